@@ -1,0 +1,16 @@
+//! Cupbearer: a reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request.
+
+pub mod clock;
+pub mod config;
+pub mod control;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod health;
+pub mod lifecycle;
+pub mod metrics;
+pub mod net;
+pub mod oauth;
+pub mod proxy;
+pub mod secret;
+pub mod telemetry;
+pub mod token;

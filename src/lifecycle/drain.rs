@@ -1,0 +1,72 @@
+//! One signal, sent once: finish what is under way and stop.
+//!
+//! `app` holds the [`DrainTrigger`]; every task that must end holds a [`Drain`]. The trigger also knows when all
+//! of them are gone, so that the end waits for requests under way and for nothing else.
+
+use tokio::sync::watch;
+
+/// Starts the drain, and waits until every [`Drain`] is dropped.
+#[derive(Debug)]
+pub struct DrainTrigger {
+    started: watch::Sender<bool>,
+}
+
+/// Says whether the drain has started. Whoever holds one is waited for.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    started: watch::Receiver<bool>,
+}
+
+impl DrainTrigger {
+    /// A drain that has not started, and its first watcher.
+    #[must_use]
+    pub fn new() -> (Self, Drain) {
+        let (sender, receiver) = watch::channel(false);
+        (Self { started: sender }, Drain { started: receiver })
+    }
+
+    /// Starts the drain. Doing so twice changes nothing.
+    pub fn start(&self) {
+        self.started.send_replace(true);
+    }
+
+    /// Ends once every [`Drain`] has been dropped.
+    pub async fn finished(&self) {
+        self.started.closed().await;
+    }
+}
+
+impl Drain {
+    /// Ends once the drain has started; at once where it has, or where the trigger is gone.
+    pub async fn started(&mut self) {
+        // An error says that the trigger is gone: nobody is left to serve for.
+        let _ = self.started.wait_for(|started| *started).await;
+    }
+
+    /// Whether the drain has started.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        *self.started.borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_waits_for_the_last_watcher_and_no_longer() {
+        let (trigger, first) = DrainTrigger::new();
+        let mut second = first.clone();
+        assert!(!first.has_started());
+        trigger.start();
+        second.started().await;
+        assert!(first.has_started());
+        drop(first);
+        let finished = trigger.finished();
+        tokio::pin!(finished);
+        assert!(futures_util::poll!(finished.as_mut()).is_pending());
+        drop(second);
+        finished.await;
+    }
+}

@@ -1,0 +1,87 @@
+//! The registry that every metric is in, and what does not belong to one room.
+//!
+//! A room keeps its own families in its own `metrics.rs`; names are the contract and stand there as constants.
+//! Nothing here knows a token, a route or a request.
+
+use prometheus::core::Collector;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, TextEncoder};
+
+/// The registry of one program: created once in `app`, shared by clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: prometheus::Registry,
+    reloads: IntCounterVec,
+}
+
+/// How a reload of the configuration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// The new configuration is in force.
+    Applied,
+    /// It was broken; the old one stays in force.
+    Refused,
+}
+
+impl Metrics {
+    /// An empty registry with the build's own facts in it.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = prometheus::Registry::new();
+        let build = gauge_vec(BUILD_INFO, "Always 1; the label says which version this is", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let reloads =
+            counter_vec(CONFIG_RELOADS, "Reloads of the configuration, by how they ended", &["result"]);
+        for result in ["applied", "refused"] {
+            reloads.with_label_values(&[result]);
+        }
+        let metrics = Self { registry, reloads };
+        metrics.register(build);
+        metrics.register(metrics.reloads.clone());
+        metrics
+    }
+
+    /// Adds a family. Each name is registered once per registry, by the room that owns it.
+    pub fn register(&self, family: impl Collector + 'static) {
+        self.registry
+            .register(Box::new(family))
+            .expect("each room registers its own names once, when the program starts");
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, result: Reload) {
+        let result = match result {
+            Reload::Applied => "applied",
+            Reload::Refused => "refused",
+        };
+        self.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// All families in Prometheus' text format 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_else(|error| format!("# the metrics could not be encoded: {error}\n"))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A family of counters. Panics where name or labels are malformed: both are constants of this crate.
+#[must_use]
+pub fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect("the names are constants")
+}
+
+/// A family of gauges. Panics where name or labels are malformed: both are constants of this crate.
+#[must_use]
+pub fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help), labels).expect("the names are constants")
+}
+
+const BUILD_INFO: &str = "cupbearer_build_info";
+const CONFIG_RELOADS: &str = "cupbearer_config_reloads_total";
