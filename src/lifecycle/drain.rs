@@ -63,10 +63,9 @@ mod tests {
         second.started().await;
         assert!(first.has_started());
         drop(first);
-        let finished = trigger.finished();
-        tokio::pin!(finished);
-        assert!(futures_util::poll!(finished.as_mut()).is_pending());
+        let early = tokio::time::timeout(std::time::Duration::from_millis(1), trigger.finished());
+        assert!(early.await.is_err(), "the second watcher is still there");
         drop(second);
-        finished.await;
+        trigger.finished().await;
     }
 }
