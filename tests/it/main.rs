@@ -7,4 +7,13 @@
 
 mod support;
 
+mod framing;
+mod guard;
 mod house;
+mod outage;
+mod protocols;
+mod renewal;
+mod request;
+mod routes;
+mod stream;
+mod tokens;

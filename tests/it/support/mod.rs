@@ -11,6 +11,7 @@ mod oidc_provider;
 mod origin;
 mod program;
 mod proxy;
+mod stage;
 mod wire;
 
 pub(crate) use certificate::Certificates;
@@ -21,4 +22,5 @@ pub(crate) use oidc_provider::{ODD_ID, ODD_SECRET, OidcProvider, SECRET};
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use program::{Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
+pub(crate) use stage::{CREDENTIALS, Stage};
 pub(crate) use wire::{Message, Wire};

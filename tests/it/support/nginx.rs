@@ -15,6 +15,7 @@ pub(crate) struct Nginx {
     dir: TempDir,
     plain: SocketAddr,
     tls: SocketAddr,
+    h2c: SocketAddr,
     certificates: Certificates,
 }
 
@@ -41,7 +42,7 @@ impl Nginx {
     /// With idle connections closed after `keepalive_timeout`.
     pub(crate) async fn keeping_alive(keepalive_timeout: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (plain, tls) = (free_address(), free_address());
+        let [plain, tls, h2c] = [free_address(), free_address(), free_address()];
         let certificates = Certificates::for_loopback(dir.path());
         fs::create_dir(dir.path().join("www")).unwrap();
         let at = dir.path().display();
@@ -60,6 +61,7 @@ impl Nginx {
                 server {{
                     listen {plain} backlog=4096;
                     listen {tls} ssl http2 backlog=4096;
+                    listen {h2c} http2;
                     ssl_certificate {certificate}; ssl_certificate_key {key};
                     add_header Saw-Authorization $http_authorization;
                     add_header Saw-Protocol $server_protocol;
@@ -90,7 +92,7 @@ impl Nginx {
                     && tokio::net::TcpStream::connect(tls).await.is_ok()
             })
             .await;
-        Self { program, dir, plain, tls, certificates }
+        Self { program, dir, plain, tls, h2c, certificates }
     }
 
     /// Its address in the clear.
@@ -101,6 +103,11 @@ impl Nginx {
     /// Its address over TLS, which needs [`Self::ca`].
     pub(crate) fn tls_url(&self) -> String {
         format!("https://localhost:{}", self.tls.port())
+    }
+
+    /// Its address for HTTP/2 without asking.
+    pub(crate) fn h2c_url(&self) -> String {
+        format!("http://{}", self.h2c)
     }
 
     /// The authority of its certificate.

@@ -69,6 +69,11 @@ impl Reply {
         Self::new(status, &[("content-type", "application/json"), ("cache-control", "no-store")], body)
     }
 
+    /// What goes over the wire.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The same, after a while.
     pub(crate) fn after(self, after: Duration) -> Self {
         Self { after, ..self }

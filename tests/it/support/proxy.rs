@@ -28,7 +28,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// All but the sections `server`, `health` and `control`.
+    /// All but the sections `server`, `health` and `control`; `{listen}` stands for the proxy's own address.
     pub(crate) fn new(rest: impl Into<String>) -> Self {
         Self {
             server: "drain_timeout = \"10s\"\n".to_owned(),
@@ -72,7 +72,8 @@ impl Config {
     fn render(&self, [listen, health, control]: [SocketAddr; 3]) -> String {
         format!(
             "[server]\nlisten = [\"{listen}\"]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\nlisten = \"{control}\"\n\n{}",
-            self.server, self.rest
+            self.server,
+            self.rest.replace("{listen}", &listen.to_string())
         )
     }
 }
