@@ -151,7 +151,7 @@ async fn heads_that_are_too_long_are_refused() {
     let stage = Stage::plain().await;
     let host = stage.proxy.listen().to_string();
     let long = "a".repeat(256 * 1024);
-    let many: String = (0..2000).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let many = "X-A: 1\r\n".repeat(2000);
     for (what, head) in [
         ("a request line", format!("GET /{long} HTTP/1.1\r\nHost: {host}\r\n\r\n")),
         ("a field", format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-A: {long}\r\n\r\n")),

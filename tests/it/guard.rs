@@ -143,7 +143,9 @@ async fn the_control_surface_is_guarded_too() {
     let stage = Stage::plain().await;
     let renew = format!("http://{}/tokens/api/renew", stage.proxy.control());
     for header in ["Host: evil.example", "Origin: https://evil.example", "Sec-Fetch-Site: cross-site"] {
-        let answer = curl(&["--request", "POST", "--header", header, &renew]).await;
+        let answer =
+            curl(&["--request", "POST", "--header", "Cupbearer-Control: 1", "--header", header, &renew])
+                .await;
         assert!((400..500).contains(&answer.status), "{header}: {answer:?}");
     }
     assert_eq!(stage.server.seen().len(), 1, "no page can make it renew");

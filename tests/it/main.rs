@@ -7,13 +7,18 @@
 
 mod support;
 
+mod cli;
+mod demo;
 mod framing;
 mod guard;
 mod house;
+mod life;
 mod outage;
 mod protocols;
+mod readme;
 mod renewal;
 mod request;
 mod routes;
+mod secrets;
 mod stream;
 mod tokens;

@@ -136,7 +136,7 @@ async fn retry_after_is_kept_even_against_a_person_who_asks() {
     eventually("the server said 429", || async { server.seen().len() == 2 }).await;
     let start = clock::now();
     let renew = format!("http://{}/tokens/api/renew", proxy.control());
-    curl(&["--request", "POST", &renew, "--max-time", "1"]).await;
+    curl(&["--request", "POST", "--header", "Cupbearer-Control: 1", &renew, "--max-time", "1"]).await;
     assert_eq!(proxy.get("/").await.status, 200, "the token that is held goes on");
     eventually("it asks again", || async { server.seen().len() == 3 }).await;
     assert!(start.elapsed() > Duration::from_millis(1700), "after {:?}", start.elapsed());

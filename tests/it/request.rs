@@ -261,8 +261,8 @@ async fn pipelined_requests_are_answered_in_order() {
     let stage = Stage::answering(|request, _| Reply::new(200, &[], request.target())).await;
     let mut wire = stage.proxy.wire().await;
     let host = stage.proxy.listen();
-    let all: String = (0..10).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: {host}\r\n\r\n")).collect();
-    wire.send(all).await;
+    let all: Vec<_> = (0..10).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: {host}\r\n\r\n")).collect();
+    wire.send(all.concat()).await;
     for n in 0..10 {
         assert_eq!(wire.response("GET").await.unwrap().text(), format!("/{n}"));
     }

@@ -1,6 +1,6 @@
 //! Which request goes where, and that no spelling of a path walks around it.
 
-use super::support::{CREDENTIALS, Stage, curl};
+use super::support::{CREDENTIALS, Message, Stage, curl};
 
 const PUBLIC: &str = "[[routes]]\npath = \"/public\"\nupstream = \"api\"\ntoken = \"api\"\n";
 
@@ -117,7 +117,7 @@ async fn the_first_route_that_matches_wins() {
                   [[routes]]\npath = \"/orders\"\nstrip_prefix = true\nupstream = \"api\"\ntoken = \"api\"\n\
                   [guard]\nallowed_hosts = [\"orders.local\"]\n";
     let stage = Stage::routed("/base", routes).await;
-    let targets = |stage: &Stage| stage.api.seen().iter().map(|request| request.target()).collect::<Vec<_>>();
+    let targets = |stage: &Stage| stage.api.seen().iter().map(Message::target).collect::<Vec<_>>();
     assert_eq!(stage.proxy.get("/orders/archive/1?x").await.status, 200);
     assert_eq!(stage.proxy.get("/orders/1?x").await.status, 200);
     assert_eq!(stage.proxy.get("/orders").await.status, 200);

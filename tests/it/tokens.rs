@@ -374,7 +374,8 @@ async fn a_server_that_hangs_delays_its_own_token_alone() {
         config += &token_at(&server.url()).replace("[tokens.api]", &format!("[tokens.{name}]"));
         config += "timeout = \"1s\"\nwait = \"2s\"\n";
         config += QUICK;
-        routes += &format!("[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n");
+        routes +=
+            &"[[routes]]\npath = \"/NAME\"\nupstream = \"api\"\ntoken = \"NAME\"\n".replace("NAME", name);
     }
     let start = clock::now();
     let proxy = Proxy::start_live(Config::new(config + &routes)).await;

@@ -15,8 +15,8 @@ mod stage;
 mod wire;
 
 pub(crate) use certificate::Certificates;
-pub(crate) use curl::{Answer, curl};
-pub(crate) use h2load::{Load, h2load};
+pub(crate) use curl::curl;
+pub(crate) use h2load::h2load;
 pub(crate) use nginx::Nginx;
 pub(crate) use oidc_provider::{ODD_ID, ODD_SECRET, OidcProvider, SECRET};
 pub(crate) use origin::{Origin, Reply};

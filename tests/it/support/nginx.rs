@@ -11,7 +11,8 @@ use super::program::{Program, free_address};
 /// A running nginx, in the clear and over TLS.
 #[derive(Debug)]
 pub(crate) struct Nginx {
-    program: Program,
+    /// It ends with this.
+    _program: Program,
     dir: TempDir,
     plain: SocketAddr,
     tls: SocketAddr,
@@ -27,8 +28,6 @@ pub(crate) struct Seen {
     pub(crate) status: u16,
     /// The serial number of its connection.
     pub(crate) connection: u64,
-    /// `HTTP/1.1` or `HTTP/2.0`.
-    pub(crate) protocol: String,
     /// The `Authorization` field; `-`: none.
     pub(crate) authorization: String,
 }
@@ -51,7 +50,7 @@ impl Nginx {
             daemon off; master_process off; pid {at}/nginx.pid; error_log {at}/error.log;
             events {{ worker_connections 8192; }}
             http {{
-                log_format seen '$msec $status $connection $server_protocol $http_authorization';
+                log_format seen '$msec $status $connection $http_authorization';
                 access_log {at}/access.log seen;
                 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
                 uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
@@ -92,7 +91,7 @@ impl Nginx {
                     && tokio::net::TcpStream::connect(tls).await.is_ok()
             })
             .await;
-        Self { program, dir, plain, tls, h2c, certificates }
+        Self { _program: program, dir, plain, tls, h2c, certificates }
     }
 
     /// Its address in the clear.
@@ -125,21 +124,15 @@ impl Nginx {
         let log = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
         log.lines()
             .map(|line| {
-                let mut words = line.splitn(5, ' ');
+                let mut words = line.splitn(4, ' ');
                 let mut next = || words.next().unwrap_or_else(|| panic!("half a line: {line:?}"));
                 Seen {
                     at: next().parse().unwrap(),
                     status: next().parse().unwrap(),
                     connection: next().parse().unwrap(),
-                    protocol: next().to_owned(),
                     authorization: next().to_owned(),
                 }
             })
             .collect()
-    }
-
-    /// Its process id, so that a test can stop it for a while.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        self.program.signal(signal);
     }
 }

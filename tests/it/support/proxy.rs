@@ -23,19 +23,13 @@ const END: Duration = Duration::from_secs(20);
 pub(crate) struct Config {
     server: String,
     rest: String,
-    arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
 impl Config {
     /// All but the sections `server`, `health` and `control`; `{listen}` stands for the proxy's own address.
     pub(crate) fn new(rest: impl Into<String>) -> Self {
-        Self {
-            server: "drain_timeout = \"10s\"\n".to_owned(),
-            rest: rest.into(),
-            arguments: Vec::new(),
-            environment: Vec::new(),
-        }
+        Self { server: "drain_timeout = \"10s\"\n".to_owned(), rest: rest.into(), environment: Vec::new() }
     }
 
     /// One route for everything, from upstream `api` with token `api`; see [`upstream_at`] and [`token_at`].
@@ -54,12 +48,6 @@ impl Config {
     pub(crate) fn server(mut self, lines: &str) -> Self {
         self.server.push_str(lines);
         self.server.push('\n');
-        self
-    }
-
-    /// A word on the command line.
-    pub(crate) fn argument(mut self, word: &str) -> Self {
-        self.arguments.push(word.to_owned());
         self
     }
 
@@ -133,7 +121,7 @@ impl Proxy {
 
     async fn launch(dir: TempDir, file: &Path, addresses: [SocketAddr; 3], config: &Config) -> Self {
         let mut command = cupbearer();
-        command.arg("run").arg("--config").arg(file).args(&config.arguments);
+        command.arg("run").arg("--config").arg(file);
         command.envs(config.environment.iter().cloned()).current_dir(dir.path());
         let mut program = Program::spawn("cupbearer", command, dir.path());
         let live = format!("http://{}/livez", addresses[1]);
@@ -243,11 +231,21 @@ impl Proxy {
         &self.program
     }
 
-    /// Asks it to end, waits for that, and says how it ended and what it wrote.
-    pub(crate) async fn terminate(mut self) -> (ExitStatus, String) {
-        self.program.signal(Signal::TERM);
+    /// Where health and metrics are.
+    pub(crate) fn health_address(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    /// Waits for the end that it was asked for before.
+    pub(crate) async fn end(mut self) -> (ExitStatus, String) {
         let status = self.program.ended(END).await;
         (status, self.program.log())
+    }
+
+    /// Asks it to end, waits for that, and says how it ended and what it wrote.
+    pub(crate) async fn terminate(self) -> (ExitStatus, String) {
+        self.program.signal(Signal::TERM);
+        self.end().await
     }
 }
 
