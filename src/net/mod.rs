@@ -1,1 +1,4 @@
-//! net
+//! TLS configurations and sockets, for whoever connects.
+
+pub mod loopback;
+pub mod tls;
