@@ -50,8 +50,8 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
 }
 
 fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
-    let pem = std::fs::read(path)
-        .map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
+    let pem =
+        std::fs::read(path).map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| TlsError::CaEmpty(path.to_owned()))?;

@@ -68,7 +68,7 @@ pub(super) enum Outcome {
 
 /// An answer's body on its way to the application: the upstream's, or the proxy's own.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(super) struct ResponseBody {
     content: Content,
     /// Ends with the body: what is counted and timed of the whole request.
     _exchange: Option<Exchange>,
@@ -101,11 +101,16 @@ struct Silence {
 
 impl RequestBody {
     /// Wraps what came with a request; `None` where there is no body to follow.
-    pub(super) fn new(incoming: Incoming, idle_timeout: Duration, gate: Option<Gate>) -> (Self, Option<Rc<Progress>>) {
+    pub(super) fn new(
+        incoming: Incoming,
+        idle_timeout: Duration,
+        gate: Option<Gate>,
+    ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
-        let progress = Rc::new(Progress { last: Cell::new(clock::now()), outcome: Cell::new(Outcome::Sending) });
+        let progress =
+            Rc::new(Progress { last: Cell::new(clock::now()), outcome: Cell::new(Outcome::Sending) });
         let upload =
             Upload { incoming, gate, silence: Silence::new(idle_timeout), progress: Rc::clone(&progress) };
         (Self::Streaming(Box::new(upload)), Some(progress))
@@ -132,7 +137,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streaming(upload) => upload.poll_frame(cx),
@@ -211,7 +219,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let content = &mut self.get_mut().content;
         match content {
             Content::Empty => Poll::Ready(None),

@@ -20,9 +20,13 @@ use crate::token::{Status, Unavailable};
 pub(super) enum ProxyError {
     #[error("{}", unavailable_sentence(.0))]
     TokenUnavailable(Unavailable),
-    #[error("the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be")]
+    #[error(
+        "the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be"
+    )]
     HostRefused,
-    #[error("a web page of another origin sent this request; add the origin to guard.allowed_origins if it may")]
+    #[error(
+        "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
+    )]
     OriginRefused,
     #[error("this route takes no Authorization of the application's own")]
     AuthorizationRefused,
@@ -57,7 +61,9 @@ pub(super) enum BadRequest {
     Host,
     #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
     Target,
-    #[error("the path can be read in two ways that lead to two routes; send it without encoded slashes, empty segments or ;parameters")]
+    #[error(
+        "the path can be read in two ways that lead to two routes; send it without encoded slashes, empty segments or ;parameters"
+    )]
     AmbiguousPath,
     #[error("the request's body is malformed")]
     Body,

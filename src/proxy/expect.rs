@@ -42,7 +42,11 @@ impl Gate {
     /// Ready once the body may be sent.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.state.waker.register(cx.waker());
-        if self.state.open.load(Ordering::Acquire) { Poll::Ready(()) } else { self.patience.as_mut().poll(cx) }
+        if self.state.open.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            self.patience.as_mut().poll(cx)
+        }
     }
 }
 

@@ -31,7 +31,10 @@ pub(super) struct Outbound {
 }
 
 /// Forwards a request; the answer's body streams from the upstream.
-pub(super) async fn forward(pool: &Rc<Pool>, outbound: Outbound) -> Result<Response<ResponseBody>, ProxyError> {
+pub(super) async fn forward(
+    pool: &Rc<Pool>,
+    outbound: Outbound,
+) -> Result<Response<ResponseBody>, ProxyError> {
     let settings = &pool.upstream().settings;
     let (gate, opener) = if outbound.hop.expect_continue {
         let (gate, opener) = Gate::new();

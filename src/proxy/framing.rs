@@ -8,8 +8,6 @@
 //!
 //! It looks at framing alone; fields, paths and everything else are judged on the parsed request.
 
-use std::fmt;
-
 /// Follows one connection's requests byte by byte.
 #[derive(Debug)]
 pub(super) struct Framing {
@@ -93,7 +91,8 @@ impl Framing {
     }
 
     /// Whether something ambiguous came.
-    pub(super) const fn is_refused(&self) -> bool {
+    #[cfg(test)]
+    const fn is_refused(&self) -> bool {
         matches!(self.state, State::Refused)
     }
 
@@ -199,7 +198,11 @@ impl Framing {
             State::Trailers if line.is_empty() => Ok(State::Start),
             State::Trailers => {
                 self.count_extra(line.len())?;
-                if line.starts_with(b" ") || line.starts_with(b"\t") { Err(Ambiguous) } else { Ok(State::Trailers) }
+                if line.starts_with(b" ") || line.starts_with(b"\t") {
+                    Err(Ambiguous)
+                } else {
+                    Ok(State::Trailers)
+                }
             }
             State::Body(_) | State::Chunk(_) | State::Http2 | State::Refused => Err(Ambiguous),
         }
@@ -252,20 +255,12 @@ impl Head {
     }
 }
 
-impl fmt::Display for Ambiguous {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ambiguous framing")
-    }
-}
-
 /// Digits alone, as the grammar has it (RFC 9110 section 8.6): no sign, no list.
 fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > MAX_SIZE_DIGITS {
         return None;
     }
-    value.iter().try_fold(0_u64, |sum, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
-    })
+    value.iter().try_fold(0_u64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
 }
 
 /// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1), where an extension must have a name.
@@ -274,9 +269,9 @@ fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
     if digits == 0 || digits > MAX_SIZE_DIGITS {
         return Err(Ambiguous);
     }
-    let size = line[..digits].iter().fold(0_u64, |sum, byte| {
-        sum * 16 + u64::from(char::from(*byte).to_digit(16).unwrap_or_default())
-    });
+    let size = line[..digits]
+        .iter()
+        .fold(0_u64, |sum, byte| sum * 16 + u64::from(char::from(*byte).to_digit(16).unwrap_or_default()));
     match &line[digits..] {
         [] => Ok(size),
         [b';', name, ..] if is_token_byte(*name) => Ok(size),
@@ -285,7 +280,8 @@ fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
 }
 
 const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// The first line of HTTP/2's connection preface (RFC 9113 section 3.4).
@@ -318,7 +314,8 @@ mod tests {
 
     #[test]
     fn well_formed_messages_pass_whole_in_any_pieces() {
-        let chunked = head("Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\na;x=y\r\n0123456789\r\n0\r\nT: 1\r\n\r\n";
+        let chunked =
+            head("Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\na;x=y\r\n0123456789\r\n0\r\nT: 1\r\n\r\n";
         let pipelined = format!("\r\nGET / HTTP/1.1\r\n\r\n{}hello{chunked}", head("content-LENGTH:5 \r\n"));
         for step in 1..pipelined.len() {
             let (passed, framing) = run(pipelined.as_bytes(), step);
@@ -330,16 +327,39 @@ mod tests {
     #[test]
     fn what_two_servers_could_read_in_two_ways_is_refused() {
         let chunked = "Transfer-Encoding: chunked\r\n";
-        let bodies = ["5 \r\n", "5;\r\n", "5\n", "0x5\r\n", "+5\r\n", "\r\n", "5\r\nhelloX", "5\r\nhello\n",
-            "11111111111111111\r\n", "5\t;a\r\n", "0\r\n folded\r\n"];
+        let bodies = [
+            "5 \r\n",
+            "5;\r\n",
+            "5\n",
+            "0x5\r\n",
+            "+5\r\n",
+            "\r\n",
+            "5\r\nhelloX",
+            "5\r\nhello\n",
+            "11111111111111111\r\n",
+            "5\t;a\r\n",
+            "0\r\n folded\r\n",
+        ];
         let heads = [
-            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Content-Length: 5\r\nContent-Length: 5\r\n",
-            "Content-Length: +5\r\n", "Content-Length: 5, 5\r\n", "Content-Length: -1\r\n", "Content-Length:\r\n",
-            "Content-Length: 99999999999999999999\r\n", "Content-Length : 5\r\n",
-            "Transfer-Encoding: chunked, identity\r\n", "Transfer-Encoding: xchunked\r\n",
-            "Transfer-Encoding: \x0bchunked\r\n", "Transfer-Encoding: gzip\r\n", "Transfer-Encoding : chunked\r\n",
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "X: a\n", "X: a\rb\r\n", "X: a\r\n b\r\n",
-            " X: a\r\n", "X: \0\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length : 5\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: \x0bchunked\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encoding : chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "X: a\n",
+            "X: a\rb\r\n",
+            "X: a\r\n b\r\n",
+            " X: a\r\n",
+            "X: \0\r\n",
         ];
         let mut all: Vec<String> = bodies.iter().map(|b| head(chunked) + b).collect();
         all.extend(heads.iter().map(|h| head(h)));
@@ -375,7 +395,8 @@ mod tests {
         let one = format!("1;x={}\r\nz\r\n", "a".repeat(1000));
         let (_, framing) = run((head("Transfer-Encoding: chunked\r\n") + &one.repeat(1000)).as_bytes(), 4096);
         assert!(framing.is_refused());
-        let (_, framing) = run((head("Transfer-Encoding: chunked\r\n") + &"1\r\nz\r\n".repeat(100_000)).as_bytes(), 4096);
+        let (_, framing) =
+            run((head("Transfer-Encoding: chunked\r\n") + &"1\r\nz\r\n".repeat(100_000)).as_bytes(), 4096);
         assert!(!framing.is_refused(), "many small chunks are no extensions");
     }
 

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_rebound_name_is_refused_whatever_else_it_says() {
-        for host in ["evil.example:8080", "localhost.attacker.com", "127.0.0.1.evil.example", "10.0.0.1", ""] {
+        for host in ["evil.example:8080", "localhost.attacker.com", "127.0.0.1.evil.example", "10.0.0.1", ""]
+        {
             assert_eq!(judge(host, &[]), Err(Rejection::Host), "{host}");
         }
         let rebound = judge("evil.example:8080", &[("origin", "http://evil.example:8080")]);
@@ -132,7 +133,9 @@ mod tests {
         let origin = |o: &str| judge("localhost:8080", &[("origin", o)]);
         assert_eq!(origin("http://localhost:8080"), Ok(Caller::Local));
         assert_eq!(origin("http://localhost:3000"), Ok(Caller::AllowedOrigin));
-        for other in ["http://localhost.attacker.com", "https://localhost:8080", "null", "http://localhost", ""] {
+        for other in
+            ["http://localhost.attacker.com", "https://localhost:8080", "null", "http://localhost", ""]
+        {
             assert_eq!(origin(other), Err(Rejection::Origin), "{other}");
         }
     }
@@ -143,6 +146,10 @@ mod tests {
         assert_eq!(site("none"), Ok(Caller::Local));
         assert_eq!(site("same-origin"), Ok(Caller::Local));
         assert_eq!(site("cross-site"), Err(Rejection::FetchSite));
-        assert_eq!(site("same-site"), Err(Rejection::FetchSite), "other ports of localhost are the same site");
+        assert_eq!(
+            site("same-site"),
+            Err(Rejection::FetchSite),
+            "other ports of localhost are the same site"
+        );
     }
 }

@@ -42,7 +42,9 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             }
             response.map(|body| body.with_exchange(exchange))
         }
-        Ok(Admitted::Preflight) => own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call),
+        Ok(Admitted::Preflight) => {
+            own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
+        }
         Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
         Err(error) => own(&downstream, &table, &parts, started, Err(error), call),
     };
@@ -63,7 +65,11 @@ enum Admitted<'t> {
 }
 
 /// Judges a request before any token is near.
-fn admit<'t>(downstream: &Downstream, table: &'t LocalTable, parts: &Parts) -> Result<Admitted<'t>, ProxyError> {
+fn admit<'t>(
+    downstream: &Downstream,
+    table: &'t LocalTable,
+    parts: &Parts,
+) -> Result<Admitted<'t>, ProxyError> {
     let authority = target::authority(parts)?;
     let guard = table.routes.guard();
     let caller = guard.judge(authority, downstream.local, &parts.headers).inspect_err(|rejection| {
@@ -83,7 +89,8 @@ fn admit<'t>(downstream: &Downstream, table: &'t LocalTable, parts: &Parts) -> R
     {
         return Err(ProxyError::Loop);
     }
-    if entry.route.own_authorization == OwnAuthorization::Refuse && parts.headers.contains_key(AUTHORIZATION) {
+    if entry.route.own_authorization == OwnAuthorization::Refuse && parts.headers.contains_key(AUTHORIZATION)
+    {
         return Err(ProxyError::AuthorizationRefused);
     }
     Ok(Admitted::Route { entry, caller })
@@ -190,7 +197,12 @@ fn own(
     response.map(|body| body.with_exchange(exchange))
 }
 
-fn begin(downstream: &Downstream, metrics: &Arc<super::metrics::RouteMetrics>, parts: &Parts, started: Instant) -> Exchange {
+fn begin(
+    downstream: &Downstream,
+    metrics: &Arc<super::metrics::RouteMetrics>,
+    parts: &Parts,
+    started: Instant,
+) -> Exchange {
     let access = downstream.worker.shared().access_log.then(|| {
         Box::new(Access {
             method: parts.method.clone(),
@@ -221,7 +233,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     if crumbs.next().is_none() || crumbs.next().is_none() {
         return;
     }
-    let joined = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    let joined =
+        headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
     if let Ok(joined) = HeaderValue::from_bytes(&joined) {
         headers.insert(COOKIE, joined);
     }

@@ -30,7 +30,8 @@ pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
         }
     }
     if hop.expect_continue {
-        let expected = headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let expected =
+            headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         hop.expect_continue = expected;
     }
     if found.more {
@@ -76,9 +77,8 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
 /// Whether the `Via` fields name `pseudonym`: then this request was here before (RFC 9110 section 7.6.3).
 pub(super) fn has_passed(headers: &HeaderMap, pseudonym: &str) -> bool {
     headers.get_all(header::VIA).iter().any(|via| {
-        via.to_str().is_ok_and(|via| {
-            via.split(',').any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym))
-        })
+        via.to_str()
+            .is_ok_and(|via| via.split(',').any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym)))
     })
 }
 
@@ -105,7 +105,8 @@ impl Found {
             remove_named_by_connection(headers);
         }
         if self.more {
-            let names: Vec<HeaderName> = headers.keys().filter(|n| is_hop_field(n.as_str())).cloned().collect();
+            let names: Vec<HeaderName> =
+                headers.keys().filter(|n| is_hop_field(n.as_str())).cloned().collect();
             for name in names {
                 headers.remove(name);
             }
@@ -217,7 +218,8 @@ mod tests {
 
     #[test]
     fn an_answer_cannot_pretend_to_be_the_proxys() {
-        let mut map = headers(&[("cupbearer-error", "token_unavailable"), ("set-cookie", "a"), ("set-cookie", "b")]);
+        let mut map =
+            headers(&[("cupbearer-error", "token_unavailable"), ("set-cookie", "a"), ("set-cookie", "b")]);
         strip_response(&mut map);
         assert_eq!(map, headers(&[("set-cookie", "a"), ("set-cookie", "b")]));
     }

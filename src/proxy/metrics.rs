@@ -45,10 +45,15 @@ impl ProxyMetrics {
     /// Registers the families; once per program.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
-        let durations = HistogramOpts::new(DURATION, "Seconds from a request's head to its answer's last byte")
-            .buckets(DURATION_BUCKETS.to_vec());
+        let durations =
+            HistogramOpts::new(DURATION, "Seconds from a request's head to its answer's last byte")
+                .buckets(DURATION_BUCKETS.to_vec());
         let this = Self {
-            requests: counter_vec(REQUESTS, "Requests answered, the proxy's own answers included", &["route", "code"]),
+            requests: counter_vec(
+                REQUESTS,
+                "Requests answered, the proxy's own answers included",
+                &["route", "code"],
+            ),
             durations: HistogramVec::new(durations, &["route"]).expect("the names are constants"),
             unauthorized: counter_vec(UNAUTHORIZED, "Answers of an upstream with status 401", &["route"]),
             in_flight: gauge_vec(IN_FLIGHT, "Requests that are not answered to the end yet", &["route"]),

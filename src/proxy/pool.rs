@@ -1,8 +1,8 @@
 //! One worker's connections to one upstream: kept alive, shared where the protocol can, replaced where they died.
 //!
 //! Nothing here is locked: a pool belongs to one worker. An idle HTTP/1.1 connection that was used last is used
-//! first, so that what is not needed goes idle and is closed. HTTP/2 connections carry as many requests at a time as the
-//! upstream allows, and a further one is opened beyond that.
+//! first, so that what is not needed goes idle and is closed. HTTP/2 connections are shared by many requests at a time,
+//! and a further one is opened beyond that.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -151,10 +151,7 @@ impl Pool {
             return None;
         }
         shared.retain(|kept| !kept.sender.is_closed());
-        let free = shared.iter_mut().find(|kept| {
-            let limit = kept.sender.current_max_send_streams().clamp(1, MAX_STREAMS);
-            Rc::strong_count(&kept.streams) <= limit
-        })?;
+        let free = shared.iter_mut().find(|kept| Rc::strong_count(&kept.streams) <= MAX_STREAMS)?;
         free.used = clock::now();
         Some(Connection::Http2 {
             sender: free.sender.clone(),
@@ -172,9 +169,9 @@ impl Pool {
 
     /// Closes what has been idle for too long. The worker calls this now and then.
     pub(super) fn sweep(&self, now: Instant) {
-        self.idle
-            .borrow_mut()
-            .retain(|kept| !kept.sender.is_closed() && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME);
+        self.idle.borrow_mut().retain(|kept| {
+            !kept.sender.is_closed() && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME
+        });
         self.shared.borrow_mut().retain(|kept| {
             let busy = Rc::strong_count(&kept.streams) > 1;
             !kept.sender.is_closed() && (busy || now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
@@ -212,7 +209,8 @@ impl Lease {
 const MAX_IDLE: usize = 512;
 /// How long one is kept: below the keep-alive time of most servers, and a stale one is replaced anyway.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
-/// Requests at a time on one HTTP/2 connection, whatever the upstream allows.
-const MAX_STREAMS: usize = 128;
+/// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, hyper has the others
+/// wait.
+const MAX_STREAMS: usize = 100;
 /// How long a connection may take to become ready again after an answer.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -101,10 +101,10 @@ impl RouteTable {
             })?;
             let token = match &route.token {
                 None => None,
-                Some(name) => Some(token(name).ok_or_else(|| LinkError::Token {
-                    path: route.path.clone(),
-                    token: name.clone(),
-                })?),
+                Some(name) => Some(
+                    token(name)
+                        .ok_or_else(|| LinkError::Token { path: route.path.clone(), token: name.clone() })?,
+                ),
             };
             Ok(Entry { upstream, token, metrics: metrics.route(&route.label()), route: route.clone() })
         });
@@ -251,7 +251,12 @@ mod tests {
         RouteTable::link(guard, routes, vec![upstream], |_| None, &metrics).unwrap()
     }
 
-    fn find<'t>(table: &'t RouteTable, host: &str, method: &Method, path: &str) -> Result<&'t str, ProxyError> {
+    fn find<'t>(
+        table: &'t RouteTable,
+        host: &str,
+        method: &Method,
+        path: &str,
+    ) -> Result<&'t str, ProxyError> {
         table.find(host, &judge(path)?, method).map(|entry| entry.route.path.as_str())
     }
 
@@ -293,7 +298,9 @@ mod tests {
     #[test]
     fn a_path_cannot_walk_around_a_route() {
         let table = table(&[route("/admin"), route("/")]);
-        for path in ["//admin", "/%61dmin", "/admin%2fx", "/admin;x=1", "/%2561dmin/x", "\\admin", "/x%2f..%2fadmin"] {
+        for path in
+            ["//admin", "/%61dmin", "/admin%2fx", "/admin;x=1", "/%2561dmin/x", "\\admin", "/x%2f..%2fadmin"]
+        {
             let found = find(&table, "localhost", &Method::GET, path);
             assert!(matches!(found, Err(ProxyError::BadRequest(_))), "{path}: {found:?}");
         }

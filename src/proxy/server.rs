@@ -45,9 +45,9 @@ impl Listeners {
     /// # Errors
     /// [`ListenError`] for the first that cannot be bound, for example because it is in use.
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
-        let bound = addresses.iter().map(|address| {
-            bind(*address).map_err(|source| ListenError { address: *address, source })
-        });
+        let bound = addresses
+            .iter()
+            .map(|address| bind(*address).map_err(|source| ListenError { address: *address, source }));
         Ok(Self(bound.collect::<Result<_, _>>()?))
     }
 
@@ -69,7 +69,8 @@ impl Listeners {
         access_log: AccessLog,
         drain: &Drain,
     ) -> io::Result<()> {
-        let workers = settings.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let workers =
+            settings.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let shared = Arc::new(Shared {
             slots: Arc::new(Semaphore::new(settings.max_connections)),
             settings,
@@ -86,9 +87,7 @@ impl Listeners {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let local = LocalSet::new();
-                let ran = local.block_on(&runtime, async {
-                    Worker::new(shared).run(listeners, drain).await
-                });
+                let ran = local.block_on(&runtime, async { Worker::new(shared).run(listeners, drain).await });
                 if let Err(error) = ran {
                     tracing::error!(%error, "a worker could not be started");
                 }

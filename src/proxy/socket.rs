@@ -47,7 +47,11 @@ pub(super) struct Busy {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, now: Rc<Cell<Instant>>, max_header_size: usize) -> (Self, Rc<Watch>) {
+    pub(super) fn new(
+        stream: TcpStream,
+        now: Rc<Cell<Instant>>,
+        max_header_size: usize,
+    ) -> (Self, Rc<Watch>) {
         let watch = Rc::new(Watch {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),

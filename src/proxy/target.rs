@@ -64,7 +64,8 @@ pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Ur
             None => Err(BadRequest::Target),
         };
     }
-    let mut target = String::with_capacity(upstream.base_path.len() + rest.len() + uri.query().map_or(0, str::len) + 2);
+    let mut target =
+        String::with_capacity(upstream.base_path.len() + rest.len() + uri.query().map_or(0, str::len) + 2);
     target.push_str(&upstream.base_path);
     if !rest.starts_with('/') {
         target.push('/');
@@ -83,7 +84,9 @@ fn is_authority(host: &str) -> bool {
         Some(colon) if !host[colon..].contains(']') => host[colon + 1..].bytes().all(|b| b.is_ascii_digit()),
         _ => true,
     };
-    let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'~' | b'%'));
+    let plain = host.bytes().all(|b| {
+        b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+    });
     !host.is_empty() && port_is_digits && plain
 }
 

@@ -85,12 +85,7 @@ impl Via {
         let value = |version: &str| {
             HeaderValue::from_str(&format!("{version} {pseudonym}")).expect("letters, digits and a hyphen")
         };
-        Self {
-            http_1_0: value("1.0"),
-            http_1_1: value("1.1"),
-            http_2: value("2"),
-            pseudonym,
-        }
+        Self { http_1_0: value("1.0"), http_1_1: value("1.1"), http_2: value("2"), pseudonym }
     }
 }
 
@@ -112,7 +107,11 @@ impl Worker {
     }
 
     /// Serves `listeners` until the drain has started and is over: all connections closed, or `drain_timeout` passed.
-    pub(super) async fn run(self: Rc<Self>, listeners: Vec<TcpListener>, mut drain: Drain) -> std::io::Result<()> {
+    pub(super) async fn run(
+        self: Rc<Self>,
+        listeners: Vec<TcpListener>,
+        mut drain: Drain,
+    ) -> std::io::Result<()> {
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::task::spawn_local(Rc::clone(&self).accept(listener, drain.clone()));
@@ -257,7 +256,8 @@ impl LocalTable {
     fn new(routes: Arc<RouteTable>, kept: &[Rc<Pool>], metrics: &ProxyMetrics) -> Self {
         let pools = routes.upstreams().iter().map(|upstream| {
             let old = kept.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream));
-            old.cloned().unwrap_or_else(|| Pool::new(Arc::clone(upstream), metrics.connections(Side::Upstream)))
+            old.cloned()
+                .unwrap_or_else(|| Pool::new(Arc::clone(upstream), metrics.connections(Side::Upstream)))
         });
         Self { pools: pools.collect(), routes }
     }
@@ -278,7 +278,8 @@ fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
     let mut http = auto::Builder::new(WorkerExecutor);
     http.http1()
         .max_headers(settings.max_headers)
-        .max_header_size(settings.max_header_size)
+        // A head must fit in hyper's buffer, and hyper wants at least 8 KiB.
+        .max_buf_size(settings.max_header_size.max(8 * 1024))
         .half_close(true);
     http.http2()
         .timer(TokioTimer::new())
