@@ -31,6 +31,6 @@ pub use attach::{Attached, attach};
 pub use guard::Guard;
 pub use metrics::ProxyMetrics;
 pub use route::{LinkError, OwnAuthorization, Route, RouteTable, Routes};
-pub use server::{AccessLog, ListenError, Listeners};
+pub use server::{AccessLog, ListenError, Listeners, Workers};
 pub use settings::ServerSettings;
 pub use upstream::{Http2, Upstream, UpstreamError, UpstreamSettings};

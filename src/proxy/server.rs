@@ -19,6 +19,10 @@ use crate::lifecycle::Drain;
 #[derive(Debug)]
 pub struct Listeners(Vec<TcpListener>);
 
+/// The threads that serve.
+#[derive(Debug)]
+pub struct Workers(Vec<thread::JoinHandle<()>>);
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -68,7 +72,7 @@ impl Listeners {
         metrics: ProxyMetrics,
         access_log: AccessLog,
         drain: &Drain,
-    ) -> io::Result<()> {
+    ) -> io::Result<Workers> {
         let workers =
             settings.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let shared = Arc::new(Shared {
@@ -79,21 +83,31 @@ impl Listeners {
             via: Via::new(),
             access_log: access_log == AccessLog::On,
         });
+        let mut threads = Vec::with_capacity(workers);
         for number in 0..workers {
             // Every worker accepts from the same sockets: whoever is idle comes first, and no connection waits behind
             // a busy worker.
             let listeners = self.0.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let local = LocalSet::new();
                 let ran = local.block_on(&runtime, async { Worker::new(shared).run(listeners, drain).await });
                 if let Err(error) = ran {
                     tracing::error!(%error, "a worker could not be started");
                 }
             })?;
+            threads.push(thread);
         }
-        Ok(())
+        Ok(Workers(threads))
+    }
+}
+
+impl Workers {
+    /// Whether a worker is gone. Before the drain that is an accident: what it accepted is lost.
+    #[must_use]
+    pub fn any_ended(&self) -> bool {
+        self.0.iter().any(thread::JoinHandle::is_finished)
     }
 }
 
