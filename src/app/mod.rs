@@ -5,6 +5,8 @@
 mod files;
 mod parts;
 mod run;
+mod trial;
 
 pub use parts::StartError;
 pub use run::{Started, run};
+pub use trial::{Trial, TrialError, fetch_token, try_out};

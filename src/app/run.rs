@@ -65,8 +65,8 @@ struct App {
     workers: Workers,
     /// Requests under way: the workers hold its other end.
     requests: DrainTrigger,
-    /// What is told that the end has begun, and goes on answering.
-    notice: DrainTrigger,
+    /// Told that the end has begun; it goes on answering.
+    health: HealthState,
     /// What goes on until the last request has ended.
     rest: DrainTrigger,
     /// Health and control; they end with it.
@@ -94,7 +94,6 @@ impl App {
         let metrics = Metrics::new();
         let proxy_metrics = ProxyMetrics::new(&metrics);
         let (requests, requests_drain) = DrainTrigger::new();
-        let (notice, notice_drain) = DrainTrigger::new();
         let (rest, rest_drain) = DrainTrigger::new();
         let renewer = Renewer::spawn(Limits::default(), rest_drain, &metrics);
         let roster = Roster::default();
@@ -108,10 +107,8 @@ impl App {
 
         let (facts, facts_seen) = watch::channel(Arc::new(facts_of(&source, &settings, &started)));
         let mut surfaces = JoinSet::new();
-        surfaces.spawn(health::serve(
-            health.0,
-            HealthState { roster: roster.clone(), metrics: metrics.clone(), drain: notice_drain },
-        ));
+        let health_state = HealthState::new(roster.clone(), metrics.clone());
+        surfaces.spawn(health::serve(health.0, health_state.clone()));
         surfaces.spawn(control::serve(
             control.0,
             ControlState { roster, facts: facts_seen, started: clock::now() },
@@ -132,7 +129,7 @@ impl App {
             facts,
             workers,
             requests,
-            notice,
+            health: health_state,
             rest,
             _surfaces: surfaces,
         })
@@ -224,7 +221,7 @@ impl App {
     /// Ends in order. A second signal ends at once.
     async fn end(self, signals: &mut Signals) {
         tracing::info!(drain_timeout = ?self.settings.server.drain_timeout, "ending: finishing the requests under way");
-        self.notice.start();
+        self.health.draining();
         self.requests.start();
         tokio::select! {
             () = self.requests.finished() => {}

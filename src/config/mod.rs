@@ -18,6 +18,7 @@ mod tree;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use problem::{KeyPath, Origin, Position, Problem, Problems, Severity, Step};
 pub use resolve::Settings;
@@ -27,6 +28,12 @@ pub use source::{Flags, Source};
 use findings::{Findings, Review};
 use secret_ref::Variables;
 use tree::Parsed;
+
+/// Reads a duration as the configuration has them: `500ms`, `30s`, `1h30m`. `None` where it is none.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    file::Period::parse(text).map(|period| period.0)
+}
 
 /// What the command line says about the configuration as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
@@ -14,11 +15,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tower::Service;
 
 use super::body::RequestBody;
 use super::error::{ConnectFault, ProxyError};
-use super::upstream::{ALPN_HTTP2, Http2, Upstream};
+use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 
 /// The sending half of a new connection; a task of this worker drives the other half until it closes.
 pub(super) enum Sender {
@@ -37,6 +39,30 @@ pub(super) async fn connect(upstream: &Upstream, open: &IntGauge) -> Result<Send
     connected
 }
 
+/// A trial connection that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ProbeError(String);
+
+/// Opens a connection to `upstream`, TLS included, and closes it again; says what would be spoken on it.
+///
+/// # Errors
+/// [`ProbeError`], in words for a person.
+pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
+    let spoken = async {
+        let tcp = tcp(upstream).await?;
+        let http2 = match &upstream.tls {
+            None => upstream.settings.http2 == Http2::PriorKnowledge,
+            Some(tls) => agreed_http2(upstream, &handshake(tls, tcp).await?),
+        };
+        Ok::<_, ProxyError>(if http2 { "HTTP/2" } else { "HTTP/1.1" })
+    };
+    match tokio::time::timeout(upstream.settings.connect_timeout, spoken).await {
+        Ok(spoken) => spoken.map_err(|error| ProbeError(error.to_string())),
+        Err(_elapsed) => Err(ProbeError(ProxyError::ConnectTimeout.to_string())),
+    }
+}
+
 async fn dial(upstream: &Upstream, open: &IntGauge) -> Result<Sender, ProxyError> {
     let tcp = tcp(upstream).await?;
     let Some(tls) = &upstream.tls else {
@@ -45,14 +71,22 @@ async fn dial(upstream: &Upstream, open: &IntGauge) -> Result<Sender, ProxyError
             Http2::Auto | Http2::Never => http1(TokioIo::new(tcp), open).await,
         };
     };
-    let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
-    let stream = connector.connect(tls.server_name.clone(), tcp).await.map_err(|e| tls_fault(&e))?;
-    let agreed = stream.get_ref().1.alpn_protocol();
-    if agreed == Some(ALPN_HTTP2) || upstream.settings.http2 == Http2::PriorKnowledge {
+    let stream = handshake(tls, tcp).await?;
+    if agreed_http2(upstream, &stream) {
         http2(TokioIo::new(stream), open).await
     } else {
         http1(TokioIo::new(stream), open).await
     }
+}
+
+async fn handshake(tls: &UpstreamTls, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ProxyError> {
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    connector.connect(tls.server_name.clone(), tcp).await.map_err(|error| tls_fault(&error))
+}
+
+fn agreed_http2(upstream: &Upstream, stream: &TlsStream<TcpStream>) -> bool {
+    let agreed = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+    agreed || upstream.settings.http2 == Http2::PriorKnowledge
 }
 
 async fn tcp(upstream: &Upstream) -> Result<TcpStream, ProxyError> {

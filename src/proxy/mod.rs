@@ -28,6 +28,7 @@ mod upstream;
 mod worker;
 
 pub use attach::{Attached, attach};
+pub use connect::{ProbeError, probe};
 pub use guard::Guard;
 pub use metrics::ProxyMetrics;
 pub use route::{LinkError, OwnAuthorization, Route, RouteTable, Routes};

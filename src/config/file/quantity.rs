@@ -25,7 +25,7 @@ impl Period {
         Self(Duration::from_secs(seconds))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(in crate::config) fn parse(text: &str) -> Option<Self> {
         let mut rest = text;
         let mut total = Duration::ZERO;
         while !rest.is_empty() {

@@ -21,8 +21,12 @@ pub(in crate::config) struct Server {
     pub(in crate::config) max_header_size: Bytes,
     /// Header fields of a request; more is answered with 431.
     pub(in crate::config) max_headers: usize,
-    /// How long a client may take to send a request's head, waiting for the next request included.
+    /// How long an application may take to send a request's head.
     pub(in crate::config) header_timeout: Period,
+    /// How long a connection may be idle between requests.
+    pub(in crate::config) keep_alive_timeout: Period,
+    /// How long an application may leave an answer unread.
+    pub(in crate::config) send_timeout: Period,
     /// HTTP/2 streams at a time on one connection.
     pub(in crate::config) max_streams: u32,
     /// How long requests under way may take to finish after SIGTERM.
@@ -39,6 +43,8 @@ impl Default for Server {
             max_header_size: Bytes(64 * 1024),
             max_headers: 100,
             header_timeout: Period::seconds(30),
+            keep_alive_timeout: Period::seconds(75),
+            send_timeout: Period::seconds(60),
             max_streams: 256,
             drain_timeout: Period::seconds(25),
         }
