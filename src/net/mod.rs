@@ -1,1 +1,4 @@
 //! net
+
+pub mod ask;
+pub mod serve;
