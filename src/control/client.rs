@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use super::guard::{CONTROL, CONTROL_VALUE};
 use super::problem::Problem;
 use super::routes;
-use super::server::RENEWAL_WAIT;
 use super::status::{AccessToken, Status, Token};
 use crate::net::ask::{AskError, ask};
 use crate::secret::Secret;
+use crate::token::RENEW_WAIT;
 
 /// Talks to the proxy whose control listener has this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; `Refused` where the renewal failed, or is held back.
     pub async fn renew(&self, token: &str) -> Result<Token, ClientError> {
-        self.question(Request::post(routes::renew(token)), RENEWAL_WAIT + ANSWER_TIMEOUT).await
+        self.question(Request::post(routes::renew(token)), RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
     }
 
     /// The access token itself, without its scheme.

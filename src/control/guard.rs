@@ -71,7 +71,8 @@ mod tests {
     use super::*;
 
     fn status(method: Method, target: &str, fields: &[(&'static str, &str)]) -> Option<u16> {
-        let headers = fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let headers =
+            fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         judge(&method, &target.parse().unwrap(), &headers).err().map(|problem| problem.status)
     }
 
@@ -85,8 +86,16 @@ mod tests {
     #[test]
     fn another_host_is_misdirected_even_where_it_was_rebound() {
         for host in [
-            "evil.example:9902", "localhost.attacker.com", "localhost.", "127.0.0.1.nip.io", "10.0.0.1",
-            "localhost@evil.example", "evil@localhost", "0.0.0.0:9902", "", "a b",
+            "evil.example:9902",
+            "localhost.attacker.com",
+            "localhost.",
+            "127.0.0.1.nip.io",
+            "10.0.0.1",
+            "localhost@evil.example",
+            "evil@localhost",
+            "0.0.0.0:9902",
+            "",
+            "a b",
         ] {
             assert_eq!(status(Method::GET, "/status", &[("host", host)]), Some(421), "{host}");
         }
@@ -99,8 +108,11 @@ mod tests {
     fn whatever_a_web_page_sends_is_refused() {
         let host = ("host", "localhost:9902");
         for field in [
-            ("origin", "http://localhost.attacker.com"), ("origin", "http://localhost:9902"), ("origin", "null"),
-            ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"),
+            ("origin", "http://localhost.attacker.com"),
+            ("origin", "http://localhost:9902"),
+            ("origin", "null"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
         ] {
             for method in [Method::GET, Method::POST, Method::OPTIONS] {
                 let control = (CONTROL, CONTROL_VALUE);

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_handed_out_token_is_masked_in_debug() {
-        let token = AccessToken { access_token: "sentinel".into(), token_type: "Bearer".into(), expires_in: 9 };
+        let token =
+            AccessToken { access_token: "sentinel".into(), token_type: "Bearer".into(), expires_in: 9 };
         assert!(!format!("{token:?}").contains("sentinel"));
     }
 }
