@@ -37,7 +37,8 @@ impl Status {
 }
 
 fn table(status: &control::Status) -> String {
-    let mut rows = vec![["TOKEN", "STATE", "EXPIRES IN", "NEXT RENEWAL", "RENEWALS", "FAILURES"].map(str::to_owned)];
+    let mut rows =
+        vec![["TOKEN", "STATE", "EXPIRES IN", "NEXT RENEWAL", "RENEWALS", "FAILURES"].map(str::to_owned)];
     rows.extend(status.tokens.iter().map(|token| {
         [
             token.name.clone(),
@@ -60,7 +61,10 @@ fn table(status: &control::Status) -> String {
         .collect();
     for token in &status.tokens {
         if let Some(error) = &token.last_error {
-            lines.push(format!("\n{}: {} ({} in a row)", token.name, error.message, error.consecutive_failures));
+            lines.push(format!(
+                "\n{}: {} ({} in a row)",
+                token.name, error.message, error.consecutive_failures
+            ));
         }
     }
     lines.join("\n")

@@ -44,7 +44,9 @@ impl Token {
     /// Asks the authorization server: there is no proxy to ask.
     async fn fetch(self, not_running: &ClientError) -> anyhow::Result<Answer> {
         let Some(settings) = self.reach.settings() else {
-            complain(&format!("{not_running}, and there is no configuration to ask for a token by; see cupbearer check"));
+            complain(&format!(
+                "{not_running}, and there is no configuration to ask for a token by; see cupbearer check"
+            ));
             return Ok(Answer::No);
         };
         let names: Vec<&str> = settings.tokens.keys().map(String::as_str).collect();

@@ -141,19 +141,19 @@ fn write(
     for (name, value) in &request.params {
         draft = draft.add_extra_param(name.clone(), value.clone());
     }
-    match draft.request(&|request| Err(Written(request))) {
+    match draft.request(&|request| Err(Written(Box::new(request)))) {
         Err(RequestTokenError::Request(Written(mut request))) => {
             if let Some(value) = request.headers_mut().get_mut(AUTHORIZATION) {
                 value.set_sensitive(true);
             }
-            Some(request)
+            Some(*request)
         }
         _ => None,
     }
 }
 
 /// The request, taken out of the crate's hands before it is sent: its way out is that of an error.
-struct Written(oauth2::HttpRequest);
+struct Written(Box<oauth2::HttpRequest>);
 
 impl fmt::Debug for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

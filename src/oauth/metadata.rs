@@ -180,10 +180,10 @@ impl Issuer {
 }
 
 /// How long a document counts as fresh.
-const LIFETIME: Duration = Duration::from_secs(3600);
+const LIFETIME: Duration = Duration::from_hours(1);
 
 /// How long a failed refresh is left alone, while the last good copy is in use.
-const REFRESH_PAUSE: Duration = Duration::from_secs(60);
+const REFRESH_PAUSE: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

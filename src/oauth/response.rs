@@ -47,7 +47,7 @@ pub enum TokenType {
 }
 
 /// No token counts as good for longer: beyond it lie only mistakes, and the overflow of clocks.
-pub const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+pub const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Reads an answer. Nothing of `body` gets into the error.
 pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {

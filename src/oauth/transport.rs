@@ -196,7 +196,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// No server may keep a token away for longer with one answer.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Long enough for a token request after discovery; a connection that idles until the next renewal is dead by then.
 const POOL_IDLE: Duration = Duration::from_secs(5);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_seconds_and_as_a_date_and_is_capped() {
-        assert_eq!(hold("60"), Some(Duration::from_secs(60)));
+        assert_eq!(hold("60"), Some(Duration::from_mins(1)));
         assert_eq!(hold("999999999999999999999999"), Some(MAX_RETRY_AFTER));
         assert_eq!(hold("86400"), Some(MAX_RETRY_AFTER));
         let date = httpdate::fmt_http_date(clock::wall() + Duration::from_secs(90));

@@ -282,7 +282,7 @@ impl Roster {
 }
 
 /// How long someone who asks for a renewal waits for its outcome.
-pub const RENEW_WAIT: Duration = Duration::from_secs(60);
+pub const RENEW_WAIT: Duration = Duration::from_mins(1);
 
 /// What an application is told where only a person can bring the token back.
-const NO_ATTEMPT_PLANNED: Duration = Duration::from_secs(60);
+const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);

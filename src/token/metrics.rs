@@ -118,7 +118,7 @@ mod tests {
         assert!(text.contains(r#"cupbearer_token_renewals_total{result="success",token="api"} 0"#), "{text}");
         assert!(text.contains(r#"cupbearer_token_state{state="pending",token="api"} 1"#), "{text}");
         tokens.ended("api", Duration::from_millis(30), None);
-        tokens.expiry("api", clock::now() + Duration::from_secs(60));
+        tokens.expiry("api", clock::now() + Duration::from_mins(1));
         tokens.status("api", Status::Valid);
         tokens.ended("api", Duration::from_millis(30), Some(Class::Transient));
         let text = metrics.render();

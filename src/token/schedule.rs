@@ -16,7 +16,7 @@ use super::settings::{Backoff, Policy};
 #[must_use]
 pub fn usable_for(lifetime: Duration, policy: &Policy) -> Duration {
     let lifetime = lifetime.min(MAX_LIFETIME);
-    lifetime - policy.expiry_margin.min(lifetime / 10)
+    lifetime.saturating_sub(policy.expiry_margin.min(lifetime / 10))
 }
 
 /// How long after it was asked for a token is renewed: at `renew_at` of its lifetime, less up to `jitter` of it; a while
@@ -221,8 +221,8 @@ mod tests {
                 retry: Backoff { initial: absurd, max: absurd },
                 ..policy(number, number, absurd)
             };
-            renew_after(absurd, &policy, number);
-            usable_for(absurd, &policy);
+            let _ = renew_after(absurd, &policy, number);
+            let _ = usable_for(absurd, &policy);
             let mut setback = transient(failures);
             setback.hold = Some(absurd);
             setback.usable_until = setback.now.checked_add(absurd);

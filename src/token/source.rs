@@ -15,6 +15,12 @@ pub trait Source: Send + Sync {
     fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>>;
 }
 
+impl<S: Source + ?Sized> Source for Arc<S> {
+    fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+        (**self).fetch()
+    }
+}
+
 /// An OAuth client at its authorization server.
 #[derive(Debug)]
 pub struct OAuthSource {
