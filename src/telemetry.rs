@@ -33,7 +33,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// `level` is no level and no filter.
-    #[error("log.level: \"{0}\" is neither a level (error, warn, info, debug, trace) nor a filter such as cupbearer=debug,info")]
+    #[error(
+        "log.level: \"{0}\" is neither a level (error, warn, info, debug, trace) nor a filter such as cupbearer=debug,info"
+    )]
     Level(String),
     /// A log was set up before in this process.
     #[error("the log was set up twice")]

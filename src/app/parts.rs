@@ -51,7 +51,9 @@ pub enum StartError {
 
 fn mend(error: &ListenError) -> &'static str {
     match error.source.kind() {
-        std::io::ErrorKind::AddrInUse => " (another program listens there: end it, or choose another address)",
+        std::io::ErrorKind::AddrInUse => {
+            " (another program listens there: end it, or choose another address)"
+        }
         std::io::ErrorKind::PermissionDenied => " (ports below 1024 need a privilege: choose a higher one)",
         std::io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
         _ => "",
@@ -116,7 +118,11 @@ impl Parts {
 
     /// Puts `prepared` in force: tokens that are gone or changed are let go, new ones taken up, the others untouched.
     /// The table of routes that goes with them is for the caller to put in force.
-    pub(super) fn adopt(&mut self, prepared: Prepared, settings: &Settings) -> Result<RouteTable, StartError> {
+    pub(super) fn adopt(
+        &mut self,
+        prepared: Prepared,
+        settings: &Settings,
+    ) -> Result<RouteTable, StartError> {
         let held = self.roster.load();
         let mut tokens = BTreeMap::new();
         for name in settings.tokens.keys() {

@@ -12,14 +12,14 @@ use tokio::time::MissedTickBehavior;
 
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
+use crate::clock;
 use crate::config::{self, Loaded, Options, Settings, Source};
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::{AccessLog, Listeners, ListenError, ProxyMetrics, Routes, Workers};
+use crate::proxy::{AccessLog, ListenError, Listeners, ProxyMetrics, Routes, Workers};
 use crate::token::{Limits, Renewer, Roster};
-use crate::clock;
 
 /// Where a program that has started listens: where port 0 was asked for, the port that it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub async fn run(
     loaded: Loaded,
     started: impl FnOnce(&Started),
 ) -> Result<(), StartError> {
-    let mut signals = Signals::new().map_err(|source| StartError::System { what: "signal handlers", source })?;
+    let mut signals =
+        Signals::new().map_err(|source| StartError::System { what: "signal handlers", source })?;
     let mut app = App::start(source, options, loaded).await?;
     started(&app.started);
     let ended = app.serve(&mut signals).await;
@@ -141,7 +142,8 @@ impl App {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = signals.end() => return Ok(()),
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
                 _ = signals.hangup.recv() => self.reload(),
                 _ = looks.tick() => {
                     self.look_at_files();
@@ -271,7 +273,8 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started) -> Facts {
         Source::File(path) => Some(path.clone()),
         Source::Text { .. } | Source::Flags(_) => None,
     };
-    let listener = |name: &str, address: SocketAddr| Listener { name: name.into(), address: address.to_string() };
+    let listener =
+        |name: &str, address: SocketAddr| Listener { name: name.into(), address: address.to_string() };
     let mut listeners: Vec<_> = started.proxy.iter().map(|address| listener("proxy", *address)).collect();
     listeners.push(listener("health", started.health));
     listeners.push(listener("control", started.control));

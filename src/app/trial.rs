@@ -39,7 +39,9 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, token) in &settings.tokens {
         let outcome = ask(token).await.map(|response| match response.scope {
-            Some(scope) => format!("the authorization server gave a token with the scope \"{}\"", scope.join(" ")),
+            Some(scope) => {
+                format!("the authorization server gave a token with the scope \"{}\"", scope.join(" "))
+            }
             None => "the authorization server gave a token".to_owned(),
         });
         trials.push(Trial { what: format!("tokens.{name}"), outcome });

@@ -30,7 +30,12 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
         max_header_size: header_size,
         max_headers: number(&at("max_headers"), server.max_headers, 1..=MAX_HEADERS, review),
         header_timeout: duration(&at("header_timeout"), server.header_timeout, Zero::Refused, review),
-        keep_alive_timeout: duration(&at("keep_alive_timeout"), server.keep_alive_timeout, Zero::Refused, review),
+        keep_alive_timeout: duration(
+            &at("keep_alive_timeout"),
+            server.keep_alive_timeout,
+            Zero::Refused,
+            review,
+        ),
         send_timeout: duration(&at("send_timeout"), server.send_timeout, Zero::Refused, review),
         max_streams: u32::try_from(streams).unwrap_or(u32::MAX),
         drain_timeout: duration(&at("drain_timeout"), server.drain_timeout, Zero::Allowed, review),

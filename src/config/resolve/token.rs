@@ -65,10 +65,11 @@ fn server(
 
 fn location(path: &KeyPath, token: &Token, options: Options, review: &mut Review<'_>) -> Option<Location> {
     let (issuer_path, endpoint_path) = (path.key("issuer"), path.key("token_endpoint"));
-    let issuer = token
-        .issuer
-        .as_ref()
-        .map(|text| secure_url(&issuer_path, text, Query::Refused, options, review).map(Location::Issuer));
+    let issuer = token.issuer.as_ref().map(|text| {
+        // The metadata must repeat the issuer to the letter, so it is kept as it was written.
+        secure_url(&issuer_path, text, Query::Refused, options, review)?;
+        text.parse().ok().map(Location::Issuer)
+    });
     let endpoint = token.token_endpoint.as_ref().map(|text| {
         secure_url(&endpoint_path, text, Query::Allowed, options, review).map(Location::TokenEndpoint)
     });
