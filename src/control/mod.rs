@@ -1,1 +1,17 @@
-//! control
+//! The control surface: what the running proxy tells and does for the person at the machine.
+//!
+//! `GET /status`, `POST /tokens/{name}/renew`, `POST /tokens/{name}/access_token`. It changes state and gives a token
+//! out, so it listens on loopback alone, and [`guard`] keeps web pages away from it. `app` runs it, the command line
+//! asks it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
+
+mod client;
+mod guard;
+mod problem;
+mod report;
+mod routes;
+mod server;
+mod status;
+
+pub use client::{Client, ClientError};
+pub use server::{ControlState, Facts, serve};
+pub use status::{AccessToken, Failure, Listener, Route, Status, Token};

@@ -1,1 +1,36 @@
-//! demo
+//! An authorization server and a protected API in process: for `cupbearer demo`, for tests and for benches.
+//!
+//! Both are real servers on real sockets, and know nothing of the proxy that stands between them. Nothing here
+//! prints: what happens is told as [`Event`]s. Not for production: secrets may be anything, and tokens live in
+//! memory.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Behaviour, Options};
+//! let server = AuthorizationServer::start(Options::default()).await?;
+//! let api = Api::start(ApiOptions::default(), server.tokens()).await?;
+//! server.fail(http::StatusCode::SERVICE_UNAVAILABLE, 3);
+//! server.behave(Behaviour::Reset);
+//! # Ok(()) }
+//! ```
+
+mod answer;
+mod api;
+mod authorization_server;
+mod behaviour;
+mod client_auth;
+mod connection;
+mod event;
+mod levers;
+mod pages;
+mod state;
+mod token_endpoint;
+mod tokens;
+
+pub use api::{Api, ApiOptions, ApiRequest};
+pub use authorization_server::{AuthorizationServer, Metadata, Options};
+pub use behaviour::{Behaviour, ScriptedAnswer};
+pub use client_auth::{AuthMethod, Clients};
+pub use event::Event;
+pub use token_endpoint::TokenRequest;
+pub use tokens::{Format, Issued, Order, TokenFacts, TokenRefusal, Tokens};

@@ -3,9 +3,19 @@
 //! A file per idea of the RFCs. Nothing here knows schedules, storage or requests that pass through the proxy.
 
 mod client;
+mod endpoint;
+mod error;
 mod grant;
+mod metadata;
+mod response;
 mod server;
+mod transport;
 
 pub use client::{Client, ClientAuth};
+pub use endpoint::AuthorizationServer;
+pub(crate) use error::Kind as ErrorKind;
+pub use error::{Class, Error};
 pub use grant::{Grant, TokenRequest};
-pub use server::{Location, ServerSettings, Transport};
+pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+pub use server::{Issuer, Location, ServerSettings, Transport};
+pub use transport::ServerError;

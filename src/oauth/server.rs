@@ -1,9 +1,11 @@
 //! Who is asked: the authorization server, found by discovery or named outright.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 /// An authorization server and the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +20,46 @@ pub struct ServerSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// By discovery (RFC 8414, else OpenID Connect Discovery 1.0) from the issuer.
-    Issuer(Url),
+    Issuer(Issuer),
     /// Named in the configuration, which wins over any metadata. The query component is kept (RFC 6749 section 3.2).
     TokenEndpoint(Url),
+}
+
+/// An issuer identifier (RFC 8414 section 2), kept to the letter: the metadata must repeat it exactly, and a parsed
+/// URL would add a final slash that was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    text: String,
+    url: Url,
+}
+
+impl Issuer {
+    /// The identifier as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same as a URL.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl FromStr for Issuer {
+    type Err = url::ParseError;
+
+    /// Takes a URL; scheme, query and fragment are for the caller to judge.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { text: text.to_owned(), url: Url::parse(text)? })
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// How the authorization server is reached.
@@ -32,6 +71,47 @@ pub struct Transport {
     pub proxy: Option<Url>,
     /// For the connection alone.
     pub connect_timeout: Duration,
-    /// For a whole request, from connect to the last byte of the answer.
+    /// For one exchange, from connect to the last byte of the answer; discovery and token request are one each.
     pub timeout: Duration,
+}
+
+/// Whether a secret that goes to `url` stays on this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_is_kept_to_the_letter() {
+        for text in
+            ["https://login.example.com", "https://login.example.com/", "HTTPS://Login.Example.com:443"]
+        {
+            assert_eq!(text.parse::<Issuer>().unwrap().as_str(), text);
+        }
+        assert!("login.example.com".parse::<Issuer>().is_err());
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for (url, want) in [
+            ("http://127.0.0.1:9400/token", true),
+            ("http://[::1]/token", true),
+            ("http://localhost/token", true),
+            ("http://localhost.attacker.com/token", false),
+            ("http://10.0.0.1/token", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), want, "{url}");
+        }
+    }
 }

@@ -3,6 +3,18 @@
 //! schedule -> renewer -> source -> `oauth` -> state -> schedule. Nothing here knows a request or the configuration's
 //! file.
 
+mod handle;
+mod metrics;
+mod outcome;
+mod queue;
+mod renewer;
+pub mod schedule;
 mod settings;
+mod source;
+mod state;
 
+pub use handle::{RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
+pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{Attachment, Backoff, Policy, TokenSettings};
+pub use source::{OAuthSource, Source};
+pub use state::{Credentials, Failure, Status, TokenState};

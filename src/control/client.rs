@@ -1,0 +1,135 @@
+//! The command line's side of the control surface: a question per connection to a running proxy.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use serde::de::DeserializeOwned;
+
+use super::guard::{CONTROL, CONTROL_VALUE};
+use super::problem::Problem;
+use super::routes;
+use super::status::{AccessToken, Status, Token};
+use crate::net::ask::{AskError, ask};
+use crate::secret::Secret;
+use crate::token::RENEW_WAIT;
+
+/// Talks to the proxy whose control listener has this address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    address: SocketAddr,
+}
+
+/// Why the running proxy did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing listens there: no proxy runs, or it has another control address.
+    #[error("no cupbearer runs with its control listener on {address}")]
+    NotRunning {
+        /// Whom we asked.
+        address: SocketAddr,
+    },
+    /// Something answers there, and it is not a cupbearer of this kind.
+    #[error("what answers on {address} is not cupbearer's control listener")]
+    NotCupbearer {
+        /// Whom we asked.
+        address: SocketAddr,
+    },
+    /// It took the question and gave no answer in time.
+    #[error("cupbearer on {address} did not answer within {} s", .within.as_secs())]
+    TimedOut {
+        /// Whom we asked.
+        address: SocketAddr,
+        /// The bound.
+        within: Duration,
+    },
+    /// It said no, and why.
+    #[error("{title}: {detail}")]
+    Refused {
+        /// The status of the answer.
+        status: StatusCode,
+        /// What kind of thing went wrong.
+        title: String,
+        /// What went wrong, and how to mend it.
+        detail: String,
+        /// When to ask again, where it said so.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Client {
+    /// A client of the proxy on `address`; nothing is sent yet.
+    #[must_use]
+    pub const fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// The whole program at a glance.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.question(Request::get(routes::STATUS), ANSWER_TIMEOUT).await
+    }
+
+    /// Renews `token` now and says how it stands then.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Refused` where the renewal failed, or is held back.
+    pub async fn renew(&self, token: &str) -> Result<Token, ClientError> {
+        self.question(Request::post(routes::renew(token)), RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
+    }
+
+    /// The access token itself, without its scheme.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Refused` where none is held that counts.
+    pub async fn access_token(&self, token: &str) -> Result<Secret<String>, ClientError> {
+        let answer: AccessToken =
+            self.question(Request::post(routes::access_token(token)), ANSWER_TIMEOUT).await?;
+        Ok(Secret::new(answer.access_token))
+    }
+
+    async fn question<T: DeserializeOwned>(
+        &self,
+        request: http::request::Builder,
+        within: Duration,
+    ) -> Result<T, ClientError> {
+        let address = self.address;
+        let request = request
+            .header(CONTROL, CONTROL_VALUE)
+            .body(Full::default())
+            .map_err(|_| ClientError::NotCupbearer { address })?;
+        let response = ask(address, request, within).await.map_err(|error| match error {
+            AskError::Unreachable { .. } => ClientError::NotRunning { address },
+            AskError::TimedOut { within, .. } => ClientError::TimedOut { address, within },
+            AskError::NotHttp { .. } | AskError::TooLarge { .. } => ClientError::NotCupbearer { address },
+        })?;
+        if response.headers().get(CONTROL).is_none_or(|value| value != CONTROL_VALUE) {
+            return Err(ClientError::NotCupbearer { address });
+        }
+        if response.status() != StatusCode::OK {
+            return Err(refused(&response));
+        }
+        serde_json::from_slice(response.body()).map_err(|_| ClientError::NotCupbearer { address })
+    }
+}
+
+fn refused(response: &Response<Bytes>) -> ClientError {
+    let problem = serde_json::from_slice(response.body()).unwrap_or_else(|_| {
+        Problem::new(response.status(), "Refused", "Cupbearer refused and did not say why.")
+    });
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    ClientError::Refused {
+        status: response.status(),
+        title: problem.title,
+        detail: problem.detail,
+        retry_after: retry_after.map(Duration::from_secs),
+    }
+}
+
+/// For an answer that needs no token request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

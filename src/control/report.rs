@@ -1,0 +1,57 @@
+//! What a token's state looks like on the control surface. Reads, never writes.
+
+use std::time::UNIX_EPOCH;
+
+use tokio::time::Instant;
+
+use super::status::{AccessToken, Failure, Token};
+use crate::clock;
+use crate::token::TokenHandle;
+
+/// How a token stands at `now`.
+pub(super) fn token(handle: &TokenHandle, now: Instant) -> Token {
+    let state = handle.load();
+    let credentials = state.credentials.as_deref();
+    Token {
+        name: handle.name().to_owned(),
+        required: handle.required(),
+        status: state.status(now).as_str().to_owned(),
+        expires_in_seconds: credentials.map(|held| seconds_until(held.expires_at, now)),
+        expires_at: credentials.map(|held| unix(held.expires_at)),
+        generation: credentials.map(|held| held.generation),
+        scope: state.scope.as_ref().map(|scope| scope.join(" ")),
+        last_renewal: state.last_success.map(unix),
+        next_attempt_in_seconds: state.next_attempt.map(|at| seconds_until(at, now)),
+        last_error: state.last_error.as_ref().map(|failure| Failure {
+            cause: failure.error.cause().to_owned(),
+            message: failure.error.to_string(),
+            at: unix(failure.at),
+            consecutive_failures: u64::from(failure.in_a_row),
+        }),
+        renewals: state.renewals,
+        failures: state.failures,
+    }
+}
+
+/// The token itself, where one is held that may be sent at `now`. The one place where a token leaves on purpose.
+pub(super) fn access_token(handle: &TokenHandle, now: Instant) -> Option<AccessToken> {
+    let state = handle.load();
+    let held = state.usable(now)?;
+    let scheme = handle.settings().attachment.scheme.as_str();
+    let value = held.value.to_str().ok()?;
+    let token = value.strip_prefix(scheme).unwrap_or(value).trim_start();
+    Some(AccessToken {
+        access_token: token.to_owned(),
+        token_type: if scheme.is_empty() { "Bearer" } else { scheme }.to_owned(),
+        expires_in: seconds_until(held.expires_at, now),
+    })
+}
+
+fn seconds_until(at: Instant, now: Instant) -> u64 {
+    at.saturating_duration_since(now).as_secs()
+}
+
+/// Rounded: the wall clock is read anew each time, and the same instant must not flicker between two seconds.
+fn unix(at: Instant) -> u64 {
+    clock::wall_at(at).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs_f64().round() as u64)
+}

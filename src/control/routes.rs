@@ -1,0 +1,92 @@
+//! The paths of the control surface: taken apart by the server, put together by the client.
+
+use http::Method;
+use url::form_urlencoded::byte_serialize;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked<'a> {
+    /// The whole program at a glance.
+    Status,
+    /// Renew this token now.
+    Renew(Segment<'a>),
+    /// Hand this token out.
+    AccessToken(Segment<'a>),
+    /// A path of ours, by a method that it does not take; these it does.
+    OtherMethod(&'static str),
+    /// Nothing of ours.
+    Unknown,
+}
+
+/// A token's name as it stands in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment<'a>(&'a str);
+
+impl Segment<'_> {
+    /// Whether it stands for `name`. Names are encoded rather than segments decoded, so that there is one reading.
+    pub(super) fn is(self, name: &str) -> bool {
+        self.0 == name || self.0 == encoded(name)
+    }
+}
+
+/// Reads method and path.
+pub(super) fn read<'a>(method: &Method, path: &'a str) -> Asked<'a> {
+    let (asked, allowed) = if path == STATUS {
+        (Asked::Status, READ)
+    } else {
+        let token = path.strip_prefix("/tokens/").and_then(|rest| rest.split_once('/'));
+        match token {
+            Some((name, "renew")) => (Asked::Renew(Segment(name)), WRITE),
+            Some((name, "access_token")) => (Asked::AccessToken(Segment(name)), WRITE),
+            _ => return Asked::Unknown,
+        }
+    };
+    let fits = match allowed {
+        WRITE => method == Method::POST,
+        _ => method == Method::GET || method == Method::HEAD,
+    };
+    if fits { asked } else { Asked::OtherMethod(allowed) }
+}
+
+/// Where to renew `token`.
+pub(super) fn renew(token: &str) -> String {
+    format!("/tokens/{}/renew", encoded(token))
+}
+
+/// Where to ask for `token` itself.
+pub(super) fn access_token(token: &str) -> String {
+    format!("/tokens/{}/access_token", encoded(token))
+}
+
+fn encoded(name: &str) -> String {
+    byte_serialize(name.as_bytes()).collect()
+}
+
+/// Where the status is.
+pub(super) const STATUS: &str = "/status";
+const READ: &str = "GET, HEAD";
+const WRITE: &str = "POST";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_client_writes_the_server_reads() {
+        for name in ["api", "my token", "a/b", "ü%"] {
+            let path = renew(name);
+            let Asked::Renew(segment) = read(&Method::POST, &path) else { panic!("{path}") };
+            assert!(segment.is(name) && !segment.is("other"), "{path}");
+            assert!(matches!(read(&Method::POST, &access_token(name)), Asked::AccessToken(_)));
+        }
+    }
+
+    #[test]
+    fn other_methods_and_paths_are_told_apart() {
+        assert_eq!(read(&Method::GET, "/tokens/api/renew"), Asked::OtherMethod("POST"));
+        assert_eq!(read(&Method::POST, "/status"), Asked::OtherMethod("GET, HEAD"));
+        for path in ["/", "/status/", "/tokens", "/tokens/api", "/tokens/api/renew/x", "/tokens/api/delete"] {
+            assert_eq!(read(&Method::POST, path), Asked::Unknown, "{path}");
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! The server of the control surface: HTTP/1.1 on a loopback listener.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::guard::{self, CONTROL, CONTROL_VALUE};
+use super::problem::Problem;
+use super::report;
+use super::routes::{self, Asked, Segment};
+use super::status::{Listener, Route, Status};
+use crate::clock;
+use crate::net::serve::{self, Limits};
+use crate::oauth::Class;
+use crate::token::{RENEW_WAIT, RenewError, Roster, TokenHandle};
+
+/// What the control surface speaks of.
+#[derive(Clone, Debug)]
+pub struct ControlState {
+    /// The tokens in force.
+    pub roster: Roster,
+    /// The rest, which a reload may change: `app` sends the new facts.
+    pub facts: watch::Receiver<Arc<Facts>>,
+    /// When the program started.
+    pub started: Instant,
+}
+
+/// What `app` knows of the program and the status shows as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The configuration's file; `None`: flags alone.
+    pub config_file: Option<PathBuf>,
+    /// Where the program listens.
+    pub listeners: Vec<Listener>,
+    /// The routes, in the order in which they are tried.
+    pub routes: Vec<Route>,
+}
+
+/// Serves the control surface on `listener`, which is on loopback, until it is dropped.
+pub async fn serve(listener: TcpListener, state: ControlState) {
+    serve::short_requests(listener, LIMITS, move |request| answer(state.clone(), request)).await;
+}
+
+async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let allowed = guard::judge(request.method(), request.uri(), request.headers());
+    let mut response = match allowed {
+        Ok(()) => match routes::read(request.method(), request.uri().path()) {
+            Asked::Status => json(&status(&state)),
+            Asked::Renew(name) => match named(&state.roster, name) {
+                Ok(token) => renew(&token).await,
+                Err(problem) => problem.response(),
+            },
+            Asked::AccessToken(name) => match named(&state.roster, name) {
+                Ok(token) => access_token(&token),
+                Err(problem) => problem.response(),
+            },
+            Asked::OtherMethod(methods) => {
+                let detail = format!("This path takes {methods}.");
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Other method", detail).allowing(methods)
+            }
+            Asked::Unknown => Problem::new(StatusCode::NOT_FOUND, "Nothing here", PATHS).response(),
+        },
+        Err(problem) => problem.response(),
+    };
+    for (name, value) in FIELDS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn status(state: &ControlState) -> Status {
+    let now = clock::now();
+    let facts = Arc::clone(&state.facts.borrow());
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
+        config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
+        listeners: facts.listeners.clone(),
+        tokens: state.roster.load().values().map(|handle| report::token(handle, now)).collect(),
+        routes: facts.routes.clone(),
+    }
+}
+
+fn named(roster: &Roster, name: Segment<'_>) -> Result<TokenHandle, Problem> {
+    let tokens = roster.load();
+    if let Some(handle) = tokens.values().find(|handle| name.is(handle.name())) {
+        return Ok(handle.clone());
+    }
+    let known: Vec<_> = tokens.keys().map(String::as_str).take(MAX_NAMES).collect();
+    let detail = match known.as_slice() {
+        [] => "No token is configured.".to_owned(),
+        known => format!("No token has this name. Configured: {}.", known.join(", ")),
+    };
+    Err(Problem::new(StatusCode::NOT_FOUND, "Unknown token", detail))
+}
+
+async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
+    let Err(error) = token.renew().await else {
+        return json(&report::token(token, clock::now()));
+    };
+    let detail = sentence(&error);
+    match &error {
+        RenewError::Held { left } => {
+            let seconds = left.as_secs_f64().ceil() as u64;
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Renewal held back", detail)
+                .retry_after(seconds.max(1))
+        }
+        RenewError::Failed(cause) if cause.class() != Class::Transient => {
+            Problem::new(StatusCode::CONFLICT, "Renewal refused", detail).response()
+        }
+        RenewError::Retired => Problem::new(StatusCode::CONFLICT, "Not renewed", detail).response(),
+        RenewError::Failed(_) | RenewError::TimedOut => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Renewal failed", detail).response()
+        }
+    }
+}
+
+fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
+    let now = clock::now();
+    if let Some(token) = report::access_token(token, now) {
+        return json(&token);
+    }
+    let state = token.load();
+    let status = state.status(now).as_str();
+    let why = state.last_error.as_ref().map(|failure| failure.error.to_string()).unwrap_or_default();
+    let detail = format!("No token is held that counts now; its state is {status}. {why}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No token", detail.trim_end()).response()
+}
+
+/// An error as a sentence of its own.
+fn sentence(error: &RenewError) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get(..1) {
+        let first = first.to_uppercase();
+        text.replace_range(..1, &first);
+    }
+    text + "."
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    // Plain structs of text and numbers: they always serialise.
+    let mut body = serde_json::to_vec(value).unwrap_or_default();
+    body.push(b'\n');
+    let mut response = Response::new(Full::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What the control surface may cost.
+const LIMITS: Limits = Limits {
+    connections: 256,
+    requests: 64,
+    header_timeout: Duration::from_secs(10),
+    // A renewal has its own, shorter bound, and an answer of its own then.
+    request_timeout: RENEW_WAIT.saturating_add(Duration::from_secs(5)),
+};
+/// On every answer: ours, stored by nobody, and unreadable to web pages.
+const FIELDS: [(HeaderName, &str); 4] = [
+    (HeaderName::from_static(CONTROL), CONTROL_VALUE),
+    (CACHE_CONTROL, "no-store"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+/// Of a pool only so many names are told.
+const MAX_NAMES: usize = 20;
+const PATHS: &str = "There are GET /status, POST /tokens/{name}/renew and POST /tokens/{name}/access_token.";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::{BoxFuture, pending, ready};
+    use tokio::task::JoinSet;
+
+    use super::super::client::{Client, ClientError};
+    use super::*;
+    use crate::lifecycle::DrainTrigger;
+    use crate::metrics::Metrics;
+    use crate::net::ask::ask;
+    use crate::oauth::{
+        ClientAuth, Error, ErrorKind, Grant, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
+        TokenType, Transport,
+    };
+    use crate::secret::{Secret, SecretError, SecretSource};
+    use crate::token::{Attachment, Policy, Renewer, RenewerHandle, Source, TokenSettings};
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// Gives these outcomes, one a call, and then never answers.
+    struct Scripted(Mutex<VecDeque<Result<TokenResponse, Error>>>);
+
+    impl Source for Scripted {
+        fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+            let next = self.0.lock().unwrap().pop_front();
+            next.map_or_else(|| pending().boxed(), |outcome| ready(outcome).boxed())
+        }
+    }
+
+    fn token(value: &str) -> Result<TokenResponse, Error> {
+        Ok(TokenResponse {
+            access_token: Secret::new(value.to_owned()),
+            lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
+            token_type: TokenType::Bearer,
+            scope: Some(vec!["read".to_owned(), "write".to_owned()]),
+        })
+    }
+
+    fn settings(scheme: &str) -> TokenSettings {
+        let secret = SecretSource::Inline(Secret::new("sentinel-secret".to_owned()));
+        TokenSettings {
+            server: ServerSettings {
+                location: Location::TokenEndpoint("https://as.example/token".parse().unwrap()),
+                transport: Transport { ca_file: None, proxy: None, connect_timeout: SOON, timeout: SOON },
+            },
+            client: crate::oauth::Client { id: "orders".into(), auth: ClientAuth::SecretPost(secret) },
+            request: TokenRequest {
+                grant: Grant::ClientCredentials,
+                scope: Vec::new(),
+                audience: None,
+                resource: Vec::new(),
+                params: Vec::new(),
+            },
+            attachment: Attachment { header: http::header::AUTHORIZATION, scheme: scheme.to_owned() },
+            policy: Policy::default(),
+            required: true,
+        }
+    }
+
+    struct Program {
+        address: SocketAddr,
+        client: Client,
+        roster: Roster,
+        facts: watch::Sender<Arc<Facts>>,
+        _renewer: RenewerHandle,
+        _drain: DrainTrigger,
+        _task: JoinSet<()>,
+    }
+
+    /// A program with one token `api`, whose first outcomes are these.
+    async fn program(
+        scheme: &str,
+        outcomes: impl IntoIterator<Item = Result<TokenResponse, Error>>,
+    ) -> Program {
+        let (trigger, drain) = DrainTrigger::new();
+        let renewer = Renewer::spawn(crate::token::Limits::default(), drain, &Metrics::new());
+        let source = Scripted(Mutex::new(outcomes.into_iter().collect()));
+        let handle = renewer.add("api", settings(scheme), source);
+        let roster = Roster::default();
+        roster.replace(BTreeMap::from([("api".to_owned(), handle)]));
+        let route = Route {
+            path: "/".into(),
+            host: None,
+            methods: Vec::new(),
+            upstream: "api".into(),
+            token: Some("api".into()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (facts, watched) = watch::channel(Arc::new(Facts {
+            config_file: Some("config.toml".into()),
+            listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
+            routes: vec![route],
+        }));
+        let state = ControlState { roster: roster.clone(), facts: watched, started: clock::now() };
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener, state));
+        let client = Client::new(address);
+        Program { address, client, roster, facts, _renewer: renewer, _drain: trigger, _task: task }
+    }
+
+    /// A program whose token `api` has had its first outcome.
+    async fn settled(outcomes: impl IntoIterator<Item = Result<TokenResponse, Error>>) -> Program {
+        let program = program("Bearer", outcomes).await;
+        let handle = Arc::clone(&program.roster.load())["api"].clone();
+        while handle.load().attempts() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        program
+    }
+
+    fn refusal(error: ClientError) -> (u16, String, Option<Duration>) {
+        match error {
+            ClientError::Refused { status, detail, retry_after, .. } => {
+                (status.as_u16(), detail, retry_after)
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_status_says_how_each_token_stands_and_what_the_program_is() {
+        let program = settled([token("sentinel-token")]).await;
+        let status = program.client.status().await.unwrap();
+        assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+        assert_eq!((status.config_file.as_deref(), status.routes.len()), (Some("config.toml"), 1));
+        let [api] = status.tokens.as_slice() else { panic!("{status:?}") };
+        assert_eq!(
+            (api.status.as_str(), api.generation, api.renewals, api.failures),
+            ("valid", Some(1), 1, 0)
+        );
+        assert_eq!(api.scope.as_deref(), Some("read write"));
+        let left = api.expires_in_seconds.unwrap();
+        assert!((3590..=3600).contains(&left), "{left}");
+        assert!(api.expires_at.unwrap().abs_diff(clock::unix_seconds() + 3600) <= 10);
+        assert!(api.next_attempt_in_seconds.unwrap() < left);
+        program.facts.send_replace(Arc::default());
+        assert!(program.client.status().await.unwrap().routes.is_empty(), "a reload shows at once");
+    }
+
+    #[tokio::test]
+    async fn a_renewal_answers_with_the_new_state() {
+        let program = settled([token("one"), token("two")]).await;
+        let renewed = program.client.renew("api").await.unwrap();
+        assert_eq!((renewed.generation, renewed.renewals), (Some(2), 2));
+        assert_eq!(program.client.access_token("api").await.unwrap().expose(), "two");
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_fails_says_why_and_keeps_the_token() {
+        let missing = Error::from(SecretError::Missing("/gone".into()));
+        let held = Error::here(ErrorKind::Reset).after(Some(Duration::from_secs(30)));
+        let program = settled([token("one"), Err(missing), Err(held)]).await;
+        let (status, detail, _) = refusal(program.client.renew("api").await.unwrap_err());
+        assert!(status == 409 && detail.contains("/gone"), "{status} {detail}");
+        let (status, _, _) = refusal(program.client.renew("api").await.unwrap_err());
+        assert_eq!(status, 503);
+        let (status, _, retry_after) = refusal(program.client.renew("api").await.unwrap_err());
+        let retry_after = retry_after.expect("the server's wish is passed on").as_secs();
+        assert!(status == 503 && (25..=30).contains(&retry_after), "{status} {retry_after}");
+        let api = program.client.status().await.unwrap().tokens.remove(0);
+        let failure = api.last_error.unwrap();
+        assert_eq!(
+            (api.status.as_str(), failure.cause.as_str(), failure.consecutive_failures),
+            ("degraded", "reset", 2)
+        );
+        assert_eq!(program.client.access_token("api").await.unwrap().expose(), "one");
+    }
+
+    #[tokio::test]
+    async fn a_token_leaves_by_one_path_alone_and_is_shown_nowhere_else() {
+        let program = settled([token("sentinel-token"), Err(Error::here(ErrorKind::Reset))]).await;
+        program.client.renew("api").await.unwrap_err();
+        let request = Request::get("/status").body(Full::default()).unwrap();
+        let status = ask(program.address, request, SOON).await.unwrap();
+        assert_eq!(status.headers()[CACHE_CONTROL], "no-store");
+        let status = String::from_utf8(status.body().to_vec()).unwrap();
+        assert!(!status.contains("sentinel"), "{status}");
+        let request = Request::post("/tokens/api/access_token").header(CONTROL, CONTROL_VALUE);
+        let token = ask(program.address, request.body(Full::default()).unwrap(), SOON).await.unwrap();
+        assert_eq!(token.headers()[CACHE_CONTROL], "no-store");
+        let token: serde_json::Value = serde_json::from_slice(token.body()).unwrap();
+        assert_eq!(
+            (token["access_token"].as_str(), token["token_type"].as_str()),
+            (Some("sentinel-token"), Some("Bearer"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_bare_token_is_handed_out_whole_and_a_missing_one_is_not() {
+        let bare = program("", [token("bare")]).await;
+        while bare.roster.load()["api"].load().attempts() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(bare.client.access_token("api").await.unwrap().expose(), "bare");
+        let none = settled([Err(Error::here(ErrorKind::Dns))]).await;
+        let (status, detail, _) = refusal(none.client.access_token("api").await.unwrap_err());
+        assert!(status == 503 && detail.contains("pending"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_token_is_answered_with_the_known_ones() {
+        let program = settled([token("one")]).await;
+        for error in [
+            program.client.renew("other").await.unwrap_err(),
+            program.client.access_token("a/b").await.unwrap_err(),
+        ] {
+            let (status, detail, _) = refusal(error);
+            assert!(status == 404 && detail.ends_with("Configured: api."), "{detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_web_page_gets_nothing_whatever_it_tries() {
+        let program = settled([token("sentinel-token")]).await;
+        let local = program.address.to_string();
+        let path = "/tokens/api/access_token";
+        let upgrade: &[(&str, &str)] =
+            &[("connection", "close, upgrade"), ("upgrade", "websocket"), ("origin", "http://localhost")];
+        let attempts: [(&str, &str, &str, &[(&str, &str)], u16); 8] = [
+            ("POST", path, "evil.example:9902", &[(CONTROL, "1")], 421),
+            ("POST", path, &local, &[(CONTROL, "1"), ("origin", "http://localhost.attacker.com")], 403),
+            ("POST", path, "evil.example", &[(CONTROL, "1"), ("origin", "http://evil.example")], 421),
+            ("POST", path, &local, &[(CONTROL, "1"), ("sec-fetch-site", "cross-site")], 403),
+            ("POST", path, &local, &[("content-type", "text/plain")], 403),
+            (
+                "OPTIONS",
+                path,
+                &local,
+                &[("origin", "http://a"), ("access-control-request-method", "POST")],
+                403,
+            ),
+            ("GET", path, &local, upgrade, 403),
+            ("GET", "/status", "evil.example:9902", &[], 421),
+        ];
+        for (method, path, host, fields, expected) in attempts {
+            let answer = raw(program.address, method, path, host, fields).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{method} {fields:?}: {answer}");
+            assert!(!answer.contains("access-control-") && !answer.contains("sentinel"), "{answer}");
+        }
+        let served = raw(program.address, "POST", path, "localhost:1", &[(CONTROL, "1")]).await;
+        assert!(served.contains("sentinel-token"), "the same without the page's traces is served");
+    }
+
+    async fn raw(
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        host: &str,
+        fields: &[(&str, &str)],
+    ) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let upgrades = fields.iter().any(|(name, _)| *name == "connection");
+        let close = if upgrades { None } else { Some(("connection", "close")) };
+        let fields: Vec<_> =
+            fields.iter().copied().chain(close).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n{}\r\n",
+            fields.concat()
+        );
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn other_paths_and_methods_are_problems_in_json() {
+        let program = settled([token("one")]).await;
+        let get = Request::get("/tokens/api/renew").body(Full::default()).unwrap();
+        let other = ask(program.address, get, SOON).await.unwrap();
+        assert_eq!((other.status().as_u16(), other.headers()["allow"].as_bytes()), (405, &b"POST"[..]));
+        let unknown = Request::get("/nothing").body(Full::default()).unwrap();
+        let unknown = ask(program.address, unknown, SOON).await.unwrap();
+        assert_eq!(unknown.headers()[CONTENT_TYPE], "application/problem+json");
+        let problem: Problem = serde_json::from_slice(unknown.body()).unwrap();
+        assert_eq!((problem.status, problem.detail.as_str()), (404, PATHS));
+    }
+
+    #[tokio::test]
+    async fn the_client_tells_nobody_a_stranger_and_a_refusal_apart() {
+        let gone = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        assert!(matches!(Client::new(gone).status().await, Err(ClientError::NotRunning { .. })));
+        let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(stranger.local_addr().unwrap());
+        let mut task = JoinSet::new();
+        task.spawn(serve::short_requests(stranger, LIMITS, |_| async { Response::new(Full::from("hello")) }));
+        assert!(matches!(client.status().await, Err(ClientError::NotCupbearer { .. })));
+    }
+}

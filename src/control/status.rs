@@ -1,0 +1,135 @@
+//! What the control surface says, as JSON: written by the server, read by the client.
+//!
+//! Durations are whole seconds from the answer's instant, instants are seconds since 1970. What is not known is left
+//! out. No field holds a secret but [`AccessToken`], which exists to hand one out.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /status`: the whole program at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the running program.
+    pub version: String,
+    /// Since it started.
+    pub uptime_seconds: u64,
+    /// The configuration's file; `None` where it runs from flags alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_file: Option<String>,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Its tokens, by name.
+    pub tokens: Vec<Token>,
+    /// Its routes, in the order in which they are tried.
+    pub routes: Vec<Route>,
+}
+
+/// One address and what is served there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `proxy`, `health` or `control`.
+    pub name: String,
+    /// The bound address.
+    pub address: String,
+}
+
+/// One route, as it was configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The path's prefix.
+    pub path: String,
+    /// The host that it is for; `None`: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The methods that it takes; empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// The upstream's name.
+    pub upstream: String,
+    /// The token's name; `None`: requests go without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// One token: what is held, what went wrong last, and what comes next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether readiness waits for it.
+    pub required: bool,
+    /// One word; the same as in the metric `cupbearer_token_state`.
+    pub status: String,
+    /// Until the held token expires; 0 where it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u64>,
+    /// When the held token expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// Counts the tokens that were held under this name; the first is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// The scope that was granted, where the authorization server said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// When the held token came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_renewal: Option<u64>,
+    /// Until the next token request is planned; 0 where it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_in_seconds: Option<u64>,
+    /// Why the last token request failed; `None` where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<Failure>,
+    /// Successful renewals since the start.
+    pub renewals: u64,
+    /// Failed ones.
+    pub failures: u64,
+}
+
+/// A failed token request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its kind, one word of a closed set.
+    pub cause: String,
+    /// A sentence for people. Never a body of the authorization server.
+    pub message: String,
+    /// When.
+    pub at: u64,
+    /// How many in a row.
+    pub consecutive_failures: u64,
+}
+
+/// `POST /tokens/{name}/access_token`: the one answer that holds a token, on purpose.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AccessToken {
+    /// The token, without its scheme.
+    pub access_token: String,
+    /// Its scheme: `Bearer`.
+    pub token_type: String,
+    /// Whole seconds until it expires.
+    pub expires_in: u64,
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("access_token", &"***")
+            .field("token_type", &self.token_type)
+            .field("expires_in", &self.expires_in)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handed_out_token_is_masked_in_debug() {
+        let token =
+            AccessToken { access_token: "sentinel".into(), token_type: "Bearer".into(), expires_in: 9 };
+        assert!(!format!("{token:?}").contains("sentinel"));
+    }
+}

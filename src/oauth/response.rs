@@ -1,0 +1,298 @@
+//! What an answer of the token endpoint means (RFC 6749 sections 5.1 and 5.2): strict about what would do harm,
+//! tolerant of what real servers send.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::secret::Secret;
+
+use super::error::{Code, Flaw, Kind};
+
+/// An access token as it was handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenResponse {
+    /// The token: visible ASCII and not empty (RFC 6749 appendix A.12).
+    pub access_token: Secret<String>,
+    /// For how long it is good.
+    pub lifetime: Lifetime,
+    /// Whether the server said that it is a Bearer token.
+    pub token_type: TokenType,
+    /// The scope that was granted, where the server says so; it may be narrower than the one asked for.
+    pub scope: Option<Vec<String>>,
+}
+
+/// For how long a token is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// `expires_in`, counted from the request; zero: already over. Never more than [`MAX_LIFETIME`].
+    ExpiresIn(Duration),
+    /// The `exp` claim of a JWT (RFC 7519 section 4.1.4), read where `expires_in` is missing. Nobody verified it.
+    ExpiresAt(SystemTime),
+    /// Nothing says so: the configured default applies.
+    Unknown,
+}
+
+/// What the server said about the token's type (RFC 6749 section 7.1). Other types are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// `Bearer`, in any case.
+    Bearer,
+    /// Nothing; taken as `Bearer`.
+    Assumed,
+}
+
+/// No token counts as good for longer: beyond it lie only mistakes, and the overflow of clocks.
+pub const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
+
+/// Reads an answer. Nothing of `body` gets into the error.
+pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {
+    if status.is_redirection() {
+        return Err(Kind::Redirect(status));
+    }
+    // serde would take an array for the members in their order.
+    let object = body.trim_ascii_start().starts_with(b"{");
+    let answer = if object { serde_json::from_slice::<Answer>(body).ok() } else { None };
+    if let Some(Answer { error: Some(error), .. }) = &answer
+        && !error.is_null()
+    {
+        return Err(Kind::Denied(status, error.as_str().map_or(Code::Other, Code::parse)));
+    }
+    if !status.is_success() {
+        return Err(Kind::Status(status));
+    }
+    if body.trim_ascii().is_empty() {
+        return Err(Kind::Malformed(Flaw::Empty));
+    }
+    success(answer.ok_or(Kind::Malformed(Flaw::NotJson))?)
+}
+
+/// The members that count; all others are ignored (RFC 6749 section 5.1). Each is taken as it comes, so that a
+/// strange one is judged by its own rule.
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<Value>,
+    access_token: Option<Value>,
+    token_type: Option<Value>,
+    expires_in: Option<Value>,
+    scope: Option<Value>,
+}
+
+fn success(answer: Answer) -> Result<TokenResponse, Kind> {
+    let access_token = match answer.access_token {
+        None | Some(Value::Null) => return Err(Kind::Malformed(Flaw::NoAccessToken)),
+        Some(Value::String(token)) => Secret::new(token),
+        Some(_) => return Err(Kind::Malformed(Flaw::AccessToken)),
+    };
+    // More than RFC 6749 appendix A.12 allows would let a server write headers of its own into our requests.
+    if access_token.expose().is_empty() || !access_token.expose().bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Kind::Malformed(Flaw::AccessToken));
+    }
+    let token_type = match answer.token_type {
+        None | Some(Value::Null) => TokenType::Assumed,
+        Some(Value::String(name)) if name.eq_ignore_ascii_case("bearer") => TokenType::Bearer,
+        Some(_) => return Err(Kind::TokenType),
+    };
+    let lifetime = match answer.expires_in {
+        None | Some(Value::Null) => {
+            jwt_expiry(access_token.expose()).map_or(Lifetime::Unknown, Lifetime::ExpiresAt)
+        }
+        Some(value) => Lifetime::ExpiresIn(seconds(&value).ok_or(Kind::Malformed(Flaw::ExpiresIn))?),
+    };
+    Ok(TokenResponse { access_token, lifetime, token_type, scope: answer.scope.and_then(scopes) })
+}
+
+/// `expires_in` as servers write it: a number, a float, or either in a string. What is over counts as zero, what is
+/// absurd as [`MAX_LIFETIME`].
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64()?,
+        // `parse` alone would also take "inf" and "nan".
+        Value::String(text) => {
+            let text = text.trim();
+            let plain = |b: u8| b.is_ascii_digit() || b"+-.eE".contains(&b);
+            if !text.bytes().all(plain) {
+                return None;
+            }
+            text.parse::<f64>().ok()?
+        }
+        _ => return None,
+    };
+    Some(clamped(seconds))
+}
+
+fn clamped(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())).unwrap_or_default()
+}
+
+/// The `exp` of a JWT in compact form (RFC 7515 section 3.1), unverified: it is for planning alone.
+fn jwt_expiry(token: &str) -> Option<SystemTime> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+    }
+    let mut parts = token.split('.');
+    let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    // The far end of the calendar, so that no sum of clocks overflows; the schedule clamps what is left of it.
+    UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(claims.exp.clamp(0.0, MAX_UNIX_SECONDS)).ok()?)
+}
+
+/// A space-separated list (RFC 6749 section 3.3); some servers send an array of strings.
+fn scopes(value: Value) -> Option<Vec<String>> {
+    let words: Vec<String> = match value {
+        Value::String(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => return None,
+    };
+    // Scopes are shown in status; RFC 6749 section 3.3 allows no more than this.
+    Some(words.into_iter().filter(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_graphic())).collect())
+}
+
+/// The year 9999.
+const MAX_UNIX_SECONDS: f64 = 253_402_300_799.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(body: &str) -> Result<TokenResponse, Kind> {
+        parse(StatusCode::OK, body.as_bytes())
+    }
+
+    fn lifetime(expires_in: &str) -> Result<Lifetime, Kind> {
+        answer(&format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{expires_in}}}"#))
+            .map(|response| response.lifetime)
+    }
+
+    fn jwt(claims: &str) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    #[test]
+    fn expires_in_is_read_as_number_string_or_float() {
+        for (given, want) in [
+            ("3600", 3600.0),
+            (r#""86400""#, 86400.0),
+            ("3600.5", 3600.5),
+            (r#"" 60 ""#, 60.0),
+            (r#""1.5e2""#, 150.0),
+            ("0", 0.0),
+            ("-5", 0.0),
+            (r#""-5""#, 0.0),
+            ("1e30", MAX_LIFETIME.as_secs_f64()),
+            ("18446744073709551615", MAX_LIFETIME.as_secs_f64()),
+            (r#""99999999999999999999999999""#, MAX_LIFETIME.as_secs_f64()),
+        ] {
+            assert_eq!(lifetime(given), Ok(Lifetime::ExpiresIn(Duration::from_secs_f64(want))), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_expires_in_that_is_no_number_is_an_error() {
+        for given in ["false", "{}", "[]", r#""zzz""#, r#""""#, r#""inf""#, r#""nan""#, r#""12 s""#] {
+            assert_eq!(lifetime(given), Err(Kind::Malformed(Flaw::ExpiresIn)), "{given}");
+        }
+    }
+
+    #[test]
+    fn without_expires_in_a_jwt_says_when_and_an_opaque_token_does_not() {
+        assert_eq!(lifetime("null"), Ok(Lifetime::Unknown));
+        let body = |token: &str| format!(r#"{{"access_token":"{token}","token_type":"bearer"}}"#);
+        let at = |token: &str| answer(&body(token)).unwrap().lifetime;
+        let exp = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        assert_eq!(at(&jwt(r#"{"exp":2000000000,"sub":"x"}"#)), Lifetime::ExpiresAt(exp));
+        assert_eq!(at(&jwt(r#"{"exp":2000000000.0}"#)), Lifetime::ExpiresAt(exp));
+        for odd in
+            [jwt("{}"), jwt(r#"{"exp":"soon"}"#), jwt("nonsense"), "a.b.c".into(), "a.b".into(), "..".into()]
+        {
+            assert_eq!(at(&odd), Lifetime::Unknown, "{odd}");
+        }
+        assert!(matches!(at(&jwt(r#"{"exp":1e300}"#)), Lifetime::ExpiresAt(_)));
+    }
+
+    #[test]
+    fn bearer_counts_in_any_case_and_when_missing_but_no_other_type_does() {
+        let kind = |value: &str| {
+            answer(&format!(r#"{{"access_token":"t","token_type":{value}}}"#))
+                .map(|response| response.token_type)
+        };
+        for value in [r#""bearer""#, r#""Bearer""#, r#""BEARER""#, r#""beAREr""#] {
+            assert_eq!(kind(value), Ok(TokenType::Bearer), "{value}");
+        }
+        assert_eq!(answer(r#"{"access_token":"t"}"#).unwrap().token_type, TokenType::Assumed);
+        assert_eq!(kind("null"), Ok(TokenType::Assumed));
+        for value in [r#""mac""#, r#""N_A""#, r#""""#, r#""DPoP""#, "7"] {
+            assert_eq!(kind(value), Err(Kind::TokenType), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_could_write_headers_is_refused() {
+        for token in [r"a\r\nX: y", r"a\u0000", r"a b", r"\u00e9", "", r"a\u007f", r"a\n"] {
+            let got = answer(&format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#));
+            assert_eq!(got, Err(Kind::Malformed(Flaw::AccessToken)), "{token}");
+        }
+        for value in ["7", "{}", "[]", "true"] {
+            let got = answer(&format!(r#"{{"access_token":{value}}}"#));
+            assert_eq!(got, Err(Kind::Malformed(Flaw::AccessToken)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_success_without_a_token_is_a_failure_with_a_clear_cause() {
+        for (body, want) in [
+            ("", Kind::Malformed(Flaw::Empty)),
+            (" \r\n", Kind::Malformed(Flaw::Empty)),
+            ("{", Kind::Malformed(Flaw::NotJson)),
+            ("<html>", Kind::Malformed(Flaw::NotJson)),
+            ("[]", Kind::Malformed(Flaw::NotJson)),
+            ("null", Kind::Malformed(Flaw::NotJson)),
+            (r#""text""#, Kind::Malformed(Flaw::NotJson)),
+            ("{}", Kind::Malformed(Flaw::NoAccessToken)),
+            (r#"{"access_token":null}"#, Kind::Malformed(Flaw::NoAccessToken)),
+            (r#"{"error":"invalid_client"}"#, Kind::Denied(StatusCode::OK, Code::InvalidClient)),
+            (r#"{"error":"odd","access_token":"t"}"#, Kind::Denied(StatusCode::OK, Code::Other)),
+            (r#"{"error":{"a":1}}"#, Kind::Denied(StatusCode::OK, Code::Other)),
+        ] {
+            assert_eq!(answer(body), Err(want), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_answer_is_judged_by_its_code_and_else_by_its_status() {
+        let status = |code: u16| StatusCode::from_u16(code).unwrap();
+        for (code, body, want) in [
+            (401, r#"{"error":"invalid_client"}"#, Kind::Denied(status(401), Code::InvalidClient)),
+            (400, "", Kind::Status(status(400))),
+            (502, "<html>bad gateway</html>", Kind::Status(status(502))),
+            (403, r#"{"access_token":"t"}"#, Kind::Status(status(403))),
+            (307, "", Kind::Redirect(status(307))),
+        ] {
+            assert_eq!(parse(status(code), body.as_bytes()), Err(want), "{code}");
+        }
+    }
+
+    #[test]
+    fn unknown_members_are_ignored_and_a_narrower_scope_is_kept() {
+        let got = answer(r#"{"access_token":"t","x":{"y":[1]},"refresh_token":7,"scope":"a  b"}"#).unwrap();
+        assert_eq!(got.scope, Some(vec!["a".into(), "b".into()]));
+        let got = answer(r#"{"access_token":"t","scope":["a","b"]}"#).unwrap();
+        assert_eq!(got.scope, Some(vec!["a".into(), "b".into()]));
+        assert_eq!(answer(r#"{"access_token":"t","error":null}"#).unwrap().scope, None);
+    }
+
+    #[test]
+    fn a_response_never_prints_its_token() {
+        let got = answer(r#"{"access_token":"sentinel"}"#).unwrap();
+        assert!(!format!("{got:?}").contains("sentinel"));
+    }
+}

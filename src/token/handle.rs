@@ -1,0 +1,288 @@
+//! The read side: all that a request, readiness or a person sees of a token.
+//!
+//! [`TokenHandle::load`] is the request path: it takes no lock and allocates nothing. Everything else asks the renewer,
+//! which alone writes. Handles may be used from any thread and any runtime.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock;
+use crate::oauth::{Error, MAX_LIFETIME};
+
+use super::renewer::Command;
+use super::settings::TokenSettings;
+use super::state::{Credentials, Status, TokenState};
+
+/// A token, seen from the reading side.
+#[derive(Clone)]
+pub struct TokenHandle {
+    token: Arc<Token>,
+}
+
+/// What the renewer and all handles of a token share.
+pub(super) struct Token {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) settings: Arc<TokenSettings>,
+    state: ArcSwap<TokenState>,
+    /// Told of each new state.
+    changed: Notify,
+    /// Set when the renewer no longer drives this token.
+    retired: AtomicBool,
+    renewer: mpsc::WeakUnboundedSender<Command>,
+}
+
+/// A state, borrowed. Not to be kept: it holds up the memory of the state it shows.
+pub struct StateRef(Guard<Arc<TokenState>>);
+
+impl Deref for StateRef {
+    type Target = TokenState;
+
+    fn deref(&self) -> &TokenState {
+        &self.0
+    }
+}
+
+/// What someone wants of the renewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// A request waits for a usable token.
+    Token,
+    /// A person wants a new one now.
+    Renew,
+    /// Something that may have been at fault has changed.
+    Wake,
+}
+
+/// Why a request gets no token. For the proxy's 503.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// The token's state.
+    pub status: Status,
+    /// Why the last attempt failed; `None`: the time to wait ran out before one came to an end.
+    pub cause: Option<Error>,
+    /// When it is worth while to come again; at least a second.
+    pub retry_after: Duration,
+}
+
+/// Why a renewal that someone asked for did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenewError {
+    /// The authorization server asked to be left alone (`Retry-After`).
+    #[error("the authorization server asks for no request within {} s", .left.as_secs().max(1))]
+    Held {
+        /// For how much longer.
+        left: Duration,
+    },
+    /// It was tried and failed.
+    #[error(transparent)]
+    Failed(Error),
+    /// No attempt came to an end within [`RENEW_WAIT`].
+    #[error("no answer came within {} s; the renewal goes on", RENEW_WAIT.as_secs())]
+    TimedOut,
+    /// The token is no longer configured, or the program is ending.
+    #[error("this token is no longer renewed")]
+    Retired,
+}
+
+impl TokenHandle {
+    pub(super) const fn new(token: Arc<Token>) -> Self {
+        Self { token }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.token.id
+    }
+
+    /// The token's name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.token.name
+    }
+
+    /// Whether readiness waits for it.
+    #[must_use]
+    pub fn required(&self) -> bool {
+        self.token.settings.required
+    }
+
+    /// What it was made from; a reload compares it.
+    #[must_use]
+    pub fn settings(&self) -> &TokenSettings {
+        &self.token.settings
+    }
+
+    /// The state now. This is the request path.
+    #[must_use]
+    pub fn load(&self) -> StateRef {
+        StateRef(self.token.state.load())
+    }
+
+    /// Usable credentials, for a request that found none.
+    ///
+    /// Waits up to `policy.wait` where nothing has failed: for the first token, and for a new one after a machine
+    /// slept past the expiry of the old. Where the last attempt failed it answers at once. Dropping it ends nothing
+    /// but the wait.
+    ///
+    /// # Errors
+    /// [`Unavailable`], with what to tell the application.
+    pub async fn wait(&self) -> Result<Arc<Credentials>, Unavailable> {
+        let deadline = clock::now() + self.token.settings.policy.wait.min(MAX_LIFETIME);
+        loop {
+            let mut changed = pin!(self.token.changed.notified());
+            // Before the state is read, so that no change falls between the two.
+            changed.as_mut().enable();
+            {
+                let state = self.load();
+                let now = clock::now();
+                if let Some(credentials) = state.usable(now) {
+                    return Ok(Arc::clone(credentials));
+                }
+                let hopeless = state.last_error.is_some() || !self.token.ask(Ask::Token, &state);
+                if hopeless || now >= deadline {
+                    return Err(Unavailable::new(&state, now));
+                }
+            }
+            // Where the time runs out, the loop looks a last time.
+            let _ = timeout_at(deadline, changed).await;
+        }
+    }
+
+    /// Renews now, and waits for the outcome. Concurrent callers share one token request.
+    ///
+    /// # Errors
+    /// [`RenewError`]; the token held stays in use.
+    pub async fn renew(&self) -> Result<(), RenewError> {
+        let deadline = clock::now() + RENEW_WAIT;
+        let seen = self.load().attempts();
+        loop {
+            let mut changed = pin!(self.token.changed.notified());
+            changed.as_mut().enable();
+            {
+                let state = self.load();
+                let now = clock::now();
+                if state.attempts() != seen {
+                    return state
+                        .last_error
+                        .as_ref()
+                        .map_or(Ok(()), |f| Err(RenewError::Failed(f.error.clone())));
+                }
+                if let Some(until) = state.hold(now) {
+                    return Err(RenewError::Held { left: until - now });
+                }
+                if now >= deadline {
+                    return Err(RenewError::TimedOut);
+                }
+                if !self.token.ask(Ask::Renew, &state) {
+                    return Err(RenewError::Retired);
+                }
+            }
+            let _ = timeout_at(deadline, changed).await;
+        }
+    }
+
+    /// Says that a secret file or the configuration has changed: a token whose last attempt failed is tried at once,
+    /// but not before a `Retry-After` is over.
+    pub fn wake(&self) {
+        self.token.ask(Ask::Wake, &self.load());
+    }
+}
+
+impl fmt::Debug for TokenHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenHandle").field("name", &self.token.name).finish_non_exhaustive()
+    }
+}
+
+impl Token {
+    pub(super) fn new(
+        id: u64,
+        name: String,
+        settings: Arc<TokenSettings>,
+        renewer: mpsc::WeakUnboundedSender<Command>,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            settings,
+            state: ArcSwap::from_pointee(TokenState::default()),
+            changed: Notify::new(),
+            retired: AtomicBool::new(false),
+            renewer,
+        }
+    }
+
+    pub(super) fn state(&self) -> Arc<TokenState> {
+        self.state.load_full()
+    }
+
+    /// Puts a new state in force and tells whoever waits. The renewer alone calls this.
+    pub(super) fn publish(&self, state: TokenState) {
+        self.state.store(Arc::new(state));
+        self.changed.notify_waiters();
+    }
+
+    /// Says that nobody renews this token any more. What is held stays usable until it expires.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether there is a renewer to hear it.
+    fn ask(&self, ask: Ask, seen: &TokenState) -> bool {
+        if self.retired.load(Ordering::Acquire) {
+            return false;
+        }
+        let command = Command::Ask { id: self.id, ask, seen: seen.attempts() };
+        self.renewer.upgrade().is_some_and(|renewer| renewer.send(command).is_ok())
+    }
+}
+
+impl Unavailable {
+    fn new(state: &TokenState, now: Instant) -> Self {
+        let left = match (&state.last_error, state.next_attempt) {
+            (Some(_), Some(at)) => at.saturating_duration_since(now),
+            (Some(_), None) => NO_ATTEMPT_PLANNED,
+            (None, _) => Duration::ZERO,
+        };
+        Self {
+            status: state.status(now),
+            cause: state.last_error.as_ref().map(|failure| failure.error.clone()),
+            retry_after: left.max(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// The tokens now in force, by name. A reload swaps them whole.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    tokens: Arc<ArcSwap<BTreeMap<String, TokenHandle>>>,
+}
+
+impl Roster {
+    /// The tokens in force now.
+    #[must_use]
+    pub fn load(&self) -> Arc<BTreeMap<String, TokenHandle>> {
+        self.tokens.load_full()
+    }
+
+    /// Puts others in force.
+    pub fn replace(&self, tokens: BTreeMap<String, TokenHandle>) {
+        self.tokens.store(Arc::new(tokens));
+    }
+}
+
+/// How long someone who asks for a renewal waits for its outcome.
+pub const RENEW_WAIT: Duration = Duration::from_mins(1);
+
+/// What an application is told where only a person can bring the token back.
+const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);

@@ -1,0 +1,137 @@
+//! What is counted of tokens. Labels: the token's name and closed sets; all series of a token go when it goes.
+
+use std::time::Duration;
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::metrics::{Metrics, counter_vec, gauge_vec};
+use crate::oauth::Class;
+
+use super::state::Status;
+
+/// The families of all tokens.
+#[derive(Clone, Debug)]
+pub(super) struct TokenMetrics {
+    expiry: IntGaugeVec,
+    renewals: IntCounterVec,
+    duration: HistogramVec,
+    last_success: IntGaugeVec,
+    state: IntGaugeVec,
+}
+
+impl TokenMetrics {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let duration =
+            HistogramOpts::new(DURATION, "How long token requests took, from first byte to last, in seconds")
+                .buckets(BUCKETS.to_vec());
+        let families = Self {
+            expiry: gauge_vec(EXPIRY, "When the token held expires, in seconds since 1970", &["token"]),
+            renewals: counter_vec(RENEWALS, "Token requests, by how they ended", &["token", "result"]),
+            duration: HistogramVec::new(duration, &["token"]).expect("the names are constants"),
+            last_success: gauge_vec(
+                LAST_SUCCESS,
+                "When the last token request succeeded, in seconds since 1970",
+                &["token"],
+            ),
+            state: gauge_vec(STATE, "1 for the state that the token is in, else 0", &["token", "state"]),
+        };
+        metrics.register(families.expiry.clone());
+        metrics.register(families.renewals.clone());
+        metrics.register(families.duration.clone());
+        metrics.register(families.last_success.clone());
+        metrics.register(families.state.clone());
+        families
+    }
+
+    /// Shows a token from its first instant, so that a rate over its counters starts at zero.
+    pub(super) fn added(&self, token: &str) {
+        for result in RESULTS {
+            self.renewals.with_label_values(&[token, result]);
+        }
+        self.duration.with_label_values(&[token]);
+        self.status(token, Status::Pending);
+    }
+
+    /// One more token request has ended.
+    pub(super) fn ended(&self, token: &str, took: Duration, failed: Option<Class>) {
+        let result = failed.map_or(SUCCESS, Class::as_str);
+        self.renewals.with_label_values(&[token, result]).inc();
+        self.duration.with_label_values(&[token]).observe(took.as_secs_f64());
+        if failed.is_none() {
+            self.last_success.with_label_values(&[token]).set(clock::unix_seconds().cast_signed());
+        }
+    }
+
+    /// A new token is held.
+    pub(super) fn expiry(&self, token: &str, at: Instant) {
+        let at = clock::wall_at(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        self.expiry.with_label_values(&[token]).set(at.as_secs().cast_signed());
+    }
+
+    /// The state that a token is in from now on.
+    pub(super) fn status(&self, token: &str, now: Status) {
+        for status in Status::ALL {
+            self.state.with_label_values(&[token, status.as_str()]).set(i64::from(status == now));
+        }
+    }
+
+    /// Forgets a token.
+    pub(super) fn removed(&self, token: &str) {
+        // An error says that there was no such series, as for a token that never was fetched.
+        let _ = self.expiry.remove_label_values(&[token]);
+        let _ = self.last_success.remove_label_values(&[token]);
+        let _ = self.duration.remove_label_values(&[token]);
+        for result in RESULTS {
+            let _ = self.renewals.remove_label_values(&[token, result]);
+        }
+        for status in Status::ALL {
+            let _ = self.state.remove_label_values(&[token, status.as_str()]);
+        }
+    }
+}
+
+const EXPIRY: &str = "cupbearer_token_expiry_timestamp_seconds";
+const RENEWALS: &str = "cupbearer_token_renewals_total";
+const DURATION: &str = "cupbearer_token_renewal_duration_seconds";
+const LAST_SUCCESS: &str = "cupbearer_token_last_success_timestamp_seconds";
+const STATE: &str = "cupbearer_token_state";
+
+const SUCCESS: &str = "success";
+const RESULTS: [&str; 4] =
+    [SUCCESS, Class::Transient.as_str(), Class::Misconfigured.as_str(), Class::Refused.as_str()];
+
+/// From a server next door to one that hardly answers.
+const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_series_from_its_first_instant_and_none_after_its_last() {
+        let metrics = Metrics::new();
+        let tokens = TokenMetrics::new(&metrics);
+        tokens.added("api");
+        let text = metrics.render();
+        assert!(text.contains(r#"cupbearer_token_renewals_total{result="success",token="api"} 0"#), "{text}");
+        assert!(text.contains(r#"cupbearer_token_state{state="pending",token="api"} 1"#), "{text}");
+        tokens.ended("api", Duration::from_millis(30), None);
+        tokens.expiry("api", clock::now() + Duration::from_mins(1));
+        tokens.status("api", Status::Valid);
+        tokens.ended("api", Duration::from_millis(30), Some(Class::Transient));
+        let text = metrics.render();
+        for line in [
+            r#"cupbearer_token_renewals_total{result="success",token="api"} 1"#,
+            r#"cupbearer_token_renewals_total{result="transient",token="api"} 1"#,
+            r#"cupbearer_token_state{state="valid",token="api"} 1"#,
+            r#"cupbearer_token_state{state="pending",token="api"} 0"#,
+            r#"cupbearer_token_renewal_duration_seconds_count{token="api"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        tokens.removed("api");
+        assert!(!metrics.render().contains("api"));
+    }
+}

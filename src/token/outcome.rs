@@ -1,0 +1,202 @@
+//! What an attempt's outcome makes of a token's state, and what is said about it.
+//!
+//! [`apply`] is pure but for the wall clock that a JWT's `exp` is compared with. The renewer calls all of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+use zeroize::Zeroizing;
+
+use crate::clock;
+use crate::oauth::{Error, ErrorKind, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+
+use super::schedule::{Setback, renew_after, retry_at, usable_for};
+use super::settings::{Attachment, TokenSettings};
+use super::state::{Credentials, Failure, TokenState};
+
+/// When an attempt was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// Just before the token request was sent: expiry counts from here.
+    pub(super) sent: Instant,
+    /// When its outcome was known.
+    pub(super) now: Instant,
+    /// From 0 to 1.
+    pub(super) jitter: f64,
+}
+
+/// The state after an attempt.
+pub(super) fn apply(
+    old: &TokenState,
+    outcome: Result<TokenResponse, Error>,
+    attempt: &Attempt,
+    settings: &TokenSettings,
+) -> TokenState {
+    match outcome.and_then(|response| succeeded(old, response, attempt, settings)) {
+        Ok(state) => state,
+        Err(error) => failed(old, error, attempt, settings),
+    }
+}
+
+fn succeeded(
+    old: &TokenState,
+    response: TokenResponse,
+    attempt: &Attempt,
+    settings: &TokenSettings,
+) -> Result<TokenState, Error> {
+    let policy = &settings.policy;
+    let lifetime = match response.lifetime {
+        Lifetime::ExpiresIn(lifetime) => lifetime,
+        Lifetime::ExpiresAt(at) => match clock::until(at) {
+            Duration::ZERO => Duration::ZERO,
+            left => left.saturating_add(attempt.now - attempt.sent),
+        },
+        Lifetime::Unknown => policy.default_lifetime,
+    };
+    let lifetime = lifetime.min(MAX_LIFETIME);
+    let usable_until = attempt.sent + usable_for(lifetime, policy);
+    if usable_until <= attempt.now {
+        // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
+        return Err(Error::here(ErrorKind::Stale));
+    }
+    let credentials = Credentials {
+        header: settings.attachment.header.clone(),
+        value: header_value(&settings.attachment, response.access_token.expose())
+            .ok_or(Error::here(ErrorKind::Unusable))?,
+        expires_at: attempt.sent + lifetime,
+        usable_until,
+        generation: old.credentials.as_ref().map_or(0, |credentials| credentials.generation) + 1,
+    };
+    Ok(TokenState {
+        credentials: Some(Arc::new(credentials)),
+        last_error: None,
+        next_attempt: Some(attempt.sent + renew_after(lifetime, policy, attempt.jitter)),
+        last_success: Some(attempt.now),
+        renewals: old.renewals + 1,
+        failures: old.failures,
+        scope: response.scope,
+    })
+}
+
+fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSettings) -> TokenState {
+    let in_a_row = old.last_error.as_ref().map_or(0, |failure| failure.in_a_row).saturating_add(1);
+    let setback = Setback {
+        now: attempt.now,
+        failures: in_a_row,
+        class: error.class(),
+        hold: error.retry_after(),
+        usable_until: old.credentials.as_ref().map(|credentials| credentials.usable_until),
+    };
+    TokenState {
+        next_attempt: retry_at(&setback, &settings.policy.retry, attempt.jitter),
+        last_error: Some(Failure {
+            hold_until: error.retry_after().map(|hold| attempt.now + hold),
+            error,
+            at: attempt.now,
+            in_a_row,
+        }),
+        failures: old.failures + 1,
+        ..old.clone()
+    }
+}
+
+/// Scheme and token as one header value, marked sensitive at birth.
+fn header_value(attachment: &Attachment, token: &str) -> Option<HeaderValue> {
+    let text = Zeroizing::new(match attachment.scheme.as_str() {
+        "" => token.to_owned(),
+        scheme => format!("{scheme} {token}"),
+    });
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// What was said of a token already and is not said again.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    lifetime: bool,
+    token_type: bool,
+    scope: bool,
+}
+
+/// Says, once for each token, where an answer had to be helped out.
+pub(super) fn log_oddities(
+    token: &str,
+    response: &TokenResponse,
+    settings: &TokenSettings,
+    memory: &mut Memory,
+) {
+    if response.lifetime == Lifetime::Unknown && !std::mem::replace(&mut memory.lifetime, true) {
+        let seconds = settings.policy.default_lifetime.as_secs();
+        warn!(
+            token,
+            lifetime_seconds = seconds,
+            "the server does not say how long the token lives; default_lifetime is taken"
+        );
+    }
+    if response.token_type == TokenType::Assumed && !std::mem::replace(&mut memory.token_type, true) {
+        warn!(token, "the server does not say the token's type; Bearer is taken");
+    }
+    let asked = &settings.request.scope;
+    let narrower =
+        response.scope.as_ref().is_some_and(|granted| asked.iter().any(|scope| !granted.contains(scope)));
+    if narrower && !std::mem::replace(&mut memory.scope, true) {
+        warn!(token, "the server granted less scope than was asked for");
+    }
+}
+
+/// Says what changed; a repetition is for debugging alone.
+pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Instant) {
+    let status = new.status(now).as_str();
+    let next_seconds = new.next_attempt.map(|at| at.saturating_duration_since(now).as_secs());
+    match (&old.last_error, &new.last_error) {
+        (before, Some(after)) => {
+            let (cause, class) = (after.error.cause(), after.error.class().as_str());
+            let error = &after.error;
+            if before.as_ref().is_some_and(|before| before.error == *error) {
+                debug!(
+                    token,
+                    status,
+                    cause,
+                    class,
+                    next_seconds,
+                    in_a_row = after.in_a_row,
+                    "the token request failed again"
+                );
+            } else {
+                warn!(token, status, cause, class, next_seconds, %error, "the token request failed");
+            }
+        }
+        (Some(before), None) => {
+            info!(
+                token,
+                status,
+                next_seconds,
+                failures = before.in_a_row,
+                "a token was had again after failures"
+            );
+        }
+        (None, None) if old.credentials.is_none() => {
+            info!(token, status, next_seconds, "the first token was had");
+        }
+        (None, None) => debug!(token, status, next_seconds, "the token was renewed"),
+    }
+}
+
+/// Says that a token's time ran out.
+pub(super) fn log_lapse(token: &str, state: &TokenState) {
+    let cause = state.last_error.as_ref().map(|failure| failure.error.cause());
+    if cause.is_some() {
+        error!(
+            token,
+            cause,
+            "the token expired and could not be renewed; requests that need it are refused until it is"
+        );
+    } else {
+        // Lifetimes of a second or so, and machines that slept.
+        debug!(token, "the token expired before its renewal");
+    }
+}

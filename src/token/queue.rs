@@ -1,0 +1,135 @@
+//! Whose turn it is: a queue of instants, and before it those whose instant has come.
+//!
+//! It knows numbers and instants, no tokens. The renewer alone uses it. Each number has one place at most; all
+//! operations take logarithmic time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tokio::time::Instant;
+
+/// Who goes first among those whose instant has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Someone waits.
+    Waiting,
+    /// The schedule says so.
+    Planned,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    planned: BTreeSet<(Instant, u64)>,
+    /// By urgency, then by who came first.
+    ready: BTreeMap<(Urgency, u64), u64>,
+    places: HashMap<u64, Place>,
+    arrivals: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Planned(Instant, Urgency),
+    Ready(Urgency, u64),
+}
+
+impl Queue {
+    /// Gives `id` a place, instead of the one it may have.
+    pub(super) fn plan(&mut self, id: u64, at: Instant, urgency: Urgency) {
+        self.remove(id);
+        self.planned.insert((at, id));
+        self.places.insert(id, Place::Planned(at, urgency));
+    }
+
+    /// Like [`Queue::plan`], but never makes it later or less urgent than it is.
+    pub(super) fn hasten(&mut self, id: u64, at: Instant, urgency: Urgency) {
+        match self.places.get(&id) {
+            Some(Place::Ready(now, _)) if *now <= urgency => {}
+            Some(Place::Ready(_, arrival)) => {
+                let (arrival, place) = (*arrival, Place::Ready(urgency, self.arrivals));
+                self.ready.remove(&(Urgency::Planned, arrival));
+                self.ready.insert((urgency, self.arrivals), id);
+                self.arrivals += 1;
+                self.places.insert(id, place);
+            }
+            Some(Place::Planned(then, now)) => {
+                let (at, urgency) = (at.min(*then), urgency.min(*now));
+                self.plan(id, at, urgency);
+            }
+            None => self.plan(id, at, urgency),
+        }
+    }
+
+    /// Takes `id` out.
+    pub(super) fn remove(&mut self, id: u64) {
+        match self.places.remove(&id) {
+            Some(Place::Planned(at, _)) => drop(self.planned.remove(&(at, id))),
+            Some(Place::Ready(urgency, arrival)) => drop(self.ready.remove(&(urgency, arrival))),
+            None => {}
+        }
+    }
+
+    /// The next whose instant has come: those that someone waits for first, then in the order they came in.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<u64> {
+        while let Some(&(at, id)) = self.planned.first()
+            && at <= now
+        {
+            self.planned.pop_first();
+            let urgency = match self.places.get(&id) {
+                Some(Place::Planned(_, urgency) | Place::Ready(urgency, _)) => *urgency,
+                None => Urgency::Planned,
+            };
+            self.ready.insert((urgency, self.arrivals), id);
+            self.places.insert(id, Place::Ready(urgency, self.arrivals));
+            self.arrivals += 1;
+        }
+        let (_, id) = self.ready.pop_first()?;
+        self.places.remove(&id);
+        Some(id)
+    }
+
+    /// When the next instant comes of those that are still to come.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.planned.first().map(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn those_that_someone_waits_for_overtake_and_the_rest_keep_their_order() {
+        let now = clock::now();
+        let mut queue = Queue::default();
+        for id in 0..5 {
+            queue.plan(id, now, Urgency::Planned);
+        }
+        assert_eq!(queue.pop(now), Some(0));
+        queue.hasten(3, now, Urgency::Waiting);
+        queue.hasten(4, now, Urgency::Waiting);
+        queue.hasten(3, now, Urgency::Planned);
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop(now)).collect();
+        assert_eq!(order, [3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn a_place_is_taken_once_and_given_up_once() {
+        let now = clock::now();
+        let later = now + Duration::from_secs(1);
+        let mut queue = Queue::default();
+        queue.plan(1, now, Urgency::Planned);
+        queue.plan(1, later, Urgency::Planned);
+        assert_eq!(queue.pop(now), None);
+        assert_eq!(queue.next(), Some(later));
+        queue.hasten(1, now, Urgency::Waiting);
+        queue.hasten(1, later, Urgency::Planned);
+        assert_eq!(queue.pop(now), Some(1));
+        assert_eq!(queue.pop(later), None);
+        queue.plan(2, now, Urgency::Planned);
+        queue.remove(2);
+        queue.remove(2);
+        assert_eq!((queue.pop(later), queue.next()), (None, None));
+    }
+}

@@ -1,0 +1,904 @@
+//! The write side: one task that drives every token, from one to a hundred thousand.
+//!
+//! It keeps a queue of instants, starts token requests up to a cap, those that someone waits for first, and puts each
+//! outcome into the token's state. It is the only writer, so it needs no lock. A source that hangs or panics costs its
+//! own token one attempt and nothing else.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::clock;
+use crate::lifecycle::Drain;
+use crate::metrics::Metrics;
+use crate::oauth::{Error, ErrorKind, TokenResponse};
+
+use super::handle::{Ask, Token, TokenHandle};
+use super::metrics::TokenMetrics;
+use super::outcome::{self, Memory};
+use super::queue::{Queue, Urgency};
+use super::schedule::MIN_RENEWAL_GAP;
+use super::settings::TokenSettings;
+use super::source::Source;
+
+/// Starts the task that renews tokens.
+#[derive(Debug)]
+pub struct Renewer;
+
+/// How much the renewer does at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Token requests under way at the same time, of all tokens together. Default [`CONCURRENT_REQUESTS`].
+    pub concurrent: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrent: CONCURRENT_REQUESTS }
+    }
+}
+
+/// The way to the renewer: adds and removes tokens. The task ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct RenewerHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    ids: Arc<AtomicU64>,
+}
+
+/// What the task is told. The queue is bounded by those who wait: each puts one message in and then waits.
+pub(super) enum Command {
+    Add(Arc<Token>, Arc<dyn Source>),
+    Remove(u64),
+    Ask {
+        id: u64,
+        ask: Ask,
+        /// How many attempts had ended when it was asked: what ended since is the answer.
+        seen: u64,
+    },
+}
+
+impl Renewer {
+    /// Starts the task on the current runtime.
+    ///
+    /// It ends when `drain` starts or when the last [`RenewerHandle`] is gone; token requests under way are dropped
+    /// then, and whoever waits for a token is told. Requests that are still being served need their tokens: `drain`
+    /// is to start after the last of them has ended.
+    #[must_use]
+    pub fn spawn(limits: Limits, drain: Drain, metrics: &Metrics) -> RenewerHandle {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let task = Task {
+            limits,
+            metrics: TokenMetrics::new(metrics),
+            entries: HashMap::new(),
+            owners: HashMap::new(),
+            queue: Queue::default(),
+            lapses: BTreeSet::new(),
+            attempts: JoinSet::new(),
+        };
+        tokio::spawn(task.run(inbox, drain));
+        RenewerHandle { commands, ids: Arc::default() }
+    }
+}
+
+impl RenewerHandle {
+    /// Takes charge of a token and asks for it at once. One of the same name takes over its metrics.
+    #[must_use]
+    pub fn add(
+        &self,
+        name: impl Into<String>,
+        settings: impl Into<Arc<TokenSettings>>,
+        source: impl Source + 'static,
+    ) -> TokenHandle {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let token = Arc::new(Token::new(id, name.into(), settings.into(), self.commands.downgrade()));
+        if self.commands.send(Command::Add(Arc::clone(&token), Arc::new(source))).is_err() {
+            token.retire();
+        }
+        TokenHandle::new(token)
+    }
+
+    /// Lets go of a token. What its handles hold stays usable until it expires.
+    pub fn remove(&self, token: &TokenHandle) {
+        // An error says that the task has ended, and so has let go of all of them.
+        let _ = self.commands.send(Command::Remove(token.id()));
+    }
+}
+
+struct Task {
+    limits: Limits,
+    metrics: TokenMetrics,
+    entries: HashMap<u64, Entry>,
+    /// Whose the metrics of a name are: in a reload two tokens have it for a moment.
+    owners: HashMap<String, u64>,
+    queue: Queue,
+    /// When tokens stop being usable: a change of state that no attempt announces.
+    lapses: BTreeSet<(Instant, u64)>,
+    attempts: JoinSet<Ended>,
+}
+
+struct Entry {
+    token: Arc<Token>,
+    source: Arc<dyn Source>,
+    /// The attempt under way.
+    running: Option<AbortHandle>,
+    last_start: Option<Instant>,
+    lapse: Option<Instant>,
+    /// Someone said during the attempt under way that it may start from what has changed since.
+    woken: bool,
+    memory: Memory,
+}
+
+/// An attempt that came to an end.
+struct Ended {
+    id: u64,
+    sent: Instant,
+    outcome: Result<TokenResponse, Error>,
+}
+
+impl Task {
+    /// Ends when the drain starts or the last handle of the renewer is gone.
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, mut drain: Drain) {
+        loop {
+            let now = clock::now();
+            self.lapse(now);
+            while self.attempts.len() < self.limits.concurrent.max(1)
+                && let Some(id) = self.queue.pop(now)
+            {
+                self.start(id, now);
+            }
+            let next = self.next();
+            tokio::select! {
+                () = drain.started() => return,
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some(ended) = self.attempts.join_next() => {
+                    // An error says that the attempt was aborted: its token is gone.
+                    if let Ok(ended) = ended {
+                        self.settle(ended);
+                    }
+                }
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+            }
+        }
+    }
+
+    /// When there is something to do by the clock alone.
+    fn next(&self) -> Option<Instant> {
+        let lapse = self.lapses.first().map(|(at, _)| *at);
+        // With no slot free, the end of an attempt is what to wait for.
+        let due = self.queue.next().filter(|_| self.attempts.len() < self.limits.concurrent.max(1));
+        [lapse, due].into_iter().flatten().min()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Add(token, source) => self.add(token, source),
+            Command::Remove(id) => self.remove(id),
+            Command::Ask { id, ask, seen } => self.hear(id, ask, seen),
+        }
+    }
+
+    fn add(&mut self, token: Arc<Token>, source: Arc<dyn Source>) {
+        let id = token.id;
+        self.metrics.added(&token.name);
+        self.owners.insert(token.name.clone(), id);
+        self.queue.plan(id, clock::now(), Urgency::Planned);
+        let entry = Entry {
+            token,
+            source,
+            running: None,
+            last_start: None,
+            lapse: None,
+            woken: false,
+            memory: Memory::default(),
+        };
+        self.entries.insert(id, entry);
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.queue.remove(id);
+        if let Some(at) = entry.lapse {
+            self.lapses.remove(&(at, id));
+        }
+        if let Some(running) = &entry.running {
+            running.abort();
+        }
+        if self.owners.get(&entry.token.name) == Some(&id) {
+            self.owners.remove(&entry.token.name);
+            self.metrics.removed(&entry.token.name);
+        }
+        entry.token.retire();
+    }
+
+    fn hear(&mut self, id: u64, ask: Ask, seen: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let now = clock::now();
+        let state = entry.token.state();
+        if entry.running.is_some() {
+            entry.woken |= ask == Ask::Wake;
+            return;
+        }
+        let wanted = match ask {
+            Ask::Token | Ask::Renew => state.attempts() == seen,
+            Ask::Wake => state.last_error.is_some(),
+        };
+        if wanted && state.hold(now).is_none() {
+            let urgency = if ask == Ask::Wake { Urgency::Planned } else { Urgency::Waiting };
+            self.queue.hasten(id, entry.earliest(now), urgency);
+        }
+    }
+
+    fn start(&mut self, id: u64, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let source = Arc::clone(&entry.source);
+        let bound =
+            entry.token.settings.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP);
+        let attempt = async move {
+            let fetch = AssertUnwindSafe(async { source.fetch().await }).catch_unwind();
+            let outcome = match timeout(bound, fetch).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_panic)) => Err(Error::here(ErrorKind::Panicked)),
+                Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+            };
+            Ended { id, sent: now, outcome }
+        };
+        entry.running = Some(self.attempts.spawn(attempt));
+        entry.last_start = Some(now);
+    }
+
+    fn settle(&mut self, ended: Ended) {
+        let Some(entry) = self.entries.get_mut(&ended.id) else { return };
+        let (id, now) = (ended.id, clock::now());
+        entry.running = None;
+        let old = entry.token.state();
+        let attempt = outcome::Attempt { sent: ended.sent, now, jitter: fastrand::f64() };
+        if let Ok(response) = &ended.outcome {
+            outcome::log_oddities(&entry.token.name, response, &entry.token.settings, &mut entry.memory);
+        }
+        let mut state = outcome::apply(&old, ended.outcome, &attempt, &entry.token.settings);
+        if std::mem::take(&mut entry.woken) && state.last_error.is_some() && state.hold(now).is_none() {
+            state.next_attempt = Some(entry.earliest(now));
+        }
+        if let Some(at) = state.next_attempt {
+            self.queue.plan(id, at, Urgency::Planned);
+        }
+        outcome::log(&entry.token.name, &old, &state, now);
+
+        if let Some(at) = entry.lapse.take() {
+            self.lapses.remove(&(at, id));
+        }
+        if let Some(credentials) = state.usable(now) {
+            entry.lapse = Some(credentials.usable_until);
+            self.lapses.insert((credentials.usable_until, id));
+        }
+        if self.owners.get(&entry.token.name) == Some(&id) {
+            let failed = state.last_error.as_ref().map(|failure| failure.error.class());
+            self.metrics.ended(&entry.token.name, now - ended.sent, failed);
+            self.metrics.status(&entry.token.name, state.status(now));
+            if let (None, Some(credentials)) = (failed, &state.credentials) {
+                self.metrics.expiry(&entry.token.name, credentials.expires_at);
+            }
+        }
+        entry.token.publish(state);
+    }
+
+    /// Says of each token whose time has run out that it has.
+    fn lapse(&mut self, now: Instant) {
+        while let Some(&(at, id)) = self.lapses.first()
+            && at <= now
+        {
+            self.lapses.pop_first();
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.lapse = None;
+            let state = entry.token.state();
+            outcome::log_lapse(&entry.token.name, &state);
+            if self.owners.get(&entry.token.name) == Some(&id) {
+                self.metrics.status(&entry.token.name, state.status(now));
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// When an attempt may start that someone asks for now.
+    fn earliest(&self, now: Instant) -> Instant {
+        self.last_start.map_or(now, |start| (start + MIN_RENEWAL_GAP).max(now))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        for entry in self.entries.values() {
+            entry.token.retire();
+        }
+    }
+}
+
+/// Token requests under way at once: enough for a hundred tokens at start, and few enough for any server.
+pub const CONCURRENT_REQUESTS: usize = 32;
+
+/// How many exchanges an attempt has at most: two for discovery and the token request.
+const EXCHANGES: u32 = 3;
+
+/// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
+const BACKSTOP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::future::{BoxFuture, join_all};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::lifecycle::DrainTrigger;
+    use crate::oauth::{
+        Client, ClientAuth, Grant, Lifetime, Location, ServerSettings, TokenRequest, TokenType, Transport,
+    };
+    use crate::secret::{Secret, SecretSource};
+    use crate::token::{Attachment, Policy, RenewError, Status};
+
+    /// A source that does what the test says for each call, and remembers when it was called.
+    #[derive(Default)]
+    struct Script {
+        calls: Mutex<Vec<Instant>>,
+        under_way: AtomicUsize,
+        most: AtomicUsize,
+        step: Mutex<Option<Box<dyn FnMut(usize) -> Step + Send>>>,
+    }
+
+    #[derive(Clone)]
+    enum Step {
+        Token { takes: Duration, lives: Duration },
+        Fail { takes: Duration, kind: ErrorKind, hold: Option<Duration> },
+        Hang,
+        Panic,
+    }
+
+    impl Script {
+        fn new(step: impl FnMut(usize) -> Step + Send + 'static) -> Arc<Self> {
+            let script = Self::default();
+            script.play(step);
+            Arc::new(script)
+        }
+
+        fn always(step: Step) -> Arc<Self> {
+            Self::new(move |_| step.clone())
+        }
+
+        /// Another script from the next call on.
+        fn play(&self, step: impl FnMut(usize) -> Step + Send + 'static) {
+            *self.step.lock().unwrap() = Some(Box::new(step));
+        }
+
+        fn calls(&self) -> Vec<Instant> {
+            self.calls.lock().unwrap().clone()
+        }
+
+        fn count(&self) -> usize {
+            self.calls.lock().unwrap().len()
+        }
+    }
+
+    impl Source for Script {
+        fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+            let call = {
+                let mut calls = self.calls.lock().unwrap();
+                calls.push(clock::now());
+                calls.len()
+            };
+            let step = self.step.lock().unwrap().as_mut().unwrap()(call);
+            let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(under_way, Ordering::SeqCst);
+            Box::pin(async move {
+                let outcome = match step {
+                    Step::Token { takes, lives } => {
+                        sleep(takes).await;
+                        Ok(response(&format!("sentinel-{call}"), Lifetime::ExpiresIn(lives)))
+                    }
+                    Step::Fail { takes, kind, hold } => {
+                        sleep(takes).await;
+                        Err(Error::here(kind).after(hold))
+                    }
+                    Step::Hang => std::future::pending().await,
+                    Step::Panic => panic!("a defect on purpose"),
+                };
+                self.under_way.fetch_sub(1, Ordering::SeqCst);
+                outcome
+            })
+        }
+    }
+
+    fn response(token: &str, lifetime: Lifetime) -> TokenResponse {
+        TokenResponse {
+            access_token: Secret::new(token.to_owned()),
+            lifetime,
+            token_type: TokenType::Bearer,
+            scope: None,
+        }
+    }
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const MOMENT: Duration = Duration::from_millis(10);
+
+    fn hourly() -> Step {
+        Step::Token { takes: MOMENT, lives: HOUR }
+    }
+
+    fn failing(kind: ErrorKind) -> Step {
+        Step::Fail { takes: MOMENT, kind, hold: None }
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn settings() -> TokenSettings {
+        TokenSettings {
+            server: ServerSettings {
+                location: Location::TokenEndpoint("http://127.0.0.1:9/token".parse().unwrap()),
+                transport: Transport {
+                    ca_file: None,
+                    proxy: None,
+                    connect_timeout: secs(5),
+                    timeout: secs(30),
+                },
+            },
+            client: Client {
+                id: "orders".into(),
+                auth: ClientAuth::SecretBasic(SecretSource::Env("NOT_READ".into())),
+            },
+            request: TokenRequest {
+                grant: Grant::ClientCredentials,
+                scope: vec![],
+                audience: None,
+                resource: vec![],
+                params: vec![],
+            },
+            attachment: Attachment { header: http::header::AUTHORIZATION, scheme: "Bearer".into() },
+            policy: Policy::default(),
+            required: true,
+        }
+    }
+
+    struct Bench {
+        renewer: RenewerHandle,
+        metrics: Metrics,
+        trigger: DrainTrigger,
+    }
+
+    fn bench(concurrent: usize) -> Bench {
+        let metrics = Metrics::new();
+        let (trigger, drain) = DrainTrigger::new();
+        Bench { renewer: Renewer::spawn(Limits { concurrent }, drain, &metrics), metrics, trigger }
+    }
+
+    impl Bench {
+        fn add(&self, name: &str, source: &Arc<Script>) -> TokenHandle {
+            self.renewer.add(name, settings(), Arc::clone(source))
+        }
+    }
+
+    fn status(token: &TokenHandle) -> Status {
+        token.load().status(clock::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_requests_without_a_token_make_one_token_request_and_all_succeed() {
+        let bench = bench(32);
+        let source = Script::always(Step::Token { takes: secs(3), lives: HOUR });
+        let token = bench.add("api", &source);
+        let start = clock::now();
+        let got = join_all((0..1000).map(|_| token.wait())).await;
+        assert!(got.iter().all(|credentials| credentials.as_ref().unwrap().generation == 1));
+        assert_eq!(source.count(), 1);
+        assert_eq!((clock::now() - start).as_secs(), 3);
+        let value = &got[0].as_ref().unwrap().value;
+        assert_eq!(value.to_str().unwrap(), "Bearer sentinel-1");
+        assert!(value.is_sensitive());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permanent_error_reaches_all_who_wait_and_makes_no_storm() {
+        let bench = bench(32);
+        let source = Script::always(failing(ErrorKind::TokenType));
+        let token = bench.add("api", &source);
+        for got in join_all((0..1000).map(|_| token.wait())).await {
+            let error = got.unwrap_err();
+            assert_eq!(error.status, Status::Misconfigured);
+            assert_eq!(error.cause.unwrap().cause(), "token_type");
+        }
+        let start = clock::now();
+        for _ in 0..100 {
+            token.wait().await.unwrap_err();
+        }
+        assert_eq!((clock::now() - start, source.count()), (Duration::ZERO, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_bounded_where_the_server_never_answers() {
+        let bench = bench(32);
+        let token = bench.add("api", &Script::always(Step::Hang));
+        let start = clock::now();
+        let error = token.wait().await.unwrap_err();
+        assert_eq!((error.status, error.cause), (Status::Pending, None));
+        assert_eq!((clock::now() - start).as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_in_its_window_and_none_is_ever_missing() {
+        let bench = bench(32);
+        let source = Script::always(Step::Token { takes: secs(2), lives: HOUR });
+        let token = bench.add("api", &source);
+        token.wait().await.unwrap();
+        for _ in 0..24 * 360 {
+            sleep(secs(10)).await;
+            assert_eq!(status(&token), Status::Valid);
+        }
+        let calls = source.calls();
+        assert!((31..=38).contains(&calls.len()), "{}", calls.len());
+        for pair in calls.windows(2) {
+            let after = (pair[1] - pair[0]).as_secs();
+            assert!((39 * 60..=45 * 60).contains(&after), "{after}");
+        }
+        assert_eq!(token.load().credentials.as_ref().unwrap().generation, calls.len() as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expiry_counts_from_before_the_request_was_sent() {
+        let bench = bench(32);
+        let start = clock::now();
+        let token = bench.add("api", &Script::always(Step::Token { takes: secs(7), lives: secs(100) }));
+        let credentials = token.wait().await.unwrap();
+        assert_eq!(credentials.expires_at, start + secs(100));
+        assert_eq!(credentials.usable_until, start + secs(90));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_renewal_keeps_the_valid_token() {
+        let bench = bench(32);
+        let source = Script::new(|call| if call == 1 { hourly() } else { failing(ErrorKind::Reset) });
+        let token = bench.add("api", &source);
+        let first = token.wait().await.unwrap();
+        sleep(secs(3000)).await;
+        assert!(source.count() > 1);
+        assert_eq!(status(&token), Status::Degraded);
+        assert!(Arc::ptr_eq(&first, &token.wait().await.unwrap()));
+        assert_eq!(token.renew().await.unwrap_err(), RenewError::Failed(Error::here(ErrorKind::Reset)));
+        assert!(Arc::ptr_eq(&first, &token.wait().await.unwrap()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_bridged_until_real_expiry_then_said_at_once_and_recovered_from_alone() {
+        let bench = bench(32);
+        let source = Script::new(|call| if call == 1 { hourly() } else { failing(ErrorKind::Dns) });
+        let token = bench.add("api", &source);
+        let first = token.wait().await.unwrap();
+        tokio::time::sleep_until(first.usable_until - MOMENT).await;
+        assert!(token.wait().await.is_ok());
+        let last_try = *source.calls().last().unwrap();
+        assert!(first.usable_until - last_try <= secs(4), "a last attempt is made just before the end");
+        sleep(MOMENT * 2).await;
+        let start = clock::now();
+        let error = token.wait().await.unwrap_err();
+        assert_eq!((clock::now() - start, error.status), (Duration::ZERO, Status::Expired));
+        assert_eq!(error.cause.unwrap().cause(), "dns");
+        assert!(error.retry_after >= secs(1) && error.retry_after <= secs(60));
+        assert!(bench.metrics.render().contains(r#"cupbearer_token_state{state="expired",token="api"} 1"#));
+        sleep(HOUR * 10).await;
+        source.play(|_| hourly());
+        let back = clock::now();
+        while status(&token) != Status::Valid {
+            sleep(MOMENT).await;
+        }
+        assert!(clock::now() - back <= secs(61));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_backoff_doubles_and_is_never_hot() {
+        let bench = bench(32);
+        let source = Script::always(Step::Fail { takes: Duration::ZERO, kind: ErrorKind::Dns, hold: None });
+        let _token = bench.add("api", &source);
+        sleep(HOUR).await;
+        let calls = source.calls();
+        for (failures, pair) in (1_u32..).zip(calls.windows(2)) {
+            let bound =
+                secs(60).min(Duration::from_millis(500) * 2_u32.saturating_pow((failures - 1).min(10)));
+            let gap = pair[1] - pair[0];
+            assert!(gap >= Duration::from_millis(250) && gap <= bound + MOMENT, "{failures}: {gap:?}");
+        }
+        assert!((61..400).contains(&calls.len()), "{}", calls.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_holds_from_every_path_while_the_valid_token_goes_on() {
+        let bench = bench(32);
+        let busy = ErrorKind::Status(http::StatusCode::TOO_MANY_REQUESTS);
+        let source = Script::new(move |call| match call {
+            2 => Step::Fail { takes: MOMENT, kind: busy.clone(), hold: Some(secs(60)) },
+            _ => hourly(),
+        });
+        let token = bench.add("api", &source);
+        token.wait().await.unwrap();
+        sleep(secs(2)).await;
+        assert!(matches!(token.renew().await, Err(RenewError::Failed(_))));
+        let held = clock::now();
+        for _ in 0..59 {
+            sleep(secs(1)).await;
+            let Err(RenewError::Held { left }) = token.renew().await else { panic!("not held") };
+            assert!(left <= secs(60));
+            token.wake();
+            assert!(token.wait().await.is_ok());
+        }
+        assert_eq!(source.count(), 2);
+        sleep(secs(3)).await;
+        assert_eq!((source.count(), status(&token)), (3, Status::Valid));
+        assert!(source.calls()[2] >= held + secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_misconfigured_is_tried_slowly_and_at_once_when_something_changed() {
+        let bench = bench(32);
+        let secret = || failing(ErrorKind::Secret(crate::secret::SecretError::Unset("X".into())));
+        let source = Script::new(move |_| secret());
+        let token = bench.add("api", &source);
+        sleep(secs(3)).await;
+        assert_eq!((source.count(), status(&token)), (1, Status::Misconfigured));
+        token.wake();
+        sleep(MOMENT * 2).await;
+        assert_eq!(source.count(), 2);
+        sleep(secs(59)).await;
+        assert_eq!(source.count(), 2);
+        sleep(secs(2)).await;
+        assert_eq!(source.count(), 3, "retry.max is over");
+        source.play(|_| hourly());
+        sleep(secs(2)).await;
+        token.wake();
+        sleep(MOMENT * 2).await;
+        assert_eq!((source.count(), status(&token)), (4, Status::Valid));
+        token.wake();
+        sleep(secs(5)).await;
+        assert_eq!(source.count(), 4, "a token that is well is left alone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_during_an_attempt_is_tried_after_it() {
+        let bench = bench(32);
+        let source = Script::new(|call| match call {
+            1 => Step::Fail { takes: secs(5), kind: ErrorKind::TokenType, hold: None },
+            _ => hourly(),
+        });
+        let token = bench.add("api", &source);
+        sleep(secs(2)).await;
+        token.wake();
+        sleep(secs(4)).await;
+        assert_eq!(status(&token), Status::Valid);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_grant_is_not_tried_again_until_something_changed() {
+        let bench = bench(32);
+        let source = Script::always(failing(ErrorKind::LoginRequired));
+        let token = bench.add("api", &source);
+        sleep(HOUR).await;
+        assert_eq!((source.count(), status(&token)), (1, Status::LoginRequired));
+        assert_eq!(token.wait().await.unwrap_err().status, Status::LoginRequired);
+        source.play(|_| hourly());
+        token.wake();
+        sleep(secs(1)).await;
+        assert_eq!(status(&token), Status::Valid);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_with_no_or_few_seconds_to_live_make_no_hot_loop() {
+        for (lives, at_most) in
+            [(Duration::ZERO, 15), (Duration::from_millis(300), 61), (secs(1), 61), (secs(3), 40)]
+        {
+            let bench = bench(32);
+            let source = Script::always(Step::Token { takes: MOMENT, lives });
+            let token = bench.add("api", &source);
+            for _ in 0..600 {
+                let _ = tokio::time::timeout(Duration::from_millis(100), token.wait()).await;
+                sleep(Duration::from_millis(100)).await;
+                if source.calls()[0] + secs(60) < clock::now() {
+                    break;
+                }
+            }
+            assert!(source.count() <= at_most, "{lives:?}: {}", source.count());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_arrives_expired_is_a_failure_with_a_cause() {
+        let bench = bench(32);
+        let token = bench.add("api", &Script::always(Step::Token { takes: MOMENT, lives: Duration::ZERO }));
+        let error = token.wait().await.unwrap_err();
+        assert_eq!((error.status, error.cause.unwrap().cause()), (Status::Pending, "stale"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_token_of_several_that_fails_recovers_alone_and_delays_none() {
+        let bench = bench(32);
+        let broken = Script::new(|call| match call {
+            1 => Step::Panic,
+            2 => Step::Hang,
+            3 => failing(ErrorKind::Dns),
+            _ => hourly(),
+        });
+        let bad = bench.add("bad", &broken);
+        let good: Vec<TokenHandle> =
+            (0..5).map(|n| bench.add(&format!("good-{n}"), &Script::always(hourly()))).collect();
+        for token in &good {
+            token.wait().await.unwrap();
+        }
+        assert_eq!(bad.wait().await.unwrap_err().cause.unwrap().cause(), "internal");
+        sleep(secs(50)).await;
+        assert_eq!(broken.count(), 2, "the one that hangs is left until its bound");
+        sleep(secs(55)).await;
+        assert_eq!(status(&bad), Status::Valid);
+        assert!(good.iter().all(|token| status(token) == Status::Valid));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_cap_holds_and_a_request_that_waits_overtakes() {
+        let bench = bench(4);
+        let source = Script::always(Step::Token { takes: secs(1), lives: HOUR });
+        let tokens: Vec<TokenHandle> = (0..40).map(|n| bench.add(&n.to_string(), &source)).collect();
+        tokio::task::yield_now().await;
+        let start = clock::now();
+        tokens[39].wait().await.unwrap();
+        assert!(clock::now() - start <= secs(2));
+        assert_eq!(status(&tokens[20]), Status::Pending);
+        sleep(secs(9)).await;
+        assert!(tokens.iter().all(|token| status(token) == Status::Valid));
+        assert_eq!(source.most.load(Ordering::SeqCst), 4);
+        assert_eq!(source.count(), 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_that_start_together_do_not_renew_together() {
+        let bench = bench(100);
+        let source = Script::always(hourly());
+        let _tokens: Vec<TokenHandle> = (0..100).map(|n| bench.add(&n.to_string(), &source)).collect();
+        sleep(secs(46 * 60)).await;
+        let mut renewals = source.calls().split_off(100);
+        renewals.sort();
+        assert_eq!(renewals.len(), 100);
+        assert!(renewals[99] - renewals[0] > secs(120));
+        let most = renewals
+            .iter()
+            .map(|at| renewals.iter().filter(|other| **other >= *at && **other < *at + secs(5)).count());
+        assert!(most.max().unwrap() < 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_application_that_cancels_ends_only_its_own_request() {
+        let bench = bench(32);
+        let source = Script::always(Step::Token { takes: secs(3), lives: HOUR });
+        let token = bench.add("api", &source);
+        let patient = tokio::spawn({
+            let token = token.clone();
+            async move { token.wait().await }
+        });
+        let hasty = tokio::time::timeout(secs(1), token.wait()).await;
+        assert!(hasty.is_err());
+        assert!(patient.await.unwrap().is_ok());
+        assert_eq!(source.count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_sleep_past_expiry_the_first_request_gets_a_fresh_token() {
+        let bench = bench(32);
+        let source = Script::always(hourly());
+        let token = bench.add("api", &source);
+        token.wait().await.unwrap();
+        tokio::time::advance(HOUR * 8).await;
+        assert!(token.load().usable(clock::now()).is_none());
+        let credentials = token.wait().await.unwrap();
+        assert_eq!((credentials.generation, source.count()), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_ask_for_a_renewal_together_share_one() {
+        let bench = bench(32);
+        let source = Script::always(hourly());
+        let token = bench.add("api", &source);
+        token.wait().await.unwrap();
+        sleep(secs(5)).await;
+        let got = join_all((0..100).map(|_| token.renew())).await;
+        assert!(got.iter().all(Result::is_ok));
+        assert_eq!(source.count(), 2);
+        let start = clock::now();
+        token.renew().await.unwrap();
+        assert!(clock::now() - start >= MIN_RENEWAL_GAP - MOMENT * 2, "they keep a gap");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_says_how_long_a_token_lives_the_jwt_does_and_then_the_default() {
+        struct Fixed(Lifetime);
+        impl Source for Fixed {
+            fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+                Box::pin(async { Ok(response("t", self.0)) })
+            }
+        }
+        let bench = bench(32);
+        let start = clock::now();
+        let exp = clock::wall() + secs(600);
+        for (lifetime, want) in [
+            (Lifetime::Unknown, Policy::default().default_lifetime),
+            (Lifetime::ExpiresAt(exp), secs(600)),
+            (Lifetime::ExpiresIn(crate::oauth::MAX_LIFETIME * 3), crate::oauth::MAX_LIFETIME),
+        ] {
+            let credentials = bench.renewer.add("api", settings(), Fixed(lifetime)).wait().await.unwrap();
+            let got = credentials.expires_at - start;
+            assert!(got <= want && got + secs(2) > want, "{got:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_removed_tells_those_who_wait_and_takes_its_metrics_along() {
+        let bench = bench(32);
+        let source = Script::always(Step::Hang);
+        let token = bench.add("api", &source);
+        let waiter = tokio::spawn({
+            let token = token.clone();
+            async move { token.wait().await }
+        });
+        sleep(secs(1)).await;
+        bench.renewer.remove(&token);
+        let start = clock::now();
+        assert!(waiter.await.unwrap().is_err());
+        assert_eq!(token.renew().await, Err(RenewError::Retired));
+        assert_eq!(clock::now(), start);
+        assert!(!bench.metrics.render().contains("api"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_hands_the_metrics_of_a_name_to_the_new_token() {
+        let bench = bench(32);
+        let old = bench.add("api", &Script::always(hourly()));
+        old.wait().await.unwrap();
+        let new = bench.add("api", &Script::always(hourly()));
+        new.wait().await.unwrap();
+        bench.renewer.remove(&old);
+        sleep(MOMENT).await;
+        assert!(bench.metrics.render().contains(r#"cupbearer_token_state{state="valid",token="api"} 1"#));
+        assert_eq!(status(&old), Status::Valid, "what is held stays usable");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_task_ends_with_the_drain_and_tells_those_who_wait() {
+        let bench = bench(32);
+        let token = bench.add("api", &Script::always(Step::Hang));
+        let waiter = tokio::spawn({
+            let token = token.clone();
+            async move { token.wait().await }
+        });
+        sleep(secs(1)).await;
+        bench.trigger.start();
+        bench.trigger.finished().await;
+        assert!(waiter.await.unwrap().is_err());
+        assert!(bench.add("late", &Script::always(hourly())).wait().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_task_ends_with_its_last_handle() {
+        let bench = bench(32);
+        let token = bench.add("api", &Script::always(hourly()));
+        token.wait().await.unwrap();
+        drop(bench.renewer);
+        bench.trigger.finished().await;
+        assert_eq!(token.renew().await, Err(RenewError::Retired));
+    }
+}

@@ -1,0 +1,198 @@
+//! What is known of a token at one instant: the best credentials, the last error, the next attempt.
+//!
+//! Three facts in three fields, so that a failure never overwrites a valid token. The renewer writes whole states;
+//! everything else reads them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use crate::oauth::{Class, Error};
+
+/// One token at one instant.
+#[derive(Clone, Debug, Default)]
+pub struct TokenState {
+    /// The newest that was ever had, expired or not.
+    pub credentials: Option<Arc<Credentials>>,
+    /// Why the last attempt failed; `None`: it succeeded, or there was none.
+    pub last_error: Option<Failure>,
+    /// When the next attempt is planned; `None`: not before someone asks, or one is under way for the first time.
+    pub next_attempt: Option<Instant>,
+    /// When the last attempt that succeeded did so.
+    pub last_success: Option<Instant>,
+    /// How many attempts have succeeded.
+    pub renewals: u64,
+    /// How many have failed.
+    pub failures: u64,
+    /// The scope granted, where the server says so.
+    pub scope: Option<Vec<String>>,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Why.
+    pub error: Error,
+    /// When.
+    pub at: Instant,
+    /// How many have failed in a row, this one included.
+    pub in_a_row: u32,
+    /// Until when the server asks to be left alone (`Retry-After`); nobody and nothing calls it before.
+    pub hold_until: Option<Instant>,
+}
+
+/// What goes on a request: the finished header, and how long it is good.
+pub struct Credentials {
+    /// The header field.
+    pub header: HeaderName,
+    /// Scheme and token, marked sensitive.
+    pub value: HeaderValue,
+    /// When the token expires, as far as its server says.
+    pub expires_at: Instant,
+    /// When it stops being sent: its expiry less the margin.
+    pub usable_until: Instant,
+    /// 1 for the first of a token; each renewal has the next.
+    pub generation: u64,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("header", &self.header)
+            .field("expires_at", &self.expires_at)
+            .field("usable_until", &self.usable_until)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token's state in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// None was had yet.
+    Pending,
+    /// Usable, and the last attempt went well.
+    Valid,
+    /// Usable, but the last renewal failed.
+    Degraded,
+    /// The one held has expired and no other could be had (yet).
+    Expired,
+    /// None is usable, and only a change of the configuration or a secret helps.
+    Misconfigured,
+    /// None is usable, and only a login helps.
+    LoginRequired,
+}
+
+impl Status {
+    /// All of them: the closed set of the metric's label.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Valid, Self::Degraded, Self::Expired, Self::Misconfigured, Self::LoginRequired];
+
+    /// The word for it in metrics, status and `problem+json`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Valid => "valid",
+            Self::Degraded => "degraded",
+            Self::Expired => "expired",
+            Self::Misconfigured => "misconfigured",
+            Self::LoginRequired => "login_required",
+        }
+    }
+}
+
+impl TokenState {
+    /// The credentials, where they may be sent at `now`.
+    #[must_use]
+    pub fn usable(&self, now: Instant) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref().filter(|credentials| now < credentials.usable_until)
+    }
+
+    /// The state at `now` in one word.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> Status {
+        match (self.usable(now), &self.last_error) {
+            (Some(_), None) => Status::Valid,
+            (Some(_), Some(_)) => Status::Degraded,
+            (None, Some(failure)) if failure.error.class() == Class::Refused => Status::LoginRequired,
+            (None, Some(failure)) if failure.error.class() == Class::Misconfigured => Status::Misconfigured,
+            (None, _) if self.credentials.is_some() => Status::Expired,
+            (None, _) => Status::Pending,
+        }
+    }
+
+    /// How many attempts have come to an end.
+    #[must_use]
+    pub const fn attempts(&self) -> u64 {
+        self.renewals + self.failures
+    }
+
+    /// Until when no attempt may start because the server asked for it; `None`: it did not, or that is over.
+    #[must_use]
+    pub fn hold(&self, now: Instant) -> Option<Instant> {
+        self.last_error.as_ref()?.hold_until.filter(|until| *until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+    use crate::oauth::ErrorKind;
+
+    fn credentials(usable_until: Instant) -> Option<Arc<Credentials>> {
+        let mut value = HeaderValue::from_static("Bearer sentinel");
+        value.set_sensitive(true);
+        Some(Arc::new(Credentials {
+            header: http::header::AUTHORIZATION,
+            value,
+            expires_at: usable_until,
+            usable_until,
+            generation: 1,
+        }))
+    }
+
+    fn failure(kind: ErrorKind) -> Option<Failure> {
+        Some(Failure { error: Error::here(kind), at: clock::now(), in_a_row: 1, hold_until: None })
+    }
+
+    #[test]
+    fn a_state_never_prints_its_token() {
+        let state = TokenState { credentials: credentials(clock::now()), ..TokenState::default() };
+        assert!(!format!("{state:?} {state:#?}").contains("sentinel"));
+    }
+
+    #[test]
+    fn a_token_is_usable_up_to_its_margin_and_not_at_it() {
+        let end = clock::now() + Duration::from_secs(10);
+        let state = TokenState { credentials: credentials(end), ..TokenState::default() };
+        assert!(state.usable(end - Duration::from_nanos(1)).is_some());
+        assert!(state.usable(end).is_none());
+    }
+
+    #[test]
+    fn the_status_tells_what_a_person_must_know() {
+        let now = clock::now();
+        let (live, dead) = (credentials(now + Duration::from_secs(1)), credentials(now));
+        for (credentials, last_error, want) in [
+            (None, None, Status::Pending),
+            (None, failure(ErrorKind::Dns), Status::Pending),
+            (None, failure(ErrorKind::TokenType), Status::Misconfigured),
+            (live.clone(), None, Status::Valid),
+            (live.clone(), failure(ErrorKind::TokenType), Status::Degraded),
+            (live, failure(ErrorKind::LoginRequired), Status::Degraded),
+            (dead.clone(), None, Status::Expired),
+            (dead.clone(), failure(ErrorKind::Dns), Status::Expired),
+            (dead.clone(), failure(ErrorKind::TokenType), Status::Misconfigured),
+            (dead, failure(ErrorKind::LoginRequired), Status::LoginRequired),
+        ] {
+            let state = TokenState { credentials, last_error, ..TokenState::default() };
+            assert_eq!(state.status(now), want, "{state:?}");
+        }
+    }
+}
