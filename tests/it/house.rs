@@ -11,7 +11,8 @@ use super::support::repository;
 
 /// Which rooms a room may import, beside itself and the ground. Imports go down only.
 const LAW: [(&str, &[&str]); 10] = [
-    ("cli", &["app", "config", "control", "demo", "oauth", "token"]),
+    // Of control and health, only their clients.
+    ("cli", &["app", "config", "control", "health", "demo", "oauth", "token"]),
     ("app", &["config", "health", "control", "proxy", "token", "oauth"]),
     // Of health and control, only what they are configured by.
     ("config", &["health", "control", "proxy", "token", "oauth"]),
@@ -58,9 +59,17 @@ impl Source {
         self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
     }
 
-    /// Its code without comments and without what stands in quotes.
+    /// Its lines without its tests: those may build whatever they need.
+    fn without_tests(&self) -> &str {
+        if self.path.split('/').any(|part| part == "tests" || part == "tests.rs") {
+            return "";
+        }
+        self.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+    }
+
+    /// Its code without tests, comments and what stands in quotes.
     fn code(&self) -> String {
-        code_of(&self.text)
+        code_of(self.without_tests())
     }
 }
 
@@ -300,7 +309,7 @@ fn each_file_says_what_it_is_for_and_is_short() {
         if !source.text.starts_with("//!") {
             broken.push(format!("src/{} does not open with //!", source.path));
         }
-        let lines = source.text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+        let lines = source.without_tests().lines().count();
         if lines > LONGEST {
             broken.push(format!("src/{} has {lines} lines without its tests: split it by noun", source.path));
         }

@@ -113,10 +113,11 @@ async fn the_api_is_called_by_its_own_name_and_via_tells_the_way() {
 
 #[tokio::test]
 async fn a_proxy_that_calls_itself_says_so_instead_of_going_round() {
-    let server = Origin::issuing(300).await;
-    let config = Config::one_route(&upstream_at("http://{listen}"), &token_at(&server.url()));
-    let proxy = Proxy::start(config).await;
-    proxy.get("/").await.assert_proxy_error(508);
+    let stage = Stage::plain().await;
+    assert_eq!(stage.proxy.get("/").await.status, 200);
+    let via = format!("Via: {}, 1.1 another", stage.api.only().all("via").join(", "));
+    curl(&["--header", &via, &stage.proxy.url("/")]).await.assert_proxy_error(508);
+    assert_eq!(stage.api.seen().len(), 1);
 }
 
 #[tokio::test]
@@ -382,9 +383,11 @@ async fn idle_connections_that_nginx_closes_cost_no_request() {
     let api = Nginx::keeping_alive("1s").await;
     let server = Origin::issuing(300).await;
     let proxy = Proxy::start(Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))).await;
-    for pause in [0, 990, 995, 1000, 1005, 1010, 1500] {
+    let mut wire = proxy.wire().await;
+    for pause in [0, 300, 985, 990, 995, 1000, 1005, 1010, 1500] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        assert_eq!(proxy.get("/").await.status, 200, "after {pause} ms");
+        wire.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen())).await;
+        assert_eq!(wire.response("GET").await.unwrap().status(), 200, "after {pause} ms");
     }
     let connections: Vec<_> = api.seen().iter().map(|request| request.connection).collect();
     assert_eq!(connections[0], connections[1], "and what is alive is used again: {connections:?}");

@@ -134,6 +134,16 @@ impl Wire {
         }
     }
 
+    /// The status of the response to a request with `method`; 0: the connection ended instead, 1: nothing happened
+    /// for five seconds.
+    pub(crate) async fn status(&mut self, method: &str) -> u16 {
+        match timeout(Duration::from_secs(5), self.response(method)).await {
+            Ok(Some(answer)) => answer.status(),
+            Ok(None) => 0,
+            Err(_) => 1,
+        }
+    }
+
     async fn body(&mut self, mut message: Message, framing: Framing) -> Option<Message> {
         match framing {
             Framing::None => {}
