@@ -368,7 +368,8 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         for (url, cause) in [
             (format!("http://127.0.0.1:{port}/token?key=sentinel"), "connect"),
-            ("http://no-such-host.invalid/token?key=sentinel".to_owned(), "dns"),
+            // A label too long for any resolver: the answer is the same without a network.
+            (format!("http://{}.invalid/token?key=sentinel", "a".repeat(64)), "dns"),
         ] {
             let error = ask_at(url.parse().unwrap(), &client(), &plain()).await.unwrap_err();
             assert_eq!((error.class(), error.cause()), (Class::Transient, cause), "{error}");
@@ -433,6 +434,41 @@ mod tests {
         let server = AuthorizationServer::new(&settings).unwrap();
         let error = server.token(&client(), &plain()).await.unwrap_err();
         assert_eq!((error.class(), error.cause()), (Class::Transient, "proxy"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn neither_secret_nor_token_is_logged_even_at_trace() {
+        #[derive(Clone, Default)]
+        struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Log {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        tracing::info!("the log works");
+        let peer = Peer::start(|_| Reply::token()).await;
+        let post = Client { auth: ClientAuth::SecretPost(inline("sentinel-secret")), ..client() };
+        for client in [client(), post] {
+            let response = ask_at(peer.url("/token?key=sentinel"), &client, &plain()).await.unwrap();
+            assert_eq!(response.access_token.expose(), "sentinel-token");
+            tracing::info!(?response, ?client, "what a careless line would print");
+        }
+        failure(Reply::ok(r#"{"access_token":"sentinel"#)).await;
+        drop(guard);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("the log works"));
+        assert!(!text.contains("sentinel"), "{text}");
     }
 
     fn metadata(origin: &str, endpoint: &str) -> String {
