@@ -13,8 +13,9 @@ use url::Url;
 use crate::secret::{Secret, SecretSource};
 
 use super::client::{Client, ClientAuth};
-use super::error::{Error, Kind, Place};
+use super::error::Error;
 use super::grant::{Grant, TokenRequest};
+use super::kind::{Kind, Place};
 use super::metadata::Metadata;
 use super::response::{TokenResponse, parse};
 use super::server::{Location, ServerSettings};

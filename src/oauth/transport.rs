@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 
-use super::error::{Error, Flaw, Kind, Phase, Place, TlsFault};
+use super::error::Error;
+use super::kind::{Flaw, Kind, Phase, Place, TlsFault};
 use super::server::Transport;
 
 /// What keeps an authorization server from being set up at all.

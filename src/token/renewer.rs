@@ -834,6 +834,28 @@ pub(super) mod tests {
         assert_eq!(source.count(), 1);
     }
 
+    #[tokio::test]
+    async fn requests_on_other_threads_are_told_too() {
+        let bench = bench(32);
+        let takes = Duration::from_millis(50);
+        let source = Script::always(Step::Token { takes, lives: HOUR });
+        let token = bench.add("api", &source);
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let token = token.clone();
+                std::thread::spawn(move || {
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                    let all = join_all((0..2500).map(|_| token.wait()));
+                    runtime.block_on(all).into_iter().flatten().count()
+                })
+            })
+            .collect();
+        let served =
+            tokio::task::spawn_blocking(|| workers.into_iter().map(|w| w.join().unwrap()).sum::<usize>());
+        assert_eq!((served.await.unwrap(), source.count()), (10_000, 1));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn after_a_sleep_past_expiry_the_first_request_gets_a_fresh_token() {
         let bench = bench(32);
