@@ -7,6 +7,8 @@ mod endpoint;
 mod error;
 mod grant;
 mod metadata;
+#[cfg(test)]
+mod peer;
 mod response;
 mod server;
 mod transport;

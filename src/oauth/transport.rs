@@ -152,7 +152,8 @@ const fn tls_fault(error: &rustls::Error) -> TlsFault {
     use CertificateError as C;
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
-            C::UnknownIssuer => TlsFault::UnknownIssuer,
+            // A signature is bad where an authority was made anew under its old name.
+            C::UnknownIssuer | C::BadSignature => TlsFault::UnknownIssuer,
             C::NotValidForName | C::NotValidForNameContext { .. } => TlsFault::WrongName,
             C::Expired | C::ExpiredContext { .. } => TlsFault::Expired,
             C::NotValidYet | C::NotValidYetContext { .. } => TlsFault::NotYetValid,
