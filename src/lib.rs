@@ -1,5 +1,6 @@
 //! Cupbearer: a reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request.
 
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod control;

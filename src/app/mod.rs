@@ -1,1 +1,12 @@
-//! app
+//! The composition root: from settings to running parts, through reloads, to the end.
+//!
+//! `cli` calls [`run`]. Nothing else knows how the rooms fit together, and nothing here prints.
+
+mod files;
+mod parts;
+mod run;
+mod trial;
+
+pub use parts::StartError;
+pub use run::{Started, run};
+pub use trial::{Trial, TrialError, fetch_token, try_out};

@@ -1,1 +1,108 @@
-//! cli
+//! The command line: one file per command, and the only place that prints.
+//!
+//! Standard output is for what was asked for; everything else goes to standard error. Exit codes: 0 done, 1 the answer is
+//! no, 2 usage or unexpected.
+
+mod check;
+mod completions;
+mod configuration;
+#[cfg(feature = "demo")]
+mod demo;
+mod man;
+mod output;
+mod reach;
+mod renew;
+mod run;
+mod schema;
+mod status;
+mod token;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::complain;
+
+/// A reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request it forwards to a
+/// protected API.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cupbearer",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done; 1 the answer is no; 2 usage or unexpected.\nTry `cupbearer demo` to see it at work."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
+    Status(status::Status),
+    Renew(renew::Renew),
+    Token(token::Token),
+    Wait(wait::Wait),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// How a command ended, where it ended at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// No: not ready, not running, problems found.
+    No,
+    /// It could not do what it was asked; what was wrong has been said.
+    Failed,
+}
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    // clap answers usage errors by itself, with code 2.
+    let cli = Cli::parse();
+    let answered = match cli.command {
+        Command::Run(run) => block_on(run.run()),
+        Command::Check(check) => block_on(check.run()),
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => block_on(demo.run()),
+        Command::Status(status) => block_on(status.run()),
+        Command::Renew(renew) => block_on(renew.run()),
+        Command::Token(token) => block_on(token.run()),
+        Command::Wait(wait) => block_on(wait.run()),
+        Command::Schema(schema) => schema.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
+    };
+    match answered {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Ok(Answer::Failed) => ExitCode::from(2),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One thread for everything that is not the request path: renewals, signals, health and control.
+fn block_on(command: impl Future<Output = anyhow::Result<Answer>>) -> anyhow::Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answered = runtime.block_on(command);
+    // A name look-up that hangs must not hold up the end.
+    runtime.shutdown_background();
+    answered
+}
+
+/// Whoever read our output had enough of it: `cupbearer schema | head`.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

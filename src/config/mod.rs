@@ -1,1 +1,102 @@
 //! The configuration: from what the user wrote to the domain's own types, or to a list of problems.
+//!
+//! [`load`] reads a [`Source`], lays the environment's overrides over it, and answers [`Settings`] or every problem
+//! at once. Nothing is printed here, nothing runs here, and a reload is one more `load`. `app` calls it for `run`,
+//! `cli` for `check`.
+
+mod file;
+mod findings;
+mod later;
+mod overrides;
+mod problem;
+mod resolve;
+mod schema;
+mod secret_ref;
+mod shape;
+mod source;
+mod tree;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use problem::{KeyPath, Origin, Position, Problem, Problems, Severity, Step};
+pub use resolve::Settings;
+pub use schema::schema;
+pub use source::{Flags, Source};
+
+use findings::{Findings, Review};
+use secret_ref::Variables;
+use tree::Parsed;
+
+/// Reads a duration as the configuration has them: `500ms`, `30s`, `1h30m`. `None` where it is none.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    file::Period::parse(text).map(|period| period.0)
+}
+
+/// What the command line says about the configuration as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--insecure-plaintext`: `http` to authorization servers and upstreams beyond loopback. Secrets and tokens go
+    /// out in the clear then.
+    pub insecure_plaintext: bool,
+}
+
+/// A configuration that can be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub settings: Settings,
+    /// What the user should know about it.
+    pub warnings: Problems,
+    /// Every file that it was made of or names: the configuration's own, secrets, certificate authorities. For a
+    /// watcher.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the configuration. `environment` is all variables of the process; only names that begin with
+/// `CUPBEARER__` count, and those that the configuration itself names are looked for. Blocks for reads of small
+/// local files.
+///
+/// # Errors
+/// Everything that is wrong, warnings included, in the order of the file.
+pub fn load(
+    source: &Source,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    options: Options,
+) -> Result<Loaded, Problems> {
+    let mut environment: Vec<_> = environment.into_iter().collect();
+    environment.sort();
+    let Parsed { mut root, problems, murky } = match source {
+        Source::File(path) => tree::parse(&path.display().to_string(), &source::read(path)?),
+        Source::Text { name, text } => tree::parse(name, text),
+        Source::Flags(flags) => {
+            Parsed { root: flags.tree(), problems: Problems::default(), murky: Vec::new() }
+        }
+    };
+    let mut findings = Findings::new(problems, murky, source.base());
+    for problem in overrides::apply(&mut root, &environment) {
+        findings.push(problem);
+    }
+    let Some(file) = shape::read(&mut root, |root, misfit| findings.misfit(root, misfit)) else {
+        findings.too_many(&root);
+        return Err(findings.into_problems());
+    };
+    let mut review = Review::new(&root, findings);
+    let settings = resolve::resolve(file, &mut review, options, &Variables::new(&environment));
+    let problems = review.into_problems();
+    match settings {
+        Some(settings) if !problems.refuse() => {
+            let mut files = settings.files();
+            if let Source::File(path) = source {
+                files.insert(0, path.clone());
+            }
+            Ok(Loaded { settings, warnings: problems, files })
+        }
+        _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests;

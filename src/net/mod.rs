@@ -1,4 +1,6 @@
-//! net
+//! TLS configurations and sockets, for whoever connects or listens beside the request path.
 
 pub mod ask;
+pub mod loopback;
 pub mod serve;
+pub mod tls;

@@ -3,12 +3,35 @@
 //! It takes no lock, and never waits where a valid token is held. Nothing here knows grants, stores or the
 //! configuration's file.
 
+mod attach;
+mod body;
+mod connect;
+mod connection;
+mod cors;
+mod error;
+mod exchange;
+mod expect;
+mod forward;
+mod framing;
 mod guard;
+mod handler;
+mod headers;
+mod metrics;
+mod path;
+mod pool;
 mod route;
+mod server;
 mod settings;
+mod socket;
+mod target;
 mod upstream;
+mod worker;
 
+pub use attach::{Attached, attach};
+pub use connect::{ProbeError, probe};
 pub use guard::Guard;
-pub use route::{OwnAuthorization, Route};
+pub use metrics::ProxyMetrics;
+pub use route::{LinkError, OwnAuthorization, Route, RouteTable, Routes};
+pub use server::{AccessLog, ListenError, Listeners, Workers};
 pub use settings::ServerSettings;
-pub use upstream::{Http2, UpstreamSettings};
+pub use upstream::{Http2, Upstream, UpstreamError, UpstreamSettings};

@@ -1,6 +1,16 @@
 //! Which request goes where: the first route that matches by host, path and method.
 
-use http::Method;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{HeaderValue, Method};
+
+use super::error::{BadRequest, ProxyError};
+use super::guard::{Guard, host_of};
+use super::metrics::{ProxyMetrics, RouteMetrics};
+use super::path::JudgedPath;
+use super::upstream::Upstream;
+use crate::token::TokenHandle;
 
 /// A route as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,4 +41,271 @@ pub enum OwnAuthorization {
     Refuse,
     /// It is kept, and then no token is added.
     Keep,
+}
+
+/// All routes with what they lead to, and the guard before them: swapped as a whole by a reload.
+#[derive(Debug)]
+pub struct RouteTable {
+    guard: Guard,
+    entries: Vec<Entry>,
+    upstreams: Vec<Arc<Upstream>>,
+    unrouted: Arc<RouteMetrics>,
+}
+
+/// A route with what it leads to.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) route: Route,
+    /// Which of [`RouteTable::upstreams`].
+    pub(super) upstream: usize,
+    pub(super) token: Option<TokenHandle>,
+    pub(super) metrics: Arc<RouteMetrics>,
+}
+
+/// A route that names what there is not. The configuration is checked before, so this is a mistake of the caller's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// No upstream of that name.
+    #[error("the route {path} leads to the upstream {upstream}, which does not exist")]
+    Upstream {
+        /// The route's path.
+        path: String,
+        /// The name.
+        upstream: String,
+    },
+    /// No token of that name.
+    #[error("the route {path} asks for the token {token}, which does not exist")]
+    Token {
+        /// The route's path.
+        path: String,
+        /// The name.
+        token: String,
+    },
+}
+
+impl RouteTable {
+    /// Links routes with the upstreams and tokens that they name.
+    ///
+    /// # Errors
+    /// [`LinkError`] where a name leads nowhere.
+    pub fn link(
+        guard: Guard,
+        routes: &[Route],
+        upstreams: Vec<Arc<Upstream>>,
+        token: impl Fn(&str) -> Option<TokenHandle>,
+        metrics: &ProxyMetrics,
+    ) -> Result<Self, LinkError> {
+        let entries = routes.iter().map(|route| {
+            let upstream = upstreams.iter().position(|u| u.name == route.upstream).ok_or_else(|| {
+                LinkError::Upstream { path: route.path.clone(), upstream: route.upstream.clone() }
+            })?;
+            let token = match &route.token {
+                None => None,
+                Some(name) => Some(
+                    token(name)
+                        .ok_or_else(|| LinkError::Token { path: route.path.clone(), token: name.clone() })?,
+                ),
+            };
+            Ok(Entry { upstream, token, metrics: metrics.route(&route.label()), route: route.clone() })
+        });
+        let entries = entries.collect::<Result<_, LinkError>>()?;
+        Ok(Self { guard, entries, upstreams, unrouted: metrics.route(UNROUTED) })
+    }
+
+    pub(super) const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub(super) fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// What requests that match no route are counted under.
+    pub(super) const fn unrouted(&self) -> &Arc<RouteMetrics> {
+        &self.unrouted
+    }
+
+    /// The route for a request. A path that a lenient server would read as one of another route is refused: it
+    /// would walk around whatever that route stands for.
+    pub(super) fn find(
+        &self,
+        host: &str,
+        path: &JudgedPath<'_>,
+        method: &Method,
+    ) -> Result<&Entry, ProxyError> {
+        let host = host_of(host);
+        let found = self.position(host, path.raw, method);
+        if let Some(folded) = &path.folded
+            && self.position(host, folded, method) != found
+        {
+            return Err(BadRequest::AmbiguousPath.into());
+        }
+        match found {
+            Some(position) => Ok(&self.entries[position]),
+            None => Err(self.why_none(host, path.raw)),
+        }
+    }
+
+    fn position(&self, host: &str, path: &str, method: &Method) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.route.matches(host, path) && entry.route.takes(method))
+    }
+
+    fn why_none(&self, host: &str, path: &str) -> ProxyError {
+        let mut methods: Vec<&str> = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.route.matches(host, path)) {
+            methods.extend(entry.route.methods.iter().map(Method::as_str));
+        }
+        methods.sort_unstable();
+        methods.dedup();
+        match HeaderValue::from_str(&methods.join(", ")) {
+            Ok(allow) if !methods.is_empty() => ProxyError::MethodNotAllowed { allow },
+            _ => ProxyError::NoRoute,
+        }
+    }
+}
+
+impl Route {
+    fn matches(&self, host: &str, path: &str) -> bool {
+        self.rest_of(path).is_some() && self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(host))
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        self.methods.is_empty() || self.methods.contains(method)
+    }
+
+    /// What of `path` is behind this route's prefix; `None` where that is not its prefix.
+    pub(super) fn rest_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let rest = path.strip_prefix(self.path.as_str())?;
+        let on_border = rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/');
+        on_border.then_some(rest)
+    }
+
+    /// What metrics and logs call this route: host and path.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}{}", self.host.as_deref().unwrap_or_default(), self.path)
+    }
+}
+
+/// The table now in force: read by every request, replaced by a reload.
+#[derive(Debug)]
+pub struct Routes(ArcSwap<RouteTable>);
+
+impl Routes {
+    /// Starts with `table`.
+    #[must_use]
+    pub fn new(table: RouteTable) -> Self {
+        Self(ArcSwap::from_pointee(table))
+    }
+
+    /// Puts `table` in force for every request that begins from now on.
+    pub fn replace(&self, table: RouteTable) {
+        self.0.store(Arc::new(table));
+    }
+
+    pub(super) fn load(&self) -> Arc<RouteTable> {
+        self.0.load_full()
+    }
+
+    /// Whether `table` is the one in force: what a request asks instead of taking a count of it.
+    pub(super) fn is_in_force(&self, table: &Arc<RouteTable>) -> bool {
+        Arc::ptr_eq(&self.0.load(), table)
+    }
+}
+
+/// The label of requests that match no route; no path of a route begins without a slash.
+const UNROUTED: &str = "none";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::proxy::path::judge;
+
+    fn route(path: &str) -> Route {
+        Route {
+            host: None,
+            path: path.into(),
+            methods: Vec::new(),
+            strip_prefix: false,
+            upstream: "api".into(),
+            token: None,
+            own_authorization: OwnAuthorization::Replace,
+        }
+    }
+
+    fn table(routes: &[Route]) -> RouteTable {
+        let url = "http://127.0.0.1:1".parse().unwrap();
+        let second = std::time::Duration::from_secs(1);
+        let settings = crate::proxy::UpstreamSettings {
+            url,
+            http2: crate::proxy::Http2::Never,
+            connect_timeout: second,
+            response_header_timeout: second,
+            idle_timeout: second,
+            ca_file: None,
+        };
+        let upstream = Arc::new(Upstream::new("api", settings).unwrap());
+        let guard = Guard { allowed_hosts: Vec::new(), allowed_origins: Vec::new() };
+        let metrics = ProxyMetrics::new(&Metrics::new());
+        RouteTable::link(guard, routes, vec![upstream], |_| None, &metrics).unwrap()
+    }
+
+    fn find<'t>(
+        table: &'t RouteTable,
+        host: &str,
+        method: &Method,
+        path: &str,
+    ) -> Result<&'t str, ProxyError> {
+        table.find(host, &judge(path)?, method).map(|entry| entry.route.path.as_str())
+    }
+
+    #[test]
+    fn a_prefix_matches_on_segment_borders_and_the_first_route_wins() {
+        let table = table(&[route("/v1/admin"), route("/v1"), route("/files/")]);
+        let get = |path| find(&table, "localhost", &Method::GET, path);
+        assert_eq!(get("/v1/admin/x").unwrap(), "/v1/admin");
+        assert_eq!(get("/v1/administration").unwrap(), "/v1");
+        assert_eq!(get("/v1").unwrap(), "/v1");
+        assert_eq!(get("/files/x").unwrap(), "/files/");
+        for none in ["/v10", "/", "/files", "/V1"] {
+            assert!(matches!(get(none), Err(ProxyError::NoRoute)), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_host_narrows_a_route() {
+        let mut orders = route("/");
+        orders.host = Some("orders.local".into());
+        let table = table(&[orders]);
+        assert!(find(&table, "Orders.local:8080", &Method::GET, "/").is_ok());
+        assert!(matches!(find(&table, "localhost", &Method::GET, "/"), Err(ProxyError::NoRoute)));
+    }
+
+    #[test]
+    fn another_method_is_a_405_that_names_the_right_ones() {
+        let mut read = route("/v1");
+        read.methods = vec![Method::GET, Method::HEAD];
+        let only = table(std::slice::from_ref(&read));
+        match find(&only, "localhost", &Method::POST, "/v1/x") {
+            Err(ProxyError::MethodNotAllowed { allow }) => assert_eq!(allow, "GET, HEAD"),
+            other => panic!("{other:?}"),
+        }
+        let with_catch_all = table(&[read, route("/")]);
+        assert_eq!(find(&with_catch_all, "localhost", &Method::POST, "/v1/x").unwrap(), "/");
+    }
+
+    #[test]
+    fn a_path_cannot_walk_around_a_route() {
+        let table = table(&[route("/admin"), route("/")]);
+        for path in
+            ["//admin", "/%61dmin", "/admin%2fx", "/admin;x=1", "/%2561dmin/x", "\\admin", "/x%2f..%2fadmin"]
+        {
+            let found = find(&table, "localhost", &Method::GET, path);
+            assert!(matches!(found, Err(ProxyError::BadRequest(_))), "{path}: {found:?}");
+        }
+        for harmless in ["/groups/a%2Fb", "/a//b", "/a;v=1/b", "/caf%C3%A9"] {
+            assert_eq!(find(&table, "localhost", &Method::GET, harmless).unwrap(), "/", "{harmless}");
+        }
+    }
 }

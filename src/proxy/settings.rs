@@ -16,8 +16,12 @@ pub struct ServerSettings {
     pub max_header_size: usize,
     /// Header fields of a request; more: 431.
     pub max_headers: usize,
-    /// From a connection's start, or the end of the last request, to the end of the next head.
+    /// From a head's first byte to its last.
     pub header_timeout: Duration,
+    /// How long a connection may be idle between requests.
+    pub keep_alive_timeout: Duration,
+    /// How long an application may leave an answer unread.
+    pub send_timeout: Duration,
     /// HTTP/2 streams at a time on one connection.
     pub max_streams: u32,
     /// How long requests under way may take to finish after SIGTERM.

@@ -1,9 +1,16 @@
 //! The protected API: where it is and how it is reached.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+use rustls::pki_types::ServerName;
 use url::Url;
+
+use crate::net::tls::{TlsError, client_config};
 
 /// An upstream as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,3 +40,102 @@ pub enum Http2 {
     /// HTTP/2 without asking (RFC 9113 section 3.3).
     PriorKnowledge,
 }
+
+/// An upstream that can be connected to: the settings, and all that can be worked out of them once.
+#[derive(Debug)]
+pub struct Upstream {
+    pub(super) name: String,
+    pub(super) settings: UpstreamSettings,
+    pub(super) scheme: Scheme,
+    pub(super) authority: Authority,
+    pub(super) host: HeaderValue,
+    /// The path before every forwarded path, without a slash at its end; empty for none.
+    pub(super) base_path: String,
+    pub(super) tls: Option<UpstreamTls>,
+    reachable: AtomicBool,
+}
+
+/// TLS toward an upstream.
+#[derive(Debug)]
+pub(super) struct UpstreamTls {
+    pub(super) config: Arc<rustls::ClientConfig>,
+    pub(super) server_name: ServerName<'static>,
+}
+
+/// Why an upstream cannot be used as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// Its TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The URL names no host that HTTP can be spoken to.
+    #[error("the URL names no host")]
+    NoHost,
+}
+
+impl Upstream {
+    /// Works the settings out; reads the file of certificate authorities.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] for a file that cannot be used or a URL without a host.
+    pub fn new(name: &str, settings: UpstreamSettings) -> Result<Self, UpstreamError> {
+        let url = &settings.url;
+        let host = url.host_str().ok_or(UpstreamError::NoHost)?;
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let authority: Authority = authority.parse().map_err(|_| UpstreamError::NoHost)?;
+        let tls = match url.scheme() {
+            "https" => Some(UpstreamTls::new(host, &settings)?),
+            _ => None,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            scheme: if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+            host: HeaderValue::from_str(authority.as_str()).map_err(|_| UpstreamError::NoHost)?,
+            authority,
+            base_path: url.path().trim_end_matches('/').to_owned(),
+            tls,
+            reachable: AtomicBool::new(true),
+            settings,
+        })
+    }
+
+    /// Whether this one was made of the same name and settings: then a reload keeps it, connections and all.
+    #[must_use]
+    pub fn is_made_of(&self, name: &str, settings: &UpstreamSettings) -> bool {
+        self.name == name && self.settings == *settings
+    }
+
+    /// Takes note that a connection was made or not, and logs a change once.
+    pub(super) fn found(&self, reached: Result<(), &super::error::ProxyError>) {
+        match reached {
+            Ok(()) if !self.reachable.swap(true, Ordering::Relaxed) => {
+                tracing::info!(upstream = %self.name, "the upstream can be reached again");
+            }
+            Err(error) if self.reachable.swap(false, Ordering::Relaxed) => {
+                tracing::warn!(upstream = %self.name, address = %self.authority, %error, "the upstream cannot be reached");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl UpstreamTls {
+    fn new(host: &str, settings: &UpstreamSettings) -> Result<Self, UpstreamError> {
+        let mut config = client_config(settings.ca_file.as_deref())?;
+        config.alpn_protocols = match settings.http2 {
+            Http2::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
+            Http2::Never => vec![ALPN_HTTP1.to_vec()],
+            Http2::PriorKnowledge => vec![ALPN_HTTP2.to_vec()],
+        };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let server_name = ServerName::try_from(bare.to_owned()).map_err(|_| UpstreamError::NoHost)?;
+        Ok(Self { config: Arc::new(config), server_name })
+    }
+}
+
+/// RFC 7301's protocol identifiers, as RFC 9113 section 3.2 and RFC 9112 register them.
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";

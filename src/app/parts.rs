@@ -1,0 +1,164 @@
+//! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::oauth::{AuthorizationServer, ServerError};
+use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
+use crate::token::{OAuthSource, RenewerHandle, Roster, TokenHandle, TokenSettings};
+
+/// Why the program cannot run with a configuration that is well-formed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("{section}: {source}{}", mend(.source))]
+    Listen {
+        /// Which section of the configuration names it.
+        section: &'static str,
+        /// What the system said.
+        source: ListenError,
+    },
+    /// An upstream's TLS cannot be set up.
+    #[error("upstreams.{name}: {source}")]
+    Upstream {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: UpstreamError,
+    },
+    /// The way to an authorization server cannot be set up.
+    #[error("tokens.{name}: {source}")]
+    Server {
+        /// The token's name.
+        name: String,
+        /// Why.
+        source: ServerError,
+    },
+    /// A route leads nowhere.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The system refused something that the program cannot do without.
+    #[error("the system refused {what}: {source}")]
+    System {
+        /// What it refused.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+fn mend(error: &ListenError) -> &'static str {
+    match error.source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            " (another program listens there: end it, or choose another address)"
+        }
+        std::io::ErrorKind::PermissionDenied => " (ports below 1024 need a privilege: choose a higher one)",
+        std::io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
+        _ => "",
+    }
+}
+
+/// Tokens and upstreams, by name: what a reload keeps where it can.
+#[derive(Debug)]
+pub(super) struct Parts {
+    renewer: RenewerHandle,
+    roster: Roster,
+    upstreams: Vec<Arc<Upstream>>,
+    metrics: ProxyMetrics,
+}
+
+/// Parts that were made for a configuration and are not in force yet: making them can fail, putting them in force cannot.
+pub(super) struct Prepared {
+    upstreams: Vec<Arc<Upstream>>,
+    sources: BTreeMap<String, (TokenSettings, OAuthSource)>,
+}
+
+impl Parts {
+    pub(super) fn new(renewer: RenewerHandle, roster: Roster, metrics: ProxyMetrics) -> Self {
+        Self { renewer, roster, upstreams: Vec::new(), metrics }
+    }
+
+    /// Makes what `settings` needs and is not there yet.
+    pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, StartError> {
+        let upstreams = settings.upstreams.iter().map(|(name, wanted)| {
+            let there = self.upstreams.iter().find(|upstream| upstream.is_made_of(name, wanted));
+            match there {
+                Some(upstream) => Ok(Arc::clone(upstream)),
+                None => Upstream::new(name, wanted.clone())
+                    .map(Arc::new)
+                    .map_err(|source| StartError::Upstream { name: name.clone(), source }),
+            }
+        });
+        let upstreams = upstreams.collect::<Result<_, _>>()?;
+        let held = self.roster.load();
+        let mut servers: Vec<(&crate::oauth::ServerSettings, Arc<AuthorizationServer>)> = Vec::new();
+        let mut sources = BTreeMap::new();
+        for (name, wanted) in &settings.tokens {
+            if held.get(name).is_some_and(|token| token.settings() == wanted) {
+                continue;
+            }
+            // Tokens of one authorization server share its connections and its metadata.
+            let server = match servers.iter().find(|(settings, _)| **settings == wanted.server) {
+                Some((_, server)) => Arc::clone(server),
+                None => {
+                    let made = AuthorizationServer::new(&wanted.server)
+                        .map_err(|source| StartError::Server { name: name.clone(), source })?;
+                    let made = Arc::new(made);
+                    servers.push((&wanted.server, Arc::clone(&made)));
+                    made
+                }
+            };
+            let source = OAuthSource::new(server, wanted.client.clone(), wanted.request.clone());
+            sources.insert(name.clone(), (wanted.clone(), source));
+        }
+        Ok(Prepared { upstreams, sources })
+    }
+
+    /// Puts `prepared` in force: tokens that are gone or changed are let go, new ones taken up, the others untouched.
+    /// The table of routes that goes with them is for the caller to put in force.
+    pub(super) fn adopt(
+        &mut self,
+        prepared: Prepared,
+        settings: &Settings,
+    ) -> Result<RouteTable, StartError> {
+        let held = self.roster.load();
+        let mut tokens = BTreeMap::new();
+        for name in settings.tokens.keys() {
+            if !prepared.sources.contains_key(name)
+                && let Some(token) = held.get(name)
+            {
+                tokens.insert(name.clone(), token.clone());
+            }
+        }
+        for (name, token) in held.iter().filter(|(name, _)| !tokens.contains_key(*name)) {
+            tracing::info!(token = %name, "the token is no longer configured this way and is let go");
+            self.renewer.remove(token);
+        }
+        for (name, (settings, source)) in prepared.sources {
+            let token = self.renewer.add(name.clone(), settings, source);
+            tokens.insert(name, token);
+        }
+        let table = RouteTable::link(
+            settings.guard.clone(),
+            &settings.routes,
+            prepared.upstreams.clone(),
+            |name| tokens.get(name).cloned(),
+            &self.metrics,
+        )?;
+        self.upstreams = prepared.upstreams;
+        self.roster.replace(tokens);
+        Ok(table)
+    }
+
+    /// Tells the tokens whose secret is in `file` that it has changed.
+    pub(super) fn secret_changed(&self, file: &Path) {
+        for token in self.roster.load().values() {
+            if token.settings().client.auth.secret().file() == Some(file) {
+                tracing::info!(token = token.name(), "the secret file has changed");
+                TokenHandle::wake(token);
+            }
+        }
+    }
+}

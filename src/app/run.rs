@@ -1,0 +1,289 @@
+//! The program's life: start, reload, end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::files::{LOOK_INTERVAL, Watched};
+use super::parts::{Parts, StartError};
+use crate::clock;
+use crate::config::{self, Loaded, Options, Settings, Source};
+use crate::control::{self, ControlState, Facts, Listener};
+use crate::health::{self, HealthState};
+use crate::lifecycle::DrainTrigger;
+use crate::metrics::{Metrics, Reload};
+use crate::proxy::{AccessLog, ListenError, Listeners, ProxyMetrics, Routes, Workers};
+use crate::token::{Limits, Renewer, Roster};
+
+/// Where a program that has started listens: where port 0 was asked for, the port that it got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The proxy.
+    pub proxy: Vec<SocketAddr>,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub health: SocketAddr,
+    /// `/status` and the commands.
+    pub control: SocketAddr,
+}
+
+/// Runs the proxy until SIGTERM or SIGINT, and ends it in order: not ready, nothing new accepted, requests under way
+/// finished, all within `drain_timeout`. SIGHUP, and a change of the configuration's file, reload it. `loaded` is
+/// what `source` holds now; `started` is called once everything listens.
+///
+/// # Errors
+/// [`StartError`] where it cannot start, or loses a worker later on.
+pub async fn run(
+    source: Source,
+    options: Options,
+    loaded: Loaded,
+    started: impl FnOnce(&Started),
+) -> Result<(), StartError> {
+    let mut signals =
+        Signals::new().map_err(|source| StartError::System { what: "signal handlers", source })?;
+    let mut app = App::start(source, options, loaded).await?;
+    started(&app.started);
+    let ended = app.serve(&mut signals).await;
+    app.end(&mut signals).await;
+    ended
+}
+
+struct App {
+    source: Source,
+    options: Options,
+    settings: Settings,
+    started: Started,
+    files: Watched,
+    parts: Parts,
+    routes: Arc<Routes>,
+    metrics: Metrics,
+    facts: watch::Sender<Arc<Facts>>,
+    workers: Workers,
+    /// Requests under way: the workers hold its other end.
+    requests: DrainTrigger,
+    /// Told that the end has begun; it goes on answering.
+    health: HealthState,
+    /// What goes on until the last request has ended.
+    rest: DrainTrigger,
+    /// Health and control; they end with it.
+    _surfaces: JoinSet<()>,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl App {
+    async fn start(source: Source, options: Options, loaded: Loaded) -> Result<Self, StartError> {
+        let Loaded { settings, warnings, files } = loaded;
+        for problem in &warnings {
+            tracing::warn!(key = %problem.key, mend = problem.mend, "{}", problem.what);
+        }
+        let listeners = Listeners::bind(&settings.server.listen)
+            .map_err(|source| StartError::Listen { section: "server.listen", source })?;
+        let health = listen("health.listen", settings.health).await?;
+        let control = listen("control.listen", settings.control).await?;
+        let started = Started { proxy: listeners.addresses(), health: health.1, control: control.1 };
+
+        let metrics = Metrics::new();
+        let proxy_metrics = ProxyMetrics::new(&metrics);
+        let (requests, requests_drain) = DrainTrigger::new();
+        let (rest, rest_drain) = DrainTrigger::new();
+        let renewer = Renewer::spawn(Limits::default(), rest_drain, &metrics);
+        let roster = Roster::default();
+        let mut parts = Parts::new(renewer, roster.clone(), proxy_metrics.clone());
+        let prepared = parts.prepare(&settings)?;
+        let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?));
+        let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };
+        let workers = listeners
+            .serve(settings.server.clone(), Arc::clone(&routes), proxy_metrics, access_log, &requests_drain)
+            .map_err(|source| StartError::System { what: "a worker's thread", source })?;
+
+        let (facts, facts_seen) = watch::channel(Arc::new(facts_of(&source, &settings, &started)));
+        let mut surfaces = JoinSet::new();
+        let health_state = HealthState::new(roster.clone(), metrics.clone());
+        surfaces.spawn(health::serve(health.0, health_state.clone()));
+        surfaces.spawn(control::serve(
+            control.0,
+            ControlState { roster, facts: facts_seen, started: clock::now() },
+        ));
+        for address in &started.proxy {
+            tracing::info!(%address, "listening");
+        }
+        let files = Watched::new(&files);
+        Ok(Self {
+            source,
+            options,
+            settings,
+            started,
+            files,
+            parts,
+            routes,
+            metrics,
+            facts,
+            workers,
+            requests,
+            health: health_state,
+            rest,
+            _surfaces: surfaces,
+        })
+    }
+
+    /// Serves until a signal to end.
+    async fn serve(&mut self, signals: &mut Signals) -> Result<(), StartError> {
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.hangup.recv() => self.reload(),
+                _ = looks.tick() => {
+                    self.look_at_files();
+                    if self.workers.any_ended() {
+                        let source = std::io::Error::other("it panicked; the log says where");
+                        return Err(StartError::System { what: "to keep a worker", source });
+                    }
+                }
+            }
+        }
+    }
+
+    fn look_at_files(&mut self) {
+        let changed = self.files.changed();
+        let own = match &self.source {
+            Source::File(path) => Some(path),
+            Source::Text { .. } | Source::Flags(_) => None,
+        };
+        let reload = changed.iter().any(|file| Some(file) == own);
+        for file in changed.iter().filter(|file| Some(*file) != own) {
+            self.parts.secret_changed(file);
+        }
+        if reload {
+            tracing::info!("the configuration's file has changed");
+            self.reload();
+        }
+    }
+
+    /// Puts the configuration that there is now in force; a broken one changes nothing.
+    fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(()) => {
+                self.metrics.reloaded(Reload::Applied);
+                tracing::info!("the configuration was reloaded");
+            }
+            Err(error) => {
+                self.metrics.reloaded(Reload::Refused);
+                tracing::error!(%error, "the new configuration is refused; the old one stays in force");
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), ReloadError> {
+        let Loaded { mut settings, warnings, files } =
+            config::load(&self.source, std::env::vars_os(), self.options)?;
+        for problem in &warnings {
+            tracing::warn!(key = %problem.key, mend = problem.mend, "{}", problem.what);
+        }
+        for section in self.needs_restart(&settings) {
+            tracing::warn!(section, "this section has changed; that counts from the next start");
+        }
+        settings.server = self.settings.server.clone();
+        settings.health = self.settings.health;
+        settings.control = self.settings.control;
+        settings.log = self.settings.log.clone();
+        let prepared = self.parts.prepare(&settings)?;
+        let table = self.parts.adopt(prepared, &settings)?;
+        self.routes.replace(table);
+        self.facts.send_replace(Arc::new(facts_of(&self.source, &settings, &self.started)));
+        self.files = Watched::new(&files);
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// What a reload cannot change: sockets that are bound, threads that run, the log.
+    fn needs_restart(&self, new: &Settings) -> Vec<&'static str> {
+        let old = &self.settings;
+        let sections = [
+            ("server", old.server != new.server),
+            ("health", old.health != new.health),
+            ("control", old.control != new.control),
+            ("log", old.log != new.log),
+        ];
+        sections.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
+    }
+
+    /// Ends in order. A second signal ends at once.
+    async fn end(self, signals: &mut Signals) {
+        tracing::info!(drain_timeout = ?self.settings.server.drain_timeout, "ending: finishing the requests under way");
+        self.health.draining();
+        self.requests.start();
+        tokio::select! {
+            () = self.requests.finished() => {}
+            () = signals.end() => tracing::warn!("told twice to end: the requests under way are cut"),
+        }
+        self.rest.start();
+        tracing::info!("ended");
+    }
+}
+
+/// Why a reload changes nothing.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] config::Problems),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Ends at SIGTERM or SIGINT.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn listen(section: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { section, source: ListenError { address, source } };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn facts_of(source: &Source, settings: &Settings, started: &Started) -> Facts {
+    let config_file: Option<PathBuf> = match source {
+        Source::File(path) => Some(path.clone()),
+        Source::Text { .. } | Source::Flags(_) => None,
+    };
+    let listener =
+        |name: &str, address: SocketAddr| Listener { name: name.into(), address: address.to_string() };
+    let mut listeners: Vec<_> = started.proxy.iter().map(|address| listener("proxy", *address)).collect();
+    listeners.push(listener("health", started.health));
+    listeners.push(listener("control", started.control));
+    let routes = settings.routes.iter().map(|route| control::Route {
+        path: route.path.clone(),
+        host: route.host.clone(),
+        methods: route.methods.iter().map(ToString::to_string).collect(),
+        upstream: route.upstream.clone(),
+        token: route.token.clone(),
+    });
+    Facts { config_file, listeners, routes: routes.collect() }
+}

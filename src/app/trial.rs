@@ -1,0 +1,71 @@
+//! Whether a configuration works: a token from each authorization server, a connection to each upstream.
+
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::oauth::{AuthorizationServer, Error, ServerError};
+use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
+use crate::secret::Secret;
+use crate::token::{OAuthSource, Source as _, TokenSettings};
+
+/// What was tried and how it went.
+#[derive(Debug)]
+pub struct Trial {
+    /// The key of the configuration that it is about.
+    pub what: String,
+    /// What was found out, as a sentence; or why it does not work.
+    pub outcome: Result<String, TrialError>,
+}
+
+/// Why something does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The authorization server gave no token.
+    #[error(transparent)]
+    Token(#[from] Error),
+    /// The way to it cannot be set up.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The way to the upstream cannot be set up.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The upstream took no connection.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+}
+
+/// Tries everything out, one after the other; each is bounded by its own timeouts.
+pub async fn try_out(settings: &Settings) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, token) in &settings.tokens {
+        let outcome = ask(token).await.map(|response| match response.scope {
+            Some(scope) => {
+                format!("the authorization server gave a token with the scope \"{}\"", scope.join(" "))
+            }
+            None => "the authorization server gave a token".to_owned(),
+        });
+        trials.push(Trial { what: format!("tokens.{name}"), outcome });
+    }
+    for (name, upstream) in &settings.upstreams {
+        let outcome = async {
+            let upstream = Upstream::new(name, upstream.clone())?;
+            Ok(format!("the upstream took a connection ({})", probe(&upstream).await?))
+        };
+        trials.push(Trial { what: format!("upstreams.{name}"), outcome: outcome.await });
+    }
+    trials
+}
+
+/// Asks for a token, once.
+///
+/// # Errors
+/// [`TrialError`]
+pub async fn fetch_token(settings: &TokenSettings) -> Result<Secret<String>, TrialError> {
+    Ok(ask(settings).await?.access_token)
+}
+
+async fn ask(settings: &TokenSettings) -> Result<crate::oauth::TokenResponse, TrialError> {
+    let server = Arc::new(AuthorizationServer::new(&settings.server)?);
+    let source = OAuthSource::new(server, settings.client.clone(), settings.request.clone());
+    Ok(source.fetch().await?)
+}

@@ -1,0 +1,245 @@
+//! The small typed values of the file: durations, sizes, and lists of words.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Unexpected, Visitor};
+use serde::{Serialize, Serializer};
+
+/// A duration: whole numbers with a unit, `"500ms"`, `"30s"`, `"5m"`, `"1h30m"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Period(pub(in crate::config) Duration);
+
+/// A size in bytes: a whole number with a unit, `"512B"`, `"64KiB"`, `"1MiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Bytes(pub(in crate::config) usize);
+
+/// A list of strings, where one alone may stand without brackets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(in crate::config) struct Words(pub(in crate::config) Vec<String>);
+
+impl Period {
+    pub(in crate::config) const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    pub(in crate::config) fn parse(text: &str) -> Option<Self> {
+        let mut rest = text;
+        let mut total = Duration::ZERO;
+        while !rest.is_empty() {
+            let (number, unit, after) = number_and_unit(rest)?;
+            let millis = number.checked_mul(UNITS_OF_TIME.iter().find(|(name, _)| *name == unit)?.1)?;
+            total = total.checked_add(Duration::from_millis(millis))?;
+            rest = after;
+        }
+        (!text.is_empty()).then_some(Self(total))
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        let (unit, size) = UNITS_OF_TIME
+            .into_iter()
+            .rev()
+            .find(|(_, size)| millis > 0 && millis.is_multiple_of(*size))
+            .unwrap_or(("s", 1000));
+        write!(f, "{}{unit}", millis / size)
+    }
+}
+
+impl Bytes {
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit, after) = number_and_unit(text)?;
+        let size = UNITS_OF_SIZE.iter().find(|(name, _)| *name == unit)?.1;
+        let bytes = usize::try_from(number.checked_mul(size)?).ok()?;
+        after.is_empty().then_some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0 as u64;
+        let (unit, size) = UNITS_OF_SIZE
+            .into_iter()
+            .rev()
+            .find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size))
+            .unwrap_or(("B", 1));
+        write!(f, "{}{unit}", bytes / size)
+    }
+}
+
+/// `"1h30m"` -> (1, "h", "30m").
+fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, rest) = text.split_at(digits);
+    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+    let (unit, after) = rest.split_at(letters);
+    Some((number.parse().ok()?, unit, after))
+}
+
+struct PeriodVisitor;
+
+impl Visitor<'_> for PeriodVisitor {
+    type Value = Period;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration in quotes such as \"500ms\", \"30s\", \"5m\" or \"1h\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Period, E> {
+        Period::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(""), &self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(PeriodVisitor)
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Period {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
+    }
+}
+
+struct BytesVisitor;
+
+impl Visitor<'_> for BytesVisitor {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size in quotes such as \"512B\", \"64KiB\" or \"1MiB\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+        Bytes::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(""), &self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(BytesVisitor)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Bytes {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" })
+    }
+}
+
+struct WordsVisitor;
+
+impl<'de> Visitor<'de> for WordsVisitor {
+    type Value = Words;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string in quotes or a list of them")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Words, E> {
+        Ok(Words(vec![word.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = items.next_element()? {
+            words.push(word);
+        }
+        Ok(Words(words))
+    }
+}
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordsVisitor)
+    }
+}
+
+impl JsonSchema for Words {
+    fn schema_name() -> Cow<'static, str> {
+        "Words".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, { "type": "string" }] })
+    }
+}
+
+/// In milliseconds, the smallest first.
+const UNITS_OF_TIME: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// In bytes, the smallest first.
+const UNITS_OF_SIZE: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_whole_numbers_with_units() {
+        for (text, millis) in
+            [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("0s", 0), ("1d", 86_400_000)]
+        {
+            assert_eq!(Period::parse(text), Some(Period(Duration::from_millis(millis))), "{text}");
+        }
+        for text in [
+            "",
+            "30",
+            "s",
+            "1.5s",
+            "-1s",
+            "30 s",
+            "5min",
+            "99999999999999999999s",
+            "1e3s",
+            "18446744073709551615d",
+        ] {
+            assert_eq!(Period::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_whole_number_with_a_unit() {
+        for (text, bytes) in [("512B", 512), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
+            assert_eq!(Bytes::parse(text), Some(Bytes(bytes)), "{text}");
+        }
+        for text in ["", "64", "64KB", "64k", "1KiB1B", "18446744073709551615GiB"] {
+            assert_eq!(Bytes::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_the_same() {
+        for text in ["500ms", "30s", "5m", "1h", "0s", "90s"] {
+            assert_eq!(Period::parse(text).map(|p| p.to_string()).as_deref(), Some(text));
+        }
+        for text in ["512B", "64KiB", "3MiB", "0B"] {
+            assert_eq!(Bytes::parse(text).map(|b| b.to_string()).as_deref(), Some(text));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `[server]`, `[health]`, `[control]`, `[guard]` and `[log]`: the program's own side.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{Bytes, Period, Words};
+
+/// How the proxy listens, and its limits.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Server {
+    /// Addresses to listen on, each an IP address and a port.
+    pub(in crate::config) listen: Words,
+    /// Worker threads; 0: one per core that the process may use.
+    pub(in crate::config) workers: usize,
+    /// Whether `listen` may have addresses that other machines can reach, and so use the token.
+    pub(in crate::config) allow_remote: bool,
+    /// Connections at a time; the next one waits.
+    pub(in crate::config) max_connections: usize,
+    /// Bytes of a request's head; more is answered with 431.
+    pub(in crate::config) max_header_size: Bytes,
+    /// Header fields of a request; more is answered with 431.
+    pub(in crate::config) max_headers: usize,
+    /// How long an application may take to send a request's head.
+    pub(in crate::config) header_timeout: Period,
+    /// How long a connection may be idle between requests.
+    pub(in crate::config) keep_alive_timeout: Period,
+    /// How long an application may leave an answer unread.
+    pub(in crate::config) send_timeout: Period,
+    /// HTTP/2 streams at a time on one connection.
+    pub(in crate::config) max_streams: u32,
+    /// How long requests under way may take to finish after SIGTERM.
+    pub(in crate::config) drain_timeout: Period,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: Words(vec!["127.0.0.1:8080".to_owned()]),
+            workers: 0,
+            allow_remote: false,
+            max_connections: 10_000,
+            max_header_size: Bytes(64 * 1024),
+            max_headers: 100,
+            header_timeout: Period::seconds(30),
+            keep_alive_timeout: Period::seconds(75),
+            send_timeout: Period::seconds(60),
+            max_streams: 256,
+            drain_timeout: Period::seconds(25),
+        }
+    }
+}
+
+/// Liveness, readiness and metrics.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Health {
+    /// Address of /livez, /readyz and /metrics.
+    pub(in crate::config) listen: String,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9901".to_owned() }
+    }
+}
+
+/// Status and commands.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Control {
+    /// Address of /status and the commands; a loopback address.
+    pub(in crate::config) listen: String,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9902".to_owned() }
+    }
+}
+
+/// Who may use the proxy.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Guard {
+    /// Host names that requests may name, beyond the loopback's own and the listener's address, such as orders.local.
+    pub(in crate::config) allowed_hosts: Words,
+    /// Web origins that may use the proxy from a browser, such as `https://app.example.com`.
+    pub(in crate::config) allowed_origins: Words,
+}
+
+/// What is logged and how.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Log {
+    /// auto: text on a terminal, else JSON.
+    pub(in crate::config) format: LogFormat,
+    /// error, warn, info, debug, trace, or a filter such as cupbearer=debug,info.
+    pub(in crate::config) level: String,
+    /// Whether each request gets a line.
+    pub(in crate::config) access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), level: "info".to_owned(), access: false }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum LogFormat {
+    #[default]
+    Auto,
+    Text,
+    Json,
+}

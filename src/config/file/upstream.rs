@@ -1,0 +1,47 @@
+//! `[upstreams.NAME]`: a protected API.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::Period;
+
+/// A protected API.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Upstream {
+    /// Its address; a path in it is put before every forwarded path.
+    pub(in crate::config) url: Option<String>,
+    /// auto: HTTP/2 where TLS agrees on it; never: HTTP/1.1 only; `prior_knowledge`: HTTP/2 without asking.
+    pub(in crate::config) http2: Http2,
+    /// For name look-up, TCP and TLS together.
+    pub(in crate::config) connect_timeout: Period,
+    /// From the end of the request to the head of the response; bodies have `idle_timeout` alone.
+    pub(in crate::config) response_header_timeout: Period,
+    /// The longest silence within a body, either way.
+    pub(in crate::config) idle_timeout: Period,
+    /// PEM file of the certificate authorities to trust instead of the platform's.
+    pub(in crate::config) ca_file: Option<String>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            url: None,
+            http2: Http2::default(),
+            connect_timeout: Period::seconds(5),
+            response_header_timeout: Period::seconds(60),
+            idle_timeout: Period::seconds(300),
+            ca_file: None,
+        }
+    }
+}
+
+/// Whether HTTP/2 is spoken to an upstream.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Http2 {
+    #[default]
+    Auto,
+    Never,
+    PriorKnowledge,
+}

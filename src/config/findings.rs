@@ -1,0 +1,184 @@
+//! The one place that problems come together: it knows where each key was written, and which keys have a problem
+//! already, so that one mistake is not reported twice.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use super::later;
+use super::problem::{KeyPath, Origin, Problem, Problems, Severity, Shown};
+use super::shape::{Misfit, MisfitKind, last_key, listed, nearest};
+use super::source::flag_of;
+use super::tree::{Node, Value, line};
+
+/// All that was found so far.
+pub(super) struct Findings {
+    problems: Problems,
+    /// Lines whose values mean nothing, because of a syntax error in them.
+    murky: Vec<RangeInclusive<usize>>,
+    /// Keys that have a problem already, or that a misspelt key stands for.
+    spoken_for: Vec<KeyPath>,
+    /// Where relative paths in the file start from.
+    base: PathBuf,
+}
+
+impl Findings {
+    pub(super) fn new(syntax: Problems, murky: Vec<RangeInclusive<usize>>, base: &Path) -> Self {
+        Self { problems: syntax, murky, spoken_for: Vec::new(), base: base.to_owned() }
+    }
+
+    /// In the order of the file.
+    pub(super) fn into_problems(mut self) -> Problems {
+        self.problems.sort();
+        self.problems
+    }
+
+    /// A problem that is not one of a key in the tree.
+    pub(super) fn push(&mut self, problem: Problem) {
+        self.spoken_for.push(problem.key.clone());
+        self.problems.push(problem);
+    }
+
+    pub(super) fn misfit(&mut self, root: &Node, misfit: Misfit) {
+        let Misfit { path, kind } = misfit;
+        let mut origin = root.nearest(&path).origin.clone();
+        let (what, mend) = match kind {
+            MisfitKind::Key { given, known } => {
+                origin = root.find(&path).map_or(origin, |node| node.key_origin.clone());
+                if later::is_key(&path) {
+                    ("this version does not support this key yet".to_owned(), "leave it out".to_owned())
+                } else if let Some(meant) = nearest(&given, known.iter().copied()) {
+                    if let Some(table) = path.parent() {
+                        self.spoken_for.push(table.key(meant));
+                    }
+                    ("unknown key".to_owned(), format!("did you mean `{meant}`?"))
+                } else {
+                    ("unknown key".to_owned(), format!("leave it out; known here: {}", listed(known)))
+                }
+            }
+            MisfitKind::Word { given, known } => {
+                if later::is_word(&last_key(&path), &given) {
+                    let what = format!("this version does not support {} yet", Shown(&given));
+                    (what, format!("use one of: {}", listed(known)))
+                } else {
+                    let mend = nearest(&given, known.iter().copied()).map_or_else(
+                        || format!("use one of: {}", listed(known)),
+                        |w| format!("did you mean \"{w}\"?"),
+                    );
+                    (format!("must be one of: {}", listed(known)), mend)
+                }
+            }
+            MisfitKind::Value { expected, found } => (
+                format!("must be {expected}, not {found}"),
+                format!("write `{}` as {expected}", last_key(&path)),
+            ),
+            MisfitKind::Unreadable => ("cannot be read".to_owned(), "compare it with config.toml".to_owned()),
+        };
+        self.add(Severity::Error, origin, path, what, mend);
+    }
+
+    /// That the tree was not read to its end.
+    pub(super) fn too_many(&mut self, root: &Node) {
+        let (what, mend) = ("has more problems than these", "mend these first, then check again");
+        self.problems.push(Problem {
+            severity: Severity::Error,
+            origin: root.origin.clone(),
+            key: KeyPath::default(),
+            what: what.to_owned(),
+            mend: mend.to_owned(),
+        });
+    }
+
+    /// Whether `path`, or something above or below it, has a problem already.
+    fn is_spoken_for(&self, path: &KeyPath) -> bool {
+        self.spoken_for.iter().any(|known| known.holds(path) || path.holds(known))
+    }
+
+    fn add(&mut self, severity: Severity, origin: Origin, key: KeyPath, what: String, mend: String) {
+        if line(&origin).is_some_and(|line| self.murky.iter().any(|lines| lines.contains(&line))) {
+            return;
+        }
+        if severity == Severity::Error {
+            self.spoken_for.push(key.clone());
+        }
+        self.problems.push(Problem { severity, origin, key, what, mend });
+    }
+}
+
+/// The findings beside the tree that they are about: what the cross-checks work with.
+pub(super) struct Review<'t> {
+    root: &'t Node,
+    findings: Findings,
+}
+
+impl<'t> Review<'t> {
+    pub(super) const fn new(root: &'t Node, findings: Findings) -> Self {
+        Self { root, findings }
+    }
+
+    pub(super) fn into_problems(self) -> Problems {
+        self.findings.into_problems()
+    }
+
+    pub(super) fn error(&mut self, path: &KeyPath, what: impl Into<String>, mend: impl Into<String>) {
+        self.add(Severity::Error, path, what.into(), mend.into());
+    }
+
+    pub(super) fn warning(&mut self, path: &KeyPath, what: impl Into<String>, mend: impl Into<String>) {
+        self.add(Severity::Warning, path, what.into(), mend.into());
+    }
+
+    /// That a key is not there. Nothing is said where a syntax error may have swallowed it, or where it is there
+    /// and wrong.
+    pub(super) fn missing(&mut self, path: &KeyPath, what: &str, mend: impl Into<String>) {
+        if self.is_whole() && !self.is_spoken_for(path) {
+            self.error(path, what, mend);
+        }
+    }
+
+    /// Whether `path`, or something above or below it, has a problem already.
+    pub(super) fn is_spoken_for(&self, path: &KeyPath) -> bool {
+        self.findings.is_spoken_for(path)
+    }
+
+    /// Whether the file could be read as a whole, so that what was not found is not there.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.findings.murky.is_empty()
+    }
+
+    /// Whether the value comes from the environment, and so was meant to win over the file.
+    pub(super) fn is_override(&self, path: &KeyPath) -> bool {
+        self.root.find(path).is_some_and(|node| matches!(node.origin, Origin::Variable(_)))
+    }
+
+    /// The paths of the elements of the list at `path`, as many as were read. A single string is its own element.
+    pub(super) fn elements(&self, path: &KeyPath) -> Vec<KeyPath> {
+        match self.root.find(path) {
+            Some(node) if matches!(node.value, Value::Array(_)) => {
+                node.indices().into_iter().map(|index| path.index(index)).collect()
+            }
+            _ => vec![path.clone()],
+        }
+    }
+
+    /// Where the file is that `text` at `path` names: a relative path in a configuration file starts from that
+    /// file's directory, any other from the working directory.
+    pub(super) fn file(&self, path: &KeyPath, text: &str) -> PathBuf {
+        match self.root.nearest(path).origin {
+            Origin::File { .. } => self.findings.base.join(text),
+            _ => PathBuf::from(text),
+        }
+    }
+
+    /// How to set `path`, for a mend: the key, or the flag where flags are all there is.
+    pub(super) fn set(&self, path: &KeyPath) -> String {
+        match flag_of(path) {
+            Some(flag) if self.root.origin == Origin::CommandLine => format!("give {flag}"),
+            _ => format!("set `{}`", last_key(path)),
+        }
+    }
+
+    fn add(&mut self, severity: Severity, path: &KeyPath, what: String, mend: String) {
+        let origin = self.root.nearest(path).origin.clone();
+        self.findings.add(severity, origin, path.clone(), what, mend);
+    }
+}

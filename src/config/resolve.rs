@@ -1,0 +1,165 @@
+//! From the mirror of the file to the domain's own types, with every check of a value and every check of two values
+//! against each other.
+
+mod address;
+mod certificates;
+mod listen;
+mod route;
+mod server;
+mod token;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Options;
+use super::file::{File, Period};
+use super::findings::Review;
+use super::problem::KeyPath;
+use super::secret_ref::Variables;
+use crate::proxy::{Guard, Route, ServerSettings, UpstreamSettings};
+use crate::telemetry::LogSettings;
+use crate::token::TokenSettings;
+
+/// The whole configuration, resolved. Its parts are comparable one by one, so that a reload keeps what did not
+/// change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How the proxy listens.
+    pub server: ServerSettings,
+    /// Where `/livez`, `/readyz` and `/metrics` are.
+    pub health: SocketAddr,
+    /// Where `/status` and the commands are; a loopback address.
+    pub control: SocketAddr,
+    /// Who may use the proxy.
+    pub guard: Guard,
+    /// The protected APIs, by name.
+    pub upstreams: BTreeMap<String, UpstreamSettings>,
+    /// The tokens, by name.
+    pub tokens: BTreeMap<String, TokenSettings>,
+    /// First match wins. Each names an upstream, and a token or none, that is in here.
+    pub routes: Vec<Route>,
+    /// What is logged.
+    pub log: LogSettings,
+}
+
+impl Settings {
+    /// The files that the settings name, each once: secrets and certificate authorities.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.ca_file.as_deref());
+        let tokens = self.tokens.values().flat_map(|token| {
+            [token.server.transport.ca_file.as_deref(), token.client.auth.secret().file()]
+                .into_iter()
+                .flatten()
+        });
+        let mut files: Vec<PathBuf> = upstreams.chain(tokens).map(Path::to_owned).collect();
+        files.sort();
+        files.dedup();
+        files
+    }
+}
+
+/// Resolves `file`; what is wrong goes to `review`. `None` only where something was.
+pub(super) fn resolve(
+    file: File,
+    review: &mut Review<'_>,
+    options: Options,
+    variables: &Variables,
+) -> Option<Settings> {
+    let File { server, health, control, guard, upstreams, tokens, routes, log } = file;
+    let listeners = listen::resolve(&server, &health, &control, review);
+    let limits = server::limits(&server, review);
+    let guard = server::guard(guard, review);
+    let log = server::log(log, review);
+    let names = route::Names::new(&upstreams, &tokens);
+    let upstreams = named("upstreams", upstreams, review, |path, upstream, review| {
+        upstream::resolve(path, &upstream, &listeners.proxy, options, review)
+    });
+    let tokens = named("tokens", tokens, review, |path, token, review| {
+        token::resolve(path, &token, options, variables, review)
+    });
+    let routes = route::resolve(routes, &names, review);
+    Some(Settings {
+        server: ServerSettings { listen: listeners.proxy, ..limits },
+        health: listeners.health?,
+        control: listeners.control?,
+        guard: guard?,
+        upstreams: upstreams?,
+        tokens: tokens?,
+        routes: routes?,
+        log: log?,
+    })
+}
+
+/// Resolves every entry of a table of named things, the ones after a broken one too.
+fn named<F, T>(
+    section: &str,
+    entries: BTreeMap<String, F>,
+    review: &mut Review<'_>,
+    mut resolve: impl FnMut(&KeyPath, F, &mut Review<'_>) -> Option<T>,
+) -> Option<BTreeMap<String, T>> {
+    let section = KeyPath::from(section);
+    let mut all = Some(BTreeMap::new());
+    for (name, entry) in entries {
+        let path = section.key(&name);
+        if !is_name(&name) {
+            review.error(
+                &path,
+                format!("a name has 1 to {MAX_NAME_CHARS} letters, digits, - and _, and \"none\" is none"),
+                "give it another name, here and in the routes",
+            );
+        }
+        match (resolve(&path, entry, review), &mut all) {
+            (Some(resolved), Some(entries)) => {
+                entries.insert(name, resolved);
+            }
+            _ => all = None,
+        }
+    }
+    all
+}
+
+/// Names stand in metrics' labels, in URLs of the control listener and in variables' names.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=MAX_NAME_CHARS).contains(&name.len()) && name.chars().all(fits) && name != route::NO_TOKEN
+}
+
+/// Whether a duration may be zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Zero {
+    Allowed,
+    Refused,
+}
+
+/// A duration within what makes sense.
+fn duration(path: &KeyPath, Period(value): Period, zero: Zero, review: &mut Review<'_>) -> Duration {
+    if value.is_zero() && zero == Zero::Refused {
+        review.error(path, "must be above 0s", format!("{} to a duration such as \"5s\"", review.set(path)));
+    } else if value > MAX_DURATION {
+        let what = format!("must be at most {}, not {}", Period(MAX_DURATION), Period(value));
+        review.error(path, what, "set it to something shorter");
+    }
+    value
+}
+
+/// A number within what makes sense.
+fn number(
+    path: &KeyPath,
+    value: usize,
+    range: std::ops::RangeInclusive<usize>,
+    review: &mut Review<'_>,
+) -> usize {
+    if !range.contains(&value) {
+        let what = format!("must be from {} to {}, not {value}", range.start(), range.end());
+        review.error(path, what, format!("{} to a number in that range", review.set(path)));
+    }
+    value
+}
+
+const MAX_NAME_CHARS: usize = 63;
+/// Far above any use, and far below where adding one to an instant could overflow.
+const MAX_DURATION: Duration = Duration::from_hours(30 * 24);

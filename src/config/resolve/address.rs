@@ -1,0 +1,92 @@
+//! Addresses of others: URLs of authorization servers and upstreams, and host names.
+
+use url::{Host, Url};
+
+use crate::config::Options;
+use crate::config::findings::Review;
+use crate::config::problem::KeyPath;
+
+/// What a URL may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Query {
+    Allowed,
+    Refused,
+}
+
+/// An `http` or `https` URL without a user and without a fragment. No problem shows it: what was refused may well
+/// have a password in it.
+pub(super) fn url(path: &KeyPath, text: &str, query: Query, review: &mut Review<'_>) -> Option<Url> {
+    let example = "write it out, such as \"https://api.example.com\"";
+    let (url, what, mend) = match Url::parse(text) {
+        Err(url::ParseError::RelativeUrlWithoutBase) => (None, "has no scheme", example),
+        Err(_) => (None, "is not a URL", example),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            (None, "must begin with https:// or http://", example)
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            (None, "must not have a user name or a password in it", "take out everything before the @")
+        }
+        Ok(url) if url.fragment().is_some() => {
+            (None, "must not have a fragment", "take out the # and what follows")
+        }
+        Ok(url) if query == Query::Refused && url.query().is_some() => {
+            (None, "must not have a query", "take out the ? and what follows")
+        }
+        Ok(url) => (Some(url), "", ""),
+    };
+    if url.is_none() {
+        review.error(path, what, mend);
+    }
+    url
+}
+
+/// As [`url`], and its connection is encrypted, or stays on this machine, or goes in the clear on purpose.
+pub(super) fn secure_url(
+    path: &KeyPath,
+    text: &str,
+    query: Query,
+    options: Options,
+    review: &mut Review<'_>,
+) -> Option<Url> {
+    let url = url(path, text, query, review)?;
+    if url.scheme() == "https" || is_loopback(&url) {
+        return Some(url);
+    }
+    if options.insecure_plaintext {
+        review.warning(path, "is not encrypted: secrets and tokens go out in the clear", "use https");
+        return Some(url);
+    }
+    review.error(
+        path,
+        "must be https: a secret or a token would go out in the clear",
+        "use https, or start with --insecure-plaintext where the network is trusted",
+    );
+    None
+}
+
+/// Whether the URL's host is this machine by its name alone.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+/// A host name or an IP address, in lower case, without a port.
+pub(super) fn host(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<String> {
+    let fits = |host: &Host| match host {
+        Host::Domain(name) => name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+        Host::Ipv4(_) | Host::Ipv6(_) => true,
+    };
+    let host = Host::parse(text).ok().filter(fits);
+    if host.is_none() {
+        review.error(
+            path,
+            "must be a host name or an IP address, without scheme, port or wildcard",
+            "write it as in \"orders.local\" or \"[::1]\"",
+        );
+    }
+    Some(host?.to_string())
+}

@@ -1,0 +1,193 @@
+//! `[[routes]]`: each by itself, their names, and whether one hides another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Method;
+
+use super::address;
+use crate::config::file::{self, Token, Upstream};
+use crate::config::findings::Review;
+use crate::config::problem::{KeyPath, Shown};
+use crate::config::shape::nearest;
+use crate::proxy::{OwnAuthorization, Route};
+
+/// What a route may name, broken ones too: a route is right to name a token that has a problem of its own.
+pub(super) struct Names {
+    upstreams: BTreeSet<String>,
+    tokens: BTreeSet<String>,
+}
+
+impl Names {
+    pub(super) fn new(upstreams: &BTreeMap<String, Upstream>, tokens: &BTreeMap<String, Token>) -> Self {
+        Self { upstreams: upstreams.keys().cloned().collect(), tokens: tokens.keys().cloned().collect() }
+    }
+}
+
+pub(super) fn resolve(
+    routes: Vec<file::Route>,
+    names: &Names,
+    review: &mut Review<'_>,
+) -> Option<Vec<Route>> {
+    let section = KeyPath::from("routes");
+    if routes.is_empty() {
+        let mend = "add [[routes]] with `upstream` and `token`";
+        review.missing(&section, "there is no route, so that every request would be answered with 404", mend);
+    }
+    let mut used = (BTreeSet::new(), BTreeSet::new());
+    let mut resolved: Vec<(KeyPath, Option<Route>)> = Vec::new();
+    for (path, route) in review.elements(&section).into_iter().zip(routes) {
+        used.0.extend(route.upstream.clone());
+        used.1.extend(route.token.clone());
+        let route = single(&path, route, names, review);
+        if let Some(route) = &route
+            && let Some((first, _)) =
+                resolved.iter().find(|(_, earlier)| earlier.as_ref().is_some_and(|e| hides(e, route)))
+        {
+            let mend = format!("put it before {first}, or take it out");
+            review.warning(&path, format!("no request comes here: {first} matches them all before"), mend);
+        }
+        resolved.push((path, route));
+    }
+    unused("upstreams", &names.upstreams, &used.0, review);
+    unused("tokens", &names.tokens, &used.1, review);
+    resolved.into_iter().map(|(_, route)| route).collect()
+}
+
+fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review<'_>) -> Option<Route> {
+    let prefix = prefix(&path.key("path"), route.path, review);
+    let host_path = path.key("host");
+    let host = match route.host {
+        Some(text) => address::host(&host_path, &text, review).map(Some),
+        None => Some(None),
+    };
+    let methods_path = path.key("methods");
+    let paths = review.elements(&methods_path);
+    let methods: Vec<_> =
+        paths.iter().zip(&route.methods.0).map(|(path, text)| method(path, text, review)).collect();
+    let mend = "set `upstream` to the name of one of [upstreams]";
+    let upstream = known(&path.key("upstream"), route.upstream, "upstreams", &names.upstreams, mend, review);
+    let token = if route.token.as_deref() == Some(NO_TOKEN) {
+        Some(None)
+    } else {
+        let mend = "set `token` to the name of one of [tokens], or to \"none\"";
+        known(&path.key("token"), route.token, "tokens", &names.tokens, mend, review).map(Some)
+    };
+    let own_authorization = match route.own_authorization {
+        file::OwnAuthorization::Replace => OwnAuthorization::Replace,
+        file::OwnAuthorization::Refuse => OwnAuthorization::Refuse,
+        file::OwnAuthorization::Keep => OwnAuthorization::Keep,
+    };
+    Some(Route {
+        host: host?,
+        path: prefix?,
+        methods: methods.into_iter().collect::<Option<_>>()?,
+        strip_prefix: route.strip_prefix,
+        upstream: upstream?,
+        token: token?,
+        own_authorization,
+    })
+}
+
+/// A path that means one thing only (RFC 3986 section 3.3): the request's path is compared with it byte for byte.
+fn prefix(path: &KeyPath, text: String, review: &mut Review<'_>) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let dots = |segment: &str| matches!(segment.replace("%2e", ".").as_str(), "." | "..");
+    let broken_escape = |(n, _): (usize, _)| {
+        let digits = text.as_bytes().get(n + 1..n + 3).unwrap_or_default();
+        digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit)
+    };
+    let (what, mend) = if !text.starts_with('/') {
+        ("must begin with /", "put a / before it".to_owned())
+    } else if text.contains(['?', '#']) {
+        ("must be a path without a query or a fragment", "take out the ? or # and what follows".to_owned())
+    } else if lower.split('/').any(dots) {
+        ("must not have . or .. as a segment", "write the path that is meant".to_owned())
+    } else if lower.contains("%2f") || lower.contains("%5c") || text.contains('\\') {
+        ("must not have an encoded slash or a backslash", "write the path with plain slashes".to_owned())
+    } else if text.contains("//") {
+        ("must not have two slashes in a row", "write one of them".to_owned())
+    } else if text.match_indices('%').any(broken_escape)
+        || !text.bytes().all(|b| b"%/".contains(&b) || is_pchar(b))
+    {
+        ("has a character that a path cannot have", "percent-encode it, as the request does".to_owned())
+    } else if text.len() > 1 && text.ends_with('/') {
+        let without = text.trim_end_matches('/');
+        (
+            "must not end with a slash",
+            format!("write \"{without}\": it stands for that path and all below it"),
+        )
+    } else {
+        return Some(text);
+    };
+    review.error(path, what, mend);
+    None
+}
+
+fn is_pchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
+}
+
+fn method(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Method> {
+    let upper = text.to_ascii_uppercase();
+    let (what, mend) = match Method::from_bytes(text.as_bytes()) {
+        Ok(Method::CONNECT | Method::TRACE) => {
+            ("CONNECT and TRACE are never forwarded", "take it out of the list".to_owned())
+        }
+        Ok(_) if upper != text => ("methods are written in capitals", format!("write \"{upper}\"")),
+        Ok(method) => return Some(method),
+        Err(_) => ("is not the name of a method", "write names such as \"GET\" and \"POST\"".to_owned()),
+    };
+    review.error(path, what, mend);
+    None
+}
+
+fn known(
+    path: &KeyPath,
+    name: Option<String>,
+    section: &str,
+    names: &BTreeSet<String>,
+    mend: &str,
+    review: &mut Review<'_>,
+) -> Option<String> {
+    let Some(name) = name else {
+        review.missing(path, "is missing", mend);
+        return None;
+    };
+    if names.contains(&name) {
+        return Some(name);
+    }
+    if review.is_whole() && !review.is_spoken_for(&KeyPath::from(section).key(&name)) {
+        let mend = nearest(&name, names.iter().map(String::as_str)).map_or_else(
+            || format!("{mend}; or add [{section}.{}]", Shown(&name)),
+            |meant| format!("did you mean \"{meant}\"?"),
+        );
+        review.error(path, format!("there is no [{section}.{}]", Shown(&name)), mend);
+    }
+    None
+}
+
+/// Whether every request that matches `later` matches `earlier`.
+fn hides(earlier: &Route, later: &Route) -> bool {
+    let host = earlier.host.is_none() || earlier.host == later.host;
+    let methods = earlier.methods.is_empty()
+        || (!later.methods.is_empty() && later.methods.iter().all(|m| earlier.methods.contains(m)));
+    let path = earlier.path == "/"
+        || later
+            .path
+            .strip_prefix(&earlier.path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    host && methods && path
+}
+
+fn unused(section: &str, names: &BTreeSet<String>, used: &BTreeSet<String>, review: &mut Review<'_>) {
+    if !review.is_whole() || review.is_spoken_for(&KeyPath::from("routes")) {
+        return;
+    }
+    for name in names.difference(used) {
+        let path = KeyPath::from(section).key(name);
+        review.warning(&path, "no route uses it", "name it in a route, or take it out");
+    }
+}
+
+/// The word for "no token" in a route.
+pub(super) const NO_TOKEN: &str = "none";

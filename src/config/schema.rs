@@ -1,0 +1,40 @@
+//! The JSON schema of the configuration, from the same types that read it: for editors, and for the names of the
+//! environment's overrides.
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::file::File;
+
+/// The JSON schema (draft 7, which TOML editors know) of a configuration file.
+#[must_use]
+pub fn schema() -> Value {
+    let mut settings = SchemaSettings::draft07();
+    settings.inline_subschemas = true;
+    let mut schema = settings.into_generator().into_root_schema_for::<File>().to_value();
+    without_null(&mut schema);
+    schema["title"] = "Cupbearer configuration".into();
+    schema
+}
+
+/// TOML has no null: an optional key is left out.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if members.get("default").is_some_and(Value::is_null) {
+                members.remove("default");
+            }
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|t| t != "null");
+                if let [only] = types.as_slice() {
+                    members["type"] = only.clone();
+                }
+            }
+            for member in members.values_mut() {
+                without_null(member);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
+}

@@ -1,0 +1,160 @@
+//! `config.toml` at the top of the repository: complete, true, and runnable.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::*;
+
+const REFERENCE: &str = include_str!("../../../config.toml");
+
+/// The reference with every commented key taken out of its comment.
+fn uncommented() -> String {
+    let key = |line: &str| {
+        let (name, value) = line.split_once(" = ")?;
+        let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        (is_name && toml::from_str::<toml::Table>(&format!("x = {value}")).is_ok()).then_some(())
+    };
+    REFERENCE
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| key(rest).is_some()).unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Every key of a schema, with `*` for a name and for a place in a list.
+fn keys_of_schema(schema: &Value, at: &str, keys: &mut BTreeSet<String>) {
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{at}.{name}");
+        if member["additionalProperties"]["properties"].is_object() {
+            keys_of_schema(&member["additionalProperties"], &format!("{path}.*"), keys);
+        } else if member["items"]["properties"].is_object() {
+            keys_of_schema(&member["items"], &format!("{path}.*"), keys);
+        } else if member["properties"].is_object() {
+            keys_of_schema(member, &path, keys);
+        } else {
+            keys.insert(path);
+        }
+    }
+}
+
+fn keys_of_text(value: &toml::Value, schema: &Value, at: &str, keys: &mut BTreeSet<String>) {
+    match value {
+        toml::Value::Table(entries) if schema["properties"].is_object() => {
+            for (name, member) in entries {
+                keys_of_text(member, &schema["properties"][name], &format!("{at}.{name}"), keys);
+            }
+        }
+        toml::Value::Table(entries) if schema["additionalProperties"]["properties"].is_object() => {
+            for member in entries.values() {
+                keys_of_text(member, &schema["additionalProperties"], &format!("{at}.*"), keys);
+            }
+        }
+        toml::Value::Array(items) if schema["items"]["properties"].is_object() => {
+            for item in items {
+                keys_of_text(item, &schema["items"], &format!("{at}.*"), keys);
+            }
+        }
+        _ => {
+            keys.insert(at.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_reference_lists_every_key_and_no_other() {
+    let schema = schema();
+    let (mut known, mut listed) = (BTreeSet::new(), BTreeSet::new());
+    keys_of_schema(&schema, "", &mut known);
+    let table: toml::Value = toml::from_str(&uncommented()).unwrap();
+    keys_of_text(&table, &schema, "", &mut listed);
+    assert_eq!(known, listed);
+    assert!(known.len() > 50, "{known:?}");
+}
+
+#[test]
+fn the_reference_says_every_default_as_the_program_has_it() {
+    fn compare(value: &toml::Value, schema: &Value, at: &str, compared: &mut usize) {
+        let tables = [&schema["properties"], &schema["additionalProperties"], &schema["items"]];
+        match value {
+            toml::Value::Table(entries) if tables[0].is_object() => {
+                for (name, member) in entries {
+                    compare(member, &schema["properties"][name], &format!("{at}.{name}"), compared);
+                }
+            }
+            toml::Value::Table(entries) if tables[1]["properties"].is_object() => {
+                for (name, member) in entries {
+                    compare(member, tables[1], &format!("{at}.{name}"), compared);
+                }
+            }
+            toml::Value::Array(items) if tables[2]["properties"].is_object() => {
+                for item in items {
+                    compare(item, tables[2], at, compared);
+                }
+            }
+            // What has no default is an example, or needed.
+            _ if schema.get("default").is_none() => {}
+            value => {
+                let default = &schema["default"];
+                let same = match (value.as_str(), default.as_str()) {
+                    // "60s" and "1m" are the same.
+                    (Some(a), Some(b)) if schema["pattern"].is_string() => seconds(a) == seconds(b),
+                    _ => serde_json::to_value(value).unwrap() == *default,
+                };
+                assert!(same, "{at}: the reference says {value}, the program {default}");
+                *compared += 1;
+            }
+        }
+    }
+    fn seconds(text: &str) -> u64 {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap();
+        let unit = match &text[digits..] {
+            "ms" | "B" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "KiB" => 1024,
+            other => panic!("{other}"),
+        };
+        text[..digits].parse::<u64>().unwrap() * unit
+    }
+    let mut compared = 0;
+    let table: toml::Value = toml::from_str(&uncommented()).unwrap();
+    compare(&table, &schema(), "", &mut compared);
+    assert!(compared > 35, "only {compared} defaults were compared");
+}
+
+#[test]
+fn the_reference_loads_as_it_stands_and_only_its_inline_secret_is_warned_about() {
+    let loaded = load_text(REFERENCE).unwrap();
+    let keys: Vec<_> = loaded.warnings.iter().map(|p| p.key.to_string()).collect();
+    assert_eq!(keys, ["tokens.api.client_secret"]);
+    assert_eq!(loaded.settings.upstreams["api"].url.as_str(), "http://127.0.0.1:9412/");
+}
+
+#[test]
+fn the_reference_with_every_key_uncommented_means_the_same() {
+    // Three ways to a secret, and files that are not there, are examples.
+    let examples =
+        ["client_secret_file", "client_secret_env", "ca_file", "token_endpoint", "audience", "proxy", "host"];
+    let text: String = uncommented()
+        .lines()
+        .filter(|line| !examples.iter().any(|key| line.starts_with(&format!("{key} = "))))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(load_text(&text).unwrap().settings, load_text(REFERENCE).unwrap().settings);
+}
+
+#[test]
+fn every_key_of_the_schema_has_a_description() {
+    fn walk(schema: &Value, at: &str) {
+        for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+            let at = format!("{at}.{name}");
+            assert!(member["description"].as_str().is_some_and(|text| text.len() > 10), "{at}: {member}");
+            for inner in [member, &member["items"], &member["additionalProperties"]] {
+                walk(inner, &at);
+            }
+        }
+    }
+    walk(&schema(), "");
+    assert!(!schema().to_string().contains("null"));
+}

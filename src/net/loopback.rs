@@ -1,0 +1,28 @@
+//! What counts as this machine: the loopback names and addresses that are trusted without TLS.
+
+use std::net::IpAddr;
+
+/// Whether `host` (a name or an address, IPv6 with or without brackets, no port) is this machine's loopback.
+#[must_use]
+pub fn is_loopback_host(host: &str) -> bool {
+    if host.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback_host;
+
+    #[test]
+    fn only_the_loopback_is_this_machine() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "::1", "[::1]"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["localhost.evil.example", "10.0.0.1", "0.0.0.0", "[::2]", "", "127.0.0.1.evil"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! TLS for whoever connects: which authorities are trusted, which protocols are offered.
+//!
+//! Called by `proxy` for upstreams and by `oauth` for authorization servers; each has its own trust.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Why a TLS configuration could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// The file of certificate authorities cannot be read.
+    #[error("the file of certificate authorities {} cannot be read: {kind}", .path.display())]
+    CaUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        kind: std::io::ErrorKind,
+    },
+    /// The file of certificate authorities holds none.
+    #[error("{} holds no certificate in PEM form", .0.display())]
+    CaEmpty(PathBuf),
+    /// A certificate in the file is no certificate authority's.
+    #[error("{} holds a certificate that cannot be used as a certificate authority", .0.display())]
+    CaUnusable(PathBuf),
+    /// The platform has no store of certificate authorities.
+    #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
+    NoPlatformRoots,
+}
+
+/// A client's TLS: the authorities of `ca_file`, or the platform's where that is `None`. Certificates are always
+/// checked; there is no way to switch that off.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let roots = match ca_file {
+        Some(path) => Arc::new(roots_from(path)?),
+        None => platform_roots()?,
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider implements TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
+    let pem =
+        std::fs::read(path).map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| TlsError::CaEmpty(path.to_owned()))?;
+        roots.add(certificate).map_err(|_| TlsError::CaUnusable(path.to_owned()))?;
+    }
+    if roots.is_empty() { Err(TlsError::CaEmpty(path.to_owned())) } else { Ok(roots) }
+}
+
+/// Read once: the platform's store has some hundred certificates, and every upstream may want it.
+fn platform_roots() -> Result<Arc<RootCertStore>, TlsError> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let roots = ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        // A store may hold relics that cannot be parsed; the others count.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    if roots.is_empty() { Err(TlsError::NoPlatformRoots) } else { Ok(Arc::clone(roots)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_holds_no_certificate_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        assert!(matches!(client_config(Some(&path)), Err(TlsError::CaUnreadable { .. })));
+        std::fs::write(&path, "no certificate").unwrap();
+        let error = client_config(Some(&path)).unwrap_err();
+        assert_eq!(error, TlsError::CaEmpty(path.clone()));
+        assert!(error.to_string().contains("ca.pem"));
+    }
+}

@@ -1,0 +1,312 @@
+//! Bodies on their way through: streamed both ways, with backpressure, never gathered.
+//!
+//! A body is polled only when the other side has room, so a slow reader slows the sender. Silence is bounded by
+//! `idle_timeout`, counted only while a body is waited for.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::exchange::Exchange;
+use super::expect::Gate;
+use super::headers::strip_trailers;
+use super::pool::Lease;
+use crate::clock;
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the body's sender failed")]
+    Sender(#[source] hyper::Error),
+    #[error("the body's sender was silent for longer than idle_timeout")]
+    Silent,
+}
+
+/// A request's body on its way upstream.
+#[derive(Debug)]
+pub(super) enum RequestBody {
+    /// There is none.
+    Empty,
+    /// What the application sends, as it sends it.
+    Streaming(Box<Upload>),
+}
+
+/// A request's body that is being sent.
+#[derive(Debug)]
+pub(super) struct Upload {
+    incoming: Incoming,
+    gate: Option<Gate>,
+    silence: Silence,
+    progress: Rc<Progress>,
+}
+
+/// What the handler sees of an upload while hyper owns it.
+#[derive(Debug)]
+pub(super) struct Progress {
+    last: Cell<Instant>,
+    outcome: Cell<Outcome>,
+}
+
+/// How far an upload has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// More is to come.
+    Sending,
+    /// All of it was sent.
+    Sent,
+    /// The application broke off, or sent what is no body.
+    Broken,
+    /// The application was silent for too long.
+    Silent,
+}
+
+/// An answer's body on its way to the application: the upstream's, or the proxy's own.
+#[derive(Debug)]
+pub(super) struct ResponseBody {
+    content: Content,
+    /// Ends with the body: what is counted and timed of the whole request.
+    _exchange: Option<Exchange>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Empty,
+    Full(Bytes),
+    Upstream(Download),
+}
+
+/// An upstream's body that is being received.
+#[derive(Debug)]
+struct Download {
+    incoming: Incoming,
+    silence: Silence,
+    ended: bool,
+    lease: Option<Lease>,
+}
+
+/// Measures how long a body has been waited for.
+#[derive(Debug)]
+struct Silence {
+    limit: Duration,
+    /// Made at the first wait: most bodies come whole.
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl RequestBody {
+    /// Wraps what came with a request; `None` where there is no body to follow.
+    pub(super) fn new(
+        incoming: Incoming,
+        idle_timeout: Duration,
+        gate: Option<Gate>,
+    ) -> (Self, Option<Rc<Progress>>) {
+        if incoming.is_end_stream() {
+            return (Self::Empty, None);
+        }
+        let progress =
+            Rc::new(Progress { last: Cell::new(clock::now()), outcome: Cell::new(Outcome::Sending) });
+        let upload =
+            Upload { incoming, gate, silence: Silence::new(idle_timeout), progress: Rc::clone(&progress) };
+        (Self::Streaming(Box::new(upload)), Some(progress))
+    }
+}
+
+impl Progress {
+    /// When the last part was sent, or the upload began.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome.get()
+    }
+
+    fn ended(&self, outcome: Outcome) {
+        self.last.set(clock::now());
+        self.outcome.set(outcome);
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(upload) => upload.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(upload) => upload.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(upload) => upload.incoming.size_hint(),
+        }
+    }
+}
+
+impl Upload {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(gate) = &mut self.gate {
+            ready!(gate.poll_open(cx));
+            self.gate = None;
+        }
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.silence.broken();
+                let outcome = if self.incoming.is_end_stream() { Outcome::Sent } else { Outcome::Sending };
+                self.progress.ended(outcome);
+                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
+            }
+            Poll::Ready(None) => {
+                self.progress.ended(Outcome::Sent);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.progress.ended(Outcome::Broken);
+                Poll::Ready(Some(Err(BodyError::Sender(error))))
+            }
+            Poll::Pending => {
+                ready!(self.silence.poll_too_long(cx));
+                self.progress.ended(Outcome::Silent);
+                Poll::Ready(Some(Err(BodyError::Silent)))
+            }
+        }
+    }
+}
+
+impl ResponseBody {
+    pub(super) const fn empty() -> Self {
+        Self { content: Content::Empty, _exchange: None }
+    }
+
+    pub(super) const fn full(bytes: Bytes) -> Self {
+        Self { content: Content::Full(bytes), _exchange: None }
+    }
+
+    /// The upstream's body; `lease` gives its connection back once the body is through.
+    pub(super) fn upstream(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
+        let ended = incoming.is_end_stream();
+        let download = Download { incoming, silence: Silence::new(idle_timeout), ended, lease: Some(lease) };
+        Self { content: Content::Upstream(download), _exchange: None }
+    }
+
+    /// The same body, with what ends when it ends.
+    pub(super) fn with_exchange(mut self, exchange: Exchange) -> Self {
+        self._exchange = Some(exchange);
+        self
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let content = &mut self.get_mut().content;
+        match content {
+            Content::Empty => Poll::Ready(None),
+            Content::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *content = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Upstream(download) => download.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Full(_) => false,
+            Content::Upstream(download) => download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream(download) => download.incoming.size_hint(),
+        }
+    }
+}
+
+impl Download {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.silence.broken();
+                self.ended = self.incoming.is_end_stream();
+                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Sender(error)))),
+            Poll::Pending => {
+                ready!(self.silence.poll_too_long(cx));
+                Poll::Ready(Some(Err(BodyError::Silent)))
+            }
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && self.ended
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl Silence {
+    const fn new(limit: Duration) -> Self {
+        Self { limit, timer: None, waiting: false }
+    }
+
+    fn broken(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Ready once the wait that this call belongs to has lasted too long.
+    fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !self.waiting {
+            self.waiting = true;
+            timer.as_mut().reset(clock::now() + limit);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+fn without_forbidden_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        strip_trailers(trailers);
+    }
+    frame
+}

@@ -1,0 +1,187 @@
+//! New connections to an upstream: name look-up, TCP, TLS, and the HTTP handshake, all within `connect_timeout`.
+//!
+//! The name is looked up for each connection, so a changed DNS answer counts for the next one.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::IntGauge;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower::Service;
+
+use super::body::RequestBody;
+use super::error::{ConnectFault, ProxyError};
+use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
+
+/// The sending half of a new connection; a task of this worker drives the other half until it closes.
+pub(super) enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// Opens a connection to `upstream` and counts it in `open` for as long as it lives.
+pub(super) async fn connect(upstream: &Upstream, open: &IntGauge) -> Result<Sender, ProxyError> {
+    let limit = upstream.settings.connect_timeout;
+    let connected = match tokio::time::timeout(limit, dial(upstream, open)).await {
+        Ok(connected) => connected,
+        Err(_elapsed) => Err(ProxyError::ConnectTimeout),
+    };
+    upstream.found(connected.as_ref().map(|_| ()));
+    connected
+}
+
+/// A trial connection that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ProbeError(String);
+
+/// Opens a connection to `upstream`, TLS included, and closes it again; says what would be spoken on it.
+///
+/// # Errors
+/// [`ProbeError`], in words for a person.
+pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
+    let spoken = async {
+        let tcp = tcp(upstream).await?;
+        let http2 = match &upstream.tls {
+            None => upstream.settings.http2 == Http2::PriorKnowledge,
+            Some(tls) => agreed_http2(upstream, &handshake(tls, tcp).await?),
+        };
+        Ok::<_, ProxyError>(if http2 { "HTTP/2" } else { "HTTP/1.1" })
+    };
+    match tokio::time::timeout(upstream.settings.connect_timeout, spoken).await {
+        Ok(spoken) => spoken.map_err(|error| ProbeError(error.to_string())),
+        Err(_elapsed) => Err(ProbeError(ProxyError::ConnectTimeout.to_string())),
+    }
+}
+
+async fn dial(upstream: &Upstream, open: &IntGauge) -> Result<Sender, ProxyError> {
+    let tcp = tcp(upstream).await?;
+    let Some(tls) = &upstream.tls else {
+        return match upstream.settings.http2 {
+            Http2::PriorKnowledge => http2(TokioIo::new(tcp), open).await,
+            Http2::Auto | Http2::Never => http1(TokioIo::new(tcp), open).await,
+        };
+    };
+    let stream = handshake(tls, tcp).await?;
+    if agreed_http2(upstream, &stream) {
+        http2(TokioIo::new(stream), open).await
+    } else {
+        http1(TokioIo::new(stream), open).await
+    }
+}
+
+async fn handshake(tls: &UpstreamTls, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ProxyError> {
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    connector.connect(tls.server_name.clone(), tcp).await.map_err(|error| tls_fault(&error))
+}
+
+fn agreed_http2(upstream: &Upstream, stream: &TlsStream<TcpStream>) -> bool {
+    let agreed = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+    agreed || upstream.settings.http2 == Http2::PriorKnowledge
+}
+
+async fn tcp(upstream: &Upstream) -> Result<TcpStream, ProxyError> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(TCP_KEEPALIVE));
+    let target = Uri::builder()
+        .scheme(upstream.scheme.clone())
+        .authority(upstream.authority.clone())
+        .path_and_query("/")
+        .build()
+        .expect("scheme, authority and path are all there");
+    let connected = connector.call(target).await.map_err(|error| {
+        let fault = match io_error(&error) {
+            Some(io) if io.kind() == io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
+            // The connector says so in words alone.
+            _ if error.to_string().contains("dns") => ConnectFault::Dns,
+            _ => ConnectFault::Network,
+        };
+        ProxyError::UpstreamUnreachable(fault)
+    })?;
+    Ok(connected.into_inner())
+}
+
+async fn http1<T>(io: T, open: &IntGauge) -> Result<Sender, ProxyError>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(MAX_RESPONSE_HEADERS)
+        .handshake(io)
+        .await
+        .map_err(|_| ProxyError::UpstreamUnreachable(ConnectFault::Protocol))?;
+    drive(connection, open);
+    Ok(Sender::Http1(sender))
+}
+
+async fn http2<T>(io: T, open: &IntGauge) -> Result<Sender, ProxyError>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    let (sender, connection) = http2::Builder::new(WorkerExecutor)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PONG)
+        .handshake(io)
+        .await
+        .map_err(|_| ProxyError::UpstreamUnreachable(ConnectFault::Protocol))?;
+    drive(connection, open);
+    Ok(Sender::Http2(sender))
+}
+
+/// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
+fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, open: &IntGauge) {
+    let open = open.clone();
+    open.inc();
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to an upstream ended with an error");
+        }
+        open.dec();
+    });
+}
+
+fn tls_fault(error: &io::Error) -> ProxyError {
+    let fault = match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => ConnectFault::Certificate,
+        _ => ConnectFault::Tls,
+    };
+    tracing::debug!(%error, "a TLS handshake with an upstream failed");
+    ProxyError::UpstreamUnreachable(fault)
+}
+
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    std::iter::successors(Some(error), |e| e.source()).find_map(|e| e.downcast_ref())
+}
+
+/// Spawns what hyper needs on the worker that asks: nothing of a connection ever leaves its worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WorkerExecutor;
+
+impl<F> Executor<F> for WorkerExecutor
+where
+    F: Future<Output: 'static> + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// TCP keep-alive probes find a peer that vanished while a long answer is awaited.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// The same for HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
+const HTTP2_PING: Duration = Duration::from_secs(20);
+const HTTP2_PONG: Duration = Duration::from_secs(10);
+/// Header fields of an upstream's answer.
+const MAX_RESPONSE_HEADERS: usize = 256;

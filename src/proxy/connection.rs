@@ -1,0 +1,59 @@
+//! One downstream connection, from accept to close.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::handler::handle;
+use super::socket::{Socket, Watch};
+use super::worker::{Stage, Worker};
+
+/// What a request knows of the connection that it came by.
+#[derive(Debug)]
+pub(super) struct Downstream {
+    pub(super) worker: Rc<Worker>,
+    pub(super) watch: Rc<Watch>,
+    /// The address that the application connected to.
+    pub(super) local: SocketAddr,
+}
+
+/// Serves `stream` until either side closes it, it is late, or the drain has ended it in order.
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
+    let Ok(local) = stream.local_addr() else { return };
+    // Small answers must not wait for more to come.
+    let _ = stream.set_nodelay(true);
+    let (socket, watch) = Socket::new(stream, worker.clock(), worker.settings().max_header_size);
+    let _registered = worker.register(Rc::clone(&watch));
+    let downstream = Rc::new(Downstream { worker: Rc::clone(&worker), watch: Rc::clone(&watch), local });
+    let service = service_fn(move |request: Request<Incoming>| {
+        let downstream = Rc::clone(&downstream);
+        async move { Ok::<_, Infallible>(handle(downstream, request).await) }
+    });
+    let mut connection = pin!(worker.http().serve_connection(TokioIo::new(socket), service));
+    let mut told = false;
+    let served = poll_fn(|cx| {
+        let end = match worker.stage() {
+            Stage::Serving => false,
+            // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
+            // while in which each answer says `Connection: close`.
+            Stage::Draining => watch.is_http2(),
+            Stage::Closing => true,
+        };
+        if end && !told {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = served.await {
+        tracing::debug!(error = %error, "a downstream connection ended with an error");
+    }
+}

@@ -1,0 +1,315 @@
+//! The proxy's own failures, and the one function that turns each into a response.
+//!
+//! Each says whose fault it is by its status (RFC 9110 section 15), what an application may be told by its sentence,
+//! and keeps the rest for the log. The body is `application/problem+json` (RFC 9457); the header `Cupbearer-Error`
+//! tells the proxy's answer from the API's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::body::ResponseBody;
+use super::guard::Rejection;
+use super::path::PathFault;
+use crate::token::{Status, Unavailable};
+
+/// Why the proxy itself answers.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProxyError {
+    #[error("{}", unavailable_sentence(.0))]
+    TokenUnavailable(Unavailable),
+    #[error(
+        "the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be"
+    )]
+    HostRefused,
+    #[error(
+        "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
+    )]
+    OriginRefused,
+    #[error("this route takes no Authorization of the application's own")]
+    AuthorizationRefused,
+    #[error("no route matches this host and path")]
+    NoRoute,
+    #[error("no route takes this method for this path")]
+    MethodNotAllowed { allow: HeaderValue },
+    #[error("{0}")]
+    BadRequest(BadRequest),
+    #[error("this request has passed this proxy before: its upstream leads back to it")]
+    Loop,
+    #[error("the request's body stopped coming")]
+    RequestTimeout,
+    #[error("the upstream cannot be reached: {0}")]
+    UpstreamUnreachable(ConnectFault),
+    #[error("the connection to the upstream broke before it answered")]
+    UpstreamBroken,
+    #[error("the upstream's answer is not valid HTTP")]
+    UpstreamMalformed,
+    #[error("the upstream did not accept a connection within connect_timeout")]
+    ConnectTimeout,
+    #[error("the upstream did not answer within response_header_timeout")]
+    ResponseTimeout,
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadRequest {
+    #[error("{0}")]
+    Path(PathFault),
+    #[error("an HTTP/1.1 request must have exactly one Host (RFC 9112 section 3.2)")]
+    Host,
+    #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
+    Target,
+    #[error(
+        "the path can be read in two ways that lead to two routes; send it without encoded slashes, empty segments or ;parameters"
+    )]
+    AmbiguousPath,
+    #[error("the request's body is malformed")]
+    Body,
+}
+
+/// Why there is no connection to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ConnectFault {
+    #[error("its name cannot be resolved")]
+    Dns,
+    #[error("the connection was refused")]
+    Refused,
+    #[error("there is no way to its address")]
+    Network,
+    #[error("its certificate is not trusted, or is for another name")]
+    Certificate,
+    #[error("the TLS handshake failed")]
+    Tls,
+    #[error("it did not answer in the protocol that http2 asks for")]
+    Protocol,
+}
+
+impl ProxyError {
+    /// What metrics and the `Cupbearer-Error` header call it: a closed set.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::TokenUnavailable(_) => "token_unavailable",
+            Self::HostRefused => "host_refused",
+            Self::OriginRefused => "origin_refused",
+            Self::AuthorizationRefused => "authorization_refused",
+            Self::NoRoute => "no_route",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::BadRequest(_) => "bad_request",
+            Self::Loop => "loop",
+            Self::RequestTimeout => "request_timeout",
+            Self::UpstreamUnreachable(ConnectFault::Certificate | ConnectFault::Tls) => "upstream_tls",
+            Self::UpstreamUnreachable(_) => "upstream_unreachable",
+            Self::UpstreamBroken => "upstream_broken",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ResponseTimeout => "response_timeout",
+        }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::TokenUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
+            Self::OriginRefused | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The gRPC status of it (the gRPC core's `status.proto`).
+    const fn grpc_status(&self) -> &'static str {
+        match self {
+            Self::TokenUnavailable(unavailable) => match unavailable.status {
+                Status::Misconfigured | Status::LoginRequired => "16",
+                _ => "14",
+            },
+            Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
+            Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
+            Self::BadRequest(_) | Self::Loop => "13",
+            Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
+            Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => "14",
+        }
+    }
+
+    /// Whether the connection must end with this answer: what is left of the request cannot be told apart.
+    const fn closes(&self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::RequestTimeout)
+    }
+
+    /// The answer. A gRPC call gets a trailers-only answer instead, as its protocol has it.
+    pub(super) fn into_response(self, call: Call) -> Response<ResponseBody> {
+        let mut response = match call {
+            Call::Http => self.problem(),
+            Call::Grpc => self.trailers_only(),
+        };
+        let headers = response.headers_mut();
+        headers.insert(CUPBEARER_ERROR, HeaderValue::from_static(self.kind()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match self {
+            Self::TokenUnavailable(unavailable) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(unavailable.retry_after)));
+            }
+            Self::MethodNotAllowed { allow } => {
+                headers.insert(ALLOW, allow);
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn problem(&self) -> Response<ResponseBody> {
+        let status = self.status();
+        let body = serde_json::json!({
+            "type": format!("urn:cupbearer:error:{}", self.kind()),
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+            "kind": self.kind(),
+        })
+        .to_string();
+        let length = HeaderValue::from(body.len());
+        let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_LENGTH, length);
+        response
+    }
+
+    fn trailers_only(&self) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::empty());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from_static(self.grpc_status()));
+        // The sentences are printable ASCII without a percent sign, which is what grpc-message takes unencoded.
+        let message = format!("cupbearer: {self}");
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        response
+    }
+}
+
+/// What kind of call a failure answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Http,
+    Grpc,
+}
+
+impl Call {
+    /// gRPC says so by its content type (gRPC over HTTP/2, "Requests").
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        match headers.get(CONTENT_TYPE) {
+            Some(kind) if kind.as_bytes().starts_with(b"application/grpc") => Self::Grpc,
+            _ => Self::Http,
+        }
+    }
+}
+
+impl From<Rejection> for ProxyError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Host => Self::HostRefused,
+            Rejection::Origin | Rejection::FetchSite => Self::OriginRefused,
+        }
+    }
+}
+
+impl From<PathFault> for ProxyError {
+    fn from(fault: PathFault) -> Self {
+        Self::BadRequest(BadRequest::Path(fault))
+    }
+}
+
+impl From<BadRequest> for ProxyError {
+    fn from(fault: BadRequest) -> Self {
+        Self::BadRequest(fault)
+    }
+}
+
+fn unavailable_sentence(unavailable: &Unavailable) -> String {
+    let what = match unavailable.status {
+        Status::Expired => "the access token has expired and could not be renewed",
+        Status::Misconfigured => "the authorization server refuses this client's configuration",
+        Status::LoginRequired => "someone must log in again: run cupbearer login",
+        _ => "there is no access token yet",
+    };
+    match &unavailable.cause {
+        Some(cause) => format!("{what} ({})", cause.cause()),
+        None => what.to_owned(),
+    }
+}
+
+/// At least 1: a `Retry-After: 0` invites a hot loop.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// On each answer that is the proxy's own.
+pub(super) const CUPBEARER_ERROR: HeaderName = HeaderName::from_static("cupbearer-error");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
+pub(super) const KINDS: [&str; 15] = [
+    "token_unavailable",
+    "host_refused",
+    "origin_refused",
+    "authorization_refused",
+    "no_route",
+    "method_not_allowed",
+    "bad_request",
+    "loop",
+    "request_timeout",
+    "upstream_tls",
+    "upstream_unreachable",
+    "upstream_broken",
+    "upstream_malformed",
+    "connect_timeout",
+    "response_timeout",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_proxys_own_says_so() {
+        let error = ProxyError::UpstreamUnreachable(ConnectFault::Refused);
+        let response = error.into_response(Call::Http);
+        assert_eq!(response.status(), 502);
+        assert_eq!(response.headers()["cupbearer-error"], "upstream_unreachable");
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn a_missing_token_says_when_to_come_back() {
+        let wait = |retry_after| {
+            let unavailable = Unavailable { status: Status::Expired, cause: None, retry_after };
+            ProxyError::TokenUnavailable(unavailable).into_response(Call::Http).headers()[RETRY_AFTER].clone()
+        };
+        assert_eq!(wait(Duration::from_millis(1500)), "2");
+        assert_eq!(wait(Duration::ZERO), "1");
+    }
+
+    #[test]
+    fn a_grpc_call_gets_a_trailers_only_answer() {
+        let response = ProxyError::UpstreamBroken.into_response(Call::Grpc);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert!(response.headers()["grpc-message"].to_str().unwrap().contains("upstream"));
+    }
+}

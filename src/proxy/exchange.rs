@@ -1,0 +1,74 @@
+//! One request and its answer, for those who count: begins with the head, ends with the answer's last byte.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::metrics::RouteMetrics;
+use super::socket::Busy;
+use crate::clock;
+
+/// Ends when it is dropped, whichever way that comes about: sent, broken off, or the application gone.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    metrics: Arc<RouteMetrics>,
+    started: Instant,
+    /// The connection is not idle while this lives.
+    _busy: Busy,
+    access: Option<Box<Access>>,
+}
+
+/// What an access log line says. The query is left out: tokens are found in queries.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) status: Option<StatusCode>,
+    pub(super) error: Option<&'static str>,
+}
+
+impl Exchange {
+    pub(super) fn begin(
+        metrics: Arc<RouteMetrics>,
+        started: Instant,
+        busy: Busy,
+        access: Option<Box<Access>>,
+    ) -> Self {
+        metrics.begun();
+        Self { metrics, started, _busy: busy, access }
+    }
+
+    /// The answer's head is known; `error` says that it is the proxy's own.
+    pub(super) fn answered(&mut self, status: StatusCode, error: Option<&'static str>) {
+        self.metrics.answered(status);
+        if let Some(access) = &mut self.access {
+            access.status = Some(status);
+            access.error = error;
+        }
+    }
+
+    /// The upstream, not the proxy, said 401.
+    pub(super) fn unauthorized(&self) {
+        self.metrics.unauthorized();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = clock::now().saturating_duration_since(self.started);
+        self.metrics.ended(took);
+        if let Some(access) = self.access.take() {
+            tracing::info!(
+                target: "cupbearer::access",
+                method = %access.method,
+                path = %access.path,
+                route = self.metrics.label(),
+                status = access.status.map(|s| s.as_u16()),
+                error = access.error,
+                seconds = took.as_secs_f64(),
+                "request"
+            );
+        }
+    }
+}

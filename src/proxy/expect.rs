@@ -1,0 +1,71 @@
+//! `Expect: 100-continue`, end to end (RFC 9110 section 10.1.1).
+//!
+//! hyper asks the application for its body as soon as the body is polled. So it must not be polled before the
+//! upstream said 100: a [`Gate`] stands before it, and opens at the upstream's 100, or when it stays silent for too
+//! long. A final answer without a 100 goes back while the gate is still shut, and the body is never asked for.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use http::{Request, StatusCode};
+use tokio::time::Sleep;
+
+/// Holds a body back until the upstream asks for it.
+#[derive(Debug)]
+pub(super) struct Gate {
+    state: Arc<GateState>,
+    patience: Pin<Box<Sleep>>,
+}
+
+/// Opens a [`Gate`].
+#[derive(Clone, Debug)]
+pub(super) struct GateOpener(Arc<GateState>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    open: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Gate {
+    /// A shut gate.
+    pub(super) fn new() -> (Self, GateOpener) {
+        let state = Arc::new(GateState::default());
+        let gate = Self { state: Arc::clone(&state), patience: Box::pin(tokio::time::sleep(PATIENCE)) };
+        (gate, GateOpener(state))
+    }
+
+    /// Ready once the body may be sent.
+    pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.state.waker.register(cx.waker());
+        if self.state.open.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            self.patience.as_mut().poll(cx)
+        }
+    }
+}
+
+impl GateOpener {
+    /// Opens the gate when the upstream answers `request` with 100.
+    pub(super) fn open_at_100<B>(self, request: &mut Request<B>) {
+        hyper::ext::on_informational(request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                self.open();
+            }
+        });
+    }
+
+    /// Opens the gate now: the next hop has no use for the expectation.
+    pub(super) fn open(&self) {
+        self.0.open.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+}
+
+/// How long a silent upstream is waited for before the body is sent all the same: it may not know the expectation.
+const PATIENCE: Duration = Duration::from_secs(1);

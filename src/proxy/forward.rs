@@ -1,0 +1,212 @@
+//! Sends a request upstream and brings its answer back, over a kept connection where there is one.
+//!
+//! A kept connection may be dead without anybody having said so: the upstream closed it as the request went out. Where
+//! nothing of the request was sent, it is sent again on another one, whatever it is; where it may have been, only
+//! if that does no harm (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1) and the body is still there, which is to
+//! say that there is none.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, EXPECT, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::body::{Outcome, Progress, RequestBody, ResponseBody};
+use super::error::{BadRequest, ProxyError};
+use super::expect::{Gate, GateOpener};
+use super::headers::HopFields;
+use super::pool::{Age, Connection, Lease, Pool, Want};
+use super::upstream::Upstream;
+use crate::clock;
+
+/// A request with its head made for the next hop, in origin-form.
+pub(super) struct Outbound {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Incoming,
+    pub(super) hop: HopFields,
+}
+
+/// Forwards a request; the answer's body streams from the upstream.
+pub(super) async fn forward(
+    pool: &Rc<Pool>,
+    outbound: Outbound,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let settings = &pool.upstream().settings;
+    let (gate, opener) = if outbound.hop.expect_continue {
+        let (gate, opener) = Gate::new();
+        (Some(gate), Some(opener))
+    } else {
+        (None, None)
+    };
+    let (body, progress) = RequestBody::new(outbound.body, settings.idle_timeout, gate);
+    let repeatable = progress.is_none() && is_idempotent(&outbound.method);
+    let mut request = Request::new(body);
+    *request.method_mut() = outbound.method;
+    *request.uri_mut() = outbound.uri;
+    *request.headers_mut() = outbound.headers;
+    let sent = send(pool, request, repeatable, opener);
+    let answer = match progress {
+        None => match tokio::time::timeout(settings.response_header_timeout, sent).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(ProxyError::ResponseTimeout),
+        },
+        Some(progress) => while_uploading(sent, &progress, settings.response_header_timeout).await,
+    };
+    let (response, lease) = answer?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ProxyError::UpstreamMalformed);
+    }
+    Ok(response.map(|incoming| ResponseBody::upstream(incoming, lease, settings.idle_timeout)))
+}
+
+type Answer = Result<(Response<Incoming>, Lease), ProxyError>;
+
+/// Waits for the answer to a request with a body: its time runs from the last part of the body that was sent. The body
+/// itself is bounded by `idle_timeout`.
+async fn while_uploading(sent: impl Future<Output = Answer>, progress: &Progress, limit: Duration) -> Answer {
+    tokio::pin!(sent);
+    loop {
+        let deadline = progress.last() + limit;
+        tokio::select! {
+            biased;
+            answer = &mut sent => {
+                return answer.map_err(|error| match progress.outcome() {
+                    Outcome::Broken => BadRequest::Body.into(),
+                    Outcome::Silent => ProxyError::RequestTimeout,
+                    Outcome::Sending | Outcome::Sent => error,
+                });
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                if progress.outcome() == Outcome::Sent && progress.last() + limit <= clock::now() {
+                    return Err(ProxyError::ResponseTimeout);
+                }
+                if progress.outcome() == Outcome::Sending && progress.last() + limit <= clock::now() {
+                    // The upstream takes no more of the body, or the application sends none: the former has no
+                    // other bound, the latter has its own.
+                    return Err(ProxyError::ResponseTimeout);
+                }
+            }
+        }
+    }
+}
+
+async fn send(
+    pool: &Rc<Pool>,
+    mut request: Request<RequestBody>,
+    repeatable: bool,
+    opener: Option<GateOpener>,
+) -> Answer {
+    let mut want = Want::Any;
+    loop {
+        let connection = pool.connection(want).await?;
+        let age = connection.age();
+        let spare = (repeatable && age == Age::Reused && want == Want::Any).then(|| copy_of(&request));
+        if let Some(opener) = &opener {
+            connection.expect(opener, &mut request);
+        }
+        let mut failed = match connection.send(pool, request).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        request = match (failed.take_message(), spare) {
+            // Nothing was sent. A new connection that took nothing will not do better the next time.
+            (Some(unsent), _) if age == Age::Reused => unsent,
+            (None, Some(spare)) if has_died(failed.error()) => {
+                want = Want::New;
+                spare
+            }
+            _ => return Err(fault_of(failed.error())),
+        };
+    }
+}
+
+impl Connection {
+    const fn age(&self) -> Age {
+        match self {
+            Self::Http1 { age, .. } | Self::Http2 { age, .. } => *age,
+        }
+    }
+
+    /// Has the upstream's 100 ask for the body. hyper tells of it in HTTP/1.1 alone; in HTTP/2 the body is sent at once.
+    fn expect(&self, opener: &GateOpener, request: &mut Request<RequestBody>) {
+        match self {
+            Self::Http1 { .. } => opener.clone().open_at_100(request),
+            Self::Http2 { .. } => {
+                request.headers_mut().remove(EXPECT);
+                opener.open();
+            }
+        }
+    }
+
+    async fn send(
+        self,
+        pool: &Rc<Pool>,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), TrySendError<Request<RequestBody>>> {
+        match self {
+            Self::Http1 { mut sender, .. } => {
+                if request.headers().contains_key(http::header::TE) {
+                    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
+                }
+                let response = sender.try_send_request(request).await?;
+                Ok((response, Lease::http1(Rc::clone(pool), sender)))
+            }
+            Self::Http2 { mut sender, streams, .. } => {
+                to_http2(&mut request, pool.upstream());
+                let response = sender.try_send_request(request).await?;
+                Ok((response, Lease::http2(streams)))
+            }
+        }
+    }
+}
+
+/// Scheme and authority are in the target, not in Host (RFC 9113 section 8.3.1).
+fn to_http2(request: &mut Request<RequestBody>, upstream: &Upstream) {
+    request.headers_mut().remove(HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(upstream.scheme.clone());
+    parts.authority = Some(upstream.authority.clone());
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_2;
+}
+
+fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    copy
+}
+
+/// RFC 9110 section 9.2.2; methods that are not known here may do anything.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
+/// Whether a kept connection ended under the request, as against an answer that made no sense.
+fn has_died(error: &hyper::Error) -> bool {
+    if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
+        return true;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(http2) = cause.downcast_ref::<h2::Error>() {
+            return http2.is_go_away() || http2.is_io() || http2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        if cause.is::<std::io::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+fn fault_of(error: &hyper::Error) -> ProxyError {
+    if error.is_parse() { ProxyError::UpstreamMalformed } else { ProxyError::UpstreamBroken }
+}

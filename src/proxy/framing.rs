@@ -1,0 +1,414 @@
+//! The framing of HTTP/1.1 requests, judged on the bytes themselves (RFC 9112).
+//!
+//! hyper's parser is lenient where two servers may disagree about where a message ends: it takes a bare LF for a line
+//! end, `5 ` for a chunk size, and `Transfer-Encoding` beside `Content-Length`. By the time it calls us those bytes
+//! are gone. So each connection's bytes pass through this scanner first. It knows the message's borders by
+//! itself, and overwrites the first byte of anything ambiguous with NUL, which hyper refuses wherever it stands: it
+//! answers 400 and closes, and nothing behind that byte is ever read as a request.
+//!
+//! It looks at framing alone; fields, paths and everything else are judged on the parsed request.
+
+/// Follows one connection's requests byte by byte.
+#[derive(Debug)]
+pub(super) struct Framing {
+    state: State,
+    /// The part of the current line that earlier reads brought; empty where a line came whole.
+    line: Vec<u8>,
+    head: Head,
+    /// Bytes of chunk extensions or trailers in this message so far.
+    extra: usize,
+    max_line: usize,
+}
+
+/// What is read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before a request line; blank lines are skipped (RFC 9112 section 2.2).
+    Start,
+    /// The fields of a head.
+    Fields,
+    /// This many bytes of a body are left.
+    Body(u64),
+    /// A chunk's size line.
+    ChunkSize,
+    /// This many bytes of a chunk are left, its line end included.
+    Chunk(u64),
+    /// The trailer section.
+    Trailers,
+    /// HTTP/2: its frames need no help.
+    Http2,
+    /// Something ambiguous came: nothing more is let through.
+    Refused,
+}
+
+/// What a head says of the body behind it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    http_1_0: bool,
+    content_length: Option<u64>,
+    chunked: bool,
+}
+
+/// Where a connection is between messages: what its time limits go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No request has begun.
+    Idle,
+    /// A head has begun and not ended.
+    Head,
+    /// A body, or nothing that is ours to time.
+    Body,
+}
+
+/// Something two servers could read in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ambiguous;
+
+impl Framing {
+    /// A connection on which nothing was read yet. `max_line` bounds one line of a head, in bytes.
+    pub(super) const fn new(max_line: usize) -> Self {
+        Self {
+            state: State::Start,
+            line: Vec::new(),
+            head: Head { http_1_0: false, content_length: None, chunked: false },
+            extra: 0,
+            max_line,
+        }
+    }
+
+    /// Where the connection is now.
+    pub(super) const fn phase(&self) -> Phase {
+        match self.state {
+            State::Start if self.line.is_empty() => Phase::Idle,
+            State::Start | State::Fields => Phase::Head,
+            _ => Phase::Body,
+        }
+    }
+
+    /// Whether the connection speaks HTTP/2.
+    pub(super) const fn is_http2(&self) -> bool {
+        matches!(self.state, State::Http2)
+    }
+
+    /// Whether something ambiguous came.
+    #[cfg(test)]
+    const fn is_refused(&self) -> bool {
+        matches!(self.state, State::Refused)
+    }
+
+    /// Judges the bytes that were just read, and returns how many of them may be passed on: all, unless something
+    /// ambiguous was among them; then its last byte is NUL.
+    pub(super) fn admit(&mut self, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match self.state {
+                State::Http2 => return bytes.len(),
+                State::Refused => return 0,
+                State::Body(left) => {
+                    let taken = (rest.len() as u64).min(left);
+                    self.state = if left == taken { State::Start } else { State::Body(left - taken) };
+                    at += taken as usize;
+                }
+                State::Chunk(left) => {
+                    let taken = (rest.len() as u64).min(left);
+                    // The last two are the line end behind the chunk.
+                    for ahead in 0..taken {
+                        let want = match left - ahead {
+                            2 => b'\r',
+                            1 => b'\n',
+                            _ => continue,
+                        };
+                        if rest[ahead as usize] != want {
+                            return self.refuse(bytes, at + ahead as usize);
+                        }
+                    }
+                    self.state = if left == taken { State::ChunkSize } else { State::Chunk(left - taken) };
+                    at += taken as usize;
+                }
+                State::Start | State::Fields | State::ChunkSize | State::Trailers => {
+                    let Some(newline) = memchr::memchr(b'\n', rest) else {
+                        if self.line.len() + rest.len() > self.max_line {
+                            // hyper answers 431 by its own limit; here only memory is at stake.
+                            return self.refuse(bytes, at);
+                        }
+                        self.line.extend_from_slice(rest);
+                        // The preface of HTTP/2 begins like a request line and has no line end in its last part.
+                        return bytes.len();
+                    };
+                    let end = at + newline;
+                    let judged = if self.line.is_empty() {
+                        self.line_ended(&bytes[at..end])
+                    } else {
+                        let mut line = std::mem::take(&mut self.line);
+                        line.extend_from_slice(&bytes[at..end]);
+                        let judged = self.line_ended(&line);
+                        line.clear();
+                        self.line = line;
+                        judged
+                    };
+                    match judged {
+                        Ok(next) => self.state = next,
+                        Err(Ambiguous) => return self.refuse(bytes, at.max(end.saturating_sub(1))),
+                    }
+                    at = end + 1;
+                }
+            }
+        }
+        bytes.len()
+    }
+
+    fn refuse(&mut self, bytes: &mut [u8], at: usize) -> usize {
+        self.state = State::Refused;
+        self.line = Vec::new();
+        bytes[at] = 0;
+        at + 1
+    }
+
+    /// A line without its LF; what comes next.
+    fn line_ended(&mut self, line: &[u8]) -> Result<State, Ambiguous> {
+        let line = line.strip_suffix(b"\r").ok_or(Ambiguous)?;
+        if memchr::memchr2(b'\r', 0, line).is_some() {
+            return Err(Ambiguous);
+        }
+        match self.state {
+            State::Start => {
+                if line.is_empty() {
+                    return Ok(State::Start);
+                }
+                if line == HTTP2_PREFACE_LINE {
+                    return Ok(State::Http2);
+                }
+                self.head = Head { http_1_0: line.ends_with(b"HTTP/1.0"), ..Head::default() };
+                self.extra = 0;
+                Ok(State::Fields)
+            }
+            State::Fields if line.is_empty() => self.head.body(),
+            State::Fields => {
+                self.head.field(line)?;
+                Ok(State::Fields)
+            }
+            State::ChunkSize => {
+                self.count_extra(line.len())?;
+                match chunk_size(line)? {
+                    0 => Ok(State::Trailers),
+                    size => Ok(State::Chunk(size + 2)),
+                }
+            }
+            State::Trailers if line.is_empty() => Ok(State::Start),
+            State::Trailers => {
+                self.count_extra(line.len())?;
+                if line.starts_with(b" ") || line.starts_with(b"\t") {
+                    Err(Ambiguous)
+                } else {
+                    Ok(State::Trailers)
+                }
+            }
+            State::Body(_) | State::Chunk(_) | State::Http2 | State::Refused => Err(Ambiguous),
+        }
+    }
+
+    /// Size lines count one byte for each chunk that they announce, so that only the surplus adds up.
+    fn count_extra(&mut self, bytes: usize) -> Result<(), Ambiguous> {
+        self.extra += bytes.saturating_sub(MAX_SIZE_DIGITS);
+        if self.extra > MAX_EXTRA { Err(Ambiguous) } else { Ok(()) }
+    }
+}
+
+impl Head {
+    /// Takes note of a field line.
+    fn field(&mut self, line: &[u8]) -> Result<(), Ambiguous> {
+        // obs-fold (RFC 9112 section 5.2), or space before the first field (section 2.2).
+        if line[0] == b' ' || line[0] == b'\t' {
+            return Err(Ambiguous);
+        }
+        // Only two fields frame a message; the others need not be looked at twice.
+        if !matches!(line[0] | 0x20, b'c' | b't') {
+            return Ok(());
+        }
+        let Some(colon) = memchr::memchr(b':', line) else { return Ok(()) };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        // A space before the colon hides the field from one parser and not from the next (section 5.1).
+        let bare = name.trim_ascii();
+        if bare.eq_ignore_ascii_case(b"content-length") {
+            let once = self.content_length.is_none() && bare == name;
+            self.content_length = Some(decimal(value).filter(|_| once).ok_or(Ambiguous)?);
+        } else if bare.eq_ignore_ascii_case(b"transfer-encoding") {
+            let once = !self.chunked && bare == name;
+            if !once || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Ambiguous);
+            }
+            self.chunked = true;
+        }
+        Ok(())
+    }
+
+    /// The head has ended: what follows it (RFC 9112 section 6.3).
+    const fn body(self) -> Result<State, Ambiguous> {
+        match (self.chunked, self.content_length) {
+            (true, Some(_)) => Err(Ambiguous),
+            (true, None) if self.http_1_0 => Err(Ambiguous),
+            (true, None) => Ok(State::ChunkSize),
+            (false, Some(0) | None) => Ok(State::Start),
+            (false, Some(length)) => Ok(State::Body(length)),
+        }
+    }
+}
+
+/// Digits alone, as the grammar has it (RFC 9110 section 8.6): no sign, no list.
+fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > MAX_SIZE_DIGITS {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
+}
+
+/// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1), where an extension must have a name.
+fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
+    let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    if digits == 0 || digits > MAX_SIZE_DIGITS {
+        return Err(Ambiguous);
+    }
+    let size = line[..digits]
+        .iter()
+        .fold(0_u64, |sum, byte| sum * 16 + u64::from(char::from(*byte).to_digit(16).unwrap_or_default()));
+    match &line[digits..] {
+        [] => Ok(size),
+        [b';', name, ..] if is_token_byte(*name) => Ok(size),
+        _ => Err(Ambiguous),
+    }
+}
+
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// The first line of HTTP/2's connection preface (RFC 9113 section 3.4).
+const HTTP2_PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0";
+
+/// Digits of a body's or a chunk's size: more than any body has, and no overflow.
+const MAX_SIZE_DIGITS: usize = 15;
+
+/// Bytes of chunk extensions and trailers in one message.
+const MAX_EXTRA: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Feeds `input` in pieces of `step` bytes; how much was let through, and whether it was refused.
+    fn run(input: &[u8], step: usize) -> (usize, Framing) {
+        let mut framing = Framing::new(64 * 1024);
+        let mut passed = 0;
+        for piece in input.chunks(step) {
+            passed += framing.admit(&mut piece.to_vec());
+        }
+        (passed, framing)
+    }
+
+    fn head(fields: &str) -> String {
+        format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")
+    }
+
+    #[test]
+    fn well_formed_messages_pass_whole_in_any_pieces() {
+        let chunked =
+            head("Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\na;x=y\r\n0123456789\r\n0\r\nT: 1\r\n\r\n";
+        let pipelined = format!("\r\nGET / HTTP/1.1\r\n\r\n{}hello{chunked}", head("content-LENGTH:5 \r\n"));
+        for step in 1..pipelined.len() {
+            let (passed, framing) = run(pipelined.as_bytes(), step);
+            assert_eq!(passed, pipelined.len(), "in pieces of {step}: {framing:?}");
+            assert_eq!(framing.phase(), Phase::Idle);
+        }
+    }
+
+    #[test]
+    fn what_two_servers_could_read_in_two_ways_is_refused() {
+        let chunked = "Transfer-Encoding: chunked\r\n";
+        let bodies = [
+            "5 \r\n",
+            "5;\r\n",
+            "5\n",
+            "0x5\r\n",
+            "+5\r\n",
+            "\r\n",
+            "5\r\nhelloX",
+            "5\r\nhello\n",
+            "11111111111111111\r\n",
+            "5\t;a\r\n",
+            "0\r\n folded\r\n",
+        ];
+        let heads = [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length : 5\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: \x0bchunked\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encoding : chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "X: a\n",
+            "X: a\rb\r\n",
+            "X: a\r\n b\r\n",
+            " X: a\r\n",
+            "X: \0\r\n",
+        ];
+        let mut all: Vec<String> = bodies.iter().map(|b| head(chunked) + b).collect();
+        all.extend(heads.iter().map(|h| head(h)));
+        all.push("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".into());
+        all.push("GET / HTTP/1.1\n\n".into());
+        for input in &all {
+            for step in [1, 2, 7, input.len()] {
+                let (_, framing) = run(input.as_bytes(), step);
+                assert!(framing.is_refused(), "{input:?} in pieces of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_behind_an_ambiguity_gets_through() {
+        let mut input = b"GET / HTTP/1.1\nHost: x\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n".to_vec();
+        let mut framing = Framing::new(1024);
+        let passed = framing.admit(&mut input);
+        assert_eq!(&input[..passed], b"GET / HTTP/1.\0");
+        assert_eq!(framing.admit(&mut b"GET / HTTP/1.1\r\n\r\n".to_vec()), 0);
+    }
+
+    #[test]
+    fn http_2_passes_untouched() {
+        let mut framing = Framing::new(1024);
+        let mut preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\n\r\x04".to_vec();
+        assert_eq!(framing.admit(&mut preface), preface.len());
+        assert!(framing.is_http2());
+    }
+
+    #[test]
+    fn a_megabyte_of_chunk_extensions_is_refused() {
+        let one = format!("1;x={}\r\nz\r\n", "a".repeat(1000));
+        let (_, framing) = run((head("Transfer-Encoding: chunked\r\n") + &one.repeat(1000)).as_bytes(), 4096);
+        assert!(framing.is_refused());
+        let (_, framing) =
+            run((head("Transfer-Encoding: chunked\r\n") + &"1\r\nz\r\n".repeat(100_000)).as_bytes(), 4096);
+        assert!(!framing.is_refused(), "many small chunks are no extensions");
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_change_the_verdict(input in "(GET / HTTP/1.1\r\n|Content-Length: [0-3]\r\n|X: y\r\n|Transfer-Encoding: chunked\r\n|[0-2]\r\n|a\r\n|\r\n|\n|\r| ){0,12}", step in 1_usize..9) {
+            let (whole, framing) = run(input.as_bytes(), input.len().max(1));
+            let (pieces, stepped) = run(input.as_bytes(), step);
+            prop_assert_eq!(framing.is_refused(), stepped.is_refused());
+            if !framing.is_refused() {
+                prop_assert_eq!(whole, pieces);
+            }
+        }
+    }
+}

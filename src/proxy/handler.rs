@@ -1,0 +1,258 @@
+//! One request: guard, route, credentials, forward, answer. Plain calls in order.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::attach::{Attached, attach};
+use super::body::ResponseBody;
+use super::connection::Downstream;
+use super::cors;
+use super::error::{Call, ProxyError};
+use super::exchange::{Access, Exchange};
+use super::forward::{Outbound, forward};
+use super::guard::Caller;
+use super::headers::{HopFields, add_via, has_passed, strip_request, strip_response};
+use super::path::judge;
+use super::route::{Entry, OwnAuthorization};
+use super::target;
+use super::worker::{LocalTable, Stage};
+use crate::clock;
+use crate::token::TokenHandle;
+
+/// Answers a request: with the upstream's answer, or with the proxy's own.
+pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let started = clock::now();
+    let table = downstream.worker.table();
+    let (parts, body) = request.into_parts();
+    let call = Call::of(&parts.headers);
+    let mut response = match admit(&downstream, &table, &parts) {
+        Ok(Admitted::Route { entry, caller }) => {
+            let origin = cors::origin_of(caller, &parts.headers);
+            let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
+            let answered = to_upstream(&table, entry, &downstream, parts, body, started).await;
+            let mut response = finish(&downstream, &mut exchange, answered, call);
+            if let Some(origin) = origin {
+                cors::allow(response.headers_mut(), origin);
+            }
+            response.map(|body| body.with_exchange(exchange))
+        }
+        Ok(Admitted::Preflight) => {
+            own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
+        }
+        Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
+        Err(error) => own(&downstream, &table, &parts, started, Err(error), call),
+    };
+    if downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What is to be done with a request that may pass.
+enum Admitted<'t> {
+    /// Forward it.
+    Route { entry: &'t Entry, caller: Caller },
+    /// A browser asks whether an allowed origin may send the request that it has in mind.
+    Preflight,
+    /// `Max-Forwards` says that it ends here (RFC 9110 section 7.6.2).
+    LastHop,
+}
+
+/// Judges a request before any token is near.
+fn admit<'t>(
+    downstream: &Downstream,
+    table: &'t LocalTable,
+    parts: &Parts,
+) -> Result<Admitted<'t>, ProxyError> {
+    let authority = target::authority(parts)?;
+    let guard = table.routes.guard();
+    let caller = guard.judge(authority, downstream.local, &parts.headers).inspect_err(|rejection| {
+        downstream.worker.shared().metrics.rejected(*rejection);
+    })?;
+    target::refuse_method(&parts.method)?;
+    if caller == Caller::AllowedOrigin && cors::is_preflight(&parts.method, &parts.headers) {
+        return Ok(Admitted::Preflight);
+    }
+    if parts.method == Method::OPTIONS && max_forwards(&parts.headers) == Some(0) {
+        return Ok(Admitted::LastHop);
+    }
+    let path = judge(target::path(parts)?)?;
+    let entry = table.routes.find(authority, &path, &parts.method)?;
+    if parts.headers.contains_key(http::header::VIA)
+        && has_passed(&parts.headers, &downstream.worker.shared().via.pseudonym)
+    {
+        return Err(ProxyError::Loop);
+    }
+    if entry.route.own_authorization == OwnAuthorization::Refuse && parts.headers.contains_key(AUTHORIZATION)
+    {
+        return Err(ProxyError::AuthorizationRefused);
+    }
+    Ok(Admitted::Route { entry, caller })
+}
+
+/// Attaches the token, makes the head that goes upstream, and sends it.
+async fn to_upstream(
+    table: &LocalTable,
+    entry: &Entry,
+    downstream: &Downstream,
+    mut parts: Parts,
+    body: Incoming,
+    started: Instant,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let pool = &table.pools[entry.upstream];
+    let upstream = pool.upstream();
+    let headers = &mut parts.headers;
+    let keeps_own =
+        entry.route.own_authorization == OwnAuthorization::Keep && headers.contains_key(AUTHORIZATION);
+    let hop = strip_request(headers);
+    if let Some(token) = entry.token.as_ref().filter(|_| !keeps_own) {
+        credentials(headers, token, started).await?;
+    }
+    let via = &downstream.worker.shared().via;
+    let (via, from_http2) = match parts.version {
+        Version::HTTP_2 => (&via.http_2, true),
+        Version::HTTP_10 => (&via.http_1_0, false),
+        _ => (&via.http_1_1, false),
+    };
+    add_via(headers, via);
+    if parts.method == Method::OPTIONS {
+        count_forward(headers);
+    }
+    if from_http2 {
+        join_cookies(headers);
+    }
+    let uri = if parts.uri.path() == "*" {
+        parts.uri.clone()
+    } else {
+        let path = parts.uri.path();
+        let rest = if entry.route.strip_prefix { entry.route.rest_of(path).unwrap_or(path) } else { path };
+        target::forwarded(&parts.uri, upstream, rest)?
+    };
+    make_hop_fields(headers, hop, upstream.host.clone());
+    let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop };
+    forward(pool, outbound).await
+}
+
+/// Attaches `token`; where none is usable, waits for one as long as its policy says.
+async fn credentials(headers: &mut HeaderMap, token: &TokenHandle, now: Instant) -> Result<(), ProxyError> {
+    if attach(headers, token, now) == Attached::Yes {
+        return Ok(());
+    }
+    let credentials = token.wait().await.map_err(ProxyError::TokenUnavailable)?;
+    headers.insert(credentials.header.clone(), credentials.value.clone());
+    Ok(())
+}
+
+/// The answer to send, with what only this proxy may say, or what it says itself.
+fn finish(
+    downstream: &Downstream,
+    exchange: &mut Exchange,
+    answered: Result<Response<ResponseBody>, ProxyError>,
+    call: Call,
+) -> Response<ResponseBody> {
+    match answered {
+        Ok(mut response) => {
+            strip_response(response.headers_mut());
+            *response.version_mut() = Version::HTTP_11;
+            if response.status() == StatusCode::UNAUTHORIZED {
+                exchange.unauthorized();
+            }
+            exchange.answered(response.status(), None);
+            response
+        }
+        Err(error) => {
+            let kind = error.kind();
+            downstream.worker.shared().metrics.failed(kind);
+            tracing::debug!(kind, %error, "a request was answered by the proxy itself");
+            let response = error.into_response(call);
+            exchange.answered(response.status(), Some(kind));
+            response
+        }
+    }
+}
+
+/// An answer that no route gives.
+fn own(
+    downstream: &Downstream,
+    table: &LocalTable,
+    parts: &Parts,
+    started: Instant,
+    answer: Result<Response<ResponseBody>, ProxyError>,
+    call: Call,
+) -> Response<ResponseBody> {
+    let mut exchange = begin(downstream, table.routes.unrouted(), parts, started);
+    let response = match answer {
+        Ok(response) => {
+            exchange.answered(response.status(), None);
+            response
+        }
+        error @ Err(_) => finish(downstream, &mut exchange, error, call),
+    };
+    response.map(|body| body.with_exchange(exchange))
+}
+
+fn begin(
+    downstream: &Downstream,
+    metrics: &Arc<super::metrics::RouteMetrics>,
+    parts: &Parts,
+    started: Instant,
+) -> Exchange {
+    let access = downstream.worker.shared().access_log.then(|| {
+        Box::new(Access {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            status: None,
+            error: None,
+        })
+    });
+    let busy = downstream.worker.busy(&downstream.watch);
+    Exchange::begin(Arc::clone(metrics), started, busy, access)
+}
+
+/// The fields that this hop makes anew, after all that the application sent for this hop is gone.
+fn make_hop_fields(headers: &mut HeaderMap, hop: HopFields, host: HeaderValue) {
+    headers.insert(HOST, host);
+    if hop.te_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if hop.expect_continue {
+        headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    }
+}
+
+/// HTTP/2 may split Cookie into crumbs; HTTP/1.1 knows one field (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    const COOKIE: HeaderName = http::header::COOKIE;
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let joined =
+        headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn max_forwards(headers: &HeaderMap) -> Option<u64> {
+    headers.get(MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// One hop fewer is left (RFC 9110 section 7.6.2); what is no number is left alone.
+fn count_forward(headers: &mut HeaderMap) {
+    if let Some(left) = max_forwards(headers) {
+        headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
+}
+
+fn last_hop() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}

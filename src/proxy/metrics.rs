@@ -1,0 +1,157 @@
+//! What the request path counts. Everything that a request touches is resolved when a route is made, so that
+//! counting is a few atomic additions and never a look-up by name.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::error::KINDS;
+use super::guard::Rejection;
+use crate::metrics::{Metrics, counter_vec, gauge_vec};
+
+/// The families of the request path.
+#[derive(Clone, Debug)]
+pub struct ProxyMetrics {
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    unauthorized: IntCounterVec,
+    in_flight: IntGaugeVec,
+    errors: IntCounterVec,
+    rejections: IntCounterVec,
+    connections: IntGaugeVec,
+}
+
+/// What is counted of one route.
+#[derive(Debug)]
+pub(super) struct RouteMetrics {
+    label: String,
+    requests: IntCounterVec,
+    by_code: Vec<OnceLock<IntCounter>>,
+    duration: Histogram,
+    unauthorized: IntCounter,
+    in_flight: IntGauge,
+}
+
+/// Whose connections are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Downstream,
+    Upstream,
+}
+
+impl ProxyMetrics {
+    /// Registers the families; once per program.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let durations =
+            HistogramOpts::new(DURATION, "Seconds from a request's head to its answer's last byte")
+                .buckets(DURATION_BUCKETS.to_vec());
+        let this = Self {
+            requests: counter_vec(
+                REQUESTS,
+                "Requests answered, the proxy's own answers included",
+                &["route", "code"],
+            ),
+            durations: HistogramVec::new(durations, &["route"]).expect("the names are constants"),
+            unauthorized: counter_vec(UNAUTHORIZED, "Answers of an upstream with status 401", &["route"]),
+            in_flight: gauge_vec(IN_FLIGHT, "Requests that are not answered to the end yet", &["route"]),
+            errors: counter_vec(ERRORS, "Answers of the proxy's own, by kind", &["kind"]),
+            rejections: counter_vec(REJECTIONS, "Requests that the guard refused, by reason", &["reason"]),
+            connections: gauge_vec(CONNECTIONS, "Open connections", &["side"]),
+        };
+        for kind in KINDS {
+            this.errors.with_label_values(&[kind]);
+        }
+        for reason in [Rejection::Host, Rejection::Origin, Rejection::FetchSite] {
+            this.rejections.with_label_values(&[reason_label(reason)]);
+        }
+        metrics.register(this.requests.clone());
+        metrics.register(this.durations.clone());
+        metrics.register(this.unauthorized.clone());
+        metrics.register(this.in_flight.clone());
+        metrics.register(this.errors.clone());
+        metrics.register(this.rejections.clone());
+        metrics.register(this.connections.clone());
+        this
+    }
+
+    /// The counters of the route called `label`.
+    pub(super) fn route(&self, label: &str) -> Arc<RouteMetrics> {
+        Arc::new(RouteMetrics {
+            label: label.to_owned(),
+            requests: self.requests.clone(),
+            by_code: std::iter::repeat_with(OnceLock::new).take(STATUS_CODES).collect(),
+            duration: self.durations.with_label_values(&[label]),
+            unauthorized: self.unauthorized.with_label_values(&[label]),
+            in_flight: self.in_flight.with_label_values(&[label]),
+        })
+    }
+
+    pub(super) fn connections(&self, side: Side) -> IntGauge {
+        self.connections.with_label_values(&[match side {
+            Side::Downstream => "downstream",
+            Side::Upstream => "upstream",
+        }])
+    }
+
+    pub(super) fn failed(&self, kind: &str) {
+        self.errors.with_label_values(&[kind]).inc();
+    }
+
+    pub(super) fn rejected(&self, reason: Rejection) {
+        self.rejections.with_label_values(&[reason_label(reason)]).inc();
+    }
+}
+
+impl RouteMetrics {
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub(super) fn begun(&self) {
+        self.in_flight.inc();
+    }
+
+    /// The head of the answer is there.
+    pub(super) fn answered(&self, status: StatusCode) {
+        let slot = usize::from(status.as_u16()).saturating_sub(100).min(STATUS_CODES - 1);
+        self.by_code[slot]
+            .get_or_init(|| self.requests.with_label_values(&[self.label.as_str(), status.as_str()]))
+            .inc();
+    }
+
+    pub(super) fn unauthorized(&self) {
+        self.unauthorized.inc();
+    }
+
+    /// The answer is through, or given up.
+    pub(super) fn ended(&self, took: Duration) {
+        self.in_flight.dec();
+        self.duration.observe(took.as_secs_f64());
+    }
+}
+
+const fn reason_label(reason: Rejection) -> &'static str {
+    match reason {
+        Rejection::Host => "host",
+        Rejection::Origin => "origin",
+        Rejection::FetchSite => "fetch_site",
+    }
+}
+
+const REQUESTS: &str = "cupbearer_requests_total";
+const DURATION: &str = "cupbearer_request_duration_seconds";
+const UNAUTHORIZED: &str = "cupbearer_upstream_unauthorized_total";
+const IN_FLIGHT: &str = "cupbearer_requests_in_flight";
+const ERRORS: &str = "cupbearer_proxy_errors_total";
+const REJECTIONS: &str = "cupbearer_guard_rejections_total";
+const CONNECTIONS: &str = "cupbearer_connections";
+
+/// 100 to 999, as the grammar has it.
+const STATUS_CODES: usize = 900;
+
+/// From a local answer to a slow API; seconds.
+const DURATION_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

@@ -1,0 +1,216 @@
+//! One worker's connections to one upstream: kept alive, shared where the protocol can, replaced where they died.
+//!
+//! Nothing here is locked: a pool belongs to one worker. An idle HTTP/1.1 connection that was used last is used
+//! first, so that what is not needed goes idle and is closed. HTTP/2 connections are shared by many requests at a time,
+//! and a further one is opened beyond that.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use prometheus::IntGauge;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::connect::{self, connect};
+use super::error::ProxyError;
+use super::upstream::{Http2, Upstream};
+use crate::clock;
+
+/// The connections of one worker to one upstream.
+#[derive(Debug)]
+pub(super) struct Pool {
+    upstream: Arc<Upstream>,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Shared>>,
+    /// One connection at a time is opened while the answer may be HTTP/2: the others will share it.
+    dialing: tokio::sync::Mutex<()>,
+    may_share: Cell<bool>,
+    open: IntGauge,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    /// Its count, less this one, is the number of requests under way.
+    streams: Rc<()>,
+    used: Instant,
+}
+
+/// A connection that one request may use.
+#[derive(Debug)]
+pub(super) enum Connection {
+    Http1 { sender: http1::SendRequest<RequestBody>, age: Age },
+    Http2 { sender: http2::SendRequest<RequestBody>, streams: Rc<()>, age: Age },
+}
+
+/// Whether a connection has carried a request before: then it may have died since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    New,
+    Reused,
+}
+
+/// Whether a kept connection will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    Any,
+    New,
+}
+
+/// Gives a connection back once the answer is through. Dropped, it is given up: an HTTP/1.1 connection in the middle of
+/// an answer is good for nothing else.
+#[derive(Debug)]
+pub(super) struct Lease(LeaseKind);
+
+#[derive(Debug)]
+enum LeaseKind {
+    Http1(Rc<Pool>, http1::SendRequest<RequestBody>),
+    Http2 { _stream: Rc<()> },
+}
+
+impl Pool {
+    pub(super) fn new(upstream: Arc<Upstream>, open: IntGauge) -> Rc<Self> {
+        let may_share = match upstream.settings.http2 {
+            Http2::Auto => upstream.tls.is_some(),
+            Http2::Never => false,
+            Http2::PriorKnowledge => true,
+        };
+        Rc::new(Self {
+            upstream,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            dialing: tokio::sync::Mutex::new(()),
+            may_share: Cell::new(may_share),
+            open,
+        })
+    }
+
+    pub(super) fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// A connection for one request: a kept one, else a new one.
+    pub(super) async fn connection(&self, want: Want) -> Result<Connection, ProxyError> {
+        if want == Want::Any
+            && let Some(kept) = self.kept()
+        {
+            return Ok(kept);
+        }
+        if !self.may_share.get() {
+            return self.open().await;
+        }
+        let dialing = self.dialing.lock().await;
+        if want == Want::Any
+            && let Some(kept) = self.kept()
+        {
+            return Ok(kept);
+        }
+        if !self.may_share.get() {
+            // The one that dialled before found HTTP/1.1: nothing to share, so nothing to wait for.
+            drop(dialing);
+        }
+        self.open().await
+    }
+
+    async fn open(&self) -> Result<Connection, ProxyError> {
+        match connect(&self.upstream, &self.open).await? {
+            connect::Sender::Http1(sender) => {
+                self.may_share.set(false);
+                Ok(Connection::Http1 { sender, age: Age::New })
+            }
+            connect::Sender::Http2(sender) => {
+                self.may_share.set(true);
+                let streams = Rc::new(());
+                let connection =
+                    Connection::Http2 { sender: sender.clone(), streams: Rc::clone(&streams), age: Age::New };
+                self.shared.borrow_mut().push(Shared { sender, streams, used: clock::now() });
+                Ok(connection)
+            }
+        }
+    }
+
+    fn kept(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { sender, .. }) = idle.pop() {
+            if sender.is_ready() {
+                return Some(Connection::Http1 { sender, age: Age::Reused });
+            }
+        }
+        drop(idle);
+        let mut shared = self.shared.borrow_mut();
+        if shared.is_empty() {
+            return None;
+        }
+        shared.retain(|kept| !kept.sender.is_closed());
+        let free = shared.iter_mut().find(|kept| Rc::strong_count(&kept.streams) <= MAX_STREAMS)?;
+        free.used = clock::now();
+        Some(Connection::Http2 {
+            sender: free.sender.clone(),
+            streams: Rc::clone(&free.streams),
+            age: Age::Reused,
+        })
+    }
+
+    fn keep(&self, sender: http1::SendRequest<RequestBody>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { sender, since: clock::now() });
+        }
+    }
+
+    /// Closes what has been idle for too long. The worker calls this now and then.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.idle.borrow_mut().retain(|kept| {
+            !kept.sender.is_closed() && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME
+        });
+        self.shared.borrow_mut().retain(|kept| {
+            let busy = Rc::strong_count(&kept.streams) > 1;
+            !kept.sender.is_closed() && (busy || now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
+        });
+    }
+}
+
+impl Lease {
+    pub(super) fn http1(pool: Rc<Pool>, sender: http1::SendRequest<RequestBody>) -> Self {
+        Self(LeaseKind::Http1(pool, sender))
+    }
+
+    pub(super) fn http2(stream: Rc<()>) -> Self {
+        Self(LeaseKind::Http2 { _stream: stream })
+    }
+
+    /// The answer is through to its end.
+    pub(super) fn give_back(self) {
+        let LeaseKind::Http1(pool, mut sender) = self.0 else { return };
+        if sender.is_ready() {
+            pool.keep(sender);
+        } else if !sender.is_closed() {
+            // The task that drives the connection has not come round to the end of the answer yet.
+            tokio::task::spawn_local(async move {
+                let ready = tokio::time::timeout(SETTLE_TIMEOUT, sender.ready());
+                if let Ok(Ok(())) = ready.await {
+                    pool.keep(sender);
+                }
+            });
+        }
+    }
+}
+
+/// Idle HTTP/1.1 connections that one worker keeps to one upstream.
+const MAX_IDLE: usize = 512;
+/// How long one is kept: below the keep-alive time of most servers, and a stale one is replaced anyway.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
+/// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, hyper has the others
+/// wait.
+const MAX_STREAMS: usize = 100;
+/// How long a connection may take to become ready again after an answer.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);

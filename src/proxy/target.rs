@@ -1,0 +1,127 @@
+//! Where a request says that it goes: the host that it names and the form of its target (RFC 9112 section 3.2).
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Uri, Version};
+
+use super::error::{BadRequest, ProxyError};
+use super::upstream::Upstream;
+
+/// The authority that a request is for, by its target or its `Host`.
+///
+/// # Errors
+/// A Host that is missing, doubled, malformed or at odds with the target.
+pub(super) fn authority(parts: &Parts) -> Result<&str, BadRequest> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return Err(BadRequest::Host);
+    }
+    let host = host.map(|h| h.to_str().map_err(|_| BadRequest::Host)).transpose()?;
+    match (parts.uri.authority(), host) {
+        // Absolute-form: the target's host wins (RFC 9112 section 3.2.2). In HTTP/2 the two must agree
+        // (RFC 9113 section 8.3.1).
+        (Some(target), host) => {
+            let target = target.as_str();
+            let differ = host.is_some_and(|host| !host.eq_ignore_ascii_case(target));
+            if target.contains('@') || (differ && parts.version == Version::HTTP_2) {
+                return Err(BadRequest::Host);
+            }
+            Ok(target)
+        }
+        (None, Some(host)) if is_authority(host) => Ok(host),
+        // Before HTTP/1.1 a request needed no Host, and no browser speaks that.
+        (None, None) if parts.version <= Version::HTTP_10 => Ok(LOCALHOST),
+        _ => Err(BadRequest::Host),
+    }
+}
+
+/// Methods that are never forwarded. CONNECT would make an open tunnel; TRACE would echo the token.
+pub(super) fn refuse_method(method: &Method) -> Result<(), ProxyError> {
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Err(ProxyError::MethodNotAllowed { allow: HeaderValue::from_static(ALLOWED) });
+    }
+    Ok(())
+}
+
+/// The path to judge and to route by. `OPTIONS *` is about the server as a whole, and goes where `/` goes.
+pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
+    match parts.uri.path() {
+        "*" if parts.method == Method::OPTIONS => Ok("/"),
+        path if path.starts_with('/') => Ok(path),
+        _ => Err(BadRequest::Target),
+    }
+}
+
+/// The target to send upstream, in origin-form: the upstream's base path, and `rest` in place of the path, as it came.
+pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Uri, BadRequest> {
+    let same = upstream.base_path.is_empty() && rest.len() == uri.path().len();
+    if same {
+        return match uri.path_and_query() {
+            Some(_) if uri.authority().is_none() => Ok(uri.clone()),
+            Some(path) => Ok(Uri::from(path.clone())),
+            None => Err(BadRequest::Target),
+        };
+    }
+    let mut target =
+        String::with_capacity(upstream.base_path.len() + rest.len() + uri.query().map_or(0, str::len) + 2);
+    target.push_str(&upstream.base_path);
+    if !rest.starts_with('/') {
+        target.push('/');
+    }
+    target.push_str(rest);
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).map(Uri::from).map_err(|_| BadRequest::Target)
+}
+
+/// `host[:port]` without user or anything else; what is left of the check is the guard's.
+fn is_authority(host: &str) -> bool {
+    let port_is_digits = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => host[colon + 1..].bytes().all(|b| b.is_ascii_digit()),
+        _ => true,
+    };
+    let plain = host.bytes().all(|b| {
+        b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+    });
+    !host.is_empty() && port_is_digits && plain
+}
+
+const LOCALHOST: &str = "localhost";
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn of(version: Version, target: &str, hosts: &[&'static str]) -> Result<String, BadRequest> {
+        let mut request = Request::builder().version(version).uri(target);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        authority(&request.body(()).unwrap().into_parts().0).map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn a_request_names_exactly_one_host() {
+        assert_eq!(of(Version::HTTP_11, "/", &["localhost:80"]).unwrap(), "localhost:80");
+        assert_eq!(of(Version::HTTP_11, "/", &["[::1]:80"]).unwrap(), "[::1]:80");
+        assert_eq!(of(Version::HTTP_10, "/", &[]).unwrap(), "localhost");
+        let bad: [&[&str]; 6] = [&[], &["a", "b"], &["a, b"], &["a@b"], &["a:b"], &[""]];
+        for hosts in bad {
+            assert_eq!(of(Version::HTTP_11, "/", hosts), Err(BadRequest::Host), "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_target_wins_and_http_2_must_agree() {
+        assert_eq!(of(Version::HTTP_11, "http://evil.example/", &["localhost"]).unwrap(), "evil.example");
+        assert_eq!(of(Version::HTTP_2, "http://localhost/", &["localhost"]).unwrap(), "localhost");
+        assert_eq!(of(Version::HTTP_2, "http://localhost/", &["evil.example"]), Err(BadRequest::Host));
+        assert_eq!(of(Version::HTTP_11, "http://user@localhost/", &["localhost"]), Err(BadRequest::Host));
+    }
+}

@@ -1,0 +1,302 @@
+//! A worker: one thread, one runtime, its own connections both ways. Workers share nothing that is written per request.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::conn::auto;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::connect::WorkerExecutor;
+use super::connection::serve;
+use super::metrics::{ProxyMetrics, Side};
+use super::pool::Pool;
+use super::route::{RouteTable, Routes};
+use super::settings::ServerSettings;
+use super::socket::{Busy, Watch};
+use crate::clock;
+use crate::lifecycle::Drain;
+
+/// What all workers of a proxy share: read by every request, written by none.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: ServerSettings,
+    pub(super) routes: Arc<Routes>,
+    pub(super) metrics: ProxyMetrics,
+    pub(super) via: Via,
+    pub(super) access_log: bool,
+    pub(super) slots: Arc<Semaphore>,
+}
+
+/// Our name in `Via` (RFC 9110 section 7.6.3), made anew for each process so that two of us in a row are no loop.
+#[derive(Debug)]
+pub(super) struct Via {
+    pub(super) pseudonym: String,
+    pub(super) http_1_0: HeaderValue,
+    pub(super) http_1_1: HeaderValue,
+    pub(super) http_2: HeaderValue,
+}
+
+/// One worker's own.
+#[derive(Debug)]
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    table: RefCell<Rc<LocalTable>>,
+    now: Rc<Cell<Instant>>,
+    stage: Cell<Stage>,
+    connections: RefCell<BTreeMap<u64, Rc<Watch>>>,
+    next_connection: Cell<u64>,
+    all_closed: Notify,
+    http: auto::Builder<WorkerExecutor>,
+}
+
+/// The routes in force with this worker's connections to each upstream.
+#[derive(Debug)]
+pub(super) struct LocalTable {
+    pub(super) routes: Arc<RouteTable>,
+    pub(super) pools: Vec<Rc<Pool>>,
+}
+
+/// How near the end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Serving,
+    /// Nothing new is accepted; answers close their connections.
+    Draining,
+    /// Idle connections are closed.
+    Closing,
+}
+
+/// A connection's place in the worker's list.
+pub(super) struct Registered {
+    worker: Rc<Worker>,
+    key: u64,
+}
+
+impl Via {
+    pub(super) fn new() -> Self {
+        let pseudonym = format!("cupbearer-{:08x}", fastrand::u32(..));
+        let value = |version: &str| {
+            HeaderValue::from_str(&format!("{version} {pseudonym}")).expect("letters, digits and a hyphen")
+        };
+        Self { http_1_0: value("1.0"), http_1_1: value("1.1"), http_2: value("2"), pseudonym }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let http = http_builder(&shared.settings);
+        let routes = shared.routes.load();
+        let table = LocalTable::new(routes, &[], &shared.metrics);
+        Rc::new(Self {
+            table: RefCell::new(Rc::new(table)),
+            now: Rc::new(Cell::new(clock::now())),
+            stage: Cell::new(Stage::Serving),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            all_closed: Notify::new(),
+            http,
+            shared,
+        })
+    }
+
+    /// Serves `listeners` until the drain has started and is over: all connections closed, or `drain_timeout` passed.
+    pub(super) async fn run(
+        self: Rc<Self>,
+        listeners: Vec<TcpListener>,
+        mut drain: Drain,
+    ) -> std::io::Result<()> {
+        for listener in listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::task::spawn_local(Rc::clone(&self).accept(listener, drain.clone()));
+        }
+        let mut ticks = tokio::time::interval(self.tick());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.look_around(),
+                () = drain.started() => break,
+            }
+        }
+        let drain_timeout = self.settings().drain_timeout;
+        let deadline = clock::now() + drain_timeout;
+        self.enter(Stage::Draining);
+        let closing = clock::now() + LAME_DUCK.min(drain_timeout / 4);
+        while clock::now() < deadline && !self.connections.borrow().is_empty() {
+            if clock::now() >= closing {
+                self.enter(Stage::Closing);
+            }
+            tokio::select! {
+                _ = ticks.tick() => self.look_around(),
+                () = self.all_closed.notified() => {}
+                () = tokio::time::sleep_until(closing), if self.stage() == Stage::Draining => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+        let cut = self.connections.borrow().len();
+        if cut > 0 {
+            tracing::warn!(connections = cut, "drain_timeout passed; the connections still open were cut");
+        }
+        Ok(())
+    }
+
+    /// Accepts until the drain starts, and then what the kernel has accepted already.
+    async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, mut drain: Drain) {
+        let mut draining = false;
+        loop {
+            let Ok(slot) = Arc::clone(&self.shared.slots).acquire_owned().await else { return };
+            let accepted = if draining {
+                match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+                    Ok(accepted) => accepted,
+                    Err(_nobody_waits) => return,
+                }
+            } else {
+                tokio::select! {
+                    biased;
+                    accepted = listener.accept() => accepted,
+                    () = drain.started() => {
+                        draining = true;
+                        continue;
+                    }
+                }
+            };
+            match accepted {
+                Ok((stream, _peer)) => {
+                    let worker = Rc::clone(&self);
+                    tokio::task::spawn_local(async move {
+                        serve(worker, stream).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: they come back as connections close.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn look_around(&self) {
+        let now = clock::now();
+        self.now.set(now);
+        for watch in self.connections.borrow().values() {
+            watch.enforce(&self.shared.settings, now);
+        }
+        for pool in &self.table().pools {
+            pool.sweep(now);
+        }
+    }
+
+    fn enter(&self, stage: Stage) {
+        if self.stage.replace(stage) != stage {
+            for watch in self.connections.borrow().values() {
+                watch.wake();
+            }
+        }
+    }
+
+    /// Often enough that the shortest limit is met to a quarter.
+    fn tick(&self) -> Duration {
+        let settings = self.settings();
+        let shortest = settings.header_timeout.min(settings.keep_alive_timeout).min(settings.send_timeout);
+        (shortest / 4).clamp(MIN_TICK, MAX_TICK)
+    }
+
+    pub(super) fn register(self: &Rc<Self>, watch: Rc<Watch>) -> Registered {
+        let key = self.next_connection.get();
+        self.next_connection.set(key + 1);
+        self.connections.borrow_mut().insert(key, watch);
+        self.shared.metrics.connections(Side::Downstream).inc();
+        Registered { worker: Rc::clone(self), key }
+    }
+
+    /// The routes in force, with this worker's pools; after a reload, pools of unchanged upstreams are kept.
+    pub(super) fn table(&self) -> Rc<LocalTable> {
+        let mut table = self.table.borrow_mut();
+        if !self.shared.routes.is_in_force(&table.routes) {
+            *table = Rc::new(LocalTable::new(self.shared.routes.load(), &table.pools, &self.shared.metrics));
+        }
+        Rc::clone(&table)
+    }
+
+    pub(super) fn settings(&self) -> &ServerSettings {
+        &self.shared.settings
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    pub(super) fn clock(&self) -> Rc<Cell<Instant>> {
+        Rc::clone(&self.now)
+    }
+
+    pub(super) fn http(&self) -> &auto::Builder<WorkerExecutor> {
+        &self.http
+    }
+
+    /// Marks the connection that `watch` stands for as busy until the guard is dropped.
+    pub(super) fn busy(&self, watch: &Rc<Watch>) -> Busy {
+        Busy::new(Rc::clone(watch), Rc::clone(&self.now))
+    }
+}
+
+impl LocalTable {
+    fn new(routes: Arc<RouteTable>, kept: &[Rc<Pool>], metrics: &ProxyMetrics) -> Self {
+        let pools = routes.upstreams().iter().map(|upstream| {
+            let old = kept.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream));
+            old.cloned()
+                .unwrap_or_else(|| Pool::new(Arc::clone(upstream), metrics.connections(Side::Upstream)))
+        });
+        Self { pools: pools.collect(), routes }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut connections = self.worker.connections.borrow_mut();
+        connections.remove(&self.key);
+        self.worker.shared.metrics.connections(Side::Downstream).dec();
+        if connections.is_empty() {
+            self.worker.all_closed.notify_one();
+        }
+    }
+}
+
+fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
+    let mut http = auto::Builder::new(WorkerExecutor);
+    http.http1()
+        .max_headers(settings.max_headers)
+        // A head must fit in hyper's buffer, and hyper wants at least 8 KiB.
+        .max_buf_size(settings.max_header_size.max(8 * 1024))
+        .half_close(true);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX))
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PONG);
+    http
+}
+
+/// How long HTTP/1.1 connections may go on after SIGTERM to learn of it by an answer's `Connection: close`; at most
+/// a quarter of `drain_timeout`.
+const LAME_DUCK: Duration = Duration::from_secs(1);
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const MIN_TICK: Duration = Duration::from_millis(20);
+const MAX_TICK: Duration = Duration::from_secs(1);
+/// An HTTP/2 connection whose peer vanished is found by these (RFC 9113 section 6.7).
+const HTTP2_PING: Duration = Duration::from_secs(20);
+const HTTP2_PONG: Duration = Duration::from_secs(20);
