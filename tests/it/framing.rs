@@ -1,0 +1,190 @@
+//! Requests that are not what they should be: refused, closed, and never forwarded.
+
+use std::time::Duration;
+
+use super::support::Stage;
+
+/// Heads that are wrong by themselves, each with what is wrong. `{host}` is the right one.
+const HEADS: [(&str, &str); 34] = [
+    ("no Host", "GET / HTTP/1.1\r\n\r\n"),
+    ("two Hosts", "GET / HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n\r\n"),
+    ("two Hosts that differ", "GET / HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\n\r\n"),
+    ("a list of hosts", "GET / HTTP/1.1\r\nHost: {host}, evil.example\r\n\r\n"),
+    (
+        "both framings",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "both framings, turned",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "two lengths",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    ),
+    ("a list of lengths", "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5, 6\r\n\r\nhello!"),
+    ("a length with a plus", "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: +5\r\n\r\nhello"),
+    ("a negative length", "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: -1\r\n\r\nhello"),
+    ("a length in words", "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: five\r\n\r\nhello"),
+    ("a length in hexadecimal", "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0x5\r\n\r\nhello"),
+    (
+        "a length beyond 64 bits",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999999999999999\r\n\r\nhello",
+    ),
+    ("an unknown coding", "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    ("a coding that does not end", "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: gzip\r\n\r\nhello"),
+    (
+        "chunked is not the last",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked twice",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "a vertical tab before chunked",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    ),
+    ("chunked in HTTP/1.0", "POST / HTTP/1.0\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("bare LF as line ends", "GET / HTTP/1.1\nHost: {host}\n\n"),
+    ("one bare LF", "GET / HTTP/1.1\r\nHost: {host}\nX-A: 1\r\n\r\n"),
+    ("a bare CR in a value", "GET / HTTP/1.1\r\nHost: {host}\r\nX-A: 1\rX-B: 2\r\n\r\n"),
+    ("a space before the first field", "GET / HTTP/1.1\r\n Host: {host}\r\n\r\n"),
+    ("a space before the colon", "GET / HTTP/1.1\r\nHost: {host}\r\nX-A : 1\r\n\r\n"),
+    (
+        "a space before Content-Length's colon",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length : 5\r\n\r\nhello",
+    ),
+    ("a folded line", "GET / HTTP/1.1\r\nHost: {host}\r\nX-A: 1\r\n 2\r\n\r\n"),
+    ("a folded line with a tab", "GET / HTTP/1.1\r\nHost: {host}\r\nX-A: 1\r\n\t2\r\n\r\n"),
+    ("a NUL in a value", "GET / HTTP/1.1\r\nHost: {host}\r\nX-A: 1\x002\r\n\r\n"),
+    ("a field without a name", "GET / HTTP/1.1\r\nHost: {host}\r\n: 1\r\n\r\n"),
+    ("a line without a colon", "GET / HTTP/1.1\r\nHost: {host}\r\nnonsense\r\n\r\n"),
+    ("an asterisk for a GET", "GET * HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    ("a target without a slash", "GET orders HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    ("a space in the target", "GET /a b HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    ("a version to come", "GET / HTTP/3.7\r\nHost: {host}\r\n\r\n"),
+];
+
+/// Chunked bodies that are wrong: found out only after the head has been judged good.
+const CHUNKS: [(&str, &str); 10] = [
+    ("a size with 0x", "0x5\r\nhello\r\n0\r\n\r\n"),
+    ("a size with a plus", "+5\r\nhello\r\n0\r\n\r\n"),
+    ("a size with a space after", "5 \r\nhello\r\n0\r\n\r\n"),
+    ("a size with a space before", " 5\r\nhello\r\n0\r\n\r\n"),
+    ("an empty extension", "5;\r\nhello\r\n0\r\n\r\n"),
+    ("no size", "\r\nhello\r\n0\r\n\r\n"),
+    ("a size beyond 64 bits", "10000000000000005\r\nhello\r\n0\r\n\r\n"),
+    ("a size line that ends in LF", "5\nhello\r\n0\r\n\r\n"),
+    ("a chunk that does not end", "5\r\nhello0\r\n\r\n"),
+    ("a chunk longer than it says", "5\r\nhello!!\r\n0\r\n\r\n"),
+];
+
+/// What a client may send behind it: it must never be run.
+const SECOND: &str = "GET /second HTTP/1.1\r\nHost: {host}\r\n\r\n";
+
+#[tokio::test]
+async fn a_malformed_head_is_a_400_and_the_end_of_the_connection() {
+    let stage = Stage::plain().await;
+    let host = stage.proxy.listen().to_string();
+    let mut wrong = Vec::new();
+    for (what, head) in HEADS {
+        let mut wire = stage.proxy.wire().await;
+        wire.send(format!("{head}{SECOND}").replace("{host}", &host)).await;
+        let status = wire.response("GET").await.map_or(0, |answer| answer.status());
+        let expected: &[u16] = match what {
+            "a version to come" => &[400, 505],
+            what if what.contains("coding") || what.contains("hunked") => &[400, 501],
+            _ => &[400],
+        };
+        if !expected.contains(&status) {
+            wrong.push(format!("{what}: {status} instead of {expected:?}"));
+        }
+        if !wire.closes(Duration::from_secs(5)).await {
+            wrong.push(format!("{what}: the connection stays open"));
+        }
+    }
+    for request in stage.api.seen() {
+        wrong.push(format!("forwarded: {:?}", String::from_utf8_lossy(&request.head)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_malformed_chunk_is_never_forwarded_as_a_whole_request() {
+    let stage = Stage::plain().await;
+    let host = stage.proxy.listen().to_string();
+    let mut wrong = Vec::new();
+    for (what, body) in CHUNKS {
+        let mut wire = stage.proxy.wire().await;
+        let head = "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n";
+        wire.send(format!("{head}{body}{SECOND}").replace("{host}", &host)).await;
+        let status = wire.response("POST").await.map_or(0, |answer| answer.status());
+        if status != 400 && status != 0 {
+            wrong.push(format!("{what}: {status}"));
+        }
+        if !wire.closes(Duration::from_secs(5)).await {
+            wrong.push(format!("{what}: the connection stays open"));
+        }
+    }
+    for request in stage.api.seen() {
+        wrong.push(format!("forwarded: {:?} {:?}", String::from_utf8_lossy(&request.head), request.text()));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_malformed_request_leaves_the_next_connection_in_peace() {
+    let stage = Stage::plain().await;
+    for _ in 0..20 {
+        let mut wire = stage.proxy.wire().await;
+        wire.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS client on the wrong port").await;
+        wire.finish().await;
+        wire.closes(Duration::from_secs(5)).await;
+        assert_eq!(stage.proxy.get("/").await.status, 200);
+    }
+    assert!(!stage.proxy.log().contains("panicked"), "{}", stage.proxy.log());
+}
+
+#[tokio::test]
+async fn heads_that_are_too_long_are_refused() {
+    let stage = Stage::plain().await;
+    let host = stage.proxy.listen().to_string();
+    let long = "a".repeat(256 * 1024);
+    let many = "X-A: 1\r\n".repeat(2000);
+    for (what, head) in [
+        ("a request line", format!("GET /{long} HTTP/1.1\r\nHost: {host}\r\n\r\n")),
+        ("a field", format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-A: {long}\r\n\r\n")),
+        ("many fields", format!("GET / HTTP/1.1\r\nHost: {host}\r\n{many}\r\n")),
+    ] {
+        let mut wire = stage.proxy.wire().await;
+        wire.send(head).await;
+        let status = wire.response("GET").await.map_or(0, |answer| answer.status());
+        // The proxy may close while this client still writes: then the answer is lost to a reset.
+        assert!([414, 431, 0].contains(&status), "{what}: {status}");
+        assert!(wire.closes(Duration::from_secs(5)).await, "{what}");
+    }
+    assert!(stage.api.seen().is_empty());
+    assert_eq!(stage.proxy.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_equal_length_twice_is_one_length_or_a_400() {
+    let stage = Stage::plain().await;
+    let request = "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello";
+    let status = stage.proxy.exchange(request).await.unwrap().status();
+    assert!([200, 400].contains(&status), "{status}");
+    for request in stage.api.seen() {
+        assert_eq!((request.all("content-length").len(), request.text().as_str()), (1, "hello"));
+    }
+}
+
+#[tokio::test]
+async fn http_1_0_is_served_and_closed() {
+    let stage = Stage::plain().await;
+    let mut wire = stage.proxy.wire().await;
+    wire.send(format!("GET / HTTP/1.0\r\nHost: {}\r\n\r\n", stage.proxy.listen())).await;
+    let answer = wire.response("GET").await.unwrap();
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"));
+    assert!(wire.closes(Duration::from_secs(5)).await);
+}

@@ -1,0 +1,342 @@
+//! The module law: who may import whom, which crate lives where, and how a file is built.
+//!
+//! It reads the sources as text, with comments and strings taken out, so that a path counts wherever it stands: in
+//! a `use`, in a signature or in the middle of an expression.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::support::repository;
+
+/// Which rooms a room may import, beside itself and the ground. Imports go down only.
+const LAW: [(&str, &[&str]); 10] = [
+    ("cli", &["app", "config", "control", "demo", "oauth", "token"]),
+    ("app", &["config", "health", "control", "proxy", "token", "oauth"]),
+    // Of health and control, only what they are configured by.
+    ("config", &["health", "control", "proxy", "token", "oauth"]),
+    ("health", &["token"]),
+    ("control", &["token", "oauth"]),
+    ("demo", &[]),
+    ("proxy", &["token"]),
+    ("token", &["oauth"]),
+    ("oauth", &[]),
+    // The binary's own file: it parses, dispatches and exits.
+    ("main", &["cli"]),
+];
+
+/// What any room may import. Within the ground a module imports only what stands after it.
+const GROUND: [&str; 6] = ["net", "telemetry", "metrics", "lifecycle", "secret", "clock"];
+
+/// What is denied beyond the table: who must not know what of a room that they may import.
+const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];
+
+/// Where a third-party crate may be named: folders (with a slash) and files.
+const HOMES: [(&str, &[&str]); 8] = [
+    ("oauth2", &["oauth/"]),
+    ("reqwest", &["oauth/"]),
+    ("clap", &["cli/", "main.rs"]),
+    ("clap_complete", &["cli/"]),
+    ("clap_mangen", &["cli/"]),
+    ("prometheus", &["*/metrics.rs", "metrics.rs"]),
+    ("arc_swap", &["token/handle.rs", "token/roster.rs", "proxy/route.rs", "net/"]),
+    ("anyhow", &["cli/", "main.rs"]),
+];
+
+/// Lines of a file without its tests; over it, the file has two nouns.
+const LONGEST: usize = 500;
+
+/// A source file, relative to `src/`.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The room that it belongs to: its folder, or its own name where it stands at the top.
+    fn room(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    }
+
+    /// Its code without comments and without what stands in quotes.
+    fn code(&self) -> String {
+        code_of(&self.text)
+    }
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(folder: &Path, top: &Path, found: &mut Vec<Source>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, top, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(top).unwrap().to_string_lossy().into_owned();
+                found.push(Source { path: name, text: fs::read_to_string(&path).unwrap() });
+            }
+        }
+    }
+    let top = repository().join("src");
+    let mut found = Vec::new();
+    walk(&top, &top, &mut found);
+    assert!(found.len() > 10, "the sources are read");
+    found
+}
+
+/// Rust text with comments, strings and character literals blanked out.
+fn code_of(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut code = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &text[at..];
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if rest.starts_with("r\"") || rest.starts_with("r#") && raw_string(rest).is_some() {
+            raw_string(rest).unwrap_or(rest.len())
+        } else if rest.starts_with('"') {
+            quoted(rest)
+        } else if rest.starts_with('\'') {
+            character(rest)
+        } else {
+            0
+        };
+        if skipped > 0 {
+            code.push(' ');
+            at += skipped;
+        } else {
+            let next = rest.chars().next().unwrap();
+            code.push(next);
+            at += next.len_utf8();
+        }
+    }
+    code
+}
+
+/// The length of a string literal.
+fn quoted(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The length of a raw string literal; `None` where this is a raw identifier.
+fn raw_string(text: &str) -> Option<usize> {
+    let hashes = text[1..].bytes().take_while(|byte| *byte == b'#').count();
+    let open = 1 + hashes;
+    text[open..].starts_with('"').then_some(())?;
+    let close = format!("\"{}", "#".repeat(hashes));
+    Some(text[open + 1..].find(&close).map_or(text.len(), |end| open + 1 + end + close.len()))
+}
+
+/// The length of a character literal; 0 where this is a lifetime.
+fn character(text: &str) -> usize {
+    if text[1..].starts_with('\\') {
+        return text[2..].find('\'').map_or(0, |end| if end == 0 { 4 } else { end + 3 });
+    }
+    let mut letters = text.char_indices().skip(2);
+    match letters.next() {
+        Some((at, '\'')) => at + 1,
+        _ => 0,
+    }
+}
+
+/// Every path below `crate::` (or the library's own name), as `room::item`; groups in braces are spread out.
+fn crate_paths(code: &str) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for root in ["crate::", "cupbearer::"] {
+        for (at, _) in code.match_indices(root) {
+            if !code[..at].ends_with(is_word) {
+                spread("", &code[at + root.len()..], &mut paths);
+            }
+        }
+    }
+    paths
+}
+
+/// Reads one path or group at the start of `text` and returns its length.
+fn spread(prefix: &str, text: &str, paths: &mut BTreeSet<String>) -> usize {
+    let start = text.len() - text.trim_start().len();
+    if text[start..].starts_with('{') {
+        let mut at = start + 1;
+        loop {
+            at += spread(prefix, &text[at..], paths);
+            at += text[at..].len() - text[at..].trim_start().len();
+            match text[at..].chars().next() {
+                Some(',') => at += 1,
+                _ => return at + 1,
+            }
+        }
+    }
+    let word: String = text[start..].chars().take_while(|letter| is_word(*letter)).collect();
+    let end = start + word.len();
+    let path = match (prefix, word.as_str()) {
+        ("", word) => word.to_owned(),
+        // A glob names the module before it.
+        (prefix, "") => prefix.to_owned(),
+        (prefix, word) => format!("{prefix}::{word}"),
+    };
+    if text[end..].starts_with("::") {
+        return end + 2 + spread(&path, &text[end + 2..], paths);
+    }
+    if !path.is_empty() {
+        paths.insert(path);
+    }
+    // `use a as b`, generics and calls follow: not part of the path. Up to the next separator of a group.
+    end + text[end..].find([',', '}', ';', '(', '<', '{']).unwrap_or(0)
+}
+
+const fn is_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
+}
+
+/// Whether a file in `room` may name `path`.
+fn may_import(room: &str, path: &str) -> bool {
+    let target = path.split("::").next().unwrap_or_default();
+    if DENIED
+        .iter()
+        .any(|(who, what)| *who == room && (path == *what || path.starts_with(&format!("{what}::"))))
+    {
+        return false;
+    }
+    let known = |name: &str| GROUND.contains(&name) || LAW.iter().any(|(law, _)| *law == name);
+    // Items at the top of the crate (its version, its error) are nobody's room.
+    if target == room || !known(target) {
+        return true;
+    }
+    if let Some(place) = GROUND.iter().position(|ground| *ground == room) {
+        return GROUND[place..].contains(&target);
+    }
+    let allowed = LAW.iter().find(|(law, _)| *law == room).map_or(&[][..], |(_, allowed)| *allowed);
+    GROUND.contains(&target) || allowed.contains(&target)
+}
+
+/// Whether `path` (relative to `src/`) is a home of a third-party crate.
+fn is_home(path: &str, homes: &[&str]) -> bool {
+    homes.iter().any(|home| match home.strip_prefix('*') {
+        Some(end) => path.ends_with(end),
+        None => path == *home || home.ends_with('/') && path.starts_with(home),
+    })
+}
+
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(name).any(|(at, _)| {
+        let before = code[..at].trim_end();
+        let after = code[at + name.len()..].trim_start();
+        !code[..at].ends_with(is_word)
+            && !before.ends_with("::")
+            && (after.starts_with("::") || before.ends_with("use") && after.starts_with([';', ' ', 'a']))
+    })
+}
+
+#[test]
+fn imports_go_down_only() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| source.path != "lib.rs") {
+        for path in crate_paths(&source.code()) {
+            if !may_import(source.room(), &path) {
+                broken.push(format!("src/{} names crate::{path}", source.path));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "against the module law:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_room_has_a_line_in_the_law() {
+    for source in sources() {
+        let room = source.room();
+        let known = GROUND.contains(&room) || LAW.iter().any(|(law, _)| *law == room) || room == "lib";
+        assert!(known, "src/{}: no line of the module law speaks of {room}", source.path);
+    }
+}
+
+#[test]
+fn a_room_is_named_from_the_crate_and_not_by_climbing_to_it() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let depth = source.path.trim_end_matches("/mod.rs").split('/').count();
+        let climb = format!("{}::", vec!["super"; depth].join("::"));
+        let code = source.code();
+        for (at, _) in code.match_indices(&climb) {
+            let target: String =
+                code[at + climb.len()..].chars().take_while(|letter| is_word(*letter)).collect();
+            let a_room = LAW.iter().any(|(law, _)| *law == target) || GROUND.contains(&target.as_str());
+            if a_room && !code[..at].ends_with("::") {
+                broken.push(format!("src/{}: {climb}{target}", source.path));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "write crate:: for another room:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn each_third_party_crate_stays_in_its_home() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let code = source.code();
+        for (name, homes) in HOMES {
+            if names_crate(&code, name) && !is_home(&source.path, homes) {
+                broken.push(format!("src/{} names {name}, whose home is {}", source.path, homes.join(", ")));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn each_file_says_what_it_is_for_and_is_short() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        if !source.text.starts_with("//!") {
+            broken.push(format!("src/{} does not open with //!", source.path));
+        }
+        let lines = source.text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+        if lines > LONGEST {
+            broken.push(format!("src/{} has {lines} lines without its tests: split it by noun", source.path));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_judge_sees_paths_wherever_they_stand() {
+    let code = code_of(
+        r##"
+        //! crate::comment::No
+        use crate::{config::{Settings, file::*}, token as t, clock::now};
+        fn f(a: &crate::proxy::Route<'_>) -> char { let s = "crate::text::No \" crate::text::No"; '"' }
+        const R: &str = r#"crate::raw::No " "#; /* crate::block::No */ fn g() { cupbearer::app::run() }
+        "##,
+    );
+    let paths: Vec<String> = crate_paths(&code).into_iter().collect();
+    let expected = ["app::run", "clock::now", "config::Settings", "config::file", "proxy::Route", "token"];
+    assert_eq!(paths, expected);
+}
+
+#[test]
+fn the_judge_condemns_what_the_law_forbids() {
+    assert!(may_import("proxy", "token::TokenHandle"));
+    assert!(may_import("config", "oauth::Client"));
+    assert!(may_import("oauth", "net::tls::Roots"));
+    assert!(!may_import("proxy", "config::Settings"));
+    assert!(!may_import("proxy", "oauth::Grant"));
+    assert!(!may_import("proxy", "token::Renewer"));
+    assert!(!may_import("oauth", "token::Policy"));
+    assert!(!may_import("cli", "proxy::Route"));
+    assert!(!may_import("clock", "secret::Secret"));
+    assert!(!may_import("health", "secret::Secret"));
+    assert!(names_crate("use reqwest::Client;", "reqwest"));
+    assert!(names_crate("fn f() -> anyhow::Result<()>", "anyhow"));
+    assert!(!names_crate("let reqwest_like = crate::oauth2::X;", "oauth2"));
+    assert!(is_home("token/metrics.rs", HOMES[5].1) && !is_home("token/mod.rs", HOMES[5].1));
+}

@@ -1,0 +1,307 @@
+//! From start to end: readiness, reloads under load, SIGTERM under load, and what stops it from starting.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use cupbearer::clock;
+use rustix::process::Signal;
+
+use super::support::{
+    Config, Nginx, Origin, Proxy, Reply, Stage, Wire, cupbearer, curl, eventually, free_address, h2load,
+    token_at, upstream_at,
+};
+
+const RELOADS: &str = "cupbearer_config_reloads_total";
+
+fn slow(delay: Duration) -> impl Fn(&super::support::Message, usize) -> Reply + Send + Sync + 'static {
+    move |_, _| Reply::ok().after(delay)
+}
+
+#[tokio::test]
+async fn live_at_once_and_ready_with_a_usable_token() {
+    let server = Origin::start(|_, _| Reply::token("token", 300).after(Duration::from_secs(1))).await;
+    let api = Origin::ok().await;
+    let mut proxy =
+        Proxy::start_live(Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))).await;
+    let answer = curl(&[&proxy.health_url("/readyz")]).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("api"), "it names the token that is missing: {answer:?}");
+    proxy.until_ready().await;
+    assert_eq!(curl(&[&proxy.health_url("/livez")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_required_does_not_hold_up_readiness() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let config = upstream_at(&api.url())
+        + &token_at(&server.url())
+        + &token_at(&format!("http://{}/token", free_address())).replace("[tokens.api]", "[tokens.extra]")
+        + "required = false\n[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"api\"\n";
+    Proxy::start(Config::new(config)).await;
+}
+
+#[tokio::test]
+async fn the_first_answer_with_a_token_comes_soon_after_the_start() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let start = clock::now();
+    let proxy =
+        Proxy::start_live(Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    // A debug build on a busy machine, curl's own start included.
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn sigterm_lets_every_request_that_was_accepted_finish() {
+    let api = Origin::start(slow(Duration::from_millis(1500))).await;
+    let stage = Stage::with(api, "", "").await;
+    let address = stage.proxy.listen();
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(tokio::spawn(async move {
+            let mut wire = Wire::connect(address).await;
+            wire.send(format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n")).await;
+            wire.response("GET").await.map(|answer| (answer.status(), answer.text()))
+        }));
+    }
+    let url = stage.proxy.url("/");
+    let h2 = tokio::spawn(async move { curl(&["--http2-prior-knowledge", &url]).await });
+    eventually("all of them are under way", || async { stage.api.seen().len() == 51 }).await;
+    let start = clock::now();
+    let (status, log) = stage.proxy.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(start.elapsed() < Duration::from_secs(5), "it ends with the last request: {:?}", start.elapsed());
+    for client in clients {
+        assert_eq!(client.await.unwrap(), Some((200, "ok".to_owned())));
+    }
+    let answer = h2.await.unwrap();
+    assert_eq!((answer.exit, answer.status), (0, 200), "{answer:?}");
+}
+
+#[tokio::test]
+async fn sigterm_under_load_cuts_nobody_off() {
+    let stage = Stage::plain().await;
+    let address = stage.proxy.listen();
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        clients.push(tokio::spawn(async move {
+            let mut served = 0;
+            // Each client goes on until it is told that this connection ends, or cannot connect any more.
+            while let Ok(stream) = tokio::net::TcpStream::connect(address).await {
+                let mut wire = Wire::new(stream);
+                loop {
+                    wire.send(format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n")).await;
+                    let Some(answer) = wire.response("GET").await else {
+                        // An idle connection may end between two requests; a client tries again (RFC 9112 s. 9.3.1).
+                        break;
+                    };
+                    assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "{}", answer.start());
+                    served += 1;
+                    if answer.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+                        break;
+                    }
+                }
+            }
+            served
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let (status, log) = stage.proxy.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let mut served = 0;
+    for client in clients {
+        served += client.await.unwrap();
+    }
+    assert!(served > 100, "{served} requests prove nothing");
+    // What reached the API was answered to somebody, but for a request whose connection ended before its head was read.
+    assert_eq!(stage.api.seen().len(), served);
+}
+
+#[tokio::test]
+async fn while_it_drains_it_says_so_and_takes_nothing_new() {
+    let api = Origin::start(slow(Duration::from_secs(2))).await;
+    let stage = Stage::with(api, "", "").await;
+    let address = stage.proxy.listen();
+    let url = stage.proxy.url("/");
+    let under_way = tokio::spawn(async move { curl(&[&url]).await });
+    eventually("it is under way", || async { stage.api.seen().len() == 1 }).await;
+    stage.proxy.program().signal(Signal::TERM);
+    eventually("it is not ready any more", || async { !stage.proxy.is_ready().await }).await;
+    assert_eq!(curl(&[&stage.proxy.health_url("/livez")]).await.status, 200, "live as long as it runs");
+    eventually("it accepts nothing", || async { tokio::net::TcpStream::connect(address).await.is_err() })
+        .await;
+    assert_eq!(under_way.await.unwrap().status, 200);
+    let (status, log) = stage.proxy.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn a_request_without_end_ends_with_drain_timeout() {
+    let (api, server) = (Origin::start(|_, _| Reply::raw("").holding()).await, Origin::issuing(300).await);
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .environment("CUPBEARER__SERVER__DRAIN_TIMEOUT", "1s");
+    let proxy = Proxy::start(config).await;
+    let url = proxy.url("/");
+    let _endless = tokio::spawn(async move { curl(&[&url]).await });
+    eventually("it is under way", || async { api.seen().len() == 1 }).await;
+    let start = clock::now();
+    let (status, log) = proxy.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let took = start.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&took), "{took:?}");
+}
+
+/// Two APIs and one token: what a reload may change, and what it must leave alone.
+struct Reloading {
+    first: Nginx,
+    second: Nginx,
+    server: Origin,
+}
+
+impl Reloading {
+    async fn new() -> Self {
+        Self { first: Nginx::start().await, second: Nginx::start().await, server: Origin::issuing(300).await }
+    }
+
+    fn to(&self, api: &Nginx) -> Config {
+        Config::one_route(&upstream_at(&api.url()), &token_at(&self.server.url()))
+    }
+}
+
+#[tokio::test]
+async fn a_reload_under_load_fails_no_request_and_leaves_the_token_alone() {
+    let reloading = Reloading::new().await;
+    let proxy = Proxy::start(reloading.to(&reloading.first)).await;
+    let url = proxy.url("/");
+    let load = tokio::spawn(async move { h2load(&["--h1", "-c8", "-D4", "--rps=50", &url]).await });
+    for round in 1..=6 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let api = if round % 2 == 1 { &reloading.second } else { &reloading.first };
+        proxy.rewrite(&reloading.to(api));
+        proxy.program().signal(Signal::HUP);
+    }
+    load.await.unwrap().assert_flawless(1000);
+    assert!(reloading.first.seen().len() > 100 && reloading.second.seen().len() > 100);
+    assert_eq!(reloading.server.seen().len(), 1, "the token did not change, so nobody asked for another");
+    assert!(proxy.metric(RELOADS, &["result=\"applied\""]).await >= 1.0);
+    assert!(proxy.metric(RELOADS, &["result=\"refused\""]).await == 0.0, "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn a_changed_file_is_noticed_without_a_signal() {
+    let reloading = Reloading::new().await;
+    let proxy = Proxy::start(reloading.to(&reloading.first)).await;
+    proxy.rewrite(&reloading.to(&reloading.second));
+    eventually("requests go to the second API", || async {
+        assert_eq!(proxy.get("/").await.status, 200);
+        !reloading.second.seen().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
+    let reloading = Reloading::new().await;
+    // config.toml -> ..data/config.toml, ..data -> a folder with a date: a config map, mounted.
+    let proxy = Proxy::start_laid_out(reloading.to(&reloading.first), |dir, text| {
+        fs::create_dir(dir.join("..first")).unwrap();
+        fs::write(dir.join("..first/config.toml"), text).unwrap();
+        symlink("..first", dir.join("..data")).unwrap();
+        symlink("..data/config.toml", dir.join("config.toml")).unwrap();
+        dir.join("config.toml")
+    })
+    .await;
+    let dir = proxy.dir();
+    fs::create_dir(dir.join("..second")).unwrap();
+    fs::write(dir.join("..second/config.toml"), proxy.rendered(&reloading.to(&reloading.second))).unwrap();
+    symlink("..second", dir.join("..data_tmp")).unwrap();
+    fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    fs::remove_dir_all(dir.join("..first")).unwrap();
+    eventually("requests go to the second API", || async {
+        assert_eq!(proxy.get("/").await.status, 200);
+        !reloading.second.seen().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broken_file_changes_nothing_and_is_reported_with_line_and_key() {
+    let reloading = Reloading::new().await;
+    let proxy = Proxy::start(reloading.to(&reloading.first)).await;
+    let broken = reloading.to(&reloading.second).and("own_authorisation = \"replace\"");
+    proxy.rewrite(&broken);
+    proxy.program().signal(Signal::HUP);
+    eventually("it is refused", || async { proxy.metric(RELOADS, &["result=\"refused\""]).await >= 1.0 })
+        .await;
+    let log = proxy.log();
+    let line =
+        proxy.rendered(&broken).lines().position(|line| line.contains("own_authorisation")).unwrap() + 1;
+    assert!(log.contains("own_authorisation"), "the key is named: {log}");
+    assert!(log.contains(&format!("config.toml:{line}:")), "and line {line}: {log}");
+    assert_eq!(proxy.get("/").await.status, 200);
+    assert!(reloading.second.seen().is_empty(), "the old one stays in force");
+    assert!(proxy.is_ready().await);
+
+    fs::write(proxy.dir().join("config.toml"), "this is [not TOML").unwrap();
+    proxy.program().signal(Signal::HUP);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+
+    proxy.rewrite(&reloading.to(&reloading.second));
+    proxy.program().signal(Signal::HUP);
+    eventually("a good one is taken", || async {
+        proxy.get("/").await;
+        !reloading.second.seen().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reload_brings_a_new_token_and_forgets_an_old_one() {
+    let reloading = Reloading::new().await;
+    let other = Origin::start(|_, _| Reply::token("other", 300)).await;
+    let proxy = Proxy::start(reloading.to(&reloading.first)).await;
+    let renamed = Config::new(
+        upstream_at(&reloading.first.url())
+            + &token_at(&other.url()).replace("[tokens.api]", "[tokens.other]")
+            + "[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"other\"\n",
+    );
+    proxy.rewrite(&renamed);
+    proxy.program().signal(Signal::HUP);
+    eventually("the new token is sent", || async {
+        proxy.get("/").await.field("saw-authorization") == Some("Bearer other")
+    })
+    .await;
+    eventually("the old one is in no metric", || async { !proxy.metrics().await.contains("token=\"api\"") })
+        .await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_and_ends_the_start() {
+    let stage = Stage::plain().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    let config = Config::one_route(&upstream_at(&stage.api.url()), &token_at(&stage.server.url()));
+    // The same proxy address, other addresses beside it.
+    let text = stage
+        .proxy
+        .rendered(&config)
+        .replace(&stage.proxy.control().to_string(), &free_address().to_string())
+        .replace(&stage.proxy.health_address().to_string(), &free_address().to_string());
+    fs::write(&file, text).unwrap();
+    let output = cupbearer().arg("run").arg("--config").arg(&file).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&stage.proxy.listen().to_string()), "the address is named: {said}");
+    assert!(said.to_lowercase().contains("in use"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[tokio::test]
+async fn sigint_ends_it_as_sigterm_does() {
+    let stage = Stage::plain().await;
+    stage.proxy.program().signal(Signal::INT);
+    let (status, log) = stage.proxy.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}

@@ -1,0 +1,149 @@
+//! Which request goes where, and that no spelling of a path walks around it.
+
+use super::support::{CREDENTIALS, Message, Stage, curl};
+
+const PUBLIC: &str = "[[routes]]\npath = \"/public\"\nupstream = \"api\"\ntoken = \"api\"\n";
+
+/// What a careless upstream might make of a target: decoded, folded and resolved by every rule at once.
+fn as_an_upstream_might_read(target: &str) -> String {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    let mut path = path.to_ascii_lowercase();
+    for _ in 0..2 {
+        for (coded, plain) in
+            [("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("\\", "/"), ("%3b", ";"), ("%25", "%")]
+        {
+            path = path.replace(coded, plain);
+        }
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_leaves_the_allow_list() {
+    let stage = Stage::routed("", PUBLIC).await;
+    let targets = [
+        "/public/../admin",
+        "/public/./../admin",
+        "/public/%2e%2e/admin",
+        "/public/.%2e/admin",
+        "/public/%2E./admin",
+        "/public/..%2fadmin",
+        "/public/..%5cadmin",
+        "/public/..\\admin",
+        "/public%2f..%2fadmin",
+        "/public/%252e%252e/admin",
+        "/public/..;/admin",
+        "/public/..;x=1/admin",
+        "/public;/../admin",
+        "/public/x/../../admin",
+        "/public//../../admin",
+        "//public/../admin",
+        "/./admin",
+        "//admin",
+        "/%61dmin",
+        "/admin",
+        "/ADMIN",
+        "/publicity",
+        "/public%00/../admin",
+        "http://{host}/admin",
+        "http://{host}/public/../admin",
+        "http://{host}/public/%2e%2e/admin",
+    ];
+    let mut wrong = Vec::new();
+    for target in targets {
+        let before = stage.api.seen().len();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\n\r\n");
+        let status = stage.proxy.exchange(&request).await.map_or(0, |answer| answer.status());
+        match &stage.api.seen()[before..] {
+            [] if [400, 404].contains(&status) => {}
+            [] => wrong.push(format!("{target}: {status}")),
+            forwarded => {
+                let forwarded = forwarded[0].target();
+                let read = as_an_upstream_might_read(&forwarded);
+                if read != "/public" && !read.starts_with("/public/") {
+                    wrong.push(format!("{target} went through as {forwarded}, which may be read as {read}"));
+                } else if !target.ends_with(&forwarded) {
+                    wrong.push(format!("{target} was judged, and {forwarded} was forwarded"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn what_is_forwarded_is_what_was_sent() {
+    let stage = Stage::routed("", PUBLIC).await;
+    for target in [
+        "/public",
+        "/public/",
+        "/public/a%20b/%C3%A9?q=1&q=2&e=%2F..%2F",
+        "/public/a;v=1",
+        "/public?x=/../y",
+        "/public/~a!$&'()*+,=:@",
+    ] {
+        assert_eq!(curl(&[&stage.proxy.url(target)]).await.status, 200, "{target}");
+        let sent = stage.api.seen().pop().unwrap();
+        assert_eq!(
+            (sent.target().as_str(), sent.all("authorization").join("|").as_str()),
+            (target, CREDENTIALS)
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_route_nothing_is_forwarded() {
+    let stage = Stage::routed("", PUBLIC).await;
+    for path in ["/", "/publicity", "/other", "/Public"] {
+        stage.proxy.get(path).await.assert_proxy_error(404);
+    }
+    assert!(stage.api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn the_first_route_that_matches_wins() {
+    let routes = "[[routes]]\npath = \"/\"\nhost = \"orders.local\"\nupstream = \"api\"\ntoken = \"none\"\n\
+                  [[routes]]\npath = \"/orders/archive\"\nmethods = [\"GET\", \"HEAD\"]\nupstream = \"api\"\ntoken = \"api\"\n\
+                  [[routes]]\npath = \"/orders\"\nstrip_prefix = true\nupstream = \"api\"\ntoken = \"api\"\n\
+                  [guard]\nallowed_hosts = [\"orders.local\"]\n";
+    let stage = Stage::routed("/base", routes).await;
+    let targets = |stage: &Stage| stage.api.seen().iter().map(Message::target).collect::<Vec<_>>();
+    assert_eq!(stage.proxy.get("/orders/archive/1?x").await.status, 200);
+    assert_eq!(stage.proxy.get("/orders/1?x").await.status, 200);
+    assert_eq!(stage.proxy.get("/orders").await.status, 200);
+    assert_eq!(targets(&stage), ["/base/orders/archive/1?x", "/base/1?x", "/base/"]);
+
+    let answer = curl(&["--request", "POST", &stage.proxy.url("/orders/archive/1")]).await;
+    answer.assert_proxy_error(405);
+    let allow = answer.field("allow").unwrap_or_default();
+    assert!(allow.contains("GET") && allow.contains("HEAD"), "RFC 9110 section 15.5.6: {answer:?}");
+    assert_eq!(targets(&stage).len(), 3);
+
+    assert_eq!(curl(&["--header", "Host: orders.local", &stage.proxy.url("/any")]).await.status, 200);
+    let sent = stage.api.seen().pop().unwrap();
+    assert_eq!(
+        (sent.target().as_str(), sent.all("authorization").len()),
+        ("/base/any", 0),
+        "token = \"none\""
+    );
+}
+
+#[tokio::test]
+async fn options_asterisk_is_answered_without_harm() {
+    let stage = Stage::plain().await;
+    let answer = stage.proxy.exchange("OPTIONS * HTTP/1.1\r\nHost: {host}\r\n\r\n").await.unwrap();
+    assert!(answer.status() < 500, "{}", answer.start());
+    for request in stage.api.seen() {
+        assert_eq!(request.target(), "*");
+    }
+}

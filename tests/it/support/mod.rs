@@ -1,0 +1,26 @@
+//! What every topic needs: the real program, the real peers beside it, and a wire on which each byte is ours.
+//!
+//! All of it listens on loopback, on free ports, and ends with the test that started it. A peer that is not
+//! installed fails the test with the command that installs it.
+
+mod certificate;
+mod curl;
+mod h2load;
+mod nginx;
+mod oidc_provider;
+mod origin;
+mod program;
+mod proxy;
+mod stage;
+mod wire;
+
+pub(crate) use certificate::Certificates;
+pub(crate) use curl::curl;
+pub(crate) use h2load::h2load;
+pub(crate) use nginx::Nginx;
+pub(crate) use oidc_provider::{ODD_ID, ODD_SECRET, OidcProvider, SECRET};
+pub(crate) use origin::{Origin, Reply};
+pub(crate) use program::{Program, eventually, free_address, repository};
+pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
+pub(crate) use stage::{CREDENTIALS, Stage};
+pub(crate) use wire::{Message, Wire};

@@ -1,0 +1,138 @@
+//! The protected API: nginx, which demands a bearer token and tells what it saw.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+
+use super::certificate::Certificates;
+use super::program::{Program, free_address};
+
+/// A running nginx, in the clear and over TLS.
+#[derive(Debug)]
+pub(crate) struct Nginx {
+    /// It ends with this.
+    _program: Program,
+    dir: TempDir,
+    plain: SocketAddr,
+    tls: SocketAddr,
+    h2c: SocketAddr,
+    certificates: Certificates,
+}
+
+/// One request as nginx logged it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// When it ended, in seconds since 1970.
+    pub(crate) at: f64,
+    pub(crate) status: u16,
+    /// The serial number of its connection.
+    pub(crate) connection: u64,
+    /// The `Authorization` field; `-`: none.
+    pub(crate) authorization: String,
+}
+
+impl Nginx {
+    /// With idle connections kept for long.
+    pub(crate) async fn start() -> Self {
+        Self::keeping_alive("75s").await
+    }
+
+    /// With idle connections closed after `keepalive_timeout`.
+    pub(crate) async fn keeping_alive(keepalive_timeout: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [plain, tls, h2c] = [free_address(), free_address(), free_address()];
+        let certificates = Certificates::for_loopback(dir.path());
+        fs::create_dir(dir.path().join("www")).unwrap();
+        let at = dir.path().display();
+        let configuration = format!(
+            r#"
+            daemon off; master_process off; pid {at}/nginx.pid; error_log {at}/error.log;
+            events {{ worker_connections 8192; }}
+            http {{
+                log_format seen '$msec $status $connection $http_authorization';
+                access_log {at}/access.log seen;
+                client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
+                uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
+                keepalive_timeout {keepalive_timeout}; keepalive_requests 100000000; client_max_body_size 0;
+                large_client_header_buffers 8 64k;
+                map $http_authorization $let_in {{ default 0; "~^Bearer [A-Za-z0-9._~+/-]+=*$" 1; }}
+                server {{
+                    listen {plain} backlog=4096;
+                    listen {tls} ssl http2 backlog=4096;
+                    listen {h2c} http2;
+                    ssl_certificate {certificate}; ssl_certificate_key {key};
+                    add_header Saw-Authorization $http_authorization;
+                    add_header Saw-Protocol $server_protocol;
+                    add_header Saw-Host $http_host;
+                    add_header Saw-Via $http_via;
+                    add_header Saw-Connection $connection;
+                    if ($let_in = 0) {{ return 401; }}
+                    location / {{ return 200 "$request_method $request_uri\n"; }}
+                    location = /empty {{ return 204; }}
+                    location = /unchanged {{ return 304; }}
+                    location = /moved {{ return 302 http://elsewhere.example/; }}
+                    location = /forbidden {{ return 403; }}
+                    location /files/ {{ alias {at}/www/; }}
+                }}
+            }}
+            "#,
+            certificate = certificates.certificate.display(),
+            key = certificates.key.display(),
+        );
+        let file = dir.path().join("nginx.conf");
+        fs::write(&file, configuration).unwrap();
+        let mut command = Program::peer("nginx", "nginx");
+        command.arg("-p").arg(dir.path()).arg("-c").arg(&file);
+        let mut program = Program::spawn("nginx", command, dir.path());
+        program
+            .until("listening", || async move {
+                tokio::net::TcpStream::connect(plain).await.is_ok()
+                    && tokio::net::TcpStream::connect(tls).await.is_ok()
+            })
+            .await;
+        Self { _program: program, dir, plain, tls, h2c, certificates }
+    }
+
+    /// Its address in the clear.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.plain)
+    }
+
+    /// Its address over TLS, which needs [`Self::ca`].
+    pub(crate) fn tls_url(&self) -> String {
+        format!("https://localhost:{}", self.tls.port())
+    }
+
+    /// Its address for HTTP/2 without asking.
+    pub(crate) fn h2c_url(&self) -> String {
+        format!("http://{}", self.h2c)
+    }
+
+    /// The authority of its certificate.
+    pub(crate) fn ca(&self) -> String {
+        self.certificates.ca.display().to_string()
+    }
+
+    /// A file of so many bytes at `/files/NAME`.
+    pub(crate) fn add_file(&self, name: &str, bytes: u64) {
+        fs::File::create(self.dir.path().join("www").join(name)).unwrap().set_len(bytes).unwrap();
+    }
+
+    /// Every request so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        let log = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
+        log.lines()
+            .map(|line| {
+                let mut words = line.splitn(4, ' ');
+                let mut next = || words.next().unwrap_or_else(|| panic!("half a line: {line:?}"));
+                Seen {
+                    at: next().parse().unwrap(),
+                    status: next().parse().unwrap(),
+                    connection: next().parse().unwrap(),
+                    authorization: next().to_owned(),
+                }
+            })
+            .collect()
+    }
+}

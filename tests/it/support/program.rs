@@ -1,0 +1,127 @@
+//! A program that a test starts: its log is kept in a file, and it ends with the test.
+
+use std::fs::{self, File};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use cupbearer::clock;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+/// How long anything that a test waits for may take, on a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running program; killed where it is dropped.
+#[derive(Debug)]
+pub(crate) struct Program {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `command`; both its outputs go to one file in `dir`.
+    pub(crate) fn spawn(name: &'static str, mut command: Command, dir: &Path) -> Self {
+        let log = dir.join(format!("{name}.log"));
+        let file = File::create(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).kill_on_drop(true);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Self { name, child, log }
+    }
+
+    /// A command for a peer: found on the path, or where Debian keeps what is for administrators. `package` is
+    /// what to install where it is missing.
+    pub(crate) fn peer(program: &str, package: &str) -> Command {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let found = path
+            .split(':')
+            .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"])
+            .map(|folder| Path::new(folder).join(program))
+            .find(|file| file.is_file());
+        let Some(found) = found else {
+            panic!("{program} is not installed, and this test needs it: apt-get install {package}");
+        };
+        let mut command = Command::new(found);
+        command.env_clear().env("PATH", path);
+        command
+    }
+
+    /// All that it has written so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended:\n{}", self.name, self.log()))
+    }
+
+    /// Waits until `holds`, and fails with the log where the program ends first or patience does.
+    pub(crate) async fn until<F, T>(&mut self, what: &str, mut holds: F)
+    where
+        F: FnMut() -> T,
+        T: Future<Output = bool>,
+    {
+        let start = clock::now();
+        while !holds().await {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{} ended with {status} before it was {what}:\n{}", self.name, self.log());
+            }
+            assert!(start.elapsed() < PATIENCE, "{} is still not {what}:\n{}", self.name, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
+    /// Waits for its end by itself, at most `within`.
+    pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
+        tokio::time::timeout(within, self.child.wait())
+            .await
+            .unwrap_or_else(|_| panic!("{} still runs after {within:?}:\n{}", self.name, self.log()))
+            .unwrap()
+    }
+
+    /// The largest resident memory that it ever had, in KiB (`VmHWM` of proc(5)).
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+/// Waits until `holds`; fails with `what` where patience ends first.
+pub(crate) async fn eventually<F, T>(what: &str, mut holds: F)
+where
+    F: FnMut() -> T,
+    T: Future<Output = bool>,
+{
+    let start = clock::now();
+    while !holds().await {
+        assert!(start.elapsed() < PATIENCE, "still not so after {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// A loopback address that nothing listens on. It lies below the kernel's ephemeral ports, so that no outgoing
+/// connection of a test beside this one takes it in the meantime.
+pub(crate) fn free_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(12_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// The top of the repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

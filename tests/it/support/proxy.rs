@@ -1,0 +1,257 @@
+//! The program under test, started as a user starts it: a configuration file and a command line.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::curl::{Answer, curl};
+use super::program::{Program, free_address};
+use super::wire::{Message, Wire};
+
+/// How long the program may take to end: its own `drain_timeout` and some more.
+const END: Duration = Duration::from_secs(20);
+
+/// A configuration in the making: what a test says, and the addresses that it leaves to this.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    server: String,
+    rest: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Config {
+    /// All but the sections `server`, `health` and `control`; `{listen}` stands for the proxy's own address.
+    pub(crate) fn new(rest: impl Into<String>) -> Self {
+        Self { server: "drain_timeout = \"10s\"\n".to_owned(), rest: rest.into(), environment: Vec::new() }
+    }
+
+    /// One route for everything, from upstream `api` with token `api`; see [`upstream_at`] and [`token_at`].
+    pub(crate) fn one_route(upstream: &str, token: &str) -> Self {
+        Self::new(format!("{upstream}{token}[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"api\"\n"))
+    }
+
+    /// Lines at the end of the file: sections, or keys of the last one.
+    pub(crate) fn and(mut self, lines: &str) -> Self {
+        self.rest.push_str(lines);
+        self.rest.push('\n');
+        self
+    }
+
+    /// Lines in the section `server`.
+    pub(crate) fn server(mut self, lines: &str) -> Self {
+        self.server.push_str(lines);
+        self.server.push('\n');
+        self
+    }
+
+    /// A variable of the environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn render(&self, [listen, health, control]: [SocketAddr; 3]) -> String {
+        format!(
+            "[server]\nlisten = [\"{listen}\"]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\nlisten = \"{control}\"\n\n{}",
+            self.server,
+            self.rest.replace("{listen}", &listen.to_string())
+        )
+    }
+}
+
+/// The section of upstream `api`, open for more keys.
+pub(crate) fn upstream_at(url: &str) -> String {
+    format!("[upstreams.api]\nurl = \"{url}\"\n")
+}
+
+/// The section of token `api` for client `orders` at `token_endpoint`, open for more keys.
+pub(crate) fn token_at(token_endpoint: &str) -> String {
+    format!(
+        "[tokens.api]\ntoken_endpoint = \"{token_endpoint}\"\ngrant = \"client_credentials\"\nclient_id = \"orders\"\n\
+         client_auth = \"client_secret_basic\"\nclient_secret = \"{}\"\n",
+        super::SECRET
+    )
+}
+
+/// The program, running.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    program: Program,
+    dir: TempDir,
+    addresses: [SocketAddr; 3],
+}
+
+impl Proxy {
+    /// Started, and ready to serve.
+    pub(crate) async fn start(config: Config) -> Self {
+        let mut proxy = Self::start_live(config).await;
+        proxy.until_ready().await;
+        proxy
+    }
+
+    /// Started and alive; whether it has a token is the test's affair.
+    pub(crate) async fn start_live(config: Config) -> Self {
+        Self::start_live_in(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// The same, in a folder that the test has put files into.
+    pub(crate) async fn start_live_in(dir: TempDir, config: Config) -> Self {
+        let addresses = [free_address(), free_address(), free_address()];
+        let file = dir.path().join("config.toml");
+        fs::write(&file, config.render(addresses)).unwrap();
+        Self::launch(dir, &file, addresses, &config).await
+    }
+
+    /// The same, with the configuration file at a place of the test's choice. `lay` gets its text and says where it is.
+    pub(crate) async fn start_laid_out(config: Config, lay: impl FnOnce(&Path, &str) -> PathBuf) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let addresses = [free_address(), free_address(), free_address()];
+        let file = lay(dir.path(), &config.render(addresses));
+        let mut proxy = Self::launch(dir, &file, addresses, &config).await;
+        proxy.until_ready().await;
+        proxy
+    }
+
+    async fn launch(dir: TempDir, file: &Path, addresses: [SocketAddr; 3], config: &Config) -> Self {
+        let mut command = cupbearer();
+        command.arg("run").arg("--config").arg(file);
+        command.envs(config.environment.iter().cloned()).current_dir(dir.path());
+        let mut program = Program::spawn("cupbearer", command, dir.path());
+        let live = format!("http://{}/livez", addresses[1]);
+        program.until("live", || async { curl(&[&live]).await.status == 200 }).await;
+        Self { program, dir, addresses }
+    }
+
+    /// Waits until `/readyz` says yes.
+    pub(crate) async fn until_ready(&mut self) {
+        let ready = format!("http://{}/readyz", self.addresses[1]);
+        self.program.until("ready", || async { curl(&[&ready]).await.status == 200 }).await;
+    }
+
+    /// Where applications call it.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Where its control surface listens.
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.addresses[2]
+    }
+
+    /// A URL at the proxy.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen())
+    }
+
+    /// A URL at the health listener.
+    pub(crate) fn health_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addresses[1])
+    }
+
+    /// A GET through the proxy.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        curl(&[&self.url(path)]).await
+    }
+
+    /// A connection to the proxy.
+    pub(crate) async fn wire(&self) -> Wire {
+        Wire::connect(self.listen()).await
+    }
+
+    /// Sends `head` and `body` as they are, with the right `Host`, and reads the answer.
+    pub(crate) async fn exchange(&self, request: &str) -> Option<Message> {
+        let mut wire = self.wire().await;
+        let method = request.split(' ').next().unwrap_or_default().to_owned();
+        wire.send(request.replace("{host}", &self.listen().to_string())).await;
+        wire.response(&method).await
+    }
+
+    /// Whether it says that it is ready, now.
+    pub(crate) async fn is_ready(&self) -> bool {
+        curl(&[&self.health_url("/readyz")]).await.status == 200
+    }
+
+    /// Its metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        curl(&[&self.health_url("/metrics")]).await.text()
+    }
+
+    /// The sum of a family's samples whose labels contain each of `labels` (`route="api"`).
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let metrics = self.metrics().await;
+        metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix(name))
+            .filter(|rest| rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label)))
+            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// What `/status` of the control surface says.
+    pub(crate) async fn status(&self) -> Value {
+        curl(&[&format!("http://{}/status", self.control())]).await.json()
+    }
+
+    /// Runs another command of the program beside it, on the same configuration file.
+    pub(crate) async fn command(&self, words: &[&str]) -> Output {
+        let mut command = cupbearer();
+        command.args(words).arg("--config").arg(self.dir.path().join("config.toml"));
+        command.output().await.unwrap()
+    }
+
+    /// Its folder, where the configuration is.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a new configuration file over the old one, at the same addresses, without a word to the program.
+    pub(crate) fn rewrite(&self, config: &Config) {
+        fs::write(self.dir.path().join("config.toml"), self.rendered(config)).unwrap();
+    }
+
+    /// A configuration's text at the addresses of this one.
+    pub(crate) fn rendered(&self, config: &Config) -> String {
+        config.render(self.addresses)
+    }
+
+    /// All that it has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
+    }
+
+    /// The process itself.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Where health and metrics are.
+    pub(crate) fn health_address(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    /// Waits for the end that it was asked for before.
+    pub(crate) async fn end(mut self) -> (ExitStatus, String) {
+        let status = self.program.ended(END).await;
+        (status, self.program.log())
+    }
+
+    /// Asks it to end, waits for that, and says how it ended and what it wrote.
+    pub(crate) async fn terminate(self) -> (ExitStatus, String) {
+        self.program.signal(Signal::TERM);
+        self.end().await
+    }
+}
+
+/// A command line of the program, apart from the environment of whoever runs the tests.
+pub(crate) fn cupbearer() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cupbearer"));
+    command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).kill_on_drop(true);
+    command
+}
