@@ -430,7 +430,7 @@ fn a_file_of_authorities_must_hold_a_certificate() {
     one_error(&text, "upstreams.api.ca_file", &["malformed"]);
     let certificate = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert;
     std::fs::write(&file, certificate.pem()).unwrap();
-    assert_eq!(load_text(&text).unwrap().files, [file.clone()]);
+    assert_eq!(load_text(&text).unwrap().files, std::slice::from_ref(&file));
     let token = good_with("[tokens.api]", &format!("ca_file = {:?}", dir.path().to_str().unwrap()));
     one_error(&token, "tokens.api.ca_file", &["is not a file"]);
 }
