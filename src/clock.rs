@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 /// Now, on the clock that everything here waits and expires by.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now() -> Instant {
     Instant::now()
 }

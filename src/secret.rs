@@ -179,7 +179,7 @@ mod tests {
         assert!(matches!(source.read(), Err(SecretError::Empty(_))));
         let (_dir, source) = file_with(&[0xff, 0xfe]);
         assert!(matches!(source.read(), Err(SecretError::NotUtf8(_))));
-        let (_dir, source) = file_with(&[b'x'; MAX_SECRET_BYTES + 1]);
+        let (_dir, source) = file_with(&vec![b'x'; MAX_SECRET_BYTES + 1]);
         assert!(matches!(source.read(), Err(SecretError::TooLarge(_))));
         let gone = SecretSource::File(dir.path().join("gone"));
         assert!(matches!(gone.read(), Err(SecretError::Missing(_))));

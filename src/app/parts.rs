@@ -75,6 +75,13 @@ pub(super) struct Prepared {
     sources: BTreeMap<String, (TokenSettings, OAuthSource)>,
 }
 
+/// What is to be put in force.
+pub(super) struct Adopted {
+    pub(super) table: RouteTable,
+    /// Tokens that were in force, and are not in the new configuration.
+    pub(super) gone: Vec<TokenHandle>,
+}
+
 impl Parts {
     pub(super) fn new(renewer: RenewerHandle, roster: Roster, metrics: ProxyMetrics) -> Self {
         Self { renewer, roster, upstreams: Vec::new(), metrics }
@@ -100,15 +107,14 @@ impl Parts {
                 continue;
             }
             // Tokens of one authorization server share its connections and its metadata.
-            let server = match servers.iter().find(|(settings, _)| **settings == wanted.server) {
-                Some((_, server)) => Arc::clone(server),
-                None => {
-                    let made = AuthorizationServer::new(&wanted.server)
-                        .map_err(|source| StartError::Server { name: name.clone(), source })?;
-                    let made = Arc::new(made);
-                    servers.push((&wanted.server, Arc::clone(&made)));
-                    made
-                }
+            let server = if let Some((_, server)) = servers.iter().find(|(one, _)| **one == wanted.server) {
+                Arc::clone(server)
+            } else {
+                let made = AuthorizationServer::new(&wanted.server)
+                    .map_err(|source| StartError::Server { name: name.clone(), source })?;
+                let made = Arc::new(made);
+                servers.push((&wanted.server, Arc::clone(&made)));
+                made
             };
             let source = OAuthSource::new(server, wanted.client.clone(), wanted.request.clone());
             sources.insert(name.clone(), (wanted.clone(), source));
@@ -116,13 +122,9 @@ impl Parts {
         Ok(Prepared { upstreams, sources })
     }
 
-    /// Puts `prepared` in force: tokens that are gone or changed are let go, new ones taken up, the others untouched.
-    /// The table of routes that goes with them is for the caller to put in force.
-    pub(super) fn adopt(
-        &mut self,
-        prepared: Prepared,
-        settings: &Settings,
-    ) -> Result<RouteTable, StartError> {
+    /// Takes `prepared` up: new and changed tokens are asked for, the others untouched. The caller puts the table of
+    /// routes in force, and then has the tokens that are `gone` let go: until that moment requests may want them.
+    pub(super) fn adopt(&mut self, prepared: Prepared, settings: &Settings) -> Result<Adopted, StartError> {
         let held = self.roster.load();
         let mut tokens = BTreeMap::new();
         for name in settings.tokens.keys() {
@@ -132,10 +134,7 @@ impl Parts {
                 tokens.insert(name.clone(), token.clone());
             }
         }
-        for (name, token) in held.iter().filter(|(name, _)| !tokens.contains_key(*name)) {
-            tracing::info!(token = %name, "the token is no longer configured this way and is let go");
-            self.renewer.remove(token);
-        }
+        let gone = held.values().filter(|token| !tokens.contains_key(token.name())).cloned().collect();
         for (name, (settings, source)) in prepared.sources {
             let token = self.renewer.add(name.clone(), settings, source);
             tokens.insert(name, token);
@@ -149,7 +148,15 @@ impl Parts {
         )?;
         self.upstreams = prepared.upstreams;
         self.roster.replace(tokens);
-        Ok(table)
+        Ok(Adopted { table, gone })
+    }
+
+    /// Lets go of tokens that no route in force wants any more.
+    pub(super) fn let_go(&self, gone: &[TokenHandle]) {
+        for token in gone {
+            tracing::info!(token = token.name(), "the token is no longer configured this way and is let go");
+            self.renewer.remove(token);
+        }
     }
 
     /// Tells the tokens whose secret is in `file` that it has changed.

@@ -100,7 +100,7 @@ impl App {
         let roster = Roster::default();
         let mut parts = Parts::new(renewer, roster.clone(), proxy_metrics.clone());
         let prepared = parts.prepare(&settings)?;
-        let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?));
+        let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
         let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };
         let workers = listeners
             .serve(settings.server.clone(), Arc::clone(&routes), proxy_metrics, access_log, &requests_drain)
@@ -200,8 +200,9 @@ impl App {
         settings.control = self.settings.control;
         settings.log = self.settings.log.clone();
         let prepared = self.parts.prepare(&settings)?;
-        let table = self.parts.adopt(prepared, &settings)?;
-        self.routes.replace(table);
+        let adopted = self.parts.adopt(prepared, &settings)?;
+        self.routes.replace(adopted.table);
+        self.parts.let_go(&adopted.gone);
         self.facts.send_replace(Arc::new(facts_of(&self.source, &settings, &self.started)));
         self.files = Watched::new(&files);
         self.settings = settings;

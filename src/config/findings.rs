@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::later;
 use super::problem::{KeyPath, Origin, Problem, Problems, Severity, Shown};
+use super::schema::example;
 use super::shape::{Misfit, MisfitKind, last_key, listed, nearest};
 use super::source::flag_of;
 use super::tree::{Node, Value, line};
@@ -67,10 +68,13 @@ impl Findings {
                     (format!("must be one of: {}", listed(known)), mend)
                 }
             }
-            MisfitKind::Value { expected, found } => (
-                format!("must be {expected}, not {found}"),
-                format!("write `{}` as {expected}", last_key(&path)),
-            ),
+            MisfitKind::Value { expected, found } => {
+                let mend = example(&path).map_or_else(
+                    || format!("write {expected}"),
+                    |value| format!("write it as in `{} = {value}`", last_key(&path)),
+                );
+                (format!("must be {expected}, not {found}"), mend)
+            }
             MisfitKind::Unreadable => ("cannot be read".to_owned(), "compare it with config.toml".to_owned()),
         };
         self.add(Severity::Error, origin, path, what, mend);

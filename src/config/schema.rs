@@ -5,6 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::file::File;
+use super::problem::{KeyPath, Step};
 
 /// The JSON schema (draft 7, which TOML editors know) of a configuration file.
 #[must_use]
@@ -15,6 +16,21 @@ pub fn schema() -> Value {
     without_null(&mut schema);
     schema["title"] = "Cupbearer configuration".into();
     schema
+}
+
+/// The default of the key at `path` as TOML, as an example of its type: for a mend.
+pub(super) fn example(path: &KeyPath) -> Option<String> {
+    let schema = schema();
+    let node = path.steps().iter().try_fold(&schema, |node, step| match step {
+        Step::Key(key) => node["properties"].get(key).or_else(|| node.get("additionalProperties")),
+        Step::Index(_) => node.get("items"),
+    })?;
+    match node.get("default")? {
+        // JSON writes these as TOML does.
+        value @ (Value::String(_) | Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
+        value @ Value::Array(items) if !items.is_empty() => Some(value.to_string()),
+        _ => None,
+    }
 }
 
 /// TOML has no null: an optional key is left out.

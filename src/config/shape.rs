@@ -67,19 +67,19 @@ fn path_in(root: &Node, seen: &serde_path_to_error::Path) -> KeyPath {
     path
 }
 
-/// Of `known`, the one that was probably meant.
+/// Of `known`, the one that was probably meant: a slip of the keys, or a part of the name left out.
 pub(super) fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // The cost grows with the square of the length, and nothing known is that long.
     if given.len() > MAX_COMPARED_BYTES {
         return None;
     }
     let given = given.to_ascii_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|word| (strsim::jaro_winkler(&given, word), word))
-        .filter(|(likeness, _)| *likeness > LIKENESS)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, word)| word)
+    let slips = |word: &str| {
+        let slips = strsim::osa_distance(&given, &word.to_ascii_lowercase());
+        let part = given.len() >= MIN_PART_BYTES && (word.starts_with(&given) || word.ends_with(&given));
+        (part || slips <= given.len().max(word.len()) / BYTES_PER_SLIP).then_some(slips)
+    };
+    known.into_iter().filter_map(|word| Some((slips(word)?, word))).min().map(|(_, word)| word)
 }
 
 /// What is known, as a list for a sentence.
@@ -228,8 +228,34 @@ impl<'de> IntoDeserializer<'de, MisfitKind> for &'de Node {
 }
 
 const DATE: &str = "a date";
-/// How like two names must be for a suggestion, from 0 to 1.
-const LIKENESS: f64 = 0.84;
+/// One slip is forgiven for every so many characters.
+const BYTES_PER_SLIP: usize = 3;
+/// A shorter part of a name could be anything.
+const MIN_PART_BYTES: usize = 4;
 const MAX_COMPARED_BYTES: usize = 64;
 /// Problems of shape in one run; each costs one reading of the tree.
 const MAX_MISFITS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_finds_the_name_and_another_word_finds_none() {
+        let known = ["client_id", "client_secret_file", "issuer", "api", "renew_at", "wait"];
+        for (given, meant) in [
+            ("isuer", "issuer"),
+            ("clientid", "client_id"),
+            ("client-id", "client_id"),
+            ("secret_file", "client_secret_file"),
+            ("renew", "renew_at"),
+            ("apy", "api"),
+            ("API", "api"),
+        ] {
+            assert_eq!(nearest(given, known), Some(meant), "{given}");
+        }
+        for given in ["x", "", "colour", "re", "orders"] {
+            assert_eq!(nearest(given, known), None, "{given}");
+        }
+    }
+}

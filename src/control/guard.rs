@@ -70,16 +70,16 @@ const SEC_FETCH_SITE: &str = "sec-fetch-site";
 mod tests {
     use super::*;
 
-    fn status(method: Method, target: &str, fields: &[(&'static str, &str)]) -> Option<u16> {
+    fn status(method: &Method, target: &str, fields: &[(&'static str, &str)]) -> Option<u16> {
         let headers =
             fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        judge(&method, &target.parse().unwrap(), &headers).err().map(|problem| problem.status)
+        judge(method, &target.parse().unwrap(), &headers).err().map(|problem| problem.status)
     }
 
     #[test]
     fn loopback_names_and_literals_may_ask() {
         for host in ["localhost", "localhost:9902", "LocalHost:1", "127.0.0.1:9902", "[::1]:9902", "[::1]"] {
-            assert_eq!(status(Method::GET, "/status", &[("host", host)]), None, "{host}");
+            assert_eq!(status(&Method::GET, "/status", &[("host", host)]), None, "{host}");
         }
     }
 
@@ -97,10 +97,10 @@ mod tests {
             "",
             "a b",
         ] {
-            assert_eq!(status(Method::GET, "/status", &[("host", host)]), Some(421), "{host}");
+            assert_eq!(status(&Method::GET, "/status", &[("host", host)]), Some(421), "{host}");
         }
-        assert_eq!(status(Method::GET, "/status", &[]), Some(421));
-        let absolute = status(Method::GET, "http://evil.example/status", &[("host", "localhost")]);
+        assert_eq!(status(&Method::GET, "/status", &[]), Some(421));
+        let absolute = status(&Method::GET, "http://evil.example/status", &[("host", "localhost")]);
         assert_eq!(absolute, Some(421));
     }
 
@@ -116,19 +116,19 @@ mod tests {
         ] {
             for method in [Method::GET, Method::POST, Method::OPTIONS] {
                 let control = (CONTROL, CONTROL_VALUE);
-                assert_eq!(status(method, "/status", &[host, field, control]), Some(403), "{field:?}");
+                assert_eq!(status(&method, "/status", &[host, field, control]), Some(403), "{field:?}");
             }
         }
         let typed_in = [host, ("sec-fetch-site", "none")];
-        assert_eq!(status(Method::GET, "/status", &typed_in), None, "a person may type the address");
+        assert_eq!(status(&Method::GET, "/status", &typed_in), None, "a person may type the address");
     }
 
     #[test]
     fn a_post_needs_the_control_field() {
         let host = ("host", "localhost");
         let form = ("content-type", "text/plain");
-        assert_eq!(status(Method::POST, "/tokens/a/renew", &[host, form]), Some(403));
-        assert_eq!(status(Method::POST, "/tokens/a/renew", &[host, (CONTROL, "0")]), Some(403));
-        assert_eq!(status(Method::POST, "/tokens/a/renew", &[host, (CONTROL, "1")]), None);
+        assert_eq!(status(&Method::POST, "/tokens/a/renew", &[host, form]), Some(403));
+        assert_eq!(status(&Method::POST, "/tokens/a/renew", &[host, (CONTROL, "0")]), Some(403));
+        assert_eq!(status(&Method::POST, "/tokens/a/renew", &[host, (CONTROL, "1")]), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The control surface: what the running proxy tells and does for the person at the machine.
 //!
 //! `GET /status`, `POST /tokens/{name}/renew`, `POST /tokens/{name}/access_token`. It changes state and gives a token
-//! out, so it listens on loopback alone, and [`guard`] keeps web pages away from it. `app` runs it, the command line
+//! out, so it listens on loopback alone, and its guard keeps web pages away from it. `app` runs it, the command line
 //! asks it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
 
 mod client;

@@ -108,7 +108,7 @@ async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
     let Err(error) = token.renew().await else {
         return json(&report::token(token, clock::now()));
     };
-    let detail = sentence(&error);
+    let detail = error.to_string();
     match &error {
         RenewError::Held { left } => {
             let seconds = left.as_secs_f64().ceil() as u64;
@@ -135,16 +135,6 @@ fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
     let why = state.last_error.as_ref().map(|failure| failure.error.to_string()).unwrap_or_default();
     let detail = format!("No token is held that counts now; its state is {status}. {why}");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No token", detail.trim_end()).response()
-}
-
-/// An error as a sentence of its own.
-fn sentence(error: &RenewError) -> String {
-    let mut text = error.to_string();
-    if let Some(first) = text.get(..1) {
-        let first = first.to_uppercase();
-        text.replace_range(..1, &first);
-    }
-    text + "."
 }
 
 fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
@@ -209,13 +199,13 @@ mod tests {
         }
     }
 
-    fn token(value: &str) -> Result<TokenResponse, Error> {
-        Ok(TokenResponse {
+    fn token(value: &str) -> TokenResponse {
+        TokenResponse {
             access_token: Secret::new(value.to_owned()),
             lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
             token_type: TokenType::Bearer,
             scope: Some(vec!["read".to_owned(), "write".to_owned()]),
-        })
+        }
     }
 
     fn settings(scheme: &str) -> TokenSettings {
@@ -302,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_status_says_how_each_token_stands_and_what_the_program_is() {
-        let program = settled([token("sentinel-token")]).await;
+        let program = settled([Ok(token("sentinel-token"))]).await;
         let status = program.client.status().await.unwrap();
         assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
         assert_eq!((status.config_file.as_deref(), status.routes.len()), (Some("config.toml"), 1));
@@ -322,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_answers_with_the_new_state() {
-        let program = settled([token("one"), token("two")]).await;
+        let program = settled([Ok(token("one")), Ok(token("two"))]).await;
         let renewed = program.client.renew("api").await.unwrap();
         assert_eq!((renewed.generation, renewed.renewals), (Some(2), 2));
         assert_eq!(program.client.access_token("api").await.unwrap().expose(), "two");
@@ -332,7 +322,7 @@ mod tests {
     async fn a_renewal_that_fails_says_why_and_keeps_the_token() {
         let missing = Error::from(SecretError::Missing("/gone".into()));
         let held = Error::here(ErrorKind::Reset).after(Some(Duration::from_secs(30)));
-        let program = settled([token("one"), Err(missing), Err(held)]).await;
+        let program = settled([Ok(token("one")), Err(missing), Err(held)]).await;
         let (status, detail, _) = refusal(program.client.renew("api").await.unwrap_err());
         assert!(status == 409 && detail.contains("/gone"), "{status} {detail}");
         let (status, _, _) = refusal(program.client.renew("api").await.unwrap_err());
@@ -351,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_leaves_by_one_path_alone_and_is_shown_nowhere_else() {
-        let program = settled([token("sentinel-token"), Err(Error::here(ErrorKind::Reset))]).await;
+        let program = settled([Ok(token("sentinel-token")), Err(Error::here(ErrorKind::Reset))]).await;
         program.client.renew("api").await.unwrap_err();
         let request = Request::get("/status").body(Full::default()).unwrap();
         let status = ask(program.address, request, SOON).await.unwrap();
@@ -370,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bare_token_is_handed_out_whole_and_a_missing_one_is_not() {
-        let bare = program("", [token("bare")]).await;
+        let bare = program("", [Ok(token("bare"))]).await;
         while bare.roster.load()["api"].load().attempts() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -382,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_token_is_answered_with_the_known_ones() {
-        let program = settled([token("one")]).await;
+        let program = settled([Ok(token("one"))]).await;
         for error in [
             program.client.renew("other").await.unwrap_err(),
             program.client.access_token("a/b").await.unwrap_err(),
@@ -392,14 +382,17 @@ mod tests {
         }
     }
 
+    /// Method, path, Host, more fields, and the status to come.
+    type Attempt<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+
     #[tokio::test]
     async fn a_web_page_gets_nothing_whatever_it_tries() {
-        let program = settled([token("sentinel-token")]).await;
+        let program = settled([Ok(token("sentinel-token"))]).await;
         let local = program.address.to_string();
         let path = "/tokens/api/access_token";
         let upgrade: &[(&str, &str)] =
             &[("connection", "close, upgrade"), ("upgrade", "websocket"), ("origin", "http://localhost")];
-        let attempts: [(&str, &str, &str, &[(&str, &str)], u16); 8] = [
+        let attempts: [Attempt<'_>; 8] = [
             ("POST", path, "evil.example:9902", &[(CONTROL, "1")], 421),
             ("POST", path, &local, &[(CONTROL, "1"), ("origin", "http://localhost.attacker.com")], 403),
             ("POST", path, "evil.example", &[(CONTROL, "1"), ("origin", "http://evil.example")], 421),
@@ -449,7 +442,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_paths_and_methods_are_problems_in_json() {
-        let program = settled([token("one")]).await;
+        let program = settled([Ok(token("one"))]).await;
         let get = Request::get("/tokens/api/renew").body(Full::default()).unwrap();
         let other = ask(program.address, get, SOON).await.unwrap();
         assert_eq!((other.status().as_u16(), other.headers()["allow"].as_bytes()), (405, &b"POST"[..]));

@@ -212,7 +212,8 @@ fn challenge(tokens: &Tokens, unauthorized: &Unauthorized) -> Response<Body> {
             format!("Bearer realm=\"cupbearer demo\", error=\"{error}\", error_description=\"{description}\"")
         },
     );
-    let mut response = answer::json(status, &json!({ "error": error, "error_description": description }));
+    let body = json!({ "error": error.unwrap_or("no_token"), "error_description": description });
+    let mut response = answer::response(status, "application/json", format!("{body}\n"));
     if let Ok(field) = HeaderValue::from_str(&field) {
         response.headers_mut().insert(WWW_AUTHENTICATE, field);
     }

@@ -18,7 +18,7 @@ use super::client_auth::Clients;
 use super::connection;
 use super::event::Event;
 use super::state::State;
-use super::token_endpoint::TokenRequest;
+use super::token_endpoint::SeenRequest;
 use super::tokens::{self, Format, Tokens};
 use crate::clock;
 use crate::net::serve;
@@ -149,7 +149,7 @@ impl AuthorizationServer {
 
     /// The newest 10,000 of them, oldest first.
     #[must_use]
-    pub fn requests(&self) -> Vec<TokenRequest> {
+    pub fn requests(&self) -> Vec<SeenRequest> {
         self.state.requests()
     }
 

@@ -32,5 +32,5 @@ pub use authorization_server::{AuthorizationServer, Metadata, Options};
 pub use behaviour::{Behaviour, ScriptedAnswer};
 pub use client_auth::{AuthMethod, Clients};
 pub use event::Event;
-pub use token_endpoint::TokenRequest;
+pub use token_endpoint::SeenRequest;
 pub use tokens::{Format, Issued, Order, TokenFacts, TokenRefusal, Tokens};

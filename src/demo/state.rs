@@ -11,7 +11,7 @@ use serde_json::json;
 use super::answer::{self, Body};
 use super::authorization_server::{Metadata, Options};
 use super::behaviour::Script;
-use super::token_endpoint::TokenRequest;
+use super::token_endpoint::SeenRequest;
 use super::tokens::Tokens;
 
 /// All that its requests share.
@@ -24,7 +24,7 @@ pub(super) struct State {
     address: SocketAddr,
     token_requests: AtomicU64,
     metadata_requests: AtomicU64,
-    requests: Mutex<VecDeque<TokenRequest>>,
+    requests: Mutex<VecDeque<SeenRequest>>,
 }
 
 impl State {
@@ -66,11 +66,11 @@ impl State {
         self.metadata_requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn requests(&self) -> Vec<TokenRequest> {
+    pub(super) fn requests(&self) -> Vec<SeenRequest> {
         self.recorded(|requests| requests.iter().cloned().collect())
     }
 
-    pub(super) fn record(&self, request: TokenRequest) {
+    pub(super) fn record(&self, request: SeenRequest) {
         self.token_requests.fetch_add(1, Ordering::Relaxed);
         self.recorded(|requests| {
             if requests.len() == MAX_RECORDED {
@@ -85,7 +85,7 @@ impl State {
         self.metadata_script.heal();
     }
 
-    fn recorded<T>(&self, look: impl FnOnce(&mut VecDeque<TokenRequest>) -> T) -> T {
+    fn recorded<T>(&self, look: impl FnOnce(&mut VecDeque<SeenRequest>) -> T) -> T {
         look(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -20,7 +20,7 @@ use crate::secret::Secret;
 
 /// A request as the token endpoint saw it.
 #[derive(Clone, Debug)]
-pub struct TokenRequest {
+pub struct SeenRequest {
     /// When its body had been read.
     pub at: Instant,
     /// The query component of the endpoint's URL.
@@ -37,7 +37,7 @@ pub struct TokenRequest {
     pub headers: HeaderMap,
 }
 
-impl TokenRequest {
+impl SeenRequest {
     /// The first value of a form parameter.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
@@ -82,10 +82,10 @@ fn recorded(
     head: &http::request::Parts,
     form: &[(String, String)],
     presented: Option<&Presented>,
-) -> TokenRequest {
+) -> SeenRequest {
     let mut headers = head.headers.clone();
     headers.remove(http::header::AUTHORIZATION);
-    TokenRequest {
+    SeenRequest {
         at: clock::now(),
         query: head.uri.query().map(str::to_owned),
         form: form.iter().filter(|(key, _)| key != "client_secret").cloned().collect(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::token::Roster;
+use crate::token::{Roster, Status};
 
 /// The answer of `/readyz`, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,16 +39,50 @@ pub(super) enum Phase {
 impl Readiness {
     /// How things stand at `now`.
     pub(super) fn read(roster: &Roster, phase: Phase, now: Instant) -> Self {
+        let tokens = roster.load();
+        let required = tokens.values().filter(|handle| handle.required());
+        Self::of(required.map(|handle| (handle.name(), handle.load().status(now))), phase)
+    }
+
+    fn of<'a>(required: impl IntoIterator<Item = (&'a str, Status)>, phase: Phase) -> Self {
         let (mut tokens, mut missing) = (Vec::new(), Vec::new());
-        for handle in roster.load().values().filter(|handle| handle.required()) {
-            let state = handle.load();
-            if state.usable(now).is_none() {
-                missing.push(handle.name().to_owned());
+        for (name, status) in required {
+            if !usable(status) {
+                missing.push(name.to_owned());
             }
-            let status = state.status(now).as_str().to_owned();
-            tokens.push(TokenReadiness { name: handle.name().to_owned(), status });
+            tokens.push(TokenReadiness { name: name.to_owned(), status: status.as_str().to_owned() });
         }
         let draining = phase == Phase::Draining;
         Self { ready: missing.is_empty() && !draining, draining, tokens, missing }
+    }
+}
+
+/// Whether requests go out with a token that stands so.
+const fn usable(status: Status) -> bool {
+    match status {
+        Status::Valid | Status::Degraded => true,
+        Status::Pending | Status::Expired | Status::Misconfigured | Status::LoginRequired => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_required_token_that_is_not_usable_is_missing() {
+        for status in Status::ALL {
+            let tokens = [("api", status), ("other", Status::Valid)];
+            let readiness = Readiness::of(tokens, Phase::Serving);
+            assert_eq!(readiness.ready, matches!(status, Status::Valid | Status::Degraded), "{status:?}");
+            assert_eq!(readiness.missing.is_empty(), readiness.ready);
+            assert_eq!(readiness.tokens[0].status, status.as_str());
+        }
+    }
+
+    #[test]
+    fn nothing_is_ready_on_its_way_out_and_all_is_where_nothing_is_required() {
+        assert!(!Readiness::of([("api", Status::Valid)], Phase::Draining).ready);
+        assert!(Readiness::of([], Phase::Serving).ready);
     }
 }

@@ -13,8 +13,9 @@ use url::Url;
 use crate::secret::{Secret, SecretSource};
 
 use super::client::{Client, ClientAuth};
-use super::error::{Error, Kind, Place};
+use super::error::Error;
 use super::grant::{Grant, TokenRequest};
+use super::kind::{Kind, Place};
 use super::metadata::Metadata;
 use super::response::{TokenResponse, parse};
 use super::server::{Location, ServerSettings};
@@ -168,3 +169,408 @@ impl fmt::Display for Written {
 }
 
 impl std::error::Error for Written {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::super::error::Class;
+    use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
+    use super::super::server::Issuer;
+    use super::*;
+
+    async fn ask(peer: &Peer, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
+        ask_at(peer.url("/token"), client, request).await
+    }
+
+    async fn ask_at(url: Url, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
+        let server = AuthorizationServer::new(&settings(Location::TokenEndpoint(url))).unwrap();
+        server.token(client, request).await
+    }
+
+    /// What one peer's behaviour leads to.
+    async fn failure(reply: Reply) -> Error {
+        let peer = Peer::start(move |_| reply.clone()).await;
+        ask(&peer, &client(), &plain()).await.unwrap_err()
+    }
+
+    /// What a server makes of Basic credentials (RFC 6749 section 2.3.1).
+    fn basic(seen: &Seen) -> (String, String) {
+        let encoded = seen.header("authorization").unwrap().strip_prefix("Basic ").unwrap();
+        let text = String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap();
+        let (id, secret) = text.split_once(':').unwrap();
+        let decode = |half: &str| {
+            let pair = format!("x={half}");
+            url::form_urlencoded::parse(pair.as_bytes()).next().unwrap().1.into_owned()
+        };
+        (decode(id), decode(secret))
+    }
+
+    #[tokio::test]
+    async fn the_server_decodes_exactly_the_secret_in_basic_and_in_the_body() {
+        let peer = Peer::start(|_| Reply::token()).await;
+        for secret in ["a+b/c=d%e&f:g", "two words", "pässwörd-秘密", "%2B+%20", r#"q"u'o\te"#, "plain"] {
+            for id in ["orders", "cc:odd id+/%"] {
+                let auth = ClientAuth::SecretBasic(inline(secret));
+                ask(&peer, &Client { id: id.into(), auth }, &plain()).await.unwrap();
+                let seen = peer.last();
+                assert_eq!(basic(&seen), (id.to_owned(), secret.to_owned()));
+                assert_eq!(
+                    seen.form(),
+                    [("grant_type".into(), "client_credentials".into())],
+                    "one method only"
+                );
+
+                let auth = ClientAuth::SecretPost(inline(secret));
+                ask(&peer, &Client { id: id.into(), auth }, &plain()).await.unwrap();
+                let seen = peer.last();
+                assert_eq!(seen.header("authorization"), None, "one method only");
+                assert!(seen.form().contains(&("client_id".into(), id.into())));
+                assert!(seen.form().contains(&("client_secret".into(), secret.into())));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_parameters_are_sent_once_each_and_empty_ones_not_at_all() {
+        let peer = Peer::start(|_| Reply::token()).await;
+        let request = TokenRequest {
+            scope: vec!["orders:read".into(), "orders:write".into()],
+            audience: Some("https://api.example.com".into()),
+            resource: vec!["https://a.example/x".parse().unwrap(), "https://b.example/y".parse().unwrap()],
+            params: vec![("tenant".into(), "t & u".into())],
+            ..plain()
+        };
+        ask(&peer, &client(), &request).await.unwrap();
+        let want = [
+            ("grant_type", "client_credentials"),
+            ("scope", "orders:read orders:write"),
+            ("audience", "https://api.example.com"),
+            ("resource", "https://a.example/x"),
+            ("resource", "https://b.example/y"),
+            ("tenant", "t & u"),
+        ];
+        assert_eq!(peer.last().form(), want.map(|(name, value)| (name.to_owned(), value.to_owned())));
+
+        let empty = TokenRequest { scope: vec![String::new()], audience: Some(String::new()), ..plain() };
+        ask(&peer, &client(), &empty).await.unwrap();
+        assert_eq!(peer.last().body, "grant_type=client_credentials");
+    }
+
+    #[tokio::test]
+    async fn the_endpoints_query_is_kept_and_no_secret_is_added_to_it() {
+        let peer = Peer::start(|_| Reply::token()).await;
+        ask_at(peer.url("/token?tenant=a%26b&v=2"), &client(), &plain()).await.unwrap();
+        assert_eq!(peer.lines(), ["POST /token?tenant=a%26b&v=2"]);
+    }
+
+    #[tokio::test]
+    async fn no_secret_means_no_request_and_its_arrival_counts_at_the_next_attempt() {
+        let peer = Peer::start(|_| Reply::token()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let client = Client { auth: ClientAuth::SecretBasic(SecretSource::File(path.clone())), ..client() };
+        for content in [None, Some(""), Some("\n")] {
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            let error = ask(&peer, &client, &plain()).await.unwrap_err();
+            assert_eq!((error.class(), error.cause()), (Class::Misconfigured, "secret"));
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+        assert!(peer.lines().is_empty());
+        for secret in ["first", "second"] {
+            std::fs::write(&path, format!("{secret}\n")).unwrap();
+            ask(&peer, &client, &plain()).await.unwrap();
+            assert_eq!(basic(&peer.last()).1, secret);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_and_no_secret_goes_to_the_new_place() {
+        for status in [301, 302, 303, 307, 308] {
+            let other = Peer::start(|_| Reply::token()).await;
+            let header: &'static str = format!("Location: {}/steal\r\n", other.origin).leak();
+            let error = failure(Reply::Http(status, header, String::new())).await;
+            assert_eq!((error.class(), error.cause()), (Class::Misconfigured, "redirect"));
+            assert!(other.lines().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_named_and_classed() {
+        let denied = |status, code: &str| {
+            Reply::Http(status, "", format!(r#"{{"error":"{code}","error_description":"sentinel"}}"#))
+        };
+        for (reply, class, cause) in [
+            (denied(401, "invalid_client"), Class::Misconfigured, "invalid_client"),
+            (denied(400, "invalid_scope"), Class::Misconfigured, "invalid_scope"),
+            (denied(400, "sentinel"), Class::Misconfigured, "other"),
+            (denied(503, "temporarily_unavailable"), Class::Transient, "temporarily_unavailable"),
+            (Reply::Http(400, "", String::new()), Class::Misconfigured, "status"),
+            (Reply::Http(404, "", "<html>sentinel</html>".into()), Class::Misconfigured, "status"),
+            (Reply::Http(500, "", "sentinel".into()), Class::Transient, "status"),
+            (
+                Reply::Http(502, "Content-Type: text/html\r\n", "<html>sentinel".into()),
+                Class::Transient,
+                "status",
+            ),
+            (Reply::ok(""), Class::Transient, "malformed"),
+            (Reply::ok(r#"{"access_token":"sentinel"#), Class::Transient, "malformed"),
+            (Reply::ok(r#"{"access_token":["sentinel"]}"#), Class::Transient, "malformed"),
+            (Reply::ok(r#"{"error":"invalid_client"}"#), Class::Misconfigured, "invalid_client"),
+            (
+                Reply::ok(r#"{"access_token":"sentinel","token_type":"mac"}"#),
+                Class::Misconfigured,
+                "token_type",
+            ),
+            (Reply::Close, Class::Transient, "reset"),
+            (Reply::Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), Class::Transient, "reset"),
+            (Reply::Raw("SSH-2.0-sentinel\r\n\r\n"), Class::Transient, "malformed"),
+            (
+                Reply::Raw("HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n{"),
+                Class::Transient,
+                "too_large",
+            ),
+            (Reply::Flood, Class::Transient, "too_large"),
+            (Reply::HeadThenSilence, Class::Transient, "timeout"),
+            (Reply::Drip, Class::Transient, "timeout"),
+        ] {
+            let shown = format!("{reply:?}");
+            let start = crate::clock::now();
+            let error = failure(reply).await;
+            assert_eq!((error.class(), error.cause()), (class, cause), "{shown}");
+            assert!(start.elapsed() < Duration::from_secs(3), "{shown}");
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("sentinel"), "{said}");
+            assert!(error.to_string().starts_with("http://127.0.0.1:"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn retry_after_is_kept_from_any_answer_that_is_no_token() {
+        let hold = |error: Error| error.retry_after();
+        let busy = |status, headers| Reply::Http(status, headers, String::new());
+        let minute = Some(Duration::from_mins(1));
+        assert_eq!(hold(failure(busy(429, "Retry-After: 60\r\n")).await), minute);
+        assert_eq!(hold(failure(busy(503, "Retry-After: 60\r\n")).await), minute);
+        assert_eq!(hold(failure(busy(503, "Retry-After: 999999\r\n")).await), Some(Duration::from_hours(1)));
+        assert_eq!(hold(failure(busy(503, "Retry-After: soon\r\n")).await), None);
+        let date = httpdate::fmt_http_date(crate::clock::wall() + Duration::from_secs(100));
+        let header: &'static str = format!("Retry-After: {date}\r\n").leak();
+        assert!(hold(failure(busy(429, header)).await).is_some_and(|hold| hold > Duration::from_secs(90)));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named_by_what_is_wrong() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for (url, cause) in [
+            (format!("http://127.0.0.1:{port}/token?key=sentinel"), "connect"),
+            // A label too long for any resolver: the answer is the same without a network.
+            (format!("http://{}.invalid/token?key=sentinel", "a".repeat(64)), "dns"),
+        ] {
+            let error = ask_at(url.parse().unwrap(), &client(), &plain()).await.unwrap_err();
+            assert_eq!((error.class(), error.cause()), (Class::Transient, cause), "{error}");
+            assert!(!format!("{error} {error:?}").contains("sentinel"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_does_not_hold_is_refused_by_its_reason_before_anything_is_sent() {
+        let authority = Authority::new("one");
+        let stranger = Authority::new("two");
+        let namesake = Authority::new("one");
+        for (identity, ca, want) in [
+            (authority.identity("localhost", 2999), authority.file(), None),
+            (authority.identity("localhost", 2999), stranger.file(), Some("unknown issuer")),
+            (authority.identity("localhost", 2999), namesake.file(), Some("unknown issuer")),
+            (authority.identity("other.example", 2999), authority.file(), Some("another name")),
+            (authority.identity("localhost", 2002), authority.file(), Some("expired")),
+        ] {
+            let peer = Peer::start_tls(&identity, |_| Reply::token()).await;
+            let mut settings = settings(Location::TokenEndpoint(peer.url("/token")));
+            settings.transport.ca_file = Some(ca);
+            let got = AuthorizationServer::new(&settings).unwrap().token(&client(), &plain()).await;
+            match want {
+                None => drop(got.unwrap()),
+                Some(reason) => {
+                    let error = got.unwrap_err();
+                    assert_eq!((error.class(), error.cause()), (Class::Transient, "tls"));
+                    assert!(error.to_string().contains(reason), "{error}");
+                    assert!(peer.lines().is_empty());
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn https_at_a_plain_port_and_http_at_a_tls_port_say_so() {
+        let plain_peer = Peer::start(|_| Reply::Raw("HTTP/1.1 400 Bad Request\r\n\r\n")).await;
+        let url = plain_peer.origin.replace("http://127.0.0.1", "https://localhost") + "/token";
+        let error = ask_at(url.parse().unwrap(), &client(), &plain()).await.unwrap_err();
+        assert!(matches!(error.cause(), "tls" | "timeout"), "{error}");
+
+        let identity = Authority::new("one").identity("localhost", 2999);
+        let tls_peer = Peer::start_tls(&identity, |_| Reply::token()).await;
+        let url = tls_peer.origin.replace("https:", "http:") + "/token";
+        let error = ask_at(url.parse().unwrap(), &client(), &plain()).await.unwrap_err();
+        assert!(matches!(error.cause(), "malformed" | "reset"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_configured_proxy_is_taken_and_named_when_it_fails() {
+        let proxy = Peer::start(|_| Reply::token()).await;
+        let mut settings = settings(Location::TokenEndpoint("http://as.invalid/token".parse().unwrap()));
+        settings.transport.proxy = Some(proxy.url("/"));
+        let server = AuthorizationServer::new(&settings).unwrap();
+        server.token(&client(), &plain()).await.unwrap();
+        assert_eq!(proxy.lines(), ["POST http://as.invalid/token"]);
+
+        settings.location = Location::TokenEndpoint("https://as.invalid/token".parse().unwrap());
+        let refusing = Peer::start(|_| Reply::Http(403, "", String::new())).await;
+        settings.transport.proxy = Some(refusing.url("/"));
+        let server = AuthorizationServer::new(&settings).unwrap();
+        let error = server.token(&client(), &plain()).await.unwrap_err();
+        assert_eq!((error.class(), error.cause()), (Class::Transient, "proxy"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn neither_secret_nor_token_is_logged_even_at_trace() {
+        #[derive(Clone, Default)]
+        struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Log {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        tracing::info!("the log works");
+        let peer = Peer::start(|_| Reply::token()).await;
+        let post = Client { auth: ClientAuth::SecretPost(inline("sentinel-secret")), ..client() };
+        for client in [client(), post] {
+            let response = ask_at(peer.url("/token?key=sentinel"), &client, &plain()).await.unwrap();
+            assert_eq!(response.access_token.expose(), "sentinel-token");
+            tracing::info!(?response, ?client, "what a careless line would print");
+        }
+        failure(Reply::ok(r#"{"access_token":"sentinel"#)).await;
+        drop(guard);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("the log works"));
+        assert!(!text.contains("sentinel"), "{text}");
+    }
+
+    fn metadata(origin: &str, endpoint: &str) -> String {
+        format!(r#"{{"issuer":"{origin}","token_endpoint":"{endpoint}"}}"#)
+    }
+
+    fn discovered(peer: &Peer, path: &str) -> AuthorizationServer {
+        let issuer: Issuer = format!("{}{path}", peer.origin).parse().unwrap();
+        AuthorizationServer::new(&settings(Location::Issuer(issuer))).unwrap()
+    }
+
+    /// The peer's own origin, as its requests say it.
+    fn origin(seen: &Seen) -> String {
+        format!("http://{}", seen.header("host").unwrap())
+    }
+
+    #[tokio::test]
+    async fn discovery_asks_rfc_8414s_place_then_openids_and_then_remembers() {
+        let peer = Peer::start(|seen| match seen.line() {
+            "GET /realms/r/.well-known/openid-configuration" => {
+                let issuer = origin(seen) + "/realms/r";
+                Reply::ok(metadata(&issuer, &format!("{issuer}/token")))
+            }
+            line if line.starts_with("GET") => Reply::Http(404, "", "<html>".into()),
+            _ => Reply::token(),
+        })
+        .await;
+        let server = discovered(&peer, "/realms/r");
+        for _ in 0..3 {
+            server.token(&client(), &plain()).await.unwrap();
+        }
+        assert_eq!(
+            peer.lines(),
+            [
+                "GET /.well-known/oauth-authorization-server/realms/r",
+                "GET /realms/r/.well-known/openid-configuration",
+                "POST /realms/r/token",
+                "POST /realms/r/token",
+                "POST /realms/r/token",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_moved_is_found_and_a_failed_refresh_keeps_the_last_good_copy() {
+        let at = std::sync::Arc::new(std::sync::Mutex::new("/one"));
+        let place = std::sync::Arc::clone(&at);
+        let peer = Peer::start(move |seen| {
+            let place = *place.lock().unwrap();
+            match seen.line() {
+                line if line.starts_with("GET") && place == "/gone" => Reply::Http(500, "", String::new()),
+                line if line.starts_with("GET") => {
+                    Reply::ok(metadata(&origin(seen), &(origin(seen) + place)))
+                }
+                line if line.ends_with(place) || place == "/gone" => Reply::token(),
+                _ => Reply::Http(404, "", String::new()),
+            }
+        })
+        .await;
+        let server = discovered(&peer, "");
+        server.token(&client(), &plain()).await.unwrap();
+        *at.lock().unwrap() = "/two";
+        let error = server.token(&client(), &plain()).await.unwrap_err();
+        assert_eq!(error.cause(), "status");
+        server.token(&client(), &plain()).await.unwrap();
+        assert_eq!(peer.lines().last().unwrap(), "POST /two");
+
+        *at.lock().unwrap() = "/gone";
+        let Endpoint::Discovered(known) = &server.endpoint else { panic!("it is discovered") };
+        known.doubt();
+        server.token(&client(), &plain()).await.unwrap();
+        let asked = peer.lines().len();
+        server.token(&client(), &plain()).await.unwrap();
+        assert_eq!(peer.lines().len(), asked + 1, "a failed refresh is left alone for a while");
+    }
+
+    #[tokio::test]
+    async fn metadata_that_do_not_hold_are_an_error_that_says_why() {
+        let page = |body: &str| Reply::ok(body.to_owned());
+        for (reply, class, cause) in [
+            (Reply::Http(404, "", String::new()), Class::Misconfigured, "status"),
+            (Reply::Http(503, "Retry-After: 7\r\n", String::new()), Class::Transient, "status"),
+            (
+                Reply::Http(302, "Location: http://127.0.0.1:9/\r\n", String::new()),
+                Class::Misconfigured,
+                "redirect",
+            ),
+            (page("<html>sentinel"), Class::Transient, "malformed"),
+            (page(r#"{"issuer":"https://sentinel.example"}"#), Class::Misconfigured, "issuer_mismatch"),
+            (Reply::Flood, Class::Transient, "too_large"),
+            (Reply::Drip, Class::Transient, "timeout"),
+        ] {
+            let shown = format!("{reply:?}");
+            let peer = Peer::start(move |_| reply.clone()).await;
+            let error = discovered(&peer, "").token(&client(), &plain()).await.unwrap_err();
+            assert_eq!((error.class(), error.cause()), (class, cause), "{shown}");
+            assert!(!format!("{error} {error:?}").contains("sentinel"));
+            assert!(peer.lines().iter().all(|line| line.starts_with("GET")), "no secret was sent");
+            if error.retry_after().is_some() {
+                assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+            }
+        }
+    }
+}

@@ -16,7 +16,8 @@ use url::Url;
 
 use crate::clock;
 
-use super::error::{Error, Flaw, Kind, Place};
+use super::error::Error;
+use super::kind::{Flaw, Kind, Place};
 use super::server::{Issuer, is_loopback};
 use super::transport::Http;
 

@@ -6,16 +6,19 @@ mod client;
 mod endpoint;
 mod error;
 mod grant;
+mod kind;
 mod metadata;
+#[cfg(test)]
+mod peer;
 mod response;
 mod server;
 mod transport;
 
 pub use client::{Client, ClientAuth};
 pub use endpoint::AuthorizationServer;
-pub(crate) use error::Kind as ErrorKind;
 pub use error::{Class, Error};
 pub use grant::{Grant, TokenRequest};
+pub(crate) use kind::Kind as ErrorKind;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;

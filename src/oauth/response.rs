@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::secret::Secret;
 
-use super::error::{Code, Flaw, Kind};
+use super::kind::{Code, Flaw, Kind};
 
 /// An access token as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]

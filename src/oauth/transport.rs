@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 
-use super::error::{Error, Flaw, Kind, Phase, Place, TlsFault};
+use super::error::Error;
+use super::kind::{Flaw, Kind, Phase, Place, TlsFault};
 use super::server::Transport;
 
 /// What keeps an authorization server from being set up at all.
@@ -152,7 +153,8 @@ const fn tls_fault(error: &rustls::Error) -> TlsFault {
     use CertificateError as C;
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
-            C::UnknownIssuer => TlsFault::UnknownIssuer,
+            // A signature is bad where an authority was made anew under its old name.
+            C::UnknownIssuer | C::BadSignature => TlsFault::UnknownIssuer,
             C::NotValidForName | C::NotValidForNameContext { .. } => TlsFault::WrongName,
             C::Expired | C::ExpiredContext { .. } => TlsFault::Expired,
             C::NotValidYet | C::NotValidYetContext { .. } => TlsFault::NotYetValid,

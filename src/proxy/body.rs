@@ -71,7 +71,7 @@ pub(super) enum Outcome {
 pub(super) struct ResponseBody {
     content: Content,
     /// Ends with the body: what is counted and timed of the whole request.
-    _exchange: Option<Exchange>,
+    exchange: Option<Exchange>,
 }
 
 #[derive(Debug)]
@@ -194,23 +194,23 @@ impl Upload {
 
 impl ResponseBody {
     pub(super) const fn empty() -> Self {
-        Self { content: Content::Empty, _exchange: None }
+        Self { content: Content::Empty, exchange: None }
     }
 
     pub(super) const fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full(bytes), _exchange: None }
+        Self { content: Content::Full(bytes), exchange: None }
     }
 
     /// The upstream's body; `lease` gives its connection back once the body is through.
     pub(super) fn upstream(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
         let ended = incoming.is_end_stream();
         let download = Download { incoming, silence: Silence::new(idle_timeout), ended, lease: Some(lease) };
-        Self { content: Content::Upstream(download), _exchange: None }
+        Self { content: Content::Upstream(download), exchange: None }
     }
 
     /// The same body, with what ends when it ends.
     pub(super) fn with_exchange(mut self, exchange: Exchange) -> Self {
-        self._exchange = Some(exchange);
+        self.exchange = Some(exchange);
         self
     }
 }

@@ -179,7 +179,7 @@ where
 }
 
 /// TCP keep-alive probes find a peer that vanished while a long answer is awaited.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 /// The same for HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);

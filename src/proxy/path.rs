@@ -40,9 +40,8 @@ fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         match byte {
-            b'%' | b'\\' | b';' => return false,
+            b'%' | b'\\' | b';' | 0..=0x20 | 0x7f.. => return false,
             b'/' | b'.' if previous == b'/' => return false,
-            0..=0x20 | 0x7f.. => return false,
             _ => {}
         }
         previous = byte;

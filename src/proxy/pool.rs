@@ -105,6 +105,11 @@ impl Pool {
         {
             return Ok(kept);
         }
+        // A new connection is rare and its future is large: boxed, it is no part of every request's.
+        Box::pin(self.dial(want)).await
+    }
+
+    async fn dial(&self, want: Want) -> Result<Connection, ProxyError> {
         if !self.may_share.get() {
             return self.open().await;
         }
@@ -208,7 +213,7 @@ impl Lease {
 /// Idle HTTP/1.1 connections that one worker keeps to one upstream.
 const MAX_IDLE: usize = 512;
 /// How long one is kept: below the keep-alive time of most servers, and a stale one is replaced anyway.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
+const MAX_IDLE_TIME: Duration = Duration::from_mins(1);
 /// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, hyper has the others
 /// wait.
 const MAX_STREAMS: usize = 100;

@@ -286,3 +286,39 @@ pub const RENEW_WAIT: Duration = Duration::from_mins(1);
 
 /// What an application is told where only a person can bring the token back.
 const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::oauth::ErrorKind;
+    use crate::token::Failure;
+
+    #[test]
+    fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
+        let now = clock::now();
+        let failure = Failure { error: Error::here(ErrorKind::Dns), at: now, in_a_row: 1, hold_until: None };
+        for (last_error, next_attempt, want) in [
+            (None, None, 1),
+            (Some(failure.clone()), Some(now + Duration::from_secs(20)), 20),
+            (Some(failure.clone()), Some(now), 1),
+            (Some(failure), None, NO_ATTEMPT_PLANNED.as_secs()),
+        ] {
+            let state = TokenState { last_error, next_attempt, ..TokenState::default() };
+            assert_eq!(Unavailable::new(&state, now).retry_after.as_secs(), want);
+        }
+    }
+
+    #[test]
+    fn a_roster_is_swapped_whole_and_for_all_who_look() {
+        let roster = Roster::default();
+        let other = roster.clone();
+        let (commands, _inbox) = mpsc::unbounded_channel();
+        let settings = Arc::new(crate::token::renewer::tests::settings());
+        let token = Arc::new(Token::new(1, "api".into(), settings, commands.downgrade()));
+        roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
+        assert_eq!(other.load()["api"].name(), "api");
+        roster.replace(BTreeMap::new());
+        assert!(other.load().is_empty());
+    }
+}

@@ -14,6 +14,8 @@ pub(super) enum Urgency {
     Waiting,
     /// The schedule says so.
     Planned,
+    /// The last attempt failed, and the backoff is over.
+    Retrying,
 }
 
 #[derive(Debug, Default)]
@@ -43,12 +45,9 @@ impl Queue {
     pub(super) fn hasten(&mut self, id: u64, at: Instant, urgency: Urgency) {
         match self.places.get(&id) {
             Some(Place::Ready(now, _)) if *now <= urgency => {}
-            Some(Place::Ready(_, arrival)) => {
-                let (arrival, place) = (*arrival, Place::Ready(urgency, self.arrivals));
-                self.ready.remove(&(Urgency::Planned, arrival));
-                self.ready.insert((urgency, self.arrivals), id);
-                self.arrivals += 1;
-                self.places.insert(id, place);
+            Some(Place::Ready(now, arrival)) => {
+                self.ready.remove(&(*now, *arrival));
+                self.make_ready(id, urgency);
             }
             Some(Place::Planned(then, now)) => {
                 let (at, urgency) = (at.min(*then), urgency.min(*now));
@@ -67,8 +66,9 @@ impl Queue {
         }
     }
 
-    /// The next whose instant has come: those that someone waits for first, then in the order they came in.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<u64> {
+    /// The next whose instant has come, if it is at least as urgent as `least`: those that someone waits for first,
+    /// then in the order they came in.
+    pub(super) fn pop(&mut self, now: Instant, least: Urgency) -> Option<u64> {
         while let Some(&(at, id)) = self.planned.first()
             && at <= now
         {
@@ -77,13 +77,18 @@ impl Queue {
                 Some(Place::Planned(_, urgency) | Place::Ready(urgency, _)) => *urgency,
                 None => Urgency::Planned,
             };
-            self.ready.insert((urgency, self.arrivals), id);
-            self.places.insert(id, Place::Ready(urgency, self.arrivals));
-            self.arrivals += 1;
+            self.make_ready(id, urgency);
         }
-        let (_, id) = self.ready.pop_first()?;
+        let first = self.ready.first_entry().filter(|first| first.key().0 <= least)?;
+        let id = first.remove();
         self.places.remove(&id);
         Some(id)
+    }
+
+    fn make_ready(&mut self, id: u64, urgency: Urgency) {
+        self.ready.insert((urgency, self.arrivals), id);
+        self.places.insert(id, Place::Ready(urgency, self.arrivals));
+        self.arrivals += 1;
     }
 
     /// When the next instant comes of those that are still to come.
@@ -106,11 +111,11 @@ mod tests {
         for id in 0..5 {
             queue.plan(id, now, Urgency::Planned);
         }
-        assert_eq!(queue.pop(now), Some(0));
+        assert_eq!(queue.pop(now, Urgency::Retrying), Some(0));
         queue.hasten(3, now, Urgency::Waiting);
         queue.hasten(4, now, Urgency::Waiting);
         queue.hasten(3, now, Urgency::Planned);
-        let order: Vec<u64> = std::iter::from_fn(|| queue.pop(now)).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop(now, Urgency::Retrying)).collect();
         assert_eq!(order, [3, 4, 1, 2]);
     }
 
@@ -121,15 +126,28 @@ mod tests {
         let mut queue = Queue::default();
         queue.plan(1, now, Urgency::Planned);
         queue.plan(1, later, Urgency::Planned);
-        assert_eq!(queue.pop(now), None);
+        assert_eq!(queue.pop(now, Urgency::Retrying), None);
         assert_eq!(queue.next(), Some(later));
         queue.hasten(1, now, Urgency::Waiting);
         queue.hasten(1, later, Urgency::Planned);
-        assert_eq!(queue.pop(now), Some(1));
-        assert_eq!(queue.pop(later), None);
+        assert_eq!(queue.pop(now, Urgency::Retrying), Some(1));
+        assert_eq!(queue.pop(later, Urgency::Retrying), None);
         queue.plan(2, now, Urgency::Planned);
         queue.remove(2);
         queue.remove(2);
-        assert_eq!((queue.pop(later), queue.next()), (None, None));
+        assert_eq!((queue.pop(later, Urgency::Retrying), queue.next()), (None, None));
+    }
+
+    #[test]
+    fn what_is_not_urgent_enough_stays() {
+        let now = clock::now();
+        let mut queue = Queue::default();
+        queue.plan(1, now, Urgency::Retrying);
+        queue.plan(2, now, Urgency::Planned);
+        assert_eq!(queue.pop(now, Urgency::Waiting), None);
+        assert_eq!(queue.pop(now, Urgency::Planned), Some(2));
+        assert_eq!(queue.pop(now, Urgency::Planned), None);
+        queue.hasten(1, now, Urgency::Waiting);
+        assert_eq!(queue.pop(now, Urgency::Waiting), Some(1));
     }
 }

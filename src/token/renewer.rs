@@ -148,8 +148,8 @@ impl Task {
         loop {
             let now = clock::now();
             self.lapse(now);
-            while self.attempts.len() < self.limits.concurrent.max(1)
-                && let Some(id) = self.queue.pop(now)
+            while let Some(least) = self.admits()
+                && let Some(id) = self.queue.pop(now, least)
             {
                 self.start(id, now);
             }
@@ -175,8 +175,24 @@ impl Task {
     fn next(&self) -> Option<Instant> {
         let lapse = self.lapses.first().map(|(at, _)| *at);
         // With no slot free, the end of an attempt is what to wait for.
-        let due = self.queue.next().filter(|_| self.attempts.len() < self.limits.concurrent.max(1));
+        let due = self.queue.next().filter(|_| self.admits().is_some());
         [lapse, due].into_iter().flatten().min()
+    }
+
+    /// How urgent an attempt must be to start now; `None`: none may. Retries get half of the slots and plans three
+    /// quarters: tokens whose server is down do not hold up those whose server is well, nor any that someone
+    /// waits for.
+    fn admits(&self) -> Option<Urgency> {
+        let (running, all) = (self.attempts.len(), self.limits.concurrent.max(1));
+        if running < all.div_ceil(2) {
+            Some(Urgency::Retrying)
+        } else if running < all - all / 4 {
+            Some(Urgency::Planned)
+        } else if running < all {
+            Some(Urgency::Waiting)
+        } else {
+            None
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -233,7 +249,7 @@ impl Task {
             Ask::Wake => state.last_error.is_some(),
         };
         if wanted && state.hold(now).is_none() {
-            let urgency = if ask == Ask::Wake { Urgency::Planned } else { Urgency::Waiting };
+            let urgency = if ask == Ask::Wake { Urgency::Retrying } else { Urgency::Waiting };
             self.queue.hasten(id, entry.earliest(now), urgency);
         }
     }
@@ -270,7 +286,8 @@ impl Task {
             state.next_attempt = Some(entry.earliest(now));
         }
         if let Some(at) = state.next_attempt {
-            self.queue.plan(id, at, Urgency::Planned);
+            let urgency = if state.last_error.is_some() { Urgency::Retrying } else { Urgency::Planned };
+            self.queue.plan(id, at, urgency);
         }
         outcome::log(&entry.token.name, &old, &state, now);
 
@@ -334,7 +351,7 @@ const EXCHANGES: u32 = 3;
 const BACKSTOP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
 
@@ -349,13 +366,15 @@ mod tests {
     use crate::secret::{Secret, SecretSource};
     use crate::token::{Attachment, Policy, RenewError, Status};
 
+    type Play = Box<dyn FnMut(usize) -> Step + Send>;
+
     /// A source that does what the test says for each call, and remembers when it was called.
     #[derive(Default)]
     struct Script {
         calls: Mutex<Vec<Instant>>,
         under_way: AtomicUsize,
         most: AtomicUsize,
-        step: Mutex<Option<Box<dyn FnMut(usize) -> Step + Send>>>,
+        step: Mutex<Option<Play>>,
     }
 
     #[derive(Clone)]
@@ -444,7 +463,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn settings() -> TokenSettings {
+    pub(in crate::token) fn settings() -> TokenSettings {
         TokenSettings {
             server: ServerSettings {
                 location: Location::TokenEndpoint("http://127.0.0.1:9/token".parse().unwrap()),
@@ -585,7 +604,7 @@ mod tests {
         let source = Script::new(|call| if call == 1 { hourly() } else { failing(ErrorKind::Dns) });
         let token = bench.add("api", &source);
         let first = token.wait().await.unwrap();
-        tokio::time::sleep_until(first.usable_until - MOMENT).await;
+        sleep_until(first.usable_until - MOMENT).await;
         assert!(token.wait().await.is_ok());
         let last_try = *source.calls().last().unwrap();
         assert!(first.usable_until - last_try <= secs(4), "a last attempt is made just before the end");
@@ -709,7 +728,7 @@ mod tests {
             let source = Script::always(Step::Token { takes: MOMENT, lives });
             let token = bench.add("api", &source);
             for _ in 0..600 {
-                let _ = tokio::time::timeout(Duration::from_millis(100), token.wait()).await;
+                let _ = timeout(Duration::from_millis(100), token.wait()).await;
                 sleep(Duration::from_millis(100)).await;
                 if source.calls()[0] + secs(60) < clock::now() {
                     break;
@@ -758,12 +777,30 @@ mod tests {
         tokio::task::yield_now().await;
         let start = clock::now();
         tokens[39].wait().await.unwrap();
-        assert!(clock::now() - start <= secs(2));
+        assert!(clock::now() - start <= secs(1) + MOMENT, "a slot is kept for those who wait");
         assert_eq!(status(&tokens[20]), Status::Pending);
-        sleep(secs(9)).await;
+        sleep(secs(13)).await;
         assert!(tokens.iter().all(|token| status(token) == Status::Valid));
         assert_eq!(source.most.load(Ordering::SeqCst), 4);
         assert_eq!(source.count(), 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_tokens_whose_server_hangs_do_not_hold_up_one_whose_server_is_well() {
+        let bench = bench(4);
+        let dead = Script::always(Step::Hang);
+        for n in 0..20 {
+            let _token = bench.add(&n.to_string(), &dead);
+        }
+        // By now each has had its first attempt, and all are retried.
+        sleep(secs(1200)).await;
+        let source = Script::always(Step::Token { takes: MOMENT, lives: secs(60) });
+        let token = bench.add("well", &source);
+        token.wait().await.unwrap();
+        for _ in 0..600 {
+            sleep(secs(1)).await;
+            assert_eq!(status(&token), Status::Valid);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -791,10 +828,32 @@ mod tests {
             let token = token.clone();
             async move { token.wait().await }
         });
-        let hasty = tokio::time::timeout(secs(1), token.wait()).await;
+        let hasty = timeout(secs(1), token.wait()).await;
         assert!(hasty.is_err());
         assert!(patient.await.unwrap().is_ok());
         assert_eq!(source.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn requests_on_other_threads_are_told_too() {
+        let bench = bench(32);
+        let takes = Duration::from_millis(50);
+        let source = Script::always(Step::Token { takes, lives: HOUR });
+        let token = bench.add("api", &source);
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let token = token.clone();
+                std::thread::spawn(move || {
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                    let all = join_all((0..2500).map(|_| token.wait()));
+                    runtime.block_on(all).into_iter().flatten().count()
+                })
+            })
+            .collect();
+        let served =
+            tokio::task::spawn_blocking(|| workers.into_iter().map(|w| w.join().unwrap()).sum::<usize>());
+        assert_eq!((served.await.unwrap(), source.count()), (10_000, 1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -821,7 +880,7 @@ mod tests {
         assert_eq!(source.count(), 2);
         let start = clock::now();
         token.renew().await.unwrap();
-        assert!(clock::now() - start >= MIN_RENEWAL_GAP - MOMENT * 2, "they keep a gap");
+        assert!(clock::now() - start + MOMENT * 2 >= MIN_RENEWAL_GAP, "they keep a gap");
     }
 
     #[tokio::test(start_paused = true)]

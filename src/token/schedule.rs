@@ -120,9 +120,9 @@ mod tests {
     #[test]
     fn an_hour_is_renewed_between_39_and_45_minutes() {
         let policy = Policy::default();
-        let hour = Duration::from_secs(3600);
-        assert_eq!(renew_after(hour, &policy, 0.0), Duration::from_secs(45 * 60));
-        assert_eq!(renew_after(hour, &policy, 1.0), Duration::from_secs(39 * 60));
+        let hour = Duration::from_hours(1);
+        assert_eq!(renew_after(hour, &policy, 0.0), Duration::from_mins(45));
+        assert_eq!(renew_after(hour, &policy, 1.0), Duration::from_mins(39));
         assert_eq!(usable_for(hour, &policy), Duration::from_secs(3590));
     }
 
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_backoff_doubles_up_to_its_bound() {
-        let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(60) };
+        let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_mins(1) };
         let delays: Vec<u64> = (1..=9)
             .map(|failures| {
                 let setback = transient(failures);
@@ -158,8 +158,8 @@ mod tests {
         let mut setback = Setback { class: Class::Misconfigured, ..transient(9) };
         setback.usable_until = Some(setback.now + Duration::from_secs(30));
         assert_eq!(retry_at(&setback, &backoff, 1.0), Some(setback.now + Duration::from_secs(28)));
-        setback.hold = Some(Duration::from_secs(120));
-        assert!(retry_at(&setback, &backoff, 1.0).unwrap() >= setback.now + Duration::from_secs(120));
+        setback.hold = Some(Duration::from_mins(2));
+        assert!(retry_at(&setback, &backoff, 1.0).unwrap() >= setback.now + Duration::from_mins(2));
     }
 
     fn seconds(range: std::ops::Range<f64>) -> impl Strategy<Value = Duration> {

@@ -66,8 +66,8 @@ impl Default for Policy {
             renew_at: 0.75,
             jitter: 0.10,
             expiry_margin: Duration::from_secs(10),
-            default_lifetime: Duration::from_secs(300),
-            retry: Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(60) },
+            default_lifetime: Duration::from_mins(5),
+            retry: Backoff { initial: Duration::from_millis(500), max: Duration::from_mins(1) },
             wait: Duration::from_secs(10),
         }
     }

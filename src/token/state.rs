@@ -145,32 +145,32 @@ mod tests {
     use crate::clock;
     use crate::oauth::ErrorKind;
 
-    fn credentials(usable_until: Instant) -> Option<Arc<Credentials>> {
+    fn credentials(usable_until: Instant) -> Arc<Credentials> {
         let mut value = HeaderValue::from_static("Bearer sentinel");
         value.set_sensitive(true);
-        Some(Arc::new(Credentials {
+        Arc::new(Credentials {
             header: http::header::AUTHORIZATION,
             value,
             expires_at: usable_until,
             usable_until,
             generation: 1,
-        }))
+        })
     }
 
-    fn failure(kind: ErrorKind) -> Option<Failure> {
-        Some(Failure { error: Error::here(kind), at: clock::now(), in_a_row: 1, hold_until: None })
+    fn failure(kind: ErrorKind) -> Failure {
+        Failure { error: Error::here(kind), at: clock::now(), in_a_row: 1, hold_until: None }
     }
 
     #[test]
     fn a_state_never_prints_its_token() {
-        let state = TokenState { credentials: credentials(clock::now()), ..TokenState::default() };
+        let state = TokenState { credentials: Some(credentials(clock::now())), ..TokenState::default() };
         assert!(!format!("{state:?} {state:#?}").contains("sentinel"));
     }
 
     #[test]
     fn a_token_is_usable_up_to_its_margin_and_not_at_it() {
         let end = clock::now() + Duration::from_secs(10);
-        let state = TokenState { credentials: credentials(end), ..TokenState::default() };
+        let state = TokenState { credentials: Some(credentials(end)), ..TokenState::default() };
         assert!(state.usable(end - Duration::from_nanos(1)).is_some());
         assert!(state.usable(end).is_none());
     }
@@ -178,18 +178,19 @@ mod tests {
     #[test]
     fn the_status_tells_what_a_person_must_know() {
         let now = clock::now();
-        let (live, dead) = (credentials(now + Duration::from_secs(1)), credentials(now));
+        let live = Some(credentials(now + Duration::from_secs(1)));
+        let dead = Some(credentials(now));
         for (credentials, last_error, want) in [
             (None, None, Status::Pending),
-            (None, failure(ErrorKind::Dns), Status::Pending),
-            (None, failure(ErrorKind::TokenType), Status::Misconfigured),
+            (None, Some(failure(ErrorKind::Dns)), Status::Pending),
+            (None, Some(failure(ErrorKind::TokenType)), Status::Misconfigured),
             (live.clone(), None, Status::Valid),
-            (live.clone(), failure(ErrorKind::TokenType), Status::Degraded),
-            (live, failure(ErrorKind::LoginRequired), Status::Degraded),
+            (live.clone(), Some(failure(ErrorKind::TokenType)), Status::Degraded),
+            (live, Some(failure(ErrorKind::LoginRequired)), Status::Degraded),
             (dead.clone(), None, Status::Expired),
-            (dead.clone(), failure(ErrorKind::Dns), Status::Expired),
-            (dead.clone(), failure(ErrorKind::TokenType), Status::Misconfigured),
-            (dead, failure(ErrorKind::LoginRequired), Status::LoginRequired),
+            (dead.clone(), Some(failure(ErrorKind::Dns)), Status::Expired),
+            (dead.clone(), Some(failure(ErrorKind::TokenType)), Status::Misconfigured),
+            (dead, Some(failure(ErrorKind::LoginRequired)), Status::LoginRequired),
         ] {
             let state = TokenState { credentials, last_error, ..TokenState::default() };
             assert_eq!(state.status(now), want, "{state:?}");

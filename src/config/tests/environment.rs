@@ -1,1 +1,120 @@
-//! x
+//! The environment overrides the file, key by key.
+
+use super::*;
+
+fn settings(variables: &[(&str, &str)]) -> Settings {
+    load_in(GOOD, variables).unwrap_or_else(|problems| panic!("{problems}")).settings
+}
+
+#[track_caller]
+fn refused(variables: &[(&str, &str)]) -> Problems {
+    load_in(GOOD, variables).expect_err("this must be refused")
+}
+
+#[test]
+fn a_variable_sets_the_key_that_it_names() {
+    let settings = settings(&[
+        ("CUPBEARER__SERVER__LISTEN", "127.0.0.1:9000"),
+        ("CUPBEARER__SERVER__WORKERS", "3"),
+        ("CUPBEARER__SERVER__DRAIN_TIMEOUT", "5s"),
+        ("CUPBEARER__TOKENS__API__CLIENT_ID", "12345"),
+        ("CUPBEARER__TOKENS__API__RENEW_AT", "0.5"),
+        ("CUPBEARER__TOKENS__API__REQUIRED", "false"),
+        ("CUPBEARER__TOKENS__API__RETRY__MAX", "90s"),
+        ("CUPBEARER__TOKENS__API__PARAMS__TENANT", "7"),
+        ("CUPBEARER__TOKENS__API__RESOURCE", "[\"https://a\", \"https://b\"]"),
+        ("CUPBEARER__ROUTES__0__PATH", "/v1"),
+        ("CUPBEARER__GUARD__ALLOWED_HOSTS", "orders.local"),
+        ("CUPBEARER_LISTEN", "a flag's own variable"),
+        ("PATH", "/bin"),
+    ]);
+    assert_eq!(settings.server.listen, ["127.0.0.1:9000".parse().unwrap()]);
+    assert_eq!((settings.server.workers, settings.server.drain_timeout.as_secs()), (Some(3), 5));
+    let token = &settings.tokens["api"];
+    assert_eq!((token.client.id.as_str(), token.required), ("12345", false));
+    assert!((token.policy.renew_at - 0.5).abs() < f64::EPSILON);
+    assert_eq!((token.policy.retry.initial.as_millis(), token.policy.retry.max.as_secs()), (500, 90));
+    assert_eq!(token.request.params, [("tenant".to_owned(), "7".to_owned())]);
+    assert_eq!(token.request.resource.len(), 2);
+    assert_eq!(settings.routes[0].path, "/v1");
+    assert_eq!(settings.guard.allowed_hosts, ["orders.local"]);
+}
+
+#[test]
+fn a_name_matches_whatever_its_case_and_dashes() {
+    let text =
+        GOOD.replace("[tokens.api]", "[tokens.My-Api]").replace("token = \"api\"", "token = \"My-Api\"");
+    let loaded = load_in(&text, &[("CUPBEARER__TOKENS__MY_API__CLIENT_ID", "x")]).unwrap();
+    assert_eq!(loaded.settings.tokens["My-Api"].client.id, "x");
+}
+
+#[test]
+fn the_environment_alone_can_be_the_configuration() {
+    let variables = [
+        ("CUPBEARER__UPSTREAMS__API__URL", "https://api.example.com"),
+        ("CUPBEARER__TOKENS__API__ISSUER", "https://login.example.com"),
+        ("CUPBEARER__TOKENS__API__CLIENT_ID", "orders"),
+        ("CUPBEARER__TOKENS__API__CLIENT_SECRET_ENV", "ORDERS_SECRET"),
+        ("CUPBEARER__ROUTES__0__UPSTREAM", "api"),
+        ("CUPBEARER__ROUTES__0__TOKEN", "api"),
+        ("CUPBEARER__ROUTES__0__PATH", "/v1"),
+        ("CUPBEARER__ROUTES__1", "{ upstream = \"api\", token = \"none\" }"),
+    ];
+    let loaded = load_in("", &variables).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.settings.routes.len(), 2);
+}
+
+#[test]
+fn a_secret_from_the_environment_wins_over_the_files() {
+    let variables = [("CUPBEARER__TOKENS__API__CLIENT_SECRET", "sentinel")];
+    let loaded = load_in(GOOD, &variables).unwrap();
+    assert!(
+        matches!(loaded.settings.tokens["api"].client.auth.secret(), crate::secret::SecretSource::Inline(s) if s.expose() == "sentinel")
+    );
+    assert!(!format!("{loaded:?}").contains("sentinel"));
+    let endpoint = good_with("[tokens.api]", "token_endpoint = \"https://file.example.com/\"");
+    let loaded =
+        load_in(&endpoint, &[("CUPBEARER__TOKENS__API__ISSUER", "https://env.example.com")]).unwrap();
+    assert!(matches!(&loaded.settings.tokens["api"].server.location, crate::oauth::Location::Issuer(_)));
+}
+
+#[test]
+fn a_variable_that_names_no_key_is_refused_by_its_name() {
+    let problems = refused(&[("CUPBEARER__SERVER__LISTN", "127.0.0.1:1")]);
+    let shown = problems.to_string();
+    assert!(shown.contains("variable CUPBEARER__SERVER__LISTN: server.listn: "), "{shown}");
+    assert!(shown.contains("did you mean CUPBEARER__SERVER__LISTEN?"), "{shown}");
+    for name in ["CUPBEARER__", "CUPBEARER__X", "CUPBEARER__SERVER__LISTEN__X", "CUPBEARER__ROUTES__X__PATH"]
+    {
+        assert_eq!(places(&refused(&[(name, "1")])).len(), 1, "{name}");
+    }
+    let later = refused(&[("CUPBEARER__TOKENS__API__DPOP", "true")]).to_string();
+    assert!(later.contains("does not support"), "{later}");
+}
+
+#[test]
+fn a_value_of_the_wrong_shape_is_a_problem_of_its_variable() {
+    for (name, value, key) in [
+        ("CUPBEARER__SERVER__WORKERS", "four", "server.workers"),
+        ("CUPBEARER__TOKENS__API__RENEW_AT", "2", "tokens.api.renew_at"),
+        ("CUPBEARER__TOKENS__API__REQUIRED", "yes", "tokens.api.required"),
+        ("CUPBEARER__SERVER__LISTEN", "nowhere", "server.listen"),
+        ("CUPBEARER__TOKENS__API__RETRY", "{ max = 7 }", "tokens.api.retry.max"),
+        ("CUPBEARER__ROUTES__5__PATH", "/x", "routes[5].path"),
+        ("CUPBEARER__ROUTES__99999999999999999999__PATH", "/x", "routes.99999999999999999999"),
+        ("CUPBEARER__SERVER", "7", "server"),
+    ] {
+        let problems = refused(&[(name, value)]);
+        assert_eq!(places(&problems), [format!("variable {name} {key}")], "{problems}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_that_is_no_text_is_a_problem_of_its_variable() {
+    use std::os::unix::ffi::OsStringExt;
+    let value = OsString::from_vec(vec![0xff]);
+    let environment = [("ORDERS_SECRET".into(), "x".into()), ("CUPBEARER__LOG__LEVEL".into(), value)];
+    let problems = load(&source(GOOD), environment, Options::default()).unwrap_err();
+    assert_eq!(places(&problems), ["variable CUPBEARER__LOG__LEVEL log.level"]);
+}
