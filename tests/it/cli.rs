@@ -78,7 +78,7 @@ token = "none"
     let mut missing = Vec::new();
     for (line, key, mend) in [
         (2, "listen", "allow_remote"),
-        (2, "listen", "nonsense"),
+        (2, "listen", "an IP address and a port"),
         (3, "drain_timeout", "\""),
         (4, "max_conections", "max_connections"),
         (7, "allowed_origins", "http"),
@@ -180,7 +180,8 @@ async fn wait_ends_when_the_proxy_is_ready_and_says_no_in_time() {
 async fn wait_waits_for_a_proxy_that_is_not_there_yet() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
-    fs::write(&file, format!("[health]\nlisten = \"{}\"\n", free_address())).unwrap();
+    let rest = good("http://127.0.0.1:1", "http://127.0.0.1:1");
+    fs::write(&file, format!("[health]\nlisten = \"{}\"\n{rest}", free_address())).unwrap();
     let start = clock::now();
     let output =
         cupbearer().args(["wait", "--timeout", "500ms", "--config"]).arg(&file).output().await.unwrap();
@@ -216,7 +217,7 @@ async fn renew_brings_a_new_token_at_once() {
     assert_eq!((sent[0].as_str(), sent[1].as_str()), ("Bearer token-0", "Bearer token-2"));
     let unknown = stage.proxy.command(&["renew", "nobody"]).await;
     assert!(matches!(unknown.status.code(), Some(1 | 2)), "{unknown:?}");
-    assert!(both(&unknown).contains("nobody"), "{}", both(&unknown));
+    assert!(both(&unknown).contains("Configured: api"), "what there is instead: {}", both(&unknown));
 }
 
 #[tokio::test]
@@ -250,7 +251,8 @@ async fn commands_for_a_running_proxy_say_where_they_looked_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
     let control = free_address();
-    fs::write(&file, format!("[control]\nlisten = \"{control}\"\n")).unwrap();
+    let rest = good("http://127.0.0.1:1", "http://127.0.0.1:1");
+    fs::write(&file, format!("[control]\nlisten = \"{control}\"\n{rest}")).unwrap();
     for command in ["status", "renew"] {
         let output = cupbearer().args([command, "--config"]).arg(&file).output().await.unwrap();
         assert!(matches!(output.status.code(), Some(1 | 2)), "{output:?}");

@@ -94,8 +94,10 @@ async fn no_secret_is_ever_shown() {
     eventually("the server has lied in each way", || async { server.seen().len() >= 8 }).await;
     // What the proxy says of a malformed request.
     let mut wire = proxy.wire().await;
-    wire.send(format!("GET /{QUERY} HTTP/1.1\r\nAuthorization: {APPLICATION}\r\nHost: a\r\nHost: b\r\n\r\n"))
-        .await;
+    wire.send(format!(
+        "GET /?{QUERY} HTTP/1.1\r\nAuthorization: {APPLICATION}\r\nHost: a\r\nHost: b\r\n\r\n"
+    ))
+    .await;
     told += &String::from_utf8_lossy(&wire.rest().await);
 
     assert_hidden("an answer of the proxy's own", &told);
