@@ -20,16 +20,29 @@ pub(super) struct Findings {
     spoken_for: Vec<KeyPath>,
     /// Where relative paths in the file start from.
     base: PathBuf,
+    /// The tree was not read to its end.
+    cut: bool,
 }
 
 impl Findings {
     pub(super) fn new(syntax: Problems, murky: Vec<RangeInclusive<usize>>, base: &Path) -> Self {
-        Self { problems: syntax, murky, spoken_for: Vec::new(), base: base.to_owned() }
+        Self { problems: syntax, murky, spoken_for: Vec::new(), base: base.to_owned(), cut: false }
     }
 
     /// In the order of the file.
-    pub(super) fn into_problems(mut self) -> Problems {
+    pub(super) fn into_problems(mut self, root: &Node) -> Problems {
         self.problems.sort();
+        if self.cut || self.is_full() {
+            let (what, mend) =
+                ("there may be more problems than these", "mend these first, then check again");
+            self.problems.push(Problem {
+                severity: Severity::Error,
+                origin: root.origin.clone(),
+                key: KeyPath::default(),
+                what: what.to_owned(),
+                mend: mend.to_owned(),
+            });
+        }
         self.problems
     }
 
@@ -81,24 +94,25 @@ impl Findings {
     }
 
     /// That the tree was not read to its end.
-    pub(super) fn too_many(&mut self, root: &Node) {
-        let (what, mend) = ("has more problems than these", "mend these first, then check again");
-        self.problems.push(Problem {
-            severity: Severity::Error,
-            origin: root.origin.clone(),
-            key: KeyPath::default(),
-            what: what.to_owned(),
-            mend: mend.to_owned(),
-        });
+    pub(super) const fn too_many(&mut self) {
+        self.cut = true;
+    }
+
+    fn is_full(&self) -> bool {
+        self.spoken_for.len() >= MAX_PROBLEMS
     }
 
     /// Whether `path`, or something above or below it, has a problem already.
     fn is_spoken_for(&self, path: &KeyPath) -> bool {
-        self.spoken_for.iter().any(|known| known.holds(path) || path.holds(known))
+        self.is_full() || self.spoken_for.iter().any(|known| known.holds(path) || path.holds(known))
     }
 
     fn add(&mut self, severity: Severity, origin: Origin, key: KeyPath, what: String, mend: String) {
         if line(&origin).is_some_and(|line| self.murky.iter().any(|lines| lines.contains(&line))) {
+            return;
+        }
+        // Each key is looked for among all that are kept; and nobody reads so many.
+        if self.is_full() {
             return;
         }
         if severity == Severity::Error {
@@ -120,7 +134,7 @@ impl<'t> Review<'t> {
     }
 
     pub(super) fn into_problems(self) -> Problems {
-        self.findings.into_problems()
+        self.findings.into_problems(self.root)
     }
 
     pub(super) fn error(&mut self, path: &KeyPath, what: impl Into<String>, mend: impl Into<String>) {
@@ -142,6 +156,11 @@ impl<'t> Review<'t> {
     /// Whether `path`, or something above or below it, has a problem already.
     pub(super) fn is_spoken_for(&self, path: &KeyPath) -> bool {
         self.findings.is_spoken_for(path)
+    }
+
+    /// Whether no more problems are kept, so that looking for their mends is in vain.
+    pub(super) fn is_full(&self) -> bool {
+        self.findings.is_full()
     }
 
     /// Whether the file could be read as a whole, so that what was not found is not there.
@@ -186,3 +205,6 @@ impl<'t> Review<'t> {
         self.findings.add(severity, origin, path.clone(), what, mend);
     }
 }
+
+/// More than fits on many screens; a file with so many mistakes has one that is behind them all.
+const MAX_PROBLEMS: usize = 500;

@@ -80,8 +80,8 @@ pub fn load(
         findings.push(problem);
     }
     let Some(file) = shape::read(&mut root, |root, misfit| findings.misfit(root, misfit)) else {
-        findings.too_many(&root);
-        return Err(findings.into_problems());
+        findings.too_many();
+        return Err(findings.into_problems(&root));
     };
     let mut review = Review::new(&root, findings);
     let settings = resolve::resolve(file, &mut review, options, &Variables::new(&environment));

@@ -10,6 +10,7 @@ use serde_json::Value as Schema;
 
 use super::later;
 use super::problem::{KeyPath, Origin, Problem, Severity, Step};
+use super::schema::SCHEMA;
 use super::shape::nearest;
 use super::tree::{Node, Value, parse_value};
 
@@ -20,14 +21,10 @@ pub(super) fn apply(root: &mut Node, variables: &[(OsString, OsString)]) -> Vec<
         .iter()
         .filter_map(|(name, value)| Some((name.to_str()?.strip_prefix(PREFIX)?, name.to_str()?, value)))
         .collect();
-    if ours.is_empty() {
-        return problems;
-    }
-    let schema = super::schema::schema();
     let mut found = Vec::new();
     for (rest, name, value) in ours {
         let origin = Origin::Variable(name.to_owned());
-        match locate(root, &schema, rest) {
+        match locate(root, &SCHEMA, rest) {
             Ok((path, schema)) => match value.to_str() {
                 Some(text) => found.push((path, node(&origin, schema, text))),
                 None => problems.push(problem(origin, path, "is not UTF-8 text", "set it to text")),

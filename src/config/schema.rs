@@ -1,6 +1,8 @@
 //! The JSON schema of the configuration, from the same types that read it: for editors, and for the names of the
 //! environment's overrides.
 
+use std::sync::LazyLock;
+
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
@@ -10,18 +12,22 @@ use super::problem::{KeyPath, Step};
 /// The JSON schema (draft 7, which TOML editors know) of a configuration file.
 #[must_use]
 pub fn schema() -> Value {
+    SCHEMA.clone()
+}
+
+/// The schema, made once: each of a file's mistakes looks into it.
+pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut settings = SchemaSettings::draft07();
     settings.inline_subschemas = true;
     let mut schema = settings.into_generator().into_root_schema_for::<File>().to_value();
     without_null(&mut schema);
     schema["title"] = "Cupbearer configuration".into();
     schema
-}
+});
 
 /// The default of the key at `path` as TOML, as an example of its type: for a mend.
 pub(super) fn example(path: &KeyPath) -> Option<String> {
-    let schema = schema();
-    let node = path.steps().iter().try_fold(&schema, |node, step| match step {
+    let node = path.steps().iter().try_fold(&*SCHEMA, |node, step| match step {
         Step::Key(key) => node["properties"].get(key).or_else(|| node.get("additionalProperties")),
         Step::Index(_) => node.get("items"),
     })?;

@@ -1,5 +1,6 @@
 //! What a user sees of the whole room: a text in, settings or problems out.
 
+mod checks;
 mod environment;
 mod flags;
 mod hostile;
@@ -52,4 +53,30 @@ pub(super) fn places(problems: &Problems) -> Vec<String> {
             origin => format!("{origin} {}", p.key),
         })
         .collect()
+}
+
+/// The problems of a text that must have some.
+pub(super) fn refused(text: &str) -> Problems {
+    load_text(text).expect_err("this must be refused")
+}
+
+/// That `text` has one error, at `key`, whose text has every one of `words`.
+#[track_caller]
+pub(super) fn one_error(text: &str, key: &str, words: &[&str]) {
+    let problems = refused(text);
+    let errors: Vec<_> = problems.iter().filter(|p| p.severity == Severity::Error).collect();
+    assert_eq!(errors.len(), 1, "{problems}");
+    assert_eq!(errors[0].key.to_string(), key, "{problems}");
+    let shown = errors[0].to_string();
+    assert!(words.iter().all(|word| shown.contains(word)), "{words:?} in: {shown}");
+    assert!(!errors[0].mend.is_empty());
+}
+
+#[track_caller]
+pub(super) fn one_warning(text: &str, key: &str, word: &str) {
+    let loaded = load_text(text).unwrap_or_else(|problems| panic!("{problems}"));
+    let shown = loaded.warnings.to_string();
+    let keys: Vec<_> = loaded.warnings.iter().map(|p| p.key.to_string()).collect();
+    assert_eq!(keys, [key], "{shown}");
+    assert!(shown.contains(word), "{word} in: {shown}");
 }

@@ -166,6 +166,10 @@ pub(super) fn parse(name: &str, text: &str) -> Parsed {
     let file = Origin::File { name: reader.text.name.clone(), at: None };
     let root = Node::new(file, Value::Table(reader.entries(table.into_inner())));
 
+    errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
+    let unread = errors.get(MAX_SYNTAX_ERRORS).map(|error| error.span().map_or(0, |span| span.start));
+    errors.truncate(MAX_SYNTAX_ERRORS);
+
     // A list that is never closed swallows the lines after it, and each of them is an error of its own then.
     let ends: Vec<usize> = errors
         .iter()
@@ -175,7 +179,6 @@ pub(super) fn parse(name: &str, text: &str) -> Parsed {
     let mut unclosed: Vec<Range<usize>> =
         reader.brackets.iter().filter(|span| ends.contains(&span.end)).cloned().collect();
     unclosed.sort_by_key(|span| span.start);
-    errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
 
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     let mut swallowed_to = None;
@@ -198,8 +201,9 @@ pub(super) fn parse(name: &str, text: &str) -> Parsed {
     found.sort_by_key(|(from, _, _)| *from);
 
     let text = &reader.text;
-    let murky: Vec<_> =
+    let mut murky: Vec<_> =
         found.iter().map(|(from, to, _)| text.position(*from).line..=text.position(*to).line).collect();
+    murky.extend(unread.map(|from| text.position(from).line..=usize::MAX));
     // The parser stumbles on after a mistake: what it says first about a line is the one to mend.
     found.dedup_by_key(|(from, _, _)| text.position(*from).line);
     let problems = found
@@ -324,6 +328,8 @@ fn syntax_problem(origin: Origin, message: &str) -> Problem {
 }
 
 const NEVER_CLOSED: &str = "the list or table that begins here is never closed";
+/// The parser's own count; more of them is no configuration, and what follows is not looked at.
+const MAX_SYNTAX_ERRORS: usize = 1000;
 /// A file that is no configuration at all has an error on each line; nobody reads more than this.
 const MAX_SYNTAX_PROBLEMS: usize = 50;
 

@@ -23,7 +23,7 @@ async fn the_demo_runs_and_tokens_change_under_a_loop_of_requests() {
     }
     fs::write(dir.path().join("config.toml"), text).unwrap();
     let mut command = cupbearer();
-    command.arg("demo").current_dir(dir.path());
+    command.args(["demo", "--config", "config.toml"]).current_dir(dir.path());
     let mut program = Program::spawn("demo", command, dir.path());
     let (url, ready) = (format!("http://{}/", addresses[0].1), format!("http://{}/readyz", addresses[1].1));
     program.until("ready", || async { curl(&[&ready]).await.status == 200 }).await;

@@ -40,7 +40,7 @@ pub(super) fn url(path: &KeyPath, text: &str, query: Query, review: &mut Review<
     url
 }
 
-/// As [`url`], and its connection is encrypted, or stays on this machine, or goes in the clear on purpose.
+/// As [`url()`], and its connection is encrypted, or stays on this machine, or goes in the clear on purpose.
 pub(super) fn secure_url(
     path: &KeyPath,
     text: &str,

@@ -33,6 +33,11 @@ pub(super) fn resolve(
         let mend = "add [[routes]] with `upstream` and `token`";
         review.missing(&section, "there is no route, so that every request would be answered with 404", mend);
     }
+    if routes.len() > MAX_ROUTES {
+        let what = format!("there are {} routes, more than {MAX_ROUTES}", routes.len());
+        review.error(&section, what, "leave the choice by path to the API");
+        return None;
+    }
     let mut used = (BTreeSet::new(), BTreeSet::new());
     let mut resolved: Vec<(KeyPath, Option<Route>)> = Vec::new();
     for (path, route) in review.elements(&section).into_iter().zip(routes) {
@@ -156,7 +161,7 @@ fn known(
     if names.contains(&name) {
         return Some(name);
     }
-    if review.is_whole() && !review.is_spoken_for(&KeyPath::from(section).key(&name)) {
+    if review.is_whole() && !review.is_full() && !review.is_spoken_for(&KeyPath::from(section).key(&name)) {
         let mend = nearest(&name, names.iter().map(String::as_str)).map_or_else(
             || format!("{mend}; or add [{section}.{}]", Shown(&name)),
             |meant| format!("did you mean \"{meant}\"?"),
@@ -189,5 +194,7 @@ fn unused(section: &str, names: &BTreeSet<String>, used: &BTreeSet<String>, revi
     }
 }
 
+/// Each request tries them one after the other, and each is held against all the others here.
+const MAX_ROUTES: usize = 1000;
 /// The word for "no token" in a route.
 pub(super) const NO_TOKEN: &str = "none";

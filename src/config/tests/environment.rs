@@ -7,7 +7,7 @@ fn settings(variables: &[(&str, &str)]) -> Settings {
 }
 
 #[track_caller]
-fn refused(variables: &[(&str, &str)]) -> Problems {
+fn refused_in(variables: &[(&str, &str)]) -> Problems {
     load_in(GOOD, variables).expect_err("this must be refused")
 }
 
@@ -80,15 +80,15 @@ fn a_secret_from_the_environment_wins_over_the_files() {
 
 #[test]
 fn a_variable_that_names_no_key_is_refused_by_its_name() {
-    let problems = refused(&[("CUPBEARER__SERVER__LISTN", "127.0.0.1:1")]);
+    let problems = refused_in(&[("CUPBEARER__SERVER__LISTN", "127.0.0.1:1")]);
     let shown = problems.to_string();
     assert!(shown.contains("variable CUPBEARER__SERVER__LISTN: server.listn: "), "{shown}");
     assert!(shown.contains("did you mean CUPBEARER__SERVER__LISTEN?"), "{shown}");
     for name in ["CUPBEARER__", "CUPBEARER__X", "CUPBEARER__SERVER__LISTEN__X", "CUPBEARER__ROUTES__X__PATH"]
     {
-        assert_eq!(places(&refused(&[(name, "1")])).len(), 1, "{name}");
+        assert_eq!(places(&refused_in(&[(name, "1")])).len(), 1, "{name}");
     }
-    let later = refused(&[("CUPBEARER__TOKENS__API__DPOP", "true")]).to_string();
+    let later = refused_in(&[("CUPBEARER__TOKENS__API__DPOP", "true")]).to_string();
     assert!(later.contains("does not support"), "{later}");
 }
 
@@ -104,7 +104,7 @@ fn a_value_of_the_wrong_shape_is_a_problem_of_its_variable() {
         ("CUPBEARER__ROUTES__99999999999999999999__PATH", "/x", "routes.99999999999999999999"),
         ("CUPBEARER__SERVER", "7", "server"),
     ] {
-        let problems = refused(&[(name, value)]);
+        let problems = refused_in(&[(name, value)]);
         assert_eq!(places(&problems), [format!("variable {name} {key}")], "{problems}");
     }
 }

@@ -1,0 +1,367 @@
+//! Each check of a value, and of two values against each other.
+
+use super::*;
+
+#[test]
+fn scopes_are_split_and_an_empty_one_is_none() {
+    let scope = |value: &str| {
+        let text = good_with("[tokens.api]", &format!("scope = {value}"));
+        load_text(&text).unwrap().settings.tokens["api"].request.scope.clone()
+    };
+    assert_eq!(scope("\"orders:read  orders:write\""), ["orders:read", "orders:write"]);
+    assert_eq!(scope("[\"a b\", \"c\"]"), ["a", "b", "c"]);
+    assert!(scope("\"\"").is_empty() && scope("[]").is_empty() && scope("\" \"").is_empty());
+}
+
+#[test]
+fn a_listener_that_others_can_reach_needs_the_word() {
+    for address in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+        let line = format!("[server]\nlisten = \"{address}\"\n");
+        one_error(&format!("{line}{GOOD}"), "server.listen", &["other machines", "allow_remote = true"]);
+        assert!(load_text(&format!("{line}allow_remote = true\n{GOOD}")).is_ok());
+        one_error(
+            &format!("[server]\nlisten = \"127.0.0.1:1\"\n[control]\nlisten = \"{address}\"\n{GOOD}"),
+            "control.listen",
+            &["changes state"],
+        );
+        assert!(
+            load_text(&format!(
+                "[server]\nlisten = \"127.0.0.1:1\"\n[health]\nlisten = \"{address}\"\n{GOOD}"
+            ))
+            .is_ok()
+        );
+    }
+    for address in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:80"] {
+        assert!(load_text(&format!("[server]\nlisten = \"{address}\"\n{GOOD}")).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_with_one_that_is() {
+    for address in ["localhost:9000", "9000", ":9000"] {
+        one_error(&format!("[server]\nlisten = \"{address}\"\n{GOOD}"), "server.listen", &["127.0.0.1:9000"]);
+    }
+    one_error(
+        &format!("[server]\nlisten = \"unix:/run/x.sock\"\n{GOOD}"),
+        "server.listen",
+        &["not support Unix"],
+    );
+    one_error(&format!("[server]\nlisten = []\n{GOOD}"), "server.listen", &["is empty"]);
+}
+
+#[test]
+fn two_listeners_cannot_share_an_address() {
+    let text = format!("[health]\nlisten = \"127.0.0.1:8080\"\n{GOOD}");
+    one_error(&text, "health.listen", &["taken by server.listen"]);
+    let text = format!("[server]\nlisten = [\"127.0.0.1:80\", \"127.0.0.1:80\"]\n{GOOD}");
+    one_error(&text, "server.listen[1]", &["taken by server.listen[0]"]);
+    let text = format!("[health]\nlisten = \"0.0.0.0:9902\"\n{GOOD}");
+    one_error(&text, "control.listen", &["taken by health.listen"]);
+    let text = format!("[health]\nlisten = \"127.0.0.1:0\"\n[control]\nlisten = \"127.0.0.1:0\"\n{GOOD}");
+    assert!(load_text(&text).is_ok());
+}
+
+#[test]
+fn limits_outside_of_what_makes_sense_are_refused() {
+    for (line, key) in [
+        ("max_connections = 0", "max_connections"),
+        ("max_headers = 0", "max_headers"),
+        ("max_header_size = \"1KiB\"", "max_header_size"),
+        ("max_header_size = \"1GiB\"", "max_header_size"),
+        ("max_streams = 0", "max_streams"),
+        ("max_streams = -1", "max_streams"),
+        ("workers = 5000", "workers"),
+        ("header_timeout = \"0s\"", "header_timeout"),
+        ("drain_timeout = \"999d\"", "drain_timeout"),
+    ] {
+        one_error(&format!("[server]\n{line}\n{GOOD}"), &format!("server.{key}"), &["must be"]);
+    }
+    assert!(load_text(&format!("[server]\ndrain_timeout = \"0s\"\n{GOOD}")).is_ok());
+}
+
+#[test]
+fn what_would_go_out_in_the_clear_is_refused_unless_it_stays_here() {
+    for (from, to, key) in [
+        ("https://api.example.com/base", "http://api.example.com", "upstreams.api.url"),
+        ("https://api.example.com/base", "http://127.0.0.1.example.com", "upstreams.api.url"),
+        ("https://api.example.com/base", "http://10.0.0.1", "upstreams.api.url"),
+        ("https://login.example.com/", "http://login.example.com/", "tokens.api.issuer"),
+    ] {
+        let text = GOOD.replace(from, to);
+        one_error(&text, key, &["must be https", "--insecure-plaintext"]);
+        let options = Options { insecure_plaintext: true };
+        let loaded = load(&source(&text), [("ORDERS_SECRET".into(), "x".into())], options).unwrap();
+        assert_eq!(loaded.warnings.len(), 1, "{}", loaded.warnings);
+    }
+    for here in ["http://localhost:1", "http://127.0.0.1:1", "http://127.8.8.8", "http://[::1]:1"] {
+        assert!(load_text(&GOOD.replace("https://login.example.com/", here)).is_ok(), "{here}");
+    }
+}
+
+#[test]
+fn urls_carry_no_user_no_fragment_and_no_stray_query() {
+    for (url, word) in [
+        ("https://user:pass@api.example.com", "user name"),
+        ("https://user@api.example.com", "user name"),
+        ("https://api.example.com/#x", "fragment"),
+        ("https://api.example.com/?x=1", "query"),
+        ("ftp://api.example.com", "https://"),
+        ("api.example.com", "scheme"),
+        ("https://", "not a URL"),
+    ] {
+        one_error(&GOOD.replace("https://api.example.com/base", url), "upstreams.api.url", &[word]);
+        one_error(&GOOD.replace("https://login.example.com/", url), "tokens.api.issuer", &[word]);
+        assert!(!refused(&GOOD.replace("https://login.example.com/", url)).to_string().contains("pass@"));
+    }
+    let endpoint =
+        GOOD.replace("issuer = \"https://login.example.com/", "token_endpoint = \"https://a/t?x=1");
+    assert!(load_text(&endpoint).is_ok());
+}
+
+#[test]
+fn the_upstream_cannot_be_the_proxy_itself() {
+    for url in ["http://127.0.0.1:8080", "http://localhost:8080/x"] {
+        one_error(&GOOD.replace("https://api.example.com/base", url), "upstreams.api.url", &["own listener"]);
+    }
+    assert!(load_text(&GOOD.replace("https://api.example.com/base", "http://127.0.0.1:8081")).is_ok());
+}
+
+#[test]
+fn a_token_endpoint_wins_over_an_issuer_and_one_of_them_must_be_there() {
+    let both = good_with("[tokens.api]", "token_endpoint = \"https://login.example.com/token\"");
+    let location = load_text(&both).unwrap().settings.tokens["api"].server.location.clone();
+    assert!(matches!(location, crate::oauth::Location::TokenEndpoint(url) if url.path() == "/token"));
+    let neither = GOOD.replace("issuer = \"https://login.example.com/\"", "");
+    one_error(&neither, "tokens.api.issuer", &["`issuer`", "`token_endpoint`"]);
+    assert_eq!(places(&refused(&neither)), ["5:1 tokens.api.issuer"]);
+}
+
+#[test]
+fn a_client_without_an_identifier_or_a_secret_is_refused() {
+    one_error(&GOOD.replace("client_id = \"orders\"", ""), "tokens.api.client_id", &["is missing"]);
+    one_error(
+        &GOOD.replace("client_id = \"orders\"", "client_id = \"\""),
+        "tokens.api.client_id",
+        &["identifier"],
+    );
+    one_error(
+        &GOOD.replace("client_secret_env = \"ORDERS_SECRET\"", ""),
+        "tokens.api.client_secret_file",
+        &["no secret"],
+    );
+    one_error(
+        &good_with("[tokens.api]", "client_secret = \"x\""),
+        "tokens.api.client_secret",
+        &["more than one"],
+    );
+    one_error(&GOOD.replace("ORDERS_SECRET", "A=B"), "tokens.api.client_secret_env", &["not the name"]);
+    one_warning(&GOOD.replace("ORDERS_SECRET", "NOT_SET_AT_ALL"), "tokens.api.client_secret_env", "not set");
+}
+
+#[test]
+fn a_secret_file_may_come_later_and_is_looked_for_beside_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    let text = GOOD.replace("client_secret_env = \"ORDERS_SECRET\"", "client_secret_file = \"the-secret\"");
+    std::fs::write(&config, text).unwrap();
+    let load_file = || load(&Source::File(config.clone()), [], Options::default());
+    let loaded = load_file().unwrap();
+    assert_eq!(loaded.warnings.len(), 1, "{}", loaded.warnings);
+    assert_eq!(loaded.files, [config.clone(), dir.path().join("the-secret")]);
+    std::fs::write(dir.path().join("the-secret"), "s3cret\n").unwrap();
+    assert!(load_file().unwrap().warnings.is_empty());
+    std::fs::write(dir.path().join("the-secret"), [0xff]).unwrap();
+    assert!(load_file().unwrap_err().to_string().contains("not UTF-8"));
+}
+
+#[test]
+fn parameters_cannot_be_the_protocols_own() {
+    for name in
+        ["grant_type", "client_id", "client_secret", "scope", "refresh_token", "assertion", "GRANT_TYPE"]
+    {
+        let text = good_with("[tokens.api]", &format!("params = {{ {name} = \"x\" }}"));
+        one_error(&text, &format!("tokens.api.params.{name}"), &["protocol's own"]);
+    }
+    let text = good_with("[tokens.api]", "params = { organization = \"org 1\" }");
+    let params = load_text(&text).unwrap().settings.tokens["api"].request.params.clone();
+    assert_eq!(params, [("organization".to_owned(), "org 1".to_owned())]);
+}
+
+#[test]
+fn what_a_token_request_cannot_carry_is_refused() {
+    for (line, key) in [
+        ("resource = \"api\"", "resource"),
+        ("resource = [\"https://a\", \"https://b/#x\"]", "resource[1]"),
+        ("scope = \"a\\\"b\"", "scope"),
+        ("scope = [\"a\", \"é\"]", "scope[1]"),
+        ("proxy = \"http://p:3128/path\"", "proxy"),
+        ("proxy = \"socks5://p\"", "proxy"),
+        ("header = \"Bad Header\"", "header"),
+        ("header = \"Content-Length\"", "header"),
+        ("header = \"hOsT\"", "header"),
+        ("scheme = \"Bearer \"", "scheme"),
+    ] {
+        one_error(&good_with("[tokens.api]", line), &format!("tokens.api.{key}"), &[]);
+    }
+    let text = good_with("[tokens.api]", "header = \"X-Api-Key\"\nscheme = \"\"\nresource = \"urn:a:b\"");
+    assert!(load_text(&text).is_ok());
+}
+
+#[test]
+fn a_renewal_is_within_the_lifetime_and_its_delays_in_order() {
+    for (line, key) in [
+        ("renew_at = 0", "renew_at"),
+        ("renew_at = 1.01", "renew_at"),
+        ("renew_at = nan", "renew_at"),
+        ("renew_at = -inf", "renew_at"),
+        ("jitter = -0.1", "jitter"),
+        ("jitter = 0.75", "jitter"),
+        ("retry = { initial = \"2m\" }", "retry.initial"),
+        ("retry = { initial = \"0s\" }", "retry.initial"),
+        ("default_lifetime = \"0s\"", "default_lifetime"),
+        ("timeout = \"0ms\"", "timeout"),
+    ] {
+        one_error(&good_with("[tokens.api]", line), &format!("tokens.api.{key}"), &["must be"]);
+    }
+    let text = good_with("[tokens.api]", "renew_at = 1\njitter = 0\nexpiry_margin = \"0s\"\nwait = \"0s\"");
+    assert!(load_text(&text).is_ok());
+}
+
+#[test]
+fn a_file_of_authorities_must_hold_a_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    let text = good_with("[upstreams.api]", &format!("ca_file = {:?}", file.to_str().unwrap()));
+    one_error(&text, "upstreams.api.ca_file", &["does not exist"]);
+    std::fs::write(&file, "no certificate\n").unwrap();
+    one_error(&text, "upstreams.api.ca_file", &["holds no certificate"]);
+    std::fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    one_error(&text, "upstreams.api.ca_file", &["malformed"]);
+    let certificate = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert;
+    std::fs::write(&file, certificate.pem()).unwrap();
+    assert_eq!(load_text(&text).unwrap().files, std::slice::from_ref(&file));
+    let token = good_with("[tokens.api]", &format!("ca_file = {:?}", dir.path().to_str().unwrap()));
+    one_error(&token, "tokens.api.ca_file", &["is not a file"]);
+}
+
+#[test]
+fn a_routes_path_means_one_thing_only() {
+    for path in [
+        "v1",
+        "",
+        "/v1/",
+        "/a?b",
+        "/a#b",
+        "/a/../b",
+        "/a/.",
+        "/%2e%2E/b",
+        "/a%2Fb",
+        "/a%5cb",
+        "/a\\\\b",
+        "//a",
+        "/a b",
+        "/%zz",
+        "/é",
+    ] {
+        one_error(&good_with("[[routes]]", &format!("path = \"{path}\"")), "routes[0].path", &["path"]);
+    }
+    for path in ["/", "/v1", "/v1/x.y;z=1", "/a%20b", "/..a", "/@x:y"] {
+        assert!(load_text(&good_with("[[routes]]", &format!("path = \"{path}\""))).is_ok(), "{path}");
+    }
+}
+
+#[test]
+fn hosts_origins_and_methods_are_what_a_request_says() {
+    for host in ["a:80", "https://a", "*.a.com", "", "a b", "[::1"] {
+        one_error(&good_with("[[routes]]", &format!("host = \"{host}\"")), "routes[0].host", &["host name"]);
+        let text = format!("[guard]\nallowed_hosts = [\"ok.local\", \"{host}\"]\n{GOOD}");
+        one_error(&text, "guard.allowed_hosts[1]", &["host name"]);
+    }
+    let text = good_with("[[routes]]", "host = \"Orders.LOCAL\"\nmethods = [\"GET\", \"PURGE\"]");
+    let route = load_text(&text).unwrap().settings.routes.remove(0);
+    assert_eq!((route.host.as_deref(), route.methods.len()), (Some("orders.local"), 2));
+    for method in ["TRACE", "CONNECT", "get", "G ET", ""] {
+        one_error(
+            &good_with("[[routes]]", &format!("methods = [\"{method}\"]")),
+            "routes[0].methods[0]",
+            &[],
+        );
+    }
+    for origin in
+        ["https://a.com/", "https://A.com", "https://a.com:443", "null", "*", "a.com", "https://a.com/x"]
+    {
+        let text = format!("[guard]\nallowed_origins = \"{origin}\"\n{GOOD}");
+        one_error(&text, "guard.allowed_origins", &[]);
+    }
+    let text = format!("[guard]\nallowed_origins = [\"https://a.com\", \"http://localhost:3000\"]\n{GOOD}");
+    assert!(load_text(&text).is_ok());
+}
+
+#[test]
+fn a_route_names_what_is_there() {
+    one_error(
+        &GOOD.replace("upstream = \"api\"", "upstream = \"nope\""),
+        "routes[0].upstream",
+        &["[upstreams.nope]"],
+    );
+    one_error(
+        &GOOD.replace("token = \"api\"", "token = \"appi\""),
+        "routes[0].token",
+        &["did you mean \"api\"?"],
+    );
+    one_error(&GOOD.replace("token = \"api\"", ""), "routes[0].token", &["or to \"none\""]);
+    let no_token = load_text(&GOOD.replace("token = \"api\"", "token = \"none\"")).unwrap();
+    assert_eq!(no_token.settings.routes[0].token, None);
+    assert_eq!(no_token.warnings.len(), 1, "the token is not used: {}", no_token.warnings);
+    let without = GOOD.split("[[routes]]").next().unwrap();
+    one_error(without, "routes", &["there is no route"]);
+}
+
+#[test]
+fn a_name_is_fit_for_a_label() {
+    for name in ["\"a b\"", "\"\"", "\"a.b\"", "none"] {
+        let text = format!(
+            "{GOOD}\n[tokens.{name}]\nissuer = \"https://a\"\nclient_id = \"a\"\nclient_secret_env = \"ORDERS_SECRET\""
+        );
+        assert!(refused(&text).to_string().contains("a name has"), "{name}");
+    }
+}
+
+#[test]
+fn a_route_that_nothing_reaches_is_warned_about() {
+    let second = |first: &str, second: &str| {
+        good_with("[[routes]]", first)
+            + &format!("\n[[routes]]\nupstream = \"api\"\ntoken = \"api\"\n{second}")
+    };
+    for (first, then) in [
+        ("", "path = \"/v1\""),
+        ("path = \"/v1\"", "path = \"/v1/x\"\nhost = \"a\""),
+        ("path = \"/v1\"\nmethods = [\"GET\", \"HEAD\"]", "path = \"/v1\"\nmethods = \"GET\""),
+        ("host = \"a\"", "host = \"A\""),
+    ] {
+        one_warning(&second(first, then), "routes[1]", "routes[0] matches them all");
+    }
+    for (first, then) in [
+        ("path = \"/v1\"", "path = \"/v10\""),
+        ("path = \"/v1/x\"", "path = \"/v1\""),
+        ("methods = \"GET\"", ""),
+        ("host = \"a\"", ""),
+        ("host = \"a\"", "host = \"b\""),
+    ] {
+        assert!(load_text(&second(first, then)).unwrap().warnings.is_empty(), "{first} {then}");
+    }
+}
+
+#[test]
+fn what_nothing_uses_is_warned_about() {
+    let text = format!("{GOOD}\n[upstreams.spare]\nurl = \"https://a\"\n");
+    one_warning(&text, "upstreams.spare", "no route uses it");
+}
+
+#[test]
+fn a_level_that_does_not_exist_is_refused() {
+    one_error(&format!("[log]\nlevel = \"inof\"\n{GOOD}"), "log.level", &["did you mean \"info\"?"]);
+    one_error(&format!("[log]\nlevel = \"a=b=c\"\n{GOOD}"), "log.level", &["must be one of"]);
+    one_error(&format!("[log]\nformat = \"jsn\"\n{GOOD}"), "log.format", &["did you mean \"json\"?"]);
+    assert!(load_text(&format!("[log]\nlevel = \"cupbearer=debug,warn\"\n{GOOD}")).is_ok());
+}
