@@ -5,8 +5,8 @@
 //! if that does no harm (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1) and the body is still there, which is to
 //! say that there is none.
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -18,7 +18,7 @@ use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
 use super::headers::HopFields;
 use super::pool::{Age, Connection, Lease, Pool, Want};
-use super::upstream::Upstream;
+use super::upstream::{Upstream, UpstreamSettings};
 use crate::clock;
 
 /// A request with its head made for the next hop, in origin-form.
@@ -48,13 +48,14 @@ pub(super) async fn forward(
     *request.method_mut() = outbound.method;
     *request.uri_mut() = outbound.uri;
     *request.headers_mut() = outbound.headers;
-    let sent = send(pool, request, repeatable, opener);
+    // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
+    let sent = pin!(send(pool, request, repeatable, opener));
     let answer = match progress {
         None => match tokio::time::timeout(settings.response_header_timeout, sent).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(ProxyError::ResponseTimeout),
         },
-        Some(progress) => while_uploading(sent, &progress, settings.response_header_timeout).await,
+        Some(progress) => while_uploading(sent, &progress, settings).await,
     };
     let (response, lease) = answer?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -65,12 +66,22 @@ pub(super) async fn forward(
 
 type Answer = Result<(Response<Incoming>, Lease), ProxyError>;
 
-/// Waits for the answer to a request with a body: its time runs from the last part of the body that was sent. The body
-/// itself is bounded by `idle_timeout`.
-async fn while_uploading(sent: impl Future<Output = Answer>, progress: &Progress, limit: Duration) -> Answer {
-    tokio::pin!(sent);
+/// Waits for the answer to a request with a body: its time runs from the body's last byte. Before that only silence is
+/// bounded, whether it is the application that sends nothing or the upstream that takes nothing.
+async fn while_uploading(
+    mut sent: Pin<&mut impl Future<Output = Answer>>,
+    progress: &Progress,
+    settings: &UpstreamSettings,
+) -> Answer {
     loop {
+        let limit = match progress.outcome() {
+            Outcome::Sending => settings.idle_timeout,
+            Outcome::Sent | Outcome::Broken | Outcome::Silent => settings.response_header_timeout,
+        };
         let deadline = progress.last() + limit;
+        if deadline <= clock::now() {
+            return Err(ProxyError::ResponseTimeout);
+        }
         tokio::select! {
             biased;
             answer = &mut sent => {
@@ -80,16 +91,8 @@ async fn while_uploading(sent: impl Future<Output = Answer>, progress: &Progress
                     Outcome::Sending | Outcome::Sent => error,
                 });
             }
-            () = tokio::time::sleep_until(deadline) => {
-                if progress.outcome() == Outcome::Sent && progress.last() + limit <= clock::now() {
-                    return Err(ProxyError::ResponseTimeout);
-                }
-                if progress.outcome() == Outcome::Sending && progress.last() + limit <= clock::now() {
-                    // The upstream takes no more of the body, or the application sends none: the former has no
-                    // other bound, the latter has its own.
-                    return Err(ProxyError::ResponseTimeout);
-                }
-            }
+            // By now more may have been sent: then the deadline has moved.
+            () = tokio::time::sleep_until(deadline) => {}
         }
     }
 }

@@ -19,6 +19,10 @@ pub(super) fn authority(parts: &Parts) -> Result<&str, BadRequest> {
         return Err(BadRequest::Host);
     }
     let host = host.map(|h| h.to_str().map_err(|_| BadRequest::Host)).transpose()?;
+    // Authority-form is CONNECT's alone (RFC 9112 section 3.2.3).
+    if parts.uri.authority().is_some() && parts.uri.scheme().is_none() && parts.method != Method::CONNECT {
+        return Err(BadRequest::Target);
+    }
     match (parts.uri.authority(), host) {
         // Absolute-form: the target's host wins (RFC 9112 section 3.2.2). In HTTP/2 the two must agree
         // (RFC 9113 section 8.3.1).
