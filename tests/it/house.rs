@@ -64,7 +64,11 @@ impl Source {
         if self.path.split('/').any(|part| part == "tests" || part == "tests.rs") {
             return "";
         }
-        self.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+        let tests = self.text.match_indices("\n#[cfg(test)]\n").find(|(at, mark)| {
+            let next = self.text[at + mark.len()..].lines().next().unwrap_or_default();
+            next.ends_with("mod tests {")
+        });
+        tests.map_or(&self.text, |(at, _)| &self.text[..at])
     }
 
     /// Its code without tests, comments and what stands in quotes.
