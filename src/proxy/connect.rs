@@ -12,7 +12,6 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::IntGauge;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -20,6 +19,7 @@ use tower::Service;
 
 use super::body::RequestBody;
 use super::error::{ConnectFault, ProxyError};
+use super::metrics::OpenConnections;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 
 /// The sending half of a new connection; a task of this worker drives the other half until it closes.
@@ -29,7 +29,7 @@ pub(super) enum Sender {
 }
 
 /// Opens a connection to `upstream` and counts it in `open` for as long as it lives.
-pub(super) async fn connect(upstream: &Upstream, open: &IntGauge) -> Result<Sender, ProxyError> {
+pub(super) async fn connect(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, ProxyError> {
     let limit = upstream.settings.connect_timeout;
     let connected = match tokio::time::timeout(limit, dial(upstream, open)).await {
         Ok(connected) => connected,
@@ -63,7 +63,7 @@ pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
     }
 }
 
-async fn dial(upstream: &Upstream, open: &IntGauge) -> Result<Sender, ProxyError> {
+async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, ProxyError> {
     let tcp = tcp(upstream).await?;
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
@@ -112,7 +112,7 @@ async fn tcp(upstream: &Upstream) -> Result<TcpStream, ProxyError> {
     Ok(connected.into_inner())
 }
 
-async fn http1<T>(io: T, open: &IntGauge) -> Result<Sender, ProxyError>
+async fn http1<T>(io: T, open: &OpenConnections) -> Result<Sender, ProxyError>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
@@ -125,7 +125,7 @@ where
     Ok(Sender::Http1(sender))
 }
 
-async fn http2<T>(io: T, open: &IntGauge) -> Result<Sender, ProxyError>
+async fn http2<T>(io: T, open: &OpenConnections) -> Result<Sender, ProxyError>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
@@ -141,14 +141,13 @@ where
 }
 
 /// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
-fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, open: &IntGauge) {
-    let open = open.clone();
-    open.inc();
+fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, open: &OpenConnections) {
+    let counted = open.count();
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to an upstream ended with an error");
         }
-        open.dec();
+        drop(counted);
     });
 }
 

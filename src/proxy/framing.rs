@@ -3,8 +3,8 @@
 //! hyper's parser is lenient where two servers may disagree about where a message ends: it takes a bare LF for a line
 //! end, `5 ` for a chunk size, and `Transfer-Encoding` beside `Content-Length`. By the time it calls us those bytes
 //! are gone. So each connection's bytes pass through this scanner first. It knows the message's borders by
-//! itself, and overwrites the first byte of anything ambiguous with NUL, which hyper refuses wherever it stands: it
-//! answers 400 and closes, and nothing behind that byte is ever read as a request.
+//! itself, and cuts the bytes off before anything ambiguous. In its place hyper reads [`POISON`], which it refuses wherever
+//! that stands: it answers 400 and closes, and nothing of what was cut off is ever read as a request.
 //!
 //! It looks at framing alone; fields, paths and everything else are judged on the parsed request.
 
@@ -91,14 +91,13 @@ impl Framing {
     }
 
     /// Whether something ambiguous came.
-    #[cfg(test)]
-    const fn is_refused(&self) -> bool {
+    pub(super) const fn is_refused(&self) -> bool {
         matches!(self.state, State::Refused)
     }
 
     /// Judges the bytes that were just read, and returns how many of them may be passed on: all, unless something
-    /// ambiguous was among them; then its last byte is NUL.
-    pub(super) fn admit(&mut self, bytes: &mut [u8]) -> usize {
+    /// ambiguous was among them.
+    pub(super) fn admit(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -120,7 +119,7 @@ impl Framing {
                             _ => continue,
                         };
                         if rest[ahead as usize] != want {
-                            return self.refuse(bytes, at + ahead as usize);
+                            return self.refuse(at + ahead as usize);
                         }
                     }
                     self.state = if left == taken { State::ChunkSize } else { State::Chunk(left - taken) };
@@ -130,7 +129,7 @@ impl Framing {
                     let Some(newline) = memchr::memchr(b'\n', rest) else {
                         if self.line.len() + rest.len() > self.max_line {
                             // hyper answers 431 by its own limit; here only memory is at stake.
-                            return self.refuse(bytes, at);
+                            return self.refuse(at);
                         }
                         self.line.extend_from_slice(rest);
                         // The preface of HTTP/2 begins like a request line and has no line end in its last part.
@@ -149,7 +148,7 @@ impl Framing {
                     };
                     match judged {
                         Ok(next) => self.state = next,
-                        Err(Ambiguous) => return self.refuse(bytes, at.max(end.saturating_sub(1))),
+                        Err(Ambiguous) => return self.refuse(at.max(end.saturating_sub(1))),
                     }
                     at = end + 1;
                 }
@@ -158,11 +157,10 @@ impl Framing {
         bytes.len()
     }
 
-    fn refuse(&mut self, bytes: &mut [u8], at: usize) -> usize {
+    fn refuse(&mut self, at: usize) -> usize {
         self.state = State::Refused;
         self.line = Vec::new();
-        bytes[at] = 0;
-        at + 1
+        at
     }
 
     /// A line without its LF; what comes next.
@@ -284,6 +282,10 @@ const fn is_token_byte(byte: u8) -> bool {
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
+/// What hyper is given in place of the first ambiguity: a NUL, which is allowed nowhere, and the end of a head, so that
+/// it does not wait for more before it says so.
+pub(super) const POISON: &[u8] = b"\0\r\n\r\n";
+
 /// The first line of HTTP/2's connection preface (RFC 9113 section 3.4).
 const HTTP2_PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0";
 
@@ -303,7 +305,7 @@ mod tests {
         let mut framing = Framing::new(64 * 1024);
         let mut passed = 0;
         for piece in input.chunks(step) {
-            passed += framing.admit(&mut piece.to_vec());
+            passed += framing.admit(piece);
         }
         (passed, framing)
     }
@@ -375,18 +377,18 @@ mod tests {
 
     #[test]
     fn nothing_behind_an_ambiguity_gets_through() {
-        let mut input = b"GET / HTTP/1.1\nHost: x\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n".to_vec();
+        let input = b"GET / HTTP/1.1\nHost: x\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
         let mut framing = Framing::new(1024);
-        let passed = framing.admit(&mut input);
-        assert_eq!(&input[..passed], b"GET / HTTP/1.\0");
-        assert_eq!(framing.admit(&mut b"GET / HTTP/1.1\r\n\r\n".to_vec()), 0);
+        let passed = framing.admit(input);
+        assert_eq!(&input[..passed], b"GET / HTTP/1.");
+        assert_eq!(framing.admit(b"GET / HTTP/1.1\r\n\r\n"), 0);
     }
 
     #[test]
     fn http_2_passes_untouched() {
         let mut framing = Framing::new(1024);
-        let mut preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\n\r\x04".to_vec();
-        assert_eq!(framing.admit(&mut preface), preface.len());
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\n\r\x04";
+        assert_eq!(framing.admit(preface), preface.len());
         assert!(framing.is_http2());
     }
 

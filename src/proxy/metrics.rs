@@ -89,11 +89,11 @@ impl ProxyMetrics {
         })
     }
 
-    pub(super) fn connections(&self, side: Side) -> IntGauge {
-        self.connections.with_label_values(&[match side {
+    pub(super) fn connections(&self, side: Side) -> OpenConnections {
+        OpenConnections(self.connections.with_label_values(&[match side {
             Side::Downstream => "downstream",
             Side::Upstream => "upstream",
-        }])
+        }]))
     }
 
     pub(super) fn failed(&self, kind: &str) {
@@ -102,6 +102,27 @@ impl ProxyMetrics {
 
     pub(super) fn rejected(&self, reason: Rejection) {
         self.rejections.with_label_values(&[reason_label(reason)]).inc();
+    }
+}
+
+/// Counts the open connections of one side.
+#[derive(Clone, Debug)]
+pub(super) struct OpenConnections(IntGauge);
+
+/// An open connection; while it lives, it is counted.
+#[derive(Debug)]
+pub(super) struct Counted(IntGauge);
+
+impl OpenConnections {
+    pub(super) fn count(&self) -> Counted {
+        self.0.inc();
+        Counted(self.0.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

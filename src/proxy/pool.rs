@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::connect::{self, connect};
 use super::error::ProxyError;
+use super::metrics::OpenConnections;
 use super::upstream::{Http2, Upstream};
 use crate::clock;
 
@@ -28,7 +28,7 @@ pub(super) struct Pool {
     /// One connection at a time is opened while the answer may be HTTP/2: the others will share it.
     dialing: tokio::sync::Mutex<()>,
     may_share: Cell<bool>,
-    open: IntGauge,
+    open: OpenConnections,
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ enum LeaseKind {
 }
 
 impl Pool {
-    pub(super) fn new(upstream: Arc<Upstream>, open: IntGauge) -> Rc<Self> {
+    pub(super) fn new(upstream: Arc<Upstream>, open: OpenConnections) -> Rc<Self> {
         let may_share = match upstream.settings.http2 {
             Http2::Auto => upstream.tls.is_some(),
             Http2::Never => false,

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::framing::{Framing, Phase};
+use super::framing::{Framing, POISON, Phase};
 use super::settings::ServerSettings;
 
 /// A downstream connection.
@@ -21,6 +21,8 @@ use super::settings::ServerSettings;
 pub(super) struct Socket {
     stream: TcpStream,
     framing: Framing,
+    /// What is left to give of [`POISON`].
+    poison: &'static [u8],
     watch: Rc<Watch>,
     /// The worker's clock, as of its last tick: exact enough for limits of seconds, and free.
     now: Rc<Cell<Instant>>,
@@ -61,12 +63,21 @@ impl Socket {
             late: Cell::new(false),
             waker: RefCell::new(None),
         });
-        let socket = Self { stream, framing: Framing::new(max_header_size), watch: Rc::clone(&watch), now };
+        let framing = Framing::new(max_header_size);
+        let socket = Self { stream, framing, poison: POISON, watch: Rc::clone(&watch), now };
         (socket, watch)
     }
 
     fn check(&self) -> io::Result<()> {
         if self.watch.late.get() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    /// Gives hyper what it refuses, once; after that the connection has ended for it.
+    fn poison(&mut self, buf: &mut ReadBuf<'_>) {
+        let taken = self.poison.len().min(buf.remaining());
+        let (now, later) = self.poison.split_at(taken);
+        buf.put_slice(now);
+        self.poison = later;
     }
 
     fn wrote<T>(&self, written: Poll<T>) -> Poll<T> {
@@ -136,11 +147,18 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check()?;
+        if this.framing.is_refused() {
+            this.poison(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                let admitted = this.framing.admit(&mut buf.filled_mut()[before..]);
+                let admitted = this.framing.admit(&buf.filled()[before..]);
                 buf.set_filled(before + admitted);
+                if this.framing.is_refused() {
+                    this.poison(buf);
+                }
                 let phase = this.framing.phase();
                 if phase != this.watch.phase.replace(phase) {
                     this.watch.since.set(this.now.get());

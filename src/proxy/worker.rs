@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connect::WorkerExecutor;
 use super::connection::serve;
-use super::metrics::{ProxyMetrics, Side};
+use super::metrics::{Counted, OpenConnections, ProxyMetrics, Side};
 use super::pool::Pool;
 use super::route::{RouteTable, Routes};
 use super::settings::ServerSettings;
@@ -53,6 +53,7 @@ pub(super) struct Worker {
     connections: RefCell<BTreeMap<u64, Rc<Watch>>>,
     next_connection: Cell<u64>,
     all_closed: Notify,
+    open: OpenConnections,
     http: auto::Builder<WorkerExecutor>,
 }
 
@@ -77,6 +78,7 @@ pub(super) enum Stage {
 pub(super) struct Registered {
     worker: Rc<Worker>,
     key: u64,
+    _counted: Counted,
 }
 
 impl Via {
@@ -101,6 +103,7 @@ impl Worker {
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             all_closed: Notify::new(),
+            open: shared.metrics.connections(Side::Downstream),
             http,
             shared,
         })
@@ -213,8 +216,8 @@ impl Worker {
         let key = self.next_connection.get();
         self.next_connection.set(key + 1);
         self.connections.borrow_mut().insert(key, watch);
-        self.shared.metrics.connections(Side::Downstream).inc();
-        Registered { worker: Rc::clone(self), key }
+        let counted = self.open.count();
+        Registered { worker: Rc::clone(self), key, _counted: counted }
     }
 
     /// The routes in force, with this worker's pools; after a reload, pools of unchanged upstreams are kept.
@@ -267,7 +270,6 @@ impl Drop for Registered {
     fn drop(&mut self) {
         let mut connections = self.worker.connections.borrow_mut();
         connections.remove(&self.key);
-        self.worker.shared.metrics.connections(Side::Downstream).dec();
         if connections.is_empty() {
             self.worker.all_closed.notify_one();
         }
