@@ -65,10 +65,10 @@ impl Source {
             return "";
         }
         let tests = self.text.match_indices("\n#[cfg(test)]\n").find(|(at, mark)| {
-            let item = self.text[at + mark.len()..].lines().next().unwrap_or_default();
-            item.ends_with("mod tests {")
+            let next = self.text[at + mark.len()..].lines().next().unwrap_or_default();
+            next.ends_with("mod tests {")
         });
-        tests.map_or(self.text.as_str(), |(at, _)| &self.text[..at])
+        tests.map_or(&self.text, |(at, _)| &self.text[..at])
     }
 
     /// Its code without tests, comments and what stands in quotes.

@@ -57,8 +57,11 @@ async fn tls_speaks_http_2_where_both_can() {
 async fn an_upstream_speaks_http_2_in_the_clear_where_it_is_told_so() {
     let (_api, _server, proxy) =
         before_nginx(|api| upstream_at(&api.h2c_url()) + "http2 = \"prior_knowledge\"\n").await;
-    for protocol in ["--http1.1", "--http2-prior-knowledge"] {
-        let answer = curl(&[protocol, "--data", "x=1", &proxy.url("/")]).await;
+    // nginx answers a POST here without reading it and resets the stream, which curl's HTTP/2 takes for a failure:
+    // with nginx alone, too. So a body goes by HTTP/1.1.
+    let requests: [&[&str]; 2] = [&["--http1.1", "--data", "x=1"], &["--http2-prior-knowledge"]];
+    for request in requests {
+        let answer = curl(&[request, &[&proxy.url("/")]].concat()).await;
         assert_eq!((answer.status, answer.field("saw-protocol")), (200, Some("HTTP/2.0")), "{answer:?}");
     }
 }
