@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 use super::error::{BadRequest, ProxyError};
 use super::guard::{Guard, host_of};
 use super::metrics::{ProxyMetrics, RouteMetrics};
-use super::path::JudgedPath;
+use super::path::{JudgedPath, judge};
 use super::upstream::Upstream;
 use crate::token::TokenHandle;
 
@@ -146,6 +146,13 @@ impl RouteTable {
         }
     }
 
+    /// The label of the route that a request would take; `None` where the proxy would answer itself.
+    #[must_use]
+    pub fn label_for(&self, host: &str, path: &str, method: &Method) -> Option<&str> {
+        let entry = self.find(host, &judge(path).ok()?, method).ok()?;
+        Some(entry.metrics.label())
+    }
+
     fn position(&self, host: &str, path: &str, method: &Method) -> Option<usize> {
         self.entries.iter().position(|entry| entry.route.matches(host, path) && entry.route.takes(method))
     }
@@ -220,7 +227,6 @@ const UNROUTED: &str = "none";
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::proxy::path::judge;
 
     fn route(path: &str) -> Route {
         Route {

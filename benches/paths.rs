@@ -1,0 +1,153 @@
+//! What a request pays for being ours, in nanoseconds: attaching the token, finding the route; and what a renewal pays
+//! for being planned. Run with `cargo bench --bench paths`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use cupbearer::clock;
+use cupbearer::lifecycle::DrainTrigger;
+use cupbearer::metrics::Metrics;
+use cupbearer::oauth::{
+    Client, ClientAuth, Error, Grant, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
+    TokenType, Transport,
+};
+use cupbearer::proxy::{
+    Attached, Guard, Http2, OwnAuthorization, ProxyMetrics, Route, RouteTable, Upstream, UpstreamSettings,
+    attach,
+};
+use cupbearer::secret::{Secret, SecretSource};
+use cupbearer::token::{Attachment, Limits, Policy, Renewer, Source, TokenHandle, TokenSettings, schedule};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// A source that always has a token of a usual size.
+struct Always;
+
+impl Source for Always {
+    fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+        Box::pin(async {
+            Ok(TokenResponse {
+                access_token: Secret::new("t".repeat(900)),
+                token_type: TokenType::Bearer,
+                lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
+                scope: None,
+            })
+        })
+    }
+}
+
+fn settings() -> TokenSettings {
+    let second = Duration::from_secs(1);
+    TokenSettings {
+        server: ServerSettings {
+            location: Location::TokenEndpoint("http://127.0.0.1:1/token".parse().expect("a URL")),
+            transport: Transport { ca_file: None, proxy: None, connect_timeout: second, timeout: second },
+        },
+        client: Client {
+            id: "bench".into(),
+            auth: ClientAuth::SecretPost(SecretSource::Inline(Secret::new("secret".into()))),
+        },
+        request: TokenRequest {
+            grant: Grant::ClientCredentials,
+            scope: Vec::new(),
+            audience: None,
+            resource: Vec::new(),
+            params: Vec::new(),
+        },
+        attachment: Attachment { header: HeaderName::from_static("authorization"), scheme: "Bearer".into() },
+        policy: Policy::default(),
+        required: true,
+    }
+}
+
+/// A token that is held.
+fn held(runtime: &tokio::runtime::Runtime) -> (TokenHandle, impl Drop + use<>) {
+    runtime.block_on(async {
+        let (trigger, drain) = DrainTrigger::new();
+        let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
+        let token = renewer.add("bench", settings(), Always);
+        token.wait().await.expect("the source always has one");
+        (token, Kept(Some((trigger, renewer))))
+    })
+}
+
+struct Kept<T>(Option<T>);
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
+/// The head of a small request as curl or a client library sends it.
+fn head() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    for (name, value) in [
+        ("host", "127.0.0.1:8080"),
+        ("user-agent", "curl/8.9.1"),
+        ("accept", "*/*"),
+        ("accept-encoding", "gzip"),
+        ("x-request-id", "0123456789abcdef"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    headers
+}
+
+fn attaching(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (token, _kept) = held(&runtime);
+    let now = clock::now();
+    let mut headers = head();
+    c.bench_function("attach, the header is there", |b| {
+        b.iter(|| assert_eq!(attach(black_box(&mut headers), &token, now), Attached::Yes));
+    });
+    c.bench_function("attach, the header is new", |b| {
+        b.iter_batched_ref(head, |headers| attach(headers, &token, now), BatchSize::SmallInput);
+    });
+    c.bench_function("the clock", |b| b.iter(clock::now));
+}
+
+fn routing(c: &mut Criterion) {
+    let second = Duration::from_secs(1);
+    let upstream = UpstreamSettings {
+        url: "http://127.0.0.1:1".parse().expect("a URL"),
+        http2: Http2::Never,
+        connect_timeout: second,
+        response_header_timeout: second,
+        idle_timeout: second,
+        ca_file: None,
+    };
+    let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));
+    let routes: Vec<Route> = (0..20)
+        .map(|n| Route {
+            host: None,
+            path: if n == 19 { "/".into() } else { format!("/v1/resource{n}") },
+            methods: Vec::new(),
+            strip_prefix: false,
+            upstream: "api".into(),
+            token: None,
+            own_authorization: OwnAuthorization::Replace,
+        })
+        .collect();
+    let guard = Guard { allowed_hosts: Vec::new(), allowed_origins: Vec::new() };
+    let metrics = ProxyMetrics::new(&Metrics::new());
+    let table =
+        RouteTable::link(guard, &routes, vec![upstream], |_| None, &metrics).expect("all names are there");
+    let find = |path| table.label_for("127.0.0.1:8080", black_box(path), &Method::GET).is_some();
+    c.bench_function("route, the first of 20", |b| b.iter(|| find("/v1/resource0/42")));
+    c.bench_function("route, the last of 20", |b| b.iter(|| find("/v2/other/42")));
+    c.bench_function("route, a path to be folded", |b| b.iter(|| find("/v2/caf%C3%A9//42;v=1")));
+}
+
+fn scheduling(c: &mut Criterion) {
+    let policy = Policy::default();
+    c.bench_function("schedule a renewal", |b| {
+        b.iter(|| schedule::renew_after(black_box(Duration::from_hours(1)), &policy, black_box(0.5)));
+    });
+}
+
+criterion_group!(benches, attaching, routing, scheduling);
+criterion_main!(benches);
