@@ -7,6 +7,8 @@ use clap::Args;
 use cupbearer::config::{self, Options, Settings, Source};
 use cupbearer::control::Client;
 
+use super::output::complain;
+
 /// Which running proxy is meant.
 #[derive(Debug, Args)]
 pub(super) struct Reach {
@@ -37,10 +39,21 @@ pub(super) fn health(told: Option<SocketAddr>, config: Option<PathBuf>) -> Socke
 }
 
 fn settings(config: Option<PathBuf>) -> Option<Settings> {
+    let named = config.is_some();
     let source = Source::choose(config, config::Flags::default()).ok()?;
     // It is running already, so whether plain text was allowed is none of this command's business.
     let options = Options { insecure_plaintext: true };
-    config::load(&source, std::env::vars_os(), options).ok().map(|loaded| loaded.settings)
+    match config::load(&source, std::env::vars_os(), options) {
+        Ok(loaded) => Some(loaded.settings),
+        Err(_) if matches!(&source, Source::File(path) if !path.exists()) && !named => None,
+        Err(problems) => {
+            let count = problems.len();
+            complain(&format!(
+                "the configuration has {count} problem(s), so its addresses are not known and the defaults are tried; see cupbearer check"
+            ));
+            None
+        }
+    }
 }
 
 /// The defaults of `control.listen` and `health.listen`.

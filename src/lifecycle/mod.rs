@@ -1,6 +1,6 @@
 //! How the program's parts learn that the end has come, and how it waits for them.
 //!
-//! [`drain`] is one signal that everything watches. What is ready is asked of the parts themselves, by `health`.
+//! `drain` is one signal that everything watches. What is ready is asked of the parts themselves, by `health`.
 
 mod drain;
 

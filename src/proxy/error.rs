@@ -40,6 +40,8 @@ pub(super) enum ProxyError {
     Loop,
     #[error("the request's body stopped coming")]
     RequestTimeout,
+    #[error("the application closed its side of the connection before the request was sent on")]
+    ClientGone,
     #[error("the upstream cannot be reached: {0}")]
     UpstreamUnreachable(ConnectFault),
     #[error("the connection to the upstream broke before it answered")]
@@ -99,6 +101,7 @@ impl ProxyError {
             Self::BadRequest(_) => "bad_request",
             Self::Loop => "loop",
             Self::RequestTimeout => "request_timeout",
+            Self::ClientGone => "client_gone",
             Self::UpstreamUnreachable(ConnectFault::Certificate | ConnectFault::Tls) => "upstream_tls",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamBroken => "upstream_broken",
@@ -117,7 +120,7 @@ impl ProxyError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -135,6 +138,7 @@ impl ProxyError {
             Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
             Self::BadRequest(_) | Self::Loop => "13",
+            Self::ClientGone => "1",
             Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => "14",
         }
@@ -142,7 +146,7 @@ impl ProxyError {
 
     /// Whether the connection must end with this answer: what is left of the request cannot be told apart.
     const fn closes(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::RequestTimeout)
+        matches!(self, Self::BadRequest(_) | Self::RequestTimeout | Self::ClientGone)
     }
 
     /// The answer. A gRPC call gets a trailers-only answer instead, as its protocol has it.
@@ -264,7 +268,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 15] = [
+pub(super) const KINDS: [&str; 16] = [
     "token_unavailable",
     "host_refused",
     "origin_refused",
@@ -274,6 +278,7 @@ pub(super) const KINDS: [&str; 15] = [
     "bad_request",
     "loop",
     "request_timeout",
+    "client_gone",
     "upstream_tls",
     "upstream_unreachable",
     "upstream_broken",

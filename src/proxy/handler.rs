@@ -112,7 +112,7 @@ async fn to_upstream(
         entry.route.own_authorization == OwnAuthorization::Keep && headers.contains_key(AUTHORIZATION);
     let hop = strip_request(headers);
     if let Some(token) = entry.token.as_ref().filter(|_| !keeps_own) {
-        credentials(headers, token, started).await?;
+        credentials(headers, token, started, downstream).await?;
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -140,11 +140,21 @@ async fn to_upstream(
 }
 
 /// Attaches `token`; where none is usable, waits for one as long as its policy says.
-async fn credentials(headers: &mut HeaderMap, token: &TokenHandle, now: Instant) -> Result<(), ProxyError> {
+async fn credentials(
+    headers: &mut HeaderMap,
+    token: &TokenHandle,
+    now: Instant,
+    downstream: &Downstream,
+) -> Result<(), ProxyError> {
     if attach(headers, token, now) == Attached::Yes {
         return Ok(());
     }
     let credentials = token.wait().await.map_err(ProxyError::TokenUnavailable)?;
+    // HTTP/1.1 cannot tell who hung up from who only half-closed. Whoever did either while there was nothing to answer
+    // does not get an order placed in its name.
+    if downstream.watch.is_read_closed() {
+        return Err(ProxyError::ClientGone);
+    }
     headers.insert(credentials.header.clone(), credentials.value.clone());
     Ok(())
 }

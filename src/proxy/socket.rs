@@ -38,6 +38,8 @@ pub(super) struct Watch {
     busy: Cell<usize>,
     unread_since: Cell<Option<Instant>>,
     late: Cell<bool>,
+    /// The application sends nothing more: it has half-closed, or is gone.
+    read_closed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -61,6 +63,7 @@ impl Socket {
             busy: Cell::new(0),
             unread_since: Cell::new(None),
             late: Cell::new(false),
+            read_closed: Cell::new(false),
             waker: RefCell::new(None),
         });
         let framing = Framing::new(max_header_size);
@@ -91,6 +94,11 @@ impl Socket {
 }
 
 impl Watch {
+    /// Whether the application has closed its side.
+    pub(super) fn is_read_closed(&self) -> bool {
+        self.read_closed.get()
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         self.http2.get()
     }
@@ -154,6 +162,9 @@ impl AsyncRead for Socket {
         let before = buf.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
+                if buf.filled().len() == before {
+                    this.watch.read_closed.set(true);
+                }
                 let admitted = this.framing.admit(&buf.filled()[before..]);
                 buf.set_filled(before + admitted);
                 if this.framing.is_refused() {
