@@ -99,6 +99,12 @@ impl Watch {
         self.read_closed.get()
     }
 
+    /// Whether the end of what the application sends is kept from hyper for now. hyper would drop the requests under way;
+    /// an application that only half-closed still waits for their answers (RFC 9112 section 9.6).
+    fn hides_end(&self) -> bool {
+        self.read_closed.get() && self.busy.get() > 0 && !self.http2.get() && self.phase.get() != Phase::Body
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         self.http2.get()
     }
@@ -145,6 +151,9 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.watch.busy.set(self.watch.busy.get() - 1);
+        if self.watch.read_closed.get() {
+            self.watch.wake();
+        }
         if self.watch.phase.get() == Phase::Idle {
             self.watch.since.set(self.now.get());
         }
@@ -159,11 +168,19 @@ impl AsyncRead for Socket {
             this.poison(buf);
             return Poll::Ready(Ok(()));
         }
+        if this.watch.hides_end() {
+            this.watch.remember(cx.waker());
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() == before {
                     this.watch.read_closed.set(true);
+                    if this.watch.hides_end() {
+                        this.watch.remember(cx.waker());
+                        return Poll::Pending;
+                    }
                 }
                 let admitted = this.framing.admit(&buf.filled()[before..]);
                 buf.set_filled(before + admitted);

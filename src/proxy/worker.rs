@@ -281,8 +281,7 @@ fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
     http.http1()
         .max_headers(settings.max_headers)
         // A head must fit in hyper's buffer, and hyper wants at least 8 KiB.
-        .max_buf_size(settings.max_header_size.max(8 * 1024))
-        .half_close(true);
+        .max_buf_size(settings.max_header_size.max(8 * 1024));
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)

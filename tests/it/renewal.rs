@@ -122,6 +122,22 @@ async fn who_gives_up_waiting_ends_only_his_own_request() {
 }
 
 #[tokio::test]
+async fn who_hangs_up_while_waiting_has_nothing_sent_in_his_name() {
+    let api = Origin::ok().await;
+    let server = Origin::start(|_, _| Reply::token("late", 300).after(Duration::from_secs(2))).await;
+    let proxy =
+        Proxy::start_live(Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))).await;
+    let mut wire = proxy.wire().await;
+    wire.send(format!("POST /order HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", proxy.listen())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(wire);
+    eventually("the token is there", || proxy.is_ready()).await;
+    assert_eq!(proxy.get("/after").await.status, 200);
+    let targets: Vec<_> = api.seen().iter().map(|seen| seen.target()).collect();
+    assert_eq!(targets, ["/after"]);
+}
+
+#[tokio::test]
 async fn retry_after_is_kept_even_against_a_person_who_asks() {
     let server = Origin::start(|_, before| match before {
         0 => Reply::token("first", 4),
