@@ -6,8 +6,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
 use http::header::ORIGIN;
+use http::{HeaderMap, HeaderName};
 
 use crate::net::loopback::is_loopback_host;
 
@@ -93,7 +93,7 @@ fn is_address(host: &str, local: IpAddr) -> bool {
 }
 
 /// From the Fetch metadata specification; no constant of the `http` crate.
-const SEC_FETCH_SITE: &str = "sec-fetch-site";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 #[cfg(test)]
 mod tests {

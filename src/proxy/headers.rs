@@ -117,19 +117,28 @@ impl Found {
 /// Removes `Connection` and every field that it names. Framing is not for it to name: hyper keeps the body's length
 /// apart from the fields.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    let values: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-    headers.remove(header::CONNECTION);
-    for value in values {
-        for option in value.as_bytes().split(|b| *b == b',') {
-            let option = option.trim_ascii();
-            if option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") {
-                continue;
-            }
-            if let Ok(name) = HeaderName::from_bytes(option) {
-                headers.remove(name);
-            }
-        }
+    let Entry::Occupied(there) = headers.entry(header::CONNECTION) else { return };
+    let (_, values) = there.remove_entry_mult();
+    let named: Vec<HeaderName> = values
+        .filter(|value| !is_about_connection(value.as_bytes()))
+        .flat_map(|value| {
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .map(<[u8]>::trim_ascii)
+                .map(HeaderName::from_bytes)
+                .collect::<Vec<_>>()
+        })
+        .flatten()
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
+}
+
+/// Whether a `Connection` option is about the connection itself and names no field.
+fn is_about_connection(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
 }
 
 fn is_request_hop_field(name: &str) -> bool {
