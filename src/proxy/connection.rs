@@ -30,7 +30,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
     let Ok(local) = stream.local_addr() else { return };
     // Small answers must not wait for more to come.
     let _ = stream.set_nodelay(true);
-    let (socket, watch) = Socket::new(stream, worker.clock(), worker.settings().max_header_size);
+    let (socket, watch) = Socket::new(stream, Rc::clone(&worker));
     let _registered = worker.register(Rc::clone(&watch));
     let downstream = Rc::new(Downstream { worker: Rc::clone(&worker), watch: Rc::clone(&watch), local });
     let service = service_fn(move |request: Request<Incoming>| {

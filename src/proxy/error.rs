@@ -38,6 +38,8 @@ pub(super) enum ProxyError {
     BadRequest(BadRequest),
     #[error("this request has passed this proxy before: its upstream leads back to it")]
     Loop,
+    #[error("the request's head is larger than max_header_size, or has more fields than max_headers")]
+    HeaderTooLarge,
     #[error("the request's body stopped coming")]
     RequestTimeout,
     #[error("the application closed its side of the connection before the request was sent on")]
@@ -59,7 +61,9 @@ pub(super) enum ProxyError {
 pub(super) enum BadRequest {
     #[error("{0}")]
     Path(PathFault),
-    #[error("an HTTP/1.1 request must have exactly one Host (RFC 9112 section 3.2)")]
+    #[error("the request's head is no HTTP/1.1, or can be read in two ways (RFC 9112)")]
+    Malformed,
+    #[error("a request must have exactly one valid Host (RFC 9112 section 3.2)")]
     Host,
     #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
     Target,
@@ -100,6 +104,7 @@ impl ProxyError {
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BadRequest(_) => "bad_request",
             Self::Loop => "loop",
+            Self::HeaderTooLarge => "header_too_large",
             Self::RequestTimeout => "request_timeout",
             Self::ClientGone => "client_gone",
             Self::UpstreamUnreachable(ConnectFault::Certificate | ConnectFault::Tls) => "upstream_tls",
@@ -120,6 +125,7 @@ impl ProxyError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
@@ -138,6 +144,7 @@ impl ProxyError {
             Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
             Self::BadRequest(_) | Self::Loop => "13",
+            Self::HeaderTooLarge => "8",
             Self::ClientGone => "1",
             Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => "14",
@@ -146,7 +153,7 @@ impl ProxyError {
 
     /// Whether the connection must end with this answer: what is left of the request cannot be told apart.
     const fn closes(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::RequestTimeout | Self::ClientGone)
+        matches!(self, Self::BadRequest(_) | Self::HeaderTooLarge | Self::RequestTimeout | Self::ClientGone)
     }
 
     /// The answer. A gRPC call gets a trailers-only answer instead, as its protocol has it.
@@ -173,19 +180,24 @@ impl ProxyError {
         response
     }
 
-    fn problem(&self) -> Response<ResponseBody> {
+    /// The body of the answer (RFC 9457).
+    pub(super) fn problem_json(&self) -> String {
         let status = self.status();
-        let body = serde_json::json!({
+        serde_json::json!({
             "type": format!("urn:cupbearer:error:{}", self.kind()),
             "title": status.canonical_reason().unwrap_or("Error"),
             "status": status.as_u16(),
             "detail": self.to_string(),
             "kind": self.kind(),
         })
-        .to_string();
+        .to_string()
+    }
+
+    fn problem(&self) -> Response<ResponseBody> {
+        let body = self.problem_json();
         let length = HeaderValue::from(body.len());
         let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
-        *response.status_mut() = status;
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CONTENT_LENGTH, length);
@@ -244,17 +256,32 @@ impl From<BadRequest> for ProxyError {
     }
 }
 
+/// Why there is no token, without a place or a name of the authorization server's: those are for the log.
 fn unavailable_sentence(unavailable: &Unavailable) -> String {
     let what = match unavailable.status {
         Status::Expired => "the access token has expired and could not be renewed",
-        Status::Misconfigured => "the authorization server refuses this client's configuration",
         Status::LoginRequired => "someone must log in again: run cupbearer login",
         _ => "there is no access token yet",
     };
-    match &unavailable.cause {
-        Some(cause) => format!("{what} ({})", cause.cause()),
-        None => what.to_owned(),
-    }
+    let Some(cause) = &unavailable.cause else { return what.to_owned() };
+    let why = match cause.cause() {
+        "secret" => "the client's secret cannot be read, so no token was asked for",
+        "dns" | "connect" | "proxy" | "reset" => "the authorization server cannot be reached",
+        "tls" => "the authorization server's certificate is not trusted, or it does not speak TLS",
+        "timeout" | "stalled" => "the authorization server does not answer in time",
+        "status" => "the authorization server answers with an error",
+        "redirect" => "the authorization server answers with a redirect, which is never followed",
+        "stale" => "the authorization server's tokens have expired when they arrive",
+        "malformed" | "too_large" | "token_type" | "unusable" => {
+            "the authorization server's answer holds no usable token"
+        }
+        "issuer_mismatch" | "no_token_endpoint" | "insecure_endpoint" => {
+            "the authorization server's metadata cannot be used"
+        }
+        "internal" => "an internal error",
+        refused => return format!("{what}: the authorization server refuses the token request ({refused})"),
+    };
+    format!("{what}: {why}")
 }
 
 /// At least 1: a `Retry-After: 0` invites a hot loop.
@@ -268,7 +295,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 16] = [
+pub(super) const KINDS: [&str; 17] = [
     "token_unavailable",
     "host_refused",
     "origin_refused",
@@ -277,6 +304,7 @@ pub(super) const KINDS: [&str; 16] = [
     "method_not_allowed",
     "bad_request",
     "loop",
+    "header_too_large",
     "request_timeout",
     "client_gone",
     "upstream_tls",

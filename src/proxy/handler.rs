@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -84,15 +86,6 @@ fn admit<'t>(
     }
     let path = judge(target::path(parts)?)?;
     let entry = table.routes.find(authority, &path, &parts.method)?;
-    if parts.headers.contains_key(http::header::VIA)
-        && has_passed(&parts.headers, &downstream.worker.shared().via.pseudonym)
-    {
-        return Err(ProxyError::Loop);
-    }
-    if entry.route.own_authorization == OwnAuthorization::Refuse && parts.headers.contains_key(AUTHORIZATION)
-    {
-        return Err(ProxyError::AuthorizationRefused);
-    }
     Ok(Admitted::Route { entry, caller })
 }
 
@@ -107,6 +100,7 @@ async fn to_upstream(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
+    refuse_by_route(entry, downstream, &parts.headers)?;
     let headers = &mut parts.headers;
     let keeps_own =
         entry.route.own_authorization == OwnAuthorization::Keep && headers.contains_key(AUTHORIZATION);
@@ -137,6 +131,17 @@ async fn to_upstream(
     make_hop_fields(headers, hop, upstream.host.clone());
     let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop };
     forward(pool, outbound).await
+}
+
+/// What only this route, or this proxy, refuses.
+fn refuse_by_route(entry: &Entry, downstream: &Downstream, headers: &HeaderMap) -> Result<(), ProxyError> {
+    if headers.contains_key(VIA) && has_passed(headers, &downstream.worker.shared().via.pseudonym) {
+        return Err(ProxyError::Loop);
+    }
+    if entry.route.own_authorization == OwnAuthorization::Refuse && headers.contains_key(AUTHORIZATION) {
+        return Err(ProxyError::AuthorizationRefused);
+    }
+    Ok(())
 }
 
 /// Attaches `token`; where none is usable, waits for one as long as its policy says.

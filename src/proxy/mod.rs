@@ -19,6 +19,7 @@ mod headers;
 mod metrics;
 mod path;
 mod pool;
+mod refusal;
 mod route;
 mod server;
 mod settings;

@@ -7,14 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::framing::{Framing, POISON, Phase};
+use super::refusal::recognise;
 use super::settings::ServerSettings;
+use super::worker::Worker;
 
 /// A downstream connection.
 #[derive(Debug)]
@@ -23,9 +25,12 @@ pub(super) struct Socket {
     framing: Framing,
     /// What is left to give of [`POISON`].
     poison: &'static [u8],
+    /// What is left to write of an answer that goes out in place of hyper's.
+    refusal: Vec<u8>,
     watch: Rc<Watch>,
     /// The worker's clock, as of its last tick: exact enough for limits of seconds, and free.
     now: Rc<Cell<Instant>>,
+    worker: Rc<Worker>,
 }
 
 /// What a worker sees of a connection.
@@ -51,11 +56,9 @@ pub(super) struct Busy {
 }
 
 impl Socket {
-    pub(super) fn new(
-        stream: TcpStream,
-        now: Rc<Cell<Instant>>,
-        max_header_size: usize,
-    ) -> (Self, Rc<Watch>) {
+    /// Wraps a stream that `worker` has accepted.
+    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>) -> (Self, Rc<Watch>) {
+        let now = worker.clock();
         let watch = Rc::new(Watch {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
@@ -66,8 +69,9 @@ impl Socket {
             read_closed: Cell::new(false),
             waker: RefCell::new(None),
         });
-        let framing = Framing::new(max_header_size);
-        let socket = Self { stream, framing, poison: POISON, watch: Rc::clone(&watch), now };
+        let framing = Framing::new(worker.settings().max_header_size);
+        let refusal = Vec::new();
+        let socket = Self { stream, framing, poison: POISON, refusal, watch: Rc::clone(&watch), now, worker };
         (socket, watch)
     }
 
@@ -81,6 +85,13 @@ impl Socket {
         let (now, later) = self.poison.split_at(taken);
         buf.put_slice(now);
         self.poison = later;
+    }
+
+    /// Whether hyper is about to refuse what it read; then our own answer is to be flushed in place of its.
+    fn refuses(&mut self, bytes: &[u8]) -> bool {
+        let Some(error) = recognise(bytes) else { return false };
+        self.refusal = self.worker.refuse(error);
+        true
     }
 
     fn wrote<T>(&self, written: Poll<T>) -> Poll<T> {
@@ -207,6 +218,9 @@ impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check()?;
+        if this.refuses(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.wrote(written)
     }
@@ -218,6 +232,11 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check()?;
+        if let [only] = slices
+            && this.refuses(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.wrote(written)
     }
@@ -227,10 +246,18 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        while !this.refusal.is_empty() {
+            this.check()?;
+            let written = Pin::new(&mut this.stream).poll_write(cx, &this.refusal);
+            let count = ready!(this.wrote(written))?;
+            this.refusal.drain(..count);
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

@@ -35,8 +35,6 @@ pub(super) fn authority(parts: &Parts) -> Result<&str, BadRequest> {
             Ok(target)
         }
         (None, Some(host)) if is_authority(host) => Ok(host),
-        // Before HTTP/1.1 a request needed no Host, and no browser speaks that.
-        (None, None) if parts.version <= Version::HTTP_10 => Ok(LOCALHOST),
         _ => Err(BadRequest::Host),
     }
 }
@@ -94,7 +92,6 @@ fn is_authority(host: &str) -> bool {
     !host.is_empty() && port_is_digits && plain
 }
 
-const LOCALHOST: &str = "localhost";
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 #[cfg(test)]
@@ -114,7 +111,7 @@ mod tests {
     fn a_request_names_exactly_one_host() {
         assert_eq!(of(Version::HTTP_11, "/", &["localhost:80"]).unwrap(), "localhost:80");
         assert_eq!(of(Version::HTTP_11, "/", &["[::1]:80"]).unwrap(), "[::1]:80");
-        assert_eq!(of(Version::HTTP_10, "/", &[]).unwrap(), "localhost");
+        assert_eq!(of(Version::HTTP_10, "/", &[]), Err(BadRequest::Host));
         let bad: [&[&str]; 6] = [&[], &["a", "b"], &["a, b"], &["a@b"], &["a:b"], &[""]];
         for hosts in bad {
             assert_eq!(of(Version::HTTP_11, "/", hosts), Err(BadRequest::Host), "{hosts:?}");

@@ -15,8 +15,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connect::WorkerExecutor;
 use super::connection::serve;
+use super::error::ProxyError;
 use super::metrics::{Counted, OpenConnections, ProxyMetrics, Side};
 use super::pool::Pool;
+use super::refusal;
 use super::route::{RouteTable, Routes};
 use super::settings::ServerSettings;
 use super::socket::{Busy, Watch};
@@ -227,6 +229,14 @@ impl Worker {
             *table = Rc::new(LocalTable::new(self.shared.routes.load(), &table.pools, &self.shared.metrics));
         }
         Rc::clone(&table)
+    }
+
+    /// Counts a request that hyper refused, and gives the answer to it.
+    pub(super) fn refuse(&self, error: ProxyError) -> Vec<u8> {
+        self.shared.metrics.failed(error.kind());
+        let (status, wire) = refusal::wire(error);
+        self.table().routes.unrouted().answered(status);
+        wire
     }
 
     pub(super) fn settings(&self) -> &ServerSettings {

@@ -117,6 +117,36 @@ async fn a_malformed_head_is_a_400_and_the_end_of_the_connection() {
 }
 
 #[tokio::test]
+async fn even_what_is_no_http_is_refused_in_the_proxys_own_words() {
+    let stage = Stage::plain().await;
+    let host = stage.proxy.listen();
+    let large = format!("GET / HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n", "x".repeat(70_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", "X: 1\r\n".repeat(150));
+    let long = format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "x".repeat(70_000));
+    let bare = format!("GET / HTTP/1.1\nHost: {host}\n\n");
+    for (request, status, kind) in [
+        ("nonsense\r\n\r\n", 400, "bad_request"),
+        (&bare, 400, "bad_request"),
+        (&large, 431, "header_too_large"),
+        (&many, 431, "header_too_large"),
+        (&long, 431, "header_too_large"),
+    ] {
+        let mut wire = stage.proxy.wire().await;
+        // The answer may come while the rest is still being sent.
+        let _ = wire.try_send(request.as_bytes(), Duration::from_secs(5)).await;
+        let answer = wire.response("GET").await.unwrap();
+        let start = &request[..request.len().min(20)];
+        assert_eq!(answer.status(), status, "{start:?}");
+        assert_eq!(answer.field("cupbearer-error").as_deref(), Some(kind), "{start:?}");
+        assert!(answer.text().contains(kind), "{start:?}: {}", answer.text());
+        assert!(wire.closes(Duration::from_secs(5)).await, "{start:?}");
+    }
+    let counted = stage.proxy.metric("cupbearer_proxy_errors_total", &["kind=\"header_too_large\""]).await;
+    assert!((counted - 3.0).abs() < 0.1, "{counted}");
+    assert_eq!(stage.api.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_malformed_chunk_is_never_forwarded_as_a_whole_request() {
     let stage = Stage::plain().await;
     let mut wrong = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cupbearer::clock;
 
 use super::support::{
-    Config, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, curl, eventually, h2load, token_at,
+    Config, Message, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, curl, eventually, h2load, token_at,
     upstream_at,
 };
 
@@ -133,7 +133,7 @@ async fn who_hangs_up_while_waiting_has_nothing_sent_in_his_name() {
     drop(wire);
     eventually("the token is there", || proxy.is_ready()).await;
     assert_eq!(proxy.get("/after").await.status, 200);
-    let targets: Vec<_> = api.seen().iter().map(|seen| seen.target()).collect();
+    let targets: Vec<_> = api.seen().iter().map(Message::target).collect();
     assert_eq!(targets, ["/after"]);
 }
 
