@@ -18,6 +18,7 @@ use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
+use crate::net::descriptors;
 use crate::proxy::{AccessLog, ListenError, Listeners, ProxyMetrics, Routes, Workers};
 use crate::token::{Limits, Renewer, Roster};
 
@@ -83,6 +84,11 @@ struct Signals {
 impl App {
     async fn start(source: Source, options: Options, loaded: Loaded) -> Result<Self, StartError> {
         let Loaded { settings, warnings, files } = loaded;
+        // Each connection has two sides.
+        let wanted = 2 * settings.server.max_connections as u64;
+        if let Some(limit) = descriptors::raise_limit().filter(|limit| *limit < wanted) {
+            tracing::warn!(limit, wanted, "fewer open files are allowed than max_connections may want");
+        }
         for problem in &warnings {
             tracing::warn!(key = %problem.key, mend = problem.mend, "{}", problem.what);
         }

@@ -223,16 +223,20 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let content = &mut self.get_mut().content;
-        match content {
+        let this = self.get_mut();
+        let polled = match &mut this.content {
             Content::Empty => Poll::Ready(None),
             Content::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                *content = Content::Empty;
+                this.content = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Content::Upstream(download) => download.poll_frame(cx),
+        };
+        if let Some(exchange) = &this.exchange {
+            exchange.asked(polled.is_ready());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

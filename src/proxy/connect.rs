@@ -28,14 +28,32 @@ pub(super) enum Sender {
     Http2(http2::SendRequest<RequestBody>),
 }
 
+/// Why there is no new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DialFault {
+    #[error("the upstream cannot be reached: {0}")]
+    Unreachable(ConnectFault),
+    #[error("the upstream did not accept a connection within connect_timeout")]
+    Timeout,
+}
+
+impl From<DialFault> for ProxyError {
+    fn from(fault: DialFault) -> Self {
+        match fault {
+            DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
+            DialFault::Timeout => Self::ConnectTimeout,
+        }
+    }
+}
+
 /// Opens a connection to `upstream` and counts it in `open` for as long as it lives.
-pub(super) async fn connect(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, ProxyError> {
+pub(super) async fn connect(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, DialFault> {
     let limit = upstream.settings.connect_timeout;
     let connected = match tokio::time::timeout(limit, dial(upstream, open)).await {
         Ok(connected) => connected,
-        Err(_elapsed) => Err(ProxyError::ConnectTimeout),
+        Err(_elapsed) => Err(DialFault::Timeout),
     };
-    upstream.found(connected.as_ref().map(|_| ()));
+    upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
     connected
 }
 
@@ -55,15 +73,15 @@ pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
             None => upstream.settings.http2 == Http2::PriorKnowledge,
             Some(tls) => agreed_http2(upstream, &handshake(tls, tcp).await?),
         };
-        Ok::<_, ProxyError>(if http2 { "HTTP/2" } else { "HTTP/1.1" })
+        Ok::<_, DialFault>(if http2 { "HTTP/2" } else { "HTTP/1.1" })
     };
     match tokio::time::timeout(upstream.settings.connect_timeout, spoken).await {
         Ok(spoken) => spoken.map_err(|error| ProbeError(error.to_string())),
-        Err(_elapsed) => Err(ProbeError(ProxyError::ConnectTimeout.to_string())),
+        Err(_elapsed) => Err(ProbeError(DialFault::Timeout.to_string())),
     }
 }
 
-async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, ProxyError> {
+async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, DialFault> {
     let tcp = tcp(upstream).await?;
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
@@ -79,7 +97,7 @@ async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, Pro
     }
 }
 
-async fn handshake(tls: &UpstreamTls, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ProxyError> {
+async fn handshake(tls: &UpstreamTls, tcp: TcpStream) -> Result<TlsStream<TcpStream>, DialFault> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     connector.connect(tls.server_name.clone(), tcp).await.map_err(|error| tls_fault(&error))
 }
@@ -89,7 +107,7 @@ fn agreed_http2(upstream: &Upstream, stream: &TlsStream<TcpStream>) -> bool {
     agreed || upstream.settings.http2 == Http2::PriorKnowledge
 }
 
-async fn tcp(upstream: &Upstream) -> Result<TcpStream, ProxyError> {
+async fn tcp(upstream: &Upstream) -> Result<TcpStream, DialFault> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -107,12 +125,12 @@ async fn tcp(upstream: &Upstream) -> Result<TcpStream, ProxyError> {
             _ if error.to_string().contains("dns") => ConnectFault::Dns,
             _ => ConnectFault::Network,
         };
-        ProxyError::UpstreamUnreachable(fault)
+        DialFault::Unreachable(fault)
     })?;
     Ok(connected.into_inner())
 }
 
-async fn http1<T>(io: T, open: &OpenConnections) -> Result<Sender, ProxyError>
+async fn http1<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
@@ -120,12 +138,12 @@ where
         .max_headers(MAX_RESPONSE_HEADERS)
         .handshake(io)
         .await
-        .map_err(|_| ProxyError::UpstreamUnreachable(ConnectFault::Protocol))?;
+        .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
     drive(connection, open);
     Ok(Sender::Http1(sender))
 }
 
-async fn http2<T>(io: T, open: &OpenConnections) -> Result<Sender, ProxyError>
+async fn http2<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
@@ -135,7 +153,7 @@ where
         .keep_alive_timeout(HTTP2_PONG)
         .handshake(io)
         .await
-        .map_err(|_| ProxyError::UpstreamUnreachable(ConnectFault::Protocol))?;
+        .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
     drive(connection, open);
     Ok(Sender::Http2(sender))
 }
@@ -151,13 +169,13 @@ fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, open: &O
     });
 }
 
-fn tls_fault(error: &io::Error) -> ProxyError {
+fn tls_fault(error: &io::Error) -> DialFault {
     let fault = match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(_)) => ConnectFault::Certificate,
         _ => ConnectFault::Tls,
     };
     tracing::debug!(%error, "a TLS handshake with an upstream failed");
-    ProxyError::UpstreamUnreachable(fault)
+    DialFault::Unreachable(fault)
 }
 
 fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {

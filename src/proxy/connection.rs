@@ -13,7 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::handler::handle;
-use super::socket::{Socket, Watch};
+use super::socket::Socket;
+use super::watch::Watch;
 use super::worker::{Stage, Worker};
 
 /// What a request knows of the connection that it came by.
@@ -40,13 +41,15 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
     let mut connection = pin!(worker.http().serve_connection(TokioIo::new(socket), service));
     let mut told = false;
     let served = poll_fn(|cx| {
-        let end = match worker.stage() {
-            Stage::Serving => false,
-            // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
-            // while in which each answer says `Connection: close`.
-            Stage::Draining => watch.is_http2(),
-            Stage::Closing => true,
-        };
+        watch.remember(cx.waker());
+        let end = watch.is_retired()
+            || match worker.stage() {
+                Stage::Serving => false,
+                // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
+                // while in which each answer says `Connection: close`.
+                Stage::Draining => watch.is_http2(),
+                Stage::Closing => true,
+            };
         if end && !told {
             told = true;
             connection.as_mut().graceful_shutdown();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
 use super::guard::Rejection;
@@ -38,6 +38,8 @@ pub(super) enum ProxyError {
     BadRequest(BadRequest),
     #[error("this request has passed this proxy before: its upstream leads back to it")]
     Loop,
+    #[error("this expectation is unknown; only 100-continue is defined (RFC 9110 section 10.1.1)")]
+    ExpectationFailed,
     #[error("the request's head is larger than max_header_size, or has more fields than max_headers")]
     HeaderTooLarge,
     #[error("the request's body stopped coming")]
@@ -71,6 +73,8 @@ pub(super) enum BadRequest {
         "the path can be read in two ways that lead to two routes; send it without encoded slashes, empty segments or ;parameters"
     )]
     AmbiguousPath,
+    #[error("the request has two credentials of its own; send one")]
+    Credentials,
     #[error("the request's body is malformed")]
     Body,
 }
@@ -104,6 +108,7 @@ impl ProxyError {
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BadRequest(_) => "bad_request",
             Self::Loop => "loop",
+            Self::ExpectationFailed => "expectation_failed",
             Self::HeaderTooLarge => "header_too_large",
             Self::RequestTimeout => "request_timeout",
             Self::ClientGone => "client_gone",
@@ -125,6 +130,7 @@ impl ProxyError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => {
@@ -143,7 +149,7 @@ impl ProxyError {
             },
             Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
-            Self::BadRequest(_) | Self::Loop => "13",
+            Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed => "13",
             Self::HeaderTooLarge => "8",
             Self::ClientGone => "1",
             Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
@@ -153,7 +159,14 @@ impl ProxyError {
 
     /// Whether the connection must end with this answer: what is left of the request cannot be told apart.
     const fn closes(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::HeaderTooLarge | Self::RequestTimeout | Self::ClientGone)
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::ExpectationFailed
+                | Self::HeaderTooLarge
+                | Self::RequestTimeout
+                | Self::ClientGone
+        )
     }
 
     /// The answer. A gRPC call gets a trailers-only answer instead, as its protocol has it.
@@ -226,10 +239,11 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// gRPC says so by its content type (gRPC over HTTP/2, "Requests").
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        match headers.get(CONTENT_TYPE) {
-            Some(kind) if kind.as_bytes().starts_with(b"application/grpc") => Self::Grpc,
+    /// gRPC says so by its content type, and is HTTP/2 always (gRPC over HTTP/2, "Requests").
+    pub(super) fn of(version: Version, headers: &HeaderMap) -> Self {
+        let kind = headers.get(CONTENT_TYPE).filter(|_| version == Version::HTTP_2);
+        match kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc")) {
+            Some([] | [b'+' | b';', ..]) => Self::Grpc,
             _ => Self::Http,
         }
     }
@@ -295,7 +309,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 17] = [
+pub(super) const KINDS: [&str; 18] = [
     "token_unavailable",
     "host_refused",
     "origin_refused",
@@ -304,6 +318,7 @@ pub(super) const KINDS: [&str; 17] = [
     "method_not_allowed",
     "bad_request",
     "loop",
+    "expectation_failed",
     "header_too_large",
     "request_timeout",
     "client_gone",

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::metrics::RouteMetrics;
-use super::socket::Busy;
+use super::watch::Busy;
 use crate::clock;
 
 /// Ends when it is dropped, whichever way that comes about: sent, broken off, or the application gone.
@@ -15,7 +15,7 @@ pub(super) struct Exchange {
     metrics: Arc<RouteMetrics>,
     started: Instant,
     /// The connection is not idle while this lives.
-    _busy: Busy,
+    busy: Busy,
     access: Option<Box<Access>>,
 }
 
@@ -36,16 +36,22 @@ impl Exchange {
         access: Option<Box<Access>>,
     ) -> Self {
         metrics.begun();
-        Self { metrics, started, _busy: busy, access }
+        Self { metrics, started, busy, access }
     }
 
     /// The answer's head is known; `error` says that it is the proxy's own.
     pub(super) fn answered(&mut self, status: StatusCode, error: Option<&'static str>) {
         self.metrics.answered(status);
+        self.busy.answered();
         if let Some(access) = &mut self.access {
             access.status = Some(status);
             access.error = error;
         }
+    }
+
+    /// The application asked for more of the answer: whether there was more to give.
+    pub(super) fn asked(&self, given: bool) {
+        self.busy.asked(given);
     }
 
     /// The upstream, not the proxy, said 401.

@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -18,7 +18,8 @@ use tokio::time::Sleep;
 #[derive(Debug)]
 pub(super) struct Gate {
     state: Arc<GateState>,
-    patience: Pin<Box<Sleep>>,
+    /// Runs from the moment at which the head was sent and the body could follow.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 /// Opens a [`Gate`].
@@ -35,18 +36,19 @@ impl Gate {
     /// A shut gate.
     pub(super) fn new() -> (Self, GateOpener) {
         let state = Arc::new(GateState::default());
-        let gate = Self { state: Arc::clone(&state), patience: Box::pin(tokio::time::sleep(PATIENCE)) };
-        (gate, GateOpener(state))
+        (Self { state: Arc::clone(&state), patience: None }, GateOpener(state))
     }
 
     /// Ready once the body may be sent.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.state.waker.register(cx.waker());
         if self.state.open.load(Ordering::Acquire) {
-            Poll::Ready(())
-        } else {
-            self.patience.as_mut().poll(cx)
+            return Poll::Ready(());
         }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+        ready!(patience.as_mut().poll(cx));
+        self.state.open.store(true, Ordering::Release);
+        Poll::Ready(())
     }
 }
 
@@ -58,6 +60,11 @@ impl GateOpener {
                 self.open();
             }
         });
+    }
+
+    /// Whether the body has been asked for, or silence was taken for asking.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.open.load(Ordering::Acquire)
     }
 
     /// Opens the gate now: the next hop has no use for the expectation.

@@ -16,7 +16,7 @@ use hyper::client::conn::TrySendError;
 use super::body::{Outcome, Progress, RequestBody, ResponseBody};
 use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
-use super::headers::HopFields;
+use super::headers::{Expect, HopFields};
 use super::pool::{Age, Connection, Lease, Pool, Want};
 use super::upstream::{Upstream, UpstreamSettings};
 use crate::clock;
@@ -30,26 +30,35 @@ pub(super) struct Outbound {
     pub(super) hop: HopFields,
 }
 
+/// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
+/// (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyUnasked;
+
 /// Forwards a request; the answer's body streams from the upstream.
 pub(super) async fn forward(
     pool: &Rc<Pool>,
     outbound: Outbound,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let settings = &pool.upstream().settings;
-    let (gate, opener) = if outbound.hop.expect_continue {
+    let (gate, opener) = if outbound.hop.expect == Expect::Continue {
         let (gate, opener) = Gate::new();
         (Some(gate), Some(opener))
     } else {
         (None, None)
     };
     let (body, progress) = RequestBody::new(outbound.body, settings.idle_timeout, gate);
-    let repeatable = progress.is_none() && is_idempotent(&outbound.method);
+    let repeat = match progress {
+        Some(_) => Repeat::Never,
+        None if is_idempotent(&outbound.method) => Repeat::Harmless,
+        None => Repeat::IfUnprocessed,
+    };
     let mut request = Request::new(body);
     *request.method_mut() = outbound.method;
     *request.uri_mut() = outbound.uri;
     *request.headers_mut() = outbound.headers;
     // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
-    let sent = pin!(send(pool, request, repeatable, opener));
+    let sent = pin!(send(pool, request, repeat, opener.clone()));
     let answer = match progress {
         None => match tokio::time::timeout(settings.response_header_timeout, sent).await {
             Ok(answer) => answer,
@@ -57,9 +66,12 @@ pub(super) async fn forward(
         },
         Some(progress) => while_uploading(sent, &progress, settings).await,
     };
-    let (response, lease) = answer?;
+    let (mut response, lease) = answer?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamMalformed);
+    }
+    if opener.is_some_and(|opener| !opener.is_open()) {
+        response.extensions_mut().insert(BodyUnasked);
     }
     Ok(response.map(|incoming| ResponseBody::upstream(incoming, lease, settings.idle_timeout)))
 }
@@ -100,14 +112,15 @@ async fn while_uploading(
 async fn send(
     pool: &Rc<Pool>,
     mut request: Request<RequestBody>,
-    repeatable: bool,
+    repeat: Repeat,
     opener: Option<GateOpener>,
 ) -> Answer {
     let mut want = Want::Any;
     loop {
         let connection = pool.connection(want).await?;
-        let age = connection.age();
-        let spare = (repeatable && age == Age::Reused && want == Want::Any).then(|| copy_of(&request));
+        let (age, number) = (connection.age(), connection.number());
+        let shared = number.is_some();
+        let spare = (want == Want::Any && repeat.is_worth_a_copy(age, shared)).then(|| copy_of(&request));
         if let Some(opener) = &opener {
             connection.expect(opener, &mut request);
         }
@@ -118,8 +131,8 @@ async fn send(
         request = match (failed.take_message(), spare) {
             // Nothing was sent. A new connection that took nothing will not do better the next time.
             (Some(unsent), _) if age == Age::Reused => unsent,
-            (None, Some(spare)) if has_died(failed.error()) => {
-                want = Want::New;
+            (None, Some(spare)) if repeat.allows(failed.error()) => {
+                want = Want::Newer(number.unwrap_or(u64::MAX));
                 spare
             }
             _ => return Err(fault_of(failed.error())),
@@ -127,10 +140,48 @@ async fn send(
     }
 }
 
+/// When a request may be sent a second time although it may have been sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    /// Its body is gone.
+    Never,
+    /// It does no harm.
+    Harmless,
+    /// Only where the upstream says that it did nothing (RFC 9113 section 8.7).
+    IfUnprocessed,
+}
+
+impl Repeat {
+    /// Whether it can come to a second time: then the head must be kept.
+    const fn is_worth_a_copy(self, age: Age, shared: bool) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Harmless => shared || matches!(age, Age::Reused),
+            Self::IfUnprocessed => shared,
+        }
+    }
+
+    fn allows(self, error: &hyper::Error) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Harmless => has_died(error),
+            Self::IfUnprocessed => is_unprocessed(error),
+        }
+    }
+}
+
 impl Connection {
     const fn age(&self) -> Age {
         match self {
             Self::Http1 { age, .. } | Self::Http2 { age, .. } => *age,
+        }
+    }
+
+    /// Which of the shared connections it is.
+    const fn number(&self) -> Option<u64> {
+        match self {
+            Self::Http1 { .. } => None,
+            Self::Http2 { number, .. } => Some(*number),
         }
     }
 
@@ -194,20 +245,22 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Whether a kept connection ended under the request, as against an answer that made no sense.
 fn has_died(error: &hyper::Error) -> bool {
-    if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
-        return true;
-    }
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(http2) = cause.downcast_ref::<h2::Error>() {
-            return http2.is_go_away() || http2.is_io() || http2.reason() == Some(h2::Reason::REFUSED_STREAM);
-        }
-        if cause.is::<std::io::Error>() {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
+    error.is_canceled()
+        || error.is_closed()
+        || error.is_incomplete_message()
+        || is_unprocessed(error)
+        || causes(error)
+            .any(|cause| cause.is::<std::io::Error>() || cause.downcast_ref().is_some_and(h2::Error::is_io))
+}
+
+/// Whether the upstream says that it did not look at the request.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    of_http2.is_some_and(|error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
 }
 
 fn fault_of(error: &hyper::Error) -> ProxyError {

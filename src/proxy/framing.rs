@@ -3,8 +3,7 @@
 //! hyper's parser is lenient where two servers may disagree about where a message ends: it takes a bare LF for a line
 //! end, `5 ` for a chunk size, and `Transfer-Encoding` beside `Content-Length`. By the time it calls us those bytes
 //! are gone. So each connection's bytes pass through this scanner first. It knows the message's borders by
-//! itself, and cuts the bytes off before anything ambiguous. In its place hyper reads [`POISON`], which it refuses wherever
-//! that stands: it answers 400 and closes, and nothing of what was cut off is ever read as a request.
+//! itself, and cuts the bytes off before anything ambiguous. In its place hyper reads what it refuses there: it answers 400 and closes, and nothing of what was cut off is ever read as a request.
 //!
 //! It looks at framing alone; fields, paths and everything else are judged on the parsed request.
 
@@ -18,6 +17,7 @@ pub(super) struct Framing {
     /// Bytes of chunk extensions or trailers in this message so far.
     extra: usize,
     max_line: usize,
+    poison: &'static [u8],
 }
 
 /// What is read now.
@@ -73,6 +73,7 @@ impl Framing {
             head: Head { http_1_0: false, content_length: None, chunked: false },
             extra: 0,
             max_line,
+            poison: POISON,
         }
     }
 
@@ -119,7 +120,7 @@ impl Framing {
                             _ => continue,
                         };
                         if rest[ahead as usize] != want {
-                            return self.refuse(at + ahead as usize);
+                            return self.refuse(at + ahead as usize, None);
                         }
                     }
                     self.state = if left == taken { State::ChunkSize } else { State::Chunk(left - taken) };
@@ -129,13 +130,14 @@ impl Framing {
                     let Some(newline) = memchr::memchr(b'\n', rest) else {
                         if self.line.len() + rest.len() > self.max_line {
                             // hyper answers 431 by its own limit; here only memory is at stake.
-                            return self.refuse(at);
+                            return self.refuse(at, self.line.last().copied());
                         }
                         self.line.extend_from_slice(rest);
                         // The preface of HTTP/2 begins like a request line and has no line end in its last part.
                         return bytes.len();
                     };
                     let end = at + newline;
+                    let earlier = self.line.last().copied();
                     let judged = if self.line.is_empty() {
                         self.line_ended(&bytes[at..end])
                     } else {
@@ -146,10 +148,12 @@ impl Framing {
                         self.line = line;
                         judged
                     };
-                    match judged {
-                        Ok(next) => self.state = next,
-                        Err(Ambiguous) => return self.refuse(at.max(end.saturating_sub(1))),
-                    }
+                    let Ok(next) = judged else {
+                        let cut = at.max(end.saturating_sub(1));
+                        let passed = if cut > at { Some(bytes[cut - 1]) } else { earlier };
+                        return self.refuse(cut, passed);
+                    };
+                    self.state = next;
                     at = end + 1;
                 }
             }
@@ -157,7 +161,16 @@ impl Framing {
         bytes.len()
     }
 
-    fn refuse(&mut self, at: usize) -> usize {
+    /// What hyper is to read in place of what was refused.
+    pub(super) const fn poison(&self) -> &'static [u8] {
+        self.poison
+    }
+
+    /// Refuses everything from `at` on; `passed` is the byte of this line that was passed on last.
+    fn refuse(&mut self, at: usize, passed: Option<u8>) -> usize {
+        // Behind a CR, an LF would end the line after all.
+        let within_size_line = self.state == State::ChunkSize && passed != Some(b'\r');
+        self.poison = if within_size_line { CHUNK_POISON } else { POISON };
         self.state = State::Refused;
         self.line = Vec::new();
         at
@@ -176,6 +189,10 @@ impl Framing {
                 }
                 if line == HTTP2_PREFACE_LINE {
                     return Ok(State::Http2);
+                }
+                // A fragment is no part of a target (RFC 9112 section 3.2); hyper would cut it off in silence.
+                if memchr::memchr(b'#', line).is_some() {
+                    return Err(Ambiguous);
                 }
                 self.head = Head { http_1_0: line.ends_with(b"HTTP/1.0"), ..Head::default() };
                 self.extra = 0;
@@ -282,9 +299,11 @@ const fn is_token_byte(byte: u8) -> bool {
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
-/// What hyper is given in place of the first ambiguity: a NUL, which is allowed nowhere, and the end of a head, so that
-/// it does not wait for more before it says so.
-pub(super) const POISON: &[u8] = b"\0\r\n\r\n";
+/// A NUL, which is allowed nowhere in a head, and a head's end, so that hyper does not wait for more before it says so.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// The same for a chunk's size line, whose extensions hyper does not read but for a bare LF.
+const CHUNK_POISON: &[u8] = b"\n\0\r\n\r\n";
 
 /// The first line of HTTP/2's connection preface (RFC 9113 section 3.4).
 const HTTP2_PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0";

@@ -51,6 +51,9 @@ impl Guard {
         if !self.owns(host_of(authority), local) {
             return Err(Rejection::Host);
         }
+        if is_repeated(headers, &ORIGIN) || is_repeated(headers, &SEC_FETCH_SITE) {
+            return Err(Rejection::Origin);
+        }
         if let Some(origin) = headers.get(ORIGIN) {
             // The page that this proxy itself serves; its Host was found to be ours just now.
             let origin = origin.to_str().map_err(|_| Rejection::Origin)?;
@@ -84,6 +87,11 @@ pub(super) fn host_of(authority: &str) -> &str {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
     }
+}
+
+/// Whether a field that a browser sends once is there twice: which of the two counts is anybody's guess.
+fn is_repeated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
 }
 
 /// A literal address cannot be rebound: where it is the one that the connection came in by, it is ours.

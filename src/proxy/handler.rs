@@ -15,14 +15,17 @@ use super::attach::{Attached, attach};
 use super::body::ResponseBody;
 use super::connection::Downstream;
 use super::cors;
-use super::error::{Call, ProxyError};
+use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
-use super::forward::{Outbound, forward};
+use super::forward::{BodyUnasked, Outbound, forward};
 use super::guard::Caller;
-use super::headers::{HopFields, add_via, has_passed, strip_request, strip_response};
+use super::headers::{
+    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
+};
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
 use super::target;
+use super::watch::Busy;
 use super::worker::{LocalTable, Stage};
 use crate::clock;
 use crate::token::TokenHandle;
@@ -32,7 +35,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     let started = clock::now();
     let table = downstream.worker.table();
     let (parts, body) = request.into_parts();
-    let call = Call::of(&parts.headers);
+    let call = Call::of(parts.version, &parts.headers);
     let mut response = match admit(&downstream, &table, &parts) {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
@@ -73,6 +76,10 @@ fn admit<'t>(
     parts: &Parts,
 ) -> Result<Admitted<'t>, ProxyError> {
     let authority = target::authority(parts)?;
+    // hyper keeps this limit in HTTP/1.1 alone.
+    if parts.headers.len() > downstream.worker.settings().max_headers {
+        return Err(ProxyError::HeaderTooLarge);
+    }
     let guard = table.routes.guard();
     let caller = guard.judge(authority, downstream.local, &parts.headers).inspect_err(|rejection| {
         downstream.worker.shared().metrics.rejected(*rejection);
@@ -102,11 +109,32 @@ async fn to_upstream(
     let upstream = pool.upstream();
     refuse_by_route(entry, downstream, &parts.headers)?;
     let headers = &mut parts.headers;
-    let keeps_own =
-        entry.route.own_authorization == OwnAuthorization::Keep && headers.contains_key(AUTHORIZATION);
     let hop = strip_request(headers);
-    if let Some(token) = entry.token.as_ref().filter(|_| !keeps_own) {
-        credentials(headers, token, started, downstream).await?;
+    if hop.expect == Expect::Unknown {
+        return Err(ProxyError::ExpectationFailed);
+    }
+    if hop.expect == Expect::Continue {
+        headers.remove(EXPECT);
+    }
+    if !entry.route.methods.is_empty() {
+        // It would walk around the route's list at a server that honours it.
+        headers.remove(METHOD_OVERRIDE);
+    }
+    if let Some(token) = entry.token.as_ref() {
+        let keeps_own = match entry.route.own_authorization {
+            OwnAuthorization::Keep => match Own::of(headers, Some(token)) {
+                Own::None => false,
+                Own::One => true,
+                Own::Several => return Err(BadRequest::Credentials.into()),
+            },
+            OwnAuthorization::Replace | OwnAuthorization::Refuse => false,
+        };
+        if !keeps_own {
+            if token.settings().attachment.header != AUTHORIZATION {
+                headers.remove(AUTHORIZATION);
+            }
+            credentials(headers, token, started, downstream).await?;
+        }
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -133,12 +161,36 @@ async fn to_upstream(
     forward(pool, outbound).await
 }
 
+/// The credentials that the application brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    None,
+    One,
+    Several,
+}
+
+impl Own {
+    /// Looks for them in Authorization and in the field that the token has. An empty one is none.
+    fn of(headers: &HeaderMap, token: Option<&TokenHandle>) -> Self {
+        let field =
+            token.map(|token| &token.settings().attachment.header).filter(|field| *field != AUTHORIZATION);
+        let values = std::iter::once(&AUTHORIZATION).chain(field).flat_map(|name| headers.get_all(name));
+        match values.filter(|value| !value.as_bytes().trim_ascii().is_empty()).count() {
+            0 => Self::None,
+            1 => Self::One,
+            _ => Self::Several,
+        }
+    }
+}
+
 /// What only this route, or this proxy, refuses.
 fn refuse_by_route(entry: &Entry, downstream: &Downstream, headers: &HeaderMap) -> Result<(), ProxyError> {
     if headers.contains_key(VIA) && has_passed(headers, &downstream.worker.shared().via.pseudonym) {
         return Err(ProxyError::Loop);
     }
-    if entry.route.own_authorization == OwnAuthorization::Refuse && headers.contains_key(AUTHORIZATION) {
+    if entry.route.own_authorization == OwnAuthorization::Refuse
+        && Own::of(headers, entry.token.as_ref()) != Own::None
+    {
         return Err(ProxyError::AuthorizationRefused);
     }
     Ok(())
@@ -171,9 +223,15 @@ fn finish(
     answered: Result<Response<ResponseBody>, ProxyError>,
     call: Call,
 ) -> Response<ResponseBody> {
+    let answered = answered.and_then(|mut response| match strip_response(response.headers_mut()) {
+        Ok(()) => Ok(response),
+        Err(AmbiguousAnswer) => Err(ProxyError::UpstreamMalformed),
+    });
     match answered {
         Ok(mut response) => {
-            strip_response(response.headers_mut());
+            if response.extensions_mut().remove::<BodyUnasked>().is_some() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             *response.version_mut() = Version::HTTP_11;
             if response.status() == StatusCode::UNAUTHORIZED {
                 exchange.unauthorized();
@@ -226,7 +284,7 @@ fn begin(
             error: None,
         })
     });
-    let busy = downstream.worker.busy(&downstream.watch);
+    let busy = Busy::new(Rc::clone(&downstream.watch));
     Exchange::begin(Arc::clone(metrics), started, busy, access)
 }
 
@@ -236,7 +294,7 @@ fn make_hop_fields(headers: &mut HeaderMap, hop: HopFields, host: HeaderValue) {
     if hop.te_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if hop.expect_continue {
+    if hop.expect == Expect::Continue {
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
     }
 }
@@ -271,3 +329,6 @@ fn last_hop() -> Response<ResponseBody> {
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }
+
+/// Honoured by many frameworks; registered nowhere.
+const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");

@@ -12,8 +12,20 @@ pub(super) struct HopFields {
     pub(super) te_trailers: bool,
     /// `Via` was there: it is extended, and looked at for a loop.
     pub(super) via: bool,
-    /// `Expect: 100-continue` was there.
-    pub(super) expect_continue: bool,
+    /// What was expected.
+    pub(super) expect: Expect,
+}
+
+/// What a request's `Expect` asks for (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `100-continue`.
+    Continue,
+    /// Something that nobody has defined.
+    Unknown,
 }
 
 /// Removes from a request what must not go upstream: hop-by-hop fields, those that `Connection` names, and what
@@ -25,14 +37,12 @@ pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
         match name.as_str() {
             "connection" => found.connection = true,
             "via" => hop.via = true,
-            "expect" => hop.expect_continue = true,
+            "expect" => hop.expect = Expect::Unknown,
             other => found.more |= is_request_hop_field(other),
         }
     }
-    if hop.expect_continue {
-        let expected =
-            headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        hop.expect_continue = expected;
+    if hop.expect == Expect::Unknown {
+        hop.expect = expectation(headers);
     }
     if found.more {
         hop.te_trailers = headers.get_all(header::TE).iter().any(|v| {
@@ -43,16 +53,52 @@ pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
     hop
 }
 
+fn expectation(headers: &HeaderMap) -> Expect {
+    let mut expected = headers.get_all(header::EXPECT).iter();
+    let is_continue = expected.next().is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if is_continue && expected.next().is_none() { Expect::Continue } else { Expect::Unknown }
+}
+
+/// An answer whose framing two readers could understand in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AmbiguousAnswer;
+
 /// Removes from a response what must not go downstream: hop-by-hop fields, and what only this proxy may say.
-pub(super) fn strip_response(headers: &mut HeaderMap) {
+///
+/// # Errors
+/// Where `Transfer-Encoding` stands beside `Content-Length` or has another coding than chunked, or where the length is
+/// no plain number (RFC 9112 section 6.3).
+pub(super) fn strip_response(headers: &mut HeaderMap) -> Result<(), AmbiguousAnswer> {
     let mut found = Found::default();
+    let mut length = false;
+    let mut coded = false;
     for name in headers.keys() {
         match name.as_str() {
             "connection" => found.connection = true,
-            other => found.more |= is_response_hop_field(other),
+            "content-length" => length = true,
+            other => {
+                coded |= other == "transfer-encoding";
+                found.more |= is_response_hop_field(other);
+            }
+        }
+    }
+    if coded {
+        let only = headers
+            .get_all(header::TRANSFER_ENCODING)
+            .iter()
+            .all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        if length || !only {
+            return Err(AmbiguousAnswer);
+        }
+    }
+    if length {
+        let plain = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
+        if !headers.get_all(header::CONTENT_LENGTH).iter().all(plain) {
+            return Err(AmbiguousAnswer);
         }
     }
     found.remove(headers, is_response_hop_field);
+    Ok(())
 }
 
 /// Trailer fields that would change what the head said (RFC 9110 section 6.5.1).
@@ -154,7 +200,11 @@ fn is_request_hop_field(name: &str) -> bool {
             | "forwarded"
             | "x-real-ip"
             | "x-client-cert"
-    ) || name.starts_with("x-forwarded-")
+            | "x-client-ip"
+            | "x-original-url"
+            | "x-rewrite-url"
+    ) || name.starts_with("x-forwarded")
+        || name.starts_with("x_forwarded")
         || name.starts_with("x-cupbearer-")
 }
 
@@ -229,8 +279,35 @@ mod tests {
     fn an_answer_cannot_pretend_to_be_the_proxys() {
         let mut map =
             headers(&[("cupbearer-error", "token_unavailable"), ("set-cookie", "a"), ("set-cookie", "b")]);
-        strip_response(&mut map);
+        assert_eq!(strip_response(&mut map), Ok(()));
         assert_eq!(map, headers(&[("set-cookie", "a"), ("set-cookie", "b")]));
+    }
+
+    #[test]
+    fn an_answer_that_ends_in_two_places_is_refused() {
+        for fields in [
+            &[("content-length", "3"), ("transfer-encoding", "chunked")][..],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("content-length", "5, 5")],
+            &[("content-length", "+5")],
+        ] {
+            assert_eq!(strip_response(&mut headers(fields)), Err(AmbiguousAnswer), "{fields:?}");
+        }
+        for fields in [&[("content-length", "3")][..], &[("transfer-encoding", "chunked")]] {
+            assert_eq!(strip_response(&mut headers(fields)), Ok(()), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_one_expectation_that_there_is_counts() {
+        for (fields, expect) in [
+            (&[("expect", "100-Continue")][..], Expect::Continue),
+            (&[("expect", "100-continue"), ("expect", "x")], Expect::Unknown),
+            (&[("expect", "100-continue, x")], Expect::Unknown),
+            (&[("accept", "x")], Expect::Nothing),
+        ] {
+            assert_eq!(strip_request(&mut headers(fields)).expect, expect, "{fields:?}");
+        }
     }
 
     #[test]

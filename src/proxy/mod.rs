@@ -26,6 +26,7 @@ mod settings;
 mod socket;
 mod target;
 mod upstream;
+mod watch;
 mod worker;
 
 pub use attach::{Attached, attach};

@@ -42,38 +42,55 @@ fn is_plain(path: &[u8]) -> bool {
         match byte {
             b'%' | b'\\' | b';' | 0..=0x20 | 0x7f.. => return false,
             b'/' | b'.' if previous == b'/' => return false,
+            b'/' if previous == b'.' => return false,
             _ => {}
         }
         previous = byte;
     }
-    true
+    previous != b'.'
 }
 
 fn fold(path: &str) -> Result<String, PathFault> {
     let mut decoded: Cow<'_, [u8]> = Cow::Borrowed(path.as_bytes());
-    for _ in 0..MAX_DECODINGS {
-        match decode_once(&decoded)? {
-            Some(next) => decoded = Cow::Owned(next),
-            None => break,
+    if !is_encoded_well(path.as_bytes()) {
+        return Err(PathFault::Malformed);
+    }
+    let mut decodings = 0;
+    while let Some(next) = decode_once(&decoded)? {
+        decoded = Cow::Owned(next);
+        decodings += 1;
+        if decodings > MAX_DECODINGS {
+            return Err(PathFault::Malformed);
         }
+    }
+    // An encoded question mark or hash ends the path for a server that decodes first.
+    if let Some(end) = decoded.iter().position(|byte| matches!(byte, b'?' | b'#')) {
+        decoded = Cow::Owned(decoded[..end].to_vec());
     }
     let mut folded = String::with_capacity(path.len());
     let text = String::from_utf8_lossy(&decoded);
     for segment in text.split(['/', '\\']) {
         let name = segment.split(';').next().unwrap_or_default();
-        match name.trim() {
-            "." | ".." => return Err(PathFault::DotSegment),
-            "" => {}
-            _ => {
-                folded.push('/');
-                folded.push_str(name);
-            }
+        if matches!(name.trim(), "." | "..") {
+            return Err(PathFault::DotSegment);
+        }
+        // Windows and what runs on it drop dots and spaces at a name's end.
+        let name = name.trim_end_matches(['.', ' ']);
+        if !name.is_empty() {
+            folded.push('/');
+            folded.push_str(name);
         }
     }
     if folded.is_empty() || text.ends_with(['/', '\\']) {
         folded.push('/');
     }
     Ok(folded)
+}
+
+/// Whether each percent sign begins a `%XX`.
+fn is_encoded_well(path: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', path)
+        .all(|at| path.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
 /// Decodes each `%XX` once; `None` where there is none.
@@ -92,7 +109,8 @@ fn decode_once(bytes: &[u8]) -> Result<Option<Vec<u8>>, PathFault> {
             // Left over from an earlier decoding (`%25` and then no digits) it is a plain percent sign.
             _ => byte,
         };
-        if decoded < 0x20 || decoded == 0x7f {
+        // 0xC0 and 0xC1 begin nothing in UTF-8 but a dot or a slash in disguise (RFC 3629 section 10).
+        if decoded < 0x20 || matches!(decoded, 0x7f | 0xc0 | 0xc1) {
             return Err(PathFault::Malformed);
         }
         out.push(decoded);
@@ -148,6 +166,10 @@ mod tests {
             ("/a\\b", "/a/b"),
             ("/%2561dmin", "/admin"),
             ("/a/;/", "/a/"),
+            ("/admin%3fx", "/admin"),
+            ("/admin%23x", "/admin"),
+            ("/admin.", "/admin"),
+            ("/admin%20/x", "/admin/x"),
         ] {
             assert_eq!(judge(path).unwrap().folded.as_deref(), Some(folded), "{path}");
         }
@@ -155,7 +177,9 @@ mod tests {
 
     #[test]
     fn control_characters_are_refused_in_every_disguise() {
-        for path in ["/a%00b", "/a%0d%0ab", "/a%2500b", "/a%7f"] {
+        for path in
+            ["/a%00b", "/a%0d%0ab", "/a%2500b", "/a%7f", "/%zz", "/a%2", "/%c0%ae%c0%ae/x", "/%2525252561"]
+        {
             assert_eq!(judge(path), Err(PathFault::Malformed), "{path}");
         }
     }

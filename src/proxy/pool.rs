@@ -13,7 +13,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connect::{self, connect};
+use super::connect::{self, DialFault, connect};
 use super::error::ProxyError;
 use super::metrics::OpenConnections;
 use super::upstream::{Http2, Upstream};
@@ -28,6 +28,10 @@ pub(super) struct Pool {
     /// One connection at a time is opened while the answer may be HTTP/2: the others will share it.
     dialing: tokio::sync::Mutex<()>,
     may_share: Cell<bool>,
+    /// Connections opened so far.
+    opened: Cell<u64>,
+    /// The attempts that failed so far, and why the last one did: whoever waited behind it shares its fate.
+    failed: Cell<(u64, Option<DialFault>)>,
     open: OpenConnections,
 }
 
@@ -42,6 +46,7 @@ struct Shared {
     sender: http2::SendRequest<RequestBody>,
     /// Its count, less this one, is the number of requests under way.
     streams: Rc<()>,
+    number: u64,
     used: Instant,
 }
 
@@ -49,7 +54,7 @@ struct Shared {
 #[derive(Debug)]
 pub(super) enum Connection {
     Http1 { sender: http1::SendRequest<RequestBody>, age: Age },
-    Http2 { sender: http2::SendRequest<RequestBody>, streams: Rc<()>, age: Age },
+    Http2 { sender: http2::SendRequest<RequestBody>, streams: Rc<()>, number: u64, age: Age },
 }
 
 /// Whether a connection has carried a request before: then it may have died since.
@@ -59,11 +64,13 @@ pub(super) enum Age {
     Reused,
 }
 
-/// Whether a kept connection will do.
+/// Which connection will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Want {
+    /// Any.
     Any,
-    New,
+    /// One that was opened after that of this number, which has died.
+    Newer(u64),
 }
 
 /// Gives a connection back once the answer is through. Dropped, it is given up: an HTTP/1.1 connection in the middle of
@@ -90,6 +97,8 @@ impl Pool {
             shared: RefCell::default(),
             dialing: tokio::sync::Mutex::new(()),
             may_share: Cell::new(may_share),
+            opened: Cell::new(0),
+            failed: Cell::new((0, None)),
             open,
         })
     }
@@ -100,24 +109,29 @@ impl Pool {
 
     /// A connection for one request: a kept one, else a new one.
     pub(super) async fn connection(&self, want: Want) -> Result<Connection, ProxyError> {
-        if want == Want::Any
-            && let Some(kept) = self.kept()
-        {
+        if let Some(kept) = self.kept(want) {
             return Ok(kept);
         }
         // A new connection is rare and its future is large: boxed, it is no part of every request's.
-        Box::pin(self.dial(want)).await
+        Ok(Box::pin(self.dial(want)).await?)
     }
 
-    async fn dial(&self, want: Want) -> Result<Connection, ProxyError> {
+    async fn dial(&self, want: Want) -> Result<Connection, DialFault> {
         if !self.may_share.get() {
             return self.open().await;
         }
-        let dialing = self.dialing.lock().await;
-        if want == Want::Any
-            && let Some(kept) = self.kept()
-        {
+        let (failed, _) = self.failed.get();
+        let limit = self.upstream.settings.connect_timeout;
+        let Ok(dialing) = tokio::time::timeout(limit, self.dialing.lock()).await else {
+            return Err(DialFault::Timeout);
+        };
+        if let Some(kept) = self.kept(want) {
             return Ok(kept);
+        }
+        if let (now, Some(fault)) = self.failed.get()
+            && now > failed
+        {
+            return Err(fault);
         }
         if !self.may_share.get() {
             // The one that dialled before found HTTP/1.1: nothing to share, so nothing to wait for.
@@ -126,8 +140,14 @@ impl Pool {
         self.open().await
     }
 
-    async fn open(&self) -> Result<Connection, ProxyError> {
-        match connect(&self.upstream, &self.open).await? {
+    async fn open(&self) -> Result<Connection, DialFault> {
+        let sender = connect(&self.upstream, &self.open).await.inspect_err(|fault| {
+            let (failed, _) = self.failed.get();
+            self.failed.set((failed + 1, Some(*fault)));
+        })?;
+        let number = self.opened.get() + 1;
+        self.opened.set(number);
+        match sender {
             connect::Sender::Http1(sender) => {
                 self.may_share.set(false);
                 Ok(Connection::Http1 { sender, age: Age::New })
@@ -135,32 +155,39 @@ impl Pool {
             connect::Sender::Http2(sender) => {
                 self.may_share.set(true);
                 let streams = Rc::new(());
-                let connection =
-                    Connection::Http2 { sender: sender.clone(), streams: Rc::clone(&streams), age: Age::New };
-                self.shared.borrow_mut().push(Shared { sender, streams, used: clock::now() });
-                Ok(connection)
+                let (one, all) = (sender.clone(), Rc::clone(&streams));
+                self.shared.borrow_mut().push(Shared { sender, streams, number, used: clock::now() });
+                Ok(Connection::Http2 { sender: one, streams: all, number, age: Age::New })
             }
         }
     }
 
-    fn kept(&self) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, .. }) = idle.pop() {
-            if sender.is_ready() {
-                return Some(Connection::Http1 { sender, age: Age::Reused });
+    fn kept(&self, want: Want) -> Option<Connection> {
+        if want == Want::Any {
+            let mut idle = self.idle.borrow_mut();
+            while let Some(Idle { sender, .. }) = idle.pop() {
+                if sender.is_ready() {
+                    return Some(Connection::Http1 { sender, age: Age::Reused });
+                }
             }
         }
-        drop(idle);
         let mut shared = self.shared.borrow_mut();
         if shared.is_empty() {
             return None;
         }
         shared.retain(|kept| !kept.sender.is_closed());
-        let free = shared.iter_mut().find(|kept| Rc::strong_count(&kept.streams) <= MAX_STREAMS)?;
+        let free = shared.iter_mut().find(|kept| {
+            let newer = match want {
+                Want::Any => true,
+                Want::Newer(than) => kept.number > than,
+            };
+            newer && Rc::strong_count(&kept.streams) <= MAX_STREAMS
+        })?;
         free.used = clock::now();
         Some(Connection::Http2 {
             sender: free.sender.clone(),
             streams: Rc::clone(&free.streams),
+            number: free.number,
             age: Age::Reused,
         })
     }

@@ -23,19 +23,23 @@ pub(super) fn authority(parts: &Parts) -> Result<&str, BadRequest> {
     if parts.uri.authority().is_some() && parts.uri.scheme().is_none() && parts.method != Method::CONNECT {
         return Err(BadRequest::Target);
     }
+    let host = host.filter(|host| is_authority(host));
     match (parts.uri.authority(), host) {
-        // Absolute-form: the target's host wins (RFC 9112 section 3.2.2). In HTTP/2 the two must agree
-        // (RFC 9113 section 8.3.1).
+        // Absolute-form: the target's host wins (RFC 9112 section 3.2.2), and a Host there must be all the same. In
+        // HTTP/2 it need not, but the two must agree (RFC 9113 section 8.3.1).
         (Some(target), host) => {
             let target = target.as_str();
-            let differ = host.is_some_and(|host| !host.eq_ignore_ascii_case(target));
-            if target.contains('@') || (differ && parts.version == Version::HTTP_2) {
+            let at_odds = match host {
+                Some(host) => parts.version == Version::HTTP_2 && !host.eq_ignore_ascii_case(target),
+                None => parts.version != Version::HTTP_2 || parts.headers.contains_key(HOST),
+            };
+            if at_odds || !is_authority(target) {
                 return Err(BadRequest::Host);
             }
             Ok(target)
         }
-        (None, Some(host)) if is_authority(host) => Ok(host),
-        _ => Err(BadRequest::Host),
+        (None, Some(host)) => Ok(host),
+        (None, None) => Err(BadRequest::Host),
     }
 }
 
@@ -83,7 +87,10 @@ pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Ur
 /// `host[:port]` without user or anything else; what is left of the check is the guard's.
 fn is_authority(host: &str) -> bool {
     let port_is_digits = match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => host[colon + 1..].bytes().all(|b| b.is_ascii_digit()),
+        Some(colon) if !host[colon..].contains(']') => {
+            let port = &host[colon + 1..];
+            port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())
+        }
         _ => true,
     };
     let plain = host.bytes().all(|b| {
@@ -112,7 +119,7 @@ mod tests {
         assert_eq!(of(Version::HTTP_11, "/", &["localhost:80"]).unwrap(), "localhost:80");
         assert_eq!(of(Version::HTTP_11, "/", &["[::1]:80"]).unwrap(), "[::1]:80");
         assert_eq!(of(Version::HTTP_10, "/", &[]), Err(BadRequest::Host));
-        let bad: [&[&str]; 6] = [&[], &["a", "b"], &["a, b"], &["a@b"], &["a:b"], &[""]];
+        let bad: [&[&str]; 7] = [&[], &["a", "b"], &["a, b"], &["a@b"], &["a:b"], &[""], &["a:999999"]];
         for hosts in bad {
             assert_eq!(of(Version::HTTP_11, "/", hosts), Err(BadRequest::Host), "{hosts:?}");
         }
@@ -121,6 +128,9 @@ mod tests {
     #[test]
     fn the_host_of_an_absolute_target_wins_and_http_2_must_agree() {
         assert_eq!(of(Version::HTTP_11, "http://evil.example/", &["localhost"]).unwrap(), "evil.example");
+        assert_eq!(of(Version::HTTP_11, "http://localhost/", &[]), Err(BadRequest::Host));
+        assert_eq!(of(Version::HTTP_11, "http://localhost/", &["a b"]), Err(BadRequest::Host));
+        assert_eq!(of(Version::HTTP_2, "http://localhost/", &[]).unwrap(), "localhost");
         assert_eq!(of(Version::HTTP_2, "http://localhost/", &["localhost"]).unwrap(), "localhost");
         assert_eq!(of(Version::HTTP_2, "http://localhost/", &["evil.example"]), Err(BadRequest::Host));
         assert_eq!(of(Version::HTTP_11, "http://user@localhost/", &["localhost"]), Err(BadRequest::Host));

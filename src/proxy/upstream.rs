@@ -10,6 +10,7 @@ use http::uri::{Authority, Scheme};
 use rustls::pki_types::ServerName;
 use url::Url;
 
+use super::connect::DialFault;
 use crate::net::tls::{TlsError, client_config};
 
 /// An upstream as it is configured.
@@ -109,13 +110,13 @@ impl Upstream {
     }
 
     /// Takes note that a connection was made or not, and logs a change once.
-    pub(super) fn found(&self, reached: Result<(), &super::error::ProxyError>) {
+    pub(super) fn found(&self, reached: Result<(), DialFault>) {
         match reached {
             Ok(()) if !self.reachable.swap(true, Ordering::Relaxed) => {
                 tracing::info!(upstream = %self.name, "the upstream can be reached again");
             }
             Err(error) if self.reachable.swap(false, Ordering::Relaxed) => {
-                tracing::warn!(upstream = %self.name, address = %self.authority, %error, "the upstream cannot be reached");
+                tracing::warn!(upstream = %self.name, address = %self.authority, "{error}");
             }
             _ => {}
         }

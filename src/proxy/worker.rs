@@ -10,7 +10,9 @@ use std::time::Duration;
 use http::HeaderValue;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connect::WorkerExecutor;
@@ -21,7 +23,7 @@ use super::pool::Pool;
 use super::refusal;
 use super::route::{RouteTable, Routes};
 use super::settings::ServerSettings;
-use super::socket::{Busy, Watch};
+use super::watch::Watch;
 use crate::clock;
 use crate::lifecycle::Drain;
 
@@ -117,9 +119,10 @@ impl Worker {
         listeners: Vec<TcpListener>,
         mut drain: Drain,
     ) -> std::io::Result<()> {
+        let mut accepting = JoinSet::new();
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::task::spawn_local(Rc::clone(&self).accept(listener, drain.clone()));
+            accepting.spawn_local(Rc::clone(&self).accept(listener, drain.clone()));
         }
         let mut ticks = tokio::time::interval(self.tick());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -133,13 +136,15 @@ impl Worker {
         let deadline = clock::now() + drain_timeout;
         self.enter(Stage::Draining);
         let closing = clock::now() + LAME_DUCK.min(drain_timeout / 4);
-        while clock::now() < deadline && !self.connections.borrow().is_empty() {
+        // What the kernel has accepted is accepted: it is taken up before the end is looked for.
+        while clock::now() < deadline && !(accepting.is_empty() && self.connections.borrow().is_empty()) {
             if clock::now() >= closing {
                 self.enter(Stage::Closing);
             }
             tokio::select! {
                 _ = ticks.tick() => self.look_around(),
                 () = self.all_closed.notified() => {}
+                Some(_) = accepting.join_next() => {}
                 () = tokio::time::sleep_until(closing), if self.stage() == Stage::Draining => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
@@ -153,38 +158,60 @@ impl Worker {
 
     /// Accepts until the drain starts, and then what the kernel has accepted already.
     async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, mut drain: Drain) {
-        let mut draining = false;
+        let mut failing = false;
         loop {
-            let Ok(slot) = Arc::clone(&self.shared.slots).acquire_owned().await else { return };
-            let accepted = if draining {
-                match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-                    Ok(accepted) => accepted,
-                    Err(_nobody_waits) => return,
-                }
-            } else {
-                tokio::select! {
-                    biased;
-                    accepted = listener.accept() => accepted,
-                    () = drain.started() => {
-                        draining = true;
-                        continue;
-                    }
-                }
+            let accepted = tokio::select! {
+                biased;
+                () = drain.started() => break,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _peer)) => {
-                    let worker = Rc::clone(&self);
-                    tokio::task::spawn_local(async move {
-                        serve(worker, stream).await;
-                        drop(slot);
-                    });
+                    failing = false;
+                    self.take_up(stream).await;
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: they come back as connections close.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "connections cannot be accepted for now");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+        // Asked without waiting, so that what comes in now finds nobody listening rather than somebody who leaves.
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, _peer)) = listener.accept() {
+            let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = ready {
+                self.take_up(stream).await;
+            }
+        }
+    }
+
+    /// Serves a connection, once there is room for it.
+    async fn take_up(self: &Rc<Self>, stream: TcpStream) {
+        let slots = &self.shared.slots;
+        let slot = if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            slot
+        } else {
+            self.make_room();
+            let Ok(slot) = Arc::clone(slots).acquire_owned().await else { return };
+            slot
+        };
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            serve(worker, stream).await;
+            drop(slot);
+        });
+    }
+
+    /// Ends the connection that has been idle for longest: somebody who has something to ask waits for its place.
+    fn make_room(&self) {
+        let connections = self.connections.borrow();
+        let idle = connections.values().filter_map(|watch| Some((watch.idle_since()?, watch)));
+        if let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) {
+            longest.end();
         }
     }
 
@@ -192,7 +219,7 @@ impl Worker {
         let now = clock::now();
         self.now.set(now);
         for watch in self.connections.borrow().values() {
-            watch.enforce(&self.shared.settings, now);
+            watch.enforce(&self.shared.settings);
         }
         for pool in &self.table().pools {
             pool.sweep(now);
@@ -258,11 +285,6 @@ impl Worker {
     pub(super) fn http(&self) -> &auto::Builder<WorkerExecutor> {
         &self.http
     }
-
-    /// Marks the connection that `watch` stands for as busy until the guard is dropped.
-    pub(super) fn busy(&self, watch: &Rc<Watch>) -> Busy {
-        Busy::new(Rc::clone(watch), Rc::clone(&self.now))
-    }
 }
 
 impl LocalTable {
@@ -296,6 +318,7 @@ fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX))
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PONG);
     http
@@ -308,6 +331,8 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
+/// Bytes that are held of an answer on one HTTP/2 stream while the application does not read it.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// An HTTP/2 connection whose peer vanished is found by these (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(20);

@@ -11,6 +11,7 @@ mod cli;
 mod demo;
 mod framing;
 mod guard;
+mod hostile;
 mod house;
 mod life;
 mod outage;

@@ -1,0 +1,209 @@
+//! What a worker sees of a downstream connection: how long things take, and whether it is to end.
+//!
+//! No timer is armed for a request. Each connection writes down what it is at, and since when; its worker looks at all of them
+//! a few times a second. A connection that is late ends with an error at its next read or write.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+
+use tokio::time::Instant;
+
+use super::framing::Phase;
+use super::settings::ServerSettings;
+
+/// A downstream connection as its worker sees it.
+#[derive(Debug)]
+pub(super) struct Watch {
+    phase: Cell<Phase>,
+    /// When the phase began, or the last answer ended.
+    since: Cell<Instant>,
+    http2: Cell<bool>,
+    /// Requests that are not answered to the end.
+    busy: Cell<usize>,
+    /// Of those, the ones that their upstream has the next word in.
+    waiting: Cell<usize>,
+    /// When a part of an answer was last taken.
+    moved: Cell<Instant>,
+    /// Requests that ended without an answer since the last look.
+    aborted: Cell<usize>,
+    /// Since when the socket takes no more of what is to be sent.
+    unread_since: Cell<Option<Instant>>,
+    /// The application sends nothing more: it has half-closed, or is gone.
+    read_closed: Cell<bool>,
+    late: Cell<bool>,
+    retired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// The worker's clock, as of its last look: exact enough for limits of seconds, and free.
+    now: Rc<Cell<Instant>>,
+}
+
+/// A request under way: while one lives, its connection is not idle.
+#[derive(Debug)]
+pub(super) struct Busy {
+    watch: Rc<Watch>,
+    waiting: Cell<bool>,
+    answered: Cell<bool>,
+}
+
+impl Watch {
+    pub(super) fn new(now: Rc<Cell<Instant>>) -> Rc<Self> {
+        Rc::new(Self {
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(now.get()),
+            http2: Cell::new(false),
+            busy: Cell::new(0),
+            waiting: Cell::new(0),
+            moved: Cell::new(now.get()),
+            aborted: Cell::new(0),
+            unread_since: Cell::new(None),
+            read_closed: Cell::new(false),
+            late: Cell::new(false),
+            retired: Cell::new(false),
+            waker: RefCell::new(None),
+            now,
+        })
+    }
+
+    /// What the connection is at, after a read.
+    pub(super) fn reached(&self, phase: Phase, http2: bool) {
+        if phase != self.phase.replace(phase) {
+            self.since.set(self.now.get());
+            self.http2.set(http2);
+        }
+    }
+
+    /// The application closed its side.
+    pub(super) fn read_ended(&self) {
+        self.read_closed.set(true);
+    }
+
+    pub(super) fn is_read_closed(&self) -> bool {
+        self.read_closed.get()
+    }
+
+    /// Whether the end of what the application sends is kept from hyper for now. hyper would drop the requests under way;
+    /// an application that only half-closed still waits for their answers (RFC 9112 section 9.6).
+    pub(super) fn hides_end(&self) -> bool {
+        self.read_closed.get() && self.busy.get() > 0 && !self.http2.get() && self.phase.get() != Phase::Body
+    }
+
+    /// Whether the socket took what was to be sent.
+    pub(super) fn wrote(&self, taken: bool) {
+        match (taken, self.unread_since.get()) {
+            (true, _) => self.unread_since.set(None),
+            (false, None) => self.unread_since.set(Some(self.now.get())),
+            (false, Some(_)) => {}
+        }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.get()
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late.get()
+    }
+
+    /// Whether the connection is to end in order.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// Since when nothing has been asked of the connection; `None` where something is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.busy.get() == 0 && self.phase.get() != Phase::Head && !self.late.get())
+            .then(|| self.since.get())
+    }
+
+    /// Ends the connection if it is late by one of `limits`.
+    pub(super) fn enforce(&self, limits: &ServerSettings) {
+        let passed = |since: Instant| self.now.get().saturating_duration_since(since);
+        let idle = self.busy.get() == 0;
+        let limit = match self.phase.get() {
+            // hyper does not read the next head while an answer is under way.
+            Phase::Head if idle => Some(limits.header_timeout),
+            Phase::Idle if idle => Some(limits.keep_alive_timeout),
+            _ => None,
+        };
+        let late = limit.is_some_and(|limit| passed(self.since.get()) > limit);
+        let unread = self.unread_since.get().is_some_and(|since| passed(since) > limits.send_timeout);
+        // HTTP/2 has windows of its own: an application may shut them all and still answer pings.
+        let shut = self.http2.get() && !idle && self.waiting.get() == 0;
+        let stalled = shut && passed(self.moved.get()) > limits.send_timeout;
+        let flood = self.aborted.replace(0) > MAX_ABORTED && self.http2.get();
+        if late || unread || stalled || flood {
+            self.end();
+        } else if self.http2.get() && idle && passed(self.since.get()) > limits.keep_alive_timeout {
+            self.retired.set(true);
+            self.wake();
+        }
+    }
+
+    /// Ends the connection at its next read or write.
+    pub(super) fn end(&self) {
+        self.late.set(true);
+        self.wake();
+    }
+
+    /// Has the connection's task look around: at its lateness, or at a drain.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Takes note of the connection's task. It does so each time it runs: whatever it waits for, it can be woken.
+    pub(super) fn remember(&self, waker: &Waker) {
+        let mut kept = self.waker.borrow_mut();
+        match kept.as_mut() {
+            Some(kept) => kept.clone_from(waker),
+            None => *kept = Some(waker.clone()),
+        }
+    }
+}
+
+impl Busy {
+    pub(super) fn new(watch: Rc<Watch>) -> Self {
+        watch.busy.set(watch.busy.get() + 1);
+        watch.waiting.set(watch.waiting.get() + 1);
+        Self { watch, waiting: Cell::new(true), answered: Cell::new(false) }
+    }
+
+    /// The head of the answer is known.
+    pub(super) fn answered(&self) {
+        self.answered.set(true);
+    }
+
+    /// The application asked for more of the answer: whether the upstream has it to give.
+    pub(super) fn asked(&self, given: bool) {
+        if given {
+            self.watch.moved.set(self.watch.now.get());
+        }
+        if self.waiting.replace(!given) == given {
+            let waiting = self.watch.waiting.get();
+            self.watch.waiting.set(if given { waiting - 1 } else { waiting + 1 });
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let watch = &self.watch;
+        watch.busy.set(watch.busy.get() - 1);
+        if self.waiting.get() {
+            watch.waiting.set(watch.waiting.get() - 1);
+        }
+        if !self.answered.get() {
+            watch.aborted.set(watch.aborted.get() + 1);
+        }
+        watch.since.set(watch.now.get());
+        if watch.read_closed.get() {
+            watch.wake();
+        }
+    }
+}
+
+/// Requests that one HTTP/2 connection may take back between two looks, which are at most a second apart (RFC 9113
+/// section 10.5): more is an attack, or as good as one.
+const MAX_ABORTED: usize = 200;

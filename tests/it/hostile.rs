@@ -1,0 +1,159 @@
+//! What an adversary tried, and what a careless peer does: each was found by somebody who wanted to break it.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::support::{
+    Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at,
+};
+
+const BIG: usize = 8 << 20;
+
+#[tokio::test]
+async fn who_asks_at_once_and_never_reads_is_cut_off() {
+    let api = Origin::start(|_, _| Reply::new(200, &[], vec![b'x'; BIG])).await;
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .server("send_timeout = \"1s\"\nworkers = 1");
+    let proxy = Proxy::start(config).await;
+    let mut wire = proxy.wire().await;
+    wire.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen())).await;
+    eventually("it is under way", || async { in_flight(&proxy).await > 0.5 }).await;
+    eventually("it is cut off", || async { in_flight(&proxy).await < 0.5 }).await;
+}
+
+async fn in_flight(proxy: &Proxy) -> f64 {
+    proxy.metric("cupbearer_requests_in_flight", &["route=\"/\""]).await
+}
+
+#[tokio::test]
+async fn half_a_head_behind_a_slow_request_does_not_cost_its_answer() {
+    let slow = |_: &Message, before: usize| {
+        let reply = Reply::new(200, &[], before.to_string());
+        if before == 0 { reply.after(Duration::from_secs(3)) } else { reply }
+    };
+    let api = Origin::start(slow).await;
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .server("header_timeout = \"1s\"\nworkers = 1");
+    let proxy = Proxy::start(config).await;
+    let host = proxy.listen();
+    let mut wire = proxy.wire().await;
+    wire.send(format!("GET /slow HTTP/1.1\r\nHost: {host}\r\n\r\nGET /second HT")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    wire.send(format!("TP/1.1\r\nHost: {host}\r\n\r\n")).await;
+    assert_eq!(wire.response("GET").await.unwrap().text(), "0");
+    assert_eq!(wire.response("GET").await.unwrap().text(), "1");
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_connections_and_says_nothing_fails_all_who_wait_together() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let holding = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            held.push(stream);
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Certificates::for_loopback(dir.path()).ca;
+    let server = Origin::issuing(300).await;
+    let upstream = format!(
+        "[upstreams.api]\nurl = \"https://{address}\"\nca_file = {:?}\nconnect_timeout = \"1s\"\n",
+        ca.display().to_string()
+    );
+    let config = Config::one_route(&upstream, &token_at(&server.url())).server("workers = 1");
+    let proxy = Proxy::start(config).await;
+    let url = proxy.url("/");
+    let began = cupbearer::clock::now();
+    let arguments = [url.as_str()];
+    let answers = futures_util::future::join_all((0..8).map(|_| curl(&arguments))).await;
+    let took = cupbearer::clock::now() - began;
+    for answer in answers {
+        answer.assert_proxy_error(504);
+    }
+    assert!(took < Duration::from_secs(6), "one after the other they would take 8 s: {took:?}");
+    holding.abort();
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_in_two_places_is_no_answer() {
+    for head in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let raw = format!("HTTP/1.1 200 OK\r\n{head}");
+        let stage = Stage::answering(move |_, _| Reply::raw(raw.clone())).await;
+        stage.proxy.get("/").await.assert_proxy_error(502);
+    }
+}
+
+#[tokio::test]
+async fn own_credentials_are_one_or_none_whatever_is_tried() {
+    let routes = "own_authorization = \"keep\"\n";
+    let stage = Stage::with(Origin::ok().await, "", routes).await;
+    let host = stage.proxy.listen();
+    let ask = |fields: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
+    let seen = |fields: &'static str| {
+        let request = ask(fields);
+        let stage = &stage;
+        async move {
+            let status = stage.proxy.exchange(&request).await.unwrap().status();
+            (status, stage.api.seen().last().map(|seen| seen.all("authorization")))
+        }
+    };
+    let (status, sent) = seen("Authorization: Basic own\r\n").await;
+    assert_eq!((status, sent.unwrap()), (200, vec!["Basic own".to_owned()]));
+    let (status, sent) = seen("Authorization: Basic own\r\nConnection: Authorization\r\n").await;
+    assert!(status == 200 && sent.as_ref().unwrap()[0].starts_with("Bearer "), "{sent:?}");
+    let (status, sent) = seen("Authorization:\r\n").await;
+    assert!(status == 200 && sent.as_ref().unwrap()[0].starts_with("Bearer "), "{sent:?}");
+    let before = stage.api.seen().len();
+    let (status, _) = seen("Authorization: Basic own\r\nAuthorization: Basic other\r\n").await;
+    assert_eq!((status, stage.api.seen().len()), (400, before));
+}
+
+#[tokio::test]
+async fn an_expectation_that_nobody_defined_is_refused_at_once() {
+    let stage = Stage::plain().await;
+    let host = stage.proxy.listen();
+    for expect in ["banana", "100-continue, x", "100-continue\r\nExpect: x"] {
+        let request = format!("POST / HTTP/1.1\r\nHost: {host}\r\nExpect: {expect}\r\nContent-Length: 5\r\n\r\n");
+        let answer = stage.proxy.exchange(&request).await.unwrap();
+        assert_eq!(answer.status(), 417, "{expect:?}");
+    }
+    assert!(stage.api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_full_house_makes_room_for_who_has_something_to_ask() {
+    let api = Origin::ok().await;
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .server("max_connections = 20\nworkers = 1");
+    let proxy = Proxy::start(config).await;
+    let mut idle = Vec::new();
+    for _ in 0..25 {
+        idle.push(proxy.wire().await);
+    }
+    assert_eq!(proxy.get("/").await.status, 200);
+    drop(idle);
+    let (status, log) = proxy.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn http_2_keeps_the_limits_of_heads_too() {
+    let stage = Stage::plain().await;
+    let url = stage.proxy.url("/");
+    let fields: Vec<String> = (0..150).map(|n| format!("X-{n}: 1")).collect();
+    let mut arguments = vec!["--http2-prior-knowledge"];
+    for field in &fields {
+        arguments.extend(["--header", field]);
+    }
+    arguments.push(&url);
+    curl(&arguments).await.assert_proxy_error(431);
+    assert!(stage.api.seen().is_empty());
+}
