@@ -58,7 +58,7 @@ pub(in crate::config) struct Token {
     pub(in crate::config) default_lifetime: Period,
     /// How failed renewals are spaced.
     pub(in crate::config) retry: Retry,
-    /// How long a request waits for a first token.
+    /// How long a request waits for a first token; failures that pass by themselves do not end the wait.
     pub(in crate::config) wait: Period,
     /// Whether readiness waits for this token.
     pub(in crate::config) required: bool,
