@@ -201,6 +201,10 @@ impl Problems {
         self.0.push(problem);
     }
 
+    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Problem> {
+        self.0.iter_mut()
+    }
+
     pub(super) fn sort(&mut self) {
         self.0.sort_by(|a, b| a.origin.cmp(&b.origin));
     }
