@@ -51,7 +51,9 @@ impl Findings {
     /// Leaves the list of a section's keys to the first of its unknown ones.
     fn list_once(&mut self) {
         let mut listed = Vec::new();
-        for problem in self.problems.iter_mut().filter(|problem| problem.mend.starts_with(KNOWN_HERE)) {
+        for problem in
+            self.problems.as_mut_slice().iter_mut().filter(|problem| problem.mend.starts_with(KNOWN_HERE))
+        {
             let section = problem.key.parent();
             if listed.contains(&section) {
                 "leave it out; the list above says what is known here".clone_into(&mut problem.mend);

@@ -201,8 +201,8 @@ impl Problems {
         self.0.push(problem);
     }
 
-    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Problem> {
-        self.0.iter_mut()
+    pub(super) fn as_mut_slice(&mut self) -> &mut [Problem] {
+        &mut self.0
     }
 
     pub(super) fn sort(&mut self) {

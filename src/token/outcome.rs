@@ -238,15 +238,15 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn credentials(now: Instant) -> Option<Arc<Credentials>> {
+    fn credentials(now: Instant) -> Credentials {
         let end = now + Duration::from_mins(1);
-        Some(Arc::new(Credentials {
+        Credentials {
             header: http::header::AUTHORIZATION,
             value: HeaderValue::from_static("Bearer t"),
             expires_at: end,
             usable_until: end,
             generation: 1,
-        }))
+        }
     }
 
     #[test]
@@ -259,8 +259,9 @@ mod tests {
             ..TokenState::default()
         };
         let none = TokenState::default();
-        let held = TokenState { credentials: credentials(now), ..TokenState::default() };
-        let degraded = TokenState { credentials: credentials(now), ..failed.clone() };
+        let token = Some(Arc::new(credentials(now)));
+        let held = TokenState { credentials: token.clone(), ..TokenState::default() };
+        let degraded = TokenState { credentials: token, ..failed.clone() };
         for (old, new, level, words) in [
             (&none, &failed, "WARN", "no token could be had token="),
             (&failed, &failed, "DEBUG", "no token could be had, as before "),

@@ -84,7 +84,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
 /// something else altogether.
 fn fault<'f>(text: &str, [unitless, misfit]: [&'f str; 2]) -> Unexpected<'f> {
     let number = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    match text[number..].as_bytes() {
+    match &text.as_bytes()[number..] {
         _ if number == 0 => Unexpected::Str(""),
         [] => Unexpected::Other(unitless),
         unit if unit.iter().all(u8::is_ascii_alphanumeric) => Unexpected::Other(misfit),
