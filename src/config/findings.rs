@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::later;
-use super::problem::{KeyPath, Origin, Problem, Problems, Severity, Shown};
-use super::schema::example;
+use super::overrides::variable_for;
+use super::problem::{KeyPath, Origin, Problem, Problems, Severity, Shown, Step};
+use super::schema::{example, example_in_a_variable};
 use super::shape::{Misfit, MisfitKind, last_key, listed, nearest};
 use super::source::flag_of;
 use super::tree::{Node, Value, line};
@@ -32,6 +33,7 @@ impl Findings {
     /// In the order of the file.
     pub(super) fn into_problems(mut self, root: &Node) -> Problems {
         self.problems.sort();
+        self.list_once();
         if self.cut || self.is_full() {
             let (what, mend) =
                 ("there may be more problems than these", "mend these first, then check again");
@@ -44,6 +46,21 @@ impl Findings {
             });
         }
         self.problems
+    }
+
+    /// Leaves the list of a section's keys to the first of its unknown ones.
+    fn list_once(&mut self) {
+        let mut listed = Vec::new();
+        for problem in
+            self.problems.as_mut_slice().iter_mut().filter(|problem| problem.mend.starts_with(KNOWN_HERE))
+        {
+            let section = problem.key.parent();
+            if listed.contains(&section) {
+                "leave it out; the list above says what is known here".clone_into(&mut problem.mend);
+            } else {
+                listed.push(section);
+            }
+        }
     }
 
     /// A problem that is not one of a key in the tree.
@@ -66,7 +83,7 @@ impl Findings {
                     }
                     ("unknown key".to_owned(), format!("did you mean `{meant}`?"))
                 } else {
-                    ("unknown key".to_owned(), format!("leave it out; known here: {}", listed(known)))
+                    ("unknown key".to_owned(), format!("{KNOWN_HERE}{}", listed(known)))
                 }
             }
             MisfitKind::Word { given, known } => {
@@ -82,11 +99,13 @@ impl Findings {
                 }
             }
             MisfitKind::Value { expected, found } => {
-                let mend = example(&path).map_or_else(
-                    || format!("write {expected}"),
-                    |value| format!("write it as in `{} = {value}`", last_key(&path)),
-                );
+                let expected = in_its_place(&origin, expected);
+                let mend = value_mend(&origin, &path, &expected);
                 (format!("must be {expected}, not {found}"), mend)
+            }
+            MisfitKind::Quantity { fault, expected } => {
+                let mend = value_mend(&origin, &path, &in_its_place(&origin, expected));
+                (fault, mend)
             }
             MisfitKind::Unreadable => ("cannot be read".to_owned(), "compare it with config.toml".to_owned()),
         };
@@ -119,6 +138,33 @@ impl Findings {
             self.spoken_for.push(key.clone());
         }
         self.problems.push(Problem { severity, origin, key, what, mend });
+    }
+}
+
+/// What a value must be, where it was written: a variable has no quotes.
+fn in_its_place(origin: &Origin, expected: String) -> String {
+    match origin {
+        Origin::Variable(_) => expected.replace(" in quotes", ""),
+        _ => expected,
+    }
+}
+
+/// How to write a value of the right type at `path`.
+fn value_mend(origin: &Origin, path: &KeyPath, expected: &str) -> String {
+    let Origin::Variable(given) = origin else {
+        return example(path).map_or_else(
+            || format!("write {expected}"),
+            |value| format!("write it as in `{} = {value}`", last_key(path)),
+        );
+    };
+    // Of a list that is one variable, the whole list.
+    let list = path.parent().filter(|_| matches!(path.steps().last(), Some(Step::Index(_))));
+    let path = list.as_ref().filter(|list| variable_for(given, list) == *given).unwrap_or(path);
+    let name = variable_for(given, path);
+    match example_in_a_variable(path) {
+        Some(value) => format!("set it as in {name}={value}"),
+        None if expected == "a table" => format!("set its keys, each as in {name}__KEY=VALUE"),
+        None => format!("set {name} to {expected}"),
     }
 }
 
@@ -196,7 +242,10 @@ impl<'t> Review<'t> {
     pub(super) fn set(&self, path: &KeyPath) -> String {
         match flag_of(path) {
             Some(flag) if self.root.origin == Origin::CommandLine => format!("give {flag}"),
-            _ => format!("set `{}`", last_key(path)),
+            _ => match self.root.find(path).map(|node| &node.origin) {
+                Some(Origin::Variable(given)) => format!("set {}", variable_for(given, path)),
+                _ => format!("set `{}`", last_key(path)),
+            },
         }
     }
 
@@ -206,5 +255,6 @@ impl<'t> Review<'t> {
     }
 }
 
+const KNOWN_HERE: &str = "leave it out; known here: ";
 /// More than fits on many screens; a file with so many mistakes has one that is behind them all.
 const MAX_PROBLEMS: usize = 500;

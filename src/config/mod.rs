@@ -17,7 +17,7 @@ mod source;
 mod tree;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use problem::{KeyPath, Origin, Position, Problem, Problems, Severity, Step};
@@ -94,7 +94,10 @@ pub fn load(
             }
             Ok(Loaded { settings, warnings: problems, files })
         }
-        _ => Err(problems),
+        _ => {
+            let left_aside = source.left_aside(Path::new(source::DEFAULT_FILE));
+            Err(problems.iter().cloned().chain(left_aside).collect())
+        }
     }
 }
 

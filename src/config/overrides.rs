@@ -104,6 +104,13 @@ fn node(origin: &Origin, schema: &Schema, text: &str) -> Node {
     fits.unwrap_or_else(|| Node::string(origin.clone(), text))
 }
 
+/// The variable for the key at `path`, where its value came from the variable `given`: that one, or its own where
+/// `given` is a whole table's.
+pub(super) fn variable_for(given: &str, path: &KeyPath) -> String {
+    let parts = given.strip_prefix(PREFIX).map_or(0, |rest| rest.split("__").count());
+    if parts == path.steps().len() { given.to_owned() } else { variable(path) }
+}
+
 fn variable(path: &KeyPath) -> String {
     let parts: Vec<String> = path
         .steps()

@@ -201,6 +201,10 @@ impl Problems {
         self.0.push(problem);
     }
 
+    pub(super) fn as_mut_slice(&mut self) -> &mut [Problem] {
+        &mut self.0
+    }
+
     pub(super) fn sort(&mut self) {
         self.0.sort_by(|a, b| a.origin.cmp(&b.origin));
     }

@@ -27,14 +27,27 @@ pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 
 /// The default of the key at `path` as TOML, as an example of its type: for a mend.
 pub(super) fn example(path: &KeyPath) -> Option<String> {
+    // JSON writes these as TOML does.
+    default(path).map(Value::to_string)
+}
+
+/// The same as it is written after `VARIABLE=` in a shell.
+pub(super) fn example_in_a_variable(path: &KeyPath) -> Option<String> {
+    default(path).map(|value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(_) => format!("'{value}'"),
+        value => value.to_string(),
+    })
+}
+
+fn default(path: &KeyPath) -> Option<&'static Value> {
     let node = path.steps().iter().try_fold(&*SCHEMA, |node, step| match step {
         Step::Key(key) => node["properties"].get(key).or_else(|| node.get("additionalProperties")),
         Step::Index(_) => node.get("items"),
     })?;
     match node.get("default")? {
-        // JSON writes these as TOML does.
-        value @ (Value::String(_) | Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
-        value @ Value::Array(items) if !items.is_empty() => Some(value.to_string()),
+        value @ (Value::String(_) | Value::Number(_) | Value::Bool(_)) => Some(value),
+        value @ Value::Array(items) if !items.is_empty() => Some(value),
         _ => None,
     }
 }

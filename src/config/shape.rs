@@ -25,6 +25,9 @@ pub(super) struct Misfit {
 pub(super) enum MisfitKind {
     #[error("must be {expected}, not {found}")]
     Value { expected: String, found: String },
+    /// A string that is nearly a duration or a size.
+    #[error("{fault}")]
+    Quantity { fault: String, expected: String },
     #[error("has no such word")]
     Word { given: String, known: &'static [&'static str] },
     #[error("unknown key")]
@@ -137,6 +140,10 @@ impl de::Error for MisfitKind {
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let found = match found {
+            // Only the quantities' own visitors say this.
+            Unexpected::Other(fault) => {
+                return Self::Quantity { fault: fault.to_owned(), expected: in_plain_words(expected) };
+            }
             Unexpected::Str(_) => "this string".to_owned(),
             Unexpected::Unsigned(number) => number.to_string(),
             Unexpected::Signed(number) => number.to_string(),

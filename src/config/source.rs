@@ -25,7 +25,8 @@ pub enum Source {
     Flags(Flags),
 }
 
-/// The flags-only form: one route `/`, one upstream and one token, all named `default`. Each is as the user gave it.
+/// The flags-only form: one route `/`, one upstream and one token, all named `default`. Each is as the user gave it;
+/// an empty one counts as not given, as an environment variable set to nothing is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--listen`: `server.listen`.
@@ -71,6 +72,23 @@ impl Source {
         }
     }
 
+    /// That `usual` exists and is not read because of a flag: nobody sees which of many variables brought that about.
+    pub(super) fn left_aside(&self, usual: &Path) -> Option<Problem> {
+        let Self::Flags(flags) = self else { return None };
+        let given: Vec<_> = flags.given().into_iter().map(|given| given.flag).collect();
+        let first = given.first().filter(|_| usual.exists())?;
+        let names = given.iter().map(|flag| format!("{flag} (or {})", variable_of(flag)));
+        let names = names.collect::<Vec<_>>().join(", ");
+        Some(Problem {
+            severity: Severity::Warning,
+            origin: Origin::Flag(first),
+            key: KeyPath::default(),
+            what: format!("{} is left aside, because there is {names}", usual.display()),
+            mend: "to use the file, leave that out; to change one key of it, use CUPBEARER__SECTION__KEY"
+                .to_owned(),
+        })
+    }
+
     /// The directory that relative paths in the file start from; empty: the working directory.
     pub(super) fn base(&self) -> &Path {
         match self {
@@ -114,7 +132,8 @@ impl Flags {
             .iter()
             .zip(values)
             .filter_map(|((flag, key), value)| {
-                Some(Given { flag, key: KeyPath::from(*key), value: value.as_deref()? })
+                let value = value.as_deref().filter(|value| !value.is_empty())?;
+                Some(Given { flag, key: KeyPath::from(*key), value })
             })
             .collect()
     }
@@ -149,6 +168,11 @@ impl Flags {
 /// The flag that sets `key` in the flags-only form.
 pub(super) fn flag_of(key: &KeyPath) -> Option<&'static str> {
     FLAGS.iter().find(|(_, known)| KeyPath::from(*known) == *key).map(|(flag, _)| *flag)
+}
+
+/// The environment variable that stands for `flag`.
+fn variable_of(flag: &str) -> String {
+    format!("CUPBEARER_{}", flag.trim_start_matches('-').to_ascii_uppercase().replace('-', "_"))
 }
 
 /// Reads the file at `path`.
@@ -207,6 +231,6 @@ const FLAGS: [(&str, &str); 8] = [
     ("--scope", "tokens.default.scope"),
     ("--audience", "tokens.default.audience"),
 ];
-const DEFAULT_FILE: &str = "config.toml";
+pub(super) const DEFAULT_FILE: &str = "config.toml";
 /// No configuration is near this; a mistaken path to a large file stops here.
 const MAX_FILE_BYTES: u64 = 10 << 20;

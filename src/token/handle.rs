@@ -129,9 +129,10 @@ impl TokenHandle {
 
     /// Usable credentials, for a request that found none.
     ///
-    /// Waits up to `policy.wait` where nothing has failed: for the first token, and for a new one after a machine
-    /// slept past the expiry of the old. Where the last attempt failed it answers at once. Dropping it ends nothing
-    /// but the wait.
+    /// Waits up to `policy.wait` for the first token, through failures that pass by themselves, and for a new one
+    /// after a machine slept past the expiry of the old. It answers at once where only a person can help, where a
+    /// token expired while renewals failed, and where the next attempt is planned for later than the wait lasts.
+    /// Dropping it ends nothing but the wait.
     ///
     /// # Errors
     /// [`Unavailable`], with what to tell the application.
@@ -147,8 +148,12 @@ impl TokenHandle {
                 if let Some(credentials) = state.usable(now) {
                     return Ok(Arc::clone(credentials));
                 }
-                let hopeless = state.last_error.is_some() || !self.token.ask(Ask::Token, &state);
-                if hopeless || now >= deadline {
+                let hope = match &state.last_error {
+                    None => self.token.ask(Ask::Token, &state),
+                    // The next attempt is the backoff's to plan: to ask for one would undo it.
+                    Some(_) => state.may_come_by(deadline) && !self.token.is_retired(),
+                };
+                if !hope || now >= deadline {
                     return Err(Unavailable::new(&state, now));
                 }
             }
@@ -237,9 +242,13 @@ impl Token {
         self.changed.notify_waiters();
     }
 
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
     /// Whether there is a renewer to hear it.
     fn ask(&self, ask: Ask, seen: &TokenState) -> bool {
-        if self.retired.load(Ordering::Acquire) {
+        if self.is_retired() {
             return false;
         }
         let command = Command::Ask { id: self.id, ask, seen: seen.attempts() };

@@ -151,7 +151,7 @@ pub(super) fn log_oddities(
 /// Says what changed; a repetition is for debugging alone.
 pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Instant) {
     let status = new.status(now).as_str();
-    let next_seconds = new.next_attempt.map(|at| at.saturating_duration_since(now).as_secs());
+    let next_seconds = new.next_attempt.map(|at| seconds(at.saturating_duration_since(now)));
     match (&old.last_error, &new.last_error) {
         (before, Some(after)) => {
             let (cause, class) = (after.error.cause(), after.error.class().as_str());
@@ -164,26 +164,27 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Instant)
                     class,
                     next_seconds,
                     in_a_row = after.in_a_row,
-                    "the token request failed again"
+                    "no token could be had, as before"
                 );
             } else {
-                warn!(token, status, cause, class, next_seconds, %error, "the token request failed");
+                warn!(token, status, cause, class, next_seconds, %error, "no token could be had");
             }
         }
-        (Some(before), None) => {
-            info!(
-                token,
-                status,
-                next_seconds,
-                failures = before.in_a_row,
-                "a token was had again after failures"
-            );
+        (before, None) if old.credentials.is_none() => {
+            let failures = before.as_ref().map(|failure| failure.in_a_row);
+            info!(token, status, next_seconds, failures, "the first token was obtained");
         }
-        (None, None) if old.credentials.is_none() => {
-            info!(token, status, next_seconds, "the first token was had");
+        (Some(before), None) => {
+            let failures = before.in_a_row;
+            info!(token, status, next_seconds, failures, "the token was renewed after failures");
         }
         (None, None) => debug!(token, status, next_seconds, "the token was renewed"),
     }
+}
+
+/// Seconds with two decimals: a third of a second must not read as none.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100.0).round() / 100.0
 }
 
 /// Says that a token's time ran out.
@@ -198,5 +199,81 @@ pub(super) fn log_lapse(token: &str, state: &TokenState) {
     } else {
         // Lifetimes of a second or so, and machines that slept.
         debug!(token, "the token expired before its renewal");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::secret::SecretError;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The line that such a change gives.
+    fn logged(old: &TokenState, new: &TokenState, now: Instant) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || log("api", old, new, now));
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn credentials(now: Instant) -> Credentials {
+        let end = now + Duration::from_mins(1);
+        Credentials {
+            header: http::header::AUTHORIZATION,
+            value: HeaderValue::from_static("Bearer t"),
+            expires_at: end,
+            usable_until: end,
+            generation: 1,
+        }
+    }
+
+    #[test]
+    fn the_log_says_what_came_of_an_attempt_and_when_the_next_one_is() {
+        let now = clock::now();
+        let error = Error::here(ErrorKind::Secret(SecretError::Unset("X".into())));
+        let failed = TokenState {
+            last_error: Some(Failure { error, at: now, in_a_row: 2, hold_until: None }),
+            next_attempt: Some(now + Duration::from_micros(312_345)),
+            ..TokenState::default()
+        };
+        let none = TokenState::default();
+        let token = Some(Arc::new(credentials(now)));
+        let held = TokenState { credentials: token.clone(), ..TokenState::default() };
+        let degraded = TokenState { credentials: token, ..failed.clone() };
+        for (old, new, level, words) in [
+            (&none, &failed, "WARN", "no token could be had token="),
+            (&failed, &failed, "DEBUG", "no token could be had, as before "),
+            (&held, &degraded, "WARN", "next_seconds=0.31 "),
+            (&none, &held, "INFO", "the first token was obtained "),
+            (&failed, &held, "INFO", "failures=2"),
+            (&degraded, &held, "INFO", "the token was renewed after failures "),
+            (&held, &held, "DEBUG", "the token was renewed "),
+        ] {
+            let line = logged(old, new, now);
+            assert!(line.contains(level) && line.contains(words), "{words} in: {line}");
+        }
+        assert!(!logged(&none, &failed, now).contains("request failed"));
     }
 }

@@ -556,6 +556,52 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_back_within_the_wait_costs_the_first_requests_no_error() {
+        let bench = bench(32);
+        let source = Script::new(|call| if call <= 2 { failing(ErrorKind::Reset) } else { hourly() });
+        let token = bench.add("api", &source);
+        sleep(MOMENT * 2).await;
+        assert_eq!((source.count(), status(&token)), (1, Status::Pending));
+        let got = join_all((0..100).map(|_| token.wait())).await;
+        assert!(got.iter().all(Result::is_ok));
+        assert_eq!(source.count(), 3, "those who wait leave the pace to the backoff");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_first_token_is_told_in_time_where_none_comes() {
+        let bench = bench(32);
+        let token = bench.add("down", &Script::always(failing(ErrorKind::Dns)));
+        let start = clock::now();
+        let error = token.wait().await.unwrap_err();
+        assert!(clock::now() - start <= secs(10));
+        assert_eq!((error.status, error.cause.unwrap().cause()), (Status::Pending, "dns"));
+
+        let hold = Some(secs(60));
+        let busy = Script::always(Step::Fail { takes: MOMENT, kind: ErrorKind::Reset, hold });
+        let token = bench.add("held", &busy);
+        sleep(MOMENT * 2).await;
+        let start = clock::now();
+        assert!(token.wait().await.unwrap_err().retry_after >= secs(59));
+        assert_eq!(clock::now(), start, "the next attempt is after the wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_removed_after_a_failure_tells_those_who_wait() {
+        let bench = bench(32);
+        let token = bench.add("api", &Script::always(failing(ErrorKind::Dns)));
+        sleep(MOMENT * 2).await;
+        let waiter = tokio::spawn({
+            let token = token.clone();
+            async move { token.wait().await }
+        });
+        tokio::task::yield_now().await;
+        bench.renewer.remove(&token);
+        let start = clock::now();
+        assert!(waiter.await.unwrap().is_err());
+        assert_eq!(clock::now(), start);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_token_is_renewed_in_its_window_and_none_is_ever_missing() {
         let bench = bench(32);
         let source = Script::always(Step::Token { takes: secs(2), lives: HOUR });

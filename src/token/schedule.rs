@@ -49,8 +49,8 @@ pub struct Setback {
 /// When to try again; `None`: not before someone asks.
 ///
 /// Full-jitter backoff from `initial`, doubled by each failure, up to `max`; `max` itself where the configuration is
-/// at fault. A server's `Retry-After` is kept to. Where the token held expires before, one more attempt is made
-/// just before its end.
+/// at fault. A server's `Retry-After` is kept to. Where the token held expires before, one attempt is made within
+/// [`LAST_CHANCE`] of its end; once that time has begun, the backoff alone counts.
 #[must_use]
 pub fn retry_at(setback: &Setback, backoff: &Backoff, jitter: f64) -> Option<Instant> {
     let floor = (backoff.initial / 2).clamp(MIN_RETRY_GAP, MAX_DELAY);
@@ -66,9 +66,11 @@ pub fn retry_at(setback: &Setback, backoff: &Backoff, jitter: f64) -> Option<Ins
     };
     let now = setback.now;
     let mut at = now + delay;
-    if let Some(end) = setback.usable_until.filter(|end| *end > now) {
-        let last_chance = end.checked_sub(LAST_CHANCE).unwrap_or(now);
-        at = at.min(last_chance.max(now + floor));
+    let last_chance = setback.usable_until.and_then(|end| end.checked_sub(LAST_CHANCE));
+    if let Some(begin) = last_chance.filter(|begin| *begin > now + floor) {
+        // In its first half, so that the answer has time to come; not all proxies at the very same instant. Never a
+        // second time: an end that comes near would pull each retry to the shortest gap.
+        at = at.min(begin + share(LAST_CHANCE / 2, unit(jitter)));
     }
     if let Some(hold) = setback.hold {
         // Not all at the very instant that a crowd was told.
@@ -157,7 +159,10 @@ mod tests {
         let backoff = Policy::default().retry;
         let mut setback = Setback { class: Class::Misconfigured, ..transient(9) };
         setback.usable_until = Some(setback.now + Duration::from_secs(30));
-        assert_eq!(retry_at(&setback, &backoff, 1.0), Some(setback.now + Duration::from_secs(28)));
+        for (jitter, seconds) in [(0.0, 28), (1.0, 29)] {
+            let at = setback.now + Duration::from_secs(seconds);
+            assert_eq!(retry_at(&setback, &backoff, jitter), Some(at));
+        }
         setback.hold = Some(Duration::from_mins(2));
         assert!(retry_at(&setback, &backoff, 1.0).unwrap() >= setback.now + Duration::from_mins(2));
     }
@@ -210,6 +215,30 @@ mod tests {
             if hold.is_none() {
                 prop_assert!(delay <= max.max(floor));
             }
+        }
+
+        #[test]
+        fn the_end_of_a_token_brings_one_attempt_at_most_that_the_backoff_would_not_have_made(
+            left in seconds(0.0..120.0), failures in 1..20_u32, initial in seconds(0.0..20.0),
+            max in seconds(0.0..100.0), jitters in proptest::collection::vec(0.0..=1.0_f64, 200),
+        ) {
+            let backoff = Backoff { initial, max };
+            let mut setback = transient(failures);
+            let end = setback.now + left;
+            setback.usable_until = Some(end);
+            let mut brought = 0;
+            for jitter in jitters {
+                let at = retry_at(&setback, &backoff, jitter).unwrap();
+                let alone = retry_at(&Setback { usable_until: None, ..setback }, &backoff, jitter).unwrap();
+                prop_assert!(at <= alone);
+                if at != alone {
+                    prop_assert!(at < end && end - at <= LAST_CHANCE);
+                    brought += 1;
+                }
+                setback.now = at;
+                setback.failures += 1;
+            }
+            prop_assert!(brought <= 1, "{brought} attempts");
         }
 
         #[test]

@@ -47,7 +47,7 @@ pub struct Policy {
     pub default_lifetime: Duration,
     /// How failed renewals are spaced.
     pub retry: Backoff,
-    /// How long a request waits for a first token. Default 10 s.
+    /// How long a request waits for a first token, failures that pass by themselves included. Default 10 s.
     pub wait: Duration,
 }
 

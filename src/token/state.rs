@@ -124,6 +124,15 @@ impl TokenState {
         }
     }
 
+    /// Whether a first token may still come by `deadline` although the last attempt failed: the failure passes by
+    /// itself and the next attempt, which may be under way, is no later.
+    #[must_use]
+    pub fn may_come_by(&self, deadline: Instant) -> bool {
+        self.credentials.is_none()
+            && self.last_error.as_ref().is_some_and(|failure| failure.error.class() == Class::Transient)
+            && self.next_attempt.is_some_and(|at| at < deadline)
+    }
+
     /// How many attempts have come to an end.
     #[must_use]
     pub const fn attempts(&self) -> u64 {
@@ -173,6 +182,30 @@ mod tests {
         let state = TokenState { credentials: Some(credentials(end)), ..TokenState::default() };
         assert!(state.usable(end - Duration::from_nanos(1)).is_some());
         assert!(state.usable(end).is_none());
+    }
+
+    #[test]
+    fn a_first_token_is_hoped_for_through_what_passes_by_itself_and_in_time() {
+        let now = clock::now();
+        let deadline = now + Duration::from_secs(10);
+        let soon = Some(now + Duration::from_secs(1));
+        for (kind, credentials, next_attempt, want) in [
+            (ErrorKind::Dns, None, soon, true),
+            (ErrorKind::Dns, None, Some(now), true),
+            (ErrorKind::Dns, None, Some(deadline), false),
+            (ErrorKind::Dns, None, None, false),
+            (ErrorKind::Dns, Some(credentials(now)), soon, false),
+            (ErrorKind::TokenType, None, soon, false),
+            (ErrorKind::LoginRequired, None, soon, false),
+        ] {
+            let state = TokenState {
+                credentials,
+                next_attempt,
+                last_error: Some(failure(kind)),
+                ..TokenState::default()
+            };
+            assert_eq!(state.may_come_by(deadline), want, "{state:?}");
+        }
     }
 
     #[test]

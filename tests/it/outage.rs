@@ -89,6 +89,21 @@ async fn a_start_without_the_server_listens_waits_and_recovers() {
 }
 
 #[tokio::test]
+async fn a_server_that_comes_up_within_the_wait_costs_no_request() {
+    let address = free_address();
+    let api = Nginx::start().await;
+    let section = token_at(&format!("http://{address}/token"));
+    let proxy = Proxy::start_live(Config::one_route(&upstream_at(&api.url()), &section)).await;
+    eventually("the first attempt failed", || async { proxy.log().contains("no token could be had") }).await;
+    let (answer, _server) = tokio::join!(proxy.get("/"), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        OidcProvider::start_at(address, 60).await
+    });
+    assert_eq!(answer.status, 200, "{}", proxy.log());
+    assert!(proxy.log().contains("the first token was obtained"), "{}", proxy.log());
+}
+
+#[tokio::test]
 async fn one_token_that_cannot_be_had_leaves_the_others_alone_and_comes_later() {
     let good = Origin::issuing(300).await;
     let address = free_address();

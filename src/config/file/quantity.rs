@@ -80,6 +80,18 @@ fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
     Some((number.parse().ok()?, unit, after))
 }
 
+/// What is wrong with a text that is no quantity: it has no unit, it is too large or its unit is none, or it is
+/// something else altogether.
+fn fault<'f>(text: &str, [unitless, misfit]: [&'f str; 2]) -> Unexpected<'f> {
+    let number = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    match &text.as_bytes()[number..] {
+        _ if number == 0 => Unexpected::Str(""),
+        [] => Unexpected::Other(unitless),
+        unit if unit.iter().all(u8::is_ascii_alphanumeric) => Unexpected::Other(misfit),
+        _ => Unexpected::Str(""),
+    }
+}
+
 struct PeriodVisitor;
 
 impl Visitor<'_> for PeriodVisitor {
@@ -90,7 +102,7 @@ impl Visitor<'_> for PeriodVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Period, E> {
-        Period::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(""), &self))
+        Period::parse(text).ok_or_else(|| E::invalid_value(fault(text, FAULTS_OF_TIME), &self))
     }
 }
 
@@ -126,7 +138,7 @@ impl Visitor<'_> for BytesVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
-        Bytes::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(""), &self))
+        Bytes::parse(text).ok_or_else(|| E::invalid_value(fault(text, FAULTS_OF_SIZE), &self))
     }
 }
 
@@ -193,8 +205,16 @@ impl JsonSchema for Words {
 /// In milliseconds, the smallest first.
 const UNITS_OF_TIME: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const FAULTS_OF_TIME: [&str; 2] = [
+    "has no unit; the units are ms, s, m, h and d",
+    "is too large, or has an unknown unit; the units are ms, s, m, h and d",
+];
 /// In bytes, the smallest first.
 const UNITS_OF_SIZE: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const FAULTS_OF_SIZE: [&str; 2] = [
+    "has no unit; the units are B, KiB, MiB and GiB",
+    "is too large, or has an unknown unit; the units are B, KiB, MiB and GiB",
+];
 
 #[cfg(test)]
 mod tests {

@@ -52,13 +52,13 @@ pub(in crate::config) struct Token {
     /// Up to this share of the lifetime is taken off at random, so that not all proxies renew together.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(in crate::config) jitter: f64,
-    /// A token this close to its expiry is not sent.
+    /// A token this close to its expiry is not sent; counts for at most a tenth of the lifetime.
     pub(in crate::config) expiry_margin: Period,
     /// The lifetime where the authorization server does not say.
     pub(in crate::config) default_lifetime: Period,
     /// How failed renewals are spaced.
     pub(in crate::config) retry: Retry,
-    /// How long a request waits for a first token.
+    /// How long a request waits for a first token; failures that pass by themselves do not end the wait.
     pub(in crate::config) wait: Period,
     /// Whether readiness waits for this token.
     pub(in crate::config) required: bool,

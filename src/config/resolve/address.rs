@@ -5,6 +5,7 @@ use url::{Host, Url};
 use crate::config::Options;
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
+use crate::config::shape::last_key;
 
 /// What a URL may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,28 +17,42 @@ pub(super) enum Query {
 /// An `http` or `https` URL without a user and without a fragment. No problem shows it: what was refused may well
 /// have a password in it.
 pub(super) fn url(path: &KeyPath, text: &str, query: Query, review: &mut Review<'_>) -> Option<Url> {
-    let example = "write it out, such as \"https://api.example.com\"";
-    let (url, what, mend) = match Url::parse(text) {
-        Err(url::ParseError::RelativeUrlWithoutBase) => (None, "has no scheme", example),
-        Err(_) => (None, "is not a URL", example),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-            (None, "must begin with https:// or http://", example)
-        }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            (None, "must not have a user name or a password in it", "take out everything before the @")
-        }
-        Ok(url) if url.fragment().is_some() => {
-            (None, "must not have a fragment", "take out the # and what follows")
-        }
-        Ok(url) if query == Query::Refused && url.query().is_some() => {
-            (None, "must not have a query", "take out the ? and what follows")
-        }
-        Ok(url) => (Some(url), "", ""),
+    let url = web_address(path, text, review)?;
+    is_plain(path, &url, query, review).then_some(url)
+}
+
+fn web_address(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Url> {
+    let what = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => return Some(url),
+        Ok(_) => "must begin with https:// or http://",
+        Err(url::ParseError::RelativeUrlWithoutBase) => "has no scheme",
+        Err(_) => "is not a URL",
     };
-    if url.is_none() {
-        review.error(path, what, mend);
+    let example = match last_key(path).as_str() {
+        "issuer" => "https://login.example.com",
+        "token_endpoint" => "https://login.example.com/token",
+        "proxy" => "http://proxy.example.com:3128",
+        _ => "https://api.example.com",
+    };
+    review.error(path, what, format!("write it out, such as \"{example}\""));
+    None
+}
+
+/// Whether the URL has nothing that it must not have; all that it has is said at once.
+fn is_plain(path: &KeyPath, url: &Url, query: Query, review: &mut Review<'_>) -> bool {
+    let user = !url.username().is_empty() || url.password().is_some();
+    let query = query == Query::Refused && url.query().is_some();
+    let fragment = url.fragment().is_some();
+    for (present, what, mend) in [
+        (user, "must not have a user name or a password in it", "take out everything before the @"),
+        (query, "must not have a query", "take out the ? and what follows"),
+        (fragment, "must not have a fragment", "take out the # and what follows"),
+    ] {
+        if present {
+            review.error(path, what, mend);
+        }
     }
-    url
+    !(user || query || fragment)
 }
 
 /// As [`url()`], and its connection is encrypted, or stays on this machine, or goes in the clear on purpose.
@@ -48,13 +63,14 @@ pub(super) fn secure_url(
     options: Options,
     review: &mut Review<'_>,
 ) -> Option<Url> {
-    let url = url(path, text, query, review)?;
+    let url = web_address(path, text, review)?;
+    let plain = is_plain(path, &url, query, review);
     if url.scheme() == "https" || is_loopback(&url) {
-        return Some(url);
+        return plain.then_some(url);
     }
     if options.insecure_plaintext {
         review.warning(path, "is not encrypted: secrets and tokens go out in the clear", "use https");
-        return Some(url);
+        return plain.then_some(url);
     }
     review.error(
         path,

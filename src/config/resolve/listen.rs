@@ -20,17 +20,18 @@ pub(super) fn resolve(
     review: &mut Review<'_>,
 ) -> Listeners {
     let listen = KeyPath::from("server.listen");
+    let usual = Usual::new();
     if server.listen.0.is_empty() {
         review.missing(
             &listen,
             "is empty, so that nobody could reach the proxy",
-            "set `listen` to \"127.0.0.1:8080\"",
+            format!("{} to \"{}\"", review.set(&listen), usual.proxy),
         );
     }
     let mut taken = Vec::new();
     let mut proxy = Vec::new();
     for (path, text) in review.elements(&listen).iter().zip(&server.listen.0) {
-        let Some(address) = address(path, text, review) else { continue };
+        let Some(address) = address(path, text, &usual.proxy, review) else { continue };
         if !address.ip().to_canonical().is_loopback() && !server.allow_remote {
             review.error(
                 path,
@@ -41,8 +42,9 @@ pub(super) fn resolve(
         claim(path, address, &mut taken, review);
         proxy.push(address);
     }
-    let health = single("health.listen", &health.listen, &mut taken, review).map(|(_, address)| address);
-    let control = single("control.listen", &control.listen, &mut taken, review).map(|(path, address)| {
+    let health = single("health.listen", &health.listen, &usual.health, &mut taken, review);
+    let control = single("control.listen", &control.listen, &usual.control, &mut taken, review);
+    let control = control.map(|(path, address)| {
         if !address.ip().to_canonical().is_loopback() {
             review.error(
                 &path,
@@ -52,7 +54,24 @@ pub(super) fn resolve(
         }
         address
     });
-    Listeners { proxy, health, control }
+    Listeners { proxy, health: health.map(|(_, address)| address), control }
+}
+
+/// The default of each listener, for a mend: that of another would be taken.
+struct Usual {
+    proxy: String,
+    health: String,
+    control: String,
+}
+
+impl Usual {
+    fn new() -> Self {
+        Self {
+            proxy: Server::default().listen.0.swap_remove(0),
+            health: Health::default().listen,
+            control: Control::default().listen,
+        }
+    }
 }
 
 type Taken = Vec<(KeyPath, SocketAddr)>;
@@ -60,28 +79,31 @@ type Taken = Vec<(KeyPath, SocketAddr)>;
 fn single(
     key: &str,
     text: &str,
+    usual: &str,
     taken: &mut Taken,
     review: &mut Review<'_>,
 ) -> Option<(KeyPath, SocketAddr)> {
     let path = KeyPath::from(key);
-    let address = address(&path, text, review)?;
+    let address = address(&path, text, usual, review)?;
     claim(&path, address, taken, review);
     Some((path, address))
 }
 
-fn address(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<SocketAddr> {
+fn address(path: &KeyPath, text: &str, usual: &str, review: &mut Review<'_>) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
     }
     if text.starts_with("unix:") {
-        review.error(path, "this version does not support Unix sockets yet", "listen on \"127.0.0.1:8080\"");
+        let what = "this version does not support Unix sockets yet";
+        review.error(path, what, format!("listen on \"{usual}\""));
         return None;
     }
-    let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or(8080);
+    let port = |text: &str| text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+    let meant = port(text).map_or_else(|| usual.to_owned(), |port| format!("127.0.0.1:{port}"));
     review.error(
         path,
-        "must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
-        format!("write \"127.0.0.1:{port}\", or the address that is meant"),
+        format!("must be an IP address and a port, such as \"{usual}\""),
+        format!("write \"{meant}\", or the address that is meant"),
     );
     None
 }

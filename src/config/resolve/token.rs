@@ -102,15 +102,22 @@ fn client(path: &KeyPath, token: &Token, variables: &Variables, review: &mut Rev
             review.missing(&id_path, "is missing", review.set(&id_path));
             None
         }
-        Some(id) if id.is_empty() || id.contains(char::is_control) => {
-            review.error(
-                &id_path,
-                "must be the identifier that the authorization server gave the client",
-                review.set(&id_path),
-            );
+        Some(id) if id.is_empty() => {
+            let what = "is empty: it is the identifier that the authorization server gave the client";
+            review.error(&id_path, what, review.set(&id_path));
             None
         }
-        Some(id) => Some(id.clone()),
+        Some(id) => match (1..).zip(id.chars()).find(|(_, c)| c.is_control()) {
+            Some((place, c)) => {
+                let code = u32::from(c);
+                let what = format!(
+                    "has the control character U+{code:04X} as its character {place}, which no identifier may have"
+                );
+                review.error(&id_path, what, "take it out");
+                None
+            }
+            None => Some(id.clone()),
+        },
     };
     let secret = secret_ref::resolve(path, token, variables, review);
     let auth = match token.client_auth {
@@ -218,14 +225,14 @@ fn policy(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Policy {
         review.error(
             &jitter_path,
             format!("must be from 0 to below renew_at, not {jitter}"),
-            "set it to 0.10",
+            jitter_mend(renew_at),
         );
     } else if jitter >= renew_at && !review.is_spoken_for(&renew_path) && !review.is_spoken_for(&jitter_path)
     {
         let what = format!(
             "must be below renew_at, which is {renew_at}: a token could be renewed as soon as it came"
         );
-        review.error(&jitter_path, what, "set it to a tenth of the lifetime, 0.10");
+        review.error(&jitter_path, what, jitter_mend(renew_at));
     }
     let retry_path = path.key("retry");
     let (initial_path, max_path) = (retry_path.key("initial"), retry_path.key("max"));
@@ -247,6 +254,15 @@ fn policy(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Policy {
         ),
         retry: Backoff { initial, max },
         wait: duration(&path.key("wait"), token.wait, Zero::Allowed, review),
+    }
+}
+
+/// A jitter that is below `renew_at`, whatever that is.
+fn jitter_mend(renew_at: f64) -> String {
+    if renew_at > 0.0 && renew_at <= 0.10 {
+        format!("set it to a value below renew_at, such as {}", renew_at / 2.0)
+    } else {
+        "set it to a tenth of the lifetime, 0.10".to_owned()
     }
 }
 

@@ -50,6 +50,18 @@ fn an_address_that_is_none_is_refused_with_one_that_is() {
 }
 
 #[test]
+fn a_mend_of_an_address_is_not_the_one_of_another_listener() {
+    for (section, usual) in
+        [("server", "127.0.0.1:8080"), ("health", "127.0.0.1:9901"), ("control", "127.0.0.1:9902")]
+    {
+        for address in ["unix:/run/x.sock", "nowhere"] {
+            let text = format!("[{section}]\nlisten = \"{address}\"\n{GOOD}");
+            one_error(&text, &format!("{section}.listen"), &[&format!("\"{usual}\"")]);
+        }
+    }
+}
+
+#[test]
 fn two_listeners_cannot_share_an_address() {
     let text = format!("[health]\nlisten = \"127.0.0.1:8080\"\n{GOOD}");
     one_error(&text, "health.listen", &["taken by server.listen"]);
@@ -113,6 +125,14 @@ fn urls_carry_no_user_no_fragment_and_no_stray_query() {
         one_error(&GOOD.replace("https://login.example.com/", url), "tokens.api.issuer", &[word]);
         assert!(!refused(&GOOD.replace("https://login.example.com/", url)).to_string().contains("pass@"));
     }
+    let all = GOOD.replace("https://api.example.com/base", "http://user:pass@api.example.com/?q=1#f");
+    let problems = refused(&all);
+    assert_eq!(problems.len(), 4, "{problems}");
+    for word in ["user name", "query", "fragment", "must be https"] {
+        assert!(problems.to_string().contains(word), "{word} in {problems}");
+    }
+    let issuer = GOOD.replace("https://login.example.com/", "ftp://x");
+    one_error(&issuer, "tokens.api.issuer", &["\"https://login.example.com\""]);
     let endpoint =
         GOOD.replace("issuer = \"https://login.example.com/", "token_endpoint = \"https://a/t?x=1");
     assert!(load_text(&endpoint).is_ok());
@@ -143,6 +163,11 @@ fn a_client_without_an_identifier_or_a_secret_is_refused() {
         &GOOD.replace("client_id = \"orders\"", "client_id = \"\""),
         "tokens.api.client_id",
         &["identifier"],
+    );
+    one_error(
+        &GOOD.replace("client_id = \"orders\"", "client_id = \"ör\\tders\""),
+        "tokens.api.client_id",
+        &["U+0009 as its character 3"],
     );
     one_error(
         &GOOD.replace("client_secret_env = \"ORDERS_SECRET\"", ""),
@@ -222,6 +247,11 @@ fn a_renewal_is_within_the_lifetime_and_its_delays_in_order() {
         ("timeout = \"0ms\"", "timeout"),
     ] {
         one_error(&good_with("[tokens.api]", line), &format!("tokens.api.{key}"), &["must be"]);
+    }
+    for (jitter, mend) in [(0.5, "0.025"), (2.0, "0.025")] {
+        let with = |jitter: &str| good_with("[tokens.api]", &format!("renew_at = 0.05\njitter = {jitter}"));
+        one_error(&with(&jitter.to_string()), "tokens.api.jitter", &[mend]);
+        assert!(load_text(&with(mend)).is_ok(), "the mend mends");
     }
     let text = good_with("[tokens.api]", "renew_at = 1\njitter = 0\nexpiry_margin = \"0s\"\nwait = \"0s\"");
     assert!(load_text(&text).is_ok());

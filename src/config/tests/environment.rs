@@ -109,6 +109,47 @@ fn a_value_of_the_wrong_shape_is_a_problem_of_its_variable() {
     }
 }
 
+#[test]
+fn the_mend_of_a_variable_is_one_for_a_variable() {
+    for (name, value, mend) in [
+        (
+            "CUPBEARER__UPSTREAMS__API__CONNECT_TIMEOUT",
+            "5",
+            "set it as in CUPBEARER__UPSTREAMS__API__CONNECT_TIMEOUT=5s",
+        ),
+        (
+            "CUPBEARER__SERVER__MAX_HEADER_SIZE",
+            "1TiB",
+            "set it as in CUPBEARER__SERVER__MAX_HEADER_SIZE=64KiB",
+        ),
+        ("CUPBEARER__SERVER__WORKERS", "four", "set it as in CUPBEARER__SERVER__WORKERS=0"),
+        ("CUPBEARER__SERVER__LISTEN", "[1]", "set it as in CUPBEARER__SERVER__LISTEN='[\"127.0.0.1:8080\"]'"),
+        (
+            "CUPBEARER__TOKENS__API__RETRY",
+            "{ max = 7 }",
+            "set it as in CUPBEARER__TOKENS__API__RETRY__MAX=1m",
+        ),
+        ("CUPBEARER__SERVER", "7", "set its keys, each as in CUPBEARER__SERVER__KEY=VALUE"),
+        ("CUPBEARER__SERVER__HEADER_TIMEOUT", "0s", "set CUPBEARER__SERVER__HEADER_TIMEOUT to a duration"),
+        ("CUPBEARER__TOKENS__API__CLIENT_ID", "", "set CUPBEARER__TOKENS__API__CLIENT_ID"),
+    ] {
+        let shown = refused_in(&[(name, value)]).to_string();
+        assert!(shown.contains(&format!("mend: {mend}")), "{mend} in: {shown}");
+        assert!(!shown.contains("in quotes"), "{shown}");
+    }
+}
+
+#[test]
+fn a_list_is_given_as_the_reference_says() {
+    let example = include_str!("../../../config.toml")
+        .lines()
+        .find_map(|line| line.split_once("CUPBEARER__GUARD__ALLOWED_HOSTS='")?.1.split_once('\''))
+        .expect("the reference has an example")
+        .0;
+    let hosts = settings(&[("CUPBEARER__GUARD__ALLOWED_HOSTS", example)]).guard.allowed_hosts;
+    assert_eq!(hosts, ["a.local", "b.local"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_value_that_is_no_text_is_a_problem_of_its_variable() {

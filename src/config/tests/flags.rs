@@ -37,7 +37,32 @@ fn a_flag_that_is_missing_is_asked_for_by_its_name() {
     for flag in ["--upstream", "--issuer, or give --token-endpoint", "--client-id", "--client-secret-file"] {
         assert!(shown.contains(&format!("mend: give {flag}")), "{flag} in:\n{shown}");
     }
-    assert_eq!(problems.len(), 4, "{shown}");
+    let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
+    assert_eq!(errors, 4, "{shown}");
+}
+
+#[test]
+fn a_file_that_a_stray_variable_keeps_from_being_read_is_named_where_there_are_problems() {
+    // The tests' working directory has a config.toml: the repository's own.
+    let stray = Flags { scope: Some("x".to_owned()), ..Flags::default() };
+    let shown = load_flags(stray.clone()).unwrap_err().to_string();
+    let note =
+        "flag --scope: warning: config.toml is left aside, because there is --scope (or CUPBEARER_SCOPE)";
+    assert!(shown.contains(note), "{shown}");
+    assert!(!load_flags(flags()).unwrap().warnings.to_string().contains("left aside"));
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(Source::Flags(stray).left_aside(&dir.path().join("config.toml")), None);
+}
+
+#[test]
+fn an_empty_flag_is_none() {
+    let empty = || Some(String::new());
+    let none = Flags { listen: empty(), scope: empty(), ..Flags::default() };
+    assert_eq!(Source::choose(None, none.clone()).unwrap(), Source::File("config.toml".into()));
+    assert_eq!(Source::choose(Some("a".into()), none).unwrap(), Source::File("a".into()));
+    let settings = load_flags(Flags { listen: empty(), scope: empty(), ..flags() }).unwrap().settings;
+    assert_eq!(settings.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert!(settings.tokens["default"].request.scope.is_empty());
 }
 
 #[test]

@@ -104,6 +104,34 @@ fn a_good_file_means_what_it_says() {
 }
 
 #[test]
+fn the_keys_of_a_section_are_listed_once_and_first() {
+    let text = good_with("[tokens.api]", "zzz = 1\nqqq = 2\nrenew = 0.5\nxxx = 3");
+    let problems = refused(&format!("{text}[log]\nyyy = 1\n"));
+    let mends: Vec<_> = problems.iter().map(|p| p.mend.as_str()).collect();
+    assert_eq!(mends.len(), 5, "{problems}");
+    assert!(mends[0].contains("known here: issuer, "), "{problems}");
+    assert!(mends[1].contains("the list above") && mends[3].contains("the list above"), "{problems}");
+    assert_eq!(mends[2], "did you mean `renew_at`?");
+    assert_eq!(mends[4], "leave it out; known here: format, level, access");
+}
+
+#[test]
+fn a_quantity_says_what_is_wrong_with_it() {
+    for (value, words) in [
+        ("1TiB", "is too large, or has an unknown unit; the units are B, KiB, MiB and GiB"),
+        ("99999999999999999999B", "is too large, or has an unknown unit"),
+        ("64", "has no unit"),
+        ("much", "must be a size in quotes"),
+    ] {
+        let text = format!("[server]\nmax_header_size = \"{value}\"\n{GOOD}");
+        one_error(&text, "server.max_header_size", &[words, "`max_header_size = \"64KiB\"`"]);
+    }
+    for (value, words) in [("5min", "has an unknown unit; the units are ms, s"), ("30", "has no unit")] {
+        one_error(&good_with("[tokens.api]", &format!("wait = \"{value}\"")), "tokens.api.wait", &[words]);
+    }
+}
+
+#[test]
 fn one_mistake_is_not_reported_twice() {
     one_error(&GOOD.replace("issuer", "isuer"), "tokens.api.isuer", &["`issuer`"]);
     one_error(

@@ -145,6 +145,17 @@ fn the_reference_with_every_key_uncommented_means_the_same() {
 }
 
 #[test]
+fn the_reference_and_the_schema_say_where_a_key_does_not_count_in_full() {
+    let schema = schema();
+    let token = &schema["properties"]["tokens"]["additionalProperties"]["properties"];
+    assert!(
+        token["expiry_margin"]["description"].as_str().unwrap().contains("at most a tenth of the lifetime")
+    );
+    assert!(REFERENCE.contains("at most a tenth of the lifetime"));
+    assert!(token["wait"]["description"].as_str().unwrap().contains("do not end the wait"));
+}
+
+#[test]
 fn every_key_of_the_schema_has_a_description() {
     fn walk(schema: &Value, at: &str) {
         for (name, member) in schema["properties"].as_object().into_iter().flatten() {
