@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cupbearer::clock;
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use super::support::{
     Config, Nginx, Origin, Proxy, Reply, Stage, Wire, cupbearer, curl, eventually, free_address, h2load,
@@ -38,7 +39,12 @@ async fn a_token_that_is_not_required_does_not_hold_up_readiness() {
         + &token_at(&server.url())
         + &token_at(&format!("http://{}/token", free_address())).replace("[tokens.api]", "[tokens.extra]")
         + "required = false\n[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"api\"\n";
-    Proxy::start(Config::new(config)).await;
+    let proxy = Proxy::start(Config::new(config)).await;
+    let ready: Value = curl(&[&proxy.health_url("/readyz")]).await.json();
+    assert_eq!(ready["missing"], json!([]), "{ready}");
+    let required: Vec<_> =
+        ready["tokens"].as_array().unwrap().iter().map(|token| &token["required"]).collect();
+    assert_eq!(required, [true, false], "both are told of: {ready}");
 }
 
 #[tokio::test]
