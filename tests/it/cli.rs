@@ -103,6 +103,9 @@ token = "none"
     }
     assert!(missing.is_empty(), "not told: {missing:#?}\nsaid:\n{said}");
     assert!(!said.contains("s3cr3t"), "{said}");
+    let (all, warnings) = (said.matches("    mend: ").count(), said.matches(": warning: ").count());
+    let count = format!("\n{} problems and {warnings} warning", all - warnings);
+    assert!(warnings > 0 && said.contains(&count), "{count:?}: {said}");
 }
 
 #[tokio::test]
@@ -147,8 +150,13 @@ async fn check_online_asks_for_a_token_and_a_connection() {
     let (code, said) =
         check(&good(&api.url(), &endpoint).replace(SECRET, "wrong-secret"), &["--online"]).await;
     assert!(code == Some(1) && said.contains("invalid_client") && !said.contains("wrong-secret"), "{said}");
+    for told in ["config.toml: tokens.api: ", "mend: compare [tokens.api]", "\n1 problem and 1 warning found"]
+    {
+        assert!(said.contains(told), "{told}: {said}");
+    }
     let (code, said) = check(&good(&format!("http://{}", free_address()), &endpoint), &["--online"]).await;
-    assert!(code == Some(1) && said.contains("upstreams.api") | said.contains("api"), "{said}");
+    assert!(code == Some(1) && said.contains("config.toml: upstreams.api: "), "{said}");
+    assert!(said.contains("mend: see that `url` in [upstreams.api]"), "{said}");
 }
 
 #[tokio::test]
