@@ -9,6 +9,8 @@ mod configuration;
 #[cfg(feature = "demo")]
 mod demo;
 mod man;
+#[cfg(feature = "demo")]
+mod narrative;
 mod output;
 mod reach;
 mod renew;
