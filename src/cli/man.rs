@@ -79,7 +79,7 @@ fn escaped(text: &str) -> String {
 const KEYS: &str = "\
 .TP
 CUPBEARER__SECTION__KEY
-Any key of the configuration, over the file's: CUPBEARER__HEALTH__LISTEN, CUPBEARER__TOKENS__API__CLIENT_ID.
+Any key of the configuration, over the file's: \\%CUPBEARER__HEALTH__LISTEN, \\%CUPBEARER__TOKENS__API__CLIENT_ID.
 ";
 const FILES: &str = "\
 .SH FILES

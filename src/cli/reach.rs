@@ -17,7 +17,7 @@ pub(super) struct Reach {
     /// The running proxy's configuration, which says where its listeners are
     #[arg(long, value_name = "FILE", env = "CUPBEARER_CONFIG")]
     config: Option<PathBuf>,
-    /// The running proxy's control listener; default: as CUPBEARER__CONTROL__LISTEN says, else its configuration,
+    /// The running proxy's control listener; default: as `CUPBEARER__CONTROL__LISTEN` says, else its configuration,
     /// else 127.0.0.1:9902
     #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_CONTROL", value_parser = address)]
     control: Option<SocketAddr>,

@@ -31,6 +31,6 @@ impl Run {
 }
 
 const ELSEWHERE: &str = "\
-The health and the control listener move by the variables CUPBEARER__HEALTH__LISTEN and
-CUPBEARER__CONTROL__LISTEN, with a file and without one: 127.0.0.1:9901 and 127.0.0.1:9902 by default.
-Any other key has such a variable too: CUPBEARER__SECTION__KEY.";
+CUPBEARER__HEALTH__LISTEN moves the health listener, 127.0.0.1:9901 by default.
+CUPBEARER__CONTROL__LISTEN moves the control listener, 127.0.0.1:9902 by default.
+Any other key has such a variable too: CUPBEARER__SECTION__KEY, with a file and without one.";

@@ -20,7 +20,7 @@ pub(super) struct Wait {
     /// The running proxy's configuration, which says where its listeners are
     #[arg(long, value_name = "FILE", env = "CUPBEARER_CONFIG")]
     config: Option<PathBuf>,
-    /// The running proxy's health listener; default: as CUPBEARER__HEALTH__LISTEN says, else its configuration, else
+    /// The running proxy's health listener; default: as `CUPBEARER__HEALTH__LISTEN` says, else its configuration, else
     /// 127.0.0.1:9901
     #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_HEALTH", value_parser = reach::address)]
     health: Option<SocketAddr>,
