@@ -13,9 +13,9 @@ use crate::token::{OAuthSource, RenewerHandle, Roster, TokenHandle, TokenSetting
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("{section}: {source}{}", mend(.source))]
+    #[error("{section}.listen: {source}\n    mend: {}", mend(section, .source))]
     Listen {
-        /// Which section of the configuration names it.
+        /// Which section of the configuration names it: `server`, `health`, `control`.
         section: &'static str,
         /// What the system said.
         source: ListenError,
@@ -49,14 +49,21 @@ pub enum StartError {
     },
 }
 
-fn mend(error: &ListenError) -> &'static str {
+/// The variable is named because it works with a file and with flags alone.
+fn mend(section: &str, error: &ListenError) -> String {
+    let elsewhere = format!(
+        "choose another address: `listen` in [{section}], or the variable CUPBEARER__{}__LISTEN",
+        section.to_ascii_uppercase()
+    );
     match error.source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            " (another program listens there: end it, or choose another address)"
+        std::io::ErrorKind::AddrInUse => format!("end the program that listens there, or {elsewhere}"),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need a privilege; {elsewhere}")
         }
-        std::io::ErrorKind::PermissionDenied => " (ports below 1024 need a privilege: choose a higher one)",
-        std::io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
-        _ => "",
+        std::io::ErrorKind::AddrNotAvailable => {
+            format!("no interface of this machine has that address; {elsewhere}")
+        }
+        _ => elsewhere,
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
 use crate::clock;
-use crate::config::{self, Loaded, Options, Settings, Source};
+use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
@@ -89,13 +89,11 @@ impl App {
         if let Some(limit) = descriptors::raise_limit().filter(|limit| *limit < wanted) {
             tracing::warn!(limit, wanted, "fewer open files are allowed than max_connections may want");
         }
-        for problem in &warnings {
-            tracing::warn!(key = %problem.key, mend = problem.mend, "{}", problem.what);
-        }
+        log_each(&warnings);
         let listeners = Listeners::bind(&settings.server.listen)
-            .map_err(|source| StartError::Listen { section: "server.listen", source })?;
-        let health = listen("health.listen", settings.health).await?;
-        let control = listen("control.listen", settings.control).await?;
+            .map_err(|source| StartError::Listen { section: "server", source })?;
+        let health = listen("health", settings.health).await?;
+        let control = listen("control", settings.control).await?;
         let started = Started { proxy: listeners.addresses(), health: health.1, control: control.1 };
 
         let metrics = Metrics::new();
@@ -123,6 +121,8 @@ impl App {
         for address in &started.proxy {
             tracing::info!(%address, "listening");
         }
+        tracing::info!(address = %started.health, "listening for /livez, /readyz and /metrics");
+        tracing::info!(address = %started.control, "listening for /status and commands");
         let files = Watched::new(&files);
         Ok(Self {
             source,
@@ -150,7 +150,10 @@ impl App {
             tokio::select! {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
-                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.hangup.recv() => {
+                    tracing::info!("SIGHUP: reloading the configuration");
+                    self.reload();
+                }
                 _ = looks.tick() => {
                     self.look_at_files();
                     if self.workers.any_ended() {
@@ -187,7 +190,11 @@ impl App {
             }
             Err(error) => {
                 self.metrics.reloaded(Reload::Refused);
-                tracing::error!(%error, "the new configuration is refused; the old one stays in force");
+                match error {
+                    ReloadError::Config(problems) => log_each(&problems),
+                    ReloadError::Start(error) => tracing::error!(%error, "it cannot be put in force"),
+                }
+                tracing::error!("the new configuration is refused; the old one stays in force");
             }
         }
     }
@@ -195,9 +202,7 @@ impl App {
     fn try_reload(&mut self) -> Result<(), ReloadError> {
         let Loaded { mut settings, warnings, files } =
             config::load(&self.source, std::env::vars_os(), self.options)?;
-        for problem in &warnings {
-            tracing::warn!(key = %problem.key, mend = problem.mend, "{}", problem.what);
-        }
+        log_each(&warnings);
         for section in self.needs_restart(&settings) {
             tracing::warn!(section, "this section has changed; that counts from the next start");
         }
@@ -245,7 +250,7 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
-    Config(#[from] config::Problems),
+    Config(#[from] Problems),
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -264,6 +269,16 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A line for each problem of a configuration.
+fn log_each(problems: &Problems) {
+    for Problem { severity, origin, key, what, mend } in problems {
+        match severity {
+            Severity::Error => tracing::error!(%key, %origin, mend, "{what}"),
+            Severity::Warning => tracing::warn!(%key, %origin, mend, "{what}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::oauth::{AuthorizationServer, Error, ServerError};
+use crate::oauth::{AuthorizationServer, Class, Error, ServerError};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::{OAuthSource, Source as _, TokenSettings};
@@ -11,8 +11,8 @@ use crate::token::{OAuthSource, Source as _, TokenSettings};
 /// What was tried and how it went.
 #[derive(Debug)]
 pub struct Trial {
-    /// The key of the configuration that it is about.
-    pub what: String,
+    /// The key of the configuration that it is about: `tokens.api`, `upstreams.api`.
+    pub key: String,
     /// What was found out, as a sentence; or why it does not work.
     pub outcome: Result<String, TrialError>,
 }
@@ -34,6 +34,30 @@ pub enum TrialError {
     Probe(#[from] ProbeError),
 }
 
+impl TrialError {
+    /// What to do about it, as a command; `key` is the [`Trial`]'s. The sentence itself may say more.
+    #[must_use]
+    pub fn mend(&self, key: &str) -> String {
+        match self {
+            Self::Token(error) => match error.class() {
+                Class::Transient => format!(
+                    "see that the authorization server named in [{key}] runs and can be reached from this machine"
+                ),
+                Class::Misconfigured => format!(
+                    "compare [{key}] with what the authorization server has for this client: its address, \
+                     client_id, client_auth, the secret, scope"
+                ),
+                Class::Refused => "log in again".to_owned(),
+            },
+            Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
+            Self::Upstream(_) => format!("mend `url` or `ca_file` in [{key}]"),
+            Self::Probe(_) => {
+                format!("see that `url` in [{key}] is right, and can be reached from this machine")
+            }
+        }
+    }
+}
+
 /// Tries everything out, one after the other; each is bounded by its own timeouts.
 pub async fn try_out(settings: &Settings) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -44,14 +68,14 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
             }
             None => "the authorization server gave a token".to_owned(),
         });
-        trials.push(Trial { what: format!("tokens.{name}"), outcome });
+        trials.push(Trial { key: format!("tokens.{name}"), outcome });
     }
     for (name, upstream) in &settings.upstreams {
         let outcome = async {
             let upstream = Upstream::new(name, upstream.clone())?;
             Ok(format!("the upstream took a connection ({})", probe(&upstream).await?))
         };
-        trials.push(Trial { what: format!("upstreams.{name}"), outcome: outcome.await });
+        trials.push(Trial { key: format!("upstreams.{name}"), outcome: outcome.await });
     }
     trials
 }

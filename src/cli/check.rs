@@ -2,7 +2,7 @@
 
 use clap::Args;
 use cupbearer::app;
-use cupbearer::config::Loaded;
+use cupbearer::config::{Loaded, Problems, Severity, Source};
 
 use super::Answer;
 use super::configuration::Configuration;
@@ -20,12 +20,10 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let loaded = match self.configuration.load() {
-            Ok((_, loaded)) => loaded,
+        let (source, loaded) = match self.configuration.load() {
+            Ok(loaded) => loaded,
             Err(problems) => {
-                say(&problems.to_string());
-                let count = problems.len();
-                say(&format!("\n{count} problem{} found", if count == 1 { "" } else { "s" }));
+                say(&format!("{problems}\n\n{}", count(&problems, 0)));
                 return Ok(Answer::No);
             }
         };
@@ -33,26 +31,44 @@ impl Check {
             say(&loaded.warnings.to_string());
         }
         if self.online {
-            return online(&loaded).await;
+            return online(&source, &loaded).await;
         }
         answer("the configuration is good")?;
         Ok(Answer::Yes)
     }
 }
 
-async fn online(loaded: &Loaded) -> anyhow::Result<Answer> {
-    let mut all = Answer::Yes;
+async fn online(source: &Source, loaded: &Loaded) -> anyhow::Result<Answer> {
+    let place = match source {
+        Source::File(path) => path.display().to_string(),
+        Source::Text { name, .. } => name.clone(),
+        Source::Flags(_) => "command line".to_owned(),
+    };
+    let mut failed = 0;
     for found in app::try_out(&loaded.settings).await {
         match found.outcome {
-            Ok(facts) => answer(&format!("{}: {facts}", found.what))?,
+            Ok(facts) => answer(&format!("{}: {facts}", found.key))?,
             Err(error) => {
-                say(&format!("{}: {error}", found.what));
-                all = Answer::No;
+                say(&format!("{place}: {}: {error}\n    mend: {}", found.key, error.mend(&found.key)));
+                failed += 1;
             }
         }
     }
-    if all == Answer::Yes {
-        answer("the configuration is good and works")?;
+    if failed > 0 {
+        say(&format!("\n{}", count(&loaded.warnings, failed)));
+        return Ok(Answer::No);
     }
-    Ok(all)
+    answer("the configuration is good and works")?;
+    Ok(Answer::Yes)
+}
+
+/// How many `problems` there are and how many warnings, `more` problems beside them included.
+fn count(problems: &Problems, more: usize) -> String {
+    let warnings = problems.iter().filter(|problem| problem.severity == Severity::Warning).count();
+    let errors = problems.len() - warnings + more;
+    let many = |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    match warnings {
+        0 => many(errors, "problem") + " found",
+        _ => format!("{} and {} found", many(errors, "problem"), many(warnings, "warning")),
+    }
 }

@@ -1,21 +1,23 @@
 //! `cupbearer demo`: the whole thing on one machine, with nothing else installed.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use cupbearer::app::{self, Started};
 use cupbearer::config::{self, Options, Problems, Settings, Source};
-use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Event, Options as ServerOptions};
+use cupbearer::control::Client;
+use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Options as ServerOptions};
 use cupbearer::oauth::Location;
 use cupbearer::telemetry;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
-use url::Url;
+use tokio::sync::oneshot;
+use url::{Host, Url};
 
 use super::Answer;
-use super::output::{answer, say};
+use super::narrative;
+use super::output::say;
 
 /// Show it at work: an authorization server, a protected API, and the proxy before it
 ///
@@ -49,16 +51,29 @@ impl Demo {
         };
         // That the demo's made-up secret stands in its configuration is no news to a newcomer.
         loaded.warnings = Problems::default();
+        // Its own lines would break the narrative, which tells the same.
         if loaded.settings.log.level == "info" {
-            loaded.settings.log.level = "warn".into();
+            loaded.settings.log.level = "error,cupbearer::token=off".into();
         }
         telemetry::start(&loaded.settings.log)?;
         let stage = Stage::set(&loaded.settings).await?;
         let events = stage.server.events();
-        let greet = |started: &Started| say(&stage.greeting(started));
+        let (tell_control, control) = oneshot::channel();
+        let greet = |started: &Started| {
+            say(&stage.greeting(started));
+            let _ = tell_control.send(started.control);
+        };
+        let turns = async {
+            match control.await {
+                Ok(address) => narrative::turns(Client::new(address)).await,
+                // It did not start, and its end says why.
+                Err(_) => std::future::pending().await,
+            }
+        };
         tokio::select! {
             ended = app::run(source, Options::default(), loaded, greet) => ended?,
-            told = tell(events) => told?,
+            told = narrative::events(events) => told?,
+            told = turns => told?,
         }
         Ok(Answer::Yes)
     }
@@ -66,26 +81,24 @@ impl Demo {
 
 impl Stage {
     async fn set(settings: &Settings) -> anyhow::Result<Self> {
-        let Some(token) = settings.tokens.values().next() else {
+        let Some((name, token)) = settings.tokens.iter().next() else {
             bail!("the demo needs a token in [tokens]")
         };
-        let Some(upstream) = settings.upstreams.values().next() else {
+        let Some((api_name, upstream)) = settings.upstreams.iter().next() else {
             bail!("the demo needs an upstream in [upstreams]")
         };
-        let issuer = match &token.server.location {
-            Location::Issuer(issuer) => issuer.url(),
-            Location::TokenEndpoint(endpoint) => endpoint,
+        let (issuer, key) = match &token.server.location {
+            Location::Issuer(issuer) => (issuer.url(), "issuer"),
+            Location::TokenEndpoint(endpoint) => (endpoint, "token_endpoint"),
         };
-        let listen = address(issuer).context("the issuer of the demo's token")?;
+        let listen = address(issuer).with_context(|| format!("tokens.{name}.{key}"))?;
         let server = AuthorizationServer::start(ServerOptions { listen, ..ServerOptions::default() })
             .await
-            .with_context(|| format!("cannot listen on {listen} for the demo's authorization server"))
-            .context("end what listens there, or set CUPBEARER__TOKENS__API__ISSUER=http://127.0.0.1:PORT")?;
-        let listen = address(&upstream.url).context("the demo's upstream")?;
+            .map_err(|error| taken("authorization server", listen, "tokens", name, key, &error))?;
+        let listen = address(&upstream.url).with_context(|| format!("upstreams.{api_name}.url"))?;
         let api = Api::start(ApiOptions { listen }, server.tokens())
             .await
-            .with_context(|| format!("cannot listen on {listen} for the demo's protected API"))
-            .context("end what listens there, or set CUPBEARER__UPSTREAMS__API__URL=http://127.0.0.1:PORT")?;
+            .map_err(|error| taken("protected API", listen, "upstreams", api_name, "url", &error))?;
         Ok(Self { server, api })
     }
 
@@ -108,62 +121,68 @@ Try in another terminal:
        curl -i {api}/hello
 
   2. The same through cupbearer, again and again: the token's id changes, no request fails.
-       while sleep 1; do curl -s http://{proxy}/hello; echo; done
+       while sleep 1; do curl -s http://{proxy}/hello; done
 
-  3. While that runs, let the authorization server fail three times: still no request fails.
+  3. While that runs, let the authorization server fail three times: still no request fails
+     (you see it at the next renewal, within 15 s).
        curl -X POST '{server}/demo/fail?status=503&times=3'
 
-More to break: curl {server}/demo/     State: cupbearer status     Metrics: http://{health}/metrics
+More to break:  curl {server}/demo/
+State:          {status}
+Metrics:        curl http://{health}/metrics
+
 Ctrl-C ends it. Here is what happens, as it happens:
 ",
             health = started.health,
+            status = status_command(started.control),
         )
     }
 }
 
-/// A line for each thing that happens, until the demo's servers are gone.
-async fn tell(mut events: broadcast::Receiver<Event>) -> anyhow::Result<()> {
-    let mut tokens = 0_u64;
-    loop {
-        match events.recv().await {
-            Ok(event) => {
-                tokens += u64::from(matches!(event, Event::TokenIssued { .. }));
-                answer(&line(&event, tokens))?;
-            }
-            Err(RecvError::Lagged(missed)) => answer(&format!("... and {missed} more"))?,
-            // The servers end with the proxy, and that is told by its own end.
-            Err(RecvError::Closed) => return std::future::pending().await,
-        }
+/// How to ask for the state from another terminal: this program need not be on its path.
+fn status_command(control: SocketAddr) -> String {
+    let program =
+        std::env::current_exe().map_or_else(|_| "cupbearer".into(), |path| path.display().to_string());
+    let program = if program.contains(' ') { format!("'{program}'") } else { program };
+    if control == CONTROL {
+        return format!("{program} status");
     }
-}
-
-fn line(event: &Event, tokens: u64) -> String {
-    match event {
-        Event::TokenIssued { client, id, lifetime } => {
-            let what = if tokens == 1 { "first token" } else { "token renewed" };
-            format!("{what}: {id} for client {client}, lives {} s (number {tokens})", lifetime.as_secs())
-        }
-        Event::Refused { client, error, status } => {
-            let client = client.as_deref().unwrap_or("nobody");
-            format!("authorization server: refused {client} with {error} ({})", status.as_u16())
-        }
-        Event::Misbehaved { how } => {
-            format!("authorization server: misbehaved as told ({how}); cupbearer will retry")
-        }
-        Event::Revoked { tokens } => format!("authorization server: revoked {tokens} token(s)"),
-        Event::Unauthorized { refusal: Some(refusal) } => format!("protected API: 401, {refusal}"),
-        Event::Unauthorized { refusal: None } => "protected API: 401, no token".to_owned(),
-    }
+    format!("{program} status --control {control}")
 }
 
 /// Where a demo server is to listen, by the URL that the configuration has for it.
 fn address(url: &Url) -> anyhow::Result<SocketAddr> {
-    let addresses = url.socket_addrs(|| None)?;
-    match addresses.iter().find(|address| address.ip().is_loopback()) {
-        Some(address) if url.scheme() == "http" => Ok(*address),
-        _ => bail!("must be http://127.0.0.1:PORT, for the demo's own server will listen there"),
+    // Looked at before any name is resolved: another machine's is not for the demo, wherever it leads.
+    let ip = match url.host() {
+        Some(Host::Ipv4(ip)) => Some(IpAddr::from(ip)),
+        Some(Host::Ipv6(ip)) => Some(IpAddr::from(ip)),
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost").then_some(LOCALHOST),
+        None => None,
+    };
+    match (ip.filter(IpAddr::is_loopback), url.port_or_known_default(), url.scheme()) {
+        (Some(ip), Some(port), "http") => Ok(SocketAddr::new(ip, port)),
+        _ => bail!("{url} must be http://127.0.0.1:PORT, for the demo's own server listens there"),
     }
 }
 
+/// Why a demo server cannot have its address, and which variable moves it.
+fn taken(
+    what: &str,
+    address: SocketAddr,
+    section: &str,
+    name: &str,
+    key: &str,
+    error: &io::Error,
+) -> anyhow::Error {
+    let variable = format!("CUPBEARER__{section}__{name}__{key}").to_ascii_uppercase().replace('-', "_");
+    anyhow!(
+        "cannot listen on {address} for the demo's {what}: {error}\n    \
+         mend: end the program that listens there, or set {variable}=http://127.0.0.1:PORT"
+    )
+}
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Where `status` looks by itself.
+const CONTROL: SocketAddr = SocketAddr::new(LOCALHOST, 9902);
 /// The commented reference at the top of the repository.
 const REFERENCE: &str = include_str!("../../config.toml");

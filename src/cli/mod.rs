@@ -9,6 +9,8 @@ mod configuration;
 #[cfg(feature = "demo")]
 mod demo;
 mod man;
+#[cfg(feature = "demo")]
+mod narrative;
 mod output;
 mod reach;
 mod renew;
@@ -87,7 +89,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Answer::Failed) => ExitCode::from(2),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&told(&error));
             ExitCode::from(2)
         }
     }
@@ -100,6 +102,19 @@ fn block_on(command: impl Future<Output = anyhow::Result<Answer>>) -> anyhow::Re
     // A name look-up that hangs must not hold up the end.
     runtime.shutdown_background();
     answered
+}
+
+/// An error and its causes, but for those that it has said already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut told, cause| {
+        let cause = cause.to_string();
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = told + ": " + &cause;
+        }
+        told
+    })
 }
 
 /// Whoever read our output had enough of it: `cupbearer schema | head`.

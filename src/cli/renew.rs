@@ -1,11 +1,13 @@
 //! `cupbearer renew`: a new token now.
 
+use anyhow::bail;
 use clap::Args;
 use cupbearer::control::{Client, ClientError};
 
 use super::Answer;
 use super::output::{answer, complain};
 use super::reach::Reach;
+use super::status::span;
 
 /// Renew a token now
 #[derive(Debug, Args)]
@@ -18,34 +20,43 @@ pub(super) struct Renew {
 
 impl Renew {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let client = self.reach.client();
-        let renewed = match choose(&client, self.token).await {
-            Ok(name) => client.renew(&name).await.map(|token| (name, token)),
-            Err(error) => Err(error),
-        };
-        match renewed {
-            Ok((name, token)) => {
-                let left = token.expires_in_seconds.unwrap_or_default();
-                answer(&format!("{name}: renewed, expires in {left} s"))?;
+        match self.renew().await {
+            Ok(done) => {
+                answer(&done)?;
                 Ok(Answer::Yes)
             }
-            Err(error) => {
+            Err(error) if error.is::<ClientError>() => {
                 complain(&error.to_string());
                 Ok(Answer::No)
             }
+            Err(error) => Err(error),
         }
+    }
+
+    async fn renew(self) -> anyhow::Result<String> {
+        let client = self.reach.client()?;
+        let name = choose(&client, self.token).await?;
+        let token = client.renew(&name).await?;
+        let left = token.expires_in_seconds.map(|left| format!(", expires in {}", span(left)));
+        Ok(format!("{name}: renewed{}", left.unwrap_or_default()))
     }
 }
 
-/// The token that is meant: as told, else the only one there is. Where there are several, the name is left empty, and
-/// the proxy answers with those that it knows.
-pub(super) async fn choose(client: &Client, told: Option<String>) -> Result<String, ClientError> {
-    if let Some(name) = told {
-        return Ok(name);
+/// The token that is meant: as told, else the only one that the running proxy has.
+pub(super) async fn choose(client: &Client, told: Option<String>) -> anyhow::Result<String> {
+    match told {
+        Some(name) => Ok(name),
+        None => only(client.status().await?.tokens.into_iter().map(|token| token.name).collect()),
     }
-    let status = client.status().await?;
-    match status.tokens.as_slice() {
-        [only] => Ok(only.name.clone()),
-        _ => Ok(String::new()),
+}
+
+/// The only one of `names`.
+pub(super) fn only(mut names: Vec<String>) -> anyhow::Result<String> {
+    match (names.pop(), names.as_slice()) {
+        (None, _) => bail!("no token is configured"),
+        (Some(only), []) => Ok(only),
+        (Some(last), others) => {
+            bail!("there are several tokens; name one of {}, {last}", others.join(", "))
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::output::say;
 
 /// Run the proxy
 #[derive(Debug, Args)]
+#[command(after_help = ELSEWHERE)]
 pub(super) struct Run {
     #[command(flatten)]
     configuration: Configuration,
@@ -28,3 +29,8 @@ impl Run {
         Ok(Answer::Yes)
     }
 }
+
+const ELSEWHERE: &str = "\
+CUPBEARER__HEALTH__LISTEN moves the health listener, 127.0.0.1:9901 by default.
+CUPBEARER__CONTROL__LISTEN moves the control listener, 127.0.0.1:9902 by default.
+Any other key has such a variable too: CUPBEARER__SECTION__KEY, with a file and without one.";

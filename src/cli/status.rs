@@ -1,7 +1,11 @@
 //! `cupbearer status`: each token of the running proxy at a glance.
 
+use std::io::IsTerminal;
+use std::time::Duration;
+
 use clap::Args;
-use cupbearer::control::{self, ClientError};
+use cupbearer::clock;
+use cupbearer::control::{self, Client, ClientError};
 
 use super::Answer;
 use super::output::{answer, complain};
@@ -13,44 +17,86 @@ pub(super) struct Status {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Again every second, until Ctrl-C or until the proxy is gone
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     reach: Reach,
 }
 
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let status = match self.reach.client().status().await {
-            Ok(status) => status,
+        let client = self.reach.client()?;
+        if self.watch {
+            return tokio::select! {
+                ended = self.watch(&client) => ended,
+                _ = tokio::signal::ctrl_c() => Ok(Answer::Yes),
+            };
+        }
+        match client.status().await {
+            Ok(status) => {
+                answer(&self.shown(&status)?)?;
+                Ok(Answer::Yes)
+            }
             Err(error @ ClientError::NotRunning { .. }) => {
                 complain(&error.to_string());
-                return Ok(Answer::No);
+                Ok(Answer::No)
             }
-            Err(error) => return Err(error.into()),
-        };
-        if self.json {
-            answer(&serde_json::to_string_pretty(&status)?)?;
-        } else {
-            answer(&table(&status))?;
+            Err(error) => Err(error.into()),
         }
-        Ok(Answer::Yes)
+    }
+
+    /// Ends once the proxy does not answer any more.
+    async fn watch(&self, client: &Client) -> anyhow::Result<Answer> {
+        // On a terminal each table takes the place of the one before; elsewhere an empty line stands between them.
+        let terminal = std::io::stdout().is_terminal() && !self.json;
+        let mut before = if terminal { CLEAR } else { "" };
+        loop {
+            match client.status().await {
+                Ok(status) => answer(&(before.to_owned() + &self.shown(&status)?))?,
+                Err(error) => {
+                    complain(&error.to_string());
+                    return Ok(Answer::No);
+                }
+            }
+            before = match (terminal, self.json) {
+                (true, _) => CLEAR,
+                (false, true) => "",
+                (false, false) => "\n",
+            };
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    fn shown(&self, status: &control::Status) -> serde_json::Result<String> {
+        match (self.json, self.watch) {
+            (false, _) => Ok(table(status, clock::unix_seconds())),
+            (true, false) => serde_json::to_string_pretty(status),
+            // One object a line, for whoever reads them as they come.
+            (true, true) => serde_json::to_string(status),
+        }
     }
 }
 
-fn table(status: &control::Status) -> String {
-    let mut rows =
-        vec![["TOKEN", "STATE", "EXPIRES IN", "NEXT RENEWAL", "RENEWALS", "FAILURES"].map(str::to_owned)];
+/// `now` is in seconds since 1970.
+fn table(status: &control::Status, now: u64) -> String {
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    let seconds = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), span);
     rows.extend(status.tokens.iter().map(|token| {
+        let last = token.last_renewal.map(|at| span(now.saturating_sub(at)) + " ago");
         [
             token.name.clone(),
             token.status.clone(),
-            token.expires_in_seconds.map_or_else(|| "-".to_owned(), time_left),
-            token.next_attempt_in_seconds.map_or_else(|| "-".to_owned(), time_left),
+            seconds(token.expires_in_seconds),
+            last.unwrap_or_else(|| "-".to_owned()),
+            seconds(token.next_attempt_in_seconds),
             token.renewals.to_string(),
             token.failures.to_string(),
         ]
     }));
-    let widths: Vec<usize> =
-        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..COLUMNS.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
     let mut lines: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -71,7 +117,7 @@ fn table(status: &control::Status) -> String {
 }
 
 /// Seconds as a person reads them: `59s`, `4m05s`, `2h03m`, `3d4h`.
-fn time_left(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -81,14 +127,50 @@ fn time_left(seconds: u64) -> String {
     }
 }
 
+const COLUMNS: [&str; 7] =
+    ["TOKEN", "STATE", "EXPIRES IN", "LAST RENEWAL", "NEXT RENEWAL", "RENEWALS", "FAILURES"];
+/// Between two tables of `--watch`.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// To the first place of the screen, and nothing after it (ECMA-48 CUP and ED).
+const CLEAR: &str = "\x1b[H\x1b[J";
+
 #[cfg(test)]
 mod tests {
-    use super::time_left;
+    use cupbearer::control::{Status, Token};
+
+    use super::{span, table};
 
     #[test]
-    fn time_left_reads_at_a_glance() {
+    fn a_span_reads_at_a_glance() {
         for (seconds, text) in [(0, "0s"), (59, "59s"), (245, "4m05s"), (7380, "2h03m"), (273_600, "3d4h")] {
-            assert_eq!(time_left(seconds), text);
+            assert_eq!(span(seconds), text);
         }
+    }
+
+    #[test]
+    fn the_table_tells_last_and_next_renewal() {
+        let token: Token = serde_json::from_str(
+            r#"{"name":"api","required":true,"status":"valid","expires_in_seconds":290,"last_renewal":1000,
+                "next_attempt_in_seconds":200,"renewals":3,"failures":0}"#,
+        )
+        .unwrap();
+        let unknown: Token = serde_json::from_str(
+            r#"{"name":"b","required":true,"status":"pending","renewals":0,"failures":0}"#,
+        )
+        .unwrap();
+        let status = Status {
+            version: String::new(),
+            uptime_seconds: 0,
+            config_file: None,
+            listeners: Vec::new(),
+            tokens: vec![token, unknown],
+            routes: Vec::new(),
+        };
+        assert_eq!(
+            table(&status, 1012),
+            "TOKEN  STATE    EXPIRES IN  LAST RENEWAL  NEXT RENEWAL  RENEWALS  FAILURES\n\
+             api    valid    4m50s       12s ago       3m20s         3         0\n\
+             b      pending  -           -             -             0         0"
+        );
     }
 }

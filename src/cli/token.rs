@@ -4,11 +4,12 @@ use anyhow::bail;
 use clap::Args;
 use cupbearer::app;
 use cupbearer::control::ClientError;
+use cupbearer::secret::Secret;
 
 use super::Answer;
 use super::output::{answer, complain};
 use super::reach::Reach;
-use super::renew::choose;
+use super::renew::{choose, only};
 
 /// Print an access token on standard output
 ///
@@ -23,39 +24,44 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let client = self.reach.client();
-        let held = match choose(&client, self.token.clone()).await {
-            Ok(name) => client.access_token(&name).await,
-            Err(error) => Err(error),
-        };
-        match held {
+        let error = match self.held().await {
             Ok(token) => {
                 answer(token.expose())?;
-                Ok(Answer::Yes)
+                return Ok(Answer::Yes);
             }
-            Err(error @ ClientError::NotRunning { .. }) => self.fetch(&error).await,
-            Err(error) => {
+            Err(error) => error,
+        };
+        match error.downcast_ref() {
+            Some(not_running @ ClientError::NotRunning { .. }) => self.fetch(not_running).await,
+            Some(error) => {
                 complain(&error.to_string());
                 Ok(Answer::No)
             }
+            None => Err(error),
         }
     }
 
+    /// The running proxy's.
+    async fn held(&self) -> anyhow::Result<Secret<String>> {
+        let client = self.reach.client()?;
+        let name = choose(&client, self.token.clone()).await?;
+        Ok(client.access_token(&name).await?)
+    }
+
     /// Asks the authorization server: there is no proxy to ask.
-    async fn fetch(self, not_running: &ClientError) -> anyhow::Result<Answer> {
+    async fn fetch(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
         let Some(settings) = self.reach.settings() else {
             complain(&format!(
                 "{not_running}, and there is no configuration to ask for a token by; see cupbearer check"
             ));
             return Ok(Answer::No);
         };
-        let names: Vec<&str> = settings.tokens.keys().map(String::as_str).collect();
-        let name = match (&self.token, names.as_slice()) {
-            (Some(name), _) => name.as_str(),
-            (None, [only]) => only,
-            (None, _) => bail!("there are several tokens; name one of {}", names.join(", ")),
+        let names: Vec<String> = settings.tokens.keys().cloned().collect();
+        let name = match &self.token {
+            Some(name) => name.clone(),
+            None => only(names.clone())?,
         };
-        let Some(token) = settings.tokens.get(name) else {
+        let Some(token) = settings.tokens.get(&name) else {
             bail!("there is no token {name}; there is {}", names.join(", "));
         };
         match app::fetch_token(token).await {

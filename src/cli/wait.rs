@@ -20,14 +20,15 @@ pub(super) struct Wait {
     /// The running proxy's configuration, which says where its listeners are
     #[arg(long, value_name = "FILE", env = "CUPBEARER_CONFIG")]
     config: Option<PathBuf>,
-    /// The running proxy's health listener; default: as its configuration says, else 127.0.0.1:9901
-    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_HEALTH")]
+    /// The running proxy's health listener; default: as `CUPBEARER__HEALTH__LISTEN` says, else its configuration, else
+    /// 127.0.0.1:9901
+    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_HEALTH", value_parser = reach::address)]
     health: Option<SocketAddr>,
 }
 
 impl Wait {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let address = reach::health(self.health, self.config);
+        let address = reach::health(self.health, self.config)?;
         match health::wait_ready(address, clock::now() + self.timeout).await {
             Ok(()) => Ok(Answer::Yes),
             Err(error) => {

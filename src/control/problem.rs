@@ -24,7 +24,9 @@ impl Problem {
 
     pub(super) fn response(&self) -> Response<Full<Bytes>> {
         // Two strings and a number: they always serialise.
-        let mut response = Response::new(Full::from(serde_json::to_vec(self).unwrap_or_default()));
+        let mut body = serde_json::to_vec(self).unwrap_or_default();
+        body.push(b'\n');
+        let mut response = Response::new(Full::from(body));
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

@@ -43,12 +43,14 @@ pub(super) fn access_token(handle: &TokenHandle, now: Instant) -> Option<AccessT
     Some(AccessToken {
         access_token: token.to_owned(),
         token_type: if scheme.is_empty() { "Bearer" } else { scheme }.to_owned(),
-        expires_in: seconds_until(held.expires_at, now),
+        // Down: whoever counts on it must not use it for too long.
+        expires_in: held.expires_at.saturating_duration_since(now).as_secs(),
     })
 }
 
+/// Up: what has just come for 20 seconds has 20 left, and 0 is for what is over.
 fn seconds_until(at: Instant, now: Instant) -> u64 {
-    at.saturating_duration_since(now).as_secs()
+    at.saturating_duration_since(now).as_secs_f64().ceil() as u64
 }
 
 /// Rounded: the wall clock is read anew each time, and the same instant must not flicker between two seconds.

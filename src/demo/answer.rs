@@ -35,9 +35,9 @@ pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Response<Body
     response(status, "text/plain; charset=utf-8", body.into())
 }
 
-/// One of JSON.
+/// One of JSON, with a line end for terminals.
 pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
-    response(status, "application/json", value.to_string())
+    response(status, "application/json", format!("{value}\n"))
 }
 
 /// `bytes` of filler with a Content-Length, made as they are read: any number costs no memory.

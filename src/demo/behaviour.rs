@@ -91,6 +91,17 @@ impl Behaviour {
             Self::Redirect(_) => "redirect",
         }
     }
+
+    /// The status that it answers with, where that is part of it.
+    #[must_use]
+    pub const fn answers_with(&self) -> Option<StatusCode> {
+        match self {
+            Self::Answer(answer) => Some(answer.status),
+            Self::Redirect(_) => Some(StatusCode::FOUND),
+            Self::Huge(_) | Self::Drip(_) => Some(StatusCode::OK),
+            Self::Normal | Self::Delay(_) | Self::Stall | Self::Raw(_) | Self::Reset | Self::Close => None,
+        }
+    }
 }
 
 impl ScriptedAnswer {

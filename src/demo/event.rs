@@ -29,6 +29,8 @@ pub enum Event {
     Misbehaved {
         /// Which way: [`Behaviour::name`](super::Behaviour::name).
         how: &'static str,
+        /// With which status, where it answered at all and that was told too.
+        status: Option<StatusCode>,
     },
     /// Every token was revoked.
     Revoked {

@@ -69,7 +69,7 @@ pub(super) async fn answer(state: &State, request: Request<Incoming>) -> Result<
 
     let behaviour = state.token_script.take(clock::now());
     if behaviour != Behaviour::Normal {
-        state.tokens().tell(Event::Misbehaved { how: behaviour.name() });
+        state.tokens().tell(Event::Misbehaved { how: behaviour.name(), status: behaviour.answers_with() });
     }
     misbehave(behaviour, || match judge(state, &head.headers, &form, presented.as_ref()) {
         Ok(order) => granted(state, order),

@@ -114,8 +114,7 @@ mod tests {
         clock::now() + Duration::from_millis(250)
     }
 
-    const MISSING: &str =
-        r#"{"ready":false,"draining":false,"tokens":[{"name":"api","status":"pending"}],"missing":["api"]}"#;
+    const MISSING: &str = r#"{"ready":false,"draining":false,"tokens":[{"name":"api","status":"pending","required":true}],"missing":["api"]}"#;
     const DRAINING: &str = r#"{"ready":false,"draining":true,"tokens":[],"missing":[]}"#;
     const READY: &str = r#"{"ready":true,"draining":false,"tokens":[],"missing":[]}"#;
 
@@ -133,7 +132,10 @@ mod tests {
         let missing = wait_ready(address, soon()).await.unwrap_err();
         assert_eq!(missing.to_string(), "not ready: these tokens are missing: api");
         let LastSeen::Missing(seen) = missing.last else { panic!("{missing}") };
-        assert_eq!(seen.tokens, [TokenReadiness { name: "api".into(), status: "pending".into() }]);
+        assert_eq!(
+            seen.tokens,
+            [TokenReadiness { name: "api".into(), status: "pending".into(), required: true }]
+        );
         let (address, _task) = answering(&[DRAINING]).await;
         assert!(matches!(wait_ready(address, soon()).await.unwrap_err().last, LastSeen::Draining));
         let (address, _task) = answering(&["hello"]).await;

@@ -12,19 +12,21 @@ pub struct Readiness {
     pub ready: bool,
     /// Whether the program is on its way out.
     pub draining: bool,
-    /// The required tokens, by name.
+    /// All tokens, by name.
     pub tokens: Vec<TokenReadiness>,
-    /// The names of those that are not usable.
+    /// The names of the required ones that are not usable.
     pub missing: Vec<String>,
 }
 
-/// One required token.
+/// One token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenReadiness {
     /// Its name in the configuration.
     pub name: String,
     /// One word; the same as in the metric `cupbearer_token_state`.
     pub status: String,
+    /// Whether readiness waits for it.
+    pub required: bool,
 }
 
 /// Whether the program has been told to end.
@@ -40,17 +42,23 @@ impl Readiness {
     /// How things stand at `now`.
     pub(super) fn read(roster: &Roster, phase: Phase, now: Instant) -> Self {
         let tokens = roster.load();
-        let required = tokens.values().filter(|handle| handle.required());
-        Self::of(required.map(|handle| (handle.name(), handle.load().status(now))), phase)
+        Self::of(
+            tokens.values().map(|token| (token.name(), token.load().status(now), token.required())),
+            phase,
+        )
     }
 
-    fn of<'a>(required: impl IntoIterator<Item = (&'a str, Status)>, phase: Phase) -> Self {
+    fn of<'a>(all: impl IntoIterator<Item = (&'a str, Status, bool)>, phase: Phase) -> Self {
         let (mut tokens, mut missing) = (Vec::new(), Vec::new());
-        for (name, status) in required {
-            if !usable(status) {
+        for (name, status, required) in all {
+            if required && !usable(status) {
                 missing.push(name.to_owned());
             }
-            tokens.push(TokenReadiness { name: name.to_owned(), status: status.as_str().to_owned() });
+            tokens.push(TokenReadiness {
+                name: name.to_owned(),
+                status: status.as_str().to_owned(),
+                required,
+            });
         }
         let draining = phase == Phase::Draining;
         Self { ready: missing.is_empty() && !draining, draining, tokens, missing }
@@ -72,7 +80,7 @@ mod tests {
     #[test]
     fn one_required_token_that_is_not_usable_is_missing() {
         for status in Status::ALL {
-            let tokens = [("api", status), ("other", Status::Valid)];
+            let tokens = [("api", status, true), ("other", Status::Valid, true)];
             let readiness = Readiness::of(tokens, Phase::Serving);
             assert_eq!(readiness.ready, matches!(status, Status::Valid | Status::Degraded), "{status:?}");
             assert_eq!(readiness.missing.is_empty(), readiness.ready);
@@ -82,7 +90,14 @@ mod tests {
 
     #[test]
     fn nothing_is_ready_on_its_way_out_and_all_is_where_nothing_is_required() {
-        assert!(!Readiness::of([("api", Status::Valid)], Phase::Draining).ready);
+        assert!(!Readiness::of([("api", Status::Valid, true)], Phase::Draining).ready);
         assert!(Readiness::of([], Phase::Serving).ready);
+    }
+
+    #[test]
+    fn a_token_that_is_not_required_is_told_of_and_not_missing() {
+        let readiness = Readiness::of([("extra", Status::Pending, false)], Phase::Serving);
+        assert!(readiness.ready && readiness.missing.is_empty());
+        assert!(!readiness.tokens[0].required && readiness.tokens[0].status == "pending");
     }
 }

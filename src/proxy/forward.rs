@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
 use super::body::{Outcome, Progress, RequestBody, ResponseBody};
+use super::connection::Downstream;
 use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
 use super::headers::{Expect, HopFields};
@@ -39,6 +40,7 @@ pub(super) struct BodyUnasked;
 pub(super) async fn forward(
     pool: &Rc<Pool>,
     outbound: Outbound,
+    downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let settings = &pool.upstream().settings;
     let (gate, opener) = if outbound.hop.expect == Expect::Continue {
@@ -60,10 +62,16 @@ pub(super) async fn forward(
     // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
     let sent = pin!(send(pool, request, repeat, opener.clone()));
     let answer = match progress {
-        None => match tokio::time::timeout(settings.response_header_timeout, sent).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(ProxyError::ResponseTimeout),
-        },
+        None => {
+            let mut timer = downstream.timer(clock::now() + settings.response_header_timeout);
+            let answer = tokio::select! {
+                biased;
+                answer = sent => answer,
+                () = timer.as_mut() => Err(ProxyError::ResponseTimeout),
+            };
+            downstream.keep_timer(timer);
+            answer
+        }
         Some(progress) => while_uploading(sent, &progress, settings).await,
     };
     let (mut response, lease) = answer?;

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::ORIGIN;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::net::loopback::is_loopback_host;
 
@@ -51,10 +51,8 @@ impl Guard {
         if !self.owns(host_of(authority), local) {
             return Err(Rejection::Host);
         }
-        if is_repeated(headers, &ORIGIN) || is_repeated(headers, &SEC_FETCH_SITE) {
-            return Err(Rejection::Origin);
-        }
-        if let Some(origin) = headers.get(ORIGIN) {
+        let origin = only(headers, &ORIGIN).map_err(|()| Rejection::Origin)?;
+        if let Some(origin) = origin {
             // The page that this proxy itself serves; its Host was found to be ours just now.
             let origin = origin.to_str().map_err(|_| Rejection::Origin)?;
             let same = origin.strip_prefix("http://").is_some_and(|o| o.eq_ignore_ascii_case(authority));
@@ -66,7 +64,8 @@ impl Guard {
                 false => Err(Rejection::Origin),
             };
         }
-        match headers.get(SEC_FETCH_SITE).map(http::HeaderValue::as_bytes) {
+        let site = only(headers, &SEC_FETCH_SITE).map_err(|()| Rejection::FetchSite)?;
+        match site.map(HeaderValue::as_bytes) {
             // `same-site` is not enough: every port of localhost is one site.
             None | Some(b"none" | b"same-origin") => Ok(Caller::Local),
             Some(_) => Err(Rejection::FetchSite),
@@ -89,9 +88,11 @@ pub(super) fn host_of(authority: &str) -> &str {
     }
 }
 
-/// Whether a field that a browser sends once is there twice: which of the two counts is anybody's guess.
-fn is_repeated(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(name).iter().nth(1).is_some()
+/// A field that a browser sends once. An error says that it is there twice: which one counts is anybody's guess.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, ()> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(()) } else { Ok(first) }
 }
 
 /// A literal address cannot be rebound: where it is the one that the connection came in by, it is ours.

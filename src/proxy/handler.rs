@@ -107,12 +107,9 @@ async fn to_upstream(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
-    refuse_by_route(entry, downstream, &parts.headers)?;
     let headers = &mut parts.headers;
     let hop = strip_request(headers);
-    if hop.expect == Expect::Unknown {
-        return Err(ProxyError::ExpectationFailed);
-    }
+    refuse_by_route(entry, downstream, headers, hop)?;
     if hop.expect == Expect::Continue {
         headers.remove(EXPECT);
     }
@@ -158,7 +155,7 @@ async fn to_upstream(
     };
     make_hop_fields(headers, hop, upstream.host.clone());
     let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop };
-    forward(pool, outbound).await
+    forward(pool, outbound, downstream).await
 }
 
 /// The credentials that the application brings.
@@ -183,10 +180,18 @@ impl Own {
     }
 }
 
-/// What only this route, or this proxy, refuses.
-fn refuse_by_route(entry: &Entry, downstream: &Downstream, headers: &HeaderMap) -> Result<(), ProxyError> {
-    if headers.contains_key(VIA) && has_passed(headers, &downstream.worker.shared().via.pseudonym) {
+/// What only this route, or this hop, refuses.
+fn refuse_by_route(
+    entry: &Entry,
+    downstream: &Downstream,
+    headers: &HeaderMap,
+    hop: HopFields,
+) -> Result<(), ProxyError> {
+    if hop.via && has_passed(headers, &downstream.worker.shared().via.pseudonym) {
         return Err(ProxyError::Loop);
+    }
+    if hop.expect == Expect::Unknown {
+        return Err(ProxyError::ExpectationFailed);
     }
     if entry.route.own_authorization == OwnAuthorization::Refuse
         && Own::of(headers, entry.token.as_ref()) != Own::None

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Semaphore;
-use tokio::task::LocalSet;
 
 use super::metrics::ProxyMetrics;
 use super::route::Routes;
@@ -89,10 +89,12 @@ impl Listeners {
             // a busy worker.
             let listeners = self.0.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                let local = LocalSet::new();
-                let ran = local.block_on(&runtime, async { Worker::new(shared).run(listeners, drain).await });
+                // Made where it runs: nothing of it ever leaves the thread.
+                let ran =
+                    Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).and_then(
+                        |runtime| runtime.block_on(async { Worker::new(shared).run(listeners, drain).await }),
+                    );
                 if let Err(error) = ran {
                     tracing::error!(%error, "a worker could not be started");
                 }

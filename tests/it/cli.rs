@@ -103,6 +103,9 @@ token = "none"
     }
     assert!(missing.is_empty(), "not told: {missing:#?}\nsaid:\n{said}");
     assert!(!said.contains("s3cr3t"), "{said}");
+    let (all, warnings) = (said.matches("    mend: ").count(), said.matches(": warning: ").count());
+    let count = format!("\n{} problems and {warnings} warning", all - warnings);
+    assert!(warnings > 0 && said.contains(&count), "{count:?}: {said}");
 }
 
 #[tokio::test]
@@ -147,8 +150,13 @@ async fn check_online_asks_for_a_token_and_a_connection() {
     let (code, said) =
         check(&good(&api.url(), &endpoint).replace(SECRET, "wrong-secret"), &["--online"]).await;
     assert!(code == Some(1) && said.contains("invalid_client") && !said.contains("wrong-secret"), "{said}");
+    for told in ["config.toml: tokens.api: ", "mend: compare [tokens.api]", "\n1 problem and 1 warning found"]
+    {
+        assert!(said.contains(told), "{told}: {said}");
+    }
     let (code, said) = check(&good(&format!("http://{}", free_address()), &endpoint), &["--online"]).await;
-    assert!(code == Some(1) && said.contains("upstreams.api") | said.contains("api"), "{said}");
+    assert!(code == Some(1) && said.contains("config.toml: upstreams.api: "), "{said}");
+    assert!(said.contains("mend: see that `url` in [upstreams.api]"), "{said}");
 }
 
 #[tokio::test]
@@ -210,6 +218,7 @@ async fn renew_brings_a_new_token_at_once() {
     for words in [&["renew"][..], &["renew", "api"]] {
         let output = stage.proxy.command(words).await;
         assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+        assert_eq!(out(&output), "api: renewed, expires in 5m00s\n");
     }
     stage.proxy.get("/").await;
     let sent: Vec<_> =
@@ -257,6 +266,78 @@ async fn commands_for_a_running_proxy_say_where_they_looked_for_it() {
         let output = cupbearer().args([command, "--config"]).arg(&file).output().await.unwrap();
         assert!(matches!(output.status.code(), Some(1 | 2)), "{output:?}");
         assert!(both(&output).contains(&control.to_string()), "{}", both(&output));
+    }
+}
+
+#[tokio::test]
+async fn commands_go_where_the_environment_moved_the_listeners() {
+    let stage = Stage::plain().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    for (words, variable, address) in [
+        (&["status"][..], "CUPBEARER__CONTROL__LISTEN", stage.proxy.control()),
+        (&["renew"], "CUPBEARER__CONTROL__LISTEN", stage.proxy.control()),
+        (&["token"], "CUPBEARER__CONTROL__LISTEN", stage.proxy.control()),
+        (&["wait", "--timeout", "5s"], "CUPBEARER__HEALTH__LISTEN", stage.proxy.health_address()),
+    ] {
+        let mut command = cupbearer();
+        command.args(words).current_dir(elsewhere.path()).env(variable, address.to_string());
+        let output = command.output().await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", both(&output));
+    }
+    let localhost = format!("localhost:{}", stage.proxy.control().port());
+    let output = cupbearer().args(["status", "--control", &localhost]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let output = cupbearer().args(["status", "--control", "example.com:1"]).output().await.unwrap();
+    assert!(output.status.code() == Some(2) && both(&output).contains("127.0.0.1:9902"), "{}", both(&output));
+}
+
+#[tokio::test]
+async fn a_configuration_that_does_not_say_where_its_proxy_is_leads_to_no_other_proxy() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.toml");
+    fs::write(&broken, "[control]\nlisten = 9902\n").unwrap();
+    let missing = dir.path().join("missing.toml");
+    for (file, why) in [(&broken, "broken.toml:2:"), (&missing, "there is no such file")] {
+        for (words, flag) in
+            [(&["status"][..], "--control"), (&["renew"], "--control"), (&["wait"], "--health")]
+        {
+            let mut command = cupbearer();
+            let output = command.args(words).env("CUPBEARER_CONFIG", file).output().await.unwrap();
+            assert_eq!(output.status.code(), Some(2), "{words:?}: {}", both(&output));
+            assert!(both(&output).contains(why) && both(&output).contains(flag), "{}", both(&output));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watched_status_ends_with_the_proxy() {
+    let stage = Stage::plain().await;
+    let mut command = cupbearer();
+    command.args(["status", "--watch", "--control", &stage.proxy.control().to_string()]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut watch = Program::spawn("status", command, dir.path());
+    eventually("three tables are printed", || async { watch.log().matches("LAST RENEWAL").count() >= 3 })
+        .await;
+    assert!(watch.log().contains("\n\nTOKEN") && !watch.log().contains('\u{1b}'), "{}", watch.log());
+    stage.proxy.terminate().await;
+    assert_eq!(watch.ended(Duration::from_secs(10)).await.code(), Some(1), "{}", watch.log());
+}
+
+#[tokio::test]
+async fn of_several_tokens_one_must_be_named() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let config = upstream_at(&api.url())
+        + &token_at(&server.url())
+        + &token_at(&server.url()).replace("[tokens.api]", "[tokens.other]")
+        + "[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"api\"\n";
+    let proxy = Proxy::start(Config::new(config)).await;
+    for command in ["renew", "token"] {
+        let output = proxy.command(&[command]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", both(&output));
+        let said = "there are several tokens; name one of api, other";
+        assert!(both(&output).contains(said), "{}", both(&output));
+        let named = proxy.command(&[command, "other"]).await;
+        assert_eq!(named.status.code(), Some(0), "{}", both(&named));
     }
 }
 

@@ -120,7 +120,8 @@ async fn an_expectation_that_nobody_defined_is_refused_at_once() {
     let stage = Stage::plain().await;
     let host = stage.proxy.listen();
     for expect in ["banana", "100-continue, x", "100-continue\r\nExpect: x"] {
-        let request = format!("POST / HTTP/1.1\r\nHost: {host}\r\nExpect: {expect}\r\nContent-Length: 5\r\n\r\n");
+        let request =
+            format!("POST / HTTP/1.1\r\nHost: {host}\r\nExpect: {expect}\r\nContent-Length: 5\r\n\r\n");
         let answer = stage.proxy.exchange(&request).await.unwrap();
         assert_eq!(answer.status(), 417, "{expect:?}");
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cupbearer::clock;
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use super::support::{
     Config, Nginx, Origin, Proxy, Reply, Stage, Wire, cupbearer, curl, eventually, free_address, h2load,
@@ -38,7 +39,12 @@ async fn a_token_that_is_not_required_does_not_hold_up_readiness() {
         + &token_at(&server.url())
         + &token_at(&format!("http://{}/token", free_address())).replace("[tokens.api]", "[tokens.extra]")
         + "required = false\n[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"api\"\n";
-    Proxy::start(Config::new(config)).await;
+    let proxy = Proxy::start(Config::new(config)).await;
+    let ready: Value = curl(&[&proxy.health_url("/readyz")]).await.json();
+    assert_eq!(ready["missing"], json!([]), "{ready}");
+    let required: Vec<_> =
+        ready["tokens"].as_array().unwrap().iter().map(|token| &token["required"]).collect();
+    assert_eq!(required, [true, false], "both are told of: {ready}");
 }
 
 #[tokio::test]
@@ -237,8 +243,18 @@ async fn a_broken_file_changes_nothing_and_is_reported_with_line_and_key() {
     let log = proxy.log();
     let line =
         proxy.rendered(&broken).lines().position(|line| line.contains("own_authorisation")).unwrap() + 1;
-    assert!(log.contains("own_authorisation"), "the key is named: {log}");
-    assert!(log.contains(&format!("config.toml:{line}:")), "and line {line}: {log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_the_key = lines.iter().find(|line| line["key"] == "routes[0].own_authorisation");
+    let told = of_the_key.unwrap_or_else(|| panic!("the key is named: {log}"));
+    let origin = told["origin"].as_str().unwrap();
+    assert!(origin.contains(&format!("config.toml:{line}:")), "and line {line}: {told}");
+    assert_eq!(told["mend"], "did you mean `own_authorization`?", "{told}");
+    for sentence in ["SIGHUP: reloading", "is refused; the old one stays in force"] {
+        assert!(log.contains(sentence), "{log}");
+    }
+    for address in [proxy.health_address(), proxy.control()] {
+        assert!(lines.iter().any(|line| line["address"] == address.to_string()), "{address}: {log}");
+    }
     assert_eq!(proxy.get("/").await.status, 200);
     assert!(reloading.second.seen().is_empty(), "the old one stays in force");
     assert!(proxy.is_ready().await);
@@ -296,6 +312,20 @@ async fn a_port_in_use_is_named_and_ends_the_start() {
     assert!(said.contains(&stage.proxy.listen().to_string()), "the address is named: {said}");
     assert!(said.to_lowercase().contains("in use"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
+    assert_eq!(said.matches("cannot listen").count(), 1, "it is said once: {said}");
+    assert_eq!(said.to_lowercase().matches("in use").count(), 1, "it is said once: {said}");
+    assert!(said.contains("server.listen: ") && said.contains("CUPBEARER__SERVER__LISTEN"), "{said}");
+
+    // Its health listener's address, from flags alone: what moves it has no flag.
+    let mut command = cupbearer();
+    command.args(["run", "--upstream", &stage.api.url(), "--token-endpoint", &stage.server.url()]);
+    command.args(["--client-id", "x", "--client-secret-file"]).arg(&file);
+    command.args(["--listen", &free_address().to_string()]).current_dir(dir.path());
+    command.env("CUPBEARER__HEALTH__LISTEN", stage.proxy.health_address().to_string());
+    let output = command.output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("health.listen: ") && said.contains("CUPBEARER__HEALTH__LISTEN"), "{said}");
 }
 
 #[tokio::test]
