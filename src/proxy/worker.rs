@@ -192,12 +192,18 @@ impl Worker {
     /// Serves a connection, once there is room for it.
     async fn take_up(self: &Rc<Self>, stream: TcpStream) {
         let slots = &self.shared.slots;
-        let slot = if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-            slot
-        } else {
+        let slot = loop {
+            if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+                break slot;
+            }
+            // Whoever is busy now may be idle at the next look.
             self.make_room();
-            let Ok(slot) = Arc::clone(slots).acquire_owned().await else { return };
-            slot
+            let freed = tokio::time::timeout(ROOM_PAUSE, Arc::clone(slots).acquire_owned());
+            match freed.await {
+                Ok(Ok(slot)) => break slot,
+                Ok(Err(_closed)) => return,
+                Err(_still_full) => {}
+            }
         };
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
@@ -329,6 +335,8 @@ fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
 const LAME_DUCK: Duration = Duration::from_secs(1);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a connection that finds the house full looks for one that is idle.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
 /// Bytes that are held of an answer on one HTTP/2 stream while the application does not read it.

@@ -158,6 +158,7 @@ async fn idle_connections_cost_little() {
     .await;
 }
 
+/// Idle ones make room (see `hostile`); those that are in the middle of something do not.
 #[tokio::test]
 async fn more_connections_than_the_limit_wait_for_their_turn() {
     let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
@@ -166,9 +167,14 @@ async fn more_connections_than_the_limit_wait_for_their_turn() {
     let proxy = Proxy::start(config).await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(proxy.wire().await);
+        let mut wire = proxy.wire().await;
+        wire.send(format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 5\r\n\r\n", proxy.listen())).await;
+        held.push(wire);
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    eventually("all four are under way", || async {
+        proxy.metric("cupbearer_requests_in_flight", &["route=\"/\""]).await > 3.5
+    })
+    .await;
     let url = proxy.url("/");
     let waiting = tokio::spawn(async move { curl(&[&url]).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
