@@ -50,7 +50,7 @@ pub struct Setback {
 ///
 /// Full-jitter backoff from `initial`, doubled by each failure, up to `max`; `max` itself where the configuration is
 /// at fault. A server's `Retry-After` is kept to. Where the token held expires before, one attempt is made within
-/// [`LAST_CHANCE`] of its end; once that time has begun, the backoff alone counts.
+/// two seconds of its end; once that time has begun, the backoff alone counts.
 #[must_use]
 pub fn retry_at(setback: &Setback, backoff: &Backoff, jitter: f64) -> Option<Instant> {
     let floor = (backoff.initial / 2).clamp(MIN_RETRY_GAP, MAX_DELAY);
