@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::handler::handle;
-use super::socket::Socket;
+use super::socket::{Socket, Stream};
 use super::watch::Watch;
 use super::worker::{Stage, Worker};
 
@@ -25,6 +25,7 @@ pub(super) struct Downstream {
     pub(super) watch: Rc<Watch>,
     /// The address that the application connected to.
     pub(super) local: SocketAddr,
+    pub(super) stream: Rc<Stream>,
     /// A timer that no request has now: to set one anew costs a tenth of what making one does.
     timer: Cell<Option<Pin<Box<Sleep>>>>,
 }
@@ -54,12 +55,14 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
     let Ok(local) = stream.local_addr() else { return };
     // Small answers must not wait for more to come.
     let _ = stream.set_nodelay(true);
-    let (socket, watch) = Socket::new(stream, Rc::clone(&worker));
+    let stream = Stream::new(stream);
+    let (socket, watch) = Socket::new(Rc::clone(&stream), Rc::clone(&worker));
     let _registered = worker.register(Rc::clone(&watch));
     let downstream = Rc::new(Downstream {
         worker: Rc::clone(&worker),
         watch: Rc::clone(&watch),
         local,
+        stream,
         timer: Cell::default(),
     });
     let service = service_fn(move |request: Request<Incoming>| {

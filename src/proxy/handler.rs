@@ -212,7 +212,7 @@ async fn credentials(
     let credentials = token.wait().await.map_err(ProxyError::TokenUnavailable)?;
     // HTTP/1.1 cannot tell who hung up from who only half-closed. Whoever did either while there was nothing to answer
     // does not get an order placed in its name.
-    if downstream.watch.is_read_closed() {
+    if !downstream.watch.is_http2() && downstream.stream.has_ended() {
         return Err(ProxyError::ClientGone);
     }
     headers.insert(credentials.header.clone(), credentials.value.clone());

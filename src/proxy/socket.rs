@@ -1,10 +1,11 @@
 //! A downstream connection's bytes: framing judged as they come in, hyper's own refusals said in our words as they go
 //! out, and both written down in the connection's watch.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,10 +15,14 @@ use super::refusal::recognise;
 use super::watch::Watch;
 use super::worker::Worker;
 
+/// A downstream connection's stream: hyper reads and writes it, and a handler may look at it.
+#[derive(Debug)]
+pub(super) struct Stream(RefCell<TcpStream>);
+
 /// A downstream connection.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Rc<Stream>,
     framing: Framing,
     /// What is left to give of the framing's poison, once it has refused something.
     poison: Option<&'static [u8]>,
@@ -27,9 +32,24 @@ pub(super) struct Socket {
     worker: Rc<Worker>,
 }
 
+impl Stream {
+    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(stream)))
+    }
+
+    /// Whether the application has closed its side. For a connection that nobody reads now: one of HTTP/1.1 with a request
+    /// under way, since hyper looks for the end only when it is through with that.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let peeked = self.0.borrow().poll_peek(&mut context, &mut ReadBuf::new(&mut byte));
+        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
+    }
+}
+
 impl Socket {
     /// Wraps a stream that `worker` has accepted.
-    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>) -> (Self, Rc<Watch>) {
+    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>) -> (Self, Rc<Watch>) {
         let watch = Watch::new(worker.clock());
         let framing = Framing::new(worker.settings().max_header_size);
         let refusal = Vec::new();
@@ -70,18 +90,10 @@ impl AsyncRead for Socket {
             this.poison(buf);
             return Poll::Ready(Ok(()));
         }
-        if this.watch.hides_end() {
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+        let read = Pin::new(&mut *this.stream.0.borrow_mut()).poll_read(cx, buf);
+        match read {
             Poll::Ready(Ok(())) => {
-                if buf.filled().len() == before {
-                    this.watch.read_ended();
-                    if this.watch.hides_end() {
-                        return Poll::Pending;
-                    }
-                }
                 let admitted = this.framing.admit(&buf.filled()[before..]);
                 buf.set_filled(before + admitted);
                 if this.framing.is_refused() {
@@ -102,7 +114,7 @@ impl AsyncWrite for Socket {
         if this.refuses(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write(cx, bytes);
         this.wrote(written)
     }
 
@@ -118,27 +130,27 @@ impl AsyncWrite for Socket {
         {
             return Poll::Ready(Ok(only.len()));
         }
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write_vectored(cx, slices);
         this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.0.borrow().is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while !this.refusal.is_empty() {
             this.check()?;
-            let written = Pin::new(&mut this.stream).poll_write(cx, &this.refusal);
+            let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write(cx, &this.refusal);
             let count = ready!(this.wrote(written))?;
             this.refusal.drain(..count);
         }
-        Pin::new(&mut this.stream).poll_flush(cx)
+        Pin::new(&mut *this.stream.0.borrow_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut *self.get_mut().stream.0.borrow_mut()).poll_shutdown(cx)
     }
 }

@@ -29,8 +29,6 @@ pub(super) struct Watch {
     aborted: Cell<usize>,
     /// Since when the socket takes no more of what is to be sent.
     unread_since: Cell<Option<Instant>>,
-    /// The application sends nothing more: it has half-closed, or is gone.
-    read_closed: Cell<bool>,
     late: Cell<bool>,
     retired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -57,7 +55,6 @@ impl Watch {
             moved: Cell::new(now.get()),
             aborted: Cell::new(0),
             unread_since: Cell::new(None),
-            read_closed: Cell::new(false),
             late: Cell::new(false),
             retired: Cell::new(false),
             waker: RefCell::new(None),
@@ -71,21 +68,6 @@ impl Watch {
             self.since.set(self.now.get());
             self.http2.set(http2);
         }
-    }
-
-    /// The application closed its side.
-    pub(super) fn read_ended(&self) {
-        self.read_closed.set(true);
-    }
-
-    pub(super) fn is_read_closed(&self) -> bool {
-        self.read_closed.get()
-    }
-
-    /// Whether the end of what the application sends is kept from hyper for now. hyper would drop the requests under way;
-    /// an application that only half-closed still waits for their answers (RFC 9112 section 9.6).
-    pub(super) fn hides_end(&self) -> bool {
-        self.read_closed.get() && self.busy.get() > 0 && !self.http2.get() && self.phase.get() != Phase::Body
     }
 
     /// Whether the socket took what was to be sent.
@@ -198,9 +180,6 @@ impl Drop for Busy {
             watch.aborted.set(watch.aborted.get() + 1);
         }
         watch.since.set(watch.now.get());
-        if watch.read_closed.get() {
-            watch.wake();
-        }
     }
 }
 

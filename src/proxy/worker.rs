@@ -319,7 +319,10 @@ fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
     http.http1()
         .max_headers(settings.max_headers)
         // A head must fit in hyper's buffer, and hyper wants at least 8 KiB.
-        .max_buf_size(settings.max_header_size.max(8 * 1024));
+        .max_buf_size(settings.max_header_size.max(8 * 1024))
+        // An application that half-closes still waits for its answer (RFC 9112 section 9.6); and to look for the end
+        // during each request costs a buffer each time.
+        .half_close(true);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
