@@ -171,7 +171,7 @@ impl Parts {
         for token in self.roster.load().values() {
             if token.settings().client.auth.secret().file() == Some(file) {
                 tracing::info!(token = token.name(), "the secret file has changed");
-                TokenHandle::wake(token);
+                token.wake();
             }
         }
     }

@@ -115,21 +115,13 @@ async fn to_upstream(
         // It would walk around the route's list at a server that honours it.
         headers.remove(METHOD_OVERRIDE);
     }
-    if let Some(token) = entry.token.as_ref() {
-        let keeps_own = match entry.route.own_authorization {
-            OwnAuthorization::Keep => match Own::of(headers, Some(token)) {
-                Own::None => false,
-                Own::One => true,
-                Own::Several => return Err(BadRequest::Credentials.into()),
-            },
-            OwnAuthorization::Replace | OwnAuthorization::Refuse => false,
-        };
-        if !keeps_own {
-            if token.settings().attachment.header != AUTHORIZATION {
-                headers.remove(AUTHORIZATION);
-            }
-            credentials(headers, token, started, downstream).await?;
+    if let Some(token) = &entry.token
+        && !keeps_own(entry, headers, token)?
+    {
+        if token.settings().attachment.header != AUTHORIZATION {
+            headers.remove(AUTHORIZATION);
         }
+        credentials(headers, token, started, downstream).await?;
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -175,6 +167,18 @@ impl Own {
             1 => Self::One,
             _ => Self::Several,
         }
+    }
+}
+
+/// Whether the application's own credentials go upstream instead of `token`; of several it is not for us to choose.
+fn keeps_own(entry: &Entry, headers: &HeaderMap, token: &TokenHandle) -> Result<bool, BadRequest> {
+    if entry.route.own_authorization != OwnAuthorization::Keep {
+        return Ok(false);
+    }
+    match Own::of(headers, Some(token)) {
+        Own::None => Ok(false),
+        Own::One => Ok(true),
+        Own::Several => Err(BadRequest::Credentials),
     }
 }
 
