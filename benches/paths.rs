@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use cupbearer::clock;
+use cupbearer::clock::{self, Moment};
 use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
 use cupbearer::oauth::{
@@ -99,7 +99,7 @@ fn head() -> HeaderMap {
 fn attaching(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (token, _kept) = held(&runtime);
-    let now = clock::now();
+    let now = Moment::now();
     let mut headers = head();
     c.bench_function("attach, the header is there", |b| {
         b.iter(|| assert_eq!(attach(black_box(&mut headers), &token, now), Attached::Yes));

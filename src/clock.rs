@@ -1,13 +1,23 @@
-//! The one place that reads a clock.
+//! The one place that reads a clock. There are three, each for what it is good for.
 //!
-//! Everything that waits or expires uses [`now`], tokio's monotonic instant, which a test can pause. The wall
-//! clock is read here alone, for what people and other machines see: log lines, metrics, `Retry-After` dates.
+//! [`now`] is tokio's monotonic instant: what requests and connections wait by. [`Moment`] is what tokens live by: it
+//! also counts the time that the machine slept, and what the wall clock was put forward by, so that no token outlives
+//! its expiry in a closed laptop or a paused virtual machine. The wall clock is for what people and other machines see:
+//! log lines, metrics, `Retry-After` dates, an expiry that is stored.
+//!
+//! A test can pause the first two.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// Now, on the clock that everything here waits and expires by.
+mod moment;
+
+#[cfg(test)]
+pub(crate) use moment::suspend;
+pub use moment::{ClockWatch, Jump, Moment, sleep_until, timeout_at};
+
+/// Now, on the clock that requests and connections wait by. It stands still while the machine sleeps.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now() -> Instant {
@@ -27,14 +37,24 @@ pub fn unix_seconds() -> u64 {
     wall().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// Where `instant` falls on the wall clock, for showing it; it moves when the wall clock is set.
+/// Where `moment` falls on the wall clock; it moves when the wall clock is set.
 #[must_use]
-pub fn wall_at(instant: Instant) -> SystemTime {
-    let (now, wall) = (now(), wall());
-    if instant >= now {
-        wall.checked_add(instant - now).unwrap_or(wall)
+pub fn wall_at(moment: Moment) -> SystemTime {
+    let (now, wall) = (Moment::now(), wall());
+    if moment >= now {
+        wall.checked_add(moment - now).unwrap_or(wall)
     } else {
-        wall.checked_sub(now - instant).unwrap_or(UNIX_EPOCH)
+        wall.checked_sub(now - moment).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// Where `wall` falls on the clock that tokens live by.
+#[must_use]
+pub fn moment_at(at: SystemTime) -> Moment {
+    let (now, wall) = (Moment::now(), wall());
+    match at.duration_since(wall) {
+        Ok(ahead) => now + ahead,
+        Err(behind) => now - behind.duration(),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
-use crate::clock;
+use crate::clock::Moment;
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
@@ -116,7 +116,7 @@ impl App {
         surfaces.spawn(health::serve(health.0, health_state.clone()));
         surfaces.spawn(control::serve(
             control.0,
-            ControlState { roster, facts: facts_seen, started: clock::now() },
+            ControlState { roster, facts: facts_seen, started: Moment::now() },
         ));
         for address in &started.proxy {
             tracing::info!(%address, "listening");

@@ -2,14 +2,12 @@
 
 use std::time::UNIX_EPOCH;
 
-use tokio::time::Instant;
-
 use super::status::{AccessToken, Failure, Token};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::token::TokenHandle;
 
 /// How a token stands at `now`.
-pub(super) fn token(handle: &TokenHandle, now: Instant) -> Token {
+pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
     let state = handle.load();
     let credentials = state.credentials.as_deref();
     Token {
@@ -34,7 +32,7 @@ pub(super) fn token(handle: &TokenHandle, now: Instant) -> Token {
 }
 
 /// The token itself, where one is held that may be sent at `now`. The one place where a token leaves on purpose.
-pub(super) fn access_token(handle: &TokenHandle, now: Instant) -> Option<AccessToken> {
+pub(super) fn access_token(handle: &TokenHandle, now: Moment) -> Option<AccessToken> {
     let state = handle.load();
     let held = state.usable(now)?;
     let scheme = handle.settings().attachment.scheme.as_str();
@@ -49,11 +47,11 @@ pub(super) fn access_token(handle: &TokenHandle, now: Instant) -> Option<AccessT
 }
 
 /// Up: what has just come for 20 seconds has 20 left, and 0 is for what is over.
-fn seconds_until(at: Instant, now: Instant) -> u64 {
+fn seconds_until(at: Moment, now: Moment) -> u64 {
     at.saturating_duration_since(now).as_secs_f64().ceil() as u64
 }
 
 /// Rounded: the wall clock is read anew each time, and the same instant must not flicker between two seconds.
-fn unix(at: Instant) -> u64 {
+fn unix(at: Moment) -> u64 {
     clock::wall_at(at).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs_f64().round() as u64)
 }

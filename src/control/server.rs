@@ -12,14 +12,13 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::guard::{self, CONTROL, CONTROL_VALUE};
 use super::problem::Problem;
 use super::report;
 use super::routes::{self, Asked, Segment};
 use super::status::{Listener, Route, Status};
-use crate::clock;
+use crate::clock::Moment;
 use crate::net::serve::{self, Limits};
 use crate::oauth::Class;
 use crate::token::{RENEW_WAIT, RenewError, Roster, TokenHandle};
@@ -32,7 +31,7 @@ pub struct ControlState {
     /// The rest, which a reload may change: `app` sends the new facts.
     pub facts: watch::Receiver<Arc<Facts>>,
     /// When the program started.
-    pub started: Instant,
+    pub started: Moment,
 }
 
 /// What `app` knows of the program and the status shows as it is.
@@ -79,7 +78,7 @@ async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Ful
 }
 
 fn status(state: &ControlState) -> Status {
-    let now = clock::now();
+    let now = Moment::now();
     let facts = Arc::clone(&state.facts.borrow());
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,7 +105,7 @@ fn named(roster: &Roster, name: Segment<'_>) -> Result<TokenHandle, Problem> {
 
 async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
     let Err(error) = token.renew().await else {
-        return json(&report::token(token, clock::now()));
+        return json(&report::token(token, Moment::now()));
     };
     let detail = error.to_string();
     match &error {
@@ -126,7 +125,7 @@ async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
 }
 
 fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
-    let now = clock::now();
+    let now = Moment::now();
     if let Some(token) = report::access_token(token, now) {
         return json(&token);
     }
@@ -264,7 +263,7 @@ mod tests {
             listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
             routes: vec![route],
         }));
-        let state = ControlState { roster: roster.clone(), facts: watched, started: clock::now() };
+        let state = ControlState { roster: roster.clone(), facts: watched, started: Moment::now() };
         let mut task = JoinSet::new();
         task.spawn(serve(listener, state));
         let client = Client::new(address);
@@ -304,7 +303,7 @@ mod tests {
         assert_eq!(api.scope.as_deref(), Some("read write"));
         let left = api.expires_in_seconds.unwrap();
         assert!((3590..=3600).contains(&left), "{left}");
-        assert!(api.expires_at.unwrap().abs_diff(clock::unix_seconds() + 3600) <= 10);
+        assert!(api.expires_at.unwrap().abs_diff(crate::clock::unix_seconds() + 3600) <= 10);
         assert!(api.next_attempt_in_seconds.unwrap() < left);
         program.facts.send_replace(Arc::default());
         assert!(program.client.status().await.unwrap().routes.is_empty(), "a reload shows at once");

@@ -1,7 +1,7 @@
 //! Whether requests can be served now: every required token is usable, and the end has not come.
 
+use crate::clock::Moment;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::token::{Roster, Status};
 
@@ -40,7 +40,7 @@ pub(super) enum Phase {
 
 impl Readiness {
     /// How things stand at `now`.
-    pub(super) fn read(roster: &Roster, phase: Phase, now: Instant) -> Self {
+    pub(super) fn read(roster: &Roster, phase: Phase, now: Moment) -> Self {
         let tokens = roster.load();
         Self::of(
             tokens.values().map(|token| (token.name(), token.load().status(now), token.required())),

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
 use super::readiness::{Phase, Readiness};
-use crate::clock;
+use crate::clock::Moment;
 use crate::metrics::Metrics;
 use crate::net::serve::{self, Limits};
 use crate::token::Roster;
@@ -44,7 +44,7 @@ impl HealthState {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let phase = if self.draining.load(Ordering::Relaxed) { Phase::Draining } else { Phase::Serving };
-        Readiness::read(&self.roster, phase, clock::now())
+        Readiness::read(&self.roster, phase, Moment::now())
     }
 }
 

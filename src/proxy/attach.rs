@@ -1,7 +1,7 @@
 //! Puts credentials on a request: the one thing that all the rest is for.
 
+use crate::clock::Moment;
 use http::HeaderMap;
-use tokio::time::Instant;
 
 use crate::token::TokenHandle;
 
@@ -16,7 +16,7 @@ pub enum Attached {
 
 /// Attaches `token`, if it is usable at `now`, in place of whatever field of that name was there. It takes no lock and
 /// allocates nothing but what the header map needs for one more field.
-pub fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Instant) -> Attached {
+pub fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Moment) -> Attached {
     match token.load().usable(now) {
         Some(credentials) => {
             headers.insert(credentials.header.clone(), credentials.value.clone());

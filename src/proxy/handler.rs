@@ -25,7 +25,7 @@ use super::route::{Entry, OwnAuthorization};
 use super::target;
 use super::watch::Busy;
 use super::worker::{LocalTable, Stage};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
@@ -38,7 +38,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
-            let answered = to_upstream(&table, entry, &downstream, parts, body, started).await;
+            let answered = to_upstream(&table, entry, &downstream, parts, body).await;
             let mut response = finish(&downstream, &mut exchange, answered, call);
             if let Some(origin) = origin {
                 cors::allow(response.headers_mut(), origin);
@@ -101,7 +101,6 @@ async fn to_upstream(
     downstream: &Downstream,
     mut parts: Parts,
     body: Incoming,
-    started: Instant,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
@@ -121,7 +120,7 @@ async fn to_upstream(
         if token.settings().attachment.header != AUTHORIZATION {
             headers.remove(AUTHORIZATION);
         }
-        credentials(headers, token, started, downstream).await?;
+        credentials(headers, token, downstream).await?;
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -207,10 +206,9 @@ fn refuse_by_route(
 async fn credentials(
     headers: &mut HeaderMap,
     token: &TokenHandle,
-    now: Instant,
     downstream: &Downstream,
 ) -> Result<(), ProxyError> {
-    if attach(headers, token, now) == Attached::Yes {
+    if attach(headers, token, Moment::now()) == Attached::Yes {
         return Ok(());
     }
     let credentials = token.wait().await.map_err(ProxyError::TokenUnavailable)?;

@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, timeout_at};
 
-use crate::clock;
+use crate::clock::{Moment, timeout_at};
 use crate::oauth::{Error, MAX_LIFETIME};
 
 use super::renewer::Command;
@@ -137,14 +136,14 @@ impl TokenHandle {
     /// # Errors
     /// [`Unavailable`], with what to tell the application.
     pub async fn wait(&self) -> Result<Arc<Credentials>, Unavailable> {
-        let deadline = clock::now() + self.token.settings.policy.wait.min(MAX_LIFETIME);
+        let deadline = Moment::now() + self.token.settings.policy.wait.min(MAX_LIFETIME);
         loop {
             let mut changed = pin!(self.token.changed.notified());
             // Before the state is read, so that no change falls between the two.
             changed.as_mut().enable();
             {
                 let state = self.load();
-                let now = clock::now();
+                let now = Moment::now();
                 if let Some(credentials) = state.usable(now) {
                     return Ok(Arc::clone(credentials));
                 }
@@ -167,14 +166,14 @@ impl TokenHandle {
     /// # Errors
     /// [`RenewError`]; the token held stays in use.
     pub async fn renew(&self) -> Result<(), RenewError> {
-        let deadline = clock::now() + RENEW_WAIT;
+        let deadline = Moment::now() + RENEW_WAIT;
         let seen = self.load().attempts();
         loop {
             let mut changed = pin!(self.token.changed.notified());
             changed.as_mut().enable();
             {
                 let state = self.load();
-                let now = clock::now();
+                let now = Moment::now();
                 if state.attempts() != seen {
                     return state
                         .last_error
@@ -257,7 +256,7 @@ impl Token {
 }
 
 impl Unavailable {
-    fn new(state: &TokenState, now: Instant) -> Self {
+    fn new(state: &TokenState, now: Moment) -> Self {
         let left = match (&state.last_error, state.next_attempt) {
             (Some(_), Some(at)) => at.saturating_duration_since(now),
             (Some(_), None) => NO_ATTEMPT_PLANNED,
@@ -299,13 +298,12 @@ const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::oauth::ErrorKind;
     use crate::token::Failure;
 
     #[test]
     fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
-        let now = clock::now();
+        let now = Moment::now();
         let failure = Failure { error: Error::here(ErrorKind::Dns), at: now, in_a_row: 1, hold_until: None };
         for (last_error, next_attempt, want) in [
             (None, None, 1),

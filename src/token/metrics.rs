@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec};
-use tokio::time::Instant;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::metrics::{Metrics, counter_vec, gauge_vec};
 use crate::oauth::Class;
 
@@ -65,7 +64,7 @@ impl TokenMetrics {
     }
 
     /// A new token is held.
-    pub(super) fn expiry(&self, token: &str, at: Instant) {
+    pub(super) fn expiry(&self, token: &str, at: Moment) {
         let at = clock::wall_at(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         self.expiry.with_label_values(&[token]).set(at.as_secs().cast_signed());
     }
@@ -118,7 +117,7 @@ mod tests {
         assert!(text.contains(r#"cupbearer_token_renewals_total{result="success",token="api"} 0"#), "{text}");
         assert!(text.contains(r#"cupbearer_token_state{state="pending",token="api"} 1"#), "{text}");
         tokens.ended("api", Duration::from_millis(30), None);
-        tokens.expiry("api", clock::now() + Duration::from_mins(1));
+        tokens.expiry("api", Moment::now() + Duration::from_mins(1));
         tokens.status("api", Status::Valid);
         tokens.ended("api", Duration::from_millis(30), Some(Class::Transient));
         let text = metrics.render();

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::oauth::{Error, ErrorKind, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 
 use super::schedule::{Setback, renew_after, retry_at, usable_for};
@@ -21,9 +20,9 @@ use super::state::{Credentials, Failure, TokenState};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     /// Just before the token request was sent: expiry counts from here.
-    pub(super) sent: Instant,
+    pub(super) sent: Moment,
     /// When its outcome was known.
-    pub(super) now: Instant,
+    pub(super) now: Moment,
     /// From 0 to 1.
     pub(super) jitter: f64,
 }
@@ -149,7 +148,7 @@ pub(super) fn log_oddities(
 }
 
 /// Says what changed; a repetition is for debugging alone.
-pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Instant) {
+pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) {
     let status = new.status(now).as_str();
     let next_seconds = new.next_attempt.map(|at| seconds(at.saturating_duration_since(now)));
     match (&old.last_error, &new.last_error) {
@@ -225,7 +224,7 @@ mod tests {
     }
 
     /// The line that such a change gives.
-    fn logged(old: &TokenState, new: &TokenState, now: Instant) -> String {
+    fn logged(old: &TokenState, new: &TokenState, now: Moment) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -238,7 +237,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn credentials(now: Instant) -> Credentials {
+    fn credentials(now: Moment) -> Credentials {
         let end = now + Duration::from_mins(1);
         Credentials {
             header: http::header::AUTHORIZATION,
@@ -251,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_log_says_what_came_of_an_attempt_and_when_the_next_one_is() {
-        let now = clock::now();
+        let now = Moment::now();
         let error = Error::here(ErrorKind::Secret(SecretError::Unset("X".into())));
         let failed = TokenState {
             last_error: Some(Failure { error, at: now, in_a_row: 2, hold_until: None }),

@@ -13,9 +13,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
-use crate::clock;
+use crate::clock::{Moment, sleep_until};
+
 use crate::lifecycle::Drain;
 use crate::metrics::Metrics;
 use crate::oauth::{Error, ErrorKind, TokenResponse};
@@ -119,7 +120,7 @@ struct Task {
     owners: HashMap<String, u64>,
     queue: Queue,
     /// When tokens stop being usable: a change of state that no attempt announces.
-    lapses: BTreeSet<(Instant, u64)>,
+    lapses: BTreeSet<(Moment, u64)>,
     attempts: JoinSet<Ended>,
 }
 
@@ -128,8 +129,8 @@ struct Entry {
     source: Arc<dyn Source>,
     /// The attempt under way.
     running: Option<AbortHandle>,
-    last_start: Option<Instant>,
-    lapse: Option<Instant>,
+    last_start: Option<Moment>,
+    lapse: Option<Moment>,
     /// Someone said during the attempt under way that it may start from what has changed since.
     woken: bool,
     memory: Memory,
@@ -138,7 +139,7 @@ struct Entry {
 /// An attempt that came to an end.
 struct Ended {
     id: u64,
-    sent: Instant,
+    sent: Moment,
     outcome: Result<TokenResponse, Error>,
 }
 
@@ -146,7 +147,7 @@ impl Task {
     /// Ends when the drain starts or the last handle of the renewer is gone.
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, mut drain: Drain) {
         loop {
-            let now = clock::now();
+            let now = Moment::now();
             self.lapse(now);
             while let Some(least) = self.admits()
                 && let Some(id) = self.queue.pop(now, least)
@@ -172,7 +173,7 @@ impl Task {
     }
 
     /// When there is something to do by the clock alone.
-    fn next(&self) -> Option<Instant> {
+    fn next(&self) -> Option<Moment> {
         let lapse = self.lapses.first().map(|(at, _)| *at);
         // With no slot free, the end of an attempt is what to wait for.
         let due = self.queue.next().filter(|_| self.admits().is_some());
@@ -207,7 +208,7 @@ impl Task {
         let id = token.id;
         self.metrics.added(&token.name);
         self.owners.insert(token.name.clone(), id);
-        self.queue.plan(id, clock::now(), Urgency::Planned);
+        self.queue.plan(id, Moment::now(), Urgency::Planned);
         let entry = Entry {
             token,
             source,
@@ -238,7 +239,7 @@ impl Task {
 
     fn hear(&mut self, id: u64, ask: Ask, seen: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let now = clock::now();
+        let now = Moment::now();
         let state = entry.token.state();
         if entry.running.is_some() {
             entry.woken |= ask == Ask::Wake;
@@ -254,7 +255,7 @@ impl Task {
         }
     }
 
-    fn start(&mut self, id: u64, now: Instant) {
+    fn start(&mut self, id: u64, now: Moment) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let source = Arc::clone(&entry.source);
         let bound =
@@ -274,7 +275,7 @@ impl Task {
 
     fn settle(&mut self, ended: Ended) {
         let Some(entry) = self.entries.get_mut(&ended.id) else { return };
-        let (id, now) = (ended.id, clock::now());
+        let (id, now) = (ended.id, Moment::now());
         entry.running = None;
         let old = entry.token.state();
         let attempt = outcome::Attempt { sent: ended.sent, now, jitter: fastrand::f64() };
@@ -310,7 +311,7 @@ impl Task {
     }
 
     /// Says of each token whose time has run out that it has.
-    fn lapse(&mut self, now: Instant) {
+    fn lapse(&mut self, now: Moment) {
         while let Some(&(at, id)) = self.lapses.first()
             && at <= now
         {
@@ -328,7 +329,7 @@ impl Task {
 
 impl Entry {
     /// When an attempt may start that someone asks for now.
-    fn earliest(&self, now: Instant) -> Instant {
+    fn earliest(&self, now: Moment) -> Moment {
         self.last_start.map_or(now, |start| (start + MIN_RENEWAL_GAP).max(now))
     }
 }
@@ -359,6 +360,7 @@ pub(super) mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::clock;
     use crate::lifecycle::DrainTrigger;
     use crate::oauth::{
         Client, ClientAuth, Grant, Lifetime, Location, ServerSettings, TokenRequest, TokenType, Transport,
@@ -371,7 +373,7 @@ pub(super) mod tests {
     /// A source that does what the test says for each call, and remembers when it was called.
     #[derive(Default)]
     struct Script {
-        calls: Mutex<Vec<Instant>>,
+        calls: Mutex<Vec<Moment>>,
         under_way: AtomicUsize,
         most: AtomicUsize,
         step: Mutex<Option<Play>>,
@@ -401,7 +403,7 @@ pub(super) mod tests {
             *self.step.lock().unwrap() = Some(Box::new(step));
         }
 
-        fn calls(&self) -> Vec<Instant> {
+        fn calls(&self) -> Vec<Moment> {
             self.calls.lock().unwrap().clone()
         }
 
@@ -414,7 +416,7 @@ pub(super) mod tests {
         fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
             let call = {
                 let mut calls = self.calls.lock().unwrap();
-                calls.push(clock::now());
+                calls.push(Moment::now());
                 calls.len()
             };
             let step = self.step.lock().unwrap().as_mut().unwrap()(call);
@@ -510,7 +512,7 @@ pub(super) mod tests {
     }
 
     fn status(token: &TokenHandle) -> Status {
-        token.load().status(clock::now())
+        token.load().status(Moment::now())
     }
 
     #[tokio::test(start_paused = true)]
@@ -518,11 +520,11 @@ pub(super) mod tests {
         let bench = bench(32);
         let source = Script::always(Step::Token { takes: secs(3), lives: HOUR });
         let token = bench.add("api", &source);
-        let start = clock::now();
+        let start = Moment::now();
         let got = join_all((0..1000).map(|_| token.wait())).await;
         assert!(got.iter().all(|credentials| credentials.as_ref().unwrap().generation == 1));
         assert_eq!(source.count(), 1);
-        assert_eq!((clock::now() - start).as_secs(), 3);
+        assert_eq!((Moment::now() - start).as_secs(), 3);
         let value = &got[0].as_ref().unwrap().value;
         assert_eq!(value.to_str().unwrap(), "Bearer sentinel-1");
         assert!(value.is_sensitive());
@@ -538,21 +540,21 @@ pub(super) mod tests {
             assert_eq!(error.status, Status::Misconfigured);
             assert_eq!(error.cause.unwrap().cause(), "token_type");
         }
-        let start = clock::now();
+        let start = Moment::now();
         for _ in 0..100 {
             token.wait().await.unwrap_err();
         }
-        assert_eq!((clock::now() - start, source.count()), (Duration::ZERO, 1));
+        assert_eq!((Moment::now() - start, source.count()), (Duration::ZERO, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_is_bounded_where_the_server_never_answers() {
         let bench = bench(32);
         let token = bench.add("api", &Script::always(Step::Hang));
-        let start = clock::now();
+        let start = Moment::now();
         let error = token.wait().await.unwrap_err();
         assert_eq!((error.status, error.cause), (Status::Pending, None));
-        assert_eq!((clock::now() - start).as_secs(), 10);
+        assert_eq!((Moment::now() - start).as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -571,18 +573,18 @@ pub(super) mod tests {
     async fn who_waits_for_a_first_token_is_told_in_time_where_none_comes() {
         let bench = bench(32);
         let token = bench.add("down", &Script::always(failing(ErrorKind::Dns)));
-        let start = clock::now();
+        let start = Moment::now();
         let error = token.wait().await.unwrap_err();
-        assert!(clock::now() - start <= secs(10));
+        assert!(Moment::now() - start <= secs(10));
         assert_eq!((error.status, error.cause.unwrap().cause()), (Status::Pending, "dns"));
 
         let hold = Some(secs(60));
         let busy = Script::always(Step::Fail { takes: MOMENT, kind: ErrorKind::Reset, hold });
         let token = bench.add("held", &busy);
         sleep(MOMENT * 2).await;
-        let start = clock::now();
+        let start = Moment::now();
         assert!(token.wait().await.unwrap_err().retry_after >= secs(59));
-        assert_eq!(clock::now(), start, "the next attempt is after the wait");
+        assert_eq!(Moment::now(), start, "the next attempt is after the wait");
     }
 
     #[tokio::test(start_paused = true)]
@@ -596,9 +598,9 @@ pub(super) mod tests {
         });
         tokio::task::yield_now().await;
         bench.renewer.remove(&token);
-        let start = clock::now();
+        let start = Moment::now();
         assert!(waiter.await.unwrap().is_err());
-        assert_eq!(clock::now(), start);
+        assert_eq!(Moment::now(), start);
     }
 
     #[tokio::test(start_paused = true)]
@@ -623,7 +625,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn expiry_counts_from_before_the_request_was_sent() {
         let bench = bench(32);
-        let start = clock::now();
+        let start = Moment::now();
         let token = bench.add("api", &Script::always(Step::Token { takes: secs(7), lives: secs(100) }));
         let credentials = token.wait().await.unwrap();
         assert_eq!(credentials.expires_at, start + secs(100));
@@ -655,19 +657,19 @@ pub(super) mod tests {
         let last_try = *source.calls().last().unwrap();
         assert!(first.usable_until - last_try <= secs(4), "a last attempt is made just before the end");
         sleep(MOMENT * 2).await;
-        let start = clock::now();
+        let start = Moment::now();
         let error = token.wait().await.unwrap_err();
-        assert_eq!((clock::now() - start, error.status), (Duration::ZERO, Status::Expired));
+        assert_eq!((Moment::now() - start, error.status), (Duration::ZERO, Status::Expired));
         assert_eq!(error.cause.unwrap().cause(), "dns");
         assert!(error.retry_after >= secs(1) && error.retry_after <= secs(60));
         assert!(bench.metrics.render().contains(r#"cupbearer_token_state{state="expired",token="api"} 1"#));
         sleep(HOUR * 10).await;
         source.play(|_| hourly());
-        let back = clock::now();
+        let back = Moment::now();
         while status(&token) != Status::Valid {
             sleep(MOMENT).await;
         }
-        assert!(clock::now() - back <= secs(61));
+        assert!(Moment::now() - back <= secs(61));
     }
 
     #[tokio::test(start_paused = true)]
@@ -698,7 +700,7 @@ pub(super) mod tests {
         token.wait().await.unwrap();
         sleep(secs(2)).await;
         assert!(matches!(token.renew().await, Err(RenewError::Failed(_))));
-        let held = clock::now();
+        let held = Moment::now();
         for _ in 0..59 {
             sleep(secs(1)).await;
             let Err(RenewError::Held { left }) = token.renew().await else { panic!("not held") };
@@ -776,7 +778,7 @@ pub(super) mod tests {
             for _ in 0..600 {
                 let _ = timeout(Duration::from_millis(100), token.wait()).await;
                 sleep(Duration::from_millis(100)).await;
-                if source.calls()[0] + secs(60) < clock::now() {
+                if source.calls()[0] + secs(60) < Moment::now() {
                     break;
                 }
             }
@@ -821,9 +823,9 @@ pub(super) mod tests {
         let source = Script::always(Step::Token { takes: secs(1), lives: HOUR });
         let tokens: Vec<TokenHandle> = (0..40).map(|n| bench.add(&n.to_string(), &source)).collect();
         tokio::task::yield_now().await;
-        let start = clock::now();
+        let start = Moment::now();
         tokens[39].wait().await.unwrap();
-        assert!(clock::now() - start <= secs(1) + MOMENT, "a slot is kept for those who wait");
+        assert!(Moment::now() - start <= secs(1) + MOMENT, "a slot is kept for those who wait");
         assert_eq!(status(&tokens[20]), Status::Pending);
         sleep(secs(13)).await;
         assert!(tokens.iter().all(|token| status(token) == Status::Valid));
@@ -909,7 +911,7 @@ pub(super) mod tests {
         let token = bench.add("api", &source);
         token.wait().await.unwrap();
         tokio::time::advance(HOUR * 8).await;
-        assert!(token.load().usable(clock::now()).is_none());
+        assert!(token.load().usable(Moment::now()).is_none());
         let credentials = token.wait().await.unwrap();
         assert_eq!((credentials.generation, source.count()), (2, 2));
     }
@@ -924,9 +926,9 @@ pub(super) mod tests {
         let got = join_all((0..100).map(|_| token.renew())).await;
         assert!(got.iter().all(Result::is_ok));
         assert_eq!(source.count(), 2);
-        let start = clock::now();
+        let start = Moment::now();
         token.renew().await.unwrap();
-        assert!(clock::now() - start + MOMENT * 2 >= MIN_RENEWAL_GAP, "they keep a gap");
+        assert!(Moment::now() - start + MOMENT * 2 >= MIN_RENEWAL_GAP, "they keep a gap");
     }
 
     #[tokio::test(start_paused = true)]
@@ -938,7 +940,7 @@ pub(super) mod tests {
             }
         }
         let bench = bench(32);
-        let start = clock::now();
+        let start = Moment::now();
         let exp = clock::wall() + secs(600);
         for (lifetime, want) in [
             (Lifetime::Unknown, Policy::default().default_lifetime),
@@ -962,10 +964,10 @@ pub(super) mod tests {
         });
         sleep(secs(1)).await;
         bench.renewer.remove(&token);
-        let start = clock::now();
+        let start = Moment::now();
         assert!(waiter.await.unwrap().is_err());
         assert_eq!(token.renew().await, Err(RenewError::Retired));
-        assert_eq!(clock::now(), start);
+        assert_eq!(Moment::now(), start);
         assert!(!bench.metrics.render().contains("api"));
     }
 

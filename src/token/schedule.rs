@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::clock::Moment;
 
 use crate::oauth::{Class, MAX_LIFETIME};
 
@@ -35,7 +35,7 @@ pub fn renew_after(lifetime: Duration, policy: &Policy, jitter: f64) -> Duration
 #[derive(Clone, Copy, Debug)]
 pub struct Setback {
     /// When it failed.
-    pub now: Instant,
+    pub now: Moment,
     /// How many have failed in a row, this one included.
     pub failures: u32,
     /// Whose fault it was.
@@ -43,7 +43,7 @@ pub struct Setback {
     /// How long the server asks to be left alone for.
     pub hold: Option<Duration>,
     /// When the token held stops being usable; `None`: none is held.
-    pub usable_until: Option<Instant>,
+    pub usable_until: Option<Moment>,
 }
 
 /// When to try again; `None`: not before someone asks.
@@ -52,7 +52,7 @@ pub struct Setback {
 /// at fault. A server's `Retry-After` is kept to. Where the token held expires before, one attempt is made within
 /// two seconds of its end; once that time has begun, the backoff alone counts.
 #[must_use]
-pub fn retry_at(setback: &Setback, backoff: &Backoff, jitter: f64) -> Option<Instant> {
+pub fn retry_at(setback: &Setback, backoff: &Backoff, jitter: f64) -> Option<Moment> {
     let floor = (backoff.initial / 2).clamp(MIN_RETRY_GAP, MAX_DELAY);
     let max = backoff.max.clamp(floor, MAX_DELAY);
     let delay = match setback.class {
@@ -66,7 +66,7 @@ pub fn retry_at(setback: &Setback, backoff: &Backoff, jitter: f64) -> Option<Ins
     };
     let now = setback.now;
     let mut at = now + delay;
-    let last_chance = setback.usable_until.and_then(|end| end.checked_sub(LAST_CHANCE));
+    let last_chance = setback.usable_until.map(|end| end - LAST_CHANCE);
     if let Some(begin) = last_chance.filter(|begin| *begin > now + floor) {
         // In its first half, so that the answer has time to come; not all proxies at the very same instant. Never a
         // second time: an end that comes near would pull each retry to the shortest gap.
@@ -109,14 +109,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock;
 
     fn policy(renew_at: f64, jitter: f64, margin: Duration) -> Policy {
         Policy { renew_at, jitter, expiry_margin: margin, ..Policy::default() }
     }
 
     fn transient(failures: u32) -> Setback {
-        Setback { now: clock::now(), failures, class: Class::Transient, hold: None, usable_until: None }
+        Setback { now: Moment::now(), failures, class: Class::Transient, hold: None, usable_until: None }
     }
 
     #[test]
@@ -254,7 +253,7 @@ mod tests {
             let _ = usable_for(absurd, &policy);
             let mut setback = transient(failures);
             setback.hold = Some(absurd);
-            setback.usable_until = setback.now.checked_add(absurd);
+            setback.usable_until = Some(setback.now + absurd);
             prop_assert!(retry_at(&setback, &policy.retry, number).is_some());
         }
     }

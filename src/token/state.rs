@@ -6,8 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::clock::Moment;
 use http::{HeaderName, HeaderValue};
-use tokio::time::Instant;
 
 use crate::oauth::{Class, Error};
 
@@ -19,9 +19,9 @@ pub struct TokenState {
     /// Why the last attempt failed; `None`: it succeeded, or there was none.
     pub last_error: Option<Failure>,
     /// When the next attempt is planned; `None`: not before someone asks, or one is under way for the first time.
-    pub next_attempt: Option<Instant>,
+    pub next_attempt: Option<Moment>,
     /// When the last attempt that succeeded did so.
-    pub last_success: Option<Instant>,
+    pub last_success: Option<Moment>,
     /// How many attempts have succeeded.
     pub renewals: u64,
     /// How many have failed.
@@ -36,11 +36,11 @@ pub struct Failure {
     /// Why.
     pub error: Error,
     /// When.
-    pub at: Instant,
+    pub at: Moment,
     /// How many have failed in a row, this one included.
     pub in_a_row: u32,
     /// Until when the server asks to be left alone (`Retry-After`); nobody and nothing calls it before.
-    pub hold_until: Option<Instant>,
+    pub hold_until: Option<Moment>,
 }
 
 /// What goes on a request: the finished header, and how long it is good.
@@ -50,9 +50,9 @@ pub struct Credentials {
     /// Scheme and token, marked sensitive.
     pub value: HeaderValue,
     /// When the token expires, as far as its server says.
-    pub expires_at: Instant,
+    pub expires_at: Moment,
     /// When it stops being sent: its expiry less the margin.
-    pub usable_until: Instant,
+    pub usable_until: Moment,
     /// 1 for the first of a token; each renewal has the next.
     pub generation: u64,
 }
@@ -107,13 +107,13 @@ impl Status {
 impl TokenState {
     /// The credentials, where they may be sent at `now`.
     #[must_use]
-    pub fn usable(&self, now: Instant) -> Option<&Arc<Credentials>> {
+    pub fn usable(&self, now: Moment) -> Option<&Arc<Credentials>> {
         self.credentials.as_ref().filter(|credentials| now < credentials.usable_until)
     }
 
     /// The state at `now` in one word.
     #[must_use]
-    pub fn status(&self, now: Instant) -> Status {
+    pub fn status(&self, now: Moment) -> Status {
         match (self.usable(now), &self.last_error) {
             (Some(_), None) => Status::Valid,
             (Some(_), Some(_)) => Status::Degraded,
@@ -127,7 +127,7 @@ impl TokenState {
     /// Whether a first token may still come by `deadline` although the last attempt failed: the failure passes by
     /// itself and the next attempt, which may be under way, is no later.
     #[must_use]
-    pub fn may_come_by(&self, deadline: Instant) -> bool {
+    pub fn may_come_by(&self, deadline: Moment) -> bool {
         self.credentials.is_none()
             && self.last_error.as_ref().is_some_and(|failure| failure.error.class() == Class::Transient)
             && self.next_attempt.is_some_and(|at| at < deadline)
@@ -141,7 +141,7 @@ impl TokenState {
 
     /// Until when no attempt may start because the server asked for it; `None`: it did not, or that is over.
     #[must_use]
-    pub fn hold(&self, now: Instant) -> Option<Instant> {
+    pub fn hold(&self, now: Moment) -> Option<Moment> {
         self.last_error.as_ref()?.hold_until.filter(|until| *until > now)
     }
 }
@@ -151,10 +151,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock;
     use crate::oauth::ErrorKind;
 
-    fn credentials(usable_until: Instant) -> Arc<Credentials> {
+    fn credentials(usable_until: Moment) -> Arc<Credentials> {
         let mut value = HeaderValue::from_static("Bearer sentinel");
         value.set_sensitive(true);
         Arc::new(Credentials {
@@ -167,18 +166,18 @@ mod tests {
     }
 
     fn failure(kind: ErrorKind) -> Failure {
-        Failure { error: Error::here(kind), at: clock::now(), in_a_row: 1, hold_until: None }
+        Failure { error: Error::here(kind), at: Moment::now(), in_a_row: 1, hold_until: None }
     }
 
     #[test]
     fn a_state_never_prints_its_token() {
-        let state = TokenState { credentials: Some(credentials(clock::now())), ..TokenState::default() };
+        let state = TokenState { credentials: Some(credentials(Moment::now())), ..TokenState::default() };
         assert!(!format!("{state:?} {state:#?}").contains("sentinel"));
     }
 
     #[test]
     fn a_token_is_usable_up_to_its_margin_and_not_at_it() {
-        let end = clock::now() + Duration::from_secs(10);
+        let end = Moment::now() + Duration::from_secs(10);
         let state = TokenState { credentials: Some(credentials(end)), ..TokenState::default() };
         assert!(state.usable(end - Duration::from_nanos(1)).is_some());
         assert!(state.usable(end).is_none());
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_first_token_is_hoped_for_through_what_passes_by_itself_and_in_time() {
-        let now = clock::now();
+        let now = Moment::now();
         let deadline = now + Duration::from_secs(10);
         let soon = Some(now + Duration::from_secs(1));
         for (kind, credentials, next_attempt, want) in [
@@ -210,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_status_tells_what_a_person_must_know() {
-        let now = clock::now();
+        let now = Moment::now();
         let live = Some(credentials(now + Duration::from_secs(1)));
         let dead = Some(credentials(now));
         for (credentials, last_error, want) in [
