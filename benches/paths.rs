@@ -9,16 +9,15 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use cupbearer::clock::{self, Moment};
 use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
-use cupbearer::oauth::{
-    Client, ClientAuth, Error, Grant, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
-    TokenType, Transport,
-};
+use cupbearer::oauth::{Error, Lifetime, TokenResponse, TokenType};
 use cupbearer::proxy::{
     Attached, Guard, Http2, OwnAuthorization, ProxyMetrics, Route, RouteTable, Upstream, UpstreamSettings,
     attach,
 };
 use cupbearer::secret::{Secret, SecretSource};
-use cupbearer::token::{Attachment, Limits, Policy, Renewer, Source, TokenHandle, TokenSettings, schedule};
+use cupbearer::token::{
+    Attachment, Fetched, Limits, Origin, Policy, Renewer, Source, TokenHandle, TokenSettings, schedule,
+};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -26,39 +25,26 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 struct Always;
 
 impl Source for Always {
-    fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
         Box::pin(async {
             Ok(TokenResponse {
                 access_token: Secret::new("t".repeat(900)),
                 token_type: TokenType::Bearer,
                 lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
                 scope: None,
-            })
+            }
+            .into())
         })
     }
 }
 
 fn settings() -> TokenSettings {
-    let second = Duration::from_secs(1);
     TokenSettings {
-        server: ServerSettings {
-            location: Location::TokenEndpoint("http://127.0.0.1:1/token".parse().expect("a URL")),
-            transport: Transport { ca_file: None, proxy: None, connect_timeout: second, timeout: second },
-        },
-        client: Client {
-            id: "bench".into(),
-            auth: ClientAuth::SecretPost(SecretSource::Inline(Secret::new("secret".into()))),
-        },
-        request: TokenRequest {
-            grant: Grant::ClientCredentials,
-            scope: Vec::new(),
-            audience: None,
-            resource: Vec::new(),
-            params: Vec::new(),
-        },
+        origin: Origin::Static(SecretSource::Env("NOT_READ".into())),
         attachment: Attachment { header: HeaderName::from_static("authorization"), scheme: "Bearer".into() },
         policy: Policy::default(),
         required: true,
+        revoke_on_exit: false,
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::oauth::{AuthorizationServer, ServerError};
+use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
-use crate::token::{OAuthSource, RenewerHandle, Roster, TokenHandle, TokenSettings};
+use crate::token::{RenewerHandle, Roster, Source, Sources, TokenHandle, TokenSettings};
 
 /// Why the program cannot run with a configuration that is well-formed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ pub(super) struct Parts {
 /// Parts that were made for a configuration and are not in force yet: making them can fail, putting them in force cannot.
 pub(super) struct Prepared {
     upstreams: Vec<Arc<Upstream>>,
-    sources: BTreeMap<String, (TokenSettings, OAuthSource)>,
+    sources: BTreeMap<String, (TokenSettings, Arc<dyn Source>)>,
 }
 
 /// What is to be put in force.
@@ -107,23 +107,15 @@ impl Parts {
         });
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let held = self.roster.load();
-        let mut servers: Vec<(&crate::oauth::ServerSettings, Arc<AuthorizationServer>)> = Vec::new();
+        let mut makers = Sources::new(self.roster.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
             if held.get(name).is_some_and(|token| token.settings() == wanted) {
                 continue;
             }
-            // Tokens of one authorization server share its connections and its metadata.
-            let server = if let Some((_, server)) = servers.iter().find(|(one, _)| **one == wanted.server) {
-                Arc::clone(server)
-            } else {
-                let made = AuthorizationServer::new(&wanted.server)
-                    .map_err(|source| StartError::Server { name: name.clone(), source })?;
-                let made = Arc::new(made);
-                servers.push((&wanted.server, Arc::clone(&made)));
-                made
-            };
-            let source = OAuthSource::new(server, wanted.client.clone(), wanted.request.clone());
+            let source = makers
+                .make(name, wanted)
+                .map_err(|source| StartError::Server { name: name.clone(), source })?;
             sources.insert(name.clone(), (wanted.clone(), source));
         }
         Ok(Prepared { upstreams, sources })
@@ -169,7 +161,7 @@ impl Parts {
     /// Tells the tokens whose secret is in `file` that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
         for token in self.roster.load().values() {
-            if token.settings().client.auth.secret().file() == Some(file) {
+            if token.settings().files().contains(&file) {
                 tracing::info!(token = token.name(), "the secret file has changed");
                 token.wake();
             }

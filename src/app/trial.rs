@@ -1,12 +1,10 @@
 //! Whether a configuration works: a token from each authorization server, a connection to each upstream.
 
-use std::sync::Arc;
-
 use crate::config::Settings;
-use crate::oauth::{AuthorizationServer, Class, Error, ServerError};
+use crate::oauth::{Class, Error, ServerError};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
-use crate::token::{OAuthSource, Source as _, TokenSettings};
+use crate::token::{Roster, Sources, TokenSettings};
 
 /// What was tried and how it went.
 #[derive(Debug)]
@@ -89,7 +87,6 @@ pub async fn fetch_token(settings: &TokenSettings) -> Result<Secret<String>, Tri
 }
 
 async fn ask(settings: &TokenSettings) -> Result<crate::oauth::TokenResponse, TrialError> {
-    let server = Arc::new(AuthorizationServer::new(&settings.server)?);
-    let source = OAuthSource::new(server, settings.client.clone(), settings.request.clone());
-    Ok(source.fetch().await?)
+    let source = Sources::new(Roster::default()).make("", settings)?;
+    Ok(source.fetch().await?.response)
 }

@@ -10,7 +10,6 @@ use cupbearer::app::{self, Started};
 use cupbearer::config::{self, Options, Problems, Settings, Source};
 use cupbearer::control::Client;
 use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Options as ServerOptions};
-use cupbearer::oauth::Location;
 use cupbearer::telemetry;
 use tokio::sync::oneshot;
 use url::{Host, Url};
@@ -87,9 +86,14 @@ impl Stage {
         let Some((api_name, upstream)) = settings.upstreams.iter().next() else {
             bail!("the demo needs an upstream in [upstreams]")
         };
-        let (issuer, key) = match &token.server.location {
-            Location::Issuer(issuer) => (issuer.url(), "issuer"),
-            Location::TokenEndpoint(endpoint) => (endpoint, "token_endpoint"),
+        let location = token.server().map(|origin| &origin.server.location);
+        let Some((issuer, key)) =
+            location.and_then(|location| match (&location.issuer, &location.token_endpoint) {
+                (Some(issuer), _) => Some((issuer.url(), "issuer")),
+                (None, endpoint) => endpoint.as_ref().map(|endpoint| (endpoint, "token_endpoint")),
+            })
+        else {
+            bail!("the demo needs a token from an authorization server in [tokens.{name}]")
         };
         let listen = address(issuer).with_context(|| format!("tokens.{name}.{key}"))?;
         let server = AuthorizationServer::start(ServerOptions { listen, ..ServerOptions::default() })

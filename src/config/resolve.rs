@@ -51,9 +51,8 @@ impl Settings {
     pub fn files(&self) -> Vec<PathBuf> {
         let upstreams = self.upstreams.values().filter_map(|upstream| upstream.ca_file.as_deref());
         let tokens = self.tokens.values().flat_map(|token| {
-            [token.server.transport.ca_file.as_deref(), token.client.auth.secret().file()]
-                .into_iter()
-                .flatten()
+            let ca_file = token.server().and_then(|origin| origin.server.transport.ca_file.as_deref());
+            ca_file.into_iter().chain(token.files())
         });
         let mut files: Vec<PathBuf> = upstreams.chain(tokens).map(Path::to_owned).collect();
         files.sort();

@@ -179,12 +179,9 @@ mod tests {
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
     use crate::net::ask::ask;
-    use crate::oauth::{
-        ClientAuth, Error, ErrorKind, Grant, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
-        TokenType, Transport,
-    };
+    use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
     use crate::secret::{Secret, SecretError, SecretSource};
-    use crate::token::{Attachment, Policy, Renewer, RenewerHandle, Source, TokenSettings};
+    use crate::token::{Attachment, Fetched, Origin, Policy, Renewer, RenewerHandle, Source, TokenSettings};
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -192,9 +189,9 @@ mod tests {
     struct Scripted(Mutex<VecDeque<Result<TokenResponse, Error>>>);
 
     impl Source for Scripted {
-        fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+        fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
             let next = self.0.lock().unwrap().pop_front();
-            next.map_or_else(|| pending().boxed(), |outcome| ready(outcome).boxed())
+            next.map_or_else(|| pending().boxed(), |outcome| ready(outcome.map(Fetched::from)).boxed())
         }
     }
 
@@ -208,23 +205,12 @@ mod tests {
     }
 
     fn settings(scheme: &str) -> TokenSettings {
-        let secret = SecretSource::Inline(Secret::new("sentinel-secret".to_owned()));
         TokenSettings {
-            server: ServerSettings {
-                location: Location::TokenEndpoint("https://as.example/token".parse().unwrap()),
-                transport: Transport { ca_file: None, proxy: None, connect_timeout: SOON, timeout: SOON },
-            },
-            client: crate::oauth::Client { id: "orders".into(), auth: ClientAuth::SecretPost(secret) },
-            request: TokenRequest {
-                grant: Grant::ClientCredentials,
-                scope: Vec::new(),
-                audience: None,
-                resource: Vec::new(),
-                params: Vec::new(),
-            },
+            origin: Origin::Static(SecretSource::Env("NOT_READ".into())),
             attachment: Attachment { header: http::header::AUTHORIZATION, scheme: scheme.to_owned() },
             policy: Policy::default(),
             required: true,
+            revoke_on_exit: false,
         }
     }
 

@@ -31,6 +31,18 @@ pub enum TlsError {
     NoPlatformRoots,
 }
 
+/// A client's certificate and its key, as the configuration names them. It is made when they are read: where the
+/// files' content changes, the settings that hold it are others, and what was made from them is made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM: the certificate, and the chain up to its authority.
+    pub cert_file: PathBuf,
+    /// PEM: the private key.
+    pub key_file: PathBuf,
+    /// SHA-256 of the first certificate in DER: `x5t#S256` (RFC 8705 section 3.1).
+    pub thumbprint: [u8; 32],
+}
+
 /// A client's TLS: the authorities of `ca_file`, or the platform's where that is `None`. Certificates are always
 /// checked; there is no way to switch that off.
 ///

@@ -1,6 +1,10 @@
 //! Who asks: an OAuth client (RFC 6749 section 2) and how it authenticates at the token endpoint.
 
+use std::path::{Path, PathBuf};
+
 use crate::secret::SecretSource;
+
+use super::key::Algorithm;
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +23,72 @@ pub enum ClientAuth {
     SecretBasic(SecretSource),
     /// `client_secret_post`: in the form body.
     SecretPost(SecretSource),
+    /// `client_secret_jwt`: an assertion under HMAC-SHA-256 with the secret (OpenID Connect Core 1.0 section 9).
+    SecretJwt {
+        /// The secret; at least 32 bytes (RFC 7518 section 3.2).
+        secret: SecretSource,
+        /// Whom the assertion is for.
+        audience: AssertionAudience,
+    },
+    /// `private_key_jwt`: an assertion that the client signs (RFC 7523 section 2.2).
+    PrivateKeyJwt {
+        /// What it is signed with.
+        key: KeySettings,
+        /// Whom it is for.
+        audience: AssertionAudience,
+    },
+    /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 section 2): the transport's certificate, and
+    /// `client_id` in the form.
+    Tls,
+    /// A client assertion that somebody else writes into a file, read at each use: a projected service-account token.
+    AssertionFile(SecretSource),
+    /// A public client: `client_id` alone.
+    None,
+}
+
+/// Whom a client assertion is for (RFC 7523 section 3, point 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AssertionAudience {
+    /// The issuer identifier: what the authorization server calls itself.
+    #[default]
+    Issuer,
+    /// The token endpoint's URL, which older servers demand.
+    Endpoint,
+}
+
+/// A key to sign with, and what is said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySettings {
+    /// PEM (PKCS #8, PKCS #1 or SEC 1) or JWK; read at each use.
+    pub key: SecretSource,
+    /// `kid`; `None`: the JWK's own, or none.
+    pub key_id: Option<String>,
+    /// `alg`; `None`: the JWK's own, else what fits the key, RS256 for an RSA key.
+    pub algorithm: Option<Algorithm>,
+    /// A certificate whose thumbprint goes into `x5t#S256`, which Entra asks for.
+    pub certificate: Option<PathBuf>,
 }
 
 impl ClientAuth {
-    /// Where the secret comes from.
+    /// The secrets and keys that it reads at each use.
     #[must_use]
-    pub const fn secret(&self) -> &SecretSource {
+    pub const fn secret(&self) -> Option<&SecretSource> {
         match self {
-            Self::SecretBasic(source) | Self::SecretPost(source) => source,
+            Self::SecretBasic(source)
+            | Self::SecretPost(source)
+            | Self::SecretJwt { secret: source, .. }
+            | Self::PrivateKeyJwt { key: KeySettings { key: source, .. }, .. }
+            | Self::AssertionFile(source) => Some(source),
+            Self::Tls | Self::None => None,
         }
+    }
+
+    /// The files that it reads at each use: whose change may mend it.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let certificate = match self {
+            Self::PrivateKeyJwt { key, .. } => key.certificate.as_deref(),
+            _ => None,
+        };
+        self.secret().and_then(SecretSource::file).into_iter().chain(certificate)
     }
 }

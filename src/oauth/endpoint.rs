@@ -1,25 +1,21 @@
 //! The token endpoint (RFC 6749 section 3.2): one request, one answer.
 //!
-//! The crate `oauth2` writes the request; it is sent and read here. That crate's own reading of answers is not used:
-//! it refuses what real servers send, and its errors hold bodies. `token` calls this, and says when.
+//! `write` writes the request; it is sent and read here. The crate `oauth2`'s own reading of answers is not used: it
+//! refuses what real servers send, and its errors hold bodies. `token` calls this, and says when.
 
-use std::fmt;
-
-use http::header::AUTHORIZATION;
-use oauth2::basic::BasicClient;
-use oauth2::{AuthType, ClientId, ClientSecret, RequestTokenError, Scope, TokenUrl};
 use url::Url;
 
 use crate::secret::{Secret, SecretSource};
 
-use super::client::{Client, ClientAuth};
+use super::client::Client;
 use super::error::Error;
 use super::grant::{Grant, TokenRequest};
 use super::kind::{Kind, Place};
 use super::metadata::Metadata;
 use super::response::{TokenResponse, parse};
-use super::server::{Location, ServerSettings};
+use super::server::ServerSettings;
 use super::transport::{Http, ServerError};
+use super::write::write;
 
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
 #[derive(Debug)]
@@ -40,9 +36,11 @@ impl AuthorizationServer {
     /// # Errors
     /// [`ServerError`] where the authorities or the proxy are not usable.
     pub fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
-        let endpoint = match &settings.location {
-            Location::Issuer(issuer) => Endpoint::Discovered(Metadata::new(issuer.clone())),
-            Location::TokenEndpoint(url) => Endpoint::Fixed(url.clone()),
+        let location = &settings.location;
+        let endpoint = match (&location.token_endpoint, &location.issuer) {
+            (Some(url), _) => Endpoint::Fixed(url.clone()),
+            (None, Some(issuer)) => Endpoint::Discovered(Metadata::new(issuer.clone())),
+            (None, None) => return Err(ServerError::Nowhere),
         };
         Ok(Self { endpoint, http: Http::new(&settings.transport)? })
     }
@@ -51,13 +49,21 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`Error`], which says whose fault it is. Where the client's secret cannot be read, nothing is sent.
-    pub async fn token(&self, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
-        let secret = read(client.auth.secret()).await?;
+    pub async fn token(
+        &self,
+        client: &Client,
+        grant: &Grant,
+        request: &TokenRequest,
+    ) -> Result<TokenResponse, Error> {
+        let secret = match client.auth.secret() {
+            Some(source) => Some(read(source).await?),
+            None => None,
+        };
         let url = match &self.endpoint {
             Endpoint::Fixed(url) => url.clone(),
             Endpoint::Discovered(metadata) => metadata.token_endpoint(&self.http).await?,
         };
-        let outcome = self.ask(&url, client, &secret, request).await;
+        let outcome = self.ask(&url, client, secret.as_ref(), grant, request).await;
         if let (Endpoint::Discovered(metadata), Err(error)) = (&self.endpoint, &outcome)
             && error.kind().may_have_moved()
         {
@@ -70,11 +76,12 @@ impl AuthorizationServer {
         &self,
         url: &Url,
         client: &Client,
-        secret: &Secret<String>,
+        secret: Option<&Secret<String>>,
+        grant: &Grant,
         request: &TokenRequest,
     ) -> Result<TokenResponse, Error> {
         let place = Place::of(url);
-        let request = write(url, client, secret, request).ok_or(Error::here(Kind::Panicked))?;
+        let request = write(url, client, secret, grant, request).ok_or(Error::here(Kind::Panicked))?;
         let answer = self.http.send(request, &place).await?;
         parse(answer.status, &answer.body).map_err(|kind| Error::at(place, kind).after(answer.retry_after))
     }
@@ -98,7 +105,7 @@ impl Kind {
 }
 
 /// Reads a secret without holding up the runtime: its file may lie on a network that hangs.
-async fn read(source: &SecretSource) -> Result<Secret<String>, Error> {
+pub(crate) async fn read(source: &SecretSource) -> Result<Secret<String>, Error> {
     let secret = match source {
         SecretSource::Inline(_) | SecretSource::Env(_) => source.read(),
         SecretSource::File(_) => {
@@ -112,64 +119,6 @@ async fn read(source: &SecretSource) -> Result<Secret<String>, Error> {
     Ok(secret?)
 }
 
-/// Writes the token request. `None`: the parts do not make a request, which no resolved configuration leads to.
-fn write(
-    url: &Url,
-    client: &Client,
-    secret: &Secret<String>,
-    request: &TokenRequest,
-) -> Option<oauth2::HttpRequest> {
-    let auth = match client.auth {
-        ClientAuth::SecretBasic(_) => AuthType::BasicAuth,
-        ClientAuth::SecretPost(_) => AuthType::RequestBody,
-    };
-    let writer = BasicClient::new(ClientId::new(client.id.clone()))
-        .set_client_secret(ClientSecret::new(secret.expose().clone()))
-        .set_auth_type(auth)
-        .set_token_uri(TokenUrl::from_url(url.clone()));
-    let mut draft = match request.grant {
-        Grant::ClientCredentials => writer.exchange_client_credentials(),
-    };
-    // An empty parameter is the same as none (RFC 6749 section 3.2), and some servers refuse it.
-    let scopes = request.scope.iter().filter(|scope| !scope.is_empty());
-    draft = draft.add_scopes(scopes.map(|scope| Scope::new(scope.clone())));
-    if let Some(audience) = request.audience.as_ref().filter(|audience| !audience.is_empty()) {
-        draft = draft.add_extra_param("audience", audience.clone());
-    }
-    for resource in &request.resource {
-        draft = draft.add_extra_param("resource", resource.as_str());
-    }
-    for (name, value) in &request.params {
-        draft = draft.add_extra_param(name.clone(), value.clone());
-    }
-    match draft.request(&|request| Err(Written(Box::new(request)))) {
-        Err(RequestTokenError::Request(Written(mut request))) => {
-            if let Some(value) = request.headers_mut().get_mut(AUTHORIZATION) {
-                value.set_sensitive(true);
-            }
-            Some(*request)
-        }
-        _ => None,
-    }
-}
-
-/// The request, taken out of the crate's hands before it is sent: its way out is that of an error.
-struct Written(Box<oauth2::HttpRequest>);
-
-impl fmt::Debug for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Written(***)")
-    }
-}
-
-impl fmt::Display for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a token request")
-    }
-}
-
-impl std::error::Error for Written {}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -177,9 +126,10 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
+    use super::super::client::ClientAuth;
     use super::super::error::Class;
     use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
-    use super::super::server::Issuer;
+    use super::super::server::{Issuer, Location};
     use super::*;
 
     async fn ask(peer: &Peer, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
@@ -187,8 +137,8 @@ mod tests {
     }
 
     async fn ask_at(url: Url, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
-        let server = AuthorizationServer::new(&settings(Location::TokenEndpoint(url))).unwrap();
-        server.token(client, request).await
+        let server = AuthorizationServer::new(&settings(Location::endpoint(url))).unwrap();
+        server.token(client, &Grant::ClientCredentials, request).await
     }
 
     /// What one peer's behaviour leads to.
@@ -391,9 +341,12 @@ mod tests {
             (authority.identity("localhost", 2002), authority.file(), Some("expired")),
         ] {
             let peer = Peer::start_tls(&identity, |_| Reply::token()).await;
-            let mut settings = settings(Location::TokenEndpoint(peer.url("/token")));
+            let mut settings = settings(Location::endpoint(peer.url("/token")));
             settings.transport.ca_file = Some(ca);
-            let got = AuthorizationServer::new(&settings).unwrap().token(&client(), &plain()).await;
+            let got = AuthorizationServer::new(&settings)
+                .unwrap()
+                .token(&client(), &Grant::ClientCredentials, &plain())
+                .await;
             match want {
                 None => drop(got.unwrap()),
                 Some(reason) => {
@@ -423,17 +376,17 @@ mod tests {
     #[tokio::test]
     async fn the_configured_proxy_is_taken_and_named_when_it_fails() {
         let proxy = Peer::start(|_| Reply::token()).await;
-        let mut settings = settings(Location::TokenEndpoint("http://as.invalid/token".parse().unwrap()));
+        let mut settings = settings(Location::endpoint("http://as.invalid/token".parse().unwrap()));
         settings.transport.proxy = Some(proxy.url("/"));
         let server = AuthorizationServer::new(&settings).unwrap();
-        server.token(&client(), &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
         assert_eq!(proxy.lines(), ["POST http://as.invalid/token"]);
 
-        settings.location = Location::TokenEndpoint("https://as.invalid/token".parse().unwrap());
+        settings.location = Location::endpoint("https://as.invalid/token".parse().unwrap());
         let refusing = Peer::start(|_| Reply::Http(403, "", String::new())).await;
         settings.transport.proxy = Some(refusing.url("/"));
         let server = AuthorizationServer::new(&settings).unwrap();
-        let error = server.token(&client(), &plain()).await.unwrap_err();
+        let error = server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap_err();
         assert_eq!((error.class(), error.cause()), (Class::Transient, "proxy"), "{error}");
     }
 
@@ -478,7 +431,7 @@ mod tests {
 
     fn discovered(peer: &Peer, path: &str) -> AuthorizationServer {
         let issuer: Issuer = format!("{}{path}", peer.origin).parse().unwrap();
-        AuthorizationServer::new(&settings(Location::Issuer(issuer))).unwrap()
+        AuthorizationServer::new(&settings(Location::issuer(issuer))).unwrap()
     }
 
     /// The peer's own origin, as its requests say it.
@@ -499,7 +452,7 @@ mod tests {
         .await;
         let server = discovered(&peer, "/realms/r");
         for _ in 0..3 {
-            server.token(&client(), &plain()).await.unwrap();
+            server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
         }
         assert_eq!(
             peer.lines(),
@@ -530,19 +483,19 @@ mod tests {
         })
         .await;
         let server = discovered(&peer, "");
-        server.token(&client(), &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
         *at.lock().unwrap() = "/two";
-        let error = server.token(&client(), &plain()).await.unwrap_err();
+        let error = server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap_err();
         assert_eq!(error.cause(), "status");
-        server.token(&client(), &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
         assert_eq!(peer.lines().last().unwrap(), "POST /two");
 
         *at.lock().unwrap() = "/gone";
         let Endpoint::Discovered(known) = &server.endpoint else { panic!("it is discovered") };
         known.doubt();
-        server.token(&client(), &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
         let asked = peer.lines().len();
-        server.token(&client(), &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
         assert_eq!(peer.lines().len(), asked + 1, "a failed refresh is left alone for a while");
     }
 
@@ -564,7 +517,10 @@ mod tests {
         ] {
             let shown = format!("{reply:?}");
             let peer = Peer::start(move |_| reply.clone()).await;
-            let error = discovered(&peer, "").token(&client(), &plain()).await.unwrap_err();
+            let error = discovered(&peer, "")
+                .token(&client(), &Grant::ClientCredentials, &plain())
+                .await
+                .unwrap_err();
             assert_eq!((error.class(), error.cause()), (class, cause), "{shown}");
             assert!(!format!("{error} {error:?}").contains("sentinel"));
             assert!(peer.lines().iter().all(|line| line.starts_with("GET")), "no secret was sent");

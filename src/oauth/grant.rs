@@ -4,18 +4,51 @@ use std::fmt;
 
 use url::Url;
 
-/// A way to a token (RFC 6749 section 1.3).
+use crate::secret::Secret;
+
+/// A way to a token (RFC 6749 section 1.3), with all that it spends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// `client_credentials` (RFC 6749 section 4.4).
     ClientCredentials,
+    /// `refresh_token` (RFC 6749 section 6).
+    RefreshToken(Secret<String>),
+    /// `password` (RFC 6749 section 4.3), which RFC 9700 section 2.4 forbids new clients.
+    Password {
+        /// The resource owner's name.
+        username: String,
+        /// And their password.
+        password: Secret<String>,
+    },
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523 section 2.1): a signed assertion.
+    JwtBearer(Secret<String>),
+    /// `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693 section 2.1).
+    TokenExchange(Exchange),
 }
 
-/// A token request, apart from who asks and where.
+/// What a token exchange trades in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Whose rights the new token has.
+    pub subject: TypedToken,
+    /// Who acts on their behalf.
+    pub actor: Option<TypedToken>,
+    /// The type asked for; `None`: the server's choice.
+    pub requested_token_type: Option<String>,
+}
+
+/// A token and the identifier of its type (RFC 8693 section 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedToken {
+    /// The token.
+    pub token: Secret<String>,
+    /// `urn:ietf:params:oauth:token-type:jwt` and its like.
+    pub token_type: String,
+}
+
+/// A token request, apart from the grant, who asks and where.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenRequest {
-    /// How the token is earned.
-    pub grant: Grant,
     /// Scopes, sent as one space-separated `scope`; none: the parameter is left out.
     pub scope: Vec<String>,
     /// `audience`, which Auth0 and others ask for.
@@ -29,10 +62,9 @@ pub struct TokenRequest {
 /// Some servers take an API key as a parameter: the names are shown, the values never.
 impl fmt::Debug for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { grant, scope, audience, resource, params } = self;
+        let Self { scope, audience, resource, params } = self;
         let params: Vec<_> = params.iter().map(|(name, _)| name).collect();
         f.debug_struct("TokenRequest")
-            .field("grant", grant)
             .field("scope", scope)
             .field("audience", audience)
             .field("resource", resource)
@@ -48,7 +80,6 @@ mod tests {
     #[test]
     fn a_token_request_never_prints_the_value_of_a_parameter() {
         let request = TokenRequest {
-            grant: Grant::ClientCredentials,
             scope: vec!["orders:read".to_owned()],
             audience: None,
             resource: vec![],
@@ -57,5 +88,23 @@ mod tests {
         let shown = format!("{request:?} {request:#?}");
         assert!(shown.contains("api_key") && shown.contains("orders:read"), "{shown}");
         assert!(!shown.contains("sentinel"), "{shown}");
+    }
+
+    #[test]
+    fn a_grant_never_prints_what_it_spends() {
+        let secret = || Secret::new("sentinel".to_owned());
+        let typed = || TypedToken { token: secret(), token_type: "jwt".to_owned() };
+        for grant in [
+            Grant::RefreshToken(secret()),
+            Grant::Password { username: "alice".to_owned(), password: secret() },
+            Grant::JwtBearer(secret()),
+            Grant::TokenExchange(Exchange {
+                subject: typed(),
+                actor: Some(typed()),
+                requested_token_type: None,
+            }),
+        ] {
+            assert!(!format!("{grant:?} {grant:#?}").contains("sentinel"));
+        }
     }
 }

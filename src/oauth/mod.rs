@@ -6,6 +6,7 @@ mod client;
 mod endpoint;
 mod error;
 mod grant;
+mod key;
 mod kind;
 mod metadata;
 #[cfg(test)]
@@ -13,11 +14,14 @@ mod peer;
 mod response;
 mod server;
 mod transport;
+mod write;
 
-pub use client::{Client, ClientAuth};
+pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use endpoint::AuthorizationServer;
+pub(crate) use endpoint::read;
 pub use error::{Class, Error};
-pub use grant::{Grant, TokenRequest};
+pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
+pub use key::Algorithm;
 pub(crate) use kind::Kind as ErrorKind;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub use server::{Issuer, Location, ServerSettings, Transport};

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::client::{Client, ClientAuth};
-use super::grant::{Grant, TokenRequest};
+use super::grant::TokenRequest;
 use super::server::{Location, ServerSettings, Transport};
 use crate::secret::{Secret, SecretSource};
 
@@ -244,6 +244,7 @@ pub(super) fn settings(location: Location) -> ServerSettings {
         location,
         transport: Transport {
             ca_file: None,
+            certificate: None,
             proxy: None,
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_millis(800),
@@ -262,11 +263,5 @@ pub(super) fn inline(secret: &str) -> SecretSource {
 
 /// A request for nothing in particular.
 pub(super) fn plain() -> TokenRequest {
-    TokenRequest {
-        grant: Grant::ClientCredentials,
-        scope: vec![],
-        audience: None,
-        resource: vec![],
-        params: vec![],
-    }
+    TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] }
 }

@@ -7,22 +7,43 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::net::tls::ClientCertificate;
+
 /// An authorization server and the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Where its token endpoint is.
+    /// Where its endpoints are.
     pub location: Location,
     /// How it is reached: apart from any upstream's settings.
     pub transport: Transport,
 }
 
-/// Where the token endpoint is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Location {
-    /// By discovery (RFC 8414, else OpenID Connect Discovery 1.0) from the issuer.
-    Issuer(Issuer),
-    /// Named in the configuration, which wins over any metadata. The query component is kept (RFC 6749 section 3.2).
-    TokenEndpoint(Url),
+/// Where an authorization server's endpoints are: named in the configuration, which wins over any metadata, or found
+/// by discovery (RFC 8414, else OpenID Connect Discovery 1.0) from the issuer. One of the first two is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// What the server calls itself.
+    pub issuer: Option<Issuer>,
+    /// Where tokens are asked for. The query component is kept (RFC 6749 section 3.2).
+    pub token_endpoint: Option<Url>,
+    /// Where tokens are given back (RFC 7009).
+    pub revocation_endpoint: Option<Url>,
+    /// Where tokens are looked at (RFC 7662).
+    pub introspection_endpoint: Option<Url>,
+}
+
+impl Location {
+    /// A token endpoint and nothing more.
+    #[must_use]
+    pub fn endpoint(url: Url) -> Self {
+        Self { token_endpoint: Some(url), ..Self::default() }
+    }
+
+    /// An issuer, and what its metadata say.
+    #[must_use]
+    pub fn issuer(issuer: Issuer) -> Self {
+        Self { issuer: Some(issuer), ..Self::default() }
+    }
 }
 
 /// An issuer identifier (RFC 8414 section 2), kept to the letter: the metadata must repeat it exactly, and a parsed
@@ -67,6 +88,8 @@ impl fmt::Display for Issuer {
 pub struct Transport {
     /// PEM file of the certificate authorities to trust; `None`: the platform's.
     pub ca_file: Option<PathBuf>,
+    /// The client certificate on each connection (RFC 8705); `None`: none.
+    pub certificate: Option<ClientCertificate>,
     /// An HTTP proxy on the way; `None`: none, the environment's `HTTPS_PROXY` included.
     pub proxy: Option<Url>,
     /// For the connection alone.

@@ -36,6 +36,9 @@ pub enum ServerError {
     /// `ca_file` holds no certificate, or a broken one.
     #[error("the file of certificate authorities {} holds no usable PEM certificate", .0.display())]
     CaMalformed(PathBuf),
+    /// Neither an issuer nor a token endpoint is named.
+    #[error("nothing says where the authorization server is")]
+    Nowhere,
     /// The proxy's URL is not one.
     #[error("the proxy on the way to the authorization server is not an http URL")]
     Proxy,
@@ -232,6 +235,7 @@ mod tests {
         let path = dir.path().join("ca.pem");
         let transport = |path: PathBuf| Transport {
             ca_file: Some(path),
+            certificate: None,
             proxy: None,
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_secs(1),

@@ -15,6 +15,9 @@ mod state;
 
 pub use handle::{RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
-pub use settings::{Attachment, Backoff, Policy, TokenSettings};
-pub use source::{OAuthSource, Source};
+pub use settings::{
+    Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,
+    GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
+};
+pub use source::{Fetched, ServerSource, Source, Sources};
 pub use state::{Credentials, Failure, Status, TokenState};

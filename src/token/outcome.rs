@@ -14,6 +14,7 @@ use crate::oauth::{Error, ErrorKind, Lifetime, MAX_LIFETIME, TokenResponse, Toke
 
 use super::schedule::{Setback, renew_after, retry_at, usable_for};
 use super::settings::{Attachment, TokenSettings};
+use super::source::Fetched;
 use super::state::{Credentials, Failure, TokenState};
 
 /// When an attempt was made.
@@ -30,11 +31,11 @@ pub(super) struct Attempt {
 /// The state after an attempt.
 pub(super) fn apply(
     old: &TokenState,
-    outcome: Result<TokenResponse, Error>,
+    outcome: Result<Fetched, Error>,
     attempt: &Attempt,
     settings: &TokenSettings,
 ) -> TokenState {
-    match outcome.and_then(|response| succeeded(old, response, attempt, settings)) {
+    match outcome.and_then(|fetched| succeeded(old, fetched, attempt, settings)) {
         Ok(state) => state,
         Err(error) => failed(old, error, attempt, settings),
     }
@@ -42,21 +43,23 @@ pub(super) fn apply(
 
 fn succeeded(
     old: &TokenState,
-    response: TokenResponse,
+    Fetched { response, asked }: Fetched,
     attempt: &Attempt,
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
     let policy = &settings.policy;
+    // What was stored has lived since it was asked for.
+    let sent = asked.map_or(attempt.sent, |at| clock::moment_at(at).min(attempt.sent));
     let lifetime = match response.lifetime {
         Lifetime::ExpiresIn(lifetime) => lifetime,
         Lifetime::ExpiresAt(at) => match clock::until(at) {
             Duration::ZERO => Duration::ZERO,
-            left => left.saturating_add(attempt.now - attempt.sent),
+            left => left.saturating_add(attempt.now - sent),
         },
         Lifetime::Unknown => policy.default_lifetime,
     };
     let lifetime = lifetime.min(MAX_LIFETIME);
-    let usable_until = attempt.sent + usable_for(lifetime, policy);
+    let usable_until = sent + usable_for(lifetime, policy);
     if usable_until <= attempt.now {
         // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
         return Err(Error::here(ErrorKind::Stale));
@@ -65,14 +68,14 @@ fn succeeded(
         header: settings.attachment.header.clone(),
         value: header_value(&settings.attachment, response.access_token.expose())
             .ok_or(Error::here(ErrorKind::Unusable))?,
-        expires_at: attempt.sent + lifetime,
+        expires_at: sent + lifetime,
         usable_until,
         generation: old.credentials.as_ref().map_or(0, |credentials| credentials.generation) + 1,
     };
     Ok(TokenState {
         credentials: Some(Arc::new(credentials)),
         last_error: None,
-        next_attempt: Some(attempt.sent + renew_after(lifetime, policy, attempt.jitter)),
+        next_attempt: Some(sent + renew_after(lifetime, policy, attempt.jitter)),
         last_success: Some(attempt.now),
         renewals: old.renewals + 1,
         failures: old.failures,
@@ -139,7 +142,8 @@ pub(super) fn log_oddities(
     if response.token_type == TokenType::Assumed && !std::mem::replace(&mut memory.token_type, true) {
         warn!(token, "the server does not say the token's type; Bearer is taken");
     }
-    let asked = &settings.request.scope;
+    let Some(origin) = settings.server() else { return };
+    let asked = &origin.request.scope;
     let narrower =
         response.scope.as_ref().is_some_and(|granted| asked.iter().any(|scope| !granted.contains(scope)));
     if narrower && !std::mem::replace(&mut memory.scope, true) {

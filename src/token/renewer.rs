@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
@@ -19,7 +18,7 @@ use crate::clock::{Moment, sleep_until};
 
 use crate::lifecycle::Drain;
 use crate::metrics::Metrics;
-use crate::oauth::{Error, ErrorKind, TokenResponse};
+use crate::oauth::{Error, ErrorKind};
 
 use super::handle::{Ask, Token, TokenHandle};
 use super::metrics::TokenMetrics;
@@ -27,7 +26,7 @@ use super::outcome::{self, Memory};
 use super::queue::{Queue, Urgency};
 use super::schedule::MIN_RENEWAL_GAP;
 use super::settings::TokenSettings;
-use super::source::Source;
+use super::source::{Fetched, Source};
 
 /// Starts the task that renews tokens.
 #[derive(Debug)]
@@ -140,7 +139,7 @@ struct Entry {
 struct Ended {
     id: u64,
     sent: Moment,
-    outcome: Result<TokenResponse, Error>,
+    outcome: Result<Fetched, Error>,
 }
 
 impl Task {
@@ -258,8 +257,7 @@ impl Task {
     fn start(&mut self, id: u64, now: Moment) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let source = Arc::clone(&entry.source);
-        let bound =
-            entry.token.settings.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP);
+        let bound = source.patience();
         let attempt = async move {
             let fetch = AssertUnwindSafe(async { source.fetch().await }).catch_unwind();
             let outcome = match timeout(bound, fetch).await {
@@ -279,8 +277,13 @@ impl Task {
         entry.running = None;
         let old = entry.token.state();
         let attempt = outcome::Attempt { sent: ended.sent, now, jitter: fastrand::f64() };
-        if let Ok(response) = &ended.outcome {
-            outcome::log_oddities(&entry.token.name, response, &entry.token.settings, &mut entry.memory);
+        if let Ok(fetched) = &ended.outcome {
+            outcome::log_oddities(
+                &entry.token.name,
+                &fetched.response,
+                &entry.token.settings,
+                &mut entry.memory,
+            );
         }
         let mut state = outcome::apply(&old, ended.outcome, &attempt, &entry.token.settings);
         if std::mem::take(&mut entry.woken) && state.last_error.is_some() && state.hold(now).is_none() {
@@ -345,16 +348,11 @@ impl Drop for Task {
 /// Token requests under way at once: enough for a hundred tokens at start, and few enough for any server.
 pub const CONCURRENT_REQUESTS: usize = 32;
 
-/// How many exchanges an attempt has at most: two for discovery and the token request.
-const EXCHANGES: u32 = 3;
-
-/// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
-const BACKSTOP: Duration = Duration::from_secs(10);
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
 
     use futures_util::future::{BoxFuture, join_all};
     use tokio::time::sleep;
@@ -362,11 +360,9 @@ pub(super) mod tests {
     use super::*;
     use crate::clock;
     use crate::lifecycle::DrainTrigger;
-    use crate::oauth::{
-        Client, ClientAuth, Grant, Lifetime, Location, ServerSettings, TokenRequest, TokenType, Transport,
-    };
+    use crate::oauth::{Lifetime, TokenResponse, TokenType};
     use crate::secret::{Secret, SecretSource};
-    use crate::token::{Attachment, Policy, RenewError, Status};
+    use crate::token::{Attachment, Origin, Policy, RenewError, Status};
 
     type Play = Box<dyn FnMut(usize) -> Step + Send>;
 
@@ -413,7 +409,7 @@ pub(super) mod tests {
     }
 
     impl Source for Script {
-        fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+        fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
             let call = {
                 let mut calls = self.calls.lock().unwrap();
                 calls.push(Moment::now());
@@ -436,7 +432,7 @@ pub(super) mod tests {
                     Step::Panic => panic!("a defect on purpose"),
                 };
                 self.under_way.fetch_sub(1, Ordering::SeqCst);
-                outcome
+                outcome.map(Fetched::from)
             })
         }
     }
@@ -467,29 +463,11 @@ pub(super) mod tests {
 
     pub(in crate::token) fn settings() -> TokenSettings {
         TokenSettings {
-            server: ServerSettings {
-                location: Location::TokenEndpoint("http://127.0.0.1:9/token".parse().unwrap()),
-                transport: Transport {
-                    ca_file: None,
-                    proxy: None,
-                    connect_timeout: secs(5),
-                    timeout: secs(30),
-                },
-            },
-            client: Client {
-                id: "orders".into(),
-                auth: ClientAuth::SecretBasic(SecretSource::Env("NOT_READ".into())),
-            },
-            request: TokenRequest {
-                grant: Grant::ClientCredentials,
-                scope: vec![],
-                audience: None,
-                resource: vec![],
-                params: vec![],
-            },
+            origin: Origin::Static(SecretSource::Env("NOT_READ".into())),
             attachment: Attachment { header: http::header::AUTHORIZATION, scheme: "Bearer".into() },
             policy: Policy::default(),
             required: true,
+            revoke_on_exit: false,
         }
     }
 
@@ -935,8 +913,8 @@ pub(super) mod tests {
     async fn where_nothing_says_how_long_a_token_lives_the_jwt_does_and_then_the_default() {
         struct Fixed(Lifetime);
         impl Source for Fixed {
-            fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
-                Box::pin(async { Ok(response("t", self.0)) })
+            fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
+                Box::pin(async { Ok(response("t", self.0).into()) })
             }
         }
         let bench = bench(32);

@@ -1,27 +1,200 @@
 //! One token as it is configured: whom to ask for it, when to renew it, how to attach it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::oauth::{Client, ServerSettings, TokenRequest};
+use crate::oauth::{Client, KeySettings, ServerSettings, TokenRequest};
+use crate::secret::SecretSource;
 
 /// All there is to know about a token before it is fetched. Two that are equal are the same token: a reload
 /// leaves it alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenSettings {
-    /// Whom to ask.
-    pub server: ServerSettings,
-    /// Who asks.
-    pub client: Client,
-    /// For what.
-    pub request: TokenRequest,
+    /// Where it comes from.
+    pub origin: Origin,
     /// How it goes on a request.
     pub attachment: Attachment,
     /// When it is renewed.
     pub policy: Policy,
     /// Whether readiness waits for it.
     pub required: bool,
+    /// Whether it is given back when the program ends (RFC 7009). Default no.
+    pub revoke_on_exit: bool,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An authorization server.
+    Server(Box<ServerOrigin>),
+    /// A helper program that prints it.
+    Command(CommandSettings),
+    /// A file that another process keeps fresh: the token, or a token response in JSON.
+    File(SecretSource),
+    /// The configuration: it never changes.
+    Static(SecretSource),
+}
+
+/// An OAuth client at its authorization server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOrigin {
+    /// Whom to ask.
+    pub server: ServerSettings,
+    /// Who asks.
+    pub client: Client,
+    /// How the token is earned.
+    pub grant: GrantSettings,
+    /// What for.
+    pub request: TokenRequest,
+    /// Whether the token is bound to a key of ours (RFC 9449); `None`: it is not.
+    pub dpop: Option<DpopSettings>,
+}
+
+/// The key that tokens are bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DpopSettings {
+    /// PEM or JWK of the private key; `None`: one is made at the start, and kept in the store beside a refresh token.
+    pub key: Option<SecretSource>,
+}
+
+/// How a token is earned: a grant, and where what it spends is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrantSettings {
+    /// `client_credentials`.
+    ClientCredentials,
+    /// `refresh_token`: the newest of the store and of this source counts.
+    RefreshToken {
+        /// The first refresh token; `None`: a login puts it into the store.
+        seed: Option<SecretSource>,
+    },
+    /// `password`.
+    Password {
+        /// The resource owner.
+        username: String,
+        /// And their password.
+        password: SecretSource,
+    },
+    /// `jwt_bearer`.
+    JwtBearer(BearerAssertion),
+    /// `token_exchange`.
+    TokenExchange(ExchangeSettings),
+}
+
+/// An assertion that this program signs as an authorization grant (RFC 7523 section 2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerAssertion {
+    /// What it is signed with; a Google service-account key brings its own `kid` and `iss`.
+    pub key: KeySettings,
+    /// `iss`; `None`: the key file's `client_email`, or the client identifier.
+    pub issuer: Option<String>,
+    /// `sub`; `None`: the same as `iss`.
+    pub subject: Option<String>,
+    /// `aud`; `None`: the issuer's identifier, or the token endpoint where no issuer is configured.
+    pub audience: Option<String>,
+}
+
+/// What is traded in for a token (RFC 8693).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeSettings {
+    /// Where the subject token is found.
+    pub subject: Subject,
+    /// The identifier of its type. Default `urn:ietf:params:oauth:token-type:access_token`, or `...:jwt` for a file.
+    pub subject_token_type: String,
+    /// Who acts, and the type of that token.
+    pub actor: Option<(SecretSource, String)>,
+    /// The type asked for.
+    pub requested_token_type: Option<String>,
+}
+
+/// Where a subject token is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A file, read at each use: a projected service-account token.
+    File(SecretSource),
+    /// Another token of the configuration, by its name.
+    Token(String),
+    /// The request's own `Authorization`: a token for each caller.
+    Incoming,
+}
+
+/// A helper program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandSettings {
+    /// The program and its arguments; no shell reads them.
+    pub command: Vec<String>,
+    /// After which it is ended. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// Where tokens outlive a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// Nowhere: in this process alone.
+    #[default]
+    Memory,
+    /// In a folder of files.
+    File(FolderSettings),
+    /// In the platform's keyring; in a folder where that is not to be had, and then the log says so.
+    Keyring(FolderSettings),
+}
+
+/// A folder of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderSettings {
+    /// The folder; made with mode 0700 where it is not there.
+    pub path: PathBuf,
+    /// 32 bytes in base64 or hexadecimal, which the files are encrypted with; `None`: they are not encrypted.
+    pub encryption_key: Option<SecretSource>,
+}
+
+impl TokenSettings {
+    /// The authorization server's side, where there is one.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerOrigin> {
+        match &self.origin {
+            Origin::Server(origin) => Some(origin),
+            Origin::Command(_) | Origin::File(_) | Origin::Static(_) => None,
+        }
+    }
+
+    /// The files whose change may bring a token where none could be had: secrets, keys, tokens to trade in.
+    #[must_use]
+    pub fn files(&self) -> Vec<&Path> {
+        let mut files = Vec::new();
+        match &self.origin {
+            Origin::Server(origin) => {
+                files.extend(origin.client.auth.files());
+                files.extend(origin.dpop.iter().filter_map(|dpop| dpop.key.as_ref()?.file()));
+                files.extend(origin.grant.files());
+            }
+            Origin::File(source) | Origin::Static(source) => files.extend(source.file()),
+            Origin::Command(_) => {}
+        }
+        files
+    }
+}
+
+impl GrantSettings {
+    fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::ClientCredentials => Vec::new(),
+            Self::RefreshToken { seed } => seed.iter().filter_map(SecretSource::file).collect(),
+            Self::Password { password, .. } => password.file().into_iter().collect(),
+            Self::JwtBearer(assertion) => assertion.key.key.file().into_iter().collect(),
+            Self::TokenExchange(exchange) => {
+                let subject = match &exchange.subject {
+                    Subject::File(source) => source.file(),
+                    Subject::Token(_) | Subject::Incoming => None,
+                };
+                subject
+                    .into_iter()
+                    .chain(exchange.actor.iter().filter_map(|(source, _)| source.file()))
+                    .collect()
+            }
+        }
+    }
 }
 
 /// How a token goes on a request.

@@ -1,10 +1,18 @@
 //! Where a token comes from. The renewer knows no more of it than this.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Client, Error, TokenRequest, TokenResponse};
+use crate::oauth::{AuthorizationServer, Error, ServerError, ServerSettings, TokenResponse};
+
+use super::handle::Roster;
+use super::settings::{Origin, TokenSettings};
+
+mod server;
+
+pub use server::ServerSource;
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
 pub trait Source: Send + Sync {
@@ -12,33 +20,85 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// [`Error`], which says whose fault it is.
-    fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>>;
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>>;
+
+    /// How long a [`Source::fetch`] may take before it is given up. Longer than its own timeouts together.
+    fn patience(&self) -> Duration {
+        Duration::from_mins(2)
+    }
+
+    /// Gives back and forgets what is held, here and at the authorization server: the end of a login.
+    ///
+    /// # Errors
+    /// [`Error`] where the server was not told; what was held here is gone all the same.
+    fn forget(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A token as a source has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The token.
+    pub response: TokenResponse,
+    /// When it was asked for, where that was before this call: a token out of a store.
+    pub asked: Option<SystemTime>,
+}
+
+impl From<TokenResponse> for Fetched {
+    fn from(response: TokenResponse) -> Self {
+        Self { response, asked: None }
+    }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
-    fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
         (**self).fetch()
     }
-}
 
-/// An OAuth client at its authorization server.
-#[derive(Debug)]
-pub struct OAuthSource {
-    server: Arc<AuthorizationServer>,
-    client: Client,
-    request: TokenRequest,
-}
+    fn patience(&self) -> Duration {
+        (**self).patience()
+    }
 
-impl OAuthSource {
-    /// A source that sends `request` as `client`. Sources of the same server may share it.
-    #[must_use]
-    pub const fn new(server: Arc<AuthorizationServer>, client: Client, request: TokenRequest) -> Self {
-        Self { server, client, request }
+    fn forget(&self) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).forget()
     }
 }
 
-impl Source for OAuthSource {
-    fn fetch(&self) -> BoxFuture<'_, Result<TokenResponse, Error>> {
-        Box::pin(self.server.token(&self.client, &self.request))
+/// Makes sources of settings. Tokens of one authorization server share its connections and its metadata.
+#[derive(Debug)]
+pub struct Sources {
+    roster: Roster,
+    servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
+}
+
+impl Sources {
+    /// `roster` is where a source finds the tokens that it trades in.
+    #[must_use]
+    pub const fn new(roster: Roster) -> Self {
+        Self { roster, servers: Vec::new() }
+    }
+
+    /// The source of the token `name`. Blocks while it reads certificates.
+    ///
+    /// # Errors
+    /// [`ServerError`] where the way to its authorization server cannot be set up.
+    pub fn make(&mut self, _name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
+        match &settings.origin {
+            Origin::Server(origin) => {
+                let server = self.server(&origin.server)?;
+                Ok(Arc::new(ServerSource::new(server, (**origin).clone(), self.roster.clone())))
+            }
+            Origin::Command(_) | Origin::File(_) | Origin::Static(_) => Err(ServerError::Nowhere),
+        }
+    }
+
+    fn server(&mut self, settings: &ServerSettings) -> Result<Arc<AuthorizationServer>, ServerError> {
+        if let Some((_, server)) = self.servers.iter().find(|(one, _)| one == settings) {
+            return Ok(Arc::clone(server));
+        }
+        let server = Arc::new(AuthorizationServer::new(settings)?);
+        self.servers.push((settings.clone(), Arc::clone(&server)));
+        Ok(server)
     }
 }

@@ -11,8 +11,8 @@ use crate::config::file::{self, Period, Token};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::secret_ref::{self, Variables};
-use crate::oauth::{Client, ClientAuth, Grant, Location, ServerSettings, TokenRequest, Transport};
-use crate::token::{Attachment, Backoff, Policy, TokenSettings};
+use crate::oauth::{Client, ClientAuth, Location, ServerSettings, TokenRequest, Transport};
+use crate::token::{Attachment, Backoff, GrantSettings, Origin, Policy, ServerOrigin, TokenSettings};
 
 pub(super) fn resolve(
     path: &KeyPath,
@@ -27,13 +27,16 @@ pub(super) fn resolve(
     let request = request(path, token, review);
     let attachment = attachment(path, token, review);
     let policy = policy(path, token, review);
+    let grant = match token.grant {
+        file::Grant::ClientCredentials => GrantSettings::ClientCredentials,
+    };
+    let origin = ServerOrigin { server: server?, client: client?, grant, request: request?, dpop: None };
     Some(TokenSettings {
-        server: server?,
-        client: client?,
-        request: request?,
+        origin: Origin::Server(Box::new(origin)),
         attachment: attachment?,
         policy,
         required: token.required,
+        revoke_on_exit: false,
     })
 }
 
@@ -59,7 +62,8 @@ fn server(
     let connect_timeout =
         duration(&path.key("connect_timeout"), token.connect_timeout, Zero::Refused, review);
     let timeout = duration(&path.key("timeout"), token.timeout, Zero::Refused, review);
-    let transport = Transport { ca_file: ca_file.ok()?, proxy: proxy?, connect_timeout, timeout };
+    let transport =
+        Transport { ca_file: ca_file.ok()?, certificate: None, proxy: proxy?, connect_timeout, timeout };
     Some(ServerSettings { location: location?, transport })
 }
 
@@ -68,19 +72,22 @@ fn location(path: &KeyPath, token: &Token, options: Options, review: &mut Review
     let issuer = token.issuer.as_ref().map(|text| {
         // The metadata must repeat the issuer to the letter, so it is kept as it was written.
         secure_url(&issuer_path, text, Query::Refused, options, review)?;
-        text.parse().ok().map(Location::Issuer)
+        text.parse().ok()
     });
-    let endpoint = token.token_endpoint.as_ref().map(|text| {
-        secure_url(&endpoint_path, text, Query::Allowed, options, review).map(Location::TokenEndpoint)
-    });
+    let endpoint = token
+        .token_endpoint
+        .as_ref()
+        .map(|text| secure_url(&endpoint_path, text, Query::Allowed, options, review));
     // The endpoint wins, unless the issuer alone comes from the environment.
     let issuer_wins = review.is_override(&issuer_path) && !review.is_override(&endpoint_path);
     match (issuer, endpoint) {
         (Some(issuer), Some(endpoint)) => {
             let (issuer, endpoint) = (issuer?, endpoint?);
-            Some(if issuer_wins { issuer } else { endpoint })
+            let token_endpoint = (!issuer_wins).then_some(endpoint);
+            Some(Location { issuer: Some(issuer), token_endpoint, ..Location::default() })
         }
-        (Some(only), None) | (None, Some(only)) => only,
+        (Some(issuer), None) => issuer.map(Location::issuer),
+        (None, Some(endpoint)) => endpoint.map(Location::endpoint),
         (None, None) => {
             if !review.is_spoken_for(&endpoint_path) {
                 let what = "nothing says where the authorization server is";
@@ -173,12 +180,9 @@ fn request(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Tok
             sound = false;
         }
     }
-    let grant = match token.grant {
-        file::Grant::ClientCredentials => Grant::ClientCredentials,
-    };
     let audience = token.audience.clone().filter(|audience| !audience.is_empty());
     let params = token.params.clone().into_iter().collect();
-    sound.then_some(TokenRequest { grant, scope, audience, resource, params })
+    sound.then_some(TokenRequest { scope, audience, resource, params })
 }
 
 fn attachment(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Attachment> {

@@ -6,7 +6,7 @@ use super::*;
 fn scopes_are_split_and_an_empty_one_is_none() {
     let scope = |value: &str| {
         let text = good_with("[tokens.api]", &format!("scope = {value}"));
-        load_text(&text).unwrap().settings.tokens["api"].request.scope.clone()
+        load_text(&text).unwrap().settings.tokens["api"].server().unwrap().request.scope.clone()
     };
     assert_eq!(scope("\"orders:read  orders:write\""), ["orders:read", "orders:write"]);
     assert_eq!(scope("[\"a b\", \"c\"]"), ["a", "b", "c"]);
@@ -149,8 +149,8 @@ fn the_upstream_cannot_be_the_proxy_itself() {
 #[test]
 fn a_token_endpoint_wins_over_an_issuer_and_one_of_them_must_be_there() {
     let both = good_with("[tokens.api]", "token_endpoint = \"https://login.example.com/token\"");
-    let location = load_text(&both).unwrap().settings.tokens["api"].server.location.clone();
-    assert!(matches!(location, crate::oauth::Location::TokenEndpoint(url) if url.path() == "/token"));
+    let location = load_text(&both).unwrap().settings.tokens["api"].server().unwrap().server.location.clone();
+    assert_eq!(location.token_endpoint.unwrap().path(), "/token");
     let neither = GOOD.replace("issuer = \"https://login.example.com/\"", "");
     one_error(&neither, "tokens.api.issuer", &["`issuer`", "`token_endpoint`"]);
     assert_eq!(places(&refused(&neither)), ["5:1 tokens.api.issuer"]);
@@ -208,7 +208,7 @@ fn parameters_cannot_be_the_protocols_own() {
         one_error(&text, &format!("tokens.api.params.{name}"), &["protocol's own"]);
     }
     let text = good_with("[tokens.api]", "params = { organization = \"org 1\" }");
-    let params = load_text(&text).unwrap().settings.tokens["api"].request.params.clone();
+    let params = load_text(&text).unwrap().settings.tokens["api"].server().unwrap().request.params.clone();
     assert_eq!(params, [("organization".to_owned(), "org 1".to_owned())]);
 }
 

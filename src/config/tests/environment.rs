@@ -31,11 +31,11 @@ fn a_variable_sets_the_key_that_it_names() {
     assert_eq!(settings.server.listen, ["127.0.0.1:9000".parse().unwrap()]);
     assert_eq!((settings.server.workers, settings.server.drain_timeout.as_secs()), (Some(3), 5));
     let token = &settings.tokens["api"];
-    assert_eq!((token.client.id.as_str(), token.required), ("12345", false));
+    assert_eq!((token.server().unwrap().client.id.as_str(), token.required), ("12345", false));
     assert!((token.policy.renew_at - 0.5).abs() < f64::EPSILON);
     assert_eq!((token.policy.retry.initial.as_millis(), token.policy.retry.max.as_secs()), (500, 90));
-    assert_eq!(token.request.params, [("tenant".to_owned(), "7".to_owned())]);
-    assert_eq!(token.request.resource.len(), 2);
+    assert_eq!(token.server().unwrap().request.params, [("tenant".to_owned(), "7".to_owned())]);
+    assert_eq!(token.server().unwrap().request.resource.len(), 2);
     assert_eq!(settings.routes[0].path, "/v1");
     assert_eq!(settings.guard.allowed_hosts, ["orders.local"]);
 }
@@ -45,7 +45,7 @@ fn a_name_matches_whatever_its_case_and_dashes() {
     let text =
         GOOD.replace("[tokens.api]", "[tokens.My-Api]").replace("token = \"api\"", "token = \"My-Api\"");
     let loaded = load_in(&text, &[("CUPBEARER__TOKENS__MY_API__CLIENT_ID", "x")]).unwrap();
-    assert_eq!(loaded.settings.tokens["My-Api"].client.id, "x");
+    assert_eq!(loaded.settings.tokens["My-Api"].server().unwrap().client.id, "x");
 }
 
 #[test]
@@ -69,13 +69,13 @@ fn a_secret_from_the_environment_wins_over_the_files() {
     let variables = [("CUPBEARER__TOKENS__API__CLIENT_SECRET", "sentinel")];
     let loaded = load_in(GOOD, &variables).unwrap();
     assert!(
-        matches!(loaded.settings.tokens["api"].client.auth.secret(), crate::secret::SecretSource::Inline(s) if s.expose() == "sentinel")
+        matches!(loaded.settings.tokens["api"].server().unwrap().client.auth.secret(), Some(crate::secret::SecretSource::Inline(s)) if s.expose() == "sentinel")
     );
     assert!(!format!("{loaded:?}").contains("sentinel"));
     let endpoint = good_with("[tokens.api]", "token_endpoint = \"https://file.example.com/\"");
     let loaded =
         load_in(&endpoint, &[("CUPBEARER__TOKENS__API__ISSUER", "https://env.example.com")]).unwrap();
-    assert!(matches!(&loaded.settings.tokens["api"].server.location, crate::oauth::Location::Issuer(_)));
+    assert!(loaded.settings.tokens["api"].server().unwrap().server.location.token_endpoint.is_none());
 }
 
 #[test]

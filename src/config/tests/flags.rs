@@ -24,7 +24,7 @@ fn flags_are_one_route_one_upstream_and_one_token() {
     let route = &settings.routes[0];
     assert_eq!((route.path.as_str(), route.upstream.as_str()), ("/", "default"));
     assert_eq!(route.token.as_deref(), Some("default"));
-    assert_eq!(settings.tokens["default"].request.scope, ["a", "b"]);
+    assert_eq!(settings.tokens["default"].server().unwrap().request.scope, ["a", "b"]);
     assert_eq!(files, [PathBuf::from("/nowhere/secret")]);
     assert_eq!(places(&warnings), ["flag --client-secret-file tokens.default.client_secret_file"]);
 }
@@ -62,7 +62,7 @@ fn an_empty_flag_is_none() {
     assert_eq!(Source::choose(Some("a".into()), none).unwrap(), Source::File("a".into()));
     let settings = load_flags(Flags { listen: empty(), scope: empty(), ..flags() }).unwrap().settings;
     assert_eq!(settings.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
-    assert!(settings.tokens["default"].request.scope.is_empty());
+    assert!(settings.tokens["default"].server().unwrap().request.scope.is_empty());
 }
 
 #[test]

@@ -99,7 +99,11 @@ fn a_good_file_means_what_it_says() {
         (token.attachment.header.as_str(), token.attachment.scheme.as_str()),
         ("authorization", "Bearer")
     );
-    assert!(token.required && token.request.scope.is_empty() && token.request.params.is_empty());
+    assert!(
+        token.required
+            && token.server().unwrap().request.scope.is_empty()
+            && token.server().unwrap().request.params.is_empty()
+    );
     assert_eq!((settings.routes[0].path.as_str(), settings.routes[0].token.as_deref()), ("/", Some("api")));
 }
 

@@ -1,0 +1,66 @@
+//! A token from an authorization server: reads what the grant spends, and asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
+use crate::token::handle::Roster;
+use crate::token::settings::{GrantSettings, ServerOrigin};
+
+use super::{Fetched, Source};
+
+/// An OAuth client at its authorization server.
+#[derive(Debug)]
+pub struct ServerSource {
+    server: Arc<AuthorizationServer>,
+    origin: ServerOrigin,
+    #[expect(dead_code, reason = "the subject tokens of token_exchange are still to come")]
+    roster: Roster,
+}
+
+impl ServerSource {
+    /// Sources of the same server may share it.
+    #[must_use]
+    pub const fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+        Self { server, origin, roster }
+    }
+
+    async fn ask(&self) -> Result<Fetched, Error> {
+        let grant = self.grant().await?;
+        let response = self.server.token(&self.origin.client, &grant, &self.origin.request).await?;
+        Ok(response.into())
+    }
+
+    /// The grant, with what it spends read now.
+    async fn grant(&self) -> Result<Grant, Error> {
+        match &self.origin.grant {
+            GrantSettings::ClientCredentials => Ok(Grant::ClientCredentials),
+            GrantSettings::Password { username, password } => {
+                let password = read(password).await?;
+                Ok(Grant::Password { username: username.clone(), password })
+            }
+            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::Panicked)),
+            GrantSettings::JwtBearer(_) => Err(Error::here(ErrorKind::Panicked)),
+            GrantSettings::TokenExchange(_) => Err(Error::here(ErrorKind::Panicked)),
+        }
+    }
+}
+
+impl Source for ServerSource {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
+        Box::pin(self.ask())
+    }
+
+    fn patience(&self) -> Duration {
+        self.origin.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP)
+    }
+}
+
+/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, and a look
+/// at the token.
+const EXCHANGES: u32 = 5;
+
+/// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
+const BACKSTOP: Duration = Duration::from_secs(10);
