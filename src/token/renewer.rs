@@ -409,6 +409,10 @@ pub(super) mod tests {
     }
 
     impl Source for Script {
+        fn patience(&self) -> Duration {
+            secs(100)
+        }
+
         fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
             let call = {
                 let mut calls = self.calls.lock().unwrap();
