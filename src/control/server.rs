@@ -21,7 +21,7 @@ use super::status::{Listener, Route, Status};
 use crate::clock::Moment;
 use crate::net::serve::{self, Limits};
 use crate::oauth::Class;
-use crate::token::{RENEW_WAIT, RenewError, Roster, TokenHandle};
+use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
 
 /// What the control surface speaks of.
 #[derive(Clone, Debug)]
@@ -57,6 +57,10 @@ async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Ful
             Asked::Status => json(&status(&state)),
             Asked::Renew(name) => match named(&state.roster, name) {
                 Ok(token) => renew(&token).await,
+                Err(problem) => problem.response(),
+            },
+            Asked::Logout(name) => match named(&state.roster, name) {
+                Ok(token) => logout(&token).await,
                 Err(problem) => problem.response(),
             },
             Asked::AccessToken(name) => match named(&state.roster, name) {
@@ -124,6 +128,20 @@ async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
     }
 }
 
+async fn logout(token: &TokenHandle) -> Response<Full<Bytes>> {
+    let Err(error) = token.forget().await else {
+        return json(&report::token(token, Moment::now()));
+    };
+    let title = match &error {
+        ForgetError::NotTold(_) => "Not revoked",
+        ForgetError::TimedOut => "Not answered",
+        ForgetError::Retired => {
+            return Problem::new(StatusCode::CONFLICT, "Not held", error.to_string()).response();
+        }
+    };
+    Problem::new(StatusCode::BAD_GATEWAY, title, error.to_string()).response()
+}
+
 fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
     let now = Moment::now();
     if let Some(token) = report::access_token(token, now) {
@@ -162,7 +180,8 @@ const FIELDS: [(HeaderName, &str); 4] = [
 ];
 /// Of a pool only so many names are told.
 const MAX_NAMES: usize = 20;
-const PATHS: &str = "There are GET /status, POST /tokens/{name}/renew and POST /tokens/{name}/access_token.";
+const PATHS: &str = "There are GET /status, and POST /tokens/{name}/renew, /tokens/{name}/logout and \
+    /tokens/{name}/access_token.";
 
 #[cfg(test)]
 mod tests {
