@@ -329,5 +329,5 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started) -> Facts {
         upstream: route.upstream.clone(),
         token: route.token.clone(),
     });
-    Facts { config_file, listeners, routes: routes.collect() }
+    Facts { config_file, store: "memory".to_owned(), listeners, routes: routes.collect() }
 }

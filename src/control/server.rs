@@ -39,6 +39,8 @@ pub struct ControlState {
 pub struct Facts {
     /// The configuration's file; `None`: flags alone.
     pub config_file: Option<PathBuf>,
+    /// Where tokens outlive a restart.
+    pub store: String,
     /// Where the program listens.
     pub listeners: Vec<Listener>,
     /// The routes, in the order in which they are tried.
@@ -88,6 +90,7 @@ fn status(state: &ControlState) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
         config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
+        store: facts.store.clone(),
         listeners: facts.listeners.clone(),
         tokens: state.roster.load().values().map(|handle| report::token(handle, now)).collect(),
         routes: facts.routes.clone(),
@@ -264,6 +267,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (facts, watched) = watch::channel(Arc::new(Facts {
+            store: "memory".to_owned(),
             config_file: Some("config.toml".into()),
             listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
             routes: vec![route],
