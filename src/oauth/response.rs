@@ -24,6 +24,10 @@ pub struct TokenResponse {
     pub token_type: TokenType,
     /// The scope that was granted, where the server says so; it may be narrower than the one asked for.
     pub scope: Option<Vec<String>>,
+    /// The refresh token that came with it: the first one, or the next (RFC 6749 section 6).
+    pub refresh_token: Option<Secret<String>>,
+    /// What kind of token it is, which an answer to a token exchange must say (RFC 8693 section 2.2.1).
+    pub issued_token_type: Option<String>,
 }
 
 /// For how long a token is good.
@@ -80,6 +84,8 @@ struct Answer {
     token_type: Option<Value>,
     expires_in: Option<Value>,
     scope: Option<Value>,
+    refresh_token: Option<Value>,
+    issued_token_type: Option<Value>,
 }
 
 fn success(answer: Answer) -> Result<TokenResponse, Kind> {
@@ -103,7 +109,22 @@ fn success(answer: Answer) -> Result<TokenResponse, Kind> {
         }
         Some(value) => Lifetime::ExpiresIn(seconds(&value).ok_or(Kind::Malformed(Flaw::ExpiresIn))?),
     };
-    Ok(TokenResponse { access_token, lifetime, token_type, scope: answer.scope.and_then(scopes) })
+    Ok(TokenResponse {
+        access_token,
+        lifetime,
+        token_type,
+        scope: answer.scope.and_then(scopes),
+        refresh_token: answer.refresh_token.and_then(text).map(Secret::new),
+        issued_token_type: answer.issued_token_type.and_then(text),
+    })
+}
+
+/// A string that says something.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
 }
 
 /// `expires_in` as servers write it: a number, a float, or either in a string. What is over counts as zero, what is
@@ -291,8 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_token_is_kept_where_there_is_one() {
+        let kept = |value: &str| {
+            let got = answer(&format!(r#"{{"access_token":"t","refresh_token":{value}}}"#)).unwrap();
+            got.refresh_token.map(|token| token.expose().clone())
+        };
+        assert_eq!(kept(r#""r1""#).as_deref(), Some("r1"));
+        for none in ["null", r#""""#, "7", "{}"] {
+            assert_eq!(kept(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn a_response_never_prints_its_token() {
-        let got = answer(r#"{"access_token":"sentinel"}"#).unwrap();
+        let got = answer(r#"{"access_token":"sentinel","refresh_token":"sentinel"}"#).unwrap();
         assert!(!format!("{got:?}").contains("sentinel"));
     }
 }
