@@ -89,7 +89,7 @@ impl Error {
             | Kind::Panicked => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
-            Kind::LoginRequired => Class::Refused,
+            Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
         }
     }
 
@@ -124,6 +124,7 @@ impl Error {
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",
+            Kind::LoggedOut => "logged_out",
             Kind::LoginRequired => "login_required",
         }
     }

@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     Panicked,
     #[error("the token and the configured scheme do not make a header value")]
     Unusable,
+    #[error("it was logged out; log in again, or renew it")]
+    LoggedOut,
     #[error("the refresh token is no longer accepted; log in again")]
     // Made by grants that hold a refresh token; client credentials never need a login.
     #[cfg_attr(not(test), expect(dead_code, reason = "the grant that makes it is still to come"))]
