@@ -8,10 +8,11 @@ use url::Url;
 use crate::secret::{Secret, SecretSource};
 
 use super::client::Client;
+use super::directory::Directory;
+use super::document::Role;
 use super::error::Error;
 use super::grant::{Grant, TokenRequest};
 use super::kind::{Kind, Place};
-use super::metadata::Metadata;
 use super::response::{TokenResponse, parse};
 use super::server::ServerSettings;
 use super::transport::{Http, ServerError};
@@ -20,14 +21,8 @@ use super::write::write;
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
 #[derive(Debug)]
 pub struct AuthorizationServer {
-    endpoint: Endpoint,
+    directory: Directory,
     http: Http,
-}
-
-#[derive(Debug)]
-enum Endpoint {
-    Fixed(Url),
-    Discovered(Metadata),
 }
 
 impl AuthorizationServer {
@@ -36,13 +31,7 @@ impl AuthorizationServer {
     /// # Errors
     /// [`ServerError`] where the authorities or the proxy are not usable.
     pub fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
-        let location = &settings.location;
-        let endpoint = match (&location.token_endpoint, &location.issuer) {
-            (Some(url), _) => Endpoint::Fixed(url.clone()),
-            (None, Some(issuer)) => Endpoint::Discovered(Metadata::new(issuer.clone())),
-            (None, None) => return Err(ServerError::Nowhere),
-        };
-        Ok(Self { endpoint, http: Http::new(&settings.transport)? })
+        Ok(Self { directory: Directory::new(settings)?, http: Http::new(&settings.transport)? })
     }
 
     /// Asks for a token, once. Takes at most one `timeout` of the transport, and two more where discovery is due.
@@ -59,15 +48,10 @@ impl AuthorizationServer {
             Some(source) => Some(read(source).await?),
             None => None,
         };
-        let url = match &self.endpoint {
-            Endpoint::Fixed(url) => url.clone(),
-            Endpoint::Discovered(metadata) => metadata.token_endpoint(&self.http).await?,
-        };
+        let url = self.directory.token_endpoint(&self.http).await?;
         let outcome = self.ask(&url, client, secret.as_ref(), grant, request).await;
-        if let (Endpoint::Discovered(metadata), Err(error)) = (&self.endpoint, &outcome)
-            && error.kind().may_have_moved()
-        {
-            metadata.doubt();
+        if outcome.as_ref().is_err_and(|error| error.kind().may_have_moved()) {
+            self.directory.doubt(Role::Token);
         }
         outcome
     }
@@ -467,17 +451,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_moved_is_found_and_a_failed_refresh_keeps_the_last_good_copy() {
+    async fn an_endpoint_that_moved_is_found() {
         let at = std::sync::Arc::new(std::sync::Mutex::new("/one"));
         let place = std::sync::Arc::clone(&at);
         let peer = Peer::start(move |seen| {
             let place = *place.lock().unwrap();
             match seen.line() {
-                line if line.starts_with("GET") && place == "/gone" => Reply::Http(500, "", String::new()),
                 line if line.starts_with("GET") => {
                     Reply::ok(metadata(&origin(seen), &(origin(seen) + place)))
                 }
-                line if line.ends_with(place) || place == "/gone" => Reply::token(),
+                line if line.ends_with(place) => Reply::token(),
                 _ => Reply::Http(404, "", String::new()),
             }
         })
@@ -489,14 +472,6 @@ mod tests {
         assert_eq!(error.cause(), "status");
         server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
         assert_eq!(peer.lines().last().unwrap(), "POST /two");
-
-        *at.lock().unwrap() = "/gone";
-        let Endpoint::Discovered(known) = &server.endpoint else { panic!("it is discovered") };
-        known.doubt();
-        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
-        let asked = peer.lines().len();
-        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
-        assert_eq!(peer.lines().len(), asked + 1, "a failed refresh is left alone for a while");
     }
 
     #[tokio::test]

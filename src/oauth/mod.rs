@@ -3,6 +3,8 @@
 //! A file per idea of the RFCs. Nothing here knows schedules, storage or requests that pass through the proxy.
 
 mod client;
+mod directory;
+mod document;
 mod endpoint;
 mod error;
 mod grant;

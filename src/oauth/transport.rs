@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, HeaderMap, RETRY_AFTER};
 use http::{Request, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -59,6 +59,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Capped at [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<Duration>,
+    /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
+    pub(super) max_age: Option<Duration>,
     /// At most [`MAX_BODY_BYTES`].
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -90,6 +92,7 @@ impl Http {
         let mut response = self.client.execute(request).await.map_err(failed)?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
+        let max_age = max_age(response.headers());
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(too_large());
@@ -101,7 +104,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, body })
+        Ok(Answer { status, retry_after, max_age, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
@@ -197,6 +200,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (!hold.is_zero()).then(|| hold.min(MAX_RETRY_AFTER))
 }
 
+/// `max-age` out of `Cache-Control`, whatever stands around it.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let mut directives = fields.flat_map(|field| field.split(',')).filter_map(|one| one.split_once('='));
+    let (_, seconds) = directives.find(|(name, _)| name.trim().eq_ignore_ascii_case("max-age"))?;
+    Some(Duration::from_secs(seconds.trim().trim_matches('"').parse().ok()?))
+}
+
 /// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.
 pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
 
@@ -226,6 +237,22 @@ mod tests {
         assert!(held > Duration::from_secs(80) && held <= Duration::from_secs(90), "{held:?}");
         for nothing in ["0", "-5", "soon", "", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             assert_eq!(hold(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn max_age_is_found_among_other_directives() {
+        for (value, want) in [
+            ("max-age=600", Some(600)),
+            ("public, Max-Age=\"7\", must-revalidate", Some(7)),
+            ("s-maxage=9", None),
+            ("no-store", None),
+            ("max-age=-1", None),
+            ("max-age", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, value.parse().unwrap());
+            assert_eq!(max_age(&headers), want.map(Duration::from_secs), "{value}");
         }
     }
 
