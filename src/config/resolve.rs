@@ -46,15 +46,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The files that the settings name, each once: secrets and certificate authorities.
+    /// The files that the settings name, each once: secrets, certificates and their authorities.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.ca_file.as_deref());
-        let tokens = self.tokens.values().flat_map(|token| {
-            let ca_file = token.server().and_then(|origin| origin.server.transport.ca_file.as_deref());
-            ca_file.into_iter().chain(token.files())
-        });
-        let mut files: Vec<PathBuf> = upstreams.chain(tokens).map(Path::to_owned).collect();
+        let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
+        let servers = self.tokens.values().filter_map(TokenSettings::server);
+        let transports = servers.flat_map(|origin| origin.server.transport.files());
+        let tokens = self.tokens.values().flat_map(TokenSettings::files);
+        let mut files: Vec<PathBuf> = upstreams.chain(transports).chain(tokens).map(Path::to_owned).collect();
         files.sort();
         files.dedup();
         files

@@ -78,7 +78,7 @@ impl Error {
             | Kind::Redirect(_)
             | Kind::TokenType
             | Kind::OtherIssuer
-            | Kind::NoTokenEndpoint
+            | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable => Class::Misconfigured,
             Kind::Dns
@@ -127,7 +127,7 @@ impl Error {
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",
             Kind::OtherIssuer => "issuer_mismatch",
-            Kind::NoTokenEndpoint => "no_token_endpoint",
+            Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale => "stale",
             Kind::Inactive => "inactive",

@@ -55,6 +55,7 @@ pub(super) fn resolve(
         response_header_timeout,
         idle_timeout,
         ca_file: ca_file.ok()?,
+        certificate: None,
     })
 }
 
