@@ -2,10 +2,15 @@
 //!
 //! A file per idea of the RFCs. Nothing here knows schedules, storage or requests that pass through the proxy.
 
+mod assertion;
+mod authentication;
+mod bearer;
 mod client;
 mod endpoint;
 mod error;
+mod google;
 mod grant;
+mod introspection;
 mod jws;
 mod key;
 mod kind;
@@ -14,9 +19,11 @@ mod metadata;
 mod peer;
 mod response;
 mod server;
+mod server_clock;
 mod transport;
 mod write;
 
+pub use bearer::Bearer;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::read;
