@@ -124,7 +124,7 @@ impl Metadata {
         Err(Error::at(place, wrong).after(answer.retry_after))
     }
 
-    fn judge(&self, body: &[u8]) -> Result<Url, Kind> {
+    pub(super) fn judge(&self, body: &[u8]) -> Result<Url, Kind> {
         let document: Document = serde_json::from_slice(body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
         // RFC 8414 section 3.3: identical, or a server could speak for another.
         if document.issuer.as_deref() != Some(self.issuer.as_str()) {

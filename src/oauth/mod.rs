@@ -5,6 +5,8 @@
 mod client;
 mod endpoint;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod grant;
 mod key;
 mod kind;

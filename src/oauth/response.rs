@@ -130,7 +130,7 @@ fn clamped(seconds: f64) -> Duration {
 }
 
 /// The `exp` of a JWT in compact form (RFC 7515 section 3.1), unverified: it is for planning alone.
-fn jwt_expiry(token: &str) -> Option<SystemTime> {
+pub(super) fn jwt_expiry(token: &str) -> Option<SystemTime> {
     #[derive(Deserialize)]
     struct Claims {
         exp: f64,
