@@ -56,6 +56,8 @@ pub struct RenewerHandle {
 pub(super) enum Command {
     Add(Arc<Token>, Arc<dyn Source>),
     Remove(u64),
+    /// The clock has jumped.
+    Look,
     Ask {
         id: u64,
         ask: Ask,
@@ -109,6 +111,13 @@ impl RenewerHandle {
         // An error says that the task has ended, and so has let go of all of them.
         let _ = self.commands.send(Command::Remove(token.id()));
     }
+
+    /// Says that the clock has jumped (see [`ClockWatch`](crate::clock::ClockWatch)): the machine slept, or the wall
+    /// clock was put forward. What is due by now starts now, and not when a timer ends that knows nothing of it.
+    pub fn look_at_the_clock(&self) {
+        // An error says that the task has ended.
+        let _ = self.commands.send(Command::Look);
+    }
 }
 
 struct Task {
@@ -155,17 +164,20 @@ impl Task {
             }
             let next = self.next();
             tokio::select! {
+                // In this order, so that a simulation that fails fails again. Nothing starves: there are at most
+                // `concurrent` attempts to end before the inbox is read.
+                biased;
                 () = drain.started() => return,
-                command = inbox.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => return,
-                },
                 Some(ended) = self.attempts.join_next() => {
                     // An error says that the attempt was aborted: its token is gone.
                     if let Ok(ended) = ended {
                         self.settle(ended);
                     }
                 }
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             }
         }
@@ -199,6 +211,8 @@ impl Task {
         match command {
             Command::Add(token, source) => self.add(token, source),
             Command::Remove(id) => self.remove(id),
+            // The loop has looked at the clock by now.
+            Command::Look => {}
             Command::Ask { id, ask, seen } => self.hear(id, ask, seen),
         }
     }
