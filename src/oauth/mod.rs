@@ -10,6 +10,8 @@ mod directory;
 mod document;
 mod endpoint;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod google;
 mod grant;
 mod introspection;
