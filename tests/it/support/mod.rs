@@ -5,6 +5,7 @@
 
 mod certificate;
 mod curl;
+mod faketime;
 mod h2load;
 mod key;
 mod nginx;
@@ -17,6 +18,7 @@ mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
 pub(crate) use curl::curl;
+pub(crate) use faketime::faketime;
 pub(crate) use h2load::h2load;
 pub(crate) use key::Key;
 pub(crate) use nginx::Nginx;

@@ -9,6 +9,7 @@ use super::certificate::Certificates;
 use super::curl::curl;
 use super::key::Key;
 use super::program::{Program, free_address, repository};
+use super::proxy::{Config, upstream_at};
 
 /// The secret of the clients `orders` (basic) and `orders-post` (in the body).
 pub(crate) const SECRET: &str = "a-test-secret-of-at-least-32-bytes-000000";
@@ -135,6 +136,35 @@ impl OidcProvider {
     /// The protected API over TLS, where it asks for a client certificate.
     pub(crate) fn api_tls_url(&self) -> String {
         format!("https://localhost:{}", self.beside().api_tls.port())
+    }
+
+    /// A configuration with one route to the API, and token `api` of this server with these lines.
+    pub(crate) fn config(&self, token: &str) -> Config {
+        Config::one_route(&upstream_at(&self.api_url()), &self.token("api", token))
+    }
+
+    /// The same over TLS, with more lines for the upstream.
+    pub(crate) fn config_tls(&self, upstream: &str, token: &str) -> Config {
+        let ca = self.certificates().ca.display();
+        let upstream = format!("{}ca_file = '{ca}'\n{upstream}", upstream_at(&self.api_tls_url()));
+        Config::one_route(&upstream, &(self.token("api", token) + &format!("ca_file = '{ca}'\n")))
+    }
+
+    /// The section of a token of this server.
+    pub(crate) fn token(&self, name: &str, lines: &str) -> String {
+        format!("[tokens.{name}]\nissuer = \"{}\"\n{lines}\n", self.issuer())
+    }
+
+    /// A configuration with a route `/NAME` for each of these tokens.
+    pub(crate) fn config_of(&self, tokens: &[(&str, String)]) -> Config {
+        let mut text = upstream_at(&self.api_url());
+        for (name, lines) in tokens {
+            text += &self.token(name, lines);
+        }
+        for (name, _) in tokens {
+            text += &format!("[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n");
+        }
+        Config::new(text)
     }
 
     async fn switchboard(&self, path: &str, arguments: &[&str]) -> Value {
