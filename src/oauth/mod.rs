@@ -6,6 +6,8 @@ mod assertion;
 mod authentication;
 mod bearer;
 mod client;
+mod directory;
+mod document;
 mod endpoint;
 mod error;
 mod google;
