@@ -7,9 +7,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::header::{CACHE_CONTROL, HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, DATE, HeaderMap, RETRY_AFTER};
 use http::{Request, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -61,6 +61,8 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
     pub(super) max_age: Option<Duration>,
+    /// What the server's clock showed (RFC 9110 section 6.6.1).
+    pub(super) date: Option<SystemTime>,
     /// At most [`MAX_BODY_BYTES`].
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -93,6 +95,7 @@ impl Http {
         let status = response.status();
         let retry_after = retry_after(response.headers());
         let max_age = max_age(response.headers());
+        let date = date(response.headers());
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(too_large());
@@ -104,7 +107,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, max_age, body })
+        Ok(Answer { status, retry_after, max_age, date, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
@@ -206,6 +209,10 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let mut directives = fields.flat_map(|field| field.split(',')).filter_map(|one| one.split_once('='));
     let (_, seconds) = directives.find(|(name, _)| name.trim().eq_ignore_ascii_case("max-age"))?;
     Some(Duration::from_secs(seconds.trim().trim_matches('"').parse().ok()?))
+}
+
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 /// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.

@@ -11,6 +11,7 @@ use crate::secret::Secret;
 use super::handle::Roster;
 use super::settings::{Origin, TokenSettings};
 
+mod bearer;
 mod server;
 
 pub use server::ServerSource;
