@@ -2,7 +2,9 @@
 //!
 //! A file per idea of the RFCs. Nothing here knows schedules, storage or requests that pass through the proxy.
 
+mod challenge;
 mod client;
+mod dpop;
 mod endpoint;
 mod error;
 mod grant;
@@ -17,7 +19,9 @@ mod server;
 mod transport;
 mod write;
 
+pub use challenge::demands_nonce;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
+pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::read;
 pub use error::{Class, Error};
