@@ -70,6 +70,11 @@ impl Error {
     pub fn class(&self) -> Class {
         match &self.kind {
             Kind::Secret(_)
+            | Kind::Key(..)
+            | Kind::GoogleKey(..)
+            | Kind::Certificate(..)
+            | Kind::ShortSecret
+            | Kind::NoIssuer
             | Kind::Redirect(_)
             | Kind::TokenType
             | Kind::OtherIssuer
@@ -85,6 +90,7 @@ impl Error {
             | Kind::TooLarge
             | Kind::Malformed(_)
             | Kind::Stale
+            | Kind::Inactive
             | Kind::Stalled
             | Kind::Panicked => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
@@ -104,7 +110,10 @@ impl Error {
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match &self.kind {
-            Kind::Secret(_) => "secret",
+            Kind::Secret(_) | Kind::ShortSecret => "secret",
+            Kind::Key(..) | Kind::GoogleKey(..) => "key",
+            Kind::Certificate(..) => "certificate",
+            Kind::NoIssuer => "no_issuer",
             Kind::Dns => "dns",
             Kind::Connect(_) => "connect",
             Kind::Proxy => "proxy",
@@ -121,6 +130,7 @@ impl Error {
             Kind::NoTokenEndpoint => "no_token_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale => "stale",
+            Kind::Inactive => "inactive",
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",

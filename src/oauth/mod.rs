@@ -2,12 +2,17 @@
 //!
 //! A file per idea of the RFCs. Nothing here knows schedules, storage or requests that pass through the proxy.
 
+mod assertion;
+mod authentication;
+mod bearer;
 mod challenge;
 mod client;
 mod dpop;
 mod endpoint;
 mod error;
+mod google;
 mod grant;
+mod introspection;
 mod jws;
 mod key;
 mod kind;
@@ -16,9 +21,11 @@ mod metadata;
 mod peer;
 mod response;
 mod server;
+mod server_clock;
 mod transport;
 mod write;
 
+pub use bearer::Bearer;
 pub use challenge::demands_nonce;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};

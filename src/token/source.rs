@@ -10,6 +10,7 @@ use crate::oauth::{AuthorizationServer, Error, ServerError, ServerSettings, Toke
 use super::handle::Roster;
 use super::settings::{Origin, TokenSettings};
 
+mod bearer;
 mod server;
 
 pub use server::ServerSource;

@@ -9,7 +9,7 @@ use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
-use super::{Fetched, Source};
+use super::{Fetched, Source, bearer};
 
 /// An OAuth client at its authorization server.
 #[derive(Debug)]
@@ -42,7 +42,9 @@ impl ServerSource {
                 Ok(Grant::Password { username: username.clone(), password })
             }
             GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::Panicked)),
-            GrantSettings::JwtBearer(_) => Err(Error::here(ErrorKind::Panicked)),
+            GrantSettings::JwtBearer(assertion) => {
+                bearer::grant(assertion, &self.origin, self.server.now()).await
+            }
             GrantSettings::TokenExchange(_) => Err(Error::here(ErrorKind::Panicked)),
         }
     }
@@ -58,9 +60,9 @@ impl Source for ServerSource {
     }
 }
 
-/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, and a look
-/// at the token.
-const EXCHANGES: u32 = 5;
+/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, the same by
+/// the server's clock, and a look at the token.
+const EXCHANGES: u32 = 6;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
 const BACKSTOP: Duration = Duration::from_secs(10);
