@@ -30,6 +30,8 @@ pub(crate) use endpoint::read;
 pub use error::{Class, Error};
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
+#[cfg(test)]
+pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::Kind as ErrorKind;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub use server::{Issuer, Location, ServerSettings, Transport};

@@ -20,6 +20,7 @@ mod alarm;
 mod entry;
 mod file;
 mod folder;
+mod key;
 #[cfg(feature = "keyring")]
 mod keyring;
 mod memory;
@@ -31,6 +32,7 @@ pub use entry::{Entry, Fingerprint, Flaw, StoredAccess, decode};
 pub use file::FileStore;
 #[cfg(feature = "keyring")]
 pub use keyring::KeyringStore;
+pub(in crate::token) use key::request;
 pub use memory::MemoryStore;
 pub use outbox::{Store, open_store};
 
