@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::secret::SecretError;
 
-use super::kind::{Kind, Place};
+use super::kind::{Code, Kind, Place};
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,11 @@ impl Error {
         &self.kind
     }
 
+    /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2).
+    pub(crate) fn is_invalid_grant(&self) -> bool {
+        matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -92,7 +97,9 @@ impl Error {
             | Kind::Stale
             | Kind::Inactive
             | Kind::Stalled
-            | Kind::Panicked => Class::Transient,
+            | Kind::Panicked
+            | Kind::StoreBusy
+            | Kind::Store => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
             Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
@@ -135,6 +142,8 @@ impl Error {
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",
             Kind::LoggedOut => "logged_out",
+            Kind::StoreBusy => "store_busy",
+            Kind::Store => "store",
             Kind::LoginRequired => "login_required",
         }
     }
@@ -173,7 +182,6 @@ impl From<SecretError> for Error {
 mod tests {
     use url::Url;
 
-    use super::super::kind::Code;
     use super::*;
 
     fn denied(status: u16, code: &str) -> Error {

@@ -83,7 +83,11 @@ pub(crate) enum Kind {
     Unusable,
     #[error("it was logged out; log in again, or renew it")]
     LoggedOut,
-    #[error("the refresh token is no longer accepted; log in again")]
+    #[error("another process holds the lease of this token; see whether it hangs")]
+    StoreBusy,
+    #[error("the token store cannot be used, and no refresh token is spent without it; the log says why")]
+    Store,
+    #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
 }
 

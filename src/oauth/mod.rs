@@ -39,6 +39,8 @@ pub use error::{Class, Error};
 pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
+#[cfg(test)]
+pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::Kind as ErrorKind;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub use server::{Issuer, Location, ServerSettings, Transport};

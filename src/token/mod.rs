@@ -14,6 +14,7 @@ mod settings;
 mod simulation;
 mod source;
 mod state;
+pub mod store;
 
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
@@ -21,5 +22,6 @@ pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,
     GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
 };
-pub use source::{Cost, Fetched, ServerSource, Source, Sources};
+pub use source::{Fetched, ServerSource, Source, Sources};
+pub use store::{Store, StoreAlarm, StoreError, open_store};
 pub use state::{Credentials, Failure, Status, TokenState};
