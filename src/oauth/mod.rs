@@ -20,6 +20,7 @@ mod metadata;
 #[cfg(test)]
 mod peer;
 mod response;
+mod revocation;
 mod server;
 mod server_clock;
 mod transport;
@@ -34,5 +35,6 @@ pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Kind as ErrorKind;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+pub use revocation::TokenHint;
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;
