@@ -4,7 +4,7 @@
 //! refuses what real servers send, and its errors hold bodies. `token` calls this, and says when.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tracing::{info, warn};
@@ -95,7 +95,11 @@ impl AuthorizationServer {
             warn!(place = %Place::of(url), "the answer to a token exchange has no issued_token_type; the token is taken as an access token");
         }
         if response.lifetime == Lifetime::Unknown {
-            response.lifetime = self.introspect(url, client, keys, &response.access_token).await?;
+            response.lifetime = match self.introspect(url, client, keys, &response.access_token).await {
+                // The refresh token that came with it counts all the same, and must not be lost.
+                Err(_) if response.refresh_token.is_some() => Lifetime::ExpiresIn(Duration::ZERO),
+                lifetime => lifetime?,
+            };
         }
         Ok(response)
     }
