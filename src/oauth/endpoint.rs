@@ -22,6 +22,7 @@ use super::grant::{Grant, TokenRequest};
 use super::introspection::Introspection;
 use super::kind::{Code, Kind, Place};
 use super::response::{Lifetime, TokenResponse, parse};
+use super::revocation::{self, TokenHint};
 use super::server::ServerSettings;
 use super::server_clock::ServerClock;
 use super::transport::{Answer, Http, ServerError};
@@ -101,6 +102,30 @@ impl AuthorizationServer {
             };
         }
         Ok(response)
+    }
+
+    /// Gives a token back (RFC 7009). One that the server does not know counts as given back. Takes at most one
+    /// `timeout` of the transport, and two more where discovery is due.
+    ///
+    /// # Errors
+    /// [`Error`] where the server was not told: it offers no such endpoint, could not be reached, or refused.
+    pub async fn revoke(
+        &self,
+        client: &Client,
+        token: &Secret<String>,
+        hint: TokenHint,
+    ) -> Result<(), Error> {
+        let keys = client.auth.read().await?;
+        let url = self.directory.revocation_endpoint(&self.http).await?;
+        // An assertion is for the server, which its token endpoint may stand for, wherever it is sent.
+        let token_endpoint = self.directory.token_endpoint(&self.http).await?;
+        let proof =
+            keys.prove(client, self.audience(&token_endpoint), self.clock.now()).map_err(Error::here)?;
+        let outcome = revocation::revoke(&self.http, &url, client, &proof, token, hint).await;
+        if outcome.as_ref().is_err_and(|error| error.kind().may_have_moved()) {
+            self.directory.doubt(Role::Revocation);
+        }
+        outcome
     }
 
     /// Asks; once more where the client's assertion was refused and the server's clock is not where we took it to be.

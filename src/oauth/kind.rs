@@ -145,7 +145,13 @@ pub(crate) enum TlsFault {
     Revoked,
     #[error("the certificate is not acceptable")]
     Certificate,
-    #[error("the other side refused the handshake; it may want a client certificate")]
+    #[error("the other side wants a client certificate; name one in `client_cert_file`")]
+    CertificateWanted,
+    #[error(
+        "the other side refused this client's certificate; check its authority, its end and what is registered"
+    )]
+    CertificateRefused,
+    #[error("the other side refused the handshake; it may want a client certificate, or another one")]
     Alert,
     #[error("the other side does not speak TLS; check the port")]
     NotTls,
@@ -191,6 +197,7 @@ pub(crate) enum Code {
     UnsupportedGrantType,
     InvalidScope,
     InvalidTarget,
+    UnsupportedTokenType,
     AccessDenied,
     ServerError,
     TemporarilyUnavailable,
@@ -213,6 +220,7 @@ impl Code {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::AccessDenied => "access_denied",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -275,7 +283,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 11] = [
+const CODES: [Code; 12] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -283,6 +291,7 @@ const CODES: [Code; 11] = [
     Code::UnsupportedGrantType,
     Code::InvalidScope,
     Code::InvalidTarget,
+    Code::UnsupportedTokenType,
     Code::AccessDenied,
     Code::ServerError,
     Code::TemporarilyUnavailable,

@@ -24,6 +24,7 @@ mod metadata;
 #[cfg(test)]
 mod peer;
 mod response;
+mod revocation;
 mod server;
 mod server_clock;
 mod transport;
@@ -43,5 +44,6 @@ pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::Kind as ErrorKind;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+pub use revocation::TokenHint;
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;
