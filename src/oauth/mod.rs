@@ -30,6 +30,7 @@ pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::read;
 pub use error::{Class, Error};
+pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Kind as ErrorKind;

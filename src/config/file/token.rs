@@ -76,9 +76,9 @@ pub(in crate::config) struct Token {
     pub(in crate::config) key_algorithm: Option<Algorithm>,
     /// The assertion's iss; left out: the key file's `client_email`, or the client identifier.
     pub(in crate::config) issuer_claim: Option<String>,
-    /// The assertion's sub: whose token is asked for; left out: the same as its iss.
+    /// The assertion's sub: whose token is asked for; left out: the same as its iss, or none with a Google key.
     pub(in crate::config) subject: Option<String>,
-    /// The assertion's aud; left out: the issuer, or the token endpoint where no issuer is configured.
+    /// The assertion's aud; left out: the key file's `token_uri`, else the issuer, else the token endpoint.
     pub(in crate::config) audience_claim: Option<String>,
     /// File of the token that is traded in, such as a projected service-account token; read again at each use.
     pub(in crate::config) subject_token_file: Option<String>,

@@ -74,10 +74,11 @@ fn origin(
     }
     let certificates = client::certificates(path, token, review);
     let transport = certificates.as_ref().and_then(|these| these.transport.clone());
+    let granted = grant::resolve(path, token, variables, review);
     let server = if unknown && token.issuer.is_none() && token.token_endpoint.is_none() {
         None
     } else {
-        server::resolve(path, token, transport, options, review)
+        server::resolve(path, token, transport, granted.token_uri, options, review)
     };
     let has_secret = token.client_secret_file.is_some() || token.client_secret.is_some();
     let client = if unknown && !has_secret {
@@ -85,13 +86,12 @@ fn origin(
     } else {
         client::resolve(path, token, certificates.as_ref(), variables, review)
     };
-    let grant = grant::resolve(path, token, variables, review);
     let request = request::resolve(path, token, review);
     let dpop = dpop(path, token, variables, review);
     let origin = ServerOrigin {
         server: server?,
         client: client?,
-        grant: grant.filter(|_| !unknown)?,
+        grant: granted.grant.filter(|_| !unknown)?,
         request: request?,
         dpop: dpop?,
     };

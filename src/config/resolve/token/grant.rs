@@ -1,36 +1,47 @@
 //! How the token is earned, with what each grant spends.
 
-use super::exchange;
-use super::key;
+use super::{exchange, key};
 use crate::config::file::{Grant, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Need, Variables, Wanted, Written};
 use crate::token::{BearerAssertion, GrantSettings};
 
-/// The grant of a token that comes from an authorization server. `None` only where something was reported, or where
-/// it does not.
+/// A grant, and what came to light with it.
+#[derive(Default)]
+pub(super) struct Granted {
+    /// `None` only where something was reported, or where the token comes from no authorization server.
+    pub(super) grant: Option<GrantSettings>,
+    /// The key and its word for where tokens are asked for, where nothing else says so.
+    pub(super) token_uri: Option<(KeyPath, String)>,
+}
+
+/// The grant of a token that comes from an authorization server.
 pub(super) fn resolve(
     path: &KeyPath,
     token: &Token,
     variables: &Variables<'_>,
     review: &mut Review<'_>,
-) -> Option<GrantSettings> {
-    match token.grant {
+) -> Granted {
+    let mut token_uri = None;
+    let grant = match token.grant {
         Grant::ClientCredentials => Some(GrantSettings::ClientCredentials),
         Grant::RefreshToken => {
             let keys = vec![("refresh_token_file", Written::File(token.refresh_token_file.as_deref()))];
             let wanted = Wanted { noun: "refresh token", owner: "the token", keys };
-            let found = wanted.resolve(path, Need::Optional, variables, review).ok()?;
-            Some(GrantSettings::RefreshToken { seed: found.map(|found| found.source) })
+            let found = wanted.resolve(path, Need::Optional, variables, review).ok();
+            found.map(|found| GrantSettings::RefreshToken { seed: found.map(|found| found.source) })
         }
         Grant::Password => password(path, token, variables, review),
-        Grant::JwtBearer => jwt_bearer(path, token, variables, review).map(GrantSettings::JwtBearer),
+        Grant::JwtBearer => {
+            jwt_bearer(path, token, &mut token_uri, variables, review).map(GrantSettings::JwtBearer)
+        }
         Grant::TokenExchange => {
             exchange::resolve(path, token, variables, review).map(GrantSettings::TokenExchange)
         }
         Grant::Command | Grant::File | Grant::Static => None,
-    }
+    };
+    Granted { grant, token_uri }
 }
 
 fn password(
@@ -69,6 +80,7 @@ fn password(
 fn jwt_bearer(
     path: &KeyPath,
     token: &Token,
+    token_uri: &mut Option<(KeyPath, String)>,
     variables: &Variables<'_>,
     review: &mut Review<'_>,
 ) -> Option<BearerAssertion> {
@@ -86,9 +98,11 @@ fn jwt_bearer(
     let subject = claim(&path.key("subject"), token.subject.as_deref(), review);
     let audience = claim(&path.key("audience_claim"), token.audience_claim.as_deref(), review);
     let checked = checked?;
+    let says_issuer = checked.told.as_ref().is_none_or(|told| told.issuer);
+    *token_uri = checked.told.and_then(|told| told.token_uri).map(|uri| (checked.path, uri));
     let nobody = token.client_id.is_none() && !review.is_spoken_for(&path.key("client_id"));
     let issuer = issuer?;
-    if issuer.is_none() && nobody && checked.names_issuer == Some(false) {
+    if issuer.is_none() && nobody && !says_issuer {
         let issuer_path = path.key("issuer_claim");
         let mend = format!("{}, or `client_id`, which stands in for it", review.set(&issuer_path));
         review.missing(&issuer_path, "nothing says who signs the assertion (its iss)", mend);

@@ -6,12 +6,14 @@ use crate::config::file;
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::Found;
-use crate::oauth::{Algorithm, KeySettings};
+use crate::oauth::{Algorithm, GoogleKey, KeyError, KeySettings, SigningKey};
+use crate::secret::Secret;
 
 /// What is said of a key, and what it may be.
 pub(super) struct Spec<'t> {
     pub(super) id: (KeyPath, Option<&'t str>),
     pub(super) algorithm: (KeyPath, Option<file::Algorithm>),
+    /// The certificate that is named along with it.
     pub(super) certificate: Option<PathBuf>,
     pub(super) kind: Kind,
 }
@@ -27,9 +29,20 @@ pub(super) enum Kind {
 
 /// A key that can be used, as far as is known.
 pub(super) struct Checked {
+    /// The key that says where it is.
+    pub(super) path: KeyPath,
     pub(super) settings: KeySettings,
-    /// Whether it says itself whose it is; `None`: it is not there yet.
-    pub(super) names_issuer: Option<bool>,
+    /// What it says of itself; `None`: it is not there yet.
+    pub(super) told: Option<Told>,
+}
+
+/// What a key's file says beside the key.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Whether it says whose the key is.
+    pub(super) issuer: bool,
+    /// Where tokens are asked for with it.
+    pub(super) token_uri: Option<String>,
 }
 
 impl Spec<'_> {
@@ -54,24 +67,51 @@ impl Spec<'_> {
             );
             return None;
         }
-        let (_, algorithm) = self.algorithm;
-        let settings = KeySettings {
-            key: found.source,
-            key_id: id.map(str::to_owned),
-            algorithm: algorithm.map(|algorithm| match algorithm {
-                file::Algorithm::Rs256 => Algorithm::Rs256,
-                file::Algorithm::Ps256 => Algorithm::Ps256,
-                file::Algorithm::Es256 => Algorithm::Es256,
-                file::Algorithm::EdDsa => Algorithm::EdDsa,
-            }),
-            certificate: self.certificate,
+        let (algorithm_path, algorithm) = self.algorithm;
+        let algorithm = algorithm.map(|algorithm| match algorithm {
+            file::Algorithm::Rs256 => Algorithm::Rs256,
+            file::Algorithm::Ps256 => Algorithm::Ps256,
+            file::Algorithm::Es256 => Algorithm::Es256,
+            file::Algorithm::EdDsa => Algorithm::EdDsa,
+        });
+        let told = match &found.now {
+            Some(now) => Some(look_at(now, algorithm, self.kind).map_err(|fault| {
+                let asked = matches!(fault, Fault::Key(KeyError::Algorithm { .. })) && algorithm.is_some();
+                report(if asked { &algorithm_path } else { &found.key }, &fault, review);
+            })),
+            None => None,
         };
-        let names_issuer =
-            found.now.as_ref().map(|now| self.kind == Kind::OrGoogle && is_google(now.expose()));
-        Some(Checked { settings, names_issuer })
+        let told = told.transpose().ok()?;
+        let key_id = id.map(str::to_owned);
+        let settings = KeySettings { key: found.source, key_id, algorithm, certificate: self.certificate };
+        Some(Checked { path: found.key, settings, told })
     }
 }
 
-fn is_google(text: &str) -> bool {
-    text.trim_start().starts_with('{') && text.contains("\"service_account\"")
+/// Why a key cannot be used; none of it shows the key.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("{0}")]
+    Key(KeyError),
+    #[error("{0}")]
+    Google(String),
+}
+
+fn look_at(text: &Secret<String>, algorithm: Option<Algorithm>, kind: Kind) -> Result<Told, Fault> {
+    let google = match kind {
+        Kind::OrGoogle => GoogleKey::parse(text.expose()).transpose(),
+        Kind::Plain => Ok(None),
+    };
+    let google = google.map_err(|fault| Fault::Google(fault.to_string()))?;
+    let key = google.as_ref().map_or(text, |google| &google.private_key);
+    SigningKey::from_text(key.expose(), algorithm).map_err(Fault::Key)?;
+    let told = |google: GoogleKey| Told { issuer: true, token_uri: google.token_uri };
+    Ok(google.map(told).unwrap_or_default())
+}
+
+/// The fault is a sentence with its mend behind a semicolon.
+fn report(path: &KeyPath, fault: &Fault, review: &mut Review<'_>) {
+    let sentence = fault.to_string();
+    let (what, mend) = sentence.split_once("; ").unwrap_or((&sentence, "give another key"));
+    review.error(path, format!("the key cannot be used: {what}"), mend);
 }

@@ -14,10 +14,11 @@ pub(super) fn resolve(
     path: &KeyPath,
     token: &Token,
     certificate: Option<ClientCertificate>,
+    token_uri: Option<(KeyPath, String)>,
     options: Options,
     review: &mut Review<'_>,
 ) -> Option<ServerSettings> {
-    let location = location(path, token, options, review);
+    let location = location(path, token, token_uri, options, review);
     let ca_file = ca_file(&path.key("ca_file"), token.ca_file.as_deref(), review);
     let proxy_path = path.key("proxy");
     let proxy = match &token.proxy {
@@ -38,7 +39,13 @@ pub(super) fn resolve(
     Some(ServerSettings { location: location?, transport })
 }
 
-fn location(path: &KeyPath, token: &Token, options: Options, review: &mut Review<'_>) -> Option<Location> {
+fn location(
+    path: &KeyPath,
+    token: &Token,
+    token_uri: Option<(KeyPath, String)>,
+    options: Options,
+    review: &mut Review<'_>,
+) -> Option<Location> {
     let (issuer_path, endpoint_path) = (path.key("issuer"), path.key("token_endpoint"));
     let issuer = token.issuer.as_ref().map(|text| {
         // The metadata must repeat the issuer to the letter, so it is kept as it was written.
@@ -81,6 +88,15 @@ fn location(path: &KeyPath, token: &Token, options: Options, review: &mut Review
         (Some(issuer), None) => further(Location::issuer(issuer?)),
         (None, Some(endpoint)) => further(Location::endpoint(endpoint?)),
         (None, None) => {
+            if let Some((path, uri)) = token_uri {
+                return further(Location::endpoint(secure_url(
+                    &path,
+                    &uri,
+                    Query::Allowed,
+                    options,
+                    review,
+                )?));
+            }
             if !review.is_spoken_for(&endpoint_path) {
                 let what = "nothing says where the authorization server is";
                 review.missing(
