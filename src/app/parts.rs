@@ -164,7 +164,7 @@ impl Parts {
 
     /// Says that what was far ahead may be due.
     pub(super) fn clock_jumped(&self) {
-        self.renewer.clock_jumped();
+        self.renewer.look_at_the_clock();
     }
 
     /// Gives back the tokens that are to be revoked at the end, all at once, within [`GIVE_BACK`].

@@ -58,6 +58,11 @@ impl Directory {
         }
     }
 
+    /// Whether somebody wrote down where it is.
+    pub(super) const fn is_configured(&self, role: Role) -> bool {
+        self.configured(role).is_some()
+    }
+
     async fn needed(&self, role: Role, http: &Http) -> Result<Url, Error> {
         self.offered(role, http).await?.ok_or(Error::here(Kind::NoEndpoint(role)))
     }

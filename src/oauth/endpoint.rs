@@ -157,13 +157,25 @@ impl AuthorizationServer {
         if !self.introspection.is_worth_asking() {
             return Ok(Lifetime::Unknown);
         }
-        // Metadata that cannot be had are no failure of the token.
-        let Ok(Some(url)) = self.directory.introspection_endpoint(&self.http).await else {
-            return Ok(Lifetime::Unknown);
+        let url = match self.directory.introspection_endpoint(&self.http).await {
+            Ok(Some(url)) => url,
+            Ok(None) => return Ok(Lifetime::Unknown),
+            Err(error) => {
+                self.introspection.failed(&error);
+                return Ok(Lifetime::Unknown);
+            }
         };
         let proof =
             keys.prove(client, self.audience(token_endpoint), self.clock.now()).map_err(Error::here)?;
-        self.introspection.lifetime(&self.http, &url, client, &proof, token).await
+        match self.introspection.lifetime(&self.http, &url, client, &proof, token).await {
+            // Nobody asked for the look, and a server that lets this client look at nothing says the same
+            // (RFC 7662 section 2.2).
+            Err(error) if !self.directory.is_configured(Role::Introspection) => {
+                self.introspection.failed(&error);
+                Ok(Lifetime::Unknown)
+            }
+            outcome => outcome,
+        }
     }
 
     fn audience<'a>(&'a self, token_endpoint: &'a Url) -> Audience<'a> {

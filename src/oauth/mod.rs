@@ -5,11 +5,15 @@
 mod assertion;
 mod authentication;
 mod bearer;
+mod challenge;
 mod client;
 mod directory;
 mod document;
+mod dpop;
 mod endpoint;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod google;
 mod grant;
 mod introspection;
@@ -26,7 +30,9 @@ mod transport;
 mod write;
 
 pub use bearer::Bearer;
+pub use challenge::demands_nonce;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
+pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::read;
 pub use error::{Class, Error};

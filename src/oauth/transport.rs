@@ -59,10 +59,10 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Capped at [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<Duration>,
-    /// What the server's clock showed (RFC 9110 section 6.6.1).
-    pub(super) date: Option<SystemTime>,
     /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
     pub(super) max_age: Option<Duration>,
+    /// What the server's clock showed (RFC 9110 section 6.6.1).
+    pub(super) date: Option<SystemTime>,
     /// At most [`MAX_BODY_BYTES`].
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -94,8 +94,8 @@ impl Http {
         let mut response = self.client.execute(request).await.map_err(failed)?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
-        let date = date(response.headers());
         let max_age = max_age(response.headers());
+        let date = date(response.headers());
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(too_large());
@@ -107,7 +107,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, date, max_age, body })
+        Ok(Answer { status, retry_after, max_age, date, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
@@ -203,16 +203,16 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (!hold.is_zero()).then(|| hold.min(MAX_RETRY_AFTER))
 }
 
-fn date(headers: &HeaderMap) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
-}
-
 /// `max-age` out of `Cache-Control`, whatever stands around it.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let mut directives = fields.flat_map(|field| field.split(',')).filter_map(|one| one.split_once('='));
     let (_, seconds) = directives.find(|(name, _)| name.trim().eq_ignore_ascii_case("max-age"))?;
     Some(Duration::from_secs(seconds.trim().trim_matches('"').parse().ok()?))
+}
+
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 /// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.

@@ -10,6 +10,8 @@ mod queue;
 mod renewer;
 pub mod schedule;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod state;
 

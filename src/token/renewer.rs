@@ -57,6 +57,8 @@ pub struct RenewerHandle {
 pub(super) enum Command {
     Add(Arc<Token>, Arc<dyn Source>),
     Remove(u64),
+    /// The clock has jumped.
+    Look,
     Ask {
         id: u64,
         ask: Ask,
@@ -67,8 +69,6 @@ pub(super) enum Command {
         id: u64,
         done: oneshot::Sender<Result<(), Error>>,
     },
-    /// The clock has jumped.
-    Look,
 }
 
 impl Renewer {
@@ -117,8 +117,10 @@ impl RenewerHandle {
         let _ = self.commands.send(Command::Remove(token.id()));
     }
 
-    /// Says that the clock has jumped: what was far ahead may be due, and no timer knows.
-    pub fn clock_jumped(&self) {
+    /// Says that the clock has jumped (see [`ClockWatch`](crate::clock::ClockWatch)): the machine slept, or the wall
+    /// clock was put forward. What is due by now starts now, and not when a timer ends that knows nothing of it.
+    pub fn look_at_the_clock(&self) {
+        // An error says that the task has ended.
         let _ = self.commands.send(Command::Look);
     }
 }
@@ -174,17 +176,20 @@ impl Task {
             }
             let next = self.next();
             tokio::select! {
+                // In this order, so that a simulation that fails fails again. Nothing starves: there are at most
+                // `concurrent` attempts to end before the inbox is read.
+                biased;
                 () = drain.started() => break,
-                command = inbox.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => break,
-                },
                 Some(ended) = self.attempts.join_next() => {
                     // An error says that the attempt was aborted: its token is gone.
                     if let Ok(ended) = ended {
                         self.settle(ended);
                     }
                 }
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => break,
+                },
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             }
         }
@@ -238,9 +243,10 @@ impl Task {
         match command {
             Command::Add(token, source) => self.add(token, source),
             Command::Remove(id) => self.remove(id),
+            // The loop has looked at the clock by now.
+            Command::Look => {}
             Command::Ask { id, ask, seen } => self.hear(id, ask, seen),
             Command::Forget { id, done } => self.forget(id, done),
-            Command::Look => {}
         }
     }
 
@@ -978,7 +984,7 @@ pub(super) mod tests {
         let second = token.wait().await.unwrap();
         assert_eq!((second.generation, source.count()), (first.generation + 1, 2));
         clock::suspend(HOUR * 8);
-        bench.renewer.clock_jumped();
+        bench.renewer.look_at_the_clock();
         sleep(secs(1)).await;
         assert_eq!((status(&token), source.count()), (Status::Valid, 3));
     }
