@@ -32,6 +32,8 @@ impl Source for Always {
                 token_type: TokenType::Bearer,
                 lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
                 scope: None,
+                refresh_token: None,
+                issued_token_type: None,
             }
             .into())
         })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
-use crate::token::{RenewerHandle, Roster, Source, Sources, TokenHandle, TokenSettings};
+use crate::token::{RenewerHandle, Roster, Source, Sources, Store, TokenHandle, TokenSettings};
 
 /// Why the program cannot run with a configuration that is well-formed.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,7 @@ fn mend(section: &str, error: &ListenError) -> String {
 pub(super) struct Parts {
     renewer: RenewerHandle,
     roster: Roster,
+    store: Store,
     upstreams: Vec<Arc<Upstream>>,
     metrics: ProxyMetrics,
 }
@@ -90,8 +91,8 @@ pub(super) struct Adopted {
 }
 
 impl Parts {
-    pub(super) fn new(renewer: RenewerHandle, roster: Roster, metrics: ProxyMetrics) -> Self {
-        Self { renewer, roster, upstreams: Vec::new(), metrics }
+    pub(super) fn new(renewer: RenewerHandle, roster: Roster, store: Store, metrics: ProxyMetrics) -> Self {
+        Self { renewer, roster, store, upstreams: Vec::new(), metrics }
     }
 
     /// Makes what `settings` needs and is not there yet.
@@ -107,7 +108,7 @@ impl Parts {
         });
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let held = self.roster.load();
-        let mut makers = Sources::new(self.roster.clone());
+        let mut makers = Sources::new(self.roster.clone(), self.store.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
             if held.get(name).is_some_and(|token| token.settings() == wanted) {

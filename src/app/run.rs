@@ -20,7 +20,7 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
 use crate::net::descriptors;
 use crate::proxy::{AccessLog, ListenError, Listeners, ProxyMetrics, Routes, Workers};
-use crate::token::{Limits, Renewer, Roster};
+use crate::token::{Limits, Renewer, Roster, Store};
 
 /// Where a program that has started listens: where port 0 was asked for, the port that it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl App {
         let (rest, rest_drain) = DrainTrigger::new();
         let renewer = Renewer::spawn(Limits::default(), rest_drain, &metrics);
         let roster = Roster::default();
-        let mut parts = Parts::new(renewer, roster.clone(), proxy_metrics.clone());
+        let mut parts = Parts::new(renewer, roster.clone(), Store::memory(), proxy_metrics.clone());
         let prepared = parts.prepare(&settings)?;
         let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
         let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };

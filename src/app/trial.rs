@@ -4,7 +4,7 @@ use crate::config::Settings;
 use crate::oauth::{Class, Error, ServerError};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
-use crate::token::{Roster, Sources, TokenSettings};
+use crate::token::{Roster, Sources, Store, TokenSettings};
 
 /// What was tried and how it went.
 #[derive(Debug)]
@@ -87,6 +87,6 @@ pub async fn fetch_token(settings: &TokenSettings) -> Result<Secret<String>, Tri
 }
 
 async fn ask(settings: &TokenSettings) -> Result<crate::oauth::TokenResponse, TrialError> {
-    let source = Sources::new(Roster::default()).make("", settings)?;
+    let source = Sources::new(Roster::default(), Store::memory()).make("", settings)?;
     Ok(source.fetch().await?.response)
 }

@@ -201,6 +201,8 @@ mod tests {
             lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
             token_type: TokenType::Bearer,
             scope: Some(vec!["read".to_owned(), "write".to_owned()]),
+            refresh_token: None,
+            issued_token_type: None,
         }
     }
 

@@ -3,31 +3,55 @@
 //! `write` writes the request; it is sent and read here. The crate `oauth2`'s own reading of answers is not used: it
 //! refuses what real servers send, and its errors hold bodies. `token` calls this, and says when.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use http::StatusCode;
+use tracing::{info, warn};
 use url::Url;
 
+use crate::clock;
 use crate::secret::{Secret, SecretSource};
 
+use super::authentication::{Audience, Keys};
 use super::client::Client;
-use super::error::Error;
+use super::error::{Class, Error};
 use super::grant::{Grant, TokenRequest};
-use super::kind::{Kind, Place};
+use super::introspection::Introspection;
+use super::kind::{Code, Kind, Place};
 use super::metadata::Metadata;
-use super::response::{TokenResponse, parse};
-use super::server::ServerSettings;
-use super::transport::{Http, ServerError};
+use super::response::{Lifetime, TokenResponse, parse};
+use super::server::{Location, ServerSettings};
+use super::server_clock::ServerClock;
+use super::transport::{Answer, Http, ServerError};
 use super::write::write;
 
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
 #[derive(Debug)]
 pub struct AuthorizationServer {
     endpoint: Endpoint,
+    location: Location,
     http: Http,
+    clock: ServerClock,
+    introspection: Introspection,
+    /// That an answer to a token exchange lacked its type was said already.
+    untyped: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Endpoint {
     Fixed(Url),
     Discovered(Metadata),
+}
+
+/// One token request: who asks whom for what.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    url: &'a Url,
+    client: &'a Client,
+    keys: &'a Keys,
+    grant: &'a Grant,
+    request: &'a TokenRequest,
 }
 
 impl AuthorizationServer {
@@ -42,10 +66,24 @@ impl AuthorizationServer {
             (None, Some(issuer)) => Endpoint::Discovered(Metadata::new(issuer.clone())),
             (None, None) => return Err(ServerError::Nowhere),
         };
-        Ok(Self { endpoint, http: Http::new(&settings.transport)? })
+        Ok(Self {
+            endpoint,
+            location: location.clone(),
+            http: Http::new(&settings.transport)?,
+            clock: ServerClock::default(),
+            introspection: Introspection::default(),
+            untyped: AtomicBool::new(false),
+        })
     }
 
-    /// Asks for a token, once. Takes at most one `timeout` of the transport, and two more where discovery is due.
+    /// Now, on the server's clock, as far as it is known: what an assertion is dated by.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// Asks for a token. Takes at most one `timeout` of the transport, and two more where discovery is due, one more
+    /// where the clocks are apart and one where the token is looked at.
     ///
     /// # Errors
     /// [`Error`], which says whose fault it is. Where the client's secret cannot be read, nothing is sent.
@@ -55,35 +93,119 @@ impl AuthorizationServer {
         grant: &Grant,
         request: &TokenRequest,
     ) -> Result<TokenResponse, Error> {
-        let secret = match client.auth.secret() {
-            Some(source) => Some(read(source).await?),
-            None => None,
-        };
-        let url = match &self.endpoint {
+        let keys = &client.auth.read().await?;
+        let url = &match &self.endpoint {
             Endpoint::Fixed(url) => url.clone(),
             Endpoint::Discovered(metadata) => metadata.token_endpoint(&self.http).await?,
         };
-        let outcome = self.ask(&url, client, secret.as_ref(), grant, request).await;
+        let outcome = self.ask_by_its_clock(Ask { url, client, keys, grant, request }).await;
         if let (Endpoint::Discovered(metadata), Err(error)) = (&self.endpoint, &outcome)
             && error.kind().may_have_moved()
         {
             metadata.doubt();
         }
-        outcome
+        let mut response = outcome?;
+        if matches!(grant, Grant::TokenExchange(_))
+            && response.issued_token_type.is_none()
+            && !self.untyped.swap(true, Ordering::Relaxed)
+        {
+            warn!(place = %Place::of(url), "the answer to a token exchange has no issued_token_type; the token is taken as an access token");
+        }
+        if response.lifetime == Lifetime::Unknown {
+            response.lifetime = self.introspect(url, client, keys, &response.access_token).await?;
+        }
+        Ok(response)
     }
 
+    /// Asks; once more where the client's assertion was refused and the server's clock is not where we took it to be.
+    /// A server that refuses the client has not spent the grant.
+    async fn ask_by_its_clock(&self, ask: Ask<'_>) -> Result<TokenResponse, Error> {
+        let (date, outcome) = self.ask(ask, self.clock.now()).await;
+        let refused =
+            matches!(&outcome, Err(error) if matches!(error.kind(), Kind::Denied(_, Code::InvalidClient)));
+        let Some(distance) =
+            date.filter(|_| refused && ask.keys.are_dated()).and_then(|date| self.clock.apart(date))
+        else {
+            return outcome;
+        };
+        let (_, second) = self.ask(ask, distance.now()).await;
+        if second.is_ok() {
+            info!(place = %Place::of(ask.url), seconds_ahead = distance.seconds(),
+                "the authorization server's clock is apart from this machine's; assertions are dated by the server's");
+            self.clock.assume(distance);
+        }
+        second
+    }
+
+    /// One request, one answer; and what the server's clock showed.
     async fn ask(
         &self,
-        url: &Url,
-        client: &Client,
-        secret: Option<&Secret<String>>,
-        grant: &Grant,
-        request: &TokenRequest,
-    ) -> Result<TokenResponse, Error> {
+        Ask { url, client, keys, grant, request }: Ask<'_>,
+        now: SystemTime,
+    ) -> (Option<SystemTime>, Result<TokenResponse, Error>) {
         let place = Place::of(url);
-        let request = write(url, client, secret, grant, request).ok_or(Error::here(Kind::Panicked))?;
-        let answer = self.http.send(request, &place).await?;
-        parse(answer.status, &answer.body).map_err(|kind| Error::at(place, kind).after(answer.retry_after))
+        let request = keys
+            .prove(client, self.audience(url), now)
+            .and_then(|proof| write(url, client, &proof, grant, request).ok_or(Kind::Panicked));
+        let answer = match request {
+            Ok(request) => self.http.send(request, &place).await,
+            Err(kind) => Err(Error::here(kind)),
+        };
+        match answer {
+            Ok(answer) => {
+                let outcome = judge(&answer, grant);
+                (answer.date, outcome.map_err(|kind| Error::at(place, kind).after(answer.retry_after)))
+            }
+            Err(error) => (None, Err(error)),
+        }
+    }
+
+    /// Asks how long a token lives that does not say so, where the server can be asked.
+    async fn introspect(
+        &self,
+        token_endpoint: &Url,
+        client: &Client,
+        keys: &Keys,
+        token: &Secret<String>,
+    ) -> Result<Lifetime, Error> {
+        let Some(url) = &self.location.introspection_endpoint else { return Ok(Lifetime::Unknown) };
+        if !self.introspection.is_worth_asking() {
+            return Ok(Lifetime::Unknown);
+        }
+        let proof =
+            keys.prove(client, self.audience(token_endpoint), self.clock.now()).map_err(Error::here)?;
+        self.introspection.lifetime(&self.http, url, client, &proof, token).await
+    }
+
+    fn audience<'a>(&'a self, token_endpoint: &'a Url) -> Audience<'a> {
+        Audience { issuer: self.location.issuer.as_ref(), token_endpoint }
+    }
+}
+
+/// What an answer means to this grant.
+fn judge(answer: &Answer, grant: &Grant) -> Result<TokenResponse, Kind> {
+    match parse(answer.status, &answer.body) {
+        Ok(mut response) => {
+            response.count_from(answer.date.unwrap_or_else(clock::wall));
+            Ok(response)
+        }
+        Err(kind) => Err(match grant {
+            Grant::RefreshToken(_) if kind.spends_a_login(answer) => Kind::LoginRequired,
+            _ => kind,
+        }),
+    }
+}
+
+impl Kind {
+    /// Whether a refresh token that was answered so is good for nothing any more (RFC 6749 section 5.2). Some servers
+    /// say it by an empty 400.
+    fn spends_a_login(&self, answer: &Answer) -> bool {
+        match self {
+            // Under load a server may say anything.
+            Self::Denied(_, Code::InvalidGrant) => Error::here(self.clone()).class() != Class::Transient,
+            Self::Status(StatusCode::BAD_REQUEST) => answer.body.trim_ascii().is_empty(),
+            _ => false,
+        }
     }
 }
 
@@ -110,13 +232,17 @@ pub(crate) async fn read(source: &SecretSource) -> Result<Secret<String>, Error>
         SecretSource::Inline(_) | SecretSource::Env(_) => source.read(),
         SecretSource::File(_) => {
             let source = source.clone();
-            match tokio::task::spawn_blocking(move || source.read()).await {
-                Ok(secret) => secret,
-                Err(_) => return Err(Error::here(Kind::Panicked)),
-            }
+            blocking(move || source.read()).await?
         }
     };
     Ok(secret?)
+}
+
+/// Does what may block where it holds up nobody.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::here(Kind::Panicked))
 }
 
 #[cfg(test)]
@@ -290,7 +416,7 @@ mod tests {
             (Reply::Drip, Class::Transient, "timeout"),
         ] {
             let shown = format!("{reply:?}");
-            let start = crate::clock::now();
+            let start = clock::now();
             let error = failure(reply).await;
             assert_eq!((error.class(), error.cause()), (class, cause), "{shown}");
             assert!(start.elapsed() < Duration::from_secs(3), "{shown}");
@@ -309,7 +435,7 @@ mod tests {
         assert_eq!(hold(failure(busy(503, "Retry-After: 60\r\n")).await), minute);
         assert_eq!(hold(failure(busy(503, "Retry-After: 999999\r\n")).await), Some(Duration::from_hours(1)));
         assert_eq!(hold(failure(busy(503, "Retry-After: soon\r\n")).await), None);
-        let date = httpdate::fmt_http_date(crate::clock::wall() + Duration::from_secs(100));
+        let date = httpdate::fmt_http_date(clock::wall() + Duration::from_secs(100));
         let header: &'static str = format!("Retry-After: {date}\r\n").leak();
         assert!(hold(failure(busy(429, header)).await).is_some_and(|hold| hold > Duration::from_secs(90)));
     }

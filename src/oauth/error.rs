@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::secret::SecretError;
 
-use super::kind::{Kind, Place};
+use super::kind::{Code, Kind, Place};
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +65,21 @@ impl Error {
         &self.kind
     }
 
+    /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2).
+    pub(crate) fn is_invalid_grant(&self) -> bool {
+        matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
         match &self.kind {
             Kind::Secret(_)
+            | Kind::Key(..)
+            | Kind::GoogleKey(..)
+            | Kind::Certificate(..)
+            | Kind::ShortSecret
+            | Kind::NoIssuer
             | Kind::Redirect(_)
             | Kind::TokenType
             | Kind::OtherIssuer
@@ -85,8 +95,11 @@ impl Error {
             | Kind::TooLarge
             | Kind::Malformed(_)
             | Kind::Stale
+            | Kind::Inactive
             | Kind::Stalled
-            | Kind::Panicked => Class::Transient,
+            | Kind::Panicked
+            | Kind::StoreBusy
+            | Kind::Store => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
             Kind::LoginRequired => Class::Refused,
@@ -104,7 +117,10 @@ impl Error {
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match &self.kind {
-            Kind::Secret(_) => "secret",
+            Kind::Secret(_) | Kind::ShortSecret => "secret",
+            Kind::Key(..) | Kind::GoogleKey(..) => "key",
+            Kind::Certificate(..) => "certificate",
+            Kind::NoIssuer => "no_issuer",
             Kind::Dns => "dns",
             Kind::Connect(_) => "connect",
             Kind::Proxy => "proxy",
@@ -121,9 +137,12 @@ impl Error {
             Kind::NoTokenEndpoint => "no_token_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale => "stale",
+            Kind::Inactive => "inactive",
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",
+            Kind::StoreBusy => "store_busy",
+            Kind::Store => "store",
             Kind::LoginRequired => "login_required",
         }
     }
@@ -162,7 +181,6 @@ impl From<SecretError> for Error {
 mod tests {
     use url::Url;
 
-    use super::super::kind::Code;
     use super::*;
 
     fn denied(status: u16, code: &str) -> Error {

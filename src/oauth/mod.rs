@@ -2,12 +2,18 @@
 //!
 //! A file per idea of the RFCs. Nothing here knows schedules, storage or requests that pass through the proxy.
 
+mod assertion;
+mod authentication;
+mod bearer;
 mod client;
 mod endpoint;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod google;
 mod grant;
+mod introspection;
+mod jws;
 mod key;
 mod kind;
 mod metadata;
@@ -15,15 +21,19 @@ mod metadata;
 mod peer;
 mod response;
 mod server;
+mod server_clock;
 mod transport;
 mod write;
 
+pub use bearer::Bearer;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::read;
 pub use error::{Class, Error};
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
-pub use key::Algorithm;
+pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
+#[cfg(test)]
+pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::Kind as ErrorKind;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub use server::{Issuer, Location, ServerSettings, Transport};

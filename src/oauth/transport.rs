@@ -7,9 +7,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{DATE, HeaderMap, RETRY_AFTER};
 use http::{Request, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -59,6 +59,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Capped at [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<Duration>,
+    /// What the server's clock showed (RFC 9110 section 6.6.1).
+    pub(super) date: Option<SystemTime>,
     /// At most [`MAX_BODY_BYTES`].
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -90,6 +92,7 @@ impl Http {
         let mut response = self.client.execute(request).await.map_err(failed)?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
+        let date = date(response.headers());
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(too_large());
@@ -101,7 +104,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, body })
+        Ok(Answer { status, retry_after, date, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
@@ -195,6 +198,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         clock::until(httpdate::parse_http_date(value).ok()?)
     };
     (!hold.is_zero()).then(|| hold.min(MAX_RETRY_AFTER))
+}
+
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 /// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.

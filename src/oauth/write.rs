@@ -1,80 +1,91 @@
-//! A token request in writing (RFC 6749 section 4, appendix B), by the crate `oauth2`.
+//! A request in writing: to the token endpoint (RFC 6749 section 4, appendix B), and to others that take a form.
 //!
-//! That crate knows the grants of RFC 6749. The others are extension grants (section 4.5): the same request with another
-//! `grant_type` and parameters of its own. `endpoint` calls this.
+//! The crate `oauth2` writes head and client authentication. It knows neither the grants nor the authentications of the
+//! later RFCs, so that the form's other parameters are added here. `endpoint`, `introspection` and `revocation` call
+//! this.
 
 use std::fmt;
 
 use http::header::AUTHORIZATION;
 use oauth2::basic::BasicClient;
-use oauth2::{AuthType, ClientId, ClientSecret, RequestTokenError, Scope, TokenUrl};
+use oauth2::{AuthType, ClientId, ClientSecret, RequestTokenError, TokenUrl};
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
-
-use super::client::{Client, ClientAuth};
+use super::authentication::{CLIENT_ASSERTION_TYPE, Proof};
+use super::client::Client;
 use super::grant::{Exchange, Grant, TokenRequest};
 
 /// Writes the token request. `None`: the parts do not make a request, which no resolved configuration leads to.
 pub(super) fn write(
     url: &Url,
     client: &Client,
-    secret: Option<&Secret<String>>,
+    proof: &Proof,
     grant: &Grant,
     request: &TokenRequest,
 ) -> Option<oauth2::HttpRequest> {
+    let scopes: Vec<_> = request.scope.iter().map(String::as_str).filter(|scope| !scope.is_empty()).collect();
+    let scope = scopes.join(" ");
+    let mut pairs = vec![("grant_type", grant.grant_type())];
+    pairs.extend(grant.parameters());
+    pairs.push(("scope", &scope));
+    pairs.extend(request.audience.as_deref().map(|audience| ("audience", audience)));
+    pairs.extend(request.resource.iter().map(|resource| ("resource", resource.as_str())));
+    pairs.extend(request.params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    form(url, client, proof, &pairs)
+}
+
+/// Writes a form to an endpoint where the client authenticates as it does at the token endpoint (RFC 7009 section 2.1,
+/// RFC 7662 section 2.1). `None`: as for [`write`].
+pub(super) fn form(
+    url: &Url,
+    client: &Client,
+    proof: &Proof,
+    pairs: &[(&str, &str)],
+) -> Option<oauth2::HttpRequest> {
     let mut writer =
         BasicClient::new(ClientId::new(client.id.clone())).set_token_uri(TokenUrl::from_url(url.clone()));
-    match (&client.auth, secret) {
-        (ClientAuth::SecretBasic(_), Some(secret)) => {
-            writer = writer.set_client_secret(ClientSecret::new(secret.expose().clone()));
-            writer = writer.set_auth_type(AuthType::BasicAuth);
-        }
-        (ClientAuth::SecretPost(_), Some(secret)) => {
-            writer = writer.set_client_secret(ClientSecret::new(secret.expose().clone()));
-            writer = writer.set_auth_type(AuthType::RequestBody);
-        }
-        (ClientAuth::None | ClientAuth::Tls, None) => writer = writer.set_auth_type(AuthType::RequestBody),
-        _ => return None,
+    let (secret, auth_type) = match proof {
+        Proof::Basic(secret) => (Some(secret), AuthType::BasicAuth),
+        Proof::Post(secret) => (Some(secret), AuthType::RequestBody),
+        Proof::Assertion(_) | Proof::Nothing => (None, AuthType::RequestBody),
+    };
+    if let Some(secret) = secret {
+        writer = writer.set_client_secret(ClientSecret::new(secret.expose().clone()));
     }
-    let mut draft = writer.exchange_client_credentials();
-    // An empty parameter is the same as none (RFC 6749 section 3.2), and some servers refuse it.
-    let scopes = request.scope.iter().filter(|scope| !scope.is_empty());
-    draft = draft.add_scopes(scopes.map(|scope| Scope::new(scope.clone())));
-    if let Some(audience) = request.audience.as_ref().filter(|audience| !audience.is_empty()) {
-        draft = draft.add_extra_param("audience", audience.clone());
-    }
-    for resource in &request.resource {
-        draft = draft.add_extra_param("resource", resource.as_str());
-    }
-    for (name, value) in &request.params {
-        draft = draft.add_extra_param(name.clone(), value.clone());
-    }
+    let writer = writer.set_auth_type(auth_type);
+    let draft = writer.exchange_client_credentials();
     match draft.request(&|request| Err(Written(Box::new(request)))) {
         Err(RequestTokenError::Request(Written(mut request))) => {
             if let Some(value) = request.headers_mut().get_mut(AUTHORIZATION) {
                 value.set_sensitive(true);
             }
-            if *grant != Grant::ClientCredentials {
-                let body = Zeroizing::new(std::mem::take(request.body_mut()));
-                *request.body_mut() = respell(&body, grant);
-            }
+            let authentication = Zeroizing::new(std::mem::take(request.body_mut()));
+            *request.body_mut() = fill(&authentication, proof, pairs);
             Some(*request)
         }
         _ => None,
     }
 }
 
-/// The same form for another grant: its `grant_type`, and what it spends.
-fn respell(form: &[u8], grant: &Grant) -> Vec<u8> {
+/// The form with `pairs` before what the crate wrote there of the client. A parameter without a value is the same as
+/// none (RFC 6749 section 3.2), and some servers refuse it.
+fn fill(authentication: &[u8], proof: &Proof, pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = form_urlencoded::Serializer::new(String::with_capacity(MAX_FORM_BYTES));
-    writer.append_pair("grant_type", grant.grant_type());
-    for (name, value) in grant.parameters() {
-        writer.append_pair(name, value);
+    let mut put = |name: &str, value: &str| {
+        if !value.is_empty() {
+            writer.append_pair(name, value);
+        }
+    };
+    for (name, value) in pairs {
+        put(name, value);
     }
-    for (name, value) in form_urlencoded::parse(form).filter(|(name, _)| name != "grant_type") {
-        writer.append_pair(&name, &value);
+    for (name, value) in form_urlencoded::parse(authentication).filter(|(name, _)| name != "grant_type") {
+        put(&name, &value);
+    }
+    if let Proof::Assertion(assertion) = proof {
+        put("client_assertion_type", CLIENT_ASSERTION_TYPE);
+        put("client_assertion", assertion.expose());
     }
     writer.finish().into_bytes()
 }

@@ -14,6 +14,7 @@ mod settings;
 mod simulation;
 mod source;
 mod state;
+pub mod store;
 
 pub use handle::{RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
@@ -22,4 +23,5 @@ pub use settings::{
     GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
 };
 pub use source::{Fetched, ServerSource, Source, Sources};
+pub use store::{Store, StoreAlarm, StoreError, open_store};
 pub use state::{Credentials, Failure, Status, TokenState};

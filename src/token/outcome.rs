@@ -48,8 +48,8 @@ fn succeeded(
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
     let policy = &settings.policy;
-    // What was stored has lived since it was asked for.
-    let sent = asked.map_or(attempt.sent, |at| clock::moment_at(at).min(attempt.sent));
+    // What was stored has lived since it was asked for; what waited for a lease was asked for after that.
+    let sent = asked.map_or(attempt.sent, |at| clock::moment_at(at).min(attempt.now));
     let lifetime = match response.lifetime {
         Lifetime::ExpiresIn(lifetime) => lifetime,
         Lifetime::ExpiresAt(at) => match clock::until(at) {

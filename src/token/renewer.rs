@@ -461,6 +461,8 @@ pub(super) mod tests {
             lifetime,
             token_type: TokenType::Bearer,
             scope: None,
+            refresh_token: None,
+            issued_token_type: None,
         }
     }
 

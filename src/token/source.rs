@@ -8,11 +8,15 @@ use futures_util::future::BoxFuture;
 use crate::oauth::{AuthorizationServer, Error, ServerError, ServerSettings, TokenResponse};
 
 use super::handle::Roster;
-use super::settings::{Origin, TokenSettings};
+use super::settings::{ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings};
+use super::store::{Key, Store, request};
 
+mod bearer;
 mod server;
+mod stored;
 
 pub use server::ServerSource;
+use stored::{Spends, Stored};
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
 pub trait Source: Send + Sync {
@@ -69,27 +73,49 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 #[derive(Debug)]
 pub struct Sources {
     roster: Roster,
+    store: Store,
     servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
 }
 
 impl Sources {
-    /// `roster` is where a source finds the tokens that it trades in.
+    /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
     #[must_use]
-    pub const fn new(roster: Roster) -> Self {
-        Self { roster, servers: Vec::new() }
+    pub const fn new(roster: Roster, store: Store) -> Self {
+        Self { roster, store, servers: Vec::new() }
     }
 
     /// The source of the token `name`. Blocks while it reads certificates.
     ///
     /// # Errors
     /// [`ServerError`] where the way to its authorization server cannot be set up.
-    pub fn make(&mut self, _name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
+    pub fn make(&mut self, name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
         match &settings.origin {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
-                Ok(Arc::new(ServerSource::new(server, (**origin).clone(), self.roster.clone())))
+                let source = ServerSource::new(server, (**origin).clone(), self.roster.clone());
+                let Some(spends) = self.kept(settings, origin) else { return Ok(Arc::new(source)) };
+                Ok(Arc::new(Stored::new(
+                    source,
+                    self.store.clone(),
+                    Key::of(name, origin),
+                    request(origin),
+                    spends,
+                    settings.policy.clone(),
+                )))
             }
             Origin::Command(_) | Origin::File(_) | Origin::Static(_) => Err(ServerError::Nowhere),
+        }
+    }
+
+    /// Whether a token is kept in the store, and what it spends. `None`: to keep it would be of no use, and cost memory.
+    fn kept(&self, settings: &TokenSettings, origin: &ServerOrigin) -> Option<Spends> {
+        match &origin.grant {
+            GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
+            // A token for each caller: the cache that they are in is bounded, and no disk is.
+            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => None,
+            // To give a token back, somebody must have it.
+            _ if self.store.is_durable() || settings.revoke_on_exit => Some(Spends::Nothing),
+            _ => None,
         }
     }
 

@@ -1,15 +1,18 @@
 //! A token from an authorization server: reads what the grant spends, and asks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
+use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
-use super::{Fetched, Source};
+use super::stored::{Exchange, Revoked, Spent};
+use super::{Fetched, Source, bearer};
 
 /// An OAuth client at its authorization server.
 #[derive(Debug)]
@@ -28,8 +31,21 @@ impl ServerSource {
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
-        let grant = self.grant().await?;
-        let response = self.server.token(&self.origin.client, &grant, &self.origin.request).await?;
+        self.ask_with(Spent::default()).await
+    }
+
+    async fn ask_with(&self, spent: Spent) -> Result<Fetched, Error> {
+        let grant = match spent.refresh_token {
+            Some(token) => Grant::RefreshToken(token),
+            None => self.grant().await?,
+        };
+        let mut request = Cow::Borrowed(&self.origin.request);
+        if let Some(granted) = &spent.granted
+            && request.scope.iter().any(|scope| !granted.contains(scope))
+        {
+            request.to_mut().scope.retain(|scope| granted.contains(scope));
+        }
+        let response = self.server.token(&self.origin.client, &grant, &request).await?;
         Ok(response.into())
     }
 
@@ -41,8 +57,11 @@ impl ServerSource {
                 let password = read(password).await?;
                 Ok(Grant::Password { username: username.clone(), password })
             }
-            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::Panicked)),
-            GrantSettings::JwtBearer(_) => Err(Error::here(ErrorKind::Panicked)),
+            // `Stored` brings it.
+            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::LoginRequired)),
+            GrantSettings::JwtBearer(assertion) => {
+                bearer::grant(assertion, &self.origin, self.server.now()).await
+            }
             GrantSettings::TokenExchange(_) => Err(Error::here(ErrorKind::Panicked)),
         }
     }
@@ -58,9 +77,23 @@ impl Source for ServerSource {
     }
 }
 
-/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, and a look
-/// at the token.
-const EXCHANGES: u32 = 5;
+impl Exchange for ServerSource {
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
+        Box::pin(self.ask_with(spent))
+    }
+
+    fn revoke<'a>(&'a self, _token: &'a Secret<String>, _kind: Revoked) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn patience(&self) -> Duration {
+        Source::patience(self)
+    }
+}
+
+/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, the same by
+/// the server's clock, and a look at the token.
+const EXCHANGES: u32 = 6;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
 const BACKSTOP: Duration = Duration::from_secs(10);
