@@ -5,7 +5,9 @@
 mod assertion;
 mod authentication;
 mod bearer;
+mod challenge;
 mod client;
+mod dpop;
 mod endpoint;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -26,7 +28,9 @@ mod transport;
 mod write;
 
 pub use bearer::Bearer;
+pub use challenge::demands_nonce;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
+pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::read;
 pub use error::{Class, Error};

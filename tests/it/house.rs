@@ -42,7 +42,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
     ("prometheus", &["*/metrics.rs", "metrics.rs"]),
-    ("arc_swap", &["token/handle.rs", "token/roster.rs", "proxy/route.rs", "net/"]),
+    ("arc_swap", &["oauth/dpop/nonces.rs", "token/handle.rs", "token/roster.rs", "proxy/route.rs", "net/"]),
     ("anyhow", &["cli/", "main.rs"]),
 ];
 
