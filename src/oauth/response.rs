@@ -177,8 +177,8 @@ pub(super) fn jwt_expiry(token: &str) -> Option<SystemTime> {
 
 /// When a token was made and when it ends (RFC 7519 section 4.1).
 #[derive(Deserialize)]
-struct Claims {
-    exp: f64,
+pub(super) struct Claims {
+    pub(super) exp: f64,
     iat: Option<Value>,
 }
 

@@ -95,8 +95,15 @@ impl Source for ModelSource {
 }
 
 fn response(text: String, lifetime: Lifetime) -> Fetched {
-    TokenResponse { access_token: Secret::new(text), lifetime, token_type: TokenType::Bearer, scope: None }
-        .into()
+    TokenResponse {
+        access_token: Secret::new(text),
+        lifetime,
+        token_type: TokenType::Bearer,
+        scope: None,
+        refresh_token: None,
+        issued_token_type: None,
+    }
+    .into()
 }
 
 /// After which the renewer gives up an attempt that hangs.
