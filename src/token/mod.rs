@@ -3,6 +3,8 @@
 //! schedule -> renewer -> source -> `oauth` -> state -> schedule. Nothing here knows a request or the configuration's
 //! file.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handle;
 mod metrics;
 mod outcome;
