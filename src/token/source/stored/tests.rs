@@ -359,7 +359,7 @@ async fn a_login_of_another_process_brings_the_token_back() {
     assert_eq!(access(&source.fetch().await), "access-1");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refresh_token_that_came_meanwhile_is_used_instead_of_the_refused_one() {
     let authority = Arc::new(Authority::new());
     let store = Store::memory();
