@@ -83,7 +83,7 @@ impl Error {
             | Kind::Redirect(_)
             | Kind::TokenType
             | Kind::OtherIssuer
-            | Kind::NoTokenEndpoint
+            | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable => Class::Misconfigured,
             Kind::Dns
@@ -102,7 +102,7 @@ impl Error {
             | Kind::Store => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
-            Kind::LoginRequired => Class::Refused,
+            Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
         }
     }
 
@@ -134,7 +134,7 @@ impl Error {
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",
             Kind::OtherIssuer => "issuer_mismatch",
-            Kind::NoTokenEndpoint => "no_token_endpoint",
+            Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale => "stale",
             Kind::Inactive => "inactive",
@@ -143,6 +143,7 @@ impl Error {
             Kind::Unusable => "unusable",
             Kind::StoreBusy => "store_busy",
             Kind::Store => "store",
+            Kind::LoggedOut => "logged_out",
             Kind::LoginRequired => "login_required",
         }
     }

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::secret::{SecretError, SecretSource};
 
+use super::document::Role;
 use super::error::Class;
 use super::key::KeyError;
 
@@ -62,8 +63,8 @@ pub(crate) enum Kind {
         "the metadata there are for another issuer; `issuer` must equal the document's to the letter, a final slash included"
     )]
     OtherIssuer,
-    #[error("the metadata there name no token endpoint; set `token_endpoint`")]
-    NoTokenEndpoint,
+    #[error("nothing says where the {0} is; set `{0}`, or an `issuer` whose metadata name it")]
+    NoEndpoint(Role),
     #[error("the token endpoint is plain http on another machine; a secret goes there by https alone")]
     InsecureEndpoint,
     #[error(
@@ -84,6 +85,8 @@ pub(crate) enum Kind {
     StoreBusy,
     #[error("the token store cannot be used, and no refresh token is spent without it; the log says why")]
     Store,
+    #[error("it was logged out; log in again, or renew it")]
+    LoggedOut,
     #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
 }
@@ -142,7 +145,13 @@ pub(crate) enum TlsFault {
     Revoked,
     #[error("the certificate is not acceptable")]
     Certificate,
-    #[error("the other side refused the handshake; it may want a client certificate")]
+    #[error("the other side wants a client certificate; name one in `client_cert_file`")]
+    CertificateWanted,
+    #[error(
+        "the other side refused this client's certificate; check its authority, its end and what is registered"
+    )]
+    CertificateRefused,
+    #[error("the other side refused the handshake; it may want a client certificate, or another one")]
     Alert,
     #[error("the other side does not speak TLS; check the port")]
     NotTls,
@@ -188,6 +197,7 @@ pub(crate) enum Code {
     UnsupportedGrantType,
     InvalidScope,
     InvalidTarget,
+    UnsupportedTokenType,
     AccessDenied,
     ServerError,
     TemporarilyUnavailable,
@@ -210,6 +220,7 @@ impl Code {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::AccessDenied => "access_denied",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -272,7 +283,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 11] = [
+const CODES: [Code; 12] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -280,6 +291,7 @@ const CODES: [Code; 11] = [
     Code::UnsupportedGrantType,
     Code::InvalidScope,
     Code::InvalidTarget,
+    Code::UnsupportedTokenType,
     Code::AccessDenied,
     Code::ServerError,
     Code::TemporarilyUnavailable,
