@@ -92,7 +92,7 @@ pub async fn fetch_token(settings: &TokenSettings) -> Result<Secret<String>, Tri
 /// [`TrialError`]; what was stored is gone all the same where the authorization server was not told.
 pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> {
     if let Some(token) = settings.tokens.get(name) {
-        Sources::new(Roster::default()).make(name, token)?.forget(None).await?;
+        Sources::new(Roster::default(), Store::memory()).make(name, token)?.forget(None).await?;
     }
     Ok(())
 }
