@@ -96,7 +96,7 @@ impl Sources {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
                 let source = ServerSource::new(server, (**origin).clone(), self.roster.clone());
-                let Some(spends) = self.kept(settings, origin) else { return Ok(Arc::new(source)) };
+                let Some(spends) = self.kept(origin) else { return Ok(Arc::new(source)) };
                 Ok(Arc::new(Stored::new(
                     source,
                     self.store.clone(),
@@ -111,14 +111,12 @@ impl Sources {
     }
 
     /// Whether a token is kept in the store, and what it spends. `None`: to keep it would be of no use, and cost memory.
-    fn kept(&self, settings: &TokenSettings, origin: &ServerOrigin) -> Option<Spends> {
+    fn kept(&self, origin: &ServerOrigin) -> Option<Spends> {
         match &origin.grant {
             GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
             // A token for each caller: the cache that they are in is bounded, and no disk is.
             GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => None,
-            // To give a token back, somebody must have it.
-            _ if self.store.is_durable() || settings.revoke_on_exit => Some(Spends::Nothing),
-            _ => None,
+            _ => self.store.is_durable().then_some(Spends::Nothing),
         }
     }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
+use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, TokenHint, read};
 use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
-use super::stored::{Exchange, Revoked, Spent};
+use super::stored::{Exchange, Spent};
 use super::{Fetched, Source, bearer};
 
 /// An OAuth client at its authorization server.
@@ -72,6 +72,15 @@ impl Source for ServerSource {
         Box::pin(self.ask())
     }
 
+    fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            match &access_token {
+                Some(token) => self.server.revoke(&self.origin.client, token, TokenHint::AccessToken).await,
+                None => Ok(()),
+            }
+        })
+    }
+
     fn patience(&self) -> Duration {
         self.origin.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP)
     }
@@ -82,8 +91,12 @@ impl Exchange for ServerSource {
         Box::pin(self.ask_with(spent))
     }
 
-    fn revoke<'a>(&'a self, _token: &'a Secret<String>, _kind: Revoked) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn revoke<'a>(
+        &'a self,
+        token: &'a Secret<String>,
+        hint: TokenHint,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.server.revoke(&self.origin.client, token, hint))
     }
 
     fn patience(&self) -> Duration {

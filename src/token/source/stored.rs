@@ -14,13 +14,13 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{Error, ErrorKind, MAX_LIFETIME, TokenResponse, read};
+use crate::oauth::{Error, ErrorKind, MAX_LIFETIME, TokenHint, TokenResponse, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
 use crate::token::store::{Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Store, StoreError, StoredAccess};
 
-use super::{Fetched, Source};
+use super::{Cost, Fetched, Source};
 
 /// What asks the authorization server, once for each call.
 pub(in crate::token) trait Exchange: Send + Sync {
@@ -28,7 +28,7 @@ pub(in crate::token) trait Exchange: Send + Sync {
     fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>>;
 
     /// Gives a token back (RFC 7009).
-    fn revoke<'a>(&'a self, token: &'a Secret<String>, kind: Revoked) -> BoxFuture<'a, Result<(), Error>>;
+    fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>>;
 
     /// How long either takes at most.
     fn patience(&self) -> Duration;
@@ -41,13 +41,6 @@ pub(in crate::token) struct Spent {
     pub(in crate::token) refresh_token: Option<Secret<String>>,
     /// The scope that the login came with: no more may be asked for. `None`: nobody knows.
     pub(in crate::token) granted: Option<Vec<String>>,
-}
-
-/// Which token is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::token) enum Revoked {
-    Access,
-    Refresh,
 }
 
 /// What a grant spends.
@@ -114,17 +107,24 @@ impl<E: Exchange + 'static> Source for Stored<E> {
     }
 
     fn patience(&self) -> Duration {
-        let exchanges = self.inner.exchange.patience().saturating_mul(ROUNDS);
+        // Two rounds of a request; to forget is three.
+        let exchanges = self.inner.exchange.patience().saturating_mul(ROUNDS + 1);
         exchanges.saturating_add(LEASE_WAIT).saturating_add(STORE_WAIT.saturating_mul(STORE_CALLS))
     }
 
-    /// What the store has is what is given back: the token that requests carry is in it, or older.
-    fn forget(&self, _access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
+    fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             let _under_way = inner.store.under_way().await;
-            inner.forget().await
+            inner.forget(access_token).await
         })
+    }
+
+    fn cost_of_dropping(&self) -> Cost {
+        match self.inner.spends {
+            Spends::Nothing => Cost::Nothing,
+            Spends::RefreshToken(_) => Cost::Login,
+        }
     }
 }
 
@@ -325,20 +325,23 @@ impl<E: Exchange> Inner<E> {
     }
 
     /// The refresh token first: with it goes what came of it. What is held here goes whatever the server says.
-    async fn forget(&self) -> Result<(), Error> {
+    async fn forget(&self, held: Option<Secret<String>>) -> Result<(), Error> {
         let lease = self.store.lease(&self.key).await.ok();
         let entry = self.store.load(&self.key, lease.as_ref()).await.ok().flatten();
+        let (refresh, stored) = match entry {
+            Some(entry) => (entry.refresh_token, entry.access.map(|access| access.token)),
+            None => (None, None),
+        };
+        let held = held.filter(|held| stored.as_ref() != Some(held));
+        let access = [stored, held].into_iter().flatten().map(|token| (token, TokenHint::AccessToken));
+        let refresh = refresh.into_iter().map(|token| (token, TokenHint::RefreshToken));
         let mut outcome = Ok(());
-        if let Some(entry) = &entry {
-            let access = entry.access.as_ref().map(|access| &access.token);
-            for (token, kind) in [(entry.refresh_token.as_ref(), Revoked::Refresh), (access, Revoked::Access)] {
-                let Some(token) = token else { continue };
-                let told = match timeout(self.exchange.patience(), self.exchange.revoke(token, kind)).await {
-                    Ok(told) => told,
-                    Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
-                };
-                outcome = outcome.and(told);
-            }
+        for (token, hint) in refresh.chain(access) {
+            let told = match timeout(self.exchange.patience(), self.exchange.revoke(&token, hint)).await {
+                Ok(told) => told,
+                Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+            };
+            outcome = outcome.and(told);
         }
         // An error has raised the alarm.
         let _ = self.store.delete(&self.key).await;
