@@ -13,6 +13,10 @@ use crate::secret::SecretError;
 
 use super::error::Class;
 
+mod local;
+
+pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
+
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Kind {
@@ -64,6 +68,20 @@ pub(crate) enum Kind {
     // Made by grants that hold a refresh token; client credentials never need a login.
     #[cfg_attr(not(test), expect(dead_code, reason = "the grant that makes it is still to come"))]
     LoginRequired,
+    #[error("{0}")]
+    Command(CommandFault),
+    #[error("{0}; the token is to be there")]
+    TokenFile(SecretError),
+    #[error("{0} {1}")]
+    Text(Holder, TextFlaw),
+    #[error("{0} has expired; {mend}", mend = .0.renewal())]
+    Spent(Holder),
+    #[error("the token {0}, which is traded in for this one, is not to be had; its own state says why")]
+    Subject(String),
+    #[error("the token to trade in has expired, so it was not sent")]
+    SubjectExpired,
+    #[error("this token is traded for the one that a caller brings; without a caller there is none")]
+    NoCaller,
 }
 
 /// Why TLS failed (RFC 8446 section 6, RFC 5280 section 6.1).
@@ -113,6 +131,13 @@ pub(crate) enum Flaw {
     AccessToken,
     #[error("the answer's `expires_in` is not a number")]
     ExpiresIn,
+}
+
+impl Flaw {
+    /// Whether it is the lifetime that cannot be read.
+    pub(crate) const fn is_expiry(self) -> bool {
+        matches!(self, Self::ExpiresIn)
+    }
 }
 
 /// An error code of the OAuth registry, or [`Code::Other`].

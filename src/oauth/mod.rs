@@ -22,7 +22,10 @@ pub(crate) use endpoint::read;
 pub use error::{Class, Error};
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::Algorithm;
-pub(crate) use kind::Kind as ErrorKind;
+#[cfg(test)]
+pub(crate) use kind::Code as ErrorCode;
+pub(crate) use kind::{CommandFault, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+pub(crate) use response::{jwt_expiry, parse_bare, parse_json};
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;

@@ -35,6 +35,8 @@ pub enum Lifetime {
     ExpiresAt(SystemTime),
     /// Nothing says so: the configured default applies.
     Unknown,
+    /// For ever: an opaque token that the configuration holds.
+    Unbounded,
 }
 
 /// What the server said about the token's type (RFC 6749 section 7.1). Other types are refused.
@@ -69,6 +71,17 @@ pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Ki
         return Err(Kind::Malformed(Flaw::Empty));
     }
     success(answer.ok_or(Kind::Malformed(Flaw::NotJson))?)
+}
+
+/// Reads a token response that came from elsewhere than a token endpoint.
+pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, Kind> {
+    parse(StatusCode::OK, body)
+}
+
+/// Makes a response of a token alone, without anything said of it.
+pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
+    let access_token = Some(Value::String(token.to_owned()));
+    success(Answer { error: None, access_token, token_type: None, expires_in: None, scope: None })
 }
 
 /// The members that count; all others are ignored (RFC 6749 section 5.1). Each is taken as it comes, so that a
@@ -130,7 +143,7 @@ fn clamped(seconds: f64) -> Duration {
 }
 
 /// The `exp` of a JWT in compact form (RFC 7515 section 3.1), unverified: it is for planning alone.
-fn jwt_expiry(token: &str) -> Option<SystemTime> {
+pub(crate) fn jwt_expiry(token: &str) -> Option<SystemTime> {
     #[derive(Deserialize)]
     struct Claims {
         exp: f64,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
+use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
+use super::exchange::{self, Traded};
 use super::{Fetched, Source};
 
 /// An OAuth client at its authorization server.
@@ -16,21 +18,41 @@ use super::{Fetched, Source};
 pub struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
-    #[expect(dead_code, reason = "the subject tokens of token_exchange are still to come")]
     roster: Roster,
+    /// How often the roster had been filled when this was made.
+    since: u64,
 }
 
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
-    pub const fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
-        Self { server, origin, roster }
+    pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+        let since = roster.filled();
+        Self { server, origin, roster, since }
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
+        if let GrantSettings::TokenExchange(settings) = &self.origin.grant {
+            return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
+        }
         let grant = self.grant().await?;
         let response = self.server.token(&self.origin.client, &grant, &self.origin.request).await?;
         Ok(response.into())
+    }
+
+    async fn ask_on_behalf(&self, subject: &Secret<String>) -> Result<Fetched, Error> {
+        match &self.origin.grant {
+            GrantSettings::TokenExchange(settings) => {
+                self.trade(exchange::on_behalf(settings, subject).await?).await
+            }
+            _ => Err(Error::here(ErrorKind::NoCaller)),
+        }
+    }
+
+    /// Trades; what comes is used no longer than what it was traded for.
+    async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
+        let response = self.server.token(&self.origin.client, &traded.grant, &self.origin.request).await?;
+        Ok(Fetched { until: traded.until, ..response.into() })
     }
 
     /// The grant, with what it spends read now.
@@ -43,7 +65,9 @@ impl ServerSource {
             }
             GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::Panicked)),
             GrantSettings::JwtBearer(_) => Err(Error::here(ErrorKind::Panicked)),
-            GrantSettings::TokenExchange(_) => Err(Error::here(ErrorKind::Panicked)),
+            GrantSettings::TokenExchange(settings) => {
+                Ok(exchange::configured(settings, &self.roster, self.since).await?.grant)
+            }
         }
     }
 }
@@ -53,8 +77,17 @@ impl Source for ServerSource {
         Box::pin(self.ask())
     }
 
+    fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(self.ask_on_behalf(subject))
+    }
+
     fn patience(&self) -> Duration {
-        self.origin.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP)
+        self.origin
+            .server
+            .transport
+            .timeout
+            .saturating_mul(EXCHANGES)
+            .saturating_add(BACKSTOP + exchange::SUBJECT_WAIT)
     }
 }
 
