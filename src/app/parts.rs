@@ -1,6 +1,6 @@
 //! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,6 +141,7 @@ impl Parts {
                 tokens.insert(name.clone(), token.clone());
             }
         }
+        let kept: BTreeSet<String> = tokens.keys().cloned().collect();
         let gone = held.values().filter(|token| !tokens.contains_key(token.name())).cloned().collect();
         for (name, (settings, source)) in prepared.sources {
             let token = self.renewer.add(name.clone(), settings, source);
@@ -154,7 +155,19 @@ impl Parts {
             &self.metrics,
         )?;
         self.upstreams = prepared.upstreams;
+        // One that is traded for another is of no more use than the one it was traded for.
+        let replaced: Vec<TokenHandle> = tokens
+            .values()
+            .filter(|token| {
+                let subject = token.settings().subject();
+                held.contains_key(token.name()) && subject.is_some_and(|name| !kept.contains(name))
+            })
+            .cloned()
+            .collect();
         self.roster.replace(tokens);
+        for token in &replaced {
+            token.replace();
+        }
         Ok(Adopted { table, gone })
     }
 

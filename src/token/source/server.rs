@@ -11,6 +11,7 @@ use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
+use super::exchange::{self, Traded};
 use super::stored::{Exchange, Spent};
 use super::{Fetched, Source, bearer};
 
@@ -19,15 +20,17 @@ use super::{Fetched, Source, bearer};
 pub struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
-    #[expect(dead_code, reason = "the subject tokens of token_exchange are still to come")]
     roster: Roster,
+    /// How often the roster had been filled when this was made.
+    since: u64,
 }
 
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
-    pub const fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
-        Self { server, origin, roster }
+    pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+        let since = roster.filled();
+        Self { server, origin, roster, since }
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
@@ -35,6 +38,9 @@ impl ServerSource {
     }
 
     async fn ask_with(&self, spent: Spent) -> Result<Fetched, Error> {
+        if let GrantSettings::TokenExchange(settings) = &self.origin.grant {
+            return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
+        }
         let grant = match spent.refresh_token {
             Some(token) => Grant::RefreshToken(token),
             None => self.grant().await?,
@@ -47,6 +53,21 @@ impl ServerSource {
         }
         let response = self.server.token(&self.origin.client, &grant, &request).await?;
         Ok(response.into())
+    }
+
+    async fn ask_on_behalf(&self, subject: &Secret<String>) -> Result<Fetched, Error> {
+        match &self.origin.grant {
+            GrantSettings::TokenExchange(settings) => {
+                self.trade(exchange::on_behalf(settings, subject).await?).await
+            }
+            _ => Err(Error::here(ErrorKind::NoCaller)),
+        }
+    }
+
+    /// Trades; what comes is used no longer than what it was traded for.
+    async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
+        let response = self.server.token(&self.origin.client, &traded.grant, &self.origin.request).await?;
+        Ok(Fetched { until: traded.until, ..response.into() })
     }
 
     /// The grant, with what it spends read now.
@@ -62,7 +83,9 @@ impl ServerSource {
             GrantSettings::JwtBearer(assertion) => {
                 bearer::grant(assertion, &self.origin, self.server.now()).await
             }
-            GrantSettings::TokenExchange(_) => Err(Error::here(ErrorKind::Panicked)),
+            GrantSettings::TokenExchange(settings) => {
+                Ok(exchange::configured(settings, &self.roster, self.since).await?.grant)
+            }
         }
     }
 }
@@ -81,8 +104,17 @@ impl Source for ServerSource {
         })
     }
 
+    fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(self.ask_on_behalf(subject))
+    }
+
     fn patience(&self) -> Duration {
-        self.origin.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP)
+        self.origin
+            .server
+            .transport
+            .timeout
+            .saturating_mul(EXCHANGES)
+            .saturating_add(BACKSTOP + exchange::SUBJECT_WAIT)
     }
 }
 
