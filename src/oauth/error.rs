@@ -77,6 +77,7 @@ impl Error {
             | Kind::NoIssuer
             | Kind::Redirect(_)
             | Kind::TokenType
+            | Kind::Unbound
             | Kind::OtherIssuer
             | Kind::NoTokenEndpoint
             | Kind::InsecureEndpoint
@@ -126,6 +127,7 @@ impl Error {
             Kind::TooLarge => "too_large",
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",
+            Kind::Unbound => "unbound",
             Kind::OtherIssuer => "issuer_mismatch",
             Kind::NoTokenEndpoint => "no_token_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",

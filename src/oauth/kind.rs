@@ -56,8 +56,14 @@ pub(crate) enum Kind {
     TooLarge,
     #[error("{0}")]
     Malformed(Flaw),
-    #[error("the token is not of the type Bearer, the only one that can be attached")]
+    #[error(
+        "the token is not of the type Bearer; where this server binds tokens to a key (DPoP), set `dpop = true`"
+    )]
     TokenType,
+    #[error(
+        "a token bound to our key (DPoP) was asked for and the server gave one that is not; have it demand DPoP of this client, or take `dpop` away"
+    )]
+    Unbound,
     #[error(
         "the metadata there are for another issuer; `issuer` must equal the document's to the letter, a final slash included"
     )]
@@ -184,6 +190,8 @@ pub(crate) enum Code {
     UnsupportedGrantType,
     InvalidScope,
     InvalidTarget,
+    InvalidDpopProof,
+    UseDpopNonce,
     AccessDenied,
     ServerError,
     TemporarilyUnavailable,
@@ -206,6 +214,8 @@ impl Code {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::AccessDenied => "access_denied",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -217,6 +227,8 @@ impl Code {
     pub(super) fn class(self, status: StatusCode) -> Class {
         match self {
             Self::ServerError | Self::TemporarilyUnavailable | Self::SlowDown => Class::Transient,
+            // A proof is dated: clocks are put right, and nonces come anew.
+            Self::InvalidDpopProof | Self::UseDpopNonce => Class::Transient,
             // A "success" with an error nobody registered says nothing about the configuration.
             Self::Other if status.is_success() => Class::Transient,
             _ => Class::Misconfigured,
@@ -236,6 +248,10 @@ impl Code {
             }
             Self::InvalidScope => "; check `scope`",
             Self::InvalidTarget => "; check `resource` and `audience`",
+            Self::InvalidDpopProof => {
+                "; compare the clocks of this machine and the server, check that `token_endpoint` is the server's own name for it, and the kind of the key"
+            }
+            Self::UseDpopNonce => ", and takes none of the nonces that it gives",
             Self::InvalidRequest => "; check `params`, `client_auth` and what this server demands",
             _ => "",
         }
@@ -268,7 +284,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 11] = [
+const CODES: [Code; 13] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -276,6 +292,8 @@ const CODES: [Code; 11] = [
     Code::UnsupportedGrantType,
     Code::InvalidScope,
     Code::InvalidTarget,
+    Code::InvalidDpopProof,
+    Code::UseDpopNonce,
     Code::AccessDenied,
     Code::ServerError,
     Code::TemporarilyUnavailable,

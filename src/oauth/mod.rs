@@ -34,7 +34,7 @@ pub(crate) use endpoint::read;
 pub use error::{Class, Error};
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
-pub(crate) use kind::Kind as ErrorKind;
+pub(crate) use kind::{Held, Kind as ErrorKind};
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;

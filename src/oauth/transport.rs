@@ -61,6 +61,7 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     /// What the server's clock showed (RFC 9110 section 6.6.1).
     pub(super) date: Option<SystemTime>,
+    pub(super) headers: HeaderMap,
     /// At most [`MAX_BODY_BYTES`].
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -104,7 +105,8 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, date, body })
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Answer { status, retry_after, date, headers, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.

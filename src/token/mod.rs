@@ -3,6 +3,7 @@
 //! schedule -> renewer -> source -> `oauth` -> state -> schedule. Nothing here knows a request or the configuration's
 //! file.
 
+mod binding;
 mod handle;
 mod metrics;
 mod outcome;
@@ -13,6 +14,7 @@ mod settings;
 mod source;
 mod state;
 
+pub use binding::{Binding, Verdict};
 pub use handle::{RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{

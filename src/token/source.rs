@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ServerError, ServerSettings, TokenResponse};
+use crate::oauth::{AuthorizationServer, Dpop, Error, ServerError, ServerSettings, TokenResponse};
 
 use super::handle::Roster;
 use super::settings::{Origin, TokenSettings};
 
 mod bearer;
+mod possession;
 mod server;
 
 pub use server::ServerSource;
@@ -44,11 +45,13 @@ pub struct Fetched {
     pub response: TokenResponse,
     /// When it was asked for, where that was before this call: a token out of a store.
     pub asked: Option<SystemTime>,
+    /// The key that it is bound to (RFC 9449); `None`: to none, whoever has it may use it.
+    pub dpop: Option<Arc<Dpop>>,
 }
 
 impl From<TokenResponse> for Fetched {
     fn from(response: TokenResponse) -> Self {
-        Self { response, asked: None }
+        Self { response, asked: None, dpop: None }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
+use super::possession::Possession;
 use super::{Fetched, Source, bearer};
 
 /// An OAuth client at its authorization server.
@@ -16,6 +17,8 @@ use super::{Fetched, Source, bearer};
 pub struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
+    /// The key that its tokens are bound to, where they are.
+    possession: Option<Possession>,
     #[expect(dead_code, reason = "the subject tokens of token_exchange are still to come")]
     roster: Roster,
 }
@@ -23,14 +26,20 @@ pub struct ServerSource {
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
-    pub const fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
-        Self { server, origin, roster }
+    pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+        let possession = origin.dpop.clone().map(Possession::new);
+        Self { server, origin, possession, roster }
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
         let grant = self.grant().await?;
-        let response = self.server.token(&self.origin.client, &grant, &self.origin.request).await?;
-        Ok(response.into())
+        let dpop = match &self.possession {
+            Some(possession) => Some(possession.key().await?),
+            None => None,
+        };
+        let ServerOrigin { client, request, .. } = &self.origin;
+        let response = self.server.token(client, &grant, request, dpop.as_deref()).await?;
+        Ok(Fetched { dpop, ..response.into() })
     }
 
     /// The grant, with what it spends read now.
@@ -62,7 +71,7 @@ impl Source for ServerSource {
 
 /// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, the same by
 /// the server's clock, and a look at the token.
-const EXCHANGES: u32 = 6;
+const EXCHANGES: u32 = 7;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
 const BACKSTOP: Duration = Duration::from_secs(10);
