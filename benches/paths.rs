@@ -119,6 +119,7 @@ fn routing(c: &mut Criterion) {
         response_header_timeout: second,
         idle_timeout: second,
         ca_file: None,
+        certificate: None,
     };
     let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));
     let routes: Vec<Route> = (0..20)

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::config::Settings;
 use crate::oauth::ServerError;
@@ -158,6 +162,25 @@ impl Parts {
         }
     }
 
+    /// Says that what was far ahead may be due.
+    pub(super) fn clock_jumped(&self) {
+        self.renewer.look_at_the_clock();
+    }
+
+    /// Gives back the tokens that are to be revoked at the end, all at once, within [`GIVE_BACK`].
+    pub(super) async fn give_back(&self) {
+        let held = self.roster.load();
+        let leaving = held.values().filter(|token| token.settings().revoke_on_exit);
+        let each = leaving.map(|token| async move {
+            match timeout(GIVE_BACK, token.forget()).await {
+                Ok(Ok(())) => tracing::info!(token = token.name(), "the token was revoked"),
+                Ok(Err(error)) => tracing::warn!(token = token.name(), %error, "the token was not revoked"),
+                Err(_elapsed) => tracing::warn!(token = token.name(), "the token was not revoked in time"),
+            }
+        });
+        join_all(each).await;
+    }
+
     /// Tells the tokens whose secret is in `file` that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
         for token in self.roster.load().values() {
@@ -168,3 +191,6 @@ impl Parts {
         }
     }
 }
+
+/// How long the end waits for tokens to be revoked.
+const GIVE_BACK: Duration = Duration::from_secs(5);

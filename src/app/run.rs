@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
-use crate::clock::Moment;
+use crate::clock::{ClockWatch, Jump, Moment};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
@@ -60,6 +60,7 @@ struct App {
     settings: Settings,
     started: Started,
     files: Watched,
+    clocks: ClockWatch,
     parts: Parts,
     routes: Arc<Routes>,
     metrics: Metrics,
@@ -130,6 +131,7 @@ impl App {
             settings,
             started,
             files,
+            clocks: ClockWatch::new(),
             parts,
             routes,
             metrics,
@@ -155,6 +157,7 @@ impl App {
                     self.reload();
                 }
                 _ = looks.tick() => {
+                    self.look_at_clocks();
                     self.look_at_files();
                     if self.workers.any_ended() {
                         let source = std::io::Error::other("it panicked; the log says where");
@@ -163,6 +166,17 @@ impl App {
                 }
             }
         }
+    }
+
+    /// After a sleep, and after the wall clock was put forward, tokens may be due that no timer knows of.
+    fn look_at_clocks(&mut self) {
+        let Some(Jump { slept, put_forward }) = self.clocks.look() else { return };
+        tracing::info!(
+            slept_seconds = slept.as_secs(),
+            put_forward_seconds = put_forward.as_secs(),
+            "the clock has jumped; tokens that are due by now are renewed"
+        );
+        self.parts.clock_jumped();
     }
 
     fn look_at_files(&mut self) {
@@ -241,7 +255,15 @@ impl App {
             () = self.requests.finished() => {}
             () = signals.end() => tracing::warn!("told twice to end: the requests under way are cut"),
         }
+        tokio::select! {
+            () = self.parts.give_back() => {}
+            () = signals.end() => tracing::warn!("told twice to end: tokens are not given back"),
+        }
         self.rest.start();
+        tokio::select! {
+            () = self.rest.finished() => {}
+            () = signals.end() => tracing::warn!("told twice to end: token requests under way are cut"),
+        }
         tracing::info!("ended");
     }
 }
@@ -307,5 +329,5 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started) -> Facts {
         upstream: route.upstream.clone(),
         token: route.token.clone(),
     });
-    Facts { config_file, listeners, routes: routes.collect() }
+    Facts { config_file, store: "memory".to_owned(), listeners, routes: routes.collect() }
 }

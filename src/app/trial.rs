@@ -86,6 +86,17 @@ pub async fn fetch_token(settings: &TokenSettings) -> Result<Secret<String>, Tri
     Ok(ask(settings).await?.access_token)
 }
 
+/// Gives back and forgets what is stored of the token `name`, where no proxy runs.
+///
+/// # Errors
+/// [`TrialError`]; what was stored is gone all the same where the authorization server was not told.
+pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> {
+    if let Some(token) = settings.tokens.get(name) {
+        Sources::new(Roster::default()).make(name, token)?.forget(None).await?;
+    }
+    Ok(())
+}
+
 async fn ask(settings: &TokenSettings) -> Result<crate::oauth::TokenResponse, TrialError> {
     let source = Sources::new(Roster::default()).make("", settings)?;
     Ok(source.fetch().await?.response)

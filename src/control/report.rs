@@ -12,6 +12,7 @@ pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
     let credentials = state.credentials.as_deref();
     Token {
         name: handle.name().to_owned(),
+        grant: handle.settings().grant().to_owned(),
         required: handle.required(),
         status: state.status(now).as_str().to_owned(),
         expires_in_seconds: credentials.map(|held| seconds_until(held.expires_at, now)),

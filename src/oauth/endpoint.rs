@@ -4,7 +4,7 @@
 //! refuses what real servers send, and its errors hold bodies. `token` calls this, and says when.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, Request, StatusCode};
 use tracing::{info, warn};
@@ -15,14 +15,15 @@ use crate::secret::{Secret, SecretSource};
 
 use super::authentication::{Audience, Keys};
 use super::client::Client;
+use super::directory::Directory;
+use super::document::Role;
 use super::dpop::{DPOP, Dpop, Nonce, Target};
 use super::error::{Class, Error};
 use super::grant::{Grant, TokenRequest};
 use super::introspection::Introspection;
 use super::kind::{Code, Kind, Place};
-use super::metadata::Metadata;
 use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
-use super::server::{Location, ServerSettings};
+use super::server::ServerSettings;
 use super::server_clock::ServerClock;
 use super::transport::{Answer, Http, ServerError};
 use super::write::write;
@@ -30,19 +31,12 @@ use super::write::write;
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
 #[derive(Debug)]
 pub struct AuthorizationServer {
-    endpoint: Endpoint,
-    location: Location,
+    directory: Directory,
     http: Http,
     clock: ServerClock,
     introspection: Introspection,
     /// That an answer to a token exchange lacked its type was said already.
     untyped: AtomicBool,
-}
-
-#[derive(Debug)]
-enum Endpoint {
-    Fixed(Url),
-    Discovered(Metadata),
 }
 
 /// One token request: who asks whom for what.
@@ -71,15 +65,8 @@ impl AuthorizationServer {
     /// # Errors
     /// [`ServerError`] where the authorities or the proxy are not usable.
     pub fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
-        let location = &settings.location;
-        let endpoint = match (&location.token_endpoint, &location.issuer) {
-            (Some(url), _) => Endpoint::Fixed(url.clone()),
-            (None, Some(issuer)) => Endpoint::Discovered(Metadata::new(issuer.clone())),
-            (None, None) => return Err(ServerError::Nowhere),
-        };
         Ok(Self {
-            endpoint,
-            location: location.clone(),
+            directory: Directory::new(settings)?,
             http: Http::new(&settings.transport)?,
             clock: ServerClock::default(),
             introspection: Introspection::default(),
@@ -109,15 +96,10 @@ impl AuthorizationServer {
         dpop: Option<&Dpop>,
     ) -> Result<TokenResponse, Error> {
         let keys = &client.auth.read().await?;
-        let url = &match &self.endpoint {
-            Endpoint::Fixed(url) => url.clone(),
-            Endpoint::Discovered(metadata) => metadata.token_endpoint(&self.http).await?,
-        };
+        let url = &self.directory.token_endpoint(&self.http).await?;
         let outcome = self.ask_by_its_clock(Ask { url, client, keys, grant, request, dpop }).await;
-        if let (Endpoint::Discovered(metadata), Err(error)) = (&self.endpoint, &outcome)
-            && error.kind().may_have_moved()
-        {
-            metadata.doubt();
+        if outcome.as_ref().is_err_and(|error| error.kind().may_have_moved()) {
+            self.directory.doubt(Role::Token);
         }
         let mut response = outcome?;
         if matches!(grant, Grant::TokenExchange(_))
@@ -127,7 +109,11 @@ impl AuthorizationServer {
             warn!(place = %Place::of(url), "the answer to a token exchange has no issued_token_type; the token is taken as an access token");
         }
         if response.lifetime == Lifetime::Unknown {
-            response.lifetime = self.introspect(url, client, keys, &response.access_token).await?;
+            response.lifetime = match self.introspect(url, client, keys, &response.access_token).await {
+                // The refresh token that came with it counts all the same, and must not be lost.
+                Err(_) if response.refresh_token.is_some() => Lifetime::ExpiresIn(Duration::ZERO),
+                lifetime => lifetime?,
+            };
         }
         Ok(response)
     }
@@ -206,17 +192,32 @@ impl AuthorizationServer {
         keys: &Keys,
         token: &Secret<String>,
     ) -> Result<Lifetime, Error> {
-        let Some(url) = &self.location.introspection_endpoint else { return Ok(Lifetime::Unknown) };
         if !self.introspection.is_worth_asking() {
             return Ok(Lifetime::Unknown);
         }
+        let url = match self.directory.introspection_endpoint(&self.http).await {
+            Ok(Some(url)) => url,
+            Ok(None) => return Ok(Lifetime::Unknown),
+            Err(error) => {
+                self.introspection.failed(&error);
+                return Ok(Lifetime::Unknown);
+            }
+        };
         let proof =
             keys.prove(client, self.audience(token_endpoint), self.clock.now()).map_err(Error::here)?;
-        self.introspection.lifetime(&self.http, url, client, &proof, token).await
+        match self.introspection.lifetime(&self.http, &url, client, &proof, token).await {
+            // Nobody asked for the look, and a server that lets this client look at nothing says the same
+            // (RFC 7662 section 2.2).
+            Err(error) if !self.directory.is_configured(Role::Introspection) => {
+                self.introspection.failed(&error);
+                Ok(Lifetime::Unknown)
+            }
+            outcome => outcome,
+        }
     }
 
     fn audience<'a>(&'a self, token_endpoint: &'a Url) -> Audience<'a> {
-        Audience { issuer: self.location.issuer.as_ref(), token_endpoint }
+        Audience { issuer: self.directory.issuer(), token_endpoint }
     }
 }
 
@@ -632,17 +633,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_moved_is_found_and_a_failed_refresh_keeps_the_last_good_copy() {
+    async fn an_endpoint_that_moved_is_found() {
         let at = std::sync::Arc::new(std::sync::Mutex::new("/one"));
         let place = std::sync::Arc::clone(&at);
         let peer = Peer::start(move |seen| {
             let place = *place.lock().unwrap();
             match seen.line() {
-                line if line.starts_with("GET") && place == "/gone" => Reply::Http(500, "", String::new()),
                 line if line.starts_with("GET") => {
                     Reply::ok(metadata(&origin(seen), &(origin(seen) + place)))
                 }
-                line if line.ends_with(place) || place == "/gone" => Reply::token(),
+                line if line.ends_with(place) => Reply::token(),
                 _ => Reply::Http(404, "", String::new()),
             }
         })
@@ -654,14 +654,6 @@ mod tests {
         assert_eq!(error.cause(), "status");
         server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
         assert_eq!(peer.lines().last().unwrap(), "POST /two");
-
-        *at.lock().unwrap() = "/gone";
-        let Endpoint::Discovered(known) = &server.endpoint else { panic!("it is discovered") };
-        known.doubt();
-        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
-        let asked = peer.lines().len();
-        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
-        assert_eq!(peer.lines().len(), asked + 1, "a failed refresh is left alone for a while");
     }
 
     #[tokio::test]

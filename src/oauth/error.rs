@@ -79,7 +79,7 @@ impl Error {
             | Kind::TokenType
             | Kind::Unbound
             | Kind::OtherIssuer
-            | Kind::NoTokenEndpoint
+            | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable => Class::Misconfigured,
             Kind::Dns
@@ -96,7 +96,7 @@ impl Error {
             | Kind::Panicked => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
-            Kind::LoginRequired => Class::Refused,
+            Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
         }
     }
 
@@ -129,13 +129,14 @@ impl Error {
             Kind::TokenType => "token_type",
             Kind::Unbound => "unbound",
             Kind::OtherIssuer => "issuer_mismatch",
-            Kind::NoTokenEndpoint => "no_token_endpoint",
+            Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale => "stale",
             Kind::Inactive => "inactive",
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",
+            Kind::LoggedOut => "logged_out",
             Kind::LoginRequired => "login_required",
         }
     }

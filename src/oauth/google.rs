@@ -1,6 +1,6 @@
 //! A key file as Google makes it for a service account: JSON with the private key and whose it is.
 //!
-//! `bearer` reads it. Keys of other kinds that have the same form are refused by name: they are not signed with.
+//! `bearer` reads it, and `config` looks at it. Keys of other kinds that have the same form are refused by name: they are not signed with.
 
 use serde::Deserialize;
 
@@ -10,20 +10,20 @@ use super::kind::GoogleFault;
 
 /// What a service account's key file says.
 #[derive(Debug)]
-pub(super) struct GoogleKey {
+pub(crate) struct GoogleKey {
     /// `client_email`: who signs.
-    pub(super) email: String,
+    pub(crate) email: String,
     /// `private_key`, PKCS #8 in PEM.
-    pub(super) private_key: Secret<String>,
+    pub(crate) private_key: Secret<String>,
     /// `private_key_id`.
-    pub(super) key_id: Option<String>,
+    pub(crate) key_id: Option<String>,
     /// `token_uri`: whom an assertion is for.
-    pub(super) token_uri: Option<String>,
+    pub(crate) token_uri: Option<String>,
 }
 
 impl GoogleKey {
     /// The key, where `text` is a file of Google's; `None`: it is something else, such as PEM or a JWK.
-    pub(super) fn parse(text: &str) -> Option<Result<Self, GoogleFault>> {
+    pub(crate) fn parse(text: &str) -> Option<Result<Self, GoogleFault>> {
         #[derive(Deserialize)]
         struct File {
             r#type: String,

@@ -70,7 +70,8 @@ impl Introspection {
         }
     }
 
-    fn failed(&self, error: &Error) {
+    /// Takes note that it was no use.
+    pub(super) fn failed(&self, error: &Error) {
         let mut memory = self.lock();
         memory.rests_until = Some(clock::now() + REST);
         if !std::mem::replace(&mut memory.said, true) {

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::secret::{SecretError, SecretSource};
 
+use super::document::Role;
 use super::error::Class;
 use super::key::KeyError;
 
@@ -68,8 +69,8 @@ pub(crate) enum Kind {
         "the metadata there are for another issuer; `issuer` must equal the document's to the letter, a final slash included"
     )]
     OtherIssuer,
-    #[error("the metadata there name no token endpoint; set `token_endpoint`")]
-    NoTokenEndpoint,
+    #[error("nothing says where the {0} is; set `{0}`, or an `issuer` whose metadata name it")]
+    NoEndpoint(Role),
     #[error("the token endpoint is plain http on another machine; a secret goes there by https alone")]
     InsecureEndpoint,
     #[error(
@@ -86,6 +87,8 @@ pub(crate) enum Kind {
     Panicked,
     #[error("the token and the configured scheme do not make a header value")]
     Unusable,
+    #[error("it was logged out; log in again, or renew it")]
+    LoggedOut,
     #[error("the refresh token is no longer accepted; log in again")]
     LoginRequired,
 }

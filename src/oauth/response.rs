@@ -191,7 +191,7 @@ pub(super) fn left(exp: f64, iat: Option<f64>, now: SystemTime) -> Duration {
 }
 
 /// The `exp` of a JWT, on the far side of the calendar at most, so that no sum of clocks overflows.
-fn jwt_expiry(token: &str) -> Option<SystemTime> {
+pub(super) fn jwt_expiry(token: &str) -> Option<SystemTime> {
     let exp = claims(token)?.exp.clamp(0.0, MAX_UNIX_SECONDS);
     UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(exp).ok()?)
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{DATE, HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, DATE, HeaderMap, RETRY_AFTER};
 use http::{Request, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -59,6 +59,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Capped at [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<Duration>,
+    /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
+    pub(super) max_age: Option<Duration>,
     /// What the server's clock showed (RFC 9110 section 6.6.1).
     pub(super) date: Option<SystemTime>,
     pub(super) headers: HeaderMap,
@@ -93,6 +95,7 @@ impl Http {
         let mut response = self.client.execute(request).await.map_err(failed)?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
+        let max_age = max_age(response.headers());
         let date = date(response.headers());
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
@@ -106,7 +109,7 @@ impl Http {
             body.extend_from_slice(&chunk);
         }
         let headers = std::mem::take(response.headers_mut());
-        Ok(Answer { status, retry_after, date, headers, body })
+        Ok(Answer { status, retry_after, max_age, date, headers, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
@@ -202,6 +205,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (!hold.is_zero()).then(|| hold.min(MAX_RETRY_AFTER))
 }
 
+/// `max-age` out of `Cache-Control`, whatever stands around it.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let mut directives = fields.flat_map(|field| field.split(',')).filter_map(|one| one.split_once('='));
+    let (_, seconds) = directives.find(|(name, _)| name.trim().eq_ignore_ascii_case("max-age"))?;
+    Some(Duration::from_secs(seconds.trim().trim_matches('"').parse().ok()?))
+}
+
 fn date(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
@@ -235,6 +246,22 @@ mod tests {
         assert!(held > Duration::from_secs(80) && held <= Duration::from_secs(90), "{held:?}");
         for nothing in ["0", "-5", "soon", "", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             assert_eq!(hold(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn max_age_is_found_among_other_directives() {
+        for (value, want) in [
+            ("max-age=600", Some(600)),
+            ("public, Max-Age=\"7\", must-revalidate", Some(7)),
+            ("s-maxage=9", None),
+            ("no-store", None),
+            ("max-age=-1", None),
+            ("max-age", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, value.parse().unwrap());
+            assert_eq!(max_age(&headers), want.map(Duration::from_secs), "{value}");
         }
     }
 

@@ -76,6 +76,12 @@ impl TokenMetrics {
         }
     }
 
+    /// No token is held any more.
+    pub(super) fn forgotten(&self, token: &str) {
+        // An error says that none ever was.
+        let _ = self.expiry.remove_label_values(&[token]);
+    }
+
     /// Forgets a token.
     pub(super) fn removed(&self, token: &str) {
         // An error says that there was no such series, as for a token that never was fetched.

@@ -11,15 +11,17 @@ mod queue;
 mod renewer;
 pub mod schedule;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod state;
 
 pub use binding::{Binding, Verdict};
-pub use handle::{RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
+pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,
     GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
 };
-pub use source::{Fetched, ServerSource, Source, Sources};
+pub use source::{Cost, Fetched, ServerSource, Source, Sources};
 pub use state::{Credentials, Failure, Status, TokenState};

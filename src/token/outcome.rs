@@ -109,6 +109,21 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
     }
 }
 
+/// The state after a token was given back: none is held, and none is asked for.
+pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
+    TokenState {
+        last_error: Some(Failure {
+            error: Error::here(ErrorKind::LoggedOut),
+            at: now,
+            in_a_row: 1,
+            hold_until: None,
+        }),
+        renewals: old.renewals,
+        failures: old.failures + 1,
+        ..TokenState::default()
+    }
+}
+
 /// Scheme and token as one header value, marked sensitive at birth.
 fn header_value(scheme: &str, token: &str) -> Option<HeaderValue> {
     let text = Zeroizing::new(match scheme {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 
 use crate::oauth::{AuthorizationServer, Dpop, Error, ServerError, ServerSettings, TokenResponse};
+use crate::secret::Secret;
 
 use super::handle::Roster;
 use super::settings::{Origin, TokenSettings};
@@ -29,13 +30,29 @@ pub trait Source: Send + Sync {
         Duration::from_mins(2)
     }
 
-    /// Gives back and forgets what is held, here and at the authorization server: the end of a login.
+    /// Gives back and forgets what is held, here and at the authorization server: the end of a login. `access_token`
+    /// is the one that requests carried.
     ///
     /// # Errors
     /// [`Error`] where the server was not told; what was held here is gone all the same.
-    fn forget(&self) -> BoxFuture<'_, Result<(), Error>> {
+    fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
+        drop(access_token);
         Box::pin(async { Ok(()) })
     }
+
+    /// What it costs to drop a [`Source::fetch`] before its end.
+    fn cost_of_dropping(&self) -> Cost {
+        Cost::Nothing
+    }
+}
+
+/// What is lost with a token request whose answer nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Another one does as well.
+    Nothing,
+    /// A refresh token that was spent, and the one that came for it.
+    Login,
 }
 
 /// A token as a source has it.
@@ -64,8 +81,12 @@ impl<S: Source + ?Sized> Source for Arc<S> {
         (**self).patience()
     }
 
-    fn forget(&self) -> BoxFuture<'_, Result<(), Error>> {
-        (**self).forget()
+    fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).forget(access_token)
+    }
+
+    fn cost_of_dropping(&self) -> Cost {
+        (**self).cost_of_dropping()
     }
 }
 
