@@ -9,7 +9,7 @@ use super::key::Algorithm;
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The client identifier (RFC 6749 section 2.2).
+    /// The client identifier (RFC 6749 section 2.2); empty: there is none, and no `client_id` is sent.
     pub id: String,
     /// How the client proves that it is the one.
     pub auth: ClientAuth,
