@@ -21,6 +21,7 @@ use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
 use crate::proxy::{Guard, Route, ServerSettings, UpstreamSettings};
+use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
 use crate::token::{StoreSettings, TokenSettings};
 
@@ -56,7 +57,13 @@ impl Settings {
         let servers = self.tokens.values().filter_map(TokenSettings::server);
         let transports = servers.flat_map(|origin| origin.server.transport.files());
         let tokens = self.tokens.values().flat_map(TokenSettings::files);
-        let mut files: Vec<PathBuf> = upstreams.chain(transports).chain(tokens).map(Path::to_owned).collect();
+        let store = match &self.store {
+            StoreSettings::Memory => None,
+            StoreSettings::File(folder) | StoreSettings::Keyring(folder) => folder.encryption_key.as_ref(),
+        };
+        let store = store.and_then(SecretSource::file);
+        let mut files: Vec<PathBuf> =
+            upstreams.chain(transports).chain(tokens).chain(store).map(Path::to_owned).collect();
         files.sort();
         files.dedup();
         files
