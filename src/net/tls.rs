@@ -62,6 +62,15 @@ pub enum TlsError {
     },
 }
 
+/// What it means that the platform has no certificate authorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoots {
+    /// An error.
+    Refused,
+    /// That nobody is trusted; whoever never speaks TLS needs no trust.
+    Allowed,
+}
+
 /// A client's TLS: the authorities of `ca_file`, or the platform's where that is `None`, and the `certificate` to
 /// present where the other side asks for one. Its certificates are always checked; there is no way to switch that off.
 ///
@@ -69,11 +78,12 @@ pub enum TlsError {
 /// [`TlsError`], which names the file.
 pub fn client_config(
     ca_file: Option<&Path>,
+    no_roots: NoRoots,
     certificate: Option<&ClientCertificate>,
 ) -> Result<ClientConfig, TlsError> {
     let roots = match ca_file {
         Some(path) => Arc::new(roots_from(path)?),
-        None => platform_roots()?,
+        None => platform_roots(no_roots)?,
     };
     let builder =
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -101,7 +111,7 @@ fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 /// Read once: the platform's store has some hundred certificates, and every upstream may want it.
-fn platform_roots() -> Result<Arc<RootCertStore>, TlsError> {
+fn platform_roots(no_roots: NoRoots) -> Result<Arc<RootCertStore>, TlsError> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
@@ -109,7 +119,10 @@ fn platform_roots() -> Result<Arc<RootCertStore>, TlsError> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Arc::new(roots)
     });
-    if roots.is_empty() { Err(TlsError::NoPlatformRoots) } else { Ok(Arc::clone(roots)) }
+    if roots.is_empty() && no_roots == NoRoots::Refused {
+        return Err(TlsError::NoPlatformRoots);
+    }
+    Ok(Arc::clone(roots))
 }
 
 #[cfg(test)]
@@ -120,9 +133,12 @@ mod tests {
     fn a_file_that_holds_no_certificate_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        assert!(matches!(client_config(Some(&path), None), Err(TlsError::CaUnreadable { .. })));
+        assert!(matches!(
+            client_config(Some(&path), NoRoots::Refused, None),
+            Err(TlsError::CaUnreadable { .. })
+        ));
         std::fs::write(&path, "no certificate").unwrap();
-        let error = client_config(Some(&path), None).unwrap_err();
+        let error = client_config(Some(&path), NoRoots::Refused, None).unwrap_err();
         assert_eq!(error, TlsError::CaEmpty(path.clone()));
         assert!(error.to_string().contains("ca.pem"));
     }

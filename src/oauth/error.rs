@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::secret::SecretError;
 
-use super::kind::{Kind, Place};
+use super::kind::{Code, Holder, Kind, Place};
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,11 @@ impl Error {
         &self.kind
     }
 
+    /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2).
+    pub(crate) fn is_invalid_grant(&self) -> bool {
+        matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -80,7 +85,10 @@ impl Error {
             | Kind::OtherIssuer
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
-            | Kind::Unusable => Class::Misconfigured,
+            | Kind::Unusable
+            | Kind::Spent(Holder::Configuration)
+            | Kind::Text(Holder::Configuration, _)
+            | Kind::NoCaller => Class::Misconfigured,
             Kind::Dns
             | Kind::Connect(_)
             | Kind::Proxy
@@ -92,10 +100,28 @@ impl Error {
             | Kind::Stale
             | Kind::Inactive
             | Kind::Stalled
-            | Kind::Panicked => Class::Transient,
+            | Kind::Panicked
+            | Kind::StoreBusy
+            | Kind::Store
+            | Kind::Spent(_)
+            | Kind::Text(..)
+            | Kind::Subject(_)
+            | Kind::SubjectExpired => Class::Transient,
+            Kind::Command(fault) => fault.class(),
+            Kind::TokenFile(error) => of_file(error),
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
             Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
+        }
+    }
+
+    /// Whether it is what was traded in that is not good: the next caller's may be (RFC 8693 section 2.2.2).
+    #[must_use]
+    pub fn refuses_subject(&self) -> bool {
+        match &self.kind {
+            Kind::SubjectExpired => true,
+            Kind::Denied(_, Code::InvalidGrant | Code::InvalidRequest) => self.class() != Class::Transient,
+            _ => false,
         }
     }
 
@@ -135,8 +161,25 @@ impl Error {
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",
             Kind::LoggedOut => "logged_out",
+            Kind::StoreBusy => "store_busy",
+            Kind::Store => "store",
             Kind::LoginRequired => "login_required",
+            Kind::Command(_) => "command",
+            Kind::TokenFile(_) => "token_file",
+            Kind::Text(..) => "token_text",
+            Kind::Spent(_) => "expired",
+            Kind::Subject(_) => "subject",
+            Kind::SubjectExpired => "subject_expired",
+            Kind::NoCaller => "no_caller",
         }
+    }
+}
+
+/// What is still to be written comes by itself.
+const fn of_file(error: &SecretError) -> Class {
+    match error {
+        SecretError::Missing(_) | SecretError::Empty(_) | SecretError::NotUtf8(_) => Class::Transient,
+        _ => Class::Misconfigured,
     }
 }
 
@@ -173,7 +216,6 @@ impl From<SecretError> for Error {
 mod tests {
     use url::Url;
 
-    use super::super::kind::Code;
     use super::*;
 
     fn denied(status: u16, code: &str) -> Error {

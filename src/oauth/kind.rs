@@ -16,6 +16,10 @@ use super::document::Role;
 use super::error::Class;
 use super::key::KeyError;
 
+mod local;
+
+pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
+
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Kind {
@@ -83,8 +87,26 @@ pub(crate) enum Kind {
     Unusable,
     #[error("it was logged out; log in again, or renew it")]
     LoggedOut,
-    #[error("the refresh token is no longer accepted; log in again")]
+    #[error("another process holds the lease of this token; see whether it hangs")]
+    StoreBusy,
+    #[error("the token store cannot be used, and no refresh token is spent without it; the log says why")]
+    Store,
+    #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
+    #[error("{0}")]
+    Command(CommandFault),
+    #[error("{0}; the token is to be there")]
+    TokenFile(SecretError),
+    #[error("{0} {1}")]
+    Text(Holder, TextFlaw),
+    #[error("{0} has expired; {mend}", mend = .0.renewal())]
+    Spent(Holder),
+    #[error("the token {0}, which is traded in for this one, is not to be had; its own state says why")]
+    Subject(String),
+    #[error("the token to trade in has expired, so it was not sent")]
+    SubjectExpired,
+    #[error("this token is traded for the one that a caller brings; without a caller there is none")]
+    NoCaller,
 }
 
 /// Where a key is held.
@@ -141,7 +163,13 @@ pub(crate) enum TlsFault {
     Revoked,
     #[error("the certificate is not acceptable")]
     Certificate,
-    #[error("the other side refused the handshake; it may want a client certificate")]
+    #[error("the other side wants a client certificate; name one in `client_cert_file`")]
+    CertificateWanted,
+    #[error(
+        "the other side refused this client's certificate; check its authority, its end and what is registered"
+    )]
+    CertificateRefused,
+    #[error("the other side refused the handshake; it may want a client certificate, or another one")]
     Alert,
     #[error("the other side does not speak TLS; check the port")]
     NotTls,
@@ -177,6 +205,13 @@ pub(crate) enum Flaw {
     NoActive,
 }
 
+impl Flaw {
+    /// Whether it is the lifetime that cannot be read.
+    pub(crate) const fn is_expiry(self) -> bool {
+        matches!(self, Self::ExpiresIn)
+    }
+}
+
 /// An error code of the OAuth registry, or [`Code::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -187,6 +222,7 @@ pub(crate) enum Code {
     UnsupportedGrantType,
     InvalidScope,
     InvalidTarget,
+    UnsupportedTokenType,
     AccessDenied,
     ServerError,
     TemporarilyUnavailable,
@@ -209,6 +245,7 @@ impl Code {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::AccessDenied => "access_denied",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -271,7 +308,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 11] = [
+const CODES: [Code; 12] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -279,6 +316,7 @@ const CODES: [Code; 11] = [
     Code::UnsupportedGrantType,
     Code::InvalidScope,
     Code::InvalidTarget,
+    Code::UnsupportedTokenType,
     Code::AccessDenied,
     Code::ServerError,
     Code::TemporarilyUnavailable,

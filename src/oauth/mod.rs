@@ -24,6 +24,7 @@ mod metadata;
 #[cfg(test)]
 mod peer;
 mod response;
+mod revocation;
 mod server;
 mod server_clock;
 mod transport;
@@ -39,7 +40,11 @@ pub use error::{Class, Error};
 pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
-pub(crate) use kind::Kind as ErrorKind;
+#[cfg(test)]
+pub(crate) use kind::Code as ErrorCode;
+pub(crate) use kind::{CommandFault, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+pub(crate) use response::{jwt_expiry, parse_bare, parse_json};
+pub use revocation::TokenHint;
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;

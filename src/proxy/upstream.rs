@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::connect::DialFault;
-use crate::net::tls::{ClientCertificate, TlsError, client_config};
+use crate::net::tls::{ClientCertificate, NoRoots, TlsError, client_config};
 
 /// An upstream as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,8 @@ impl Upstream {
 
 impl UpstreamTls {
     fn new(host: &str, settings: &UpstreamSettings) -> Result<Self, UpstreamError> {
-        let mut config = client_config(settings.ca_file.as_deref(), settings.certificate.as_ref())?;
+        let mut config =
+            client_config(settings.ca_file.as_deref(), NoRoots::Refused, settings.certificate.as_ref())?;
         config.alpn_protocols = match settings.http2 {
             Http2::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
             Http2::Never => vec![ALPN_HTTP1.to_vec()],

@@ -3,6 +3,9 @@
 //! schedule -> renewer -> source -> `oauth` -> state -> schedule. Nothing here knows a request or the configuration's
 //! file.
 
+mod callers;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handle;
 mod metrics;
 mod outcome;
@@ -14,12 +17,15 @@ mod settings;
 mod simulation;
 mod source;
 mod state;
+pub mod store;
 
+pub use callers::{CallerError, MOST_CALLERS};
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,
     GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
 };
-pub use source::{Cost, Fetched, ServerSource, Source, Sources};
+pub use source::{Fetched, ServerSource, Source, Sources};
+pub use store::{Store, StoreAlarm, StoreError, open_store};
 pub use state::{Credentials, Failure, Status, TokenState};

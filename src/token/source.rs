@@ -5,16 +5,30 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ServerError, ServerSettings, TokenResponse};
-use crate::secret::Secret;
+use crate::clock::Moment;
+use crate::oauth::{AuthorizationServer, Error, ErrorKind, ServerError, ServerSettings, TokenResponse};
+use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::handle::Roster;
-use super::settings::{Origin, TokenSettings};
+use super::settings::{ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings};
+use super::store::{Key, Store, request};
 
 mod bearer;
+mod command;
+mod exchange;
+mod file;
+mod fixed;
 mod server;
+mod stored;
+#[cfg(test)]
+pub(in crate::token) mod tests;
+mod text;
 
+use command::CommandSource;
+use file::FileSource;
+use fixed::FixedSource;
 pub use server::ServerSource;
+use stored::{Spends, Stored};
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
 pub trait Source: Send + Sync {
@@ -23,6 +37,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Error`], which says whose fault it is.
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>>;
+
+    /// Trades a caller's own token in for one. Each call asks once; it may be dropped at any await.
+    ///
+    /// # Errors
+    /// [`Error`]; of a source that has nothing to do with callers, always.
+    fn on_behalf<'a>(&'a self, _subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(async { Err(Error::here(ErrorKind::NoCaller)) })
+    }
 
     /// How long a [`Source::fetch`] may take before it is given up. Longer than its own timeouts together.
     fn patience(&self) -> Duration {
@@ -38,20 +60,6 @@ pub trait Source: Send + Sync {
         drop(access_token);
         Box::pin(async { Ok(()) })
     }
-
-    /// What it costs to drop a [`Source::fetch`] before its end.
-    fn cost_of_dropping(&self) -> Cost {
-        Cost::Nothing
-    }
-}
-
-/// What is lost with a token request whose answer nobody reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// Another one does as well.
-    Nothing,
-    /// A refresh token that was spent, and the one that came for it.
-    Login,
 }
 
 /// A token as a source has it.
@@ -61,17 +69,23 @@ pub struct Fetched {
     pub response: TokenResponse,
     /// When it was asked for, where that was before this call: a token out of a store.
     pub asked: Option<SystemTime>,
+    /// Until when it may be used at most, whatever it says itself: the end of what it was traded for.
+    pub until: Option<Moment>,
 }
 
 impl From<TokenResponse> for Fetched {
     fn from(response: TokenResponse) -> Self {
-        Self { response, asked: None }
+        Self { response, asked: None, until: None }
     }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
         (**self).fetch()
+    }
+
+    fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        (**self).on_behalf(subject)
     }
 
     fn patience(&self) -> Duration {
@@ -81,37 +95,55 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         (**self).forget(access_token)
     }
-
-    fn cost_of_dropping(&self) -> Cost {
-        (**self).cost_of_dropping()
-    }
 }
 
 /// Makes sources of settings. Tokens of one authorization server share its connections and its metadata.
 #[derive(Debug)]
 pub struct Sources {
     roster: Roster,
+    store: Store,
     servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
 }
 
 impl Sources {
-    /// `roster` is where a source finds the tokens that it trades in.
+    /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
     #[must_use]
-    pub const fn new(roster: Roster) -> Self {
-        Self { roster, servers: Vec::new() }
+    pub const fn new(roster: Roster, store: Store) -> Self {
+        Self { roster, store, servers: Vec::new() }
     }
 
     /// The source of the token `name`. Blocks while it reads certificates.
     ///
     /// # Errors
     /// [`ServerError`] where the way to its authorization server cannot be set up.
-    pub fn make(&mut self, _name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
+    pub fn make(&mut self, name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
         match &settings.origin {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
-                Ok(Arc::new(ServerSource::new(server, (**origin).clone(), self.roster.clone())))
+                let source = ServerSource::new(server, (**origin).clone(), self.roster.clone());
+                let Some(spends) = self.kept(origin) else { return Ok(Arc::new(source)) };
+                Ok(Arc::new(Stored::new(
+                    source,
+                    self.store.clone(),
+                    Key::of(name, origin),
+                    request(origin),
+                    spends,
+                    settings.policy.clone(),
+                )))
             }
-            Origin::Command(_) | Origin::File(_) | Origin::Static(_) => Err(ServerError::Nowhere),
+            Origin::Command(settings) => Ok(Arc::new(CommandSource::new(settings.clone()))),
+            Origin::File(file) => Ok(Arc::new(FileSource::new(file.clone()))),
+            Origin::Static(token) => Ok(Arc::new(FixedSource::new(token.clone()))),
+        }
+    }
+
+    /// Whether a token is kept in the store, and what it spends. `None`: to keep it would be of no use, and cost memory.
+    fn kept(&self, origin: &ServerOrigin) -> Option<Spends> {
+        match &origin.grant {
+            GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
+            // A token for each caller: the cache that they are in is bounded, and no disk is.
+            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => None,
+            _ => self.store.is_durable().then_some(Spends::Nothing),
         }
     }
 
@@ -124,3 +156,16 @@ impl Sources {
         Ok(server)
     }
 }
+
+/// Reads a secret and when its file was written, without holding up the runtime: the file may lie on a network that
+/// hangs. The outer error is a defect.
+async fn dated(
+    source: &SecretSource,
+) -> Result<Result<(Secret<String>, Option<SystemTime>), SecretError>, Error> {
+    let source = source.clone();
+    let read = tokio::task::spawn_blocking(move || source.read_dated()).await;
+    read.map_err(|_| Error::here(ErrorKind::Panicked))
+}
+
+/// How long the reading of a file may take before it is given up.
+const READ_PATIENCE: Duration = Duration::from_secs(10);

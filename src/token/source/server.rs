@@ -1,14 +1,18 @@
 //! A token from an authorization server: reads what the grant spends, and asks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
+use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, TokenHint, read};
+use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
+use super::exchange::{self, Traded};
+use super::stored::{Exchange, Spent};
 use super::{Fetched, Source, bearer};
 
 /// An OAuth client at its authorization server.
@@ -16,21 +20,54 @@ use super::{Fetched, Source, bearer};
 pub struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
-    #[expect(dead_code, reason = "the subject tokens of token_exchange are still to come")]
     roster: Roster,
+    /// How often the roster had been filled when this was made.
+    since: u64,
 }
 
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
-    pub const fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
-        Self { server, origin, roster }
+    pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+        let since = roster.filled();
+        Self { server, origin, roster, since }
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
-        let grant = self.grant().await?;
-        let response = self.server.token(&self.origin.client, &grant, &self.origin.request).await?;
+        self.ask_with(Spent::default()).await
+    }
+
+    async fn ask_with(&self, spent: Spent) -> Result<Fetched, Error> {
+        if let GrantSettings::TokenExchange(settings) = &self.origin.grant {
+            return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
+        }
+        let grant = match spent.refresh_token {
+            Some(token) => Grant::RefreshToken(token),
+            None => self.grant().await?,
+        };
+        let mut request = Cow::Borrowed(&self.origin.request);
+        if let Some(granted) = &spent.granted
+            && request.scope.iter().any(|scope| !granted.contains(scope))
+        {
+            request.to_mut().scope.retain(|scope| granted.contains(scope));
+        }
+        let response = self.server.token(&self.origin.client, &grant, &request).await?;
         Ok(response.into())
+    }
+
+    async fn ask_on_behalf(&self, subject: &Secret<String>) -> Result<Fetched, Error> {
+        match &self.origin.grant {
+            GrantSettings::TokenExchange(settings) => {
+                self.trade(exchange::on_behalf(settings, subject).await?).await
+            }
+            _ => Err(Error::here(ErrorKind::NoCaller)),
+        }
+    }
+
+    /// Trades; what comes is used no longer than what it was traded for.
+    async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
+        let response = self.server.token(&self.origin.client, &traded.grant, &self.origin.request).await?;
+        Ok(Fetched { until: traded.until, ..response.into() })
     }
 
     /// The grant, with what it spends read now.
@@ -41,11 +78,14 @@ impl ServerSource {
                 let password = read(password).await?;
                 Ok(Grant::Password { username: username.clone(), password })
             }
-            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::Panicked)),
+            // `Stored` brings it.
+            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::LoginRequired)),
             GrantSettings::JwtBearer(assertion) => {
                 bearer::grant(assertion, &self.origin, self.server.now()).await
             }
-            GrantSettings::TokenExchange(_) => Err(Error::here(ErrorKind::Panicked)),
+            GrantSettings::TokenExchange(settings) => {
+                Ok(exchange::configured(settings, &self.roster, self.since).await?.grant)
+            }
         }
     }
 }
@@ -55,8 +95,44 @@ impl Source for ServerSource {
         Box::pin(self.ask())
     }
 
+    fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            match &access_token {
+                Some(token) => self.server.revoke(&self.origin.client, token, TokenHint::AccessToken).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(self.ask_on_behalf(subject))
+    }
+
     fn patience(&self) -> Duration {
-        self.origin.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP)
+        self.origin
+            .server
+            .transport
+            .timeout
+            .saturating_mul(EXCHANGES)
+            .saturating_add(BACKSTOP + exchange::SUBJECT_WAIT)
+    }
+}
+
+impl Exchange for ServerSource {
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
+        Box::pin(self.ask_with(spent))
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        token: &'a Secret<String>,
+        hint: TokenHint,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.server.revoke(&self.origin.client, token, hint))
+    }
+
+    fn patience(&self) -> Duration {
+        Source::patience(self)
     }
 }
 
