@@ -50,12 +50,12 @@ export function registerGrants(provider, { ownKeys, resourceServer, lifetime }) 
   provider.registerGrantType(BEARER, async (ctx) => {
     const { assertion, scope } = ctx.oidc.params;
     const { payload } = await believe('assertion', assertion, {
-      audience: [provider.issuer, `${provider.issuer}/token`], requiredClaims: ['sub', 'exp', 'aud'], maxTokenAge: '1h',
+      audience: [provider.issuer, `${provider.issuer}/token`], requiredClaims: ['exp', 'aud'], maxTokenAge: '1h',
     });
     if (payload.jti && spent.has(payload.jti)) throw new errors.InvalidGrant('this assertion was used before');
     spent.add(payload.jti);
-    // Google's assertions carry the scope as a claim.
-    ctx.body = await issue(ctx, payload.sub, payload.scope ?? scope);
+    // Google's assertions carry the scope as a claim, and a subject only where they act for somebody.
+    ctx.body = await issue(ctx, payload.sub ?? payload.iss, payload.scope ?? scope);
   }, ['assertion', 'scope', 'audience', 'resource'], ['resource']);
 
   provider.registerGrantType(EXCHANGE, async (ctx) => {
