@@ -1,7 +1,7 @@
 //! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,10 +98,16 @@ impl Parts {
         Self { renewer, roster, upstreams: Vec::new(), metrics }
     }
 
-    /// Makes what `settings` needs and is not there yet.
-    pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, StartError> {
+    /// Makes what `settings` needs and is not there yet, or was made of files that are `stale`: certificate authorities
+    /// have changed where the settings, which name their file alone, have not.
+    pub(super) fn prepare(
+        &self,
+        settings: &Settings,
+        stale: &BTreeSet<PathBuf>,
+    ) -> Result<Prepared, StartError> {
         let upstreams = settings.upstreams.iter().map(|(name, wanted)| {
-            let there = self.upstreams.iter().find(|upstream| upstream.is_made_of(name, wanted));
+            let fresh = !wanted.files().any(|file| stale.contains(file));
+            let there = self.upstreams.iter().find(|upstream| fresh && upstream.is_made_of(name, wanted));
             match there {
                 Some(upstream) => Ok(Arc::clone(upstream)),
                 None => Upstream::new(name, wanted.clone())
@@ -114,7 +120,10 @@ impl Parts {
         let mut makers = Sources::new(self.roster.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
-            if held.get(name).is_some_and(|token| token.settings() == wanted) {
+            let fresh = !wanted
+                .server()
+                .is_some_and(|origin| origin.server.transport.files().any(|file| stale.contains(file)));
+            if held.get(name).is_some_and(|token| fresh && token.settings() == wanted) {
                 continue;
             }
             let source = makers

@@ -1,5 +1,6 @@
 //! The program's life: start, reload, end.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ struct App {
     settings: Settings,
     started: Started,
     files: Watched,
+    /// Certificates and authorities that have changed since the configuration in force was made of them.
+    stale: BTreeSet<PathBuf>,
     clocks: ClockWatch,
     parts: Parts,
     routes: Arc<Routes>,
@@ -104,7 +107,7 @@ impl App {
         let renewer = Renewer::spawn(Limits::default(), rest_drain, &metrics);
         let roster = Roster::default();
         let mut parts = Parts::new(renewer, roster.clone(), proxy_metrics.clone());
-        let prepared = parts.prepare(&settings)?;
+        let prepared = parts.prepare(&settings, &BTreeSet::new())?;
         let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
         let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };
         let workers = listeners
@@ -131,6 +134,7 @@ impl App {
             settings,
             started,
             files,
+            stale: BTreeSet::new(),
             clocks: ClockWatch::new(),
             parts,
             routes,
@@ -185,12 +189,22 @@ impl App {
             Source::File(path) => Some(path),
             Source::Text { .. } | Source::Flags(_) => None,
         };
-        let reload = changed.iter().any(|file| Some(file) == own);
-        for file in changed.iter().filter(|file| Some(*file) != own) {
+        let mut reload = None;
+        let certificates = self.settings.certificate_files();
+        for file in &changed {
+            if Some(file) == own {
+                reload = Some("the configuration's file has changed");
+                continue;
+            }
             self.parts.secret_changed(file);
+            if certificates.contains(file) {
+                tracing::info!(file = %file.display(), "a certificate, its key or its authorities have changed");
+                self.stale.insert(file.clone());
+                reload.get_or_insert("connections are made with what the files hold now");
+            }
         }
-        if reload {
-            tracing::info!("the configuration's file has changed");
+        if let Some(reason) = reload {
+            tracing::info!("{reason}");
             self.reload();
         }
     }
@@ -224,12 +238,13 @@ impl App {
         settings.health = self.settings.health;
         settings.control = self.settings.control;
         settings.log = self.settings.log.clone();
-        let prepared = self.parts.prepare(&settings)?;
+        let prepared = self.parts.prepare(&settings, &self.stale)?;
         let adopted = self.parts.adopt(prepared, &settings)?;
         self.routes.replace(adopted.table);
         self.parts.let_go(&adopted.gone);
         self.facts.send_replace(Arc::new(facts_of(&self.source, &settings, &self.started)));
-        self.files = Watched::new(&files);
+        self.stale.clear();
+        self.files.replace(&files);
         self.settings = settings;
         Ok(())
     }

@@ -52,14 +52,20 @@ impl Settings {
     /// The files that the settings name, each once: secrets, certificates and their authorities.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
-        let servers = self.tokens.values().filter_map(TokenSettings::server);
-        let transports = servers.flat_map(|origin| origin.server.transport.files());
-        let tokens = self.tokens.values().flat_map(TokenSettings::files);
-        let mut files: Vec<PathBuf> = upstreams.chain(transports).chain(tokens).map(Path::to_owned).collect();
+        let tokens = self.tokens.values().flat_map(TokenSettings::files).map(Path::to_owned);
+        let mut files: Vec<PathBuf> = self.certificate_files().into_iter().chain(tokens).collect();
         files.sort();
         files.dedup();
         files
+    }
+
+    /// Those that connections are made of, as they were when they were made: certificates, their keys, authorities.
+    #[must_use]
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
+        let servers = self.tokens.values().filter_map(TokenSettings::server);
+        let transports = servers.flat_map(|origin| origin.server.transport.files());
+        upstreams.chain(transports).map(Path::to_owned).collect()
     }
 }
 
