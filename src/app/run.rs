@@ -61,7 +61,7 @@ struct App {
     settings: Settings,
     started: Started,
     files: Watched,
-    /// Certificates and authorities that have changed since the configuration in force was made of them.
+    /// Files of certificates and authorities that have changed since the parts in force were made of them.
     stale: BTreeSet<PathBuf>,
     clocks: ClockWatch,
     parts: Parts,
@@ -185,6 +185,9 @@ impl App {
 
     fn look_at_files(&mut self) {
         let changed = self.files.changed();
+        if changed.is_empty() {
+            return;
+        }
         let own = match &self.source {
             Source::File(path) => Some(path),
             Source::Text { .. } | Source::Flags(_) => None,
