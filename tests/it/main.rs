@@ -25,6 +25,7 @@ mod readme;
 mod refresh;
 mod renewal;
 mod request;
+mod rotation;
 mod routes;
 mod secrets;
 mod stream;
