@@ -20,6 +20,7 @@ mod jumps;
 mod life;
 mod mtls;
 mod outage;
+mod proofs;
 mod protocols;
 mod readme;
 mod refresh;
