@@ -42,7 +42,7 @@ pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 #[cfg(test)]
 pub(crate) use kind::Code as ErrorCode;
-pub(crate) use kind::Kind as ErrorKind;
+pub(crate) use kind::{Held, Kind as ErrorKind};
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub use revocation::TokenHint;
 pub use server::{Issuer, Location, ServerSettings, Transport};

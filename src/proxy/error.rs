@@ -20,6 +20,8 @@ use crate::token::{Status, Unavailable};
 pub(super) enum ProxyError {
     #[error("{}", unavailable_sentence(.0))]
     TokenUnavailable(Unavailable),
+    #[error("the proof that goes with this token could not be made")]
+    Proof,
     #[error(
         "the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be"
     )]
@@ -101,6 +103,7 @@ impl ProxyError {
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::TokenUnavailable(_) => "token_unavailable",
+            Self::Proof => "proof",
             Self::HostRefused => "host_refused",
             Self::OriginRefused => "origin_refused",
             Self::AuthorizationRefused => "authorization_refused",
@@ -124,6 +127,7 @@ impl ProxyError {
     const fn status(&self) -> StatusCode {
         match self {
             Self::TokenUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
             Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
             Self::OriginRefused | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -149,7 +153,7 @@ impl ProxyError {
             },
             Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
-            Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed => "13",
+            Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
             Self::HeaderTooLarge => "8",
             Self::ClientGone => "1",
             Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
@@ -286,7 +290,7 @@ fn unavailable_sentence(unavailable: &Unavailable) -> String {
         "status" => "the authorization server answers with an error",
         "redirect" => "the authorization server answers with a redirect, which is never followed",
         "stale" => "the authorization server's tokens have expired when they arrive",
-        "malformed" | "too_large" | "token_type" | "unusable" => {
+        "malformed" | "too_large" | "token_type" | "unbound" | "unusable" => {
             "the authorization server's answer holds no usable token"
         }
         "issuer_mismatch" | "no_token_endpoint" | "insecure_endpoint" => {
@@ -309,8 +313,9 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 18] = [
+pub(super) const KINDS: [&str; 19] = [
     "token_unavailable",
+    "proof",
     "host_refused",
     "origin_refused",
     "authorization_refused",

@@ -15,7 +15,7 @@ use super::connection::Downstream;
 use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
-use super::forward::{BodyUnasked, Outbound, forward};
+use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
@@ -26,7 +26,7 @@ use super::target;
 use super::watch::Busy;
 use super::worker::{LocalTable, Stage};
 use crate::clock::{self, Moment};
-use crate::token::TokenHandle;
+use crate::token::{Binding, TokenHandle};
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
 pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -114,13 +114,17 @@ async fn to_upstream(
         // It would walk around the route's list at a server that honours it.
         headers.remove(METHOD_OVERRIDE);
     }
+    let mut binding = None;
     if let Some(token) = &entry.token
         && !keeps_own(entry, headers, token)?
     {
         if token.settings().attachment.header != AUTHORIZATION {
             headers.remove(AUTHORIZATION);
         }
-        credentials(headers, token, downstream).await?;
+        if hop.dpop {
+            headers.remove(DPOP);
+        }
+        binding = credentials(headers, token, downstream).await?;
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -143,7 +147,7 @@ async fn to_upstream(
         target::forwarded(&parts.uri, upstream, rest)?
     };
     make_hop_fields(headers, hop, upstream.host.clone());
-    let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop };
+    let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop, binding };
     forward(pool, outbound, downstream).await
 }
 
@@ -202,14 +206,17 @@ fn refuse_by_route(
     Ok(())
 }
 
-/// Attaches `token`; where none is usable, waits for one as long as its policy says.
+/// Attaches `token`; where none is usable, waits for one as long as its policy says. What comes of it is what the
+/// request has to prove besides, where the token is bound to a key.
 async fn credentials(
     headers: &mut HeaderMap,
     token: &TokenHandle,
     downstream: &Downstream,
-) -> Result<(), ProxyError> {
-    if attach(headers, token, Moment::now()) == Attached::Yes {
-        return Ok(());
+) -> Result<Option<Arc<Binding>>, ProxyError> {
+    match attach(headers, token, Moment::now()) {
+        Attached::Yes => return Ok(None),
+        Attached::Bound(binding) => return Ok(Some(binding)),
+        Attached::No => {}
     }
     let credentials = token.wait().await.map_err(ProxyError::TokenUnavailable)?;
     // HTTP/1.1 cannot tell who hung up from who only half-closed. Whoever did either while there was nothing to answer
@@ -218,7 +225,7 @@ async fn credentials(
         return Err(ProxyError::ClientGone);
     }
     headers.insert(credentials.header.clone(), credentials.value.clone());
-    Ok(())
+    Ok(credentials.binding.clone())
 }
 
 /// The answer to send, with what only this proxy may say, or what it says itself.

@@ -3,6 +3,7 @@
 //! schedule -> renewer -> source -> `oauth` -> state -> schedule. Nothing here knows a request or the configuration's
 //! file.
 
+mod binding;
 mod handle;
 mod metrics;
 mod outcome;
@@ -16,6 +17,7 @@ mod source;
 mod state;
 pub mod store;
 
+pub use binding::{Binding, Verdict};
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{

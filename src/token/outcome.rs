@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 use crate::clock::{self, Moment};
 use crate::oauth::{Error, ErrorKind, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 
+use super::binding::Binding;
 use super::schedule::{Setback, renew_after, retry_at, usable_for};
-use super::settings::{Attachment, TokenSettings};
+use super::settings::TokenSettings;
 use super::source::Fetched;
 use super::state::{Credentials, Failure, TokenState};
 
@@ -43,7 +44,7 @@ pub(super) fn apply(
 
 fn succeeded(
     old: &TokenState,
-    Fetched { response, asked }: Fetched,
+    Fetched { response, asked, dpop }: Fetched,
     attempt: &Attempt,
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
@@ -64,10 +65,13 @@ fn succeeded(
         // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
         return Err(Error::here(ErrorKind::Stale));
     }
+    // A bound token under another scheme would be taken for one that is good by itself (RFC 9449 section 7.1).
+    let scheme = if dpop.is_some() { DPOP_SCHEME } else { settings.attachment.scheme.as_str() };
     let credentials = Credentials {
         header: settings.attachment.header.clone(),
-        value: header_value(&settings.attachment, response.access_token.expose())
+        value: header_value(scheme, response.access_token.expose())
             .ok_or(Error::here(ErrorKind::Unusable))?,
+        binding: dpop.map(|key| Arc::new(Binding::new(key, response.access_token.expose()))),
         expires_at: sent + lifetime,
         usable_until,
         generation: old.credentials.as_ref().map_or(0, |credentials| credentials.generation) + 1,
@@ -121,8 +125,8 @@ pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
 }
 
 /// Scheme and token as one header value, marked sensitive at birth.
-fn header_value(attachment: &Attachment, token: &str) -> Option<HeaderValue> {
-    let text = Zeroizing::new(match attachment.scheme.as_str() {
+fn header_value(scheme: &str, token: &str) -> Option<HeaderValue> {
+    let text = Zeroizing::new(match scheme {
         "" => token.to_owned(),
         scheme => format!("{scheme} {token}"),
     });
@@ -220,6 +224,9 @@ pub(super) fn log_lapse(token: &str, state: &TokenState) {
     }
 }
 
+/// RFC 9449 section 7.1.
+const DPOP_SCHEME: &str = "DPoP";
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -261,6 +268,7 @@ mod tests {
         Credentials {
             header: http::header::AUTHORIZATION,
             value: HeaderValue::from_static("Bearer t"),
+            binding: None,
             expires_at: end,
             usable_until: end,
             generation: 1,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ServerError, ServerSettings, TokenResponse};
+use crate::oauth::{AuthorizationServer, Dpop, Error, ServerError, ServerSettings, TokenResponse};
 use crate::secret::Secret;
 
 use super::handle::Roster;
@@ -13,6 +13,7 @@ use super::settings::{ExchangeSettings, GrantSettings, Origin, ServerOrigin, Sub
 use super::store::{Key, Store, request};
 
 mod bearer;
+mod possession;
 mod server;
 mod stored;
 
@@ -64,11 +65,13 @@ pub struct Fetched {
     pub response: TokenResponse,
     /// When it was asked for, where that was before this call: a token out of a store.
     pub asked: Option<SystemTime>,
+    /// The key that it is bound to (RFC 9449); `None`: to none, whoever has it may use it.
+    pub dpop: Option<Arc<Dpop>>,
 }
 
 impl From<TokenResponse> for Fetched {
     fn from(response: TokenResponse) -> Self {
-        Self { response, asked: None }
+        Self { response, asked: None, dpop: None }
     }
 }
 

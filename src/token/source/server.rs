@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, TokenHint, read};
+use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, Grant, TokenHint, read};
 use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
+use super::possession::Possession;
 use super::stored::{Exchange, Spent};
 use super::{Fetched, Source, bearer};
 
@@ -19,6 +20,8 @@ use super::{Fetched, Source, bearer};
 pub struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
+    /// The key that its tokens are bound to, where they are.
+    possession: Option<Possession>,
     #[expect(dead_code, reason = "the subject tokens of token_exchange are still to come")]
     roster: Roster,
 }
@@ -26,8 +29,9 @@ pub struct ServerSource {
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
-    pub const fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
-        Self { server, origin, roster }
+    pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+        let possession = origin.dpop.clone().map(Possession::new);
+        Self { server, origin, possession, roster }
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
@@ -45,8 +49,13 @@ impl ServerSource {
         {
             request.to_mut().scope.retain(|scope| granted.contains(scope));
         }
-        let response = self.server.token(&self.origin.client, &grant, &request).await?;
-        Ok(response.into())
+        let dpop = match &self.possession {
+            Some(possession) => Some(possession.key().await?),
+            None => None,
+        };
+        let client = &self.origin.client;
+        let response = self.server.token(client, &grant, &request, dpop.as_deref()).await?;
+        Ok(Fetched { dpop, ..response.into() })
     }
 
     /// The grant, with what it spends read now.
@@ -87,6 +96,25 @@ impl Source for ServerSource {
 }
 
 impl Exchange for ServerSource {
+    fn key<'a>(
+        &'a self,
+        stored: Option<&'a Secret<Vec<u8>>>,
+    ) -> BoxFuture<'a, Result<Option<Arc<Dpop>>, Error>> {
+        Box::pin(async move {
+            let Some(possession) = &self.possession else { return Ok(None) };
+            let stored = stored.filter(|_| !possession.is_configured());
+            match stored.and_then(|der| Dpop::from_pkcs8(der.expose()).ok()) {
+                Some(key) => Ok(Some(possession.adopt(key))),
+                None => possession.key().await.map(Some),
+            }
+        })
+    }
+
+    fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>> {
+        self.possession.as_ref().filter(|possession| !possession.is_configured())?;
+        key.to_pkcs8().ok()
+    }
+
     fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
         Box::pin(self.ask_with(spent))
     }
@@ -106,7 +134,7 @@ impl Exchange for ServerSource {
 
 /// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, the same by
 /// the server's clock, and a look at the token.
-const EXCHANGES: u32 = 6;
+const EXCHANGES: u32 = 7;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
 const BACKSTOP: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{Error, ErrorKind, MAX_LIFETIME, TokenHint, TokenResponse, read};
+use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
@@ -26,6 +26,16 @@ use super::{Cost, Fetched, Source};
 pub(in crate::token) trait Exchange: Send + Sync {
     /// Asks for a token.
     fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>>;
+
+    /// The key that the next token is to be bound to (RFC 9449); `None`: to none. `stored` is the one that was kept
+    /// beside the login, and the one that counts where none is configured.
+    fn key<'a>(
+        &'a self,
+        stored: Option<&'a Secret<Vec<u8>>>,
+    ) -> BoxFuture<'a, Result<Option<Arc<Dpop>>, Error>>;
+
+    /// The key in PKCS #8 where it is the store's to keep: nobody else has it.
+    fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>>;
 
     /// Gives a token back (RFC 7009).
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>>;
@@ -151,7 +161,7 @@ impl<E: Exchange> Inner<E> {
                 Ok(entry) => entry,
                 Err(error) => return self.ask_without_store(&error).await,
             };
-            if let Some(fetched) = entry.as_ref().and_then(|entry| self.adopt(entry)) {
+            if let Some(fetched) = self.adopt(entry.as_ref()).await {
                 return Ok(fetched);
             }
             if wanted.is_closed() {
@@ -162,10 +172,12 @@ impl<E: Exchange> Inner<E> {
                 granted: entry.as_ref().filter(|_| token.is_some()).and_then(|entry| entry.granted.clone()),
                 refresh_token: token.as_ref().map(|token| token.secret.clone()),
             };
+            // What the login is bound to is asked with, not a key of this process.
+            self.exchange.key(entry.as_ref().and_then(|entry| entry.dpop_key.as_ref())).await?;
             let asked = clock::wall();
             match (self.ask(spent).await, token) {
                 (Ok(fetched), token) => {
-                    self.keep(entry, token, &fetched.response, asked, &lease).await;
+                    self.keep(entry, token, &fetched, asked, &lease).await;
                     return Ok(self.hand_out(fetched, asked));
                 }
                 (Err(error), Some(token)) if error.is_invalid_grant() => {
@@ -180,13 +192,13 @@ impl<E: Exchange> Inner<E> {
     /// A token out of the store, without a lease.
     async fn look(&self) -> Option<Fetched> {
         let entry = self.store.load(&self.key, None).await.ok().flatten();
-        entry.as_ref().and_then(|entry| self.adopt(entry))
+        self.adopt(entry.as_ref()).await
     }
 
     /// The stored access token, where it is for this request, is still good, and was not handed out before: of this
     /// process before a restart, or of another one that was faster.
-    fn adopt(&self, entry: &Entry) -> Option<Fetched> {
-        let access = entry.access.as_ref().filter(|access| access.request == self.request)?;
+    async fn adopt(&self, entry: Option<&Entry>) -> Option<Fetched> {
+        let access = entry?.access.as_ref().filter(|access| access.request == self.request)?;
         let token = Fingerprint::of_secret(&access.token);
         if self.memory().handed == Some(token) {
             return None;
@@ -205,8 +217,13 @@ impl<E: Exchange> Inner<E> {
         if usable_for(lifetime.min(MAX_LIFETIME), &self.policy) <= age {
             return None;
         }
+        // Without its key the token is worth nothing.
+        let dpop = self.exchange.key(entry?.dpop_key.as_ref()).await.ok()?;
+        if dpop.as_deref().map(thumbprint) != access.bound_to {
+            return None;
+        }
         self.memory().handed = Some(token);
-        Some(Fetched { asked: Some(access.asked), ..Fetched::from(access.response()) })
+        Some(Fetched { asked: Some(access.asked), dpop, ..Fetched::from(access.response()) })
     }
 
     /// What is to be spent. `None`: the grant spends nothing.
@@ -267,12 +284,17 @@ impl<E: Exchange> Inner<E> {
         &self,
         base: Option<Entry>,
         spent: Option<Spendable>,
-        response: &TokenResponse,
+        fetched: &Fetched,
         asked: SystemTime,
         lease: &Lease,
     ) {
+        let Fetched { response, dpop, .. } = fetched;
         let mut entry = self.next(base.as_ref());
-        entry.access = Some(StoredAccess::of(response, self.request, asked));
+        let bound_to = dpop.as_deref().map(thumbprint);
+        entry.access = Some(StoredAccess::of(response, self.request, asked, bound_to));
+        if let Some(key) = dpop.as_deref().and_then(|key| self.exchange.kept_key(key)) {
+            entry.dpop_key = Some(key);
+        }
         if let Some(spent) = spent {
             if entry.seed != spent.seed {
                 entry.granted = None;
@@ -369,6 +391,10 @@ impl<E: Exchange> Inner<E> {
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn thumbprint(key: &Dpop) -> Fingerprint {
+    Fingerprint::of([key.thumbprint().as_bytes()])
 }
 
 /// A refresh token, and the configured one that it came from.
