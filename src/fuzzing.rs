@@ -19,6 +19,16 @@ pub fn jwt_claims(data: &[u8]) {
     crate::oauth::fuzzing::jwt_claims(data);
 }
 
+/// The challenges of a 401, a field to a line.
+pub fn www_authenticate(data: &[u8]) {
+    crate::oauth::fuzzing::challenge(data);
+}
+
+/// A file of the token store: what is read from it is written as it was, and read again.
+pub fn store_file(data: &[u8]) {
+    crate::token::fuzzing::store_file(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -30,8 +40,13 @@ mod tests {
     type Target = fn(&[u8]);
 
     /// All targets: each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-    const TARGETS: [(&str, Target); 3] =
-        [("jwt_claims", jwt_claims), ("metadata", metadata), ("token_response", token_response)];
+    const TARGETS: [(&str, Target); 5] = [
+        ("jwt_claims", jwt_claims),
+        ("metadata", metadata),
+        ("store_file", store_file),
+        ("token_response", token_response),
+        ("www_authenticate", www_authenticate),
+    ];
 
     fn folder(name: &str) -> PathBuf {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)

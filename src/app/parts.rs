@@ -1,7 +1,7 @@
 //! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::Settings;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
-use crate::token::{RenewerHandle, Roster, Source, Sources, Store, TokenHandle, TokenSettings};
+use crate::token::{RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings};
 
 /// Why the program cannot run with a configuration that is well-formed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ pub enum StartError {
         /// Why.
         source: ServerError,
     },
+    /// The store cannot be used.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
     /// A route leads nowhere.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -182,11 +185,27 @@ impl Parts {
         join_all(each).await;
     }
 
+    /// The store's files: of tokens that are in it, another process may write one.
+    pub(super) fn stored_files(&self, settings: &Settings) -> Vec<PathBuf> {
+        settings.tokens.keys().filter_map(|name| self.store.file(name)).collect()
+    }
+
+    /// What it is and where.
+    pub(super) fn describe_store(&self) -> String {
+        self.store.describe()
+    }
+
+    /// Waits for what is being spent to be written, and for what could not be written yet.
+    pub(super) async fn flush(&self) {
+        self.store.flush(LAST_WRITES).await;
+    }
+
     /// Tells the tokens whose secret is in `file` that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
         for token in self.roster.load().values() {
-            if token.settings().files().contains(&file) {
-                tracing::info!(token = token.name(), "the secret file has changed");
+            let stored = self.store.file(token.name()).is_some_and(|stored| stored == file);
+            if stored || token.settings().files().contains(&file) {
+                tracing::debug!(token = token.name(), file = %file.display(), "a file of the token has changed");
                 token.wake();
             }
         }
@@ -195,3 +214,6 @@ impl Parts {
 
 /// How long the end waits for tokens to be revoked.
 const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// How long the end waits for the answer to a token request that spends a refresh token, and for its place on disk.
+const LAST_WRITES: Duration = Duration::from_secs(5);

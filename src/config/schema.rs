@@ -59,6 +59,9 @@ fn without_null(schema: &mut Value) {
             if members.get("default").is_some_and(Value::is_null) {
                 members.remove("default");
             }
+            if let Some(Value::Object(defaults)) = members.get_mut("default") {
+                defaults.retain(|_, value| !value.is_null());
+            }
             if let Some(Value::Array(types)) = members.get_mut("type") {
                 types.retain(|t| t != "null");
                 if let [only] = types.as_slice() {

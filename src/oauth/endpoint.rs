@@ -315,10 +315,11 @@ mod tests {
     use std::time::Duration;
 
     use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-    use super::super::client::ClientAuth;
-    use super::super::error::Class;
+    use super::super::client::{AssertionAudience, ClientAuth, KeySettings};
+    use super::super::grant::{Exchange, TypedToken};
+    use super::super::key::vectors;
     use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
     use super::super::server::{Issuer, Location};
     use super::*;
@@ -492,6 +493,89 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refused_refresh_needs_a_login_and_any_other_grant_a_mended_configuration() {
+        let secret = || Secret::new("sentinel".to_owned());
+        let typed = || TypedToken { token: secret(), token_type: "urn:x".to_owned() };
+        let others = || {
+            [
+                Grant::ClientCredentials,
+                Grant::Password { username: "alice".into(), password: secret() },
+                Grant::JwtBearer(secret()),
+                Grant::TokenExchange(Exchange { subject: typed(), actor: None, requested_token_type: None }),
+            ]
+        };
+        let body = |code: &str| format!(r#"{{"error":"{code}","error_description":"sentinel"}}"#);
+        let login = (Class::Refused, "login_required");
+        let wrong = |cause| (Class::Misconfigured, cause);
+        let wait = |cause| (Class::Transient, cause);
+        for (status, body, refresh, other) in [
+            (400, body("invalid_grant"), login, wrong("invalid_grant")),
+            (401, body("invalid_grant"), login, wrong("invalid_grant")),
+            (200, body("invalid_grant"), login, wrong("invalid_grant")),
+            (400, String::new(), login, wrong("status")),
+            (400, "\r\n".into(), login, wrong("status")),
+            (400, "<html>".into(), wrong("status"), wrong("status")),
+            (401, String::new(), wrong("status"), wrong("status")),
+            (400, body("invalid_client"), wrong("invalid_client"), wrong("invalid_client")),
+            (400, body("invalid_target"), wrong("invalid_target"), wrong("invalid_target")),
+            (429, body("invalid_grant"), wait("invalid_grant"), wait("invalid_grant")),
+            (503, body("invalid_grant"), wait("invalid_grant"), wait("invalid_grant")),
+            (503, String::new(), wait("status"), wait("status")),
+        ] {
+            let shown = format!("{status} {body}");
+            let reply = Reply::Http(status, "", body);
+            let peer = Peer::start(move |_| reply.clone()).await;
+            let server = AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token")))).unwrap();
+            let grants = others().map(|grant| (grant, other));
+            for (grant, want) in grants.into_iter().chain([(Grant::RefreshToken(secret()), refresh)]) {
+                let error = server.token(&client(), &grant, &plain()).await.unwrap_err();
+                assert_eq!((error.class(), error.cause()), want, "{grant:?}: {shown}");
+                assert!(!format!("{error} {error:?}").contains("sentinel"), "{error:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_jwts_end_is_counted_by_the_clock_that_the_server_shows() {
+        // {"exp":2000000600}, and the date is that of 2000000000.
+        let body = r#"{"access_token":"e30.eyJleHAiOjIwMDAwMDA2MDB9.x","token_type":"Bearer"}"#;
+        let date = "Date: Wed, 18 May 2033 03:33:20 GMT\r\n";
+        let peer = Peer::start(move |_| Reply::Http(200, date, body.into())).await;
+        let got = ask(&peer, &client(), &plain()).await.unwrap();
+        assert_eq!(got.lifetime, Lifetime::ExpiresIn(Duration::from_mins(10)));
+
+        let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{}}}"#, clock::unix_seconds() + 600));
+        let body = format!(r#"{{"access_token":"e30.{claims}.x"}}"#);
+        let peer = Peer::start(move |_| Reply::ok(body.clone())).await;
+        let got = ask(&peer, &client(), &plain()).await.unwrap();
+        let Lifetime::ExpiresIn(left) = got.lifetime else { panic!("it has an exp") };
+        let (least, most) = (Duration::from_secs(580), Duration::from_mins(10));
+        assert!(least < left && left <= most, "without a date our clock counts: {left:?}");
+    }
+
+    #[tokio::test]
+    async fn an_exchanged_token_of_no_kind_is_not_attached_and_one_without_a_kind_is() {
+        let subject = TypedToken { token: Secret::new("s".to_owned()), token_type: "urn:x".to_owned() };
+        let grant = Grant::TokenExchange(Exchange { subject, actor: None, requested_token_type: None });
+        for (members, want) in [
+            (r#""token_type":"N_A","issued_token_type":"urn:ietf:params:oauth:token-type:jwt""#, None),
+            (r#""token_type":"Bearer""#, Some(None)),
+            (r#""token_type":"Bearer","issued_token_type":"urn:y""#, Some(Some("urn:y"))),
+        ] {
+            let peer = Peer::start(move |_| {
+                Reply::ok(format!(r#"{{"access_token":"t","expires_in":60,{members}}}"#))
+            })
+            .await;
+            let server = AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token")))).unwrap();
+            let got = server.token(&client(), &grant, &plain()).await;
+            match want {
+                Some(kind) => assert_eq!(got.unwrap().issued_token_type.as_deref(), kind),
+                None => assert_eq!(got.unwrap_err().cause(), "token_type"),
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn retry_after_is_kept_from_any_answer_that_is_no_token() {
         let hold = |error: Error| error.retry_after();
         let busy = |status, headers| Reply::Http(status, headers, String::new());
@@ -603,8 +687,16 @@ mod tests {
         let guard = tracing::subscriber::set_default(subscriber);
         tracing::info!("the log works");
         let peer = Peer::start(|_| Reply::token()).await;
-        let post = Client { auth: ClientAuth::SecretPost(inline("sentinel-secret")), ..client() };
-        for client in [client(), post] {
+        let with = |auth| Client { auth, ..client() };
+        let audience = AssertionAudience::Endpoint;
+        let post = with(ClientAuth::SecretPost(inline("sentinel-secret")));
+        let secret = inline("sentinel-secret-of-32-bytes-or-more");
+        let mac = with(ClientAuth::SecretJwt { secret, audience });
+        let key = inline(&vectors::P256.replacen('{', r#"{"x-note":"sentinel","#, 1));
+        let key = KeySettings { key, key_id: None, algorithm: None, certificate: None };
+        let signed = with(ClientAuth::PrivateKeyJwt { key, audience });
+        let file = with(ClientAuth::AssertionFile(inline("sentinel-assertion")));
+        for client in [client(), post, mac, signed, file] {
             let response = ask_at(peer.url("/token?key=sentinel"), &client, &plain()).await.unwrap();
             assert_eq!(response.access_token.expose(), "sentinel-token");
             tracing::info!(?response, ?client, "what a careless line would print");

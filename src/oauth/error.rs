@@ -143,9 +143,9 @@ impl Error {
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",
+            Kind::LoggedOut => "logged_out",
             Kind::StoreBusy => "store_busy",
             Kind::Store => "store",
-            Kind::LoggedOut => "logged_out",
             Kind::LoginRequired => "login_required",
         }
     }

@@ -6,8 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::challenge::demands_nonce;
 use super::document::{Endpoints, Handshake, Role};
 use super::response::{self, Lifetime, MAX_LIFETIME};
 use super::server::Issuer;
@@ -59,6 +61,22 @@ pub(crate) fn jwt_claims(data: &[u8]) {
             let since = expiry.duration_since(UNIX_EPOCH).expect("no expiry lies before 1970");
             assert!(since <= END_OF_CALENDAR);
         }
+        if let Some(claims) = response::claims(token) {
+            assert!(response::left(claims.exp, None, UNIX_EPOCH) <= MAX_LIFETIME);
+        }
+    }
+}
+
+/// Challenges (RFC 9110 section 11.6.1), a field to a line.
+pub(crate) fn challenge(data: &[u8]) {
+    let mut answer = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        if let Ok(field) = HeaderValue::from_bytes(line) {
+            answer.append(WWW_AUTHENTICATE, field);
+        }
+    }
+    if demands_nonce(&answer) {
+        assert!(data.windows(DEMAND.len()).any(|window| window == DEMAND), "nobody wrote a demand");
     }
 }
 
@@ -67,6 +85,9 @@ const ISSUER: &str = "https://as.example";
 
 /// Longer than any sentence of ours with a place in it, and shorter than what a server can make us repeat.
 const LONGEST_ERROR: usize = 1024;
+
+/// What a server writes that wants a nonce (RFC 9449 section 9).
+const DEMAND: &[u8] = b"use_dpop_nonce";
 
 /// The year 10000.
 const END_OF_CALENDAR: Duration = Duration::from_secs(253_402_300_800);

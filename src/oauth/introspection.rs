@@ -132,3 +132,117 @@ fn judge(answer: &Answer) -> Result<Seen, Kind> {
 
 /// How long a failed endpoint is left alone.
 const REST: Duration = Duration::from_mins(5);
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::{AssertionAudience, ClientAuth};
+    use super::super::endpoint::AuthorizationServer;
+    use super::super::error::Class;
+    use super::super::grant::Grant;
+    use super::super::peer::{Peer, Reply, client, inline, plain, settings, verified};
+    use super::super::response::TokenResponse;
+    use super::super::server::Location;
+    use super::*;
+
+    /// A server whose tokens are opaque and that answers `reply` to whoever looks at one.
+    async fn peer(reply: Reply) -> Peer {
+        Peer::start(move |seen| match seen.line() {
+            "POST /introspect" => reply.clone(),
+            _ => Reply::ok(r#"{"access_token":"sentinel-token","token_type":"Bearer"}"#),
+        })
+        .await
+    }
+
+    fn server(peer: &Peer) -> AuthorizationServer {
+        let location = Location {
+            introspection_endpoint: Some(peer.url("/introspect")),
+            ..Location::endpoint(peer.url("/token"))
+        };
+        AuthorizationServer::new(&settings(location)).unwrap()
+    }
+
+    async fn ask(server: &AuthorizationServer) -> Result<TokenResponse, Error> {
+        server.token(&client(), &Grant::ClientCredentials, &plain()).await
+    }
+
+    const DATE: &str = "Date: Wed, 18 May 2033 03:33:20 GMT\r\n";
+    const NOW: u64 = 2_000_000_000;
+
+    #[tokio::test]
+    async fn an_opaque_token_lives_as_long_as_introspection_says() {
+        let secs = |seconds| Lifetime::ExpiresIn(Duration::from_secs(seconds));
+        for (members, want) in [
+            (format!(r#""exp":{}"#, NOW + 600), secs(600)),
+            (format!(r#""exp":{}.0,"iat":{}"#, NOW + 600, NOW - 100), secs(600)),
+            (format!(r#""exp":{},"iat":{}"#, NOW + 600, NOW + 100), secs(500)),
+            (format!(r#""exp":{}"#, NOW - 1), secs(0)),
+            (r#""exp":"soon""#.to_owned(), Lifetime::Unknown),
+            (r#""scope":"a""#.to_owned(), Lifetime::Unknown),
+        ] {
+            let body = format!(r#"{{"active":true,{members}}}"#);
+            let peer = peer(Reply::Http(200, DATE, body)).await;
+            assert_eq!(ask(&server(&peer)).await.unwrap().lifetime, want, "{members}");
+            let seen = peer.last();
+            let want = [("token", "sentinel-token"), ("token_type_hint", "access_token")];
+            assert_eq!(seen.form(), want.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            assert!(seen.header("authorization").unwrap().starts_with("Basic "));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_has_an_assertion_of_its_own() {
+        let peer = peer(Reply::ok(r#"{"active":true}"#)).await;
+        let secret = "sentinel-secret-of-32-bytes-or-more";
+        let auth = ClientAuth::SecretJwt { secret: inline(secret), audience: AssertionAudience::Endpoint };
+        let client = Client { auth, ..client() };
+        server(&peer).token(&client, &Grant::ClientCredentials, &plain()).await.unwrap();
+        let seen = peer.seen.lock().unwrap();
+        let [asked, looked] = [0, 1].map(|i| verified(&seen[i].parameter("client_assertion"), secret).1);
+        assert_eq!(asked["aud"], looked["aud"]);
+        assert_ne!(asked["jti"], looked["jti"]);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_not_active_is_not_used() {
+        let error = ask(&server(&peer(Reply::ok(r#"{"active":false}"#)).await)).await.unwrap_err();
+        assert_eq!((error.class(), error.cause()), (Class::Transient, "inactive"));
+        assert!(error.to_string().contains("/introspect: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_fails_costs_the_token_nothing_and_is_left_alone_for_a_while() {
+        for reply in [
+            Reply::Http(401, "", r#"{"error":"invalid_client"}"#.into()),
+            Reply::Http(503, "", String::new()),
+            Reply::Http(302, "Location: /sentinel\r\n", String::new()),
+            Reply::ok("<html>"),
+            Reply::ok("{}"),
+            Reply::ok(r#"{"active":"yes"}"#),
+            Reply::Close,
+            Reply::HeadThenSilence,
+            Reply::Flood,
+        ] {
+            let shown = format!("{reply:?}");
+            let peer = peer(reply).await;
+            let server = server(&peer);
+            for _ in 0..3 {
+                assert_eq!(ask(&server).await.unwrap().lifetime, Lifetime::Unknown, "{shown}");
+            }
+            let looks = peer.lines().iter().filter(|line| *line == "POST /introspect").count();
+            assert_eq!(looks, 1, "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_says_how_long_it_lives_is_not_looked_at() {
+        for body in [
+            r#"{"access_token":"t","expires_in":60}"#.to_owned(),
+            // {"exp":2000000600}
+            r#"{"access_token":"e30.eyJleHAiOjIwMDAwMDA2MDB9.x"}"#.to_owned(),
+        ] {
+            let peer = Peer::start(move |_| Reply::ok(body.clone())).await;
+            assert_ne!(ask(&server(&peer)).await.unwrap().lifetime, Lifetime::Unknown);
+            assert_eq!(peer.lines(), ["POST /token"]);
+        }
+    }
+}

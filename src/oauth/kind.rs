@@ -87,12 +87,12 @@ pub(crate) enum Kind {
     Panicked,
     #[error("the token and the configured scheme do not make a header value")]
     Unusable,
+    #[error("it was logged out; log in again, or renew it")]
+    LoggedOut,
     #[error("another process holds the lease of this token; see whether it hangs")]
     StoreBusy,
     #[error("the token store cannot be used, and no refresh token is spent without it; the log says why")]
     Store,
-    #[error("it was logged out; log in again, or renew it")]
-    LoggedOut,
     #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
 }

@@ -6,9 +6,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -61,6 +69,13 @@ impl Seen {
     /// Method and target.
     pub(super) fn line(&self) -> &str {
         self.head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")
+    }
+
+    /// The parameter `name` of the form, which is there once.
+    pub(super) fn parameter(&self, name: &str) -> String {
+        let found: Vec<_> = self.form().into_iter().filter(|(key, _)| key == name).collect();
+        assert_eq!(found.len(), 1, "{name}");
+        found.into_iter().next().unwrap().1
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -306,4 +321,33 @@ pub(super) fn inline(secret: &str) -> SecretSource {
 /// A request for nothing in particular.
 pub(super) fn plain() -> TokenRequest {
     TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] }
+}
+
+/// Header and claims of a JWT, its signature verified as a server does it: by the public members of `jwk`, or by the
+/// secret that `jwk` is.
+pub(super) fn verified(jwt: &str, jwk: &str) -> (Value, Value) {
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
+    let (message, signature) = jwt.rsplit_once('.').unwrap();
+    let (header, claims) = message.split_once('.').unwrap();
+    let header: Value = serde_json::from_slice(&decode(header)).unwrap();
+    let (message, signature) = (message.as_bytes(), decode(signature));
+    let jwk: Value = serde_json::from_str(jwk).unwrap_or_else(|_| jwk.into());
+    let member = |name: &str| decode(jwk[name].as_str().unwrap());
+    match header["alg"].as_str().unwrap() {
+        "HS256" => {
+            let secret = jwk.as_str().unwrap().as_bytes();
+            hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, &signature).unwrap();
+        }
+        "ES256" => {
+            let point = [vec![4], member("x"), member("y")].concat();
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, &signature).unwrap();
+        }
+        "EdDSA" => UnparsedPublicKey::new(&ED25519, member("x")).verify(message, &signature).unwrap(),
+        rsa => {
+            let how = if rsa == "PS256" { &RSA_PSS_2048_8192_SHA256 } else { &RSA_PKCS1_2048_8192_SHA256 };
+            let public = RsaPublicKeyComponents { n: member("n"), e: member("e") };
+            public.verify(how, message, &signature).unwrap();
+        }
+    }
+    (header, serde_json::from_slice(&decode(claims)).unwrap())
 }

@@ -198,13 +198,13 @@ pub(super) fn jwt_expiry(token: &str) -> Option<SystemTime> {
 
 /// When a token was made and when it ends (RFC 7519 section 4.1).
 #[derive(Deserialize)]
-struct Claims {
-    exp: f64,
+pub(super) struct Claims {
+    pub(super) exp: f64,
     iat: Option<Value>,
 }
 
 /// The claims of a JWT in compact form (RFC 7515 section 3.1), unverified: they are for planning alone.
-fn claims(token: &str) -> Option<Claims> {
+pub(super) fn claims(token: &str) -> Option<Claims> {
     let mut parts = token.split('.');
     let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {

@@ -149,3 +149,143 @@ impl fmt::Display for Written {
 }
 
 impl std::error::Error for Written {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::client::ClientAuth;
+    use super::super::grant::TypedToken;
+    use super::super::peer::plain;
+    use super::*;
+    use crate::secret::Secret;
+
+    const ODD: &str = r#"a+b/c=d%e&f:g "q" 'ü秘' \ é;?#[]{}~*"#;
+
+    fn secret(text: &str) -> Secret<String> {
+        Secret::new(text.to_owned())
+    }
+
+    fn client(id: &str) -> Client {
+        Client { id: id.to_owned(), auth: ClientAuth::None }
+    }
+
+    fn url() -> Url {
+        "https://as.example/token?v=2".parse().unwrap()
+    }
+
+    fn pairs(request: &oauth2::HttpRequest) -> Vec<(String, String)> {
+        form_urlencoded::parse(request.body()).into_owned().collect()
+    }
+
+    fn typed(token: &str, token_type: &str) -> TypedToken {
+        TypedToken { token: secret(token), token_type: token_type.to_owned() }
+    }
+
+    fn exchange(actor: Option<TypedToken>, requested: Option<&str>) -> Grant {
+        Grant::TokenExchange(Exchange {
+            subject: typed(ODD, "urn:ietf:params:oauth:token-type:jwt"),
+            actor,
+            requested_token_type: requested.map(str::to_owned),
+        })
+    }
+
+    /// Every grant with the parameters that are its own.
+    fn grants() -> Vec<(Grant, Vec<(&'static str, &'static str)>)> {
+        let jwt = "urn:ietf:params:oauth:token-type:jwt";
+        let exchange_type = ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+        let subject = [exchange_type, ("subject_token", ODD), ("subject_token_type", jwt)];
+        let actor = [("actor_token", "a.b.c"), ("actor_token_type", "urn:a")];
+        vec![
+            (Grant::ClientCredentials, vec![("grant_type", "client_credentials")]),
+            (Grant::RefreshToken(secret(ODD)), vec![("grant_type", "refresh_token"), ("refresh_token", ODD)]),
+            (
+                Grant::Password { username: ODD.to_owned(), password: secret(ODD) },
+                vec![("grant_type", "password"), ("username", ODD), ("password", ODD)],
+            ),
+            (
+                Grant::JwtBearer(secret("e30.e30.x")),
+                vec![
+                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+                    ("assertion", "e30.e30.x"),
+                ],
+            ),
+            (exchange(None, None), subject.to_vec()),
+            (exchange(None, Some("")), subject.to_vec()),
+            (
+                exchange(Some(typed("a.b.c", "urn:a")), Some("urn:b")),
+                [&subject[..], &actor, &[("requested_token_type", "urn:b")]].concat(),
+            ),
+        ]
+    }
+
+    #[test]
+    fn each_grant_is_spelled_out_whatever_is_in_it() {
+        for (grant, own) in grants() {
+            let request = TokenRequest {
+                scope: vec!["orders:read".into(), String::new(), "orders:write".into()],
+                audience: Some(ODD.to_owned()),
+                resource: ["https://a.example/x?y=%26", "https://b.example/", "https://c.example/"]
+                    .map(|url| url.parse().unwrap())
+                    .to_vec(),
+                params: vec![("tenant".into(), ODD.into()), ("empty".into(), String::new())],
+            };
+            let rest = [
+                ("scope", "orders:read orders:write"),
+                ("audience", ODD),
+                ("resource", "https://a.example/x?y=%26"),
+                ("resource", "https://b.example/"),
+                ("resource", "https://c.example/"),
+                ("tenant", ODD),
+                ("client_id", ODD),
+            ];
+            let want: Vec<_> =
+                own.iter().chain(&rest).map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            let written = write(&url(), &client(ODD), &Proof::Nothing, &grant, &request).unwrap();
+            assert_eq!(pairs(&written), want, "{grant:?}");
+            assert!(written.body().is_ascii() && !written.body().contains(&b' '));
+            assert_eq!(written.uri(), "https://as.example/token?v=2", "nothing is added to the query");
+            assert_eq!(written.headers()["content-type"], "application/x-www-form-urlencoded");
+        }
+    }
+
+    #[test]
+    fn no_parameter_is_there_twice_and_none_without_a_value() {
+        let proofs = || {
+            [
+                Proof::Basic(secret(ODD)),
+                Proof::Post(secret(ODD)),
+                Proof::Assertion(secret("e30.e30.x")),
+                Proof::Nothing,
+            ]
+        };
+        for (grant, _) in grants() {
+            for proof in proofs() {
+                let empty = TokenRequest {
+                    scope: vec![String::new()],
+                    audience: Some(String::new()),
+                    params: vec![("x".into(), String::new())],
+                    ..plain()
+                };
+                let written = write(&url(), &client("orders"), &proof, &grant, &empty).unwrap();
+                let pairs = pairs(&written);
+                let names: HashSet<_> = pairs.iter().map(|(name, _)| name).collect();
+                assert_eq!(names.len(), pairs.len(), "{pairs:?}");
+                assert!(pairs.iter().all(|(_, value)| !value.is_empty()), "{pairs:?}");
+                assert_eq!(pairs[0].0, "grant_type");
+                let (basic, post) = (matches!(proof, Proof::Basic(_)), matches!(proof, Proof::Post(_)));
+                let header = written.headers().get(AUTHORIZATION);
+                assert_eq!(header.is_some_and(http::HeaderValue::is_sensitive), basic);
+                assert_eq!(names.contains(&"client_secret".to_owned()), post);
+                assert_eq!(names.contains(&"client_id".to_owned()), !basic);
+            }
+        }
+    }
+
+    #[test]
+    fn a_grant_that_needs_no_client_names_none() {
+        let grant = Grant::JwtBearer(secret("e30.e30.x"));
+        let written = write(&url(), &client(""), &Proof::Nothing, &grant, &plain()).unwrap();
+        assert!(!pairs(&written).iter().any(|(name, _)| name == "client_id"));
+    }
+}

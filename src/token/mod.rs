@@ -4,6 +4,8 @@
 //! file.
 
 mod binding;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handle;
 mod metrics;
 mod outcome;
@@ -24,6 +26,6 @@ pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,
     GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
 };
-pub use source::{Cost, Fetched, ServerSource, Source, Sources};
+pub use source::{Fetched, ServerSource, Source, Sources};
 pub use store::{Store, StoreAlarm, StoreError, open_store};
 pub use state::{Credentials, Failure, Status, TokenState};

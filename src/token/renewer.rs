@@ -27,7 +27,7 @@ use super::outcome::{self, Memory};
 use super::queue::{Queue, Urgency};
 use super::schedule::MIN_RENEWAL_GAP;
 use super::settings::TokenSettings;
-use super::source::{Cost, Fetched, Source};
+use super::source::{Fetched, Source};
 
 /// Starts the task that renews tokens.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Renewer {
     /// Starts the task on the current runtime.
     ///
     /// It ends when `drain` starts or when the last [`RenewerHandle`] is gone; token requests under way are dropped
-    /// then, but for those that would cost a login, which get some seconds; whoever waits for a token is told. Requests that are still being served need their tokens: `drain`
+    /// then, and whoever waits for a token is told. Requests that are still being served need their tokens: `drain`
     /// is to start after the last of them has ended.
     #[must_use]
     pub fn spawn(limits: Limits, drain: Drain, metrics: &Metrics) -> RenewerHandle {
@@ -179,7 +179,7 @@ impl Task {
                 // In this order, so that a simulation that fails fails again. Nothing starves: there are at most
                 // `concurrent` attempts to end before the inbox is read.
                 biased;
-                () = drain.started() => break,
+                () = drain.started() => return,
                 Some(ended) = self.attempts.join_next() => {
                     // An error says that the attempt was aborted: its token is gone.
                     if let Ok(ended) = ended {
@@ -188,29 +188,9 @@ impl Task {
                 }
                 command = inbox.recv() => match command {
                     Some(command) => self.obey(command),
-                    None => break,
+                    None => return,
                 },
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
-            }
-        }
-        self.finish().await;
-    }
-
-    /// Waits for the answers that cost a login if nobody reads them.
-    async fn finish(&mut self) {
-        let mut costly = 0_usize;
-        for entry in self.entries.values() {
-            match (&entry.running, entry.source.cost_of_dropping()) {
-                (Some(_), Cost::Login) => costly += 1,
-                (Some(running), Cost::Nothing) => running.abort(),
-                (None, _) => {}
-            }
-        }
-        if costly > 0 {
-            tracing::info!(costly, "waiting for token requests that must not be lost");
-            let answers = async { while self.attempts.join_next().await.is_some() {} };
-            if timeout(LAST_ANSWERS, answers).await.is_err() {
-                tracing::warn!("a token request is given up that may have spent a refresh token");
             }
         }
     }
@@ -274,9 +254,7 @@ impl Task {
         if let Some(at) = entry.lapse {
             self.lapses.remove(&(at, id));
         }
-        if let Some(running) = &entry.running
-            && entry.source.cost_of_dropping() == Cost::Nothing
-        {
+        if let Some(running) = &entry.running {
             running.abort();
         }
         if self.owners.get(&entry.token.name) == Some(&id) {
@@ -454,9 +432,6 @@ async fn bounded<T>(bound: Duration, work: impl Future<Output = Result<T, Error>
     }
 }
 
-/// How long the end waits for the answer to a token request that spends a refresh token.
-pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(5);
-
 /// Token requests under way at once: enough for a hundred tokens at start, and few enough for any server.
 pub const CONCURRENT_REQUESTS: usize = 32;
 
@@ -482,7 +457,6 @@ pub(super) mod tests {
     struct Script {
         calls: Mutex<Vec<Moment>>,
         under_way: AtomicUsize,
-        finished: AtomicUsize,
         most: AtomicUsize,
         step: Mutex<Option<Play>>,
     }
@@ -938,39 +912,6 @@ pub(super) mod tests {
         token.forget().await.unwrap();
         assert!(start.elapsed() >= secs(2));
         assert_eq!(status(&token), Status::LoginRequired);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_end_waits_for_an_answer_that_costs_a_login_and_for_no_other() {
-        struct Dear(Arc<Script>);
-        impl Source for Dear {
-            fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
-                Box::pin(async {
-                    let fetched = self.0.fetch().await;
-                    self.0.finished.fetch_add(1, Ordering::SeqCst);
-                    fetched
-                })
-            }
-
-            fn cost_of_dropping(&self) -> Cost {
-                Cost::Login
-            }
-        }
-        for (dear, want) in [(true, 1), (false, 0)] {
-            let bench = bench(4);
-            let source = Script::always(Step::Token { takes: secs(3), lives: HOUR });
-            let _token = if dear {
-                bench.renewer.add("api", settings(), Dear(Arc::clone(&source)))
-            } else {
-                bench.add("api", &source)
-            };
-            sleep(secs(1)).await;
-            let start = Moment::now();
-            bench.trigger.start();
-            bench.trigger.finished().await;
-            assert_eq!(source.finished.load(Ordering::SeqCst), want);
-            assert_eq!(start.elapsed() >= secs(2), dear);
-        }
     }
 
     #[tokio::test(start_paused = true)]

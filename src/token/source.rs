@@ -42,20 +42,6 @@ pub trait Source: Send + Sync {
         drop(access_token);
         Box::pin(async { Ok(()) })
     }
-
-    /// What it costs to drop a [`Source::fetch`] before its end.
-    fn cost_of_dropping(&self) -> Cost {
-        Cost::Nothing
-    }
-}
-
-/// What is lost with a token request whose answer nobody reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// Another one does as well.
-    Nothing,
-    /// A refresh token that was spent, and the one that came for it.
-    Login,
 }
 
 /// A token as a source has it.
@@ -86,10 +72,6 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         (**self).forget(access_token)
-    }
-
-    fn cost_of_dropping(&self) -> Cost {
-        (**self).cost_of_dropping()
     }
 }
 

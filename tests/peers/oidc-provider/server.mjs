@@ -151,6 +151,7 @@ provider.use(async (ctx, next) => {
   }
 });
 provider.on('server_error', (_ctx, error) => console.error(error));
+provider.on('grant.error', (_ctx, { error, error_description: said, error_detail: detail }) => console.error(error, said, detail ?? ''));
 
 const handle = switchboard.before(provider.callback());
 const tls = (key, cert, ca, answer) => createTls({ key, cert, ca, requestCert: !!ca, rejectUnauthorized: false }, answer);
