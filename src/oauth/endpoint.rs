@@ -528,7 +528,7 @@ mod tests {
             let server = AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token")))).unwrap();
             let grants = others().map(|grant| (grant, other));
             for (grant, want) in grants.into_iter().chain([(Grant::RefreshToken(secret()), refresh)]) {
-                let error = server.token(&client(), &grant, &plain()).await.unwrap_err();
+                let error = server.token(&client(), &grant, &plain(), None).await.unwrap_err();
                 assert_eq!((error.class(), error.cause()), want, "{grant:?}: {shown}");
                 assert!(!format!("{error} {error:?}").contains("sentinel"), "{error:?}");
             }
@@ -567,7 +567,7 @@ mod tests {
             })
             .await;
             let server = AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token")))).unwrap();
-            let got = server.token(&client(), &grant, &plain()).await;
+            let got = server.token(&client(), &grant, &plain(), None).await;
             match want {
                 Some(kind) => assert_eq!(got.unwrap().issued_token_type.as_deref(), kind),
                 None => assert_eq!(got.unwrap_err().cause(), "token_type"),

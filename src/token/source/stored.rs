@@ -20,7 +20,7 @@ use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
 use crate::token::store::{Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Store, StoreError, StoredAccess};
 
-use super::{Cost, Fetched, Source};
+use super::{Fetched, Source};
 
 /// What asks the authorization server, once for each call.
 pub(in crate::token) trait Exchange: Send + Sync {
@@ -128,13 +128,6 @@ impl<E: Exchange + 'static> Source for Stored<E> {
             let _under_way = inner.store.under_way().await;
             inner.forget(access_token).await
         })
-    }
-
-    fn cost_of_dropping(&self) -> Cost {
-        match self.inner.spends {
-            Spends::Nothing => Cost::Nothing,
-            Spends::RefreshToken(_) => Cost::Login,
-        }
     }
 }
 
