@@ -1,11 +1,15 @@
 //! Whether a configuration works: a token from each authorization server, a connection to each upstream.
 
+use std::time::Duration;
+
 use crate::config::Settings;
-use crate::oauth::{Class, Error, ServerError};
+use crate::metrics::Metrics;
+use crate::oauth::{Class, Error, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
-use crate::metrics::Metrics;
-use crate::token::{Roster, Sources, Store, StoreAlarm, StoreError, TokenSettings, open_store};
+use crate::token::{
+    GrantSettings, Roster, Sources, Store, StoreAlarm, StoreError, StoreSettings, open_store,
+};
 
 /// What was tried and how it went.
 #[derive(Debug)]
@@ -28,6 +32,11 @@ pub enum TrialError {
     /// The store that it is in cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It would take what a running proxy needs.
+    #[error(
+        "it was not asked for: that would spend the refresh token, and with kind = \"memory\" in [store] what comes back for it would be lost"
+    )]
+    WouldSpend,
     /// The way to the upstream cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -52,6 +61,7 @@ impl TrialError {
                 Class::Refused => "log in again".to_owned(),
             },
             Self::Store(_) => "mend [store]".to_owned(),
+            Self::WouldSpend => "set `kind` in [store] to \"file\", or ask the running proxy".to_owned(),
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
             Self::Upstream(_) => format!("mend `url` or `ca_file` in [{key}]"),
             Self::Probe(_) => {
@@ -64,8 +74,8 @@ impl TrialError {
 /// Tries everything out, one after the other; each is bounded by its own timeouts.
 pub async fn try_out(settings: &Settings) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (name, token) in &settings.tokens {
-        let outcome = ask(token).await.map(|response| match response.scope {
+    for name in settings.tokens.keys() {
+        let outcome = ask(settings, name).await.map(|response| match response.scope {
             Some(scope) => {
                 format!("the authorization server gave a token with the scope \"{}\"", scope.join(" "))
             }
@@ -87,8 +97,8 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
 ///
 /// # Errors
 /// [`TrialError`]
-pub async fn fetch_token(settings: &TokenSettings) -> Result<Secret<String>, TrialError> {
-    Ok(ask(settings).await?.access_token)
+pub async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<String>, TrialError> {
+    Ok(ask(settings, name).await?.access_token)
 }
 
 /// Gives back and forgets what is stored of the token `name`, where no proxy runs.
@@ -101,7 +111,21 @@ pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> 
     Ok(Sources::new(Roster::default(), store).make(name, token)?.forget(None).await?)
 }
 
-async fn ask(settings: &TokenSettings) -> Result<crate::oauth::TokenResponse, TrialError> {
-    let source = Sources::new(Roster::default(), Store::memory()).make("", settings)?;
-    Ok(source.fetch().await?.response)
+/// Asks for the token `name` through the configured store: a refresh token that is changed at each use would be lost
+/// anywhere else.
+async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialError> {
+    let token = settings.tokens.get(name).ok_or(TrialError::Server(ServerError::Nowhere))?;
+    let spends = token.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }));
+    let store = match (&settings.store, spends) {
+        (StoreSettings::Memory, true) => return Err(TrialError::WouldSpend),
+        (stored, true) => open_store(stored, &StoreAlarm::new(&Metrics::new()))?,
+        // To be sure that the server gives one, none is taken out of a store.
+        (_, false) => Store::memory(),
+    };
+    let fetched = Sources::new(Roster::default(), store.clone()).make(name, token)?.fetch().await;
+    store.flush(LAST_WRITES).await;
+    Ok(fetched?.response)
 }
+
+/// How long a token that was asked for in vain may take to be written.
+const LAST_WRITES: Duration = Duration::from_secs(5);

@@ -61,10 +61,10 @@ impl Token {
             Some(name) => name.clone(),
             None => only(names.clone())?,
         };
-        let Some(token) = settings.tokens.get(&name) else {
+        if !settings.tokens.contains_key(&name) {
             bail!("there is no token {name}; there is {}", names.join(", "));
-        };
-        match app::fetch_token(token).await {
+        }
+        match app::fetch_token(&settings, &name).await {
             Ok(token) => {
                 answer(token.expose())?;
                 Ok(Answer::Yes)

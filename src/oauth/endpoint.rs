@@ -610,9 +610,9 @@ mod tests {
         let subject = TypedToken { token: Secret::new("s".to_owned()), token_type: "urn:x".to_owned() };
         let grant = Grant::TokenExchange(Exchange { subject, actor: None, requested_token_type: None });
         for _ in 0..3 {
-            server.token(&client(), &grant, &plain()).await.unwrap();
+            server.token(&client(), &grant, &plain(), None).await.unwrap();
         }
-        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
         drop(guard);
         assert_eq!(log.text().matches("issued_token_type").count(), 1, "{}", log.text());
     }

@@ -19,6 +19,11 @@ impl Possession {
         Self { settings, current: Mutex::new(None) }
     }
 
+    /// Whether the key is the configuration's to keep, and not the store's.
+    pub(super) const fn is_configured(&self) -> bool {
+        self.settings.key.is_some()
+    }
+
     /// The key to ask for a token with: that of the file as it is now; without a file, the one made or adopted before.
     pub(super) async fn key(&self) -> Result<Arc<Dpop>, Error> {
         match &self.settings.key {

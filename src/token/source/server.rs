@@ -55,21 +55,14 @@ impl ServerSource {
         {
             request.to_mut().scope.retain(|scope| granted.contains(scope));
         }
-        self.send(&grant, &request, spent.dpop).await
+        self.send(&grant, &request).await
     }
 
-    /// One token request, with a proof where the token is to be bound to a key: to `bound`, where that is what is spent
-    /// is bound to already.
-    async fn send(
-        &self,
-        grant: &Grant,
-        request: &TokenRequest,
-        bound: Option<Arc<Dpop>>,
-    ) -> Result<Fetched, Error> {
-        let dpop = match (bound, &self.possession) {
-            (Some(bound), _) => Some(bound),
-            (None, Some(possession)) => Some(possession.key().await?),
-            (None, None) => None,
+    /// One token request, with a proof where the token is to be bound to a key.
+    async fn send(&self, grant: &Grant, request: &TokenRequest) -> Result<Fetched, Error> {
+        let dpop = match &self.possession {
+            Some(possession) => Some(possession.key().await?),
+            None => None,
         };
         let response = self.server.token(&self.origin.client, grant, request, dpop.as_deref()).await?;
         Ok(Fetched { dpop, ..response.into() })
@@ -86,7 +79,7 @@ impl ServerSource {
 
     /// Trades; what comes is used no longer than what it was traded for.
     async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
-        let fetched = self.send(&traded.grant, &self.origin.request, None).await?;
+        let fetched = self.send(&traded.grant, &self.origin.request).await?;
         Ok(Fetched { until: traded.until, ..fetched })
     }
 
@@ -139,13 +132,27 @@ impl Source for ServerSource {
 }
 
 impl Exchange for ServerSource {
-    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
-        Box::pin(self.ask_with(spent))
+    fn key<'a>(
+        &'a self,
+        stored: Option<&'a Secret<Vec<u8>>>,
+    ) -> BoxFuture<'a, Result<Option<Arc<Dpop>>, Error>> {
+        Box::pin(async move {
+            let Some(possession) = &self.possession else { return Ok(None) };
+            let stored = stored.filter(|_| !possession.is_configured());
+            match stored.and_then(|der| Dpop::from_pkcs8(der.expose()).ok()) {
+                Some(key) => Ok(Some(possession.adopt(key))),
+                None => possession.key().await.map(Some),
+            }
+        })
     }
 
-    fn bound_to(&self, pkcs8: &Secret<Vec<u8>>) -> Option<Arc<Dpop>> {
-        let key = Dpop::from_pkcs8(pkcs8.expose()).ok()?;
-        Some(self.possession.as_ref()?.adopt(key))
+    fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>> {
+        self.possession.as_ref().filter(|possession| !possession.is_configured())?;
+        key.to_pkcs8().ok()
+    }
+
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
+        Box::pin(self.ask_with(spent))
     }
 
     fn revoke<'a>(

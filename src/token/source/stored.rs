@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, TokenType, read};
+use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
@@ -27,11 +27,15 @@ pub(in crate::token) trait Exchange: Send + Sync {
     /// Asks for a token.
     fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>>;
 
-    /// The key of a stored token that is bound to one (RFC 9449 section 5). `None`: it is none, or none is wanted.
-    fn bound_to(&self, pkcs8: &Secret<Vec<u8>>) -> Option<Arc<Dpop>> {
-        let _ = pkcs8;
-        None
-    }
+    /// The key that the next token is to be bound to (RFC 9449); `None`: to none. `stored` is the one that was kept
+    /// beside the login, and the one that counts where none is configured.
+    fn key<'a>(
+        &'a self,
+        stored: Option<&'a Secret<Vec<u8>>>,
+    ) -> BoxFuture<'a, Result<Option<Arc<Dpop>>, Error>>;
+
+    /// The key in PKCS #8 where it is the store's to keep: nobody else has it.
+    fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>>;
 
     /// Gives a token back (RFC 7009).
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>>;
@@ -41,14 +45,12 @@ pub(in crate::token) trait Exchange: Send + Sync {
 }
 
 /// What a stored login adds to a token request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::token) struct Spent {
     /// The refresh token; `None`: the grant spends none.
     pub(in crate::token) refresh_token: Option<Secret<String>>,
     /// The scope that the login came with: no more may be asked for. `None`: nobody knows.
     pub(in crate::token) granted: Option<Vec<String>>,
-    /// The key that the refresh token is bound to.
-    pub(in crate::token) dpop: Option<Arc<Dpop>>,
 }
 
 /// What a grant spends.
@@ -152,7 +154,7 @@ impl<E: Exchange> Inner<E> {
                 Ok(entry) => entry,
                 Err(error) => return self.ask_without_store(&error).await,
             };
-            if let Some(fetched) = entry.as_ref().and_then(|entry| self.adopt(entry)) {
+            if let Some(fetched) = self.adopt(entry.as_ref()).await {
                 return Ok(fetched);
             }
             if wanted.is_closed() {
@@ -161,9 +163,10 @@ impl<E: Exchange> Inner<E> {
             let token = self.refresh_token(entry.as_ref()).await?;
             let spent = Spent {
                 granted: entry.as_ref().filter(|_| token.is_some()).and_then(|entry| entry.granted.clone()),
-                dpop: entry.as_ref().filter(|entry| holds(entry, token.as_ref())).and_then(|entry| self.bound_to(entry)),
                 refresh_token: token.as_ref().map(|token| token.secret.clone()),
             };
+            // What the login is bound to is asked with, not a key of this process.
+            self.exchange.key(entry.as_ref().and_then(|entry| entry.dpop_key.as_ref())).await?;
             let asked = clock::wall();
             match (self.ask(spent).await, token) {
                 (Ok(fetched), token) => {
@@ -182,13 +185,13 @@ impl<E: Exchange> Inner<E> {
     /// A token out of the store, without a lease.
     async fn look(&self) -> Option<Fetched> {
         let entry = self.store.load(&self.key, None).await.ok().flatten();
-        entry.as_ref().and_then(|entry| self.adopt(entry))
+        self.adopt(entry.as_ref()).await
     }
 
     /// The stored access token, where it is for this request, is still good, and was not handed out before: of this
     /// process before a restart, or of another one that was faster.
-    fn adopt(&self, entry: &Entry) -> Option<Fetched> {
-        let access = entry.access.as_ref().filter(|access| access.request == self.request)?;
+    async fn adopt(&self, entry: Option<&Entry>) -> Option<Fetched> {
+        let access = entry?.access.as_ref().filter(|access| access.request == self.request)?;
         let token = Fingerprint::of_secret(&access.token);
         if self.memory().handed == Some(token) {
             return None;
@@ -207,17 +210,13 @@ impl<E: Exchange> Inner<E> {
         if usable_for(lifetime.min(MAX_LIFETIME), &self.policy) <= age {
             return None;
         }
-        let dpop = self.bound_to(entry);
-        // Without its key a bound token is good for nothing (RFC 9449 section 7).
-        if dpop.is_some() != (access.token_type == TokenType::Dpop) {
+        // Without its key the token is worth nothing.
+        let dpop = self.exchange.key(entry?.dpop_key.as_ref()).await.ok()?;
+        if dpop.as_deref().map(thumbprint) != access.bound_to {
             return None;
         }
         self.memory().handed = Some(token);
         Some(Fetched { asked: Some(access.asked), dpop, ..Fetched::from(access.response()) })
-    }
-
-    fn bound_to(&self, entry: &Entry) -> Option<Arc<Dpop>> {
-        self.exchange.bound_to(entry.dpop_key.as_ref()?)
     }
 
     /// What is to be spent. `None`: the grant spends nothing.
@@ -282,11 +281,13 @@ impl<E: Exchange> Inner<E> {
         asked: SystemTime,
         lease: &Lease,
     ) {
-        let response = &fetched.response;
+        let Fetched { response, dpop, .. } = fetched;
         let mut entry = self.next(base.as_ref());
-        // Beside what it is the key of, and for as long: a key that was made at the start is gone at the end.
-        entry.dpop_key = fetched.dpop.as_ref().and_then(|dpop| dpop.to_pkcs8().ok());
-        entry.access = Some(StoredAccess::of(response, self.request, asked));
+        let bound_to = dpop.as_deref().map(thumbprint);
+        entry.access = Some(StoredAccess::of(response, self.request, asked, bound_to));
+        if let Some(key) = dpop.as_deref().and_then(|key| self.exchange.kept_key(key)) {
+            entry.dpop_key = Some(key);
+        }
         if let Some(spent) = spent {
             if entry.seed != spent.seed {
                 entry.granted = None;
@@ -385,9 +386,8 @@ impl<E: Exchange> Inner<E> {
     }
 }
 
-/// Whether what is spent is what `entry` has.
-fn holds(entry: &Entry, spent: Option<&Spendable>) -> bool {
-    spent.is_some_and(|spent| entry.refresh_token.as_ref() == Some(&spent.secret))
+fn thumbprint(key: &Dpop) -> Fingerprint {
+    Fingerprint::of([key.thumbprint().as_bytes()])
 }
 
 /// A refresh token, and the configured one that it came from.

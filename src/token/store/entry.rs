@@ -49,6 +49,8 @@ pub struct StoredAccess {
     pub asked: SystemTime,
     /// When it expires; `None`: nothing says so, and the configured default counts from `asked`.
     pub expires: Option<SystemTime>,
+    /// The key's thumbprint that it is bound to (RFC 9449); `None`: to none.
+    pub bound_to: Option<Fingerprint>,
     /// The scope granted, where the server said so.
     pub scope: Option<Vec<String>>,
 }
@@ -163,6 +165,7 @@ impl Entry {
             request: access.map(|access| access.request.encode()),
             asked_at: access.map(|access| seconds(access.asked)),
             expires_at: access.and_then(|access| access.expires).map(seconds),
+            bound_to: access.and_then(|access| access.bound_to).map(Fingerprint::encode),
             scope: access.and_then(|access| access.scope.as_deref()),
             dpop_key: dpop_key.as_deref().map(String::as_str),
             written_at: seconds(self.written),
@@ -181,7 +184,12 @@ impl Entry {
 
 impl StoredAccess {
     /// A token that has just been had.
-    pub(crate) fn of(response: &TokenResponse, request: Fingerprint, asked: SystemTime) -> Self {
+    pub(crate) fn of(
+        response: &TokenResponse,
+        request: Fingerprint,
+        asked: SystemTime,
+        bound_to: Option<Fingerprint>,
+    ) -> Self {
         let expires = match response.lifetime {
             Lifetime::ExpiresIn(lifetime) => asked.checked_add(lifetime),
             Lifetime::ExpiresAt(at) => Some(at),
@@ -193,6 +201,7 @@ impl StoredAccess {
             token_type: response.token_type,
             asked,
             expires,
+            bound_to,
             scope: response.scope.clone(),
         }
     }
@@ -244,6 +253,10 @@ fn entry(read: Read) -> Option<Entry> {
                 asked: time(read.asked_at?)?,
                 expires: match read.expires_at {
                     Some(at) => Some(time(at)?),
+                    None => None,
+                },
+                bound_to: match read.bound_to {
+                    Some(thumbprint) => Some(Fingerprint::decode(&thumbprint)?),
                     None => None,
                 },
                 scope: read.scope,
@@ -298,6 +311,8 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    bound_to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dpop_key: Option<&'a str>,
@@ -316,6 +331,7 @@ struct Read {
     request: Option<String>,
     asked_at: Option<u64>,
     expires_at: Option<u64>,
+    bound_to: Option<String>,
     scope: Option<Vec<String>>,
     dpop_key: Option<String>,
     written_at: u64,
@@ -385,6 +401,7 @@ pub(in crate::token) mod tests {
                 token_type: TokenType::Bearer,
                 asked: time(1_800_000_000).unwrap(),
                 expires: time(1_800_003_600),
+                bound_to: Some(print("thumbprint")),
                 scope: Some(vec!["orders:read".to_owned()]),
             }),
             dpop_key: Some(Secret::new(b"sentinel-key".to_vec())),
@@ -469,6 +486,7 @@ pub(in crate::token) mod tests {
                     token_type: TokenType::Assumed,
                     asked: time(asked).unwrap(),
                     expires: expires.and_then(time),
+                    bound_to: None,
                     scope,
                     request: print("r"),
                 }),

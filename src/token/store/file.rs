@@ -169,3 +169,170 @@ pub(super) async fn lease(folder: &Folder, name: &str) -> Result<Lease, StoreErr
         sleep(LEASE_POLL).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::secret::Secret;
+    use crate::token::store::entry::tests::{full, print};
+
+    fn key() -> Key {
+        Key { name: "api".to_owned(), client: print("client") }
+    }
+
+    fn store(path: &Path, encryption_key: Option<u8>) -> FileStore {
+        let encryption_key =
+            encryption_key.map(|byte| SecretSource::Inline(Secret::new(format!("{byte:02x}").repeat(32))));
+        FileStore::open(&FolderSettings { path: path.to_owned(), encryption_key }).unwrap()
+    }
+
+    async fn put(store: &FileStore, entry: &Entry) -> Result<(), StoreError> {
+        let lease = store.lease(&key()).await?;
+        store.replace(&key(), entry, &lease).await
+    }
+
+    async fn get(store: &FileStore) -> Result<Option<Entry>, StoreError> {
+        let lease = store.lease(&key()).await.unwrap();
+        store.load(&key(), Some(&lease)).await
+    }
+
+    fn asides(path: &Path, word: &str) -> usize {
+        let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(&format!("api.token.{word}-"))).count()
+    }
+
+    #[tokio::test]
+    async fn an_entry_outlives_the_store_that_wrote_it() {
+        let top = tempfile::tempdir().unwrap();
+        for encryption_key in [None, Some(7)] {
+            let path = top.path().join(format!("{encryption_key:?}"));
+            put(&store(&path, encryption_key), &full()).await.unwrap();
+            assert_eq!(get(&store(&path, encryption_key)).await, Ok(Some(full())));
+            let bytes = std::fs::read(path.join("api.token")).unwrap();
+            let plain = bytes.windows(8).any(|window| window == b"sentinel");
+            assert_eq!(plain, encryption_key.is_none());
+            store(&path, encryption_key).delete(&key()).await.unwrap();
+            assert_eq!(get(&store(&path, encryption_key)).await, Ok(None));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ours_is_set_aside_once_and_by_the_holder_of_the_lease_alone() {
+        let newer = br#"{"version":99}"#.to_vec();
+        let foreign = Entry { client: print("another"), ..full() }.encode().to_vec();
+        let truncated = full().encode()[..60].to_vec();
+        for (word, bytes) in
+            [("newer", newer), ("foreign", foreign), ("corrupt", truncated), ("corrupt", b"\0\xff".to_vec())]
+        {
+            let top = tempfile::tempdir().unwrap();
+            let store = store(top.path(), None);
+            let file = store.file("api").unwrap();
+            std::fs::write(&file, &bytes).unwrap();
+            assert_eq!(store.load(&key(), None).await, Ok(None));
+            assert_eq!((asides(top.path(), word), file.exists()), (0, true), "{word}");
+            assert_eq!(get(&store).await, Ok(None));
+            assert_eq!((asides(top.path(), word), file.exists()), (1, false), "{word}");
+            assert_eq!(get(&store).await, Ok(None));
+            put(&store, &full()).await.unwrap();
+            assert_eq!(get(&store).await, Ok(Some(full())));
+            assert_eq!(asides(top.path(), word), 1, "it is still there");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_to_somebody_elses_file_is_set_aside_and_that_file_left_alone() {
+        let top = tempfile::tempdir().unwrap();
+        let store = store(&top.path().join("store"), None);
+        let theirs = top.path().join("theirs");
+        std::fs::write(&theirs, &*full().encode()).unwrap();
+        symlink(&theirs, store.file("api").unwrap()).unwrap();
+        assert_eq!(get(&store).await, Ok(None));
+        assert_eq!(asides(&top.path().join("store"), "no-file"), 1);
+        assert!(theirs.exists());
+    }
+
+    #[tokio::test]
+    async fn an_entry_under_another_key_is_an_error_and_stays_where_it_is() {
+        let top = tempfile::tempdir().unwrap();
+        put(&store(top.path(), Some(1)), &full()).await.unwrap();
+        let file = top.path().join("api.token");
+        assert_eq!(get(&store(top.path(), Some(2))).await, Err(StoreError::WrongKey(file.clone())));
+        assert_eq!(get(&store(top.path(), None)).await, Err(StoreError::NoKey(file)));
+        assert_eq!(get(&store(top.path(), Some(1))).await, Ok(Some(full())));
+    }
+
+    #[tokio::test]
+    async fn an_entry_from_before_there_was_a_key_is_read_and_encrypted_by_the_next_write() {
+        let top = tempfile::tempdir().unwrap();
+        put(&store(top.path(), None), &full()).await.unwrap();
+        let sealed = store(top.path(), Some(1));
+        let entry = get(&sealed).await.unwrap().unwrap();
+        put(&sealed, &entry).await.unwrap();
+        assert!(is_sealed(&std::fs::read(top.path().join("api.token")).unwrap()));
+        // The entry of one token does not open in the place of another's.
+        std::fs::rename(top.path().join("api.token"), top.path().join("other.token")).unwrap();
+        let other = Key { name: "other".to_owned(), ..key() };
+        let lease = sealed.lease(&other).await.unwrap();
+        assert_eq!(sealed.load(&other, Some(&lease)).await, Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_when_the_store_is_opened() {
+        let top = tempfile::tempdir().unwrap();
+        let open = |source| {
+            FileStore::open(&FolderSettings { path: top.path().to_owned(), encryption_key: Some(source) })
+        };
+        let short = SecretSource::Inline(Secret::new("c2hvcnQ=".to_owned()));
+        assert_eq!(open(short).unwrap_err(), StoreError::KeyMalformed);
+        let missing = open(SecretSource::File(top.path().join("none"))).unwrap_err();
+        assert!(matches!(missing, StoreError::KeyUnreadable(_)), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_leaves_what_was_there_and_says_why() {
+        let top = tempfile::tempdir().unwrap();
+        let store = store(top.path(), None);
+        put(&store, &full()).await.unwrap();
+        // A folder that cannot be replaced stands where the new file is written first.
+        std::fs::create_dir_all(top.path().join("api.tmp/full")).unwrap();
+        let error = put(&store, &Entry { generation: 8, ..full() }).await.unwrap_err();
+        assert!(error.to_string().contains("api.token cannot be written"), "{error}");
+        assert_eq!(get(&store).await, Ok(Some(full())));
+    }
+
+    #[tokio::test]
+    async fn one_holds_the_lease_at_a_time_and_a_write_under_way_keeps_it() {
+        let top = tempfile::tempdir().unwrap();
+        let (one, other) = (store(top.path(), None), store(top.path(), None));
+        let lease = one.lease(&key()).await.unwrap();
+        let clone = lease.clone();
+        drop(lease);
+        assert!(other.folder.try_lock("api").unwrap().is_none());
+        drop(clone);
+        assert!(other.folder.try_lock("api").unwrap().is_some());
+    }
+
+    #[tokio::test]
+    #[ignore = "needs the privilege to mount a file system: cargo nextest run --run-ignored only a_full_disk"]
+    async fn a_full_disk_is_an_error_that_says_so() {
+        let top = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=8k,nr_inodes=16", "tmpfs"])
+            .arg(top.path())
+            .status();
+        assert!(mounted.unwrap().success());
+        let store = store(top.path(), None);
+        let outcome = async {
+            put(&store, &full()).await.unwrap();
+            std::fs::write(top.path().join("ballast"), [0; 4096]).unwrap();
+            let error = put(&store, &Entry { generation: 8, ..full() }).await.unwrap_err();
+            assert!(matches!(&error, StoreError::Io { kind: std::io::ErrorKind::StorageFull, .. }), "{error}");
+            assert_eq!(get(&store).await, Ok(Some(full())));
+            assert!(!top.path().join("api.tmp").exists(), "no half of a secret is left");
+        };
+        outcome.await;
+        let _ = std::process::Command::new("umount").arg("-l").arg(top.path()).status();
+    }
+}

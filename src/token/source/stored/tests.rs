@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::oauth::{TokenResponse, Class, ErrorCode, Lifetime, TokenType};
+use crate::oauth::{Class, ErrorCode, Lifetime, TokenResponse, TokenType};
 use crate::token::settings::FolderSettings;
 use crate::token::store::{FileStore, Flaw, MemoryStore, StoreAlarm, TokenStore};
 
@@ -22,6 +22,8 @@ struct Authority {
     takes: Duration,
     rotates: bool,
     lives: Duration,
+    bound: bool,
+    key: Mutex<Option<Arc<Dpop>>>,
     /// The answer to the next call, where it is none of the usual.
     next: Mutex<Vec<Error>>,
     calls: AtomicUsize,
@@ -40,6 +42,8 @@ impl Authority {
             takes: Duration::ZERO,
             rotates: true,
             lives: HOUR,
+            bound: false,
+            key: Mutex::default(),
             next: Mutex::default(),
             calls: AtomicUsize::new(0),
         }
@@ -80,16 +84,36 @@ impl Exchange for Arc<Authority> {
                     refresh_token = Some(Secret::new(login.valid.clone()));
                 }
             }
-            Ok(TokenResponse {
+            let response = TokenResponse {
                 access_token: Secret::new(format!("access-{}", login.issued)),
                 lifetime: Lifetime::ExpiresIn(self.lives),
                 token_type: TokenType::Bearer,
                 scope: None,
                 refresh_token,
                 issued_token_type: None,
-            }
-            .into())
+            };
+            Ok(Fetched { dpop: self.key.lock().unwrap().clone(), ..response.into() })
         })
+    }
+
+    fn key<'a>(
+        &'a self,
+        stored: Option<&'a Secret<Vec<u8>>>,
+    ) -> BoxFuture<'a, Result<Option<Arc<Dpop>>, Error>> {
+        Box::pin(async move {
+            if !self.bound {
+                return Ok(None);
+            }
+            let mut key = self.key.lock().unwrap();
+            if let Some(stored) = stored {
+                *key = Some(Arc::new(Dpop::from_pkcs8(stored.expose()).unwrap()));
+            }
+            Ok(Some(Arc::clone(key.get_or_insert_with(|| Arc::new(Dpop::generate().unwrap())))))
+        })
+    }
+
+    fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>> {
+        key.to_pkcs8().ok()
     }
 
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>> {
@@ -541,4 +565,24 @@ async fn what_is_damaged_is_set_aside_and_the_seed_tried() {
         .collect();
     assert!(names.iter().any(|name| name.starts_with("api.token.corrupt-")), "{names:?}");
     assert!(crate::token::store::decode(&std::fs::read(&file).unwrap()) != Err(Flaw::Corrupt));
+}
+
+#[tokio::test]
+async fn a_key_that_was_made_outlives_the_process_with_its_login() {
+    let folder = tempfile::tempdir().unwrap();
+    let bound = || Arc::new(Authority { bound: true, rotates: false, ..Authority::new() });
+    let first = source(&bound(), &files(folder.path()), seed("seed")).fetch().await.unwrap();
+    let key = first.dpop.unwrap().thumbprint();
+    let restarted = bound();
+    let source = source(&restarted, &files(folder.path()), seed("seed"));
+    for call in [0, 1] {
+        let fetched = source.fetch().await.unwrap();
+        assert_eq!(fetched.dpop.unwrap().thumbprint(), key);
+        assert_eq!(restarted.calls(), call);
+    }
+    // A stored token that is bound is worth nothing to a client that binds none.
+    let unbound = Arc::new(Authority { rotates: false, ..Authority::new() });
+    let source = source_for(&unbound, &files(folder.path()), seed("seed"), "request");
+    source.fetch().await.unwrap();
+    assert_eq!(unbound.calls(), 1);
 }
