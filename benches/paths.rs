@@ -9,14 +9,15 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use cupbearer::clock::{self, Moment};
 use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
-use cupbearer::oauth::{Error, Lifetime, TokenResponse, TokenType};
+use cupbearer::oauth::{Dpop, Error, Lifetime, SigningKey, TokenResponse, TokenType};
 use cupbearer::proxy::{
     Attached, Guard, Http2, OwnAuthorization, ProxyMetrics, Route, RouteTable, Upstream, UpstreamSettings,
     attach,
 };
 use cupbearer::secret::{Secret, SecretSource};
 use cupbearer::token::{
-    Attachment, Fetched, Limits, Origin, Policy, Renewer, Source, TokenHandle, TokenSettings, schedule,
+    Attachment, Binding, Fetched, Limits, Origin, Policy, Renewer, Source, TokenHandle, TokenSettings,
+    schedule,
 };
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -90,12 +91,23 @@ fn attaching(c: &mut Criterion) {
     let now = Moment::now();
     let mut headers = head();
     c.bench_function("attach, the header is there", |b| {
-        b.iter(|| assert_eq!(attach(black_box(&mut headers), &token, now), Attached::Yes));
+        b.iter(|| assert!(matches!(attach(black_box(&mut headers), &token, now), Attached::Yes)));
     });
     c.bench_function("attach, the header is new", |b| {
         b.iter_batched_ref(head, |headers| attach(headers, &token, now), BatchSize::SmallInput);
     });
     c.bench_function("the clock", |b| b.iter(clock::now));
+}
+
+fn proving(c: &mut Criterion) {
+    let binding = Binding::new(Arc::new(Dpop::generate().expect("random bytes")), &"t".repeat(900));
+    let prove = || binding.proof(&Method::GET, "https://api.example.com", black_box("/v1/orders/42"));
+    c.bench_function("a DPoP proof (ES256)", |b| b.iter(|| prove().expect("a proof")));
+    let key = SigningKey::generate().expect("random bytes");
+    let message = [b'm'; 600];
+    c.bench_function("a DPoP proof's signature alone", |b| {
+        b.iter(|| key.sign(black_box(&message)).expect("a signature"));
+    });
 }
 
 fn routing(c: &mut Criterion) {
@@ -138,5 +150,5 @@ fn scheduling(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, attaching, routing, scheduling);
+criterion_group!(benches, attaching, proving, routing, scheduling);
 criterion_main!(benches);

@@ -102,10 +102,16 @@ impl Parts {
         Self { renewer, roster, store, upstreams: Vec::new(), metrics }
     }
 
-    /// Makes what `settings` needs and is not there yet.
-    pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, StartError> {
+    /// Makes what `settings` needs and is not there yet, or trusts a file of authorities that is `stale`: the settings
+    /// name that file alone, and so are the same as before. A client certificate is in them whole.
+    pub(super) fn prepare(
+        &self,
+        settings: &Settings,
+        stale: &BTreeSet<PathBuf>,
+    ) -> Result<Prepared, StartError> {
         let upstreams = settings.upstreams.iter().map(|(name, wanted)| {
-            let there = self.upstreams.iter().find(|upstream| upstream.is_made_of(name, wanted));
+            let fresh = wanted.ca_file.as_ref().is_none_or(|file| !stale.contains(file));
+            let there = self.upstreams.iter().find(|upstream| fresh && upstream.is_made_of(name, wanted));
             match there {
                 Some(upstream) => Ok(Arc::clone(upstream)),
                 None => Upstream::new(name, wanted.clone())
@@ -118,7 +124,9 @@ impl Parts {
         let mut makers = Sources::new(self.roster.clone(), self.store.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
-            if held.get(name).is_some_and(|token| token.settings() == wanted) {
+            let ca_file = wanted.server().and_then(|origin| origin.server.transport.ca_file.as_ref());
+            let fresh = ca_file.is_none_or(|file| !stale.contains(file));
+            if held.get(name).is_some_and(|token| fresh && token.settings() == wanted) {
                 continue;
             }
             let source = makers

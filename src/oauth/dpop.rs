@@ -160,6 +160,15 @@ impl Dpop {
     }
 }
 
+/// Two that prove possession of the same key are one and the same to a server.
+impl PartialEq for Dpop {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_of(&other.key)
+    }
+}
+
+impl Eq for Dpop {}
+
 /// `ath`: the hash of an access token, in base64url (RFC 9449 section 4.2).
 #[must_use]
 pub fn token_hash(access_token: &str) -> String {

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::{Method, Request, StatusCode};
 use tracing::{info, warn};
 use url::Url;
 
@@ -17,11 +17,12 @@ use super::authentication::{Audience, Keys};
 use super::client::Client;
 use super::directory::Directory;
 use super::document::Role;
+use super::dpop::{DPOP, Dpop, Nonce, Target};
 use super::error::{Class, Error};
 use super::grant::{Grant, TokenRequest};
 use super::introspection::Introspection;
 use super::kind::{Code, Kind, Place};
-use super::response::{Lifetime, TokenResponse, parse};
+use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
 use super::revocation::{self, TokenHint};
 use super::server::ServerSettings;
 use super::server_clock::ServerClock;
@@ -47,6 +48,16 @@ struct Ask<'a> {
     keys: &'a Keys,
     grant: &'a Grant,
     request: &'a TokenRequest,
+    dpop: Option<&'a Dpop>,
+}
+
+/// What came of one request.
+struct Answered {
+    outcome: Result<TokenResponse, Error>,
+    /// What the server's clock showed.
+    date: Option<SystemTime>,
+    /// Whether it gave a nonce for the proofs to come.
+    nonce: Nonce,
 }
 
 impl AuthorizationServer {
@@ -71,7 +82,10 @@ impl AuthorizationServer {
     }
 
     /// Asks for a token. Takes at most one `timeout` of the transport, and two more where discovery is due, one more
-    /// where the clocks are apart and one where the token is looked at.
+    /// where a nonce is demanded, where the clocks are apart and where the token is looked at.
+    ///
+    /// `dpop` is the key that the token is to be bound to (RFC 9449 section 5); `None`: to none. A token of the other
+    /// kind is refused.
     ///
     /// # Errors
     /// [`Error`], which says whose fault it is. Where the client's secret cannot be read, nothing is sent.
@@ -80,10 +94,11 @@ impl AuthorizationServer {
         client: &Client,
         grant: &Grant,
         request: &TokenRequest,
+        dpop: Option<&Dpop>,
     ) -> Result<TokenResponse, Error> {
         let keys = &client.auth.read().await?;
         let url = &self.directory.token_endpoint(&self.http).await?;
-        let outcome = self.ask_by_its_clock(Ask { url, client, keys, grant, request }).await;
+        let outcome = self.ask_by_its_clock(Ask { url, client, keys, grant, request, dpop }).await;
         if outcome.as_ref().is_err_and(|error| error.kind().may_have_moved()) {
             self.directory.doubt(Role::Token);
         }
@@ -128,18 +143,19 @@ impl AuthorizationServer {
         outcome
     }
 
-    /// Asks; once more where the client's assertion was refused and the server's clock is not where we took it to be.
-    /// A server that refuses the client has not spent the grant.
+    /// Asks; once more where the client's assertion or the proof was refused and the server's clock is not where we took
+    /// it to be. A server that refuses either has not spent the grant.
     async fn ask_by_its_clock(&self, ask: Ask<'_>) -> Result<TokenResponse, Error> {
-        let (date, outcome) = self.ask(ask, self.clock.now()).await;
-        let refused =
-            matches!(&outcome, Err(error) if matches!(error.kind(), Kind::Denied(_, Code::InvalidClient)));
-        let Some(distance) =
-            date.filter(|_| refused && ask.keys.are_dated()).and_then(|date| self.clock.apart(date))
-        else {
+        let Answered { outcome, date, .. } = self.ask_with_its_nonce(ask, self.clock.now()).await;
+        let refused = match outcome.as_ref().map_err(Error::kind) {
+            Err(Kind::Denied(_, Code::InvalidClient)) => ask.keys.are_dated(),
+            Err(Kind::Denied(_, Code::InvalidDpopProof)) => ask.dpop.is_some(),
+            _ => false,
+        };
+        let Some(distance) = date.filter(|_| refused).and_then(|date| self.clock.apart(date)) else {
             return outcome;
         };
-        let (_, second) = self.ask(ask, distance.now()).await;
+        let second = self.ask_with_its_nonce(ask, distance.now()).await.outcome;
         if second.is_ok() {
             info!(place = %Place::of(ask.url), seconds_ahead = distance.seconds(),
                 "the authorization server's clock is apart from this machine's; assertions are dated by the server's");
@@ -148,27 +164,49 @@ impl AuthorizationServer {
         second
     }
 
-    /// One request, one answer; and what the server's clock showed.
-    async fn ask(
-        &self,
-        Ask { url, client, keys, grant, request }: Ask<'_>,
-        now: SystemTime,
-    ) -> (Option<SystemTime>, Result<TokenResponse, Error>) {
-        let place = Place::of(url);
-        let request = keys
-            .prove(client, self.audience(url), now)
-            .and_then(|proof| write(url, client, &proof, grant, request).ok_or(Kind::Panicked));
-        let answer = match request {
+    /// Asks; once more where the proof was refused and a nonce for another given (RFC 9449 section 8). A server that
+    /// refuses the proof has not spent the grant.
+    async fn ask_with_its_nonce(&self, ask: Ask<'_>, now: SystemTime) -> Answered {
+        let first = self.ask(ask, now).await;
+        let refused = matches!(
+            first.outcome.as_ref().map_err(Error::kind),
+            Err(Kind::Denied(_, Code::UseDpopNonce | Code::InvalidDpopProof))
+        );
+        if refused && first.nonce == Nonce::Given { self.ask(ask, now).await } else { first }
+    }
+
+    /// One request, one answer. Assertion and proof are made for this one.
+    async fn ask(&self, ask: Ask<'_>, now: SystemTime) -> Answered {
+        let place = Place::of(ask.url);
+        let origin = ask.url.origin().ascii_serialization();
+        let answer = match self.write(ask, &origin, now) {
             Ok(request) => self.http.send(request, &place).await,
             Err(kind) => Err(Error::here(kind)),
         };
         match answer {
-            Ok(answer) => {
-                let outcome = judge(&answer, grant);
-                (answer.date, outcome.map_err(|kind| Error::at(place, kind).after(answer.retry_after)))
-            }
-            Err(error) => (None, Err(error)),
+            Ok(answer) => Answered {
+                nonce: ask.dpop.map_or(Nonce::None, |dpop| dpop.take_note(&origin, &answer.headers)),
+                date: answer.date,
+                outcome: judge(&answer, ask).map_err(|kind| Error::at(place, kind).after(answer.retry_after)),
+            },
+            Err(error) => Answered { outcome: Err(error), date: None, nonce: Nonce::None },
         }
+    }
+
+    fn write(
+        &self,
+        Ask { url, client, keys, grant, request, dpop }: Ask<'_>,
+        origin: &str,
+        now: SystemTime,
+    ) -> Result<Request<Vec<u8>>, Kind> {
+        let shown = keys.prove(client, self.audience(url), now)?;
+        let mut request = write(url, client, &shown, grant, request).ok_or(Kind::Panicked)?;
+        if let Some(dpop) = dpop {
+            let target = Target { method: &Method::POST, origin, path: url.path() };
+            let proof = dpop.proof(target, None, now).map_err(|_| Kind::Panicked)?;
+            request.headers_mut().insert(DPOP, proof);
+        }
+        Ok(request)
     }
 
     /// Asks how long a token lives that does not say so, where the server can be asked.
@@ -208,9 +246,10 @@ impl AuthorizationServer {
     }
 }
 
-/// What an answer means to this grant.
-fn judge(answer: &Answer, grant: &Grant) -> Result<TokenResponse, Kind> {
-    match parse(answer.status, &answer.body) {
+/// What an answer means to this request.
+fn judge(answer: &Answer, Ask { grant, dpop, .. }: Ask<'_>) -> Result<TokenResponse, Kind> {
+    let wanted = if dpop.is_some() { Wanted::Bound } else { Wanted::Bearer };
+    match parse_as(answer.status, &answer.body, wanted) {
         Ok(mut response) => {
             response.count_from(answer.date.unwrap_or_else(clock::wall));
             Ok(response)
@@ -291,7 +330,34 @@ mod tests {
 
     async fn ask_at(url: Url, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
         let server = AuthorizationServer::new(&settings(Location::endpoint(url))).unwrap();
-        server.token(client, &Grant::ClientCredentials, request).await
+        server.token(client, &Grant::ClientCredentials, request, None).await
+    }
+
+    /// What this thread logs.
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn listen(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
+            let writer = self.clone();
+            let lines = tracing_subscriber::fmt().with_max_level(level);
+            tracing::subscriber::set_default(lines.with_writer(move || writer.clone()).finish())
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     /// What one peer's behaviour leads to.
@@ -345,7 +411,6 @@ mod tests {
             audience: Some("https://api.example.com".into()),
             resource: vec!["https://a.example/x".parse().unwrap(), "https://b.example/y".parse().unwrap()],
             params: vec![("tenant".into(), "t & u".into())],
-            ..plain()
         };
         ask(&peer, &client(), &request).await.unwrap();
         let want = [
@@ -446,7 +511,7 @@ mod tests {
             let start = clock::now();
             let error = failure(reply).await;
             assert_eq!((error.class(), error.cause()), (class, cause), "{shown}");
-            assert!(start.elapsed() < Duration::from_secs(3), "{shown}");
+            assert!(start.elapsed() < Duration::from_secs(5), "{shown}");
             let said = format!("{error} {error:?}");
             assert!(!said.contains("sentinel"), "{said}");
             assert!(error.to_string().starts_with("http://127.0.0.1:"), "{error}");
@@ -489,7 +554,7 @@ mod tests {
             let server = AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token")))).unwrap();
             let grants = others().map(|grant| (grant, other));
             for (grant, want) in grants.into_iter().chain([(Grant::RefreshToken(secret()), refresh)]) {
-                let error = server.token(&client(), &grant, &plain()).await.unwrap_err();
+                let error = server.token(&client(), &grant, &plain(), None).await.unwrap_err();
                 assert_eq!((error.class(), error.cause()), want, "{grant:?}: {shown}");
                 assert!(!format!("{error} {error:?}").contains("sentinel"), "{error:?}");
             }
@@ -528,12 +593,28 @@ mod tests {
             })
             .await;
             let server = AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token")))).unwrap();
-            let got = server.token(&client(), &grant, &plain()).await;
+            let got = server.token(&client(), &grant, &plain(), None).await;
             match want {
                 Some(kind) => assert_eq!(got.unwrap().issued_token_type.as_deref(), kind),
                 None => assert_eq!(got.unwrap_err().cause(), "token_type"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_missing_is_said_once() {
+        let log = Log::default();
+        let guard = log.listen(tracing::Level::WARN);
+        let peer = Peer::start(|_| Reply::token()).await;
+        let server = AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token")))).unwrap();
+        let subject = TypedToken { token: Secret::new("s".to_owned()), token_type: "urn:x".to_owned() };
+        let grant = Grant::TokenExchange(Exchange { subject, actor: None, requested_token_type: None });
+        for _ in 0..3 {
+            server.token(&client(), &grant, &plain()).await.unwrap();
+        }
+        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
+        drop(guard);
+        assert_eq!(log.text().matches("issued_token_type").count(), 1, "{}", log.text());
     }
 
     #[tokio::test]
@@ -581,7 +662,7 @@ mod tests {
             settings.transport.ca_file = Some(ca);
             let got = AuthorizationServer::new(&settings)
                 .unwrap()
-                .token(&client(), &Grant::ClientCredentials, &plain())
+                .token(&client(), &Grant::ClientCredentials, &plain(), None)
                 .await;
             match want {
                 None => drop(got.unwrap()),
@@ -615,37 +696,21 @@ mod tests {
         let mut settings = settings(Location::endpoint("http://as.invalid/token".parse().unwrap()));
         settings.transport.proxy = Some(proxy.url("/"));
         let server = AuthorizationServer::new(&settings).unwrap();
-        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
         assert_eq!(proxy.lines(), ["POST http://as.invalid/token"]);
 
         settings.location = Location::endpoint("https://as.invalid/token".parse().unwrap());
         let refusing = Peer::start(|_| Reply::Http(403, "", String::new())).await;
         settings.transport.proxy = Some(refusing.url("/"));
         let server = AuthorizationServer::new(&settings).unwrap();
-        let error = server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap_err();
+        let error = server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap_err();
         assert_eq!((error.class(), error.cause()), (Class::Transient, "proxy"), "{error}");
     }
 
     #[tokio::test]
     async fn neither_secret_nor_token_is_logged_even_at_trace() {
-        #[derive(Clone, Default)]
-        struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-        impl std::io::Write for Log {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
         let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || writer.clone())
-            .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
+        let guard = log.listen(tracing::Level::TRACE);
         tracing::info!("the log works");
         let peer = Peer::start(|_| Reply::token()).await;
         let with = |auth| Client { auth, ..client() };
@@ -664,7 +729,7 @@ mod tests {
         }
         failure(Reply::ok(r#"{"access_token":"sentinel"#)).await;
         drop(guard);
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = log.text();
         assert!(text.contains("the log works"));
         assert!(!text.contains("sentinel"), "{text}");
     }
@@ -696,7 +761,7 @@ mod tests {
         .await;
         let server = discovered(&peer, "/realms/r");
         for _ in 0..3 {
-            server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
+            server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
         }
         assert_eq!(
             peer.lines(),
@@ -726,11 +791,11 @@ mod tests {
         })
         .await;
         let server = discovered(&peer, "");
-        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
         *at.lock().unwrap() = "/two";
-        let error = server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap_err();
+        let error = server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap_err();
         assert_eq!(error.cause(), "status");
-        server.token(&client(), &Grant::ClientCredentials, &plain()).await.unwrap();
+        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
         assert_eq!(peer.lines().last().unwrap(), "POST /two");
     }
 
@@ -753,7 +818,7 @@ mod tests {
             let shown = format!("{reply:?}");
             let peer = Peer::start(move |_| reply.clone()).await;
             let error = discovered(&peer, "")
-                .token(&client(), &Grant::ClientCredentials, &plain())
+                .token(&client(), &Grant::ClientCredentials, &plain(), None)
                 .await
                 .unwrap_err();
             assert_eq!((error.class(), error.cause()), (class, cause), "{shown}");

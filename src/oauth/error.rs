@@ -82,6 +82,7 @@ impl Error {
             | Kind::NoIssuer
             | Kind::Redirect(_)
             | Kind::TokenType
+            | Kind::Unbound
             | Kind::OtherIssuer
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
@@ -152,6 +153,7 @@ impl Error {
             Kind::TooLarge => "too_large",
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",
+            Kind::Unbound => "unbound",
             Kind::OtherIssuer => "issuer_mismatch",
             Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",

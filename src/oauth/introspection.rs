@@ -162,7 +162,7 @@ mod tests {
     }
 
     async fn ask(server: &AuthorizationServer) -> Result<TokenResponse, Error> {
-        server.token(&client(), &Grant::ClientCredentials, &plain()).await
+        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await
     }
 
     const DATE: &str = "Date: Wed, 18 May 2033 03:33:20 GMT\r\n";
@@ -195,7 +195,7 @@ mod tests {
         let secret = "sentinel-secret-of-32-bytes-or-more";
         let auth = ClientAuth::SecretJwt { secret: inline(secret), audience: AssertionAudience::Endpoint };
         let client = Client { auth, ..client() };
-        server(&peer).token(&client, &Grant::ClientCredentials, &plain()).await.unwrap();
+        server(&peer).token(&client, &Grant::ClientCredentials, &plain(), None).await.unwrap();
         let seen = peer.seen.lock().unwrap();
         let [asked, looked] = [0, 1].map(|i| verified(&seen[i].parameter("client_assertion"), secret).1);
         assert_eq!(asked["aud"], looked["aud"]);

@@ -61,8 +61,14 @@ pub(crate) enum Kind {
     TooLarge,
     #[error("{0}")]
     Malformed(Flaw),
-    #[error("the token is not of the type Bearer, the only one that can be attached")]
+    #[error(
+        "the token is not of the type Bearer; where this server binds tokens to a key (DPoP), set `dpop = true`"
+    )]
     TokenType,
+    #[error(
+        "a token bound to our key (DPoP) was asked for and the server gave one that is not; have it demand DPoP of this client, or take `dpop` away"
+    )]
+    Unbound,
     #[error(
         "the metadata there are for another issuer; `issuer` must equal the document's to the letter, a final slash included"
     )]
@@ -223,6 +229,8 @@ pub(crate) enum Code {
     InvalidScope,
     InvalidTarget,
     UnsupportedTokenType,
+    InvalidDpopProof,
+    UseDpopNonce,
     AccessDenied,
     ServerError,
     TemporarilyUnavailable,
@@ -246,6 +254,8 @@ impl Code {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::AccessDenied => "access_denied",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -257,6 +267,8 @@ impl Code {
     pub(super) fn class(self, status: StatusCode) -> Class {
         match self {
             Self::ServerError | Self::TemporarilyUnavailable | Self::SlowDown => Class::Transient,
+            // A proof is dated: clocks are put right, and nonces come anew.
+            Self::InvalidDpopProof | Self::UseDpopNonce => Class::Transient,
             // A "success" with an error nobody registered says nothing about the configuration.
             Self::Other if status.is_success() => Class::Transient,
             _ => Class::Misconfigured,
@@ -276,6 +288,10 @@ impl Code {
             }
             Self::InvalidScope => "; check `scope`",
             Self::InvalidTarget => "; check `resource` and `audience`",
+            Self::InvalidDpopProof => {
+                "; compare the clocks of this machine and the server, check that `token_endpoint` is the server's own name for it, and the kind of the key"
+            }
+            Self::UseDpopNonce => ", and takes none of the nonces that it gives",
             Self::InvalidRequest => "; check `params`, `client_auth` and what this server demands",
             _ => "",
         }
@@ -308,7 +324,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 12] = [
+const CODES: [Code; 14] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -317,6 +333,8 @@ const CODES: [Code; 12] = [
     Code::InvalidScope,
     Code::InvalidTarget,
     Code::UnsupportedTokenType,
+    Code::InvalidDpopProof,
+    Code::UseDpopNonce,
     Code::AccessDenied,
     Code::ServerError,
     Code::TemporarilyUnavailable,

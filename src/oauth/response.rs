@@ -50,13 +50,29 @@ pub enum TokenType {
     Bearer,
     /// Nothing; taken as `Bearer`.
     Assumed,
+    /// `DPoP`, in any case (RFC 9449 section 5): it is good together with a proof alone.
+    Dpop,
+}
+
+/// The kind of token that was asked for; no other is taken in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// One that is good by itself.
+    Bearer,
+    /// One that is bound to a key of ours.
+    Bound,
 }
 
 /// No token counts as good for longer: beyond it lie only mistakes, and the overflow of clocks.
 pub const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
-/// Reads an answer. Nothing of `body` gets into the error.
+/// Reads an answer that is to hold a token which is good by itself. Nothing of `body` gets into the error.
 pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {
+    parse_as(status, body, Wanted::Bearer)
+}
+
+/// The same for a token of either kind.
+pub(super) fn parse_as(status: StatusCode, body: &[u8], wanted: Wanted) -> Result<TokenResponse, Kind> {
     if status.is_redirection() {
         return Err(Kind::Redirect(status));
     }
@@ -74,7 +90,7 @@ pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Ki
     if body.trim_ascii().is_empty() {
         return Err(Kind::Malformed(Flaw::Empty));
     }
-    success(answer.ok_or(Kind::Malformed(Flaw::NotJson))?)
+    success(answer.ok_or(Kind::Malformed(Flaw::NotJson))?, wanted)
 }
 
 /// Reads a token response that came from elsewhere than a token endpoint.
@@ -85,7 +101,7 @@ pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, Kind> {
 /// Makes a response of a token alone, without anything said of it.
 pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
     let access_token = Some(Value::String(token.to_owned()));
-    success(Answer { access_token, ..Answer::default() })
+    success(Answer { access_token, ..Answer::default() }, Wanted::Bearer)
 }
 
 /// The members that count; all others are ignored (RFC 6749 section 5.1). Each is taken as it comes, so that a
@@ -101,7 +117,7 @@ struct Answer {
     issued_token_type: Option<Value>,
 }
 
-fn success(answer: Answer) -> Result<TokenResponse, Kind> {
+fn success(answer: Answer, wanted: Wanted) -> Result<TokenResponse, Kind> {
     let access_token = match answer.access_token {
         None | Some(Value::Null) => return Err(Kind::Malformed(Flaw::NoAccessToken)),
         Some(Value::String(token)) => Secret::new(token),
@@ -111,10 +127,15 @@ fn success(answer: Answer) -> Result<TokenResponse, Kind> {
     if access_token.expose().is_empty() || !access_token.expose().bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Kind::Malformed(Flaw::AccessToken));
     }
-    let token_type = match answer.token_type {
-        None | Some(Value::Null) => TokenType::Assumed,
-        Some(Value::String(name)) if name.eq_ignore_ascii_case("bearer") => TokenType::Bearer,
-        Some(_) => return Err(Kind::TokenType),
+    let token_type = match (answer.token_type, wanted) {
+        (Some(Value::String(name)), Wanted::Bound) if name.eq_ignore_ascii_case("dpop") => TokenType::Dpop,
+        // It must be said (RFC 9449 section 5): a token that is not bound is good for whoever finds it.
+        (_, Wanted::Bound) => return Err(Kind::Unbound),
+        (None | Some(Value::Null), Wanted::Bearer) => TokenType::Assumed,
+        (Some(Value::String(name)), Wanted::Bearer) if name.eq_ignore_ascii_case("bearer") => {
+            TokenType::Bearer
+        }
+        (Some(_), Wanted::Bearer) => return Err(Kind::TokenType),
     };
     let lifetime = match answer.expires_in {
         None | Some(Value::Null) => {
@@ -387,6 +408,24 @@ mod tests {
         for none in ["null", r#""""#, "7", "{}"] {
             assert_eq!(kept(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_token_of_another_kind_than_was_asked_for_is_refused() {
+        let read = |token_type: &str, wanted| {
+            let body = format!(r#"{{"access_token":"t"{token_type}}}"#);
+            parse_as(StatusCode::OK, body.as_bytes(), wanted).map(|response| response.token_type)
+        };
+        for name in ["DPoP", "dpop"] {
+            let said = format!(r#","token_type":"{name}""#);
+            assert_eq!(read(&said, Wanted::Bound), Ok(TokenType::Dpop));
+            assert_eq!(read(&said, Wanted::Bearer), Err(Kind::TokenType));
+        }
+        for said in [r#","token_type":"Bearer""#, r#","token_type":null"#, "", r#","token_type":7"#] {
+            assert_eq!(read(said, Wanted::Bound), Err(Kind::Unbound), "{said}");
+        }
+        let denied = parse_as(StatusCode::BAD_REQUEST, br#"{"error":"use_dpop_nonce"}"#, Wanted::Bound);
+        assert_eq!(denied, Err(Kind::Denied(StatusCode::BAD_REQUEST, Code::UseDpopNonce)));
     }
 
     #[test]

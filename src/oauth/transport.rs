@@ -52,6 +52,7 @@ pub(super) struct Answer {
     pub(super) max_age: Option<Duration>,
     /// What the server's clock showed (RFC 9110 section 6.6.1).
     pub(super) date: Option<SystemTime>,
+    pub(super) headers: HeaderMap,
     /// At most [`MAX_BODY_BYTES`].
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -100,7 +101,8 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, max_age, date, body })
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Answer { status, retry_after, max_age, date, headers, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
@@ -267,7 +269,7 @@ mod tests {
 
     async fn ask(settings: &ServerSettings) -> Result<TokenResponse, Error> {
         let server = AuthorizationServer::new(settings).unwrap();
-        server.token(&by_certificate(), &Grant::ClientCredentials, &plain()).await
+        server.token(&by_certificate(), &Grant::ClientCredentials, &plain(), None).await
     }
 
     #[tokio::test]
@@ -328,7 +330,7 @@ mod tests {
         settings.transport.ca_file = Some(authority.file());
         settings.transport.certificate = Some(authority.client("orders"));
         let server = AuthorizationServer::new(&settings).unwrap();
-        server.token(&by_certificate(), &Grant::ClientCredentials, &plain()).await.unwrap();
+        server.token(&by_certificate(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
         let token = Secret::new("spent".to_owned());
         server.revoke(&by_certificate(), &token, TokenHint::AccessToken).await.unwrap();
         assert_eq!(mutual.lines(), ["POST /token", "POST /revoke"]);

@@ -1,15 +1,19 @@
 //! Puts credentials on a request: the one thing that all the rest is for.
 
-use crate::clock::Moment;
+use std::sync::Arc;
+
 use http::HeaderMap;
 
-use crate::token::TokenHandle;
+use crate::clock::Moment;
+use crate::token::{Binding, TokenHandle};
 
 /// Whether a token was at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Attached {
     /// The request carries it.
     Yes,
+    /// The request carries it, and needs a proof besides, which is made when it goes out (RFC 9449 section 7).
+    Bound(Arc<Binding>),
     /// None is usable now; the head is as it was.
     No,
 }
@@ -20,7 +24,7 @@ pub fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Moment) -> Atta
     match token.load().usable(now) {
         Some(credentials) => {
             headers.insert(credentials.header.clone(), credentials.value.clone());
-            Attached::Yes
+            credentials.binding.as_ref().map_or(Attached::Yes, |binding| Attached::Bound(Arc::clone(binding)))
         }
         None => Attached::No,
     }

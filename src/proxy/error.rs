@@ -26,6 +26,8 @@ pub(super) enum ProxyError {
     SubjectRequired,
     #[error("the authorization server does not accept the caller's own token")]
     SubjectRefused,
+    #[error("the proof that goes with this token could not be made")]
+    Proof,
     #[error(
         "the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be"
     )]
@@ -109,6 +111,7 @@ impl ProxyError {
             Self::TokenUnavailable(_) => "token_unavailable",
             Self::SubjectRequired => "subject_required",
             Self::SubjectRefused => "subject_refused",
+            Self::Proof => "proof",
             Self::HostRefused => "host_refused",
             Self::OriginRefused => "origin_refused",
             Self::AuthorizationRefused => "authorization_refused",
@@ -133,6 +136,7 @@ impl ProxyError {
         match self {
             Self::TokenUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
+            Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
             Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
             Self::OriginRefused | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -159,7 +163,7 @@ impl ProxyError {
             Self::SubjectRequired | Self::SubjectRefused => "16",
             Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
-            Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed => "13",
+            Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
             Self::HeaderTooLarge => "8",
             Self::ClientGone => "1",
             Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
@@ -311,7 +315,7 @@ fn unavailable_sentence(unavailable: &Unavailable) -> String {
         "status" => "the authorization server answers with an error",
         "redirect" => "the authorization server answers with a redirect, which is never followed",
         "stale" => "the authorization server's tokens have expired when they arrive",
-        "malformed" | "too_large" | "token_type" | "unusable" => {
+        "malformed" | "too_large" | "token_type" | "unbound" | "unusable" => {
             "the authorization server's answer holds no usable token"
         }
         "issuer_mismatch" | "no_token_endpoint" | "insecure_endpoint" => {
@@ -342,10 +346,11 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 20] = [
+pub(super) const KINDS: [&str; 21] = [
     "token_unavailable",
     "subject_required",
     "subject_refused",
+    "proof",
     "host_refused",
     "origin_refused",
     "authorization_refused",

@@ -4,13 +4,20 @@
 //! nothing of the request was sent, it is sent again on another one, whatever it is; where it may have been, only
 //! if that does no harm (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1) and the body is still there, which is to
 //! say that there is none.
+//!
+//! A token that is bound to a key goes with a proof of its own each time that a request goes out (RFC 9449 section 7).
+//! An upstream that wants its nonce in it gets the request a second time, on the same terms.
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 
 use super::body::{Outcome, Progress, RequestBody, ResponseBody};
@@ -21,6 +28,7 @@ use super::headers::{Expect, HopFields};
 use super::pool::{Age, Connection, Lease, Pool, Want};
 use super::upstream::{Upstream, UpstreamSettings};
 use crate::clock;
+use crate::token::{Binding, Verdict};
 
 /// A request with its head made for the next hop, in origin-form.
 pub(super) struct Outbound {
@@ -29,6 +37,8 @@ pub(super) struct Outbound {
     pub(super) headers: HeaderMap,
     pub(super) body: Incoming,
     pub(super) hop: HopFields,
+    /// What the token proves besides, where it is bound to a key.
+    pub(super) binding: Option<Arc<Binding>>,
 }
 
 /// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
@@ -60,7 +70,7 @@ pub(super) async fn forward(
     *request.uri_mut() = outbound.uri;
     *request.headers_mut() = outbound.headers;
     // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
-    let sent = pin!(send(pool, request, repeat, opener.clone()));
+    let sent = pin!(send(pool, request, repeat, opener.clone(), outbound.binding.as_deref()));
     let answer = match progress {
         None => {
             let mut timer = downstream.timer(clock::now() + settings.response_header_timeout);
@@ -122,29 +132,77 @@ async fn send(
     mut request: Request<RequestBody>,
     repeat: Repeat,
     opener: Option<GateOpener>,
+    binding: Option<&Binding>,
 ) -> Answer {
     let mut want = Want::Any;
+    // Whether the upstream may still ask for its nonce.
+    let mut may_demand = binding.is_some() && repeat != Repeat::Never;
     loop {
         let connection = pool.connection(want).await?;
         let (age, number) = (connection.age(), connection.number());
         let shared = number.is_some();
-        let spare = (want == Want::Any && repeat.is_worth_a_copy(age, shared)).then(|| copy_of(&request));
+        let worth_a_copy = may_demand || want == Want::Any && repeat.is_worth_a_copy(age, shared);
+        let spare = worth_a_copy.then(|| copy_of(&request));
         if let Some(opener) = &opener {
             connection.expect(opener, &mut request);
         }
-        let mut failed = match connection.send(pool, request).await {
-            Ok(answer) => return Ok(answer),
-            Err(failed) => failed,
+        if let Some(binding) = binding {
+            prove(binding, pool.upstream(), &mut request)?;
+        }
+        let mut failed = match (connection.send(pool, request).await, binding) {
+            (Ok(answer), None) => return Ok(answer),
+            (Ok((mut response, lease)), Some(binding)) => {
+                let verdict = binding.judge(&pool.upstream().origin, response.status(), response.headers());
+                // The nonce is for our proofs; the application has no key to prove.
+                response.headers_mut().remove(DPOP_NONCE);
+                match spare {
+                    Some(spare) if may_demand && verdict == Verdict::Again => {
+                        may_demand = false;
+                        Box::pin(discard(response.into_body(), lease)).await;
+                        request = spare;
+                        continue;
+                    }
+                    _ => return Ok((response, lease)),
+                }
+            }
+            (Err(failed), _) => failed,
         };
         request = match (failed.take_message(), spare) {
             // Nothing was sent. A new connection that took nothing will not do better the next time.
             (Some(unsent), _) if age == Age::Reused => unsent,
-            (None, Some(spare)) if repeat.allows(failed.error()) => {
+            (None, Some(spare)) if want == Want::Any && repeat.allows(failed.error()) => {
                 want = Want::Newer(number.unwrap_or(u64::MAX));
                 spare
             }
             _ => return Err(fault_of(failed.error())),
         };
+    }
+}
+
+/// Puts a proof of this sending on the request, in place of that of any sending before.
+fn prove(
+    binding: &Binding,
+    upstream: &Upstream,
+    request: &mut Request<RequestBody>,
+) -> Result<(), ProxyError> {
+    let proof = binding
+        .proof(request.method(), &upstream.origin, request.uri().path())
+        .map_err(|_| ProxyError::Proof)?;
+    request.headers_mut().insert(DPOP, proof);
+    Ok(())
+}
+
+/// Reads an answer that nobody wants to its end, so that its connection lives on. Not for long: another is soon made.
+async fn discard(mut body: Incoming, lease: Lease) {
+    let all = async {
+        let mut left = MAX_DISCARDED_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.checked_sub(frame.data_ref().map_or(0, Bytes::len))?;
+        }
+        body.is_end_stream().then_some(())
+    };
+    if let Ok(Some(())) = tokio::time::timeout(DISCARD_TIMEOUT, all).await {
+        lease.give_back();
     }
 }
 
@@ -274,3 +332,12 @@ fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error 
 fn fault_of(error: &hyper::Error) -> ProxyError {
     if error.is_parse() { ProxyError::UpstreamMalformed } else { ProxyError::UpstreamBroken }
 }
+
+/// More than any server says with a 401.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where a proof stands (RFC 9449 section 4.1).
+pub(super) const DPOP: HeaderName = HeaderName::from_static("dpop");
+/// Where a server gives a nonce (RFC 9449 section 8).
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

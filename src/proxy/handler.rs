@@ -17,7 +17,7 @@ use super::connection::Downstream;
 use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
-use super::forward::{BodyUnasked, Outbound, forward};
+use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
@@ -29,7 +29,7 @@ use super::watch::Busy;
 use super::worker::{LocalTable, Stage};
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
-use crate::token::TokenHandle;
+use crate::token::{Binding, TokenHandle};
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
 pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -117,6 +117,7 @@ async fn to_upstream(
         // It would walk around the route's list at a server that honours it.
         headers.remove(METHOD_OVERRIDE);
     }
+    let mut binding = None;
     if let Some(token) = &entry.token
         && !keeps_own(entry, headers, token)?
     {
@@ -124,7 +125,10 @@ async fn to_upstream(
         if caller.is_some() || token.settings().attachment.header != AUTHORIZATION {
             headers.remove(AUTHORIZATION);
         }
-        credentials(headers, token, caller, downstream).await?;
+        if hop.dpop {
+            headers.remove(DPOP);
+        }
+        binding = credentials(headers, token, caller, downstream).await?;
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -147,7 +151,7 @@ async fn to_upstream(
         target::forwarded(&parts.uri, upstream, rest)?
     };
     make_hop_fields(headers, hop, upstream.host.clone());
-    let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop };
+    let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop, binding };
     forward(pool, outbound, downstream).await
 }
 
@@ -227,25 +231,28 @@ fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
 }
 
 /// Attaches `token`, or the one that `caller`'s is traded in for; where none is usable, waits for one as long as its
-/// policy says.
+/// policy says. What comes of it is what the request has to prove besides, where the token is bound to a key.
 async fn credentials(
     headers: &mut HeaderMap,
     token: &TokenHandle,
     caller: Option<Secret<String>>,
     downstream: &Downstream,
-) -> Result<(), ProxyError> {
+) -> Result<Option<Arc<Binding>>, ProxyError> {
     let credentials = match caller {
         Some(subject) => {
             let mut asked = pin!(token.on_behalf(subject));
             if let Some(known) = asked.as_mut().now_or_never() {
                 let credentials = known?;
                 headers.insert(credentials.header.clone(), credentials.value.clone());
-                return Ok(());
+                return Ok(credentials.binding.clone());
             }
             asked.await?
         }
-        None if attach(headers, token, Moment::now()) == Attached::Yes => return Ok(()),
-        None => token.wait().await.map_err(ProxyError::TokenUnavailable)?,
+        None => match attach(headers, token, Moment::now()) {
+            Attached::Yes => return Ok(None),
+            Attached::Bound(binding) => return Ok(Some(binding)),
+            Attached::No => token.wait().await.map_err(ProxyError::TokenUnavailable)?,
+        },
     };
     // HTTP/1.1 cannot tell who hung up from who only half-closed. Whoever did either while there was nothing to answer
     // does not get an order placed in its name.
@@ -253,7 +260,7 @@ async fn credentials(
         return Err(ProxyError::ClientGone);
     }
     headers.insert(credentials.header.clone(), credentials.value.clone());
-    Ok(())
+    Ok(credentials.binding.clone())
 }
 
 /// The answer to send, with what only this proxy may say, or what it says itself.

@@ -12,6 +12,8 @@ pub(super) struct HopFields {
     pub(super) te_trailers: bool,
     /// `Via` was there: it is extended, and looked at for a loop.
     pub(super) via: bool,
+    /// `DPoP` was there: a proof of the application's own, which goes with no token of ours.
+    pub(super) dpop: bool,
     /// What was expected.
     pub(super) expect: Expect,
 }
@@ -37,6 +39,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
         match name.as_str() {
             "connection" => found.connection = true,
             "via" => hop.via = true,
+            "dpop" => hop.dpop = true,
             "expect" => hop.expect = Expect::Unknown,
             other => found.more |= is_request_hop_field(other),
         }
@@ -110,6 +113,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
         header::COOKIE,
+        HeaderName::from_static("dpop"),
         header::HOST,
         header::SET_COOKIE,
         header::TE,

@@ -60,6 +60,8 @@ pub struct Upstream {
     pub(super) scheme: Scheme,
     pub(super) authority: Authority,
     pub(super) host: HeaderValue,
+    /// Scheme, host and port as every URL of it begins: the host in lower case, a port of the scheme's own left out.
+    pub(super) origin: String,
     /// The path before every forwarded path, without a slash at its end; empty for none.
     pub(super) base_path: String,
     pub(super) tls: Option<UpstreamTls>,
@@ -104,6 +106,7 @@ impl Upstream {
         Ok(Self {
             name: name.to_owned(),
             scheme: if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+            origin: url.origin().ascii_serialization(),
             host: HeaderValue::from_str(authority.as_str()).map_err(|_| UpstreamError::NoHost)?,
             authority,
             base_path: url.path().trim_end_matches('/').to_owned(),

@@ -3,6 +3,7 @@
 //! schedule -> renewer -> source -> `oauth` -> state -> schedule. Nothing here knows a request or the configuration's
 //! file.
 
+mod binding;
 mod callers;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -19,6 +20,7 @@ mod source;
 mod state;
 pub mod store;
 
+pub use binding::{Binding, Verdict};
 pub use callers::{CallerError, MOST_CALLERS};
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};

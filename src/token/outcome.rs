@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 use crate::clock::{self, Moment};
 use crate::oauth::{Error, ErrorKind, Holder, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 
+use super::binding::Binding;
 use super::schedule::{Setback, renew_after, retry_at, usable_for};
-use super::settings::{Attachment, Origin, TokenSettings};
+use super::settings::{Origin, TokenSettings};
 use super::source::Fetched;
 use super::state::{Credentials, Failure, TokenState};
 
@@ -44,7 +45,7 @@ pub(super) fn apply(
 
 fn succeeded(
     old: &TokenState,
-    Fetched { response, asked, until }: Fetched,
+    Fetched { response, asked, until, dpop }: Fetched,
     attempt: &Attempt,
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
@@ -61,7 +62,9 @@ fn succeeded(
         Lifetime::Unbounded => MAX_LIFETIME,
     };
     let lifetime = until.map_or(lifetime, |end| lifetime.min(end - sent)).min(MAX_LIFETIME);
-    let value = header_value(&settings.attachment, response.access_token.expose())
+    // A bound token under another scheme would be taken for one that is good by itself (RFC 9449 section 7.1).
+    let scheme = if dpop.is_some() { DPOP_SCHEME } else { settings.attachment.scheme.as_str() };
+    let value = header_value(scheme, response.access_token.expose())
         .ok_or(Error::here(ErrorKind::Unusable))?;
     let again = old.credentials.as_ref().filter(|held| held.value == value);
     let mut usable_until = sent + usable_for(lifetime, policy);
@@ -88,6 +91,7 @@ fn succeeded(
     let generation = old.credentials.as_ref().map_or(0, |credentials| credentials.generation);
     let credentials = Credentials {
         header: settings.attachment.header.clone(),
+        binding: dpop.map(|key| Arc::new(Binding::new(key, response.access_token.expose()))),
         expires_at,
         usable_until,
         generation: if again.is_some() { generation } else { generation + 1 },
@@ -143,8 +147,8 @@ pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
 }
 
 /// Scheme and token as one header value, marked sensitive at birth and zeroed when the last that holds it is gone.
-fn header_value(attachment: &Attachment, token: &str) -> Option<HeaderValue> {
-    let text = Zeroizing::new(match attachment.scheme.as_str() {
+fn header_value(scheme: &str, token: &str) -> Option<HeaderValue> {
+    let text = Zeroizing::new(match scheme {
         "" => token.to_owned(),
         scheme => format!("{scheme} {token}"),
     });
@@ -243,6 +247,9 @@ pub(super) fn log_lapse(token: &str, state: &TokenState) {
     }
 }
 
+/// RFC 9449 section 7.1.
+const DPOP_SCHEME: &str = "DPoP";
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -284,6 +291,7 @@ mod tests {
         Credentials {
             header: http::header::AUTHORIZATION,
             value: HeaderValue::from_static("Bearer t"),
+            binding: None,
             expires_at: end,
             usable_until: end,
             generation: 1,

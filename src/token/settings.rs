@@ -225,7 +225,9 @@ impl GrantSettings {
             Self::ClientCredentials => Vec::new(),
             Self::RefreshToken { seed } => seed.iter().filter_map(SecretSource::file).collect(),
             Self::Password { password, .. } => password.file().into_iter().collect(),
-            Self::JwtBearer(assertion) => assertion.key.key.file().into_iter().collect(),
+            Self::JwtBearer(BearerAssertion { key, .. }) => {
+                key.key.file().into_iter().chain(key.certificate.as_deref()).collect()
+            }
             Self::TokenExchange(exchange) => {
                 let subject = match &exchange.subject {
                     Subject::File(source) => source.file(),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 
 use crate::clock::Moment;
-use crate::oauth::{AuthorizationServer, Error, ErrorKind, ServerError, ServerSettings, TokenResponse};
+use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, ServerError, ServerSettings, TokenResponse};
 use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::handle::Roster;
@@ -18,6 +18,7 @@ mod command;
 mod exchange;
 mod file;
 mod fixed;
+mod possession;
 mod server;
 mod stored;
 #[cfg(test)]
@@ -71,11 +72,13 @@ pub struct Fetched {
     pub asked: Option<SystemTime>,
     /// Until when it may be used at most, whatever it says itself: the end of what it was traded for.
     pub until: Option<Moment>,
+    /// The key that it is bound to (RFC 9449); `None`: to none, whoever has it may use it.
+    pub dpop: Option<Arc<Dpop>>,
 }
 
 impl From<TokenResponse> for Fetched {
     fn from(response: TokenResponse) -> Self {
-        Self { response, asked: None, until: None }
+        Self { response, asked: None, until: None, dpop: None }
     }
 }
 

@@ -12,6 +12,8 @@ use http::{HeaderName, HeaderValue};
 use crate::oauth::{Class, Error};
 use crate::secret::Secret;
 
+use super::binding::Binding;
+
 /// One token at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct TokenState {
@@ -52,6 +54,8 @@ pub struct Credentials {
     pub header: HeaderName,
     /// Scheme and token, marked sensitive.
     pub value: HeaderValue,
+    /// What proves possession of the key that the token is bound to; `None`: it is bound to none.
+    pub binding: Option<Arc<Binding>>,
     /// When the token expires, as far as its server says.
     pub expires_at: Moment,
     /// When it stops being sent: its expiry less the margin.
@@ -74,6 +78,7 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
             .field("header", &self.header)
+            .field("binding", &self.binding)
             .field("expires_at", &self.expires_at)
             .field("usable_until", &self.usable_until)
             .field("generation", &self.generation)
@@ -173,6 +178,7 @@ mod tests {
         Arc::new(Credentials {
             header: http::header::AUTHORIZATION,
             value,
+            binding: None,
             expires_at: usable_until,
             usable_until,
             generation: 1,

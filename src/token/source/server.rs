@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, TokenHint, read};
+use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, Grant, TokenHint, TokenRequest, read};
 use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
 use super::exchange::{self, Traded};
+use super::possession::Possession;
 use super::stored::{Exchange, Spent};
 use super::{Fetched, Source, bearer};
 
@@ -20,6 +21,8 @@ use super::{Fetched, Source, bearer};
 pub struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
+    /// The key that its tokens are bound to, where they are.
+    possession: Option<Possession>,
     roster: Roster,
     /// How often the roster had been filled when this was made.
     since: u64,
@@ -30,7 +33,8 @@ impl ServerSource {
     #[must_use]
     pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
         let since = roster.filled();
-        Self { server, origin, roster, since }
+        let possession = origin.dpop.clone().map(Possession::new);
+        Self { server, origin, possession, roster, since }
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
@@ -51,8 +55,24 @@ impl ServerSource {
         {
             request.to_mut().scope.retain(|scope| granted.contains(scope));
         }
-        let response = self.server.token(&self.origin.client, &grant, &request).await?;
-        Ok(response.into())
+        self.send(&grant, &request, spent.dpop).await
+    }
+
+    /// One token request, with a proof where the token is to be bound to a key: to `bound`, where that is what is spent
+    /// is bound to already.
+    async fn send(
+        &self,
+        grant: &Grant,
+        request: &TokenRequest,
+        bound: Option<Arc<Dpop>>,
+    ) -> Result<Fetched, Error> {
+        let dpop = match (bound, &self.possession) {
+            (Some(bound), _) => Some(bound),
+            (None, Some(possession)) => Some(possession.key().await?),
+            (None, None) => None,
+        };
+        let response = self.server.token(&self.origin.client, grant, request, dpop.as_deref()).await?;
+        Ok(Fetched { dpop, ..response.into() })
     }
 
     async fn ask_on_behalf(&self, subject: &Secret<String>) -> Result<Fetched, Error> {
@@ -66,8 +86,8 @@ impl ServerSource {
 
     /// Trades; what comes is used no longer than what it was traded for.
     async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
-        let response = self.server.token(&self.origin.client, &traded.grant, &self.origin.request).await?;
-        Ok(Fetched { until: traded.until, ..response.into() })
+        let fetched = self.send(&traded.grant, &self.origin.request, None).await?;
+        Ok(Fetched { until: traded.until, ..fetched })
     }
 
     /// The grant, with what it spends read now.
@@ -123,6 +143,11 @@ impl Exchange for ServerSource {
         Box::pin(self.ask_with(spent))
     }
 
+    fn bound_to(&self, pkcs8: &Secret<Vec<u8>>) -> Option<Arc<Dpop>> {
+        let key = Dpop::from_pkcs8(pkcs8.expose()).ok()?;
+        Some(self.possession.as_ref()?.adopt(key))
+    }
+
     fn revoke<'a>(
         &'a self,
         token: &'a Secret<String>,
@@ -138,7 +163,7 @@ impl Exchange for ServerSource {
 
 /// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, the same by
 /// the server's clock, and a look at the token.
-const EXCHANGES: u32 = 6;
+const EXCHANGES: u32 = 7;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
 const BACKSTOP: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{Error, ErrorKind, MAX_LIFETIME, TokenHint, TokenResponse, read};
+use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, TokenType, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
@@ -27,6 +27,12 @@ pub(in crate::token) trait Exchange: Send + Sync {
     /// Asks for a token.
     fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>>;
 
+    /// The key of a stored token that is bound to one (RFC 9449 section 5). `None`: it is none, or none is wanted.
+    fn bound_to(&self, pkcs8: &Secret<Vec<u8>>) -> Option<Arc<Dpop>> {
+        let _ = pkcs8;
+        None
+    }
+
     /// Gives a token back (RFC 7009).
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>>;
 
@@ -35,12 +41,14 @@ pub(in crate::token) trait Exchange: Send + Sync {
 }
 
 /// What a stored login adds to a token request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::token) struct Spent {
     /// The refresh token; `None`: the grant spends none.
     pub(in crate::token) refresh_token: Option<Secret<String>>,
     /// The scope that the login came with: no more may be asked for. `None`: nobody knows.
     pub(in crate::token) granted: Option<Vec<String>>,
+    /// The key that the refresh token is bound to.
+    pub(in crate::token) dpop: Option<Arc<Dpop>>,
 }
 
 /// What a grant spends.
@@ -153,12 +161,13 @@ impl<E: Exchange> Inner<E> {
             let token = self.refresh_token(entry.as_ref()).await?;
             let spent = Spent {
                 granted: entry.as_ref().filter(|_| token.is_some()).and_then(|entry| entry.granted.clone()),
+                dpop: entry.as_ref().filter(|entry| holds(entry, token.as_ref())).and_then(|entry| self.bound_to(entry)),
                 refresh_token: token.as_ref().map(|token| token.secret.clone()),
             };
             let asked = clock::wall();
             match (self.ask(spent).await, token) {
                 (Ok(fetched), token) => {
-                    self.keep(entry, token, &fetched.response, asked, &lease).await;
+                    self.keep(entry, token, &fetched, asked, &lease).await;
                     return Ok(self.hand_out(fetched, asked));
                 }
                 (Err(error), Some(token)) if error.is_invalid_grant() => {
@@ -198,8 +207,17 @@ impl<E: Exchange> Inner<E> {
         if usable_for(lifetime.min(MAX_LIFETIME), &self.policy) <= age {
             return None;
         }
+        let dpop = self.bound_to(entry);
+        // Without its key a bound token is good for nothing (RFC 9449 section 7).
+        if dpop.is_some() != (access.token_type == TokenType::Dpop) {
+            return None;
+        }
         self.memory().handed = Some(token);
-        Some(Fetched { asked: Some(access.asked), ..Fetched::from(access.response()) })
+        Some(Fetched { asked: Some(access.asked), dpop, ..Fetched::from(access.response()) })
+    }
+
+    fn bound_to(&self, entry: &Entry) -> Option<Arc<Dpop>> {
+        self.exchange.bound_to(entry.dpop_key.as_ref()?)
     }
 
     /// What is to be spent. `None`: the grant spends nothing.
@@ -260,11 +278,14 @@ impl<E: Exchange> Inner<E> {
         &self,
         base: Option<Entry>,
         spent: Option<Spendable>,
-        response: &TokenResponse,
+        fetched: &Fetched,
         asked: SystemTime,
         lease: &Lease,
     ) {
+        let response = &fetched.response;
         let mut entry = self.next(base.as_ref());
+        // Beside what it is the key of, and for as long: a key that was made at the start is gone at the end.
+        entry.dpop_key = fetched.dpop.as_ref().and_then(|dpop| dpop.to_pkcs8().ok());
         entry.access = Some(StoredAccess::of(response, self.request, asked));
         if let Some(spent) = spent {
             if entry.seed != spent.seed {
@@ -362,6 +383,11 @@ impl<E: Exchange> Inner<E> {
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what is spent is what `entry` has.
+fn holds(entry: &Entry, spent: Option<&Spendable>) -> bool {
+    spent.is_some_and(|spent| entry.refresh_token.as_ref() == Some(&spent.secret))
 }
 
 /// A refresh token, and the configured one that it came from.

@@ -324,6 +324,7 @@ struct Read {
 const fn type_name(token_type: TokenType) -> Option<&'static str> {
     match token_type {
         TokenType::Bearer => Some("Bearer"),
+        TokenType::Dpop => Some("DPoP"),
         TokenType::Assumed => None,
     }
 }
@@ -331,6 +332,7 @@ const fn type_name(token_type: TokenType) -> Option<&'static str> {
 fn type_of(name: Option<&str>) -> Option<TokenType> {
     match name {
         Some("Bearer") => Some(TokenType::Bearer),
+        Some("DPoP") => Some(TokenType::Dpop),
         None => Some(TokenType::Assumed),
         Some(_) => None,
     }

@@ -196,18 +196,20 @@ fn secret(
 /// Whom assertions are for. Where nothing is said and no issuer is known it is the endpoint, which always is.
 fn audience(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<AssertionAudience> {
     let key = path.key("client_assertion_audience");
-    match token.client_assertion_audience {
-        file::AssertionAudience::Endpoint => Some(AssertionAudience::Endpoint),
-        file::AssertionAudience::Issuer if token.issuer.is_some() => Some(AssertionAudience::Issuer),
-        file::AssertionAudience::Issuer if review.is_given(&key) => {
-            if !review.is_spoken_for(&path.key("issuer")) {
-                let mend = "set `issuer`, which may stand beside `token_endpoint`, or write \"endpoint\"";
-                review.error(&key, "is \"issuer\", and no issuer is configured", mend);
-            }
-            None
-        }
-        file::AssertionAudience::Issuer => Some(AssertionAudience::Endpoint),
+    if token.client_assertion_audience == file::AssertionAudience::Endpoint {
+        return Some(AssertionAudience::Endpoint);
     }
+    if token.issuer.is_some() {
+        return Some(AssertionAudience::Issuer);
+    }
+    if !review.is_given(&key) {
+        return Some(AssertionAudience::Endpoint);
+    }
+    if !review.is_spoken_for(&path.key("issuer")) {
+        let mend = "set `issuer`, which may stand beside `token_endpoint`, or write \"endpoint\"";
+        review.error(&key, "is \"issuer\", and no issuer is configured", mend);
+    }
+    None
 }
 
 /// That the certificate which assertions name is the one of the key that signs them, where both are PEM files.

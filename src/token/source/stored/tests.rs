@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, ErrorCode, Lifetime, TokenType};
+use crate::oauth::{TokenResponse, Class, ErrorCode, Lifetime, TokenType};
 use crate::token::settings::FolderSettings;
 use crate::token::store::{FileStore, Flaw, MemoryStore, StoreAlarm, TokenStore};
 
