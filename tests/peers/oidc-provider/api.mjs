@@ -25,7 +25,9 @@ export function protectedApi({ issuer, ownKeys, opaque, settings }) {
       return claims;
     }
     try {
-      return (await jwtVerify(token, createLocalJWKSet({ keys: await ownKeys() }), { issuer })).payload;
+      // The server counts in whole seconds: `exp` may come up to a second before its own `expires_in` is over.
+      const options = { issuer, clockTolerance: 1 };
+      return (await jwtVerify(token, createLocalJWKSet({ keys: await ownKeys() }), options)).payload;
     } catch (error) {
       throw new Refused(scheme, 'invalid_token', `the token: ${error.code}`);
     }

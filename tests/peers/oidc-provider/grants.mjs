@@ -11,6 +11,9 @@ const USERS = { alice: 'correct horse & battery=+% stäple' };
 /** issuer -> public JWKs: whom this server believes besides itself. */
 export const trusted = new Map();
 
+/** token -> claims of its own, for oidc-provider's extraTokenClaims. */
+export const actors = new WeakMap();
+
 /** Public keys in PEM (private ones are stripped) as JWKs. */
 export const publicJwks = (keys) => keys.map(({ pem, kid, alg }) => (
   { ...createPublicKey(pem).export({ format: 'jwk' }), use: 'sig', ...(kid && { kid }), ...(alg && { alg }) }));
@@ -18,10 +21,11 @@ export const publicJwks = (keys) => keys.map(({ pem, kid, alg }) => (
 export function registerGrants(provider, { ownKeys, resourceServer, lifetime }) {
   const spent = new Set();
 
-  async function issue(ctx, accountId, scope, extra = {}) {
+  async function issue(ctx, accountId, scope, act) {
     const { params, client } = ctx.oidc;
     const [resource] = [params.resource ?? params.audience].flat();
-    const token = new provider.AccessToken({ client, accountId, gty: params.grant_type, scope, extra, expiresIn: lifetime() });
+    const token = new provider.AccessToken({ client, accountId, gty: params.grant_type, scope, expiresIn: lifetime() });
+    if (act) actors.set(token, { act });
     token.resourceServer = new provider.ResourceServer(...resourceServer(resource));
     return {
       access_token: await token.save(), token_type: token.tokenType, expires_in: lifetime(), scope: token.scope,
@@ -71,7 +75,7 @@ export function registerGrants(provider, { ownKeys, resourceServer, lifetime }) 
     }
     const { payload: subject } = await believe('subject_token', params.subject_token);
     const actor = params.actor_token && (await believe('actor_token', params.actor_token)).payload;
-    const body = await issue(ctx, subject.sub, params.scope ?? subject.scope, { act: { sub: actor?.sub ?? client.clientId } });
+    const body = await issue(ctx, subject.sub, params.scope ?? subject.scope, { sub: actor?.sub ?? client.clientId });
     ctx.body = { ...body, issued_token_type: params.requested_token_type ?? `${TYPE}access_token` };
   }, [
     'subject_token', 'subject_token_type', 'actor_token', 'actor_token_type', 'requested_token_type', 'audience', 'scope', 'resource',
