@@ -32,6 +32,8 @@ impl Source for Always {
                 token_type: TokenType::Bearer,
                 lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
                 scope: None,
+                refresh_token: None,
+                issued_token_type: None,
             }
             .into())
         })
@@ -105,6 +107,7 @@ fn routing(c: &mut Criterion) {
         response_header_timeout: second,
         idle_timeout: second,
         ca_file: None,
+        certificate: None,
     };
     let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));
     let routes: Vec<Route> = (0..20)

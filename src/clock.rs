@@ -12,10 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 mod moment;
-
 #[cfg(test)]
-pub(crate) use moment::suspend;
+mod pretence;
+
 pub use moment::{ClockWatch, Jump, Moment, sleep_until, timeout_at};
+#[cfg(test)]
+pub(crate) use pretence::{set_wall_back, set_wall_forward, suspend};
 
 /// Now, on the clock that requests and connections wait by. It stands still while the machine sleeps.
 #[must_use]
@@ -28,6 +30,10 @@ pub fn now() -> Instant {
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn wall() -> SystemTime {
+    #[cfg(test)]
+    if let Some(wall) = pretence::wall() {
+        return wall;
+    }
     SystemTime::now()
 }
 

@@ -1,13 +1,17 @@
 //! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::config::Settings;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
-use crate::token::{RenewerHandle, Roster, Source, Sources, TokenHandle, TokenSettings};
+use crate::token::{RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings};
 
 /// Why the program cannot run with a configuration that is well-formed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,9 @@ pub enum StartError {
         /// Why.
         source: ServerError,
     },
+    /// The store cannot be used.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
     /// A route leads nowhere.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -72,6 +79,7 @@ fn mend(section: &str, error: &ListenError) -> String {
 pub(super) struct Parts {
     renewer: RenewerHandle,
     roster: Roster,
+    store: Store,
     upstreams: Vec<Arc<Upstream>>,
     metrics: ProxyMetrics,
 }
@@ -90,8 +98,8 @@ pub(super) struct Adopted {
 }
 
 impl Parts {
-    pub(super) fn new(renewer: RenewerHandle, roster: Roster, metrics: ProxyMetrics) -> Self {
-        Self { renewer, roster, upstreams: Vec::new(), metrics }
+    pub(super) fn new(renewer: RenewerHandle, roster: Roster, store: Store, metrics: ProxyMetrics) -> Self {
+        Self { renewer, roster, store, upstreams: Vec::new(), metrics }
     }
 
     /// Makes what `settings` needs and is not there yet.
@@ -107,7 +115,7 @@ impl Parts {
         });
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let held = self.roster.load();
-        let mut makers = Sources::new(self.roster.clone());
+        let mut makers = Sources::new(self.roster.clone(), self.store.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
             if held.get(name).is_some_and(|token| token.settings() == wanted) {
@@ -171,13 +179,54 @@ impl Parts {
         }
     }
 
+    /// Says that what was far ahead may be due.
+    pub(super) fn clock_jumped(&self) {
+        self.renewer.look_at_the_clock();
+    }
+
+    /// Gives back the tokens that are to be revoked at the end, all at once, within [`GIVE_BACK`].
+    pub(super) async fn give_back(&self) {
+        let held = self.roster.load();
+        let leaving = held.values().filter(|token| token.settings().revoke_on_exit);
+        let each = leaving.map(|token| async move {
+            match timeout(GIVE_BACK, token.forget()).await {
+                Ok(Ok(())) => tracing::info!(token = token.name(), "the token was revoked"),
+                Ok(Err(error)) => tracing::warn!(token = token.name(), %error, "the token was not revoked"),
+                Err(_elapsed) => tracing::warn!(token = token.name(), "the token was not revoked in time"),
+            }
+        });
+        join_all(each).await;
+    }
+
+    /// The store's files: of tokens that are in it, another process may write one.
+    pub(super) fn stored_files(&self, settings: &Settings) -> Vec<PathBuf> {
+        settings.tokens.keys().filter_map(|name| self.store.file(name)).collect()
+    }
+
+    /// What it is and where.
+    pub(super) fn describe_store(&self) -> String {
+        self.store.describe()
+    }
+
+    /// Waits for what is being spent to be written, and for what could not be written yet.
+    pub(super) async fn flush(&self) {
+        self.store.flush(LAST_WRITES).await;
+    }
+
     /// Tells the tokens whose secret is in `file` that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
         for token in self.roster.load().values() {
-            if token.settings().files().contains(&file) {
-                tracing::info!(token = token.name(), "the secret file has changed");
+            let stored = self.store.file(token.name()).is_some_and(|stored| stored == file);
+            if stored || token.settings().files().contains(&file) {
+                tracing::debug!(token = token.name(), file = %file.display(), "a file of the token has changed");
                 token.wake();
             }
         }
     }
 }
+
+/// How long the end waits for tokens to be revoked.
+const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// How long the end waits for the answer to a token request that spends a refresh token, and for its place on disk.
+const LAST_WRITES: Duration = Duration::from_secs(5);

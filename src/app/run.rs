@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
-use crate::clock::Moment;
+use crate::clock::{ClockWatch, Jump, Moment};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
@@ -20,7 +20,7 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
 use crate::net::descriptors;
 use crate::proxy::{AccessLog, ListenError, Listeners, ProxyMetrics, Routes, Workers};
-use crate::token::{Limits, Renewer, Roster};
+use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
 
 /// Where a program that has started listens: where port 0 was asked for, the port that it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,7 @@ struct App {
     settings: Settings,
     started: Started,
     files: Watched,
+    clocks: ClockWatch,
     parts: Parts,
     routes: Arc<Routes>,
     metrics: Metrics,
@@ -98,11 +99,12 @@ impl App {
 
         let metrics = Metrics::new();
         let proxy_metrics = ProxyMetrics::new(&metrics);
+        let store = open_store(&settings.store, &StoreAlarm::new(&metrics)).map_err(StartError::Store)?;
         let (requests, requests_drain) = DrainTrigger::new();
         let (rest, rest_drain) = DrainTrigger::new();
         let renewer = Renewer::spawn(Limits::default(), rest_drain, &metrics);
         let roster = Roster::default();
-        let mut parts = Parts::new(renewer, roster.clone(), proxy_metrics.clone());
+        let mut parts = Parts::new(renewer, roster.clone(), store, proxy_metrics.clone());
         let prepared = parts.prepare(&settings)?;
         let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
         let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };
@@ -110,7 +112,8 @@ impl App {
             .serve(settings.server.clone(), Arc::clone(&routes), proxy_metrics, access_log, &requests_drain)
             .map_err(|source| StartError::System { what: "a worker's thread", source })?;
 
-        let (facts, facts_seen) = watch::channel(Arc::new(facts_of(&source, &settings, &started)));
+        let (facts, facts_seen) =
+            watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
         let mut surfaces = JoinSet::new();
         let health_state = HealthState::new(roster.clone(), metrics.clone());
         surfaces.spawn(health::serve(health.0, health_state.clone()));
@@ -123,13 +126,14 @@ impl App {
         }
         tracing::info!(address = %started.health, "listening for /livez, /readyz and /metrics");
         tracing::info!(address = %started.control, "listening for /status and commands");
-        let files = Watched::new(&files);
+        let files = Watched::new(&[files, parts.stored_files(&settings)].concat());
         Ok(Self {
             source,
             options,
             settings,
             started,
             files,
+            clocks: ClockWatch::new(),
             parts,
             routes,
             metrics,
@@ -155,6 +159,7 @@ impl App {
                     self.reload();
                 }
                 _ = looks.tick() => {
+                    self.look_at_clocks();
                     self.look_at_files();
                     if self.workers.any_ended() {
                         let source = std::io::Error::other("it panicked; the log says where");
@@ -163,6 +168,17 @@ impl App {
                 }
             }
         }
+    }
+
+    /// After a sleep, and after the wall clock was put forward, tokens may be due that no timer knows of.
+    fn look_at_clocks(&mut self) {
+        let Some(Jump { slept, put_forward }) = self.clocks.look() else { return };
+        tracing::info!(
+            slept_seconds = slept.as_secs(),
+            put_forward_seconds = put_forward.as_secs(),
+            "the clock has jumped; tokens that are due by now are renewed"
+        );
+        self.parts.clock_jumped();
     }
 
     fn look_at_files(&mut self) {
@@ -209,13 +225,19 @@ impl App {
         settings.server = self.settings.server.clone();
         settings.health = self.settings.health;
         settings.control = self.settings.control;
+        settings.store = self.settings.store.clone();
         settings.log = self.settings.log.clone();
         let prepared = self.parts.prepare(&settings)?;
         let adopted = self.parts.adopt(prepared, &settings)?;
         self.routes.replace(adopted.table);
         self.parts.let_go(&adopted.gone);
-        self.facts.send_replace(Arc::new(facts_of(&self.source, &settings, &self.started)));
-        self.files = Watched::new(&files);
+        self.facts.send_replace(Arc::new(facts_of(
+            &self.source,
+            &settings,
+            &self.started,
+            self.parts.describe_store(),
+        )));
+        self.files = Watched::new(&[files, self.parts.stored_files(&settings)].concat());
         self.settings = settings;
         Ok(())
     }
@@ -227,6 +249,7 @@ impl App {
             ("server", old.server != new.server),
             ("health", old.health != new.health),
             ("control", old.control != new.control),
+            ("store", old.store != new.store),
             ("log", old.log != new.log),
         ];
         sections.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
@@ -241,7 +264,16 @@ impl App {
             () = self.requests.finished() => {}
             () = signals.end() => tracing::warn!("told twice to end: the requests under way are cut"),
         }
+        tokio::select! {
+            () = self.parts.give_back() => {}
+            () = signals.end() => tracing::warn!("told twice to end: tokens are not given back"),
+        }
         self.rest.start();
+        tokio::select! {
+            () = self.rest.finished() => {}
+            () = signals.end() => tracing::warn!("told twice to end: token requests under way are cut"),
+        }
+        self.parts.flush().await;
         tracing::info!("ended");
     }
 }
@@ -290,7 +322,7 @@ async fn listen(section: &'static str, address: SocketAddr) -> Result<(TcpListen
     Ok((listener, bound))
 }
 
-fn facts_of(source: &Source, settings: &Settings, started: &Started) -> Facts {
+fn facts_of(source: &Source, settings: &Settings, started: &Started, store: String) -> Facts {
     let config_file: Option<PathBuf> = match source {
         Source::File(path) => Some(path.clone()),
         Source::Text { .. } | Source::Flags(_) => None,
@@ -307,5 +339,5 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started) -> Facts {
         upstream: route.upstream.clone(),
         token: route.token.clone(),
     });
-    Facts { config_file, listeners, routes: routes.collect() }
+    Facts { config_file, store, listeners, routes: routes.collect() }
 }

@@ -1,10 +1,11 @@
 //! Whether a configuration works: a token from each authorization server, a connection to each upstream.
 
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::oauth::{Class, Error, ServerError};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
-use crate::token::{Roster, Sources, TokenSettings};
+use crate::token::{Roster, Sources, Store, StoreAlarm, StoreError, TokenSettings, open_store};
 
 /// What was tried and how it went.
 #[derive(Debug)]
@@ -24,6 +25,9 @@ pub enum TrialError {
     /// The way to it cannot be set up.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The store that it is in cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The way to the upstream cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -47,6 +51,7 @@ impl TrialError {
                 ),
                 Class::Refused => "log in again".to_owned(),
             },
+            Self::Store(_) => "mend [store]".to_owned(),
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
             Self::Upstream(_) => format!("mend `url` or `ca_file` in [{key}]"),
             Self::Probe(_) => {
@@ -86,7 +91,17 @@ pub async fn fetch_token(settings: &TokenSettings) -> Result<Secret<String>, Tri
     Ok(ask(settings).await?.access_token)
 }
 
+/// Gives back and forgets what is stored of the token `name`, where no proxy runs.
+///
+/// # Errors
+/// [`TrialError`]; what was stored is gone all the same where the authorization server was not told.
+pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> {
+    let Some(token) = settings.tokens.get(name) else { return Ok(()) };
+    let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
+    Ok(Sources::new(Roster::default(), store).make(name, token)?.forget(None).await?)
+}
+
 async fn ask(settings: &TokenSettings) -> Result<crate::oauth::TokenResponse, TrialError> {
-    let source = Sources::new(Roster::default()).make("", settings)?;
+    let source = Sources::new(Roster::default(), Store::memory()).make("", settings)?;
     Ok(source.fetch().await?.response)
 }

@@ -8,6 +8,7 @@ mod completions;
 mod configuration;
 #[cfg(feature = "demo")]
 mod demo;
+mod logout;
 mod man;
 #[cfg(feature = "demo")]
 mod narrative;
@@ -48,6 +49,7 @@ enum Command {
     Demo(demo::Demo),
     Status(status::Status),
     Renew(renew::Renew),
+    Logout(logout::Logout),
     Token(token::Token),
     Wait(wait::Wait),
     Schema(schema::Schema),
@@ -77,6 +79,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(demo) => block_on(demo.run()),
         Command::Status(status) => block_on(status.run()),
         Command::Renew(renew) => block_on(renew.run()),
+        Command::Logout(logout) => block_on(logout.run()),
         Command::Token(token) => block_on(token.run()),
         Command::Wait(wait) => block_on(wait.run()),
         Command::Schema(schema) => schema.run(),

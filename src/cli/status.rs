@@ -86,6 +86,7 @@ fn table(status: &control::Status, now: u64) -> String {
         let last = token.last_renewal.map(|at| span(now.saturating_sub(at)) + " ago");
         [
             token.name.clone(),
+            token.grant.clone(),
             token.status.clone(),
             seconds(token.expires_in_seconds),
             last.unwrap_or_else(|| "-".to_owned()),
@@ -127,8 +128,8 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-const COLUMNS: [&str; 7] =
-    ["TOKEN", "STATE", "EXPIRES IN", "LAST RENEWAL", "NEXT RENEWAL", "RENEWALS", "FAILURES"];
+const COLUMNS: [&str; 8] =
+    ["TOKEN", "GRANT", "STATE", "EXPIRES IN", "LAST RENEWAL", "NEXT RENEWAL", "RENEWALS", "FAILURES"];
 /// Between two tables of `--watch`.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// To the first place of the screen, and nothing after it (ECMA-48 CUP and ED).
@@ -150,27 +151,28 @@ mod tests {
     #[test]
     fn the_table_tells_last_and_next_renewal() {
         let token: Token = serde_json::from_str(
-            r#"{"name":"api","required":true,"status":"valid","expires_in_seconds":290,"last_renewal":1000,
+            r#"{"name":"api","grant":"static","required":true,"status":"valid","expires_in_seconds":290,"last_renewal":1000,
                 "next_attempt_in_seconds":200,"renewals":3,"failures":0}"#,
         )
         .unwrap();
         let unknown: Token = serde_json::from_str(
-            r#"{"name":"b","required":true,"status":"pending","renewals":0,"failures":0}"#,
+            r#"{"name":"b","grant":"file","required":true,"status":"pending","renewals":0,"failures":0}"#,
         )
         .unwrap();
         let status = Status {
             version: String::new(),
             uptime_seconds: 0,
             config_file: None,
+            store: "memory".to_owned(),
             listeners: Vec::new(),
             tokens: vec![token, unknown],
             routes: Vec::new(),
         };
         assert_eq!(
             table(&status, 1012),
-            "TOKEN  STATE    EXPIRES IN  LAST RENEWAL  NEXT RENEWAL  RENEWALS  FAILURES\n\
-             api    valid    4m50s       12s ago       3m20s         3         0\n\
-             b      pending  -           -             -             0         0"
+            "TOKEN  GRANT   STATE    EXPIRES IN  LAST RENEWAL  NEXT RENEWAL  RENEWALS  FAILURES\n\
+             api    static  valid    4m50s       12s ago       3m20s         3         0\n\
+             b      file    pending  -           -             -             0         0"
         );
     }
 }

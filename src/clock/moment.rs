@@ -1,6 +1,7 @@
 //! The clock that tokens live by: `CLOCK_BOOTTIME`, and what the wall clock was put forward by.
 
 use std::ops::{Add, Sub};
+#[cfg(not(test))]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +20,7 @@ impl Moment {
     /// Now: one read of a clock that needs no system call.
     #[must_use]
     pub fn now() -> Self {
-        Self(uptime() + Duration::from_nanos(AHEAD.load(Ordering::Relaxed)))
+        Self(uptime() + ahead())
     }
 
     /// How long ago `earlier` was; zero where it is still to come.
@@ -114,8 +115,7 @@ impl ClockWatch {
             Err(_) => Jump { slept: over(passed, awake, NAP), put_forward: Duration::ZERO },
         };
         *self = next;
-        let nanoseconds = u64::try_from(jump.put_forward.min(LONGEST_STEP).as_nanos()).unwrap_or(u64::MAX);
-        AHEAD.fetch_add(nanoseconds, Ordering::Relaxed);
+        move_ahead(jump.put_forward.min(LONGEST_STEP));
         (jump != Jump { slept: Duration::ZERO, put_forward: Duration::ZERO }).then_some(jump)
     }
 }
@@ -139,20 +139,24 @@ fn uptime() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// The clock that a test pauses, and the sleep that it pretends.
-#[cfg(test)]
-fn uptime() -> Duration {
-    tests::uptime()
+/// What the wall clock was put forward by since the start.
+#[cfg(not(test))]
+fn ahead() -> Duration {
+    Duration::from_nanos(AHEAD.load(Ordering::Relaxed))
 }
 
-/// Pretends that the machine slept for `duration`, on this thread.
-#[cfg(test)]
-pub(crate) fn suspend(duration: Duration) {
-    tests::suspend(duration);
+#[cfg(not(test))]
+fn move_ahead(by: Duration) {
+    let nanoseconds = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+    AHEAD.fetch_add(nanoseconds, Ordering::Relaxed);
 }
 
-/// What the wall clock was put forward by since the start, in nanoseconds.
+/// In nanoseconds.
+#[cfg(not(test))]
 static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+use super::pretence::{ahead, move_ahead, uptime};
 
 /// A wall clock that moves by less within one look is being corrected, not set. Half of what a token is spared by its
 /// `expiry_margin`.
@@ -166,28 +170,8 @@ const LONGEST_STEP: Duration = Duration::from_hours(365 * 24);
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::sync::LazyLock;
-
     use super::*;
-
-    thread_local! {
-        static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    }
-
-    pub(super) fn uptime() -> Duration {
-        static ANCHOR: LazyLock<Instant> = LazyLock::new(|| {
-            #[expect(clippy::disallowed_methods, reason = "a clock that no test pauses")]
-            Instant::from_std(std::time::Instant::now())
-        });
-        // A runtime's paused clock may stand before the anchor.
-        let later = now() + Duration::from_hours(24);
-        later.saturating_duration_since(*ANCHOR) + SLEPT.get()
-    }
-
-    pub(super) fn suspend(duration: Duration) {
-        SLEPT.set(SLEPT.get() + duration);
-    }
+    use crate::clock::suspend;
 
     #[test]
     fn a_machine_that_slept_is_noticed_once_and_its_sleep_counts() {
@@ -207,5 +191,19 @@ mod tests {
         assert_eq!((now - Duration::MAX) - now, Duration::ZERO);
         assert!(now + Duration::MAX > now);
         assert_eq!(now - (now + Duration::from_secs(1)), Duration::ZERO);
+    }
+    #[test]
+    fn a_wall_clock_put_forward_is_noticed_once_and_one_put_back_makes_no_token_live_longer() {
+        use crate::clock::{set_wall_back, set_wall_forward};
+        set_wall_forward(Duration::ZERO);
+        let mut watch = ClockWatch::new();
+        let start = Moment::now();
+        set_wall_forward(Duration::from_hours(1));
+        assert!(start.elapsed() < Duration::from_mins(1), "nobody has looked yet");
+        assert!(watch.look().unwrap().put_forward >= Duration::from_mins(59));
+        assert!(start.elapsed() >= Duration::from_mins(59));
+        set_wall_back(Duration::from_hours(2));
+        assert_eq!(watch.look(), None);
+        assert!(start.elapsed() >= Duration::from_mins(59));
     }
 }

@@ -6,6 +6,7 @@
 mod quantity;
 mod route;
 mod server;
+mod store;
 mod token;
 mod upstream;
 
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub(super) use quantity::{Bytes, Period};
 pub(super) use route::{OwnAuthorization, Route};
 pub(super) use server::{Control, Guard, Health, Log, LogFormat, Server};
-pub(super) use token::{ClientAuth, Grant, Token};
+pub(super) use store::{Store, StoreKind};
+pub(super) use token::{Algorithm, AssertionAudience, ClientAuth, Grant, Token};
 pub(super) use upstream::{Http2, Upstream};
 
 /// The configuration of Cupbearer, a proxy that keeps OAuth 2.0 access tokens fresh.
@@ -36,6 +38,8 @@ pub(super) struct File {
     pub(super) upstreams: BTreeMap<String, Upstream>,
     /// The access tokens, by name.
     pub(super) tokens: BTreeMap<String, Token>,
+    /// Where tokens outlive a restart.
+    pub(super) store: Store,
     /// Which request goes where with which token; the first match wins, and without one the answer is 404.
     pub(super) routes: Vec<Route>,
     /// What is logged and how.

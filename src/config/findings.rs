@@ -214,6 +214,16 @@ impl<'t> Review<'t> {
         self.findings.murky.is_empty()
     }
 
+    /// Whether the key was written at all, so that its value is no default.
+    pub(super) fn is_given(&self, path: &KeyPath) -> bool {
+        self.root.find(path).is_some()
+    }
+
+    /// Whether flags are all that there is.
+    pub(super) fn is_flags_only(&self) -> bool {
+        self.root.origin == Origin::CommandLine
+    }
+
     /// Whether the value comes from the environment, and so was meant to win over the file.
     pub(super) fn is_override(&self, path: &KeyPath) -> bool {
         self.root.find(path).is_some_and(|node| matches!(node.origin, Origin::Variable(_)))

@@ -8,6 +8,7 @@ mod file;
 mod findings;
 mod later;
 mod overrides;
+mod permissions;
 mod problem;
 mod resolve;
 mod schema;

@@ -6,6 +6,7 @@ mod certificates;
 mod listen;
 mod route;
 mod server;
+mod store;
 mod token;
 mod upstream;
 
@@ -21,7 +22,7 @@ use super::problem::KeyPath;
 use super::secret_ref::Variables;
 use crate::proxy::{Guard, Route, ServerSettings, UpstreamSettings};
 use crate::telemetry::LogSettings;
-use crate::token::TokenSettings;
+use crate::token::{StoreSettings, TokenSettings};
 
 /// The whole configuration, resolved. Its parts are comparable one by one, so that a reload keeps what did not
 /// change.
@@ -39,6 +40,8 @@ pub struct Settings {
     pub upstreams: BTreeMap<String, UpstreamSettings>,
     /// The tokens, by name.
     pub tokens: BTreeMap<String, TokenSettings>,
+    /// Where tokens outlive a restart.
+    pub store: StoreSettings,
     /// First match wins. Each names an upstream, and a token or none, that is in here.
     pub routes: Vec<Route>,
     /// What is logged.
@@ -46,15 +49,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The files that the settings name, each once: secrets and certificate authorities.
+    /// The files that the settings name, each once: secrets, certificates and their authorities.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.ca_file.as_deref());
-        let tokens = self.tokens.values().flat_map(|token| {
-            let ca_file = token.server().and_then(|origin| origin.server.transport.ca_file.as_deref());
-            ca_file.into_iter().chain(token.files())
-        });
-        let mut files: Vec<PathBuf> = upstreams.chain(tokens).map(Path::to_owned).collect();
+        let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
+        let servers = self.tokens.values().filter_map(TokenSettings::server);
+        let transports = servers.flat_map(|origin| origin.server.transport.files());
+        let tokens = self.tokens.values().flat_map(TokenSettings::files);
+        let mut files: Vec<PathBuf> = upstreams.chain(transports).chain(tokens).map(Path::to_owned).collect();
         files.sort();
         files.dedup();
         files
@@ -66,14 +68,16 @@ pub(super) fn resolve(
     file: File,
     review: &mut Review<'_>,
     options: Options,
-    variables: &Variables,
+    variables: &Variables<'_>,
 ) -> Option<Settings> {
-    let File { server, health, control, guard, upstreams, tokens, routes, log } = file;
+    let File { server, health, control, guard, upstreams, tokens, store, routes, log } = file;
     let listeners = listen::resolve(&server, &health, &control, review);
     let limits = server::limits(&server, review);
     let guard = server::guard(guard, review);
     let log = server::log(log, review);
     let names = route::Names::new(&upstreams, &tokens);
+    let store = store::resolve(&store, variables, review);
+    token::exchange::check_all(&tokens, &routes, review);
     let upstreams = named("upstreams", upstreams, review, |path, upstream, review| {
         upstream::resolve(path, &upstream, &listeners.proxy, options, review)
     });
@@ -88,6 +92,7 @@ pub(super) fn resolve(
         guard: guard?,
         upstreams: upstreams?,
         tokens: tokens?,
+        store: store?,
         routes: routes?,
         log: log?,
     })

@@ -59,10 +59,27 @@ fn without_null(schema: &mut Value) {
             if members.get("default").is_some_and(Value::is_null) {
                 members.remove("default");
             }
+            if let Some(Value::Object(defaults)) = members.get_mut("default") {
+                defaults.retain(|_, value| !value.is_null());
+            }
             if let Some(Value::Array(types)) = members.get_mut("type") {
                 types.retain(|t| t != "null");
                 if let [only] = types.as_slice() {
                     members["type"] = only.clone();
+                }
+            }
+            if let Some(Value::Array(words)) = members.get_mut("enum") {
+                words.retain(|word| !word.is_null());
+            }
+            if let Some(Value::Array(alternatives)) = members.get_mut("anyOf") {
+                alternatives.retain(|one| one["type"] != "null");
+                if let [Value::Object(only)] = alternatives.as_mut_slice() {
+                    let only = std::mem::take(only);
+                    members.remove("anyOf");
+                    // The key's own description stands before its type's.
+                    for (name, value) in only {
+                        members.entry(name).or_insert(value);
+                    }
                 }
             }
             for member in members.values_mut() {

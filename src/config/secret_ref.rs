@@ -1,136 +1,208 @@
-//! Where a client's secret comes from: `client_secret_file`, `client_secret_env`, or `client_secret` itself.
+//! Where a secret comes from: a file (`..._file`), an environment variable (`..._env`), or the configuration itself.
+//!
+//! It is read once here, so that what can be known about it is known at the start. Nothing of it gets into a problem.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
-use super::file::Token;
 use super::findings::Review;
+use super::permissions::{self, Exposed};
 use super::problem::{KeyPath, Shown};
 use crate::secret::{Secret, SecretError, SecretSource};
 
-/// The names of the environment's variables that are set to something.
-pub(super) struct Variables(BTreeSet<OsString>);
+/// The environment's variables, which are looked at and never shown.
+pub(super) struct Variables<'e>(&'e [(OsString, OsString)]);
 
-impl Variables {
-    pub(super) fn new(variables: &[(OsString, OsString)]) -> Self {
-        Self(variables.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.clone()).collect())
+impl<'e> Variables<'e> {
+    pub(super) const fn new(variables: &'e [(OsString, OsString)]) -> Self {
+        Self(variables)
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.0.contains(&OsString::from(name))
+    /// What a variable is set to; `None` where it is not there, or is empty.
+    pub(super) fn value(&self, name: &str) -> Option<&'e OsStr> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        (!value.is_empty()).then_some(value)
     }
 }
 
-/// The source of the secret of the token at `path`. Exactly one key may say it, unless one of several comes from
-/// the environment, which was meant to win.
-pub(super) fn resolve(
-    path: &KeyPath,
-    token: &Token,
-    variables: &Variables,
-    review: &mut Review<'_>,
-) -> Option<SecretSource> {
-    let at = |key: &str| path.key(key);
-    let mut given = Vec::new();
-    if let Some(file) = &token.client_secret_file {
-        given.push((at("client_secret_file"), Written::File(file)));
-    }
-    if let Some(name) = &token.client_secret_env {
-        given.push((at("client_secret_env"), Written::Env(name)));
-    }
-    if let Some(secret) = &token.client_secret {
-        given.push((at("client_secret"), Written::Inline(secret)));
-    }
-    if given.iter().filter(|(path, _)| review.is_override(path)).count() == 1 {
-        given.retain(|(path, _)| review.is_override(path));
-    }
-    match given.as_slice() {
-        [] => {
-            // Each of the three that is there and wrong has its problem already.
-            let keys = ["client_secret_file", "client_secret_env", "client_secret"];
-            if !keys.iter().any(|key| review.is_spoken_for(&at(key))) {
-                let mend = review.set(&at(keys[0]));
-                review.missing(&at(keys[0]), "the client has no secret", mend);
+/// A secret that is asked for: what it is called, and the keys that may say where it is.
+pub(super) struct Wanted<'t> {
+    /// What it is, in a sentence: `secret`, `private key`.
+    pub(super) noun: &'static str,
+    /// Whose it is, in a sentence: `the client`.
+    pub(super) owner: &'static str,
+    /// The keys, the best of them first.
+    pub(super) keys: Vec<(&'static str, Written<'t>)>,
+}
+
+/// What the user wrote at a key; `None`: nothing.
+#[derive(Clone, Copy)]
+pub(super) enum Written<'t> {
+    File(Option<&'t str>),
+    Env(Option<&'t str>),
+    Inline(Option<&'t Secret<String>>),
+}
+
+/// A secret that was found.
+pub(super) struct Found {
+    /// The key that says where it is.
+    pub(super) key: KeyPath,
+    /// Where it is read at each use.
+    pub(super) source: SecretSource,
+    /// What it is now; `None` where it is not there yet.
+    pub(super) now: Option<Secret<String>>,
+}
+
+/// Whether a secret must be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Without it nothing works. The mend, where it is more than to set the first key.
+    Required(Option<String>),
+    Optional,
+}
+
+impl Wanted<'_> {
+    /// Finds the secret of the table at `path`. Exactly one key may say it, unless one of several comes from the
+    /// environment, which was meant to win. `Err`: there is none, and that is reported. `Ok(None)`: it may be so.
+    pub(super) fn resolve(
+        &self,
+        path: &KeyPath,
+        need: Need,
+        variables: &Variables<'_>,
+        review: &mut Review<'_>,
+    ) -> Result<Option<Found>, ()> {
+        let mut given: Vec<_> = self
+            .keys
+            .iter()
+            .filter(|(_, written)| written.is_there())
+            .map(|(key, written)| (path.key(key), written))
+            .collect();
+        if given.iter().filter(|(path, _)| review.is_override(path)).count() == 1 {
+            given.retain(|(path, _)| review.is_override(path));
+        }
+        let first = self.keys.first().map_or("", |(key, _)| key);
+        match given.as_slice() {
+            [] => {
+                // A key that is there and wrong has its problem already.
+                let wrong = self.keys.iter().any(|(key, _)| review.is_spoken_for(&path.key(key)));
+                match need {
+                    Need::Optional if !wrong => return Ok(None),
+                    Need::Required(mend) if !wrong => {
+                        let first = path.key(first);
+                        let mend = mend.unwrap_or_else(|| review.set(&first));
+                        review.missing(&first, &format!("{} has no {}", self.owner, self.noun), mend);
+                    }
+                    _ => {}
+                }
+                Err(())
             }
-            None
-        }
-        [(path, written)] => written.resolve(path, variables, review),
-        [_, (second, _), ..] => {
-            review.error(
-                second,
-                "the client has more than one secret",
-                "keep client_secret_file, and take out the rest",
-            );
-            None
+            [(path, written)] => {
+                written.resolve(path, self.noun, first, variables, review).map(Some).ok_or(())
+            }
+            [_, (second, _), ..] => {
+                review.error(
+                    second,
+                    format!("{} has more than one {}", self.owner, self.noun),
+                    format!("keep {first}, and take out the rest"),
+                );
+                Err(())
+            }
         }
     }
-}
 
-/// What the user wrote.
-enum Written<'t> {
-    File(&'t str),
-    Env(&'t str),
-    Inline(&'t Secret<String>),
+    /// As [`Wanted::resolve`], of a secret that nothing works without.
+    pub(super) fn require(
+        &self,
+        path: &KeyPath,
+        variables: &Variables<'_>,
+        review: &mut Review<'_>,
+    ) -> Option<Found> {
+        self.resolve(path, Need::Required(None), variables, review).ok().flatten()
+    }
 }
 
 impl Written<'_> {
-    fn resolve(
-        &self,
-        path: &KeyPath,
-        variables: &Variables,
-        review: &mut Review<'_>,
-    ) -> Option<SecretSource> {
+    const fn is_there(&self) -> bool {
         match self {
-            Self::File("") => {
-                review.error(path, "is empty", "name the file that holds the secret");
+            Self::File(text) | Self::Env(text) => text.is_some(),
+            Self::Inline(secret) => secret.is_some(),
+        }
+    }
+
+    fn resolve(
+        self,
+        path: &KeyPath,
+        noun: &str,
+        first: &str,
+        variables: &Variables<'_>,
+        review: &mut Review<'_>,
+    ) -> Option<Found> {
+        let found = |source, now| Some(Found { key: path.clone(), source, now });
+        match self {
+            Self::File(Some("")) => {
+                review.error(path, "is empty", format!("name the file that holds the {noun}"));
                 None
             }
-            Self::File(file) => {
+            Self::File(Some(file)) => {
                 let source = SecretSource::File(review.file(path, file));
-                match source.read() {
-                    Ok(_) => {}
-                    Err(error @ (SecretError::Missing(_) | SecretError::Empty(_))) => review.warning(
-                        path,
-                        format!("{error}: no token can be had until it does"),
-                        "write the secret into it; that counts without a restart",
-                    ),
-                    Err(error) => {
-                        review.error(
+                let now = match source.read() {
+                    Ok(secret) => Some(secret),
+                    Err(error @ (SecretError::Missing(_) | SecretError::Empty(_))) => {
+                        review.warning(
                             path,
-                            error.to_string(),
-                            "name a small text file that this user may read",
+                            format!("{error}: no token can be had until it does"),
+                            format!("write the {noun} into it; that counts without a restart"),
                         );
+                        None
+                    }
+                    Err(error) => {
+                        let mend = "name a small text file that this user may read";
+                        review.error(path, error.to_string(), mend);
                         return None;
                     }
+                };
+                if let Some(file) = source.file()
+                    && let Some(exposed) = permissions::exposed(file)
+                {
+                    warn_of_others(path, file, exposed, review);
                 }
-                Some(source)
+                found(source, now)
             }
-            Self::Env(name) => {
+            Self::Env(Some(name)) => {
                 if name.is_empty() || name.contains(['=', '\0']) {
                     review.error(path, "is not the name of an environment variable", "write the name alone");
                     return None;
                 }
-                if !variables.has(name) {
+                let value = variables.value(name);
+                if value.is_none() {
                     review.warning(
                         path,
                         format!("the variable {} is not set", Shown(name)),
                         "set it before the start",
                     );
                 }
-                Some(SecretSource::Env((*name).to_owned()))
+                let now = value.and_then(OsStr::to_str).map(|text| Secret::new(text.to_owned()));
+                found(SecretSource::Env(name.to_owned()), now)
             }
-            Self::Inline(secret) if secret.expose().is_empty() => {
-                review.error(
-                    path,
-                    "is empty",
-                    "put the secret into a file and name it by `client_secret_file`",
-                );
-                None
+            Self::Inline(Some(secret)) => {
+                let into_a_file = format!("into a file and name that by `{first}`");
+                if secret.expose().is_empty() {
+                    review.error(path, "is empty", format!("put the {noun} {into_a_file}"));
+                    return None;
+                }
+                let what = format!("the {noun} itself stands in the configuration");
+                review.warning(path, what, format!("put it {into_a_file}"));
+                found(SecretSource::Inline(secret.clone()), Some(secret.clone()))
             }
-            Self::Inline(secret) => {
-                let mend = "put it into a file and name that by `client_secret_file`";
-                review.warning(path, "the secret itself stands in the configuration", mend);
-                Some(SecretSource::Inline((*secret).clone()))
-            }
+            Self::File(None) | Self::Env(None) | Self::Inline(None) => None,
         }
     }
+}
+
+/// A secret that everybody on the machine may read is none.
+fn warn_of_others(path: &KeyPath, file: &std::path::Path, exposed: Exposed, review: &mut Review<'_>) {
+    let what = match exposed {
+        Exposed::Readable => "every user of this machine may read the file",
+        Exposed::Writable => "every user of this machine may write the file",
+    };
+    review.warning(path, format!("{what} {}", file.display()), format!("chmod 600 {}", file.display()));
 }

@@ -72,6 +72,13 @@ pub(super) fn one_error(text: &str, key: &str, words: &[&str]) {
     assert!(!errors[0].mend.is_empty());
 }
 
+/// Writes a file that nobody else may read.
+pub(super) fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 #[track_caller]
 pub(super) fn one_warning(text: &str, key: &str, word: &str) {
     let loaded = load_text(text).unwrap_or_else(|problems| panic!("{problems}"));

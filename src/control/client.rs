@@ -83,6 +83,14 @@ impl Client {
         self.question(Request::post(routes::renew(token)), RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
     }
 
+    /// Gives `token` back and forgets it; says how it stands then.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Refused` where the authorization server was not told, and then it is forgotten all the same.
+    pub async fn logout(&self, token: &str) -> Result<Token, ClientError> {
+        self.question(Request::post(routes::logout(token)), RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
+    }
+
     /// The access token itself, without its scheme.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
     let expiry = credentials.map(|held| held.expires_at).filter(|at| *at < Moment::NEVER);
     Token {
         name: handle.name().to_owned(),
+        grant: handle.settings().grant().to_owned(),
         required: handle.required(),
         status: state.status(now).as_str().to_owned(),
         expires_in_seconds: expiry.map(|at| seconds_until(at, now)),

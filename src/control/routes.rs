@@ -10,6 +10,8 @@ pub(super) enum Asked<'a> {
     Status,
     /// Renew this token now.
     Renew(Segment<'a>),
+    /// Give this token back and forget it.
+    Logout(Segment<'a>),
     /// Hand this token out.
     AccessToken(Segment<'a>),
     /// A path of ours, by a method that it does not take; these it does.
@@ -37,6 +39,7 @@ pub(super) fn read<'a>(method: &Method, path: &'a str) -> Asked<'a> {
         let token = path.strip_prefix("/tokens/").and_then(|rest| rest.split_once('/'));
         match token {
             Some((name, "renew")) => (Asked::Renew(Segment(name)), WRITE),
+            Some((name, "logout")) => (Asked::Logout(Segment(name)), WRITE),
             Some((name, "access_token")) => (Asked::AccessToken(Segment(name)), WRITE),
             _ => return Asked::Unknown,
         }
@@ -51,6 +54,11 @@ pub(super) fn read<'a>(method: &Method, path: &'a str) -> Asked<'a> {
 /// Where to renew `token`.
 pub(super) fn renew(token: &str) -> String {
     format!("/tokens/{}/renew", encoded(token))
+}
+
+/// Where to log `token` out.
+pub(super) fn logout(token: &str) -> String {
+    format!("/tokens/{}/logout", encoded(token))
 }
 
 /// Where to ask for `token` itself.
@@ -78,6 +86,7 @@ mod tests {
             let Asked::Renew(segment) = read(&Method::POST, &path) else { panic!("{path}") };
             assert!(segment.is(name) && !segment.is("other"), "{path}");
             assert!(matches!(read(&Method::POST, &access_token(name)), Asked::AccessToken(_)));
+            assert!(matches!(read(&Method::POST, &logout(name)), Asked::Logout(_)));
         }
     }
 

@@ -21,7 +21,7 @@ use super::status::{Listener, Route, Status};
 use crate::clock::Moment;
 use crate::net::serve::{self, Limits};
 use crate::oauth::Class;
-use crate::token::{RENEW_WAIT, RenewError, Roster, TokenHandle};
+use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
 
 /// What the control surface speaks of.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct ControlState {
 pub struct Facts {
     /// The configuration's file; `None`: flags alone.
     pub config_file: Option<PathBuf>,
+    /// Where tokens outlive a restart.
+    pub store: String,
     /// Where the program listens.
     pub listeners: Vec<Listener>,
     /// The routes, in the order in which they are tried.
@@ -57,6 +59,10 @@ async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Ful
             Asked::Status => json(&status(&state)),
             Asked::Renew(name) => match named(&state.roster, name) {
                 Ok(token) => renew(&token).await,
+                Err(problem) => problem.response(),
+            },
+            Asked::Logout(name) => match named(&state.roster, name) {
+                Ok(token) => logout(&token).await,
                 Err(problem) => problem.response(),
             },
             Asked::AccessToken(name) => match named(&state.roster, name) {
@@ -84,6 +90,7 @@ fn status(state: &ControlState) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
         config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
+        store: facts.store.clone(),
         listeners: facts.listeners.clone(),
         tokens: state.roster.load().values().map(|handle| report::token(handle, now)).collect(),
         routes: facts.routes.clone(),
@@ -124,6 +131,20 @@ async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
     }
 }
 
+async fn logout(token: &TokenHandle) -> Response<Full<Bytes>> {
+    let Err(error) = token.forget().await else {
+        return json(&report::token(token, Moment::now()));
+    };
+    let title = match &error {
+        ForgetError::NotTold(_) => "Not revoked",
+        ForgetError::TimedOut => "Not answered",
+        ForgetError::Retired => {
+            return Problem::new(StatusCode::CONFLICT, "Not held", error.to_string()).response();
+        }
+    };
+    Problem::new(StatusCode::BAD_GATEWAY, title, error.to_string()).response()
+}
+
 fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
     let now = Moment::now();
     if let Some(token) = report::access_token(token, now) {
@@ -162,7 +183,8 @@ const FIELDS: [(HeaderName, &str); 4] = [
 ];
 /// Of a pool only so many names are told.
 const MAX_NAMES: usize = 20;
-const PATHS: &str = "There are GET /status, POST /tokens/{name}/renew and POST /tokens/{name}/access_token.";
+const PATHS: &str = "There are GET /status, and POST /tokens/{name}/renew, /tokens/{name}/logout and \
+    /tokens/{name}/access_token.";
 
 #[cfg(test)]
 mod tests {
@@ -201,6 +223,8 @@ mod tests {
             lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
             token_type: TokenType::Bearer,
             scope: Some(vec!["read".to_owned(), "write".to_owned()]),
+            refresh_token: None,
+            issued_token_type: None,
         }
     }
 
@@ -245,6 +269,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (facts, watched) = watch::channel(Arc::new(Facts {
+            store: "memory".to_owned(),
             config_file: Some("config.toml".into()),
             listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
             routes: vec![route],

@@ -17,6 +17,9 @@ pub struct Status {
     /// The configuration's file; `None` where it runs from flags alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_file: Option<String>,
+    /// Where tokens outlive a restart: `memory` (they do not), or a kind of store and its place.
+    #[serde(default)]
+    pub store: String,
     /// Where it listens.
     pub listeners: Vec<Listener>,
     /// Its tokens, by name.
@@ -57,6 +60,9 @@ pub struct Route {
 pub struct Token {
     /// Its name in the configuration.
     pub name: String,
+    /// Where it comes from: the configuration's `grant`.
+    #[serde(default)]
+    pub grant: String,
     /// Whether readiness waits for it.
     pub required: bool,
     /// One word; the same as in the metric `cupbearer_token_state`.

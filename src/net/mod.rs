@@ -1,6 +1,7 @@
 //! TLS configurations and sockets, for whoever connects or listens beside the request path.
 
 pub mod ask;
+pub mod certificate;
 pub mod descriptors;
 pub mod loopback;
 pub mod serve;

@@ -7,7 +7,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
+
+pub use super::certificate::ClientCertificate;
 
 /// Why a TLS configuration could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,36 +32,71 @@ pub enum TlsError {
     /// The platform has no store of certificate authorities.
     #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
     NoPlatformRoots,
+    /// A file of a client certificate or its key cannot be read.
+    #[error("the file {} cannot be read: {kind}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        kind: std::io::ErrorKind,
+    },
+    /// The file of the client certificate holds none.
+    #[error("{} holds no certificate in PEM form", .0.display())]
+    CertificateMissing(PathBuf),
+    /// The file of the client certificate holds something broken.
+    #[error("the certificate in {} is malformed", .0.display())]
+    CertificateMalformed(PathBuf),
+    /// The key's file holds none that could be read.
+    #[error("{} holds no private key in PEM form; an encrypted one cannot be used", .0.display())]
+    KeyMissing(PathBuf),
+    /// The key is of a kind that TLS cannot sign with, or broken.
+    #[error("the private key in {} is no RSA, EC or Ed25519 key that can be used", .0.display())]
+    KeyUnusable(PathBuf),
+    /// Certificate and key are of two pairs.
+    #[error("the private key in {} does not belong to the certificate in {}", .key.display(), .cert.display())]
+    KeyMismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
 }
 
-/// A client's certificate and its key, as the configuration names them. It is made when they are read: where the
-/// files' content changes, the settings that hold it are others, and what was made from them is made anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// PEM: the certificate, and the chain up to its authority.
-    pub cert_file: PathBuf,
-    /// PEM: the private key.
-    pub key_file: PathBuf,
-    /// SHA-256 of the first certificate in DER: `x5t#S256` (RFC 8705 section 3.1).
-    pub thumbprint: [u8; 32],
+/// What it means that the platform has no certificate authorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoots {
+    /// An error.
+    Refused,
+    /// That nobody is trusted; whoever never speaks TLS needs no trust.
+    Allowed,
 }
 
-/// A client's TLS: the authorities of `ca_file`, or the platform's where that is `None`. Certificates are always
-/// checked; there is no way to switch that off.
+/// A client's TLS: the authorities of `ca_file`, or the platform's where that is `None`, and the `certificate` to
+/// present where the other side asks for one. Its certificates are always checked; there is no way to switch that off.
 ///
 /// # Errors
 /// [`TlsError`], which names the file.
-pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+pub fn client_config(
+    ca_file: Option<&Path>,
+    no_roots: NoRoots,
+    certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, TlsError> {
     let roots = match ca_file {
         Some(path) => Arc::new(roots_from(path)?),
-        None => platform_roots()?,
+        None => platform_roots(no_roots)?,
     };
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider implements TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider implements TLS 1.2 and 1.3")
+            .with_root_certificates(roots);
+    Ok(match certificate {
+        // What was loaded and checked, rather than what the files hold by now.
+        Some(certificate) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.certified())))
+        }
+        None => builder.with_no_client_auth(),
+    })
 }
 
 fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -73,7 +111,7 @@ fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 /// Read once: the platform's store has some hundred certificates, and every upstream may want it.
-fn platform_roots() -> Result<Arc<RootCertStore>, TlsError> {
+fn platform_roots(no_roots: NoRoots) -> Result<Arc<RootCertStore>, TlsError> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
@@ -81,7 +119,10 @@ fn platform_roots() -> Result<Arc<RootCertStore>, TlsError> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Arc::new(roots)
     });
-    if roots.is_empty() { Err(TlsError::NoPlatformRoots) } else { Ok(Arc::clone(roots)) }
+    if roots.is_empty() && no_roots == NoRoots::Refused {
+        return Err(TlsError::NoPlatformRoots);
+    }
+    Ok(Arc::clone(roots))
 }
 
 #[cfg(test)]
@@ -92,9 +133,12 @@ mod tests {
     fn a_file_that_holds_no_certificate_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        assert!(matches!(client_config(Some(&path)), Err(TlsError::CaUnreadable { .. })));
+        assert!(matches!(
+            client_config(Some(&path), NoRoots::Refused, None),
+            Err(TlsError::CaUnreadable { .. })
+        ));
         std::fs::write(&path, "no certificate").unwrap();
-        let error = client_config(Some(&path)).unwrap_err();
+        let error = client_config(Some(&path), NoRoots::Refused, None).unwrap_err();
         assert_eq!(error, TlsError::CaEmpty(path.clone()));
         assert!(error.to_string().contains("ca.pem"));
     }

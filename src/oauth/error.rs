@@ -65,15 +65,25 @@ impl Error {
         &self.kind
     }
 
+    /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2).
+    pub(crate) fn is_invalid_grant(&self) -> bool {
+        matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
         match &self.kind {
             Kind::Secret(_)
+            | Kind::Key(..)
+            | Kind::GoogleKey(..)
+            | Kind::Certificate(..)
+            | Kind::ShortSecret
+            | Kind::NoIssuer
             | Kind::Redirect(_)
             | Kind::TokenType
             | Kind::OtherIssuer
-            | Kind::NoTokenEndpoint
+            | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable
             | Kind::Spent(Holder::Configuration)
@@ -88,17 +98,20 @@ impl Error {
             | Kind::TooLarge
             | Kind::Malformed(_)
             | Kind::Stale
+            | Kind::Inactive
             | Kind::Stalled
             | Kind::Panicked
             | Kind::Spent(_)
             | Kind::Text(..)
             | Kind::Subject(_)
-            | Kind::SubjectExpired => Class::Transient,
+            | Kind::SubjectExpired
+            | Kind::StoreBusy
+            | Kind::Store => Class::Transient,
             Kind::Command(fault) => fault.class(),
             Kind::TokenFile(error) => of_file(error),
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
-            Kind::LoginRequired => Class::Refused,
+            Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
         }
     }
 
@@ -123,7 +136,10 @@ impl Error {
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match &self.kind {
-            Kind::Secret(_) => "secret",
+            Kind::Secret(_) | Kind::ShortSecret => "secret",
+            Kind::Key(..) | Kind::GoogleKey(..) => "key",
+            Kind::Certificate(..) => "certificate",
+            Kind::NoIssuer => "no_issuer",
             Kind::Dns => "dns",
             Kind::Connect(_) => "connect",
             Kind::Proxy => "proxy",
@@ -137,12 +153,16 @@ impl Error {
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",
             Kind::OtherIssuer => "issuer_mismatch",
-            Kind::NoTokenEndpoint => "no_token_endpoint",
+            Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale => "stale",
+            Kind::Inactive => "inactive",
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",
             Kind::Unusable => "unusable",
+            Kind::LoggedOut => "logged_out",
+            Kind::StoreBusy => "store_busy",
+            Kind::Store => "store",
             Kind::LoginRequired => "login_required",
             Kind::Command(_) => "command",
             Kind::TokenFile(_) => "token_file",

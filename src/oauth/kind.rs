@@ -5,13 +5,16 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use http::StatusCode;
 use url::Url;
 
-use crate::secret::SecretError;
+use crate::secret::{SecretError, SecretSource};
 
+use super::document::Role;
 use super::error::Class;
+use super::key::KeyError;
 
 mod local;
 
@@ -22,6 +25,20 @@ pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
 pub(crate) enum Kind {
     #[error("{0}; no token request was made")]
     Secret(SecretError),
+    #[error("{0} is no key to sign with: {1}; no token request was made")]
+    Key(Held, KeyError),
+    #[error("{0} is a JSON file of Google's, but {1}; no token request was made")]
+    GoogleKey(Held, GoogleFault),
+    #[error("the certificate file {path} {fault}; no token request was made", path = .0.display(), fault = .1)]
+    Certificate(PathBuf, CertificateFault),
+    #[error(
+        "the client secret is shorter than the 32 bytes that client_secret_jwt needs; have a longer one made, or take client_secret_basic"
+    )]
+    ShortSecret,
+    #[error(
+        "the client's assertion is for the issuer and none is configured; set `issuer`, or `client_assertion_audience = \"endpoint\"`"
+    )]
+    NoIssuer,
     #[error("the host name does not resolve; check its spelling and this machine's DNS")]
     Dns,
     #[error("no connection ({0}); check host, port and firewall")]
@@ -50,23 +67,31 @@ pub(crate) enum Kind {
         "the metadata there are for another issuer; `issuer` must equal the document's to the letter, a final slash included"
     )]
     OtherIssuer,
-    #[error("the metadata there name no token endpoint; set `token_endpoint`")]
-    NoTokenEndpoint,
+    #[error("nothing says where the {0} is; set `{0}`, or an `issuer` whose metadata name it")]
+    NoEndpoint(Role),
     #[error("the token endpoint is plain http on another machine; a secret goes there by https alone")]
     InsecureEndpoint,
     #[error(
         "the token had expired when it arrived; compare the clocks of this machine and the authorization server"
     )]
     Stale,
+    #[error(
+        "the token just issued is not active, says introspection; let this client introspect its own tokens, or take `introspection_endpoint` away"
+    )]
+    Inactive,
     #[error("the token request was given up: it outlived every timeout")]
     Stalled,
     #[error("the token request ended in a defect of this program; please report it")]
     Panicked,
     #[error("the token and the configured scheme do not make a header value")]
     Unusable,
-    #[error("the refresh token is no longer accepted; log in again")]
-    // Made by grants that hold a refresh token; client credentials never need a login.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the grant that makes it is still to come"))]
+    #[error("it was logged out; log in again, or renew it")]
+    LoggedOut,
+    #[error("another process holds the lease of this token; see whether it hangs")]
+    StoreBusy,
+    #[error("the token store cannot be used, and no refresh token is spent without it; the log says why")]
+    Store,
+    #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
     #[error("{0}")]
     Command(CommandFault),
@@ -84,6 +109,45 @@ pub(crate) enum Kind {
     NoCaller,
 }
 
+/// Where a key is held.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Held {
+    #[error("the key in the configuration")]
+    Configuration,
+    #[error("the environment variable {0}")]
+    Variable(String),
+    #[error("the key file {}", .0.display())]
+    File(PathBuf),
+}
+
+impl Held {
+    pub(crate) fn by(source: &SecretSource) -> Self {
+        match source {
+            SecretSource::Inline(_) => Self::Configuration,
+            SecretSource::Env(name) => Self::Variable(name.clone()),
+            SecretSource::File(path) => Self::File(path.clone()),
+        }
+    }
+}
+
+/// What is wrong with a key file of Google's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GoogleFault {
+    #[error("not of a service account; make a key for one, or take another grant")]
+    Type,
+    #[error("it has no `{0}`; download it again")]
+    Missing(&'static str),
+}
+
+/// What is wrong with the certificate whose thumbprint an assertion names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CertificateFault {
+    #[error("cannot be read: {0}")]
+    Unreadable(io::ErrorKind),
+    #[error("holds no certificate in PEM")]
+    NoCertificate,
+}
+
 /// Why TLS failed (RFC 8446 section 6, RFC 5280 section 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TlsFault {
@@ -99,7 +163,13 @@ pub(crate) enum TlsFault {
     Revoked,
     #[error("the certificate is not acceptable")]
     Certificate,
-    #[error("the other side refused the handshake; it may want a client certificate")]
+    #[error("the other side wants a client certificate; name one in `client_cert_file`")]
+    CertificateWanted,
+    #[error(
+        "the other side refused this client's certificate; check its authority, its end and what is registered"
+    )]
+    CertificateRefused,
+    #[error("the other side refused the handshake; it may want a client certificate, or another one")]
     Alert,
     #[error("the other side does not speak TLS; check the port")]
     NotTls,
@@ -131,6 +201,8 @@ pub(crate) enum Flaw {
     AccessToken,
     #[error("the answer's `expires_in` is not a number")]
     ExpiresIn,
+    #[error("the answer does not say whether the token is `active`; check `introspection_endpoint`")]
+    NoActive,
 }
 
 impl Flaw {
@@ -150,6 +222,7 @@ pub(crate) enum Code {
     UnsupportedGrantType,
     InvalidScope,
     InvalidTarget,
+    UnsupportedTokenType,
     AccessDenied,
     ServerError,
     TemporarilyUnavailable,
@@ -172,6 +245,7 @@ impl Code {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::AccessDenied => "access_denied",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -191,7 +265,12 @@ impl Code {
 
     const fn mend(self) -> &'static str {
         match self {
-            Self::InvalidClient => "; check `client_id`, the secret and `client_auth`",
+            Self::InvalidClient => {
+                "; check `client_id`, `client_auth` and the secret, key or certificate, and for an assertion its audience and this machine's clock"
+            }
+            Self::InvalidGrant => {
+                "; check what this grant spends: the password, the assertion's key, issuer, subject and audience, or the subject token"
+            }
             Self::UnauthorizedClient | Self::UnsupportedGrantType => {
                 "; allow this grant for the client at the authorization server"
             }
@@ -229,7 +308,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 11] = [
+const CODES: [Code; 12] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -237,6 +316,7 @@ const CODES: [Code; 11] = [
     Code::UnsupportedGrantType,
     Code::InvalidScope,
     Code::InvalidTarget,
+    Code::UnsupportedTokenType,
     Code::AccessDenied,
     Code::ServerError,
     Code::TemporarilyUnavailable,

@@ -1,96 +1,109 @@
-//! Discovery: from an issuer to its token endpoint (RFC 8414, OpenID Connect Discovery 1.0).
+//! Discovery: from an issuer to its endpoints (RFC 8414, OpenID Connect Discovery 1.0).
 //!
-//! Only the token endpoint is read. Which grants and methods a document lists is no veto: servers leave out what
-//! works. `endpoint` calls this before each token request; a document is kept for an hour, and for as long as no newer
-//! one can be had.
+//! A document is kept for an hour, or for as long as its `Cache-Control` says within bounds, and for as long as no newer
+//! one can be had. However many tokens want it, one of them asks and the others wait for the answer, be it good or bad.
+//! `directory` calls this; `document` says what a document means.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::Request;
 use http::header::ACCEPT;
-use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::warn;
 use url::Url;
 
 use crate::clock;
 
+use super::document::{Endpoints, Handshake, Role};
 use super::error::Error;
-use super::kind::{Flaw, Kind, Place};
-use super::server::{Issuer, is_loopback};
+use super::kind::{Kind, Place};
+use super::server::Issuer;
 use super::transport::Http;
 
 /// An issuer and what it last said of itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Metadata {
     issuer: Issuer,
+    handshake: Handshake,
     // Held for an assignment, never across an await.
-    known: Mutex<Option<Known>>,
+    state: Arc<Mutex<State>>,
 }
+
+#[derive(Debug, Default)]
+struct State {
+    known: Option<Known>,
+    /// Why there was no document, and until when nobody asks again.
+    failed: Option<(Error, Instant)>,
+    /// The question under way. Whoever waits for it drives it; it is gone when nobody does any more.
+    flight: Option<WeakShared<Flight>>,
+    /// When doubt last made a document due.
+    doubted: Option<Instant>,
+}
+
+type Flight = BoxFuture<'static, Result<Arc<Endpoints>, Error>>;
 
 #[derive(Clone, Debug)]
 struct Known {
-    token_endpoint: Url,
+    endpoints: Arc<Endpoints>,
     refresh_at: Instant,
-    /// When a refresh last failed; it is not tried again before [`REFRESH_PAUSE`] later.
-    failed_at: Option<Instant>,
+}
+
+/// A document, and how long it asks to be kept.
+struct Found {
+    endpoints: Endpoints,
+    fresh_for: Duration,
 }
 
 impl Metadata {
-    pub(super) const fn new(issuer: Issuer) -> Self {
-        Self { issuer, known: Mutex::new(None) }
+    pub(super) fn new(issuer: Issuer, handshake: Handshake) -> Self {
+        Self { issuer, handshake, state: Arc::default() }
     }
 
-    /// The token endpoint: the one known, or the one in a fresh document where that is due. A refresh that fails
-    /// leaves the one known in use.
-    pub(super) async fn token_endpoint(&self, http: &Http) -> Result<Url, Error> {
-        let known = self.known();
-        if let Some(known) = &known
-            && !known.is_due(clock::now())
-        {
-            return Ok(known.token_endpoint.clone());
-        }
-        match (self.discover(http).await, known) {
-            (Ok(found), known) => {
-                if let Some(old) = known.filter(|old| old.token_endpoint != found) {
-                    warn!(issuer = %self.issuer, from = %Place::of(&old.token_endpoint), to = %Place::of(&found),
-                        "the metadata name another token endpoint, which is used from now on");
-                }
-                self.keep(Known {
-                    token_endpoint: found.clone(),
-                    refresh_at: clock::now() + LIFETIME,
-                    failed_at: None,
-                });
-                Ok(found)
-            }
-            (Err(error), Some(known)) => {
-                warn!(issuer = %self.issuer, cause = error.cause(), %error,
-                    "the metadata could not be refreshed; the last good copy stays in use");
-                self.keep(Known { failed_at: Some(clock::now()), ..known.clone() });
-                Ok(known.token_endpoint)
-            }
-            (Err(error), None) => Err(error),
-        }
+    pub(super) const fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
-    /// Says that the endpoint did not work: the next request looks whether it has moved.
+    /// The endpoints: the ones known, or those of a fresh document where that is due. A refresh that fails leaves the
+    /// ones known in use.
+    pub(super) async fn endpoints(&self, http: &Http) -> Result<Arc<Endpoints>, Error> {
+        let flight = {
+            let mut state = self.state();
+            if let Some(ready) = state.ready(clock::now()) {
+                return ready;
+            }
+            match state.flight.as_ref().and_then(WeakShared::upgrade) {
+                Some(flight) => flight,
+                None => self.take_off(&mut state, http),
+            }
+        };
+        flight.await
+    }
+
+    /// Says that an endpoint did not work: the next request looks whether it has moved.
     pub(super) fn doubt(&self) {
-        if let Some(known) = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut() {
-            known.refresh_at = clock::now();
-        }
+        self.state().doubt(clock::now());
     }
 
-    fn known(&self) -> Option<Known> {
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    fn take_off(&self, state: &mut State, http: &Http) -> Shared<Flight> {
+        let (this, http) = (self.clone(), http.clone());
+        let flight = async move {
+            let outcome = this.discover(&http).await;
+            this.state().settle(&this.issuer, outcome, clock::now())
+        };
+        let flight = flight.boxed().shared();
+        state.flight = flight.downgrade();
+        flight
     }
 
-    fn keep(&self, known: Known) {
-        *self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(known);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// RFC 8414's place first, then OpenID Connect's. A server that cannot be reached is not asked twice.
-    async fn discover(&self, http: &Http) -> Result<Url, Error> {
+    async fn discover(&self, http: &Http) -> Result<Found, Error> {
         let first = match self.fetch(http, &self.issuer.oauth_metadata()).await {
             Ok(found) => return Ok(found),
             Err(error) if error.kind().is_unreachable() => return Err(error),
@@ -106,51 +119,100 @@ impl Metadata {
         }
     }
 
-    async fn fetch(&self, http: &Http, url: &Url) -> Result<Url, Error> {
+    async fn fetch(&self, http: &Http, url: &Url) -> Result<Found, Error> {
         let place = Place::of(url);
         let request = Request::get(url.as_str())
             .header(ACCEPT, "application/json")
             .body(Vec::new())
-            .map_err(|_| Error::at(place.clone(), Kind::NoTokenEndpoint))?;
+            .map_err(|_| Error::at(place.clone(), Kind::NoEndpoint(Role::Token)))?;
         let answer = http.send(request, &place).await?;
         let wrong = match answer.status {
             status if status.is_redirection() => Kind::Redirect(status),
             status if !status.is_success() => Kind::Status(status),
-            _ => match self.judge(&answer.body) {
-                Ok(found) => return Ok(found),
+            _ => match Endpoints::parse(&answer.body, &self.issuer, self.handshake) {
+                Ok(endpoints) => {
+                    let fresh_for =
+                        answer.max_age.map_or(LIFETIME, |age| age.clamp(MIN_LIFETIME, MAX_LIFETIME));
+                    return Ok(Found { endpoints, fresh_for });
+                }
                 Err(kind) => kind,
             },
         };
         Err(Error::at(place, wrong).after(answer.retry_after))
     }
+}
 
-    fn judge(&self, body: &[u8]) -> Result<Url, Kind> {
-        let document: Document = serde_json::from_slice(body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
-        // RFC 8414 section 3.3: identical, or a server could speak for another.
-        if document.issuer.as_deref() != Some(self.issuer.as_str()) {
-            return Err(Kind::OtherIssuer);
+impl State {
+    /// What can be said without asking.
+    fn ready(&self, now: Instant) -> Option<Result<Arc<Endpoints>, Error>> {
+        let paused = self.failed.as_ref().filter(|(_, until)| now < *until);
+        match (&self.known, paused) {
+            (Some(known), paused) if now < known.refresh_at || paused.is_some() => {
+                Some(Ok(Arc::clone(&known.endpoints)))
+            }
+            (None, Some((error, until))) => {
+                let hold = error.retry_after().map(|_| *until - now);
+                Some(Err(error.clone().after(hold)))
+            }
+            _ => None,
         }
-        let endpoint = document.token_endpoint.and_then(|text| Url::parse(&text).ok());
-        let endpoint = endpoint.filter(|url| matches!(url.scheme(), "http" | "https"));
-        let endpoint = endpoint.ok_or(Kind::NoTokenEndpoint)?;
-        if endpoint.scheme() == "https" || is_loopback(&endpoint) || self.issuer.is_clear_by_choice() {
-            Ok(endpoint)
-        } else {
-            Err(Kind::InsecureEndpoint)
+    }
+
+    /// Takes the answer in. What is known already survives a failure.
+    fn settle(
+        &mut self,
+        issuer: &Issuer,
+        outcome: Result<Found, Error>,
+        now: Instant,
+    ) -> Result<Arc<Endpoints>, Error> {
+        self.flight = None;
+        match outcome {
+            Ok(Found { endpoints, fresh_for }) => {
+                self.failed = None;
+                if let Some(old) = &self.known {
+                    report_moves(issuer, &old.endpoints, &endpoints);
+                }
+                let endpoints = Arc::new(endpoints);
+                self.known = Some(Known { endpoints: Arc::clone(&endpoints), refresh_at: now + fresh_for });
+                Ok(endpoints)
+            }
+            Err(error) => {
+                let least = if self.known.is_some() { REFRESH_PAUSE } else { FIRST_PAUSE };
+                let pause = error.retry_after().map_or(least, |hold| hold.max(least));
+                self.failed = Some((error.clone(), now + pause));
+                let Some(known) = &self.known else { return Err(error) };
+                warn!(%issuer, cause = error.cause(), %error,
+                    "the metadata could not be refreshed; the last good copy stays in use");
+                Ok(Arc::clone(&known.endpoints))
+            }
+        }
+    }
+
+    /// A thousand tokens that fail doubt as one: the document is asked for again once in a while, no more.
+    fn doubt(&mut self, now: Instant) {
+        if self.doubted.is_some_and(|at| now < at + REFRESH_PAUSE) {
+            return;
+        }
+        if let Some(known) = &mut self.known {
+            known.refresh_at = now;
+            self.doubted = Some(now);
         }
     }
 }
 
-impl Known {
-    fn is_due(&self, now: Instant) -> bool {
-        now >= self.refresh_at && self.failed_at.is_none_or(|failed| now >= failed + REFRESH_PAUSE)
+fn report_moves(issuer: &Issuer, old: &Endpoints, new: &Endpoints) {
+    for role in old.moved(new) {
+        match (old.get(role), new.get(role)) {
+            (Some(from), Some(to)) => {
+                warn!(%issuer, endpoint = %role, from = %Place::of(from), to = %Place::of(to),
+                    "the metadata name another endpoint, which is used from now on");
+            }
+            (from, _) => {
+                let is = if from.is_some() { "gone" } else { "new" };
+                warn!(%issuer, endpoint = %role, is, "the metadata name other endpoints than before");
+            }
+        }
     }
-}
-
-#[derive(Deserialize)]
-struct Document {
-    issuer: Option<String>,
-    token_endpoint: Option<String>,
 }
 
 impl Issuer {
@@ -173,31 +235,52 @@ impl Issuer {
         url.set_fragment(None);
         url
     }
-
-    /// Plain http to another machine: whoever configured that has said so on purpose.
-    fn is_clear_by_choice(&self) -> bool {
-        self.url().scheme() == "http" && !is_loopback(self.url())
-    }
 }
 
-/// How long a document counts as fresh.
+/// How long a document counts as fresh where its `Cache-Control` does not say.
 const LIFETIME: Duration = Duration::from_hours(1);
+/// What `Cache-Control` may shorten that to: some servers say 0.
+const MIN_LIFETIME: Duration = Duration::from_mins(5);
+/// What `Cache-Control` may lengthen it to: a moved endpoint counts within a day.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How long a failed refresh is left alone, while the last good copy is in use.
+/// How long a failed refresh is left alone, while the last good copy is in use; and doubt after doubt.
 const REFRESH_PAUSE: Duration = Duration::from_mins(1);
+/// How long nobody asks again where nothing is known yet: as many tokens as there are wait for it to pass.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::peer::{Peer, Reply, settings};
+    use super::super::server::Location;
     use super::*;
 
     fn issuer(text: &str) -> Issuer {
         text.parse().unwrap()
     }
 
-    fn judge(configured: &str, stated: &str, endpoint: &str) -> Result<Url, Kind> {
-        let body =
-            format!(r#"{{"issuer":"{stated}","token_endpoint":"{endpoint}","grant_types_supported":[]}}"#);
-        Metadata::new(issuer(configured)).judge(body.as_bytes())
+    fn endpoints(token: &str) -> Endpoints {
+        let document = format!(r#"{{"issuer":"https://a.example","token_endpoint":"{token}"}}"#);
+        Endpoints::parse(document.as_bytes(), &issuer("https://a.example"), Handshake::Plain).unwrap()
+    }
+
+    fn found(token: &str) -> Result<Found, Error> {
+        Ok(Found { endpoints: endpoints(token), fresh_for: LIFETIME })
+    }
+
+    /// A peer that names its own token endpoint after `delay`, or refuses to, and a way to it.
+    async fn slow_peer(reply: Reply) -> (Peer, Metadata, Http) {
+        let peer = Peer::start(move |_| {
+            // Long enough for every other token to come and want it too; the peer's own thread may sleep.
+            std::thread::sleep(Duration::from_millis(100));
+            reply.clone()
+        })
+        .await;
+        let metadata = Metadata::new(issuer(&peer.origin), Handshake::Plain);
+        let http = Http::new(&settings(Location::issuer(issuer(&peer.origin))).transport).unwrap();
+        (peer, metadata, http)
     }
 
     #[test]
@@ -224,32 +307,112 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_document_for_an_issuer_that_differs_by_one_character_is_refused() {
-        let endpoint = "https://a.example/token";
-        assert!(judge("https://a.example", "https://a.example", endpoint).is_ok());
-        assert!(judge("https://a.example/", "https://a.example/", endpoint).is_ok());
-        for other in
-            ["https://a.example/", "https://A.example", "https://a.example:443", "http://a.example", ""]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thousand_tokens_of_one_issuer_ask_once_while_the_server_fails_too() {
+        let (peer, metadata, http) = slow_peer(Reply::Http(503, "Retry-After: 7\r\n", String::new())).await;
+        let failed = AtomicUsize::new(0);
+        let ask = || async {
+            let error = metadata.endpoints(&http).await.unwrap_err();
+            assert!(error.retry_after().is_some_and(|hold| hold <= Duration::from_secs(7)));
+            failed.fetch_add(1, Ordering::Relaxed);
+        };
+        futures_util::future::join_all((0..1000).map(|_| ask())).await;
+        assert_eq!(failed.load(Ordering::Relaxed), 1000);
+        assert_eq!(peer.lines().len(), 2, "one document in each of its two places");
+        ask().await;
+        assert_eq!(peer.lines().len(), 2, "it asked to be left alone");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thousand_tokens_of_one_issuer_share_one_answer_though_the_first_is_given_up() {
+        let peer = Peer::start(|seen| {
+            std::thread::sleep(Duration::from_millis(100));
+            let origin = format!("http://{}", seen.header("host").unwrap());
+            Reply::ok(format!(r#"{{"issuer":"{origin}","token_endpoint":"{origin}/token"}}"#))
+        })
+        .await;
+        let metadata = Metadata::new(issuer(&peer.origin), Handshake::Plain);
+        let http = Http::new(&settings(Location::issuer(issuer(&peer.origin))).transport).unwrap();
         {
-            assert_eq!(judge("https://a.example", other, endpoint), Err(Kind::OtherIssuer), "{other}");
+            let mut first = Box::pin(metadata.endpoints(&http));
+            let mut others =
+                Box::pin(futures_util::future::join_all((0..1000).map(|_| metadata.endpoints(&http))));
+            tokio::select! {
+                biased;
+                _ = &mut first => panic!("the peer waits"),
+                _ = &mut others => panic!("the peer waits"),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+            drop(first);
+            for outcome in others.await {
+                assert_eq!(outcome.unwrap().get(Role::Token).unwrap().path(), "/token");
+            }
         }
-        let nobody =
-            Metadata::new(issuer("https://a.example")).judge(br#"{"token_endpoint":"https://a.example/t"}"#);
-        assert_eq!(nobody, Err(Kind::OtherIssuer));
+        assert_eq!(peer.lines().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_waits_for_is_asked_anew() {
+        let peer = Peer::start(|_| Reply::HeadThenSilence).await;
+        let metadata = Metadata::new(issuer(&peer.origin), Handshake::Plain);
+        let http = Http::new(&settings(Location::issuer(issuer(&peer.origin))).transport).unwrap();
+        for asked in 1..=2 {
+            let given_up = tokio::time::timeout(Duration::from_millis(100), metadata.endpoints(&http)).await;
+            assert!(given_up.is_err());
+            assert_eq!(peer.lines().len(), asked);
+        }
     }
 
     #[test]
-    fn an_endpoint_in_the_clear_is_refused_unless_it_is_loopback_or_the_issuer_is_as_bare() {
-        let secure = "https://a.example";
-        assert_eq!(judge(secure, secure, "http://a.example/token"), Err(Kind::InsecureEndpoint));
-        assert!(judge(secure, secure, "http://127.0.0.1:9400/token").is_ok());
-        let local = "http://127.0.0.1:9400";
-        assert_eq!(judge(local, local, "http://a.example/token"), Err(Kind::InsecureEndpoint));
-        let bare = "http://a.example";
-        assert!(judge(bare, bare, "http://a.example/token").is_ok());
-        for odd in ["ftp://a.example/token", "token", ""] {
-            assert_eq!(judge(secure, secure, odd), Err(Kind::NoTokenEndpoint), "{odd}");
+    fn a_document_is_kept_until_it_is_due_and_a_failure_keeps_the_old_one() {
+        let issuer = issuer("https://a.example");
+        let start = clock::now();
+        let mut state = State::default();
+        assert!(state.ready(start).is_none());
+        state.settle(&issuer, found("https://a.example/one"), start).unwrap();
+        let token = |state: &State, at| {
+            state.ready(at).map(|ready| ready.unwrap().get(Role::Token).unwrap().path().to_owned())
+        };
+        assert_eq!(token(&state, start + LIFETIME - Duration::from_secs(1)).as_deref(), Some("/one"));
+        let due = start + LIFETIME;
+        assert_eq!(token(&state, due), None);
+        let down = Error::here(Kind::Reset);
+        let kept = state.settle(&issuer, Err(down.clone()), due).unwrap();
+        assert_eq!(*kept, endpoints("https://a.example/one"));
+        assert_eq!(token(&state, due).as_deref(), Some("/one"), "a failed refresh is left alone for a while");
+        assert_eq!(token(&state, due + REFRESH_PAUSE), None);
+        state.settle(&issuer, found("https://a.example/two"), due + REFRESH_PAUSE).unwrap();
+        assert_eq!(token(&state, due + REFRESH_PAUSE).as_deref(), Some("/two"));
+    }
+
+    #[test]
+    fn doubt_makes_a_document_due_once_in_a_while() {
+        let issuer = issuer("https://a.example");
+        let start = clock::now();
+        let mut state = State::default();
+        state.doubt(start);
+        for at in [start, start + REFRESH_PAUSE] {
+            state.settle(&issuer, found("https://a.example/one"), at).unwrap();
+            state.doubt(at);
+            assert!(state.ready(at).is_none(), "it is looked for again");
+            state.settle(&issuer, found("https://a.example/one"), at).unwrap();
+            state.doubt(at);
+            assert!(state.ready(at).is_some(), "a storm of doubt asks once");
         }
+    }
+
+    #[test]
+    fn without_a_document_a_failure_is_everyones_for_a_moment_or_for_as_long_as_the_server_asks() {
+        let issuer = issuer("https://a.example");
+        let start = clock::now();
+        let mut state = State::default();
+        let down = Error::here(Kind::Reset);
+        assert!(state.settle(&issuer, Err(down.clone()), start).is_err());
+        assert_eq!(state.ready(start).unwrap().unwrap_err(), down);
+        assert!(state.ready(start + FIRST_PAUSE).is_none());
+        let busy = down.after(Some(Duration::from_secs(60)));
+        assert!(state.settle(&issuer, Err(busy), start).is_err());
+        let later = state.ready(start + Duration::from_secs(45)).unwrap().unwrap_err();
+        assert_eq!(later.retry_after(), Some(Duration::from_secs(15)));
     }
 }

@@ -2,30 +2,49 @@
 //!
 //! A file per idea of the RFCs. Nothing here knows schedules, storage or requests that pass through the proxy.
 
+mod assertion;
+mod authentication;
+mod bearer;
+mod challenge;
 mod client;
+mod directory;
+mod document;
+mod dpop;
 mod endpoint;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod google;
 mod grant;
+mod introspection;
+mod jws;
 mod key;
 mod kind;
 mod metadata;
 #[cfg(test)]
 mod peer;
 mod response;
+mod revocation;
 mod server;
+mod server_clock;
 mod transport;
 mod write;
 
+pub use bearer::Bearer;
+pub use challenge::demands_nonce;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
+pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::read;
 pub use error::{Class, Error};
+pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
-pub use key::Algorithm;
+pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 #[cfg(test)]
 pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::{CommandFault, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub(crate) use response::{jwt_expiry, parse_bare, parse_json};
+pub use revocation::TokenHint;
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;

@@ -6,8 +6,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -17,6 +26,7 @@ use url::Url;
 use super::client::{Client, ClientAuth};
 use super::grant::TokenRequest;
 use super::server::{Location, ServerSettings, Transport};
+use crate::net::tls::ClientCertificate;
 use crate::secret::{Secret, SecretSource};
 
 /// What the peer does to a request.
@@ -51,12 +61,21 @@ impl Reply {
 pub(super) struct Seen {
     pub(super) head: String,
     pub(super) body: String,
+    /// The client's certificate in DER, where it showed one.
+    pub(super) certificate: Option<CertificateDer<'static>>,
 }
 
 impl Seen {
     /// Method and target.
     pub(super) fn line(&self) -> &str {
         self.head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")
+    }
+
+    /// The parameter `name` of the form, which is there once.
+    pub(super) fn parameter(&self, name: &str) -> String {
+        let found: Vec<_> = self.form().into_iter().filter(|(key, _)| key == name).collect();
+        assert_eq!(found.len(), 1, "{name}");
+        found.into_iter().next().unwrap().1
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -89,14 +108,16 @@ impl Peer {
         identity: &Identity,
         reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
-            .unwrap();
-        Self::serve(reply, Some(TlsAcceptor::from(Arc::new(config)))).await
+        Self::serve(reply, Some(identity.acceptor(None))).await
+    }
+
+    /// The same, and demands a client certificate of `clients`.
+    pub(super) async fn start_mutual_tls(
+        identity: &Identity,
+        clients: &Authority,
+        reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::serve(reply, Some(identity.acceptor(Some(clients)))).await
     }
 
     async fn serve(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static, tls: Option<TlsAcceptor>) -> Self {
@@ -118,10 +139,12 @@ impl Peer {
                     match tls {
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                converse(stream, &*reply, &log).await;
+                                let shown = stream.get_ref().1.peer_certificates();
+                                let shown = shown.and_then(<[_]>::first).map(|one| one.clone().into_owned());
+                                converse(stream, &*reply, &log, shown).await;
                             }
                         }
-                        None => converse(stream, &*reply, &log).await,
+                        None => converse(stream, &*reply, &log, None).await,
                     }
                 });
             }
@@ -146,8 +169,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     reply: &(impl Fn(&Seen) -> Reply + Send + Sync),
     log: &Mutex<Vec<Seen>>,
+    certificate: Option<CertificateDer<'static>>,
 ) {
     let Some(seen) = read(&mut stream).await else { return };
+    let seen = Seen { certificate, ..seen };
     log.lock().unwrap().push(seen.clone());
     let text = match reply(&seen) {
         Reply::Http(status, headers, body) => {
@@ -184,7 +209,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     loop {
         if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-            let seen = Seen { head, body: String::new() };
+            let seen = Seen { head, body: String::new(), certificate: None };
             let length = seen.header("content-length").map_or(0, |n| n.parse().unwrap());
             if bytes.len() >= end + 4 + length {
                 return Some(Seen { body: String::from_utf8(bytes[end + 4..].to_vec()).unwrap(), ..seen });
@@ -208,7 +233,39 @@ pub(super) struct Identity {
     key: PrivateKeyDer<'static>,
 }
 
+impl Identity {
+    fn acceptor(&self, clients: Option<&Authority>) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(clients.issuer.der().clone()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let config = builder.with_single_cert(vec![self.certificate.clone()], self.key.clone_key()).unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
 impl Authority {
+    /// A client's certificate, in files as an operator has them.
+    pub(super) fn client(&self, name: &str) -> ClientCertificate {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let path = |extension: &str| self.directory.path().join(format!("{name}.{extension}"));
+        std::fs::write(path("pem"), params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
+        std::fs::write(path("key"), key.serialize_pem()).unwrap();
+        ClientCertificate::load(&path("pem"), &path("key")).unwrap()
+    }
+
     pub(super) fn new(name: &str) -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -264,4 +321,33 @@ pub(super) fn inline(secret: &str) -> SecretSource {
 /// A request for nothing in particular.
 pub(super) fn plain() -> TokenRequest {
     TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] }
+}
+
+/// Header and claims of a JWT, its signature verified as a server does it: by the public members of `jwk`, or by the
+/// secret that `jwk` is.
+pub(super) fn verified(jwt: &str, jwk: &str) -> (Value, Value) {
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
+    let (message, signature) = jwt.rsplit_once('.').unwrap();
+    let (header, claims) = message.split_once('.').unwrap();
+    let header: Value = serde_json::from_slice(&decode(header)).unwrap();
+    let (message, signature) = (message.as_bytes(), decode(signature));
+    let jwk: Value = serde_json::from_str(jwk).unwrap_or_else(|_| jwk.into());
+    let member = |name: &str| decode(jwk[name].as_str().unwrap());
+    match header["alg"].as_str().unwrap() {
+        "HS256" => {
+            let secret = jwk.as_str().unwrap().as_bytes();
+            hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, &signature).unwrap();
+        }
+        "ES256" => {
+            let point = [vec![4], member("x"), member("y")].concat();
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, &signature).unwrap();
+        }
+        "EdDSA" => UnparsedPublicKey::new(&ED25519, member("x")).verify(message, &signature).unwrap(),
+        rsa => {
+            let how = if rsa == "PS256" { &RSA_PSS_2048_8192_SHA256 } else { &RSA_PKCS1_2048_8192_SHA256 };
+            let public = RsaPublicKeyComponents { n: member("n"), e: member("e") };
+            public.verify(how, message, &signature).unwrap();
+        }
+    }
+    (header, serde_json::from_slice(&decode(claims)).unwrap())
 }

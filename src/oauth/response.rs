@@ -24,6 +24,10 @@ pub struct TokenResponse {
     pub token_type: TokenType,
     /// The scope that was granted, where the server says so; it may be narrower than the one asked for.
     pub scope: Option<Vec<String>>,
+    /// The refresh token that came with it: the first one, or the next (RFC 6749 section 6).
+    pub refresh_token: Option<Secret<String>>,
+    /// What kind of token it is, which an answer to a token exchange must say (RFC 8693 section 2.2.1).
+    pub issued_token_type: Option<String>,
 }
 
 /// For how long a token is good.
@@ -81,18 +85,20 @@ pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, Kind> {
 /// Makes a response of a token alone, without anything said of it.
 pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
     let access_token = Some(Value::String(token.to_owned()));
-    success(Answer { error: None, access_token, token_type: None, expires_in: None, scope: None })
+    success(Answer { access_token, ..Answer::default() })
 }
 
 /// The members that count; all others are ignored (RFC 6749 section 5.1). Each is taken as it comes, so that a
 /// strange one is judged by its own rule.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Answer {
     error: Option<Value>,
     access_token: Option<Value>,
     token_type: Option<Value>,
     expires_in: Option<Value>,
     scope: Option<Value>,
+    refresh_token: Option<Value>,
+    issued_token_type: Option<Value>,
 }
 
 fn success(answer: Answer) -> Result<TokenResponse, Kind> {
@@ -116,7 +122,22 @@ fn success(answer: Answer) -> Result<TokenResponse, Kind> {
         }
         Some(value) => Lifetime::ExpiresIn(seconds(&value).ok_or(Kind::Malformed(Flaw::ExpiresIn))?),
     };
-    Ok(TokenResponse { access_token, lifetime, token_type, scope: answer.scope.and_then(scopes) })
+    Ok(TokenResponse {
+        access_token,
+        lifetime,
+        token_type,
+        scope: answer.scope.and_then(scopes),
+        refresh_token: answer.refresh_token.and_then(text).map(Secret::new),
+        issued_token_type: answer.issued_token_type.and_then(text),
+    })
+}
+
+/// A string that says something.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
 }
 
 /// `expires_in` as servers write it: a number, a float, or either in a string. What is over counts as zero, what is
@@ -142,21 +163,47 @@ fn clamped(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())).unwrap_or_default()
 }
 
-/// The `exp` of a JWT in compact form (RFC 7515 section 3.1), unverified: it is for planning alone.
-pub(crate) fn jwt_expiry(token: &str) -> Option<SystemTime> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
+impl TokenResponse {
+    /// Counts a JWT's `exp` from `now`, which is the server's own clock where it said so: then neither of the two
+    /// clocks need be right. Where the answer has an `expires_in`, nothing changes.
+    pub(super) fn count_from(&mut self, now: SystemTime) {
+        if matches!(self.lifetime, Lifetime::ExpiresAt(_))
+            && let Some(Claims { exp, iat }) = claims(self.access_token.expose())
+        {
+            self.lifetime = Lifetime::ExpiresIn(left(exp, iat.and_then(|iat| iat.as_f64()), now));
+        }
     }
+}
+
+/// What is left of a token at `now`, and no more than what it had when it was issued.
+pub(super) fn left(exp: f64, iat: Option<f64>, now: SystemTime) -> Duration {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let whole = iat.map_or(f64::INFINITY, |iat| exp - iat);
+    clamped((exp - now).min(whole))
+}
+
+/// The `exp` of a JWT, on the far side of the calendar at most, so that no sum of clocks overflows.
+pub(crate) fn jwt_expiry(token: &str) -> Option<SystemTime> {
+    let exp = claims(token)?.exp.clamp(0.0, MAX_UNIX_SECONDS);
+    UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(exp).ok()?)
+}
+
+/// When a token was made and when it ends (RFC 7519 section 4.1).
+#[derive(Deserialize)]
+struct Claims {
+    exp: f64,
+    iat: Option<Value>,
+}
+
+/// The claims of a JWT in compact form (RFC 7515 section 3.1), unverified: they are for planning alone.
+fn claims(token: &str) -> Option<Claims> {
     let mut parts = token.split('.');
     let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
     }
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    let claims: Claims = serde_json::from_slice(&payload).ok()?;
-    // The far end of the calendar, so that no sum of clocks overflows; the schedule clamps what is left of it.
-    UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(claims.exp.clamp(0.0, MAX_UNIX_SECONDS)).ok()?)
+    serde_json::from_slice(&payload).ok()
 }
 
 /// A space-separated list (RFC 6749 section 3.3); some servers send an array of strings.
@@ -233,6 +280,33 @@ mod tests {
     }
 
     #[test]
+    fn a_jwts_end_is_counted_by_the_servers_clock_and_never_beyond_its_whole_life() {
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let count = |members: &str, now: u64| {
+            let mut got = answer(&format!(r#"{{"access_token":"{}"}}"#, jwt(members))).unwrap();
+            got.count_from(at(now));
+            got.lifetime
+        };
+        let secs = |seconds| Lifetime::ExpiresIn(Duration::from_secs(seconds));
+        for (members, now, want) in [
+            (r#"{"exp":2000000600}"#, 2_000_000_000, secs(600)),
+            (r#"{"exp":2000000600,"iat":2000000000}"#, 2_000_000_100, secs(500)),
+            // A clock that is behind lends no token a longer life.
+            (r#"{"exp":2000000600,"iat":2000000000}"#, 1_999_990_000, secs(600)),
+            (r#"{"exp":2000000600,"iat":"odd"}"#, 2_000_000_000, secs(600)),
+            (r#"{"exp":2000000600,"iat":2000000900}"#, 2_000_000_000, secs(0)),
+            (r#"{"exp":2000000600}"#, 2_000_000_601, secs(0)),
+            (r#"{"exp":1e300}"#, 2_000_000_000, Lifetime::ExpiresIn(MAX_LIFETIME)),
+        ] {
+            assert_eq!(count(members, now), want, "{members} at {now}");
+        }
+        let said = format!(r#"{{"access_token":"{}","expires_in":60}}"#, jwt(r#"{"exp":2000000600}"#));
+        let mut got = answer(&said).unwrap();
+        got.count_from(at(2_000_000_000));
+        assert_eq!(got.lifetime, secs(60), "expires_in wins");
+    }
+
+    #[test]
     fn bearer_counts_in_any_case_and_when_missing_but_no_other_type_does() {
         let kind = |value: &str| {
             answer(&format!(r#"{{"access_token":"t","token_type":{value}}}"#))
@@ -304,8 +378,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_token_is_kept_where_there_is_one() {
+        let kept = |value: &str| {
+            let got = answer(&format!(r#"{{"access_token":"t","refresh_token":{value}}}"#)).unwrap();
+            got.refresh_token.map(|token| token.expose().clone())
+        };
+        assert_eq!(kept(r#""r1""#).as_deref(), Some("r1"));
+        for none in ["null", r#""""#, "7", "{}"] {
+            assert_eq!(kept(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn a_response_never_prints_its_token() {
-        let got = answer(r#"{"access_token":"sentinel"}"#).unwrap();
+        let got = answer(r#"{"access_token":"sentinel","refresh_token":"sentinel"}"#).unwrap();
         assert!(!format!("{got:?}").contains("sentinel"));
     }
 }

@@ -1,7 +1,7 @@
 //! Who is asked: the authorization server, found by discovery or named outright.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -96,6 +96,14 @@ pub struct Transport {
     pub connect_timeout: Duration,
     /// For one exchange, from connect to the last byte of the answer; discovery and token request are one each.
     pub timeout: Duration,
+}
+
+impl Transport {
+    /// The files that were read for it, or will be: a change of one makes it another transport.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let certificate = self.certificate.iter().flat_map(ClientCertificate::files);
+        self.ca_file.as_deref().into_iter().chain(certificate)
+    }
 }
 
 /// Whether a secret that goes to `url` stays on this machine.

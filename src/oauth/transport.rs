@@ -5,18 +5,15 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, DATE, HeaderMap, RETRY_AFTER};
 use http::{Request, StatusCode};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError};
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::net::tls::{NoRoots, TlsError, client_config};
 
 use super::error::Error;
 use super::kind::{Flaw, Kind, Phase, Place, TlsFault};
@@ -25,26 +22,18 @@ use super::server::Transport;
 /// What keeps an authorization server from being set up at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
-    /// `ca_file` cannot be read.
-    #[error("the file of certificate authorities {} cannot be read: {kind}", .path.display())]
-    CaUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        kind: io::ErrorKind,
-    },
-    /// `ca_file` holds no certificate, or a broken one.
-    #[error("the file of certificate authorities {} holds no usable PEM certificate", .0.display())]
-    CaMalformed(PathBuf),
+    /// The certificate authorities or the client's certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Neither an issuer nor a token endpoint is named.
     #[error("nothing says where the authorization server is")]
     Nowhere,
     /// The proxy's URL is not one.
     #[error("the proxy on the way to the authorization server is not an http URL")]
     Proxy,
-    /// The TLS library refused the settings.
-    #[error("the TLS settings for the authorization server were refused")]
-    Tls,
+    /// The HTTP library refused the settings.
+    #[error("the settings of the way to the authorization server were refused")]
+    Refused,
 }
 
 /// A reqwest client that is set up for secrets.
@@ -59,15 +48,23 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Capped at [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<Duration>,
+    /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
+    pub(super) max_age: Option<Duration>,
+    /// What the server's clock showed (RFC 9110 section 6.6.1).
+    pub(super) date: Option<SystemTime>,
     /// At most [`MAX_BODY_BYTES`].
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
 impl Http {
-    /// Blocks while it reads the certificate authorities.
+    /// Blocks while it reads the certificate authorities. The client's certificate is shown to whoever asks for one on
+    /// any of its connections (RFC 8705 section 2).
     pub(super) fn new(transport: &Transport) -> Result<Self, ServerError> {
+        // No authorities at all are no error here: a server on loopback needs none, and one that does fails by its name.
+        let tls =
+            client_config(transport.ca_file.as_deref(), NoRoots::Allowed, transport.certificate.as_ref())?;
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(transport)?)
+            .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
@@ -79,7 +76,7 @@ impl Http {
         if let Some(proxy) = &transport.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(|_| ServerError::Proxy)?);
         }
-        let client = builder.build().map_err(|_| ServerError::Tls)?;
+        let client = builder.build().map_err(|_| ServerError::Refused)?;
         Ok(Self { client, proxied: transport.proxy.is_some() })
     }
 
@@ -90,6 +87,8 @@ impl Http {
         let mut response = self.client.execute(request).await.map_err(failed)?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
+        let max_age = max_age(response.headers());
+        let date = date(response.headers());
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(too_large());
@@ -101,7 +100,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, body })
+        Ok(Answer { status, retry_after, max_age, date, body })
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
@@ -126,33 +125,8 @@ impl Http {
     }
 }
 
-fn tls(transport: &Transport) -> Result<ClientConfig, ServerError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &transport.ca_file {
-        let pem = std::fs::read(path)
-            .map_err(|e| ServerError::CaUnreadable { path: path.clone(), kind: e.kind() })?;
-        let malformed = || ServerError::CaMalformed(path.clone());
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate.map_err(|_| malformed())?).map_err(|_| malformed())?;
-        }
-        if roots.is_empty() {
-            return Err(malformed());
-        }
-    } else {
-        // No roots at all is no error here: a server on loopback needs none, and one that does fails by its name.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    // The provider is named here, so that no default of the process is needed.
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| ServerError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
-}
-
 const fn tls_fault(error: &rustls::Error) -> TlsFault {
+    use AlertDescription as A;
     use CertificateError as C;
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
@@ -164,7 +138,17 @@ const fn tls_fault(error: &rustls::Error) -> TlsFault {
             C::Revoked => TlsFault::Revoked,
             _ => TlsFault::Certificate,
         },
-        rustls::Error::AlertReceived(_) => TlsFault::Alert,
+        rustls::Error::AlertReceived(alert) => match alert {
+            A::CertificateRequired => TlsFault::CertificateWanted,
+            A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::AccessDenied => TlsFault::CertificateRefused,
+            _ => TlsFault::Alert,
+        },
         rustls::Error::InvalidMessage(_) => TlsFault::NotTls,
         _ => TlsFault::Handshake,
     }
@@ -197,6 +181,18 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (!hold.is_zero()).then(|| hold.min(MAX_RETRY_AFTER))
 }
 
+/// `max-age` out of `Cache-Control`, whatever stands around it.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let mut directives = fields.flat_map(|field| field.split(',')).filter_map(|one| one.split_once('='));
+    let (_, seconds) = directives.find(|(name, _)| name.trim().eq_ignore_ascii_case("max-age"))?;
+    Some(Duration::from_secs(seconds.trim().trim_matches('"').parse().ok()?))
+}
+
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
+}
+
 /// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.
 pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
 
@@ -208,7 +204,15 @@ const POOL_IDLE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::{Client, ClientAuth};
+    use super::super::endpoint::AuthorizationServer;
+    use super::super::grant::Grant;
+    use super::super::peer::{Authority, Peer, Reply, plain, settings};
+    use super::super::response::TokenResponse;
+    use super::super::revocation::TokenHint;
+    use super::super::server::{Location, ServerSettings};
     use super::*;
+    use crate::secret::Secret;
 
     fn hold(value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
@@ -230,19 +234,104 @@ mod tests {
     }
 
     #[test]
+    fn max_age_is_found_among_other_directives() {
+        for (value, want) in [
+            ("max-age=600", Some(600)),
+            ("public, Max-Age=\"7\", must-revalidate", Some(7)),
+            ("s-maxage=9", None),
+            ("no-store", None),
+            ("max-age=-1", None),
+            ("max-age", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, value.parse().unwrap());
+            assert_eq!(max_age(&headers), want.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
     fn a_file_of_authorities_without_one_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        let transport = |path: PathBuf| Transport {
-            ca_file: Some(path),
-            certificate: None,
-            proxy: None,
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-        };
-        let error = |path: &PathBuf| Http::new(&transport(path.clone())).unwrap_err();
-        assert!(matches!(error(&path), ServerError::CaUnreadable { kind: io::ErrorKind::NotFound, .. }));
+        let mut settings = settings(Location::default());
+        settings.transport.ca_file = Some(path.clone());
+        let error = || Http::new(&settings.transport).unwrap_err();
+        assert!(matches!(error(), ServerError::Tls(TlsError::CaUnreadable { .. })));
         std::fs::write(&path, "not a certificate").unwrap();
-        assert_eq!(error(&path), ServerError::CaMalformed(path));
+        assert_eq!(error(), ServerError::Tls(TlsError::CaEmpty(path)));
+    }
+
+    fn by_certificate() -> Client {
+        Client { id: "orders".to_owned(), auth: ClientAuth::Tls }
+    }
+
+    async fn ask(settings: &ServerSettings) -> Result<TokenResponse, Error> {
+        let server = AuthorizationServer::new(settings).unwrap();
+        server.token(&by_certificate(), &Grant::ClientCredentials, &plain()).await
+    }
+
+    #[tokio::test]
+    async fn the_certificate_is_all_that_such_a_client_shows() {
+        let authority = Authority::new("one");
+        let peer =
+            Peer::start_mutual_tls(&authority.identity("localhost", 2999), &authority, |_| Reply::token())
+                .await;
+        let certificate = authority.client("orders");
+        let mut settings = settings(Location::endpoint(peer.url("/token")));
+        settings.transport.ca_file = Some(authority.file());
+        settings.transport.certificate = Some(certificate.clone());
+        ask(&settings).await.unwrap();
+        let seen = peer.last();
+        let shown = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &seen.certificate.clone().unwrap());
+        assert_eq!(shown.as_ref(), certificate.thumbprint);
+        assert!(seen.form().contains(&("client_id".into(), "orders".into())));
+        assert!(seen.header("authorization").is_none());
+        assert!(!seen.form().iter().any(|(name, _)| name.contains("secret") || name.contains("assertion")));
+    }
+
+    #[tokio::test]
+    async fn no_certificate_and_a_strangers_are_told_apart() {
+        let (authority, stranger) = (Authority::new("one"), Authority::new("two"));
+        let peer =
+            Peer::start_mutual_tls(&authority.identity("localhost", 2999), &authority, |_| Reply::token())
+                .await;
+        for (certificate, says) in [
+            (None, "wants a client certificate"),
+            (Some(stranger.client("orders")), "refused this client's certificate"),
+        ] {
+            let mut settings = settings(Location::endpoint(peer.url("/token")));
+            settings.transport.ca_file = Some(authority.file());
+            settings.transport.certificate = certificate;
+            let error = ask(&settings).await.unwrap_err();
+            assert_eq!(error.cause(), "tls", "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        assert!(peer.lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn with_a_certificate_the_aliases_of_the_metadata_are_called() {
+        let authority = Authority::new("one");
+        let mutual =
+            Peer::start_mutual_tls(&authority.identity("localhost", 2999), &authority, |_| Reply::token())
+                .await;
+        let alias = mutual.origin.clone();
+        let ordinary = Peer::start(move |seen| {
+            let origin = format!("http://{}", seen.header("host").unwrap());
+            Reply::ok(format!(
+                r#"{{"issuer":"{origin}","token_endpoint":"{origin}/token","revocation_endpoint":"{origin}/revoke",
+                "mtls_endpoint_aliases":{{"token_endpoint":"{alias}/token","revocation_endpoint":"{alias}/revoke"}}}}"#
+            ))
+        })
+        .await;
+        let mut settings = settings(Location::issuer(ordinary.origin.parse().unwrap()));
+        settings.transport.ca_file = Some(authority.file());
+        settings.transport.certificate = Some(authority.client("orders"));
+        let server = AuthorizationServer::new(&settings).unwrap();
+        server.token(&by_certificate(), &Grant::ClientCredentials, &plain()).await.unwrap();
+        let token = Secret::new("spent".to_owned());
+        server.revoke(&by_certificate(), &token, TokenHint::AccessToken).await.unwrap();
+        assert_eq!(mutual.lines(), ["POST /token", "POST /revoke"]);
+        assert_eq!(ordinary.lines(), ["GET /.well-known/oauth-authorization-server"]);
     }
 }

@@ -250,6 +250,7 @@ mod tests {
             response_header_timeout: second,
             idle_timeout: second,
             ca_file: None,
+            certificate: None,
         };
         let upstream = Arc::new(Upstream::new("api", settings).unwrap());
         let guard = Guard { allowed_hosts: Vec::new(), allowed_origins: Vec::new() };

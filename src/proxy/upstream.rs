@@ -1,6 +1,6 @@
 //! The protected API: where it is and how it is reached.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::connect::DialFault;
-use crate::net::tls::{TlsError, client_config};
+use crate::net::tls::{ClientCertificate, NoRoots, TlsError, client_config};
 
 /// An upstream as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,16 @@ pub struct UpstreamSettings {
     pub idle_timeout: Duration,
     /// PEM file of the certificate authorities to trust; `None`: the platform's.
     pub ca_file: Option<PathBuf>,
+    /// The client certificate on each connection: tokens may be bound to it (RFC 8705 section 3). `None`: none.
+    pub certificate: Option<ClientCertificate>,
+}
+
+impl UpstreamSettings {
+    /// The files that were read for it, or will be: a change of one makes it another upstream.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let certificate = self.certificate.iter().flat_map(ClientCertificate::files);
+        self.ca_file.as_deref().into_iter().chain(certificate)
+    }
 }
 
 /// Whether HTTP/2 is spoken to an upstream.
@@ -125,7 +135,8 @@ impl Upstream {
 
 impl UpstreamTls {
     fn new(host: &str, settings: &UpstreamSettings) -> Result<Self, UpstreamError> {
-        let mut config = client_config(settings.ca_file.as_deref())?;
+        let mut config =
+            client_config(settings.ca_file.as_deref(), NoRoots::Refused, settings.certificate.as_ref())?;
         config.alpn_protocols = match settings.http2 {
             Http2::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
             Http2::Never => vec![ALPN_HTTP1.to_vec()],

@@ -151,6 +151,13 @@ impl Callers {
         cache.held.sweep(MOST_CALLERS, |state| state.usable(now).is_none());
     }
 
+    /// Lets go of all that is held.
+    pub(super) fn forget(&self) {
+        let mut cache = self.cache();
+        cache.held.clear();
+        cache.failed.clear();
+    }
+
     /// Ends what is under way. Tokens that are held stay good until they expire.
     pub(super) fn retire(&self) {
         let mut cache = self.cache();

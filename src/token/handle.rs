@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock::{Moment, timeout_at};
 use crate::oauth::{Error, ErrorKind, MAX_LIFETIME};
@@ -96,6 +96,20 @@ pub enum RenewError {
     TimedOut,
     /// The token is no longer configured, or the program is ending.
     #[error("this token is no longer renewed")]
+    Retired,
+}
+
+/// Why a token was not given back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// It is forgotten here, and the authorization server does not know.
+    #[error("it is forgotten here, but the authorization server could not be told: {0}")]
+    NotTold(Error),
+    /// Nothing came to an end within [`RENEW_WAIT`].
+    #[error("no answer came within {} s; it goes on", RENEW_WAIT.as_secs())]
+    TimedOut,
+    /// The token is no longer configured, or the program is ending.
+    #[error("this token is no longer held")]
     Retired,
 }
 
@@ -207,6 +221,30 @@ impl TokenHandle {
                 }
             }
             let _ = timeout_at(deadline, changed).await;
+        }
+    }
+
+    /// Gives the token back and forgets it, here and at the authorization server; nothing is asked for until someone
+    /// logs in, renews it, or changes what it is asked for with.
+    ///
+    /// # Errors
+    /// [`ForgetError`]. Where the server was not told, the token is forgotten here all the same.
+    pub async fn forget(&self) -> Result<(), ForgetError> {
+        if let Some(callers) = &self.token.callers {
+            callers.forget();
+            return Ok(());
+        }
+        let (done, answer) = oneshot::channel();
+        if self.token.is_retired() {
+            return Err(ForgetError::Retired);
+        }
+        let renewer = self.token.renewer.upgrade().ok_or(ForgetError::Retired)?;
+        renewer.send(Command::Forget { id: self.token.id, done }).map_err(|_| ForgetError::Retired)?;
+        drop(renewer);
+        match tokio::time::timeout(RENEW_WAIT, answer).await {
+            Ok(Ok(outcome)) => outcome.map_err(ForgetError::NotTold),
+            Ok(Err(_gone)) => Err(ForgetError::Retired),
+            Err(_elapsed) => Err(ForgetError::TimedOut),
         }
     }
 

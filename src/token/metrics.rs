@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::clock::{self, Moment};
 use crate::metrics::{Metrics, counter_vec, gauge_vec};
@@ -76,6 +76,12 @@ impl TokenMetrics {
         }
     }
 
+    /// No token is held any more.
+    pub(super) fn forgotten(&self, token: &str) {
+        // An error says that none ever was.
+        let _ = self.expiry.remove_label_values(&[token]);
+    }
+
     /// Forgets a token.
     pub(super) fn removed(&self, token: &str) {
         // An error says that there was no such series, as for a token that never was fetched.
@@ -91,6 +97,26 @@ impl TokenMetrics {
     }
 }
 
+/// What is counted of the token store.
+#[derive(Clone, Debug)]
+pub(super) struct StoreMetrics {
+    degraded: IntGauge,
+}
+
+impl StoreMetrics {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let help = "1 while the token store does not hold all that it should, else 0";
+        let families = Self { degraded: IntGauge::new(DEGRADED, help).expect("the name is a constant") };
+        metrics.register(families.degraded.clone());
+        families
+    }
+
+    pub(super) fn degraded(&self, degraded: bool) {
+        self.degraded.set(i64::from(degraded));
+    }
+}
+
+const DEGRADED: &str = "cupbearer_store_degraded";
 const EXPIRY: &str = "cupbearer_token_expiry_timestamp_seconds";
 const RENEWALS: &str = "cupbearer_token_renewals_total";
 const DURATION: &str = "cupbearer_token_renewal_duration_seconds";

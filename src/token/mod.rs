@@ -11,11 +11,14 @@ mod queue;
 mod renewer;
 pub mod schedule;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod state;
+pub mod store;
 
 pub use callers::{CallerError, MOST_CALLERS};
-pub use handle::{RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
+pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,
@@ -23,3 +26,4 @@ pub use settings::{
 };
 pub use source::{Fetched, ServerSource, Source, Sources};
 pub use state::{Credentials, Failure, Status, TokenState};
+pub use store::{Store, StoreAlarm, StoreError, open_store};

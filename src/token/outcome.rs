@@ -49,8 +49,8 @@ fn succeeded(
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
     let policy = &settings.policy;
-    // What was stored has lived since it was asked for.
-    let sent = asked.map_or(attempt.sent, |at| clock::moment_at(at).min(attempt.sent));
+    // What was stored has lived since it was asked for; what waited for a lease was asked for after that.
+    let sent = asked.map_or(attempt.sent, |at| clock::moment_at(at).min(attempt.now));
     let lifetime = match response.lifetime {
         Lifetime::ExpiresIn(lifetime) => lifetime,
         Lifetime::ExpiresAt(at) => match clock::until(at) {
@@ -124,6 +124,21 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
         }),
         failures: old.failures + 1,
         ..old.clone()
+    }
+}
+
+/// The state after a token was given back: none is held, and none is asked for.
+pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
+    TokenState {
+        last_error: Some(Failure {
+            error: Error::here(ErrorKind::LoggedOut),
+            at: now,
+            in_a_row: 1,
+            hold_until: None,
+        }),
+        renewals: old.renewals,
+        failures: old.failures + 1,
+        ..TokenState::default()
     }
 }
 

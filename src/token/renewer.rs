@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -58,11 +59,17 @@ pub struct RenewerHandle {
 pub(super) enum Command {
     Add(Arc<Token>, Arc<dyn Source>),
     Remove(u64),
+    /// The clock has jumped.
+    Look,
     Ask {
         id: u64,
         ask: Ask,
         /// How many attempts had ended when it was asked: what ended since is the answer.
         seen: u64,
+    },
+    Forget {
+        id: u64,
+        done: oneshot::Sender<Result<(), Error>>,
     },
 }
 
@@ -117,6 +124,13 @@ impl RenewerHandle {
         // An error says that the task has ended, and so has let go of all of them.
         let _ = self.commands.send(Command::Remove(token.id()));
     }
+
+    /// Says that the clock has jumped (see [`ClockWatch`](crate::clock::ClockWatch)): the machine slept, or the wall
+    /// clock was put forward. What is due by now starts now, and not when a timer ends that knows nothing of it.
+    pub fn look_at_the_clock(&self) {
+        // An error says that the task has ended.
+        let _ = self.commands.send(Command::Look);
+    }
 }
 
 struct Task {
@@ -134,8 +148,10 @@ struct Task {
 struct Entry {
     token: Arc<Token>,
     source: Arc<dyn Source>,
-    /// The attempt under way.
+    /// What is under way.
     running: Option<AbortHandle>,
+    /// Who wants it forgotten, once what is under way has ended.
+    leaving: Vec<oneshot::Sender<Result<(), Error>>>,
     last_start: Option<Moment>,
     lapse: Option<Moment>,
     /// Someone said during the attempt under way that something has changed since it began.
@@ -147,7 +163,12 @@ struct Entry {
 struct Ended {
     id: u64,
     sent: Moment,
-    outcome: Result<Fetched, Error>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Fetched(Result<Fetched, Error>),
+    Forgotten(Result<(), Error>),
 }
 
 impl Task {
@@ -163,17 +184,20 @@ impl Task {
             }
             let next = self.next();
             tokio::select! {
+                // In this order, so that a simulation that fails fails again. Nothing starves: there are at most
+                // `concurrent` attempts to end before the inbox is read.
+                biased;
                 () = drain.started() => return,
-                command = inbox.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => return,
-                },
                 Some(ended) = self.attempts.join_next() => {
                     // An error says that the attempt was aborted: its token is gone.
                     if let Ok(ended) = ended {
                         self.settle(ended);
                     }
                 }
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             }
         }
@@ -207,7 +231,10 @@ impl Task {
         match command {
             Command::Add(token, source) => self.add(token, source),
             Command::Remove(id) => self.remove(id),
+            // The loop has looked at the clock by now.
+            Command::Look => {}
             Command::Ask { id, ask, seen } => self.hear(id, ask, seen),
+            Command::Forget { id, done } => self.forget(id, done),
         }
     }
 
@@ -225,6 +252,7 @@ impl Task {
             token,
             source,
             running: None,
+            leaving: Vec::new(),
             last_start: None,
             lapse: None,
             woken: None,
@@ -280,25 +308,75 @@ impl Task {
         let source = Arc::clone(&entry.source);
         let bound = source.patience();
         let attempt = async move {
-            let fetch = AssertUnwindSafe(async { source.fetch().await }).catch_unwind();
-            let outcome = match timeout(bound, fetch).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_panic)) => Err(Error::here(ErrorKind::Panicked)),
-                Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
-            };
-            Ended { id, sent: now, outcome }
+            let fetch = async { source.fetch().await };
+            let outcome = bounded(bound, fetch).await;
+            Ended { id, sent: now, outcome: Outcome::Fetched(outcome) }
         };
         entry.running = Some(self.attempts.spawn(attempt));
         entry.last_start = Some(now);
     }
 
+    /// Forgets a token, after whatever is under way for it: an answer that is on its way would bring it back.
+    fn forget(&mut self, id: u64, done: oneshot::Sender<Result<(), Error>>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.leaving.push(done);
+        self.queue.remove(id);
+        if entry.running.is_none() {
+            self.start_forgetting(id);
+        }
+    }
+
+    fn start_forgetting(&mut self, id: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let source = Arc::clone(&entry.source);
+        let held = entry.token.state().credentials.as_ref().and_then(|held| held.access_token());
+        let sent = Moment::now();
+        entry.running = Some(self.attempts.spawn(async move {
+            let outcome = bounded(source.patience(), async { source.forget(held).await }).await;
+            Ended { id, sent, outcome: Outcome::Forgotten(outcome) }
+        }));
+    }
+
     fn settle(&mut self, ended: Ended) {
-        let Some(entry) = self.entries.get_mut(&ended.id) else { return };
-        let (id, now) = (ended.id, Moment::now());
+        match ended.outcome {
+            Outcome::Fetched(outcome) => self.fetched(ended.id, ended.sent, outcome),
+            Outcome::Forgotten(outcome) => self.forgotten(ended.id, &outcome),
+        }
+        let waits = |entry: &Entry| !entry.leaving.is_empty() && entry.running.is_none();
+        if self.entries.get(&ended.id).is_some_and(waits) {
+            self.queue.remove(ended.id);
+            self.start_forgetting(ended.id);
+        }
+    }
+
+    fn forgotten(&mut self, id: u64, outcome: &Result<(), Error>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let now = Moment::now();
+        entry.running = None;
+        entry.last_start = Some(now);
+        if let Some(at) = entry.lapse.take() {
+            self.lapses.remove(&(at, id));
+        }
+        let state = outcome::forgotten(&entry.token.state(), now);
+        tracing::info!(token = entry.token.name, "the token was given back and forgotten");
+        if self.owners.get(&entry.token.name) == Some(&id) {
+            self.metrics.forgotten(&entry.token.name);
+            self.metrics.status(&entry.token.name, state.status(now));
+        }
+        entry.token.publish(state);
+        for done in entry.leaving.drain(..) {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(outcome.clone());
+        }
+    }
+
+    fn fetched(&mut self, id: u64, sent: Moment, outcome: Result<Fetched, Error>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let now = Moment::now();
         entry.running = None;
         let old = entry.token.state();
-        let attempt = outcome::Attempt { sent: ended.sent, now, jitter: fastrand::f64() };
-        if let Ok(fetched) = &ended.outcome {
+        let attempt = outcome::Attempt { sent, now, jitter: fastrand::f64() };
+        if let Ok(fetched) = &outcome {
             outcome::log_oddities(
                 &entry.token.name,
                 &fetched.response,
@@ -306,7 +384,7 @@ impl Task {
                 &mut entry.memory,
             );
         }
-        let mut state = outcome::apply(&old, ended.outcome, &attempt, &entry.token.settings);
+        let mut state = outcome::apply(&old, outcome, &attempt, &entry.token.settings);
         let again = match entry.woken.take() {
             Some(Ask::Changed) => true,
             Some(_) => state.last_error.is_some(),
@@ -332,7 +410,7 @@ impl Task {
         }
         if self.owners.get(&entry.token.name) == Some(&id) {
             let failed = state.last_error.as_ref().map(|failure| failure.error.class());
-            self.metrics.ended(&entry.token.name, now - ended.sent, failed);
+            self.metrics.ended(&entry.token.name, now - sent, failed);
             self.metrics.status(&entry.token.name, state.status(now));
             if let (None, Some(credentials)) = (failed, &state.credentials)
                 && credentials.expires_at < Moment::NEVER
@@ -375,6 +453,15 @@ impl Drop for Task {
     }
 }
 
+/// Runs a source's work within `bound`; a panic in it is an error like others.
+async fn bounded<T>(bound: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match timeout(bound, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_panic)) => Err(Error::here(ErrorKind::Panicked)),
+        Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+    }
+}
+
 /// Token requests under way at once: enough for a hundred tokens at start, and few enough for any server.
 pub const CONCURRENT_REQUESTS: usize = 32;
 
@@ -382,7 +469,6 @@ pub const CONCURRENT_REQUESTS: usize = 32;
 pub(super) mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
 
     use futures_util::future::{BoxFuture, join_all};
     use tokio::time::sleep;
@@ -477,6 +563,8 @@ pub(super) mod tests {
             lifetime,
             token_type: TokenType::Bearer,
             scope: None,
+            refresh_token: None,
+            issued_token_type: None,
         }
     }
 
@@ -829,6 +917,49 @@ pub(super) mod tests {
         sleep(secs(55)).await;
         assert_eq!(status(&bad), Status::Valid);
         assert!(good.iter().all(|token| status(token) == Status::Valid));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_forgotten_is_asked_for_again_only_when_someone_says_so() {
+        let bench = bench(4);
+        let source = Script::always(hourly());
+        let token = bench.add("api", &source);
+        token.wait().await.unwrap();
+        token.forget().await.unwrap();
+        assert_eq!((status(&token), source.count()), (Status::LoginRequired, 1));
+        assert_eq!(token.wait().await.unwrap_err().cause.unwrap().cause(), "logged_out");
+        sleep(HOUR * 3).await;
+        assert_eq!(source.count(), 1);
+        token.renew().await.unwrap();
+        assert_eq!((status(&token), source.count()), (Status::Valid, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_forgotten_after_the_request_under_way_which_cannot_bring_it_back() {
+        let bench = bench(4);
+        let source = Script::always(Step::Token { takes: secs(3), lives: HOUR });
+        let token = bench.add("api", &source);
+        sleep(secs(1)).await;
+        let start = Moment::now();
+        token.forget().await.unwrap();
+        assert!(start.elapsed() >= secs(2));
+        assert_eq!(status(&token), Status::LoginRequired);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_slept_past_the_expiry_sends_no_dead_token_and_has_a_new_one_at_once() {
+        let bench = bench(4);
+        let source = Script::always(hourly());
+        let token = bench.add("api", &source);
+        let first = token.wait().await.unwrap();
+        clock::suspend(HOUR * 8);
+        assert!(token.load().usable(Moment::now()).is_none(), "nobody has noticed yet, and it is not sent");
+        let second = token.wait().await.unwrap();
+        assert_eq!((second.generation, source.count()), (first.generation + 1, 2));
+        clock::suspend(HOUR * 8);
+        bench.renewer.look_at_the_clock();
+        sleep(secs(1)).await;
+        assert_eq!((status(&token), source.count()), (Status::Valid, 3));
     }
 
     #[tokio::test(start_paused = true)]

@@ -89,7 +89,8 @@ fn share(whole: Duration, share: f64) -> Duration {
     whole.mul_f64(unit(share)).min(whole)
 }
 
-/// No two attempts for a token start closer together, whatever its lifetime and whoever asks.
+/// No attempt that the lifetime plans or that someone asks for starts sooner after the one before it; a retry keeps to
+/// its backoff, which may be shorter at first.
 pub const MIN_RENEWAL_GAP: Duration = Duration::from_secs(1);
 
 /// No failure is followed by another attempt sooner, whatever the configuration.

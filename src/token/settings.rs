@@ -185,6 +185,23 @@ impl TokenSettings {
         matches!(self.origin, Origin::File(_) | Origin::Static(_))
     }
 
+    /// The word for its grant, as the configuration has it.
+    #[must_use]
+    pub fn grant(&self) -> &'static str {
+        match &self.origin {
+            Origin::Server(origin) => match origin.grant {
+                GrantSettings::ClientCredentials => "client_credentials",
+                GrantSettings::RefreshToken { .. } => "refresh_token",
+                GrantSettings::Password { .. } => "password",
+                GrantSettings::JwtBearer(_) => "jwt_bearer",
+                GrantSettings::TokenExchange(_) => "token_exchange",
+            },
+            Origin::Command(_) => "command",
+            Origin::File(_) => "file",
+            Origin::Static(_) => "static",
+        }
+    }
+
     /// The files whose change may bring a token where none could be had: secrets, keys, tokens to trade in.
     #[must_use]
     pub fn files(&self) -> Vec<&Path> {

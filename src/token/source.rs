@@ -10,13 +10,16 @@ use crate::oauth::{AuthorizationServer, Error, ErrorKind, ServerError, ServerSet
 use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::handle::Roster;
-use super::settings::{Origin, TokenSettings};
+use super::settings::{ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings};
+use super::store::{Key, Store, request};
 
+mod bearer;
 mod command;
 mod exchange;
 mod file;
 mod fixed;
 mod server;
+mod stored;
 #[cfg(test)]
 pub(in crate::token) mod tests;
 mod text;
@@ -25,6 +28,7 @@ use command::CommandSource;
 use file::FileSource;
 use fixed::FixedSource;
 pub use server::ServerSource;
+use stored::{Spends, Stored};
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
 pub trait Source: Send + Sync {
@@ -47,11 +51,13 @@ pub trait Source: Send + Sync {
         Duration::from_mins(2)
     }
 
-    /// Gives back and forgets what is held, here and at the authorization server: the end of a login.
+    /// Gives back and forgets what is held, here and at the authorization server: the end of a login. `access_token`
+    /// is the one that requests carried.
     ///
     /// # Errors
     /// [`Error`] where the server was not told; what was held here is gone all the same.
-    fn forget(&self) -> BoxFuture<'_, Result<(), Error>> {
+    fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
+        drop(access_token);
         Box::pin(async { Ok(()) })
     }
 }
@@ -86,8 +92,8 @@ impl<S: Source + ?Sized> Source for Arc<S> {
         (**self).patience()
     }
 
-    fn forget(&self) -> BoxFuture<'_, Result<(), Error>> {
-        (**self).forget()
+    fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).forget(access_token)
     }
 }
 
@@ -95,29 +101,51 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 #[derive(Debug)]
 pub struct Sources {
     roster: Roster,
+    store: Store,
     servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
 }
 
 impl Sources {
-    /// `roster` is where a source finds the tokens that it trades in.
+    /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
     #[must_use]
-    pub const fn new(roster: Roster) -> Self {
-        Self { roster, servers: Vec::new() }
+    pub const fn new(roster: Roster, store: Store) -> Self {
+        Self { roster, store, servers: Vec::new() }
     }
 
     /// The source of the token `name`. Blocks while it reads certificates.
     ///
     /// # Errors
     /// [`ServerError`] where the way to its authorization server cannot be set up.
-    pub fn make(&mut self, _name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
+    pub fn make(&mut self, name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
         match &settings.origin {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
-                Ok(Arc::new(ServerSource::new(server, (**origin).clone(), self.roster.clone())))
+                let source = ServerSource::new(server, (**origin).clone(), self.roster.clone());
+                let Some(spends) = self.kept(settings, origin) else { return Ok(Arc::new(source)) };
+                Ok(Arc::new(Stored::new(
+                    source,
+                    self.store.clone(),
+                    Key::of(name, origin),
+                    request(origin),
+                    spends,
+                    settings.policy.clone(),
+                )))
             }
             Origin::Command(settings) => Ok(Arc::new(CommandSource::new(settings.clone()))),
             Origin::File(file) => Ok(Arc::new(FileSource::new(file.clone()))),
             Origin::Static(token) => Ok(Arc::new(FixedSource::new(token.clone()))),
+        }
+    }
+
+    /// Whether a token is kept in the store, and what it spends. `None`: to keep it would be of no use, and cost memory.
+    fn kept(&self, settings: &TokenSettings, origin: &ServerOrigin) -> Option<Spends> {
+        match &origin.grant {
+            GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
+            // A token for each caller: the cache that they are in is bounded, and no disk is.
+            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => None,
+            // To give a token back, somebody must have it.
+            _ if self.store.is_durable() || settings.revoke_on_exit => Some(Spends::Nothing),
+            _ => None,
         }
     }
 

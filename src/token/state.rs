@@ -10,6 +10,7 @@ use crate::clock::Moment;
 use http::{HeaderName, HeaderValue};
 
 use crate::oauth::{Class, Error};
+use crate::secret::Secret;
 
 /// One token at one instant.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +58,16 @@ pub struct Credentials {
     pub usable_until: Moment,
     /// 1 for the first of a token; each renewal has the next.
     pub generation: u64,
+}
+
+impl Credentials {
+    /// The token alone, without its scheme: for whoever gives it back.
+    #[must_use]
+    pub fn access_token(&self) -> Option<Secret<String>> {
+        let value = self.value.to_str().ok()?;
+        let token = value.rsplit(' ').next()?;
+        Some(Secret::new(token.to_owned()))
+    }
 }
 
 impl fmt::Debug for Credentials {

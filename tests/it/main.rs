@@ -8,15 +8,21 @@
 mod support;
 
 mod cli;
+mod client_auth;
 mod demo;
+mod dpop;
 mod framing;
+mod grants;
 mod guard;
 mod hostile;
 mod house;
+mod jumps;
 mod life;
+mod mtls;
 mod outage;
 mod protocols;
 mod readme;
+mod refresh;
 mod renewal;
 mod request;
 mod routes;

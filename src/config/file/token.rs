@@ -20,6 +20,10 @@ pub(in crate::config) struct Token {
     pub(in crate::config) issuer: Option<String>,
     /// The token endpoint itself; wins over the issuer's metadata.
     pub(in crate::config) token_endpoint: Option<String>,
+    /// Where tokens are given back (RFC 7009); wins over the issuer's metadata.
+    pub(in crate::config) revocation_endpoint: Option<String>,
+    /// Where an opaque token's expiry is asked for (RFC 7662) that came without one; wins over the issuer's metadata.
+    pub(in crate::config) introspection_endpoint: Option<String>,
     /// How the token is earned.
     pub(in crate::config) grant: Grant,
     /// The client identifier.
@@ -34,6 +38,73 @@ pub(in crate::config) struct Token {
     #[serde(skip_serializing, deserialize_with = "secret")]
     #[schemars(with = "Option<String>")]
     pub(in crate::config) client_secret: Option<Secret<String>>,
+    /// File of the private key that client assertions are signed with, PEM or JWK; read again at each use.
+    pub(in crate::config) client_key_file: Option<String>,
+    /// Environment variable that holds that key.
+    pub(in crate::config) client_key_env: Option<String>,
+    /// The kid of client assertions; left out: the JWK's own, or none.
+    pub(in crate::config) client_key_id: Option<String>,
+    /// How client assertions are signed; left out: as fits the key, `RS256` for an RSA key.
+    pub(in crate::config) client_key_algorithm: Option<Algorithm>,
+    /// Whom client assertions are for: the authorization server's issuer identifier, or its token endpoint's URL. Where
+    /// no issuer is configured it is the endpoint.
+    pub(in crate::config) client_assertion_audience: AssertionAudience,
+    /// PEM file of the client's certificate and its chain, for mutual TLS with the authorization server (RFC 8705). Alone,
+    /// with `private_key_jwt`: the certificate whose thumbprint goes into client assertions (x5t#S256).
+    pub(in crate::config) client_cert_file: Option<String>,
+    /// PEM file of that certificate's private key.
+    pub(in crate::config) client_cert_key_file: Option<String>,
+    /// File of a client assertion that something else keeps fresh, such as a projected service-account token.
+    pub(in crate::config) assertion_file: Option<String>,
+    /// File of the first refresh token; a newer one in the store counts instead.
+    pub(in crate::config) refresh_token_file: Option<String>,
+    /// The resource owner whose password is spent.
+    pub(in crate::config) username: Option<String>,
+    /// File of the resource owner's password; read again at each use.
+    pub(in crate::config) password_file: Option<String>,
+    /// Environment variable that holds the password.
+    pub(in crate::config) password_env: Option<String>,
+    /// The password itself; for trials only.
+    #[serde(skip_serializing, deserialize_with = "secret")]
+    #[schemars(with = "Option<String>")]
+    pub(in crate::config) password: Option<Secret<String>>,
+    /// File of the key that signs the assertion of `jwt_bearer`: PEM, JWK or a Google service-account key in JSON.
+    pub(in crate::config) key_file: Option<String>,
+    /// The kid of that assertion; left out: the key file's own, or none.
+    pub(in crate::config) key_id: Option<String>,
+    /// How that assertion is signed; left out: as fits the key, `RS256` for an RSA key.
+    pub(in crate::config) key_algorithm: Option<Algorithm>,
+    /// The assertion's iss; left out: the key file's `client_email`, or the client identifier.
+    pub(in crate::config) issuer_claim: Option<String>,
+    /// The assertion's sub: whose token is asked for; left out: the same as its iss, or none with a Google key.
+    pub(in crate::config) subject: Option<String>,
+    /// The assertion's aud; left out: the key file's `token_uri`, else the issuer, else the token endpoint.
+    pub(in crate::config) audience_claim: Option<String>,
+    /// File of the token that is traded in, such as a projected service-account token; read again at each use.
+    pub(in crate::config) subject_token_file: Option<String>,
+    /// "incoming": the token of the request's own Authorization is traded in. "token:NAME": another of the tokens is.
+    pub(in crate::config) subject_token: Option<String>,
+    /// The type of the token that is traded in; left out: `urn:ietf:params:oauth:token-type:jwt` for a file, else
+    /// `urn:ietf:params:oauth:token-type:access_token`.
+    pub(in crate::config) subject_token_type: Option<String>,
+    /// The type of token that is asked for; left out: the authorization server's choice.
+    pub(in crate::config) requested_token_type: Option<String>,
+    /// File of the token of whoever acts on the subject's behalf; read again at each use.
+    pub(in crate::config) actor_token_file: Option<String>,
+    /// The type of that token; left out: `urn:ietf:params:oauth:token-type:jwt`.
+    pub(in crate::config) actor_token_type: Option<String>,
+    /// A helper program and its arguments, which prints a token or a token response in JSON; no shell reads it.
+    pub(in crate::config) command: Words,
+    /// After which the helper is ended.
+    pub(in crate::config) command_timeout: Period,
+    /// File of a finished token: plain, or with `grant = "file"` also a token response in JSON.
+    pub(in crate::config) token_file: Option<String>,
+    /// Environment variable that holds a finished token.
+    pub(in crate::config) token_env: Option<String>,
+    /// The finished token itself; for trials only.
+    #[serde(skip_serializing, deserialize_with = "secret")]
+    #[schemars(with = "Option<String>")]
+    pub(in crate::config) token: Option<Secret<String>>,
     /// Scopes to ask for, separated by spaces or as a list; empty: no scope parameter is sent.
     pub(in crate::config) scope: Words,
     /// The audience parameter, which Auth0 and others ask for.
@@ -42,6 +113,10 @@ pub(in crate::config) struct Token {
     pub(in crate::config) resource: Words,
     /// More form parameters of the token request; the protocol's own names are refused.
     pub(in crate::config) params: BTreeMap<String, String>,
+    /// Whether tokens are bound to a key, so that nobody else can use them (`DPoP`, RFC 9449).
+    pub(in crate::config) dpop: bool,
+    /// File of that private key, PEM or JWK; left out: one is made.
+    pub(in crate::config) dpop_key_file: Option<String>,
     /// The header field that carries the token.
     pub(in crate::config) header: String,
     /// The scheme before the token; "" sends the bare token.
@@ -62,6 +137,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) wait: Period,
     /// Whether readiness waits for this token.
     pub(in crate::config) required: bool,
+    /// Whether the token is given back to the authorization server when the program ends (RFC 7009).
+    pub(in crate::config) revoke_on_exit: bool,
     /// PEM file of the certificate authorities to trust for the authorization server alone.
     pub(in crate::config) ca_file: Option<String>,
     /// HTTP proxy on the way to the authorization server.
@@ -78,16 +155,50 @@ impl Default for Token {
         Self {
             issuer: None,
             token_endpoint: None,
+            revocation_endpoint: None,
+            introspection_endpoint: None,
             grant: Grant::default(),
             client_id: None,
             client_auth: ClientAuth::default(),
             client_secret_file: None,
             client_secret_env: None,
             client_secret: None,
+            client_key_file: None,
+            client_key_env: None,
+            client_key_id: None,
+            client_key_algorithm: None,
+            client_assertion_audience: AssertionAudience::default(),
+            client_cert_file: None,
+            client_cert_key_file: None,
+            assertion_file: None,
+            refresh_token_file: None,
+            username: None,
+            password_file: None,
+            password_env: None,
+            password: None,
+            key_file: None,
+            key_id: None,
+            key_algorithm: None,
+            issuer_claim: None,
+            subject: None,
+            audience_claim: None,
+            subject_token_file: None,
+            subject_token: None,
+            subject_token_type: None,
+            requested_token_type: None,
+            actor_token_file: None,
+            actor_token_type: None,
+            command: Words::default(),
+            command_timeout: Period::seconds(30),
+            token_file: None,
+            token_env: None,
+            token: None,
             scope: Words::default(),
             audience: None,
             resource: Words::default(),
             params: BTreeMap::new(),
+            dpop: false,
+            dpop_key_file: None,
             header: "Authorization".to_owned(),
             scheme: "Bearer".to_owned(),
             renew_at,
@@ -97,6 +208,7 @@ impl Default for Token {
             retry: Retry::default(),
             wait: Period(wait),
             required: true,
+            revoke_on_exit: false,
             ca_file: None,
             proxy: None,
             connect_timeout: Period::seconds(5),
@@ -106,20 +218,54 @@ impl Default for Token {
 }
 
 /// How the token is earned.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum Grant {
     #[default]
     ClientCredentials,
+    RefreshToken,
+    Password,
+    JwtBearer,
+    TokenExchange,
+    Command,
+    File,
+    Static,
 }
 
 /// How the client authenticates at the token endpoint.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum ClientAuth {
     #[default]
     ClientSecretBasic,
     ClientSecretPost,
+    ClientSecretJwt,
+    PrivateKeyJwt,
+    TlsClientAuth,
+    AssertionFile,
+    None,
+}
+
+/// How a JWT is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub(in crate::config) enum Algorithm {
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "PS256")]
+    Ps256,
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// Whom a client assertion is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum AssertionAudience {
+    #[default]
+    Issuer,
+    Endpoint,
 }
 
 /// The bounds of the delay after a failed renewal.

@@ -21,6 +21,10 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) idle_timeout: Period,
     /// PEM file of the certificate authorities to trust instead of the platform's.
     pub(in crate::config) ca_file: Option<String>,
+    /// PEM file of the client certificate and its chain, for mutual TLS and for certificate-bound tokens (RFC 8705).
+    pub(in crate::config) client_cert_file: Option<String>,
+    /// PEM file of that certificate's private key.
+    pub(in crate::config) client_key_file: Option<String>,
 }
 
 impl Default for Upstream {
@@ -32,6 +36,8 @@ impl Default for Upstream {
             response_header_timeout: Period::seconds(60),
             idle_timeout: Period::seconds(300),
             ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
         }
     }
 }

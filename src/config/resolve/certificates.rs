@@ -1,4 +1,4 @@
-//! The files of certificate authorities: that they are there and hold one.
+//! The files of certificates: that they are there and hold what they are to hold.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::config::findings::Review;
+use crate::config::permissions;
 use crate::config::problem::KeyPath;
+use crate::config::shape::last_key;
+use crate::net::tls::{ClientCertificate, TlsError};
 
 /// The file at `path`, where one is named.
 pub(super) fn ca_file(
@@ -18,7 +21,8 @@ pub(super) fn ca_file(
 ) -> Result<Option<PathBuf>, ()> {
     let Some(text) = text else { return Ok(None) };
     let file = review.file(path, text);
-    match holds_certificate(&file) {
+    let mut store = RootCertStore::empty();
+    match holds_certificate(&file, |certificate| store.add(certificate).is_ok()) {
         Ok(()) => Ok(Some(file)),
         Err(what) => {
             review.error(
@@ -31,7 +35,77 @@ pub(super) fn ca_file(
     }
 }
 
-fn holds_certificate(file: &Path) -> Result<(), String> {
+/// The keys that name a client's certificate and its private key, and what is written at them.
+pub(super) struct Pair<'t> {
+    pub(super) cert: (KeyPath, Option<&'t str>),
+    pub(super) key: (KeyPath, Option<&'t str>),
+}
+
+impl Pair<'_> {
+    /// Whether neither is named.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.cert.1.is_none() && self.key.1.is_none()
+    }
+
+    /// Reads both, at each load anew: where a file has changed, what it makes is another. `Err`: that is reported.
+    pub(super) fn load(&self, review: &mut Review<'_>) -> Result<Option<ClientCertificate>, ()> {
+        let ((cert_path, cert), (key_path, key)) = (&self.cert, &self.key);
+        let (cert, key) = match (cert, key) {
+            (None, None) => {
+                let wrong = review.is_spoken_for(cert_path) || review.is_spoken_for(key_path);
+                return if wrong { Err(()) } else { Ok(None) };
+            }
+            (Some(_), None) => {
+                let what =
+                    format!("is missing: the certificate of `{}` needs its private key", last_key(cert_path));
+                review.missing(key_path, &what, review.set(key_path));
+                return Err(());
+            }
+            (None, Some(_)) => {
+                let what =
+                    format!("is missing: the private key of `{}` needs its certificate", last_key(key_path));
+                review.missing(cert_path, &what, review.set(cert_path));
+                return Err(());
+            }
+            (Some(cert), Some(key)) => (review.file(cert_path, cert), review.file(key_path, key)),
+        };
+        if permissions::exposed(&key).is_some() {
+            let what = format!("every user of this machine may read the file {}", key.display());
+            review.warning(key_path, what, format!("chmod 600 {}", key.display()));
+        }
+        ClientCertificate::load(&cert, &key).map(Some).map_err(|error| {
+            let (path, mend) = match &error {
+                TlsError::KeyMismatch { .. } => {
+                    (key_path, "name the private key that the certificate was made for")
+                }
+                TlsError::KeyMissing(_) | TlsError::KeyUnusable(_) => (key_path, KEY_MEND),
+                TlsError::Unreadable { path, .. } if *path == key && key != cert => (key_path, KEY_MEND),
+                _ => (cert_path, CERT_MEND),
+            };
+            review.error(path, error.to_string(), mend);
+        })
+    }
+}
+
+/// The file of a certificate that is only spoken of, so that its key is not asked for.
+pub(super) fn client_certificate_file(
+    path: &KeyPath,
+    text: &str,
+    review: &mut Review<'_>,
+) -> Option<PathBuf> {
+    let file = review.file(path, text);
+    if let Err(what) = holds_certificate(&file, |certificate| RootCertStore::empty().add(certificate).is_ok())
+    {
+        review.error(path, what, CERT_MEND);
+        return None;
+    }
+    Some(file)
+}
+
+fn holds_certificate(
+    file: &Path,
+    mut is_usable: impl FnMut(CertificateDer<'static>) -> bool,
+) -> Result<(), String> {
     let shown = file.display();
     let unreadable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("the file {shown} does not exist"),
@@ -42,13 +116,19 @@ fn holds_certificate(file: &Path) -> Result<(), String> {
         return Err(format!("{shown} is not a file"));
     }
     let reader = std::fs::File::open(file).map_err(unreadable)?.take(MAX_FILE_BYTES);
-    let mut store = RootCertStore::empty();
+    let mut found = false;
     for certificate in CertificateDer::pem_reader_iter(reader) {
         let certificate = certificate.map_err(|_| format!("the file {shown} is not valid PEM"))?;
-        store.add(certificate).map_err(|_| format!("a certificate in the file {shown} is malformed"))?;
+        if !is_usable(certificate) {
+            return Err(format!("a certificate in the file {shown} is malformed"));
+        }
+        found = true;
     }
-    if store.is_empty() { Err(format!("the file {shown} holds no certificate")) } else { Ok(()) }
+    if found { Ok(()) } else { Err(format!("the file {shown} holds no certificate")) }
 }
 
+const CERT_MEND: &str = "name a PEM file with the client's certificate (-----BEGIN CERTIFICATE-----)";
+const KEY_MEND: &str =
+    "name a PEM file with the certificate's private key, not encrypted (-----BEGIN PRIVATE KEY-----)";
 /// A platform's whole bundle is a quarter of a megabyte.
 const MAX_FILE_BYTES: u64 = 10 << 20;

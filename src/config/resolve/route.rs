@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::Method;
 
 use super::address;
+use super::token::exchange;
 use crate::config::file::{self, Token, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
@@ -15,11 +16,18 @@ use crate::proxy::{OwnAuthorization, Route};
 pub(super) struct Names {
     upstreams: BTreeSet<String>,
     tokens: BTreeSet<String>,
+    /// Those that another token trades in: they are used without a route.
+    traded: BTreeSet<String>,
 }
 
 impl Names {
     pub(super) fn new(upstreams: &BTreeMap<String, Upstream>, tokens: &BTreeMap<String, Token>) -> Self {
-        Self { upstreams: upstreams.keys().cloned().collect(), tokens: tokens.keys().cloned().collect() }
+        let traded = tokens.values().filter_map(exchange::traded_in);
+        Self {
+            upstreams: upstreams.keys().cloned().collect(),
+            tokens: tokens.keys().cloned().collect(),
+            traded: traded.map(str::to_owned).collect(),
+        }
     }
 }
 
@@ -38,7 +46,7 @@ pub(super) fn resolve(
         review.error(&section, what, "leave the choice by path to the API");
         return None;
     }
-    let mut used = (BTreeSet::new(), BTreeSet::new());
+    let mut used = (BTreeSet::new(), names.traded.clone());
     let mut resolved: Vec<(KeyPath, Option<Route>)> = Vec::new();
     for (path, route) in review.elements(&section).into_iter().zip(routes) {
         used.0.extend(route.upstream.clone());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use url::{Host, Url};
 
 use super::address::{Query, secure_url};
-use super::certificates::ca_file;
+use super::certificates::{Pair, ca_file};
 use super::{Zero, duration};
 use crate::config::Options;
 use crate::config::file::{self, Upstream};
@@ -34,6 +34,19 @@ pub(super) fn resolve(
         );
     }
     let ca_file = ca_file(&path.key("ca_file"), upstream.ca_file.as_deref(), review);
+    let pair = Pair {
+        cert: (path.key("client_cert_file"), upstream.client_cert_file.as_deref()),
+        key: (path.key("client_key_file"), upstream.client_key_file.as_deref()),
+    };
+    let certificate = pair.load(review);
+    if !pair.is_empty() && url.as_ref().is_some_and(|url| url.scheme() == "http") {
+        let what = "has no meaning with an upstream in the clear: a certificate is shown in TLS alone";
+        review.error(
+            if pair.cert.1.is_some() { &pair.cert.0 } else { &pair.key.0 },
+            what,
+            "take it out, or use https",
+        );
+    }
     let connect_timeout =
         duration(&path.key("connect_timeout"), upstream.connect_timeout, Zero::Refused, review);
     let response_header_timeout = duration(
@@ -55,6 +68,7 @@ pub(super) fn resolve(
         response_header_timeout,
         idle_timeout,
         ca_file: ca_file.ok()?,
+        certificate: certificate.ok()?,
     })
 }
 

@@ -193,7 +193,7 @@ fn a_secret_file_may_come_later_and_is_looked_for_beside_the_configuration() {
     let loaded = load_file().unwrap();
     assert_eq!(loaded.warnings.len(), 1, "{}", loaded.warnings);
     assert_eq!(loaded.files, [config.clone(), dir.path().join("the-secret")]);
-    std::fs::write(dir.path().join("the-secret"), "s3cret\n").unwrap();
+    write_private(&dir.path().join("the-secret"), "s3cret\n");
     assert!(load_file().unwrap().warnings.is_empty());
     std::fs::write(dir.path().join("the-secret"), [0xff]).unwrap();
     assert!(load_file().unwrap_err().to_string().contains("not UTF-8"));

@@ -88,7 +88,7 @@ fn a_variable_that_names_no_key_is_refused_by_its_name() {
     {
         assert_eq!(places(&refused_in(&[(name, "1")])).len(), 1, "{name}");
     }
-    let later = refused_in(&[("CUPBEARER__TOKENS__API__DPOP", "true")]).to_string();
+    let later = refused_in(&[("CUPBEARER__TOKENS__API__IDENTITIES_FILE", "x")]).to_string();
     assert!(later.contains("does not support"), "{later}");
 }
 

@@ -133,12 +133,41 @@ fn the_reference_loads_as_it_stands_and_only_its_inline_secret_is_warned_about()
 
 #[test]
 fn the_reference_with_every_key_uncommented_means_the_same() {
-    // Three ways to a secret, and files that are not there, are examples.
-    let examples =
-        ["client_secret_file", "client_secret_env", "ca_file", "token_endpoint", "audience", "proxy", "host"];
+    // Three ways to a secret, files that are not there, and what other grants need, are examples.
+    let examples = [
+        "client_secret_file",
+        "client_secret_env",
+        "client_key_",
+        "client_assertion_audience",
+        "client_cert_",
+        "assertion_file",
+        "refresh_token_file",
+        "username",
+        "password",
+        "key_",
+        "issuer_claim",
+        "subject",
+        "audience_claim",
+        "requested_token_type",
+        "actor_token_",
+        "command",
+        "token_file",
+        "token_env",
+        "token = \"made-up\"",
+        "dpop_key_file",
+        "path = \"tokens\"",
+        "encryption_key_file",
+        "revocation_endpoint",
+        "introspection_endpoint",
+        "ca_file",
+        "token_endpoint",
+        "audience = ",
+        "proxy",
+        "host",
+    ];
     let text: String = uncommented()
         .lines()
-        .filter(|line| !examples.iter().any(|key| line.starts_with(&format!("{key} = "))))
+        .filter(|line| !examples.iter().any(|key| line.starts_with(key)))
         .flat_map(|line| [line, "\n"])
         .collect();
     assert_eq!(load_text(&text).unwrap().settings, load_text(REFERENCE).unwrap().settings);

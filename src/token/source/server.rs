@@ -1,17 +1,20 @@
 //! A token from an authorization server: reads what the grant spends, and asks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, read};
+use crate::clock::{self, Moment};
+use crate::oauth::{AuthorizationServer, Error, ErrorKind, Grant, Lifetime, read};
 use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
 use super::exchange::{self, Traded};
-use super::{Fetched, Source};
+use super::stored::{Exchange, Revoked, Spent};
+use super::{Fetched, Source, bearer};
 
 /// An OAuth client at its authorization server.
 #[derive(Debug)]
@@ -32,11 +35,24 @@ impl ServerSource {
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
+        self.ask_with(Spent::default()).await
+    }
+
+    async fn ask_with(&self, spent: Spent) -> Result<Fetched, Error> {
         if let GrantSettings::TokenExchange(settings) = &self.origin.grant {
             return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
         }
-        let grant = self.grant().await?;
-        let response = self.server.token(&self.origin.client, &grant, &self.origin.request).await?;
+        let grant = match spent.refresh_token {
+            Some(token) => Grant::RefreshToken(token),
+            None => self.grant().await?,
+        };
+        let mut request = Cow::Borrowed(&self.origin.request);
+        if let Some(granted) = &spent.granted
+            && request.scope.iter().any(|scope| !granted.contains(scope))
+        {
+            request.to_mut().scope.retain(|scope| granted.contains(scope));
+        }
+        let response = self.server.token(&self.origin.client, &grant, &request).await?;
         Ok(response.into())
     }
 
@@ -51,7 +67,17 @@ impl ServerSource {
 
     /// Trades; what comes is used no longer than what it was traded for.
     async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
-        let response = self.server.token(&self.origin.client, &traded.grant, &self.origin.request).await?;
+        let asked = Moment::now();
+        let mut response =
+            self.server.token(&self.origin.client, &traded.grant, &self.origin.request).await?;
+        if let Some(end) = traded.until {
+            // For whoever stores it: a restart must not give it back what it never had.
+            response.lifetime = match response.lifetime {
+                Lifetime::ExpiresIn(lifetime) => Lifetime::ExpiresIn(lifetime.min(end - asked)),
+                Lifetime::ExpiresAt(at) => Lifetime::ExpiresAt(at.min(clock::wall_at(end))),
+                other => other,
+            };
+        }
         Ok(Fetched { until: traded.until, ..response.into() })
     }
 
@@ -63,8 +89,11 @@ impl ServerSource {
                 let password = read(password).await?;
                 Ok(Grant::Password { username: username.clone(), password })
             }
-            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::Panicked)),
-            GrantSettings::JwtBearer(_) => Err(Error::here(ErrorKind::Panicked)),
+            // `Stored` brings it.
+            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::LoginRequired)),
+            GrantSettings::JwtBearer(assertion) => {
+                bearer::grant(assertion, &self.origin, self.server.now()).await
+            }
             GrantSettings::TokenExchange(settings) => {
                 Ok(exchange::configured(settings, &self.roster, self.since).await?.grant)
             }
@@ -91,9 +120,23 @@ impl Source for ServerSource {
     }
 }
 
-/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, and a look
-/// at the token.
-const EXCHANGES: u32 = 5;
+impl Exchange for ServerSource {
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
+        Box::pin(self.ask_with(spent))
+    }
+
+    fn revoke<'a>(&'a self, _token: &'a Secret<String>, _kind: Revoked) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn patience(&self) -> Duration {
+        Source::patience(self)
+    }
+}
+
+/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, the same by
+/// the server's clock, and a look at the token.
+const EXCHANGES: u32 = 6;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
 const BACKSTOP: Duration = Duration::from_secs(10);

@@ -30,6 +30,8 @@ pub(in crate::token) fn response(token: &str, lives: Duration) -> TokenResponse 
         lifetime: Lifetime::ExpiresIn(lives),
         token_type: TokenType::Bearer,
         scope: None,
+        refresh_token: None,
+        issued_token_type: None,
     }
 }
 

@@ -1,9 +1,11 @@
-//! Certificates of a test: an authority and a server certificate for loopback under it.
+//! Certificates of a test: an authority, a server certificate for loopback under it, and what clients show.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 
 /// PEM files in the test's folder.
 #[derive(Debug)]
@@ -11,6 +13,14 @@ pub(crate) struct Certificates {
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// What a client shows (RFC 8705): a certificate and its key, in PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientCertificate {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Certificates {
@@ -31,11 +41,42 @@ impl Certificates {
         fs::write(&ca_file, authority.pem()).unwrap();
         fs::write(&certificate_file, certificate.pem()).unwrap();
         fs::write(&key_file, key.serialize_pem()).unwrap();
-        Self { ca: ca_file, certificate: certificate_file, key: key_file }
+        Self { ca: ca_file, certificate: certificate_file, key: key_file, authority }
     }
 
     /// For loopback under its usual names.
     pub(crate) fn for_loopback(dir: &Path) -> Self {
         Self::for_names(&["localhost", "127.0.0.1"], dir)
     }
+
+    /// One for a client with the subject `CN=name`, under this authority.
+    pub(crate) fn client(&self, name: &str) -> ClientCertificate {
+        let key = KeyPair::generate().unwrap();
+        let certificate = client_params(name).signed_by(&key, &self.authority).unwrap();
+        ClientCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
+impl ClientCertificate {
+    /// One that nobody vouches for.
+    pub(crate) fn self_signed(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = client_params(name).self_signed(&key).unwrap();
+        Self { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// Writes both as `client.pem` and `client.key`, over older ones.
+    pub(crate) fn write(&self, dir: &Path) -> [PathBuf; 2] {
+        let files = ["client.pem", "client.key"].map(|file| dir.join(file));
+        fs::write(&files[0], &self.certificate).unwrap();
+        fs::write(&files[1], &self.key).unwrap();
+        files
+    }
+}
+
+fn client_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }

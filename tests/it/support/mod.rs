@@ -5,7 +5,9 @@
 
 mod certificate;
 mod curl;
+mod faketime;
 mod h2load;
+mod key;
 mod nginx;
 mod oidc_provider;
 mod origin;
@@ -14,11 +16,13 @@ mod proxy;
 mod stage;
 mod wire;
 
-pub(crate) use certificate::Certificates;
+pub(crate) use certificate::{Certificates, ClientCertificate};
 pub(crate) use curl::curl;
+pub(crate) use faketime::faketime;
 pub(crate) use h2load::h2load;
+pub(crate) use key::Key;
 pub(crate) use nginx::Nginx;
-pub(crate) use oidc_provider::{ODD_ID, ODD_SECRET, OidcProvider, SECRET};
+pub(crate) use oidc_provider::{Login, ODD_ID, ODD_SECRET, OidcProvider, PASSWORD, SECRET};
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use program::{Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};

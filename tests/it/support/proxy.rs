@@ -84,8 +84,39 @@ pub(crate) fn token_at(token_endpoint: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Proxy {
     program: Program,
+    place: Place,
+}
+
+/// Where it lives: what the next one at the same place finds again.
+#[derive(Debug)]
+struct Place {
     dir: TempDir,
+    file: PathBuf,
     addresses: [SocketAddr; 3],
+    environment: Vec<(String, String)>,
+}
+
+/// A program that has ended, and can be started again at the same place.
+#[derive(Debug)]
+pub(crate) struct Stopped(Place);
+
+impl Stopped {
+    /// Its folder, where the configuration is.
+    pub(crate) fn dir(&self) -> &Path {
+        self.0.dir.path()
+    }
+
+    /// Started again, and alive.
+    pub(crate) async fn start(self) -> Proxy {
+        let mut proxy = self.spawn();
+        proxy.until_live().await;
+        proxy
+    }
+
+    /// Started again, this very moment.
+    pub(crate) fn spawn(self) -> Proxy {
+        Proxy::spawn(self.0)
+    }
 }
 
 impl Proxy {
@@ -106,7 +137,7 @@ impl Proxy {
         let addresses = [free_address(), free_address(), free_address()];
         let file = dir.path().join("config.toml");
         fs::write(&file, config.render(addresses)).unwrap();
-        Self::launch(dir, &file, addresses, &config).await
+        Self::launch(dir, file, addresses, config).await
     }
 
     /// The same, with the configuration file at a place of the test's choice. `lay` gets its text and says where it is.
@@ -114,35 +145,60 @@ impl Proxy {
         let dir = tempfile::tempdir().unwrap();
         let addresses = [free_address(), free_address(), free_address()];
         let file = lay(dir.path(), &config.render(addresses));
-        let mut proxy = Self::launch(dir, &file, addresses, &config).await;
+        let mut proxy = Self::launch(dir, file, addresses, config).await;
         proxy.until_ready().await;
         proxy
     }
 
-    async fn launch(dir: TempDir, file: &Path, addresses: [SocketAddr; 3], config: &Config) -> Self {
+    async fn launch(dir: TempDir, file: PathBuf, addresses: [SocketAddr; 3], config: Config) -> Self {
+        let mut proxy = Self::spawn(Place { dir, file, addresses, environment: config.environment });
+        proxy.until_live().await;
+        proxy
+    }
+
+    fn spawn(place: Place) -> Self {
         let mut command = cupbearer();
-        command.arg("run").arg("--config").arg(file);
-        command.envs(config.environment.iter().cloned()).current_dir(dir.path());
-        let mut program = Program::spawn("cupbearer", command, dir.path());
-        let live = format!("http://{}/livez", addresses[1]);
-        program.until("live", || async { curl(&[&live]).await.status == 200 }).await;
-        Self { program, dir, addresses }
+        command.arg("run").arg("--config").arg(&place.file);
+        command.envs(place.environment.iter().cloned()).current_dir(place.dir.path());
+        let program = Program::spawn("cupbearer", command, place.dir.path());
+        Self { program, place }
+    }
+
+    /// Waits until it listens.
+    async fn until_live(&mut self) {
+        let live = self.health_url("/livez");
+        self.program.until("live", || async { curl(&[&live]).await.status == 200 }).await;
+    }
+
+    /// Ends it as a power cut does, at once.
+    pub(crate) async fn kill(mut self) -> Stopped {
+        self.program.signal(Signal::KILL);
+        self.program.ended(END).await;
+        Stopped(self.place)
+    }
+
+    /// Ends it as an orchestrator does.
+    pub(crate) async fn stop(mut self) -> Stopped {
+        self.program.signal(Signal::TERM);
+        let status = self.program.ended(END).await;
+        assert!(status.success(), "{status}: {}", self.program.log());
+        Stopped(self.place)
     }
 
     /// Waits until `/readyz` says yes.
     pub(crate) async fn until_ready(&mut self) {
-        let ready = format!("http://{}/readyz", self.addresses[1]);
+        let ready = self.health_url("/readyz");
         self.program.until("ready", || async { curl(&[&ready]).await.status == 200 }).await;
     }
 
     /// Where applications call it.
     pub(crate) fn listen(&self) -> SocketAddr {
-        self.addresses[0]
+        self.place.addresses[0]
     }
 
     /// Where its control surface listens.
     pub(crate) fn control(&self) -> SocketAddr {
-        self.addresses[2]
+        self.place.addresses[2]
     }
 
     /// A URL at the proxy.
@@ -152,7 +208,7 @@ impl Proxy {
 
     /// A URL at the health listener.
     pub(crate) fn health_url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.addresses[1])
+        format!("http://{}{path}", self.place.addresses[1])
     }
 
     /// A GET through the proxy.
@@ -171,6 +227,18 @@ impl Proxy {
         let method = request.split(' ').next().unwrap_or_default().to_owned();
         wire.send(request.replace("{host}", &self.listen().to_string())).await;
         wire.response(&method).await
+    }
+
+    /// A GET through the proxy to an API that says in JSON what reached it (`api.mjs`), and took it.
+    pub(crate) async fn accepted(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{}\n{}", answer.text(), self.log());
+        answer.json()
+    }
+
+    /// What `/readyz` says.
+    pub(crate) async fn readiness(&self) -> String {
+        curl(&[&self.health_url("/readyz")]).await.text()
     }
 
     /// Whether it says that it is ready, now.
@@ -202,23 +270,23 @@ impl Proxy {
     /// Runs another command of the program beside it, on the same configuration file.
     pub(crate) async fn command(&self, words: &[&str]) -> Output {
         let mut command = cupbearer();
-        command.args(words).arg("--config").arg(self.dir.path().join("config.toml"));
+        command.args(words).arg("--config").arg(&self.place.file);
         command.output().await.unwrap()
     }
 
     /// Its folder, where the configuration is.
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        self.place.dir.path()
     }
 
     /// Writes a new configuration file over the old one, at the same addresses, without a word to the program.
     pub(crate) fn rewrite(&self, config: &Config) {
-        fs::write(self.dir.path().join("config.toml"), self.rendered(config)).unwrap();
+        fs::write(self.place.dir.path().join("config.toml"), self.rendered(config)).unwrap();
     }
 
     /// A configuration's text at the addresses of this one.
     pub(crate) fn rendered(&self, config: &Config) -> String {
-        config.render(self.addresses)
+        config.render(self.place.addresses)
     }
 
     /// All that it has written so far.
@@ -233,7 +301,7 @@ impl Proxy {
 
     /// Where health and metrics are.
     pub(crate) fn health_address(&self) -> SocketAddr {
-        self.addresses[1]
+        self.place.addresses[1]
     }
 
     /// Waits for the end that it was asked for before.

@@ -1,30 +1,38 @@
 // The authorization server of the integration tests: npm oidc-provider, which nobody here wrote. Loopback only.
 //
-// Environment: PORT (required), AT_TTL (seconds an access token lives, 20), TLS_CERT and TLS_KEY (PEM files: https).
+// Environment: PORT (required); AT_TTL (seconds an access token lives, 20); TLS_CERT and TLS_KEY (PEM files: https).
+// Where MTLS_PORT, API_PORT, API_TLS_PORT and PKI (a folder with ca.pem, server.pem, server.key) are given, it also listens
+// there: itself again over TLS, asking for a client certificate (RFC 8705, published as mtls_endpoint_aliases); and a
+// protected API (api.mjs), in the clear and over TLS.
 // It prints `ready ISSUER` once it listens, and ends on SIGTERM. State is in memory: a restart forgets all tokens.
 //
 // Tokens are JWTs for https://api.example.test/ (the default resource), opaque for https://api.example.test/opaque.
 //
-// /_ctl is the switchboard of the tests, outside the protocol:
-//   GET    -> {"token_requests": n, "in_flight_max": n, "paths": {"/token": n, ...}, "faults": [...]}
-//   POST   {"mode": "status|delay|stall|reset|partial", "status": 503, "ms": 500, "headers": {}, "body": "", "times": 1}
-//          -> the next `times` token requests meet that fault (times -1: all of them, until DELETE)
-//   DELETE -> counters to zero, faults gone
+// /_ctl is the switchboard of the tests, outside the protocol; see switchboard.mjs.
+import './node18.mjs';
 import { createServer as createPlain } from 'node:http';
 import { createServer as createTls } from 'node:https';
-import { randomBytes, webcrypto } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-// What Debian 12's Node.js 18 lacks of what oidc-provider calls.
-globalThis.crypto ??= webcrypto;
-URL.parse ??= (text, base) => { try { return new URL(text, base); } catch { return null; } };
 const { Provider, errors } = await import('oidc-provider');
+const { registerGrants } = await import('./grants.mjs');
+const { protectedApi } = await import('./api.mjs');
+const { Switchboard } = await import('./switchboard.mjs');
+const { Store } = await import('./store.mjs');
 
 const HOST = '127.0.0.1';
 const port = Number(process.env.PORT);
-const lifetime = Number(process.env.AT_TTL ?? 20);
-const { TLS_CERT: certFile, TLS_KEY: keyFile } = process.env;
+const settings = {
+  lifetime: Number(process.env.AT_TTL ?? 20),
+  rotate: true, // each refresh brings a new refresh token, and an old one that is used again ends the whole login
+  nonce: false, // DPoP proofs at the token endpoint need a nonce
+  api_nonce: false, // and at the API
+  api_certificate: false, // the API demands a client certificate
+  metadata: {}, // members of the discovery document that differ
+};
+const { TLS_CERT: certFile, TLS_KEY: keyFile, PKI: pki } = process.env;
+const issuer = `${certFile ? 'https' : 'http'}://${HOST}:${port}`;
 const DEFAULT_RESOURCE = 'https://api.example.test/';
 const SECRET = 'a-test-secret-of-at-least-32-bytes-000000';
 
@@ -37,96 +45,125 @@ const clients = [
   { client_id: 'odd-post', client_secret: 'p w:+/%&="-of-at-least-32-bytes-0000', token_endpoint_auth_method: 'client_secret_post', ...machine },
 ];
 
-const provider = new Provider(`${certFile ? 'https' : 'http'}://${HOST}:${port}`, {
+function resourceServerInfo(resource) {
+  if (!/^https:\/\/api\d*\.example\.test\//.test(resource)) throw new errors.InvalidTarget();
+  return {
+    scope: 'api:read api:write',
+    audience: resource,
+    accessTokenTTL: settings.lifetime,
+    accessTokenFormat: resource.endsWith('/opaque') ? 'opaque' : 'jwt',
+  };
+}
+
+const certificateOf = (ctx) => (ctx.socket.encrypted ? ctx.socket.getPeerX509Certificate() : undefined);
+
+const provider = new Provider(issuer, {
+  adapter: Store,
   clients,
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+  clientAuthMethods: [
+    'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth',
+    'self_signed_tls_client_auth', 'none',
+  ],
+  assertJwtClientAuthClaimsAndHeader: (_ctx, claims, header) => { switchboard.assertions.push({ ...header, ...claims }); },
   cookies: { keys: [randomBytes(16).toString('hex')] },
-  scopes: ['api:read', 'api:write'],
-  ttl: { ClientCredentials: lifetime },
+  scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
+  ttl: {
+    AccessToken: () => settings.lifetime, ClientCredentials: () => settings.lifetime, RefreshToken: 3600, Grant: 3600,
+  },
+  rotateRefreshToken: () => settings.rotate,
+  findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
     introspection: { enabled: true },
+    revocation: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => settings.nonce },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => DEFAULT_RESOURCE,
-      getResourceServerInfo: (_ctx, resource) => {
-        if (!/^https:\/\/api\d*\.example\.test\//.test(resource)) throw new errors.InvalidTarget();
-        return {
-          scope: 'api:read api:write',
-          audience: resource,
-          accessTokenTTL: lifetime,
-          accessTokenFormat: resource.endsWith('/opaque') ? 'opaque' : 'jwt',
-        };
-      },
+      defaultResource: (_ctx, _client, oneOf) => oneOf ?? DEFAULT_RESOURCE,
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_ctx, resource) => resourceServerInfo(resource),
+    },
+    mTLS: {
+      enabled: true,
+      certificateBoundAccessTokens: true,
+      tlsClientAuth: true,
+      selfSignedTlsClientAuth: true,
+      getCertificate: certificateOf,
+      certificateAuthorized: (ctx) => ctx.socket.authorized === true,
+      certificateSubjectMatches: (ctx, property, expected) => (
+        property === 'tls_client_auth_subject_dn' && certificateOf(ctx).subject.replaceAll('\n', ',') === expected),
     },
   },
 });
 
-const seen = { token_requests: 0, in_flight_max: 0, paths: {} };
-let inFlight = 0;
-let faults = [];
-
-async function readAll(request) {
-  const parts = [];
-  for await (const part of request) parts.push(part);
-  return Buffer.concat(parts).toString();
-}
-
-async function switchboard(request, response) {
-  if (request.method === 'POST') faults.push({ times: 1, ...JSON.parse(await readAll(request)) });
-  if (request.method === 'DELETE') {
-    Object.assign(seen, { token_requests: 0, in_flight_max: 0, paths: {} });
-    faults = [];
+let keys;
+/** The public keys that this server signs with, as it publishes them. */
+async function ownKeys() {
+  if (!keys) {
+    const trust = certFile ? { ca: readFileSync(certFile) } : {};
+    const { get } = await import(certFile ? 'node:https' : 'node:http');
+    const text = await new Promise((resolve, reject) => {
+      get(`${issuer}/jwks`, { ...trust, rejectUnauthorized: false }, async (answer) => {
+        const parts = [];
+        for await (const part of answer) parts.push(part);
+        resolve(Buffer.concat(parts).toString());
+      }).on('error', reject);
+    });
+    ({ keys } = JSON.parse(text));
   }
-  response.setHeader('content-type', 'application/json').end(JSON.stringify({ ...seen, faults }));
+  return keys;
 }
 
-/** True where the fault has answered, or never will. */
-async function misbehave(fault, request, response) {
-  fault.times -= 1;
-  switch (fault.mode) {
-    case 'delay':
-      await sleep(fault.ms ?? 500);
-      return false;
-    case 'stall':
-      return true;
-    case 'reset':
-      request.socket.resetAndDestroy();
-      return true;
-    case 'partial':
-      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 500 }).write('{"access_token":"x');
-      await sleep(50);
-      request.socket.destroy();
-      return true;
-    default:
-      response.writeHead(fault.status ?? 503, { 'content-type': 'application/json', ...fault.headers });
-      response.end(fault.body ?? '{"error":"temporarily_unavailable"}');
-      return true;
+registerGrants(provider, {
+  ownKeys,
+  lifetime: () => settings.lifetime,
+  resourceServer: (resource = DEFAULT_RESOURCE) => [resource, resourceServerInfo(resource)],
+});
+
+const api = protectedApi({
+  issuer,
+  ownKeys,
+  settings,
+  opaque: async (value) => {
+    const token = (await provider.AccessToken.find(value)) ?? (await provider.ClientCredentials.find(value));
+    return token?.isValid && { sub: token.accountId ?? token.clientId, client_id: token.clientId, scope: token.scope,
+      cnf: { jkt: token.jkt, 'x5t#S256': token['x5t#S256'] } };
+  },
+});
+
+const switchboard = new Switchboard({ provider, settings, api });
+
+provider.use(async (ctx, next) => {
+  await next();
+  if (ctx.body?.token_endpoint && ctx.path.startsWith('/.well-known/')) {
+    if (process.env.MTLS_PORT) {
+      const base = `https://${HOST}:${process.env.MTLS_PORT}`;
+      ctx.body.mtls_endpoint_aliases = {
+        token_endpoint: `${base}/token`, revocation_endpoint: `${base}/token/revocation`,
+        introspection_endpoint: `${base}/token/introspection`,
+      };
+    }
+    Object.assign(ctx.body, settings.metadata);
   }
+  if (ctx.path === '/token' && ctx.body?.access_token) {
+    for (const member of ctx.req.strip ?? []) delete ctx.body[member];
+  }
+});
+provider.on('server_error', (_ctx, error) => console.error(error));
+provider.on('grant.error', (_ctx, { error, error_description: said, error_detail: detail }) => console.error(error, said, detail ?? ''));
+
+const handle = switchboard.before(provider.callback());
+const tls = (key, cert, ca, answer) => createTls({ key, cert, ca, requestCert: !!ca, rejectUnauthorized: false }, answer);
+const listen = (server, at) => new Promise((resolve) => { server.listen(at, HOST, resolve); });
+
+const listening = [listen(certFile ? tls(readFileSync(keyFile), readFileSync(certFile), undefined, handle) : createPlain(handle), port)];
+if (pki) {
+  const [ca, cert, key] = ['ca.pem', 'server.pem', 'server.key'].map((file) => readFileSync(`${pki}/${file}`));
+  listening.push(listen(tls(key, cert, ca, handle), Number(process.env.MTLS_PORT)));
+  listening.push(listen(tls(key, cert, ca, api.handle), Number(process.env.API_TLS_PORT)));
+  listening.push(listen(createPlain(api.handle), Number(process.env.API_PORT)));
 }
-
-const protocol = provider.callback();
-async function handle(request, response) {
-  const path = request.url.split('?')[0];
-  if (path === '/_ctl') return switchboard(request, response);
-  // The RFC 8414 name of the same document.
-  if (path === '/.well-known/oauth-authorization-server') request.url = '/.well-known/openid-configuration';
-  seen.paths[path] = (seen.paths[path] ?? 0) + 1;
-  if (path !== '/token') return protocol(request, response);
-
-  seen.token_requests += 1;
-  inFlight += 1;
-  seen.in_flight_max = Math.max(seen.in_flight_max, inFlight);
-  response.once('close', () => { inFlight -= 1; });
-  request.body = await readAll(request); // oidc-provider takes a body that was read before
-  const fault = faults.find(({ times }) => times !== 0);
-  if (fault && (await misbehave(fault, request, response))) return undefined;
-  return protocol(request, response);
-}
-
-const server = certFile
-  ? createTls({ cert: readFileSync(certFile), key: readFileSync(keyFile) }, handle)
-  : createPlain(handle);
-server.listen(port, HOST, () => console.log(`ready ${provider.issuer}`));
+await Promise.all(listening);
+console.log(`ready ${issuer}`);
 process.on('SIGTERM', () => process.exit(0));

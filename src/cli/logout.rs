@@ -1,0 +1,77 @@
+//! `cupbearer logout`: a token is given back and forgotten.
+
+use anyhow::bail;
+use clap::Args;
+use cupbearer::app;
+use cupbearer::control::ClientError;
+
+use super::Answer;
+use super::output::{answer, complain};
+use super::reach::Reach;
+use super::renew::{choose, only};
+
+/// Revoke a token, forget it, and ask for no other
+///
+/// By the running proxy; where none runs, in the store that the configuration names.
+#[derive(Debug, Args)]
+pub(super) struct Logout {
+    /// Its name; not needed where there is only one
+    token: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Logout {
+    pub(super) async fn run(self) -> anyhow::Result<Answer> {
+        let error = match self.by_the_proxy().await {
+            Ok(done) => {
+                answer(&done)?;
+                return Ok(Answer::Yes);
+            }
+            Err(error) => error,
+        };
+        match error.downcast_ref() {
+            Some(not_running @ ClientError::NotRunning { .. }) => self.by_the_store(not_running).await,
+            Some(error) => {
+                complain(&error.to_string());
+                Ok(Answer::No)
+            }
+            None => Err(error),
+        }
+    }
+
+    async fn by_the_proxy(&self) -> anyhow::Result<String> {
+        let client = self.reach.client()?;
+        let name = choose(&client, self.token.clone()).await?;
+        client.logout(&name).await?;
+        Ok(format!("{name}: logged out"))
+    }
+
+    /// There is no proxy to ask: what is stored is given back and deleted here.
+    async fn by_the_store(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
+        let Some(settings) = self.reach.settings() else {
+            complain(&format!(
+                "{not_running}, and there is no configuration that says where tokens are stored; see cupbearer check"
+            ));
+            return Ok(Answer::No);
+        };
+        let names: Vec<String> = settings.tokens.keys().cloned().collect();
+        let name = match &self.token {
+            Some(name) => name.clone(),
+            None => only(names.clone())?,
+        };
+        if !settings.tokens.contains_key(&name) {
+            bail!("there is no token {name}; there is {}", names.join(", "));
+        }
+        match app::log_out(&settings, &name).await {
+            Ok(()) => {
+                answer(&format!("{name}: logged out"))?;
+                Ok(Answer::Yes)
+            }
+            Err(error) => {
+                complain(&error.to_string());
+                Ok(Answer::No)
+            }
+        }
+    }
+}

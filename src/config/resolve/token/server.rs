@@ -1,0 +1,111 @@
+//! The authorization server: where its endpoints are, and how it is reached.
+
+use crate::config::Options;
+use crate::config::file::Token;
+use crate::config::findings::Review;
+use crate::config::problem::KeyPath;
+use crate::config::resolve::address::{self, Query, secure_url};
+use crate::config::resolve::certificates::ca_file;
+use crate::config::resolve::{Zero, duration};
+use crate::net::tls::ClientCertificate;
+use crate::oauth::{Location, ServerSettings, Transport};
+
+pub(super) fn resolve(
+    path: &KeyPath,
+    token: &Token,
+    certificate: Option<ClientCertificate>,
+    token_uri: Option<(KeyPath, String)>,
+    options: Options,
+    review: &mut Review<'_>,
+) -> Option<ServerSettings> {
+    let location = location(path, token, token_uri, options, review);
+    let ca_file = ca_file(&path.key("ca_file"), token.ca_file.as_deref(), review);
+    let proxy_path = path.key("proxy");
+    let proxy = match &token.proxy {
+        Some(text) => address::url(&proxy_path, text, Query::Refused, review).and_then(|url| {
+            if url.path() == "/" {
+                return Some(Some(url));
+            }
+            review.error(&proxy_path, "must be the address of a proxy, without a path", "take out the path");
+            None
+        }),
+        None => Some(None),
+    };
+    let connect_timeout =
+        duration(&path.key("connect_timeout"), token.connect_timeout, Zero::Refused, review);
+    let timeout = duration(&path.key("timeout"), token.timeout, Zero::Refused, review);
+    let transport =
+        Transport { ca_file: ca_file.ok()?, certificate, proxy: proxy?, connect_timeout, timeout };
+    Some(ServerSettings { location: location?, transport })
+}
+
+fn location(
+    path: &KeyPath,
+    token: &Token,
+    token_uri: Option<(KeyPath, String)>,
+    options: Options,
+    review: &mut Review<'_>,
+) -> Option<Location> {
+    let (issuer_path, endpoint_path) = (path.key("issuer"), path.key("token_endpoint"));
+    let issuer = token.issuer.as_ref().map(|text| {
+        // The metadata must repeat the issuer to the letter, so it is kept as it was written.
+        secure_url(&issuer_path, text, Query::Refused, options, review)?;
+        text.parse().ok()
+    });
+    let endpoint = token
+        .token_endpoint
+        .as_ref()
+        .map(|text| secure_url(&endpoint_path, text, Query::Allowed, options, review));
+    let mut further = |key: &str, text: &Option<String>| match text {
+        Some(text) => secure_url(&path.key(key), text, Query::Allowed, options, review).map(Some),
+        None => Some(None),
+    };
+    let revocation_endpoint = further("revocation_endpoint", &token.revocation_endpoint);
+    let introspection_endpoint = further("introspection_endpoint", &token.introspection_endpoint);
+    let further = |location: Location| {
+        Some(Location {
+            revocation_endpoint: revocation_endpoint?,
+            introspection_endpoint: introspection_endpoint?,
+            ..location
+        })
+    };
+    let give_back = path.key("revoke_on_exit");
+    if token.revoke_on_exit && token.issuer.is_none() && token.revocation_endpoint.is_none() {
+        review.error(
+            &give_back,
+            "nothing says where tokens are given back",
+            "set `revocation_endpoint`, or `issuer` whose metadata name it",
+        );
+    }
+    // The endpoint wins, unless the issuer alone comes from the environment.
+    let issuer_wins = review.is_override(&issuer_path) && !review.is_override(&endpoint_path);
+    match (issuer, endpoint) {
+        (Some(issuer), Some(endpoint)) => {
+            let (issuer, endpoint) = (issuer?, endpoint?);
+            let token_endpoint = (!issuer_wins).then_some(endpoint);
+            further(Location { issuer: Some(issuer), token_endpoint, ..Location::default() })
+        }
+        (Some(issuer), None) => further(Location::issuer(issuer?)),
+        (None, Some(endpoint)) => further(Location::endpoint(endpoint?)),
+        (None, None) => {
+            if let Some((path, uri)) = token_uri {
+                return further(Location::endpoint(secure_url(
+                    &path,
+                    &uri,
+                    Query::Allowed,
+                    options,
+                    review,
+                )?));
+            }
+            if !review.is_spoken_for(&endpoint_path) {
+                let what = "nothing says where the authorization server is";
+                review.missing(
+                    &issuer_path,
+                    what,
+                    format!("{}, or {}", review.set(&issuer_path), review.set(&endpoint_path)),
+                );
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The entry points of the fuzz targets in `fuzz/`: what comes from outside and is parsed here, as functions of bytes
+//! that panic where something does not hold.
+//!
+//! Behind the feature `fuzzing`, which no release has. A test replays the committed corpus through each of them, so
+//! that a machine without `cargo fuzz` tests it too.
+
+/// An answer of a token endpoint.
+pub fn token_response(data: &[u8]) {
+    crate::oauth::fuzzing::token_response(data);
+}
+
+/// An authorization server's metadata.
+pub fn metadata(data: &[u8]) {
+    crate::oauth::fuzzing::metadata(data);
+}
+
+/// A JWT whose claims are read without verifying it.
+pub fn jwt_claims(data: &[u8]) {
+    crate::oauth::fuzzing::jwt_claims(data);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    type Target = fn(&[u8]);
+
+    /// All targets: each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
+    const TARGETS: [(&str, Target); 3] =
+        [("jwt_claims", jwt_claims), ("metadata", metadata), ("token_response", token_response)];
+
+    fn folder(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+    }
+
+    fn names(path: PathBuf) -> BTreeSet<String> {
+        fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn each_fuzz_target_holds_over_its_committed_corpus() {
+        for (name, target) in TARGETS {
+            let mut inputs = 0;
+            for entry in fs::read_dir(folder("corpus").join(name)).unwrap() {
+                let data = fs::read(entry.unwrap().path()).unwrap();
+                target(&data);
+                // What a fuzzer would try first.
+                for end in 0..data.len().min(256) {
+                    target(&data[..end]);
+                }
+                inputs += 1;
+            }
+            assert!(inputs >= 3, "fuzz/corpus/{name} has {inputs} inputs");
+        }
+    }
+
+    #[test]
+    fn each_fuzz_target_is_replayed_here() {
+        let known: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(names(folder("fuzz_targets")), known);
+        assert_eq!(names(folder("corpus")), known);
+    }
+}

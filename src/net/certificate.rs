@@ -1,0 +1,277 @@
+//! A client's certificate and its private key, out of two PEM files: what an authorization server knows a client by
+//! (RFC 8705 section 2), and what a token can be bound to (section 3).
+//!
+//! `config` loads it; `oauth` and `proxy` present it on their connections, by way of [`super::tls::client_config`].
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::tls::TlsError;
+
+/// A client's certificate and its key, read and checked against each other.
+///
+/// Two are equal where files and content are: settings that hold a certificate whose file has changed since are others,
+/// and what was made of them is made anew. The key need not be compared: a certificate has but one.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    /// PEM: the certificate, and the chain up to its authority.
+    pub cert_file: PathBuf,
+    /// PEM: the private key.
+    pub key_file: PathBuf,
+    /// SHA-256 of the first certificate in DER: `x5t#S256` (RFC 8705 section 3.1).
+    pub thumbprint: [u8; 32],
+    certified: Arc<CertifiedKey>,
+}
+
+impl ClientCertificate {
+    /// Reads both files, which may be the same one. The key is PKCS #8, PKCS #1 or SEC 1, and not encrypted. Whether
+    /// the certificate has expired is for the other side to say, whose clock counts. Blocks for two small reads.
+    ///
+    /// # Errors
+    /// [`TlsError`], which names the file.
+    pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
+        let chain = chain(cert_file)?;
+        let end_entity = chain.first().ok_or_else(|| TlsError::CertificateMissing(cert_file.to_owned()))?;
+        let thumbprint = digest::digest(&digest::SHA256, end_entity);
+        let thumbprint = thumbprint.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        let mut key = key(key_file)?;
+        let signing = any_supported_type(&key);
+        key.zeroize();
+        let signing = signing.map_err(|_| TlsError::KeyUnusable(key_file.to_owned()))?;
+        let certified = CertifiedKey::new(chain, signing);
+        certified.keys_match().map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::KeyMismatch { cert: cert_file.to_owned(), key: key_file.to_owned() }
+            }
+            _ => TlsError::CertificateMalformed(cert_file.to_owned()),
+        })?;
+        Ok(Self {
+            cert_file: cert_file.to_owned(),
+            key_file: key_file.to_owned(),
+            thumbprint,
+            certified: Arc::new(certified),
+        })
+    }
+
+    /// Both files: what a watcher looks at.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [self.cert_file.as_path(), &self.key_file].into_iter()
+    }
+
+    /// What TLS presents: as it was read, whatever the files hold by now.
+    pub(super) fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certified)
+    }
+}
+
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cert_file == other.cert_file
+            && self.key_file == other.key_file
+            && self.certified.cert == other.certified.cert
+    }
+}
+
+impl Eq for ClientCertificate {}
+
+/// Without the key.
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate")
+            .field("cert_file", &self.cert_file)
+            .field("key_file", &self.key_file)
+            .finish_non_exhaustive()
+    }
+}
+
+fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(file)?;
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| TlsError::CertificateMalformed(file.to_owned()))
+}
+
+fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => TlsError::KeyMissing(file.to_owned()),
+        _ => TlsError::KeyUnusable(file.to_owned()),
+    })
+}
+
+/// The file's bytes, zeroed after use: they may hold a key.
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let unreadable =
+        |error: std::io::Error| TlsError::Unreadable { path: file.to_owned(), kind: error.kind() };
+    // A pipe would be waited for without an end.
+    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
+        return Err(TlsError::Unreadable { path: file.to_owned(), kind: std::io::ErrorKind::InvalidInput });
+    }
+    // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    opened.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(TlsError::Unreadable { path: file.to_owned(), kind: std::io::ErrorKind::FileTooLarge });
+    }
+    Ok(bytes)
+}
+
+/// A chain of ten certificates, with all that tools write above them.
+const MAX_FILE_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+            let path = self.0.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        }
+    }
+
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["orders".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_are_read_from_two_files_or_from_one() {
+        let files = Files::new();
+        let (cert, key) = pair();
+        let two = [files.write("cert.pem", &cert), files.write("key.pem", &key)];
+        let loaded = ClientCertificate::load(&two[0], &two[1]).unwrap();
+        let der = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
+        assert_eq!(loaded.thumbprint, digest::digest(&digest::SHA256, &der).as_ref());
+        assert_eq!(loaded.files().collect::<Vec<_>>(), two);
+        let one = files.write("both.pem", format!("{key}{cert}"));
+        assert_eq!(ClientCertificate::load(&one, &one).unwrap().thumbprint, loaded.thumbprint);
+    }
+
+    #[test]
+    fn keys_in_every_usual_form_are_taken() {
+        let rsa = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let rsa: Pkcs8V1Der<'_> = rsa.as_der().unwrap();
+        let rsa = rcgen::KeyPair::try_from(rsa.as_ref()).unwrap();
+        let ec = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let ed = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        for (form, key, pem) in [
+            ("RSA, PKCS #8", &rsa, pem("PRIVATE KEY", rsa.serialized_der())),
+            ("RSA, PKCS #1", &rsa, pem("RSA PRIVATE KEY", bare(rsa.serialized_der()))),
+            ("EC, PKCS #8", &ec, pem("PRIVATE KEY", ec.serialized_der())),
+            ("EC, SEC 1", &ec, pem("EC PRIVATE KEY", bare(ec.serialized_der()))),
+            ("Ed25519, PKCS #8", &ed, pem("PRIVATE KEY", ed.serialized_der())),
+        ] {
+            let files = Files::new();
+            let params = rcgen::CertificateParams::new(["orders".to_owned()]).unwrap();
+            let cert = files.write("c", params.self_signed(key).unwrap().pem());
+            let loaded = ClientCertificate::load(&cert, &files.write("k", pem));
+            assert!(loaded.is_ok(), "{form}: {loaded:?}");
+        }
+    }
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+    }
+
+    /// The key inside PKCS #8: what its OCTET STRING holds, after version and algorithm (RFC 5958 section 2).
+    fn bare(pkcs8: &[u8]) -> &[u8] {
+        fn open(der: &[u8]) -> (&[u8], &[u8]) {
+            let (length, start) = match der[1] {
+                0x82 => (usize::from(der[2]) << 8 | usize::from(der[3]), 4),
+                0x81 => (usize::from(der[2]), 3),
+                short => (usize::from(short), 2),
+            };
+            der[start..].split_at(length)
+        }
+        let (inside, _) = open(pkcs8);
+        let (_version, rest) = open(inside);
+        let (_algorithm, rest) = open(rest);
+        open(rest).0
+    }
+
+    #[test]
+    fn what_does_not_hold_is_refused_by_its_file() {
+        let files = Files::new();
+        let ((cert, key), (other, _)) = (pair(), pair());
+        let cert_file = files.write("cert.pem", &cert);
+        let key_file = files.write("key.pem", &key);
+        let other_file = files.write("other.pem", &other);
+        let gone = files.0.path().join("gone.pem");
+        let text = files.write("text.pem", "nothing of the kind");
+        let broken = files.write("broken.pem", cert.replace("MII", "!!!"));
+        let no_certificate =
+            files.write("odd.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        let odd_key =
+            files.write("odd.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+        let locked = files.write(
+            "locked.key",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        );
+        let huge = files.write("huge.pem", vec![b' '; MAX_FILE_BYTES + 1]);
+        let load = |cert: &Path, key: &Path| ClientCertificate::load(cert, key).unwrap_err();
+        let folder = files.0.path();
+        for (error, name, says) in [
+            (load(&gone, &key_file), "gone.pem", "not found"),
+            (load(&cert_file, &gone), "gone.pem", "not found"),
+            (load(folder, &key_file), folder.to_str().unwrap(), "cannot be read"),
+            (load(&huge, &key_file), "huge.pem", "too large"),
+            (load(&text, &key_file), "text.pem", "no certificate"),
+            (load(&key_file, &key_file), "key.pem", "no certificate"),
+            (load(&broken, &key_file), "broken.pem", "malformed"),
+            (load(&no_certificate, &key_file), "odd.pem", "malformed"),
+            (load(&cert_file, &text), "text.pem", "no private key"),
+            (load(&cert_file, &cert_file), "cert.pem", "no private key"),
+            (load(&cert_file, &locked), "locked.key", "encrypted"),
+            (load(&cert_file, &odd_key), "odd.key", "RSA"),
+            (load(&other_file, &key_file), "other.pem", "does not belong"),
+        ] {
+            let said = error.to_string();
+            assert!(said.contains(name) && said.contains(says), "{said}");
+        }
+    }
+
+    #[test]
+    fn any_change_of_the_certificate_or_its_chain_makes_it_another() {
+        let files = Files::new();
+        let ((cert, key), (next, next_key)) = (pair(), pair());
+        let (cert_file, key_file) = (files.write("cert.pem", &cert), files.write("key.pem", &key));
+        let first = ClientCertificate::load(&cert_file, &key_file).unwrap();
+        assert_eq!(ClientCertificate::load(&cert_file, &key_file).unwrap(), first);
+        files.write("cert.pem", format!("{cert}{next}"));
+        assert_ne!(ClientCertificate::load(&cert_file, &key_file).unwrap(), first, "the chain");
+        files.write("cert.pem", &next);
+        files.write("key.pem", &next_key);
+        assert_ne!(ClientCertificate::load(&cert_file, &key_file).unwrap(), first);
+    }
+
+    #[test]
+    fn it_never_prints_its_key() {
+        let files = Files::new();
+        let (cert, key) = pair();
+        let loaded =
+            ClientCertificate::load(&files.write("cert.pem", cert), &files.write("key.pem", &key)).unwrap();
+        let shown = format!("{loaded:?}");
+        assert!(shown.contains("cert.pem") && !shown.to_lowercase().contains("certified"), "{shown}");
+    }
+}

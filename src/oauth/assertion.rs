@@ -1,0 +1,136 @@
+//! Assertions: short-lived JWTs by which a client authenticates (RFC 7523 section 2.2) or earns a token (section 2.1).
+//!
+//! Each is made for one request: a server refuses one that it has seen before. `authentication` and `bearer` say what
+//! is in them; how a key signs is for `jws`.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::{digest, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Serialize;
+
+use crate::secret::Secret;
+
+use super::client::KeySettings;
+use super::endpoint::{blocking, read};
+use super::error::Error;
+use super::jws::{self, Header};
+use super::key::{KeyError, SigningKey};
+use super::kind::{CertificateFault, Held, Kind};
+
+/// What an assertion is signed with, as it was read for one attempt.
+pub(super) enum Signer {
+    /// A client secret, for HMAC with SHA-256.
+    Secret(Secret<String>),
+    /// A private key, and what the header says of it.
+    Key {
+        key: Box<SigningKey>,
+        /// `kid`.
+        key_id: Option<String>,
+        /// `x5t#S256` (RFC 7515 section 4.1.8).
+        thumbprint: Option<String>,
+    },
+}
+
+/// What an assertion says (RFC 7523 section 3), but for the time and its own name.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Claims<'a> {
+    #[serde(rename = "iss")]
+    pub(super) issuer: &'a str,
+    #[serde(rename = "sub", skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<&'a str>,
+    #[serde(rename = "aud")]
+    pub(super) audience: &'a str,
+    /// What is asked for, which Google reads here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) scope: Option<&'a str>,
+}
+
+impl Signer {
+    /// A client secret of the length that HS256 demands.
+    pub(super) fn secret(secret: Secret<String>) -> Result<Self, Kind> {
+        if secret.expose().len() < HS256_BYTES {
+            return Err(Kind::ShortSecret);
+        }
+        Ok(Self::Secret(secret))
+    }
+
+    /// The key that `settings` name, and their certificate, read now.
+    pub(super) async fn read(settings: &KeySettings) -> Result<Self, Error> {
+        let text = read(&settings.key).await?;
+        let key = SigningKey::from_text(text.expose(), settings.algorithm)
+            .map_err(|fault| Error::here(Kind::Key(Held::by(&settings.key), fault)))?;
+        Self::key(key, settings).await
+    }
+
+    /// A key with what `settings` say of it.
+    pub(super) async fn key(key: SigningKey, settings: &KeySettings) -> Result<Self, Error> {
+        let key_id = settings.key_id.clone().or_else(|| key.key_id().map(str::to_owned));
+        let thumbprint = match settings.certificate.clone() {
+            Some(path) => Some(blocking(move || certificate_thumbprint(&path)).await?.map_err(Error::here)?),
+            None => None,
+        };
+        Ok(Self::Key { key: Box::new(key), key_id, thumbprint })
+    }
+
+    /// Writes an assertion that no other is like. `now` is the server's clock, as far as it is known.
+    pub(super) fn write(&self, claims: &Claims<'_>, now: SystemTime) -> Result<Secret<String>, KeyError> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            claims: &'a Claims<'a>,
+            iat: u64,
+            exp: u64,
+            jti: String,
+        }
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let whole = Whole {
+            claims,
+            iat: now.saturating_sub(BACKDATED).as_secs(),
+            exp: now.saturating_add(LIFETIME).as_secs(),
+            jti: jti()?,
+        };
+        let header = Header { typ: Some("JWT"), ..Header::default() };
+        match self {
+            Self::Secret(secret) => jws::hs256(secret.expose().as_bytes(), header, &whole),
+            Self::Key { key, key_id, thumbprint } => {
+                let header = Header { kid: key_id.as_deref(), certificate: thumbprint.as_deref(), ..header };
+                jws::sign(key, header, &whole)
+            }
+        }
+    }
+}
+
+/// A name that no other assertion has: servers refuse one that they have seen.
+fn jti() -> Result<String, KeyError> {
+    let mut bytes = [0; JTI_BYTES];
+    rand::fill(&mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The SHA-256 of the first certificate in a PEM file.
+fn certificate_thumbprint(path: &Path) -> Result<String, Kind> {
+    let wrong = |fault| Kind::Certificate(path.to_owned(), fault);
+    let pem = std::fs::read(path).map_err(|e| wrong(CertificateFault::Unreadable(e.kind())))?;
+    let certificate =
+        CertificateDer::from_pem_slice(&pem).map_err(|_| wrong(CertificateFault::NoCertificate))?;
+    Ok(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &certificate)))
+}
+
+/// RFC 7518 section 3.2: the key of HS256 is no shorter than the hash.
+const HS256_BYTES: usize = 32;
+
+/// 128 bits.
+const JTI_BYTES: usize = 16;
+
+/// How long before now an assertion says that it was made, for servers whose clock is a little behind. Not more: some
+/// count a minute from here, whatever `exp` says.
+const BACKDATED: Duration = Duration::from_secs(10);
+
+/// For how long an assertion is good: enough for a server whose clock is a minute ahead, and less than the five minutes
+/// that some allow.
+const LIFETIME: Duration = Duration::from_mins(3);

@@ -1,0 +1,201 @@
+//! The assertion that a `jwt_bearer` grant spends (RFC 7523 section 2.1): who says so, of whom, to whom.
+//!
+//! `token` calls this before each token request; `assertion` writes it.
+
+use std::time::SystemTime;
+
+use crate::secret::Secret;
+
+use super::assertion::{Claims, Signer};
+use super::client::KeySettings;
+use super::endpoint::read;
+use super::error::Error;
+use super::google::GoogleKey;
+use super::key::SigningKey;
+use super::kind::{Held, Kind};
+use super::server::Location;
+
+/// What is known of an assertion before its key is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Bearer<'a> {
+    /// What it is signed with: PEM, a JWK, or the key file of a Google service account.
+    pub key: &'a KeySettings,
+    /// `iss`; `None`: a Google key's `client_email`, else the client identifier.
+    pub issuer: Option<&'a str>,
+    /// `sub`; `None`: as `iss`; with a Google key no `sub` at all, for there it means delegation.
+    pub subject: Option<&'a str>,
+    /// `aud`; `None`: a Google key's `token_uri`, else the server's issuer, else its token endpoint, as configured.
+    pub audience: Option<&'a str>,
+    /// The client that asks.
+    pub client_id: &'a str,
+    /// Whom it asks.
+    pub server: &'a Location,
+    /// What for: Google reads it here, as the claim `scope`.
+    pub scope: &'a [String],
+}
+
+impl Bearer<'_> {
+    /// Reads the key and signs. `now` is the server's clock, as far as it is known.
+    ///
+    /// # Errors
+    /// [`Error`] where the key cannot be read or used.
+    pub async fn sign(&self, now: SystemTime) -> Result<Secret<String>, Error> {
+        let text = read(&self.key.key).await?;
+        let held = || Held::by(&self.key.key);
+        let google = match GoogleKey::parse(text.expose()) {
+            Some(parsed) => Some(parsed.map_err(|fault| Error::here(Kind::GoogleKey(held(), fault)))?),
+            None => None,
+        };
+        let pem = google.as_ref().map_or(text.expose(), |google| google.private_key.expose());
+        let key = SigningKey::from_text(pem, self.key.algorithm)
+            .map_err(|fault| Error::here(Kind::Key(held(), fault)))?;
+        let settings = KeySettings {
+            key_id: self.key.key_id.clone().or_else(|| google.as_ref()?.key_id.clone()),
+            ..self.key.clone()
+        };
+        let signer = Signer::key(key, &settings).await?;
+
+        let issuer = self.issuer.or_else(|| Some(google.as_ref()?.email.as_str())).unwrap_or(self.client_id);
+        let subject = if google.is_some() { self.subject } else { Some(self.subject.unwrap_or(issuer)) };
+        let token_uri = google.as_ref().and_then(|google| google.token_uri.as_deref());
+        let Some(audience) = self.audience.or(token_uri).or_else(|| self.server.name()) else {
+            return Err(Error::here(Kind::NoIssuer));
+        };
+        let scope = self.scope.join(" ");
+        let scope = Some(scope.as_str()).filter(|scope| google.is_some() && !scope.is_empty());
+        let claims = Claims { issuer, subject, audience, scope };
+        signer.write(&claims, now).map_err(|_| Error::here(Kind::Panicked))
+    }
+}
+
+impl Location {
+    /// What the configuration calls the server: its issuer, else its token endpoint.
+    fn name(&self) -> Option<&str> {
+        let issuer = self.issuer.as_ref().map(super::server::Issuer::as_str);
+        issuer.or_else(|| self.token_endpoint.as_ref().map(url::Url::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::{Value, json};
+
+    use super::super::error::Class;
+    use super::super::key::{Algorithm, vectors};
+    use super::super::peer::{inline, verified};
+    use super::*;
+    use crate::clock;
+    use crate::secret::SecretSource;
+
+    fn key(key: SecretSource) -> KeySettings {
+        KeySettings { key, key_id: None, algorithm: None, certificate: None }
+    }
+
+    fn bearer<'a>(key: &'a KeySettings, server: &'a Location) -> Bearer<'a> {
+        Bearer { key, issuer: None, subject: None, audience: None, client_id: "orders", server, scope: &[] }
+    }
+
+    fn endpoint() -> Location {
+        Location::endpoint("https://as.example/token".parse().unwrap())
+    }
+
+    /// What is said, apart from times and name, which are there.
+    fn said(jwt: &Secret<String>, jwk: &str) -> (Value, Value) {
+        let (header, mut claims) = verified(jwt.expose(), jwk);
+        for name in ["iat", "exp", "jti"] {
+            claims.as_object_mut().unwrap().remove(name).unwrap();
+        }
+        (header, claims)
+    }
+
+    /// As the console of Google writes it, with the RSA key of RFC 7515.
+    fn google() -> KeySettings {
+        let pkcs8 = SigningKey::from_text(vectors::RSA, None).unwrap().to_pkcs8().unwrap();
+        let pem = STANDARD.encode(pkcs8.expose());
+        let file = json!({
+            "type": "service_account",
+            "project_id": "p",
+            "private_key_id": "k1",
+            "private_key": format!("-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----\n"),
+            "client_email": "robot@p.example",
+            "client_id": "1234",
+            "token_uri": "https://oauth2.example/token",
+        });
+        key(inline(&file.to_string()))
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_key_signs_what_is_configured_or_what_stands_for_it() {
+        let issuer = Location { issuer: Some("https://as.example/".parse().unwrap()), ..endpoint() };
+        for (jwk, algorithm, alg) in [
+            (vectors::RSA, None, "RS256"),
+            (vectors::RSA, Some(Algorithm::Ps256), "PS256"),
+            (vectors::P256, None, "ES256"),
+            (vectors::ED25519, None, "EdDSA"),
+        ] {
+            let key = KeySettings { algorithm, key_id: Some("k".into()), ..key(inline(jwk)) };
+            let scope = ["orders:read".to_owned()];
+            for (server, audience) in
+                [(&endpoint(), "https://as.example/token"), (&issuer, "https://as.example/")]
+            {
+                let plain = Bearer { scope: &scope, ..bearer(&key, server) };
+                let want = json!({"iss": "orders", "sub": "orders", "aud": audience});
+                let header = json!({"typ": "JWT", "alg": alg, "kid": "k"});
+                let got = said(&plain.sign(clock::wall()).await.unwrap(), jwk);
+                assert_eq!(got, (header, want), "the scope is in the form alone");
+
+                let whole = Bearer { issuer: Some("i"), subject: Some("s"), audience: Some("a"), ..plain };
+                let got = said(&whole.sign(clock::wall()).await.unwrap(), jwk).1;
+                assert_eq!(got, json!({"iss": "i", "sub": "s", "aud": "a"}));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn googles_key_brings_issuer_audience_and_name_and_takes_the_scope() {
+        let (key, server) = (google(), endpoint());
+        let scope = ["https://www.googleapis.example/auth/a".to_owned(), "b".to_owned()];
+        let own = Bearer { scope: &scope, ..bearer(&key, &server) };
+        let (header, claims) = said(&own.sign(clock::wall()).await.unwrap(), vectors::RSA);
+        assert_eq!(header, json!({"typ": "JWT", "alg": "RS256", "kid": "k1"}));
+        let mut want = json!({
+            "iss": "robot@p.example",
+            "aud": "https://oauth2.example/token",
+            "scope": "https://www.googleapis.example/auth/a b",
+        });
+        assert_eq!(claims, want, "no subject: that would be delegation");
+
+        let delegated = Bearer { subject: Some("alice@p.example"), ..own };
+        want["sub"] = "alice@p.example".into();
+        assert_eq!(said(&delegated.sign(clock::wall()).await.unwrap(), vectors::RSA).1, want);
+    }
+
+    #[tokio::test]
+    async fn no_two_assertions_are_alike() {
+        let (key, server) = (key(inline(vectors::ED25519)), endpoint());
+        let bearer = bearer(&key, &server);
+        let now = clock::wall();
+        // Ed25519 signs the same text the same way: only the name makes the difference.
+        assert_ne!(bearer.sign(now).await.unwrap(), bearer.sign(now).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_does_not_serve_is_named_by_what_is_wrong() {
+        let server = endpoint();
+        let broken = r#"{"type":"service_account","client_email":"a","private_key":"sentinel"}"#;
+        for (text, words) in [
+            ("sentinel", "neither PEM nor a JWK"),
+            (broken, "neither PEM nor a JWK"),
+            (r#"{"type":"authorized_user","refresh_token":"sentinel"}"#, "not of a service account"),
+            (r#"{"type":"service_account","private_key":"sentinel"}"#, "no `client_email`"),
+        ] {
+            let key = key(inline(text));
+            let error = bearer(&key, &server).sign(clock::wall()).await.unwrap_err();
+            assert_eq!((error.class(), error.cause()), (Class::Misconfigured, "key"));
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(!format!("{error} {error:?}").contains("sentinel"));
+        }
+    }
+}

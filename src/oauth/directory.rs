@@ -1,0 +1,133 @@
+//! Where the endpoints of one authorization server are: as they are configured, else as its metadata say.
+//!
+//! `endpoint`, `introspection` and `revocation` ask here before each request.
+
+use url::Url;
+
+use super::document::{Handshake, Role};
+use super::error::Error;
+use super::kind::Kind;
+use super::metadata::Metadata;
+use super::server::{Issuer, Location, ServerSettings};
+use super::transport::{Http, ServerError};
+
+/// The endpoints of one authorization server.
+#[derive(Debug)]
+pub(super) struct Directory {
+    location: Location,
+    /// `None`: no issuer is configured.
+    metadata: Option<Metadata>,
+}
+
+impl Directory {
+    /// Nothing is asked yet.
+    pub(super) fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
+        let ServerSettings { location, transport } = settings;
+        if location.token_endpoint.is_none() && location.issuer.is_none() {
+            return Err(ServerError::Nowhere);
+        }
+        let handshake = if transport.certificate.is_some() { Handshake::MutualTls } else { Handshake::Plain };
+        let metadata = location.issuer.clone().map(|issuer| Metadata::new(issuer, handshake));
+        Ok(Self { location: location.clone(), metadata })
+    }
+
+    /// What the server calls itself, where that is configured.
+    pub(super) fn issuer(&self) -> Option<&Issuer> {
+        self.metadata.as_ref().map(Metadata::issuer)
+    }
+
+    /// Where tokens are asked for.
+    pub(super) async fn token_endpoint(&self, http: &Http) -> Result<Url, Error> {
+        self.needed(Role::Token, http).await
+    }
+
+    /// Where tokens are given back.
+    pub(super) async fn revocation_endpoint(&self, http: &Http) -> Result<Url, Error> {
+        self.needed(Role::Revocation, http).await
+    }
+
+    /// Where tokens are looked at; `None`: the server does not offer it.
+    pub(super) async fn introspection_endpoint(&self, http: &Http) -> Result<Option<Url>, Error> {
+        self.offered(Role::Introspection, http).await
+    }
+
+    /// An endpoint of the metadata did not work: the next request looks whether it has moved.
+    pub(super) fn doubt(&self, role: Role) {
+        if let (None, Some(metadata)) = (self.configured(role), &self.metadata) {
+            metadata.doubt();
+        }
+    }
+
+    /// Whether somebody wrote down where it is.
+    pub(super) const fn is_configured(&self, role: Role) -> bool {
+        self.configured(role).is_some()
+    }
+
+    async fn needed(&self, role: Role, http: &Http) -> Result<Url, Error> {
+        self.offered(role, http).await?.ok_or(Error::here(Kind::NoEndpoint(role)))
+    }
+
+    /// What is configured wins, and needs no metadata.
+    async fn offered(&self, role: Role, http: &Http) -> Result<Option<Url>, Error> {
+        match (self.configured(role), &self.metadata) {
+            (Some(url), _) => Ok(Some(url.clone())),
+            (None, Some(metadata)) => Ok(metadata.endpoints(http).await?.get(role).cloned()),
+            (None, None) => Ok(None),
+        }
+    }
+
+    const fn configured(&self, role: Role) -> Option<&Url> {
+        match role {
+            Role::Token => self.location.token_endpoint.as_ref(),
+            Role::Introspection => self.location.introspection_endpoint.as_ref(),
+            Role::Revocation => self.location.revocation_endpoint.as_ref(),
+            Role::Authorization
+            | Role::DeviceAuthorization
+            | Role::PushedAuthorization
+            | Role::Userinfo
+            | Role::EndSession => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::peer::{Peer, Reply, settings};
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_configured_wins_and_the_rest_is_discovered() {
+        let peer = Peer::start(|seen| {
+            let origin = format!("http://{}", seen.header("host").unwrap());
+            Reply::ok(format!(
+                r#"{{"issuer":"{origin}","token_endpoint":"{origin}/token","revocation_endpoint":"{origin}/revoke"}}"#
+            ))
+        })
+        .await;
+        let location = Location {
+            issuer: Some(peer.origin.parse().unwrap()),
+            token_endpoint: Some(peer.url("/own")),
+            revocation_endpoint: None,
+            introspection_endpoint: None,
+        };
+        let settings = settings(location);
+        let directory = Directory::new(&settings).unwrap();
+        let http = Http::new(&settings.transport).unwrap();
+        assert_eq!(directory.token_endpoint(&http).await.unwrap(), peer.url("/own"));
+        assert!(peer.lines().is_empty(), "nothing had to be asked");
+        assert_eq!(directory.revocation_endpoint(&http).await.unwrap(), peer.url("/revoke"));
+        assert_eq!(directory.introspection_endpoint(&http).await.unwrap(), None);
+        assert_eq!(peer.lines().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_nobody_names_is_an_error_that_says_what_to_set() {
+        let settings = settings(Location::endpoint("https://a.example/token".parse().unwrap()));
+        let directory = Directory::new(&settings).unwrap();
+        let http = Http::new(&settings.transport).unwrap();
+        assert_eq!(directory.introspection_endpoint(&http).await.unwrap(), None);
+        let error = directory.revocation_endpoint(&http).await.unwrap_err();
+        assert!(error.to_string().contains("revocation_endpoint"), "{error}");
+        assert_eq!(error.class(), super::super::error::Class::Misconfigured);
+    }
+}

@@ -1,0 +1,236 @@
+//! What a metadata document says (RFC 8414 section 2, OpenID Connect Discovery 1.0 section 3), judged.
+//!
+//! Only the endpoints are read. Which grants and methods a document lists is no veto: servers leave out what works.
+//! `metadata` fetches documents and keeps them.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+use tracing::warn;
+use url::Url;
+
+use super::kind::{Flaw, Kind, Place};
+use super::server::{Issuer, is_loopback};
+
+/// What an endpoint is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// RFC 6749 section 3.2.
+    Token,
+    /// RFC 7662.
+    Introspection,
+    /// RFC 7009.
+    Revocation,
+    /// RFC 6749 section 3.1.
+    Authorization,
+    /// RFC 8628 section 3.1.
+    DeviceAuthorization,
+    /// RFC 9126 section 2.
+    PushedAuthorization,
+    /// OpenID Connect Core 1.0 section 5.3.
+    Userinfo,
+    /// OpenID Connect RP-Initiated Logout 1.0 section 2.
+    EndSession,
+}
+
+/// Whether a client certificate is on every connection: then the endpoints' aliases for it count (RFC 8705 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    Plain,
+    MutualTls,
+}
+
+/// The endpoints of one document, each one that a secret may go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoints([Option<Url>; ROLES.len()]);
+
+impl Endpoints {
+    /// Reads a document of `issuer`, which must have a token endpoint. Any other endpoint that is not to be used is left
+    /// out.
+    pub(super) fn parse(body: &[u8], issuer: &Issuer, handshake: Handshake) -> Result<Self, Kind> {
+        let document: Map<String, Value> =
+            serde_json::from_slice(body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
+        // RFC 8414 section 3.3: identical, or a server could speak for another.
+        if document.get("issuer").and_then(Value::as_str) != Some(issuer.as_str()) {
+            return Err(Kind::OtherIssuer);
+        }
+        let aliases = match handshake {
+            Handshake::MutualTls => document.get("mtls_endpoint_aliases").and_then(Value::as_object),
+            Handshake::Plain => None,
+        };
+        let stated = |role: Role| {
+            let alias = aliases.filter(|_| role.is_called_by_the_client());
+            alias.and_then(|aliases| url(aliases, role)).or_else(|| url(&document, role))
+        };
+        let token = stated(Role::Token).ok_or(Kind::NoEndpoint(Role::Token))?;
+        if !issuer.vouches_for(&token) {
+            return Err(Kind::InsecureEndpoint);
+        }
+        Ok(Self(ROLES.map(|role| {
+            let url = stated(role)?;
+            if !issuer.vouches_for(&url) {
+                warn!(%issuer, endpoint = %role, at = %Place::of(&url),
+                    "the metadata name an endpoint that is plain http on another machine; it is not used");
+                return None;
+            }
+            Some(url)
+        })))
+    }
+
+    pub(super) fn get(&self, role: Role) -> Option<&Url> {
+        self.0[role as usize].as_ref()
+    }
+
+    /// The endpoints that are elsewhere in `newer`, or gone.
+    pub(super) fn moved<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = Role> + 'a {
+        ROLES.into_iter().filter(|role| self.get(*role) != newer.get(*role))
+    }
+}
+
+impl Role {
+    /// The member that names it, in a document and in its aliases; the configuration's key has the same name.
+    pub(super) const fn member(self) -> &'static str {
+        match self {
+            Self::Token => "token_endpoint",
+            Self::Introspection => "introspection_endpoint",
+            Self::Revocation => "revocation_endpoint",
+            Self::Authorization => "authorization_endpoint",
+            Self::DeviceAuthorization => "device_authorization_endpoint",
+            Self::PushedAuthorization => "pushed_authorization_request_endpoint",
+            Self::Userinfo => "userinfo_endpoint",
+            Self::EndSession => "end_session_endpoint",
+        }
+    }
+
+    /// Whether it is this program that connects there, and not a person's browser, which has no certificate of ours.
+    const fn is_called_by_the_client(self) -> bool {
+        !matches!(self, Self::Authorization | Self::EndSession)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.member())
+    }
+}
+
+impl Issuer {
+    /// Whether a secret may go to `url`, which a document of this issuer names. Plain http to another machine is only for
+    /// an issuer that is so itself: whoever configured that has said so on purpose.
+    fn vouches_for(&self, url: &Url) -> bool {
+        let clear_by_choice = self.url().scheme() == "http" && !is_loopback(self.url());
+        url.scheme() == "https" || is_loopback(url) || clear_by_choice
+    }
+}
+
+fn url(members: &Map<String, Value>, role: Role) -> Option<Url> {
+    let url = Url::parse(members.get(role.member())?.as_str()?).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+/// In the order of the enum: it is the index.
+const ROLES: [Role; 8] = [
+    Role::Token,
+    Role::Introspection,
+    Role::Revocation,
+    Role::Authorization,
+    Role::DeviceAuthorization,
+    Role::PushedAuthorization,
+    Role::Userinfo,
+    Role::EndSession,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(configured: &str, document: &str, handshake: Handshake) -> Result<Endpoints, Kind> {
+        Endpoints::parse(document.as_bytes(), &configured.parse().unwrap(), handshake)
+    }
+
+    fn judge(configured: &str, stated: &str, endpoint: &str) -> Result<Endpoints, Kind> {
+        let document =
+            format!(r#"{{"issuer":"{stated}","token_endpoint":"{endpoint}","grant_types_supported":[]}}"#);
+        parse(configured, &document, Handshake::Plain)
+    }
+
+    fn at(endpoints: &Endpoints, role: Role) -> Option<&str> {
+        endpoints.get(role).map(Url::as_str)
+    }
+
+    #[test]
+    fn each_role_is_found_by_its_own_index() {
+        for (index, role) in ROLES.into_iter().enumerate() {
+            assert_eq!(role as usize, index, "{role}");
+        }
+    }
+
+    #[test]
+    fn a_document_for_an_issuer_that_differs_by_one_character_is_refused() {
+        let endpoint = "https://a.example/token";
+        assert!(judge("https://a.example", "https://a.example", endpoint).is_ok());
+        assert!(judge("https://a.example/", "https://a.example/", endpoint).is_ok());
+        for other in
+            ["https://a.example/", "https://A.example", "https://a.example:443", "http://a.example", ""]
+        {
+            assert_eq!(judge("https://a.example", other, endpoint), Err(Kind::OtherIssuer), "{other}");
+        }
+        for nobody in [r#"{"token_endpoint":"https://a.example/t"}"#, r#"{"issuer":["https://a.example"]}"#] {
+            assert_eq!(parse("https://a.example", nobody, Handshake::Plain), Err(Kind::OtherIssuer));
+        }
+        assert_eq!(parse("https://a.example", "[]", Handshake::Plain), Err(Kind::Malformed(Flaw::NotJson)));
+    }
+
+    #[test]
+    fn a_token_endpoint_in_the_clear_is_refused_unless_it_is_loopback_or_the_issuer_is_as_bare() {
+        let secure = "https://a.example";
+        assert_eq!(judge(secure, secure, "http://a.example/token"), Err(Kind::InsecureEndpoint));
+        assert!(judge(secure, secure, "http://127.0.0.1:9400/token").is_ok());
+        let local = "http://127.0.0.1:9400";
+        assert_eq!(judge(local, local, "http://a.example/token"), Err(Kind::InsecureEndpoint));
+        let bare = "http://a.example";
+        assert!(judge(bare, bare, "http://a.example/token").is_ok());
+        for odd in ["ftp://a.example/token", "token", ""] {
+            assert_eq!(judge(secure, secure, odd), Err(Kind::NoEndpoint(Role::Token)), "{odd}");
+        }
+    }
+
+    #[test]
+    fn any_other_endpoint_in_the_clear_is_left_out() {
+        let document = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/token",
+            "revocation_endpoint":"http://a.example/revoke","introspection_endpoint":"https://a.example/look",
+            "userinfo_endpoint":7}"#;
+        let endpoints = parse("https://a.example", document, Handshake::Plain).unwrap();
+        assert_eq!(at(&endpoints, Role::Token), Some("https://a.example/token"));
+        assert_eq!(at(&endpoints, Role::Introspection), Some("https://a.example/look"));
+        for left_out in [Role::Revocation, Role::Userinfo, Role::DeviceAuthorization] {
+            assert_eq!(at(&endpoints, left_out), None, "{left_out}");
+        }
+    }
+
+    #[test]
+    fn the_aliases_for_mutual_tls_count_where_there_is_a_certificate_and_never_for_a_browser() {
+        let document = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/token",
+            "authorization_endpoint":"https://a.example/auth","revocation_endpoint":"https://a.example/revoke",
+            "mtls_endpoint_aliases":{"token_endpoint":"https://mtls.a.example/token",
+            "introspection_endpoint":"https://mtls.a.example/look",
+            "authorization_endpoint":"https://mtls.a.example/auth"}}"#;
+        let plain = parse("https://a.example", document, Handshake::Plain).unwrap();
+        assert_eq!(at(&plain, Role::Token), Some("https://a.example/token"));
+        assert_eq!(at(&plain, Role::Introspection), None);
+        let mutual = parse("https://a.example", document, Handshake::MutualTls).unwrap();
+        assert_eq!(at(&mutual, Role::Token), Some("https://mtls.a.example/token"));
+        assert_eq!(at(&mutual, Role::Introspection), Some("https://mtls.a.example/look"));
+        assert_eq!(at(&mutual, Role::Revocation), Some("https://a.example/revoke"), "it has no alias");
+        assert_eq!(at(&mutual, Role::Authorization), Some("https://a.example/auth"));
+        let moved: Vec<_> = plain.moved(&mutual).collect();
+        assert_eq!(moved, [Role::Token, Role::Introspection]);
+    }
+
+    #[test]
+    fn an_alias_in_the_clear_is_refused_like_any_token_endpoint() {
+        let document = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/token",
+            "mtls_endpoint_aliases":{"token_endpoint":"http://mtls.a.example/token"}}"#;
+        assert_eq!(parse("https://a.example", document, Handshake::MutualTls), Err(Kind::InsecureEndpoint));
+    }
+}

@@ -1,0 +1,229 @@
+//! Where tokens live: what outlives a restart, and what two processes share.
+//!
+//! A [`TokenStore`] is a place: this process' memory, a folder of files, the platform's keyring. A [`Store`] is what
+//! the token path uses: a place, and the entries that the place would not take yet. Those win over what stands there
+//! until they can be written, and an alarm is up for as long.
+//!
+//! Whoever changes an entry holds its lease from the moment it reads it until it has written it. Nothing here asks for
+//! a token: `source::stored` does, between the two.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::secret::SecretError;
+
+mod alarm;
+mod entry;
+mod file;
+mod folder;
+mod key;
+#[cfg(feature = "keyring")]
+mod keyring;
+mod memory;
+mod outbox;
+mod seal;
+
+pub use alarm::StoreAlarm;
+pub use entry::{Entry, Fingerprint, Flaw, StoredAccess, decode};
+pub use file::FileStore;
+pub(in crate::token) use key::request;
+#[cfg(feature = "keyring")]
+pub use keyring::KeyringStore;
+pub use memory::MemoryStore;
+pub use outbox::{Store, open_store};
+
+/// A place for tokens. Each call ends within [`STORE_WAIT`], a lease's within [`LEASE_WAIT`].
+pub trait TokenStore: Send + Sync + fmt::Debug {
+    /// What stands there. With the lease, an entry that is not one of ours to read is set aside and reported, and then
+    /// it is as if there were none; without it, nothing is touched.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nobody can say what stands there.
+    fn load<'a>(
+        &'a self,
+        key: &'a Key,
+        lease: Option<&'a Lease>,
+    ) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
+
+    /// The right to spend and to write, which one holds at a time, of all processes. It ends when it is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] where another holds it for all of [`LEASE_WAIT`], or why there can be none.
+    fn lease<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Lease, StoreError>>;
+
+    /// Writes an entry. Once this returns, it is there after a loss of power too, where the place can promise that.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what stood there stands there still.
+    fn replace<'a>(
+        &'a self,
+        key: &'a Key,
+        entry: &'a Entry,
+        lease: &'a Lease,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Forgets an entry; there may be none.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it may stand there still.
+    fn delete<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Whether an entry outlives this process.
+    fn is_durable(&self) -> bool;
+
+    /// The file that changes when another process writes the entry, where there is one.
+    fn file(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// What it is and where, for the log and for `status`.
+    fn describe(&self) -> String;
+}
+
+/// Whose entry it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The token's name in the configuration.
+    pub name: String,
+    /// Of which client at which authorization server: an entry of another is not ours.
+    pub client: Fingerprint,
+}
+
+/// The right to spend and to write an entry, until it is dropped.
+#[derive(Clone)]
+pub struct Lease(std::sync::Arc<dyn std::any::Any + Send + Sync>);
+
+impl Lease {
+    /// A lease that lasts as long as `guard`. A write that is under way keeps a clone: the lease outlasts it.
+    pub(crate) fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self(std::sync::Arc::new(guard))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("holders", &std::sync::Arc::strong_count(&self.0)).finish()
+    }
+}
+
+/// Why a store did not do what it was asked. It names the file, and never holds what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused to read or write.
+    #[error("{} cannot be {what}: {kind}{}", .path.display(), mend(*.kind))]
+    Io {
+        /// What was to be done: "read", "written" and their like.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
+    /// Where a folder is to be, there is something else.
+    #[error("{} is not a folder; set `path` in [store] to one", .0.display())]
+    NotAFolder(PathBuf),
+    /// Somebody else's folder or file: what stands there may be planted.
+    #[error(
+        "{} belongs to the user {owner}; tokens are kept in what belongs to the user who runs this program alone: \
+         change its owner, or set `path` in [store] to another folder", .path.display()
+    )]
+    Owner {
+        /// The file or folder.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
+    /// Another process holds the lease and does not let go.
+    #[error("another process has held the lease of the token for {} s; see which one holds {} open", LEASE_WAIT.as_secs(), .0.display())]
+    Busy(PathBuf),
+    /// The disk or the keyring does not answer.
+    #[error("{} did not answer within {} s; see whether it hangs", .0.display(), STORE_WAIT.as_secs())]
+    Slow(PathBuf),
+    /// The entry is encrypted, and no key is configured.
+    #[error("{} is encrypted; set `encryption_key_file` in [store] to its key, or move the file away", .0.display())]
+    NoKey(PathBuf),
+    /// The entry is encrypted with another key.
+    #[error(
+        "{} is encrypted with another key than the one in `encryption_key_file` of [store]; put that key back, or move the file away",
+        .0.display()
+    )]
+    WrongKey(PathBuf),
+    /// The key for the store cannot be read.
+    #[error("the key of the token store: {0}")]
+    KeyUnreadable(#[from] SecretError),
+    /// The key for the store is no key.
+    #[error(
+        "the key of the token store is not 32 bytes in base64 or hexadecimal; `openssl rand -base64 32` makes one"
+    )]
+    KeyMalformed,
+    /// The platform's keyring did not do it.
+    #[error("the keyring: {0}")]
+    Keyring(KeyringFault),
+}
+
+/// Why the platform's keyring could not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringFault {
+    /// This program was built without it.
+    #[error("this program was built without the feature `keyring`")]
+    NotBuilt,
+    /// There is no session bus or no secret service on it.
+    #[error("no secret service answers on the session bus; start one (gnome-keyring, KWallet, KeePassXC)")]
+    Absent,
+    /// It is locked, and nobody unlocked it.
+    #[error("it is locked; unlock it")]
+    Locked,
+    /// It does not give back what it was given.
+    #[error("it did not give back what was put into it")]
+    Unfaithful,
+    /// It refused.
+    #[error("it refused the request")]
+    Refused,
+}
+
+impl StoreError {
+    fn io(what: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self::Io { what, path: path.to_owned(), kind: error.kind() }
+    }
+}
+
+/// What to do about what the system said.
+fn mend(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => "; give the user who runs this program access",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; mount it writable, or set `path` in [store] to a folder that is"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room",
+        io::ErrorKind::NotFound => "; make the folder",
+        _ => "",
+    }
+}
+
+/// How long a lease is waited for: longer than a token request of another process usually takes.
+pub const LEASE_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a read or a write may take before the store counts as gone.
+pub const STORE_WAIT: Duration = Duration::from_secs(5);
+
+/// How long between two looks at a lease that another holds.
+const LEASE_POLL: Duration = Duration::from_millis(20);
+
+/// Runs what blocks where it may, and gives up on it after [`STORE_WAIT`].
+async fn blocking<T: Send + 'static>(
+    place: &Path,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(STORE_WAIT, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(outcome)) => outcome,
+        // The work panicked, or the runtime is ending.
+        Ok(Err(_)) => {
+            Err(StoreError::Io { what: "used", path: place.to_owned(), kind: io::ErrorKind::Interrupted })
+        }
+        Err(_elapsed) => Err(StoreError::Slow(place.to_owned())),
+    }
+}

@@ -1,0 +1,78 @@
+//! Whose a stored token is, and what it was asked for: what must be the same for it to be used again.
+
+use crate::oauth::Location;
+use crate::token::settings::{GrantSettings, ServerOrigin, Subject};
+
+use super::Key;
+use super::entry::Fingerprint;
+
+impl Key {
+    /// The key of a token that comes from an authorization server. The client is told by where its server is and by its
+    /// identifier: to rotate its secret, or to change what is asked for, makes no other client of it.
+    #[must_use]
+    pub fn of(name: &str, origin: &ServerOrigin) -> Self {
+        let Location { issuer, token_endpoint, .. } = &origin.server.location;
+        // The issuer says it all where it is known: an endpoint may move.
+        let place = match (issuer, token_endpoint) {
+            (Some(issuer), _) => ["issuer", issuer.as_str()],
+            (None, Some(url)) => ["endpoint", url.as_str()],
+            (None, None) => ["", ""],
+        };
+        let parts = [place[0], place[1], origin.client.id.as_str()];
+        Self { name: name.to_owned(), client: Fingerprint::of(parts.map(str::as_bytes)) }
+    }
+}
+
+/// All that an access token depends on, beside the client: another request is not answered by it.
+pub(in crate::token) fn request(origin: &ServerOrigin) -> Fingerprint {
+    let mut parts: Vec<&str> = Vec::new();
+    let request = &origin.request;
+    parts.push("scope");
+    parts.extend(request.scope.iter().map(String::as_str));
+    parts.push("audience");
+    parts.extend(request.audience.as_deref());
+    parts.push("resource");
+    parts.extend(request.resource.iter().map(url::Url::as_str));
+    parts.push("params");
+    parts.extend(request.params.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+    parts.push("bound");
+    if origin.dpop.is_some() {
+        parts.push("dpop");
+    }
+    if origin.server.transport.certificate.is_some() {
+        parts.push("certificate");
+    }
+    parts.push("grant");
+    parts.extend(grant(&origin.grant));
+    Fingerprint::of(parts.into_iter().map(str::as_bytes))
+}
+
+/// The grant, and whose rights it gives, as far as the configuration says; nothing secret.
+fn grant(grant: &GrantSettings) -> Vec<&str> {
+    match grant {
+        GrantSettings::ClientCredentials => vec!["client_credentials"],
+        GrantSettings::RefreshToken { .. } => vec!["refresh_token"],
+        GrantSettings::Password { username, .. } => vec!["password", username],
+        GrantSettings::JwtBearer(assertion) => {
+            let [issuer, subject, audience] = [&assertion.issuer, &assertion.subject, &assertion.audience]
+                .map(|part| part.as_deref().unwrap_or_default());
+            vec!["jwt_bearer", issuer, subject, audience]
+        }
+        GrantSettings::TokenExchange(exchange) => {
+            let mut parts = vec!["token_exchange", exchange.subject_token_type.as_str()];
+            parts.extend(exchange.requested_token_type.as_deref());
+            parts.push("subject");
+            match &exchange.subject {
+                Subject::File(source) => {
+                    parts.extend(source.file().and_then(std::path::Path::to_str));
+                }
+                Subject::Token(name) => parts.push(name),
+                Subject::Incoming => {}
+            }
+            if let Some((_, actor)) = &exchange.actor {
+                parts.extend(["actor", actor.as_str()]);
+            }
+            parts
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The store as the token path uses it: a place for tokens, and what that place would not take yet.
+//!
+//! An entry that cannot be written is kept in memory and wins over the one that it follows. It is written again and
+//! again by a task that ends once all is written, or with the store.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+use crate::metrics::Metrics;
+use crate::token::settings::StoreSettings;
+
+use super::alarm::StoreAlarm;
+use super::entry::{Entry, Fingerprint};
+use super::file::FileStore;
+use super::memory::MemoryStore;
+use super::{Key, Lease, StoreError, TokenStore};
+
+/// A place for tokens, and what it would not take yet. Shared by clone; a reload that leaves `[store]` alone keeps it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    place: Arc<dyn TokenStore>,
+    alarm: StoreAlarm,
+    outbox: Mutex<Outbox>,
+    /// Read-locked by each who is between spending and writing; to lock it for writing is to wait for all of them.
+    under_way: Arc<RwLock<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    entries: BTreeMap<Key, Unsaved>,
+    /// The task that writes them.
+    writer: Option<AbortHandle>,
+}
+
+#[derive(Clone, Debug)]
+struct Unsaved {
+    entry: Entry,
+    /// What stood in the place when it was made: where something else stands there by now, that is newer.
+    base: Option<Mark>,
+}
+
+/// What tells two entries of a token apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark(u64, Option<Fingerprint>);
+
+/// Opens the configured store, and says in one line of the log which one it is. Blocks for a folder or a keyring,
+/// within bounds.
+///
+/// # Errors
+/// [`StoreError`] where it cannot be used at all. A place that cannot be written now is none: the alarm tells.
+pub fn open_store(settings: &StoreSettings, alarm: &StoreAlarm) -> Result<Store, StoreError> {
+    let place: Arc<dyn TokenStore> = match settings {
+        StoreSettings::Memory => Arc::new(MemoryStore::default()),
+        StoreSettings::File(folder) => Arc::new(FileStore::open(folder)?),
+        StoreSettings::Keyring(folder) => keyring_or(folder)?,
+    };
+    info!(store = place.describe(), "tokens are kept here");
+    Ok(Store::new(place, alarm.clone()))
+}
+
+#[cfg(not(feature = "keyring"))]
+fn keyring_or(folder: &crate::token::FolderSettings) -> Result<Arc<dyn TokenStore>, StoreError> {
+    let cause = StoreError::Keyring(super::KeyringFault::NotBuilt);
+    tracing::warn!(%cause, folder = %folder.path.display(), "the keyring is not to be had; tokens are kept in files instead");
+    Ok(Arc::new(FileStore::open(folder)?))
+}
+
+#[cfg(feature = "keyring")]
+fn keyring_or(folder: &crate::token::FolderSettings) -> Result<Arc<dyn TokenStore>, StoreError> {
+    match super::keyring::KeyringStore::open(folder) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(cause @ StoreError::Keyring(_)) => {
+            tracing::warn!(%cause, folder = %folder.path.display(), "the keyring is not to be had; tokens are kept in files instead");
+            Ok(Arc::new(FileStore::open(folder)?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Store {
+    /// A store in `place`.
+    #[must_use]
+    pub fn new(place: Arc<dyn TokenStore>, alarm: StoreAlarm) -> Self {
+        Self {
+            shared: Arc::new(Shared { place, alarm, outbox: Mutex::default(), under_way: Arc::default() }),
+        }
+    }
+
+    /// A store that ends with this process, its alarm unheard: for trials and tests.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::new(Arc::new(MemoryStore::default()), StoreAlarm::new(&Metrics::new()))
+    }
+
+    /// Whether entries outlive this process.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.shared.place.is_durable()
+    }
+
+    /// What it is and where, for `status`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.shared.place.describe()
+    }
+
+    /// Whether all that should be there is there.
+    #[must_use]
+    pub fn alarm(&self) -> &StoreAlarm {
+        &self.shared.alarm
+    }
+
+    /// The file to watch for a token: another process that writes it (a login) may have what a failed token waits for.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        self.shared.place.file(name)
+    }
+
+    /// The lease of an entry; see [`TokenStore::lease`].
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
+        self.shared.place.lease(key).await
+    }
+
+    /// The newest entry: of the place, or one that it would not take yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the place cannot be read and nothing waits to be written there.
+    pub async fn load(&self, key: &Key, lease: Option<&Lease>) -> Result<Option<Entry>, StoreError> {
+        let found = self.shared.place.load(key, lease).await;
+        let mut outbox = self.shared.outbox();
+        let Some(unsaved) = outbox.entries.get(key) else { return found };
+        if let Ok(Some(entry)) = &found
+            && unsaved.is_outrun(entry)
+        {
+            outbox.entries.remove(key);
+            drop(outbox);
+            self.shared.alarm.clear(&key.name);
+            return found;
+        }
+        Ok(Some(unsaved.entry.clone()))
+    }
+
+    /// Writes the entry that follows `base`. Where the place does not take it, the alarm is up and it is tried again
+    /// until it does.
+    pub async fn keep(&self, key: &Key, entry: Entry, base: Option<&Entry>, lease: &Lease) {
+        match self.shared.place.replace(key, &entry, lease).await {
+            Ok(()) => {
+                self.shared.outbox().entries.remove(key);
+                self.shared.alarm.clear(&key.name);
+            }
+            Err(error) => {
+                self.shared.alarm.raise(&key.name, &error);
+                let mut outbox = self.shared.outbox();
+                // While one waits, nothing new has come to stand in the place.
+                let base = match outbox.entries.remove(key) {
+                    Some(unsaved) => unsaved.base,
+                    None => base.map(Mark::of),
+                };
+                outbox.entries.insert(key.clone(), Unsaved { entry, base });
+                if outbox.writer.is_none() {
+                    let writer = tokio::spawn(write_again(Arc::downgrade(&self.shared)));
+                    outbox.writer = Some(writer.abort_handle());
+                }
+            }
+        }
+    }
+
+    /// Forgets an entry, the one that waits to be written included.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it may still stand in its place.
+    pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.shared.outbox().entries.remove(key);
+        let outcome = self.shared.place.delete(key).await;
+        match &outcome {
+            Ok(()) => self.shared.alarm.clear(&key.name),
+            Err(error) => self.shared.alarm.raise(&key.name, error),
+        }
+        outcome
+    }
+
+    /// Held by whoever spends something, until what came of it is written: [`Store::flush`] waits for it.
+    pub(crate) async fn under_way(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.shared.under_way).read_owned().await
+    }
+
+    /// Waits for what is being spent to be written, and writes a last time what was not: for the end of the program,
+    /// once no token is asked for any more. Takes `bound` at most.
+    pub async fn flush(&self, bound: Duration) {
+        let work = async {
+            let _all = self.shared.under_way.write().await;
+            self.shared.write_all().await;
+        };
+        // What is not done by then is known: the alarm is up.
+        let _ = timeout(bound, work).await;
+    }
+}
+
+impl Shared {
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries to write each entry that waits.
+    async fn write_all(&self) {
+        let waiting: Vec<_> = self.outbox().entries.keys().cloned().collect();
+        for key in waiting {
+            // An error says that the place is as it was: the alarm is up already.
+            let _ = self.write_one(&key).await;
+        }
+    }
+
+    async fn write_one(&self, key: &Key) -> Result<(), StoreError> {
+        let lease = self.place.lease(key).await?;
+        let found = self.place.load(key, Some(&lease)).await?;
+        let Some(unsaved) = self.outbox().entries.get(key).cloned() else { return Ok(()) };
+        if !found.is_some_and(|found| unsaved.is_outrun(&found)) {
+            self.place.replace(key, &unsaved.entry, &lease).await?;
+        }
+        self.outbox().entries.remove(key);
+        self.alarm.clear(&key.name);
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(writer) = self.outbox().writer.take() {
+            writer.abort();
+        }
+    }
+}
+
+/// Ends when nothing waits to be written, or with the store.
+async fn write_again(shared: Weak<Shared>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        sleep(pause).await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.write_all().await;
+        let mut outbox = shared.outbox();
+        if outbox.entries.is_empty() {
+            outbox.writer = None;
+            return;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+impl Unsaved {
+    /// Whether what stands in the place came there after this was made. An entry that is gone is not newer: a good
+    /// token is not thrown away for it.
+    fn is_outrun(&self, found: &Entry) -> bool {
+        Some(Mark::of(found)) != self.base
+    }
+}
+
+impl Mark {
+    fn of(entry: &Entry) -> Self {
+        Self(entry.generation, entry.refresh_token.as_ref().map(Fingerprint::of_secret))
+    }
+}
+
+/// Between the first failure to write and the next attempt; it doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause between two attempts to write.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);

@@ -1,0 +1,32 @@
+//! Keys to sign with, made by `openssl` as people make theirs.
+
+use super::program::Program;
+
+/// A private key in PEM (PKCS #8).
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) pem: String,
+    /// The `alg` that it is meant for.
+    pub(crate) algorithm: &'static str,
+}
+
+impl Key {
+    /// For `RS256`, `PS256`, `ES256` or `EdDSA`.
+    pub(crate) async fn new(algorithm: &'static str) -> Self {
+        let options: &[&str] = match algorithm {
+            "RS256" | "PS256" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+            "ES256" => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            "EdDSA" => &["-algorithm", "ED25519"],
+            _ => panic!("no key for {algorithm}"),
+        };
+        let mut command = Program::peer("openssl", "openssl");
+        let output = command.arg("genpkey").args(options).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { pem: String::from_utf8(output.stdout).unwrap(), algorithm }
+    }
+
+    /// As the switchboard of the authorization server takes it.
+    pub(crate) fn named(&self, id: &str) -> serde_json::Value {
+        serde_json::json!({ "pem": self.pem, "alg": self.algorithm, "kid": id })
+    }
+}

@@ -1,0 +1,38 @@
+// Where oidc-provider keeps what it issued: in memory, unbounded (its own holds 1000 entries), and open to the switchboard.
+
+const kept = new Map(); // "Model:id" -> payload
+
+export class Store {
+  constructor(model) { this.model = model; }
+  #key(id) { return `${this.model}:${id}`; }
+
+  async upsert(id, payload, expiresIn) {
+    kept.set(this.#key(id), { ...payload, until: expiresIn ? Date.now() + expiresIn * 1000 : Infinity });
+  }
+  async find(id) {
+    const found = kept.get(this.#key(id));
+    if (!found || found.until < Date.now()) return undefined;
+    const { until, ...payload } = found;
+    return payload;
+  }
+  async findByUid() { return undefined; }
+  async findByUserCode() { return undefined; }
+  async destroy(id) { kept.delete(this.#key(id)); }
+  async consume(id) { kept.get(this.#key(id)).consumed = Math.floor(Date.now() / 1000); }
+  async revokeByGrantId(grantId) {
+    for (const [key, payload] of kept) if (payload.grantId === grantId) kept.delete(key);
+  }
+}
+
+/** Registers a client, over the one of the same name: its next request meets the new metadata. */
+export const registerClient = (metadata) => new Store('Client').upsert(metadata.client_id, metadata);
+
+/** Whether a login's grant still stands, and how many refresh tokens of it were used up. */
+export function grantState(grantId) {
+  const tokens = [...kept].filter(([key, { grantId: of }]) => key.startsWith('RefreshToken:') && of === grantId);
+  return {
+    alive: kept.has(`Grant:${grantId}`),
+    refresh_tokens: tokens.length,
+    consumed: tokens.filter(([, { consumed }]) => consumed).length,
+  };
+}
