@@ -115,7 +115,8 @@ impl App {
             .serve(settings.server.clone(), Arc::clone(&routes), proxy_metrics, access_log, &requests_drain)
             .map_err(|source| StartError::System { what: "a worker's thread", source })?;
 
-        let (facts, facts_seen) = watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
+        let (facts, facts_seen) =
+            watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
         let mut surfaces = JoinSet::new();
         let health_state = HealthState::new(roster.clone(), metrics.clone());
         surfaces.spawn(health::serve(health.0, health_state.clone()));

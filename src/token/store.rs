@@ -30,9 +30,9 @@ mod seal;
 pub use alarm::StoreAlarm;
 pub use entry::{Entry, Fingerprint, Flaw, StoredAccess, decode};
 pub use file::FileStore;
+pub(in crate::token) use key::request;
 #[cfg(feature = "keyring")]
 pub use keyring::KeyringStore;
-pub(in crate::token) use key::request;
 pub use memory::MemoryStore;
 pub use outbox::{Store, open_store};
 
@@ -156,7 +156,9 @@ pub enum StoreError {
     #[error("the key of the token store: {0}")]
     KeyUnreadable(#[from] SecretError),
     /// The key for the store is no key.
-    #[error("the key of the token store is not 32 bytes in base64 or hexadecimal; `openssl rand -base64 32` makes one")]
+    #[error(
+        "the key of the token store is not 32 bytes in base64 or hexadecimal; `openssl rand -base64 32` makes one"
+    )]
     KeyMalformed,
     /// The platform's keyring did not do it.
     #[error("the keyring: {0}")]
@@ -193,7 +195,9 @@ impl StoreError {
 fn mend(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::PermissionDenied => "; give the user who runs this program access",
-        io::ErrorKind::ReadOnlyFilesystem => "; mount it writable, or set `path` in [store] to a folder that is",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; mount it writable, or set `path` in [store] to a folder that is"
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room",
         io::ErrorKind::NotFound => "; make the folder",
         _ => "",
@@ -217,11 +221,9 @@ async fn blocking<T: Send + 'static>(
     match tokio::time::timeout(STORE_WAIT, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(outcome)) => outcome,
         // The work panicked, or the runtime is ending.
-        Ok(Err(_)) => Err(StoreError::Io {
-            what: "used",
-            path: place.to_owned(),
-            kind: io::ErrorKind::Interrupted,
-        }),
+        Ok(Err(_)) => {
+            Err(StoreError::Io { what: "used", path: place.to_owned(), kind: io::ErrorKind::Interrupted })
+        }
         Err(_elapsed) => Err(StoreError::Slow(place.to_owned())),
     }
 }

@@ -8,7 +8,7 @@ use crate::clock::{self, Moment};
 use crate::oauth::{Error, ErrorKind, Exchange, Grant, TypedToken, jwt_expiry, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::handle::Roster;
-use crate::token::settings::{Attachment, ExchangeSettings, Subject};
+use crate::token::settings::{ExchangeSettings, Subject};
 
 /// A grant, and until when what it trades in is good; `None`: nothing says.
 #[derive(Debug)]
@@ -81,15 +81,9 @@ async fn from_roster(name: &str, roster: &Roster, since: u64) -> Result<Good, Er
     let found = async {
         let handle = roster.find(name, since).await?;
         let credentials = handle.wait().await.ok()?;
-        let token = bare(&handle.settings().attachment, credentials.value.to_str().ok()?)?;
-        Some(Good { token: Secret::new(token.to_owned()), until: Some(credentials.expires_at) })
+        Some(Good { token: credentials.access_token()?, until: Some(credentials.expires_at) })
     };
     timeout(SUBJECT_WAIT, found).await.ok().flatten().ok_or_else(missing)
-}
-
-/// The token of a header field's value.
-fn bare<'a>(attachment: &Attachment, value: &'a str) -> Option<&'a str> {
-    Some(value.strip_prefix(&attachment.scheme)?.trim_start())
 }
 
 /// How long another token is waited for. It may be on its way just now; an attempt that waits takes up a place.

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, Grant, TokenHint, TokenRequest, read};
+use crate::clock::{self, Moment};
+use crate::oauth::{
+    AuthorizationServer, Dpop, Error, ErrorKind, Grant, Lifetime, TokenHint, TokenRequest, read,
+};
 use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
@@ -79,7 +82,16 @@ impl ServerSource {
 
     /// Trades; what comes is used no longer than what it was traded for.
     async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
-        let fetched = self.send(&traded.grant, &self.origin.request).await?;
+        let asked = Moment::now();
+        let mut fetched = self.send(&traded.grant, &self.origin.request).await?;
+        if let Some(end) = traded.until {
+            // For whoever stores it: a restart must not give it back what it never had.
+            fetched.response.lifetime = match fetched.response.lifetime {
+                Lifetime::ExpiresIn(lifetime) => Lifetime::ExpiresIn(lifetime.min(end - asked)),
+                Lifetime::ExpiresAt(at) => Lifetime::ExpiresAt(at.min(clock::wall_at(end))),
+                other => other,
+            };
+        }
         Ok(Fetched { until: traded.until, ..fetched })
     }
 

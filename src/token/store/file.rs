@@ -32,10 +32,8 @@ impl FileStore {
     /// # Errors
     /// [`StoreError`] where the folder or the key cannot be used.
     pub fn open(settings: &FolderSettings) -> Result<Self, StoreError> {
-        let store = Self {
-            folder: Folder::open(&settings.path)?,
-            encryption_key: settings.encryption_key.clone(),
-        };
+        let store =
+            Self { folder: Folder::open(&settings.path)?, encryption_key: settings.encryption_key.clone() };
         store.key()?;
         Ok(store)
     }
@@ -84,7 +82,8 @@ impl FileStore {
             // From before a key was configured: the next write encrypts it.
             bytes
         };
-        Ok(decode(plain).and_then(|entry| if entry.client == key.client { Ok(entry) } else { Err(Flaw::Foreign) }))
+        Ok(decode(plain)
+            .and_then(|entry| if entry.client == key.client { Ok(entry) } else { Err(Flaw::Foreign) }))
     }
 
     fn write(&self, name: &str, entry: &Entry) -> Result<(), StoreError> {

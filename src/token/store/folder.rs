@@ -315,10 +315,14 @@ mod tests {
     #[test]
     fn each_token_has_a_file_of_its_own_inside_the_folder() {
         let names = ["api", "API", "a/b", "a%2fb", "..", "../x", "", "ä", &"x".repeat(400), &"x".repeat(401)];
-        let files: std::collections::BTreeSet<_> = names.iter().map(|name| file_name(name, "token")).collect();
+        let files: std::collections::BTreeSet<_> =
+            names.iter().map(|name| file_name(name, "token")).collect();
         assert_eq!(files.len(), names.len());
         for file in &files {
-            assert!(file.len() < 200 && !file.contains('/') && !file.starts_with('.') || file == ".token", "{file}");
+            assert!(
+                file.len() < 200 && !file.contains('/') && !file.starts_with('.') || file == ".token",
+                "{file}"
+            );
         }
         assert_eq!(file_name("orders_v2-eu", "token"), "orders_v2-eu.token");
     }

@@ -94,12 +94,7 @@ impl Store {
     #[must_use]
     pub fn new(place: Arc<dyn TokenStore>, alarm: StoreAlarm) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                place,
-                alarm,
-                outbox: Mutex::default(),
-                under_way: Arc::default(),
-            }),
+            shared: Arc::new(Shared { place, alarm, outbox: Mutex::default(), under_way: Arc::default() }),
         }
     }
 
