@@ -7,6 +7,8 @@
 pub(crate) mod fuzzing;
 mod handle;
 mod metrics;
+#[cfg(test)]
+mod multitude;
 mod outcome;
 mod queue;
 mod renewer;

@@ -14,6 +14,7 @@ mod guard;
 mod hostile;
 mod house;
 mod life;
+mod multitude;
 mod outage;
 mod protocols;
 mod readme;
