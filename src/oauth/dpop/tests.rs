@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::super::key::{Algorithm, vectors};
 use super::*;
 
+mod endpoint;
+
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
