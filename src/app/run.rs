@@ -112,7 +112,8 @@ impl App {
             .serve(settings.server.clone(), Arc::clone(&routes), proxy_metrics, access_log, &requests_drain)
             .map_err(|source| StartError::System { what: "a worker's thread", source })?;
 
-        let (facts, facts_seen) = watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
+        let (facts, facts_seen) =
+            watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
         let mut surfaces = JoinSet::new();
         let health_state = HealthState::new(roster.clone(), metrics.clone());
         surfaces.spawn(health::serve(health.0, health_state.clone()));
@@ -230,7 +231,12 @@ impl App {
         let adopted = self.parts.adopt(prepared, &settings)?;
         self.routes.replace(adopted.table);
         self.parts.let_go(&adopted.gone);
-        self.facts.send_replace(Arc::new(facts_of(&self.source, &settings, &self.started, self.parts.describe_store())));
+        self.facts.send_replace(Arc::new(facts_of(
+            &self.source,
+            &settings,
+            &self.started,
+            self.parts.describe_store(),
+        )));
         self.files = Watched::new(&[files, self.parts.stored_files(&settings)].concat());
         self.settings = settings;
         Ok(())

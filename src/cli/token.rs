@@ -64,7 +64,7 @@ impl Token {
         if !settings.tokens.contains_key(&name) {
             bail!("there is no token {name}; there is {}", names.join(", "));
         }
-        match app::fetch_token(settings, &name).await {
+        match app::fetch_token(&settings, &name).await {
             Ok(token) => {
                 answer(token.expose())?;
                 Ok(Answer::Yes)

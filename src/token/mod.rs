@@ -27,5 +27,5 @@ pub use settings::{
     GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
 };
 pub use source::{Fetched, ServerSource, Source, Sources};
-pub use store::{Store, StoreAlarm, StoreError, open_store};
 pub use state::{Credentials, Failure, Status, TokenState};
+pub use store::{Store, StoreAlarm, StoreError, open_store};

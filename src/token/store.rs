@@ -21,7 +21,6 @@ mod entry;
 mod file;
 mod folder;
 mod key;
-#[cfg(feature = "keyring")]
 mod keyring;
 mod memory;
 mod outbox;
@@ -30,8 +29,6 @@ mod seal;
 pub use alarm::StoreAlarm;
 pub use entry::{Entry, Fingerprint, Flaw, StoredAccess, decode};
 pub use file::FileStore;
-#[cfg(feature = "keyring")]
-pub use keyring::KeyringStore;
 pub(in crate::token) use key::request;
 pub use memory::MemoryStore;
 pub use outbox::{Store, open_store};
@@ -156,7 +153,9 @@ pub enum StoreError {
     #[error("the key of the token store: {0}")]
     KeyUnreadable(#[from] SecretError),
     /// The key for the store is no key.
-    #[error("the key of the token store is not 32 bytes in base64 or hexadecimal; `openssl rand -base64 32` makes one")]
+    #[error(
+        "the key of the token store is not 32 bytes in base64 or hexadecimal; `openssl rand -base64 32` makes one"
+    )]
     KeyMalformed,
     /// The platform's keyring did not do it.
     #[error("the keyring: {0}")]
@@ -166,17 +165,17 @@ pub enum StoreError {
 /// Why the platform's keyring could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringFault {
-    /// This program was built without it.
-    #[error("this program was built without the feature `keyring`")]
-    NotBuilt,
-    /// There is no session bus or no secret service on it.
-    #[error("no secret service answers on the session bus; start one (gnome-keyring, KWallet, KeePassXC)")]
+    /// There is no `secret-tool`, no session bus or no secret service on it.
+    #[error(
+        "no secret service answers; install `secret-tool` (Debian: libsecret-tools) and start a service (GNOME Keyring, \
+         KWallet, KeePassXC) on the session bus"
+    )]
     Absent,
     /// It is locked, and nobody unlocked it.
     #[error("it is locked; unlock it")]
     Locked,
     /// It does not give back what it was given.
-    #[error("it did not give back what was put into it")]
+    #[error("it does not give back the key that was put into it")]
     Unfaithful,
     /// It refused.
     #[error("it refused the request")]
@@ -193,7 +192,9 @@ impl StoreError {
 fn mend(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::PermissionDenied => "; give the user who runs this program access",
-        io::ErrorKind::ReadOnlyFilesystem => "; mount it writable, or set `path` in [store] to a folder that is",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; mount it writable, or set `path` in [store] to a folder that is"
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room",
         io::ErrorKind::NotFound => "; make the folder",
         _ => "",
@@ -217,11 +218,9 @@ async fn blocking<T: Send + 'static>(
     match tokio::time::timeout(STORE_WAIT, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(outcome)) => outcome,
         // The work panicked, or the runtime is ending.
-        Ok(Err(_)) => Err(StoreError::Io {
-            what: "used",
-            path: place.to_owned(),
-            kind: io::ErrorKind::Interrupted,
-        }),
+        Ok(Err(_)) => {
+            Err(StoreError::Io { what: "used", path: place.to_owned(), kind: io::ErrorKind::Interrupted })
+        }
         Err(_elapsed) => Err(StoreError::Slow(place.to_owned())),
     }
 }

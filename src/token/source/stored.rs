@@ -18,7 +18,9 @@ use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
-use crate::token::store::{Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Store, StoreError, StoredAccess};
+use crate::token::store::{
+    Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Store, StoreError, StoredAccess,
+};
 
 use super::{Fetched, Source};
 
@@ -306,7 +308,8 @@ impl<E: Exchange> Inner<E> {
     /// that was not the one refused is kept, and tried next.
     async fn bury(&self, base: Option<Entry>, dead: &Spendable, lease: &Lease) {
         let now = self.store.load(&self.key, Some(lease)).await;
-        let refresh_token = |entry: &Option<Entry>| entry.as_ref().and_then(|entry| entry.refresh_token.clone());
+        let refresh_token =
+            |entry: &Option<Entry>| entry.as_ref().and_then(|entry| entry.refresh_token.clone());
         if matches!(&now, Ok(now) if refresh_token(now) != refresh_token(&base)) {
             return;
         }

@@ -151,8 +151,7 @@ impl Entry {
     /// As it is written.
     pub(in crate::token) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let access = self.access.as_ref();
-        let dpop_key =
-            self.dpop_key.as_ref().map(|key| Zeroizing::new(URL_SAFE_NO_PAD.encode(key.expose())));
+        let dpop_key = self.dpop_key.as_ref().map(|key| Zeroizing::new(URL_SAFE_NO_PAD.encode(key.expose())));
         let written = Written {
             version: VERSION,
             client: self.client.encode(),

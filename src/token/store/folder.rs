@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 
 use super::entry::{Fingerprint, Flaw};
+use super::seal::is_sealed;
 use super::{Lease, StoreError};
 
 /// A folder of ours.
@@ -146,6 +147,21 @@ impl Folder {
         Ok(aside)
     }
 
+    /// Whether any file is encrypted.
+    pub(super) fn has_sealed(&self) -> Result<bool, StoreError> {
+        let list =
+            std::fs::read_dir(&self.path).map_err(|error| StoreError::io("read", &self.path, &error))?;
+        for file in list.flatten().map(|entry| entry.path()) {
+            if file.extension().is_some_and(|extension| extension == "token")
+                && let Found::Bytes(bytes) = self.read(&file)?
+                && is_sealed(&bytes)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Tries for the lock of a token, once. `None`: another has it.
     pub(super) fn try_lock(&self, name: &str) -> Result<Option<Lease>, StoreError> {
         let path = self.lock_file(name);
@@ -212,7 +228,7 @@ fn file_name(token: &str, extension: &str) -> String {
     format!("{name}.{extension}")
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a string does not fail.
@@ -315,10 +331,14 @@ mod tests {
     #[test]
     fn each_token_has_a_file_of_its_own_inside_the_folder() {
         let names = ["api", "API", "a/b", "a%2fb", "..", "../x", "", "ä", &"x".repeat(400), &"x".repeat(401)];
-        let files: std::collections::BTreeSet<_> = names.iter().map(|name| file_name(name, "token")).collect();
+        let files: std::collections::BTreeSet<_> =
+            names.iter().map(|name| file_name(name, "token")).collect();
         assert_eq!(files.len(), names.len());
         for file in &files {
-            assert!(file.len() < 200 && !file.contains('/') && !file.starts_with('.') || file == ".token", "{file}");
+            assert!(
+                file.len() < 200 && !file.contains('/') && !file.starts_with('.') || file == ".token",
+                "{file}"
+            );
         }
         assert_eq!(file_name("orders_v2-eu", "token"), "orders_v2-eu.token");
     }

@@ -110,7 +110,8 @@ fn aad(name: &str) -> Aad<Vec<u8>> {
 fn hexadecimal(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
     for pair in text.as_bytes().chunks_exact(2) {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let pair =
+            std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
         bytes.push(u8::from_str_radix(pair, 16).ok()?);
     }
     Some(bytes)
@@ -135,7 +136,9 @@ mod tests {
         for text in [STANDARD.encode([7; 32]), URL_SAFE_NO_PAD.encode([7; 32])] {
             assert_eq!(SealingKey::parse(&text).unwrap().id(), want.id(), "{text}");
         }
-        for wrong in [String::new(), "07".repeat(31), STANDARD.encode([7; 31]), "+x".repeat(32), "é".repeat(32)] {
+        for wrong in
+            [String::new(), "07".repeat(31), STANDARD.encode([7; 31]), "+x".repeat(32), "é".repeat(32)]
+        {
             assert!(SealingKey::parse(&wrong).is_none(), "{wrong}");
         }
         assert!(!format!("{want:?}").contains('7'));

@@ -225,8 +225,7 @@ fn source_for(
 }
 
 fn recorded(authority: &Authority) -> (Arc<Recorder>, Store) {
-    let recorder =
-        Arc::new(Recorder { journal: Arc::clone(&authority.journal), ..Recorder::default() });
+    let recorder = Arc::new(Recorder { journal: Arc::clone(&authority.journal), ..Recorder::default() });
     let store = Store::new(Arc::clone(&recorder) as Arc<dyn TokenStore>, alarm());
     (recorder, store)
 }
@@ -298,7 +297,9 @@ async fn a_restart_uses_the_stored_token_without_a_call_and_knows_when_it_was_as
     assert_eq!(adopted.response.access_token, first.response.access_token);
     let asked = adopted.asked.unwrap();
     assert!(before <= asked && asked <= clock::wall());
-    assert!(matches!(adopted.response.lifetime, Lifetime::ExpiresAt(at) if at.duration_since(asked).unwrap() == HOUR));
+    assert!(
+        matches!(adopted.response.lifetime, Lifetime::ExpiresAt(at) if at.duration_since(asked).unwrap() == HOUR)
+    );
     assert_eq!(authority.calls(), 1);
     // When that one is due, it is renewed with the refresh token that was stored.
     assert_eq!(access(&again.fetch().await), "access-2");
@@ -337,8 +338,7 @@ async fn a_stored_token_that_is_over_or_for_another_request_is_not_used() {
 async fn two_processes_on_one_folder_make_one_refresh() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Arc::new(Authority { takes: Duration::from_millis(150), ..Authority::new() });
-    let sources: Vec<_> =
-        (0..8).map(|_| source(&authority, &files(folder.path()), seed("seed"))).collect();
+    let sources: Vec<_> = (0..8).map(|_| source(&authority, &files(folder.path()), seed("seed"))).collect();
     for round in 1..=3 {
         let outcomes = futures_util::future::join_all(sources.iter().map(Source::fetch)).await;
         for outcome in &outcomes {
@@ -542,7 +542,10 @@ async fn to_forget_gives_back_the_refresh_token_first_and_deletes_whatever_the_s
         }
         assert_eq!(source.forget(Some(Secret::new("access-1".to_owned()))).await.is_err(), down);
         let journal = authority.journal.lock().unwrap().join(", ");
-        assert_eq!(journal, "lease, load, revoke RefreshToken refresh-1, revoke AccessToken access-1, delete, write");
+        assert_eq!(
+            journal,
+            "lease, load, revoke RefreshToken refresh-1, revoke AccessToken access-1, delete, write"
+        );
         let left = entry(&store).await;
         assert!(left.refresh_token.is_none() && left.access.is_none());
         // The configured one does not log in again by itself.
