@@ -60,7 +60,7 @@ impl FileStore {
 
     fn read(&self, key: &Key, setting_aside: SettingAside) -> Result<Option<Entry>, StoreError> {
         let path = self.folder.file(&key.name);
-        let flaw = match self.folder.read(&path)? {
+        let flaw = match Folder::read(&path)? {
             Found::Nothing => return Ok(None),
             Found::Flawed(flaw) => flaw,
             Found::Bytes(bytes) => match self.understand(key, &path, &bytes)? {

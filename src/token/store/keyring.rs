@@ -2,7 +2,7 @@
 //!
 //! A keyring takes small secrets, one at a time, and knows no lease; a folder has all that. So only the key is put into
 //! it, and a login is worth nothing to whoever copies the folder. The way there is `secret-tool` of libsecret, which
-//! talks to whatever keeps secrets on a desktop: GNOME Keyring, KWallet, KeePassXC. It blocks, within bounds.
+//! talks to whatever keeps secrets on a desktop: GNOME Keyring, `KWallet`, `KeePassXC`. It blocks, within bounds.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ fn key_by(program: &OsStr, folder: &Folder) -> Result<SecretSource, StoreError> 
         match folder.try_lock(TURN)? {
             Some(lease) => break lease,
             None if clock::now() >= deadline => return Err(StoreError::Busy(folder.lock_file(TURN))),
-            None => std::thread::sleep(LOOK_INTERVAL),
+            None => pause(),
         }
     };
     if let Some(known) = look_up(program, folder.path())? {
@@ -116,7 +116,7 @@ fn end_of(child: &mut Child) -> Result<bool, StoreError> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status.success()),
-            Ok(None) if clock::now() < deadline => std::thread::sleep(LOOK_INTERVAL),
+            Ok(None) if clock::now() < deadline => pause(),
             Ok(None) | Err(_) => {
                 // Errors say that it has just ended.
                 let _ = child.kill();
@@ -125,6 +125,11 @@ fn end_of(child: &mut Child) -> Result<bool, StoreError> {
             }
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this runs once, when the program starts, and is bounded")]
+fn pause() {
+    std::thread::sleep(LOOK_INTERVAL);
 }
 
 const PROGRAM: &str = "secret-tool";

@@ -326,7 +326,7 @@ async fn a_stored_token_that_is_over_or_for_another_request_is_not_used() {
         let calls = authority.calls();
         let request = print("request");
         let kept = old.access.take().unwrap();
-        old.access = Some(StoredAccess { asked, expires, request, ..kept });
+        old.access = Some(StoredAccess { request, asked, expires, ..kept });
         store.keep(&key(), old, None, &lease).await;
         drop(lease);
         source(&authority, &store, seed("seed")).fetch().await.unwrap();
