@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -100,7 +101,18 @@ impl SecretSource {
                 Err(std::env::VarError::NotPresent) => Err(SecretError::Unset(name.clone())),
                 Err(std::env::VarError::NotUnicode(_)) => Err(SecretError::EnvNotUtf8(name.clone())),
             },
+            Self::File(path) => Ok(read_file(path)?.0),
+        }
+    }
+
+    /// The same, and when its file was written last; `None` where no file is behind it.
+    ///
+    /// # Errors
+    /// [`SecretError`], which names the file or the variable.
+    pub fn read_dated(&self) -> Result<(Secret<String>, Option<SystemTime>), SecretError> {
+        match self {
             Self::File(path) => read_file(path),
+            Self::Inline(_) | Self::Env(_) => Ok((self.read()?, None)),
         }
     }
 
@@ -114,12 +126,14 @@ impl SecretSource {
     }
 }
 
-fn read_file(path: &Path) -> Result<Secret<String>, SecretError> {
+fn read_file(path: &Path) -> Result<(Secret<String>, Option<SystemTime>), SecretError> {
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
         kind => SecretError::Unreadable { path: path.to_owned(), kind },
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
+    // Of the file that is read, not of one that has taken its place meanwhile.
+    let written = file.metadata().and_then(|facts| facts.modified()).ok();
     // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -132,7 +146,7 @@ fn read_file(path: &Path) -> Result<Secret<String>, SecretError> {
     if text.is_empty() {
         return Err(SecretError::Empty(path.to_owned()));
     }
-    Ok(Secret::new(text.to_owned()))
+    Ok((Secret::new(text.to_owned()), written))
 }
 
 /// More than any client secret, key or token that is in use; a mistaken path to a large file stops here.

@@ -34,6 +34,14 @@ impl Watched {
         Self(files.iter().map(|file| (file.clone(), Seen::now(file))).collect())
     }
 
+    /// Looks at `files` from now on. What is known of a file that is among them already stays: it may have changed since
+    /// it was read.
+    pub(super) fn replace(&mut self, files: &[PathBuf]) {
+        let mut old = std::mem::take(&mut self.0);
+        let kept = |file: &PathBuf| (file.clone(), old.remove(file).unwrap_or_else(|| Seen::now(file)));
+        self.0 = files.iter().map(kept).collect();
+    }
+
     /// Looks again. A file has changed once it looks the same at two looks in a row and other than it did before: one
     /// that is being written is left until that is over.
     pub(super) fn changed(&mut self) -> Vec<PathBuf> {
@@ -89,6 +97,22 @@ mod tests {
         assert!(watched.changed().is_empty());
         assert_eq!(watched.changed(), [file]);
         assert!(watched.changed().is_empty(), "told once");
+    }
+
+    #[test]
+    fn a_change_is_not_missed_where_other_files_are_looked_at_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+        std::fs::write(&cert, "a").unwrap();
+        let mut watched = Watched::new(std::slice::from_ref(&cert));
+        std::fs::write(&cert, "ab").unwrap();
+        watched.replace(&[cert.clone(), key.clone()]);
+        watched.changed();
+        assert_eq!(watched.changed(), [cert.clone()]);
+        watched.replace(std::slice::from_ref(&cert));
+        std::fs::write(&key, "k").unwrap();
+        watched.changed();
+        assert!(watched.changed().is_empty(), "it is no longer looked at");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,10 +102,16 @@ impl Parts {
         Self { renewer, roster, store, upstreams: Vec::new(), metrics }
     }
 
-    /// Makes what `settings` needs and is not there yet.
-    pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, StartError> {
+    /// Makes what `settings` needs and is not there yet, or trusts a file of authorities that is `stale`: the settings
+    /// name that file alone, and so are the same as before. A client certificate is in them whole.
+    pub(super) fn prepare(
+        &self,
+        settings: &Settings,
+        stale: &BTreeSet<PathBuf>,
+    ) -> Result<Prepared, StartError> {
         let upstreams = settings.upstreams.iter().map(|(name, wanted)| {
-            let there = self.upstreams.iter().find(|upstream| upstream.is_made_of(name, wanted));
+            let fresh = wanted.ca_file.as_ref().is_none_or(|file| !stale.contains(file));
+            let there = self.upstreams.iter().find(|upstream| fresh && upstream.is_made_of(name, wanted));
             match there {
                 Some(upstream) => Ok(Arc::clone(upstream)),
                 None => Upstream::new(name, wanted.clone())
@@ -118,7 +124,9 @@ impl Parts {
         let mut makers = Sources::new(self.roster.clone(), self.store.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
-            if held.get(name).is_some_and(|token| token.settings() == wanted) {
+            let ca_file = wanted.server().and_then(|origin| origin.server.transport.ca_file.as_ref());
+            let fresh = ca_file.is_none_or(|file| !stale.contains(file));
+            if held.get(name).is_some_and(|token| fresh && token.settings() == wanted) {
                 continue;
             }
             let source = makers
@@ -141,6 +149,7 @@ impl Parts {
                 tokens.insert(name.clone(), token.clone());
             }
         }
+        let kept: BTreeSet<String> = tokens.keys().cloned().collect();
         let gone = held.values().filter(|token| !tokens.contains_key(token.name())).cloned().collect();
         for (name, (settings, source)) in prepared.sources {
             let token = self.renewer.add(name.clone(), settings, source);
@@ -154,7 +163,19 @@ impl Parts {
             &self.metrics,
         )?;
         self.upstreams = prepared.upstreams;
+        // One that is traded for another is of no more use than the one it was traded for.
+        let replaced: Vec<TokenHandle> = tokens
+            .values()
+            .filter(|token| {
+                let subject = token.settings().subject();
+                held.contains_key(token.name()) && subject.is_some_and(|name| !kept.contains(name))
+            })
+            .cloned()
+            .collect();
         self.roster.replace(tokens);
+        for token in &replaced {
+            token.replace();
+        }
         Ok(Adopted { table, gone })
     }
 

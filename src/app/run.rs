@@ -1,5 +1,6 @@
 //! The program's life: start, reload, end.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ struct App {
     settings: Settings,
     started: Started,
     files: Watched,
+    /// Files of certificates and authorities that have changed since the parts in force were made of them.
+    stale: BTreeSet<PathBuf>,
     clocks: ClockWatch,
     parts: Parts,
     routes: Arc<Routes>,
@@ -105,7 +108,7 @@ impl App {
         let renewer = Renewer::spawn(Limits::default(), rest_drain, &metrics);
         let roster = Roster::default();
         let mut parts = Parts::new(renewer, roster.clone(), store, proxy_metrics.clone());
-        let prepared = parts.prepare(&settings)?;
+        let prepared = parts.prepare(&settings, &BTreeSet::new())?;
         let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
         let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };
         let workers = listeners
@@ -133,6 +136,7 @@ impl App {
             settings,
             started,
             files,
+            stale: BTreeSet::new(),
             clocks: ClockWatch::new(),
             parts,
             routes,
@@ -183,16 +187,29 @@ impl App {
 
     fn look_at_files(&mut self) {
         let changed = self.files.changed();
+        if changed.is_empty() {
+            return;
+        }
         let own = match &self.source {
             Source::File(path) => Some(path),
             Source::Text { .. } | Source::Flags(_) => None,
         };
-        let reload = changed.iter().any(|file| Some(file) == own);
-        for file in changed.iter().filter(|file| Some(*file) != own) {
+        let mut reload = None;
+        let certificates = self.settings.certificate_files();
+        for file in &changed {
+            if Some(file) == own {
+                reload = Some("the configuration's file has changed");
+                continue;
+            }
             self.parts.secret_changed(file);
+            if certificates.contains(file) {
+                tracing::info!(file = %file.display(), "a certificate, its key or its authorities have changed");
+                self.stale.insert(file.clone());
+                reload.get_or_insert("connections are made with what the files hold now");
+            }
         }
-        if reload {
-            tracing::info!("the configuration's file has changed");
+        if let Some(reason) = reload {
+            tracing::info!("{reason}");
             self.reload();
         }
     }
@@ -227,7 +244,7 @@ impl App {
         settings.control = self.settings.control;
         settings.store = self.settings.store.clone();
         settings.log = self.settings.log.clone();
-        let prepared = self.parts.prepare(&settings)?;
+        let prepared = self.parts.prepare(&settings, &self.stale)?;
         let adopted = self.parts.adopt(prepared, &settings)?;
         self.routes.replace(adopted.table);
         self.parts.let_go(&adopted.gone);
@@ -237,7 +254,8 @@ impl App {
             &self.started,
             self.parts.describe_store(),
         )));
-        self.files = Watched::new(&[files, self.parts.stored_files(&settings)].concat());
+        self.stale.clear();
+        self.files.replace(&[files, self.parts.stored_files(&settings)].concat());
         self.settings = settings;
         Ok(())
     }

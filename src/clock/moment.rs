@@ -14,6 +14,9 @@ use super::{now, wall};
 pub struct Moment(Duration);
 
 impl Moment {
+    /// The far end of time: what never comes.
+    pub const NEVER: Self = Self(Duration::MAX);
+
     /// Now: one read of a clock that needs no system call.
     #[must_use]
     pub fn now() -> Self {

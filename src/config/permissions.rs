@@ -18,7 +18,7 @@ pub(super) fn exposed(file: &Path) -> Option<Exposed> {
     if is_projected(file) || is_read_only(file) {
         return None;
     }
-    let facts = std::fs::metadata(file).ok().filter(|facts| facts.is_file())?;
+    let facts = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
     // The superuser may hand a file on by its mode alone; its folder can keep others out all the same.
     if !is_reachable(file) {
         return None;

@@ -21,6 +21,7 @@ use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
 use crate::proxy::{Guard, Route, ServerSettings, UpstreamSettings};
+use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
 use crate::token::{StoreSettings, TokenSettings};
 
@@ -52,14 +53,26 @@ impl Settings {
     /// The files that the settings name, each once: secrets, certificates and their authorities.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
-        let servers = self.tokens.values().filter_map(TokenSettings::server);
-        let transports = servers.flat_map(|origin| origin.server.transport.files());
+        let store = match &self.store {
+            StoreSettings::Memory => None,
+            StoreSettings::File(folder) | StoreSettings::Keyring(folder) => folder.encryption_key.as_ref(),
+        };
+        let store = store.and_then(SecretSource::file);
         let tokens = self.tokens.values().flat_map(TokenSettings::files);
-        let mut files: Vec<PathBuf> = upstreams.chain(transports).chain(tokens).map(Path::to_owned).collect();
+        let mut files: Vec<PathBuf> = tokens.chain(store).map(Path::to_owned).collect();
+        files.extend(self.certificate_files());
         files.sort();
         files.dedup();
         files
+    }
+
+    /// Those that connections are made of, as they were when they were made: certificates, their keys, authorities.
+    #[must_use]
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
+        let servers = self.tokens.values().filter_map(TokenSettings::server);
+        let transports = servers.flat_map(|origin| origin.server.transport.files());
+        upstreams.chain(transports).map(Path::to_owned).collect()
     }
 }
 

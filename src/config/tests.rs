@@ -2,10 +2,14 @@
 
 mod checks;
 mod environment;
+mod exchange;
 mod flags;
+mod grants;
 mod hostile;
+mod keys;
 mod problems;
 mod reference;
+mod store;
 
 use super::*;
 
@@ -42,6 +46,33 @@ pub(super) fn load_text(text: &str) -> Result<Loaded, Problems> {
 pub(super) fn good_with(after: &str, line: &str) -> String {
     assert!(GOOD.contains(after));
     GOOD.replace(after, &format!("{after}\n{line}"))
+}
+
+/// [`GOOD`] with a token of these lines alone.
+pub(super) fn token_of(lines: &str) -> String {
+    let (before, rest) = GOOD.split_once("issuer = ").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    format!("{before}{lines}\n\n{after}")
+}
+
+/// [`token_of`] with an issuer.
+pub(super) fn server_token_of(lines: &str) -> String {
+    token_of(&format!("issuer = \"https://login.example.com/\"\n{lines}"))
+}
+
+/// The token's origin, of a text that is good.
+#[track_caller]
+pub(super) fn origin(text: &str) -> crate::token::Origin {
+    load_text(text).unwrap_or_else(|problems| panic!("{problems}")).settings.tokens["api"].origin.clone()
+}
+
+/// The same, where it is a server.
+#[track_caller]
+pub(super) fn server_origin(text: &str) -> crate::token::ServerOrigin {
+    match origin(text) {
+        crate::token::Origin::Server(origin) => *origin,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Each problem as `line:column key`.

@@ -4,19 +4,21 @@ use std::time::UNIX_EPOCH;
 
 use super::status::{AccessToken, Failure, Token};
 use crate::clock::{self, Moment};
+use crate::oauth::MAX_LIFETIME;
 use crate::token::TokenHandle;
 
 /// How a token stands at `now`.
 pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
     let state = handle.load();
     let credentials = state.credentials.as_deref();
+    let expiry = credentials.map(|held| held.expires_at).filter(|at| *at < Moment::NEVER);
     Token {
         name: handle.name().to_owned(),
         grant: handle.settings().grant().to_owned(),
         required: handle.required(),
         status: state.status(now).as_str().to_owned(),
-        expires_in_seconds: credentials.map(|held| seconds_until(held.expires_at, now)),
-        expires_at: credentials.map(|held| unix(held.expires_at)),
+        expires_in_seconds: expiry.map(|at| seconds_until(at, now)),
+        expires_at: expiry.map(unix),
         generation: credentials.map(|held| held.generation),
         scope: state.scope.as_ref().map(|scope| scope.join(" ")),
         last_renewal: state.last_success.map(unix),
@@ -29,6 +31,7 @@ pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
         }),
         renewals: state.renewals,
         failures: state.failures,
+        callers: handle.callers().map(|count| count as u64),
     }
 }
 
@@ -43,7 +46,7 @@ pub(super) fn access_token(handle: &TokenHandle, now: Moment) -> Option<AccessTo
         access_token: token.to_owned(),
         token_type: if scheme.is_empty() { "Bearer" } else { scheme }.to_owned(),
         // Down: whoever counts on it must not use it for too long.
-        expires_in: held.expires_at.saturating_duration_since(now).as_secs(),
+        expires_in: held.expires_at.saturating_duration_since(now).min(MAX_LIFETIME).as_secs(),
     })
 }
 

@@ -92,6 +92,9 @@ pub struct Token {
     pub renewals: u64,
     /// Failed ones.
     pub failures: u64,
+    /// For how many callers one is held; `None` where it is not one for each caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callers: Option<u64>,
 }
 
 /// A failed token request.

@@ -9,7 +9,8 @@ use super::key::Algorithm;
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The client identifier (RFC 6749 section 2.2).
+    /// The client identifier (RFC 6749 section 2.2). Empty: none is sent, which a `jwt_bearer` grant without client
+    /// authentication may do.
     pub id: String,
     /// How the client proves that it is the one.
     pub auth: ClientAuth,

@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::secret::SecretError;
 
-use super::kind::{Code, Kind, Place};
+use super::kind::{Code, Holder, Kind, Place};
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,10 @@ impl Error {
             | Kind::OtherIssuer
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
-            | Kind::Unusable => Class::Misconfigured,
+            | Kind::Unusable
+            | Kind::Spent(Holder::Configuration)
+            | Kind::Text(Holder::Configuration, _)
+            | Kind::NoCaller => Class::Misconfigured,
             Kind::Dns
             | Kind::Connect(_)
             | Kind::Proxy
@@ -100,10 +103,26 @@ impl Error {
             | Kind::Stalled
             | Kind::Panicked
             | Kind::StoreBusy
-            | Kind::Store => Class::Transient,
+            | Kind::Store
+            | Kind::Spent(_)
+            | Kind::Text(..)
+            | Kind::Subject(_)
+            | Kind::SubjectExpired => Class::Transient,
+            Kind::Command(fault) => fault.class(),
+            Kind::TokenFile(error) => of_file(error),
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
             Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
+        }
+    }
+
+    /// Whether it is what was traded in that is not good: the next caller's may be (RFC 8693 section 2.2.2).
+    #[must_use]
+    pub fn refuses_subject(&self) -> bool {
+        match &self.kind {
+            Kind::SubjectExpired => true,
+            Kind::Denied(_, Code::InvalidGrant | Code::InvalidRequest) => self.class() != Class::Transient,
+            _ => false,
         }
     }
 
@@ -147,7 +166,22 @@ impl Error {
             Kind::StoreBusy => "store_busy",
             Kind::Store => "store",
             Kind::LoginRequired => "login_required",
+            Kind::Command(_) => "command",
+            Kind::TokenFile(_) => "token_file",
+            Kind::Text(..) => "token_text",
+            Kind::Spent(_) => "expired",
+            Kind::Subject(_) => "subject",
+            Kind::SubjectExpired => "subject_expired",
+            Kind::NoCaller => "no_caller",
         }
+    }
+}
+
+/// What is still to be written comes by itself.
+const fn of_file(error: &SecretError) -> Class {
+    match error {
+        SecretError::Missing(_) | SecretError::Empty(_) | SecretError::NotUtf8(_) => Class::Transient,
+        _ => Class::Misconfigured,
     }
 }
 

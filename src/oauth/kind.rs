@@ -16,6 +16,10 @@ use super::document::Role;
 use super::error::Class;
 use super::key::KeyError;
 
+mod local;
+
+pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
+
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Kind {
@@ -95,6 +99,20 @@ pub(crate) enum Kind {
     Store,
     #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
+    #[error("{0}")]
+    Command(CommandFault),
+    #[error("{0}; the token is to be there")]
+    TokenFile(SecretError),
+    #[error("{0} {1}")]
+    Text(Holder, TextFlaw),
+    #[error("{0} has expired; {mend}", mend = .0.renewal())]
+    Spent(Holder),
+    #[error("the token {0}, which is traded in for this one, is not to be had; its own state says why")]
+    Subject(String),
+    #[error("the token to trade in has expired, so it was not sent")]
+    SubjectExpired,
+    #[error("this token is traded for the one that a caller brings; without a caller there is none")]
+    NoCaller,
 }
 
 /// Where a key is held.
@@ -191,6 +209,13 @@ pub(crate) enum Flaw {
     ExpiresIn,
     #[error("the answer does not say whether the token is `active`; check `introspection_endpoint`")]
     NoActive,
+}
+
+impl Flaw {
+    /// Whether it is the lifetime that cannot be read.
+    pub(crate) const fn is_expiry(self) -> bool {
+        matches!(self, Self::ExpiresIn)
+    }
 }
 
 /// An error code of the OAuth registry, or [`Code::Other`].

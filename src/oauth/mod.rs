@@ -42,8 +42,9 @@ pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 #[cfg(test)]
 pub(crate) use kind::Code as ErrorCode;
-pub(crate) use kind::{Held, Kind as ErrorKind};
+pub(crate) use kind::{CommandFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+pub(crate) use response::{jwt_expiry, parse_bare, parse_json};
 pub use revocation::TokenHint;
 pub use server::{Issuer, Location, ServerSettings, Transport};
 pub use transport::ServerError;

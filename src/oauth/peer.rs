@@ -304,7 +304,7 @@ pub(super) fn settings(location: Location) -> ServerSettings {
             certificate: None,
             proxy: None,
             connect_timeout: Duration::from_secs(2),
-            timeout: Duration::from_millis(800),
+            timeout: Duration::from_secs(2),
         },
     }
 }

@@ -39,6 +39,8 @@ pub enum Lifetime {
     ExpiresAt(SystemTime),
     /// Nothing says so: the configured default applies.
     Unknown,
+    /// For ever: an opaque token that the configuration holds.
+    Unbounded,
 }
 
 /// What the server said about the token's type (RFC 6749 section 7.1). Other types are refused.
@@ -91,9 +93,20 @@ pub(super) fn parse_as(status: StatusCode, body: &[u8], wanted: Wanted) -> Resul
     success(answer.ok_or(Kind::Malformed(Flaw::NotJson))?, wanted)
 }
 
+/// Reads a token response that came from elsewhere than a token endpoint.
+pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, Kind> {
+    parse(StatusCode::OK, body)
+}
+
+/// Makes a response of a token alone, without anything said of it.
+pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
+    let access_token = Some(Value::String(token.to_owned()));
+    success(Answer { access_token, ..Answer::default() }, Wanted::Bearer)
+}
+
 /// The members that count; all others are ignored (RFC 6749 section 5.1). Each is taken as it comes, so that a
 /// strange one is judged by its own rule.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Answer {
     error: Option<Value>,
     access_token: Option<Value>,
@@ -191,7 +204,7 @@ pub(super) fn left(exp: f64, iat: Option<f64>, now: SystemTime) -> Duration {
 }
 
 /// The `exp` of a JWT, on the far side of the calendar at most, so that no sum of clocks overflows.
-pub(super) fn jwt_expiry(token: &str) -> Option<SystemTime> {
+pub(crate) fn jwt_expiry(token: &str) -> Option<SystemTime> {
     let exp = claims(token)?.exp.clamp(0.0, MAX_UNIX_SECONDS);
     UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(exp).ok()?)
 }

@@ -7,19 +7,25 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
 use super::guard::Rejection;
 use super::path::PathFault;
-use crate::token::{Status, Unavailable};
+use crate::token::{CallerError, Status, Unavailable};
 
 /// Why the proxy itself answers.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     #[error("{}", unavailable_sentence(.0))]
     TokenUnavailable(Unavailable),
+    #[error("this route acts for its caller: send your own token, once, as `Authorization: Bearer`")]
+    SubjectRequired,
+    #[error("the authorization server does not accept the caller's own token")]
+    SubjectRefused,
     #[error("the proof that goes with this token could not be made")]
     Proof,
     #[error(
@@ -103,6 +109,8 @@ impl ProxyError {
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::TokenUnavailable(_) => "token_unavailable",
+            Self::SubjectRequired => "subject_required",
+            Self::SubjectRefused => "subject_refused",
             Self::Proof => "proof",
             Self::HostRefused => "host_refused",
             Self::OriginRefused => "origin_refused",
@@ -127,6 +135,7 @@ impl ProxyError {
     const fn status(&self) -> StatusCode {
         match self {
             Self::TokenUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
             Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
             Self::OriginRefused | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
@@ -151,6 +160,7 @@ impl ProxyError {
                 Status::Misconfigured | Status::LoginRequired => "16",
                 _ => "14",
             },
+            Self::SubjectRequired | Self::SubjectRefused => "16",
             Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
@@ -191,6 +201,12 @@ impl ProxyError {
             }
             Self::MethodNotAllowed { allow } => {
                 headers.insert(ALLOW, allow);
+            }
+            Self::SubjectRequired => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            Self::SubjectRefused => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID_TOKEN));
             }
             _ => {}
         }
@@ -262,6 +278,15 @@ impl From<Rejection> for ProxyError {
     }
 }
 
+impl From<CallerError> for ProxyError {
+    fn from(error: CallerError) -> Self {
+        match error {
+            CallerError::Refused(_) => Self::SubjectRefused,
+            CallerError::Unavailable(unavailable) => Self::TokenUnavailable(unavailable),
+        }
+    }
+}
+
 impl From<PathFault> for ProxyError {
     fn from(fault: PathFault) -> Self {
         Self::BadRequest(BadRequest::Path(fault))
@@ -296,6 +321,11 @@ fn unavailable_sentence(unavailable: &Unavailable) -> String {
         "issuer_mismatch" | "no_token_endpoint" | "insecure_endpoint" => {
             "the authorization server's metadata cannot be used"
         }
+        "command" => "the helper program gives none",
+        "token_file" | "token_text" => "where it is to be, there is none",
+        "expired" => "the one that is there has expired",
+        "subject" | "subject_expired" => "the token that is traded in for it is not to be had",
+        "no_caller" => "it is had for a caller alone",
         "internal" => "an internal error",
         refused => return format!("{what}: the authorization server refuses the token request ({refused})"),
     };
@@ -309,12 +339,17 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 /// On each answer that is the proxy's own.
 pub(super) const CUPBEARER_ERROR: HeaderName = HeaderName::from_static("cupbearer-error");
+/// RFC 6750 section 3: a challenge has a parameter, and no error where no token was brought.
+const CHALLENGE: &str = r#"Bearer realm="cupbearer""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="cupbearer", error="invalid_token""#;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 19] = [
+pub(super) const KINDS: [&str; 21] = [
     "token_unavailable",
+    "subject_required",
+    "subject_refused",
     "proof",
     "host_refused",
     "origin_refused",
@@ -346,6 +381,26 @@ mod tests {
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()["cupbearer-error"], "upstream_unreachable");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn a_caller_is_told_whether_the_own_token_is_missing_or_refused() {
+        for (error, kind, challenge) in [
+            (ProxyError::SubjectRequired, "subject_required", r#"Bearer realm="cupbearer""#),
+            (
+                ProxyError::SubjectRefused,
+                "subject_refused",
+                r#"Bearer realm="cupbearer", error="invalid_token""#,
+            ),
+        ] {
+            let response = error.into_response(Call::Http);
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()[WWW_AUTHENTICATE]),
+                (401, &HeaderValue::from_static(challenge))
+            );
+            assert_eq!(response.headers()["cupbearer-error"], kind);
+            assert!(KINDS.contains(&kind));
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! One request: guard, route, credentials, forward, answer. Plain calls in order.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -26,6 +28,7 @@ use super::target;
 use super::watch::Busy;
 use super::worker::{LocalTable, Stage};
 use crate::clock::{self, Moment};
+use crate::secret::Secret;
 use crate::token::{Binding, TokenHandle};
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
@@ -118,13 +121,14 @@ async fn to_upstream(
     if let Some(token) = &entry.token
         && !keeps_own(entry, headers, token)?
     {
-        if token.settings().attachment.header != AUTHORIZATION {
+        let caller = if token.is_per_caller() { Some(subject(headers)?) } else { None };
+        if caller.is_some() || token.settings().attachment.header != AUTHORIZATION {
             headers.remove(AUTHORIZATION);
         }
         if hop.dpop {
             headers.remove(DPOP);
         }
-        binding = credentials(headers, token, downstream).await?;
+        binding = credentials(headers, token, caller, downstream).await?;
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -175,7 +179,8 @@ impl Own {
 
 /// Whether the application's own credentials go upstream instead of `token`; of several it is not for us to choose.
 fn keeps_own(entry: &Entry, headers: &HeaderMap, token: &TokenHandle) -> Result<bool, BadRequest> {
-    if entry.route.own_authorization != OwnAuthorization::Keep {
+    // A caller's own token is there to be traded in, and never goes upstream.
+    if entry.route.own_authorization != OwnAuthorization::Keep || token.is_per_caller() {
         return Ok(false);
     }
     match Own::of(headers, Some(token)) {
@@ -199,6 +204,7 @@ fn refuse_by_route(
         return Err(ProxyError::ExpectationFailed);
     }
     if entry.route.own_authorization == OwnAuthorization::Refuse
+        && !entry.token.as_ref().is_some_and(TokenHandle::is_per_caller)
         && Own::of(headers, entry.token.as_ref()) != Own::None
     {
         return Err(ProxyError::AuthorizationRefused);
@@ -206,19 +212,48 @@ fn refuse_by_route(
     Ok(())
 }
 
-/// Attaches `token`; where none is usable, waits for one as long as its policy says. What comes of it is what the
-/// request has to prove besides, where the token is bound to a key.
+/// The caller's own Bearer token (RFC 6750 section 2.1); of several it is not for us to choose.
+fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(ProxyError::SubjectRequired);
+    };
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.trim().split_once(' ')?;
+        Some(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("Bearer"))
+    });
+    match token {
+        Some(token) if !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(Secret::new(token.to_owned()))
+        }
+        _ => Err(ProxyError::SubjectRequired),
+    }
+}
+
+/// Attaches `token`, or the one that `caller`'s is traded in for; where none is usable, waits for one as long as its
+/// policy says. What comes of it is what the request has to prove besides, where the token is bound to a key.
 async fn credentials(
     headers: &mut HeaderMap,
     token: &TokenHandle,
+    caller: Option<Secret<String>>,
     downstream: &Downstream,
 ) -> Result<Option<Arc<Binding>>, ProxyError> {
-    match attach(headers, token, Moment::now()) {
-        Attached::Yes => return Ok(None),
-        Attached::Bound(binding) => return Ok(Some(binding)),
-        Attached::No => {}
-    }
-    let credentials = token.wait().await.map_err(ProxyError::TokenUnavailable)?;
+    let credentials = match caller {
+        Some(subject) => {
+            let mut asked = pin!(token.on_behalf(subject));
+            if let Some(known) = asked.as_mut().now_or_never() {
+                let credentials = known?;
+                headers.insert(credentials.header.clone(), credentials.value.clone());
+                return Ok(credentials.binding.clone());
+            }
+            asked.await?
+        }
+        None => match attach(headers, token, Moment::now()) {
+            Attached::Yes => return Ok(None),
+            Attached::Bound(binding) => return Ok(Some(binding)),
+            Attached::No => token.wait().await.map_err(ProxyError::TokenUnavailable)?,
+        },
+    };
     // HTTP/1.1 cannot tell who hung up from who only half-closed. Whoever did either while there was nothing to answer
     // does not get an order placed in its name.
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
@@ -344,3 +379,36 @@ fn last_hop() -> Response<ResponseBody> {
 
 /// Honoured by many frameworks; registered nowhere.
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_brings_exactly_one_bearer_token() {
+        let subject_of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            subject(&headers).ok().map(|token| token.expose().clone())
+        };
+        for value in ["Bearer t0ken", "bearer t0ken", "BEARER   t0ken "] {
+            assert_eq!(subject_of(&[value]).as_deref(), Some("t0ken"), "{value}");
+        }
+        for values in [
+            &[][..],
+            &[""],
+            &["Bearer"],
+            &["Bearer "],
+            &["Bearer a b"],
+            &["Basic dTpw"],
+            &["DPoP t0ken"],
+            &["t0ken"],
+            &["Bearer a", "Bearer b"],
+            &["Bearer a", ""],
+        ] {
+            assert_eq!(subject_of(values), None, "{values:?}");
+        }
+    }
+}

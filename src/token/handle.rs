@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{Error, MAX_LIFETIME};
+use crate::oauth::{Error, ErrorKind, MAX_LIFETIME};
+use crate::secret::Secret;
 
+use super::callers::{CallerError, Callers};
 use super::renewer::Command;
 use super::settings::TokenSettings;
 use super::state::{Credentials, Status, TokenState};
@@ -37,6 +39,8 @@ pub(super) struct Token {
     changed: Notify,
     /// Set when the renewer no longer drives this token.
     retired: AtomicBool,
+    /// Where each caller has a token of its own.
+    callers: Option<Arc<Callers>>,
     renewer: mpsc::WeakUnboundedSender<Command>,
 }
 
@@ -52,7 +56,7 @@ impl Deref for StateRef {
 }
 
 /// What someone wants of the renewer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ask {
     /// A request waits for a usable token.
     Token,
@@ -60,6 +64,8 @@ pub(super) enum Ask {
     Renew,
     /// Something that may have been at fault has changed.
     Wake,
+    /// What the token is read from has changed: the one held is an old one.
+    Changed,
 }
 
 /// Why a request gets no token. For the proxy's 503.
@@ -150,6 +156,13 @@ impl TokenHandle {
     /// # Errors
     /// [`Unavailable`], with what to tell the application.
     pub async fn wait(&self) -> Result<Arc<Credentials>, Unavailable> {
+        if self.is_per_caller() {
+            return Err(Unavailable {
+                status: Status::Misconfigured,
+                cause: Some(Error::here(ErrorKind::NoCaller)),
+                retry_after: NO_ATTEMPT_PLANNED,
+            });
+        }
         let deadline = Moment::now() + self.token.settings.policy.wait.min(MAX_LIFETIME);
         loop {
             let mut changed = pin!(self.token.changed.notified());
@@ -180,6 +193,9 @@ impl TokenHandle {
     /// # Errors
     /// [`RenewError`]; the token held stays in use.
     pub async fn renew(&self) -> Result<(), RenewError> {
+        if self.is_per_caller() {
+            return Err(RenewError::Failed(Error::here(ErrorKind::NoCaller)));
+        }
         let deadline = Moment::now() + RENEW_WAIT;
         let seen = self.load().attempts();
         loop {
@@ -214,6 +230,10 @@ impl TokenHandle {
     /// # Errors
     /// [`ForgetError`]. Where the server was not told, the token is forgotten here all the same.
     pub async fn forget(&self) -> Result<(), ForgetError> {
+        if let Some(callers) = &self.token.callers {
+            callers.forget();
+            return Ok(());
+        }
         let (done, answer) = oneshot::channel();
         if self.token.is_retired() {
             return Err(ForgetError::Retired);
@@ -228,10 +248,45 @@ impl TokenHandle {
         }
     }
 
-    /// Says that a secret file or the configuration has changed: a token whose last attempt failed is tried at once,
-    /// but not before a `Retry-After` is over.
+    /// Says that a file of this token's has changed. Where it holds the token itself, that is read again at once; else
+    /// a token whose last attempt failed is tried again, but not before a `Retry-After` is over.
     pub fn wake(&self) {
-        self.token.ask(Ask::Wake, &self.load());
+        if let Some(callers) = &self.token.callers {
+            callers.forgive();
+        } else if self.settings().is_read() {
+            self.replace();
+        } else {
+            self.token.ask(Ask::Wake, &self.load());
+        }
+    }
+
+    /// Says that what the token is made of is another now: it is had anew, although the one held may be good.
+    pub fn replace(&self) {
+        self.token.ask(Ask::Changed, &self.load());
+    }
+
+    /// Whether each caller has a token of its own: see [`TokenHandle::on_behalf`].
+    #[must_use]
+    pub fn is_per_caller(&self) -> bool {
+        self.token.callers.is_some()
+    }
+
+    /// How many callers a token is held for; `None`: it is not one per caller.
+    #[must_use]
+    pub fn callers(&self) -> Option<usize> {
+        self.token.callers.as_ref().map(|callers| callers.count())
+    }
+
+    /// Credentials for the caller who brings `subject`, kept from an earlier request or traded in now. It waits up to
+    /// `policy.wait`. What is kept is found by a hash of all of `subject`: no caller gets another's.
+    ///
+    /// # Errors
+    /// [`CallerError`]: the caller's token is refused, or no token can be had now.
+    pub async fn on_behalf(&self, subject: Secret<String>) -> Result<Arc<Credentials>, CallerError> {
+        match &self.token.callers {
+            Some(callers) => callers.credentials(subject).await,
+            None => self.wait().await.map_err(CallerError::Unavailable),
+        }
     }
 }
 
@@ -246,15 +301,18 @@ impl Token {
         id: u64,
         name: String,
         settings: Arc<TokenSettings>,
+        callers: Option<Arc<Callers>>,
         renewer: mpsc::WeakUnboundedSender<Command>,
     ) -> Self {
+        let state = TokenState { per_caller: callers.is_some(), ..TokenState::default() };
         Self {
             id,
             name,
             settings,
-            state: ArcSwap::from_pointee(TokenState::default()),
+            state: ArcSwap::from_pointee(state),
             changed: Notify::new(),
             retired: AtomicBool::new(false),
+            callers,
             renewer,
         }
     }
@@ -272,6 +330,9 @@ impl Token {
     /// Says that nobody renews this token any more. What is held stays usable until it expires.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        if let Some(callers) = &self.callers {
+            callers.retire();
+        }
         self.changed.notify_waiters();
     }
 
@@ -290,7 +351,7 @@ impl Token {
 }
 
 impl Unavailable {
-    fn new(state: &TokenState, now: Moment) -> Self {
+    pub(super) fn new(state: &TokenState, now: Moment) -> Self {
         let left = match (&state.last_error, state.next_attempt) {
             (Some(_), Some(at)) => at.saturating_duration_since(now),
             (Some(_), None) => NO_ATTEMPT_PLANNED,
@@ -308,6 +369,8 @@ impl Unavailable {
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     tokens: Arc<ArcSwap<BTreeMap<String, TokenHandle>>>,
+    /// How often it was filled.
+    filled: Arc<watch::Sender<u64>>,
 }
 
 impl Roster {
@@ -320,6 +383,19 @@ impl Roster {
     /// Puts others in force.
     pub fn replace(&self, tokens: BTreeMap<String, TokenHandle>) {
         self.tokens.store(Arc::new(tokens));
+        self.filled.send_modify(|times| *times += 1);
+    }
+
+    /// How often it was filled.
+    pub(super) fn filled(&self) -> u64 {
+        *self.filled.borrow()
+    }
+
+    /// The token `name`, once the roster has been filled more often than `since`: a source that was made for a
+    /// configuration may be asked before that configuration's tokens are in force.
+    pub(super) async fn find(&self, name: &str, since: u64) -> Option<TokenHandle> {
+        self.filled.subscribe().wait_for(|times| *times > since).await.ok()?;
+        self.load().get(name).cloned()
     }
 }
 
@@ -356,7 +432,7 @@ mod tests {
         let other = roster.clone();
         let (commands, _inbox) = mpsc::unbounded_channel();
         let settings = Arc::new(crate::token::renewer::tests::settings());
-        let token = Arc::new(Token::new(1, "api".into(), settings, commands.downgrade()));
+        let token = Arc::new(Token::new(1, "api".into(), settings, None, commands.downgrade()));
         roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
         assert_eq!(other.load()["api"].name(), "api");
         roster.replace(BTreeMap::new());

@@ -4,6 +4,7 @@
 //! file.
 
 mod binding;
+mod callers;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handle;
@@ -20,6 +21,7 @@ mod state;
 pub mod store;
 
 pub use binding::{Binding, Verdict};
+pub use callers::{CallerError, MOST_CALLERS};
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{

@@ -5,16 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock::{self, Moment};
-use crate::oauth::{Error, ErrorKind, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+use crate::oauth::{Error, ErrorKind, Holder, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 
 use super::binding::Binding;
 use super::schedule::{Setback, renew_after, retry_at, usable_for};
-use super::settings::TokenSettings;
+use super::settings::{Origin, TokenSettings};
 use super::source::Fetched;
 use super::state::{Credentials, Failure, TokenState};
 
@@ -44,7 +45,7 @@ pub(super) fn apply(
 
 fn succeeded(
     old: &TokenState,
-    Fetched { response, asked, dpop }: Fetched,
+    Fetched { response, asked, until, dpop }: Fetched,
     attempt: &Attempt,
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
@@ -58,32 +59,53 @@ fn succeeded(
             left => left.saturating_add(attempt.now - sent),
         },
         Lifetime::Unknown => policy.default_lifetime,
+        Lifetime::Unbounded => MAX_LIFETIME,
     };
-    let lifetime = lifetime.min(MAX_LIFETIME);
-    let usable_until = sent + usable_for(lifetime, policy);
-    if usable_until <= attempt.now {
-        // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
-        return Err(Error::here(ErrorKind::Stale));
-    }
+    let lifetime = until.map_or(lifetime, |end| lifetime.min(end - sent)).min(MAX_LIFETIME);
     // A bound token under another scheme would be taken for one that is good by itself (RFC 9449 section 7.1).
     let scheme = if dpop.is_some() { DPOP_SCHEME } else { settings.attachment.scheme.as_str() };
+    let value =
+        header_value(scheme, response.access_token.expose()).ok_or(Error::here(ErrorKind::Unusable))?;
+    let again = old.credentials.as_ref().filter(|held| held.value == value);
+    let mut usable_until = sent + usable_for(lifetime, policy);
+    if let (Some(held), Lifetime::ExpiresAt(_)) = (again, response.lifetime)
+        && lifetime < MAX_LIFETIME
+    {
+        // The margin is a share of the lifetime as it was at first: it must not shrink with what is left.
+        usable_until = usable_until.min(held.usable_until);
+    }
+    if usable_until <= attempt.now {
+        // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
+        return Err(Error::here(match settings.origin {
+            Origin::Server(_) => ErrorKind::Stale,
+            Origin::Command(_) => ErrorKind::Spent(Holder::Command),
+            Origin::File(_) => ErrorKind::Spent(Holder::File),
+            Origin::Static(_) => ErrorKind::Spent(Holder::Configuration),
+        }));
+    }
+    let mut expires_at = sent + lifetime;
+    let mut next_attempt = Some(sent + renew_after(lifetime, policy, attempt.jitter));
+    if response.lifetime == Lifetime::Unbounded && until.is_none() {
+        (usable_until, expires_at, next_attempt) = (Moment::NEVER, Moment::NEVER, None);
+    }
+    let generation = old.credentials.as_ref().map_or(0, |credentials| credentials.generation);
     let credentials = Credentials {
         header: settings.attachment.header.clone(),
-        value: header_value(scheme, response.access_token.expose())
-            .ok_or(Error::here(ErrorKind::Unusable))?,
         binding: dpop.map(|key| Arc::new(Binding::new(key, response.access_token.expose()))),
-        expires_at: sent + lifetime,
+        expires_at,
         usable_until,
-        generation: old.credentials.as_ref().map_or(0, |credentials| credentials.generation) + 1,
+        generation: if again.is_some() { generation } else { generation + 1 },
+        value,
     };
     Ok(TokenState {
         credentials: Some(Arc::new(credentials)),
         last_error: None,
-        next_attempt: Some(sent + renew_after(lifetime, policy, attempt.jitter)),
+        next_attempt,
         last_success: Some(attempt.now),
         renewals: old.renewals + 1,
         failures: old.failures,
         scope: response.scope,
+        per_caller: false,
     })
 }
 
@@ -124,13 +146,13 @@ pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
     }
 }
 
-/// Scheme and token as one header value, marked sensitive at birth.
+/// Scheme and token as one header value, marked sensitive at birth and zeroed when the last that holds it is gone.
 fn header_value(scheme: &str, token: &str) -> Option<HeaderValue> {
     let text = Zeroizing::new(match scheme {
         "" => token.to_owned(),
         scheme => format!("{scheme} {token}"),
     });
-    let mut value = HeaderValue::from_str(&text).ok()?;
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
@@ -150,6 +172,8 @@ pub(super) fn log_oddities(
     settings: &TokenSettings,
     memory: &mut Memory,
 ) {
+    // Of the others nothing else is to be expected.
+    let Some(origin) = settings.server() else { return };
     if response.lifetime == Lifetime::Unknown && !std::mem::replace(&mut memory.lifetime, true) {
         let seconds = settings.policy.default_lifetime.as_secs();
         warn!(
@@ -161,7 +185,6 @@ pub(super) fn log_oddities(
     if response.token_type == TokenType::Assumed && !std::mem::replace(&mut memory.token_type, true) {
         warn!(token, "the server does not say the token's type; Bearer is taken");
     }
-    let Some(origin) = settings.server() else { return };
     let asked = &origin.request.scope;
     let narrower =
         response.scope.as_ref().is_some_and(|granted| asked.iter().any(|scope| !granted.contains(scope)));

@@ -21,6 +21,7 @@ use crate::lifecycle::Drain;
 use crate::metrics::Metrics;
 use crate::oauth::{Error, ErrorKind};
 
+use super::callers::{Callers, Exchanges};
 use super::handle::{Ask, Token, TokenHandle};
 use super::metrics::TokenMetrics;
 use super::outcome::{self, Memory};
@@ -51,6 +52,7 @@ impl Default for Limits {
 pub struct RenewerHandle {
     commands: mpsc::UnboundedSender<Command>,
     ids: Arc<AtomicU64>,
+    exchanges: Arc<Exchanges>,
 }
 
 /// What the task is told. The queue is bounded by those who wait: each puts one message in and then waits.
@@ -80,9 +82,11 @@ impl Renewer {
     #[must_use]
     pub fn spawn(limits: Limits, drain: Drain, metrics: &Metrics) -> RenewerHandle {
         let (commands, inbox) = mpsc::unbounded_channel();
+        let metrics = TokenMetrics::new(metrics);
+        let exchanges = Arc::new(Exchanges::new(limits.concurrent, metrics.clone()));
         let task = Task {
             limits,
-            metrics: TokenMetrics::new(metrics),
+            metrics,
             entries: HashMap::new(),
             owners: HashMap::new(),
             queue: Queue::default(),
@@ -90,7 +94,7 @@ impl Renewer {
             attempts: JoinSet::new(),
         };
         tokio::spawn(task.run(inbox, drain));
-        RenewerHandle { commands, ids: Arc::default() }
+        RenewerHandle { commands, ids: Arc::default(), exchanges }
     }
 }
 
@@ -104,8 +108,12 @@ impl RenewerHandle {
         source: impl Source + 'static,
     ) -> TokenHandle {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let token = Arc::new(Token::new(id, name.into(), settings.into(), self.commands.downgrade()));
-        if self.commands.send(Command::Add(Arc::clone(&token), Arc::new(source))).is_err() {
+        let (name, settings, source) = (name.into(), settings.into(), Arc::new(source) as Arc<dyn Source>);
+        let callers = settings.is_per_caller().then(|| {
+            Callers::new(&name, Arc::clone(&settings), Arc::clone(&source), Arc::clone(&self.exchanges))
+        });
+        let token = Arc::new(Token::new(id, name, settings, callers, self.commands.downgrade()));
+        if self.commands.send(Command::Add(Arc::clone(&token), source)).is_err() {
             token.retire();
         }
         TokenHandle::new(token)
@@ -146,8 +154,8 @@ struct Entry {
     leaving: Vec<oneshot::Sender<Result<(), Error>>>,
     last_start: Option<Moment>,
     lapse: Option<Moment>,
-    /// Someone said during the attempt under way that it may start from what has changed since.
-    woken: bool,
+    /// Someone said during the attempt under way that something has changed since it began.
+    woken: Option<Ask>,
     memory: Memory,
 }
 
@@ -234,7 +242,12 @@ impl Task {
         let id = token.id;
         self.metrics.added(&token.name);
         self.owners.insert(token.name.clone(), id);
-        self.queue.plan(id, Moment::now(), Urgency::Planned);
+        let state = token.state();
+        if state.per_caller {
+            self.metrics.status(&token.name, state.status(Moment::now()));
+        } else {
+            self.queue.plan(id, Moment::now(), Urgency::Planned);
+        }
         let entry = Entry {
             token,
             source,
@@ -242,7 +255,7 @@ impl Task {
             leaving: Vec::new(),
             last_start: None,
             lapse: None,
-            woken: false,
+            woken: None,
             memory: Memory::default(),
         };
         self.entries.insert(id, entry);
@@ -268,16 +281,24 @@ impl Task {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let now = Moment::now();
         let state = entry.token.state();
+        if state.per_caller {
+            return;
+        }
         if entry.running.is_some() {
-            entry.woken |= ask == Ask::Wake;
+            entry.woken = entry.woken.max(matches!(ask, Ask::Wake | Ask::Changed).then_some(ask));
             return;
         }
         let wanted = match ask {
             Ask::Token | Ask::Renew => state.attempts() == seen,
             Ask::Wake => state.last_error.is_some(),
+            Ask::Changed => true,
         };
         if wanted && state.hold(now).is_none() {
-            let urgency = if ask == Ask::Wake { Urgency::Retrying } else { Urgency::Waiting };
+            let urgency = match ask {
+                Ask::Token | Ask::Renew => Urgency::Waiting,
+                Ask::Changed => Urgency::Planned,
+                Ask::Wake => Urgency::Retrying,
+            };
             self.queue.hasten(id, entry.earliest(now), urgency);
         }
     }
@@ -364,7 +385,12 @@ impl Task {
             );
         }
         let mut state = outcome::apply(&old, outcome, &attempt, &entry.token.settings);
-        if std::mem::take(&mut entry.woken) && state.last_error.is_some() && state.hold(now).is_none() {
+        let again = match entry.woken.take() {
+            Some(Ask::Changed) => true,
+            Some(_) => state.last_error.is_some(),
+            None => false,
+        };
+        if again && state.hold(now).is_none() {
             state.next_attempt = Some(entry.earliest(now));
         }
         if let Some(at) = state.next_attempt {
@@ -376,7 +402,9 @@ impl Task {
         if let Some(at) = entry.lapse.take() {
             self.lapses.remove(&(at, id));
         }
-        if let Some(credentials) = state.usable(now) {
+        if let Some(credentials) = state.usable(now)
+            && credentials.usable_until < Moment::NEVER
+        {
             entry.lapse = Some(credentials.usable_until);
             self.lapses.insert((credentials.usable_until, id));
         }
@@ -384,7 +412,9 @@ impl Task {
             let failed = state.last_error.as_ref().map(|failure| failure.error.class());
             self.metrics.ended(&entry.token.name, now - sent, failed);
             self.metrics.status(&entry.token.name, state.status(now));
-            if let (None, Some(credentials)) = (failed, &state.credentials) {
+            if let (None, Some(credentials)) = (failed, &state.credentials)
+                && credentials.expires_at < Moment::NEVER
+            {
                 self.metrics.expiry(&entry.token.name, credentials.expires_at);
             }
         }
@@ -447,8 +477,8 @@ pub(super) mod tests {
     use crate::clock;
     use crate::lifecycle::DrainTrigger;
     use crate::oauth::{Lifetime, TokenResponse, TokenType};
-    use crate::secret::{Secret, SecretSource};
-    use crate::token::{Attachment, Origin, Policy, RenewError, Status};
+    use crate::secret::Secret;
+    use crate::token::{Attachment, GrantSettings, Origin, Policy, RenewError, Status};
 
     type Play = Box<dyn FnMut(usize) -> Step + Send>;
 
@@ -555,7 +585,9 @@ pub(super) mod tests {
 
     pub(in crate::token) fn settings() -> TokenSettings {
         TokenSettings {
-            origin: Origin::Static(SecretSource::Env("NOT_READ".into())),
+            origin: Origin::Server(Box::new(crate::token::source::tests::origin(
+                GrantSettings::ClientCredentials,
+            ))),
             attachment: Attachment { header: http::header::AUTHORIZATION, scheme: "Bearer".into() },
             policy: Policy::default(),
             required: true,

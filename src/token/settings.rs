@@ -176,6 +176,32 @@ impl TokenSettings {
         }
     }
 
+    /// Whether each caller's own token is traded in for it: there is none without a caller.
+    #[must_use]
+    pub fn is_per_caller(&self) -> bool {
+        self.server().is_some_and(|origin| match &origin.grant {
+            GrantSettings::TokenExchange(exchange) => exchange.subject == Subject::Incoming,
+            _ => false,
+        })
+    }
+
+    /// The name of the token of the configuration that is traded in for it.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        match &self.server()?.grant {
+            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Token(name), .. }) => {
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether its files hold the token itself, and not what it is earned with.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        matches!(self.origin, Origin::File(_) | Origin::Static(_))
+    }
+
     /// The files whose change may bring a token where none could be had: secrets, keys, tokens to trade in.
     #[must_use]
     pub fn files(&self) -> Vec<&Path> {
@@ -199,7 +225,9 @@ impl GrantSettings {
             Self::ClientCredentials => Vec::new(),
             Self::RefreshToken { seed } => seed.iter().filter_map(SecretSource::file).collect(),
             Self::Password { password, .. } => password.file().into_iter().collect(),
-            Self::JwtBearer(assertion) => assertion.key.key.file().into_iter().collect(),
+            Self::JwtBearer(BearerAssertion { key, .. }) => {
+                key.key.file().into_iter().chain(key.certificate.as_deref()).collect()
+            }
             Self::TokenExchange(exchange) => {
                 let subject = match &exchange.subject {
                     Subject::File(source) => source.file(),

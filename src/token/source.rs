@@ -5,18 +5,29 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Dpop, Error, ServerError, ServerSettings, TokenResponse};
-use crate::secret::Secret;
+use crate::clock::Moment;
+use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, ServerError, ServerSettings, TokenResponse};
+use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::handle::Roster;
 use super::settings::{ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings};
 use super::store::{Key, Store, request};
 
 mod bearer;
+mod command;
+mod exchange;
+mod file;
+mod fixed;
 mod possession;
 mod server;
 mod stored;
+#[cfg(test)]
+pub(in crate::token) mod tests;
+mod text;
 
+use command::CommandSource;
+use file::FileSource;
+use fixed::FixedSource;
 pub use server::ServerSource;
 use stored::{Spends, Stored};
 
@@ -27,6 +38,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Error`], which says whose fault it is.
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>>;
+
+    /// Trades a caller's own token in for one. Each call asks once; it may be dropped at any await.
+    ///
+    /// # Errors
+    /// [`Error`]; of a source that has nothing to do with callers, always.
+    fn on_behalf<'a>(&'a self, _subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(async { Err(Error::here(ErrorKind::NoCaller)) })
+    }
 
     /// How long a [`Source::fetch`] may take before it is given up. Longer than its own timeouts together.
     fn patience(&self) -> Duration {
@@ -51,19 +70,25 @@ pub struct Fetched {
     pub response: TokenResponse,
     /// When it was asked for, where that was before this call: a token out of a store.
     pub asked: Option<SystemTime>,
+    /// Until when it may be used at most, whatever it says itself: the end of what it was traded for.
+    pub until: Option<Moment>,
     /// The key that it is bound to (RFC 9449); `None`: to none, whoever has it may use it.
     pub dpop: Option<Arc<Dpop>>,
 }
 
 impl From<TokenResponse> for Fetched {
     fn from(response: TokenResponse) -> Self {
-        Self { response, asked: None, dpop: None }
+        Self { response, asked: None, until: None, dpop: None }
     }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
         (**self).fetch()
+    }
+
+    fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        (**self).on_behalf(subject)
     }
 
     fn patience(&self) -> Duration {
@@ -109,7 +134,9 @@ impl Sources {
                     settings.policy.clone(),
                 )))
             }
-            Origin::Command(_) | Origin::File(_) | Origin::Static(_) => Err(ServerError::Nowhere),
+            Origin::Command(settings) => Ok(Arc::new(CommandSource::new(settings.clone()))),
+            Origin::File(file) => Ok(Arc::new(FileSource::new(file.clone()))),
+            Origin::Static(token) => Ok(Arc::new(FixedSource::new(token.clone()))),
         }
     }
 
@@ -132,3 +159,16 @@ impl Sources {
         Ok(server)
     }
 }
+
+/// Reads a secret and when its file was written, without holding up the runtime: the file may lie on a network that
+/// hangs. The outer error is a defect.
+async fn dated(
+    source: &SecretSource,
+) -> Result<Result<(Secret<String>, Option<SystemTime>), SecretError>, Error> {
+    let source = source.clone();
+    let read = tokio::task::spawn_blocking(move || source.read_dated()).await;
+    read.map_err(|_| Error::here(ErrorKind::Panicked))
+}
+
+/// How long the reading of a file may take before it is given up.
+const READ_PATIENCE: Duration = Duration::from_secs(10);

@@ -31,6 +31,8 @@ pub struct TokenState {
     pub failures: u64,
     /// The scope granted, where the server says so.
     pub scope: Option<Vec<String>>,
+    /// Whether there is a token for each caller, and none here.
+    pub per_caller: bool,
 }
 
 /// A failed attempt.
@@ -89,7 +91,7 @@ impl fmt::Debug for Credentials {
 pub enum Status {
     /// None was had yet.
     Pending,
-    /// Usable, and the last attempt went well.
+    /// Usable, and the last attempt went well; or had for each caller when they come.
     Valid,
     /// Usable, but the last renewal failed.
     Degraded,
@@ -135,6 +137,7 @@ impl TokenState {
             (Some(_), Some(_)) => Status::Degraded,
             (None, Some(failure)) if failure.error.class() == Class::Refused => Status::LoginRequired,
             (None, Some(failure)) if failure.error.class() == Class::Misconfigured => Status::Misconfigured,
+            (None, _) if self.per_caller => Status::Valid,
             (None, _) if self.credentials.is_some() => Status::Expired,
             (None, _) => Status::Pending,
         }

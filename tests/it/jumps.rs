@@ -38,7 +38,7 @@ async fn a_wall_clock_set_an_hour_forward_or_back_causes_no_storm_and_sends_noth
         assert!(asked <= 3, "{jump}: {asked} token requests in 3 s");
     }
     let seen = server.api_seen().await;
-    assert!(seen.len() > 50 && seen.iter().all(|seen| seen["status"] == 200), "{seen:?}");
+    assert!(seen.len() > 20 && seen.iter().all(|seen| seen["status"] == 200), "{seen:?}");
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! Sentinel secrets, sent through everything at the most talkative log level: they appear nowhere.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::support::{
-    Config, Nginx, OidcProvider, Origin, Proxy, Reply, cupbearer, curl, eventually, token_at, upstream_at,
+    Config, Key, Nginx, OidcProvider, Origin, Proxy, Reply, cupbearer, curl, eventually, token_at,
+    upstream_at,
 };
 
 /// What must stay hidden, each from another place.
@@ -157,6 +159,184 @@ async fn a_secret_in_the_wrong_key_is_not_repeated() {
                 !said.replace("client_secret_file", "").contains(CLIENT_SECRET) || text.contains("_file"),
                 "{said}"
             );
+        }
+    }
+}
+
+/// What each grant and each client authentication spends, and what it earns.
+const SPENT: [&str; 8] = [
+    "sentinel-password-61d0",
+    "sentinel-first-refresh-token-b7a2",
+    "sentinel-next-refresh-token-09fe",
+    "sentinel-subject-token-4c1c",
+    "sentinel-callers-token-e2d9",
+    "sentinel-printed-token-8f60",
+    "sentinel-token-of-a-file-d3b5",
+    "sentinel-issued-token-2a7e",
+];
+
+/// An authorization server that shows back what it got, as some do, in every other answer.
+async fn echoing_server() -> Origin {
+    Origin::start(|request, before| {
+        let form = request.form();
+        let value = |name: &str| form.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value);
+        let spent = ["password", "refresh_token", "assertion", "subject_token", "client_assertion"].map(value).concat();
+        if before % 3 == 1 {
+            return Reply::json(400, &format!(r#"{{"error":"invalid_scope","error_description":"{spent}","{spent}":1}}"#));
+        }
+        let scheme = if request.all("dpop").is_empty() { "Bearer" } else { "DPoP" };
+        let next = if value("grant_type") == "refresh_token" {
+            format!(r#","refresh_token":"{}""#, SPENT[2])
+        } else {
+            String::new()
+        };
+        Reply::json(
+            200,
+            &format!(
+                r#"{{"access_token":"{}","token_type":"{scheme}","expires_in":2,"issued_token_type":"urn:ietf:params:oauth:token-type:access_token"{next}}}"#,
+                SPENT[7]
+            ),
+        )
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nothing_that_a_grant_or_a_client_spends_is_ever_shown() {
+    let (server, api, dir) = (echoing_server().await, Origin::ok().await, tempfile::tempdir().unwrap());
+    let file = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let [client_key, bearer_key, dpop_key] =
+        [Key::new("RS256").await, Key::new("ES256").await, Key::new("ES256").await];
+    let script = file("helper", &format!("#!/bin/sh\necho {}\n", SPENT[5]));
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    let at_server = |lines: &str| {
+        format!(
+            "token_endpoint = \"{}/token\"\nclient_id = \"orders\"\nclient_auth = \"none\"\n{lines}",
+            server.url()
+        )
+    };
+    let tokens = [
+        (
+            "password",
+            at_server(&format!(
+                "grant = \"password\"\nusername = \"alice\"\npassword_file = '{}'",
+                file("password", SPENT[0])
+            )),
+        ),
+        (
+            "refresh",
+            at_server(&format!(
+                "grant = \"refresh_token\"\nrefresh_token_file = '{}'",
+                file("refresh", SPENT[1])
+            )),
+        ),
+        (
+            "exchange",
+            at_server(&format!(
+                "grant = \"token_exchange\"\nsubject_token_file = '{}'",
+                file("subject", SPENT[3])
+            )),
+        ),
+        ("caller", at_server("grant = \"token_exchange\"\nsubject_token = \"incoming\"\nrequired = false")),
+        (
+            "bearer",
+            at_server(&format!(
+                "grant = \"jwt_bearer\"\nkey_file = '{}'\naudience_claim = \"https://as.example.test\"",
+                file("bearer.pem", &bearer_key.pem)
+            )),
+        ),
+        (
+            "assertion",
+            at_server(&format!(
+                "client_key_file = '{}'\nclient_assertion_audience = \"endpoint\"",
+                file("client.pem", &client_key.pem)
+            ))
+            .replace("\"none\"", "\"private_key_jwt\""),
+        ),
+        (
+            "dpop",
+            at_server(&format!(
+                "client_secret_file = '{}'\ndpop = true\ndpop_key_file = '{}'",
+                file("secret", CLIENT_SECRET),
+                file("dpop.pem", &dpop_key.pem)
+            ))
+            .replace("\"none\"", "\"client_secret_post\""),
+        ),
+        ("command", format!("grant = \"command\"\ncommand = ['{script}']")),
+        ("file", format!("grant = \"file\"\ntoken_file = '{}'", file("token", SPENT[6]))),
+    ];
+    let mut text = upstream_at(&api.url());
+    for (name, lines) in &tokens {
+        text += &format!(
+            "[tokens.{name}]\n{lines}\nwait = \"1s\"\nretry = {{ initial = \"50ms\", max = \"200ms\" }}\n"
+        );
+        text += &format!("[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n");
+    }
+    text += &format!(
+        "[store]\nkind = \"file\"\npath = '{}/store'\n[log]\nlevel = \"trace\"\naccess = true\n",
+        dir.path().display()
+    );
+    let proxy = Proxy::start_live(Config::new(text)).await;
+    let own = format!("Authorization: Bearer {}", SPENT[4]);
+    let mut told = String::new();
+    for _ in 0..6 {
+        for (name, _) in &tokens {
+            let answer = curl(&["--header", &own, &proxy.url(&format!("/{name}"))]).await;
+            if answer.proxy_error().is_some() {
+                told += &format!("{:?}{}", answer.fields, answer.text());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let used = api.authorizations();
+    for credentials in [
+        format!("Bearer {}", SPENT[5]),
+        format!("Bearer {}", SPENT[6]),
+        format!("Bearer {}", SPENT[7]),
+        format!("DPoP {}", SPENT[7]),
+    ] {
+        assert!(
+            used.contains_key(&credentials),
+            "each way was really gone: {:?}\n{}",
+            used.keys(),
+            proxy.log()
+        );
+    }
+    told += &(proxy.metrics().await + &proxy.status().await.to_string() + &proxy.readiness().await);
+    for words in [&["status", "--json"][..], &["renew"], &["check"]] {
+        let output = proxy.command(words).await;
+        told += &String::from_utf8_lossy(&[output.stdout, output.stderr].concat());
+    }
+    let (_, log) = proxy.terminate().await;
+    assert!(log.lines().count() > 100, "trace is talkative, or nothing is proved: {log}");
+    told += &log;
+    assert!(!told.contains("panicked"), "{told}");
+
+    let mut hidden: Vec<String> = SPENT.iter().map(ToString::to_string).collect();
+    for key in [&client_key, &bearer_key, &dpop_key] {
+        hidden.extend(key.pem.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned));
+    }
+    let assertions = server.seen().into_iter().flat_map(|request| request.form());
+    let assertions: Vec<String> = assertions
+        .filter(|(name, _)| name == "assertion" || name == "client_assertion")
+        .map(|(_, value)| value.rsplit('.').next().unwrap().to_owned())
+        .collect();
+    assert!(assertions.len() >= 4, "assertions were sent");
+    hidden.extend(assertions);
+    for secret in &hidden {
+        for form in [
+            secret.clone(),
+            STANDARD.encode(secret).trim_end_matches('=').to_owned(),
+            URL_SAFE_NO_PAD.encode(secret),
+        ] {
+            if let Some(at) = told.find(&form) {
+                let line = told[..at].rfind('\n').map_or(0, |at| at + 1);
+                panic!("{form} is shown: {}", &told[line..(at + form.len())]);
+            }
         }
     }
 }

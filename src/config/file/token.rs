@@ -233,6 +233,7 @@ pub(in crate::config) enum Grant {
 }
 
 /// How the client authenticates at the token endpoint.
+#[expect(clippy::enum_variant_names, reason = "the variants are the contract's words")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum ClientAuth {

@@ -93,7 +93,7 @@ fn origin(
         client: client?,
         grant: granted.grant.filter(|_| !unknown)?,
         request: request?,
-        dpop: dpop?,
+        dpop: dpop.ok()?,
     };
     if origin.client.auth == ClientAuth::Tls
         && origin.server.location.token_endpoint.as_ref().is_some_and(|url| url.scheme() != "https")
@@ -105,22 +105,22 @@ fn origin(
     Some(Origin::Server(Box::new(origin)))
 }
 
-/// The key that tokens are bound to. `None` only where something was reported.
+/// The key that tokens are bound to. `Err`: something was reported.
 fn dpop(
     path: &KeyPath,
     token: &Token,
     variables: &Variables<'_>,
     review: &mut Review<'_>,
-) -> Option<Option<DpopSettings>> {
+) -> Result<Option<DpopSettings>, ()> {
     if !token.dpop {
-        return Some(None);
+        return Ok(None);
     }
     let keys = vec![("dpop_key_file", Written::File(token.dpop_key_file.as_deref()))];
     let wanted = Wanted { noun: "private key", owner: "DPoP", keys };
-    let found = wanted.resolve(path, Need::Optional, variables, review).ok()?;
+    let found = wanted.resolve(path, Need::Optional, variables, review)?;
     let key = match found {
-        Some(found) => Some(key::Spec::bare(path).check(found, review)?.settings.key),
+        Some(found) => Some(key::Spec::bare(path).check(found, review).ok_or(())?.settings.key),
         None => None,
     };
-    Some(Some(DpopSettings { key }))
+    Ok(Some(DpopSettings { key }))
 }

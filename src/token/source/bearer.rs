@@ -22,3 +22,62 @@ pub(super) async fn grant(
     };
     Ok(Grant::JwtBearer(bearer.sign(now).await?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use crate::clock;
+    use crate::oauth::{Client, ClientAuth, KeySettings, Location, ServerSettings, TokenRequest, Transport};
+    use crate::secret::SecretSource;
+    use crate::token::settings::GrantSettings;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_attempt_signs_with_the_key_that_is_there_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pem");
+        let assertion = BearerAssertion {
+            key: KeySettings {
+                key: SecretSource::File(path.clone()),
+                key_id: None,
+                algorithm: None,
+                certificate: None,
+            },
+            issuer: None,
+            subject: Some("alice".to_owned()),
+            audience: None,
+        };
+        let transport = Transport {
+            ca_file: None,
+            certificate: None,
+            proxy: None,
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+        };
+        let location = Location::endpoint("https://as.example/token".parse().unwrap());
+        let origin = ServerOrigin {
+            server: ServerSettings { location, transport },
+            client: Client { id: "orders".to_owned(), auth: ClientAuth::None },
+            grant: GrantSettings::JwtBearer(assertion.clone()),
+            request: TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] },
+            dpop: None,
+        };
+        let sign = || grant(&assertion, &origin, clock::wall());
+        assert_eq!(sign().await.unwrap_err().cause(), "secret");
+        for (kind, alg) in [(&rcgen::PKCS_ECDSA_P256_SHA256, "ES256"), (&rcgen::PKCS_ED25519, "EdDSA")] {
+            std::fs::write(&path, rcgen::KeyPair::generate_for(kind).unwrap().serialize_pem()).unwrap();
+            let Grant::JwtBearer(jwt) = sign().await.unwrap() else { panic!("another grant") };
+            let part = |n| URL_SAFE_NO_PAD.decode(jwt.expose().split('.').nth(n).unwrap()).unwrap();
+            let header = String::from_utf8(part(0)).unwrap();
+            assert!(header.contains(alg), "{header}");
+            let claims = String::from_utf8(part(1)).unwrap();
+            let want = r#""iss":"orders","sub":"alice","aud":"https://as.example/token""#;
+            assert!(claims.contains(want), "{claims}");
+        }
+    }
+}

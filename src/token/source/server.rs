@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, Grant, TokenHint, read};
+use crate::clock::{self, Moment};
+use crate::oauth::{
+    AuthorizationServer, Dpop, Error, ErrorKind, Grant, Lifetime, TokenHint, TokenRequest, read,
+};
 use crate::secret::Secret;
 use crate::token::handle::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
+use super::exchange::{self, Traded};
 use super::possession::Possession;
 use super::stored::{Exchange, Spent};
 use super::{Fetched, Source, bearer};
@@ -22,16 +26,18 @@ pub struct ServerSource {
     origin: ServerOrigin,
     /// The key that its tokens are bound to, where they are.
     possession: Option<Possession>,
-    #[expect(dead_code, reason = "the subject tokens of token_exchange are still to come")]
     roster: Roster,
+    /// How often the roster had been filled when this was made.
+    since: u64,
 }
 
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
     pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+        let since = roster.filled();
         let possession = origin.dpop.clone().map(Possession::new);
-        Self { server, origin, possession, roster }
+        Self { server, origin, possession, roster, since }
     }
 
     async fn ask(&self) -> Result<Fetched, Error> {
@@ -39,6 +45,9 @@ impl ServerSource {
     }
 
     async fn ask_with(&self, spent: Spent) -> Result<Fetched, Error> {
+        if let GrantSettings::TokenExchange(settings) = &self.origin.grant {
+            return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
+        }
         let grant = match spent.refresh_token {
             Some(token) => Grant::RefreshToken(token),
             None => self.grant().await?,
@@ -49,13 +58,41 @@ impl ServerSource {
         {
             request.to_mut().scope.retain(|scope| granted.contains(scope));
         }
+        self.send(&grant, &request).await
+    }
+
+    /// One token request, with a proof where the token is to be bound to a key.
+    async fn send(&self, grant: &Grant, request: &TokenRequest) -> Result<Fetched, Error> {
         let dpop = match &self.possession {
             Some(possession) => Some(possession.key().await?),
             None => None,
         };
-        let client = &self.origin.client;
-        let response = self.server.token(client, &grant, &request, dpop.as_deref()).await?;
+        let response = self.server.token(&self.origin.client, grant, request, dpop.as_deref()).await?;
         Ok(Fetched { dpop, ..response.into() })
+    }
+
+    async fn ask_on_behalf(&self, subject: &Secret<String>) -> Result<Fetched, Error> {
+        match &self.origin.grant {
+            GrantSettings::TokenExchange(settings) => {
+                self.trade(exchange::on_behalf(settings, subject).await?).await
+            }
+            _ => Err(Error::here(ErrorKind::NoCaller)),
+        }
+    }
+
+    /// Trades; what comes is used no longer than what it was traded for.
+    async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
+        let asked = Moment::now();
+        let mut fetched = self.send(&traded.grant, &self.origin.request).await?;
+        if let Some(end) = traded.until {
+            // For whoever stores it: a restart must not give it back what it never had.
+            fetched.response.lifetime = match fetched.response.lifetime {
+                Lifetime::ExpiresIn(lifetime) => Lifetime::ExpiresIn(lifetime.min(end - asked)),
+                Lifetime::ExpiresAt(at) => Lifetime::ExpiresAt(at.min(clock::wall_at(end))),
+                other => other,
+            };
+        }
+        Ok(Fetched { until: traded.until, ..fetched })
     }
 
     /// The grant, with what it spends read now.
@@ -71,7 +108,9 @@ impl ServerSource {
             GrantSettings::JwtBearer(assertion) => {
                 bearer::grant(assertion, &self.origin, self.server.now()).await
             }
-            GrantSettings::TokenExchange(_) => Err(Error::here(ErrorKind::Panicked)),
+            GrantSettings::TokenExchange(settings) => {
+                Ok(exchange::configured(settings, &self.roster, self.since).await?.grant)
+            }
         }
     }
 }
@@ -90,8 +129,17 @@ impl Source for ServerSource {
         })
     }
 
+    fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(self.ask_on_behalf(subject))
+    }
+
     fn patience(&self) -> Duration {
-        self.origin.server.transport.timeout.saturating_mul(EXCHANGES).saturating_add(BACKSTOP)
+        self.origin
+            .server
+            .transport
+            .timeout
+            .saturating_mul(EXCHANGES)
+            .saturating_add(BACKSTOP + exchange::SUBJECT_WAIT)
     }
 }
 

@@ -192,7 +192,7 @@ impl StoredAccess {
         let expires = match response.lifetime {
             Lifetime::ExpiresIn(lifetime) => asked.checked_add(lifetime),
             Lifetime::ExpiresAt(at) => Some(at),
-            Lifetime::Unknown => None,
+            Lifetime::Unknown | Lifetime::Unbounded => None,
         };
         Self {
             request,

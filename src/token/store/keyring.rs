@@ -96,7 +96,8 @@ fn ask(
     if let Some(mut stdin) = child.stdin.take()
         && let Some(input) = input
     {
-        stdin.write_all(input.expose().as_bytes()).map_err(absent)?;
+        // An error says that it has ended already; how, its status tells.
+        let _ = stdin.write_all(input.expose().as_bytes());
     }
     let succeeded = end_of(&mut child)?;
     // It has ended: what is left to read lies in the pipes.

@@ -11,6 +11,9 @@ const USERS = { alice: 'correct horse & battery=+% stäple' };
 /** issuer -> public JWKs: whom this server believes besides itself. */
 export const trusted = new Map();
 
+/** token -> claims of its own, for oidc-provider's extraTokenClaims. */
+export const actors = new WeakMap();
+
 /** Public keys in PEM (private ones are stripped) as JWKs. */
 export const publicJwks = (keys) => keys.map(({ pem, kid, alg }) => (
   { ...createPublicKey(pem).export({ format: 'jwk' }), use: 'sig', ...(kid && { kid }), ...(alg && { alg }) }));
@@ -18,10 +21,11 @@ export const publicJwks = (keys) => keys.map(({ pem, kid, alg }) => (
 export function registerGrants(provider, { ownKeys, resourceServer, lifetime }) {
   const spent = new Set();
 
-  async function issue(ctx, accountId, scope, extra = {}) {
+  async function issue(ctx, accountId, scope, act) {
     const { params, client } = ctx.oidc;
     const [resource] = [params.resource ?? params.audience].flat();
-    const token = new provider.AccessToken({ client, accountId, gty: params.grant_type, scope, extra, expiresIn: lifetime() });
+    const token = new provider.AccessToken({ client, accountId, gty: params.grant_type, scope, expiresIn: lifetime() });
+    if (act) actors.set(token, { act });
     token.resourceServer = new provider.ResourceServer(...resourceServer(resource));
     return {
       access_token: await token.save(), token_type: token.tokenType, expires_in: lifetime(), scope: token.scope,
@@ -50,12 +54,12 @@ export function registerGrants(provider, { ownKeys, resourceServer, lifetime }) 
   provider.registerGrantType(BEARER, async (ctx) => {
     const { assertion, scope } = ctx.oidc.params;
     const { payload } = await believe('assertion', assertion, {
-      audience: [provider.issuer, `${provider.issuer}/token`], requiredClaims: ['sub', 'exp', 'aud'], maxTokenAge: '1h',
+      audience: [provider.issuer, `${provider.issuer}/token`], requiredClaims: ['exp', 'aud'], maxTokenAge: '1h',
     });
     if (payload.jti && spent.has(payload.jti)) throw new errors.InvalidGrant('this assertion was used before');
     spent.add(payload.jti);
-    // Google's assertions carry the scope as a claim.
-    ctx.body = await issue(ctx, payload.sub, payload.scope ?? scope);
+    // Google's assertions carry the scope as a claim, and a subject only where they act for somebody.
+    ctx.body = await issue(ctx, payload.sub ?? payload.iss, payload.scope ?? scope);
   }, ['assertion', 'scope', 'audience', 'resource'], ['resource']);
 
   provider.registerGrantType(EXCHANGE, async (ctx) => {
@@ -71,7 +75,7 @@ export function registerGrants(provider, { ownKeys, resourceServer, lifetime }) 
     }
     const { payload: subject } = await believe('subject_token', params.subject_token);
     const actor = params.actor_token && (await believe('actor_token', params.actor_token)).payload;
-    const body = await issue(ctx, subject.sub, params.scope ?? subject.scope, { act: { sub: actor?.sub ?? client.clientId } });
+    const body = await issue(ctx, subject.sub, params.scope ?? subject.scope, { sub: actor?.sub ?? client.clientId });
     ctx.body = { ...body, issued_token_type: params.requested_token_type ?? `${TYPE}access_token` };
   }, [
     'subject_token', 'subject_token_type', 'actor_token', 'actor_token_type', 'requested_token_type', 'audience', 'scope', 'resource',

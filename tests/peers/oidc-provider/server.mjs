@@ -16,7 +16,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 const { Provider, errors } = await import('oidc-provider');
-const { registerGrants } = await import('./grants.mjs');
+const { actors, registerGrants } = await import('./grants.mjs');
 const { protectedApi } = await import('./api.mjs');
 const { Switchboard } = await import('./switchboard.mjs');
 const { Store } = await import('./store.mjs');
@@ -71,6 +71,7 @@ const provider = new Provider(issuer, {
     AccessToken: () => settings.lifetime, ClientCredentials: () => settings.lifetime, RefreshToken: 3600, Grant: 3600,
   },
   rotateRefreshToken: () => settings.rotate,
+  extraTokenClaims: (_ctx, token) => actors.get(token),
   findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   features: {
     devInteractions: { enabled: false },

@@ -59,6 +59,10 @@ pub(super) fn resolve(
     let auth = auth(path, token, review);
     let id = id(path, token, auth, review);
     if review.is_spoken_for(&auth_path) {
+        // What is missing nobody knows; a secret that is there is looked at all the same.
+        if SECRETS.iter().any(|key| review.is_given(&path.key(key))) {
+            secret(path, token, variables, review);
+        }
         return None;
     }
     let auth = match auth {
@@ -131,8 +135,9 @@ pub(super) fn resolve(
 /// The authentication that is meant: a signed assertion needs no client beside it, and where nothing is said of one
 /// there is none.
 pub(super) fn auth(path: &KeyPath, token: &Token, review: &Review<'_>) -> file::ClientAuth {
-    let said = ["client_auth", "client_id", "client_secret_file", "client_secret_env", "client_secret"];
-    let nobody = token.grant == Grant::JwtBearer && !said.iter().any(|key| review.is_given(&path.key(key)));
+    let said = ["client_auth", "client_id"].iter().chain(&SECRETS);
+    let nobody =
+        token.grant == Grant::JwtBearer && !said.into_iter().any(|key| review.is_given(&path.key(key)));
     if nobody { file::ClientAuth::None } else { token.client_auth }
 }
 
@@ -196,18 +201,20 @@ fn secret(
 /// Whom assertions are for. Where nothing is said and no issuer is known it is the endpoint, which always is.
 fn audience(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<AssertionAudience> {
     let key = path.key("client_assertion_audience");
-    match token.client_assertion_audience {
-        file::AssertionAudience::Endpoint => Some(AssertionAudience::Endpoint),
-        file::AssertionAudience::Issuer if token.issuer.is_some() => Some(AssertionAudience::Issuer),
-        file::AssertionAudience::Issuer if review.is_given(&key) => {
-            if !review.is_spoken_for(&path.key("issuer")) {
-                let mend = "set `issuer`, which may stand beside `token_endpoint`, or write \"endpoint\"";
-                review.error(&key, "is \"issuer\", and no issuer is configured", mend);
-            }
-            None
-        }
-        file::AssertionAudience::Issuer => Some(AssertionAudience::Endpoint),
+    if token.client_assertion_audience == file::AssertionAudience::Endpoint {
+        return Some(AssertionAudience::Endpoint);
     }
+    if token.issuer.is_some() {
+        return Some(AssertionAudience::Issuer);
+    }
+    if !review.is_given(&key) {
+        return Some(AssertionAudience::Endpoint);
+    }
+    if !review.is_spoken_for(&path.key("issuer")) {
+        let mend = "set `issuer`, which may stand beside `token_endpoint`, or write \"endpoint\"";
+        review.error(&key, "is \"issuer\", and no issuer is configured", mend);
+    }
+    None
 }
 
 /// That the certificate which assertions name is the one of the key that signs them, where both are PEM files.
@@ -228,6 +235,7 @@ fn matches_certificate(
     }
 }
 
+const SECRETS: [&str; 3] = ["client_secret_file", "client_secret_env", "client_secret"];
 /// Those that a client without a secret has.
 const OTHERS: [file::ClientAuth; 4] = [
     file::ClientAuth::PrivateKeyJwt,

@@ -31,12 +31,12 @@ pub(super) fn resolve(
     let requested = token_type(path, "requested_token_type", token.requested_token_type.as_deref(), review);
     let subject = subject?;
     let usual = if matches!(subject, Subject::File(_)) { JWT } else { ACCESS_TOKEN };
-    let actor_type = actor_type?.unwrap_or_else(|| JWT.to_owned());
+    let actor_type = actor_type.ok()?.unwrap_or_else(|| JWT.to_owned());
     Some(ExchangeSettings {
         subject,
-        subject_token_type: subject_type?.unwrap_or_else(|| usual.to_owned()),
+        subject_token_type: subject_type.ok()?.unwrap_or_else(|| usual.to_owned()),
         actor: actor.ok()?.map(|found| (found.source, actor_type)),
-        requested_token_type: requested?,
+        requested_token_type: requested.ok()?,
     })
 }
 
@@ -116,14 +116,14 @@ fn token_type(
     key: &str,
     text: Option<&str>,
     review: &mut Review<'_>,
-) -> Option<Option<String>> {
-    let Some(text) = text else { return Some(None) };
+) -> Result<Option<String>, ()> {
+    let Some(text) = text else { return Ok(None) };
     if Url::parse(text).is_err() {
         let mend = format!("write it out, such as \"{ACCESS_TOKEN}\"");
         review.error(&path.key(key), "must be the URI of a token's type (RFC 8693 section 3)", mend);
-        return None;
+        return Err(());
     }
-    Some(Some(text.to_owned()))
+    Ok(Some(text.to_owned()))
 }
 
 /// What only all tokens and all routes together show: whether a token that is traded in is there and is one, and

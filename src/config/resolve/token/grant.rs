@@ -101,21 +101,21 @@ fn jwt_bearer(
     let says_issuer = checked.told.as_ref().is_none_or(|told| told.issuer);
     *token_uri = checked.told.and_then(|told| told.token_uri).map(|uri| (checked.path, uri));
     let nobody = token.client_id.is_none() && !review.is_spoken_for(&path.key("client_id"));
-    let issuer = issuer?;
+    let issuer = issuer.ok()?;
     if issuer.is_none() && nobody && !says_issuer {
         let issuer_path = path.key("issuer_claim");
         let mend = format!("{}, or `client_id`, which stands in for it", review.set(&issuer_path));
         review.missing(&issuer_path, "nothing says who signs the assertion (its iss)", mend);
         return None;
     }
-    Some(BearerAssertion { key: checked.settings, issuer, subject: subject?, audience: audience? })
+    Some(BearerAssertion { key: checked.settings, issuer, subject: subject.ok()?, audience: audience.ok()? })
 }
 
-/// A claim that is there, or is not; one that is empty is a mistake.
-fn claim(path: &KeyPath, text: Option<&str>, review: &mut Review<'_>) -> Option<Option<String>> {
+/// A claim that is there, or is not; `Err`: it is empty, and that is reported.
+fn claim(path: &KeyPath, text: Option<&str>, review: &mut Review<'_>) -> Result<Option<String>, ()> {
     if text.is_some_and(str::is_empty) {
         review.error(path, "is empty", "write what the authorization server expects there, or take it out");
-        return None;
+        return Err(());
     }
-    Some(text.map(str::to_owned))
+    Ok(text.map(str::to_owned))
 }

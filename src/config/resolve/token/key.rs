@@ -76,8 +76,15 @@ impl Spec<'_> {
         });
         let told = match &found.now {
             Some(now) => Some(look_at(now, algorithm, self.kind).map_err(|fault| {
-                let asked = matches!(fault, Fault::Key(KeyError::Algorithm { .. })) && algorithm.is_some();
-                report(if asked { &algorithm_path } else { &found.key }, &fault, review);
+                if matches!(fault, Fault::Key(KeyError::Mismatch { .. })) && algorithm.is_some() {
+                    review.error(
+                        &algorithm_path,
+                        fault.to_string(),
+                        "take it out, or give a key that it fits",
+                    );
+                } else {
+                    report(&found.key, &fault, review);
+                }
             })),
             None => None,
         };

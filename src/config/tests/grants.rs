@@ -1,0 +1,381 @@
+//! Each grant and each client authentication: what it takes, what it needs, and what belongs to another.
+
+use std::time::Duration;
+
+use super::*;
+use crate::oauth::{AssertionAudience, ClientAuth};
+use crate::secret::{Secret, SecretSource};
+use crate::token::{CommandSettings, GrantSettings, Origin as TokenOrigin};
+
+const CLIENT: &str = "client_id = \"orders\"\nclient_secret_env = \"ORDERS_SECRET\"";
+
+fn with_grant(lines: &str) -> String {
+    server_token_of(&format!("{CLIENT}\n{lines}"))
+}
+
+fn with_auth(lines: &str) -> String {
+    server_token_of(&format!("client_id = \"orders\"\n{lines}"))
+}
+
+fn env(name: &str) -> SecretSource {
+    SecretSource::Env(name.to_owned())
+}
+
+/// What [`one_error`] sees, beside warnings.
+#[track_caller]
+fn told(text: &str, parts: &[&str]) {
+    let shown = refused(text).to_string();
+    for part in parts {
+        assert!(shown.contains(part), "{part}\nin:\n{shown}");
+    }
+}
+
+#[test]
+fn each_grant_means_what_it_says() {
+    let seed = SecretSource::File("first".into());
+    assert_eq!(
+        server_origin(&with_grant("grant = \"refresh_token\"\nrefresh_token_file = \"first\"")).grant,
+        GrantSettings::RefreshToken { seed: Some(seed) }
+    );
+    assert_eq!(
+        server_origin(&with_grant("grant = \"refresh_token\"")).grant,
+        GrantSettings::RefreshToken { seed: None }
+    );
+    let password = "grant = \"password\"\nusername = \"alice\"\npassword_env = \"ORDERS_SECRET\"";
+    assert_eq!(
+        server_origin(&with_grant(password)).grant,
+        GrantSettings::Password { username: "alice".to_owned(), password: env("ORDERS_SECRET") }
+    );
+    one_warning(&with_grant(password), "tokens.api.grant", "RFC 9700 section 2.4");
+    let text = token_of("grant = \"command\"\ncommand = [\"helper\", \"a b\"]\ncommand_timeout = \"5s\"");
+    let command = vec!["helper".to_owned(), "a b".to_owned()];
+    let command = CommandSettings { command, timeout: Duration::from_secs(5) };
+    assert_eq!(origin(&text), TokenOrigin::Command(command));
+    let text = token_of("grant = \"file\"\ntoken_file = \"t\"");
+    assert_eq!(origin(&text), TokenOrigin::File(SecretSource::File("t".into())));
+    let text = token_of("grant = \"static\"\ntoken_env = \"ORDERS_SECRET\"");
+    assert_eq!(origin(&text), TokenOrigin::Static(env("ORDERS_SECRET")));
+    let text = token_of("grant = \"static\"\ntoken = \"sentinel\"");
+    one_warning(&text, "tokens.api.token", "the token itself stands in the configuration");
+    assert!(!format!("{:?}", load_text(&text).unwrap()).contains("sentinel"));
+}
+
+#[test]
+fn what_a_grant_needs_is_named() {
+    for (lines, parts) in [
+        (
+            "grant = \"password\"",
+            &["tokens.api.username: is missing", "password_file: the user has no password"][..],
+        ),
+        (
+            "grant = \"password\"\nusername = \"\"\npassword_file = \"\"",
+            &["username: is empty", "password_file: is empty"],
+        ),
+        ("grant = \"jwt_bearer\"", &["key_file: the assertion has no key to sign with", "set `key_file`"]),
+        ("grant = \"token_exchange\"", &["subject_token: nothing says which token is traded in"]),
+    ] {
+        told(&with_grant(lines), parts);
+    }
+    for (lines, parts) in [
+        ("grant = \"command\"", &["command: there is no program to run", "[\"/usr/local/bin/helper\""][..]),
+        ("grant = \"command\"\ncommand = []", &["command: there is no program"]),
+        ("grant = \"command\"\ncommand = [\"\", \"x\"]", &["command[0]: is empty"]),
+        ("grant = \"command\"\ncommand = \"helper --x\"", &["no shell takes it apart"]),
+        ("grant = \"command\"\ncommand = [\"a\\u0000\"]", &["zero byte"]),
+        ("grant = \"command\"\ncommand = \"/etc/passwd\"", &["is not a program", "chmod +x"]),
+        ("grant = \"command\"\ncommand = \"x\"\ncommand_timeout = \"0s\"", &["must be above 0s"]),
+        ("grant = \"file\"", &["token_file: grant = \"file\" has no token"]),
+        ("grant = \"static\"", &["token_file: grant = \"static\" has no token"]),
+        ("grant = \"static\"\ntoken = \"Bearer x\"", &["without its scheme"]),
+        ("grant = \"static\"\ntoken = \"\"", &["token: is empty"]),
+        ("grant = \"static\"\ntoken = \"x\"\ntoken_env = \"ORDERS_SECRET\"", &["more than one token"]),
+    ] {
+        told(&token_of(lines), parts);
+    }
+    let warned = token_of("grant = \"command\"\ncommand = \"/nowhere/helper\"");
+    one_warning(&warned, "tokens.api.command", "cannot be seen");
+}
+
+#[test]
+fn a_key_that_belongs_to_another_grant_is_refused_and_says_to_which() {
+    for (line, owner) in [
+        ("refresh_token_file = \"x\"", "grant = \"refresh_token\""),
+        ("username = \"x\"", "grant = \"password\""),
+        ("password_file = \"x\"", "grant = \"password\""),
+        ("password_env = \"x\"", "grant = \"password\""),
+        ("password = \"x\"", "grant = \"password\""),
+        ("key_file = \"x\"", "grant = \"jwt_bearer\""),
+        ("key_id = \"x\"", "grant = \"jwt_bearer\""),
+        ("key_algorithm = \"ES256\"", "grant = \"jwt_bearer\""),
+        ("issuer_claim = \"x\"", "grant = \"jwt_bearer\""),
+        ("subject = \"x\"", "grant = \"jwt_bearer\""),
+        ("audience_claim = \"x\"", "grant = \"jwt_bearer\""),
+        ("subject_token_file = \"x\"", "grant = \"token_exchange\""),
+        ("subject_token = \"incoming\"", "grant = \"token_exchange\""),
+        ("subject_token_type = \"urn:x:y\"", "grant = \"token_exchange\""),
+        ("requested_token_type = \"urn:x:y\"", "grant = \"token_exchange\""),
+        ("actor_token_file = \"x\"", "grant = \"token_exchange\""),
+        ("actor_token_type = \"urn:x:y\"", "grant = \"token_exchange\""),
+        ("command = \"x\"", "grant = \"command\""),
+        ("command_timeout = \"1s\"", "grant = \"command\""),
+        ("token_file = \"x\"", "grant = \"file\" or \"static\""),
+        ("token_env = \"x\"", "grant = \"static\""),
+        ("token = \"x\"", "grant = \"static\""),
+        ("client_key_file = \"x\"", "client_auth = \"private_key_jwt\""),
+        ("client_key_env = \"x\"", "client_auth = \"private_key_jwt\""),
+        ("client_key_id = \"x\"", "client_auth = \"private_key_jwt\""),
+        ("client_key_algorithm = \"RS256\"", "client_auth = \"private_key_jwt\""),
+        (
+            "client_assertion_audience = \"issuer\"",
+            "client_auth = \"client_secret_jwt\" or \"private_key_jwt\"",
+        ),
+        ("assertion_file = \"x\"", "client_auth = \"assertion_file\""),
+        ("dpop_key_file = \"x\"", "set `dpop = true`"),
+    ] {
+        let key = line.split(' ').next().unwrap();
+        one_error(
+            &with_grant(line),
+            &format!("tokens.api.{key}"),
+            &["has no meaning with", owner][usize::from(key == "dpop_key_file")..],
+        );
+    }
+    let text = with_auth("client_auth = \"none\"\nclient_secret = \"x\"\ngrant = \"refresh_token\"");
+    one_error(&text, "tokens.api.client_secret", &["client_auth = \"none\"", "\"client_secret_jwt\""]);
+}
+
+#[test]
+fn a_token_that_no_server_is_asked_for_takes_nothing_that_is_for_one() {
+    for line in [
+        "issuer = \"https://login.example.com\"",
+        "token_endpoint = \"https://login.example.com\"",
+        "revocation_endpoint = \"https://login.example.com\"",
+        "introspection_endpoint = \"https://login.example.com\"",
+        "client_id = \"x\"",
+        "client_auth = \"none\"",
+        "client_secret = \"x\"",
+        "client_key_file = \"x\"",
+        "client_cert_file = \"x\"",
+        "client_cert_key_file = \"x\"",
+        "scope = \"x\"",
+        "audience = \"x\"",
+        "resource = \"urn:x:y\"",
+        "params = { x = \"y\" }",
+        "dpop = true",
+        "revoke_on_exit = true",
+        "ca_file = \"x\"",
+        "proxy = \"http://p\"",
+        "connect_timeout = \"1s\"",
+        "timeout = \"1s\"",
+    ] {
+        let key = line.split(' ').next().unwrap();
+        for grant in [
+            "grant = \"file\"\ntoken_file = \"t\"",
+            "grant = \"command\"\ncommand = \"x\"",
+            "grant = \"static\"\ntoken_file = \"t\"",
+        ] {
+            let text = token_of(&format!("{grant}\n{line}"));
+            one_error(&text, &format!("tokens.api.{key}"), &["asks no authorization server"]);
+        }
+    }
+}
+
+#[test]
+fn each_client_authentication_means_what_it_says() {
+    let secret = || env("ORDERS_SECRET");
+    let auth = |lines: &str| server_origin(&with_auth(lines)).client.auth;
+    assert_eq!(auth("client_secret_env = \"ORDERS_SECRET\""), ClientAuth::SecretBasic(secret()));
+    assert_eq!(
+        auth("client_auth = \"client_secret_post\"\nclient_secret_env = \"ORDERS_SECRET\""),
+        ClientAuth::SecretPost(secret())
+    );
+    let long = "0123456789abcdef0123456789abcdef";
+    for (line, audience) in [
+        ("", AssertionAudience::Issuer),
+        ("client_assertion_audience = \"issuer\"", AssertionAudience::Issuer),
+        ("client_assertion_audience = \"endpoint\"", AssertionAudience::Endpoint),
+    ] {
+        let lines = format!("client_auth = \"client_secret_jwt\"\nclient_secret = \"{long}\"\n{line}");
+        let secret = SecretSource::Inline(Secret::new(long.to_owned()));
+        assert_eq!(auth(&lines), ClientAuth::SecretJwt { secret, audience });
+    }
+    assert_eq!(
+        auth("client_auth = \"assertion_file\"\nassertion_file = \"a\""),
+        ClientAuth::AssertionFile(SecretSource::File("a".into()))
+    );
+    assert_eq!(auth("client_auth = \"none\"\ngrant = \"refresh_token\""), ClientAuth::None);
+    one_warning(&with_auth("client_auth = \"none\""), "tokens.api.client_auth", "RFC 6749 section 4.4");
+}
+
+#[test]
+fn what_a_client_authentication_needs_is_named() {
+    for (lines, key, words) in [
+        ("", "client_secret_file", &["no secret", "\"private_key_jwt\"", "\"none\""][..]),
+        (
+            "client_auth = \"client_secret_basic\"",
+            "client_secret_file",
+            &["no secret", "set `client_secret_file`"],
+        ),
+        ("client_auth = \"private_key_jwt\"", "client_key_file", &["the client has no private key"]),
+        ("client_auth = \"assertion_file\"", "assertion_file", &["the client has no assertion"]),
+    ] {
+        one_error(&with_auth(lines), &format!("tokens.api.{key}"), words);
+    }
+    let without = with_auth("client_auth = \"tls_client_auth\"");
+    told(
+        &without,
+        &[
+            "client_cert_file: client_auth = \"tls_client_auth\" needs a certificate",
+            "client_cert_key_file: ",
+        ],
+    );
+    assert_eq!(refused(&without).len(), 2);
+    let short = "client_auth = \"client_secret_jwt\"\nclient_secret = \"sentinel\"";
+    told(&with_auth(short), &["client_secret: is shorter than the 32 bytes", "RFC 7518 section 3.2"]);
+    assert!(!refused(&with_auth(short)).to_string().contains("sentinel"));
+    let in_a_variable =
+        with_auth("client_auth = \"client_secret_jwt\"\nclient_secret_env = \"ORDERS_SECRET\"");
+    told(&in_a_variable, &["client_secret_env: is shorter than the 32 bytes"]);
+}
+
+#[test]
+fn an_assertion_for_the_issuer_needs_one() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let lines = format!(
+        "token_endpoint = \"https://login.example.com/t\"\nclient_id = \"a\"\nclient_auth = \"client_secret_jwt\"\nclient_secret = \"{long}\""
+    );
+    assert!(matches!(
+        server_origin(&token_of(&lines)).client.auth,
+        ClientAuth::SecretJwt { audience: AssertionAudience::Endpoint, .. }
+    ));
+    let asked = token_of(&format!("{lines}\nclient_assertion_audience = \"issuer\""));
+    one_error(&asked, "tokens.api.client_assertion_audience", &["no issuer is configured", "set `issuer`"]);
+}
+
+#[test]
+fn an_unknown_word_says_nothing_of_what_is_missing() {
+    one_error(
+        &token_of("grant = \"comand\"\ncommand = \"x\""),
+        "tokens.api.grant",
+        &["did you mean \"command\"?"],
+    );
+    one_error(
+        &with_auth("client_auth = \"privat_key_jwt\"\nclient_key_file = \"x\""),
+        "tokens.api.client_auth",
+        &["private_key_jwt"],
+    );
+    one_error(
+        &with_grant("grant = \"device_code\""),
+        "tokens.api.grant",
+        &["does not support device_code yet"],
+    );
+}
+
+#[test]
+fn endpoints_stand_beside_an_issuer_and_are_secure() {
+    let text = with_grant(
+        "token_endpoint = \"https://a/t\"\nrevocation_endpoint = \"https://a/r\"\nintrospection_endpoint = \"https://a/i?x=1\"\nrevoke_on_exit = true",
+    );
+    let location = server_origin(&text).server.location;
+    assert!(location.issuer.is_some() && location.token_endpoint.is_some());
+    assert_eq!(location.revocation_endpoint.unwrap().path(), "/r");
+    assert_eq!(location.introspection_endpoint.unwrap().query(), Some("x=1"));
+    assert!(load_text(&text).unwrap().settings.tokens["api"].revoke_on_exit);
+    for key in ["revocation_endpoint", "introspection_endpoint"] {
+        let clear = with_grant(&format!("{key} = \"http://login.example.com/\""));
+        one_error(&clear, &format!("tokens.api.{key}"), &["must be https"]);
+    }
+    let nowhere = token_of(&format!("token_endpoint = \"https://a/t\"\nrevoke_on_exit = true\n{CLIENT}"));
+    one_error(&nowhere, "tokens.api.revoke_on_exit", &["`revocation_endpoint`"]);
+}
+
+#[test]
+fn a_bound_token_goes_in_authorization() {
+    let dpop = |lines: &str| with_grant(&format!("dpop = true\n{lines}"));
+    assert_eq!(server_origin(&dpop("")).dpop.unwrap().key, None);
+    assert_eq!(server_origin(&with_grant("dpop = false")).dpop, None);
+    assert!(load_text(&dpop("scheme = \"DPoP\"")).is_ok());
+    one_error(&dpop("scheme = \"token\""), "tokens.api.scheme", &["RFC 9449 section 7.1"]);
+    one_error(&dpop("scheme = \"\""), "tokens.api.scheme", &["RFC 9449 section 7.1"]);
+    one_error(&dpop("header = \"X-Api-Key\""), "tokens.api.header", &["RFC 9449 section 7.1"]);
+}
+
+#[test]
+fn parameters_of_the_new_grants_are_the_protocols_own_too() {
+    for name in [
+        "client_assertion",
+        "client_assertion_type",
+        "assertion",
+        "subject_token",
+        "subject_token_type",
+        "actor_token",
+        "actor_token_type",
+        "requested_token_type",
+        "refresh_token",
+        "username",
+        "password",
+        "dpop",
+        "DPoP",
+        "dpop_jkt",
+        "request_uri",
+    ] {
+        let text = with_grant(&format!("params = {{ {name} = \"x\" }}"));
+        one_error(&text, &format!("tokens.api.params.{name}"), &["protocol's own"]);
+    }
+}
+
+#[test]
+fn variables_set_the_new_keys() {
+    let settings = load_in(
+        &with_grant("grant = \"refresh_token\""),
+        &[
+            ("CUPBEARER__TOKENS__API__GRANT", "command"),
+            ("CUPBEARER__TOKENS__API__COMMAND", "[\"helper\", \"x\"]"),
+            ("CUPBEARER__TOKENS__API__COMMAND_TIMEOUT", "3s"),
+        ],
+    );
+    let shown = settings.unwrap_err().to_string();
+    assert!(shown.contains("tokens.api.issuer: has no meaning with grant = \"command\""), "{shown}");
+    let loaded = load_in(
+        &with_grant("grant = \"password\"\nusername = \"a\"\npassword_file = \"x\""),
+        &[
+            ("CUPBEARER__TOKENS__API__PASSWORD", "sentinel"),
+            ("CUPBEARER__TOKENS__API__USERNAME", "12345"),
+            ("CUPBEARER__TOKENS__API__DPOP", "true"),
+            ("CUPBEARER__TOKENS__API__REVOKE_ON_EXIT", "true"),
+        ],
+    )
+    .unwrap();
+    let token = &loaded.settings.tokens["api"];
+    let password = SecretSource::Inline(Secret::new("sentinel".to_owned()));
+    assert_eq!(
+        token.server().unwrap().grant,
+        GrantSettings::Password { username: "12345".to_owned(), password }
+    );
+    assert!(token.revoke_on_exit && token.server().unwrap().dpop.is_some());
+    assert!(!format!("{loaded:?} {}", loaded.warnings).contains("sentinel"));
+}
+
+#[test]
+fn no_secret_of_a_new_key_is_ever_shown() {
+    for line in [
+        "password = [\"sentinel\"]",
+        "password = 8675309867",
+        "pasword = \"sentinel\"",
+        "token = { x = \"sentinel\" }",
+        "token = sentinel",
+        "token_env = \"sentinel=8675309867\"",
+        "grant = \"static\"\ntoken = \"sentinel sentinel\"",
+        "client_key_env = [\"sentinel\"]",
+        "grant = \"token_exchange\"\nsubject_token = \"sentinel\"",
+        "grant = \"token_exchange\"\nsubject_token_type = \"sentinel\"",
+        "command = { x = \"sentinel\" }",
+        "dpop = \"sentinel\"",
+        "key_algorithm = 8675309867",
+        "revocation_endpoint = \"https://u:sentinel@p\"",
+        "revocation_endpoint = \"sentinel\"",
+    ] {
+        let problems = refused(&with_grant(line));
+        let shown = format!("{problems} {problems:?}");
+        assert!(!shown.contains("sentinel") && !shown.contains("8675309867"), "{line}:\n{shown}");
+    }
+}
