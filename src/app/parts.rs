@@ -216,9 +216,10 @@ impl Parts {
         self.store.describe()
     }
 
-    /// Waits for what is being spent to be written, and for what could not be written yet.
-    pub(super) async fn flush(&self) {
-        self.store.flush(LAST_WRITES).await;
+    /// Waits for what is being spent to be written, and for what could not be written yet: at most `left`, and
+    /// [`LAST_WRITES`] where that is more.
+    pub(super) async fn flush(&self, left: Duration) {
+        self.store.flush(left.max(LAST_WRITES)).await;
     }
 
     /// Tells the tokens whose secret is in `file` that it has changed.
@@ -236,5 +237,6 @@ impl Parts {
 /// How long the end waits for tokens to be revoked.
 const GIVE_BACK: Duration = Duration::from_secs(5);
 
-/// How long the end waits for the answer to a token request that spends a refresh token, and for its place on disk.
+/// How long the end waits at the least for the answer to a token request that spends a refresh token, and for its place
+/// on disk.
 const LAST_WRITES: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
-use crate::clock::{ClockWatch, Jump, Moment};
+use crate::clock::{self, ClockWatch, Jump, Moment};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
@@ -275,7 +275,8 @@ impl App {
 
     /// Ends in order. A second signal ends at once.
     async fn end(self, signals: &mut Signals) {
-        tracing::info!(drain_timeout = ?self.settings.server.drain_timeout, "ending: finishing the requests under way");
+        let (started, drain_timeout) = (clock::now(), self.settings.server.drain_timeout);
+        tracing::info!(?drain_timeout, "ending: finishing the requests under way");
         self.health.draining();
         self.requests.start();
         tokio::select! {
@@ -291,7 +292,8 @@ impl App {
             () = self.rest.finished() => {}
             () = signals.end() => tracing::warn!("told twice to end: token requests under way are cut"),
         }
-        self.parts.flush().await;
+        // An answer that is on its way may bring a refresh token that is good once: it gets what is left of the time.
+        self.parts.flush(drain_timeout.saturating_sub(started.elapsed())).await;
         tracing::info!("ended");
     }
 }

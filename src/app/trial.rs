@@ -1,14 +1,17 @@
 //! Whether a configuration works: a token from each authorization server, a connection to each upstream.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Settings;
+use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::oauth::{Class, Error, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::{
-    GrantSettings, Roster, Sources, Store, StoreAlarm, StoreError, StoreSettings, open_store,
+    GrantSettings, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError, StoreSettings,
+    TokenSettings, open_store,
 };
 
 /// What was tried and how it went.
@@ -51,13 +54,10 @@ impl TrialError {
     pub fn mend(&self, key: &str) -> String {
         match self {
             Self::Token(error) => match error.class() {
-                Class::Transient => format!(
-                    "see that the authorization server named in [{key}] runs and can be reached from this machine"
-                ),
-                Class::Misconfigured => format!(
-                    "compare [{key}] with what the authorization server has for this client: its address, \
-                     client_id, client_auth, the secret, scope"
-                ),
+                Class::Transient => format!("see that what [{key}] names is there, and answers this machine"),
+                Class::Misconfigured => {
+                    format!("compare [{key}] with what the authorization server, or the helper program, expects")
+                }
                 Class::Refused => "log in again".to_owned(),
             },
             Self::Store(_) => "mend [store]".to_owned(),
@@ -74,13 +74,21 @@ impl TrialError {
 /// Tries everything out, one after the other; each is bounded by its own timeouts.
 pub async fn try_out(settings: &Settings) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for name in settings.tokens.keys() {
-        let outcome = ask(settings, name).await.map(|response| match response.scope {
-            Some(scope) => {
-                format!("the authorization server gave a token with the scope \"{}\"", scope.join(" "))
-            }
-            None => "the authorization server gave a token".to_owned(),
-        });
+    for (name, token) in &settings.tokens {
+        let giver = match token.origin {
+            Origin::Server(_) => "the authorization server",
+            Origin::Command(_) => "the command",
+            Origin::File(_) => "the file",
+            Origin::Static(_) => "the configuration",
+        };
+        let outcome = if token.is_per_caller() {
+            Ok("each caller's own token is traded in for it; there is none to try that with".to_owned())
+        } else {
+            ask(settings, name).await.map(|response| match response.scope {
+                Some(scope) => format!("{giver} gave a token with the scope \"{}\"", scope.join(" ")),
+                None => format!("{giver} gave a token"),
+            })
+        };
         trials.push(Trial { key: format!("tokens.{name}"), outcome });
     }
     for (name, upstream) in &settings.upstreams {
@@ -112,20 +120,46 @@ pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> 
 }
 
 /// Asks for the token `name` through the configured store: a refresh token that is changed at each use would be lost
-/// anywhere else.
+/// anywhere else. The tokens that it is traded for are asked for first.
 async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialError> {
     let token = settings.tokens.get(name).ok_or(TrialError::Server(ServerError::Nowhere))?;
-    let spends =
-        token.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }));
-    let store = match (&settings.store, spends) {
+    let subjects = subjects(settings, token);
+    let store = match (&settings.store, subjects.values().copied().chain([token]).any(spends)) {
         (StoreSettings::Memory, true) => return Err(TrialError::WouldSpend),
         (stored, true) => open_store(stored, &StoreAlarm::new(&Metrics::new()))?,
         // To be sure that the server gives one, none is taken out of a store.
         (_, false) => Store::memory(),
     };
-    let fetched = Sources::new(Roster::default(), store.clone()).make(name, token)?.fetch().await;
+    let roster = Roster::default();
+    let mut sources = Sources::new(roster.clone(), store.clone());
+    let (_trigger, drain) = DrainTrigger::new();
+    let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
+    let mut held = BTreeMap::new();
+    for (name, subject) in subjects {
+        let source = sources.make(name, subject)?;
+        held.insert(name.to_owned(), renewer.add(name, subject.clone(), source));
+    }
+    let source = sources.make(name, token)?;
+    roster.replace(held);
+    let fetched = source.fetch().await;
     store.flush(LAST_WRITES).await;
     Ok(fetched?.response)
+}
+
+/// The tokens that `token` is traded for, and those that these are.
+fn subjects<'s>(settings: &'s Settings, token: &'s TokenSettings) -> BTreeMap<&'s str, &'s TokenSettings> {
+    let mut found = BTreeMap::new();
+    let mut next = token.subject();
+    while let Some((name, subject)) = next.and_then(|name| settings.tokens.get_key_value(name))
+        && found.insert(name.as_str(), subject).is_none()
+    {
+        next = subject.subject();
+    }
+    found
+}
+
+fn spends(token: &TokenSettings) -> bool {
+    token.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }))
 }
 
 /// How long a token that was asked for in vain may take to be written.
