@@ -108,7 +108,7 @@ mod tests {
         std::fs::write(&cert, "ab").unwrap();
         watched.replace(&[cert.clone(), key.clone()]);
         watched.changed();
-        assert_eq!(watched.changed(), [cert.clone()]);
+        assert_eq!(watched.changed(), std::slice::from_ref(&cert));
         watched.replace(std::slice::from_ref(&cert));
         std::fs::write(&key, "k").unwrap();
         watched.changed();

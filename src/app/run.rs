@@ -248,7 +248,12 @@ impl App {
         let adopted = self.parts.adopt(prepared, &settings)?;
         self.routes.replace(adopted.table);
         self.parts.let_go(&adopted.gone);
-        self.facts.send_replace(Arc::new(facts_of(&self.source, &settings, &self.started, self.parts.describe_store())));
+        self.facts.send_replace(Arc::new(facts_of(
+            &self.source,
+            &settings,
+            &self.started,
+            self.parts.describe_store(),
+        )));
         self.stale.clear();
         self.files.replace(&[files, self.parts.stored_files(&settings)].concat());
         self.settings = settings;

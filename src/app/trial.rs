@@ -115,7 +115,8 @@ pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> 
 /// anywhere else.
 async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialError> {
     let token = settings.tokens.get(name).ok_or(TrialError::Server(ServerError::Nowhere))?;
-    let spends = token.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }));
+    let spends =
+        token.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }));
     let store = match (&settings.store, spends) {
         (StoreSettings::Memory, true) => return Err(TrialError::WouldSpend),
         (stored, true) => open_store(stored, &StoreAlarm::new(&Metrics::new()))?,

@@ -251,7 +251,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use futures_util::future::join_all;
 
     use super::super::peer::{Peer, Reply, settings};
     use super::super::server::Location;
@@ -266,21 +266,14 @@ mod tests {
         Endpoints::parse(document.as_bytes(), &issuer("https://a.example"), Handshake::Plain).unwrap()
     }
 
-    fn found(token: &str) -> Result<Found, Error> {
-        Ok(Found { endpoints: endpoints(token), fresh_for: LIFETIME })
+    fn found(token: &str) -> Found {
+        Found { endpoints: endpoints(token), fresh_for: LIFETIME }
     }
 
-    /// A peer that names its own token endpoint after `delay`, or refuses to, and a way to it.
-    async fn slow_peer(reply: Reply) -> (Peer, Metadata, Http) {
-        let peer = Peer::start(move |_| {
-            // Long enough for every other token to come and want it too; the peer's own thread may sleep.
-            std::thread::sleep(Duration::from_millis(100));
-            reply.clone()
-        })
-        .await;
-        let metadata = Metadata::new(issuer(&peer.origin), Handshake::Plain);
-        let http = Http::new(&settings(Location::issuer(issuer(&peer.origin))).transport).unwrap();
-        (peer, metadata, http)
+    /// What a token of `peer` has.
+    fn of(peer: &Peer) -> (Metadata, Http) {
+        let settings = settings(Location::issuer(issuer(&peer.origin)));
+        (Metadata::new(issuer(&peer.origin), Handshake::Plain), Http::new(&settings.transport).unwrap())
     }
 
     #[test]
@@ -307,46 +300,34 @@ mod tests {
         }
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    // On one thread the peer's turn comes when all the tokens wait.
+    #[tokio::test]
     async fn a_thousand_tokens_of_one_issuer_ask_once_while_the_server_fails_too() {
-        let (peer, metadata, http) = slow_peer(Reply::Http(503, "Retry-After: 7\r\n", String::new())).await;
-        let failed = AtomicUsize::new(0);
-        let ask = || async {
-            let error = metadata.endpoints(&http).await.unwrap_err();
-            assert!(error.retry_after().is_some_and(|hold| hold <= Duration::from_secs(7)));
-            failed.fetch_add(1, Ordering::Relaxed);
-        };
-        futures_util::future::join_all((0..1000).map(|_| ask())).await;
-        assert_eq!(failed.load(Ordering::Relaxed), 1000);
-        assert_eq!(peer.lines().len(), 2, "one document in each of its two places");
-        ask().await;
-        assert_eq!(peer.lines().len(), 2, "it asked to be left alone");
+        let peer = Peer::start(|_| Reply::Http(503, "Retry-After: 7\r\n", String::new())).await;
+        let (metadata, http) = of(&peer);
+        let all = join_all((0..1000).map(|_| metadata.endpoints(&http))).await;
+        let again = metadata.endpoints(&http).await;
+        for outcome in all.into_iter().chain([again]) {
+            let hold = outcome.unwrap_err().retry_after();
+            assert!(hold.is_some_and(|hold| hold <= Duration::from_secs(7)), "{hold:?}");
+        }
+        assert_eq!(peer.lines().len(), 2, "a document has two places, and each was asked once");
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[tokio::test]
     async fn a_thousand_tokens_of_one_issuer_share_one_answer_though_the_first_is_given_up() {
         let peer = Peer::start(|seen| {
-            std::thread::sleep(Duration::from_millis(100));
             let origin = format!("http://{}", seen.header("host").unwrap());
             Reply::ok(format!(r#"{{"issuer":"{origin}","token_endpoint":"{origin}/token"}}"#))
         })
         .await;
-        let metadata = Metadata::new(issuer(&peer.origin), Handshake::Plain);
-        let http = Http::new(&settings(Location::issuer(issuer(&peer.origin))).transport).unwrap();
-        {
-            let mut first = Box::pin(metadata.endpoints(&http));
-            let mut others =
-                Box::pin(futures_util::future::join_all((0..1000).map(|_| metadata.endpoints(&http))));
-            tokio::select! {
-                biased;
-                _ = &mut first => panic!("the peer waits"),
-                _ = &mut others => panic!("the peer waits"),
-                () = tokio::time::sleep(Duration::from_millis(20)) => {}
-            }
-            drop(first);
-            for outcome in others.await {
-                assert_eq!(outcome.unwrap().get(Role::Token).unwrap().path(), "/token");
-            }
+        let (metadata, http) = of(&peer);
+        let mut first = Box::pin(metadata.endpoints(&http));
+        let mut others = Box::pin(join_all((0..1000).map(|_| metadata.endpoints(&http))));
+        assert!(first.as_mut().now_or_never().is_none() && others.as_mut().now_or_never().is_none());
+        drop(first);
+        for outcome in others.await {
+            assert_eq!(outcome.unwrap().get(Role::Token).unwrap().path(), "/token");
         }
         assert_eq!(peer.lines().len(), 1);
     }
@@ -354,12 +335,17 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_nobody_waits_for_is_asked_anew() {
         let peer = Peer::start(|_| Reply::HeadThenSilence).await;
-        let metadata = Metadata::new(issuer(&peer.origin), Handshake::Plain);
-        let http = Http::new(&settings(Location::issuer(issuer(&peer.origin))).transport).unwrap();
+        let (metadata, http) = of(&peer);
         for asked in 1..=2 {
-            let given_up = tokio::time::timeout(Duration::from_millis(100), metadata.endpoints(&http)).await;
-            assert!(given_up.is_err());
-            assert_eq!(peer.lines().len(), asked);
+            let seen = async {
+                while peer.lines().len() < asked {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                _ = metadata.endpoints(&http) => panic!("the peer says nothing"),
+                () = seen => {}
+            }
         }
     }
 
@@ -369,7 +355,7 @@ mod tests {
         let start = clock::now();
         let mut state = State::default();
         assert!(state.ready(start).is_none());
-        state.settle(&issuer, found("https://a.example/one"), start).unwrap();
+        state.settle(&issuer, Ok(found("https://a.example/one")), start).unwrap();
         let token = |state: &State, at| {
             state.ready(at).map(|ready| ready.unwrap().get(Role::Token).unwrap().path().to_owned())
         };
@@ -381,7 +367,7 @@ mod tests {
         assert_eq!(*kept, endpoints("https://a.example/one"));
         assert_eq!(token(&state, due).as_deref(), Some("/one"), "a failed refresh is left alone for a while");
         assert_eq!(token(&state, due + REFRESH_PAUSE), None);
-        state.settle(&issuer, found("https://a.example/two"), due + REFRESH_PAUSE).unwrap();
+        state.settle(&issuer, Ok(found("https://a.example/two")), due + REFRESH_PAUSE).unwrap();
         assert_eq!(token(&state, due + REFRESH_PAUSE).as_deref(), Some("/two"));
     }
 
@@ -392,10 +378,10 @@ mod tests {
         let mut state = State::default();
         state.doubt(start);
         for at in [start, start + REFRESH_PAUSE] {
-            state.settle(&issuer, found("https://a.example/one"), at).unwrap();
+            state.settle(&issuer, Ok(found("https://a.example/one")), at).unwrap();
             state.doubt(at);
             assert!(state.ready(at).is_none(), "it is looked for again");
-            state.settle(&issuer, found("https://a.example/one"), at).unwrap();
+            state.settle(&issuer, Ok(found("https://a.example/one")), at).unwrap();
             state.doubt(at);
             assert!(state.ready(at).is_some(), "a storm of doubt asks once");
         }
@@ -410,7 +396,7 @@ mod tests {
         assert!(state.settle(&issuer, Err(down.clone()), start).is_err());
         assert_eq!(state.ready(start).unwrap().unwrap_err(), down);
         assert!(state.ready(start + FIRST_PAUSE).is_none());
-        let busy = down.after(Some(Duration::from_secs(60)));
+        let busy = down.after(Some(Duration::from_mins(1)));
         assert!(state.settle(&issuer, Err(busy), start).is_err());
         let later = state.ready(start + Duration::from_secs(45)).unwrap().unwrap_err();
         assert_eq!(later.retry_after(), Some(Duration::from_secs(15)));

@@ -72,7 +72,7 @@ impl Http {
             .user_agent(concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(transport.connect_timeout)
             .timeout(transport.timeout)
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(POOL_CONNECTIONS)
             .pool_idle_timeout(POOL_IDLE);
         if let Some(proxy) = &transport.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(|_| ServerError::Proxy)?);
@@ -200,6 +200,9 @@ pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// No server may keep a token away for longer with one answer.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// As many as the renewer has under way at once: where a thousand tokens are due, connections are used again.
+const POOL_CONNECTIONS: usize = 32;
 
 /// Long enough for a token request after discovery; a connection that idles until the next renewal is dead by then.
 const POOL_IDLE: Duration = Duration::from_secs(5);

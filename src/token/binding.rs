@@ -42,6 +42,7 @@ impl Binding {
     }
 
     /// Takes note of the nonce that `origin` gives with an answer, and says whether the request is to be sent again.
+    #[must_use]
     pub fn judge(&self, origin: &str, status: http::StatusCode, answer: &HeaderMap) -> Verdict {
         let nonce = self.key.take_note(origin, answer);
         let again =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::clock::{self, Moment};
 use crate::metrics::{Metrics, counter_vec, gauge_vec};
@@ -94,6 +94,56 @@ impl TokenMetrics {
         for status in Status::ALL {
             let _ = self.state.remove_label_values(&[token, status.as_str()]);
         }
+    }
+}
+
+impl TokenMetrics {
+    /// The series that all tokens of a pool share. They stay when it is empty: a pool is as long-lived as its name.
+    pub(super) fn pool(&self, name: &str) -> PoolMetrics {
+        PoolMetrics {
+            renewals: RESULTS.map(|result| self.renewals.with_label_values(&[name, result])),
+            duration: self.duration.with_label_values(&[name]),
+            last_success: self.last_success.with_label_values(&[name]),
+            state: Status::ALL.map(|status| self.state.with_label_values(&[name, status.as_str()])),
+        }
+    }
+}
+
+/// What is counted of a pool of tokens as of one: each state shows how many of them are in it.
+#[derive(Debug)]
+pub(super) struct PoolMetrics {
+    renewals: [IntCounter; RESULTS.len()],
+    duration: Histogram,
+    last_success: IntGauge,
+    state: [IntGauge; Status::ALL.len()],
+}
+
+impl PoolMetrics {
+    /// One more token request has ended.
+    pub(super) fn ended(&self, took: Duration, failed: Option<Class>) {
+        let result = failed.map_or(SUCCESS, Class::as_str);
+        for (series, _) in self.renewals.iter().zip(RESULTS).filter(|(_, name)| *name == result) {
+            series.inc();
+        }
+        self.duration.observe(took.as_secs_f64());
+        if failed.is_none() {
+            self.last_success.set(clock::unix_seconds().cast_signed());
+        }
+    }
+
+    /// A token of it is in a state from now on.
+    pub(super) fn enter(&self, status: Status) {
+        self.gauge(status).inc();
+    }
+
+    /// A token of it is no longer in a state.
+    pub(super) fn leave(&self, status: Status) {
+        self.gauge(status).dec();
+    }
+
+    fn gauge(&self, status: Status) -> &IntGauge {
+        let place = Status::ALL.iter().position(|one| *one == status);
+        &self.state[place.unwrap_or_default()]
     }
 }
 

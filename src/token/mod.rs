@@ -9,6 +9,8 @@ mod callers;
 pub(crate) mod fuzzing;
 mod handle;
 mod metrics;
+#[cfg(test)]
+mod multitude;
 mod outcome;
 mod queue;
 mod renewer;

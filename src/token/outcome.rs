@@ -64,8 +64,8 @@ fn succeeded(
     let lifetime = until.map_or(lifetime, |end| lifetime.min(end - sent)).min(MAX_LIFETIME);
     // A bound token under another scheme would be taken for one that is good by itself (RFC 9449 section 7.1).
     let scheme = if dpop.is_some() { DPOP_SCHEME } else { settings.attachment.scheme.as_str() };
-    let value = header_value(scheme, response.access_token.expose())
-        .ok_or(Error::here(ErrorKind::Unusable))?;
+    let value =
+        header_value(scheme, response.access_token.expose()).ok_or(Error::here(ErrorKind::Unusable))?;
     let again = old.credentials.as_ref().filter(|held| held.value == value);
     let mut usable_until = sent + usable_for(lifetime, policy);
     if let (Some(held), Lifetime::ExpiresAt(_)) = (again, response.lifetime)

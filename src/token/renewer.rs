@@ -23,12 +23,13 @@ use crate::oauth::{Error, ErrorKind};
 
 use super::callers::{Callers, Exchanges};
 use super::handle::{Ask, Token, TokenHandle};
-use super::metrics::TokenMetrics;
+use super::metrics::{PoolMetrics, TokenMetrics};
 use super::outcome::{self, Memory};
 use super::queue::{Queue, Urgency};
 use super::schedule::MIN_RENEWAL_GAP;
 use super::settings::TokenSettings;
 use super::source::{Fetched, Source};
+use super::state::Status;
 
 /// Starts the task that renews tokens.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub struct RenewerHandle {
 
 /// What the task is told. The queue is bounded by those who wait: each puts one message in and then waits.
 pub(super) enum Command {
-    Add(Arc<Token>, Arc<dyn Source>),
+    Add(Arc<Token>, Arc<dyn Source>, Option<Arc<str>>),
     Remove(u64),
     /// The clock has jumped.
     Look,
@@ -89,6 +90,7 @@ impl Renewer {
             metrics,
             entries: HashMap::new(),
             owners: HashMap::new(),
+            pools: HashMap::new(),
             queue: Queue::default(),
             lapses: BTreeSet::new(),
             attempts: JoinSet::new(),
@@ -107,13 +109,35 @@ impl RenewerHandle {
         settings: impl Into<Arc<TokenSettings>>,
         source: impl Source + 'static,
     ) -> TokenHandle {
+        self.take(name.into(), settings.into(), Arc::new(source), None)
+    }
+
+    /// The same for one of many: its metrics are `pool`'s, where each state shows how many tokens are in it. A hundred
+    /// thousand tokens would else have a million series.
+    #[must_use]
+    pub fn add_to_pool(
+        &self,
+        pool: &Arc<str>,
+        name: impl Into<String>,
+        settings: impl Into<Arc<TokenSettings>>,
+        source: Arc<dyn Source>,
+    ) -> TokenHandle {
+        self.take(name.into(), settings.into(), source, Some(Arc::clone(pool)))
+    }
+
+    fn take(
+        &self,
+        name: String,
+        settings: Arc<TokenSettings>,
+        source: Arc<dyn Source>,
+        pool: Option<Arc<str>>,
+    ) -> TokenHandle {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let (name, settings, source) = (name.into(), settings.into(), Arc::new(source) as Arc<dyn Source>);
         let callers = settings.is_per_caller().then(|| {
             Callers::new(&name, Arc::clone(&settings), Arc::clone(&source), Arc::clone(&self.exchanges))
         });
         let token = Arc::new(Token::new(id, name, settings, callers, self.commands.downgrade()));
-        if self.commands.send(Command::Add(Arc::clone(&token), source)).is_err() {
+        if self.commands.send(Command::Add(Arc::clone(&token), source, pool)).is_err() {
             token.retire();
         }
         TokenHandle::new(token)
@@ -139,6 +163,7 @@ struct Task {
     entries: HashMap<u64, Entry>,
     /// Whose the metrics of a name are: in a reload two tokens have it for a moment.
     owners: HashMap<String, u64>,
+    pools: HashMap<Arc<str>, Arc<PoolMetrics>>,
     queue: Queue,
     /// When tokens stop being usable: a change of state that no attempt announces.
     lapses: BTreeSet<(Moment, u64)>,
@@ -157,6 +182,8 @@ struct Entry {
     /// Someone said during the attempt under way that something has changed since it began.
     woken: Option<Ask>,
     memory: Memory,
+    /// The pool that counts it, and as what; `None`: its metrics are its own.
+    pool: Option<(Arc<PoolMetrics>, Status)>,
 }
 
 /// An attempt that came to an end.
@@ -184,20 +211,20 @@ impl Task {
             }
             let next = self.next();
             tokio::select! {
-                // In this order, so that a simulation that fails fails again. Nothing starves: there are at most
-                // `concurrent` attempts to end before the inbox is read.
+                // In this order, so that a simulation that fails fails again. What someone asks for goes before a
+                // backlog of attempts that end; it does not keep them up for long, as who has asked waits.
                 biased;
                 () = drain.started() => return,
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
                 Some(ended) = self.attempts.join_next() => {
                     // An error says that the attempt was aborted: its token is gone.
                     if let Ok(ended) = ended {
                         self.settle(ended);
                     }
                 }
-                command = inbox.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => return,
-                },
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             }
         }
@@ -229,7 +256,7 @@ impl Task {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Add(token, source) => self.add(token, source),
+            Command::Add(token, source, pool) => self.add(token, source, pool),
             Command::Remove(id) => self.remove(id),
             // The loop has looked at the clock by now.
             Command::Look => {}
@@ -238,10 +265,21 @@ impl Task {
         }
     }
 
-    fn add(&mut self, token: Arc<Token>, source: Arc<dyn Source>) {
+    fn add(&mut self, token: Arc<Token>, source: Arc<dyn Source>, pool: Option<Arc<str>>) {
         let id = token.id;
-        self.metrics.added(&token.name);
-        self.owners.insert(token.name.clone(), id);
+        let pool = pool.map(|pool| {
+            let metrics = match self.pools.get(&pool) {
+                Some(metrics) => Arc::clone(metrics),
+                None => Arc::new(self.metrics.pool(&pool)),
+            };
+            self.pools.entry(pool).or_insert_with(|| Arc::clone(&metrics));
+            metrics.enter(Status::Pending);
+            (metrics, Status::Pending)
+        });
+        if pool.is_none() {
+            self.metrics.added(&token.name);
+            self.owners.insert(token.name.clone(), id);
+        }
         let state = token.state();
         if state.per_caller {
             self.metrics.status(&token.name, state.status(Moment::now()));
@@ -257,6 +295,7 @@ impl Task {
             lapse: None,
             woken: None,
             memory: Memory::default(),
+            pool,
         };
         self.entries.insert(id, entry);
     }
@@ -270,7 +309,9 @@ impl Task {
         if let Some(running) = &entry.running {
             running.abort();
         }
-        if self.owners.get(&entry.token.name) == Some(&id) {
+        if let Some((pool, status)) = &entry.pool {
+            pool.leave(*status);
+        } else if self.owners.get(&entry.token.name) == Some(&id) {
             self.owners.remove(&entry.token.name);
             self.metrics.removed(&entry.token.name);
         }
@@ -408,8 +449,12 @@ impl Task {
             entry.lapse = Some(credentials.usable_until);
             self.lapses.insert((credentials.usable_until, id));
         }
-        if self.owners.get(&entry.token.name) == Some(&id) {
-            let failed = state.last_error.as_ref().map(|failure| failure.error.class());
+        let failed = state.last_error.as_ref().map(|failure| failure.error.class());
+        if let Some((pool, status)) = &mut entry.pool {
+            pool.ended(now - sent, failed);
+            pool.leave(std::mem::replace(status, state.status(now)));
+            pool.enter(*status);
+        } else if self.owners.get(&entry.token.name) == Some(&id) {
             self.metrics.ended(&entry.token.name, now - sent, failed);
             self.metrics.status(&entry.token.name, state.status(now));
             if let (None, Some(credentials)) = (failed, &state.credentials)
@@ -431,7 +476,10 @@ impl Task {
             entry.lapse = None;
             let state = entry.token.state();
             outcome::log_lapse(&entry.token.name, &state);
-            if self.owners.get(&entry.token.name) == Some(&id) {
+            if let Some((pool, status)) = &mut entry.pool {
+                pool.leave(std::mem::replace(status, state.status(now)));
+                pool.enter(*status);
+            } else if self.owners.get(&entry.token.name) == Some(&id) {
                 self.metrics.status(&entry.token.name, state.status(now));
             }
         }
@@ -478,7 +526,7 @@ pub(super) mod tests {
     use crate::lifecycle::DrainTrigger;
     use crate::oauth::{Lifetime, TokenResponse, TokenType};
     use crate::secret::Secret;
-    use crate::token::{Attachment, GrantSettings, Origin, Policy, RenewError, Status};
+    use crate::token::{Attachment, GrantSettings, Origin, Policy, RenewError};
 
     type Play = Box<dyn FnMut(usize) -> Step + Send>;
 

@@ -21,7 +21,6 @@ mod entry;
 mod file;
 mod folder;
 mod key;
-#[cfg(feature = "keyring")]
 mod keyring;
 mod memory;
 mod outbox;
@@ -31,8 +30,6 @@ pub use alarm::StoreAlarm;
 pub use entry::{Entry, Fingerprint, Flaw, StoredAccess, decode};
 pub use file::FileStore;
 pub(in crate::token) use key::request;
-#[cfg(feature = "keyring")]
-pub use keyring::KeyringStore;
 pub use memory::MemoryStore;
 pub use outbox::{Store, open_store};
 
@@ -168,17 +165,17 @@ pub enum StoreError {
 /// Why the platform's keyring could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringFault {
-    /// This program was built without it.
-    #[error("this program was built without the feature `keyring`")]
-    NotBuilt,
-    /// There is no session bus or no secret service on it.
-    #[error("no secret service answers on the session bus; start one (gnome-keyring, KWallet, KeePassXC)")]
+    /// There is no `secret-tool`, no session bus or no secret service on it.
+    #[error(
+        "no secret service answers; install `secret-tool` (Debian: libsecret-tools) and start a service (GNOME Keyring, \
+         KWallet, KeePassXC) on the session bus"
+    )]
     Absent,
     /// It is locked, and nobody unlocked it.
     #[error("it is locked; unlock it")]
     Locked,
     /// It does not give back what it was given.
-    #[error("it did not give back what was put into it")]
+    #[error("it does not give back the key that was put into it")]
     Unfaithful,
     /// It refused.
     #[error("it refused the request")]

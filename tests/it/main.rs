@@ -19,6 +19,7 @@ mod house;
 mod jumps;
 mod life;
 mod mtls;
+mod multitude;
 mod outage;
 mod proofs;
 mod protocols;

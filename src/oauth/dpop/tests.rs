@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use super::super::key::{Algorithm, vectors};
 use super::*;
 
+mod endpoint;
+
 fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
 fn target<'a>(method: &'a Method, origin: &'a str, path: &'a str) -> Target<'a> {

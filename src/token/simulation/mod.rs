@@ -108,4 +108,4 @@ fn it_sees_a_token_that_stays_away() {
 const SEEDS: u64 = 1000;
 
 /// Of simulated time for each seed.
-const DAYS: u64 = 30;
+const DAYS: u64 = 20;

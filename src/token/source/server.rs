@@ -167,11 +167,7 @@ impl Exchange for ServerSource {
         Box::pin(self.ask_with(spent))
     }
 
-    fn revoke<'a>(
-        &'a self,
-        token: &'a Secret<String>,
-        hint: TokenHint,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.server.revoke(&self.origin.client, token, hint))
     }
 

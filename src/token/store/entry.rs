@@ -152,7 +152,7 @@ impl Entry {
     pub(in crate::token) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let access = self.access.as_ref();
         let dpop_key = self.dpop_key.as_ref().map(|key| Zeroizing::new(URL_SAFE_NO_PAD.encode(key.expose())));
-        let written = Written {
+        let written = Outgoing {
             version: VERSION,
             client: self.client.encode(),
             generation: self.generation,
@@ -289,7 +289,7 @@ struct Tagged {
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct Outgoing<'a> {
     version: u64,
     client: String,
     generation: u64,

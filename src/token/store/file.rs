@@ -16,6 +16,7 @@ use crate::token::settings::FolderSettings;
 
 use super::entry::{Entry, Flaw, decode};
 use super::folder::{Folder, Found};
+use super::keyring;
 use super::seal::{OpenError, SealingKey, is_newer, is_sealed};
 use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking};
 
@@ -24,6 +25,8 @@ use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking
 pub struct FileStore {
     folder: Folder,
     encryption_key: Option<SecretSource>,
+    /// Where that key is, for people.
+    sealed: &'static str,
 }
 
 impl FileStore {
@@ -32,10 +35,23 @@ impl FileStore {
     /// # Errors
     /// [`StoreError`] where the folder or the key cannot be used.
     pub fn open(settings: &FolderSettings) -> Result<Self, StoreError> {
-        let store =
-            Self { folder: Folder::open(&settings.path)?, encryption_key: settings.encryption_key.clone() };
+        let store = Self {
+            folder: Folder::open(&settings.path)?,
+            encryption_key: settings.encryption_key.clone(),
+            sealed: if settings.encryption_key.is_some() { ", encrypted" } else { "" },
+        };
         store.key()?;
         Ok(store)
+    }
+
+    /// The same with a key that the platform's keyring keeps. Blocks for that, within bounds.
+    ///
+    /// # Errors
+    /// [`StoreError::Keyring`] where the keyring is not to be relied on; others where the folder is not.
+    pub fn open_by_keyring(settings: &FolderSettings) -> Result<Self, StoreError> {
+        let folder = Folder::open(&settings.path)?;
+        let encryption_key = Some(keyring::key(&folder)?);
+        Ok(Self { folder, encryption_key, sealed: ", encrypted with a key in the keyring" })
     }
 
     fn key(&self) -> Result<Option<SealingKey>, StoreError> {
@@ -44,7 +60,7 @@ impl FileStore {
 
     fn read(&self, key: &Key, setting_aside: SettingAside) -> Result<Option<Entry>, StoreError> {
         let path = self.folder.file(&key.name);
-        let flaw = match self.folder.read(&path)? {
+        let flaw = match Folder::read(&path)? {
             Found::Nothing => return Ok(None),
             Found::Flawed(flaw) => flaw,
             Found::Bytes(bytes) => match self.understand(key, &path, &bytes)? {
@@ -148,8 +164,7 @@ impl TokenStore for FileStore {
     }
 
     fn describe(&self) -> String {
-        let sealed = if self.encryption_key.is_some() { ", encrypted" } else { "" };
-        format!("files in {}{sealed}", self.folder.path().display())
+        format!("files in {}{}", self.folder.path().display(), self.sealed)
     }
 }
 
@@ -327,7 +342,10 @@ mod tests {
             put(&store, &full()).await.unwrap();
             std::fs::write(top.path().join("ballast"), [0; 4096]).unwrap();
             let error = put(&store, &Entry { generation: 8, ..full() }).await.unwrap_err();
-            assert!(matches!(&error, StoreError::Io { kind: std::io::ErrorKind::StorageFull, .. }), "{error}");
+            assert!(
+                matches!(&error, StoreError::Io { kind: std::io::ErrorKind::StorageFull, .. }),
+                "{error}"
+            );
             assert_eq!(get(&store).await, Ok(Some(full())));
             assert!(!top.path().join("api.tmp").exists(), "no half of a secret is left");
         };

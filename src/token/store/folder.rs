@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 
 use super::entry::{Fingerprint, Flaw};
+use super::seal::is_sealed;
 use super::{Lease, StoreError};
 
 /// A folder of ours.
@@ -75,7 +76,7 @@ impl Folder {
     }
 
     /// Reads a file of ours.
-    pub(super) fn read(&self, path: &Path) -> Result<Found, StoreError> {
+    pub(super) fn read(path: &Path) -> Result<Found, StoreError> {
         // Not to block on a pipe that somebody put there.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -146,6 +147,21 @@ impl Folder {
         Ok(aside)
     }
 
+    /// Whether any file is encrypted.
+    pub(super) fn has_sealed(&self) -> Result<bool, StoreError> {
+        let list =
+            std::fs::read_dir(&self.path).map_err(|error| StoreError::io("read", &self.path, &error))?;
+        for file in list.flatten().map(|entry| entry.path()) {
+            if file.extension().is_some_and(|extension| extension == "token")
+                && let Found::Bytes(bytes) = Self::read(&file)?
+                && is_sealed(&bytes)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Tries for the lock of a token, once. `None`: another has it.
     pub(super) fn try_lock(&self, name: &str) -> Result<Option<Lease>, StoreError> {
         let path = self.lock_file(name);
@@ -212,7 +228,7 @@ fn file_name(token: &str, extension: &str) -> String {
     format!("{name}.{extension}")
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a string does not fail.
@@ -266,7 +282,7 @@ mod tests {
         let file = folder.file("api");
         folder.write(&file, b"one").unwrap();
         folder.write(&file, b"two").unwrap();
-        assert_eq!(bytes(folder.read(&file).unwrap()), b"two");
+        assert_eq!(bytes(Folder::read(&file).unwrap()), b"two");
         let lease = folder.try_lock("api").unwrap().unwrap();
         assert_eq!((mode(&file), mode(&folder.lock_file("api"))), (0o600, 0o600));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
@@ -283,10 +299,10 @@ mod tests {
         std::fs::write(&elsewhere, "theirs").unwrap();
         let file = folder.file("api");
         symlink(&elsewhere, &file).unwrap();
-        assert!(matches!(folder.read(&file).unwrap(), Found::Flawed(Flaw::NotAFile)));
+        assert!(matches!(Folder::read(&file).unwrap(), Found::Flawed(Flaw::NotAFile)));
         folder.write(&file, b"ours").unwrap();
         assert_eq!(std::fs::read(&elsewhere).unwrap(), b"theirs");
-        assert_eq!(bytes(folder.read(&file).unwrap()), b"ours");
+        assert_eq!(bytes(Folder::read(&file).unwrap()), b"ours");
         symlink(&elsewhere, folder.lock_file("api")).unwrap();
         assert!(folder.try_lock("api").is_err());
     }
@@ -296,11 +312,11 @@ mod tests {
         let (_top, folder) = folder();
         let file = folder.file("api");
         std::fs::create_dir(&file).unwrap();
-        assert!(matches!(folder.read(&file).unwrap(), Found::Flawed(Flaw::NotAFile)));
+        assert!(matches!(Folder::read(&file).unwrap(), Found::Flawed(Flaw::NotAFile)));
         let aside = folder.set_aside(&file, Flaw::NotAFile).unwrap();
         assert!(aside.is_dir() && !file.exists());
         File::create(&file).unwrap().set_len(1 << 40).unwrap();
-        assert!(matches!(folder.read(&file).unwrap(), Found::Flawed(Flaw::Corrupt)));
+        assert!(matches!(Folder::read(&file).unwrap(), Found::Flawed(Flaw::Corrupt)));
     }
 
     #[test]

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::metrics::Metrics;
-use crate::token::settings::StoreSettings;
+use crate::token::settings::{FolderSettings, StoreSettings};
 
 use super::alarm::StoreAlarm;
 use super::entry::{Entry, Fingerprint};
@@ -64,29 +64,21 @@ pub fn open_store(settings: &StoreSettings, alarm: &StoreAlarm) -> Result<Store,
     let place: Arc<dyn TokenStore> = match settings {
         StoreSettings::Memory => Arc::new(MemoryStore::default()),
         StoreSettings::File(folder) => Arc::new(FileStore::open(folder)?),
-        StoreSettings::Keyring(folder) => keyring_or(folder)?,
+        StoreSettings::Keyring(folder) => Arc::new(keyring_or_files(folder)?),
     };
     info!(store = place.describe(), "tokens are kept here");
     Ok(Store::new(place, alarm.clone()))
 }
 
-#[cfg(not(feature = "keyring"))]
-fn keyring_or(folder: &crate::token::FolderSettings) -> Result<Arc<dyn TokenStore>, StoreError> {
-    let cause = StoreError::Keyring(super::KeyringFault::NotBuilt);
-    tracing::warn!(%cause, folder = %folder.path.display(), "the keyring is not to be had; tokens are kept in files instead");
-    Ok(Arc::new(FileStore::open(folder)?))
-}
-
-#[cfg(feature = "keyring")]
-fn keyring_or(folder: &crate::token::FolderSettings) -> Result<Arc<dyn TokenStore>, StoreError> {
-    match super::keyring::KeyringStore::open(folder) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(cause @ StoreError::Keyring(_)) => {
-            tracing::warn!(%cause, folder = %folder.path.display(), "the keyring is not to be had; tokens are kept in files instead");
-            Ok(Arc::new(FileStore::open(folder)?))
+/// The keyring, or files where it is not to be had; which one is said.
+fn keyring_or_files(folder: &FolderSettings) -> Result<FileStore, StoreError> {
+    FileStore::open_by_keyring(folder).or_else(|cause| match cause {
+        StoreError::Keyring(_) => {
+            warn!(%cause, folder = %folder.path.display(), "the keyring is not to be had; tokens are kept in files alone");
+            FileStore::open(folder)
         }
-        Err(error) => Err(error),
-    }
+        other => Err(other),
+    })
 }
 
 impl Store {

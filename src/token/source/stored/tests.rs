@@ -326,7 +326,7 @@ async fn a_stored_token_that_is_over_or_for_another_request_is_not_used() {
         let calls = authority.calls();
         let request = print("request");
         let kept = old.access.take().unwrap();
-        old.access = Some(StoredAccess { asked, expires, request, ..kept });
+        old.access = Some(StoredAccess { request, asked, expires, ..kept });
         store.keep(&key(), old, None, &lease).await;
         drop(lease);
         source(&authority, &store, seed("seed")).fetch().await.unwrap();
@@ -542,7 +542,10 @@ async fn to_forget_gives_back_the_refresh_token_first_and_deletes_whatever_the_s
         }
         assert_eq!(source.forget(Some(Secret::new("access-1".to_owned()))).await.is_err(), down);
         let journal = authority.journal.lock().unwrap().join(", ");
-        assert_eq!(journal, "lease, load, revoke RefreshToken refresh-1, revoke AccessToken access-1, delete, write");
+        assert_eq!(
+            journal,
+            "lease, load, revoke RefreshToken refresh-1, revoke AccessToken access-1, delete, write"
+        );
         let left = entry(&store).await;
         assert!(left.refresh_token.is_none() && left.access.is_none());
         // The configured one does not log in again by itself.
