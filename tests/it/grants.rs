@@ -85,8 +85,11 @@ async fn each_renewal_by_an_assertion_signs_a_new_one() {
     eventually("three assertions were spent", || async { server.requests_of(BEARER).await >= 3 }).await;
     let seen = proxy.accepted("/").await;
     assert_eq!(seen["claims"]["sub"], "robot");
-    let status = proxy.status().await;
-    assert_eq!(status["tokens"][0]["failures"], 0, "an assertion that comes twice is refused: {status}");
+    assert!(
+        !proxy.log().contains("invalid_grant"),
+        "an assertion that comes twice is refused: {}",
+        proxy.log()
+    );
 }
 
 #[tokio::test]
