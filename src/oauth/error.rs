@@ -65,9 +65,11 @@ impl Error {
         &self.kind
     }
 
-    /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2).
+    /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2). Of a refresh
+    /// token that is [`Kind::LoginRequired`] already.
     pub(crate) fn is_invalid_grant(&self) -> bool {
-        matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
+        matches!(self.kind, Kind::LoginRequired)
+            || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
     }
 
     /// Whose fault it is.

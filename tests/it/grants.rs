@@ -85,8 +85,11 @@ async fn each_renewal_by_an_assertion_signs_a_new_one() {
     eventually("three assertions were spent", || async { server.requests_of(BEARER).await >= 3 }).await;
     let seen = proxy.accepted("/").await;
     assert_eq!(seen["claims"]["sub"], "robot");
-    let status = proxy.status().await;
-    assert_eq!(status["tokens"][0]["failures"], 0, "an assertion that comes twice is refused: {status}");
+    assert!(
+        !proxy.log().contains("invalid_grant"),
+        "an assertion that comes twice is refused: {}",
+        proxy.log()
+    );
 }
 
 #[tokio::test]
@@ -218,23 +221,23 @@ async fn two_callers_in_parallel_each_have_a_token_of_their_own() {
 async fn a_caller_whose_token_is_not_believed_gets_no_other_callers_token() {
     let server = OidcProvider::with_api(60).await;
     register_public(&server, "gateway", &[EXCHANGE]).await;
-    let (login, forger) = (Key::new("ES256").await, Key::new("ES256").await);
+    let (login, stranger) = (Key::new("ES256").await, Key::new("ES256").await);
     server.trust("https://login.example.test", &login).await;
     let config = server.config(
         "grant = \"token_exchange\"\nclient_id = \"gateway\"\nclient_auth = \"none\"\nsubject_token = \"incoming\"",
     );
     let proxy = Proxy::start(config).await;
     let claims = json!({ "iss": "https://login.example.test", "sub": "alice", "aud": "gateway" });
-    let [good, forged] = [&login, &forger].map(|key| server.sign(key, claims.clone()));
-    let (good, forged) = (good.await, forged.await);
+    let [good, bad] = [&login, &stranger].map(|key| server.sign(key, claims.clone()));
+    let (good, bad) = (good.await, bad.await);
     let ask = async |token: &str| {
         curl(&["--header", &format!("Authorization: Bearer {token}"), &proxy.url("/")]).await
     };
     assert_eq!(ask(&good).await.status, 200);
-    let refused = ask(&forged).await;
+    let refused = ask(&bad).await;
     assert!(refused.proxy_error().is_some() && refused.status >= 400, "{refused:?}");
     assert_eq!(ask(&good).await.status, 200, "and the good caller is none the worse for it");
-    assert!(!proxy.log().contains(&forged), "no caller's token in the log");
+    assert!(!proxy.log().contains(&bad), "no caller's token in the log");
     assert!(server.api_seen().await.iter().all(|seen| seen["sub"] == "alice"));
 }
 

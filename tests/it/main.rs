@@ -4,6 +4,7 @@
 //! missing is a failure that says how to install it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage ends there")]
+#![expect(clippy::print_stdout, reason = "figures, for whoever runs a test with its output shown")]
 
 mod support;
 

@@ -92,7 +92,7 @@ async fn another_certificate_than_the_registered_one_is_refused_and_not_hammered
     );
     let mut proxy = Proxy::start_live(server.config_tls(&upstream_lines(dir.path()), &token)).await;
     proxy.get("/").await.assert_proxy_error(503);
-    assert!(proxy.log().contains("invalid_client"), "{}", proxy.log());
+    eventually("the server says why", || async { proxy.log().contains("invalid_client") }).await;
     assert!(server.token_requests().await <= 2);
     assert!(server.api_seen().await.is_empty());
 

@@ -1,5 +1,6 @@
 //! Sentinel secrets, sent through everything at the most talkative log level: they appear nowhere.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -202,6 +203,7 @@ async fn echoing_server() -> Origin {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one configuration with everything in it, and one search")]
 async fn nothing_that_a_grant_or_a_client_spends_is_ever_shown() {
     let (server, api, dir) = (echoing_server().await, Origin::ok().await, tempfile::tempdir().unwrap());
     let file = |name: &str, text: &str| {
@@ -271,15 +273,19 @@ async fn nothing_that_a_grant_or_a_client_spends_is_ever_shown() {
     ];
     let mut text = upstream_at(&api.url());
     for (name, lines) in &tokens {
-        text += &format!(
+        write!(
+            text,
             "[tokens.{name}]\n{lines}\nwait = \"1s\"\nretry = {{ initial = \"50ms\", max = \"200ms\" }}\n"
-        );
-        text += &format!("[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n");
+        )
+        .unwrap();
+        write!(text, "[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n").unwrap();
     }
-    text += &format!(
+    write!(
+        text,
         "[store]\nkind = \"file\"\npath = '{}/store'\n[log]\nlevel = \"trace\"\naccess = true\n",
         dir.path().display()
-    );
+    )
+    .unwrap();
     let proxy = Proxy::start_live(Config::new(text)).await;
     let own = format!("Authorization: Bearer {}", SPENT[4]);
     let mut told = String::new();
@@ -287,7 +293,7 @@ async fn nothing_that_a_grant_or_a_client_spends_is_ever_shown() {
         for (name, _) in &tokens {
             let answer = curl(&["--header", &own, &proxy.url(&format!("/{name}"))]).await;
             if answer.proxy_error().is_some() {
-                told += &format!("{:?}{}", answer.fields, answer.text());
+                write!(told, "{:?}{}", answer.fields, answer.text()).unwrap();
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

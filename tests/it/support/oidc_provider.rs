@@ -1,5 +1,6 @@
 //! The real authorization server: npm `oidc-provider`, under `tests/peers/oidc-provider`.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
@@ -162,7 +163,7 @@ impl OidcProvider {
             text += &self.token(name, lines);
         }
         for (name, _) in tokens {
-            text += &format!("[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n");
+            write!(text, "[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n").unwrap();
         }
         Config::new(text)
     }
