@@ -10,8 +10,8 @@ use crate::oauth::{Class, Error, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::{
-    GrantSettings, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError, StoreSettings,
-    TokenSettings, open_store,
+    GrantSettings, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError,
+    StoreSettings, TokenSettings, open_store,
 };
 
 /// What was tried and how it went.
@@ -56,7 +56,9 @@ impl TrialError {
             Self::Token(error) => match error.class() {
                 Class::Transient => format!("see that what [{key}] names is there, and answers this machine"),
                 Class::Misconfigured => {
-                    format!("compare [{key}] with what the authorization server, or the helper program, expects")
+                    format!(
+                        "compare [{key}] with what the authorization server, or the helper program, expects"
+                    )
                 }
                 Class::Refused => "log in again".to_owned(),
             },

@@ -90,4 +90,4 @@ const LONGEST_ERROR: usize = 1024;
 const DEMAND: &[u8] = b"use_dpop_nonce";
 
 /// The year 10000.
-const END_OF_CALENDAR: Duration = Duration::from_secs(253_402_300_800);
+const END_OF_CALENDAR: Duration = Duration::from_hours(70_389_528);

@@ -266,9 +266,12 @@ impl Code {
 
     pub(super) fn class(self, status: StatusCode) -> Class {
         match self {
-            Self::ServerError | Self::TemporarilyUnavailable | Self::SlowDown => Class::Transient,
             // A proof is dated: clocks are put right, and nonces come anew.
-            Self::InvalidDpopProof | Self::UseDpopNonce => Class::Transient,
+            Self::ServerError
+            | Self::TemporarilyUnavailable
+            | Self::SlowDown
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce => Class::Transient,
             // A "success" with an error nobody registered says nothing about the configuration.
             Self::Other if status.is_success() => Class::Transient,
             _ => Class::Misconfigured,

@@ -127,7 +127,7 @@ async fn a_hundred_thousand_tokens_never_overrun_their_server() {
     crowd.check_pace("after the start", at_the_cap);
 
     // An outage of three minutes, just when most are due: what they hold carries them through.
-    sleep(Duration::from_mins(42) - Duration::from_secs(at_the_cap * 3)).await;
+    sleep(Duration::from_mins(42).saturating_sub(Duration::from_secs(at_the_cap * 3))).await;
     crowd.server.look();
     crowd.server.down.store(true, Ordering::Relaxed);
     sleep(Duration::from_mins(3)).await;

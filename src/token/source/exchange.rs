@@ -138,11 +138,12 @@ mod tests {
         std::fs::write(actor.file().unwrap(), "actor-token\n").unwrap();
         let roster = Roster::default();
         for seconds in [100, 200] {
-            std::fs::write(file.file().unwrap(), format!("{}\n", jwt(seconds))).unwrap();
+            let subject = jwt(seconds);
+            std::fs::write(file.file().unwrap(), format!("{subject}\n")).unwrap();
             let traded = configured(&settings, &roster, 0).await.unwrap();
-            assert_eq!(subject_of(&traded), jwt(seconds));
+            assert_eq!(subject_of(&traded), subject);
             let left = (traded.until.unwrap() - Moment::now()).as_secs().cast_signed();
-            assert!((seconds - 3..=seconds).contains(&left), "{left}");
+            assert!((seconds - 30..=seconds).contains(&left), "{left}");
             let Grant::TokenExchange(exchange) = traded.grant else { panic!() };
             assert_eq!(exchange.actor.unwrap().token.expose(), "actor-token");
         }

@@ -1,3 +1,5 @@
+//! The stored source against a server that rotates refresh tokens, and a store that fails.
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
