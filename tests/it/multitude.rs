@@ -43,7 +43,7 @@ fn origin(endpoint: &str, client: String) -> ServerOrigin {
         certificate: None,
         proxy: None,
         connect_timeout: Duration::from_secs(10),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
     };
     ServerOrigin {
         server: ServerSettings { location: Location::endpoint(endpoint.parse().unwrap()), transport },
