@@ -16,6 +16,7 @@ mod queue;
 mod renewer;
 pub mod schedule;
 mod settings;
+mod shares;
 #[cfg(test)]
 mod simulation;
 mod source;

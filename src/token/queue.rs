@@ -68,7 +68,7 @@ impl Queue {
 
     /// The next whose instant has come, if it is at least as urgent as `least`: those that someone waits for first,
     /// then in the order they came in.
-    pub(super) fn pop(&mut self, now: Moment, least: Urgency) -> Option<u64> {
+    pub(super) fn pop(&mut self, now: Moment, least: Urgency) -> Option<(u64, Urgency)> {
         while let Some(&(at, id)) = self.planned.first()
             && at <= now
         {
@@ -80,9 +80,10 @@ impl Queue {
             self.make_ready(id, urgency);
         }
         let first = self.ready.first_entry().filter(|first| first.key().0 <= least)?;
+        let urgency = first.key().0;
         let id = first.remove();
         self.places.remove(&id);
-        Some(id)
+        Some((id, urgency))
     }
 
     fn make_ready(&mut self, id: u64, urgency: Urgency) {
@@ -110,11 +111,12 @@ mod tests {
         for id in 0..5 {
             queue.plan(id, now, Urgency::Planned);
         }
-        assert_eq!(queue.pop(now, Urgency::Retrying), Some(0));
+        assert_eq!(queue.pop(now, Urgency::Retrying).map(|(id, _)| id), Some(0));
         queue.hasten(3, now, Urgency::Waiting);
         queue.hasten(4, now, Urgency::Waiting);
         queue.hasten(3, now, Urgency::Planned);
-        let order: Vec<u64> = std::iter::from_fn(|| queue.pop(now, Urgency::Retrying)).collect();
+        let order: Vec<u64> =
+            std::iter::from_fn(|| queue.pop(now, Urgency::Retrying).map(|(id, _)| id)).collect();
         assert_eq!(order, [3, 4, 1, 2]);
     }
 
@@ -125,16 +127,16 @@ mod tests {
         let mut queue = Queue::default();
         queue.plan(1, now, Urgency::Planned);
         queue.plan(1, later, Urgency::Planned);
-        assert_eq!(queue.pop(now, Urgency::Retrying), None);
+        assert_eq!(queue.pop(now, Urgency::Retrying).map(|(id, _)| id), None);
         assert_eq!(queue.next(), Some(later));
         queue.hasten(1, now, Urgency::Waiting);
         queue.hasten(1, later, Urgency::Planned);
-        assert_eq!(queue.pop(now, Urgency::Retrying), Some(1));
-        assert_eq!(queue.pop(later, Urgency::Retrying), None);
+        assert_eq!(queue.pop(now, Urgency::Retrying).map(|(id, _)| id), Some(1));
+        assert_eq!(queue.pop(later, Urgency::Retrying).map(|(id, _)| id), None);
         queue.plan(2, now, Urgency::Planned);
         queue.remove(2);
         queue.remove(2);
-        assert_eq!((queue.pop(later, Urgency::Retrying), queue.next()), (None, None));
+        assert_eq!((queue.pop(later, Urgency::Retrying).map(|(id, _)| id), queue.next()), (None, None));
     }
 
     #[test]
@@ -143,10 +145,10 @@ mod tests {
         let mut queue = Queue::default();
         queue.plan(1, now, Urgency::Retrying);
         queue.plan(2, now, Urgency::Planned);
-        assert_eq!(queue.pop(now, Urgency::Waiting), None);
-        assert_eq!(queue.pop(now, Urgency::Planned), Some(2));
-        assert_eq!(queue.pop(now, Urgency::Planned), None);
+        assert_eq!(queue.pop(now, Urgency::Waiting).map(|(id, _)| id), None);
+        assert_eq!(queue.pop(now, Urgency::Planned).map(|(id, _)| id), Some(2));
+        assert_eq!(queue.pop(now, Urgency::Planned).map(|(id, _)| id), None);
         queue.hasten(1, now, Urgency::Waiting);
-        assert_eq!(queue.pop(now, Urgency::Waiting), Some(1));
+        assert_eq!(queue.pop(now, Urgency::Waiting).map(|(id, _)| id), Some(1));
     }
 }

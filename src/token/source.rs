@@ -47,6 +47,11 @@ pub trait Source: Send + Sync {
         Box::pin(async { Err(Error::here(ErrorKind::NoCaller)) })
     }
 
+    /// Which authorization server is asked: those of one share its part of the slots. `None`: none is.
+    fn server(&self) -> Option<ServerId> {
+        None
+    }
+
     /// How long a [`Source::fetch`] may take before it is given up. Longer than its own timeouts together.
     fn patience(&self) -> Duration {
         Duration::from_mins(2)
@@ -60,6 +65,16 @@ pub trait Source: Send + Sync {
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         drop(access_token);
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// Tells authorization servers apart, for as long as a source of theirs is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerId(pub(in crate::token) usize);
+
+impl ServerId {
+    pub(in crate::token) fn of(server: &Arc<AuthorizationServer>) -> Self {
+        Self(Arc::as_ptr(server).addr())
     }
 }
 
@@ -89,6 +104,10 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
         (**self).on_behalf(subject)
+    }
+
+    fn server(&self) -> Option<ServerId> {
+        (**self).server()
     }
 
     fn patience(&self) -> Duration {

@@ -17,7 +17,7 @@ use crate::token::settings::{GrantSettings, ServerOrigin};
 use super::exchange::{self, Traded};
 use super::possession::Possession;
 use super::stored::{Exchange, Spent};
-use super::{Fetched, Source, bearer};
+use super::{Fetched, ServerId, Source, bearer};
 
 /// An OAuth client at its authorization server.
 #[derive(Debug)]
@@ -133,6 +133,10 @@ impl Source for ServerSource {
         Box::pin(self.ask_on_behalf(subject))
     }
 
+    fn server(&self) -> Option<ServerId> {
+        Some(ServerId::of(&self.server))
+    }
+
     fn patience(&self) -> Duration {
         self.origin
             .server
@@ -169,6 +173,10 @@ impl Exchange for ServerSource {
 
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.server.revoke(&self.origin.client, token, hint))
+    }
+
+    fn server(&self) -> Option<ServerId> {
+        Source::server(self)
     }
 
     fn patience(&self) -> Duration {

@@ -22,7 +22,7 @@ use crate::token::store::{
     Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Store, StoreError, StoredAccess,
 };
 
-use super::{Fetched, Source};
+use super::{Fetched, ServerId, Source};
 
 /// What asks the authorization server, once for each call.
 pub(in crate::token) trait Exchange: Send + Sync {
@@ -41,6 +41,11 @@ pub(in crate::token) trait Exchange: Send + Sync {
 
     /// Gives a token back (RFC 7009).
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Which server is asked.
+    fn server(&self) -> Option<ServerId> {
+        None
+    }
 
     /// How long either takes at most.
     fn patience(&self) -> Duration;
@@ -116,6 +121,10 @@ impl<E: Exchange + 'static> Source for Stored<E> {
         });
         // The channel breaks where the task panicked or the runtime ends.
         Box::pin(async { outcome.await.unwrap_or(Err(Error::here(ErrorKind::Panicked))) })
+    }
+
+    fn server(&self) -> Option<ServerId> {
+        self.inner.exchange.server()
     }
 
     fn patience(&self) -> Duration {
