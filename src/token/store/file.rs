@@ -327,29 +327,4 @@ mod tests {
         drop(clone);
         assert!(other.folder.try_lock("api").unwrap().is_some());
     }
-
-    #[tokio::test]
-    #[ignore = "needs the privilege to mount a file system: cargo nextest run --run-ignored only a_full_disk"]
-    async fn a_full_disk_is_an_error_that_says_so() {
-        let top = tempfile::tempdir().unwrap();
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8k,nr_inodes=16", "tmpfs"])
-            .arg(top.path())
-            .status();
-        assert!(mounted.unwrap().success());
-        let store = store(top.path(), None);
-        let outcome = async {
-            put(&store, &full()).await.unwrap();
-            std::fs::write(top.path().join("ballast"), [0; 4096]).unwrap();
-            let error = put(&store, &Entry { generation: 8, ..full() }).await.unwrap_err();
-            assert!(
-                matches!(&error, StoreError::Io { kind: std::io::ErrorKind::StorageFull, .. }),
-                "{error}"
-            );
-            assert_eq!(get(&store).await, Ok(Some(full())));
-            assert!(!top.path().join("api.tmp").exists(), "no half of a secret is left");
-        };
-        outcome.await;
-        let _ = std::process::Command::new("umount").arg("-l").arg(top.path()).status();
-    }
 }

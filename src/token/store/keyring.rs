@@ -209,12 +209,40 @@ mod tests {
         assert!(!top.path().join("kept").exists());
     }
 
+    /// This test starts itself again, in a session of its own with a real keyring.
     #[test]
-    #[ignore = "needs a secret service: dbus-run-session, gnome-keyring-daemon --unlock and secret-tool"]
     fn a_real_secret_service_keeps_the_key() {
+        const INSIDE: &str = "CUPBEARER_TEST_KEYRING_SESSION";
         let top = tempfile::tempdir().unwrap();
-        let folder = Folder::open(&top.path().join("store")).unwrap();
-        let made = key(&folder).unwrap();
-        assert_eq!(text(&key(&folder).unwrap()), text(&made));
+        if std::env::var_os(INSIDE).is_some() {
+            let folder = Folder::open(&top.path().join("store")).unwrap();
+            let made = key(&folder).unwrap();
+            assert_eq!(text(&key(&folder).unwrap()), text(&made));
+            return;
+        }
+        let session = Command::new("dbus-run-session")
+            .args(["--", "sh", "-c", SESSION, "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .arg("token::store::keyring::tests::a_real_secret_service_keeps_the_key")
+            .env(INSIDE, "1")
+            .env("HOME", top.path())
+            .env("XDG_RUNTIME_DIR", top.path())
+            .output()
+            .expect("dbus-run-session is not installed, and this test needs it: apt-get install dbus gnome-keyring libsecret-tools");
+        let said = String::from_utf8_lossy(&session.stdout);
+        assert!(session.status.success() && said.contains("1 passed"), "{session:?}");
     }
+
+    /// Unlocks a new keyring, runs the test in it, and ends the keyring.
+    const SESSION: &str = r#"
+        printf password | gnome-keyring-daemon --foreground --unlock --components=secrets >/dev/null 2>&1 &
+        keyring=$!
+        for _ in $(seq 100); do
+          secret-tool lookup cupbearer probe 2>&1 | grep -q . || break
+          sleep 0.1
+        done
+        "$1" --exact "$2" --nocapture
+        status=$?
+        kill "$keyring"
+        exit "$status""#;
 }
