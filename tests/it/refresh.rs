@@ -343,7 +343,8 @@ fn instants() -> u32 {
 async fn a_kill_at_any_instant_around_a_rotation_costs_one_login_at_the_most() {
     let mut laptop = Laptop::logged_in(600).await;
     // Tokens whose lifetime the proxy does not learn and takes for very short: each start refreshes at once.
-    laptop.server.fault(r#"{"mode":"strip","members":["expires_in"],"times":-1}"#).await;
+    // And each answer is on its way for a while: that is when a kill hurts.
+    laptop.server.fault(r#"{"mode":"strip","members":["expires_in"],"ms":60,"times":-1}"#).await;
     let again = async |laptop: &mut Laptop| {
         let order = json!({ "client_id": "laptop", "resource": "https://api.example.test/opaque" });
         laptop.login = laptop.server.log_in_with(order).await;

@@ -5,7 +5,8 @@
 //   POST   /_ctl            {"mode": "status|delay|stall|reset|partial|lose|strip", "status": 503, "ms": 500, "headers": {}, "body": "",
 //                            "times": 1, "path": "/token", "when": {"grant_type": "..."}, "members": ["expires_in"]}
 //          -> the next `times` requests of that path, and with those form fields, meet the fault (times -1: all, until DELETE).
-//             lose: the request is served in full, and the answer never arrives; strip: the answer lacks these members.
+//             lose: the request is served in full, and the answer never arrives; strip: the answer lacks these members, and
+//             with "ms" comes up to so much later, after all is done.
 //   DELETE /_ctl            counters to zero, faults gone
 //   POST   /_ctl/settings   {"rotate": false, "nonce": true, ...}: what server.mjs says of them
 //   POST   /_ctl/clients    a client's metadata, over those of the same name; "public_keys": [{pem, kid, alg}] and
@@ -87,6 +88,10 @@ export class Switchboard {
         return false;
       case 'strip':
         request.strip = fault.members;
+        if (fault.ms) {
+          const end = response.end.bind(response);
+          response.end = (...rest) => { setTimeout(() => end(...rest), Math.random() * fault.ms); return response; };
+        }
         return false;
       case 'lose':
         response.end = () => { request.socket.destroy(); return response; };
