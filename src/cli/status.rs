@@ -107,6 +107,9 @@ fn table(status: &control::Status, now: u64) -> String {
         })
         .collect();
     for token in &status.tokens {
+        if let Some(callers) = token.callers {
+            lines.push(format!("\n{}: one for each caller, {callers} held now", token.name));
+        }
         if let Some(error) = &token.last_error {
             lines.push(format!(
                 "\n{}: {} ({} in a row)",
