@@ -260,6 +260,18 @@ impl TokenHandle {
         }
     }
 
+    /// Says that what the store holds of this token has changed: another process may have logged in. Where there is no
+    /// login in the store, a token that was logged out stays so: to forget it has changed the store, too.
+    pub fn wake_by_store(&self) {
+        let logged_out = || {
+            let error = Error::here(ErrorKind::LoggedOut);
+            self.load().last_error.as_ref().is_some_and(|failure| failure.error == error)
+        };
+        if self.settings().spends_a_login() || !logged_out() {
+            self.wake();
+        }
+    }
+
     /// Says that what the token is made of is another now: it is had anew, although the one held may be good.
     pub fn replace(&self) {
         self.token.ask(Ask::Changed, &self.load());
@@ -407,9 +419,44 @@ const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::future::BoxFuture;
+
     use super::*;
-    use crate::oauth::ErrorKind;
-    use crate::token::Failure;
+    use crate::lifecycle::DrainTrigger;
+    use crate::metrics::Metrics;
+    use crate::token::renewer::tests::settings;
+    use crate::token::source::tests::{origin, response};
+    use crate::token::{Failure, Fetched, GrantSettings, Limits, Origin, Renewer, Source};
+
+    /// Counts how often it is asked.
+    #[derive(Default)]
+    struct Giver(AtomicUsize);
+
+    impl Source for Giver {
+        fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async { Ok(response("token", Duration::from_hours(1)).into()) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_logged_out_is_not_brought_back_by_its_own_deletion_from_the_store() {
+        let login = GrantSettings::RefreshToken { seed: None };
+        for (grant, asked) in [(GrantSettings::ClientCredentials, 1), (login, 2)] {
+            let (_trigger, drain) = DrainTrigger::new();
+            let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
+            let giver = Arc::new(Giver::default());
+            let settings = TokenSettings { origin: Origin::Server(Box::new(origin(grant))), ..settings() };
+            let token = renewer.add("api", settings, Arc::clone(&giver));
+            token.wait().await.unwrap();
+            token.forget().await.unwrap();
+            token.wake_by_store();
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            assert_eq!(giver.0.load(Ordering::SeqCst), asked);
+        }
+    }
 
     #[test]
     fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
@@ -431,7 +478,7 @@ mod tests {
         let roster = Roster::default();
         let other = roster.clone();
         let (commands, _inbox) = mpsc::unbounded_channel();
-        let settings = Arc::new(crate::token::renewer::tests::settings());
+        let settings = Arc::new(settings());
         let token = Arc::new(Token::new(1, "api".into(), settings, None, commands.downgrade()));
         roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
         assert_eq!(other.load()["api"].name(), "api");
