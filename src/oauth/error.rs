@@ -72,6 +72,11 @@ impl Error {
             || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
     }
 
+    /// Whether a token that was to be forgotten is still in the store.
+    pub(crate) const fn is_still_stored(&self) -> bool {
+        matches!(self.kind, Kind::StillStored)
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -106,6 +111,8 @@ impl Error {
             | Kind::Panicked
             | Kind::StoreBusy
             | Kind::Store
+            | Kind::StillStored
+            | Kind::Unread
             | Kind::Spent(_)
             | Kind::Text(..)
             | Kind::Subject(_)
@@ -166,7 +173,7 @@ impl Error {
             Kind::Unusable => "unusable",
             Kind::LoggedOut => "logged_out",
             Kind::StoreBusy => "store_busy",
-            Kind::Store => "store",
+            Kind::Store | Kind::StillStored | Kind::Unread => "store",
             Kind::LoginRequired => "login_required",
             Kind::Command(_) => "command",
             Kind::TokenFile(_) => "token_file",

@@ -105,6 +105,9 @@ pub enum ForgetError {
     /// It is forgotten here, and the authorization server does not know.
     #[error("it is forgotten here, but the authorization server could not be told: {0}")]
     NotTold(Error),
+    /// It is no longer used, but the store has it still.
+    #[error("it is no longer used, but {0}")]
+    StillStored(Error),
     /// Nothing came to an end within [`RENEW_WAIT`].
     #[error("no answer came within {} s; it goes on", RENEW_WAIT.as_secs())]
     TimedOut,
@@ -242,6 +245,7 @@ impl TokenHandle {
         renewer.send(Command::Forget { id: self.token.id, done }).map_err(|_| ForgetError::Retired)?;
         drop(renewer);
         match tokio::time::timeout(RENEW_WAIT, answer).await {
+            Ok(Ok(Err(error))) if error.is_still_stored() => Err(ForgetError::StillStored(error)),
             Ok(Ok(outcome)) => outcome.map_err(ForgetError::NotTold),
             Ok(Err(_gone)) => Err(ForgetError::Retired),
             Err(_elapsed) => Err(ForgetError::TimedOut),
