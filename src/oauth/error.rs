@@ -72,6 +72,11 @@ impl Error {
             || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
     }
 
+    /// Whether it is the token store that stands in the way.
+    pub(crate) const fn is_of_the_store(&self) -> bool {
+        matches!(self.kind, Kind::Store | Kind::StoreBusy)
+    }
+
     /// Whether a token that was to be forgotten is still in the store.
     pub(crate) const fn is_still_stored(&self) -> bool {
         matches!(self.kind, Kind::StillStored)

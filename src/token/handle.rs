@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{Error, ErrorKind, MAX_LIFETIME};
+use crate::oauth::{Class, Error, ErrorKind, MAX_LIFETIME};
 use crate::secret::Secret;
 
 use super::callers::{CallerError, Callers};
@@ -264,14 +264,16 @@ impl TokenHandle {
         }
     }
 
-    /// Says that what the store holds of this token has changed: another process may have logged in. Where there is no
-    /// login in the store, a token that was logged out stays so: to forget it has changed the store, too.
+    /// Says that what the store holds of this token has changed. A token that waits for that is tried again: for another
+    /// process to log in, or for the store itself. No other is: most changes are this process' own, and a server whose
+    /// tokens are of no use would be asked for the next as fast as they are stored. One that was logged out stays so
+    /// where no login is stored: to forget it has changed the store, too.
     pub fn wake_by_store(&self) {
-        let logged_out = || {
-            let error = Error::here(ErrorKind::LoggedOut);
-            self.load().last_error.as_ref().is_some_and(|failure| failure.error == error)
-        };
-        if self.settings().spends_a_login() || !logged_out() {
+        let waits = self.load().last_error.as_ref().is_some_and(|failure| match failure.error.class() {
+            Class::Refused => self.settings().spends_a_login(),
+            Class::Transient | Class::Misconfigured => failure.error.is_of_the_store(),
+        });
+        if waits {
             self.wake();
         }
     }
@@ -426,39 +428,61 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::{origin, response};
-    use crate::token::{Failure, Fetched, GrantSettings, Limits, Origin, Renewer, Source};
+    use crate::token::{Failure, Fetched, GrantSettings, Limits, Origin, Renewer, RenewerHandle, Source};
 
-    /// Counts how often it is asked.
-    #[derive(Default)]
-    struct Giver(AtomicUsize);
+    /// Counts how often it is asked. Its tokens live for so long.
+    struct Giver(AtomicUsize, Duration);
 
     impl Source for Giver {
         fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
             self.0.fetch_add(1, Ordering::SeqCst);
-            Box::pin(async { Ok(response("token", Duration::from_hours(1)).into()) })
+            Box::pin(async { Ok(response("token", self.1).into()) })
         }
+    }
+
+    /// A token of `grant` whose tokens live for so long.
+    fn given(
+        grant: GrantSettings,
+        lives: Duration,
+    ) -> (Arc<Giver>, TokenHandle, (RenewerHandle, DrainTrigger)) {
+        let (trigger, drain) = DrainTrigger::new();
+        let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
+        let giver = Arc::new(Giver(AtomicUsize::new(0), lives));
+        let settings = TokenSettings { origin: Origin::Server(Box::new(origin(grant))), ..settings() };
+        let token = renewer.add("api", settings, Arc::clone(&giver));
+        (giver, token, (renewer, trigger))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_that_was_logged_out_is_not_brought_back_by_its_own_deletion_from_the_store() {
         let login = GrantSettings::RefreshToken { seed: None };
         for (grant, asked) in [(GrantSettings::ClientCredentials, 1), (login, 2)] {
-            let (_trigger, drain) = DrainTrigger::new();
-            let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
-            let giver = Arc::new(Giver::default());
-            let settings = TokenSettings { origin: Origin::Server(Box::new(origin(grant))), ..settings() };
-            let token = renewer.add("api", settings, Arc::clone(&giver));
+            let (giver, token, _renewer) = given(grant, Duration::from_hours(1));
             token.wait().await.unwrap();
             token.forget().await.unwrap();
             token.wake_by_store();
-            tokio::time::sleep(Duration::from_mins(1)).await;
+            sleep(Duration::from_mins(1)).await;
             assert_eq!(giver.0.load(Ordering::SeqCst), asked);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_whose_tokens_are_over_when_they_come_is_not_asked_as_fast_as_they_are_stored() {
+        for grant in [GrantSettings::ClientCredentials, GrantSettings::RefreshToken { seed: None }] {
+            let (giver, token, _renewer) = given(grant, Duration::ZERO);
+            for _ in 0..600 {
+                sleep(Duration::from_secs(1)).await;
+                token.wake_by_store();
+            }
+            let asked = giver.0.load(Ordering::SeqCst);
+            assert!((5..60).contains(&asked), "{asked}");
         }
     }
 
