@@ -10,7 +10,9 @@ use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, ServerError, Ser
 use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::handle::Roster;
-use super::settings::{ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings};
+use super::settings::{
+    BearerAssertion, ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings,
+};
 use super::store::{Key, Store, request};
 
 mod bearer;
@@ -146,6 +148,9 @@ impl Sources {
             GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
             // A token for each caller: the cache that they are in is bounded, and no disk is.
             GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => None,
+            // Whose it is only the key's file may say (Google): with another's file in its place, the token kept would
+            // be somebody else's.
+            GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => None,
             _ => self.store.is_durable().then_some(Spends::Nothing),
         }
     }
