@@ -126,7 +126,7 @@ impl Error {
             Kind::TokenFile(error) => of_file(error),
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
-            Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
+            Kind::LoggedOut | Kind::LoginRequired | Kind::LoginDoubtful => Class::Refused,
         }
     }
 
@@ -179,7 +179,7 @@ impl Error {
             Kind::LoggedOut => "logged_out",
             Kind::StoreBusy => "store_busy",
             Kind::Store | Kind::StillStored | Kind::Unread => "store",
-            Kind::LoginRequired => "login_required",
+            Kind::LoginRequired | Kind::LoginDoubtful => "login_required",
             Kind::Command(_) => "command",
             Kind::TokenFile(_) => "token_file",
             Kind::Text(..) => "token_text",

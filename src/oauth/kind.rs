@@ -101,6 +101,10 @@ pub(crate) enum Kind {
     StillStored,
     #[error("the token store cannot be read, so that nobody knows what to give back; the log says why")]
     Unread,
+    #[error(
+        "it answered 400 without a word, as some servers do to a refresh token that is spent; log in, or renew it to try it once more"
+    )]
+    LoginDoubtful,
     #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
     #[error("{0}")]

@@ -423,6 +423,18 @@ async fn a_refused_new_seed_leaves_the_stored_login_alone() {
 }
 
 #[tokio::test]
+async fn a_refusal_without_a_word_buries_no_refresh_token() {
+    let authority = Arc::new(Authority::new());
+    let store = Store::memory();
+    let source = source(&authority, &store, seed("seed"));
+    source.fetch().await.unwrap();
+    authority.next.lock().unwrap().push(Error::here(ErrorKind::LoginDoubtful));
+    assert_eq!(cause(&source.fetch().await), LOGIN);
+    assert_eq!(refresh(&entry(&store).await), Some("refresh-1"));
+    assert_eq!(access(&source.fetch().await), "access-2");
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_does_not_bury_a_refresh_token() {
     let authority = Arc::new(Authority::new());
     let store = Store::memory();
