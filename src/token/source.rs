@@ -146,11 +146,11 @@ impl Sources {
     fn kept(&self, origin: &ServerOrigin) -> Option<Spends> {
         match &origin.grant {
             GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
-            // A token for each caller: the cache that they are in is bounded, and no disk is.
-            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => None,
-            // Whose it is only the key's file may say (Google): with another's file in its place, the token kept would
-            // be somebody else's.
-            GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => None,
+            // A token for each caller: the cache that they are in is bounded, and no disk is. Or one of which only the
+            // key's file may say whose it is (Google): with another's file in its place, the token kept would be
+            // somebody else's.
+            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. })
+            | GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => None,
             _ => self.store.is_durable().then_some(Spends::Nothing),
         }
     }
