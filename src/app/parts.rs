@@ -222,13 +222,18 @@ impl Parts {
         self.store.flush(left.max(LAST_WRITES)).await;
     }
 
-    /// Tells the tokens whose secret is in `file` that it has changed.
+    /// Tells the tokens whose secret is in `file`, or that are stored there, that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
         for token in self.roster.load().values() {
+            let read = token.settings().files().contains(&file);
             let stored = self.store.file(token.name()).is_some_and(|stored| stored == file);
-            if stored || token.settings().files().contains(&file) {
+            if read || stored {
                 tracing::debug!(token = token.name(), file = %file.display(), "a file of the token has changed");
+            }
+            if read {
                 token.wake();
+            } else if stored {
+                token.wake_by_store();
             }
         }
     }

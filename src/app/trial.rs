@@ -10,8 +10,8 @@ use crate::oauth::{Class, Error, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::{
-    GrantSettings, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError,
-    StoreSettings, TokenSettings, open_store,
+    Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError, StoreSettings,
+    TokenSettings, open_store,
 };
 
 /// What was tried and how it went.
@@ -126,12 +126,14 @@ pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> 
 async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialError> {
     let token = settings.tokens.get(name).ok_or(TrialError::Server(ServerError::Nowhere))?;
     let subjects = subjects(settings, token);
-    let store = match (&settings.store, subjects.values().copied().chain([token]).any(spends)) {
-        (StoreSettings::Memory, true) => return Err(TrialError::WouldSpend),
-        (stored, true) => open_store(stored, &StoreAlarm::new(&Metrics::new()))?,
-        // To be sure that the server gives one, none is taken out of a store.
-        (_, false) => Store::memory(),
-    };
+    let store =
+        match (&settings.store, subjects.values().copied().chain([token]).any(TokenSettings::spends_a_login))
+        {
+            (StoreSettings::Memory, true) => return Err(TrialError::WouldSpend),
+            (stored, true) => open_store(stored, &StoreAlarm::new(&Metrics::new()))?,
+            // To be sure that the server gives one, none is taken out of a store.
+            (_, false) => Store::memory(),
+        };
     let roster = Roster::default();
     let mut sources = Sources::new(roster.clone(), store.clone());
     let (_trigger, drain) = DrainTrigger::new();
@@ -158,10 +160,6 @@ fn subjects<'s>(settings: &'s Settings, token: &'s TokenSettings) -> BTreeMap<&'
         next = subject.subject();
     }
     found
-}
-
-fn spends(token: &TokenSettings) -> bool {
-    token.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }))
 }
 
 /// How long a token that was asked for in vain may take to be written.

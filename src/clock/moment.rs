@@ -20,7 +20,7 @@ impl Moment {
     /// Now: one read of a clock that needs no system call.
     #[must_use]
     pub fn now() -> Self {
-        Self(uptime() + ahead())
+        Self(BEFORE + uptime() + ahead())
     }
 
     /// How long ago `earlier` was; zero where it is still to come.
@@ -158,6 +158,10 @@ static AHEAD: AtomicU64 = AtomicU64::new(0);
 #[cfg(test)]
 use super::pretence::{ahead, move_ahead, uptime};
 
+/// How far this clock reaches back beyond the start of the machine: longer than any token lives. What was handed out
+/// before a restart of the machine would else count as handed out at it, and live longer.
+const BEFORE: Duration = Duration::from_hours(2 * 365 * 24);
+
 /// A wall clock that moves by less within one look is being corrected, not set. Half of what a token is spared by its
 /// `expiry_margin`.
 const STEP: Duration = Duration::from_secs(5);
@@ -192,6 +196,14 @@ mod tests {
         assert!(now + Duration::MAX > now);
         assert_eq!(now - (now + Duration::from_secs(1)), Duration::ZERO);
     }
+
+    #[test]
+    fn what_was_before_the_machine_started_is_as_long_ago_as_it_was() {
+        let year = Duration::from_hours(365 * 24);
+        let then = crate::clock::moment_at(wall() - year);
+        assert!(then.elapsed() >= year, "{:?}", then.elapsed());
+    }
+
     #[test]
     fn a_wall_clock_put_forward_is_noticed_once_and_one_put_back_makes_no_token_live_longer() {
         use crate::clock::{set_wall_back, set_wall_forward};

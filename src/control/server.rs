@@ -137,6 +137,7 @@ async fn logout(token: &TokenHandle) -> Response<Full<Bytes>> {
     };
     let title = match &error {
         ForgetError::NotTold(_) => "Not revoked",
+        ForgetError::StillStored(_) => "Not deleted",
         ForgetError::TimedOut => "Not answered",
         ForgetError::Retired => {
             return Problem::new(StatusCode::CONFLICT, "Not held", error.to_string()).response();

@@ -254,23 +254,21 @@ fn judge(answer: &Answer, Ask { grant, dpop, .. }: Ask<'_>) -> Result<TokenRespo
             response.count_from(answer.date.unwrap_or_else(clock::wall));
             Ok(response)
         }
-        Err(kind) => Err(match grant {
-            Grant::RefreshToken(_) if kind.spends_a_login(answer) => Kind::LoginRequired,
+        Err(kind) => Err(match (grant, &kind) {
+            // Under load a server may say anything.
+            (Grant::RefreshToken(_), Kind::Denied(_, Code::InvalidGrant))
+                if Error::here(kind.clone()).class() != Class::Transient =>
+            {
+                Kind::LoginRequired
+            }
+            // Some servers refuse a refresh token so; but so do proxies that did not like a request.
+            (Grant::RefreshToken(_), Kind::Status(StatusCode::BAD_REQUEST))
+                if answer.body.trim_ascii().is_empty() =>
+            {
+                Kind::LoginDoubtful
+            }
             _ => kind,
         }),
-    }
-}
-
-impl Kind {
-    /// Whether a refresh token that was answered so is good for nothing any more (RFC 6749 section 5.2). Some servers
-    /// say it by an empty 400.
-    fn spends_a_login(&self, answer: &Answer) -> bool {
-        match self {
-            // Under load a server may say anything.
-            Self::Denied(_, Code::InvalidGrant) => Error::here(self.clone()).class() != Class::Transient,
-            Self::Status(StatusCode::BAD_REQUEST) => answer.body.trim_ascii().is_empty(),
-            _ => false,
-        }
     }
 }
 

@@ -72,6 +72,16 @@ impl Error {
             || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
     }
 
+    /// Whether it is the token store that stands in the way.
+    pub(crate) const fn is_of_the_store(&self) -> bool {
+        matches!(self.kind, Kind::Store | Kind::StoreBusy)
+    }
+
+    /// Whether a token that was to be forgotten is still in the store.
+    pub(crate) const fn is_still_stored(&self) -> bool {
+        matches!(self.kind, Kind::StillStored)
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -106,6 +116,8 @@ impl Error {
             | Kind::Panicked
             | Kind::StoreBusy
             | Kind::Store
+            | Kind::StillStored
+            | Kind::Unread
             | Kind::Spent(_)
             | Kind::Text(..)
             | Kind::Subject(_)
@@ -114,7 +126,7 @@ impl Error {
             Kind::TokenFile(error) => of_file(error),
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
-            Kind::LoggedOut | Kind::LoginRequired => Class::Refused,
+            Kind::LoggedOut | Kind::LoginRequired | Kind::LoginDoubtful => Class::Refused,
         }
     }
 
@@ -166,8 +178,8 @@ impl Error {
             Kind::Unusable => "unusable",
             Kind::LoggedOut => "logged_out",
             Kind::StoreBusy => "store_busy",
-            Kind::Store => "store",
-            Kind::LoginRequired => "login_required",
+            Kind::Store | Kind::StillStored | Kind::Unread => "store",
+            Kind::LoginRequired | Kind::LoginDoubtful => "login_required",
             Kind::Command(_) => "command",
             Kind::TokenFile(_) => "token_file",
             Kind::Text(..) => "token_text",

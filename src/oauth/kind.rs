@@ -97,6 +97,14 @@ pub(crate) enum Kind {
     StoreBusy,
     #[error("the token store cannot be used, and no refresh token is spent without it; the log says why")]
     Store,
+    #[error("the token store does not let it be deleted, and a restart brings it back; the log says why")]
+    StillStored,
+    #[error("the token store cannot be read, so that nobody knows what to give back; the log says why")]
+    Unread,
+    #[error(
+        "it answered 400 without a word, as some servers do to a refresh token that is spent; log in, or renew it to try it once more"
+    )]
+    LoginDoubtful,
     #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
     #[error("{0}")]

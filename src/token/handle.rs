@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{Error, ErrorKind, MAX_LIFETIME};
+use crate::oauth::{Class, Error, ErrorKind, MAX_LIFETIME};
 use crate::secret::Secret;
 
 use super::callers::{CallerError, Callers};
@@ -105,6 +105,9 @@ pub enum ForgetError {
     /// It is forgotten here, and the authorization server does not know.
     #[error("it is forgotten here, but the authorization server could not be told: {0}")]
     NotTold(Error),
+    /// It is no longer used, but the store has it still.
+    #[error("it is no longer used, but {0}")]
+    StillStored(Error),
     /// Nothing came to an end within [`RENEW_WAIT`].
     #[error("no answer came within {} s; it goes on", RENEW_WAIT.as_secs())]
     TimedOut,
@@ -242,6 +245,7 @@ impl TokenHandle {
         renewer.send(Command::Forget { id: self.token.id, done }).map_err(|_| ForgetError::Retired)?;
         drop(renewer);
         match tokio::time::timeout(RENEW_WAIT, answer).await {
+            Ok(Ok(Err(error))) if error.is_still_stored() => Err(ForgetError::StillStored(error)),
             Ok(Ok(outcome)) => outcome.map_err(ForgetError::NotTold),
             Ok(Err(_gone)) => Err(ForgetError::Retired),
             Err(_elapsed) => Err(ForgetError::TimedOut),
@@ -257,6 +261,20 @@ impl TokenHandle {
             self.replace();
         } else {
             self.token.ask(Ask::Wake, &self.load());
+        }
+    }
+
+    /// Says that what the store holds of this token has changed. A token that waits for that is tried again: for another
+    /// process to log in, or for the store itself. No other is: most changes are this process' own, and a server whose
+    /// tokens are of no use would be asked for the next as fast as they are stored. One that was logged out stays so
+    /// where no login is stored: to forget it has changed the store, too.
+    pub fn wake_by_store(&self) {
+        let waits = self.load().last_error.as_ref().is_some_and(|failure| match failure.error.class() {
+            Class::Refused => self.settings().spends_a_login(),
+            Class::Transient | Class::Misconfigured => failure.error.is_of_the_store(),
+        });
+        if waits {
+            self.wake();
         }
     }
 
@@ -407,9 +425,66 @@ const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::future::BoxFuture;
+    use tokio::time::sleep;
+
     use super::*;
-    use crate::oauth::ErrorKind;
-    use crate::token::Failure;
+    use crate::lifecycle::DrainTrigger;
+    use crate::metrics::Metrics;
+    use crate::token::renewer::tests::settings;
+    use crate::token::source::tests::{origin, response};
+    use crate::token::{Failure, Fetched, GrantSettings, Limits, Origin, Renewer, RenewerHandle, Source};
+
+    /// Counts how often it is asked. Its tokens live for so long.
+    struct Giver(AtomicUsize, Duration);
+
+    impl Source for Giver {
+        fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async { Ok(response("token", self.1).into()) })
+        }
+    }
+
+    /// A token of `grant` whose tokens live for so long.
+    fn given(
+        grant: GrantSettings,
+        lives: Duration,
+    ) -> (Arc<Giver>, TokenHandle, (RenewerHandle, DrainTrigger)) {
+        let (trigger, drain) = DrainTrigger::new();
+        let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
+        let giver = Arc::new(Giver(AtomicUsize::new(0), lives));
+        let settings = TokenSettings { origin: Origin::Server(Box::new(origin(grant))), ..settings() };
+        let token = renewer.add("api", settings, Arc::clone(&giver));
+        (giver, token, (renewer, trigger))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_logged_out_is_not_brought_back_by_its_own_deletion_from_the_store() {
+        let login = GrantSettings::RefreshToken { seed: None };
+        for (grant, asked) in [(GrantSettings::ClientCredentials, 1), (login, 2)] {
+            let (giver, token, _renewer) = given(grant, Duration::from_hours(1));
+            token.wait().await.unwrap();
+            token.forget().await.unwrap();
+            token.wake_by_store();
+            sleep(Duration::from_mins(1)).await;
+            assert_eq!(giver.0.load(Ordering::SeqCst), asked);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_whose_tokens_are_over_when_they_come_is_not_asked_as_fast_as_they_are_stored() {
+        for grant in [GrantSettings::ClientCredentials, GrantSettings::RefreshToken { seed: None }] {
+            let (giver, token, _renewer) = given(grant, Duration::ZERO);
+            for _ in 0..600 {
+                sleep(Duration::from_secs(1)).await;
+                token.wake_by_store();
+            }
+            let asked = giver.0.load(Ordering::SeqCst);
+            assert!((5..60).contains(&asked), "{asked}");
+        }
+    }
 
     #[test]
     fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
@@ -431,7 +506,7 @@ mod tests {
         let roster = Roster::default();
         let other = roster.clone();
         let (commands, _inbox) = mpsc::unbounded_channel();
-        let settings = Arc::new(crate::token::renewer::tests::settings());
+        let settings = Arc::new(settings());
         let token = Arc::new(Token::new(1, "api".into(), settings, None, commands.downgrade()));
         roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
         assert_eq!(other.load()["api"].name(), "api");

@@ -196,6 +196,12 @@ impl TokenSettings {
         }
     }
 
+    /// Whether it is earned with a refresh token: the store holds a login then, and not a token alone.
+    #[must_use]
+    pub fn spends_a_login(&self) -> bool {
+        self.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }))
+    }
+
     /// Whether its files hold the token itself, and not what it is earned with.
     #[must_use]
     pub const fn is_read(&self) -> bool {

@@ -10,7 +10,9 @@ use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, ServerError, Ser
 use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::handle::Roster;
-use super::settings::{ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings};
+use super::settings::{
+    BearerAssertion, ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings,
+};
 use super::store::{Key, Store, request};
 
 mod bearer;
@@ -163,8 +165,11 @@ impl Sources {
     fn kept(&self, origin: &ServerOrigin) -> Option<Spends> {
         match &origin.grant {
             GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
-            // A token for each caller: the cache that they are in is bounded, and no disk is.
-            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => None,
+            // A token for each caller: the cache that they are in is bounded, and no disk is. Or one of which only the
+            // key's file may say whose it is (Google): with another's file in its place, the token kept would be
+            // somebody else's.
+            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. })
+            | GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => None,
             _ => self.store.is_durable().then_some(Spends::Nothing),
         }
     }

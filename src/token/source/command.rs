@@ -119,6 +119,8 @@ impl Running {
         tokio::pin!(reading);
         let status = tokio::select! {
             status = self.child.wait() => {
+                // From here on the group's number may be another's, whatever the time that is left.
+                self.group = None;
                 // Both pipes hold the last of it already; only a stranger keeps them open longer.
                 let _ = timeout(DRAIN_GRACE, reading).await;
                 status

@@ -354,7 +354,14 @@ impl<E: Exchange> Inner<E> {
     /// The refresh token first: with it goes what came of it. What is held here goes whatever the server says.
     async fn forget(&self, held: Option<Secret<String>>) -> Result<(), Error> {
         let lease = self.store.lease(&self.key).await.ok();
-        let entry = self.store.load(&self.key, lease.as_ref()).await.ok().flatten();
+        let (entry, mut outcome) = match self.store.load(&self.key, lease.as_ref()).await {
+            Ok(entry) => (entry, Ok(())),
+            // What nobody could read, nobody can give back.
+            Err(error) => {
+                self.store.alarm().raise(&self.key.name, &error);
+                (None, Err(Error::here(ErrorKind::Unread)))
+            }
+        };
         let (refresh, stored) = match entry {
             Some(entry) => (entry.refresh_token, entry.access.map(|access| access.token)),
             None => (None, None),
@@ -362,7 +369,6 @@ impl<E: Exchange> Inner<E> {
         let held = held.filter(|held| stored.as_ref() != Some(held));
         let access = [stored, held].into_iter().flatten().map(|token| (token, TokenHint::AccessToken));
         let refresh = refresh.into_iter().map(|token| (token, TokenHint::RefreshToken));
-        let mut outcome = Ok(());
         for (token, hint) in refresh.chain(access) {
             let told = match timeout(self.exchange.patience(), self.exchange.revoke(&token, hint)).await {
                 Ok(told) => told,
@@ -370,8 +376,10 @@ impl<E: Exchange> Inner<E> {
             };
             outcome = outcome.and(told);
         }
-        // An error has raised the alarm.
-        let _ = self.store.delete(&self.key).await;
+        if self.store.delete(&self.key).await.is_err() {
+            // It has raised the alarm. That the token would come back is worse than that the server was not told.
+            outcome = Err(Error::here(ErrorKind::StillStored));
+        }
         if let (Spends::RefreshToken(Some(source)), Some(lease)) = (&self.spends, &lease)
             && let Ok(seed) = read(source).await
         {

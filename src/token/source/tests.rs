@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Fetched, Source};
+use super::{Fetched, Source, Sources};
+use crate::metrics::Metrics;
 use crate::oauth::{
-    Client, ClientAuth, Error, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse, TokenType,
-    Transport,
+    Client, ClientAuth, Error, KeySettings, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
+    TokenType, Transport,
 };
-use crate::secret::Secret;
-use crate::token::{GrantSettings, ServerOrigin};
+use crate::secret::{Secret, SecretSource};
+use crate::token::{
+    BearerAssertion, FolderSettings, GrantSettings, Roster, ServerOrigin, StoreAlarm, StoreSettings,
+    open_store,
+};
 
 /// Gives a token that lives for an hour.
 pub(in crate::token) struct Scripted {
@@ -63,5 +67,25 @@ impl Source for Scripted {
 
     fn patience(&self) -> Duration {
         Duration::from_hours(2)
+    }
+}
+
+#[test]
+fn a_token_is_kept_only_where_the_configuration_says_whose_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = FolderSettings { path: folder.path().to_owned(), encryption_key: None };
+    let alarm = StoreAlarm::new(&Metrics::new());
+    let store = open_store(&StoreSettings::File(settings), &alarm).unwrap();
+    let sources = Sources::new(Roster::default(), store);
+    let signed = |issuer: Option<&str>| {
+        let key = SecretSource::File("service-account.json".into());
+        let key = KeySettings { key, key_id: None, algorithm: None, certificate: None };
+        let issuer = issuer.map(str::to_owned);
+        GrantSettings::JwtBearer(BearerAssertion { key, issuer, subject: None, audience: None })
+    };
+    for (grant, kept) in
+        [(GrantSettings::ClientCredentials, true), (signed(Some("orders")), true), (signed(None), false)]
+    {
+        assert_eq!(sources.kept(&origin(grant)).is_some(), kept);
     }
 }

@@ -39,12 +39,15 @@ pub(in crate::token) fn request(origin: &ServerOrigin) -> Fingerprint {
     if origin.dpop.is_some() {
         parts.push("dpop");
     }
-    if origin.server.transport.certificate.is_some() {
+    let certificate = origin.server.transport.certificate.as_ref();
+    if certificate.is_some() {
         parts.push("certificate");
     }
     parts.push("grant");
     parts.extend(grant(&origin.grant));
-    Fingerprint::of(parts.into_iter().map(str::as_bytes))
+    // A token may be bound to the certificate (RFC 8705 section 3): with another it is worth nothing.
+    let thumbprint = certificate.map(|certificate| certificate.thumbprint.as_slice());
+    Fingerprint::of(parts.into_iter().map(str::as_bytes).chain(thumbprint))
 }
 
 /// The grant, and whose rights it gives, as far as the configuration says; nothing secret.
@@ -74,5 +77,31 @@ fn grant(grant: &GrantSettings) -> Vec<&str> {
             }
             parts
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tls::ClientCertificate;
+    use crate::token::source::tests::origin;
+
+    #[test]
+    fn a_token_that_was_asked_for_with_another_certificate_is_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+        let bound = || {
+            let made = rcgen::generate_simple_self_signed(["orders".to_owned()]).unwrap();
+            std::fs::write(&cert, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            let mut origin = origin(GrantSettings::ClientCredentials);
+            origin.server.transport.certificate = Some(ClientCertificate::load(&cert, &key).unwrap());
+            origin
+        };
+        let (first, second) = (bound(), bound());
+        assert_eq!(request(&first), request(&first.clone()));
+        assert_ne!(request(&first), request(&second));
+        assert_ne!(request(&first), request(&origin(GrantSettings::ClientCredentials)));
+        assert_eq!(Key::of("api", &first), Key::of("api", &second), "its login is the same one's");
     }
 }

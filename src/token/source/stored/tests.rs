@@ -179,7 +179,10 @@ impl TokenStore for Recorder {
 
     fn delete<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<(), StoreError>> {
         self.journal.lock().unwrap().push("delete".to_owned());
-        self.memory.delete(key)
+        match self.unwritable.lock().unwrap().clone() {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.memory.delete(key),
+        }
     }
 
     fn is_durable(&self) -> bool {
@@ -420,6 +423,18 @@ async fn a_refused_new_seed_leaves_the_stored_login_alone() {
 }
 
 #[tokio::test]
+async fn a_refusal_without_a_word_buries_no_refresh_token() {
+    let authority = Arc::new(Authority::new());
+    let store = Store::memory();
+    let source = source(&authority, &store, seed("seed"));
+    source.fetch().await.unwrap();
+    authority.next.lock().unwrap().push(Error::here(ErrorKind::LoginDoubtful));
+    assert_eq!(cause(&source.fetch().await), LOGIN);
+    assert_eq!(refresh(&entry(&store).await), Some("refresh-1"));
+    assert_eq!(access(&source.fetch().await), "access-2");
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_does_not_bury_a_refresh_token() {
     let authority = Arc::new(Authority::new());
     let store = Store::memory();
@@ -554,6 +569,24 @@ async fn to_forget_gives_back_the_refresh_token_first_and_deletes_whatever_the_s
         assert_eq!(cause(&source.fetch().await), LOGIN);
         assert_eq!(authority.calls(), 1);
     }
+}
+
+#[tokio::test]
+async fn whoever_logs_out_is_told_of_what_a_store_does_not_delete_or_show() {
+    let authority = Arc::new(Authority::new());
+    let (recorder, store) = recorded(&authority);
+    let kept = source(&authority, &store, Spends::Nothing);
+    kept.fetch().await.unwrap();
+    *recorder.unreadable.lock().unwrap() = Some(full_disk());
+    authority.journal.lock().unwrap().clear();
+    let error = kept.forget(None).await.unwrap_err();
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+    assert_eq!(authority.journal.lock().unwrap().join(", "), "lease, load, delete");
+
+    *recorder.unreadable.lock().unwrap() = None;
+    *recorder.unwritable.lock().unwrap() = Some(full_disk());
+    let error = kept.forget(None).await.unwrap_err();
+    assert!(error.is_still_stored(), "{error}");
 }
 
 #[tokio::test]
