@@ -39,12 +39,14 @@ pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
 pub(super) fn access_token(handle: &TokenHandle, now: Moment) -> Option<AccessToken> {
     let state = handle.load();
     let held = state.usable(now)?;
-    let scheme = handle.settings().attachment.scheme.as_str();
-    let value = held.value.to_str().ok()?;
-    let token = value.strip_prefix(scheme).unwrap_or(value).trim_start();
+    let token_type = match handle.settings().attachment.scheme.as_str() {
+        _ if held.binding.is_some() => "DPoP",
+        "" => "Bearer",
+        scheme => scheme,
+    };
     Some(AccessToken {
-        access_token: token.to_owned(),
-        token_type: if scheme.is_empty() { "Bearer" } else { scheme }.to_owned(),
+        access_token: held.access_token()?.expose().clone(),
+        token_type: token_type.to_owned(),
         // Down: whoever counts on it must not use it for too long.
         expires_in: held.expires_at.saturating_duration_since(now).min(MAX_LIFETIME).as_secs(),
     })

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use url::Url;
-
 use crate::secret::Secret;
 
 /// A way to a token (RFC 6749 section 1.3), with all that it spends.
@@ -53,8 +51,8 @@ pub struct TokenRequest {
     pub scope: Vec<String>,
     /// `audience`, which Auth0 and others ask for.
     pub audience: Option<String>,
-    /// Resource indicators (RFC 8707), each sent as one `resource`.
-    pub resource: Vec<Url>,
+    /// Resource indicators (RFC 8707), each sent as one `resource`, to the letter: servers compare strings.
+    pub resource: Vec<String>,
     /// More form parameters; never one of the protocol's own names.
     pub params: Vec<(String, String)>,
 }

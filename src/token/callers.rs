@@ -84,6 +84,8 @@ struct Cache {
     hold: Option<TokenState>,
     /// The failure that was logged last: a server that is down fails every caller in the same way.
     logged: Option<Error>,
+    /// A caller's token was taken once.
+    proven: bool,
     retired: bool,
 }
 
@@ -111,6 +113,7 @@ impl Callers {
             flights: HashMap::new(),
             hold: None,
             logged: None,
+            proven: false,
             retired: false,
         };
         Arc::new_cyclic(|this| Self {
@@ -242,6 +245,15 @@ impl Callers {
             None => {
                 debug!(token = self.name, "a caller's token was exchanged");
                 cache.logged = None;
+                cache.proven = true;
+            }
+            // Where none was ever taken it may be the configuration that is wrong.
+            Some(error) if error.refuses_subject() && !cache.proven => {
+                if cache.logged.as_ref() != Some(&error) {
+                    warn!(token = self.name, cause = error.cause(), %error,
+                        "the authorization server has taken no caller's token yet; compare the configuration with what it expects");
+                    cache.logged = Some(error);
+                }
             }
             Some(error) if error.refuses_subject() => {
                 debug!(token = self.name, cause = error.cause(), "a caller's token was refused");

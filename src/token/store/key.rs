@@ -32,7 +32,7 @@ pub(in crate::token) fn request(origin: &ServerOrigin) -> Fingerprint {
     parts.push("audience");
     parts.extend(request.audience.as_deref());
     parts.push("resource");
-    parts.extend(request.resource.iter().map(url::Url::as_str));
+    parts.extend(request.resource.iter().map(String::as_str));
     parts.push("params");
     parts.extend(request.params.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
     parts.push("bound");

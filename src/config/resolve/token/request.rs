@@ -27,7 +27,7 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
     let mut resource = Vec::new();
     for (path, text) in review.elements(&path.key("resource")).iter().zip(&token.resource.0) {
         match Url::parse(text) {
-            Ok(url) if url.fragment().is_none() => resource.push(url),
+            Ok(url) if url.fragment().is_none() => resource.push(text.clone()),
             _ => {
                 review.error(
                     path,
