@@ -225,7 +225,8 @@ impl Parts {
     /// Tells the tokens whose secret is in `file` that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
         for token in self.roster.load().values() {
-            let stored = self.store.file(token.name()).is_some_and(|stored| stored == file);
+            // One that is gone brings nothing new, and a logout takes it away: it is not to be undone by that.
+            let stored = self.store.file(token.name()).is_some_and(|stored| stored == file) && file.exists();
             if stored || token.settings().files().contains(&file) {
                 tracing::debug!(token = token.name(), file = %file.display(), "a file of the token has changed");
                 token.wake();
