@@ -93,7 +93,7 @@ fn what_a_grant_needs_is_named() {
         told(&token_of(lines), parts);
     }
     let warned = token_of("grant = \"command\"\ncommand = \"/nowhere/helper\"");
-    one_warning(&warned, "tokens.api.command", "cannot be seen");
+    one_warning(&warned, "tokens.api.command", "does not exist");
 }
 
 #[test]
