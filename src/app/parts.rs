@@ -192,12 +192,14 @@ impl Parts {
         self.renewer.look_at_the_clock();
     }
 
-    /// Gives back the tokens that are to be revoked at the end, all at once, within [`GIVE_BACK`].
-    pub(super) async fn give_back(&self) {
+    /// Gives back the tokens that are to be revoked at the end, all at once: within `left`, and [`LEAST`] where that is
+    /// less.
+    pub(super) async fn give_back(&self, left: Duration) {
+        let bound = left.clamp(LEAST, GIVE_BACK);
         let held = self.roster.load();
         let leaving = held.values().filter(|token| token.settings().revoke_on_exit);
         let each = leaving.map(|token| async move {
-            match timeout(GIVE_BACK, token.forget()).await {
+            match timeout(bound, token.forget()).await {
                 Ok(Ok(())) => tracing::info!(token = token.name(), "the token was revoked"),
                 Ok(Err(error)) => tracing::warn!(token = token.name(), %error, "the token was not revoked"),
                 Err(_elapsed) => tracing::warn!(token = token.name(), "the token was not revoked in time"),
@@ -216,17 +218,18 @@ impl Parts {
         self.store.describe()
     }
 
-    /// Waits for what is being spent to be written, and for what could not be written yet: at most `left`, and
-    /// [`LAST_WRITES`] where that is more.
+    /// Waits for what is being spent to be written, and for what could not be written yet: at most `left`, and [`LEAST`]
+    /// where that is less.
     pub(super) async fn flush(&self, left: Duration) {
-        self.store.flush(left.max(LAST_WRITES)).await;
+        self.store.flush(left.max(LEAST)).await;
     }
 
     /// Tells the tokens whose secret is in `file`, or that are stored there, that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
         for token in self.roster.load().values() {
             let read = token.settings().files().contains(&file);
-            let stored = self.store.file(token.name()).is_some_and(|stored| stored == file);
+            // One that is gone brings nothing new: a logout takes it away.
+            let stored = self.store.file(token.name()).is_some_and(|stored| stored == file) && file.exists();
             if read || stored {
                 tracing::debug!(token = token.name(), file = %file.display(), "a file of the token has changed");
             }
@@ -239,9 +242,9 @@ impl Parts {
     }
 }
 
-/// How long the end waits for tokens to be revoked.
+/// How long the end waits at the most for tokens to be revoked.
 const GIVE_BACK: Duration = Duration::from_secs(5);
 
-/// How long the end waits at the least for the answer to a token request that spends a refresh token, and for its place
-/// on disk.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How long the end waits at the least for each: for tokens to be revoked, and for the answer to a token request that
+/// spends a refresh token. With the default `drain_timeout` of 25 s it stays within the 30 s that a pod is given.
+const LEAST: Duration = Duration::from_secs(2);

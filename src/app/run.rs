@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
@@ -276,6 +276,7 @@ impl App {
     /// Ends in order. A second signal ends at once.
     async fn end(self, signals: &mut Signals) {
         let (started, drain_timeout) = (clock::now(), self.settings.server.drain_timeout);
+        let left = |started: Instant| drain_timeout.saturating_sub(started.elapsed());
         tracing::info!(?drain_timeout, "ending: finishing the requests under way");
         self.health.draining();
         self.requests.start();
@@ -284,7 +285,7 @@ impl App {
             () = signals.end() => tracing::warn!("told twice to end: the requests under way are cut"),
         }
         tokio::select! {
-            () = self.parts.give_back() => {}
+            () = self.parts.give_back(left(started)) => {}
             () = signals.end() => tracing::warn!("told twice to end: tokens are not given back"),
         }
         self.rest.start();
@@ -293,7 +294,7 @@ impl App {
             () = signals.end() => tracing::warn!("told twice to end: token requests under way are cut"),
         }
         // An answer that is on its way may bring a refresh token that is good once: it gets what is left of the time.
-        self.parts.flush(drain_timeout.saturating_sub(started.elapsed())).await;
+        self.parts.flush(left(started)).await;
         tracing::info!("ended");
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::clock;
 use crate::config::Settings;
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, Error, ServerError, TokenResponse};
+use crate::oauth::{Class, Error, Lifetime, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::{
-    Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError, StoreSettings,
-    TokenSettings, open_store,
+    Fetched, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError,
+    StoreSettings, TokenSettings, open_store,
 };
 
 /// What was tried and how it went.
@@ -35,6 +36,9 @@ pub enum TrialError {
     /// The store that it is in cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is one, and it is of no use.
+    #[error("the token that it gives has expired")]
+    Expired,
     /// It would take what a running proxy needs.
     #[error(
         "it was not asked for: that would spend the refresh token, and with kind = \"memory\" in [store] what comes back for it would be lost"
@@ -62,6 +66,7 @@ impl TrialError {
                 }
                 Class::Refused => "log in again".to_owned(),
             },
+            Self::Expired => format!("have what [{key}] names give a newer one, and compare the clocks"),
             Self::Store(_) => "mend [store]".to_owned(),
             Self::WouldSpend => "set `kind` in [store] to \"file\", or ask the running proxy".to_owned(),
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
@@ -147,7 +152,16 @@ async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialErro
     roster.replace(held);
     let fetched = source.fetch().await;
     store.flush(LAST_WRITES).await;
-    Ok(fetched?.response)
+    let Fetched { response, asked, .. } = fetched?;
+    let ends = match response.lifetime {
+        Lifetime::ExpiresIn(lifetime) => asked.unwrap_or_else(clock::wall).checked_add(lifetime),
+        Lifetime::ExpiresAt(at) => Some(at),
+        Lifetime::Unbounded | Lifetime::Unknown => None,
+    };
+    match ends {
+        Some(at) if clock::until(at).is_zero() => Err(TrialError::Expired),
+        _ => Ok(response),
+    }
 }
 
 /// The tokens that `token` is traded for, and those that these are.

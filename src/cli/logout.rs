@@ -69,7 +69,7 @@ impl Logout {
                 Ok(Answer::Yes)
             }
             Err(error) => {
-                complain(&error.to_string());
+                complain(&format!("{name}: what was stored is deleted, unless this says otherwise: {error}"));
                 Ok(Answer::No)
             }
         }

@@ -23,7 +23,7 @@ use super::secret_ref::Variables;
 use crate::proxy::{Guard, Route, ServerSettings, UpstreamSettings};
 use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
-use crate::token::{StoreSettings, TokenSettings};
+use crate::token::{GrantSettings, StoreSettings, TokenSettings};
 
 /// The whole configuration, resolved. Its parts are comparable one by one, so that a reload keeps what did not
 /// change.
@@ -97,6 +97,9 @@ pub(super) fn resolve(
     let tokens = named("tokens", tokens, review, |path, token, review| {
         token::resolve(path, &token, options, variables, review)
     });
+    if let (Some(tokens), Some(StoreSettings::Memory)) = (&tokens, &store) {
+        logins_have_a_beginning(tokens, review);
+    }
     let routes = route::resolve(routes, &names, review);
     Some(Settings {
         server: ServerSettings { listen: listeners.proxy, ..limits },
@@ -109,6 +112,25 @@ pub(super) fn resolve(
         routes: routes?,
         log: log?,
     })
+}
+
+/// A refresh token comes from the configuration, or out of a store that somebody else has put it into.
+fn logins_have_a_beginning(tokens: &BTreeMap<String, TokenSettings>, review: &mut Review<'_>) {
+    for (name, token) in tokens {
+        let seedless = token
+            .server()
+            .is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { seed: None }));
+        let path = KeyPath::from("tokens").key(name).key("refresh_token_file");
+        if seedless && !review.is_spoken_for(&path) {
+            let mend =
+                format!("{}, or `kind` in [store] to \"file\" and put a login into it", review.set(&path));
+            review.missing(
+                &path,
+                "there is no refresh token to begin with, and the store outlives no restart",
+                mend,
+            );
+        }
+    }
 }
 
 /// Resolves every entry of a table of named things, the ones after a broken one too.

@@ -149,7 +149,7 @@ impl Written<'_> {
                     Err(error @ (SecretError::Missing(_) | SecretError::Empty(_))) => {
                         review.warning(
                             path,
-                            format!("{error}: no token can be had until it does"),
+                            format!("{error}: no token can be had until that is mended"),
                             format!("write the {noun} into it; that counts without a restart"),
                         );
                         None

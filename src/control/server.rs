@@ -151,6 +151,10 @@ fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
     if let Some(token) = report::access_token(token, now) {
         return json(&token);
     }
+    if token.is_per_caller() {
+        let detail = "This token is traded for the one that a caller brings; without a caller there is none.";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No token", detail).response();
+    }
     let state = token.load();
     let status = state.status(now).as_str();
     let why = state.last_error.as_ref().map(|failure| failure.error.to_string()).unwrap_or_default();

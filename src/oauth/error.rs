@@ -140,6 +140,18 @@ impl Error {
         }
     }
 
+    /// Whether the server takes back no tokens of this kind (RFC 7009 section 2.2.1).
+    #[must_use]
+    pub const fn is_unsupported_token_type(&self) -> bool {
+        matches!(self.kind, Kind::Denied(_, Code::UnsupportedTokenType))
+    }
+
+    /// Whether it is no failure, but what someone asked for.
+    #[must_use]
+    pub const fn is_logged_out(&self) -> bool {
+        matches!(self.kind, Kind::LoggedOut)
+    }
+
     /// How long the server asks to be left alone for (RFC 9110 section 10.2.3), from when this error was made; never
     /// more than an hour.
     #[must_use]

@@ -91,7 +91,9 @@ pub(crate) enum Kind {
     Panicked,
     #[error("the token and the configured scheme do not make a header value")]
     Unusable,
-    #[error("it was logged out; log in again, or renew it")]
+    #[error(
+        "it was logged out; a new login, or `cupbearer renew` where the grant needs none, brings it back"
+    )]
     LoggedOut,
     #[error("another process holds the lease of this token; see whether it hangs")]
     StoreBusy,

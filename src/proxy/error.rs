@@ -303,7 +303,7 @@ impl From<BadRequest> for ProxyError {
 fn unavailable_sentence(unavailable: &Unavailable) -> String {
     let what = match unavailable.status {
         Status::Expired => "the access token has expired and could not be renewed",
-        Status::LoginRequired => "someone must log in again: run cupbearer login",
+        Status::LoginRequired => "a new login is needed",
         _ => "there is no access token yet",
     };
     let Some(cause) = &unavailable.cause else { return what.to_owned() };
@@ -327,6 +327,8 @@ fn unavailable_sentence(unavailable: &Unavailable) -> String {
         "subject" | "subject_expired" => "the token that is traded in for it is not to be had",
         "no_caller" => "it is had for a caller alone",
         "internal" => "an internal error",
+        "logged_out" => "it was logged out",
+        "login_required" => "there is no refresh token that the authorization server accepts",
         refused => return format!("{what}: the authorization server refuses the token request ({refused})"),
     };
     format!("{what}: {why}")

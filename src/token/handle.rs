@@ -253,15 +253,20 @@ impl TokenHandle {
     }
 
     /// Says that a file of this token's has changed. Where it holds the token itself, that is read again at once; else
-    /// a token whose last attempt failed is tried again, but not before a `Retry-After` is over.
+    /// a token whose last attempt failed is tried again, but not before a `Retry-After` is over, and not after a logout
+    /// that only a new login can undo.
     pub fn wake(&self) {
         if let Some(callers) = &self.token.callers {
             callers.forgive();
         } else if self.settings().is_read() {
             self.replace();
-        } else {
+        } else if self.settings().spends_a_login() || !self.is_logged_out() {
             self.token.ask(Ask::Wake, &self.load());
         }
+    }
+
+    fn is_logged_out(&self) -> bool {
+        self.load().last_error.as_ref().is_some_and(|failure| failure.error.is_logged_out())
     }
 
     /// Says that what the store holds of this token has changed. A token that waits for that is tried again: for another

@@ -38,8 +38,16 @@ fn each_grant_means_what_it_says() {
         GrantSettings::RefreshToken { seed: Some(seed) }
     );
     assert_eq!(
-        server_origin(&with_grant("grant = \"refresh_token\"")).grant,
+        server_origin(
+            &(with_grant("grant = \"refresh_token\"") + "[store]\nkind = \"file\"\npath = \"/tmp/x\"\n")
+        )
+        .grant,
         GrantSettings::RefreshToken { seed: None }
+    );
+    one_error(
+        &with_grant("grant = \"refresh_token\""),
+        "tokens.api.refresh_token_file",
+        &["no refresh token to begin with", "[store]"],
     );
     let password = "grant = \"password\"\nusername = \"alice\"\npassword_env = \"ORDERS_SECRET\"";
     assert_eq!(
@@ -93,7 +101,7 @@ fn what_a_grant_needs_is_named() {
         told(&token_of(lines), parts);
     }
     let warned = token_of("grant = \"command\"\ncommand = \"/nowhere/helper\"");
-    one_warning(&warned, "tokens.api.command", "cannot be seen");
+    one_warning(&warned, "tokens.api.command", "does not exist");
 }
 
 #[test]
@@ -139,7 +147,9 @@ fn a_key_that_belongs_to_another_grant_is_refused_and_says_to_which() {
             &["has no meaning with", owner][usize::from(key == "dpop_key_file")..],
         );
     }
-    let text = with_auth("client_auth = \"none\"\nclient_secret = \"x\"\ngrant = \"refresh_token\"");
+    let text = with_auth(
+        "client_auth = \"none\"\nclient_secret = \"x\"\ngrant = \"refresh_token\"\nrefresh_token_file = \"first\"",
+    );
     one_error(&text, "tokens.api.client_secret", &["client_auth = \"none\"", "\"client_secret_jwt\""]);
 }
 
@@ -202,7 +212,10 @@ fn each_client_authentication_means_what_it_says() {
         auth("client_auth = \"assertion_file\"\nassertion_file = \"a\""),
         ClientAuth::AssertionFile(SecretSource::File("a".into()))
     );
-    assert_eq!(auth("client_auth = \"none\"\ngrant = \"refresh_token\""), ClientAuth::None);
+    assert_eq!(
+        auth("client_auth = \"none\"\ngrant = \"refresh_token\"\nrefresh_token_file = \"first\""),
+        ClientAuth::None
+    );
     one_warning(&with_auth("client_auth = \"none\""), "tokens.api.client_auth", "RFC 6749 section 4.4");
 }
 

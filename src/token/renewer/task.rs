@@ -324,7 +324,13 @@ impl Task {
             self.lapses.remove(&(at, id));
         }
         let state = outcome::forgotten(&entry.token.state(), now);
-        tracing::info!(token = entry.token.name, "the token was given back and forgotten");
+        entry.woken = None;
+        match outcome {
+            Ok(()) => tracing::info!(token = entry.token.name, "the token was given back and forgotten"),
+            Err(error) => {
+                tracing::warn!(token = entry.token.name, %error, "the token was forgotten, and its server was not told");
+            }
+        }
         if let Some((pool, status)) = &mut entry.pool {
             pool.leave(std::mem::replace(status, state.status(now)));
             pool.enter(*status);

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::clock;
 use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, read};
@@ -135,10 +135,13 @@ impl<E: Exchange + 'static> Source for Stored<E> {
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
+        let (told, outcome) = oneshot::channel();
+        // What has been given back must not be found in the store again: it goes on where nobody waits for it.
+        tokio::spawn(async move {
             let _under_way = inner.store.under_way().await;
-            inner.forget(access_token).await
-        })
+            let _ = told.send(inner.forget(access_token).await);
+        });
+        Box::pin(async { outcome.await.unwrap_or(Err(Error::here(ErrorKind::Panicked))) })
     }
 }
 
@@ -369,11 +372,21 @@ impl<E: Exchange> Inner<E> {
         let held = held.filter(|held| stored.as_ref() != Some(held));
         let access = [stored, held].into_iter().flatten().map(|token| (token, TokenHint::AccessToken));
         let refresh = refresh.into_iter().map(|token| (token, TokenHint::RefreshToken));
+        let mut login_ended = false;
         for (token, hint) in refresh.chain(access) {
             let told = match timeout(self.exchange.patience(), self.exchange.revoke(&token, hint)).await {
                 Ok(told) => told,
                 Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
             };
+            // Few servers take back a JWT; with the refresh token the login has ended, and what is left of it ends soon.
+            if login_ended && told.as_ref().is_err_and(Error::is_unsupported_token_type) {
+                info!(
+                    token = self.key.name,
+                    "the login has ended; its access token is good until it expires"
+                );
+                continue;
+            }
+            login_ended |= hint == TokenHint::RefreshToken && told.is_ok();
             outcome = outcome.and(told);
         }
         if self.store.delete(&self.key).await.is_err() {

@@ -43,7 +43,7 @@ impl StoreAlarm {
         self.inner.metrics.degraded(true);
         drop(tokens);
         if new {
-            error!(token, cause = %cause, "the token store does not hold this token: it is used from memory, and a restart may lose it");
+            error!(token, cause = %cause, "the token store is not to be relied on for this token: what is held of it is in memory, and a restart may lose it");
         }
     }
 

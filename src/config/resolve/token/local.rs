@@ -57,6 +57,11 @@ fn program_file(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<S
             return None;
         }
         Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => review.warning(
+            path,
+            format!("the program {} does not exist", file.display()),
+            "put it there; no token can be had until it is",
+        ),
         Err(error) => review.warning(
             path,
             format!("the program {} cannot be seen: {}", file.display(), error.kind()),
