@@ -102,7 +102,7 @@ impl ClockWatch {
     }
 
     /// Looks at the clocks; to be called every second or so. A wall clock that is put forward by more than
-    /// [`STEP`] moves [`Moment::now`] on by as much: a paused virtual machine's other clocks know nothing of its
+    /// five seconds moves [`Moment::now`] on by as much: a paused virtual machine's other clocks know nothing of its
     /// pause. One that is put back changes nothing: no token lives longer for it.
     pub fn look(&mut self) -> Option<Jump> {
         let next = Self::new();
