@@ -50,6 +50,17 @@ async fn each_request_carries_a_proof_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_bound_token_is_handed_out_bare_and_by_its_own_scheme() {
+    let server = OidcProvider::with_api(60).await;
+    register_bound(&server).await;
+    let proxy = Proxy::start(server.config(&lines(""))).await;
+    let address = format!("http://{}/tokens/api/access_token", proxy.control());
+    let answer = curl(&["--request", "POST", "--header", "Cupbearer-Control: 1", &address]).await.json();
+    assert_eq!(answer["token_type"], "DPoP");
+    assert_eq!(answer["access_token"], proxy.accepted("/").await["token"]);
+}
+
+#[tokio::test]
 async fn nonces_of_the_authorization_server_and_of_the_api_are_met() {
     let server = OidcProvider::with_api(4).await;
     register_bound(&server).await;
