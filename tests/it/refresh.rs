@@ -115,6 +115,35 @@ async fn an_answer_without_a_new_refresh_token_keeps_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_logout_ends_the_login_at_the_server_and_stays_through_a_restart() {
+    let laptop = Laptop::logged_in(600).await;
+    let proxy = Proxy::start(laptop.config()).await;
+    proxy.accepted("/").await;
+    let said = proxy.command(&["logout"]).await;
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "api: logged out\n");
+    assert!(!laptop.server.stands_by(&laptop.login).await, "the server has ended it (RFC 7009)");
+    assert_eq!(proxy.get("/").await.status, 503);
+    let proxy = proxy.stop().await.start().await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(proxy.status().await["tokens"][0]["status"], "login_required");
+    assert_eq!(laptop.refreshes().await, 1, "nobody asked for another");
+    assert!(!proxy.log().contains(&laptop.login.refresh_token));
+}
+
+#[tokio::test]
+async fn a_logout_without_a_proxy_ends_the_login_that_is_stored() {
+    let laptop = Laptop::logged_in(600).await;
+    let proxy = Proxy::start(laptop.config()).await.stop().await;
+    let said = proxy.command(&["logout"]).await;
+    assert!(said.status.success(), "{said:?}");
+    assert!(!laptop.server.stands_by(&laptop.login).await);
+    let proxy = proxy.start().await;
+    assert_eq!(proxy.get("/").await.status, 503);
+    assert_eq!(laptop.refreshes().await, 1);
+}
+
+#[tokio::test]
 async fn a_restart_uses_the_stored_token_without_a_call() {
     let laptop = Laptop::logged_in(600).await;
     let proxy = Proxy::start(laptop.config()).await;

@@ -106,6 +106,13 @@ impl Stopped {
         self.0.dir.path()
     }
 
+    /// Runs a command of the program on the same configuration file.
+    pub(crate) async fn command(&self, words: &[&str]) -> Output {
+        let mut command = cupbearer();
+        command.args(words).arg("--config").arg(&self.0.file);
+        command.output().await.unwrap()
+    }
+
     /// Started again, and alive.
     pub(crate) async fn start(self) -> Proxy {
         let mut proxy = self.spawn();
