@@ -1,6 +1,5 @@
 //! `cupbearer logout`: a token is given back and forgotten.
 
-use anyhow::bail;
 use clap::Args;
 use cupbearer::app;
 use cupbearer::control::ClientError;
@@ -8,7 +7,7 @@ use cupbearer::control::ClientError;
 use super::Answer;
 use super::output::{answer, complain};
 use super::reach::Reach;
-use super::renew::{choose, only};
+use super::renew::choose;
 
 /// Revoke a token, forget it, and ask for no other
 ///
@@ -49,20 +48,12 @@ impl Logout {
 
     /// There is no proxy to ask: what is stored is given back and deleted here.
     async fn by_the_store(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
-        let Some(settings) = self.reach.settings() else {
+        let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
                 "{not_running}, and there is no configuration that says where tokens are stored; see cupbearer check"
             ));
             return Ok(Answer::No);
         };
-        let names: Vec<String> = settings.tokens.keys().cloned().collect();
-        let name = match &self.token {
-            Some(name) => name.clone(),
-            None => only(names.clone())?,
-        };
-        if !settings.tokens.contains_key(&name) {
-            bail!("there is no token {name}; there is {}", names.join(", "));
-        }
         match app::log_out(&settings, &name).await {
             Ok(()) => {
                 answer(&format!("{name}: logged out"))?;

@@ -4,12 +4,13 @@ use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use cupbearer::config::{self, Options, Problems, Settings, Source};
 use cupbearer::control::Client;
 
 use super::output::complain;
+use super::renew::only;
 
 /// Which running proxy is meant.
 #[derive(Debug, Args)]
@@ -35,6 +36,24 @@ impl Reach {
     /// The settings, where there is a configuration that can be read. What is wrong with one is for `check` to say.
     pub(super) fn settings(&self) -> Option<Settings> {
         settings(self.config.clone()).ok()
+    }
+
+    /// The settings and the token that is meant where no proxy runs: as told, else the only one. `None`: there is no
+    /// configuration that can be read.
+    ///
+    /// # Errors
+    /// Where the configuration has no such token, or several and none was told.
+    pub(super) fn configured(&self, told: Option<&str>) -> anyhow::Result<Option<(Settings, String)>> {
+        let Some(settings) = self.settings() else { return Ok(None) };
+        let names: Vec<String> = settings.tokens.keys().cloned().collect();
+        let name = match told {
+            Some(name) => name.to_owned(),
+            None => only(names.clone())?,
+        };
+        if !settings.tokens.contains_key(&name) {
+            bail!("there is no token {name}; there is {}", names.join(", "));
+        }
+        Ok(Some((settings, name)))
     }
 
     /// A client of the proxy that is meant.

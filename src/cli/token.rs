@@ -1,6 +1,5 @@
 //! `cupbearer token`: the access token itself on standard output, on purpose, for scripts.
 
-use anyhow::bail;
 use clap::Args;
 use cupbearer::app;
 use cupbearer::control::ClientError;
@@ -9,7 +8,7 @@ use cupbearer::secret::Secret;
 use super::Answer;
 use super::output::{answer, complain};
 use super::reach::Reach;
-use super::renew::{choose, only};
+use super::renew::choose;
 
 /// Print an access token on standard output
 ///
@@ -50,20 +49,12 @@ impl Token {
 
     /// Asks the authorization server: there is no proxy to ask.
     async fn fetch(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
-        let Some(settings) = self.reach.settings() else {
+        let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
                 "{not_running}, and there is no configuration to ask for a token by; see cupbearer check"
             ));
             return Ok(Answer::No);
         };
-        let names: Vec<String> = settings.tokens.keys().cloned().collect();
-        let name = match &self.token {
-            Some(name) => name.clone(),
-            None => only(names.clone())?,
-        };
-        if !settings.tokens.contains_key(&name) {
-            bail!("there is no token {name}; there is {}", names.join(", "));
-        }
         match app::fetch_token(&settings, &name).await {
             Ok(token) => {
                 answer(token.expose())?;

@@ -302,7 +302,7 @@ pub(crate) async fn read(source: &SecretSource) -> Result<Secret<String>, Error>
 }
 
 /// Does what may block where it holds up nobody.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::here(Kind::Panicked))

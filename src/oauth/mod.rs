@@ -35,7 +35,7 @@ pub use challenge::demands_nonce;
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;
-pub(crate) use endpoint::read;
+pub(crate) use endpoint::{blocking, read};
 pub use error::{Class, Error};
 pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::clock::Moment;
-use crate::token::{Binding, TokenHandle};
+use crate::token::{Binding, Credentials, TokenHandle};
 
 /// Whether a token was at hand.
 #[derive(Debug)]
@@ -22,10 +22,13 @@ pub enum Attached {
 /// allocates nothing but what the header map needs for one more field.
 pub fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Moment) -> Attached {
     match token.load().usable(now) {
-        Some(credentials) => {
-            headers.insert(credentials.header.clone(), credentials.value.clone());
-            credentials.binding.as_ref().map_or(Attached::Yes, |binding| Attached::Bound(Arc::clone(binding)))
-        }
+        Some(credentials) => put(headers, credentials).map_or(Attached::Yes, Attached::Bound),
         None => Attached::No,
     }
+}
+
+/// Puts `credentials` on, and says what the request has to prove besides.
+pub(super) fn put(headers: &mut HeaderMap, credentials: &Credentials) -> Option<Arc<Binding>> {
+    headers.insert(credentials.header.clone(), credentials.value.clone());
+    credentials.binding.clone()
 }

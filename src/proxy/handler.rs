@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::attach::{Attached, attach};
+use super::attach::{Attached, attach, put};
 use super::body::ResponseBody;
 use super::connection::Downstream;
 use super::cors;
@@ -242,9 +242,7 @@ async fn credentials(
         Some(subject) => {
             let mut asked = pin!(token.on_behalf(subject));
             if let Some(known) = asked.as_mut().now_or_never() {
-                let credentials = known?;
-                headers.insert(credentials.header.clone(), credentials.value.clone());
-                return Ok(credentials.binding.clone());
+                return Ok(put(headers, &*known?));
             }
             asked.await?
         }
@@ -259,8 +257,7 @@ async fn credentials(
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
         return Err(ProxyError::ClientGone);
     }
-    headers.insert(credentials.header.clone(), credentials.value.clone());
-    Ok(credentials.binding.clone())
+    Ok(put(headers, &credentials))
 }
 
 /// The answer to send, with what only this proxy may say, or what it says itself.

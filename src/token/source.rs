@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 
 use crate::clock::Moment;
-use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, ServerError, ServerSettings, TokenResponse};
+use crate::oauth::{
+    AuthorizationServer, Dpop, Error, ErrorKind, ServerError, ServerSettings, TokenResponse, blocking,
+};
 use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::handle::Roster;
@@ -190,8 +192,7 @@ async fn dated(
     source: &SecretSource,
 ) -> Result<Result<(Secret<String>, Option<SystemTime>), SecretError>, Error> {
     let source = source.clone();
-    let read = tokio::task::spawn_blocking(move || source.read_dated()).await;
-    read.map_err(|_| Error::here(ErrorKind::Panicked))
+    blocking(move || source.read_dated()).await
 }
 
 /// How long the reading of a file may take before it is given up.

@@ -32,6 +32,7 @@ pub use file::FileStore;
 pub(in crate::token) use key::request;
 pub use memory::MemoryStore;
 pub use outbox::{Store, open_store};
+pub use seal::is_encryption_key;
 
 /// A place for tokens. Each call ends within [`STORE_WAIT`], a lease's within [`LEASE_WAIT`].
 pub trait TokenStore: Send + Sync + fmt::Debug {

@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use base64::Engine;
-use zeroize::Zeroizing;
-
 use crate::config::file::{Store, StoreKind};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Need, Variables, Wanted, Written};
+use crate::token::store::is_encryption_key;
 use crate::token::{FolderSettings, StoreSettings};
 
 pub(super) fn resolve(
@@ -38,7 +36,7 @@ pub(super) fn resolve(
     {
         review.error(
             &found.key,
-            format!("the file does not hold {KEY_BYTES} bytes in base64 or in hexadecimal"),
+            "the file does not hold 32 bytes in base64 or in hexadecimal",
             "make one: openssl rand -base64 32",
         );
         return None;
@@ -83,21 +81,3 @@ fn folder(
         folder => folder,
     }
 }
-
-fn is_encryption_key(text: &str) -> bool {
-    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-    let text = text.trim();
-    if text.len() == 2 * KEY_BYTES {
-        return text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    }
-    let fits = |engine: &dyn Fn(&str) -> Option<Vec<u8>>| {
-        engine(text).map(Zeroizing::new).is_some_and(|bytes| bytes.len() == KEY_BYTES)
-    };
-    fits(&|text| STANDARD.decode(text).ok())
-        || fits(&|text| STANDARD_NO_PAD.decode(text).ok())
-        || fits(&|text| URL_SAFE.decode(text).ok())
-        || fits(&|text| URL_SAFE_NO_PAD.decode(text).ok())
-}
-
-/// Of an AEAD with a 256-bit key.
-const KEY_BYTES: usize = 32;

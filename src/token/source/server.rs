@@ -40,17 +40,24 @@ impl ServerSource {
         Self { server, origin, possession, roster, since }
     }
 
-    async fn ask(&self) -> Result<Fetched, Error> {
-        self.ask_with(Spent::default()).await
-    }
-
+    /// Reads what the grant spends, and asks.
     async fn ask_with(&self, spent: Spent) -> Result<Fetched, Error> {
-        if let GrantSettings::TokenExchange(settings) = &self.origin.grant {
-            return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
-        }
-        let grant = match spent.refresh_token {
-            Some(token) => Grant::RefreshToken(token),
-            None => self.grant().await?,
+        let grant = match &self.origin.grant {
+            GrantSettings::ClientCredentials => Grant::ClientCredentials,
+            // `Stored` brings it.
+            GrantSettings::RefreshToken { .. } => {
+                Grant::RefreshToken(spent.refresh_token.ok_or(Error::here(ErrorKind::LoginRequired))?)
+            }
+            GrantSettings::Password { username, password } => {
+                let password = read(password).await?;
+                Grant::Password { username: username.clone(), password }
+            }
+            GrantSettings::JwtBearer(assertion) => {
+                bearer::grant(assertion, &self.origin, self.server.now()).await?
+            }
+            GrantSettings::TokenExchange(settings) => {
+                return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
+            }
         };
         let mut request = Cow::Borrowed(&self.origin.request);
         if let Some(granted) = &spent.granted
@@ -94,30 +101,11 @@ impl ServerSource {
         }
         Ok(Fetched { until: traded.until, ..fetched })
     }
-
-    /// The grant, with what it spends read now.
-    async fn grant(&self) -> Result<Grant, Error> {
-        match &self.origin.grant {
-            GrantSettings::ClientCredentials => Ok(Grant::ClientCredentials),
-            GrantSettings::Password { username, password } => {
-                let password = read(password).await?;
-                Ok(Grant::Password { username: username.clone(), password })
-            }
-            // `Stored` brings it.
-            GrantSettings::RefreshToken { .. } => Err(Error::here(ErrorKind::LoginRequired)),
-            GrantSettings::JwtBearer(assertion) => {
-                bearer::grant(assertion, &self.origin, self.server.now()).await
-            }
-            GrantSettings::TokenExchange(settings) => {
-                Ok(exchange::configured(settings, &self.roster, self.since).await?.grant)
-            }
-        }
-    }
 }
 
 impl Source for ServerSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
-        Box::pin(self.ask())
+        Box::pin(self.ask_with(Spent::default()))
     }
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {

@@ -31,10 +31,11 @@ impl SealingKey {
     /// Reads the key now: 32 bytes in base64 or hexadecimal.
     pub(super) fn read(source: &SecretSource) -> Result<Self, StoreError> {
         let text = source.read()?;
-        Self::parse(text.expose().trim()).ok_or(StoreError::KeyMalformed)
+        Self::parse(text.expose()).ok_or(StoreError::KeyMalformed)
     }
 
     fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
         let bytes = match text.len() {
             64 => hexadecimal(text),
             _ => [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD]
@@ -91,6 +92,12 @@ impl SealingKey {
         bytes.truncate(length);
         Ok(bytes)
     }
+}
+
+/// Whether `text` is a key that entries can be encrypted with: 32 bytes in base64 or hexadecimal.
+#[must_use]
+pub fn is_encryption_key(text: &str) -> bool {
+    SealingKey::parse(text).is_some()
 }
 
 /// Whether these bytes are a sealed entry, of this version or another.
