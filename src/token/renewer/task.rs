@@ -331,12 +331,8 @@ impl Task {
                 tracing::warn!(token = entry.token.name, %error, "the token was forgotten, and its server was not told");
             }
         }
-        if let Some((pool, status)) = &mut entry.pool {
-            pool.leave(std::mem::replace(status, state.status(now)));
-            pool.enter(*status);
-        } else if self.owners.get(&entry.token.name) == Some(&id) {
-            self.metrics.forgotten(&entry.token.name);
-            self.metrics.status(&entry.token.name, state.status(now));
+        if let Some(metrics) = entry.show(id, state.status(now), &self.owners, &self.metrics) {
+            metrics.forgotten(&entry.token.name);
         }
         entry.token.publish(state);
         for done in entry.leaving.drain(..) {
@@ -384,17 +380,15 @@ impl Task {
             self.lapses.insert((credentials.usable_until, id));
         }
         let failed = state.last_error.as_ref().map(|failure| failure.error.class());
-        if let Some((pool, status)) = &mut entry.pool {
+        let metrics = entry.show(id, state.status(now), &self.owners, &self.metrics);
+        if let Some((pool, _)) = &entry.pool {
             pool.ended(now - sent, failed);
-            pool.leave(std::mem::replace(status, state.status(now)));
-            pool.enter(*status);
-        } else if self.owners.get(&entry.token.name) == Some(&id) {
-            self.metrics.ended(&entry.token.name, now - sent, failed);
-            self.metrics.status(&entry.token.name, state.status(now));
+        } else if let Some(metrics) = metrics {
+            metrics.ended(&entry.token.name, now - sent, failed);
             if let (None, Some(credentials)) = (failed, &state.credentials)
                 && credentials.expires_at < Moment::NEVER
             {
-                self.metrics.expiry(&entry.token.name, credentials.expires_at);
+                metrics.expiry(&entry.token.name, credentials.expires_at);
             }
         }
         entry.token.publish(state);
@@ -410,17 +404,31 @@ impl Task {
             entry.lapse = None;
             let state = entry.token.state();
             outcome::log_lapse(&entry.token.name, &state);
-            if let Some((pool, status)) = &mut entry.pool {
-                pool.leave(std::mem::replace(status, state.status(now)));
-                pool.enter(*status);
-            } else if self.owners.get(&entry.token.name) == Some(&id) {
-                self.metrics.status(&entry.token.name, state.status(now));
-            }
+            entry.show(id, state.status(now), &self.owners, &self.metrics);
         }
     }
 }
 
 impl Entry {
+    /// Shows the state that the token is in from now on: among its pool's counts, or in series of its own where it is
+    /// whose they are. What comes back are those.
+    fn show<'m>(
+        &mut self,
+        id: u64,
+        now: Status,
+        owners: &HashMap<String, u64>,
+        metrics: &'m TokenMetrics,
+    ) -> Option<&'m TokenMetrics> {
+        if let Some((pool, status)) = &mut self.pool {
+            pool.leave(std::mem::replace(status, now));
+            pool.enter(now);
+            return None;
+        }
+        let metrics = Some(metrics).filter(|_| owners.get(&self.token.name) == Some(&id))?;
+        metrics.status(&self.token.name, now);
+        Some(metrics)
+    }
+
     /// When an attempt may start that someone asks for now.
     fn earliest(&self, now: Moment) -> Moment {
         self.last_start.map_or(now, |start| (start + MIN_RENEWAL_GAP).max(now))
