@@ -1,6 +1,7 @@
 //! Client certificates (RFC 8705): at the authorization server, and toward an API that binds tokens to them.
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::support::{ClientCertificate, OidcProvider, Proxy, SECRET, eventually};
 
@@ -24,6 +25,18 @@ async fn register_subject(server: &OidcProvider) {
         .await;
 }
 
+/// A proxy in front of the API whose client is known by its certificate, and the folder where that is.
+async fn pod() -> (OidcProvider, TempDir, Proxy) {
+    let server = OidcProvider::with_api(60).await;
+    register_subject(&server).await;
+    let dir = tempfile::tempdir().unwrap();
+    server.certificates().client("pod").write(dir.path());
+    let token =
+        format!("client_id = \"pod\"\nclient_auth = \"tls_client_auth\"\n{}", certificate_lines(dir.path()));
+    let proxy = Proxy::start(server.config_tls(&upstream_lines(dir.path()), &token)).await;
+    (server, dir, proxy)
+}
+
 /// What is bound is bound to what was shown.
 fn assert_bound(seen: &Value) {
     let bound = &seen["claims"]["cnf"]["x5t#S256"];
@@ -32,13 +45,7 @@ fn assert_bound(seen: &Value) {
 
 #[tokio::test]
 async fn a_certificate_is_the_clients_authentication_and_its_token_is_bound_to_it() {
-    let server = OidcProvider::with_api(60).await;
-    register_subject(&server).await;
-    let dir = tempfile::tempdir().unwrap();
-    server.certificates().client("pod").write(dir.path());
-    let token =
-        format!("client_id = \"pod\"\nclient_auth = \"tls_client_auth\"\n{}", certificate_lines(dir.path()));
-    let proxy = Proxy::start(server.config_tls(&upstream_lines(dir.path()), &token)).await;
+    let (_server, _dir, proxy) = pod().await;
     let seen = proxy.accepted("/orders").await;
     assert_eq!(seen["claims"]["client_id"], "pod");
     assert_bound(&seen);
@@ -104,13 +111,7 @@ async fn another_certificate_than_the_registered_one_is_refused_and_not_hammered
 
 #[tokio::test]
 async fn a_certificate_that_is_replaced_brings_a_new_token_and_new_connections() {
-    let server = OidcProvider::with_api(60).await;
-    register_subject(&server).await;
-    let dir = tempfile::tempdir().unwrap();
-    server.certificates().client("pod").write(dir.path());
-    let token =
-        format!("client_id = \"pod\"\nclient_auth = \"tls_client_auth\"\n{}", certificate_lines(dir.path()));
-    let proxy = Proxy::start(server.config_tls(&upstream_lines(dir.path()), &token)).await;
+    let (server, dir, proxy) = pod().await;
     let first = proxy.accepted("/").await;
     assert_bound(&first);
 

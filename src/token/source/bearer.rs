@@ -25,16 +25,15 @@ pub(super) async fn grant(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use crate::clock;
-    use crate::oauth::{Client, ClientAuth, KeySettings, Location, ServerSettings, TokenRequest, Transport};
+    use crate::oauth::{KeySettings, Location};
     use crate::secret::SecretSource;
     use crate::token::settings::GrantSettings;
 
+    use super::super::tests::origin;
     use super::*;
 
     #[tokio::test]
@@ -52,21 +51,9 @@ mod tests {
             subject: Some("alice".to_owned()),
             audience: None,
         };
-        let transport = Transport {
-            ca_file: None,
-            certificate: None,
-            proxy: None,
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-        };
-        let location = Location::endpoint("https://as.example/token".parse().unwrap());
-        let origin = ServerOrigin {
-            server: ServerSettings { location, transport },
-            client: Client { id: "orders".to_owned(), auth: ClientAuth::None },
-            grant: GrantSettings::JwtBearer(assertion.clone()),
-            request: TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] },
-            dpop: None,
-        };
+        let mut origin = origin(GrantSettings::JwtBearer(assertion.clone()));
+        origin.server.location = Location::endpoint("https://as.example/token".parse().unwrap());
+        origin.client.id = "orders".to_owned();
         let sign = || grant(&assertion, &origin, clock::wall());
         assert_eq!(sign().await.unwrap_err().cause(), "secret");
         for (kind, alg) in [(&rcgen::PKCS_ECDSA_P256_SHA256, "ES256"), (&rcgen::PKCS_ED25519, "EdDSA")] {

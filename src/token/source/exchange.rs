@@ -93,10 +93,9 @@ pub(super) const SUBJECT_WAIT: Duration = Duration::from_secs(5);
 mod tests {
     use std::collections::BTreeMap;
 
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use tokio::time::sleep;
 
+    use super::super::tests::jwt;
     use super::*;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
@@ -111,11 +110,6 @@ mod tests {
             actor: None,
             requested_token_type: None,
         }
-    }
-
-    fn jwt(seconds_from_now: i64) -> String {
-        let exp = clock::unix_seconds().cast_signed() + seconds_from_now;
-        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#)))
     }
 
     fn subject_of(traded: &Traded) -> &str {

@@ -45,9 +45,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
+    use super::super::tests::jwt;
     use super::*;
     use crate::clock::{self, Moment};
     use crate::lifecycle::DrainTrigger;
@@ -58,11 +56,6 @@ mod tests {
 
     fn source(path: &Path) -> FileSource {
         FileSource::new(SecretSource::File(path.to_owned()))
-    }
-
-    fn jwt(seconds_from_now: i64) -> String {
-        let exp = clock::unix_seconds().cast_signed() + seconds_from_now;
-        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#)))
     }
 
     struct Bench {

@@ -47,12 +47,11 @@ impl Source for FixedSource {
 mod tests {
     use std::time::Duration;
 
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use tokio::time::sleep;
 
+    use super::super::tests::jwt;
     use super::*;
-    use crate::clock::{self, Moment};
+    use crate::clock::Moment;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
     use crate::secret::Secret;
@@ -83,10 +82,6 @@ mod tests {
     async fn a_jwt_is_used_up_to_its_own_expiry_and_then_the_state_says_what_to_do() {
         let (_trigger, drain) = DrainTrigger::new();
         let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
-        let jwt = |seconds: i64| {
-            let exp = clock::unix_seconds().cast_signed() + seconds;
-            format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#)))
-        };
         let good = renewer.add("good", fixed("good"), FixedSource::new(inline(&jwt(100))));
         let left = (good.wait().await.unwrap().expires_at - Moment::now()).as_secs();
         assert!((95..=100).contains(&left), "{left}");

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 
 use super::{Fetched, Source, Sources};
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::oauth::{
     Client, ClientAuth, Error, KeySettings, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
@@ -37,6 +40,12 @@ pub(in crate::token) fn response(token: &str, lives: Duration) -> TokenResponse 
         refresh_token: None,
         issued_token_type: None,
     }
+}
+
+/// A JWT that says of itself only when it ends.
+pub(in crate::token) fn jwt(seconds_from_now: i64) -> String {
+    let exp = clock::unix_seconds().cast_signed() + seconds_from_now;
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#)))
 }
 
 /// An authorization server that nobody calls.
