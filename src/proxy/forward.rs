@@ -14,27 +14,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderName, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::TrySendError;
 
 use super::body::{Outcome, Progress, RequestBody, ResponseBody};
 use super::connection::Downstream;
 use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
 use super::headers::{Expect, HopFields};
-use super::pool::{Age, Connection, Lease, Pool, Want};
+use super::pool::{Age, Lease, Pool, Want};
+use super::sending::{Failure, Head};
 use super::upstream::{Upstream, UpstreamSettings};
 use crate::clock;
 use crate::token::{Binding, Verdict};
 
-/// A request with its head made for the next hop, in origin-form.
+/// A request with its head made for the next hop.
 pub(super) struct Outbound {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
+    pub(super) head: Head,
     pub(super) body: Incoming,
     pub(super) hop: HopFields,
     /// What the token proves besides, where it is bound to a key.
@@ -62,15 +59,11 @@ pub(super) async fn forward(
     let (body, progress) = RequestBody::new(outbound.body, settings.idle_timeout, gate);
     let repeat = match progress {
         Some(_) => Repeat::Never,
-        None if is_idempotent(&outbound.method) => Repeat::Harmless,
+        None if is_idempotent(&outbound.head.method) => Repeat::Harmless,
         None => Repeat::IfUnprocessed,
     };
-    let mut request = Request::new(body);
-    *request.method_mut() = outbound.method;
-    *request.uri_mut() = outbound.uri;
-    *request.headers_mut() = outbound.headers;
     // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
-    let sent = pin!(send(pool, request, repeat, opener.clone(), outbound.binding.as_deref()));
+    let sent = pin!(send(pool, outbound.head, body, repeat, opener.clone(), outbound.binding.as_deref()));
     let answer = match progress {
         None => {
             let mut timer = downstream.timer(clock::now() + settings.response_header_timeout);
@@ -129,7 +122,8 @@ async fn while_uploading(
 
 async fn send(
     pool: &Rc<Pool>,
-    mut request: Request<RequestBody>,
+    mut head: Head,
+    mut body: RequestBody,
     repeat: Repeat,
     opener: Option<GateOpener>,
     binding: Option<&Binding>,
@@ -140,41 +134,33 @@ async fn send(
     loop {
         let connection = pool.connection(want).await?;
         let (age, number) = (connection.age(), connection.number());
-        let shared = number.is_some();
-        let worth_a_copy = may_demand || want == Want::Any && repeat.is_worth_a_copy(age, shared);
-        let spare = worth_a_copy.then(|| copy_of(&request));
-        if let Some(opener) = &opener {
-            connection.expect(opener, &mut request);
-        }
         if let Some(binding) = binding {
-            prove(binding, pool.upstream(), &mut request)?;
+            prove(binding, pool.upstream(), &mut head)?;
         }
-        let mut failed = match (connection.send(pool, request).await, binding) {
+        let failed = match (connection.send(pool, &head, body, opener.as_ref()).await, binding) {
             (Ok(answer), None) => return Ok(answer),
             (Ok((mut response, lease)), Some(binding)) => {
                 let verdict = binding.judge(&pool.upstream().origin, response.status(), response.headers());
                 // The nonce is for our proofs; the application has no key to prove.
                 response.headers_mut().remove(DPOP_NONCE);
-                match spare {
-                    Some(spare) if may_demand && verdict == Verdict::Again => {
-                        may_demand = false;
-                        Box::pin(discard(response.into_body(), lease)).await;
-                        request = spare;
-                        continue;
-                    }
-                    _ => return Ok((response, lease)),
+                if may_demand && verdict == Verdict::Again {
+                    may_demand = false;
+                    Box::pin(discard(response.into_body(), lease)).await;
+                    body = RequestBody::Empty;
+                    continue;
                 }
+                return Ok((response, lease));
             }
             (Err(failed), _) => failed,
         };
-        request = match (failed.take_message(), spare) {
+        body = match failed {
             // Nothing was sent. A new connection that took nothing will not do better the next time.
-            (Some(unsent), _) if age == Age::Reused => unsent,
-            (None, Some(spare)) if want == Want::Any && repeat.allows(failed.error()) => {
+            Failure::Unsent(unsent) if age == Age::Reused => unsent,
+            failed if want == Want::Any && repeat.allows(&failed, age, number.is_some()) => {
                 want = Want::Newer(number.unwrap_or(u64::MAX));
-                spare
+                RequestBody::Empty
             }
-            _ => return Err(fault_of(failed.error())),
+            failed => return Err(ProxyError::from(&failed)),
         };
     }
 }
@@ -183,12 +169,12 @@ async fn send(
 fn prove(
     binding: &Binding,
     upstream: &Upstream,
-    request: &mut Request<RequestBody>,
+    head: &mut Head,
 ) -> Result<(), ProxyError> {
     let proof = binding
-        .proof(request.method(), &upstream.origin, request.uri().path())
+        .proof(&head.method, &upstream.origin, head.uri.path())
         .map_err(|_| ProxyError::Proof)?;
-    request.headers_mut().insert(DPOP, proof);
+    head.headers.insert(DPOP, proof);
     Ok(())
 }
 
@@ -218,119 +204,21 @@ enum Repeat {
 }
 
 impl Repeat {
-    /// Whether it can come to a second time: then the head must be kept.
-    const fn is_worth_a_copy(self, age: Age, shared: bool) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Harmless => shared || matches!(age, Age::Reused),
-            Self::IfUnprocessed => shared,
+    /// Whether a request that met `failure` on a connection of `age` goes out once more; `shared` says that others are on
+    /// that connection, too.
+    const fn allows(self, failure: &Failure, age: Age, shared: bool) -> bool {
+        let stale = shared || matches!(age, Age::Reused);
+        match (self, failure) {
+            (Self::Harmless, Failure::Died | Failure::Unprocessed) => stale,
+            (Self::IfUnprocessed, Failure::Unprocessed) => shared,
+            _ => false,
         }
     }
-
-    fn allows(self, error: &hyper::Error) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Harmless => has_died(error),
-            Self::IfUnprocessed => is_unprocessed(error),
-        }
-    }
-}
-
-impl Connection {
-    const fn age(&self) -> Age {
-        match self {
-            Self::Http1 { age, .. } | Self::Http2 { age, .. } => *age,
-        }
-    }
-
-    /// Which of the shared connections it is.
-    const fn number(&self) -> Option<u64> {
-        match self {
-            Self::Http1 { .. } => None,
-            Self::Http2 { number, .. } => Some(*number),
-        }
-    }
-
-    /// Has the upstream's 100 ask for the body. hyper tells of it in HTTP/1.1 alone; in HTTP/2 the body is sent at once.
-    fn expect(&self, opener: &GateOpener, request: &mut Request<RequestBody>) {
-        match self {
-            Self::Http1 { .. } => opener.clone().open_at_100(request),
-            Self::Http2 { .. } => {
-                request.headers_mut().remove(EXPECT);
-                opener.open();
-            }
-        }
-    }
-
-    async fn send(
-        self,
-        pool: &Rc<Pool>,
-        mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), TrySendError<Request<RequestBody>>> {
-        match self {
-            Self::Http1 { mut sender, .. } => {
-                if request.headers().contains_key(http::header::TE) {
-                    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
-                }
-                let response = sender.try_send_request(request).await?;
-                Ok((response, Lease::http1(Rc::clone(pool), sender)))
-            }
-            Self::Http2 { mut sender, streams, .. } => {
-                to_http2(&mut request, pool.upstream());
-                let response = sender.try_send_request(request).await?;
-                Ok((response, Lease::http2(streams)))
-            }
-        }
-    }
-}
-
-/// Scheme and authority are in the target, not in Host (RFC 9113 section 8.3.1).
-fn to_http2(request: &mut Request<RequestBody>, upstream: &Upstream) {
-    request.headers_mut().remove(HOST);
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(upstream.scheme.clone());
-    parts.authority = Some(upstream.authority.clone());
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    *request.version_mut() = Version::HTTP_2;
-}
-
-fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    request.method().clone_into(copy.method_mut());
-    request.uri().clone_into(copy.uri_mut());
-    request.headers().clone_into(copy.headers_mut());
-    copy
 }
 
 /// RFC 9110 section 9.2.2; methods that are not known here may do anything.
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-}
-
-/// Whether a kept connection ended under the request, as against an answer that made no sense.
-fn has_died(error: &hyper::Error) -> bool {
-    error.is_canceled()
-        || error.is_closed()
-        || error.is_incomplete_message()
-        || is_unprocessed(error)
-        || causes(error)
-            .any(|cause| cause.is::<std::io::Error>() || cause.downcast_ref().is_some_and(h2::Error::is_io))
-}
-
-/// Whether the upstream says that it did not look at the request.
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.is_some_and(|error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-}
-
-fn fault_of(error: &hyper::Error) -> ProxyError {
-    if error.is_parse() { ProxyError::UpstreamMalformed } else { ProxyError::UpstreamBroken }
 }
 
 /// More than any server says with a 401.

@@ -24,6 +24,7 @@ use super::headers::{
 };
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
+use super::sending::Head;
 use super::target;
 use super::watch::Busy;
 use super::worker::{LocalTable, Stage};
@@ -151,7 +152,8 @@ async fn to_upstream(
         target::forwarded(&parts.uri, upstream, rest)?
     };
     make_hop_fields(headers, hop, upstream.host.clone());
-    let outbound = Outbound { method: parts.method, uri, headers: parts.headers, body, hop, binding };
+    let head = Head { method: parts.method, uri, headers: parts.headers };
+    let outbound = Outbound { head, body, hop, binding };
     forward(pool, outbound, downstream).await
 }
 

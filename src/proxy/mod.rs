@@ -21,6 +21,7 @@ mod path;
 mod pool;
 mod refusal;
 mod route;
+mod sending;
 mod server;
 mod settings;
 mod socket;

@@ -1,0 +1,143 @@
+//! One sending of a request: a head that is kept, a body that goes, one connection, one answer.
+//!
+//! The head is borrowed and not consumed: a request may be sent again, on another connection or with another token. What
+//! may be sent again, and when, is `forward`'s to say; this file says only how a sending failed.
+
+use std::rc::Rc;
+
+use http::header::{CONNECTION, EXPECT, HOST, TE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::body::RequestBody;
+use super::error::ProxyError;
+use super::expect::GateOpener;
+use super::pool::{Age, Connection, Lease, Pool};
+use super::upstream::Upstream;
+
+/// A request's head as it goes upstream, in origin-form.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+}
+
+/// How a sending failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing of the request was sent: its body comes back whole.
+    Unsent(RequestBody),
+    /// The upstream says that it did not look at the request (RFC 9113 section 8.7).
+    Unprocessed,
+    /// The connection ended under the request: it may have been looked at.
+    Died,
+    /// The answer is no HTTP.
+    Malformed,
+    /// Anything else: the request's own body failed, above all.
+    Broken,
+}
+
+impl From<&Failure> for ProxyError {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Malformed => Self::UpstreamMalformed,
+            Failure::Unsent(_) | Failure::Unprocessed | Failure::Died | Failure::Broken => {
+                Self::UpstreamBroken
+            }
+        }
+    }
+}
+
+impl Connection {
+    pub(super) const fn age(&self) -> Age {
+        match self {
+            Self::Http1 { age, .. } | Self::Http2 { age, .. } => *age,
+        }
+    }
+
+    /// Which of the shared connections it is; `None` for one that is nobody else's.
+    pub(super) const fn number(&self) -> Option<u64> {
+        match self {
+            Self::Http1 { .. } => None,
+            Self::Http2 { number, .. } => Some(*number),
+        }
+    }
+
+    /// Sends a request. An upstream's 100 opens the gate before the body by `opener`. hyper tells of it in HTTP/1.1 alone; in
+    /// HTTP/2 the body is sent at once.
+    pub(super) async fn send(
+        self,
+        pool: &Rc<Pool>,
+        head: &Head,
+        body: RequestBody,
+        opener: Option<&GateOpener>,
+    ) -> Result<(Response<Incoming>, Lease), Failure> {
+        let mut request = Request::new(body);
+        head.method.clone_into(request.method_mut());
+        head.uri.clone_into(request.uri_mut());
+        head.headers.clone_into(request.headers_mut());
+        match self {
+            Self::Http1 { mut sender, .. } => {
+                if request.headers().contains_key(TE) {
+                    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
+                }
+                if let Some(opener) = opener {
+                    opener.clone().open_at_100(&mut request);
+                }
+                let response = sender.try_send_request(request).await.map_err(failure)?;
+                Ok((response, Lease::http1(Rc::clone(pool), sender)))
+            }
+            Self::Http2 { mut sender, streams, .. } => {
+                if let Some(opener) = opener {
+                    request.headers_mut().remove(EXPECT);
+                    opener.open();
+                }
+                to_http2(&mut request, pool.upstream());
+                let response = sender.try_send_request(request).await.map_err(failure)?;
+                Ok((response, Lease::http2(streams)))
+            }
+        }
+    }
+}
+
+/// Scheme and authority are in the target, not in Host (RFC 9113 section 8.3.1).
+fn to_http2(request: &mut Request<RequestBody>, upstream: &Upstream) {
+    request.headers_mut().remove(HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(upstream.scheme.clone());
+    parts.authority = Some(upstream.authority.clone());
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_2;
+}
+
+fn failure(mut failed: TrySendError<Request<RequestBody>>) -> Failure {
+    match failed.take_message() {
+        Some(unsent) => Failure::Unsent(unsent.into_body()),
+        None if is_unprocessed(failed.error()) => Failure::Unprocessed,
+        None if has_died(failed.error()) => Failure::Died,
+        None if failed.error().is_parse() => Failure::Malformed,
+        None => Failure::Broken,
+    }
+}
+
+/// Whether a connection ended under the request, as against an answer that made no sense.
+fn has_died(error: &hyper::Error) -> bool {
+    error.is_canceled()
+        || error.is_closed()
+        || error.is_incomplete_message()
+        || causes(error)
+            .any(|cause| cause.is::<std::io::Error>() || cause.downcast_ref().is_some_and(h2::Error::is_io))
+}
+
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    of_http2.is_some_and(|error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+}
