@@ -11,8 +11,8 @@ use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
 use cupbearer::oauth::{Dpop, Error, Lifetime, SigningKey, TokenResponse, TokenType};
 use cupbearer::proxy::{
-    Attached, Guard, Http2, OwnAuthorization, ProxyMetrics, Route, RouteTable, Upstream, UpstreamSettings,
-    attach,
+    Attached, Forwarded, Guard, Http2, OnUnauthorized, OwnAuthorization, Proxy, ProxyMetrics, Route,
+    RouteLimits, RouteTable, Upstream, UpstreamSettings, attach,
 };
 use cupbearer::secret::{Secret, SecretSource};
 use cupbearer::token::{
@@ -120,6 +120,11 @@ fn routing(c: &mut Criterion) {
         idle_timeout: second,
         ca_file: None,
         certificate: None,
+        server_name: None,
+        socket: None,
+        proxy: Proxy::Environment,
+        forwarded: Forwarded::Remove,
+        via: true,
     };
     let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));
     let routes: Vec<Route> = (0..20)
@@ -131,9 +136,13 @@ fn routing(c: &mut Criterion) {
             upstream: "api".into(),
             token: None,
             own_authorization: OwnAuthorization::Replace,
+            on_unauthorized: OnUnauthorized::Replay,
+            replay_body_limit: 64 * 1024,
+            limits: RouteLimits::default(),
+            max_stream_age: None,
         })
         .collect();
-    let guard = Guard { allowed_hosts: Vec::new(), allowed_origins: Vec::new() };
+    let guard = Guard::default();
     let metrics = ProxyMetrics::new(&Metrics::new());
     let table =
         RouteTable::link(guard, &routes, vec![upstream], |_| None, &metrics).expect("all names are there");

@@ -20,7 +20,7 @@ use super::file::{File, Period};
 use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
-use crate::proxy::{Guard, Route, ServerSettings, UpstreamSettings};
+use crate::proxy::{Guard, ListenAddress, Route, ServerSettings, UpstreamSettings};
 use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
 use crate::token::{GrantSettings, StoreSettings, TokenSettings};
@@ -102,7 +102,10 @@ pub(super) fn resolve(
     }
     let routes = route::resolve(routes, &names, review);
     Some(Settings {
-        server: ServerSettings { listen: listeners.proxy, ..limits },
+        server: ServerSettings {
+            listen: listeners.proxy.into_iter().map(ListenAddress::Tcp).collect(),
+            ..limits
+        },
         health: listeners.health?,
         control: listeners.control?,
         guard: guard?,

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
@@ -15,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::handler::handle;
+use super::peer::Peer;
 use super::socket::{Socket, Stream};
 use super::watch::Watch;
 use super::worker::{Stage, Worker};
@@ -23,8 +23,7 @@ use super::worker::{Stage, Worker};
 pub(super) struct Downstream {
     pub(super) worker: Rc<Worker>,
     pub(super) watch: Rc<Watch>,
-    /// The address that the application connected to.
-    pub(super) local: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) stream: Rc<Stream>,
     /// A timer that no request has now: to set one anew costs a tenth of what making one does.
     timer: Cell<Option<Pin<Box<Sleep>>>>,
@@ -46,13 +45,14 @@ impl Downstream {
 
 impl std::fmt::Debug for Downstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Downstream").field("local", &self.local).finish_non_exhaustive()
+        f.debug_struct("Downstream").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
 /// Serves `stream` until either side closes it, it is late, or the drain has ended it in order.
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
-    let Ok(local) = stream.local_addr() else { return };
+    let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else { return };
+    let peer = Peer { local: Some(local), remote: Some(remote), ..Peer::default() };
     // Small answers must not wait for more to come.
     let _ = stream.set_nodelay(true);
     let stream = Stream::new(stream);
@@ -61,7 +61,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
     let downstream = Rc::new(Downstream {
         worker: Rc::clone(&worker),
         watch: Rc::clone(&watch),
-        local,
+        peer,
         stream,
         timer: Cell::default(),
     });

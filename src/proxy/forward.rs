@@ -166,14 +166,9 @@ async fn send(
 }
 
 /// Puts a proof of this sending on the request, in place of that of any sending before.
-fn prove(
-    binding: &Binding,
-    upstream: &Upstream,
-    head: &mut Head,
-) -> Result<(), ProxyError> {
-    let proof = binding
-        .proof(&head.method, &upstream.origin, head.uri.path())
-        .map_err(|_| ProxyError::Proof)?;
+fn prove(binding: &Binding, upstream: &Upstream, head: &mut Head) -> Result<(), ProxyError> {
+    let proof =
+        binding.proof(&head.method, &upstream.origin, head.uri.path()).map_err(|_| ProxyError::Proof)?;
     head.headers.insert(DPOP, proof);
     Ok(())
 }

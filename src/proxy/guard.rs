@@ -4,20 +4,28 @@
 //! or by address. It cannot choose its `Host`, its `Origin` or its `Sec-Fetch-Site` (Fetch standard), so those
 //! three are judged before anything else, and before a token is near.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::peer::Peer;
 use crate::net::loopback::is_loopback_host;
+use crate::secret::Secret;
 
 /// The check that comes before everything else.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     /// Host names beyond the loopback's own, lower case, without a port.
     pub allowed_hosts: Vec<String>,
     /// Web origins (RFC 6454), serialised: `https://app.example.com`, without a path.
     pub allowed_origins: Vec<String>,
+    /// Each request must bring one of these in `X-Cupbearer-Secret`; empty: none is asked for. Several during a rotation.
+    pub shared_secrets: Vec<Secret<String>>,
+    /// Users that may connect to the Unix sockets; empty: whoever the socket's mode lets in.
+    pub allowed_uids: Vec<u32>,
+    /// Names in client certificates that may use the proxy; empty: every certificate that is trusted.
+    pub allowed_subjects: Vec<String>,
 }
 
 /// A request that the guard let pass.
@@ -41,14 +49,14 @@ pub(super) enum Rejection {
 }
 
 impl Guard {
-    /// Judges a request that names `authority` (host and port, from `Host` or the target) at a listener on `local`.
+    /// Judges a request that names `authority` (host and port, from `Host` or the target) and came from `peer`.
     pub(super) fn judge(
         &self,
         authority: &str,
-        local: SocketAddr,
+        peer: &Peer,
         headers: &HeaderMap,
     ) -> Result<Caller, Rejection> {
-        if !self.owns(host_of(authority), local) {
+        if !self.owns(host_of(authority), peer) {
             return Err(Rejection::Host);
         }
         let origin = only(headers, &ORIGIN).map_err(|()| Rejection::Origin)?;
@@ -73,10 +81,10 @@ impl Guard {
     }
 
     /// Whether `host` is a name for this proxy.
-    fn owns(&self, host: &str, local: SocketAddr) -> bool {
+    fn owns(&self, host: &str, peer: &Peer) -> bool {
         is_loopback_host(host)
             || self.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
-            || is_address(host, local.ip())
+            || peer.local.is_some_and(|local| is_address(host, local.ip()))
     }
 }
 
@@ -112,12 +120,14 @@ mod tests {
         let guard = Guard {
             allowed_hosts: vec!["orders.local".into()],
             allowed_origins: vec!["http://localhost:3000".into()],
+            ..Guard::default()
         };
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.insert(*name, value.parse().unwrap());
         }
-        guard.judge(host, "127.0.0.1:8080".parse().unwrap(), &headers)
+        let local = "127.0.0.1:8080".parse().ok();
+        guard.judge(host, &Peer { local, ..Peer::default() }, &headers)
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn admit<'t>(
         return Err(ProxyError::HeaderTooLarge);
     }
     let guard = table.routes.guard();
-    let caller = guard.judge(authority, downstream.local, &parts.headers).inspect_err(|rejection| {
+    let caller = guard.judge(authority, &downstream.peer, &parts.headers).inspect_err(|rejection| {
         downstream.worker.shared().metrics.rejected(*rejection);
     })?;
     target::refuse_method(&parts.method)?;

@@ -1,6 +1,7 @@
 //! Which request goes where: the first route that matches by host, path and method.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method};
@@ -29,6 +30,56 @@ pub struct Route {
     pub token: Option<String>,
     /// What the application's own `Authorization` meets.
     pub own_authorization: OwnAuthorization,
+    /// What follows a 401 of the upstream.
+    pub on_unauthorized: OnUnauthorized,
+    /// Bytes of a request's body that are kept for a replay; a larger one is sent once.
+    pub replay_body_limit: usize,
+    /// How much of it there may be at a time.
+    pub limits: RouteLimits,
+    /// For how long a stream or a WebSocket may go on; `None`: as long as it likes.
+    pub max_stream_age: Option<Duration>,
+}
+
+/// What follows a 401 of the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnauthorized {
+    /// A new token, and the request once more.
+    #[default]
+    Replay,
+    /// A new token for later requests; this one gets the 401.
+    Renew,
+    /// Nothing: the 401 is the application's.
+    Pass,
+}
+
+/// How many requests a route lets through, over all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// How often; `None`: as often as it comes.
+    pub rate: Option<Rate>,
+    /// Requests under way at a time; `None`: any number.
+    pub concurrent: Option<usize>,
+    /// Requests that may wait for their turn, by either limit; more are refused at once.
+    pub queue: usize,
+    /// How long one may wait for its turn.
+    pub queue_timeout: Duration,
+}
+
+/// A request rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many requests ...
+    pub requests: u32,
+    /// ... in this time.
+    pub per: Duration,
+    /// So many at once after a pause.
+    pub burst: u32,
+}
+
+impl Default for RouteLimits {
+    fn default() -> Self {
+        Self { rate: None, concurrent: None, queue: 0, queue_timeout: Duration::from_secs(5) }
+    }
 }
 
 /// What the application's own `Authorization` meets on a route.
@@ -227,6 +278,7 @@ const UNROUTED: &str = "none";
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use crate::proxy::{Forwarded, Proxy};
 
     fn route(path: &str) -> Route {
         Route {
@@ -237,12 +289,16 @@ mod tests {
             upstream: "api".into(),
             token: None,
             own_authorization: OwnAuthorization::Replace,
+            on_unauthorized: OnUnauthorized::Replay,
+            replay_body_limit: 64 * 1024,
+            limits: RouteLimits::default(),
+            max_stream_age: None,
         }
     }
 
     fn table(routes: &[Route]) -> RouteTable {
         let url = "http://127.0.0.1:1".parse().unwrap();
-        let second = std::time::Duration::from_secs(1);
+        let second = Duration::from_secs(1);
         let settings = crate::proxy::UpstreamSettings {
             url,
             http2: crate::proxy::Http2::Never,
@@ -251,9 +307,14 @@ mod tests {
             idle_timeout: second,
             ca_file: None,
             certificate: None,
+            server_name: None,
+            socket: None,
+            proxy: Proxy::Environment,
+            forwarded: Forwarded::Remove,
+            via: true,
         };
         let upstream = Arc::new(Upstream::new("api", settings).unwrap());
-        let guard = Guard { allowed_hosts: Vec::new(), allowed_origins: Vec::new() };
+        let guard = Guard::default();
         let metrics = ProxyMetrics::new(&Metrics::new());
         RouteTable::link(guard, routes, vec![upstream], |_| None, &metrics).unwrap()
     }

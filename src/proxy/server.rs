@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::metrics::ProxyMetrics;
 use super::route::Routes;
-use super::settings::ServerSettings;
+use super::settings::{ListenAddress, ServerSettings};
 use super::worker::{Shared, Via, Worker};
 use crate::lifecycle::Drain;
 
@@ -48,10 +48,11 @@ impl Listeners {
     ///
     /// # Errors
     /// [`ListenError`] for the first that cannot be bound, for example because it is in use.
-    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
+    pub fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
         let bound = addresses
             .iter()
-            .map(|address| bind(*address).map_err(|source| ListenError { address: *address, source }));
+            .filter_map(ListenAddress::tcp)
+            .map(|address| bind(address).map_err(|source| ListenError { address, source }));
         Ok(Self(bound.collect::<Result<_, _>>()?))
     }
 

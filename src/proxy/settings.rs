@@ -1,13 +1,17 @@
 //! How the proxy listens and what it allows a connection: every bound has its name here.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The listeners and their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
     /// Addresses to listen on.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
+    /// TLS on the TCP listeners; `None`: plain.
+    pub tls: Option<ServerTls>,
     /// Worker threads; each has its own connections. `None`: one per core that the process may use.
     pub workers: Option<usize>,
     /// Downstream connections at a time, over all workers; the next one waits in the kernel's queue.
@@ -24,6 +28,53 @@ pub struct ServerSettings {
     pub send_timeout: Duration,
     /// HTTP/2 streams at a time on one connection.
     pub max_streams: u32,
+    /// HTTP/2 requests that one connection may take back in a second (RFC 9113 section 10.5).
+    pub max_resets: usize,
     /// How long requests under way may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+}
+
+/// Where the proxy listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix {
+        /// Where it is.
+        path: PathBuf,
+        /// Who may connect, as a file's mode: `0o600`.
+        mode: u32,
+    },
+}
+
+impl ListenAddress {
+    /// The address and port; `None` for a Unix socket.
+    #[must_use]
+    pub const fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The proxy's own certificate, and whose certificates it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// PEM file of the certificate with its chain.
+    pub cert_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
+    /// PEM file of the authorities of client certificates, which are demanded then (mutual TLS); `None`: none is asked for.
+    pub client_ca_file: Option<PathBuf>,
 }

@@ -30,6 +30,42 @@ pub struct UpstreamSettings {
     pub ca_file: Option<PathBuf>,
     /// The client certificate on each connection: tokens may be bound to it (RFC 8705 section 3). `None`: none.
     pub certificate: Option<ClientCertificate>,
+    /// The name that its certificate must have and that is sent in SNI, where it is another than the URL's.
+    pub server_name: Option<String>,
+    /// The Unix socket that it listens on; the URL says what is asked for there.
+    pub socket: Option<PathBuf>,
+    /// The HTTP proxy that connections go through.
+    pub proxy: Proxy,
+    /// What it is told of whom a request came from.
+    pub forwarded: Forwarded,
+    /// Whether it is told that a proxy is in the way (RFC 9110 section 7.6.3).
+    pub via: bool,
+}
+
+/// The HTTP proxy on the way to an upstream (CONNECT, RFC 9110 section 9.3.6).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// The one that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+    #[default]
+    Environment,
+    /// None.
+    Direct,
+    /// This one; a user and a password in it are sent to it alone.
+    Through(Url),
+}
+
+/// What becomes of `Forwarded` (RFC 7239) and `X-Forwarded-*`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Nothing goes on: what a public API expects.
+    #[default]
+    Remove,
+    /// What the application sent goes on as it is.
+    Pass,
+    /// `X-Forwarded-For`, `-Host` and `-Proto` are made anew.
+    XForwarded,
+    /// `Forwarded` is made anew (RFC 7239).
+    Forwarded,
 }
 
 impl UpstreamSettings {

@@ -10,7 +10,7 @@ use crate::config::file::{self, Token, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::shape::nearest;
-use crate::proxy::{OwnAuthorization, Route};
+use crate::proxy::{OnUnauthorized, OwnAuthorization, Route, RouteLimits};
 
 /// What a route may name, broken ones too: a route is right to name a token that has a problem of its own.
 pub(super) struct Names {
@@ -98,6 +98,10 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
         upstream: upstream?,
         token: token?,
         own_authorization,
+        on_unauthorized: OnUnauthorized::Replay,
+        replay_body_limit: 64 * 1024,
+        limits: RouteLimits::default(),
+        max_stream_age: None,
     })
 }
 

@@ -25,6 +25,8 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
     let streams = number(&at("max_streams"), server.max_streams as usize, 1..=MAX_STREAMS, review);
     ServerSettings {
         listen: Vec::new(),
+        tls: None,
+        max_resets: 200,
         workers: (workers > 0).then_some(workers),
         max_connections: number(&at("max_connections"), server.max_connections, 1..=MAX_CONNECTIONS, review),
         max_header_size: header_size,
@@ -57,6 +59,7 @@ pub(super) fn guard(guard: file::Guard, review: &mut Review<'_>) -> Option<Guard
     Some(Guard {
         allowed_hosts: hosts.into_iter().collect::<Option<_>>()?,
         allowed_origins: origins.into_iter().collect::<Option<_>>()?,
+        ..Guard::default()
     })
 }
 

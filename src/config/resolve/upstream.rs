@@ -11,7 +11,7 @@ use crate::config::Options;
 use crate::config::file::{self, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
-use crate::proxy::{Http2, UpstreamSettings};
+use crate::proxy::{Forwarded, Http2, Proxy, UpstreamSettings};
 
 pub(super) fn resolve(
     path: &KeyPath,
@@ -69,6 +69,11 @@ pub(super) fn resolve(
         idle_timeout,
         ca_file: ca_file.ok()?,
         certificate: certificate.ok()?,
+        server_name: None,
+        socket: None,
+        proxy: Proxy::Environment,
+        forwarded: Forwarded::Remove,
+        via: true,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The environment overrides the file, key by key.
 
 use super::*;
+use crate::proxy::ListenAddress;
 
 fn settings(variables: &[(&str, &str)]) -> Settings {
     load_in(GOOD, variables).unwrap_or_else(|problems| panic!("{problems}")).settings
@@ -28,7 +29,7 @@ fn a_variable_sets_the_key_that_it_names() {
         ("CUPBEARER_LISTEN", "a flag's own variable"),
         ("PATH", "/bin"),
     ]);
-    assert_eq!(settings.server.listen, ["127.0.0.1:9000".parse().unwrap()]);
+    assert_eq!(settings.server.listen, [ListenAddress::Tcp("127.0.0.1:9000".parse().unwrap())]);
     assert_eq!((settings.server.workers, settings.server.drain_timeout.as_secs()), (Some(3), 5));
     let token = &settings.tokens["api"];
     assert_eq!((token.server().unwrap().client.id.as_str(), token.required), ("12345", false));

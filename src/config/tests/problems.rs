@@ -1,6 +1,7 @@
 //! Every mistake is found, in one run, where it stands, with what to do about it.
 
 use super::*;
+use crate::proxy::ListenAddress;
 
 #[test]
 fn a_file_with_many_mistakes_reports_each_where_it_stands() {
@@ -90,7 +91,7 @@ fn a_good_file_means_what_it_says() {
     let Loaded { settings, warnings, files } = load_text(GOOD).unwrap();
     assert!(warnings.is_empty(), "{warnings}");
     assert!(files.is_empty());
-    assert_eq!(settings.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(settings.server.listen, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
     assert_eq!((settings.server.workers, settings.server.max_header_size), (None, 64 * 1024));
     assert_eq!(settings.upstreams["api"].url.as_str(), "https://api.example.com/base");
     let token = &settings.tokens["api"];

@@ -1,0 +1,18 @@
+//! Who is at the other end of a downstream connection, as far as the connection itself says.
+
+use std::net::SocketAddr;
+
+/// What is known of a connection before its first request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// The address that was connected to; `None`: a Unix socket.
+    pub(super) local: Option<SocketAddr>,
+    /// The address that it came from; `None`: a Unix socket.
+    pub(super) remote: Option<SocketAddr>,
+    /// The user at the other end of a Unix socket.
+    pub(super) uid: Option<u32>,
+    /// Whether it is TLS.
+    pub(super) tls: bool,
+    /// The names in the client certificate that it has shown and that was found to be good.
+    pub(super) names: Vec<String>,
+}
