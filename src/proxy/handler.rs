@@ -22,12 +22,13 @@ use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
 };
+use super::local::LocalTable;
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::Head;
 use super::target;
 use super::watch::Busy;
-use super::worker::{LocalTable, Stage};
+use super::worker::Stage;
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
 use crate::token::{Binding, TokenHandle};
@@ -55,6 +56,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
         Err(error) => own(&downstream, &table, &parts, started, Err(error), call),
     };
+    downstream.informed().await;
     if downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
