@@ -160,4 +160,6 @@ async fn the_proxys_own_errors_are_grpc_statuses() {
     let proxy = Proxy::start(Config::one_route(&upstream, &token_at(&server.url()))).await;
     let reports = api.call(&proxy, &["one"]).await;
     assert_eq!(reports[0]["code"], "DEADLINE_EXCEEDED", "nothing in time: {reports:?}");
+    let details = reports[0]["details"].as_str().unwrap();
+    assert!(details.starts_with("cupbearer: "), "and not the caller's own deadline: {reports:?}");
 }
