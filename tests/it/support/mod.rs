@@ -14,6 +14,7 @@ mod origin;
 mod program;
 mod proxy;
 mod stage;
+mod tinyproxy;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
@@ -27,4 +28,5 @@ pub(crate) use origin::{Origin, Reply};
 pub(crate) use program::{Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
 pub(crate) use stage::{CREDENTIALS, Stage};
+pub(crate) use tinyproxy::Tinyproxy;
 pub(crate) use wire::{Message, Wire};
