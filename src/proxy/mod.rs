@@ -30,8 +30,10 @@ mod server;
 mod settings;
 mod socket;
 mod target;
+mod through;
 mod upstream;
 mod watch;
+mod way;
 mod worker;
 
 pub use attach::{Attached, Used, attach};

@@ -11,6 +11,7 @@ mod support;
 mod cli;
 mod client_auth;
 mod demo;
+mod dial;
 mod dpop;
 mod framing;
 mod grants;
