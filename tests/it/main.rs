@@ -34,3 +34,4 @@ mod routes;
 mod secrets;
 mod stream;
 mod tokens;
+mod upstreams;
