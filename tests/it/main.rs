@@ -12,6 +12,7 @@ mod cli;
 mod client_auth;
 mod demo;
 mod dpop;
+mod events;
 mod framing;
 mod grants;
 mod grpc;

@@ -89,8 +89,6 @@ const servers = {
 const ports = {};
 for (const [name, server] of Object.entries(servers)) {
   server.keepAliveTimeout = Number(KEEP_ALIVE);
-  // Newer ones add a second of their own.
-  server.keepAliveTimeoutBuffer = 0;
   for (const event of ['connection', 'secureConnection', 'session']) {
     server.on(event, (connection) => { connection.number = connections++; });
   }
