@@ -12,10 +12,14 @@ mod error;
 mod exchange;
 mod expect;
 mod forward;
+mod forwarded;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod handler;
 mod headers;
+mod limits;
 mod metrics;
 mod path;
 mod peer;
