@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -18,6 +20,7 @@ use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
+use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
@@ -42,7 +45,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
-            let answered = to_upstream(&table, entry, &downstream, parts, body).await;
+            let answered = to_upstream(&table, entry, &downstream, parts, body, &mut exchange).await;
             let mut response = finish(&downstream, &mut exchange, answered, call);
             match origin {
                 Some(origin) => cors::allow(response.headers_mut(), origin),
@@ -115,18 +118,16 @@ async fn to_upstream(
     downstream: &Downstream,
     mut parts: Parts,
     body: Incoming,
+    exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
+    let told = Told::of(upstream.settings.forwarded, &downstream.peer, &parts);
     let headers = &mut parts.headers;
-    let hop = strip_request(headers);
+    let hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
     refuse_by_route(entry, downstream, headers, hop)?;
     if hop.expect == Expect::Continue {
         headers.remove(EXPECT);
-    }
-    if !entry.route.methods.is_empty() {
-        // It would walk around the route's list at a server that honours it.
-        headers.remove(METHOD_OVERRIDE);
     }
     let mut used = None;
     if let Some(token) = &entry.token
@@ -139,15 +140,27 @@ async fn to_upstream(
         if hop.dpop {
             headers.remove(DPOP);
         }
+        let is_ours = caller.is_none();
         used = Some(credentials(headers, token, caller, downstream).await?);
+        if take_turn(entry, downstream, exchange).await? && is_ours {
+            // It may have been renewed meanwhile.
+            used = Some(credentials(headers, token, None, downstream).await?);
+        }
+    } else {
+        take_turn(entry, downstream, exchange).await?;
     }
+    told.put(headers);
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
         Version::HTTP_2 => (&via.http_2, true),
         Version::HTTP_10 => (&via.http_1_0, false),
         _ => (&via.http_1_1, false),
     };
-    add_via(headers, via);
+    if upstream.settings.via {
+        add_via(headers, via);
+    } else if hop.via {
+        headers.remove(VIA);
+    }
     if parts.method == Method::OPTIONS {
         count_forward(headers);
     }
@@ -165,6 +178,19 @@ async fn to_upstream(
     let head = Head { method: parts.method, uri, headers: parts.headers };
     let outbound = Outbound { head, body, hop, entry, used };
     forward(pool, outbound, downstream).await
+}
+
+/// Waits until the route's limits let this request through, and says whether that took any time. What it holds it holds
+/// until the answer's last byte. Whatever has to be waited for besides comes before: who has a turn goes out at once.
+async fn take_turn(
+    entry: &Entry,
+    downstream: &Downstream,
+    exchange: &mut Exchange,
+) -> Result<bool, ProxyError> {
+    let Some(limits) = &entry.limits else { return Ok(false) };
+    let turn = limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()).await?;
+    exchange.hold(turn.slot);
+    Ok(turn.has_waited)
 }
 
 /// The credentials that the application brings.
@@ -388,9 +414,6 @@ fn last_hop() -> Response<ResponseBody> {
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }
-
-/// Honoured by many frameworks; registered nowhere.
-const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
 #[cfg(test)]
 mod tests {

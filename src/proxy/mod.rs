@@ -12,11 +12,15 @@ mod error;
 mod exchange;
 mod expect;
 mod forward;
+mod forwarded;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod grpc;
 mod guard;
 mod handler;
 mod headers;
+mod limits;
 mod metrics;
 mod path;
 mod peer;
