@@ -26,6 +26,7 @@ mod outage;
 mod proofs;
 mod protocols;
 mod readme;
+mod recovery;
 mod refresh;
 mod renewal;
 mod request;
