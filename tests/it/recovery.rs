@@ -199,7 +199,7 @@ async fn a_renewal_that_fails_gives_the_original_401_and_keeps_the_token() {
     assert_eq!((answer.status, answer.proxy_error()), (401, None), "{answer:?}");
     assert_eq!(answer.field("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
     assert_eq!((&answer.json()["body"], &answer.json()["error"]), (&"x=1".into(), &"invalid_token".into()));
-    assert_eq!(proxy.status().await["tokens"][0]["state"], "degraded", "it is held still");
+    assert_eq!(proxy.status().await["tokens"][0]["status"], "degraded", "it is held still");
     for _ in 0..20 {
         assert_eq!(proxy.get("/").await.status, 401, "and sent");
     }
@@ -468,4 +468,18 @@ async fn a_callers_token_that_is_refused_is_traded_anew() {
     assert_eq!(answer.status, 200, "{}\n{}", answer.text(), proxy.log());
     assert_eq!((api.seen().len(), server.seen().len()), (2, 2));
     assert!(api.seen().iter().all(|request| request.text().ends_with("x=1")));
+}
+
+#[tokio::test]
+async fn a_replica_that_is_refused_takes_the_token_that_another_one_was_given() {
+    let (api, server) = (api_from(1).await, Origin::issuing(300).await);
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .and(&format!("[store]\nkind = \"file\"\npath = '{}'\n", folder.path().join("tokens").display()));
+    let one = Proxy::start(config.clone()).await;
+    let other = Proxy::start(config).await;
+    assert_eq!(server.seen().len(), 1, "the second one starts with the token of the first");
+    assert_eq!(one.get("/").await.status, 200);
+    assert_eq!(other.get("/").await.status, 200);
+    assert_eq!(server.seen().len(), 2);
 }
