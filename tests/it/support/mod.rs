@@ -18,6 +18,7 @@ mod program;
 mod proxy;
 mod script;
 mod stage;
+mod tinyproxy;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
@@ -35,4 +36,5 @@ pub(crate) use program::{Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
 pub(crate) use script::{hear, node, python, run, told};
 pub(crate) use stage::{CREDENTIALS, Stage};
+pub(crate) use tinyproxy::Tinyproxy;
 pub(crate) use wire::{Message, Wire};
