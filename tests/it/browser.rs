@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::support::{
-    Config, Origin, Program, Proxy, Reply, free_address, hear, node, python, run, token_at, told, upstream_at,
+    Config, Message, Origin, Program, Proxy, Reply, free_address, hear, node, python, run, token_at, told,
+    upstream_at,
 };
 
 /// What everything else than events gets: JSON, and a header that a page may want.
@@ -87,7 +88,7 @@ async fn pages_of_allowed_origins_use_the_proxy_and_no_other_page_reaches_the_ap
     }
     expect("rebound websocket", &[("open", json!(false))]);
 
-    let mut reached: Vec<_> = api.seen().iter().map(|request| request.target()).collect();
+    let mut reached: Vec<_> = api.seen().iter().map(Message::target).collect();
     reached.extend(told(&sockets).iter().filter_map(|event| event["path"].as_str().map(str::to_owned)));
     let strangers: Vec<_> = reached.iter().filter(|target| !target.contains("allowed")).collect();
     assert!(strangers.is_empty(), "these reached the API: {strangers:?}");
