@@ -8,8 +8,10 @@
 
 mod support;
 
+mod browser;
 mod cli;
 mod client_auth;
+mod clients;
 mod demo;
 mod dial;
 mod dpop;
