@@ -40,7 +40,8 @@ pub struct UpstreamSettings {
     pub proxy: Proxy,
     /// What it is told of whom a request came from.
     pub forwarded: Forwarded,
-    /// Whether it is told that a proxy is in the way (RFC 9110 section 7.6.3).
+    /// Whether it is told that proxies are in the way (RFC 9110 section 7.6.3). Without that none is named, not even one
+    /// that the application named, and a request that comes back here is not known to have been here before.
     pub via: bool,
 }
 
@@ -76,9 +77,9 @@ pub enum Forwarded {
     /// Nothing goes on: what a public API expects.
     #[default]
     Remove,
-    /// What the application sent goes on as it is.
+    /// What the application sent goes on as it is, but for what would make it another request (`X-Forwarded-Path`).
     Pass,
-    /// `X-Forwarded-For`, `-Host` and `-Proto` are made anew.
+    /// `X-Forwarded-For`, `-Host` and `-Proto` are made anew; on a Unix socket there is no address to say.
     XForwarded,
     /// `Forwarded` is made anew (RFC 7239).
     Forwarded,
