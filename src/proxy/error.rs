@@ -113,7 +113,7 @@ pub(super) enum ConnectFault {
     SocketForbidden,
     #[error("the HTTP proxy on the way cannot be reached")]
     ProxyUnreachable,
-    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if *.0 == 407 { ", for it wants other credentials" } else { "" })]
+    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if matches!(*.0, 401 | 407) { ", for it wants other credentials" } else { "" })]
     ProxyRefused(u16),
     #[error("the HTTP proxy on the way gave no answer that is HTTP")]
     ProxyBroken,
