@@ -105,6 +105,16 @@ pub(super) enum ConnectFault {
     Dns,
     #[error("the connection was refused")]
     Refused,
+    #[error("its Unix socket does not exist")]
+    NoSocket,
+    #[error("its Unix socket lets this user not connect")]
+    SocketForbidden,
+    #[error("the HTTP proxy on the way cannot be reached")]
+    ProxyUnreachable,
+    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if *.0 == 407 { ", for it wants other credentials" } else { "" })]
+    ProxyRefused(u16),
+    #[error("the HTTP proxy on the way gave no answer that is HTTP")]
+    ProxyBroken,
     #[error("there is no way to its address")]
     Network,
     #[error("its certificate is not trusted, or is for another name")]

@@ -61,11 +61,6 @@ impl Exchange {
     pub(super) fn asked(&self, given: bool) {
         self.busy.asked(given);
     }
-
-    /// The upstream, not the proxy, said 401.
-    pub(super) fn unauthorized(&self) {
-        self.metrics.unauthorized();
-    }
 }
 
 impl Drop for Exchange {

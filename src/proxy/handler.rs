@@ -9,11 +9,11 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::attach::{Attached, attach, put};
+use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
 use super::connection::Downstream;
 use super::cors;
@@ -33,7 +33,7 @@ use super::watch::Busy;
 use super::worker::{LocalTable, Stage};
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
-use crate::token::{Binding, TokenHandle};
+use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
 pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -129,11 +129,11 @@ async fn to_upstream(
     if hop.expect == Expect::Continue {
         headers.remove(EXPECT);
     }
-    let mut binding = None;
+    let mut used = None;
     if let Some(token) = &entry.token
         && !keeps_own(entry, headers, token)?
     {
-        let caller = if token.is_per_caller() { Some(subject(headers)?) } else { None };
+        let caller = if token.is_per_caller() { Some(only_authorization(headers)?) } else { None };
         if caller.is_some() || token.settings().attachment.header != AUTHORIZATION {
             headers.remove(AUTHORIZATION);
         }
@@ -141,10 +141,10 @@ async fn to_upstream(
             headers.remove(DPOP);
         }
         let is_ours = caller.is_none();
-        binding = credentials(headers, token, caller, downstream).await?;
+        used = Some(credentials(headers, token, caller, downstream).await?);
         if take_turn(entry, downstream, exchange).await? && is_ours {
             // It may have been renewed meanwhile.
-            binding = credentials(headers, token, None, downstream).await?;
+            used = Some(credentials(headers, token, None, downstream).await?);
         }
     } else {
         take_turn(entry, downstream, exchange).await?;
@@ -176,7 +176,7 @@ async fn to_upstream(
     };
     make_hop_fields(headers, hop, upstream.host.clone());
     let head = Head { method: parts.method, uri, headers: parts.headers };
-    let outbound = Outbound { head, body, hop, binding };
+    let outbound = Outbound { head, body, hop, entry, used };
     forward(pool, outbound, downstream).await
 }
 
@@ -250,13 +250,20 @@ fn refuse_by_route(
     Ok(())
 }
 
-/// The caller's own Bearer token (RFC 6750 section 2.1); of several it is not for us to choose.
-fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
+/// The one field that the caller's own credentials stand in; of several it is not for us to choose.
+fn only_authorization(headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(ProxyError::SubjectRequired);
     };
-    let token = value.to_str().ok().and_then(|value| {
+    let mut value = value.clone();
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The caller's own Bearer token (RFC 6750 section 2.1).
+pub(super) fn subject(credentials: &HeaderValue) -> Result<Secret<String>, ProxyError> {
+    let token = credentials.to_str().ok().and_then(|value| {
         let (scheme, token) = value.trim().split_once(' ')?;
         Some(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("Bearer"))
     });
@@ -269,24 +276,23 @@ fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
 }
 
 /// Attaches `token`, or the one that `caller`'s is traded in for; where none is usable, waits for one as long as its
-/// policy says. What comes of it is what the request has to prove besides, where the token is bound to a key.
+/// policy says.
 async fn credentials(
     headers: &mut HeaderMap,
     token: &TokenHandle,
-    caller: Option<Secret<String>>,
+    caller: Option<HeaderValue>,
     downstream: &Downstream,
-) -> Result<Option<Arc<Binding>>, ProxyError> {
-    let credentials = match caller {
-        Some(subject) => {
-            let mut asked = pin!(token.on_behalf(subject));
-            if let Some(known) = asked.as_mut().now_or_never() {
-                return Ok(put(headers, &*known?));
+) -> Result<Used, ProxyError> {
+    let credentials = match &caller {
+        Some(caller) => {
+            let mut asked = pin!(token.on_behalf(subject(caller)?));
+            match asked.as_mut().now_or_never() {
+                Some(known) => return Ok(Used { caller: Some(caller.clone()), ..put(headers, &*known?) }),
+                None => asked.await?,
             }
-            asked.await?
         }
         None => match attach(headers, token, Moment::now()) {
-            Attached::Yes => return Ok(None),
-            Attached::Bound(binding) => return Ok(Some(binding)),
+            Attached::Yes(used) => return Ok(used),
             Attached::No => token.wait().await.map_err(ProxyError::TokenUnavailable)?,
         },
     };
@@ -295,7 +301,7 @@ async fn credentials(
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
         return Err(ProxyError::ClientGone);
     }
-    Ok(put(headers, &credentials))
+    Ok(Used { caller, ..put(headers, &credentials) })
 }
 
 /// The answer to send, with what only this proxy may say, or what it says itself.
@@ -315,9 +321,6 @@ fn finish(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             *response.version_mut() = Version::HTTP_11;
-            if response.status() == StatusCode::UNAUTHORIZED {
-                exchange.unauthorized();
-            }
             exchange.answered(response.status(), None);
             response
         }
@@ -423,7 +426,8 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, HeaderValue::from_static(value));
             }
-            subject(&headers).ok().map(|token| token.expose().clone())
+            let token = subject(&only_authorization(&headers).ok()?).ok()?;
+            Some(token.expose().clone())
         };
         for value in ["Bearer t0ken", "bearer t0ken", "BEARER   t0ken "] {
             assert_eq!(subject_of(&[value]).as_deref(), Some("t0ken"), "{value}");

@@ -69,6 +69,7 @@ pub(in crate::config) enum Http2 {
 }
 
 /// What becomes of `Forwarded` and `X-Forwarded-*`.
+#[expect(clippy::enum_variant_names, reason = "a field of HTTP has the family's name")]
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum Forwarded {

@@ -105,7 +105,7 @@ fn proxy(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> Option
         review.error(&path, "has no meaning beside `socket`", "take one of the two out");
         return None;
     }
-    let url = Url::parse(text).ok().filter(|url| url.has_host());
+    let url = Url::parse(text).ok().filter(Url::has_host);
     let (what, mend) = match &url {
         Some(url) if url.scheme() == "https" => (
             "must begin with http://: the proxy is spoken to in the clear",
