@@ -155,7 +155,7 @@ async fn the_control_surface_is_guarded_too() {
 async fn with_secret() -> (Origin, Origin, Proxy) {
     let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("secret"), "the-new-secret\nthe-old-secret\n").unwrap();
+    std::fs::write(dir.path().join("secret"), "the-new-secret-of-all\nthe-old-secret-of-all\n").unwrap();
     let guard = "[guard]\nallowed_origins = [\"https://app.example.com\"]\nshared_secret_file = \"secret\"\n";
     let section = upstream_at(&api.url()) + guard;
     let mut proxy = Proxy::start_live_in(dir, Config::one_route(&section, &token_at(&server.url()))).await;
@@ -170,9 +170,9 @@ async fn with_a_shared_secret_only_who_knows_it_gets_a_token() {
     for wrong in [
         &[][..],
         &["X-Cupbearer-Secret;"],
-        &["X-Cupbearer-Secret: the-new-secre"],
-        &["X-Cupbearer-Secret: The-New-Secret"],
-        &["X-Cupbearer-Secret: the-new-secret", "X-Cupbearer-Secret: the-new-secret"],
+        &["X-Cupbearer-Secret: the-new-secret-of-al"],
+        &["X-Cupbearer-Secret: The-New-Secret-Of-All"],
+        &["X-Cupbearer-Secret: the-new-secret-of-all", "X-Cupbearer-Secret: the-new-secret-of-all"],
         &["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
     ] {
         let mut arguments: Vec<&str> = wrong.iter().flat_map(|field| ["--header", field]).collect();
@@ -183,13 +183,13 @@ async fn with_a_shared_secret_only_who_knows_it_gets_a_token() {
     }
     assert!(api.seen().is_empty());
     assert!(proxy.metric("cupbearer_guard_rejections_total", &["reason=\"secret\""]).await >= 6.0);
-    for secret in ["X-Cupbearer-Secret: the-new-secret", "x-cupbearer-secret: the-old-secret"] {
+    for secret in ["X-Cupbearer-Secret: the-new-secret-of-all", "x-cupbearer-secret: the-old-secret-of-all"] {
         for version in ["--http1.1", "--http2-prior-knowledge"] {
             assert_eq!(curl(&[version, "--header", secret, &url]).await.status, 200, "{secret}");
         }
     }
     assert!(api.seen().iter().all(|seen| seen.field("x-cupbearer-secret").is_none()));
-    assert!(!proxy.log().contains("the-new-secret"));
+    assert!(!proxy.log().contains("the-new-secret-of-all"));
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn a_page_may_ask_without_the_secret_and_read_why_it_was_refused() {
     without.assert_proxy_error(403);
     assert_eq!(without.field("access-control-allow-origin"), Some("https://app.example.com"));
     assert!(api.seen().is_empty());
-    let secret = "X-Cupbearer-Secret: the-new-secret";
+    let secret = "X-Cupbearer-Secret: the-new-secret-of-all";
     assert_eq!(curl(&["--header", origin, "--header", secret, &url]).await.status, 200);
     let stranger = curl(&["--header", "Origin: https://evil.example", "--header", secret, &url]).await;
     stranger.assert_proxy_error(403);
