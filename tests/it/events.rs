@@ -1,4 +1,4 @@
-//! Server-sent events, by the EventSource that Node.js programs use (npm `eventsource`).
+//! Server-sent events, by the `EventSource` that Node.js programs use (npm `eventsource`).
 
 use serde_json::{Value, json};
 use tokio::process::Command;

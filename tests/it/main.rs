@@ -8,8 +8,10 @@
 
 mod support;
 
+mod browser;
 mod cli;
 mod client_auth;
+mod clients;
 mod demo;
 mod dial;
 mod dpop;
@@ -30,6 +32,7 @@ mod outage;
 mod proofs;
 mod protocols;
 mod readme;
+mod recovery;
 mod refresh;
 mod renewal;
 mod request;

@@ -95,6 +95,7 @@ impl Program {
     }
 
     /// Asks it to end and waits a little, without a runtime: for whoever is dropped with children of its own.
+    #[expect(clippy::disallowed_methods, reason = "who is dropped cannot wait in any other way")]
     pub(crate) fn end_in_order(&mut self) {
         if self.child.id().is_none() {
             return;
