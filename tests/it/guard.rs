@@ -248,3 +248,26 @@ async fn an_allowed_page_reads_our_word_on_origins_and_not_the_apis() {
     lost.assert_proxy_error(400);
     assert_eq!(lost.field("access-control-allow-origin"), Some("https://app.example.com"));
 }
+
+#[tokio::test]
+async fn a_unix_socket_is_for_the_users_on_the_list_whatever_its_mode() {
+    let own = rustix::process::geteuid().as_raw();
+    for (allowed, status) in [(own, 200), (own + 1, 403)] {
+        let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("proxy.sock").to_str().unwrap().to_owned();
+        let section = format!("{}[guard]\nallowed_uids = [{allowed}]\n", upstream_at(&api.url()));
+        let config = Config::one_route(&section, &token_at(&server.url()))
+            .environment("CUPBEARER__SERVER__LISTEN", &format!("unix:{socket}"));
+        let mut proxy = Proxy::start_live_in(dir, config).await;
+        proxy.until_ready().await;
+        let answer = curl(&["--unix-socket", &socket, "http://localhost/"]).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.proxy_error(), (status == 403).then_some("peer_refused"));
+        assert_eq!(api.seen().len(), usize::from(status == 200));
+        let rebound = curl(&["--unix-socket", &socket, "http://evil.example/"]).await;
+        rebound.assert_proxy_error(if status == 200 { 421 } else { 403 });
+        let refused = proxy.metric("cupbearer_guard_rejections_total", &["reason=\"uid\""]).await;
+        assert!((refused > 0.5) == (status == 403), "{refused}");
+    }
+}
