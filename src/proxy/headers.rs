@@ -88,7 +88,9 @@ fn expectation(headers: &HeaderMap) -> Expect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AmbiguousAnswer;
 
-/// Removes from a response what must not go downstream: hop-by-hop fields, and what only this proxy may say.
+/// Removes from a response what must not go downstream: hop-by-hop fields, and what only this proxy may say. `Via` goes
+/// on as it came, without us: a gateway may leave itself out of it (RFC 9110 section 7.6.3), and an application is not to
+/// tell that it is there.
 ///
 /// # Errors
 /// Where `Transfer-Encoding` stands beside `Content-Length` or has another coding than chunked, or where the length is
@@ -243,7 +245,9 @@ fn kind_of(name: &str) -> Kind {
         }
         Some(b'f') => {
             return match name {
-                "forwarded" | "forwarded-for" | "forwarded-host" | "fastly-client-ip" => Kind::Claim,
+                "forwarded" | "forwarded-for" | "forwarded-host" | "fastly-client-ip" | "front-end-https" => {
+                    Kind::Claim
+                }
                 _ => Kind::EndToEnd,
             };
         }
@@ -251,7 +255,8 @@ fn kind_of(name: &str) -> Kind {
         Some(b't') => matches!(name, "te" | "transfer-encoding"),
         Some(b'h') => name == "http2-settings",
         Some(b'k') => name == "keep-alive",
-        Some(b'p') => matches!(name, "proxy-connection" | "proxy-authorization"),
+        // `Proxy` is nobody's field, but becomes the variable HTTP_PROXY of a CGI program.
+        Some(b'p') => matches!(name, "proxy" | "proxy-connection" | "proxy-authorization"),
         Some(b'u') => name == "upgrade",
         _ => false,
     };
@@ -348,6 +353,7 @@ mod tests {
             ("x-real-ip", "1.2.3.4"),
             ("x-client-cert", "x"),
             ("x-cupbearer-secret", "x"),
+            ("proxy", "http://evil.example"),
         ]);
         strip(&mut map);
         assert!(map.is_empty(), "{map:?}");
