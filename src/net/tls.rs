@@ -32,7 +32,7 @@ pub enum TlsError {
     /// The platform has no store of certificate authorities.
     #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
     NoPlatformRoots,
-    /// A file of a client certificate or its key cannot be read.
+    /// A file of a certificate or its key cannot be read.
     #[error("the file {} cannot be read: {kind}", .path.display())]
     Unreadable {
         /// The file.
@@ -40,10 +40,10 @@ pub enum TlsError {
         /// What the system said.
         kind: std::io::ErrorKind,
     },
-    /// The file of the client certificate holds none.
+    /// The file of a certificate holds none.
     #[error("{} holds no certificate in PEM form", .0.display())]
     CertificateMissing(PathBuf),
-    /// The file of the client certificate holds something broken.
+    /// The file of a certificate holds something broken.
     #[error("the certificate in {} is malformed", .0.display())]
     CertificateMalformed(PathBuf),
     /// The key's file holds none that could be read.
@@ -99,7 +99,8 @@ pub fn client_config(
     })
 }
 
-fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The certificate authorities in a PEM file.
+pub(super) fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
     let pem =
         std::fs::read(path).map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
     let mut roots = RootCertStore::empty();

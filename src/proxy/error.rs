@@ -84,6 +84,8 @@ pub(super) enum BadRequest {
     Path(PathFault),
     #[error("the request's head is no HTTP/1.1, or can be read in two ways (RFC 9112)")]
     Malformed,
+    #[error("this listener speaks TLS: send the request with https")]
+    Plain,
     #[error("a request must have exactly one valid Host (RFC 9112 section 3.2)")]
     Host,
     #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]

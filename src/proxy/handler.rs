@@ -25,12 +25,13 @@ use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
 };
+use super::local::LocalTable;
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::Head;
 use super::target;
 use super::watch::Busy;
-use super::worker::{LocalTable, Stage};
+use super::worker::Stage;
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
 use crate::token::TokenHandle;
@@ -67,6 +68,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             response
         }
     };
+    downstream.informed().await;
     if downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -32,6 +32,7 @@ mod outage;
 mod proofs;
 mod protocols;
 mod readme;
+mod recovery;
 mod refresh;
 mod renewal;
 mod request;
