@@ -26,6 +26,7 @@ mod house;
 mod jumps;
 mod life;
 mod limits;
+mod listeners;
 mod mtls;
 mod multitude;
 mod outage;

@@ -22,7 +22,7 @@ mod tinyproxy;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
-pub(crate) use curl::curl;
+pub(crate) use curl::{Answer, curl};
 pub(crate) use faketime::faketime;
 pub(crate) use grpc::GrpcApi;
 pub(crate) use h2load::h2load;
