@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -145,7 +145,8 @@ async fn to_upstream(
         join_cookies(headers);
     }
     let uri = if parts.uri.path() == "*" {
-        parts.uri.clone()
+        // HTTP/2's target has an authority, too, which is no part of this form.
+        Uri::from_static("*")
     } else {
         let path = parts.uri.path();
         let rest = if entry.route.strip_prefix { entry.route.rest_of(path).unwrap_or(path) } else { path };

@@ -31,5 +31,6 @@ mod request;
 mod rotation;
 mod routes;
 mod secrets;
+mod smuggling;
 mod stream;
 mod tokens;
