@@ -9,7 +9,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -170,7 +170,8 @@ async fn to_upstream(
         join_cookies(headers);
     }
     let uri = if parts.uri.path() == "*" {
-        parts.uri.clone()
+        // HTTP/2's target has an authority, too, which is no part of this form.
+        Uri::from_static("*")
     } else {
         let path = parts.uri.path();
         let rest = if entry.route.strip_prefix { entry.route.rest_of(path).unwrap_or(path) } else { path };

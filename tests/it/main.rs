@@ -40,6 +40,7 @@ mod request;
 mod rotation;
 mod routes;
 mod secrets;
+mod smuggling;
 mod stream;
 mod tokens;
 mod upstreams;
