@@ -13,10 +13,12 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::age::Aging;
 use super::exchange::Exchange;
 use super::expect::Gate;
 use super::headers::strip_trailers;
 use super::pool::Lease;
+use super::tunnel::Tunnel;
 use crate::clock;
 
 /// Why a body ended before its end.
@@ -26,6 +28,9 @@ pub(super) enum BodyError {
     Sender(#[source] hyper::Error),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
+    /// hyper looks here for what to reset an HTTP/2 stream with.
+    #[error("the body went on for longer than max_stream_age")]
+    TooOld(#[source] h2::Error),
 }
 
 /// A request's body on its way upstream.
@@ -72,6 +77,8 @@ pub(super) struct ResponseBody {
     content: Content,
     /// Ends with the body: what is counted and timed of the whole request.
     exchange: Option<Exchange>,
+    /// Ends the body before its end; `None` where its route has no `max_stream_age`.
+    aging: Option<Box<Aging>>,
 }
 
 #[derive(Debug)]
@@ -79,6 +86,8 @@ enum Content {
     Empty,
     Full(Bytes),
     Upstream(Download),
+    /// Not a body: what follows the answer's head in place of one.
+    Tunnel(Box<Tunnel>),
 }
 
 /// An upstream's body that is being received.
@@ -194,18 +203,44 @@ impl Upload {
 
 impl ResponseBody {
     pub(super) const fn empty() -> Self {
-        Self { content: Content::Empty, exchange: None }
+        Self { content: Content::Empty, exchange: None, aging: None }
     }
 
     pub(super) const fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full(bytes), exchange: None }
+        Self { content: Content::Full(bytes), exchange: None, aging: None }
     }
 
     /// The upstream's body; `lease` gives its connection back once the body is through.
     pub(super) fn upstream(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
         let ended = incoming.is_end_stream();
         let download = Download { incoming, silence: Silence::new(idle_timeout), ended, lease: Some(lease) };
-        Self { content: Content::Upstream(download), exchange: None }
+        Self { content: Content::Upstream(download), exchange: None, aging: None }
+    }
+
+    /// No body: the upstream's half of a tunnel, for [`Self::take_tunnel`].
+    pub(super) fn tunnel(tunnel: Tunnel) -> Self {
+        Self { content: Content::Tunnel(Box::new(tunnel)), exchange: None, aging: None }
+    }
+
+    /// The tunnel that this answer begins; what is left is empty.
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        if !matches!(self.content, Content::Tunnel(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Tunnel(tunnel) => Some(tunnel),
+            _ => None,
+        }
+    }
+
+    /// The same body, with what ends it before its end; that of no upstream is short.
+    pub(super) fn with_aging(mut self, aging: impl FnOnce() -> Box<Aging>) -> Self {
+        if let Content::Upstream(download) = &self.content
+            && !download.ended
+        {
+            self.aging = Some(aging());
+        }
+        self
     }
 
     /// The same body, with what ends when it ends.
@@ -224,8 +259,18 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(aging) = &mut this.aging
+            && let Poll::Ready(last) = aging.poll_end(cx)
+        {
+            if let Some(exchange) = &this.exchange {
+                exchange.aged(aging.limit());
+            }
+            // Dropped in the middle, it ends the upstream's side as well.
+            (this.aging, this.content) = (None, Content::Empty);
+            return Poll::Ready(last);
+        }
         let polled = match &mut this.content {
-            Content::Empty => Poll::Ready(None),
+            Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
             Content::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
@@ -241,7 +286,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Empty => true,
+            Content::Empty | Content::Tunnel(_) => true,
             Content::Full(_) => false,
             Content::Upstream(download) => download.incoming.is_end_stream(),
         }
@@ -249,7 +294,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Empty => SizeHint::with_exact(0),
+            Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Upstream(download) => download.incoming.size_hint(),
         }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 use super::handler::handle;
 use super::peer::Peer;
 use super::socket::{Socket, Stream};
+use super::tunnel::Opening;
 use super::watch::Watch;
 use super::worker::{Stage, Worker};
 
@@ -27,6 +28,8 @@ pub(super) struct Downstream {
     pub(super) stream: Rc<Stream>,
     /// A timer that no request has now: to set one anew costs a tenth of what making one does.
     timer: Cell<Option<Pin<Box<Sleep>>>>,
+    /// What the connection becomes after the answer 101 that the handler is about to give; HTTP/1.1 alone.
+    pub(super) tunnel: Cell<Option<Opening>>,
 }
 
 impl Downstream {
@@ -64,6 +67,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
         peer,
         stream,
         timer: Cell::default(),
+        tunnel: Cell::default(),
     });
     let service = service_fn(move |request: Request<Incoming>| {
         let downstream = Rc::clone(&downstream);
@@ -79,7 +83,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
                 // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
                 // while in which each answer says `Connection: close`.
                 Stage::Draining => watch.is_http2(),
-                Stage::Closing => true,
+                Stage::Closing | Stage::Ending => true,
             };
         if end && !told {
             told = true;

@@ -24,8 +24,9 @@ use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
 use super::headers::{Expect, HopFields};
 use super::pool::{Age, Lease, Pool, Want};
-use super::sending::{Failure, Head};
+use super::sending::{Asks, Failure, Head};
 use super::upstream::{Upstream, UpstreamSettings};
+use super::websocket::Handshake;
 use crate::clock;
 use crate::token::{Binding, Verdict};
 
@@ -36,6 +37,8 @@ pub(super) struct Outbound {
     pub(super) hop: HopFields,
     /// What the token proves besides, where it is bound to a key.
     pub(super) binding: Option<Arc<Binding>>,
+    /// Where the head asks for a WebSocket.
+    pub(super) handshake: Option<Box<Handshake>>,
 }
 
 /// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
@@ -78,6 +81,9 @@ pub(super) async fn forward(
         Some(progress) => while_uploading(sent, &progress, settings).await,
     };
     let (mut response, lease) = answer?;
+    if let Some(handshake) = outbound.handshake {
+        return Box::pin(handshake.answered(response, lease, settings.idle_timeout)).await;
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamMalformed);
     }
@@ -132,7 +138,10 @@ async fn send(
     // Whether the upstream may still ask for its nonce.
     let mut may_demand = binding.is_some() && repeat != Repeat::Never;
     loop {
-        let connection = pool.connection(want).await?;
+        let connection = match head.asks {
+            Asks::Answer => pool.connection(want).await?,
+            Asks::WebSocket => Box::pin(pool.for_websocket(want)).await?,
+        };
         let (age, number) = (connection.age(), connection.number());
         if let Some(binding) = binding {
             prove(binding, pool.upstream(), &mut head)?;

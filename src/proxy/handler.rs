@@ -4,13 +4,16 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::age::{Age, Aging};
 use super::attach::{Attached, attach, put};
 use super::body::ResponseBody;
 use super::connection::Downstream;
@@ -24,9 +27,12 @@ use super::headers::{
 };
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
-use super::sending::Head;
+use super::sending::{Asks, Head};
 use super::target;
+use super::tunnel::Opening;
+use super::upstream::Http2;
 use super::watch::Busy;
+use super::websocket::{self, ConnectStream, Form, Handshake};
 use super::worker::{LocalTable, Stage};
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
@@ -36,18 +42,39 @@ use crate::token::{Binding, TokenHandle};
 pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
     let started = clock::now();
     let table = downstream.worker.table();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let connect = match parts.method {
+        Method::CONNECT => websocket::from_connect(&mut parts),
+        _ => None,
+    };
     let call = Call::of(parts.version, &parts.headers);
     let mut response = match admit(&downstream, &table, &parts) {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
-            let answered = to_upstream(&table, entry, &downstream, parts, body).await;
+            let form = if connect.is_some() { Form::Connect } else { Form::Upgrade };
+            let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
+            let mut sent = pin!(to_upstream(&table, entry, &downstream, parts, body, form));
+            let answered = match &mut age {
+                None => sent.await,
+                Some(age) => tokio::select! {
+                    biased;
+                    answered = &mut sent => answered,
+                    () = age.reached() => Err(ProxyError::StreamTooOld),
+                },
+            };
             let mut response = finish(&downstream, &mut exchange, answered, call);
             if let Some(origin) = origin {
                 cors::allow(response.headers_mut(), origin);
             }
-            response.map(|body| body.with_exchange(exchange))
+            match response.body_mut().take_tunnel() {
+                None => end_with_body(response, exchange, age, call),
+                Some(tunnel) => {
+                    let worker = Rc::clone(&downstream.worker);
+                    open(Opening { tunnel, exchange, age, worker }, &downstream, connect, &mut response);
+                    response
+                }
+            }
         }
         Ok(Admitted::Preflight) => {
             own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
@@ -59,6 +86,43 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// The answer, with what ends when its body does, and what ends the body at its age.
+fn end_with_body(
+    response: Response<ResponseBody>,
+    exchange: Exchange,
+    age: Option<Age>,
+    call: Call,
+) -> Response<ResponseBody> {
+    let (parts, mut body) = response.into_parts();
+    if let Some(age) = age {
+        body = body.with_aging(|| Aging::new(age, call, &parts.headers));
+    }
+    Response::from_parts(parts, body.with_exchange(exchange))
+}
+
+/// Has a tunnel begin once `response` is sent.
+fn open(
+    opening: Opening,
+    downstream: &Downstream,
+    connect: Option<ConnectStream>,
+    response: &mut Response<ResponseBody>,
+) {
+    match connect {
+        None => {
+            websocket::switch(response.headers_mut());
+            downstream.tunnel.set(Some(opening));
+        }
+        // It ends with the stream, and so with the connection at the latest.
+        Some(ConnectStream(stream)) => {
+            tokio::task::spawn_local(async move {
+                if let Ok(stream) = stream.await {
+                    opening.run(TokioIo::new(stream), Bytes::new()).await;
+                }
+            });
+        }
+    }
 }
 
 /// What is to be done with a request that may pass.
@@ -105,6 +169,7 @@ async fn to_upstream(
     downstream: &Downstream,
     mut parts: Parts,
     body: Incoming,
+    form: Form,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
@@ -152,8 +217,22 @@ async fn to_upstream(
         target::forwarded(&parts.uri, upstream, rest)?
     };
     make_hop_fields(headers, hop, upstream.host.clone());
-    let head = Head { method: parts.method, uri, headers: parts.headers };
-    let outbound = Outbound { head, body, hop, binding };
+    let is_handshake = form == Form::Connect
+        || hop.websocket
+            && parts.method == Method::GET
+            && parts.version == Version::HTTP_11
+            && body.is_end_stream();
+    let (asks, handshake) = if is_handshake {
+        let ask = match upstream.settings.http2 {
+            Http2::PriorKnowledge => Form::Connect,
+            Http2::Auto | Http2::Never => Form::Upgrade,
+        };
+        (Asks::WebSocket, Some(Box::new(Handshake::new(form, ask, headers)?)))
+    } else {
+        (Asks::Answer, None)
+    };
+    let head = Head { method: parts.method, uri, headers: parts.headers, asks };
+    let outbound = Outbound { head, body, hop, binding, handshake };
     forward(pool, outbound, downstream).await
 }
 

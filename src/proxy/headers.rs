@@ -5,6 +5,8 @@
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+use super::websocket;
+
 /// What a request's head asked of this hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HopFields {
@@ -14,6 +16,8 @@ pub(super) struct HopFields {
     pub(super) via: bool,
     /// `DPoP` was there: a proof of the application's own, which goes with no token of ours.
     pub(super) dpop: bool,
+    /// A WebSocket was asked for (RFC 6455 section 4.1); every other upgrade stops here.
+    pub(super) websocket: bool,
     /// What was expected.
     pub(super) expect: Expect,
 }
@@ -41,11 +45,15 @@ pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
             "via" => hop.via = true,
             "dpop" => hop.dpop = true,
             "expect" => hop.expect = Expect::Unknown,
+            "upgrade" => (hop.websocket, found.more) = (true, true),
             other => found.more |= is_request_hop_field(other),
         }
     }
     if hop.expect == Expect::Unknown {
         hop.expect = expectation(headers);
+    }
+    if hop.websocket {
+        hop.websocket = websocket::is_asked_for(headers);
     }
     if found.more {
         hop.te_trailers = headers.get_all(header::TE).iter().any(|v| {

@@ -3,6 +3,7 @@
 //! It takes no lock, and never waits where a valid token is held. Nothing here knows grants, stores or the
 //! configuration's file.
 
+mod age;
 mod attach;
 mod body;
 mod connect;
@@ -12,6 +13,7 @@ mod error;
 mod exchange;
 mod expect;
 mod forward;
+mod frames;
 mod framing;
 mod guard;
 mod handler;
@@ -27,8 +29,10 @@ mod server;
 mod settings;
 mod socket;
 mod target;
+mod tunnel;
 mod upstream;
 mod watch;
+mod websocket;
 mod worker;
 
 pub use attach::{Attached, attach};

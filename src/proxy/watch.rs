@@ -6,15 +6,19 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::framing::Phase;
 use super::settings::ServerSettings;
+use crate::clock;
 
 /// A downstream connection as its worker sees it.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// When the connection was accepted.
+    opened: Instant,
     phase: Cell<Phase>,
     /// When the phase began, or the last answer ended.
     since: Cell<Instant>,
@@ -47,6 +51,7 @@ pub(super) struct Busy {
 impl Watch {
     pub(super) fn new(now: Rc<Cell<Instant>>) -> Rc<Self> {
         Rc::new(Self {
+            opened: now.get(),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
             http2: Cell::new(false),
@@ -155,6 +160,15 @@ impl Busy {
     /// The head of the answer is known.
     pub(super) fn answered(&self) {
         self.answered.set(true);
+    }
+
+    /// Has the connection end in order if it was accepted `limit` ago or more.
+    pub(super) fn retire_if_older(&self, limit: Duration) {
+        let watch = &self.watch;
+        if watch.http2.get() && clock::now().saturating_duration_since(watch.opened) >= limit {
+            watch.retired.set(true);
+            watch.wake();
+        }
     }
 
     /// The application asked for more of the answer: whether the upstream has it to give.

@@ -23,6 +23,7 @@ use super::pool::Pool;
 use super::refusal;
 use super::route::{RouteTable, Routes};
 use super::settings::ServerSettings;
+use super::tunnel::FAREWELL;
 use super::watch::Watch;
 use crate::clock;
 use crate::lifecycle::Drain;
@@ -57,6 +58,8 @@ pub(super) struct Worker {
     connections: RefCell<BTreeMap<u64, Rc<Watch>>>,
     next_connection: Cell<u64>,
     all_closed: Notify,
+    /// Told when the last stage is entered.
+    ending: Notify,
     open: OpenConnections,
     http: auto::Builder<WorkerExecutor>,
 }
@@ -76,6 +79,8 @@ pub(super) enum Stage {
     Draining,
     /// Idle connections are closed.
     Closing,
+    /// What is still open is about to be cut: tunnels take their leave.
+    Ending,
 }
 
 /// A connection's place in the worker's list.
@@ -107,6 +112,7 @@ impl Worker {
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             all_closed: Notify::new(),
+            ending: Notify::new(),
             open: shared.metrics.connections(Side::Downstream),
             http,
             shared,
@@ -136,9 +142,12 @@ impl Worker {
         let deadline = clock::now() + drain_timeout;
         self.enter(Stage::Draining);
         let closing = clock::now() + LAME_DUCK.min(drain_timeout / 4);
+        let ending = deadline - (FAREWELL * 2).min(drain_timeout / 2);
         // What the kernel has accepted is accepted: it is taken up before the end is looked for.
         while clock::now() < deadline && !(accepting.is_empty() && self.connections.borrow().is_empty()) {
-            if clock::now() >= closing {
+            if clock::now() >= ending {
+                self.enter(Stage::Ending);
+            } else if clock::now() >= closing {
                 self.enter(Stage::Closing);
             }
             tokio::select! {
@@ -146,6 +155,7 @@ impl Worker {
                 () = self.all_closed.notified() => {}
                 Some(_) = accepting.join_next() => {}
                 () = tokio::time::sleep_until(closing), if self.stage() == Stage::Draining => {}
+                () = tokio::time::sleep_until(ending), if self.stage() != Stage::Ending => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
@@ -237,6 +247,17 @@ impl Worker {
             for watch in self.connections.borrow().values() {
                 watch.wake();
             }
+            if stage == Stage::Ending {
+                self.ending.notify_waiters();
+            }
+        }
+    }
+
+    /// Ends when what is still open is about to be cut.
+    pub(super) async fn last_moment(&self) {
+        let ending = self.ending.notified();
+        if self.stage() != Stage::Ending {
+            ending.await;
         }
     }
 
@@ -325,6 +346,8 @@ fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
         .half_close(true);
     http.http2()
         .timer(TokioTimer::new())
+        // WebSockets (RFC 8441 section 3); a CONNECT for anything else is refused.
+        .enable_connect_protocol()
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX))
         .max_send_buf_size(HTTP2_SEND_BUFFER)
