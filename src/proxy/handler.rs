@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::age::{Age, Aging};
 use super::attach::{Attached, attach, put};
 use super::body::ResponseBody;
-use super::connection::Downstream;
+use super::connection::{Downstream, Tunnel};
 use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
@@ -112,7 +112,7 @@ fn open(
     match connect {
         None => {
             websocket::switch(response.headers_mut());
-            downstream.tunnel.set(Some(opening));
+            downstream.tunnel.set(Some(Tunnel::new(move |socket, early| opening.run(socket, early))));
         }
         // It ends with the stream, and so with the connection at the latest.
         Some(ConnectStream(stream)) => {

@@ -132,9 +132,10 @@ impl Pool {
             };
         }
         let connection = self.connection(want).await?;
-        let settings = self.shared.borrow().iter().find_map(|kept| {
-            (Some(kept.number) == connection.number()).then(|| Weak::clone(&kept.settings))
-        });
+        let settings =
+            self.shared.borrow().iter().find_map(|kept| {
+                (Some(kept.number) == connection.number()).then(|| Weak::clone(&kept.settings))
+            });
         // Its SETTINGS are the first that it says (RFC 9113 section 3.4). On a new connection they are still under way.
         let deadline = clock::now() + SETTINGS_TIMEOUT;
         while let Some(settings) = settings.as_ref().and_then(Weak::upgrade) {

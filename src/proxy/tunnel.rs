@@ -325,3 +325,161 @@ const ROOM: usize = 16 * 1024;
 const MAX_ROUNDS: usize = 16;
 /// How long the two sides have for the frame under way and for an answer to the close frame.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    /// A tunnel between two pipes: the application's end, the upstream's end, what ends it, and how it ended.
+    struct Stage {
+        application: DuplexStream,
+        upstream: DuplexStream,
+        leave: oneshot::Sender<Leave>,
+        tied: JoinHandle<io::Result<()>>,
+    }
+
+    const IDLE: Duration = Duration::from_mins(5);
+
+    fn stage(early: [&'static [u8]; 2]) -> Stage {
+        let (application, downstream) = duplex(4096);
+        let (upstream, ours) = duplex(4096);
+        let (leave, left) = oneshot::channel();
+        let leaving = async move {
+            match left.await {
+                Ok(why) => why,
+                Err(_) => pending().await,
+            }
+        };
+        let ends = Ends { downstream, upstream: ours };
+        let [first, second] = early.map(Bytes::from_static);
+        let tied = tokio::task::spawn_local(async move { tie(ends, first, second, IDLE, leaving).await });
+        Stage { application, upstream, leave, tied }
+    }
+
+    async fn read(from: &mut DuplexStream, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        from.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    async fn rest(from: &mut DuplexStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    /// A frame of the upstream's with this payload.
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        [&[0x82, payload.len() as u8], payload].concat()
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn what_came_with_the_handshake_comes_first_and_an_end_passes_each_way() {
+        let mut stage = stage([b"from the application ", b"from the upstream "]);
+        stage.application.write_all(b"up").await.unwrap();
+        stage.application.shutdown().await.unwrap();
+        assert_eq!(rest(&mut stage.upstream).await, b"from the application up");
+        stage.upstream.write_all(b"down").await.unwrap();
+        assert_eq!(read(&mut stage.application, 22).await, b"from the upstream down");
+        drop(stage.upstream);
+        assert_eq!(rest(&mut stage.application).await, b"");
+        assert!(stage.tied.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_reader_that_does_not_read_holds_the_sender_up() {
+        let mut stage = stage([b"", b""]);
+        let sender = tokio::spawn(async move {
+            let mut sent = 0;
+            let patience = Duration::from_secs(10);
+            while tokio::time::timeout(patience, stage.upstream.write_all(&[0; 1024])).await.is_ok() {
+                sent += 1024;
+            }
+            (sent, stage.upstream)
+        });
+        let (sent, _upstream) = sender.await.unwrap();
+        assert!(sent <= 2 * 4096 + ROOM, "{sent} bytes are held");
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_silence_is_counted_over_both_ways() {
+        let mut stage = stage([b"", b""]);
+        let began = clock::now();
+        for round in 0_u8..12 {
+            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+            // A ping of either side is life for both.
+            let (from, to) = match round % 2 {
+                0 => (&mut stage.application, &mut stage.upstream),
+                _ => (&mut stage.upstream, &mut stage.application),
+            };
+            from.write_all(&[0x89, 0]).await.unwrap();
+            assert_eq!(read(to, 2).await, [0x89, 0]);
+        }
+        assert!(clock::now() - began > Duration::from_mins(55));
+        let last = clock::now();
+        assert_eq!(
+            rest(&mut stage.application).await[..4],
+            [0x88, Leave::Idle.reason().len() as u8 + 2, 0x03, 0xe9]
+        );
+        let waited = clock::now() - last;
+        assert!(waited >= IDLE && waited < IDLE + FAREWELL * 2, "{waited:?}");
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn leave_is_taken_between_two_frames_and_the_answers_are_awaited() {
+        let mut stage = stage([b"", b""]);
+        let whole = frame(b"hello, world");
+        stage.upstream.write_all(&whole[..5]).await.unwrap();
+        assert_eq!(read(&mut stage.application, 5).await, whole[..5]);
+        stage.leave.send(Leave::Drain).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The frame under way is finished; the one behind it comes too late.
+        stage.upstream.write_all(&[&whole[5..], &frame(b"late")].concat()).await.unwrap();
+        assert_eq!(read(&mut stage.application, whole.len() - 5).await, whole[5..]);
+        let farewell = going_away(Sender::Server, Leave::Drain.reason());
+        assert_eq!(read(&mut stage.application, farewell.len()).await, farewell);
+        let to_upstream = read(&mut stage.upstream, farewell.len() + 4).await;
+        assert_eq!(to_upstream[..2], [0x88, 0x80 | (farewell.len() - 2) as u8], "masked");
+
+        let began = clock::now();
+        stage.application.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]).await.unwrap();
+        stage.upstream.write_all(&[0x88, 2, 0x03, 0xe9]).await.unwrap();
+        assert_eq!(rest(&mut stage.application).await, b"", "neither the late frame nor the answer");
+        assert_eq!(rest(&mut stage.upstream).await, b"");
+        assert!(stage.tied.await.unwrap().is_ok());
+        assert!(clock::now() - began < FAREWELL);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn nobody_is_told_twice_that_it_is_over() {
+        let mut stage = stage([b"", b""]);
+        stage.application.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+        assert_eq!(read(&mut stage.upstream, 6).await, [0x88, 0x80, 0, 0, 0, 0]);
+        stage.leave.send(Leave::Age).unwrap();
+        assert_eq!(rest(&mut stage.upstream).await, b"");
+        assert_eq!(
+            rest(&mut stage.application).await[..2],
+            [0x88, Leave::Age.reason().len() as u8 + 2],
+            "this side was not told yet"
+        );
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn whoever_does_not_answer_is_not_waited_for() {
+        let mut stage = stage([b"", b""]);
+        // Far more than there is room for, and nobody reads it.
+        let flood = [&[0x82, 126, 0x80, 0][..], &[0; 0x8000]].concat();
+        let sender = tokio::spawn(async move { stage.upstream.write_all(&flood).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = clock::now();
+        stage.leave.send(Leave::Age).unwrap();
+        assert!(stage.tied.await.unwrap().is_ok());
+        assert_eq!((clock::now() - began).as_secs(), FAREWELL.as_secs());
+        assert!(sender.await.unwrap().is_err());
+        let _ = rest(&mut stage.application).await;
+    }
+}

@@ -18,7 +18,7 @@ use crate::clock;
 #[derive(Debug)]
 pub(super) struct Watch {
     /// When the connection was accepted.
-    opened: Instant,
+    accepted: Instant,
     phase: Cell<Phase>,
     /// When the phase began, or the last answer ended.
     since: Cell<Instant>,
@@ -34,6 +34,8 @@ pub(super) struct Watch {
     /// Since when the socket takes no more of what is to be sent.
     unread_since: Cell<Option<Instant>>,
     late: Cell<bool>,
+    /// Whether it has become a tunnel, which has limits of its own.
+    tunnel: Cell<bool>,
     retired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The worker's clock, as of its last look: exact enough for limits of seconds, and free.
@@ -51,7 +53,7 @@ pub(super) struct Busy {
 impl Watch {
     pub(super) fn new(now: Rc<Cell<Instant>>) -> Rc<Self> {
         Rc::new(Self {
-            opened: now.get(),
+            accepted: now.get(),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
             http2: Cell::new(false),
@@ -61,6 +63,7 @@ impl Watch {
             aborted: Cell::new(0),
             unread_since: Cell::new(None),
             late: Cell::new(false),
+            tunnel: Cell::new(false),
             retired: Cell::new(false),
             waker: RefCell::new(None),
             now,
@@ -99,12 +102,15 @@ impl Watch {
 
     /// Since when nothing has been asked of the connection; `None` where something is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.busy.get() == 0 && self.phase.get() != Phase::Head && !self.late.get())
+        (self.busy.get() == 0 && !self.tunnel.get() && self.phase.get() != Phase::Head && !self.late.get())
             .then(|| self.since.get())
     }
 
     /// Ends the connection if it is late by one of `limits`.
     pub(super) fn enforce(&self, limits: &ServerSettings) {
+        if self.tunnel.get() {
+            return;
+        }
         let passed = |since: Instant| self.now.get().saturating_duration_since(since);
         let idle = self.busy.get() == 0;
         let limit = match self.phase.get() {
@@ -125,6 +131,12 @@ impl Watch {
             self.retired.set(true);
             self.wake();
         }
+    }
+
+    /// The connection has become a tunnel: nothing here times it any more.
+    pub(super) fn opened(&self) {
+        self.tunnel.set(true);
+        self.unread_since.set(None);
     }
 
     /// Ends the connection at its next read or write.
@@ -165,7 +177,7 @@ impl Busy {
     /// Has the connection end in order if it was accepted `limit` ago or more.
     pub(super) fn retire_if_older(&self, limit: Duration) {
         let watch = &self.watch;
-        if watch.http2.get() && clock::now().saturating_duration_since(watch.opened) >= limit {
+        if watch.http2.get() && clock::now().saturating_duration_since(watch.accepted) >= limit {
             watch.retired.set(true);
             watch.wake();
         }

@@ -67,7 +67,10 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 
 fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     })
 }
 
@@ -85,7 +88,10 @@ impl Handshake {
                 aws_lc_rs::rand::fill(&mut nonce).map_err(|_| BadRequest::Handshake)?;
                 let key = STANDARD.encode(nonce);
                 expected = Some(accept_of(key.as_bytes()));
-                headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| BadRequest::Handshake)?);
+                headers.insert(
+                    SEC_WEBSOCKET_KEY,
+                    HeaderValue::try_from(key).map_err(|_| BadRequest::Handshake)?,
+                );
             }
             (Form::Upgrade, Form::Connect) => {
                 let key = headers.remove(SEC_WEBSOCKET_KEY).filter(is_key).ok_or(BadRequest::Handshake)?;
@@ -149,7 +155,11 @@ impl Handshake {
             let mut values = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
             values.next() == Some(expected) && values.next().is_none()
         });
-        if has_token(headers, &UPGRADE, WEBSOCKET) && accepted { Ok(()) } else { Err(ProxyError::UpstreamMalformed) }
+        if has_token(headers, &UPGRADE, WEBSOCKET) && accepted {
+            Ok(())
+        } else {
+            Err(ProxyError::UpstreamMalformed)
+        }
     }
 
     /// Makes the answer the one that the application's form has.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -61,7 +61,8 @@ pub(super) struct Worker {
     /// Told when the last stage is entered.
     ending: Notify,
     open: OpenConnections,
-    http: auto::Builder<WorkerExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<WorkerExecutor>,
 }
 
 /// The routes in force with this worker's connections to each upstream.
@@ -102,7 +103,7 @@ impl Via {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
-        let http = http_builder(&shared.settings);
+        let (http1, http2) = (http1_builder(&shared.settings), http2_builder(&shared.settings));
         let routes = shared.routes.load();
         let table = LocalTable::new(routes, &[], &shared.metrics);
         Rc::new(Self {
@@ -114,7 +115,8 @@ impl Worker {
             all_closed: Notify::new(),
             ending: Notify::new(),
             open: shared.metrics.connections(Side::Downstream),
-            http,
+            http1,
+            http2,
             shared,
         })
     }
@@ -309,8 +311,12 @@ impl Worker {
         Rc::clone(&self.now)
     }
 
-    pub(super) fn http(&self) -> &auto::Builder<WorkerExecutor> {
-        &self.http
+    pub(super) const fn http1(&self) -> &http1::Builder {
+        &self.http1
+    }
+
+    pub(super) const fn http2(&self) -> &http2::Builder<WorkerExecutor> {
+        &self.http2
     }
 }
 
@@ -335,24 +341,29 @@ impl Drop for Registered {
     }
 }
 
-fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
-    let mut http = auto::Builder::new(WorkerExecutor);
-    http.http1()
-        .max_headers(settings.max_headers)
+fn http1_builder(settings: &ServerSettings) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_headers(settings.max_headers)
         // A head must fit in hyper's buffer, and hyper wants at least 8 KiB.
         .max_buf_size(settings.max_header_size.max(8 * 1024))
         // An application that half-closes still waits for its answer (RFC 9112 section 9.6); and to look for the end
         // during each request costs a buffer each time.
         .half_close(true);
-    http.http2()
-        .timer(TokioTimer::new())
-        // WebSockets (RFC 8441 section 3); a CONNECT for anything else is refused.
-        .enable_connect_protocol()
+    http
+}
+
+fn http2_builder(settings: &ServerSettings) -> http2::Builder<WorkerExecutor> {
+    let mut http = http2::Builder::new(WorkerExecutor);
+    http.timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX))
         .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS)
+        .max_local_error_reset_streams(HTTP2_OWN_RESETS)
         .keep_alive_interval(HTTP2_PING)
-        .keep_alive_timeout(HTTP2_PONG);
+        .keep_alive_timeout(HTTP2_PONG)
+        // SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 section 3).
+        .enable_connect_protocol();
     http
 }
 
@@ -367,6 +378,10 @@ const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
 /// Bytes that are held of an answer on one HTTP/2 stream while the application does not read it.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+/// Streams that may be taken back before they were looked at, at a time (RFC 9113 section 10.5).
+const HTTP2_PENDING_RESETS: usize = 20;
+/// Streams that may be reset for the peer's errors in the whole life of a connection: nobody who means well has one.
+const HTTP2_OWN_RESETS: usize = 1024;
 /// An HTTP/2 connection whose peer vanished is found by these (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(20);
