@@ -207,6 +207,9 @@ impl App {
                 self.stale.insert(file.clone());
                 reload.get_or_insert("connections are made with what the files hold now");
             }
+            if self.settings.guard_secret_file.as_ref() == Some(file) {
+                reload.get_or_insert("the file of the shared secrets has changed");
+            }
         }
         if let Some(reason) = reload {
             tracing::info!("{reason}");

@@ -120,8 +120,8 @@ async fn while_uploading(
                     Outcome::Sending | Outcome::Sent => error,
                 });
             }
-            // By now more may have been sent: then the deadline has moved.
-            () = tokio::time::sleep_until(deadline) => {}
+            // By now more may have been sent, or all of it: then the deadline has moved, and may have come nearer.
+            () = tokio::time::sleep_until(deadline.min(clock::now() + settings.response_header_timeout)) => {}
         }
     }
 }

@@ -64,8 +64,10 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
                 },
             };
             let mut response = finish(&downstream, &mut exchange, answered, call);
-            if let Some(origin) = origin {
-                cors::allow(response.headers_mut(), origin);
+            match origin {
+                Some(origin) => cors::allow(response.headers_mut(), origin),
+                None if table.routes.guard().knows_origins() => cors::vary(response.headers_mut()),
+                None => {}
             }
             match response.body_mut().take_tunnel() {
                 None => end_with_body(response, exchange, age, call),
@@ -80,7 +82,14 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
         }
         Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
-        Err(error) => own(&downstream, &table, &parts, started, Err(error), call),
+        Err(error) => {
+            let reader = cors::reader(table.routes.guard(), &error, &parts.headers);
+            let mut response = own(&downstream, &table, &parts, started, Err(error), call);
+            if let Some(origin) = reader {
+                cors::allow(response.headers_mut(), origin);
+            }
+            response
+        }
     };
     if downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -147,11 +156,12 @@ fn admit<'t>(
         return Err(ProxyError::HeaderTooLarge);
     }
     let guard = table.routes.guard();
-    let caller = guard.judge(authority, &downstream.peer, &parts.headers).inspect_err(|rejection| {
-        downstream.worker.shared().metrics.rejected(*rejection);
-    })?;
+    let caller =
+        guard.judge(authority, &downstream.peer, &parts.method, &parts.headers).inspect_err(|rejection| {
+            downstream.worker.shared().metrics.rejected(*rejection);
+        })?;
     target::refuse_method(&parts.method)?;
-    if caller == Caller::AllowedOrigin && cors::is_preflight(&parts.method, &parts.headers) {
+    if caller == Caller::Preflight {
         return Ok(Admitted::Preflight);
     }
     if parts.method == Method::OPTIONS && max_forwards(&parts.headers) == Some(0) {

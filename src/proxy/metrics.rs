@@ -64,7 +64,7 @@ impl ProxyMetrics {
         for kind in KINDS {
             this.errors.with_label_values(&[kind]);
         }
-        for reason in [Rejection::Host, Rejection::Origin, Rejection::FetchSite] {
+        for reason in Rejection::ALL {
             this.rejections.with_label_values(&[reason_label(reason)]);
         }
         metrics.register(this.requests.clone());
@@ -159,6 +159,9 @@ const fn reason_label(reason: Rejection) -> &'static str {
         Rejection::Host => "host",
         Rejection::Origin => "origin",
         Rejection::FetchSite => "fetch_site",
+        Rejection::Secret => "secret",
+        Rejection::Uid => "uid",
+        Rejection::Subject => "subject",
     }
 }
 

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderValue, Method};
 
 use super::error::{BadRequest, ProxyError};
-use super::guard::{Guard, host_of};
+use super::guard::{Guard, Sentry, host_of};
 use super::metrics::{ProxyMetrics, RouteMetrics};
 use super::path::{JudgedPath, judge};
 use super::upstream::Upstream;
@@ -97,7 +97,7 @@ pub enum OwnAuthorization {
 /// All routes with what they lead to, and the guard before them: swapped as a whole by a reload.
 #[derive(Debug)]
 pub struct RouteTable {
-    guard: Guard,
+    guard: Sentry,
     entries: Vec<Entry>,
     upstreams: Vec<Arc<Upstream>>,
     unrouted: Arc<RouteMetrics>,
@@ -160,10 +160,10 @@ impl RouteTable {
             Ok(Entry { upstream, token, metrics: metrics.route(&route.label()), route: route.clone() })
         });
         let entries = entries.collect::<Result<_, LinkError>>()?;
-        Ok(Self { guard, entries, upstreams, unrouted: metrics.route(UNROUTED) })
+        Ok(Self { guard: Sentry::new(guard), entries, upstreams, unrouted: metrics.route(UNROUTED) })
     }
 
-    pub(super) const fn guard(&self) -> &Guard {
+    pub(super) const fn guard(&self) -> &Sentry {
         &self.guard
     }
 

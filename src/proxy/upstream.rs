@@ -1,5 +1,6 @@
 //! The protected API: where it is and how it is reached.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +44,7 @@ pub struct UpstreamSettings {
 }
 
 /// The HTTP proxy on the way to an upstream (CONNECT, RFC 9110 section 9.3.6).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Proxy {
     /// The one that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
     #[default]
@@ -52,6 +53,20 @@ pub enum Proxy {
     Direct,
     /// This one; a user and a password in it are sent to it alone.
     Through(Url),
+}
+
+/// Without the user and the password.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("Environment"),
+            Self::Direct => f.write_str("Direct"),
+            Self::Through(url) => {
+                let host = url.host_str().unwrap_or_default();
+                write!(f, "Through({host}:{})", url.port_or_known_default().unwrap_or_default())
+            }
+        }
+    }
 }
 
 /// What becomes of `Forwarded` (RFC 7239) and `X-Forwarded-*`.

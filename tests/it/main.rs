@@ -14,6 +14,7 @@ mod demo;
 mod dpop;
 mod framing;
 mod grants;
+mod grpc;
 mod guard;
 mod hostile;
 mod house;

@@ -6,6 +6,7 @@
 mod certificate;
 mod curl;
 mod faketime;
+mod grpc;
 mod h2load;
 mod key;
 mod nginx;
@@ -13,12 +14,14 @@ mod oidc_provider;
 mod origin;
 mod program;
 mod proxy;
+mod script;
 mod stage;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
 pub(crate) use curl::curl;
 pub(crate) use faketime::faketime;
+pub(crate) use grpc::GrpcApi;
 pub(crate) use h2load::h2load;
 pub(crate) use key::Key;
 pub(crate) use nginx::Nginx;
@@ -26,5 +29,6 @@ pub(crate) use oidc_provider::{Login, ODD_ID, ODD_SECRET, OidcProvider, PASSWORD
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use program::{Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
+pub(crate) use script::{hear, node, python, run, told};
 pub(crate) use stage::{CREDENTIALS, Stage};
 pub(crate) use wire::{Message, Wire};

@@ -54,6 +54,11 @@ impl Program {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// The file that it writes to.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().unwrap_or_else(|| panic!("{} has ended:\n{}", self.name, self.log()))
