@@ -59,11 +59,6 @@ impl Exchange {
     pub(super) fn aged(&self, limit: Duration) {
         self.busy.retire_if_older(limit);
     }
-
-    /// The upstream, not the proxy, said 401.
-    pub(super) fn unauthorized(&self) {
-        self.metrics.unauthorized();
-    }
 }
 
 impl Drop for Exchange {

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::age::{Age, Aging};
-use super::attach::{Attached, attach, put};
+use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
 use super::connection::{Downstream, Tunnel};
 use super::cors;
@@ -36,7 +36,7 @@ use super::websocket::{self, ConnectStream, Form, Handshake};
 use super::worker::{LocalTable, Stage};
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
-use crate::token::{Binding, TokenHandle};
+use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
 pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -193,18 +193,18 @@ async fn to_upstream(
         // It would walk around the route's list at a server that honours it.
         headers.remove(METHOD_OVERRIDE);
     }
-    let mut binding = None;
+    let mut used = None;
     if let Some(token) = &entry.token
         && !keeps_own(entry, headers, token)?
     {
-        let caller = if token.is_per_caller() { Some(subject(headers)?) } else { None };
+        let caller = if token.is_per_caller() { Some(only_authorization(headers)?) } else { None };
         if caller.is_some() || token.settings().attachment.header != AUTHORIZATION {
             headers.remove(AUTHORIZATION);
         }
         if hop.dpop {
             headers.remove(DPOP);
         }
-        binding = credentials(headers, token, caller, downstream).await?;
+        used = Some(credentials(headers, token, caller, downstream).await?);
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -242,7 +242,7 @@ async fn to_upstream(
         (Asks::Answer, None)
     };
     let head = Head { method: parts.method, uri, headers: parts.headers, asks };
-    let outbound = Outbound { head, body, hop, binding, handshake };
+    let outbound = Outbound { head, body, hop, entry, used, handshake };
     forward(pool, outbound, downstream).await
 }
 
@@ -303,13 +303,20 @@ fn refuse_by_route(
     Ok(())
 }
 
-/// The caller's own Bearer token (RFC 6750 section 2.1); of several it is not for us to choose.
-fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
+/// The one field that the caller's own credentials stand in; of several it is not for us to choose.
+fn only_authorization(headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(ProxyError::SubjectRequired);
     };
-    let token = value.to_str().ok().and_then(|value| {
+    let mut value = value.clone();
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The caller's own Bearer token (RFC 6750 section 2.1).
+pub(super) fn subject(credentials: &HeaderValue) -> Result<Secret<String>, ProxyError> {
+    let token = credentials.to_str().ok().and_then(|value| {
         let (scheme, token) = value.trim().split_once(' ')?;
         Some(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("Bearer"))
     });
@@ -322,24 +329,23 @@ fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
 }
 
 /// Attaches `token`, or the one that `caller`'s is traded in for; where none is usable, waits for one as long as its
-/// policy says. What comes of it is what the request has to prove besides, where the token is bound to a key.
+/// policy says.
 async fn credentials(
     headers: &mut HeaderMap,
     token: &TokenHandle,
-    caller: Option<Secret<String>>,
+    caller: Option<HeaderValue>,
     downstream: &Downstream,
-) -> Result<Option<Arc<Binding>>, ProxyError> {
-    let credentials = match caller {
-        Some(subject) => {
-            let mut asked = pin!(token.on_behalf(subject));
-            if let Some(known) = asked.as_mut().now_or_never() {
-                return Ok(put(headers, &*known?));
+) -> Result<Used, ProxyError> {
+    let credentials = match &caller {
+        Some(caller) => {
+            let mut asked = pin!(token.on_behalf(subject(caller)?));
+            match asked.as_mut().now_or_never() {
+                Some(known) => return Ok(Used { caller: Some(caller.clone()), ..put(headers, &*known?) }),
+                None => asked.await?,
             }
-            asked.await?
         }
         None => match attach(headers, token, Moment::now()) {
-            Attached::Yes => return Ok(None),
-            Attached::Bound(binding) => return Ok(Some(binding)),
+            Attached::Yes(used) => return Ok(used),
             Attached::No => token.wait().await.map_err(ProxyError::TokenUnavailable)?,
         },
     };
@@ -348,7 +354,7 @@ async fn credentials(
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
         return Err(ProxyError::ClientGone);
     }
-    Ok(put(headers, &credentials))
+    Ok(Used { caller, ..put(headers, &credentials) })
 }
 
 /// The answer to send, with what only this proxy may say, or what it says itself.
@@ -368,9 +374,6 @@ fn finish(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             *response.version_mut() = Version::HTTP_11;
-            if response.status() == StatusCode::UNAUTHORIZED {
-                exchange.unauthorized();
-            }
             exchange.answered(response.status(), None);
             response
         }
@@ -479,7 +482,8 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, HeaderValue::from_static(value));
             }
-            subject(&headers).ok().map(|token| token.expose().clone())
+            let token = subject(&only_authorization(&headers).ok()?).ok()?;
+            Some(token.expose().clone())
         };
         for value in ["Bearer t0ken", "bearer t0ken", "BEARER   t0ken "] {
             assert_eq!(subject_of(&[value]).as_deref(), Some("t0ken"), "{value}");
