@@ -33,4 +33,6 @@ mod rotation;
 mod routes;
 mod secrets;
 mod stream;
+mod stream_age;
 mod tokens;
+mod websocket;

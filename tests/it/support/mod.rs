@@ -16,6 +16,7 @@ mod program;
 mod proxy;
 mod script;
 mod stage;
+mod websocket;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
@@ -29,6 +30,7 @@ pub(crate) use oidc_provider::{Login, ODD_ID, ODD_SECRET, OidcProvider, PASSWORD
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use program::{Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
-pub(crate) use script::{hear, node, python, run, told};
+pub(crate) use script::{hear, python, run, told};
 pub(crate) use stage::{CREDENTIALS, Stage};
+pub(crate) use websocket::{WebSocketApi, http1_client, http2_client, passes};
 pub(crate) use wire::{Message, Wire};
