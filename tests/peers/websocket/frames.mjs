@@ -34,7 +34,7 @@ export async function* frames(stream, masked) {
   let needed = 2;
   const chunks = [];
   let held = 0;
-  for await (const chunk of stream) {
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
     chunks.push(chunk);
     held += chunk.length;
     if (held < needed) continue;

@@ -27,6 +27,10 @@ def refuse(connection, request):
     return None
 
 
+def select(_connection, offered):
+    return "orders.v1" if "orders.v1" in offered else None
+
+
 async def serve_one(connection):
     path = connection.request.path
     fields = [[name.lower(), value] for name, value in connection.request.headers.raw_items()]
@@ -58,7 +62,7 @@ async def serve_one(connection):
 
 async def main():
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    options = {"process_request": refuse, "subprotocols": ["orders.v2", "orders.v1"], "max_size": 1 << 24}
+    options = {"process_request": refuse, "select_subprotocol": select, "max_size": 1 << 24}
     async with serve(serve_one, "127.0.0.1", port, **options) as server:
         tell("listening", port=server.sockets[0].getsockname()[1])
         await server.serve_forever()
