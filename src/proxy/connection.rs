@@ -10,19 +10,21 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::body::ResponseBody;
 use super::framing::Spoken;
 use super::handler::handle;
+use super::listener::Accepted;
+use super::opening::{Opened, Order, open, order};
 use super::peer::Peer;
-use super::socket::{Socket, Stream};
+use super::socket::Socket;
+use super::stream::Stream;
 use super::watch::Watch;
-use super::worker::{Stage, Worker};
+use super::worker::Worker;
 
 /// What a request knows of the connection that it came by.
 pub(super) struct Downstream {
@@ -34,6 +36,8 @@ pub(super) struct Downstream {
     timer: Cell<Option<Pin<Box<Sleep>>>>,
     /// What the connection becomes after the answer 101 that the handler is about to give; HTTP/1.1 alone.
     pub(super) tunnel: Cell<Option<Tunnel>>,
+    /// Whether the request under way may get interim answers.
+    informs: Cell<bool>,
 }
 
 impl Downstream {
@@ -76,53 +80,56 @@ impl std::fmt::Debug for Tunnel {
     }
 }
 
-/// What a connection's task is to do before it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    Serve,
-    /// Nothing new is taken up.
-    Finish,
-    /// It is late.
-    Cut,
-}
-
 impl Downstream {
-    /// Asked each time that the connection's task runs.
     fn order(&self, cx: &Context<'_>) -> Order {
-        self.watch.remember(cx.waker());
-        let finish = self.watch.is_retired()
-            || match self.worker.stage() {
-                Stage::Serving => false,
-                // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
-                // while in which each answer says `Connection: close`.
-                Stage::Draining => self.watch.is_http2(),
-                Stage::Closing | Stage::Ending => true,
-            };
-        match finish {
-            _ if self.watch.is_late() => Order::Cut,
-            true => Order::Finish,
-            false => Order::Serve,
+        order(&self.worker, &self.watch, cx)
+    }
+
+    /// Passes an interim answer of the upstream's on to the application, before the final one. Where that cannot be, it is
+    /// lost: in HTTP/1.0 (RFC 9110 section 15.2), in HTTP/2, and where the application leaves too many unread.
+    pub(super) fn inform(&self, status: StatusCode, headers: HeaderMap) {
+        if !self.informs.get() {
+            return;
+        }
+        if !self.stream.interim.queue(status, headers) {
+            tracing::debug!(%status, "an interim answer was dropped: too many are unread");
+        }
+        // Whoever calls may be another task than the connection's.
+        self.watch.wake();
+    }
+
+    /// Waits until all interim answers are written: the final one must not overtake them. Asked before it is given.
+    pub(super) async fn informed(&self) {
+        if !self.stream.interim.is_empty() {
+            poll_fn(|_| self.stream.interim.poll_written()).await;
         }
     }
 }
 
-/// Serves `stream` until either side closes it, it is late, or the drain has ended it in order.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
-    let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else { return };
-    let peer = Peer { local: Some(local), remote: Some(remote), ..Peer::default() };
-    // Small answers must not wait for more to come.
-    let _ = stream.set_nodelay(true);
-    let stream = Stream::new(stream);
-    let (mut socket, watch) = Socket::new(Rc::clone(&stream), Rc::clone(&worker), Spoken::Either);
+/// Serves what was accepted until either side closes it, it is late, or the drain has ended it in order.
+pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let watch = Watch::new(worker.clock(), worker.settings().max_resets);
     let _registered = worker.register(Rc::clone(&watch));
-    let downstream =
-        Rc::new(Downstream { worker, watch, peer, stream, timer: Cell::default(), tunnel: Cell::default() });
+    let Some(Opened { transport, peer, spoken }) = open(&worker, &watch, accepted).await else { return };
+    let stream = Stream::new(transport);
+    watch.look_at(&stream);
+    let mut socket = Socket::new(Rc::clone(&stream), Rc::clone(&worker), Rc::clone(&watch), spoken);
+    let downstream = Rc::new(Downstream {
+        worker,
+        watch,
+        peer,
+        stream,
+        timer: Cell::default(),
+        tunnel: Cell::default(),
+        informs: Cell::new(false),
+    });
     let spoken = poll_fn(|cx| match downstream.order(cx) {
         Order::Serve => socket.poll_spoken(cx),
         Order::Finish | Order::Cut => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
     });
     match spoken.await {
-        Ok(Spoken::Http2) => http2(socket, &downstream).await,
+        // Boxed: who speaks HTTP/1.1, or nothing yet, has no use for its room.
+        Ok(Spoken::Http2) => Box::pin(http2(socket, &downstream)).await,
         Ok(Spoken::Http1 | Spoken::Either) => http1(socket, &downstream).await,
         Err(_gone) => {}
     }
@@ -201,6 +208,7 @@ fn service(
     let downstream = Rc::clone(downstream);
     service_fn(move |request: Request<Incoming>| {
         let downstream = Rc::clone(&downstream);
+        downstream.informs.set(request.version() == Version::HTTP_11);
         async move { Ok::<_, Infallible>(handle(downstream, request).await) }
     })
 }

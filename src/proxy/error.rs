@@ -88,6 +88,8 @@ pub(super) enum BadRequest {
     Path(PathFault),
     #[error("the request's head is no HTTP/1.1, or can be read in two ways (RFC 9112)")]
     Malformed,
+    #[error("this listener speaks TLS: send the request with https")]
+    Plain,
     #[error("a request must have exactly one valid Host (RFC 9112 section 3.2)")]
     Host,
     #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
@@ -122,6 +124,16 @@ pub(super) enum ConnectFault {
     Dns,
     #[error("the connection was refused")]
     Refused,
+    #[error("its Unix socket does not exist")]
+    NoSocket,
+    #[error("its Unix socket lets this user not connect")]
+    SocketForbidden,
+    #[error("the HTTP proxy on the way cannot be reached")]
+    ProxyUnreachable,
+    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if *.0 == 407 { ", for it wants other credentials" } else { "" })]
+    ProxyRefused(u16),
+    #[error("the HTTP proxy on the way gave no answer that is HTTP")]
+    ProxyBroken,
     #[error("there is no way to its address")]
     Network,
     #[error("its certificate is not trusted, or is for another name")]

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
+};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -21,10 +23,12 @@ use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
+use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
 };
+use super::local::LocalTable;
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::{Asks, Head};
@@ -33,7 +37,7 @@ use super::tunnel::Opening;
 use super::upstream::Http2;
 use super::watch::Busy;
 use super::websocket::{self, ConnectStream, Form, Handshake};
-use super::worker::{LocalTable, Stage};
+use super::worker::Stage;
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
 use crate::token::TokenHandle;
@@ -54,14 +58,17 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
             let form = if connect.is_some() { Form::Connect } else { Form::Upgrade };
             let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
-            let mut sent = pin!(to_upstream(&table, entry, &downstream, parts, body, form));
-            let answered = match &mut age {
-                None => sent.await,
-                Some(age) => tokio::select! {
-                    biased;
-                    answered = &mut sent => answered,
-                    () = age.reached() => Err(ProxyError::StreamTooOld),
-                },
+            let answered = {
+                let mut sent =
+                    pin!(to_upstream(&table, entry, &downstream, parts, body, form, &mut exchange));
+                match &mut age {
+                    None => sent.await,
+                    Some(age) => tokio::select! {
+                        biased;
+                        answered = &mut sent => answered,
+                        () = age.reached() => Err(ProxyError::StreamTooOld),
+                    },
+                }
             };
             let mut response = finish(&downstream, &mut exchange, answered, call);
             match origin {
@@ -91,7 +98,9 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             response
         }
     };
-    if downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2() {
+    downstream.informed().await;
+    let closes = downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2();
+    if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -180,18 +189,16 @@ async fn to_upstream(
     mut parts: Parts,
     body: Incoming,
     form: Form,
+    exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
+    let told = Told::of(upstream.settings.forwarded, &downstream.peer, &parts);
     let headers = &mut parts.headers;
-    let hop = strip_request(headers);
+    let hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
     refuse_by_route(entry, downstream, headers, hop)?;
     if hop.expect == Expect::Continue {
         headers.remove(EXPECT);
-    }
-    if !entry.route.methods.is_empty() {
-        // It would walk around the route's list at a server that honours it.
-        headers.remove(METHOD_OVERRIDE);
     }
     let mut used = None;
     if let Some(token) = &entry.token
@@ -204,15 +211,27 @@ async fn to_upstream(
         if hop.dpop {
             headers.remove(DPOP);
         }
+        let is_ours = caller.is_none();
         used = Some(credentials(headers, token, caller, downstream).await?);
+        if take_turn(entry, downstream, exchange).await? && is_ours {
+            // It may have been renewed meanwhile.
+            used = Some(credentials(headers, token, None, downstream).await?);
+        }
+    } else {
+        take_turn(entry, downstream, exchange).await?;
     }
+    told.put(headers);
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
         Version::HTTP_2 => (&via.http_2, true),
         Version::HTTP_10 => (&via.http_1_0, false),
         _ => (&via.http_1_1, false),
     };
-    add_via(headers, via);
+    if upstream.settings.via {
+        add_via(headers, via);
+    } else if hop.via {
+        headers.remove(VIA);
+    }
     if parts.method == Method::OPTIONS {
         count_forward(headers);
     }
@@ -244,6 +263,19 @@ async fn to_upstream(
     let head = Head { method: parts.method, uri, headers: parts.headers, asks };
     let outbound = Outbound { head, body, hop, entry, used, handshake };
     forward(pool, outbound, downstream).await
+}
+
+/// Waits until the route's limits let this request through, and says whether that took any time. What it holds it holds
+/// until the answer's last byte. Whatever has to be waited for besides comes before: who has a turn goes out at once.
+async fn take_turn(
+    entry: &Entry,
+    downstream: &Downstream,
+    exchange: &mut Exchange,
+) -> Result<bool, ProxyError> {
+    let Some(limits) = &entry.limits else { return Ok(false) };
+    let turn = limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()).await?;
+    exchange.hold(turn.slot);
+    Ok(turn.has_waited)
 }
 
 /// The credentials that the application brings.
@@ -467,9 +499,6 @@ fn last_hop() -> Response<ResponseBody> {
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }
-
-/// Honoured by many frameworks; registered nowhere.
-const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
 #[cfg(test)]
 mod tests {

@@ -1,23 +1,18 @@
 //! A downstream connection's bytes: framing judged as they come in, hyper's own refusals said in our words as they go
 //! out, and both written down in the connection's watch.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::framing::{Framing, Spoken};
 use super::refusal::recognise;
+use super::stream::Stream;
 use super::watch::Watch;
 use super::worker::Worker;
-
-/// A downstream connection's stream: hyper reads and writes it, and a handler may look at it.
-#[derive(Debug)]
-pub(super) struct Stream(RefCell<TcpStream>);
 
 /// A downstream connection.
 #[derive(Debug)]
@@ -35,38 +30,13 @@ pub(super) struct Socket {
     worker: Rc<Worker>,
 }
 
-impl Stream {
-    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
-        Rc::new(Self(RefCell::new(stream)))
-    }
-
-    /// Whether the application has closed its side. For a connection that nobody reads now: one of HTTP/1.1 with a request
-    /// under way, since hyper looks for the end only when it is through with that.
-    pub(super) fn has_ended(&self) -> bool {
-        let mut byte = [0];
-        let mut context = Context::from_waker(Waker::noop());
-        let peeked = self.0.borrow().poll_peek(&mut context, &mut ReadBuf::new(&mut byte));
-        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
-    }
-}
-
 impl Socket {
-    /// Wraps a stream that `worker` has accepted.
-    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>, spoken: Spoken) -> (Self, Rc<Watch>) {
-        let watch = Watch::new(worker.clock());
+    /// Wraps the stream of a connection that `worker` has accepted, and `watch` is kept of.
+    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>, watch: Rc<Watch>, spoken: Spoken) -> Self {
         let framing = Framing::new(worker.settings().max_header_size, spoken);
         let (first, refusal) = (Vec::new(), Vec::new());
-        let socket = Self {
-            stream,
-            framing,
-            first,
-            poison: None,
-            refusal,
-            is_shut: false,
-            watch: Rc::clone(&watch),
-            worker,
-        };
-        (socket, watch)
+        watch.reached(framing.phase(), framing.is_http2());
+        Self { stream, framing, first, poison: None, refusal, is_shut: false, watch, worker }
     }
 
     /// What is spoken: read off the first bytes where nothing else says so. What was read for it is read again by hyper.
@@ -123,7 +93,7 @@ impl Socket {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut *self.stream.0.borrow_mut()).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut *self.stream.transport()).poll_read(cx, buf))?;
         let admitted = self.framing.admit(&buf.filled()[before..]);
         buf.set_filled(before + admitted);
         if self.framing.is_refused() {
@@ -169,7 +139,7 @@ impl AsyncWrite for Socket {
         if this.refuses(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write(cx, bytes);
+        let written = Pin::new(&mut *this.stream.transport()).poll_write(cx, bytes);
         this.wrote(written)
     }
 
@@ -185,30 +155,39 @@ impl AsyncWrite for Socket {
         {
             return Poll::Ready(Ok(only.len()));
         }
-        let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write_vectored(cx, slices);
+        let written = Pin::new(&mut *this.stream.transport()).poll_write_vectored(cx, slices);
         this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.0.borrow().is_write_vectored()
+        self.stream.transport().is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while !this.refusal.is_empty() {
             this.check()?;
-            let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write(cx, &this.refusal);
+            let written = Pin::new(&mut *this.stream.transport()).poll_write(cx, &this.refusal);
             let count = ready!(this.wrote(written))?;
             this.refusal.drain(..count);
         }
-        Pin::new(&mut *this.stream.0.borrow_mut()).poll_flush(cx)
+        if !this.stream.interim.is_empty() {
+            this.check()?;
+            ready!(this.stream.interim.poll_write(cx, |cx, bytes| {
+                let written = Pin::new(&mut *this.stream.transport()).poll_write(cx, bytes);
+                this.wrote(written)
+            }))?;
+        }
+        let flushed = Pin::new(&mut *this.stream.transport()).poll_flush(cx);
+        // TLS takes what it is given; here it turns out whether the other side does.
+        this.wrote(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
         let this = self.get_mut();
         this.is_shut = true;
-        Pin::new(&mut *this.stream.0.borrow_mut()).poll_shutdown(cx)
+        Pin::new(&mut *this.stream.transport()).poll_shutdown(cx)
     }
 }
 

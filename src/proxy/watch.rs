@@ -3,8 +3,8 @@
 //! No timer is armed for a request. Each connection writes down what it is at, and since when; its worker looks at all of them
 //! a few times a second. A connection that is late ends with an error at its next read or write.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::framing::Phase;
 use super::settings::ServerSettings;
+use super::stream::Stream;
 use crate::clock;
 
 /// A downstream connection as its worker sees it.
@@ -29,8 +30,12 @@ pub(super) struct Watch {
     waiting: Cell<usize>,
     /// When a part of an answer was last taken.
     moved: Cell<Instant>,
-    /// Requests that ended without an answer since the last look.
+    /// Requests that ended without an answer in the second that began last, and when that was.
     aborted: Cell<usize>,
+    counted_from: Cell<Instant>,
+    max_aborted: usize,
+    /// What may be looked at to see whether the application is still there.
+    stream: OnceCell<Weak<Stream>>,
     /// Since when the socket takes no more of what is to be sent.
     unread_since: Cell<Option<Instant>>,
     late: Cell<bool>,
@@ -51,7 +56,8 @@ pub(super) struct Busy {
 }
 
 impl Watch {
-    pub(super) fn new(now: Rc<Cell<Instant>>) -> Rc<Self> {
+    /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
+    pub(super) fn new(now: Rc<Cell<Instant>>, max_aborted: usize) -> Rc<Self> {
         Rc::new(Self {
             accepted: now.get(),
             phase: Cell::new(Phase::Idle),
@@ -61,6 +67,9 @@ impl Watch {
             waiting: Cell::new(0),
             moved: Cell::new(now.get()),
             aborted: Cell::new(0),
+            counted_from: Cell::new(now.get()),
+            max_aborted,
+            stream: OnceCell::new(),
             unread_since: Cell::new(None),
             late: Cell::new(false),
             tunnel: Cell::new(false),
@@ -124,13 +133,27 @@ impl Watch {
         // HTTP/2 has windows of its own: an application may shut them all and still answer pings.
         let shut = self.http2.get() && !idle && self.waiting.get() == 0;
         let stalled = shut && passed(self.moved.get()) > limits.send_timeout;
-        let flood = self.aborted.replace(0) > MAX_ABORTED && self.http2.get();
-        if late || unread || stalled || flood {
+        if passed(self.counted_from.get()) >= SECOND {
+            self.counted_from.set(self.now.get());
+            self.aborted.set(0);
+        }
+        if late || unread || stalled || self.is_deserted() {
             self.end();
         } else if self.http2.get() && idle && passed(self.since.get()) > limits.keep_alive_timeout {
             self.retired.set(true);
             self.wake();
         }
+    }
+
+    /// Whether an HTTP/1.1 application is gone that has an answer to wait for: nobody reads its connection meanwhile.
+    fn is_deserted(&self) -> bool {
+        let waits = self.waiting.get() > 0 && !self.http2.get();
+        waits && self.stream.get().and_then(Weak::upgrade).is_some_and(|stream| stream.is_gone())
+    }
+
+    /// What carries the connection, once that is settled.
+    pub(super) fn look_at(&self, stream: &Rc<Stream>) {
+        let _ = self.stream.set(Rc::downgrade(stream));
     }
 
     /// The connection has become a tunnel: nothing here times it any more.
@@ -204,11 +227,13 @@ impl Drop for Busy {
         }
         if !self.answered.get() {
             watch.aborted.set(watch.aborted.get() + 1);
+            if watch.aborted.get() > watch.max_aborted && watch.http2.get() {
+                watch.end();
+            }
         }
         watch.since.set(watch.now.get());
     }
 }
 
-/// Requests that one HTTP/2 connection may take back between two looks, which are at most a second apart (RFC 9113
-/// section 10.5): more is an attack, or as good as one.
-const MAX_ABORTED: usize = 200;
+/// What `max_resets` counts in (RFC 9113 section 10.5).
+const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
@@ -155,7 +154,7 @@ async fn the_proxys_own_errors_are_grpc_statuses() {
     let reports = api.call(&proxy, &["one"]).await;
     assert_eq!(reports[0]["code"], "UNAVAILABLE", "nobody there: {reports:?}");
 
-    let silent = Origin::start(|_, _| Reply::raw("").holding().after(Duration::from_secs(60))).await;
+    let silent = Origin::start(|_, _| Reply::raw("").holding()).await;
     let upstream = format!("[upstreams.api]\nurl = \"{}\"\nresponse_header_timeout = \"1s\"\n", silent.url());
     let proxy = Proxy::start(Config::one_route(&upstream, &token_at(&server.url()))).await;
     let reports = api.call(&proxy, &["one"]).await;

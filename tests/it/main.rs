@@ -8,10 +8,15 @@
 
 mod support;
 
+mod browser;
 mod cli;
 mod client_auth;
+mod clients;
 mod demo;
+mod dial;
 mod dpop;
+mod events;
+mod forwarded;
 mod framing;
 mod grants;
 mod grpc;
@@ -20,12 +25,14 @@ mod hostile;
 mod house;
 mod jumps;
 mod life;
+mod limits;
 mod mtls;
 mod multitude;
 mod outage;
 mod proofs;
 mod protocols;
 mod readme;
+mod recovery;
 mod refresh;
 mod renewal;
 mod request;
@@ -35,4 +42,5 @@ mod secrets;
 mod stream;
 mod stream_age;
 mod tokens;
+mod upstreams;
 mod websocket;

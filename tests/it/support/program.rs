@@ -94,6 +94,21 @@ impl Program {
             .unwrap()
     }
 
+    /// Asks it to end and waits a little, without a runtime: for whoever is dropped with children of its own.
+    #[expect(clippy::disallowed_methods, reason = "who is dropped cannot wait in any other way")]
+    pub(crate) fn end_in_order(&mut self) {
+        if self.child.id().is_none() {
+            return;
+        }
+        self.signal(Signal::TERM);
+        for _ in 0..200 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The largest resident memory that it ever had, in KiB (`VmHWM` of proc(5)).
     pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
