@@ -42,5 +42,7 @@ mod routes;
 mod secrets;
 mod smuggling;
 mod stream;
+mod stream_age;
 mod tokens;
 mod upstreams;
+mod websocket;

@@ -22,6 +22,7 @@ mod script;
 mod recorder;
 mod stage;
 mod tinyproxy;
+mod websocket;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
@@ -42,4 +43,5 @@ pub(crate) use recorder::{Record, Recorder};
 pub(crate) use script::{hear, node, python, run, told};
 pub(crate) use stage::{CREDENTIALS, Stage};
 pub(crate) use tinyproxy::Tinyproxy;
+pub(crate) use websocket::{WebSocketApi, http1_client, http2_client, passes};
 pub(crate) use wire::{Message, Wire};
