@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Downstream {
 }
 
 /// What an HTTP/1.1 connection becomes once the answer 101 is sent (RFC 9110 section 7.8).
-pub(super) struct Tunnel(Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>);
+pub(super) struct Tunnel(Box<dyn FnOnce(Socket, Bytes) -> LocalBoxFuture<'static, ()>>);
 
 impl Tunnel {
     /// `run` gets the connection, untouched from here on, and what was read of it behind the request already. The

@@ -58,6 +58,43 @@ fn read_leniently(path: &str) -> Result<Vec<String>, PathFault> {
     if !is_encoded_well(path.as_bytes()) {
         return Err(PathFault::Malformed);
     }
+    let mut readings = Vec::new();
+    read_to_each_end(&decode(path)?, &mut readings)?;
+    // What is a reference to one server is so as it came, or only once it is decoded.
+    let mut decoded = path.to_owned();
+    loop {
+        if let Some(rest) = behind_host(&decoded) {
+            read_to_each_end(&decode(rest)?, &mut readings)?;
+        }
+        match decode_once(decoded.as_bytes())? {
+            Some(next) => decoded = plain_text(&next),
+            None => return Ok(readings),
+        }
+    }
+}
+
+/// Reads a decoded path to its end, and to where else it may end. An encoded question mark or hash ends it for a server
+/// that decodes first, a semicolon for one that takes all behind it for parameters.
+fn read_to_each_end(text: &str, readings: &mut Vec<String>) -> Result<(), PathFault> {
+    readings.push(fold(text)?);
+    for end in ['?', '#', ';'] {
+        if let Some(end) = text.find(end) {
+            readings.push(fold(&text[..end])?);
+        }
+    }
+    Ok(())
+}
+
+/// The path in `//host/path`, which is the whole of a URL but its scheme (RFC 3986 section 4.2) for who resolves it as a
+/// reference.
+fn behind_host(text: &str) -> Option<&str> {
+    let slashes = text.len() - text.trim_start_matches(SLASHES).len();
+    let host = (slashes > 1).then(|| &text[slashes..])?;
+    Some(host.find(SLASHES).map_or("/", |end| &host[end..]))
+}
+
+/// Decodes as often as anything is encoded.
+fn decode(path: &str) -> Result<String, PathFault> {
     let mut decoded: Cow<'_, [u8]> = Cow::Borrowed(path.as_bytes());
     let mut decodings = 0;
     while let Some(next) = decode_once(&decoded)? {
@@ -67,19 +104,11 @@ fn read_leniently(path: &str) -> Result<Vec<String>, PathFault> {
             return Err(PathFault::Malformed);
         }
     }
-    let text: String = String::from_utf8_lossy(&decoded).chars().map(plain_form).collect();
-    let mut readings = vec![fold(&text)?];
-    // An encoded question mark or hash ends the path for a server that decodes first, a semicolon for one that takes all
-    // behind it for parameters.
-    for end in [text.find(['?', '#']), text.find(';')].into_iter().flatten() {
-        readings.push(fold(&text[..end])?);
-    }
-    // `//host/path` is the whole of a URL but its scheme (RFC 3986 section 4.2) for who resolves it as a reference.
-    if text.starts_with("//") || text.starts_with("/\\") || text.starts_with('\\') {
-        let behind = text.trim_start_matches(SLASHES);
-        readings.push(fold(behind.find(SLASHES).map_or("/", |host| &behind[host..]))?);
-    }
-    Ok(readings)
+    Ok(plain_text(&decoded))
+}
+
+fn plain_text(decoded: &[u8]) -> String {
+    String::from_utf8_lossy(decoded).chars().map(plain_form).collect()
 }
 
 /// A decoded path as one that has no empty segments, parameters, or dots and spaces at a name's end.
@@ -214,6 +243,8 @@ mod tests {
             ("/a\\b", "/a/b"),
             ("/%2561dmin", "/admin"),
             ("/admin%3fx", "/admin"),
+            ("/%2fx/admin", "/admin"),
+            ("//x%2fy/admin", "/y/admin"),
             ("/admin%23x", "/admin"),
             ("/admin.", "/admin"),
             ("/admin%20/x", "/admin/x"),
