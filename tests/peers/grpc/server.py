@@ -38,7 +38,6 @@ class Call:
             context.send_initial_metadata(initial)
         context.set_trailing_metadata([pair for pair in metadata if pair[0] in (ECHO_TRAILING, "x-many", "x-many-bin")])
 
-
     def tell_end(self, context):
         # A cancelled upload may look like a whole one to the service, where the end of its messages is heard of first.
         # grpcio knows better, in a field that is its own; its version is pinned.
