@@ -8,23 +8,31 @@
 
 mod support;
 
+mod browser;
 mod cli;
 mod client_auth;
+mod clients;
 mod demo;
+mod dial;
 mod dpop;
+mod events;
+mod forwarded;
 mod framing;
 mod grants;
+mod grpc;
 mod guard;
 mod hostile;
 mod house;
 mod jumps;
 mod life;
+mod limits;
 mod mtls;
 mod multitude;
 mod outage;
 mod proofs;
 mod protocols;
 mod readme;
+mod recovery;
 mod refresh;
 mod renewal;
 mod request;
@@ -34,3 +42,4 @@ mod secrets;
 mod smuggling;
 mod stream;
 mod tokens;
+mod upstreams;

@@ -95,7 +95,11 @@ impl Recorder {
         let mut program = Program::spawn("nginx", command, dir.path());
         program.until("listening", || async move { TcpStream::connect(inner).await.is_ok() }).await;
         let file = dir.path().join("access.log");
-        Self { name: "nginx", address, kept: Kept::Log { file, read: Mutex::default(), _program: program, _dir: dir } }
+        Self {
+            name: "nginx",
+            address,
+            kept: Kept::Log { file, read: Mutex::default(), _program: program, _dir: dir },
+        }
     }
 
     /// Node.
@@ -108,7 +112,11 @@ impl Recorder {
         let mut program = Program::spawn("node", command, dir.path());
         program.until("listening", || async move { TcpStream::connect(address).await.is_ok() }).await;
         let file = dir.path().join("node.log");
-        Self { name: "node", address, kept: Kept::Log { file, read: Mutex::default(), _program: program, _dir: dir } }
+        Self {
+            name: "node",
+            address,
+            kept: Kept::Log { file, read: Mutex::default(), _program: program, _dir: dir },
+        }
     }
 
     /// The one that reads to the letter.
