@@ -12,12 +12,14 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
+use super::age::Aging;
 use super::exchange::Exchange;
 use super::expect::Gate;
 use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
 use super::pool::Lease;
 use super::replay::{Sending, Upload};
+use super::tunnel::Tunnel;
 use crate::clock;
 
 /// Why a body ended before its end.
@@ -27,6 +29,9 @@ pub(super) enum BodyError {
     Sender(#[source] hyper::Error),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
+    /// hyper looks here for what to reset an HTTP/2 stream with.
+    #[error("the body went on for longer than max_stream_age")]
+    TooOld(#[source] h2::Error),
     /// The request was sent again, and this sending of it is over.
     #[error("the request was sent again")]
     Repeated,
@@ -49,6 +54,8 @@ pub(super) struct ResponseBody {
     trailers: Option<Box<TrailerWatch>>,
     /// Ends with the body: what is counted and timed of the whole request.
     exchange: Option<Exchange>,
+    /// Ends the body before its end; `None` where its route has no `max_stream_age`.
+    aging: Option<Box<Aging>>,
 }
 
 #[derive(Debug)]
@@ -56,6 +63,8 @@ enum Content {
     Empty,
     Full(Bytes),
     Upstream(Download),
+    /// Not a body: what follows the answer's head in place of one.
+    Tunnel(Box<Tunnel>),
 }
 
 /// An upstream's body that is being received.
@@ -124,18 +133,48 @@ impl Body for RequestBody {
 
 impl ResponseBody {
     pub(super) const fn empty() -> Self {
-        Self { content: Content::Empty, trailers: None, exchange: None }
+        Self::of(Content::Empty)
     }
 
     pub(super) const fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full(bytes), trailers: None, exchange: None }
+        Self::of(Content::Full(bytes))
+    }
+
+    const fn of(content: Content) -> Self {
+        Self { content, trailers: None, exchange: None, aging: None }
     }
 
     /// The upstream's body; `lease` gives its connection back once the body is through.
     pub(super) fn upstream(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
         let ended = incoming.is_end_stream();
         let download = Download { incoming, silence: Silence::new(idle_timeout), ended, lease: Some(lease) };
-        Self { content: Content::Upstream(download), trailers: None, exchange: None }
+        Self::of(Content::Upstream(download))
+    }
+
+    /// No body: the upstream's half of a tunnel, for [`Self::take_tunnel`].
+    pub(super) fn tunnel(tunnel: Tunnel) -> Self {
+        Self::of(Content::Tunnel(Box::new(tunnel)))
+    }
+
+    /// The tunnel that this answer begins; what is left is empty.
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        if !matches!(self.content, Content::Tunnel(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Tunnel(tunnel) => Some(tunnel),
+            _ => None,
+        }
+    }
+
+    /// The same body, with what ends it before its end; that of no upstream is short.
+    pub(super) fn with_aging(mut self, aging: impl FnOnce() -> Box<Aging>) -> Self {
+        if let Content::Upstream(download) = &self.content
+            && !download.ended
+        {
+            self.aging = Some(aging());
+        }
+        self
     }
 
     /// The same body, with its trailers looked at.
@@ -160,8 +199,18 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(aging) = &mut this.aging
+            && let Poll::Ready(last) = aging.poll_end(cx)
+        {
+            if let Some(exchange) = &this.exchange {
+                exchange.aged(aging.limit());
+            }
+            // Dropped in the middle, it ends the upstream's side as well.
+            (this.aging, this.content) = (None, Content::Empty);
+            return Poll::Ready(last);
+        }
         let polled = match &mut this.content {
-            Content::Empty => Poll::Ready(None),
+            Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
             Content::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
@@ -183,7 +232,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Empty => true,
+            Content::Empty | Content::Tunnel(_) => true,
             Content::Full(_) => false,
             Content::Upstream(download) => download.incoming.is_end_stream(),
         }
@@ -191,7 +240,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Empty => SizeHint::with_exact(0),
+            Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Upstream(download) => download.incoming.size_hint(),
         }

@@ -15,6 +15,7 @@ use super::error::ProxyError;
 use super::expect::GateOpener;
 use super::pool::{Age, Connection, Lease, Pool};
 use super::upstream::Upstream;
+use super::websocket;
 
 /// A request's head as it goes upstream, in origin-form.
 #[derive(Clone, Debug)]
@@ -22,6 +23,17 @@ pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    pub(super) asks: Asks,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// An answer.
+    #[default]
+    Answer,
+    /// A WebSocket: an upgrade in HTTP/1.1, an extended CONNECT in HTTP/2.
+    WebSocket,
 }
 
 /// How a sending failed.
@@ -80,8 +92,11 @@ impl Connection {
         head.headers.clone_into(request.headers_mut());
         match self {
             Self::Http1 { mut sender, .. } => {
+                if head.asks == Asks::WebSocket {
+                    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                }
                 if request.headers().contains_key(TE) {
-                    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
+                    request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
                 }
                 if let Some(opener) = opener {
                     opener.clone().open_at_100(&mut request);
@@ -95,6 +110,9 @@ impl Connection {
                     opener.open();
                 }
                 to_http2(&mut request, pool.upstream());
+                if head.asks == Asks::WebSocket {
+                    websocket::to_connect(&mut request);
+                }
                 let response = sender.try_send_request(request).await.map_err(failure)?;
                 Ok((response, Lease::http2(streams)))
             }
