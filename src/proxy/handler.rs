@@ -26,7 +26,7 @@ use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{
-    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
+    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, has_quoted_name, strip_request, strip_response,
 };
 use super::local::LocalTable;
 use super::path::judge;
@@ -163,6 +163,9 @@ fn admit<'t>(
     // hyper keeps this limit in HTTP/1.1 alone.
     if parts.headers.len() > downstream.worker.settings().max_headers {
         return Err(ProxyError::HeaderTooLarge);
+    }
+    if parts.version == Version::HTTP_2 && has_quoted_name(&parts.headers) {
+        return Err(BadRequest::Malformed.into());
     }
     let guard = table.routes.guard();
     let caller =

@@ -12,6 +12,7 @@ mod browser;
 mod cli;
 mod client_auth;
 mod clients;
+mod conformance;
 mod demo;
 mod dial;
 mod dpop;
