@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep};
 use super::exchange::Exchange;
 use super::expect::Gate;
 use super::headers::strip_trailers;
-use super::pool::Lease;
+use super::metrics::Counted;
+use super::wire::{self, Answer, AnswerError};
 use crate::clock;
 
 /// Why a body ended before its end.
@@ -24,6 +25,8 @@ use crate::clock;
 pub(super) enum BodyError {
     #[error("the body's sender failed")]
     Sender(#[source] hyper::Error),
+    #[error("the upstream's answer broke off")]
+    Answer(#[source] AnswerError),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
 }
@@ -40,13 +43,15 @@ pub(super) enum RequestBody {
 /// A request's body that is being sent.
 #[derive(Debug)]
 pub(super) struct Upload {
+    /// What was taken of it and did not go out after all.
+    unread: Bytes,
     incoming: Incoming,
     gate: Option<Gate>,
     silence: Silence,
     progress: Rc<Progress>,
 }
 
-/// What the handler sees of an upload while hyper owns it.
+/// What the handler sees of an upload while a connection owns it.
 #[derive(Debug)]
 pub(super) struct Progress {
     last: Cell<Instant>,
@@ -75,19 +80,26 @@ pub(super) struct ResponseBody {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is what nearly every answer has, and a box is an allocation each")]
 enum Content {
     Empty,
     Full(Bytes),
     Upstream(Download),
 }
 
-/// An upstream's body that is being received.
+/// An upstream's answer that is being received.
 #[derive(Debug)]
-struct Download {
-    incoming: Incoming,
+pub(super) struct Download {
+    source: DownloadSource,
     silence: Silence,
-    ended: bool,
-    lease: Option<Lease>,
+}
+
+#[derive(Debug)]
+enum DownloadSource {
+    /// HTTP/1.1.
+    Wire(Answer),
+    /// HTTP/2; the stream counts as one of its connection's for as long as this lives.
+    Shared { incoming: Incoming, _stream: Rc<()> },
 }
 
 /// Measures how long a body has been waited for.
@@ -111,9 +123,26 @@ impl RequestBody {
         }
         let progress =
             Rc::new(Progress { last: Cell::new(clock::now()), outcome: Cell::new(Outcome::Sending) });
-        let upload =
-            Upload { incoming, gate, silence: Silence::new(idle_timeout), progress: Rc::clone(&progress) };
+        let upload = Upload {
+            unread: Bytes::new(),
+            incoming,
+            gate,
+            silence: Silence::new(idle_timeout),
+            progress: Rc::clone(&progress),
+        };
         (Self::Streaming(Box::new(upload)), Some(progress))
+    }
+
+    /// Whether it waits for the upstream to ask for it, rather than for the application to send it.
+    pub(super) fn is_held_back(&self) -> bool {
+        matches!(self, Self::Streaming(upload) if upload.gate.is_some())
+    }
+
+    /// Puts back what was taken last.
+    pub(super) fn unread(&mut self, data: Bytes) {
+        if let Self::Streaming(upload) = self {
+            upload.unread = data;
+        }
     }
 }
 
@@ -150,23 +179,34 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(upload) => upload.incoming.is_end_stream(),
+            Self::Streaming(upload) => upload.unread.is_empty() && upload.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(upload) => upload.incoming.size_hint(),
+            Self::Streaming(upload) => upload.size_hint(),
         }
     }
 }
 
 impl Upload {
+    fn size_hint(&self) -> SizeHint {
+        let to_come = self.incoming.size_hint();
+        match to_come.exact() {
+            Some(length) => SizeHint::with_exact(length + self.unread.len() as u64),
+            None => to_come,
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(gate) = &mut self.gate {
             ready!(gate.poll_open(cx));
             self.gate = None;
+        }
+        if !self.unread.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.unread)))));
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -201,10 +241,8 @@ impl ResponseBody {
         Self { content: Content::Full(bytes), exchange: None }
     }
 
-    /// The upstream's body; `lease` gives its connection back once the body is through.
-    pub(super) fn upstream(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
-        let ended = incoming.is_end_stream();
-        let download = Download { incoming, silence: Silence::new(idle_timeout), ended, lease: Some(lease) };
+    /// What an upstream sends, as it comes.
+    pub(super) const fn upstream(download: Download) -> Self {
         Self { content: Content::Upstream(download), exchange: None }
     }
 
@@ -231,7 +269,7 @@ impl Body for ResponseBody {
                 this.content = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Upstream(download) => download.poll_frame(cx),
+            Content::Upstream(download) => Pin::new(download).poll_frame(cx),
         };
         if let Some(exchange) = &this.exchange {
             exchange.asked(polled.is_ready());
@@ -243,7 +281,7 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Empty => true,
             Content::Full(_) => false,
-            Content::Upstream(download) => download.incoming.is_end_stream(),
+            Content::Upstream(download) => download.is_end_stream(),
         }
     }
 
@@ -251,38 +289,85 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Empty => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(download) => download.incoming.size_hint(),
+            Content::Upstream(download) => download.size_hint(),
         }
     }
 }
 
 impl Download {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.silence.broken();
-                self.ended = self.incoming.is_end_stream();
-                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
-            }
-            Poll::Ready(None) => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Sender(error)))),
-            Poll::Pending => {
-                ready!(self.silence.poll_too_long(cx));
-                Poll::Ready(Some(Err(BodyError::Silent)))
+    /// An answer that comes by HTTP/1.1; it may be silent for `idle_timeout` at a time.
+    pub(super) const fn wire(answer: Answer, idle_timeout: Duration) -> Self {
+        Self { source: DownloadSource::Wire(answer), silence: Silence::new(idle_timeout) }
+    }
+
+    /// An answer that comes by HTTP/2, on one of a connection's streams.
+    pub(super) const fn shared(incoming: Incoming, stream: Rc<()>, idle_timeout: Duration) -> Self {
+        let source = DownloadSource::Shared { incoming, _stream: stream };
+        Self { source, silence: Silence::new(idle_timeout) }
+    }
+
+    /// The connection behind a 101 of HTTP/1.1, what of the new protocol was read already, and the connection's count;
+    /// `None` for any other answer.
+    #[cfg_attr(not(test), expect(dead_code, reason = "WebSocket's part is made beside this"))]
+    pub(super) fn into_tunnel(self) -> Option<(wire::Stream, Bytes, Counted)> {
+        match self.source {
+            DownloadSource::Wire(answer) => answer.into_tunnel(),
+            DownloadSource::Shared { .. } => None,
+        }
+    }
+
+    /// Gives the exchange up, request and answer: another takes its place. What is merely dropped after it was read to
+    /// its end may leave an upload behind that the upstream still wants.
+    #[expect(dead_code, reason = "the replay after a 401 is made beside this")]
+    pub(super) fn give_up(self) {
+        if let DownloadSource::Wire(answer) = self.source {
+            answer.give_up();
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.source {
+            DownloadSource::Wire(answer) => answer.poll_frame(cx).map_err(BodyError::Answer),
+            DownloadSource::Shared { incoming, .. } => {
+                Pin::new(incoming).poll_frame(cx).map_err(BodyError::Sender)
             }
         }
     }
 }
 
-impl Drop for Download {
-    fn drop(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && self.ended
-        {
-            lease.give_back();
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this.poll_source(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.silence.broken();
+                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
+            }
+            Poll::Pending => {
+                ready!(this.silence.poll_too_long(cx));
+                Poll::Ready(Some(Err(BodyError::Silent)))
+            }
+            ended @ Poll::Ready(_) => ended,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            DownloadSource::Wire(answer) => answer.is_end_stream(),
+            DownloadSource::Shared { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            DownloadSource::Wire(answer) => answer.size_hint(),
+            DownloadSource::Shared { incoming, .. } => incoming.size_hint(),
         }
     }
 }

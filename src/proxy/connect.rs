@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,10 +21,11 @@ use super::body::RequestBody;
 use super::error::{ConnectFault, ProxyError};
 use super::metrics::OpenConnections;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
+use super::wire::{Stream, Wire};
 
-/// The sending half of a new connection; a task of this worker drives the other half until it closes.
+/// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Wire),
     Http2(http2::SendRequest<RequestBody>),
 }
 
@@ -86,14 +87,14 @@ async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, Dia
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => http2(TokioIo::new(tcp), open).await,
-            Http2::Auto | Http2::Never => http1(TokioIo::new(tcp), open).await,
+            Http2::Auto | Http2::Never => Ok(http1(Stream::Tcp(tcp), open)),
         };
     };
     let stream = handshake(tls, tcp).await?;
     if agreed_http2(upstream, &stream) {
         http2(TokioIo::new(stream), open).await
     } else {
-        http1(TokioIo::new(stream), open).await
+        Ok(http1(Stream::Tls(Box::new(stream)), open))
     }
 }
 
@@ -130,17 +131,8 @@ async fn tcp(upstream: &Upstream) -> Result<TcpStream, DialFault> {
     Ok(connected.into_inner())
 }
 
-async fn http1<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
-where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(MAX_RESPONSE_HEADERS)
-        .handshake(io)
-        .await
-        .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
-    drive(connection, open);
-    Ok(Sender::Http1(sender))
+fn http1(stream: Stream, open: &OpenConnections) -> Sender {
+    Sender::Http1(Wire::new(stream, open.count()))
 }
 
 async fn http2<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
@@ -200,5 +192,3 @@ const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 /// The same for HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
-/// Header fields of an upstream's answer.
-const MAX_RESPONSE_HEADERS: usize = 256;

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use http::{Request, StatusCode};
 use tokio::time::Sleep;
 
 /// Holds a body back until the upstream asks for it.
@@ -53,21 +52,12 @@ impl Gate {
 }
 
 impl GateOpener {
-    /// Opens the gate when the upstream answers `request` with 100.
-    pub(super) fn open_at_100<B>(self, request: &mut Request<B>) {
-        hyper::ext::on_informational(request, move |answer| {
-            if answer.status() == StatusCode::CONTINUE {
-                self.open();
-            }
-        });
-    }
-
     /// Whether the body has been asked for, or silence was taken for asking.
     pub(super) fn is_open(&self) -> bool {
         self.0.open.load(Ordering::Acquire)
     }
 
-    /// Opens the gate now: the next hop has no use for the expectation.
+    /// Opens the gate now: the upstream asks for the body.
     pub(super) fn open(&self) {
         self.0.open.store(true, Ordering::Release);
         self.0.waker.wake();

@@ -16,14 +16,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 
-use super::body::{Outcome, Progress, RequestBody, ResponseBody};
+use super::body::{Download, Outcome, Progress, RequestBody, ResponseBody};
 use super::connection::Downstream;
 use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
 use super::headers::{Expect, HopFields};
-use super::pool::{Age, Lease, Pool, Want};
+use super::pool::{Age, Pool, Want};
 use super::sending::{Failure, Head};
 use super::upstream::{Upstream, UpstreamSettings};
 use crate::clock;
@@ -77,17 +77,17 @@ pub(super) async fn forward(
         }
         Some(progress) => while_uploading(sent, &progress, settings).await,
     };
-    let (mut response, lease) = answer?;
+    let mut response = answer?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamMalformed);
     }
     if opener.is_some_and(|opener| !opener.is_open()) {
         response.extensions_mut().insert(BodyUnasked);
     }
-    Ok(response.map(|incoming| ResponseBody::upstream(incoming, lease, settings.idle_timeout)))
+    Ok(response.map(ResponseBody::upstream))
 }
 
-type Answer = Result<(Response<Incoming>, Lease), ProxyError>;
+type Answer = Result<Response<Download>, ProxyError>;
 
 /// Waits for the answer to a request with a body: its time runs from the body's last byte. Before that only silence is
 /// bounded, whether it is the application that sends nothing or the upstream that takes nothing.
@@ -129,6 +129,11 @@ async fn send(
     binding: Option<&Binding>,
 ) -> Answer {
     let mut want = Want::Any;
+    let on_interim = |status, _headers| {
+        if let (StatusCode::CONTINUE, Some(opener)) = (status, &opener) {
+            opener.open();
+        }
+    };
     // Whether the upstream may still ask for its nonce.
     let mut may_demand = binding.is_some() && repeat != Repeat::Never;
     loop {
@@ -137,19 +142,19 @@ async fn send(
         if let Some(binding) = binding {
             prove(binding, pool.upstream(), &mut head)?;
         }
-        let failed = match (connection.send(pool, &head, body, opener.as_ref()).await, binding) {
+        let failed = match (connection.send(pool, &head, body, &on_interim).await, binding) {
             (Ok(answer), None) => return Ok(answer),
-            (Ok((mut response, lease)), Some(binding)) => {
+            (Ok(mut response), Some(binding)) => {
                 let verdict = binding.judge(&pool.upstream().origin, response.status(), response.headers());
                 // The nonce is for our proofs; the application has no key to prove.
                 response.headers_mut().remove(DPOP_NONCE);
                 if may_demand && verdict == Verdict::Again {
                     may_demand = false;
-                    Box::pin(discard(response.into_body(), lease)).await;
+                    Box::pin(discard(response.into_body())).await;
                     body = RequestBody::Empty;
                     continue;
                 }
-                return Ok((response, lease));
+                return Ok(response);
             }
             (Err(failed), _) => failed,
         };
@@ -174,17 +179,15 @@ fn prove(binding: &Binding, upstream: &Upstream, head: &mut Head) -> Result<(), 
 }
 
 /// Reads an answer that nobody wants to its end, so that its connection lives on. Not for long: another is soon made.
-async fn discard(mut body: Incoming, lease: Lease) {
+async fn discard(mut body: Download) {
     let all = async {
         let mut left = MAX_DISCARDED_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
             left = left.checked_sub(frame.data_ref().map_or(0, Bytes::len))?;
         }
-        body.is_end_stream().then_some(())
+        Some(())
     };
-    if let Ok(Some(())) = tokio::time::timeout(DISCARD_TIMEOUT, all).await {
-        lease.give_back();
-    }
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
 }
 
 /// When a request may be sent a second time although it may have been sent before.

@@ -29,6 +29,7 @@ mod socket;
 mod target;
 mod upstream;
 mod watch;
+mod wire;
 mod worker;
 
 pub use attach::{Attached, attach};

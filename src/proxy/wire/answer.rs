@@ -1,0 +1,210 @@
+//! An answer's body as it comes in, and the connection under it until its last byte was read.
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::task::AbortHandle;
+
+use super::super::metrics::Counted;
+use super::Malformed;
+use super::body::Decoder;
+use super::connection::{HEAD_ROOM, Keeper, Wire};
+use super::head::Reuse;
+use super::stream::Stream;
+use super::upload::{Background, BackgroundState, Upload, UploadFault};
+
+/// An answer's body. Dropped before its end, it closes the connection, and the request's body is not sent on.
+pub(in crate::proxy) struct Answer {
+    /// Data that was read and not yet handed on.
+    data: Option<Bytes>,
+    decoder: Decoder,
+    source: Source,
+    /// Room for the next read, where it is not known how much will come.
+    room: usize,
+    /// The upload that goes on although the answer was read to its end.
+    left: Option<AbortHandle>,
+}
+
+enum Source {
+    /// More is to be read.
+    Reading(Reading),
+    /// All was read; the connection went where it belongs.
+    Ended,
+    /// Another protocol is spoken from now on.
+    Tunnel(Wire),
+}
+
+struct Reading {
+    wire: Wire,
+    keeper: Rc<dyn Keeper>,
+    reuse: Reuse,
+    background: Option<Background>,
+}
+
+/// Why an answer's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum AnswerError {
+    #[error("the upstream closed before the answer's end")]
+    Cut,
+    #[error("the connection to the upstream failed")]
+    Connection(#[source] io::Error),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the request's body failed under its answer")]
+    Upload,
+}
+
+impl Answer {
+    /// The body behind a head that came by `wire`; `upload` is what is left of the request, and how long the upstream
+    /// may take nothing of it.
+    pub(super) fn new(
+        wire: Wire,
+        decoder: Decoder,
+        reuse: Reuse,
+        keeper: Rc<dyn Keeper>,
+        upload: Option<(Upload, Duration)>,
+    ) -> Result<Self, Malformed> {
+        let stream = upload.is_some().then(|| Rc::clone(&wire.stream));
+        let reading = Reading { wire, keeper, reuse, background: None };
+        let mut answer = Self { data: None, decoder, source: Source::Ended, room: HEAD_ROOM, left: None };
+        // What came with the head is seen at once: an answer that came whole frees its connection here.
+        answer.source = Source::Reading(reading);
+        if let (Some((upload, patience)), Some(stream), Source::Reading(reading)) =
+            (upload, stream, &mut answer.source)
+        {
+            reading.background = Some(Background::spawn(upload, stream, patience));
+        }
+        answer.decode()?;
+        Ok(answer)
+    }
+
+    /// What 101 leads to.
+    pub(super) fn tunnel(wire: Wire) -> Self {
+        Self { data: None, decoder: Decoder::none(), source: Source::Tunnel(wire), room: 0, left: None }
+    }
+
+    /// The connection behind a 101, what of the new protocol was read already, and the count that ends with the connection;
+    /// `None` for any other answer.
+    pub(in crate::proxy) fn into_tunnel(self) -> Option<(Stream, Bytes, Counted)> {
+        let Source::Tunnel(wire) = self.source else { return None };
+        let stream = Rc::try_unwrap(wire.stream).ok()?;
+        Some((stream.into_inner(), wire.input.freeze(), wire.counted))
+    }
+
+    /// Gives the whole exchange up: not even a request's body that the upstream may still want is sent on.
+    pub(in crate::proxy) fn give_up(self) {
+        if let Some(upload) = self.left {
+            upload.abort();
+        }
+    }
+
+    /// The next part of the body, or its trailers.
+    pub(in crate::proxy) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        loop {
+            if let Some(data) = self.data.take() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if let Some(trailers) = self.decoder.take_trailers() {
+                return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
+            }
+            let Source::Reading(reading) = &mut self.source else { return Poll::Ready(None) };
+            let room = match self.decoder.left() {
+                // One byte over, so that the read that takes the last is seen to have taken all there was.
+                Some(left) => usize::try_from(left).map_or(MAX_ROOM, |left| left.saturating_add(1)),
+                None => self.room,
+            };
+            let read = ready!(reading.poll_fill(cx, room.min(MAX_ROOM)));
+            let read = match read {
+                Ok(0) if self.decoder.may_end_here() => {
+                    self.source = Source::Ended;
+                    return Poll::Ready(None);
+                }
+                Ok(0) => Err(AnswerError::Cut),
+                Ok(read) => {
+                    self.room = if read < self.room { HEAD_ROOM } else { (self.room * 2).min(MAX_ROOM) };
+                    self.decode().map_err(AnswerError::from)
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = read {
+                self.source = Source::Ended;
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+
+    /// Whether nothing is to come any more.
+    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
+        self.data.is_none() && !self.decoder.has_trailers() && !matches!(self.source, Source::Reading(_))
+    }
+
+    /// How much data is to come.
+    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+        let data = self.data.as_ref().map_or(0, Bytes::len) as u64;
+        match (&self.source, self.decoder.left()) {
+            (Source::Reading(_), None) => SizeHint::default(),
+            (_, left) => SizeHint::with_exact(data + left.unwrap_or(0)),
+        }
+    }
+
+    /// Takes what was read for data; with the last of it the connection is free.
+    fn decode(&mut self) -> Result<(), Malformed> {
+        let Source::Reading(reading) = &mut self.source else { return Ok(()) };
+        self.data = self.decoder.decode(&mut reading.wire.input)?;
+        if self.decoder.is_finished()
+            && let Source::Reading(reading) = std::mem::replace(&mut self.source, Source::Ended)
+        {
+            self.left = reading.end();
+        }
+        Ok(())
+    }
+}
+
+impl Reading {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, AnswerError>> {
+        if let Some(background) = &self.background {
+            match background.state() {
+                BackgroundState::Failed(UploadFault::Body) => return Poll::Ready(Err(AnswerError::Upload)),
+                BackgroundState::Failed(UploadFault::Connection) => self.reuse = Reuse::No,
+                BackgroundState::Sending | BackgroundState::Sent => {}
+            }
+            background.watch(cx);
+        }
+        self.wire.poll_fill(cx, room).map_err(AnswerError::Connection)
+    }
+
+    /// The last byte was read: the connection is given back, or dropped, or left to the upload that goes on.
+    fn end(self) -> Option<AbortHandle> {
+        let Self { mut wire, keeper, reuse, background } = self;
+        if reuse == Reuse::No || !wire.input.is_empty() {
+            return None;
+        }
+        wire.rest();
+        match background {
+            Some(background) if background.state() == BackgroundState::Sending => {
+                return Some(background.detach(wire, keeper));
+            }
+            Some(background) if background.state() != BackgroundState::Sent => {}
+            Some(_) | None => keeper.keep(wire),
+        }
+        None
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("decoder", &self.decoder).finish_non_exhaustive()
+    }
+}
+
+/// Bytes of a body that are read at a time: most of what a read costs is its call, and a connection holds one or two
+/// buffers of this size at most.
+pub(super) const MAX_ROOM: usize = 64 * 1024;
