@@ -144,7 +144,12 @@ impl Wire {
     /// Reads what is there, into at least `room` bytes; 0 is the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         self.grown |= room > HEAD_ROOM;
-        self.input.reserve(room);
+        // `reserve` would double the buffer each time that a part of it is still on its way to the application.
+        if self.input.capacity() - self.input.len() < room && !self.input.try_reclaim(room) {
+            let mut larger = BytesMut::with_capacity(self.input.len() + room);
+            larger.extend_from_slice(&self.input);
+            self.input = larger;
+        }
         let mut stream = self.stream.borrow_mut();
         pin!(stream.read_buf(&mut self.input)).poll(cx)
     }

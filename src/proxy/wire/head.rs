@@ -304,7 +304,6 @@ mod tests {
             "200 OK\r\nX-A: 1\rX-B: 2",
             "200 OK\r\nX-A: \x001",
             "200 OK\r\nno colon",
-            "200  OK",
             "99 Low",
             "2000 OK",
             "101 Switching Protocols\r\nUpgrade: websocket",

@@ -71,13 +71,13 @@ async fn send_with(
 }
 
 /// A GET that is answered with `answer`, after which the upstream closes.
-async fn get(answer: &'static [u8]) -> (Result<Response<Answer>, Failure>, Rc<Kept>) {
+async fn get(answer: &'static [u8]) -> (Result<Response<Answer>, Failure>, Rc<Kept>, UnixStream) {
     let (wire, mut upstream) = pair();
     let kept = Rc::new(Kept::default());
     upstream.write_all(answer).await.unwrap();
     upstream.shutdown().await.unwrap();
     let response = send(wire, &kept, &head(Method::GET), RequestBody::Empty).await;
-    (response, kept)
+    (response, kept, upstream)
 }
 
 /// The data, and the trailers.
@@ -182,6 +182,7 @@ async fn an_answer_is_the_same_however_it_comes_in() {
         for cut in 1..wire_form.len() {
             let (wire, mut upstream) = pair();
             let kept = Rc::new(Kept::default());
+            eprintln!("{cut} {wire_form:?}");
             let pieces = async {
                 for piece in wire_form.as_bytes().chunks(cut) {
                     upstream.write_all(piece).await.unwrap();
@@ -203,7 +204,7 @@ async fn an_answer_is_the_same_however_it_comes_in() {
 
 #[tokio::test]
 async fn a_body_without_a_length_ends_with_its_connection() {
-    let (response, kept) = get(b"HTTP/1.1 200 OK\r\n\r\nhello").await;
+    let (response, kept, _upstream) = get(b"HTTP/1.1 200 OK\r\n\r\nhello").await;
     let mut answer = response.unwrap().into_body();
     assert_eq!(answer.size_hint().exact(), None);
     assert_eq!(collect(&mut answer).await.unwrap().0, b"hello");
@@ -218,7 +219,7 @@ async fn an_answer_that_is_cut_off_never_ends_cleanly() {
     ] {
         let body = whole.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         for end in 0..whole.len() {
-            let (response, kept) = get(&whole[..end]).await;
+            let (response, kept, _upstream) = get(&whole[..end]).await;
             match response {
                 Err(Failure::Died) => assert_eq!(end, 0),
                 Err(Failure::Broken) => assert!((1..body).contains(&end)),
@@ -241,7 +242,7 @@ async fn what_nobody_asked_for_costs_the_connection() {
         b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\r\n",
     ] {
-        let (response, kept) = get(answer).await;
+        let (response, kept, _upstream) = get(answer).await;
         assert!(collect(&mut response.unwrap().into_body()).await.is_ok());
         assert_eq!(kept.count(), 0);
     }
@@ -314,15 +315,26 @@ async fn a_body_that_was_not_sent_comes_back_whole() {
 #[tokio::test]
 async fn a_body_that_is_at_hand_goes_with_its_head_in_one_write() {
     local(async {
-        let (mut app, body) = application("transfer-encoding: chunked").await;
-        app.write_all(b"5\r\nhello\r\n").await.unwrap();
+        let (mut app, server) = UnixStream::pair().unwrap();
         let (wire, mut upstream) = pair();
-        let kept = Rc::new(Kept::default());
-        tokio::task::spawn_local(async move {
-            let _ = send(wire, &kept, &head(Method::POST), body).await;
+        let wire = RefCell::new(Some(wire));
+        // As the proxy does it: the request goes out from the connection's own task.
+        let service = service_fn(move |request: Request<Incoming>| {
+            let wire = wire.borrow_mut().take().unwrap();
+            async move {
+                let (body, _progress) = RequestBody::new(request.into_body(), LIMIT, None);
+                let kept = Rc::new(Kept::default());
+                let _ = send(wire, &kept, &head(Method::POST), body).await;
+                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            }
         });
+        let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        tokio::task::spawn_local(async move { serving.await.is_ok() });
+        app.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+            .await
+            .unwrap();
         let mut first = vec![0; 4096];
-        let read = upstream.read(&mut first).await.unwrap();
+        let read = timeout(LIMIT, upstream.read(&mut first)).await.unwrap().unwrap();
         let first = String::from_utf8_lossy(&first[..read]);
         assert!(first.ends_with("transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"), "{first}");
         app.write_all(b"2\r\n, \r\n").await.unwrap();
@@ -393,6 +405,8 @@ async fn a_body_ends_with_an_answer_that_closes_or_is_not_wanted() {
             let response = send(wire, &kept, &head(Method::POST), body).await.unwrap();
             if give_up {
                 response.into_body().give_up();
+            } else {
+                drop(response);
             }
             closed(&mut upstream).await;
             assert_eq!(kept.count(), 0);
@@ -503,9 +517,9 @@ async fn an_upgrade_hands_the_connection_over_with_what_was_read() {
     stream.write_all(b"more").await.unwrap();
     assert_eq!(read_until(&mut upstream, "more").await, "more");
 
-    let (response, _) = get(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n").await;
+    let (response, ..) = get(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n").await;
     assert!(matches!(response, Err(Failure::Malformed)));
-    let (response, _) = get(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let (response, ..) = get(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     assert!(response.unwrap().into_body().into_tunnel().is_none());
 }
 
@@ -550,4 +564,4 @@ async fn a_large_body_comes_in_pieces_of_bounded_size() {
 }
 
 /// Longer than anything here takes, however slow the machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(5);
