@@ -80,7 +80,10 @@ pub(super) struct ResponseBody {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is what nearly every answer has, and a box is an allocation each")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is what nearly every answer has, and a box is an allocation each"
+)]
 enum Content {
     Empty,
     Full(Bytes),

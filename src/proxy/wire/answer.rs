@@ -46,6 +46,12 @@ struct Reading {
     background: Option<Background>,
 }
 
+/// Whether bytes that were read led to anything.
+enum News {
+    Some,
+    None,
+}
+
 /// Why an answer's body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum AnswerError {
@@ -115,30 +121,47 @@ impl Answer {
             if let Some(trailers) = self.decoder.take_trailers() {
                 return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
             }
-            let Source::Reading(reading) = &mut self.source else { return Poll::Ready(None) };
-            let room = match self.decoder.left() {
-                // One byte over, so that the read that takes the last is seen to have taken all there was.
-                Some(left) => usize::try_from(left).map_or(MAX_ROOM, |left| left.saturating_add(1)),
-                None => self.room,
+            let polled = match &self.source {
+                Source::Ended | Source::Tunnel(_) => return Poll::Ready(None),
+                // Several chunks may have come by one read.
+                Source::Reading(reading) if !reading.wire.input.is_empty() => {
+                    self.decode().map(|()| self.has_news()).map_err(AnswerError::from)
+                }
+                Source::Reading(_) => Ok(News::None),
             };
-            let read = ready!(reading.poll_fill(cx, room.min(MAX_ROOM)));
-            let read = match read {
-                Ok(0) if self.decoder.may_end_here() => {
-                    self.source = Source::Ended;
-                    return Poll::Ready(None);
-                }
-                Ok(0) => Err(AnswerError::Cut),
-                Ok(read) => {
-                    self.room = if read < self.room { HEAD_ROOM } else { (self.room * 2).min(MAX_ROOM) };
-                    self.decode().map_err(AnswerError::from)
-                }
+            let polled = match polled {
+                Ok(News::Some) => continue,
+                Ok(News::None) => ready!(self.poll_fill(cx)),
                 Err(error) => Err(error),
             };
-            if let Err(error) = read {
+            if let Err(error) = polled {
                 self.source = Source::Ended;
                 return Poll::Ready(Some(Err(error)));
             }
         }
+    }
+
+    /// Reads what is there.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AnswerError>> {
+        let Source::Reading(reading) = &mut self.source else { return Poll::Ready(Ok(())) };
+        let room = match self.decoder.left() {
+            // One byte over, so that the read that takes the last is seen to have taken all there was.
+            Some(left) => usize::try_from(left).map_or(MAX_ROOM, |left| left.saturating_add(1)),
+            None => self.room,
+        };
+        let read = ready!(reading.poll_fill(cx, room.min(MAX_ROOM)))?;
+        if read == 0 {
+            self.source = Source::Ended;
+            return Poll::Ready(if self.decoder.may_end_here() { Ok(()) } else { Err(AnswerError::Cut) });
+        }
+        self.room = if read < self.room { HEAD_ROOM } else { (self.room * 2).min(MAX_ROOM) };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether there is something to hand on, or nothing more to wait for.
+    fn has_news(&self) -> News {
+        let waiting = self.data.is_none() && matches!(self.source, Source::Reading(_));
+        if waiting { News::None } else { News::Some }
     }
 
     /// Whether nothing is to come any more.

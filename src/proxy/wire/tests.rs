@@ -54,7 +54,12 @@ fn head(method: Method) -> Head {
     Head { method, uri: Uri::from_static("/a?b"), headers }
 }
 
-async fn send(wire: Wire, kept: &Rc<Kept>, head: &Head, body: RequestBody) -> Result<Response<Answer>, Failure> {
+async fn send(
+    wire: Wire,
+    kept: &Rc<Kept>,
+    head: &Head,
+    body: RequestBody,
+) -> Result<Response<Answer>, Failure> {
     send_with(wire, kept, head, body, &|_, _| {}).await
 }
 
@@ -155,10 +160,7 @@ async fn an_answer_that_comes_whole_frees_its_connection_before_it_is_read() {
     assert_eq!(answer.size_hint().exact(), Some(5));
     assert!(!answer.is_end_stream());
     assert_eq!(collect(&mut answer).await.unwrap().0, b"hello");
-    assert_eq!(
-        read_until(&mut upstream, "\r\n\r\n").await,
-        "GET /a?b HTTP/1.1\r\nhost: api.example\r\n\r\n"
-    );
+    assert_eq!(read_until(&mut upstream, "\r\n\r\n").await, "GET /a?b HTTP/1.1\r\nhost: api.example\r\n\r\n");
 
     // The same connection carries the next request.
     let wire = kept.0.borrow_mut().pop().unwrap();
@@ -173,16 +175,27 @@ async fn an_answer_that_comes_whole_frees_its_connection_before_it_is_read() {
 async fn an_answer_is_the_same_however_it_comes_in() {
     for (wire_form, reused, trailers) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhello, world", 1, false),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7\r\nhello, \r\n5\r\nworld\r\n0\r\n\r\n", 1, false),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nc\r\nhello, world\r\n0\r\na: b\r\n\r\n", 1, true),
-        ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhello, world", 1, false),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7\r\nhello, \r\n5\r\nworld\r\n0\r\n\r\n",
+            1,
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nc\r\nhello, world\r\n0\r\na: b\r\n\r\n",
+            1,
+            true,
+        ),
+        (
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhello, world",
+            1,
+            false,
+        ),
         ("HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\nhello, world", 0, false),
         ("HTTP/1.0 200 OK\r\ncontent-length: 12\r\n\r\nhello, world", 0, false),
     ] {
         for cut in 1..wire_form.len() {
             let (wire, mut upstream) = pair();
             let kept = Rc::new(Kept::default());
-            eprintln!("{cut} {wire_form:?}");
             let pieces = async {
                 for piece in wire_form.as_bytes().chunks(cut) {
                     upstream.write_all(piece).await.unwrap();
@@ -226,7 +239,10 @@ async fn an_answer_that_is_cut_off_never_ends_cleanly() {
                 Err(other) => panic!("{other:?} at {end}"),
                 Ok(response) => {
                     assert!(end >= body);
-                    assert!(matches!(collect(&mut response.into_body()).await, Err(AnswerError::Cut)), "{end}");
+                    assert!(
+                        matches!(collect(&mut response.into_body()).await, Err(AnswerError::Cut)),
+                        "{end}"
+                    );
                 }
             }
             assert_eq!(kept.count(), 0);
@@ -281,9 +297,11 @@ async fn a_failure_says_exactly_what_can_have_been_seen() {
     });
     assert!(matches!(failed, Err(Failure::Died)));
 
-    for (answer, malformed) in
-        [(&b"HTTP/1.1 100 Continue\r\n\r\n"[..], false), (b"HTTP/1.1 2", false), (b"HTTP/1.1 x\r\n\r\n", true)]
-    {
+    for (answer, malformed) in [
+        (&b"HTTP/1.1 100 Continue\r\n\r\n"[..], false),
+        (b"HTTP/1.1 2", false),
+        (b"HTTP/1.1 x\r\n\r\n", true),
+    ] {
         match get(answer).await.0 {
             Err(Failure::Broken) => assert!(!malformed),
             Err(Failure::Malformed) => assert!(malformed),
@@ -328,7 +346,8 @@ async fn a_body_that_is_at_hand_goes_with_its_head_in_one_write() {
                 Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
             }
         });
-        let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        let serving =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
         tokio::task::spawn_local(async move { serving.await.is_ok() });
         app.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
             .await
@@ -486,16 +505,14 @@ async fn interim_answers_are_told_in_order_and_may_be_many() {
     let told = RefCell::new(Vec::new());
     let on_interim = |status: StatusCode, headers: HeaderMap| told.borrow_mut().push((status, headers.len()));
     let request = head(Method::GET);
-    let (response, ()) = tokio::join!(
-        send_with(wire, &kept, &request, RequestBody::Empty, &on_interim),
-        async {
+    let (response, ()) =
+        tokio::join!(send_with(wire, &kept, &request, RequestBody::Empty, &on_interim), async {
             upstream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
             for _ in 0..10_000 {
                 upstream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n").await.unwrap();
             }
             upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-        }
-    );
+        });
     assert_eq!(response.unwrap().status(), 200);
     let told = told.into_inner();
     assert_eq!(told.len(), 10_001);
@@ -532,7 +549,11 @@ async fn a_large_body_comes_in_pieces_of_bounded_size() {
         let mut request = head(Method::GET);
         request.headers.insert(TE, HeaderValue::from_static("trailers"));
         let sender = tokio::spawn(async move {
-            let fields = if chunked { "transfer-encoding: chunked".into() } else { format!("content-length: {LENGTH}") };
+            let fields = if chunked {
+                "transfer-encoding: chunked".into()
+            } else {
+                format!("content-length: {LENGTH}")
+            };
             upstream.write_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n").as_bytes()).await.unwrap();
             let part = vec![b'x'; LENGTH / 10];
             for _ in 0..10 {
@@ -564,4 +585,4 @@ async fn a_large_body_comes_in_pieces_of_bounded_size() {
 }
 
 /// Longer than anything here takes, however slow the machine.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(60);
