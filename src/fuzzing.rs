@@ -29,6 +29,11 @@ pub fn store_file(data: &[u8]) {
     crate::token::fuzzing::store_file(data);
 }
 
+/// An upstream's answer in HTTP/1.1: read the same, whole and in pieces.
+pub fn answer(data: &[u8]) {
+    crate::proxy::fuzzing::answer(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -40,7 +45,8 @@ mod tests {
     type Target = fn(&[u8]);
 
     /// All targets: each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-    const TARGETS: [(&str, Target); 5] = [
+    const TARGETS: [(&str, Target); 6] = [
+        ("answer", answer),
         ("jwt_claims", jwt_claims),
         ("metadata", metadata),
         ("store_file", store_file),

@@ -138,7 +138,7 @@ impl RequestBody {
 
     /// Whether it waits for the upstream to ask for it, rather than for the application to send it.
     pub(super) fn is_held_back(&self) -> bool {
-        matches!(self, Self::Streaming(upload) if upload.gate.is_some())
+        matches!(self, Self::Streaming(upload) if upload.gate.as_ref().is_some_and(|gate| !gate.is_open()))
     }
 
     /// Puts back what was taken last.

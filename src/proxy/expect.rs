@@ -32,6 +32,11 @@ struct GateState {
 }
 
 impl Gate {
+    /// Whether the body may be sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.open.load(Ordering::Acquire)
+    }
+
     /// A shut gate.
     pub(super) fn new() -> (Self, GateOpener) {
         let state = Arc::new(GateState::default());

@@ -13,6 +13,8 @@ mod exchange;
 mod expect;
 mod forward;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod handler;
 mod headers;

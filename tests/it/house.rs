@@ -23,7 +23,7 @@ const LAW: [(&str, &[&str]); 11] = [
     ("token", &["oauth"]),
     ("oauth", &[]),
     // Behind a feature: what the fuzz targets call.
-    ("fuzzing", &["token", "oauth"]),
+    ("fuzzing", &["proxy", "token", "oauth"]),
     // The binary's own file: it parses, dispatches and exits.
     ("main", &["cli"]),
 ];

@@ -26,6 +26,8 @@ pub(in crate::proxy) struct Answer {
     source: Source,
     /// Room for the next read, where it is not known how much will come.
     room: usize,
+    /// Whether the head said how long the body is.
+    length: Length,
     /// The upload that goes on although the answer was read to its end.
     left: Option<AbortHandle>,
 }
@@ -44,6 +46,13 @@ struct Reading {
     keeper: Rc<dyn Keeper>,
     reuse: Reuse,
     background: Option<Background>,
+}
+
+/// Whether it is known from the start how long a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Known,
+    Unknown,
 }
 
 /// Whether bytes that were read led to anything.
@@ -77,7 +86,9 @@ impl Answer {
     ) -> Result<Self, Malformed> {
         let stream = upload.is_some().then(|| Rc::clone(&wire.stream));
         let reading = Reading { wire, keeper, reuse, background: None };
-        let mut answer = Self { data: None, decoder, source: Source::Ended, room: HEAD_ROOM, left: None };
+        let length = if decoder.left().is_some() { Length::Known } else { Length::Unknown };
+        let mut answer =
+            Self { data: None, decoder, source: Source::Ended, room: HEAD_ROOM, length, left: None };
         // What came with the head is seen at once: an answer that came whole frees its connection here.
         answer.source = Source::Reading(reading);
         if let (Some((upload, patience)), Some(stream), Source::Reading(reading)) =
@@ -91,7 +102,8 @@ impl Answer {
 
     /// What 101 leads to.
     pub(super) fn tunnel(wire: Wire) -> Self {
-        Self { data: None, decoder: Decoder::none(), source: Source::Tunnel(wire), room: 0, left: None }
+        let source = Source::Tunnel(wire);
+        Self { data: None, decoder: Decoder::none(), source, room: 0, length: Length::Known, left: None }
     }
 
     /// The connection behind a 101, what of the new protocol was read already, and the count that ends with the connection;
@@ -171,10 +183,12 @@ impl Answer {
 
     /// How much data is to come.
     pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
-        let data = self.data.as_ref().map_or(0, Bytes::len) as u64;
-        match (&self.source, self.decoder.left()) {
-            (Source::Reading(_), None) => SizeHint::default(),
-            (_, left) => SizeHint::with_exact(data + left.unwrap_or(0)),
+        // Chunks stay chunks, though all of them may have come: trailers need them.
+        match (self.length, self.decoder.left()) {
+            (Length::Known, Some(left)) => {
+                SizeHint::with_exact(left + self.data.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            _ => SizeHint::default(),
         }
     }
 

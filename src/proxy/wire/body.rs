@@ -145,7 +145,7 @@ impl Decoder {
     /// Takes a size line off, if it is there: hexadecimal digits, and what may follow them.
     fn size(&mut self, input: &mut BytesMut) -> Result<Option<u64>, Malformed> {
         let Some(end) = memchr::memchr(b'\n', input) else {
-            return if input.len() > MAX_EXTENSIONS { Err(Malformed) } else { Ok(None) };
+            return if input.len() > MAX_SIZE_LINE { Err(Malformed) } else { Ok(None) };
         };
         let line = input[..end].strip_suffix(b"\r").ok_or(Malformed)?;
         let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
@@ -175,6 +175,9 @@ impl Decoder {
             let hopeless = input.len() > MAX_TRAILERS || (input.len() >= 2 && input[0] == b'\r');
             return if hopeless { Err(Malformed) } else { Ok(false) };
         };
+        if end + 4 > MAX_TRAILERS {
+            return Err(Malformed);
+        }
         let section = input.split_to(end + 4).freeze();
         let mut fields = [EMPTY_HEADER; MAX_FIELDS];
         match httparse::parse_headers(&section, &mut fields) {
@@ -205,6 +208,8 @@ const fn hex(digit: u8) -> u8 {
 const MAX_SIZE_DIGITS: usize = 15;
 /// Bytes that all chunk extensions of a message may have.
 const MAX_EXTENSIONS: usize = 16 * 1024;
+/// Bytes of a size line: digits, extensions, line end.
+const MAX_SIZE_LINE: usize = MAX_EXTENSIONS + 32;
 /// Bytes of a trailer section.
 const MAX_TRAILERS: usize = 64 * 1024;
 

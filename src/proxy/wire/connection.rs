@@ -173,17 +173,7 @@ impl Asking<'_> {
         on_interim: &dyn Fn(StatusCode, HeaderMap),
         cx: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, Fault>> {
-        if !self.refused && !self.upload.is_sent() {
-            match self.upload.poll(&wire.stream, cx) {
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-                Poll::Ready(Err(UploadFault::Body)) => return Poll::Ready(Err(Fault::Broken)),
-                Poll::Ready(Err(UploadFault::Connection)) if self.upload.has_begun() => self.refused = true,
-                Poll::Ready(Err(UploadFault::Connection)) => {
-                    let unseen = wire.stream.borrow().is_all_or_nothing(self.upload.queued());
-                    return Poll::Ready(Err(if unseen { Fault::Unsent } else { Fault::Died }));
-                }
-            }
-        }
+        self.poll_upload(wire, cx)?;
         if !self.upload.has_begun() {
             return Poll::Pending;
         }
@@ -196,6 +186,13 @@ impl Asking<'_> {
                             return Poll::Ready(Err(Fault::Malformed));
                         }
                         on_interim(status, headers);
+                        if status == StatusCode::CONTINUE && !self.upload.is_sent() {
+                            // The body is asked for before the final answer is taken, which may be here already: after it
+                            // nobody could ask the application any more.
+                            self.poll_upload(wire, cx)?;
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
                         continue;
                     }
                     Ok(Some(head)) => return Poll::Ready(Ok(head)),
@@ -208,6 +205,25 @@ impl Asking<'_> {
                 Ok(0) | Err(_) => {
                     return Poll::Ready(Err(if self.heard { Fault::Broken } else { Fault::Died }));
                 }
+            }
+        }
+    }
+
+    /// Sends as much as can be sent now.
+    fn poll_upload(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Result<(), Fault> {
+        if self.refused || self.upload.is_sent() {
+            return Ok(());
+        }
+        match self.upload.poll(&wire.stream, cx) {
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(UploadFault::Body)) => Err(Fault::Broken),
+            Poll::Ready(Err(UploadFault::Connection)) if self.upload.has_begun() => {
+                self.refused = true;
+                Ok(())
+            }
+            Poll::Ready(Err(UploadFault::Connection)) => {
+                let unseen = wire.stream.borrow().is_all_or_nothing(self.upload.queued());
+                Err(if unseen { Fault::Unsent } else { Fault::Died })
             }
         }
     }

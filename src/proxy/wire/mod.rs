@@ -9,6 +9,8 @@ mod answer;
 mod body;
 mod connection;
 mod encode;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod head;
 mod stream;
 #[cfg(test)]
