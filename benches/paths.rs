@@ -91,7 +91,7 @@ fn attaching(c: &mut Criterion) {
     let now = Moment::now();
     let mut headers = head();
     c.bench_function("attach, the header is there", |b| {
-        b.iter(|| assert!(matches!(attach(black_box(&mut headers), &token, now), Attached::Yes)));
+        b.iter(|| assert!(matches!(attach(black_box(&mut headers), &token, now), Attached::Yes(_))));
     });
     c.bench_function("attach, the header is new", |b| {
         b.iter_batched_ref(head, |headers| attach(headers, &token, now), BatchSize::SmallInput);

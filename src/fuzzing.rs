@@ -29,6 +29,21 @@ pub fn store_file(data: &[u8]) {
     crate::token::fuzzing::store_file(data);
 }
 
+/// The path of a request's target.
+pub fn request_path(data: &[u8]) {
+    crate::proxy::fuzzing::request_path(data);
+}
+
+/// A request's target, from the path's judgement through the route to what is sent.
+pub fn request_route(data: &[u8]) {
+    crate::proxy::fuzzing::request_route(data);
+}
+
+/// The fields of a request and of an answer, a field to a line: what of them goes on.
+pub fn request_head(data: &[u8]) {
+    crate::proxy::fuzzing::request_head(data);
+}
+
 /// An upstream's answer in HTTP/1.1: read the same, whole and in pieces.
 pub fn answer(data: &[u8]) {
     crate::proxy::fuzzing::answer(data);
@@ -45,10 +60,13 @@ mod tests {
     type Target = fn(&[u8]);
 
     /// All targets: each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-    const TARGETS: [(&str, Target); 6] = [
+    const TARGETS: [(&str, Target); 9] = [
         ("answer", answer),
         ("jwt_claims", jwt_claims),
         ("metadata", metadata),
+        ("request_head", request_head),
+        ("request_path", request_path),
+        ("request_route", request_route),
         ("store_file", store_file),
         ("token_response", token_response),
         ("www_authenticate", www_authenticate),

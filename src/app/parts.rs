@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::net::tls::TlsError;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
 use crate::token::{RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings};
@@ -24,6 +25,9 @@ pub enum StartError {
         /// What the system said.
         source: ListenError,
     },
+    /// The TLS of the proxy's listeners cannot be set up.
+    #[error("server.tls: {0}")]
+    Tls(#[source] TlsError),
     /// An upstream's TLS cannot be set up.
     #[error("upstreams.{name}: {source}")]
     Upstream {
@@ -64,12 +68,21 @@ fn mend(section: &str, error: &ListenError) -> String {
     );
     match error.source.kind() {
         std::io::ErrorKind::AddrInUse => format!("end the program that listens there, or {elsewhere}"),
+        std::io::ErrorKind::PermissionDenied if error.address.tcp().is_none() => {
+            format!(
+                "its directory must be writable for this user, and an old socket there its own; or {elsewhere}"
+            )
+        }
         std::io::ErrorKind::PermissionDenied => {
             format!("ports below 1024 need a privilege; {elsewhere}")
         }
         std::io::ErrorKind::AddrNotAvailable => {
             format!("no interface of this machine has that address; {elsewhere}")
         }
+        std::io::ErrorKind::AlreadyExists => {
+            format!("a file that is no socket is there: move it away, or {elsewhere}")
+        }
+        std::io::ErrorKind::NotFound => format!("its directory does not exist: make it, or {elsewhere}"),
         _ => elsewhere,
     }
 }

@@ -1,6 +1,7 @@
 //! The program's life: start, reload, end.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,15 +20,16 @@ use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
+use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
-use crate::proxy::{AccessLog, ListenError, Listeners, ProxyMetrics, Routes, Workers};
+use crate::proxy::{AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Routes, Workers};
 use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
 
 /// Where a program that has started listens: where port 0 was asked for, the port that it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     /// The proxy.
-    pub proxy: Vec<SocketAddr>,
+    pub proxy: Vec<ListenAddress>,
     /// `/livez`, `/readyz`, `/metrics`.
     pub health: SocketAddr,
     /// `/status` and the commands.
@@ -65,6 +67,8 @@ struct App {
     stale: BTreeSet<PathBuf>,
     clocks: ClockWatch,
     parts: Parts,
+    /// TLS on the proxy's listeners.
+    acceptor: Option<Arc<Acceptor>>,
     routes: Arc<Routes>,
     metrics: Metrics,
     facts: watch::Sender<Arc<Facts>>,
@@ -96,6 +100,7 @@ impl App {
         log_each(&warnings);
         let listeners = Listeners::bind(&settings.server.listen)
             .map_err(|source| StartError::Listen { section: "server", source })?;
+        let acceptor = acceptor(&settings)?;
         let health = listen("health", settings.health).await?;
         let control = listen("control", settings.control).await?;
         let started = Started { proxy: listeners.addresses(), health: health.1, control: control.1 };
@@ -112,7 +117,14 @@ impl App {
         let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
         let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };
         let workers = listeners
-            .serve(settings.server.clone(), Arc::clone(&routes), proxy_metrics, access_log, &requests_drain)
+            .serve(
+                settings.server.clone(),
+                acceptor.clone(),
+                Arc::clone(&routes),
+                proxy_metrics,
+                access_log,
+                &requests_drain,
+            )
             .map_err(|source| StartError::System { what: "a worker's thread", source })?;
 
         let (facts, facts_seen) =
@@ -139,6 +151,7 @@ impl App {
             stale: BTreeSet::new(),
             clocks: ClockWatch::new(),
             parts,
+            acceptor,
             routes,
             metrics,
             facts,
@@ -160,6 +173,7 @@ impl App {
                 _ = signals.interrupt.recv() => return Ok(()),
                 _ = signals.hangup.recv() => {
                     tracing::info!("SIGHUP: reloading the configuration");
+                    self.reload_acceptor();
                     self.reload();
                 }
                 _ = looks.tick() => {
@@ -196,6 +210,14 @@ impl App {
         };
         let mut reload = None;
         let certificates = self.settings.certificate_files();
+        if self
+            .acceptor
+            .iter()
+            .flat_map(|acceptor| acceptor.files())
+            .any(|own| changed.iter().any(|file| file == own))
+        {
+            self.reload_acceptor();
+        }
         for file in &changed {
             if Some(file) == own {
                 reload = Some("the configuration's file has changed");
@@ -207,10 +229,24 @@ impl App {
                 self.stale.insert(file.clone());
                 reload.get_or_insert("connections are made with what the files hold now");
             }
+            if self.settings.guard_secret_file.as_ref() == Some(file) {
+                reload.get_or_insert("the file of the shared secrets has changed");
+            }
         }
         if let Some(reason) = reload {
             tracing::info!("{reason}");
             self.reload();
+        }
+    }
+
+    /// Has the proxy's listeners use what the files of their certificate hold now; broken ones change nothing.
+    fn reload_acceptor(&self) {
+        match self.acceptor.as_ref().map(|acceptor| acceptor.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!("the listeners' certificate was reloaded"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the listeners' new certificate is refused; the old one stays");
+            }
         }
     }
 
@@ -336,8 +372,18 @@ fn log_each(problems: &Problems) {
     }
 }
 
+/// TLS on the proxy's listeners, where it is configured.
+fn acceptor(settings: &Settings) -> Result<Option<Arc<Acceptor>>, StartError> {
+    let Some(tls) = &settings.server.tls else { return Ok(None) };
+    let loaded = Acceptor::load(&tls.cert_file, &tls.key_file, tls.client_ca_file.as_deref());
+    Ok(Some(Arc::new(loaded.map_err(StartError::Tls)?)))
+}
+
 async fn listen(section: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { section, source: ListenError { address, source } };
+    let failed = |source| StartError::Listen {
+        section,
+        source: ListenError { address: ListenAddress::Tcp(address), source },
+    };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -349,10 +395,10 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started, store: Stri
         Source::Text { .. } | Source::Flags(_) => None,
     };
     let listener =
-        |name: &str, address: SocketAddr| Listener { name: name.into(), address: address.to_string() };
-    let mut listeners: Vec<_> = started.proxy.iter().map(|address| listener("proxy", *address)).collect();
-    listeners.push(listener("health", started.health));
-    listeners.push(listener("control", started.control));
+        |name: &str, address: &dyn Display| Listener { name: name.into(), address: address.to_string() };
+    let mut listeners: Vec<_> = started.proxy.iter().map(|address| listener("proxy", address)).collect();
+    listeners.push(listener("health", &started.health));
+    listeners.push(listener("control", &started.control));
     let routes = settings.routes.iter().map(|route| control::Route {
         path: route.path.clone(),
         host: route.host.clone(),

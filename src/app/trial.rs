@@ -70,7 +70,7 @@ impl TrialError {
             Self::Store(_) => "mend [store]".to_owned(),
             Self::WouldSpend => "set `kind` in [store] to \"file\", or ask the running proxy".to_owned(),
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
-            Self::Upstream(_) => format!("mend `url` or `ca_file` in [{key}]"),
+            Self::Upstream(_) => format!("mend `url`, `ca_file` or `proxy` in [{key}]"),
             Self::Probe(_) => {
                 format!("see that `url` in [{key}] is right, and can be reached from this machine")
             }

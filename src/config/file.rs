@@ -5,6 +5,7 @@
 
 mod quantity;
 mod route;
+mod secret;
 mod server;
 mod store;
 mod token;
@@ -15,12 +16,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use quantity::{Bytes, Period};
-pub(super) use route::{OwnAuthorization, Route};
+pub(super) use quantity::{Bytes, Period, Rate};
+pub(super) use route::{OnUnauthorized, OwnAuthorization, Route};
+use secret::secret;
 pub(super) use server::{Control, Guard, Health, Log, LogFormat, Server};
 pub(super) use store::{Store, StoreKind};
 pub(super) use token::{Algorithm, AssertionAudience, ClientAuth, Grant, Token};
-pub(super) use upstream::{Http2, Upstream};
+pub(super) use upstream::{Forwarded, Http2, Upstream};
 
 /// The configuration of Cupbearer, a proxy that keeps OAuth 2.0 access tokens fresh.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]

@@ -16,9 +16,6 @@ pub(super) fn is_key(path: &KeyPath) -> bool {
     match names.as_slice() {
         [section] => SECTIONS.contains(section),
         ["store", key] => *key == "url",
-        ["server", key] => *key == "tls",
-        ["guard", key] => GUARD.contains(key),
-        ["upstreams", _, key] => UPSTREAM.contains(key),
         ["tokens", _, key] => TOKEN.contains(key),
         ["routes", _, key] => ROUTE.contains(key),
         _ => false,
@@ -35,9 +32,7 @@ pub(super) fn is_word(key: &str, word: &str) -> bool {
 }
 
 const SECTIONS: [&str; 1] = ["telemetry"];
-const GUARD: [&str; 2] = ["shared_secret_file", "allowed_uids"];
-const UPSTREAM: [&str; 2] = ["proxy", "server_name"];
 const TOKEN: [&str; 3] = ["identities_file", "warm_rate", "warm_concurrency"];
-const ROUTE: [&str; 3] = ["on_unauthorized", "replay_body_limit", "identity"];
+const ROUTE: [&str; 1] = ["identity"];
 const GRANTS: [&str; 2] = ["authorization_code", "device_code"];
 const STORES: [&str; 1] = ["redis"];

@@ -3,9 +3,13 @@
 
 mod address;
 mod certificates;
+mod guard;
+mod limits;
 mod listen;
+mod recovery;
 mod route;
 mod server;
+mod socket;
 mod store;
 mod token;
 mod upstream;
@@ -20,7 +24,7 @@ use super::file::{File, Period};
 use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
-use crate::proxy::{Guard, ListenAddress, Route, ServerSettings, UpstreamSettings};
+use crate::proxy::{Guard, Route, ServerSettings, ServerTls, UpstreamSettings};
 use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
 use crate::token::{GrantSettings, StoreSettings, TokenSettings};
@@ -37,6 +41,8 @@ pub struct Settings {
     pub control: SocketAddr,
     /// Who may use the proxy.
     pub guard: Guard,
+    /// The file that the guard's secrets were read from; one that has changed counts from a reload.
+    pub guard_secret_file: Option<PathBuf>,
     /// The protected APIs, by name.
     pub upstreams: BTreeMap<String, UpstreamSettings>,
     /// The tokens, by name.
@@ -61,6 +67,7 @@ impl Settings {
         let tokens = self.tokens.values().flat_map(TokenSettings::files);
         let mut files: Vec<PathBuf> = tokens.chain(store).map(Path::to_owned).collect();
         files.extend(self.certificate_files());
+        files.extend(self.guard_secret_file.clone());
         files.sort();
         files.dedup();
         files
@@ -72,7 +79,8 @@ impl Settings {
         let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
         let servers = self.tokens.values().filter_map(TokenSettings::server);
         let transports = servers.flat_map(|origin| origin.server.transport.files());
-        upstreams.chain(transports).map(Path::to_owned).collect()
+        let listeners = self.server.tls.iter().flat_map(ServerTls::files);
+        upstreams.chain(transports).chain(listeners).map(Path::to_owned).collect()
     }
 }
 
@@ -84,9 +92,10 @@ pub(super) fn resolve(
     variables: &Variables<'_>,
 ) -> Option<Settings> {
     let File { server, health, control, guard, upstreams, tokens, store, routes, log } = file;
-    let listeners = listen::resolve(&server, &health, &control, review);
+    let listeners = listen::resolve(&server, &health, &control, &guard, review);
     let limits = server::limits(&server, review);
-    let guard = server::guard(guard, review);
+    let tls = server::tls(&server, review);
+    let guard = guard::resolve(guard, &server, variables, review);
     let log = server::log(log, review);
     let names = route::Names::new(&upstreams, &tokens);
     let store = store::resolve(&store, variables, review);
@@ -101,14 +110,13 @@ pub(super) fn resolve(
         logins_have_a_beginning(tokens, review);
     }
     let routes = route::resolve(routes, &names, review);
+    let guard = guard?;
     Some(Settings {
-        server: ServerSettings {
-            listen: listeners.proxy.into_iter().map(ListenAddress::Tcp).collect(),
-            ..limits
-        },
+        server: ServerSettings { listen: listeners.proxy, tls: tls.ok()?, ..limits },
         health: listeners.health?,
         control: listeners.control?,
-        guard: guard?,
+        guard: guard.guard,
+        guard_secret_file: guard.secret_file,
         upstreams: upstreams?,
         tokens: tokens?,
         store: store?,

@@ -60,6 +60,14 @@ pub(super) enum Need {
     Optional,
 }
 
+/// What a secret meets that is configured and not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absent {
+    /// A warning: it may come later.
+    Awaited,
+    Refused,
+}
+
 impl Wanted<'_> {
     /// Finds the secret of the table at `path`. Exactly one key may say it, unless one of several comes from the
     /// environment, which was meant to win. `Err`: there is none, and that is reported. `Ok(None)`: it may be so.
@@ -67,6 +75,17 @@ impl Wanted<'_> {
         &self,
         path: &KeyPath,
         need: Need,
+        variables: &Variables<'_>,
+        review: &mut Review<'_>,
+    ) -> Result<Option<Found>, ()> {
+        self.find(path, need, Absent::Awaited, variables, review)
+    }
+
+    fn find(
+        &self,
+        path: &KeyPath,
+        need: Need,
+        absent: Absent,
         variables: &Variables<'_>,
         review: &mut Review<'_>,
     ) -> Result<Option<Found>, ()> {
@@ -96,7 +115,7 @@ impl Wanted<'_> {
                 Err(())
             }
             [(path, written)] => {
-                written.resolve(path, self.noun, first, variables, review).map(Some).ok_or(())
+                written.resolve(path, self.noun, first, absent, variables, review).map(Some).ok_or(())
             }
             [_, (second, _), ..] => {
                 review.error(
@@ -107,6 +126,20 @@ impl Wanted<'_> {
                 Err(())
             }
         }
+    }
+
+    /// As [`Wanted::resolve`], of a secret that need not be configured, and must be there where it is: where it is, and
+    /// what it is now.
+    pub(super) fn resolve_now(
+        &self,
+        path: &KeyPath,
+        variables: &Variables<'_>,
+        review: &mut Review<'_>,
+    ) -> Result<Option<(KeyPath, SecretSource, Secret<String>)>, ()> {
+        let Some(found) = self.find(path, Need::Optional, Absent::Refused, variables, review)? else {
+            return Ok(None);
+        };
+        Ok(Some((found.key, found.source, found.now.ok_or(())?)))
     }
 
     /// As [`Wanted::resolve`], of a secret that nothing works without.
@@ -133,6 +166,7 @@ impl Written<'_> {
         path: &KeyPath,
         noun: &str,
         first: &str,
+        absent: Absent,
         variables: &Variables<'_>,
         review: &mut Review<'_>,
     ) -> Option<Found> {
@@ -146,7 +180,9 @@ impl Written<'_> {
                 let source = SecretSource::File(review.file(path, file));
                 let now = match source.read() {
                     Ok(secret) => Some(secret),
-                    Err(error @ (SecretError::Missing(_) | SecretError::Empty(_))) => {
+                    Err(error @ (SecretError::Missing(_) | SecretError::Empty(_)))
+                        if absent == Absent::Awaited =>
+                    {
                         review.warning(
                             path,
                             format!("{error}: no token can be had until that is mended"),
@@ -173,6 +209,11 @@ impl Written<'_> {
                     return None;
                 }
                 let value = variables.value(name);
+                if value.is_none() && absent == Absent::Refused {
+                    let what = format!("the variable {} is not set", Shown(name));
+                    review.error(path, what, "set it before the start");
+                    return None;
+                }
                 if value.is_none() {
                     review.warning(
                         path,

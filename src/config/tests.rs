@@ -5,11 +5,15 @@ mod environment;
 mod exchange;
 mod flags;
 mod grants;
+mod guard;
 mod hostile;
 mod keys;
+mod limits;
 mod problems;
 mod reference;
+mod server;
 mod store;
+mod upstream;
 
 use super::*;
 

@@ -39,27 +39,8 @@ impl ClientCertificate {
     /// # Errors
     /// [`TlsError`], which names the file.
     pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
-        let chain = chain(cert_file)?;
-        let end_entity = chain.first().ok_or_else(|| TlsError::CertificateMissing(cert_file.to_owned()))?;
-        let thumbprint = digest::digest(&digest::SHA256, end_entity);
-        let thumbprint = thumbprint.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        let mut key = key(key_file)?;
-        let signing = any_supported_type(&key);
-        key.zeroize();
-        let signing = signing.map_err(|_| TlsError::KeyUnusable(key_file.to_owned()))?;
-        let certified = CertifiedKey::new(chain, signing);
-        certified.keys_match().map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                TlsError::KeyMismatch { cert: cert_file.to_owned(), key: key_file.to_owned() }
-            }
-            _ => TlsError::CertificateMalformed(cert_file.to_owned()),
-        })?;
-        Ok(Self {
-            cert_file: cert_file.to_owned(),
-            key_file: key_file.to_owned(),
-            thumbprint,
-            certified: Arc::new(certified),
-        })
+        let (certified, thumbprint) = certified(cert_file, key_file)?;
+        Ok(Self { cert_file: cert_file.to_owned(), key_file: key_file.to_owned(), thumbprint, certified })
     }
 
     /// Both files: what a watcher looks at.
@@ -91,6 +72,29 @@ impl fmt::Debug for ClientCertificate {
             .field("key_file", &self.key_file)
             .finish_non_exhaustive()
     }
+}
+
+/// Reads a certificate with its chain and its key, checks them against each other, and takes the certificate's SHA-256.
+pub(super) fn certified(
+    cert_file: &Path,
+    key_file: &Path,
+) -> Result<(Arc<CertifiedKey>, [u8; 32]), TlsError> {
+    let chain = chain(cert_file)?;
+    let end_entity = chain.first().ok_or_else(|| TlsError::CertificateMissing(cert_file.to_owned()))?;
+    let thumbprint = digest::digest(&digest::SHA256, end_entity);
+    let thumbprint = thumbprint.as_ref().try_into().expect("SHA-256 has 32 bytes");
+    let mut key = key(key_file)?;
+    let signing = any_supported_type(&key);
+    key.zeroize();
+    let signing = signing.map_err(|_| TlsError::KeyUnusable(key_file.to_owned()))?;
+    let certified = CertifiedKey::new(chain, signing);
+    certified.keys_match().map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::KeyMismatch { cert: cert_file.to_owned(), key: key_file.to_owned() }
+        }
+        _ => TlsError::CertificateMalformed(cert_file.to_owned()),
+    })?;
+    Ok((Arc::new(certified), thumbprint))
 }
 
 fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

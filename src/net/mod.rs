@@ -1,8 +1,10 @@
 //! TLS configurations and sockets, for whoever connects or listens beside the request path.
 
+pub mod acceptor;
 pub mod ask;
 pub mod certificate;
 pub mod descriptors;
 pub mod loopback;
+pub mod names;
 pub mod serve;
 pub mod tls;

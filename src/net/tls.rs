@@ -32,7 +32,7 @@ pub enum TlsError {
     /// The platform has no store of certificate authorities.
     #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
     NoPlatformRoots,
-    /// A file of a client certificate or its key cannot be read.
+    /// A file of a certificate or its key cannot be read.
     #[error("the file {} cannot be read: {kind}", .path.display())]
     Unreadable {
         /// The file.
@@ -40,10 +40,10 @@ pub enum TlsError {
         /// What the system said.
         kind: std::io::ErrorKind,
     },
-    /// The file of the client certificate holds none.
+    /// The file of a certificate holds none.
     #[error("{} holds no certificate in PEM form", .0.display())]
     CertificateMissing(PathBuf),
-    /// The file of the client certificate holds something broken.
+    /// The file of a certificate holds something broken.
     #[error("the certificate in {} is malformed", .0.display())]
     CertificateMalformed(PathBuf),
     /// The key's file holds none that could be read.
@@ -99,7 +99,8 @@ pub fn client_config(
     })
 }
 
-fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The certificate authorities in a PEM file.
+pub(super) fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
     let pem =
         std::fs::read(path).map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
     let mut roots = RootCertStore::empty();
@@ -128,6 +129,70 @@ fn platform_roots(no_roots: NoRoots) -> Result<Arc<RootCertStore>, TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What an upstream of ours is spoken to with, and one that trusts nobody's certificate to its server.
+    fn pair() -> (ClientConfig, rustls::ServerConfig) {
+        let made = rcgen::generate_simple_self_signed(["api.example".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), made.cert.pem()).unwrap();
+        let client = client_config(Some(&dir.path().join("ca.pem")), NoRoots::Refused, None).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![made.cert.der().clone()],
+                rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        (client, server)
+    }
+
+    /// A handshake to its end, the session tickets after it included.
+    fn shake(client: &Arc<ClientConfig>, server: &Arc<rustls::ServerConfig>) -> rustls::ClientConnection {
+        let name = "api.example".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::clone(client), name).unwrap();
+        let mut server = rustls::ServerConnection::new(Arc::clone(server)).unwrap();
+        while client.is_handshaking() || server.is_handshaking() || server.wants_write() {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut bytes.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            bytes.clear();
+            server.write_tls(&mut bytes).unwrap();
+            client.read_tls(&mut bytes.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        client
+    }
+
+    #[test]
+    fn the_key_exchange_withstands_quantum_computers_where_the_other_side_can() {
+        let (client, server) = pair();
+        let first = client.crypto_provider().kx_groups[0].name();
+        assert_eq!(first, rustls::NamedGroup::X25519MLKEM768);
+        let client = shake(&Arc::new(client), &Arc::new(server));
+        let agreed = client.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(agreed, rustls::NamedGroup::X25519MLKEM768);
+    }
+
+    #[test]
+    fn a_session_is_resumed_whatever_protocol_is_spoken_in_it() {
+        let (client, mut server) = pair();
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let server = Arc::new(server);
+        let with = |protocol: &[u8]| {
+            let mut client = client.clone();
+            client.alpn_protocols = vec![protocol.to_vec()];
+            Arc::new(client)
+        };
+        let (h2, h1) = (with(b"h2"), with(b"http/1.1"));
+        let kind = |client| shake(client, &server).handshake_kind().unwrap();
+        assert_eq!(kind(&h2), rustls::HandshakeKind::Full);
+        assert_eq!(kind(&h2), rustls::HandshakeKind::Resumed);
+        assert_eq!(kind(&h1), rustls::HandshakeKind::Resumed, "a WebSocket's connection beside HTTP/2's");
+    }
 
     #[test]
     fn a_file_that_holds_no_certificate_is_named() {

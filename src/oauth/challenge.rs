@@ -6,35 +6,69 @@ use http::header::WWW_AUTHENTICATE;
 /// Whether an answer asks for a proof with a nonce in it (RFC 9449 section 9).
 #[must_use]
 pub fn demands_nonce(answer: &HeaderMap) -> bool {
-    answer.get_all(WWW_AUTHENTICATE).iter().filter_map(|field| field.to_str().ok()).any(is_demand)
+    let mut demanded = false;
+    for_each_challenge(answer, |challenge| {
+        demanded |=
+            challenge.scheme.eq_ignore_ascii_case("dpop") && challenge.error == Some("use_dpop_nonce");
+    });
+    demanded
+}
+
+/// Whether the challenges of a 401 refuse a token that was sent with `scheme`: one of that scheme, or of `Bearer`, which
+/// names no error or `invalid_token` (RFC 6750 section 3.1). No challenge at all says no more than the status, and so
+/// refuses it, too. Any other error is the request's, and any other scheme asks for something that no renewal brings.
+#[must_use]
+pub fn refuses_token(answer: &HeaderMap, scheme: &str) -> bool {
+    let (mut any, mut refused) = (false, false);
+    for_each_challenge(answer, |challenge| {
+        any = true;
+        let ours = [scheme, "Bearer"].iter().any(|own| challenge.scheme.eq_ignore_ascii_case(own));
+        refused |= ours && matches!(challenge.error, None | Some("invalid_token"));
+    });
+    refused || !any
+}
+
+/// One challenge, as far as anybody here wants to know it.
+struct Challenge<'a> {
+    scheme: &'a str,
+    error: Option<&'a str>,
+}
+
+fn for_each_challenge<'a>(answer: &'a HeaderMap, mut tell: impl FnMut(Challenge<'a>)) {
+    for field in answer.get_all(WWW_AUTHENTICATE) {
+        match field.to_str() {
+            Ok(field) => challenges_of(field, &mut tell),
+            // Whatever it asks for, it is not what is known here.
+            Err(_) => tell(Challenge { scheme: "", error: None }),
+        }
+    }
 }
 
 /// Walks through the challenges of one field. A comma parts both challenges and their parameters; a new challenge is
 /// known by the word before the space that its first parameter stands behind.
-fn is_demand(field: &str) -> bool {
-    let mut of_dpop = false;
+fn challenges_of<'a>(field: &'a str, tell: &mut impl FnMut(Challenge<'a>)) {
+    let mut open: Option<Challenge<'a>> = None;
     for piece in Pieces(field) {
         let parameter = match piece.split_once([' ', '\t']) {
             // White space may stand around a parameter's `=`, too.
-            Some((word, rest)) if is_token(word) && !rest.trim_start().starts_with('=') => {
-                of_dpop = word.eq_ignore_ascii_case("dpop");
+            Some((scheme, rest)) if is_token(scheme) && !rest.trim_start().starts_with('=') => {
+                open.replace(Challenge { scheme, error: None }).map(&mut *tell);
                 rest
             }
             None if is_token(piece) => {
-                of_dpop = piece.eq_ignore_ascii_case("dpop");
+                open.replace(Challenge { scheme: piece, error: None }).map(&mut *tell);
                 continue;
             }
             _ => piece,
         };
         if let Some((name, value)) = parameter.split_once('=')
-            && of_dpop
             && name.trim().eq_ignore_ascii_case("error")
-            && value.trim().trim_matches('"') == "use_dpop_nonce"
+            && let Some(challenge) = &mut open
         {
-            return true;
+            challenge.error = Some(value.trim().trim_matches('"'));
         }
     }
-    false
+    open.map(tell);
 }
 
 fn is_token(word: &str) -> bool {
@@ -116,5 +150,37 @@ mod tests {
         ] {
             assert!(!demands(fields), "{fields:?}");
         }
+    }
+    #[test]
+    fn a_token_is_refused_by_a_challenge_of_its_scheme_or_by_none_at_all() {
+        for (scheme, fields, want) in [
+            ("Bearer", &[][..], true),
+            ("Bearer", &[""], true),
+            ("Bearer", &["Bearer"], true),
+            ("Bearer", &[r#"bearer realm="a, b""#], true),
+            ("Bearer", &[r#"Bearer realm="api", error="invalid_token", error_description="expired""#], true),
+            ("Bearer", &["Basic realm=x", "Bearer"], true),
+            ("Bearer", &["Negotiate, Bearer error=invalid_token"], true),
+            ("DPoP", &[r#"DPoP error="invalid_token", algs="ES256""#], true),
+            ("DPoP", &["Bearer"], true),
+            ("Token", &["token"], true),
+            ("Bearer", &[r#"Bearer error="insufficient_scope", scope="admin""#], false),
+            ("Bearer", &[r#"Bearer error="invalid_request""#], false),
+            ("DPoP", &[r#"DPoP error="use_dpop_nonce""#], false),
+            ("DPoP", &[r#"DPoP error="invalid_dpop_proof""#], false),
+            ("Bearer", &["DPoP algs=ES256"], false),
+            ("Bearer", &[r#"Basic realm="Bearer""#], false),
+            ("Bearer", &["Negotiate"], false),
+            ("Bearer", &["NTLM TlRMTVNT=="], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(field));
+            }
+            assert_eq!(refuses_token(&headers, scheme), want, "{scheme} {fields:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_bytes(b"B\xe4rer").unwrap());
+        assert!(!refuses_token(&headers, "Bearer"));
     }
 }

@@ -31,7 +31,7 @@ mod transport;
 mod write;
 
 pub use bearer::Bearer;
-pub use challenge::demands_nonce;
+pub use challenge::{demands_nonce, refuses_token};
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Moment;
 use crate::token::{Binding, Credentials, TokenHandle};
@@ -11,24 +11,33 @@ use crate::token::{Binding, Credentials, TokenHandle};
 #[derive(Debug)]
 pub enum Attached {
     /// The request carries it.
-    Yes,
-    /// The request carries it, and needs a proof besides, which is made when it goes out (RFC 9449 section 7).
-    Bound(Arc<Binding>),
+    Yes(Used),
     /// None is usable now; the head is as it was.
     No,
+}
+
+/// What is to be remembered of the credentials that a request carries.
+#[derive(Debug)]
+pub struct Used {
+    /// Which of the token's: what is said where they are refused.
+    pub(super) generation: u64,
+    /// What the request has to prove besides each time that it goes out (RFC 9449 section 7); `None`: nothing.
+    pub(super) binding: Option<Arc<Binding>>,
+    /// The caller's own credentials that they were traded for, marked sensitive; `None`: for nobody's.
+    pub(super) caller: Option<HeaderValue>,
 }
 
 /// Attaches `token`, if it is usable at `now`, in place of whatever field of that name was there. It takes no lock and
 /// allocates nothing but what the header map needs for one more field.
 pub fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Moment) -> Attached {
     match token.load().usable(now) {
-        Some(credentials) => put(headers, credentials).map_or(Attached::Yes, Attached::Bound),
+        Some(credentials) => Attached::Yes(put(headers, credentials)),
         None => Attached::No,
     }
 }
 
-/// Puts `credentials` on, and says what the request has to prove besides.
-pub(super) fn put(headers: &mut HeaderMap, credentials: &Credentials) -> Option<Arc<Binding>> {
+/// Puts `credentials` on, in place of any that were there.
+pub(super) fn put(headers: &mut HeaderMap, credentials: &Credentials) -> Used {
     headers.insert(credentials.header.clone(), credentials.value.clone());
-    credentials.binding.clone()
+    Used { generation: credentials.generation, binding: credentials.binding.clone(), caller: None }
 }

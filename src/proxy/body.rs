@@ -3,7 +3,6 @@
 //! A body is polled only when the other side has room, so a slow reader slows the sender. Silence is bounded by
 //! `idle_timeout`, counted only while a body is waited for.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,12 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::exchange::Exchange;
 use super::expect::Gate;
+use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
 use super::metrics::Counted;
+use super::replay::{Sending, Upload};
 use super::wire::{self, Answer, AnswerError};
 use crate::clock;
 
@@ -29,6 +30,9 @@ pub(super) enum BodyError {
     Answer(#[source] AnswerError),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
+    /// The request was sent again, and this sending of it is over.
+    #[error("the request was sent again")]
+    Repeated,
 }
 
 /// A request's body on its way upstream.
@@ -36,45 +40,16 @@ pub(super) enum BodyError {
 pub(super) enum RequestBody {
     /// There is none.
     Empty,
-    /// What the application sends, as it sends it.
-    Streaming(Box<Upload>),
-}
-
-/// A request's body that is being sent.
-#[derive(Debug)]
-pub(super) struct Upload {
-    /// What was taken of it and did not go out after all.
-    unread: Bytes,
-    incoming: Incoming,
-    gate: Option<Gate>,
-    silence: Silence,
-    progress: Rc<Progress>,
-}
-
-/// What the handler sees of an upload while a connection owns it.
-#[derive(Debug)]
-pub(super) struct Progress {
-    last: Cell<Instant>,
-    outcome: Cell<Outcome>,
-}
-
-/// How far an upload has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// More is to come.
-    Sending,
-    /// All of it was sent.
-    Sent,
-    /// The application broke off, or sent what is no body.
-    Broken,
-    /// The application was silent for too long.
-    Silent,
+    /// What the application sends, as it sends it, or as it sent it.
+    Streaming(Sending),
 }
 
 /// An answer's body on its way to the application: the upstream's, or the proxy's own.
 #[derive(Debug)]
 pub(super) struct ResponseBody {
     content: Content,
+    /// Looks at the trailers, where they may refuse the token.
+    trailers: Option<Box<TrailerWatch>>,
     /// Ends with the body: what is counted and timed of the whole request.
     exchange: Option<Exchange>,
 }
@@ -107,7 +82,7 @@ enum DownloadSource {
 
 /// Measures how long a body has been waited for.
 #[derive(Debug)]
-struct Silence {
+pub(super) struct Silence {
     limit: Duration,
     /// Made at the first wait: most bodies come whole.
     timer: Option<Pin<Box<Sleep>>>,
@@ -115,53 +90,31 @@ struct Silence {
 }
 
 impl RequestBody {
-    /// Wraps what came with a request; `None` where there is no body to follow.
+    /// Wraps what came with a request; `None` where there is no body to follow. Up to `limit` bytes of it are kept for
+    /// another sending.
     pub(super) fn new(
         incoming: Incoming,
         idle_timeout: Duration,
         gate: Option<Gate>,
-    ) -> (Self, Option<Rc<Progress>>) {
+        limit: usize,
+    ) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
-        let progress =
-            Rc::new(Progress { last: Cell::new(clock::now()), outcome: Cell::new(Outcome::Sending) });
-        let upload = Upload {
-            unread: Bytes::new(),
-            incoming,
-            gate,
-            silence: Silence::new(idle_timeout),
-            progress: Rc::clone(&progress),
-        };
-        (Self::Streaming(Box::new(upload)), Some(progress))
+        let (upload, first) = Upload::begin(incoming, idle_timeout, gate, limit);
+        (Self::Streaming(first), Some(upload))
     }
 
     /// Whether it waits for the upstream to ask for it, rather than for the application to send it.
     pub(super) fn is_held_back(&self) -> bool {
-        matches!(self, Self::Streaming(upload) if upload.gate.as_ref().is_some_and(|gate| !gate.is_open()))
+        matches!(self, Self::Streaming(sending) if sending.is_held_back())
     }
 
     /// Puts back what was taken last.
     pub(super) fn unread(&mut self, data: Bytes) {
-        if let Self::Streaming(upload) = self {
-            upload.unread = data;
+        if let Self::Streaming(sending) = self {
+            sending.unread(data);
         }
-    }
-}
-
-impl Progress {
-    /// When the last part was sent, or the upload began.
-    pub(super) fn last(&self) -> Instant {
-        self.last.get()
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        self.outcome.get()
-    }
-
-    fn ended(&self, outcome: Outcome) {
-        self.last.set(clock::now());
-        self.outcome.set(outcome);
     }
 }
 
@@ -175,78 +128,43 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Streaming(upload) => upload.poll_frame(cx),
+            Self::Streaming(sending) => sending.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(upload) => upload.unread.is_empty() && upload.incoming.is_end_stream(),
+            Self::Streaming(sending) => sending.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(upload) => upload.size_hint(),
-        }
-    }
-}
-
-impl Upload {
-    fn size_hint(&self) -> SizeHint {
-        let to_come = self.incoming.size_hint();
-        match to_come.exact() {
-            Some(length) => SizeHint::with_exact(length + self.unread.len() as u64),
-            None => to_come,
-        }
-    }
-
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(gate) = &mut self.gate {
-            ready!(gate.poll_open(cx));
-            self.gate = None;
-        }
-        if !self.unread.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.unread)))));
-        }
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.silence.broken();
-                let outcome = if self.incoming.is_end_stream() { Outcome::Sent } else { Outcome::Sending };
-                self.progress.ended(outcome);
-                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
-            }
-            Poll::Ready(None) => {
-                self.progress.ended(Outcome::Sent);
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.progress.ended(Outcome::Broken);
-                Poll::Ready(Some(Err(BodyError::Sender(error))))
-            }
-            Poll::Pending => {
-                ready!(self.silence.poll_too_long(cx));
-                self.progress.ended(Outcome::Silent);
-                Poll::Ready(Some(Err(BodyError::Silent)))
-            }
+            Self::Streaming(sending) => sending.size_hint(),
         }
     }
 }
 
 impl ResponseBody {
     pub(super) const fn empty() -> Self {
-        Self { content: Content::Empty, exchange: None }
+        Self { content: Content::Empty, trailers: None, exchange: None }
     }
 
     pub(super) const fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full(bytes), exchange: None }
+        Self { content: Content::Full(bytes), trailers: None, exchange: None }
     }
 
     /// What an upstream sends, as it comes.
     pub(super) const fn upstream(download: Download) -> Self {
-        Self { content: Content::Upstream(download), exchange: None }
+        Self { content: Content::Upstream(download), trailers: None, exchange: None }
+    }
+
+    /// The same body, with its trailers looked at.
+    pub(super) fn watched(mut self, trailers: TrailerWatch) -> Self {
+        self.trailers = Some(Box::new(trailers));
+        self
     }
 
     /// The same body, with what ends when it ends.
@@ -274,6 +192,12 @@ impl Body for ResponseBody {
             }
             Content::Upstream(download) => Pin::new(download).poll_frame(cx),
         };
+        if let Some(watch) = &this.trailers
+            && let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            watch.look(trailers);
+        }
         if let Some(exchange) = &this.exchange {
             exchange.asked(polled.is_ready());
         }
@@ -316,15 +240,6 @@ impl Download {
         match self.source {
             DownloadSource::Wire(answer) => answer.into_tunnel(),
             DownloadSource::Shared { .. } => None,
-        }
-    }
-
-    /// Gives the exchange up, request and answer: another takes its place. What is merely dropped after it was read to
-    /// its end may leave an upload behind that the upstream still wants.
-    #[expect(dead_code, reason = "the replay after a 401 is made beside this")]
-    pub(super) fn give_up(self) {
-        if let DownloadSource::Wire(answer) = self.source {
-            answer.give_up();
         }
     }
 
@@ -376,16 +291,16 @@ impl Body for Download {
 }
 
 impl Silence {
-    const fn new(limit: Duration) -> Self {
+    pub(super) const fn new(limit: Duration) -> Self {
         Self { limit, timer: None, waiting: false }
     }
 
-    fn broken(&mut self) {
+    pub(super) fn broken(&mut self) {
         self.waiting = false;
     }
 
     /// Ready once the wait that this call belongs to has lasted too long.
-    fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !self.waiting {
@@ -396,7 +311,7 @@ impl Silence {
     }
 }
 
-fn without_forbidden_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+pub(super) fn without_forbidden_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
     if let Some(trailers) = frame.trailers_mut() {
         strip_trailers(trailers);
     }

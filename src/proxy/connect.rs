@@ -1,4 +1,5 @@
-//! New connections to an upstream: name look-up, TCP, TLS, and the HTTP handshake, all within `connect_timeout`.
+//! New connections to an upstream: name look-up, TCP or a Unix socket, a proxy's tunnel, TLS, and the HTTP handshake, all
+//! within `connect_timeout`.
 //!
 //! The name is looked up for each connection, so a changed DNS answer counts for the next one.
 
@@ -12,7 +13,8 @@ use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::Service;
@@ -20,7 +22,9 @@ use tower::Service;
 use super::body::RequestBody;
 use super::error::{ConnectFault, ProxyError};
 use super::metrics::OpenConnections;
+use super::through;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
+use super::way::{Way, address};
 use super::wire::{Stream, Wire};
 
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
@@ -69,10 +73,10 @@ pub struct ProbeError(String);
 /// [`ProbeError`], in words for a person.
 pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
     let spoken = async {
-        let tcp = tcp(upstream).await?;
-        let http2 = match &upstream.tls {
-            None => upstream.settings.http2 == Http2::PriorKnowledge,
-            Some(tls) => agreed_http2(upstream, &handshake(tls, tcp).await?),
+        let http2 = match (&upstream.tls, reach(upstream).await?) {
+            (None, _) => upstream.settings.http2 == Http2::PriorKnowledge,
+            (Some(tls), Socket::Tcp(tcp)) => agreed_http2(upstream, &handshake(tls, tcp).await?),
+            (Some(tls), Socket::Unix(unix)) => agreed_http2(upstream, &handshake(tls, unix).await?),
         };
         Ok::<_, DialFault>(if http2 { "HTTP/2" } else { "HTTP/1.1" })
     };
@@ -83,42 +87,79 @@ pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
 }
 
 async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, DialFault> {
-    let tcp = tcp(upstream).await?;
-    let Some(tls) = &upstream.tls else {
-        return match upstream.settings.http2 {
-            Http2::PriorKnowledge => http2(TokioIo::new(tcp), open).await,
-            Http2::Auto | Http2::Never => Ok(http1(Stream::Tcp(tcp), open)),
-        };
-    };
-    let stream = handshake(tls, tcp).await?;
-    if agreed_http2(upstream, &stream) {
-        http2(TokioIo::new(stream), open).await
-    } else {
-        Ok(http1(Stream::Tls(Box::new(stream)), open))
+    match reach(upstream).await? {
+        Socket::Tcp(tcp) => speak(upstream, tcp, open).await,
+        Socket::Unix(unix) => speak(upstream, unix, open).await,
     }
 }
 
-async fn handshake(tls: &UpstreamTls, tcp: TcpStream) -> Result<TlsStream<TcpStream>, DialFault> {
-    let connector = TlsConnector::from(Arc::clone(&tls.config));
-    connector.connect(tls.server_name.clone(), tcp).await.map_err(|error| tls_fault(&error))
+async fn speak<S>(upstream: &Upstream, socket: S, open: &OpenConnections) -> Result<Sender, DialFault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Into<Stream> + 'static,
+    TlsStream<S>: Into<Stream>,
+{
+    let Some(tls) = &upstream.tls else {
+        return match upstream.settings.http2 {
+            Http2::PriorKnowledge => http2(TokioIo::new(socket), open).await,
+            Http2::Auto | Http2::Never => Ok(http1(socket.into(), open)),
+        };
+    };
+    let stream = handshake(tls, socket).await?;
+    if agreed_http2(upstream, &stream) {
+        http2(TokioIo::new(stream), open).await
+    } else {
+        Ok(http1(stream.into(), open))
+    }
 }
 
-fn agreed_http2(upstream: &Upstream, stream: &TlsStream<TcpStream>) -> bool {
+async fn handshake<S>(tls: &UpstreamTls, socket: S) -> Result<TlsStream<S>, DialFault>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    connector.connect(tls.server_name.clone(), socket).await.map_err(|error| tls_fault(&error))
+}
+
+fn agreed_http2<S>(upstream: &Upstream, stream: &TlsStream<S>) -> bool {
     let agreed = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
     agreed || upstream.settings.http2 == Http2::PriorKnowledge
 }
 
-async fn tcp(upstream: &Upstream) -> Result<TcpStream, DialFault> {
+/// A connection before anything is said on it.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Goes the way to the upstream.
+async fn reach(upstream: &Upstream) -> Result<Socket, DialFault> {
+    match &upstream.way {
+        Way::Straight => Ok(Socket::Tcp(tcp(address(&upstream.scheme, &upstream.authority)).await?)),
+        Way::Socket(path) => {
+            let connected = UnixStream::connect(path).await.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => ConnectFault::NoSocket,
+                io::ErrorKind::PermissionDenied => ConnectFault::SocketForbidden,
+                _ => ConnectFault::Refused,
+            });
+            Ok(Socket::Unix(connected.map_err(DialFault::Unreachable)?))
+        }
+        Way::Through(proxy) => {
+            let unreachable = |_| DialFault::Unreachable(ConnectFault::ProxyUnreachable);
+            let mut stream = tcp(proxy.address.clone()).await.map_err(unreachable)?;
+            let shown = proxy.authorization.as_ref();
+            through::open(&mut stream, &upstream.scheme, &upstream.authority, shown)
+                .await
+                .map_err(DialFault::Unreachable)?;
+            Ok(Socket::Tcp(stream))
+        }
+    }
+}
+
+async fn tcp(target: Uri) -> Result<TcpStream, DialFault> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_keepalive(Some(TCP_KEEPALIVE));
-    let target = Uri::builder()
-        .scheme(upstream.scheme.clone())
-        .authority(upstream.authority.clone())
-        .path_and_query("/")
-        .build()
-        .expect("scheme, authority and path are all there");
     let connected = connector.call(target).await.map_err(|error| {
         let fault = match io_error(&error) {
             Some(io) if io.kind() == io::ErrorKind::ConnectionRefused => ConnectFault::Refused,

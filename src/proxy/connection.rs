@@ -5,19 +5,26 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use hyper::Request;
+use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep};
 
+use super::body::ResponseBody;
+use super::framing::Spoken;
 use super::handler::handle;
+use super::listener::Accepted;
+use super::opening::{Opened, Order, open, order};
 use super::peer::Peer;
-use super::socket::{Socket, Stream};
+use super::socket::Socket;
+use super::stream::Stream;
 use super::watch::Watch;
-use super::worker::{Stage, Worker};
+use super::worker::Worker;
 
 /// What a request knows of the connection that it came by.
 pub(super) struct Downstream {
@@ -27,6 +34,10 @@ pub(super) struct Downstream {
     pub(super) stream: Rc<Stream>,
     /// A timer that no request has now: to set one anew costs a tenth of what making one does.
     timer: Cell<Option<Pin<Box<Sleep>>>>,
+    /// What the connection becomes after the answer 101 that the handler is about to give; HTTP/1.1 alone.
+    pub(super) tunnel: Cell<Option<Tunnel>>,
+    /// Whether the request under way may get interim answers.
+    informs: Cell<bool>,
 }
 
 impl Downstream {
@@ -49,45 +60,159 @@ impl std::fmt::Debug for Downstream {
     }
 }
 
-/// Serves `stream` until either side closes it, it is late, or the drain has ended it in order.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
-    let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else { return };
-    let peer = Peer { local: Some(local), remote: Some(remote), ..Peer::default() };
-    // Small answers must not wait for more to come.
-    let _ = stream.set_nodelay(true);
-    let stream = Stream::new(stream);
-    let (socket, watch) = Socket::new(Rc::clone(&stream), Rc::clone(&worker));
+/// What an HTTP/1.1 connection becomes once the answer 101 is sent (RFC 9110 section 7.8).
+pub(super) struct Tunnel(Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>);
+
+impl Tunnel {
+    /// `run` gets the connection, untouched from here on, and what was read of it behind the request already. The
+    /// tunnel's limits are its own: only a drain that is over, and its own end, end it. Its task is woken when the
+    /// worker's stage changes.
+    pub(super) fn new<F: Future<Output = ()> + 'static>(
+        run: impl FnOnce(Socket, Bytes) -> F + 'static,
+    ) -> Self {
+        Self(Box::new(|socket, read| Box::pin(run(socket, read))))
+    }
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tunnel")
+    }
+}
+
+impl Downstream {
+    fn order(&self, cx: &Context<'_>) -> Order {
+        order(&self.worker, &self.watch, cx)
+    }
+
+    /// Passes an interim answer of the upstream's on to the application, before the final one. Where that cannot be, it is
+    /// lost: in HTTP/1.0 (RFC 9110 section 15.2), in HTTP/2, and where the application leaves too many unread.
+    pub(super) fn inform(&self, status: StatusCode, headers: HeaderMap) {
+        if !self.informs.get() {
+            return;
+        }
+        if !self.stream.interim.queue(status, headers) {
+            tracing::debug!(%status, "an interim answer was dropped: too many are unread");
+        }
+        // Whoever calls may be another task than the connection's.
+        self.watch.wake();
+    }
+
+    /// Waits until all interim answers are written: the final one must not overtake them. Asked before it is given.
+    pub(super) async fn informed(&self) {
+        if !self.stream.interim.is_empty() {
+            poll_fn(|_| self.stream.interim.poll_written()).await;
+        }
+    }
+}
+
+/// Serves what was accepted until either side closes it, it is late, or the drain has ended it in order.
+pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let watch = Watch::new(worker.clock(), worker.settings().max_resets);
     let _registered = worker.register(Rc::clone(&watch));
+    let Some(Opened { transport, peer, spoken }) = open(&worker, &watch, accepted).await else { return };
+    let stream = Stream::new(transport);
+    watch.look_at(&stream);
+    let mut socket = Socket::new(Rc::clone(&stream), Rc::clone(&worker), Rc::clone(&watch), spoken);
     let downstream = Rc::new(Downstream {
-        worker: Rc::clone(&worker),
-        watch: Rc::clone(&watch),
+        worker,
+        watch,
         peer,
         stream,
         timer: Cell::default(),
+        tunnel: Cell::default(),
+        informs: Cell::new(false),
     });
-    let service = service_fn(move |request: Request<Incoming>| {
-        let downstream = Rc::clone(&downstream);
-        async move { Ok::<_, Infallible>(handle(downstream, request).await) }
+    let spoken = poll_fn(|cx| match downstream.order(cx) {
+        Order::Serve => socket.poll_spoken(cx),
+        Order::Finish | Order::Cut => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
     });
-    let mut connection = pin!(worker.http().serve_connection(TokioIo::new(socket), service));
+    match spoken.await {
+        // Boxed: who speaks HTTP/1.1, or nothing yet, has no use for its room.
+        Ok(Spoken::Http2) => Box::pin(http2(socket, &downstream)).await,
+        Ok(Spoken::Http1 | Spoken::Either) => http1(socket, &downstream).await,
+        Err(_gone) => {}
+    }
+}
+
+/// Serves HTTP/1.1 until it ends or becomes a tunnel, and then that.
+async fn http1(socket: Socket, downstream: &Rc<Downstream>) {
+    let service = service(downstream);
+    let mut connection = downstream.worker.http1().serve_connection(TokioIo::new(socket), service);
     let mut told = false;
     let served = poll_fn(|cx| {
-        watch.remember(cx.waker());
-        let end = watch.is_retired()
-            || match worker.stage() {
-                Stage::Serving => false,
-                // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
-                // while in which each answer says `Connection: close`.
-                Stage::Draining => watch.is_http2(),
-                Stage::Closing => true,
-            };
-        if end && !told {
-            told = true;
-            connection.as_mut().graceful_shutdown();
+        match downstream.order(cx) {
+            Order::Serve => {}
+            Order::Finish if told => {}
+            Order::Finish => {
+                told = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Order::Cut => return Poll::Ready(None),
+        }
+        Pin::new(&mut connection).poll(cx).map(Some)
+    });
+    match served.await {
+        None => return,
+        Some(Err(error)) => return log(&error),
+        Some(Ok(())) => {}
+    }
+    // hyper leaves a connection open where the request asked for an upgrade, whatever was answered.
+    let parts = connection.into_parts();
+    let mut socket = parts.io.into_inner();
+    let mut rest = if let Some(Tunnel(run)) = downstream.tunnel.take() {
+        if let Err(error) = socket.open() {
+            tracing::debug!(%error, "a downstream connection did not wait to become a tunnel");
+            return;
+        }
+        run(socket, parts.read_buf)
+    } else if !socket.is_shut() {
+        Box::pin(async move {
+            let _ = socket.shutdown().await;
+        })
+    } else {
+        return;
+    };
+    poll_fn(|cx| match downstream.order(cx) {
+        Order::Cut => Poll::Ready(()),
+        Order::Serve | Order::Finish => rest.as_mut().poll(cx),
+    })
+    .await;
+}
+
+async fn http2(socket: Socket, downstream: &Rc<Downstream>) {
+    let service = service(downstream);
+    let mut connection = pin!(downstream.worker.http2().serve_connection(TokioIo::new(socket), service));
+    let mut told = false;
+    let served = poll_fn(|cx| {
+        match downstream.order(cx) {
+            Order::Serve => {}
+            Order::Finish if told => {}
+            Order::Finish => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            Order::Cut => return Poll::Ready(Ok(())),
         }
         connection.as_mut().poll(cx)
     });
     if let Err(error) = served.await {
-        tracing::debug!(error = %error, "a downstream connection ended with an error");
+        log(&error);
     }
+}
+
+fn service(
+    downstream: &Rc<Downstream>,
+) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> + use<>
+{
+    let downstream = Rc::clone(downstream);
+    service_fn(move |request: Request<Incoming>| {
+        let downstream = Rc::clone(&downstream);
+        downstream.informs.set(request.version() == Version::HTTP_11);
+        async move { Ok::<_, Infallible>(handle(downstream, request).await) }
+    })
+}
+
+fn log(error: &hyper::Error) {
+    tracing::debug!(%error, "a downstream connection ended with an error");
 }

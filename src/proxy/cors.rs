@@ -1,22 +1,39 @@
 //! CORS for the origins in `guard.allowed_origins` (Fetch standard, "CORS protocol"): the proxy answers for the API,
 //! which knows nothing of the page's origin.
+//!
+//! `Access-Control-Allow-Credentials` is never said. The token is put on by the proxy whether the page asks for
+//! credentials or not, and a browser's cookies for localhost are those of every server on it: none is the API's.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::ResponseBody;
-use super::guard::Caller;
+use super::error::{BadRequest, ProxyError};
+use super::guard::{Caller, Sentry};
 
 /// The allowed origin that a request came from, if it came from one.
 pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderValue> {
     match caller {
         Caller::AllowedOrigin => headers.get(ORIGIN).cloned(),
-        Caller::Local => None,
+        Caller::Local | Caller::Preflight => None,
     }
+}
+
+/// The allowed origin whose page may read that its request was refused, and why. Where the guard doubts who asks, nobody.
+pub(super) fn reader(sentry: &Sentry, error: &ProxyError, headers: &HeaderMap) -> Option<HeaderValue> {
+    let doubtful = matches!(
+        error,
+        ProxyError::HostRefused
+            | ProxyError::OriginRefused
+            | ProxyError::PeerRefused
+            | ProxyError::BadRequest(BadRequest::Host)
+    );
+    let origin = headers.get(ORIGIN).filter(|_| !doubtful)?;
+    origin.to_str().is_ok_and(|origin| sentry.allows_origin(origin)).then(|| origin.clone())
 }
 
 /// Whether a browser asks leave for a request that it has not sent yet.
@@ -24,7 +41,8 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Grants what the preflight of an allowed origin asks for. The API itself still decides about the request.
+/// Grants what the preflight of an allowed origin asks for: the shared secret's field, and the way from a public page into
+/// this machine (Private Network Access), with the rest. The API itself still decides about the request.
 pub(super) fn preflight(asked: &HeaderMap) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -32,24 +50,133 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response<ResponseBody> {
     for (ask, grant) in [
         (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
         (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+        (REQUEST_PRIVATE_NETWORK, ALLOW_PRIVATE_NETWORK),
     ] {
-        if let Some(wanted) = asked.get(ask) {
+        if let Some(wanted) = asked.get(&ask) {
             headers.insert(grant, wanted.clone());
         }
+        headers.append(VARY, ask.into());
     }
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_SECONDS));
     if let Some(origin) = asked.get(ORIGIN) {
-        allow(headers, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
+    vary(headers);
     response
 }
 
-/// Lets a page of `origin` read the answer.
+/// Lets a page of `origin` read the answer, whatever the upstream said of origins: it may know others, or none.
 pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    for theirs in [
+        ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_MAX_AGE,
+        ALLOW_PRIVATE_NETWORK,
+    ] {
+        headers.remove(theirs);
+    }
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
-    headers.append(VARY, HeaderValue::from_static("Origin"));
+    vary(headers);
+}
+
+/// Tells caches that another origin may get another answer (Fetch standard, "CORS protocol and HTTP caches"): also on an
+/// answer that has no CORS fields, which a page of an allowed origin could not use.
+pub(super) fn vary(headers: &mut HeaderMap) {
+    let is_said = headers.get_all(VARY).iter().any(|vary| {
+        let mut names = vary.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
+    });
+    if !is_said {
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
 }
 
 /// How long a browser may remember a preflight.
 const MAX_AGE_SECONDS: &str = "600";
+/// From the Private Network Access specification; no constants of the `http` crate.
+const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::Guard;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn a_preflight_is_granted_what_it_asks_for_and_nothing_else() {
+        let asked = headers(&[
+            ("origin", "https://app.example.com"),
+            ("access-control-request-method", "PUT"),
+            ("access-control-request-headers", "x-cupbearer-secret, x-a"),
+            ("access-control-request-private-network", "true"),
+        ]);
+        let response = preflight(&asked);
+        assert_eq!(response.status(), 204);
+        for (name, value) in [
+            ("access-control-allow-origin", "https://app.example.com"),
+            ("access-control-allow-methods", "PUT"),
+            ("access-control-allow-headers", "x-cupbearer-secret, x-a"),
+            ("access-control-allow-private-network", "true"),
+        ] {
+            assert_eq!(response.headers()[name], value);
+        }
+        let plain =
+            preflight(&headers(&[("origin", "https://a.example"), ("access-control-request-method", "PUT")]));
+        assert!(!plain.headers().contains_key("access-control-allow-private-network"));
+        assert!(!plain.headers().contains_key("access-control-allow-credentials"));
+        assert!(plain.headers().get_all("vary").iter().any(|v| v == "Origin"));
+    }
+
+    #[test]
+    fn what_the_upstream_says_of_origins_is_replaced() {
+        let mut map = headers(&[
+            ("access-control-allow-origin", "*"),
+            ("access-control-allow-origin", "https://other.example"),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-expose-headers", "x-a"),
+            ("vary", "accept-encoding"),
+        ]);
+        allow(&mut map, HeaderValue::from_static("https://app.example.com"));
+        assert_eq!(
+            map,
+            headers(&[
+                ("access-control-allow-origin", "https://app.example.com"),
+                ("access-control-expose-headers", "*"),
+                ("vary", "accept-encoding"),
+                ("vary", "Origin"),
+            ])
+        );
+    }
+
+    #[test]
+    fn vary_is_said_once() {
+        for there in ["*", "accept, ORIGIN"] {
+            let mut map = headers(&[]);
+            map.insert(VARY, HeaderValue::from_static(there));
+            vary(&mut map);
+            assert_eq!(map.get_all(VARY).iter().count(), 1, "{there}");
+        }
+    }
+
+    #[test]
+    fn a_refused_page_may_read_why_where_its_origin_is_allowed() {
+        let guard = Guard { allowed_origins: vec!["https://app.example.com".into()], ..Guard::default() };
+        let sentry = Sentry::new(guard);
+        let page = headers(&[("origin", "https://app.example.com")]);
+        assert!(reader(&sentry, &ProxyError::SecretRefused, &page).is_some());
+        assert!(reader(&sentry, &ProxyError::NoRoute, &page).is_some());
+        assert!(reader(&sentry, &ProxyError::HostRefused, &page).is_none());
+        let other = headers(&[("origin", "https://evil.example")]);
+        assert!(reader(&sentry, &ProxyError::NoRoute, &other).is_none());
+    }
+}

@@ -36,6 +36,17 @@ pub(super) enum ProxyError {
         "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
     )]
     OriginRefused,
+    #[error("each request needs the shared secret, once, in X-Cupbearer-Secret")]
+    SecretRefused,
+    #[error("this connection's user or certificate is not allowed to use this proxy")]
+    PeerRefused,
+    #[error("this route's rate_limit is reached; come back later")]
+    RateLimited {
+        /// When the next one like it would pass, as far as is known now.
+        retry_after: Duration,
+    },
+    #[error("this route has max_concurrent requests under way, and no room in its queue")]
+    Overloaded,
     #[error("this route takes no Authorization of the application's own")]
     AuthorizationRefused,
     #[error("no route matches this host and path")]
@@ -73,6 +84,8 @@ pub(super) enum BadRequest {
     Path(PathFault),
     #[error("the request's head is no HTTP/1.1, or can be read in two ways (RFC 9112)")]
     Malformed,
+    #[error("this listener speaks TLS: send the request with https")]
+    Plain,
     #[error("a request must have exactly one valid Host (RFC 9112 section 3.2)")]
     Host,
     #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
@@ -94,6 +107,16 @@ pub(super) enum ConnectFault {
     Dns,
     #[error("the connection was refused")]
     Refused,
+    #[error("its Unix socket does not exist")]
+    NoSocket,
+    #[error("its Unix socket lets this user not connect")]
+    SocketForbidden,
+    #[error("the HTTP proxy on the way cannot be reached")]
+    ProxyUnreachable,
+    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if *.0 == 407 { ", for it wants other credentials" } else { "" })]
+    ProxyRefused(u16),
+    #[error("the HTTP proxy on the way gave no answer that is HTTP")]
+    ProxyBroken,
     #[error("there is no way to its address")]
     Network,
     #[error("its certificate is not trusted, or is for another name")]
@@ -114,6 +137,10 @@ impl ProxyError {
             Self::Proof => "proof",
             Self::HostRefused => "host_refused",
             Self::OriginRefused => "origin_refused",
+            Self::SecretRefused => "secret_refused",
+            Self::PeerRefused => "peer_refused",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Overloaded => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -134,11 +161,14 @@ impl ProxyError {
 
     const fn status(&self) -> StatusCode {
         match self {
-            Self::TokenUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TokenUnavailable(_) | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
             Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
-            Self::OriginRefused | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
+            Self::OriginRefused | Self::SecretRefused | Self::PeerRefused | Self::AuthorizationRefused => {
+                StatusCode::FORBIDDEN
+            }
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
@@ -161,10 +191,14 @@ impl ProxyError {
                 _ => "14",
             },
             Self::SubjectRequired | Self::SubjectRefused => "16",
-            Self::HostRefused | Self::OriginRefused | Self::AuthorizationRefused => "7",
+            Self::HostRefused
+            | Self::OriginRefused
+            | Self::SecretRefused
+            | Self::PeerRefused
+            | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
-            Self::HeaderTooLarge => "8",
+            Self::HeaderTooLarge | Self::RateLimited { .. } | Self::Overloaded => "8",
             Self::ClientGone => "1",
             Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => "14",
@@ -198,6 +232,12 @@ impl ProxyError {
         match self {
             Self::TokenUnavailable(unavailable) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(unavailable.retry_after)));
+            }
+            Self::RateLimited { retry_after } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+            }
+            Self::Overloaded => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::MethodNotAllowed { allow } => {
                 headers.insert(ALLOW, allow);
@@ -274,6 +314,8 @@ impl From<Rejection> for ProxyError {
         match rejection {
             Rejection::Host => Self::HostRefused,
             Rejection::Origin | Rejection::FetchSite => Self::OriginRefused,
+            Rejection::Secret => Self::SecretRefused,
+            Rejection::Uid | Rejection::Subject => Self::PeerRefused,
         }
     }
 }
@@ -348,13 +390,17 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 21] = [
+pub(super) const KINDS: [&str; 25] = [
     "token_unavailable",
     "subject_required",
     "subject_refused",
     "proof",
     "host_refused",
     "origin_refused",
+    "secret_refused",
+    "peer_refused",
+    "rate_limited",
+    "overloaded",
     "authorization_refused",
     "no_route",
     "method_not_allowed",
@@ -413,6 +459,23 @@ mod tests {
         };
         assert_eq!(wait(Duration::from_millis(1500)), "2");
         assert_eq!(wait(Duration::ZERO), "1");
+    }
+
+    #[test]
+    fn who_comes_too_often_is_told_when_to_come_back() {
+        let limited = ProxyError::RateLimited { retry_after: Duration::from_millis(2100) };
+        let response = limited.into_response(Call::Http);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[RETRY_AFTER]),
+            (429, &"3".parse().unwrap())
+        );
+        let response = ProxyError::Overloaded.into_response(Call::Http);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[RETRY_AFTER]),
+            (503, &"1".parse().unwrap())
+        );
+        let response = ProxyError::Overloaded.into_response(Call::Grpc);
+        assert_eq!(response.headers()["grpc-status"], "8", "RESOURCE_EXHAUSTED");
     }
 
     #[test]

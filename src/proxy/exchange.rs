@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::metrics::RouteMetrics;
@@ -17,6 +18,8 @@ pub(super) struct Exchange {
     /// The connection is not idle while this lives.
     busy: Busy,
     access: Option<Box<Access>>,
+    /// Its place among those that its route lets through at a time.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 /// What an access log line says. The query is left out: tokens are found in queries.
@@ -36,7 +39,12 @@ impl Exchange {
         access: Option<Box<Access>>,
     ) -> Self {
         metrics.begun();
-        Self { metrics, started, busy, access }
+        Self { metrics, started, busy, access, slot: None }
+    }
+
+    /// Keeps a place among those that the route lets through at a time until this ends.
+    pub(super) fn hold(&mut self, slot: Option<OwnedSemaphorePermit>) {
+        self.slot = slot;
     }
 
     /// The answer's head is known; `error` says that it is the proxy's own.
@@ -52,11 +60,6 @@ impl Exchange {
     /// The application asked for more of the answer: whether there was more to give.
     pub(super) fn asked(&self, given: bool) {
         self.busy.asked(given);
-    }
-
-    /// The upstream, not the proxy, said 401.
-    pub(super) fn unauthorized(&self) {
-        self.metrics.unauthorized();
     }
 }
 

@@ -57,6 +57,11 @@ impl Gate {
 }
 
 impl GateOpener {
+    /// The same gate, before another sending of the body.
+    pub(super) fn gate(&self) -> Gate {
+        Gate { state: Arc::clone(&self.0), patience: None }
+    }
+
     /// Whether the body has been asked for, or silence was taken for asking.
     pub(super) fn is_open(&self) -> bool {
         self.0.open.load(Ordering::Acquire)

@@ -2,40 +2,48 @@
 //!
 //! A kept connection may be dead without anybody having said so: the upstream closed it as the request went out. Where
 //! nothing of the request was sent, it is sent again on another one, whatever it is; where it may have been, only
-//! if that does no harm (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1) and the body is still there, which is to
-//! say that there is none.
+//! if that does no harm (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1) and the body is still there: there is none, or
+//! it is kept.
 //!
 //! A token that is bound to a key goes with a proof of its own each time that a request goes out (RFC 9449 section 7).
-//! An upstream that wants its nonce in it gets the request a second time, on the same terms.
+//! An upstream that wants its nonce in it gets the request a second time, on the same terms. What follows a 401 is
+//! `recovery`'s.
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
 
-use super::body::{Download, Outcome, Progress, RequestBody, ResponseBody};
+use super::attach::Used;
+use super::body::{Download, RequestBody, ResponseBody};
 use super::connection::Downstream;
 use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
-use super::headers::{Expect, HopFields};
+use super::grpc::{self, TrailerWatch};
+use super::headers::{Expect, HopFields, strip_response};
 use super::pool::{Age, Pool, Want};
+use super::recovery::{Received, may_refuse, recover};
+use super::replay::{Outcome, Upload};
+use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Failure, Head};
 use super::upstream::{Upstream, UpstreamSettings};
 use crate::clock;
 use crate::token::{Binding, Verdict};
 
 /// A request with its head made for the next hop.
-pub(super) struct Outbound {
+pub(super) struct Outbound<'t> {
     pub(super) head: Head,
     pub(super) body: Incoming,
     pub(super) hop: HopFields,
-    /// What the token proves besides, where it is bound to a key.
-    pub(super) binding: Option<Arc<Binding>>,
+    /// The route that it takes.
+    pub(super) entry: &'t Entry,
+    /// The credentials that the proxy put on; `None`: none.
+    pub(super) used: Option<Used>,
 }
 
 /// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
@@ -46,127 +54,233 @@ pub(super) struct BodyUnasked;
 /// Forwards a request; the answer's body streams from the upstream.
 pub(super) async fn forward(
     pool: &Rc<Pool>,
-    outbound: Outbound,
+    outbound: Outbound<'_>,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
+    let Outbound { mut head, body, hop, entry, mut used } = outbound;
     let settings = &pool.upstream().settings;
-    let (gate, opener) = if outbound.hop.expect == Expect::Continue {
+    let (gate, opener) = if hop.expect == Expect::Continue {
         let (gate, opener) = Gate::new();
         (Some(gate), Some(opener))
     } else {
         (None, None)
     };
-    let (body, progress) = RequestBody::new(outbound.body, settings.idle_timeout, gate);
-    let repeat = match progress {
-        Some(_) => Repeat::Never,
-        None if is_idempotent(&outbound.head.method) => Repeat::Harmless,
-        None => Repeat::IfUnprocessed,
-    };
-    // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
-    let sent = pin!(send(pool, outbound.head, body, repeat, opener.clone(), outbound.binding.as_deref()));
-    let answer = match progress {
-        None => {
-            let mut timer = downstream.timer(clock::now() + settings.response_header_timeout);
-            let answer = tokio::select! {
-                biased;
-                answer = sent => answer,
-                () = timer.as_mut() => Err(ProxyError::ResponseTimeout),
-            };
-            downstream.keep_timer(timer);
-            answer
-        }
-        Some(progress) => while_uploading(sent, &progress, settings).await,
-    };
-    let mut response = answer?;
+    let limit = used.as_ref().map_or(0, |used| record_limit(&entry.route, used));
+    let (body, upload) = RequestBody::new(body, settings.idle_timeout, gate, limit);
+    let begun = clock::now();
+    let sender = Sender { pool, downstream, upload, opener, begun };
+    let binding = used.as_ref().and_then(|used| used.binding.as_deref());
+    let mut received = sender.round(&mut head, body, binding, sender.deadline()).await?;
+    let is_post = head.method == Method::POST;
+    if let Some(used) = &mut used
+        && may_refuse(&received)
+    {
+        // Rare, and its future is large: boxed, it is no part of every request's.
+        received = Box::pin(recover(&sender, entry, head, used, received)).await?;
+    } else if received.status() == StatusCode::UNAUTHORIZED {
+        entry.metrics.unauthorized();
+    }
+    if let Some(upload) = &sender.upload {
+        upload.forget();
+    }
+    let mut response = received;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamMalformed);
     }
-    if opener.is_some_and(|opener| !opener.is_open()) {
+    if sender.opener.is_some_and(|opener| !opener.is_open()) {
         response.extensions_mut().insert(BodyUnasked);
     }
-    Ok(response.map(ResponseBody::upstream))
+    let watch = used.filter(|_| is_post).and_then(|used| watch_of(entry, used, &response));
+    let response = response.map(ResponseBody::upstream);
+    Ok(match watch {
+        Some(watch) => response.map(|body| body.watched(watch)),
+        None => response,
+    })
 }
 
-type Answer = Result<Response<Download>, ProxyError>;
+/// Bytes of a request's body that are kept: none where it will not be sent again.
+fn record_limit(route: &Route, used: &Used) -> usize {
+    // One that carries a proof may have to go out again with the upstream's nonce.
+    let may_repeat = route.on_unauthorized == OnUnauthorized::Replay || used.binding.is_some();
+    if may_repeat { route.replay_body_limit } else { 0 }
+}
+
+/// What looks at the trailers of a gRPC call, which is always a POST and answered by HTTP/2.
+fn watch_of(entry: &Entry, used: Used, answer: &Response<Download>) -> Option<TrailerWatch> {
+    let of_call = answer.version() == Version::HTTP_2 && grpc::is_grpc(answer.headers());
+    if !of_call || entry.route.on_unauthorized == OnUnauthorized::Pass || answer.body().is_end_stream() {
+        return None;
+    }
+    Some(TrailerWatch { token: entry.token.clone()?, generation: used.generation, caller: used.caller })
+}
+
+/// All that the sendings of one request have in common.
+pub(super) struct Sender<'a> {
+    pool: &'a Rc<Pool>,
+    downstream: &'a Downstream,
+    /// Its body; `None`: it has none.
+    upload: Option<Rc<Upload>>,
+    /// Where the application waits to be asked for it.
+    opener: Option<GateOpener>,
+    begun: Instant,
+}
+
+impl Sender<'_> {
+    /// Until when the answer to the first sending may come: counted from its last byte. It bounds the wait for a new
+    /// token, too.
+    pub(super) fn deadline(&self) -> Instant {
+        self.upload.as_ref().map_or(self.begun, |upload| upload.last()) + self.limit()
+    }
+
+    /// The same for one that begins now.
+    pub(super) fn fresh_deadline(&self) -> Instant {
+        clock::now() + self.limit()
+    }
+
+    fn limit(&self) -> Duration {
+        self.pool.upstream().settings.response_header_timeout
+    }
+
+    /// Whether all that was sent so far could be sent again.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.may_repeat())
+    }
+
+    /// Whether nothing of the request is still to be sent.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.outcome() == Outcome::Sent)
+    }
+
+    /// The body of another sending; the one before it fails from now on. `None`: it cannot be repeated.
+    pub(super) fn again(&self) -> Option<RequestBody> {
+        let Some(upload) = &self.upload else { return Some(RequestBody::Empty) };
+        upload.again(self.opener.as_ref().map(GateOpener::gate)).map(RequestBody::Streaming)
+    }
+
+    /// Sends the request and waits for its answer, on as many connections as it takes. `deadline` is for one without a
+    /// body.
+    pub(super) async fn round(
+        &self,
+        head: &mut Head,
+        body: RequestBody,
+        binding: Option<&Binding>,
+        deadline: Instant,
+    ) -> Answer {
+        // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
+        let sent = pin!(self.send(head, body, binding));
+        match &self.upload {
+            None => {
+                let mut timer = self.downstream.timer(deadline);
+                let answer = tokio::select! {
+                    biased;
+                    answer = sent => answer,
+                    () = timer.as_mut() => Err(ProxyError::ResponseTimeout),
+                };
+                self.downstream.keep_timer(timer);
+                answer
+            }
+            Some(upload) => while_uploading(sent, upload, &self.pool.upstream().settings).await,
+        }
+    }
+
+    /// An interim answer: 100 asks for the body, all others go on to the application (RFC 9110 section 15.2).
+    fn inform(&self, status: StatusCode, mut headers: HeaderMap) {
+        if status == StatusCode::CONTINUE {
+            if let Some(opener) = &self.opener {
+                opener.open();
+            }
+        } else if strip_response(&mut headers).is_ok() {
+            self.downstream.inform(status, headers);
+        }
+    }
+
+    async fn send(&self, head: &mut Head, mut body: RequestBody, binding: Option<&Binding>) -> Answer {
+        let pool = self.pool;
+        let mut want = Want::Any;
+        let mut stale = 0;
+        // Whether the upstream may still ask for its nonce.
+        let mut may_demand = binding.is_some();
+        loop {
+            let connection = pool.connection(want).await?;
+            let (age, number) = (connection.age(), connection.number());
+            if let Some(binding) = binding {
+                prove(binding, pool.upstream(), head)?;
+            }
+            let sent =
+                connection.send(pool, head, body, &|status, headers| self.inform(status, headers)).await;
+            let failed = match (sent, binding) {
+                (Ok(answer), None) => return Ok(answer),
+                (Ok(mut response), Some(binding)) => {
+                    let verdict =
+                        binding.judge(&pool.upstream().origin, response.status(), response.headers());
+                    // The nonce is for our proofs; the application has no key to prove.
+                    response.headers_mut().remove(DPOP_NONCE);
+                    let whole = self.has_sent_all();
+                    if verdict == Verdict::Again
+                        && std::mem::take(&mut may_demand)
+                        && let Some(again) = self.again()
+                    {
+                        Box::pin(put_away(response, whole)).await;
+                        body = again;
+                        continue;
+                    }
+                    return Ok(response);
+                }
+                (Err(failed), _) => failed,
+            };
+            stale += 1;
+            let unsent = matches!(failed, Failure::Unsent(_));
+            body = match failed {
+                // Nothing was sent. A new connection that took nothing will not do better the next time.
+                Failure::Unsent(unsent) if age == Age::Reused && stale <= MAX_STALE => unsent,
+                failed => {
+                    let again = stale <= MAX_STALE && allows(&head.method, &failed, age, number.is_some());
+                    let Some(again) = again.then(|| self.again()).flatten() else {
+                        return Err(ProxyError::from(&failed));
+                    };
+                    again
+                }
+            };
+            want = match number {
+                // A shared one that is newer is as good as new, and spares the upstream a connection for each request.
+                Some(number) => Want::Newer(number),
+                None if unsent && stale < MAX_STALE => Want::Any,
+                None => Want::Newer(u64::MAX),
+            };
+        }
+    }
+}
+
+type Answer = Result<Received, ProxyError>;
 
 /// Waits for the answer to a request with a body: its time runs from the body's last byte. Before that only silence is
 /// bounded, whether it is the application that sends nothing or the upstream that takes nothing.
 async fn while_uploading(
     mut sent: Pin<&mut impl Future<Output = Answer>>,
-    progress: &Progress,
+    upload: &Upload,
     settings: &UpstreamSettings,
 ) -> Answer {
     loop {
-        let limit = match progress.outcome() {
+        let limit = match upload.outcome() {
             Outcome::Sending => settings.idle_timeout,
             Outcome::Sent | Outcome::Broken | Outcome::Silent => settings.response_header_timeout,
         };
-        let deadline = progress.last() + limit;
+        let deadline = upload.last() + limit;
         if deadline <= clock::now() {
             return Err(ProxyError::ResponseTimeout);
         }
         tokio::select! {
             biased;
             answer = &mut sent => {
-                return answer.map_err(|error| match progress.outcome() {
+                return answer.map_err(|error| match upload.outcome() {
                     Outcome::Broken => BadRequest::Body.into(),
                     Outcome::Silent => ProxyError::RequestTimeout,
                     Outcome::Sending | Outcome::Sent => error,
                 });
             }
-            // By now more may have been sent: then the deadline has moved.
-            () = tokio::time::sleep_until(deadline) => {}
+            // By now more may have been sent, or all of it: then the deadline has moved, and may have come nearer.
+            () = tokio::time::sleep_until(deadline.min(clock::now() + settings.response_header_timeout)) => {}
         }
-    }
-}
-
-async fn send(
-    pool: &Rc<Pool>,
-    mut head: Head,
-    mut body: RequestBody,
-    repeat: Repeat,
-    opener: Option<GateOpener>,
-    binding: Option<&Binding>,
-) -> Answer {
-    let mut want = Want::Any;
-    let on_interim = |status, _headers| {
-        if let (StatusCode::CONTINUE, Some(opener)) = (status, &opener) {
-            opener.open();
-        }
-    };
-    // Whether the upstream may still ask for its nonce.
-    let mut may_demand = binding.is_some() && repeat != Repeat::Never;
-    loop {
-        let connection = pool.connection(want).await?;
-        let (age, number) = (connection.age(), connection.number());
-        if let Some(binding) = binding {
-            prove(binding, pool.upstream(), &mut head)?;
-        }
-        let failed = match (connection.send(pool, &head, body, &on_interim).await, binding) {
-            (Ok(answer), None) => return Ok(answer),
-            (Ok(mut response), Some(binding)) => {
-                let verdict = binding.judge(&pool.upstream().origin, response.status(), response.headers());
-                // The nonce is for our proofs; the application has no key to prove.
-                response.headers_mut().remove(DPOP_NONCE);
-                if may_demand && verdict == Verdict::Again {
-                    may_demand = false;
-                    Box::pin(discard(response.into_body())).await;
-                    body = RequestBody::Empty;
-                    continue;
-                }
-                return Ok(response);
-            }
-            (Err(failed), _) => failed,
-        };
-        body = match failed {
-            // Nothing was sent. A new connection that took nothing will not do better the next time.
-            Failure::Unsent(unsent) if age == Age::Reused => unsent,
-            failed if want == Want::Any && repeat.allows(&failed, age, number.is_some()) => {
-                want = Want::Newer(number.unwrap_or(u64::MAX));
-                RequestBody::Empty
-            }
-            failed => return Err(ProxyError::from(&failed)),
-        };
     }
 }
 
@@ -178,8 +292,13 @@ fn prove(binding: &Binding, upstream: &Upstream, head: &mut Head) -> Result<(), 
     Ok(())
 }
 
-/// Reads an answer that nobody wants to its end, so that its connection lives on. Not for long: another is soon made.
-async fn discard(mut body: Download) {
+/// Lets go of an answer that nobody wants. Where the request was sent to its end, the answer is read to its own, so that
+/// the connection lives on. Not for long: another is soon made.
+pub(super) async fn put_away(response: Received, sent_all: bool) {
+    if !sent_all {
+        return;
+    }
+    let mut body = response.into_body();
     let all = async {
         let mut left = MAX_DISCARDED_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
@@ -190,27 +309,15 @@ async fn discard(mut body: Download) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
 }
 
-/// When a request may be sent a second time although it may have been sent before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repeat {
-    /// Its body is gone.
-    Never,
-    /// It does no harm.
-    Harmless,
-    /// Only where the upstream says that it did nothing (RFC 9113 section 8.7).
-    IfUnprocessed,
-}
-
-impl Repeat {
-    /// Whether a request that met `failure` on a connection of `age` goes out once more; `shared` says that others are on
-    /// that connection, too.
-    const fn allows(self, failure: &Failure, age: Age, shared: bool) -> bool {
-        let stale = shared || matches!(age, Age::Reused);
-        match (self, failure) {
-            (Self::Harmless, Failure::Died | Failure::Unprocessed) => stale,
-            (Self::IfUnprocessed, Failure::Unprocessed) => shared,
-            _ => false,
-        }
+/// Whether a request that may have been looked at goes out once more: it met `failure` on a connection of `age`; `shared`
+/// says that others are on that connection, too.
+fn allows(method: &Method, failure: &Failure, age: Age, shared: bool) -> bool {
+    let stale = shared || age == Age::Reused;
+    match failure {
+        Failure::Died => stale && is_idempotent(method),
+        // The upstream says that it did nothing (RFC 9113 section 8.7).
+        Failure::Unprocessed => shared || stale && is_idempotent(method),
+        Failure::Unsent(_) | Failure::Malformed | Failure::Broken => false,
     }
 }
 
@@ -219,6 +326,8 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
+/// Kept connections that one request may find dead. The next is a new one, and the last.
+const MAX_STALE: u32 = 2;
 /// More than any server says with a 401.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);

@@ -7,10 +7,23 @@
 //!
 //! It looks at framing alone; fields, paths and everything else are judged on the parsed request.
 
+/// What a connection may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 section 3.3): its first bytes say which.
+    Either,
+    /// HTTP/1.1 alone; HTTP/2's preface is no request.
+    Http1,
+    /// HTTP/2, as TLS has agreed (RFC 9113 section 3.2).
+    Http2,
+}
+
 /// Follows one connection's requests byte by byte.
 #[derive(Debug)]
 pub(super) struct Framing {
     state: State,
+    /// Whether HTTP/2's preface may still come.
+    may_be_http2: bool,
     /// The part of the current line that earlier reads brought; empty where a line came whole.
     line: Vec<u8>,
     head: Head,
@@ -37,6 +50,8 @@ enum State {
     Trailers,
     /// HTTP/2: its frames need no help.
     Http2,
+    /// A tunnel: its bytes are nobody's business.
+    Tunnel,
     /// Something ambiguous came: nothing more is let through.
     Refused,
 }
@@ -66,9 +81,10 @@ struct Ambiguous;
 
 impl Framing {
     /// A connection on which nothing was read yet. `max_line` bounds one line of a head, in bytes.
-    pub(super) const fn new(max_line: usize) -> Self {
+    pub(super) const fn new(max_line: usize, spoken: Spoken) -> Self {
         Self {
-            state: State::Start,
+            state: if matches!(spoken, Spoken::Http2) { State::Http2 } else { State::Start },
+            may_be_http2: matches!(spoken, Spoken::Either),
             line: Vec::new(),
             head: Head { http_1_0: false, content_length: None, chunked: false },
             extra: 0,
@@ -91,6 +107,21 @@ impl Framing {
         matches!(self.state, State::Http2)
     }
 
+    /// What is spoken, as far as can be told from `read`: all that was admitted so far.
+    pub(super) fn spoken(&self, read: &[u8]) -> Spoken {
+        match self.state {
+            State::Http2 => Spoken::Http2,
+            State::Start if self.may_be_http2 && HTTP2_PREFACE.starts_with(read) => Spoken::Either,
+            _ => Spoken::Http1,
+        }
+    }
+
+    /// From here on everything is passed through: the connection has become a tunnel.
+    pub(super) fn open(&mut self) {
+        self.state = State::Tunnel;
+        self.line = Vec::new();
+    }
+
     /// Whether something ambiguous came.
     pub(super) const fn is_refused(&self) -> bool {
         matches!(self.state, State::Refused)
@@ -103,7 +134,7 @@ impl Framing {
         while at < bytes.len() {
             let rest = &bytes[at..];
             match self.state {
-                State::Http2 => return bytes.len(),
+                State::Http2 | State::Tunnel => return bytes.len(),
                 State::Refused => return 0,
                 State::Body(left) => {
                     let taken = (rest.len() as u64).min(left);
@@ -184,11 +215,13 @@ impl Framing {
         }
         match self.state {
             State::Start => {
+                let first = std::mem::take(&mut self.may_be_http2);
                 if line.is_empty() {
                     return Ok(State::Start);
                 }
-                if line == HTTP2_PREFACE_LINE {
-                    return Ok(State::Http2);
+                if HTTP2_PREFACE.strip_suffix(b"\r\n").is_some_and(|preface| preface == line) {
+                    // Behind anything else it is a request like any other, and no good one.
+                    return if first { Ok(State::Http2) } else { Err(Ambiguous) };
                 }
                 // A fragment is no part of a target (RFC 9112 section 3.2); hyper would cut it off in silence.
                 if memchr::memchr(b'#', line).is_some() {
@@ -219,7 +252,9 @@ impl Framing {
                     Ok(State::Trailers)
                 }
             }
-            State::Body(_) | State::Chunk(_) | State::Http2 | State::Refused => Err(Ambiguous),
+            State::Body(_) | State::Chunk(_) | State::Http2 | State::Tunnel | State::Refused => {
+                Err(Ambiguous)
+            }
         }
     }
 
@@ -306,7 +341,7 @@ const POISON: &[u8] = b"\0\r\n\r\n";
 const CHUNK_POISON: &[u8] = b"\n\0\r\n\r\n";
 
 /// The first line of HTTP/2's connection preface (RFC 9113 section 3.4).
-const HTTP2_PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0";
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// Digits of a body's or a chunk's size: more than any body has, and no overflow.
 const MAX_SIZE_DIGITS: usize = 15;
@@ -321,7 +356,7 @@ mod tests {
 
     /// Feeds `input` in pieces of `step` bytes; how much was let through, and whether it was refused.
     fn run(input: &[u8], step: usize) -> (usize, Framing) {
-        let mut framing = Framing::new(64 * 1024);
+        let mut framing = Framing::new(64 * 1024, Spoken::Either);
         let mut passed = 0;
         for piece in input.chunks(step) {
             passed += framing.admit(piece);
@@ -397,7 +432,7 @@ mod tests {
     #[test]
     fn nothing_behind_an_ambiguity_gets_through() {
         let input = b"GET / HTTP/1.1\nHost: x\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
-        let mut framing = Framing::new(1024);
+        let mut framing = Framing::new(1024, Spoken::Either);
         let passed = framing.admit(input);
         assert_eq!(&input[..passed], b"GET / HTTP/1.");
         assert_eq!(framing.admit(b"GET / HTTP/1.1\r\n\r\n"), 0);
@@ -405,10 +440,49 @@ mod tests {
 
     #[test]
     fn http_2_passes_untouched() {
-        let mut framing = Framing::new(1024);
+        let mut framing = Framing::new(1024, Spoken::Either);
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\n\r\x04";
         assert_eq!(framing.admit(preface), preface.len());
         assert!(framing.is_http2());
+    }
+
+    #[test]
+    fn a_preface_behind_anything_else_or_where_http_1_was_agreed_is_refused() {
+        for before in ["\r\n", "GET / HTTP/1.1\r\n\r\n"] {
+            let (_, framing) = run(format!("{before}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").as_bytes(), 64);
+            assert!(framing.is_refused() && !framing.is_http2(), "{before:?}");
+        }
+        let mut framing = Framing::new(1024, Spoken::Http1);
+        framing.admit(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert!(framing.is_refused());
+    }
+
+    #[test]
+    fn what_is_spoken_is_known_as_early_as_can_be() {
+        for (read, spoken) in [
+            ("", Spoken::Either),
+            ("P", Spoken::Either),
+            ("PRI * HTTP/2.0\r", Spoken::Either),
+            ("PRI * HTTP/2.0\r\n", Spoken::Http2),
+            ("PO", Spoken::Http1),
+            ("PRI * HTTP/2.0\rx", Spoken::Http1),
+            ("PRI * HTTP/1.1\r\n", Spoken::Http1),
+            ("\r\n", Spoken::Http1),
+            ("\r\nPRI * HTTP/2.0\r\n", Spoken::Http1),
+            ("\n", Spoken::Http1),
+        ] {
+            let mut framing = Framing::new(1024, Spoken::Either);
+            framing.admit(read.as_bytes());
+            assert_eq!(framing.spoken(read.as_bytes()), spoken, "{read:?}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_passes_untouched() {
+        let mut framing = Framing::new(8, Spoken::Http1);
+        framing.admit(b"\x81\x05hel");
+        framing.open();
+        assert_eq!(framing.admit(b"\0\n\n\r\nlonger than a line\n"), 24);
     }
 
     #[test]

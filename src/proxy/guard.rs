@@ -1,14 +1,22 @@
-//! Who may use the proxy: the check of Host and Origin that keeps a web page from using the token.
+//! Who may use the proxy: what a connection, and then each request on it, must show before a token is near.
 //!
-//! Localhost is no boundary: any page in a browser on this machine can send requests here, by name (DNS rebinding)
-//! or by address. It cannot choose its `Host`, its `Origin` or its `Sec-Fetch-Site` (Fetch standard), so those
-//! three are judged before anything else, and before a token is near.
+//! Localhost is no boundary. Any page in a browser on this machine can send requests here, by name (DNS rebinding) or
+//! by address. It cannot choose its `Host`, its `Origin` or its `Sec-Fetch-Site` (Fetch standard), so those three are
+//! judged always. Any program on this machine can connect, whoever runs it: a shared secret, the user at the other end
+//! of a Unix socket and the name in a client certificate are judged where the configuration asks for them.
+//!
+//! Each kind of listener has its own way to know who connects: uids are for Unix sockets, certificates for TCP. Neither
+//! list has a say on the other kind.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use http::header::ORIGIN;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::cors;
 use super::peer::Peer;
 use crate::net::loopback::is_loopback_host;
 use crate::secret::Secret;
@@ -24,8 +32,19 @@ pub struct Guard {
     pub shared_secrets: Vec<Secret<String>>,
     /// Users that may connect to the Unix sockets; empty: whoever the socket's mode lets in.
     pub allowed_uids: Vec<u32>,
-    /// Names in client certificates that may use the proxy; empty: every certificate that is trusted.
+    /// Names in client certificates that may use the proxy by TCP; empty: every certificate that is trusted. Not empty: a
+    /// connection without a certificate is refused, too.
     pub allowed_subjects: Vec<String>,
+}
+
+/// A guard at work: with all that can be worked out of it once.
+#[derive(Debug)]
+pub(super) struct Sentry {
+    guard: Guard,
+    /// Of the shared secrets: digests are of one length, so that a comparison does not tell a secret's.
+    secrets: Vec<Digest>,
+    /// Tells it from every other one of this process: what a connection that it let in remembers.
+    number: u64,
 }
 
 /// A request that the guard let pass.
@@ -35,6 +54,8 @@ pub(super) enum Caller {
     Local,
     /// A page of this origin in [`Guard::allowed_origins`]: it is answered with CORS headers.
     AllowedOrigin,
+    /// A browser, on behalf of such a page, that asks what the page may send. It cannot bring a secret yet.
+    Preflight,
 }
 
 /// Why a request is refused.
@@ -46,31 +67,90 @@ pub(super) enum Rejection {
     Origin,
     /// The browser says that another site sent it.
     FetchSite,
+    /// It brings no shared secret, a wrong one, or two.
+    Secret,
+    /// The user at the other end of the Unix socket is not on the list.
+    Uid,
+    /// No name in the client certificate is on the list, or there is no certificate.
+    Subject,
 }
 
-impl Guard {
+impl Rejection {
+    /// All of them, for metrics that start at zero.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Host, Self::Origin, Self::FetchSite, Self::Secret, Self::Uid, Self::Subject];
+}
+
+impl Sentry {
+    pub(super) fn new(guard: Guard) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        Self {
+            secrets: guard.shared_secrets.iter().map(|s| digest(&SHA256, s.expose().as_bytes())).collect(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            guard,
+        }
+    }
+
     /// Judges a request that names `authority` (host and port, from `Host` or the target) and came from `peer`.
     pub(super) fn judge(
         &self,
         authority: &str,
         peer: &Peer,
+        method: &Method,
         headers: &HeaderMap,
     ) -> Result<Caller, Rejection> {
+        self.judge_peer(peer)?;
         if !self.owns(host_of(authority), peer) {
             return Err(Rejection::Host);
         }
-        let origin = only(headers, &ORIGIN).map_err(|()| Rejection::Origin)?;
-        if let Some(origin) = origin {
-            // The page that this proxy itself serves; its Host was found to be ours just now.
+        let caller = self.judge_page(authority, peer, headers)?;
+        if caller == Caller::AllowedOrigin && cors::is_preflight(method, headers) {
+            return Ok(Caller::Preflight);
+        }
+        if !self.secrets.is_empty() && !self.knows_secret(headers) {
+            return Err(Rejection::Secret);
+        }
+        Ok(caller)
+    }
+
+    /// Whether a page of `origin` may read answers.
+    pub(super) fn allows_origin(&self, origin: &str) -> bool {
+        self.guard.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    }
+
+    /// Whether an answer may depend on the Origin of its request.
+    pub(super) const fn knows_origins(&self) -> bool {
+        !self.guard.allowed_origins.is_empty()
+    }
+
+    /// Judges who connected: once per connection, for that does not change. Who is refused is judged again.
+    fn judge_peer(&self, peer: &Peer) -> Result<(), Rejection> {
+        let Guard { allowed_uids, allowed_subjects, .. } = &self.guard;
+        if (allowed_uids.is_empty() && allowed_subjects.is_empty()) || peer.passed.get() == self.number {
+            return Ok(());
+        }
+        let is_unix = peer.local.is_none();
+        if is_unix && !allowed_uids.is_empty() && !peer.uid.is_some_and(|uid| allowed_uids.contains(&uid)) {
+            return Err(Rejection::Uid);
+        }
+        let by_certificate = (!is_unix || peer.tls) && !allowed_subjects.is_empty();
+        if by_certificate && !peer.names.iter().any(|n| allowed_subjects.iter().any(|a| is_name(a, n))) {
+            return Err(Rejection::Subject);
+        }
+        peer.passed.set(self.number);
+        Ok(())
+    }
+
+    /// Judges what a browser says of the page that sent a request.
+    fn judge_page(&self, authority: &str, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Rejection> {
+        if let Some(origin) = only(headers, &ORIGIN).map_err(|()| Rejection::Origin)? {
             let origin = origin.to_str().map_err(|_| Rejection::Origin)?;
-            let same = origin.strip_prefix("http://").is_some_and(|o| o.eq_ignore_ascii_case(authority));
-            return match same {
-                true => Ok(Caller::Local),
-                false if self.allowed_origins.iter().any(|o| o.eq_ignore_ascii_case(origin)) => {
-                    Ok(Caller::AllowedOrigin)
-                }
-                false => Err(Rejection::Origin),
-            };
+            // The page that this proxy itself serves; its Host was found to be ours just now.
+            let scheme = if peer.tls { "https://" } else { "http://" };
+            if !origin.strip_prefix(scheme).is_some_and(|o| o.eq_ignore_ascii_case(authority)) {
+                let allowed = self.allows_origin(origin);
+                return if allowed { Ok(Caller::AllowedOrigin) } else { Err(Rejection::Origin) };
+            }
         }
         let site = only(headers, &SEC_FETCH_SITE).map_err(|()| Rejection::FetchSite)?;
         match site.map(HeaderValue::as_bytes) {
@@ -80,12 +160,29 @@ impl Guard {
         }
     }
 
+    /// Whether a request brings one of the shared secrets. All are compared whichever it is, each in the same time.
+    fn knows_secret(&self, headers: &HeaderMap) -> bool {
+        let Ok(Some(shown)) = only(headers, &SECRET) else { return false };
+        let shown = digest(&SHA256, shown.as_bytes());
+        self.secrets.iter().fold(false, |known, secret| {
+            known | verify_slices_are_equal(shown.as_ref(), secret.as_ref()).is_ok()
+        })
+    }
+
     /// Whether `host` is a name for this proxy.
     fn owns(&self, host: &str, peer: &Peer) -> bool {
         is_loopback_host(host)
-            || self.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
+            || self.guard.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
             || peer.local.is_some_and(|local| is_address(host, local.ip()))
     }
+}
+
+/// Whether a certificate's name is `allowed`: to the letter, but the case of a DNS name does not count (RFC 4343).
+fn is_name(allowed: &str, shown: &str) -> bool {
+    let is_dns = |name: &str| {
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'*'))
+    };
+    allowed == shown || is_dns(allowed) && is_dns(shown) && allowed.eq_ignore_ascii_case(shown)
 }
 
 /// The host of `host[:port]`; IPv6 keeps its brackets.
@@ -111,23 +208,42 @@ fn is_address(host: &str, local: IpAddr) -> bool {
 
 /// From the Fetch metadata specification; no constant of the `http` crate.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Where an application shows the shared secret; it never goes upstream.
+const SECRET: HeaderName = HeaderName::from_static("x-cupbearer-secret");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judge(host: &str, fields: &[(&'static str, &str)]) -> Result<Caller, Rejection> {
-        let guard = Guard {
+    fn sentry() -> Sentry {
+        Sentry::new(Guard {
             allowed_hosts: vec!["orders.local".into()],
             allowed_origins: vec!["http://localhost:3000".into()],
             ..Guard::default()
-        };
+        })
+    }
+
+    fn tcp() -> Peer {
+        Peer { local: "127.0.0.1:8080".parse().ok(), ..Peer::default() }
+    }
+
+    fn judge_at(
+        sentry: &Sentry,
+        peer: &Peer,
+        host: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<Caller, Rejection> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.insert(*name, value.parse().unwrap());
+            headers.append(*name, value.parse().unwrap());
         }
-        let local = "127.0.0.1:8080".parse().ok();
-        guard.judge(host, &Peer { local, ..Peer::default() }, &headers)
+        let preflight = headers.contains_key("access-control-request-method");
+        let method = if preflight { Method::OPTIONS } else { Method::GET };
+        sentry.judge(host, peer, &method, &headers)
+    }
+
+    fn judge(host: &str, fields: &[(&'static str, &str)]) -> Result<Caller, Rejection> {
+        judge_at(&sentry(), &tcp(), host, fields)
     }
 
     #[test]
@@ -171,4 +287,105 @@ mod tests {
             "other ports of localhost are the same site"
         );
     }
+
+    #[test]
+    fn a_page_of_our_own_over_tls_is_known_by_https_alone() {
+        let judge = |tls, origin| {
+            judge_at(&sentry(), &Peer { tls, ..tcp() }, "localhost:8443", &[("origin", origin)])
+        };
+        assert_eq!(judge(true, "https://localhost:8443"), Ok(Caller::Local));
+        assert_eq!(judge(true, "http://localhost:8443"), Err(Rejection::Origin));
+        assert_eq!(judge(false, "https://localhost:8443"), Err(Rejection::Origin));
+    }
+
+    #[test]
+    fn our_own_origin_does_not_help_what_another_site_began() {
+        let fields = [("origin", "http://localhost:8080"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(judge("localhost:8080", &fields), Err(Rejection::FetchSite));
+    }
+
+    #[test]
+    fn fields_that_come_twice_are_refused() {
+        let origin = ("origin", "http://localhost:8080");
+        assert_eq!(judge("localhost:8080", &[origin, origin]), Err(Rejection::Origin));
+        let site = ("sec-fetch-site", "none");
+        assert_eq!(judge("localhost:8080", &[site, site]), Err(Rejection::FetchSite));
+    }
+
+    #[test]
+    fn a_unix_socket_is_localhost_and_nothing_more() {
+        let unix = Peer::default();
+        for host in ["localhost", "127.0.0.1", "orders.local"] {
+            assert_eq!(judge_at(&sentry(), &unix, host, &[]), Ok(Caller::Local), "{host}");
+        }
+        assert_eq!(judge_at(&sentry(), &unix, "evil.example", &[]), Err(Rejection::Host));
+        let page = [("origin", "https://evil.example")];
+        assert_eq!(judge_at(&sentry(), &unix, "localhost", &page), Err(Rejection::Origin));
+    }
+
+    #[test]
+    fn where_a_secret_is_configured_each_request_brings_it_once() {
+        let sentry = Sentry::new(Guard {
+            allowed_origins: vec!["http://localhost:3000".into()],
+            shared_secrets: vec![Secret::new("new-one".into()), Secret::new("old-one".into())],
+            ..Guard::default()
+        });
+        let judge = |fields: &[(&'static str, &str)]| judge_at(&sentry, &tcp(), "localhost", fields);
+        assert_eq!(judge(&[(NAME, "new-one")]), Ok(Caller::Local));
+        assert_eq!(judge(&[(NAME, "old-one")]), Ok(Caller::Local), "during a rotation");
+        for wrong in ["", "new-on", "new-one2", "NEW-ONE", "new-one, old-one"] {
+            assert_eq!(judge(&[(NAME, wrong)]), Err(Rejection::Secret), "{wrong}");
+        }
+        assert_eq!(judge(&[]), Err(Rejection::Secret));
+        assert_eq!(judge(&[(NAME, "new-one"), (NAME, "new-one")]), Err(Rejection::Secret));
+        let page = ("origin", "http://localhost:3000");
+        assert_eq!(judge(&[page]), Err(Rejection::Secret), "a page needs it as well");
+        assert_eq!(judge(&[page, (NAME, "new-one")]), Ok(Caller::AllowedOrigin));
+        assert_eq!(judge(&[page, ("access-control-request-method", "PUT")]), Ok(Caller::Preflight));
+        let stranger = [("origin", "https://evil.example"), ("access-control-request-method", "PUT")];
+        assert_eq!(judge(&stranger), Err(Rejection::Origin));
+    }
+
+    #[test]
+    fn a_unix_socket_is_for_the_users_on_the_list() {
+        let sentry = Sentry::new(Guard { allowed_uids: vec![1000, 0], ..Guard::default() });
+        let judge = |peer: Peer| judge_at(&sentry, &peer, "localhost", &[]);
+        assert_eq!(judge(Peer { uid: Some(1000), ..Peer::default() }), Ok(Caller::Local));
+        assert_eq!(judge(Peer { uid: Some(1001), ..Peer::default() }), Err(Rejection::Uid));
+        assert_eq!(judge(Peer::default()), Err(Rejection::Uid), "whom nobody knows");
+        assert_eq!(judge(tcp()), Ok(Caller::Local), "TCP knows no users");
+    }
+
+    #[test]
+    fn a_certificate_needs_a_name_on_the_list() {
+        let sentry = Sentry::new(Guard {
+            allowed_subjects: vec!["orders.example.com".into(), "spiffe://example.com/orders".into()],
+            ..Guard::default()
+        });
+        let judge = |names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            judge_at(&sentry, &Peer { tls: true, names, ..tcp() }, "localhost", &[])
+        };
+        assert_eq!(judge(&["Orders.Example.com"]), Ok(Caller::Local));
+        assert_eq!(judge(&["other", "spiffe://example.com/orders"]), Ok(Caller::Local));
+        for refused in
+            [&["spiffe://example.com/Orders"][..], &["x.orders.example.com"], &["orders.example.com "], &[]]
+        {
+            assert_eq!(judge(refused), Err(Rejection::Subject), "{refused:?}");
+        }
+        assert_eq!(judge_at(&sentry, &tcp(), "localhost", &[]), Err(Rejection::Subject), "no TLS at all");
+        assert_eq!(judge_at(&sentry, &Peer::default(), "localhost", &[]), Ok(Caller::Local), "a Unix socket");
+    }
+
+    #[test]
+    fn a_connection_is_judged_anew_by_a_new_guard() {
+        let peer = Peer { uid: Some(1000), ..Peer::default() };
+        let of = |uid| Sentry::new(Guard { allowed_uids: vec![uid], ..Guard::default() });
+        let (old, new) = (of(1000), of(1001));
+        assert_eq!(judge_at(&old, &peer, "localhost", &[]), Ok(Caller::Local));
+        assert_eq!(judge_at(&old, &peer, "localhost", &[]), Ok(Caller::Local));
+        assert_eq!(judge_at(&new, &peer, "localhost", &[]), Err(Rejection::Uid));
+    }
+
+    const NAME: &str = "x-cupbearer-secret";
 }

@@ -5,32 +5,36 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
+};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::attach::{Attached, attach, put};
+use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
 use super::connection::Downstream;
 use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
+use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
 };
+use super::local::LocalTable;
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::Head;
 use super::target;
 use super::watch::Busy;
-use super::worker::{LocalTable, Stage};
+use super::worker::Stage;
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
-use crate::token::{Binding, TokenHandle};
+use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
 pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -42,10 +46,12 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
-            let answered = to_upstream(&table, entry, &downstream, parts, body).await;
+            let answered = to_upstream(&table, entry, &downstream, parts, body, &mut exchange).await;
             let mut response = finish(&downstream, &mut exchange, answered, call);
-            if let Some(origin) = origin {
-                cors::allow(response.headers_mut(), origin);
+            match origin {
+                Some(origin) => cors::allow(response.headers_mut(), origin),
+                None if table.routes.guard().knows_origins() => cors::vary(response.headers_mut()),
+                None => {}
             }
             response.map(|body| body.with_exchange(exchange))
         }
@@ -53,8 +59,16 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
         }
         Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
-        Err(error) => own(&downstream, &table, &parts, started, Err(error), call),
+        Err(error) => {
+            let reader = cors::reader(table.routes.guard(), &error, &parts.headers);
+            let mut response = own(&downstream, &table, &parts, started, Err(error), call);
+            if let Some(origin) = reader {
+                cors::allow(response.headers_mut(), origin);
+            }
+            response
+        }
     };
+    downstream.informed().await;
     if downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -83,11 +97,12 @@ fn admit<'t>(
         return Err(ProxyError::HeaderTooLarge);
     }
     let guard = table.routes.guard();
-    let caller = guard.judge(authority, &downstream.peer, &parts.headers).inspect_err(|rejection| {
-        downstream.worker.shared().metrics.rejected(*rejection);
-    })?;
+    let caller =
+        guard.judge(authority, &downstream.peer, &parts.method, &parts.headers).inspect_err(|rejection| {
+            downstream.worker.shared().metrics.rejected(*rejection);
+        })?;
     target::refuse_method(&parts.method)?;
-    if caller == Caller::AllowedOrigin && cors::is_preflight(&parts.method, &parts.headers) {
+    if caller == Caller::Preflight {
         return Ok(Admitted::Preflight);
     }
     if parts.method == Method::OPTIONS && max_forwards(&parts.headers) == Some(0) {
@@ -105,39 +120,49 @@ async fn to_upstream(
     downstream: &Downstream,
     mut parts: Parts,
     body: Incoming,
+    exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
+    let told = Told::of(upstream.settings.forwarded, &downstream.peer, &parts);
     let headers = &mut parts.headers;
-    let hop = strip_request(headers);
+    let hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
     refuse_by_route(entry, downstream, headers, hop)?;
     if hop.expect == Expect::Continue {
         headers.remove(EXPECT);
     }
-    if !entry.route.methods.is_empty() {
-        // It would walk around the route's list at a server that honours it.
-        headers.remove(METHOD_OVERRIDE);
-    }
-    let mut binding = None;
+    let mut used = None;
     if let Some(token) = &entry.token
         && !keeps_own(entry, headers, token)?
     {
-        let caller = if token.is_per_caller() { Some(subject(headers)?) } else { None };
+        let caller = if token.is_per_caller() { Some(only_authorization(headers)?) } else { None };
         if caller.is_some() || token.settings().attachment.header != AUTHORIZATION {
             headers.remove(AUTHORIZATION);
         }
         if hop.dpop {
             headers.remove(DPOP);
         }
-        binding = credentials(headers, token, caller, downstream).await?;
+        let is_ours = caller.is_none();
+        used = Some(credentials(headers, token, caller, downstream).await?);
+        if take_turn(entry, downstream, exchange).await? && is_ours {
+            // It may have been renewed meanwhile.
+            used = Some(credentials(headers, token, None, downstream).await?);
+        }
+    } else {
+        take_turn(entry, downstream, exchange).await?;
     }
+    told.put(headers);
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
         Version::HTTP_2 => (&via.http_2, true),
         Version::HTTP_10 => (&via.http_1_0, false),
         _ => (&via.http_1_1, false),
     };
-    add_via(headers, via);
+    if upstream.settings.via {
+        add_via(headers, via);
+    } else if hop.via {
+        headers.remove(VIA);
+    }
     if parts.method == Method::OPTIONS {
         count_forward(headers);
     }
@@ -153,8 +178,21 @@ async fn to_upstream(
     };
     make_hop_fields(headers, hop, upstream.host.clone());
     let head = Head { method: parts.method, uri, headers: parts.headers };
-    let outbound = Outbound { head, body, hop, binding };
+    let outbound = Outbound { head, body, hop, entry, used };
     forward(pool, outbound, downstream).await
+}
+
+/// Waits until the route's limits let this request through, and says whether that took any time. What it holds it holds
+/// until the answer's last byte. Whatever has to be waited for besides comes before: who has a turn goes out at once.
+async fn take_turn(
+    entry: &Entry,
+    downstream: &Downstream,
+    exchange: &mut Exchange,
+) -> Result<bool, ProxyError> {
+    let Some(limits) = &entry.limits else { return Ok(false) };
+    let turn = limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()).await?;
+    exchange.hold(turn.slot);
+    Ok(turn.has_waited)
 }
 
 /// The credentials that the application brings.
@@ -214,13 +252,20 @@ fn refuse_by_route(
     Ok(())
 }
 
-/// The caller's own Bearer token (RFC 6750 section 2.1); of several it is not for us to choose.
-fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
+/// The one field that the caller's own credentials stand in; of several it is not for us to choose.
+fn only_authorization(headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(ProxyError::SubjectRequired);
     };
-    let token = value.to_str().ok().and_then(|value| {
+    let mut value = value.clone();
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The caller's own Bearer token (RFC 6750 section 2.1).
+pub(super) fn subject(credentials: &HeaderValue) -> Result<Secret<String>, ProxyError> {
+    let token = credentials.to_str().ok().and_then(|value| {
         let (scheme, token) = value.trim().split_once(' ')?;
         Some(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("Bearer"))
     });
@@ -233,24 +278,23 @@ fn subject(headers: &HeaderMap) -> Result<Secret<String>, ProxyError> {
 }
 
 /// Attaches `token`, or the one that `caller`'s is traded in for; where none is usable, waits for one as long as its
-/// policy says. What comes of it is what the request has to prove besides, where the token is bound to a key.
+/// policy says.
 async fn credentials(
     headers: &mut HeaderMap,
     token: &TokenHandle,
-    caller: Option<Secret<String>>,
+    caller: Option<HeaderValue>,
     downstream: &Downstream,
-) -> Result<Option<Arc<Binding>>, ProxyError> {
-    let credentials = match caller {
-        Some(subject) => {
-            let mut asked = pin!(token.on_behalf(subject));
-            if let Some(known) = asked.as_mut().now_or_never() {
-                return Ok(put(headers, &*known?));
+) -> Result<Used, ProxyError> {
+    let credentials = match &caller {
+        Some(caller) => {
+            let mut asked = pin!(token.on_behalf(subject(caller)?));
+            match asked.as_mut().now_or_never() {
+                Some(known) => return Ok(Used { caller: Some(caller.clone()), ..put(headers, &*known?) }),
+                None => asked.await?,
             }
-            asked.await?
         }
         None => match attach(headers, token, Moment::now()) {
-            Attached::Yes => return Ok(None),
-            Attached::Bound(binding) => return Ok(Some(binding)),
+            Attached::Yes(used) => return Ok(used),
             Attached::No => token.wait().await.map_err(ProxyError::TokenUnavailable)?,
         },
     };
@@ -259,7 +303,7 @@ async fn credentials(
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
         return Err(ProxyError::ClientGone);
     }
-    Ok(put(headers, &credentials))
+    Ok(Used { caller, ..put(headers, &credentials) })
 }
 
 /// The answer to send, with what only this proxy may say, or what it says itself.
@@ -279,9 +323,6 @@ fn finish(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             *response.version_mut() = Version::HTTP_11;
-            if response.status() == StatusCode::UNAUTHORIZED {
-                exchange.unauthorized();
-            }
             exchange.answered(response.status(), None);
             response
         }
@@ -376,9 +417,6 @@ fn last_hop() -> Response<ResponseBody> {
     response
 }
 
-/// Honoured by many frameworks; registered nowhere.
-const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,7 +428,8 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, HeaderValue::from_static(value));
             }
-            subject(&headers).ok().map(|token| token.expose().clone())
+            let token = subject(&only_authorization(&headers).ok()?).ok()?;
+            Some(token.expose().clone())
         };
         for value in ["Bearer t0ken", "bearer t0ken", "BEARER   t0ken "] {
             assert_eq!(subject_of(&[value]).as_deref(), Some("t0ken"), "{value}");

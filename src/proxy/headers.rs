@@ -5,6 +5,8 @@
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+use super::upstream::Forwarded;
+
 /// What a request's head asked of this hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HopFields {
@@ -30,9 +32,29 @@ pub(super) enum Expect {
     Unknown,
 }
 
-/// Removes from a request what must not go upstream: hop-by-hop fields, those that `Connection` names, and what
-/// claims to come from a trusted proxy (RFC 9700 section 4.13).
-pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
+/// What becomes of fields that give a request another method: many servers honour them, and no standard knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overrides {
+    /// They go on: no route looks at methods.
+    Pass,
+    /// They would walk around what a route says of methods.
+    Remove,
+}
+
+/// Removes from a request what must not go upstream: hop-by-hop fields, those that `Connection` names, the shared
+/// secret, what makes it another request for some server, and what claims to come from a trusted proxy (RFC 9700
+/// section 4.13) unless `forwarded` passes that.
+pub(super) fn strip_request(
+    headers: &mut HeaderMap,
+    forwarded: Forwarded,
+    overrides: Overrides,
+) -> HopFields {
+    let stops = |name: &str| match kind_of(name) {
+        Kind::EndToEnd => false,
+        Kind::Hop => true,
+        Kind::Claim => forwarded != Forwarded::Pass,
+        Kind::Override => overrides == Overrides::Remove,
+    };
     let mut hop = HopFields::default();
     let mut found = Found::default();
     for name in headers.keys() {
@@ -41,7 +63,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
             "via" => hop.via = true,
             "dpop" => hop.dpop = true,
             "expect" => hop.expect = Expect::Unknown,
-            other => found.more |= is_request_hop_field(other),
+            other => found.more |= stops(other),
         }
     }
     if hop.expect == Expect::Unknown {
@@ -52,7 +74,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap) -> HopFields {
             v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case("trailers")))
         });
     }
-    found.remove(headers, is_request_hop_field);
+    found.remove(headers, stops);
     hop
 }
 
@@ -122,6 +144,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
     ] {
         trailers.remove(name);
     }
+    remove_all(trailers, |name| kind_of(name) != Kind::EndToEnd || is_response_hop_field(name));
 }
 
 /// Whether the `Via` fields name `pseudonym`: then this request was here before (RFC 9110 section 7.6.3).
@@ -150,17 +173,20 @@ struct Found {
 }
 
 impl Found {
-    fn remove(&self, headers: &mut HeaderMap, is_hop_field: fn(&str) -> bool) {
+    fn remove(&self, headers: &mut HeaderMap, stops: impl Fn(&str) -> bool) {
         if self.connection {
             remove_named_by_connection(headers);
         }
         if self.more {
-            let names: Vec<HeaderName> =
-                headers.keys().filter(|n| is_hop_field(n.as_str())).cloned().collect();
-            for name in names {
-                headers.remove(name);
-            }
+            remove_all(headers, stops);
         }
+    }
+}
+
+fn remove_all(headers: &mut HeaderMap, stops: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| stops(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 
@@ -191,25 +217,79 @@ fn is_about_connection(option: &[u8]) -> bool {
     option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
 }
 
-fn is_request_hop_field(name: &str) -> bool {
-    matches!(
-        name,
-        "keep-alive"
-            | "proxy-connection"
-            | "proxy-authorization"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-            | "te"
-            | "forwarded"
-            | "x-real-ip"
-            | "x-client-cert"
-            | "x-client-ip"
-            | "x-original-url"
-            | "x-rewrite-url"
-    ) || name.starts_with("x-forwarded")
-        || name.starts_with("x_forwarded")
-        || name.starts_with("x-cupbearer-")
+/// What a request's field is to this hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The application's and the API's affair.
+    EndToEnd,
+    /// It ends here, always.
+    Hop,
+    /// It says where the request comes from, as only a trusted proxy may.
+    Claim,
+    /// It gives the request another method.
+    Override,
+}
+
+/// Tells fields by their first letter first: most of a browser's dozen are known by it to be end to end.
+fn kind_of(name: &str) -> Kind {
+    let hop = match name.as_bytes().first() {
+        Some(b'x') if name.contains('_') => return kind_of_x(&name.replace('_', "-")),
+        Some(b'x') => return kind_of_x(name),
+        Some(b'c') => {
+            return match name {
+                "client-ip" | "cf-connecting-ip" | "cf-connecting-ipv6" => Kind::Claim,
+                _ => Kind::EndToEnd,
+            };
+        }
+        Some(b'f') => {
+            return match name {
+                "forwarded" | "forwarded-for" | "forwarded-host" | "fastly-client-ip" => Kind::Claim,
+                _ => Kind::EndToEnd,
+            };
+        }
+        Some(b't') if name == "true-client-ip" => return Kind::Claim,
+        Some(b't') => matches!(name, "te" | "transfer-encoding"),
+        Some(b'h') => name == "http2-settings",
+        Some(b'k') => name == "keep-alive",
+        Some(b'p') => matches!(name, "proxy-connection" | "proxy-authorization"),
+        Some(b'u') => name == "upgrade",
+        _ => false,
+    };
+    if hop { Kind::Hop } else { Kind::EndToEnd }
+}
+
+/// An underscore is a hyphen to what stands in CGI's tradition, so it is here.
+fn kind_of_x(name: &str) -> Kind {
+    match name {
+        "x-original-url"
+        | "x-original-uri"
+        | "x-original-method"
+        | "x-rewrite-url"
+        | "x-rewrite-uri"
+        | "x-override-url"
+        | "x-forwarded-uri"
+        | "x-forwarded-url"
+        | "x-forwarded-path"
+        | "x-forwarded-method"
+        | "x-forwarded-client-cert"
+        | "x-client-cert" => Kind::Hop,
+        "x-real-ip"
+        | "x-client-ip"
+        | "x-cluster-client-ip"
+        | "x-remote-ip"
+        | "x-remote-addr"
+        | "x-originating-ip"
+        | "x-original-forwarded-for"
+        | "x-original-host"
+        | "x-http-host-override"
+        | "x-host"
+        | "x-scheme"
+        | "x-url-scheme" => Kind::Claim,
+        "x-http-method-override" | "x-http-method" | "x-method-override" => Kind::Override,
+        _ if name.starts_with("x-cupbearer-") => Kind::Hop,
+        _ if name.starts_with("x-forwarded") => Kind::Claim,
+        _ => Kind::EndToEnd,
+    }
 }
 
 fn is_response_hop_field(name: &str) -> bool {
@@ -236,6 +316,10 @@ mod tests {
         map
     }
 
+    fn strip(map: &mut HeaderMap) -> HopFields {
+        strip_request(map, Forwarded::Remove, Overrides::Pass)
+    }
+
     #[test]
     fn hop_by_hop_fields_and_what_connection_names_stop_here() {
         let mut map = headers(&[
@@ -251,7 +335,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("x-kept", "1"),
         ]);
-        strip_request(&mut map);
+        strip(&mut map);
         assert_eq!(map, headers(&[("x-kept", "1")]));
     }
 
@@ -265,8 +349,54 @@ mod tests {
             ("x-client-cert", "x"),
             ("x-cupbearer-secret", "x"),
         ]);
-        strip_request(&mut map);
+        strip(&mut map);
         assert!(map.is_empty(), "{map:?}");
+    }
+
+    #[test]
+    fn a_claim_passes_where_it_is_to_pass_but_never_another_request() {
+        let claims =
+            [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "1.2.3.4"), ("true-client-ip", "1.2.3.4")];
+        let mut map = headers(&claims);
+        strip_request(&mut map, Forwarded::Pass, Overrides::Pass);
+        assert_eq!(map, headers(&claims));
+        for made_anew in [Forwarded::Remove, Forwarded::XForwarded, Forwarded::Forwarded] {
+            let mut map = headers(&claims);
+            strip_request(&mut map, made_anew, Overrides::Pass);
+            assert!(map.is_empty(), "{made_anew:?}: {map:?}");
+        }
+        let mut map = headers(&[
+            ("x-original-url", "/admin"),
+            ("x_rewrite_url", "/admin"),
+            ("x-forwarded-path", "/admin"),
+            ("x-forwarded-client-cert", "x"),
+            ("x_cupbearer_secret", "x"),
+        ]);
+        strip_request(&mut map, Forwarded::Pass, Overrides::Pass);
+        assert!(map.is_empty(), "{map:?}");
+    }
+
+    #[test]
+    fn another_method_passes_only_where_no_route_looks_at_methods() {
+        let all = [("x-http-method-override", "DELETE"), ("x-http-method", "A"), ("x_method_override", "B")];
+        let mut map = headers(&all);
+        strip_request(&mut map, Forwarded::Remove, Overrides::Pass);
+        assert_eq!(map, headers(&all));
+        strip_request(&mut map, Forwarded::Pass, Overrides::Remove);
+        assert!(map.is_empty(), "{map:?}");
+    }
+
+    #[test]
+    fn trailers_carry_nothing_that_a_head_may_not() {
+        let mut map = headers(&[
+            ("authorization", "x"),
+            ("cupbearer-error", "x"),
+            ("x-cupbearer-secret", "x"),
+            ("x-forwarded-for", "x"),
+            ("grpc-status", "0"),
+        ]);
+        strip_trailers(&mut map);
+        assert_eq!(map, headers(&[("grpc-status", "0")]));
     }
 
     #[test]
@@ -274,7 +404,7 @@ mod tests {
         for (te, kept) in [("trailers", true), ("gzip, Trailers", true), ("gzip", false)] {
             let mut map = headers(&[]);
             map.insert("te", HeaderValue::from_static(te));
-            assert_eq!(strip_request(&mut map).te_trailers, kept, "{te}");
+            assert_eq!(strip(&mut map).te_trailers, kept, "{te}");
             assert!(map.is_empty());
         }
     }
@@ -310,7 +440,7 @@ mod tests {
             (&[("expect", "100-continue, x")], Expect::Unknown),
             (&[("accept", "x")], Expect::Nothing),
         ] {
-            assert_eq!(strip_request(&mut headers(fields)).expect, expect, "{fields:?}");
+            assert_eq!(strip(&mut headers(fields)).expect, expect, "{fields:?}");
         }
     }
 

@@ -17,6 +17,7 @@ pub struct ProxyMetrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     unauthorized: IntCounterVec,
+    replays: IntCounterVec,
     in_flight: IntGaugeVec,
     errors: IntCounterVec,
     rejections: IntCounterVec,
@@ -31,7 +32,49 @@ pub(super) struct RouteMetrics {
     by_code: Vec<OnceLock<IntCounter>>,
     duration: Histogram,
     unauthorized: IntCounter,
+    replays: [IntCounter; Replay::ALL.len()],
     in_flight: IntGauge,
+}
+
+/// What came of the wish to send a request again after a 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replay {
+    /// It was sent again, and taken.
+    Ok,
+    /// It was sent again, and refused again.
+    StillUnauthorized,
+    /// It was sent again, and no answer came.
+    Broken,
+    /// No new token came, or not in time.
+    RenewalFailed,
+    /// No new token is asked for now.
+    NotAllowed,
+    /// More of its body had been sent than is kept.
+    BodyTooLarge,
+}
+
+impl Replay {
+    /// All of them: the closed set of the metric's label.
+    const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::StillUnauthorized,
+        Self::Broken,
+        Self::RenewalFailed,
+        Self::NotAllowed,
+        Self::BodyTooLarge,
+    ];
+
+    /// The word for it in the metric and the log.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::StillUnauthorized => "still_unauthorized",
+            Self::Broken => "broken",
+            Self::RenewalFailed => "renewal_failed",
+            Self::NotAllowed => "not_allowed",
+            Self::BodyTooLarge => "body_too_large",
+        }
+    }
 }
 
 /// Whose connections are counted.
@@ -55,7 +98,16 @@ impl ProxyMetrics {
                 &["route", "code"],
             ),
             durations: HistogramVec::new(durations, &["route"]).expect("the names are constants"),
-            unauthorized: counter_vec(UNAUTHORIZED, "Answers of an upstream with status 401", &["route"]),
+            unauthorized: counter_vec(
+                UNAUTHORIZED,
+                "Answers of an upstream with status 401, those that were followed by a replay included",
+                &["route"],
+            ),
+            replays: counter_vec(
+                REPLAYS,
+                "Requests that a 401 of the upstream should have had sent again, by what came of it",
+                &["route", "result"],
+            ),
             in_flight: gauge_vec(IN_FLIGHT, "Requests that are not answered to the end yet", &["route"]),
             errors: counter_vec(ERRORS, "Answers of the proxy's own, by kind", &["kind"]),
             rejections: counter_vec(REJECTIONS, "Requests that the guard refused, by reason", &["reason"]),
@@ -64,12 +116,13 @@ impl ProxyMetrics {
         for kind in KINDS {
             this.errors.with_label_values(&[kind]);
         }
-        for reason in [Rejection::Host, Rejection::Origin, Rejection::FetchSite] {
+        for reason in Rejection::ALL {
             this.rejections.with_label_values(&[reason_label(reason)]);
         }
         metrics.register(this.requests.clone());
         metrics.register(this.durations.clone());
         metrics.register(this.unauthorized.clone());
+        metrics.register(this.replays.clone());
         metrics.register(this.in_flight.clone());
         metrics.register(this.errors.clone());
         metrics.register(this.rejections.clone());
@@ -85,6 +138,7 @@ impl ProxyMetrics {
             by_code: std::iter::repeat_with(OnceLock::new).take(STATUS_CODES).collect(),
             duration: self.durations.with_label_values(&[label]),
             unauthorized: self.unauthorized.with_label_values(&[label]),
+            replays: Replay::ALL.map(|result| self.replays.with_label_values(&[label, result.as_str()])),
             in_flight: self.in_flight.with_label_values(&[label]),
         })
     }
@@ -143,8 +197,13 @@ impl RouteMetrics {
             .inc();
     }
 
+    /// The upstream, not the proxy, said 401.
     pub(super) fn unauthorized(&self) {
         self.unauthorized.inc();
+    }
+
+    pub(super) fn replay(&self, result: Replay) {
+        self.replays[result as usize].inc();
     }
 
     /// The answer is through, or given up.
@@ -159,12 +218,16 @@ const fn reason_label(reason: Rejection) -> &'static str {
         Rejection::Host => "host",
         Rejection::Origin => "origin",
         Rejection::FetchSite => "fetch_site",
+        Rejection::Secret => "secret",
+        Rejection::Uid => "uid",
+        Rejection::Subject => "subject",
     }
 }
 
 const REQUESTS: &str = "cupbearer_requests_total";
 const DURATION: &str = "cupbearer_request_duration_seconds";
 const UNAUTHORIZED: &str = "cupbearer_upstream_unauthorized_total";
+const REPLAYS: &str = "cupbearer_replays_total";
 const IN_FLIGHT: &str = "cupbearer_requests_in_flight";
 const ERRORS: &str = "cupbearer_proxy_errors_total";
 const REJECTIONS: &str = "cupbearer_guard_rejections_total";

@@ -2,19 +2,20 @@
 //!
 //! Servers differ in what they fold: percent-encoding, `//`, `\`, `;x`, dot segments. An allow-list by path is worth
 //! nothing where the proxy reads a path one way and the API another. So dot segments are refused in every disguise
-//! (RFC 3986 section 6.2.2.3: a client removes them), and for a path with anything else that a server may fold there
-//! is a folded form: the route table demands that both forms choose the same route. The bytes forwarded are always
-//! those that came. Case counts, as RFC 3986 section 6.2.2.1 has it.
+//! (RFC 3986 section 6.2.2.3: a client removes them), and for a path with anything else that a server may read in
+//! its own way there are those readings: the route table demands that all of them choose the same route. The bytes
+//! forwarded are always those that came. Case is the route table's affair.
 
 use std::borrow::Cow;
 
-/// A path that may be routed: as it came, and as a lenient server might read it.
+/// A path that may be routed: as it came, and as lenient servers might read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JudgedPath<'a> {
     /// As it came.
     pub(super) raw: &'a str,
-    /// With everything folded that some server folds; `None`: the same as it came.
-    pub(super) folded: Option<String>,
+    /// The first with everything folded that some server folds, then what is left of it for who stops earlier or
+    /// begins later. Empty: nothing in the path can be read in two ways.
+    pub(super) readings: Vec<String>,
 }
 
 /// Why a path is refused whatever the routes.
@@ -28,11 +29,14 @@ pub(super) enum PathFault {
 
 /// Judges `path`, a request target's path component that begins with `/`.
 pub(super) fn judge(path: &str) -> Result<JudgedPath<'_>, PathFault> {
-    if is_plain(path.as_bytes()) {
-        return Ok(JudgedPath { raw: path, folded: None });
+    let mut readings = Vec::new();
+    if !is_plain(path.as_bytes()) {
+        readings = read_leniently(path)?;
+        if readings.iter().all(|reading| reading == path) {
+            readings.clear();
+        }
     }
-    let folded = fold(path)?;
-    Ok(JudgedPath { raw: path, folded: (folded != path).then_some(folded) })
+    Ok(JudgedPath { raw: path, readings })
 }
 
 /// Whether nothing in `path` can be read in two ways: the case of nearly every request.
@@ -50,11 +54,11 @@ fn is_plain(path: &[u8]) -> bool {
     previous != b'.'
 }
 
-fn fold(path: &str) -> Result<String, PathFault> {
-    let mut decoded: Cow<'_, [u8]> = Cow::Borrowed(path.as_bytes());
+fn read_leniently(path: &str) -> Result<Vec<String>, PathFault> {
     if !is_encoded_well(path.as_bytes()) {
         return Err(PathFault::Malformed);
     }
+    let mut decoded: Cow<'_, [u8]> = Cow::Borrowed(path.as_bytes());
     let mut decodings = 0;
     while let Some(next) = decode_once(&decoded)? {
         decoded = Cow::Owned(next);
@@ -63,28 +67,52 @@ fn fold(path: &str) -> Result<String, PathFault> {
             return Err(PathFault::Malformed);
         }
     }
-    // An encoded question mark or hash ends the path for a server that decodes first.
-    if let Some(end) = decoded.iter().position(|byte| matches!(byte, b'?' | b'#')) {
-        decoded = Cow::Owned(decoded[..end].to_vec());
+    let text: String = String::from_utf8_lossy(&decoded).chars().map(plain_form).collect();
+    let mut readings = vec![fold(&text)?];
+    // An encoded question mark or hash ends the path for a server that decodes first, a semicolon for one that takes all
+    // behind it for parameters.
+    for end in [text.find(['?', '#']), text.find(';')].into_iter().flatten() {
+        readings.push(fold(&text[..end])?);
     }
-    let mut folded = String::with_capacity(path.len());
-    let text = String::from_utf8_lossy(&decoded);
-    for segment in text.split(['/', '\\']) {
+    // `//host/path` is the whole of a URL but its scheme (RFC 3986 section 4.2) for who resolves it as a reference.
+    if text.starts_with("//") || text.starts_with("/\\") || text.starts_with('\\') {
+        let behind = text.trim_start_matches(SLASHES);
+        readings.push(fold(behind.find(SLASHES).map_or("/", |host| &behind[host..]))?);
+    }
+    Ok(readings)
+}
+
+/// A decoded path as one that has no empty segments, parameters, or dots and spaces at a name's end.
+fn fold(text: &str) -> Result<String, PathFault> {
+    let mut folded = String::with_capacity(text.len());
+    for segment in text.split(SLASHES) {
         let name = segment.split(';').next().unwrap_or_default();
-        if matches!(name.trim(), "." | "..") {
+        // Windows and what runs on it drop dots and spaces at a name's end, and all that is nothing but those is a dot
+        // segment somewhere.
+        let kept = name.trim_end_matches(['.', ' ']);
+        if kept.trim().is_empty() && name.contains('.') {
             return Err(PathFault::DotSegment);
         }
-        // Windows and what runs on it drop dots and spaces at a name's end.
-        let name = name.trim_end_matches(['.', ' ']);
-        if !name.is_empty() {
+        if !kept.is_empty() {
             folded.push('/');
-            folded.push_str(name);
+            folded.push_str(kept);
         }
     }
-    if folded.is_empty() || text.ends_with(['/', '\\']) {
+    if folded.is_empty() || text.ends_with(SLASHES) {
         folded.push('/');
     }
     Ok(folded)
+}
+
+/// What a character becomes where Unicode is brought to a plain form first (NFKC, Windows' best fit).
+fn plain_form(character: char) -> char {
+    match character {
+        '\u{ff01}'..='\u{ff5e}' => u8::try_from(character as u32 - 0xfee0).map_or(character, char::from),
+        '\u{2024}'..='\u{2026}' => '.',
+        '\u{2044}' | '\u{2215}' => '/',
+        '\u{2216}' => '\\',
+        _ => character,
+    }
 }
 
 /// Whether each percent sign begins a `%XX`.
@@ -116,11 +144,20 @@ fn decode_once(bytes: &[u8]) -> Result<Option<Vec<u8>>, PathFault> {
         out.push(decoded);
         at += 1;
     }
+    // The same disguise in three bytes, and in more: a Latin letter with a control character behind it is nobody's path.
+    let overlong = |pair: &[u8]| {
+        matches!(pair, [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f] | [0xf8, 0x80..=0x87] | [0xfc, 0x80..=0x83])
+    };
+    if out.windows(2).any(overlong) {
+        return Err(PathFault::Malformed);
+    }
     Ok(changed.then_some(out))
 }
 
 /// Servers behind servers decode more than once; nobody decodes more often than this.
 const MAX_DECODINGS: usize = 4;
+/// What separates segments somewhere.
+const SLASHES: [char; 2] = ['/', '\\'];
 
 #[cfg(test)]
 mod tests {
@@ -130,7 +167,7 @@ mod tests {
     #[test]
     fn a_plain_path_is_read_as_it_came() {
         for path in ["/", "/v1/orders", "/a.b/c-d_e~f", "/v1/", "/a/x..y", "/a:b@c"] {
-            assert_eq!(judge(path), Ok(JudgedPath { raw: path, folded: None }), "{path}");
+            assert_eq!(judge(path), Ok(JudgedPath { raw: path, readings: Vec::new() }), "{path}");
         }
     }
 
@@ -150,6 +187,13 @@ mod tests {
             "/a/..%2fb",
             "/a/.%2e;y=1/b",
             "/a/..%20/b",
+            "/a/.../b",
+            "/x%3f/%2e%2e/b",
+            "/x%23/..%5cb",
+            "/x;/%2e%2e/b",
+            "/a/..%3fx",
+            "/a/%ef%bc%8e%ef%bc%8e/b",
+            "/a/%e2%80%a5/b",
         ] {
             assert_eq!(judge(path), Err(PathFault::DotSegment), "{path}");
         }
@@ -158,28 +202,53 @@ mod tests {
     #[test]
     fn what_a_server_may_fold_is_folded_for_the_second_look() {
         for (path, folded) in [
-            ("//admin", "/admin"),
+            ("//x/admin", "/admin"),
+            ("/\\x/admin", "/admin"),
+            ("//admin", "/"),
+            ("/admin;/x", "/admin"),
+            ("/%ef%bd%81dmin", "/admin"),
+            ("/x%ef%bc%8fadmin", "/x/admin"),
             ("/a//b", "/a/b"),
             ("/%61dmin", "/admin"),
             ("/a%2fb", "/a/b"),
-            ("/admin;x=1/y", "/admin/y"),
             ("/a\\b", "/a/b"),
             ("/%2561dmin", "/admin"),
-            ("/a/;/", "/a/"),
             ("/admin%3fx", "/admin"),
             ("/admin%23x", "/admin"),
             ("/admin.", "/admin"),
             ("/admin%20/x", "/admin/x"),
         ] {
-            assert_eq!(judge(path).unwrap().folded.as_deref(), Some(folded), "{path}");
+            assert_eq!(judge(path).unwrap().readings.last().map(String::as_str), Some(folded), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_servers_end_at_different_places_has_a_reading_for_each() {
+        for (path, readings) in [
+            ("/admin;x=1/y", &["/admin/y", "/admin"][..]),
+            ("/a/;/", &["/a/", "/a/"]),
+            ("/a%3f/b;c/d", &["/a?/b/d", "/a", "/a?/b"]),
+            ("//a/b", &["/a/b", "/b"]),
+        ] {
+            assert_eq!(judge(path).unwrap().readings, readings, "{path}");
         }
     }
 
     #[test]
     fn control_characters_are_refused_in_every_disguise() {
-        for path in
-            ["/a%00b", "/a%0d%0ab", "/a%2500b", "/a%7f", "/%zz", "/a%2", "/%c0%ae%c0%ae/x", "/%2525252561"]
-        {
+        for path in [
+            "/a%00b",
+            "/a%0d%0ab",
+            "/a%2500b",
+            "/a%7f",
+            "/%zz",
+            "/a%2",
+            "/%c0%ae%c0%ae/x",
+            "/%2525252561",
+            "/%e0%80%ae/x",
+            "/%f0%80%80%af",
+            "/%25c0%25ae",
+        ] {
             assert_eq!(judge(path), Err(PathFault::Malformed), "{path}");
         }
     }
@@ -187,8 +256,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_folded_path_folds_no_further(path in "/[a-c%25\\./;]{0,12}") {
-            if let Ok(JudgedPath { folded: Some(folded), .. }) = judge(&path) {
-                prop_assert!(!folded.contains("/../") && !folded.contains("//"), "{}", folded);
+            for reading in judge(&path).map(|judged| judged.readings).unwrap_or_default() {
+                prop_assert!(!reading.contains("/../") && !reading.contains("//"), "{}", reading);
             }
         }
 

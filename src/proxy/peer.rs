@@ -1,5 +1,6 @@
 //! Who is at the other end of a downstream connection, as far as the connection itself says.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 /// What is known of a connection before its first request.
@@ -15,4 +16,6 @@ pub(super) struct Peer {
     pub(super) tls: bool,
     /// The names in the client certificate that it has shown and that was found to be good.
     pub(super) names: Vec<String>,
+    /// The number of the guard that found it good last; 0: none did yet.
+    pub(super) passed: Cell<u64>,
 }

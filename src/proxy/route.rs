@@ -7,7 +7,9 @@ use arc_swap::ArcSwap;
 use http::{HeaderValue, Method};
 
 use super::error::{BadRequest, ProxyError};
-use super::guard::{Guard, host_of};
+use super::guard::{Guard, Sentry, host_of};
+use super::headers::Overrides;
+use super::limits::Limits;
 use super::metrics::{ProxyMetrics, RouteMetrics};
 use super::path::{JudgedPath, judge};
 use super::upstream::Upstream;
@@ -97,8 +99,9 @@ pub enum OwnAuthorization {
 /// All routes with what they lead to, and the guard before them: swapped as a whole by a reload.
 #[derive(Debug)]
 pub struct RouteTable {
-    guard: Guard,
+    guard: Sentry,
     entries: Vec<Entry>,
+    overrides: Overrides,
     upstreams: Vec<Arc<Upstream>>,
     unrouted: Arc<RouteMetrics>,
 }
@@ -111,6 +114,19 @@ pub(super) struct Entry {
     pub(super) upstream: usize,
     pub(super) token: Option<TokenHandle>,
     pub(super) metrics: Arc<RouteMetrics>,
+    /// `None`: it lets everything through.
+    pub(super) limits: Option<Arc<Limits>>,
+    /// The route's path as [`judge`] reads it most leniently: what other paths are compared with that are read so.
+    folded: String,
+}
+
+/// How far a request's host and path fit a route's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    No,
+    /// They would, for a server to which case means nothing.
+    InAnotherCase,
+    Exactly,
 }
 
 /// A route that names what there is not. The configuration is checked before, so this is a mistake of the caller's.
@@ -157,14 +173,52 @@ impl RouteTable {
                         .ok_or_else(|| LinkError::Token { path: route.path.clone(), token: name.clone() })?,
                 ),
             };
-            Ok(Entry { upstream, token, metrics: metrics.route(&route.label()), route: route.clone() })
+            let lenient = judge(&route.path).ok().and_then(|path| path.readings.into_iter().next());
+            Ok(Entry {
+                upstream,
+                token,
+                metrics: metrics.route(&route.label()),
+                limits: Limits::new(&route.limits),
+                folded: lenient.unwrap_or_else(|| route.path.clone()),
+                route: route.clone(),
+            })
         });
-        let entries = entries.collect::<Result<_, LinkError>>()?;
-        Ok(Self { guard, entries, upstreams, unrouted: metrics.route(UNROUTED) })
+        let entries = entries.collect::<Result<Vec<_>, LinkError>>()?;
+        // A request without one of these methods may take a route that has no list, and be given the method there.
+        let lists = entries.iter().any(|entry| !entry.route.methods.is_empty());
+        let overrides = if lists { Overrides::Remove } else { Overrides::Pass };
+        Ok(Self {
+            guard: Sentry::new(guard),
+            entries,
+            overrides,
+            upstreams,
+            unrouted: metrics.route(UNROUTED),
+        })
     }
 
-    pub(super) const fn guard(&self) -> &Guard {
+    pub(super) const fn guard(&self) -> &Sentry {
         &self.guard
+    }
+
+    /// What becomes of fields that override methods.
+    pub(super) const fn overrides(&self) -> Overrides {
+        self.overrides
+    }
+
+    /// Takes over from `old` what unchanged routes have counted towards their limits.
+    fn keep_limits(&mut self, old: &Self) {
+        for entry in &mut self.entries {
+            let before = old.entries.iter().find(|other| other.route.is_for_the_same(&entry.route));
+            let limits = before.and_then(|before| before.limits.as_ref());
+            if let Some(limits) = limits.filter(|limits| limits.are_of(&entry.route.limits)) {
+                entry.limits = Some(Arc::clone(limits));
+            }
+        }
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     pub(super) fn upstreams(&self) -> &[Arc<Upstream>] {
@@ -185,16 +239,16 @@ impl RouteTable {
         method: &Method,
     ) -> Result<&Entry, ProxyError> {
         let host = host_of(host);
-        let found = self.position(host, path.raw, method);
-        if let Some(folded) = &path.folded
-            && self.position(host, folded, method) != found
-        {
+        let found = self.position(host, path.raw, method)?;
+        if path.readings.iter().any(|reading| self.lenient_position(host, reading, method) != found) {
             return Err(BadRequest::AmbiguousPath.into());
         }
-        match found {
-            Some(position) => Ok(&self.entries[position]),
-            None => Err(self.why_none(host, path.raw)),
+        let Some(position) = found else { return Err(self.why_none(host, path.raw)) };
+        let entry = &self.entries[position];
+        if !path.readings.is_empty() && entry.route.leaves_a_host(path.raw) {
+            return Err(BadRequest::AmbiguousPath.into());
         }
+        Ok(entry)
     }
 
     /// The label of the route that a request would take; `None` where the proxy would answer itself.
@@ -204,13 +258,32 @@ impl RouteTable {
         Some(entry.metrics.label())
     }
 
-    fn position(&self, host: &str, path: &str, method: &Method) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.route.matches(host, path) && entry.route.takes(method))
+    /// The first route that fits; none may come before it that would fit if case meant nothing.
+    fn position(&self, host: &str, path: &str, method: &Method) -> Result<Option<usize>, BadRequest> {
+        let mut in_another_case = false;
+        for (position, entry) in self.entries.iter().enumerate() {
+            match entry.route.fit(host, path, &entry.route.path) {
+                Fit::Exactly if entry.route.takes(method) => {
+                    return if in_another_case { Err(BadRequest::AmbiguousPath) } else { Ok(Some(position)) };
+                }
+                Fit::InAnotherCase => in_another_case |= entry.route.takes(method),
+                Fit::Exactly | Fit::No => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first route that would fit if case meant nothing.
+    fn lenient_position(&self, host: &str, reading: &str, method: &Method) -> Option<usize> {
+        self.entries.iter().position(|entry| {
+            entry.route.takes(method) && entry.route.fit(host, reading, &entry.folded) != Fit::No
+        })
     }
 
     fn why_none(&self, host: &str, path: &str) -> ProxyError {
         let mut methods: Vec<&str> = Vec::new();
-        for entry in self.entries.iter().filter(|entry| entry.route.matches(host, path)) {
+        let fits = |entry: &&Entry| entry.route.fit(host, path, &entry.route.path) == Fit::Exactly;
+        for entry in self.entries.iter().filter(fits) {
             methods.extend(entry.route.methods.iter().map(Method::as_str));
         }
         methods.sort_unstable();
@@ -223,8 +296,30 @@ impl RouteTable {
 }
 
 impl Route {
-    fn matches(&self, host: &str, path: &str) -> bool {
-        self.rest_of(path).is_some() && self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(host))
+    /// Whether `host` and `path` are this route's, where its path is written as `prefix`.
+    fn fit(&self, host: &str, path: &str, prefix: &str) -> Fit {
+        if !self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(host)) {
+            return Fit::No;
+        }
+        let Some((head, rest)) = path.as_bytes().split_at_checked(prefix.len()) else { return Fit::No };
+        let is_on_border = rest.is_empty() || rest.starts_with(b"/") || prefix.ends_with('/');
+        match (head == prefix.as_bytes(), is_on_border) {
+            (_, false) => Fit::No,
+            (true, true) => Fit::Exactly,
+            (false, true) if head.eq_ignore_ascii_case(prefix.as_bytes()) => Fit::InAnotherCase,
+            (false, true) => Fit::No,
+        }
+    }
+
+    /// Whether what is left of `path` without this route's prefix begins like a host, for who resolves it as a reference.
+    fn leaves_a_host(&self, path: &str) -> bool {
+        let rest = self.rest_of(path).filter(|_| self.strip_prefix).unwrap_or_default();
+        rest.starts_with("//") || rest.starts_with("/\\")
+    }
+
+    /// Whether the same requests would choose both.
+    fn is_for_the_same(&self, other: &Self) -> bool {
+        self.host == other.host && self.path == other.path && self.methods == other.methods
     }
 
     fn takes(&self, method: &Method) -> bool {
@@ -256,8 +351,9 @@ impl Routes {
         Self(ArcSwap::from_pointee(table))
     }
 
-    /// Puts `table` in force for every request that begins from now on.
-    pub fn replace(&self, table: RouteTable) {
+    /// Puts `table` in force for every request that begins from now on. Routes whose limits are as they were go on counting.
+    pub fn replace(&self, mut table: RouteTable) {
+        table.keep_limits(&self.0.load());
         self.0.store(Arc::new(table));
     }
 
@@ -336,7 +432,7 @@ mod tests {
         assert_eq!(get("/v1/administration").unwrap(), "/v1");
         assert_eq!(get("/v1").unwrap(), "/v1");
         assert_eq!(get("/files/x").unwrap(), "/files/");
-        for none in ["/v10", "/", "/files", "/V1"] {
+        for none in ["/v10", "/", "/files", "/V1", "/V1/x"] {
             assert!(matches!(get(none), Err(ProxyError::NoRoute)), "{none}");
         }
     }
@@ -375,5 +471,65 @@ mod tests {
         for harmless in ["/groups/a%2Fb", "/a//b", "/a;v=1/b", "/caf%C3%A9"] {
             assert_eq!(find(&table, "localhost", &Method::GET, harmless).unwrap(), "/", "{harmless}");
         }
+    }
+
+    #[test]
+    fn a_path_in_another_case_cannot_walk_around_a_route() {
+        let mut read_only = route("/admin");
+        read_only.methods = vec![Method::GET];
+        let table = table(&[read_only, route("/Users"), route("/")]);
+        let get = |path| find(&table, "localhost", &Method::GET, path);
+        for path in ["/Admin", "/ADMIN/x", "/%41dmin", "//ADMIN", "/users"] {
+            assert!(matches!(get(path), Err(ProxyError::BadRequest(_))), "{path}");
+        }
+        assert_eq!(get("/Users/x").unwrap(), "/Users");
+        assert_eq!(get("/administration").unwrap(), "/");
+        let post = find(&table, "localhost", &Method::POST, "/ADMIN").unwrap();
+        assert_eq!(post, "/", "that route takes none of these whatever the case");
+    }
+
+    #[test]
+    fn a_path_cannot_be_read_as_an_authority_and_another_path() {
+        let mut stripped = route("/api");
+        stripped.strip_prefix = true;
+        let table = table(&[route("/api/admin"), stripped, route("/admin"), route("/")]);
+        for path in ["//x/admin", "/\\x/admin", "/api//x/admin", "/api/\\x/admin"] {
+            let found = find(&table, "localhost", &Method::GET, path);
+            assert!(matches!(found, Err(ProxyError::BadRequest(_))), "{path}: {found:?}");
+        }
+        assert_eq!(find(&table, "localhost", &Method::GET, "/api/x//y").unwrap(), "/api");
+        assert_eq!(find(&table, "localhost", &Method::GET, "//x/y").unwrap(), "/");
+    }
+
+    #[test]
+    fn a_route_whose_own_path_is_encoded_can_be_found() {
+        let table = table(&[route("/caf%C3%A9"), route("/")]);
+        let get = |path| find(&table, "localhost", &Method::GET, path);
+        assert_eq!(get("/caf%C3%A9/x").unwrap(), "/caf%C3%A9");
+        assert!(get("/caf%c3%a9//x").is_err(), "another spelling of it");
+    }
+
+    #[test]
+    fn a_reload_keeps_what_unchanged_routes_have_counted() {
+        let limited = |concurrent| {
+            let mut limited = route("/v1");
+            limited.limits.concurrent = Some(concurrent);
+            limited
+        };
+        let routes = Routes::new(table(&[limited(2), route("/")]));
+        let limits = |routes: &Routes| Arc::as_ptr(routes.load().entries[0].limits.as_ref().unwrap());
+        let before = limits(&routes);
+        routes.replace(table(&[limited(2)]));
+        assert_eq!(limits(&routes), before);
+        routes.replace(table(&[limited(3)]));
+        assert_ne!(limits(&routes), before);
+    }
+
+    #[test]
+    fn overrides_stop_where_any_route_has_a_list_of_methods() {
+        assert_eq!(table(&[route("/")]).overrides(), Overrides::Pass);
+        let mut listed = route("/v1");
+        listed.methods = vec![Method::GET];
+        assert_eq!(table(&[listed, route("/")]).overrides(), Overrides::Remove);
     }
 }

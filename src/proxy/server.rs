@@ -1,34 +1,39 @@
 //! The proxy as a whole: its listeners and its workers.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Semaphore;
 
+use super::listener::{Bound, SocketFile};
 use super::metrics::ProxyMetrics;
 use super::route::Routes;
 use super::settings::{ListenAddress, ServerSettings};
-use super::worker::{Shared, Via, Worker};
+use super::via::Via;
+use super::worker::{Shared, Worker};
 use crate::lifecycle::Drain;
+use crate::net::acceptor::Acceptor;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
 #[derive(Debug)]
-pub struct Listeners(Vec<TcpListener>);
+pub struct Listeners(Vec<Bound>);
 
 /// The threads that serve.
 #[derive(Debug)]
-pub struct Workers(Vec<thread::JoinHandle<()>>);
+pub struct Workers {
+    threads: Vec<thread::JoinHandle<()>>,
+    /// Removed with it.
+    _files: Vec<SocketFile>,
+}
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct ListenError {
     /// The address.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// What the system said.
     #[source]
     pub source: io::Error,
@@ -49,26 +54,26 @@ impl Listeners {
     /// # Errors
     /// [`ListenError`] for the first that cannot be bound, for example because it is in use.
     pub fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
-        let bound = addresses
-            .iter()
-            .filter_map(ListenAddress::tcp)
-            .map(|address| bind(address).map_err(|source| ListenError { address, source }));
+        let bound = addresses.iter().map(|address| {
+            Bound::bind(address).map_err(|source| ListenError { address: address.clone(), source })
+        });
         Ok(Self(bound.collect::<Result<_, _>>()?))
     }
 
     /// The addresses that were bound: where port 0 was asked for, the port that was given.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        self.0.iter().map(|bound| bound.address.clone()).collect()
     }
 
-    /// Starts the workers. They end by themselves once `drain` has started and is over, and drop their `drain` then.
+    /// Starts the workers, with TLS by `acceptor` on all but the Unix sockets. They end by themselves once `drain` has started and is over, and drop their `drain` then.
     ///
     /// # Errors
     /// Where the system has no threads or descriptors left.
     pub fn serve(
         self,
         settings: ServerSettings,
+        acceptor: Option<Arc<Acceptor>>,
         routes: Arc<Routes>,
         metrics: ProxyMetrics,
         access_log: AccessLog,
@@ -79,6 +84,7 @@ impl Listeners {
         let shared = Arc::new(Shared {
             slots: Arc::new(Semaphore::new(settings.max_connections)),
             settings,
+            acceptor,
             routes,
             metrics,
             via: Via::new(),
@@ -88,7 +94,7 @@ impl Listeners {
         for number in 0..workers {
             // Every worker accepts from the same sockets: whoever is idle comes first, and no connection waits behind
             // a busy worker.
-            let listeners = self.0.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+            let listeners = self.0.iter().map(Bound::share).collect::<io::Result<Vec<_>>>()?;
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 // Made where it runs: nothing of it ever leaves the thread.
@@ -102,7 +108,7 @@ impl Listeners {
             })?;
             threads.push(thread);
         }
-        Ok(Workers(threads))
+        Ok(Workers { threads, _files: self.0.iter().filter_map(Bound::file).collect() })
     }
 }
 
@@ -110,22 +116,6 @@ impl Workers {
     /// Whether a worker is gone. Before the drain that is an accident: what it accepted is lost.
     #[must_use]
     pub fn any_ended(&self) -> bool {
-        self.0.iter().any(thread::JoinHandle::is_finished)
+        self.threads.iter().any(thread::JoinHandle::is_finished)
     }
 }
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for the last run's connections to time out.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Connections that the kernel holds while the workers are busy; the system's own limit may be lower.
-const BACKLOG: i32 = 4096;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The listeners and their limits.
@@ -77,4 +77,11 @@ pub struct ServerTls {
     pub key_file: PathBuf,
     /// PEM file of the authorities of client certificates, which are demanded then (mutual TLS); `None`: none is asked for.
     pub client_ca_file: Option<PathBuf>,
+}
+
+impl ServerTls {
+    /// Its files: what a watcher looks at.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [self.cert_file.as_path(), &self.key_file].into_iter().chain(self.client_ca_file.as_deref())
+    }
 }

@@ -1,60 +1,77 @@
 //! A downstream connection's bytes: framing judged as they come in, hyper's own refusals said in our words as they go
 //! out, and both written down in the connection's watch.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-use super::framing::Framing;
+use super::framing::{Framing, Spoken};
 use super::refusal::recognise;
+use super::stream::Stream;
 use super::watch::Watch;
 use super::worker::Worker;
-
-/// A downstream connection's stream: hyper reads and writes it, and a handler may look at it.
-#[derive(Debug)]
-pub(super) struct Stream(RefCell<TcpStream>);
 
 /// A downstream connection.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Rc<Stream>,
     framing: Framing,
+    /// What was read and judged to find out what is spoken, and is not given to hyper yet.
+    first: Vec<u8>,
     /// What is left to give of the framing's poison, once it has refused something.
     poison: Option<&'static [u8]>,
     /// What is left to write of an answer that goes out in place of hyper's.
     refusal: Vec<u8>,
+    is_shut: bool,
     watch: Rc<Watch>,
     worker: Rc<Worker>,
 }
 
-impl Stream {
-    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
-        Rc::new(Self(RefCell::new(stream)))
-    }
-
-    /// Whether the application has closed its side. For a connection that nobody reads now: one of HTTP/1.1 with a request
-    /// under way, since hyper looks for the end only when it is through with that.
-    pub(super) fn has_ended(&self) -> bool {
-        let mut byte = [0];
-        let mut context = Context::from_waker(Waker::noop());
-        let peeked = self.0.borrow().poll_peek(&mut context, &mut ReadBuf::new(&mut byte));
-        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
-    }
-}
-
 impl Socket {
-    /// Wraps a stream that `worker` has accepted.
-    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>) -> (Self, Rc<Watch>) {
-        let watch = Watch::new(worker.clock());
-        let framing = Framing::new(worker.settings().max_header_size);
-        let refusal = Vec::new();
-        let socket = Self { stream, framing, poison: None, refusal, watch: Rc::clone(&watch), worker };
-        (socket, watch)
+    /// Wraps the stream of a connection that `worker` has accepted, and `watch` is kept of.
+    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>, watch: Rc<Watch>, spoken: Spoken) -> Self {
+        let framing = Framing::new(worker.settings().max_header_size, spoken);
+        let (first, refusal) = (Vec::new(), Vec::new());
+        watch.reached(framing.phase(), framing.is_http2());
+        Self { stream, framing, first, poison: None, refusal, is_shut: false, watch, worker }
+    }
+
+    /// What is spoken: read off the first bytes where nothing else says so. What was read for it is read again by hyper.
+    pub(super) fn poll_spoken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Spoken>> {
+        loop {
+            match self.framing.spoken(&self.first) {
+                Spoken::Either => {}
+                spoken => return Poll::Ready(Ok(spoken)),
+            }
+            let mut space = [0; FIRST_READ];
+            let mut buf = ReadBuf::new(&mut space);
+            ready!(self.poll_judged(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(Spoken::Http1));
+            }
+            self.first.extend_from_slice(buf.filled());
+        }
+    }
+
+    /// Everything is passed through from here on: what comes is a tunnel's.
+    ///
+    /// # Errors
+    /// Where what came behind the request was refused already: then it cannot be had any more.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        if self.framing.is_refused() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.framing.open();
+        self.watch.opened();
+        Ok(())
+    }
+
+    /// Whether it was shut down.
+    pub(super) const fn is_shut(&self) -> bool {
+        self.is_shut
     }
 
     fn check(&self) -> io::Result<()> {
@@ -67,6 +84,23 @@ impl Socket {
         let (now, later) = poison.split_at(poison.len().min(buf.remaining()));
         buf.put_slice(now);
         self.poison = Some(later);
+    }
+
+    fn poll_judged(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        if self.framing.is_refused() {
+            self.poison(buf);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *self.stream.transport()).poll_read(cx, buf))?;
+        let admitted = self.framing.admit(&buf.filled()[before..]);
+        buf.set_filled(before + admitted);
+        if self.framing.is_refused() {
+            self.poison(buf);
+        }
+        self.watch.reached(self.framing.phase(), self.framing.is_http2());
+        Poll::Ready(Ok(()))
     }
 
     /// Whether hyper is about to refuse what it read; then our own answer is to be flushed in place of its.
@@ -85,25 +119,16 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check()?;
-        if this.framing.is_refused() {
-            this.poison(buf);
+        if !this.first.is_empty() {
+            let now = this.first.len().min(buf.remaining());
+            buf.put_slice(&this.first[..now]);
+            this.first.drain(..now);
+            if this.first.is_empty() {
+                this.first = Vec::new();
+            }
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut *this.stream.0.borrow_mut()).poll_read(cx, buf);
-        match read {
-            Poll::Ready(Ok(())) => {
-                let admitted = this.framing.admit(&buf.filled()[before..]);
-                buf.set_filled(before + admitted);
-                if this.framing.is_refused() {
-                    this.poison(buf);
-                }
-                this.watch.reached(this.framing.phase(), this.framing.is_http2());
-                Poll::Ready(Ok(()))
-            }
-            unread => unread,
-        }
+        this.poll_judged(cx, buf)
     }
 }
 
@@ -114,7 +139,7 @@ impl AsyncWrite for Socket {
         if this.refuses(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write(cx, bytes);
+        let written = Pin::new(&mut *this.stream.transport()).poll_write(cx, bytes);
         this.wrote(written)
     }
 
@@ -130,27 +155,41 @@ impl AsyncWrite for Socket {
         {
             return Poll::Ready(Ok(only.len()));
         }
-        let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write_vectored(cx, slices);
+        let written = Pin::new(&mut *this.stream.transport()).poll_write_vectored(cx, slices);
         this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.0.borrow().is_write_vectored()
+        self.stream.transport().is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while !this.refusal.is_empty() {
             this.check()?;
-            let written = Pin::new(&mut *this.stream.0.borrow_mut()).poll_write(cx, &this.refusal);
+            let written = Pin::new(&mut *this.stream.transport()).poll_write(cx, &this.refusal);
             let count = ready!(this.wrote(written))?;
             this.refusal.drain(..count);
         }
-        Pin::new(&mut *this.stream.0.borrow_mut()).poll_flush(cx)
+        if !this.stream.interim.is_empty() {
+            this.check()?;
+            ready!(this.stream.interim.poll_write(cx, |cx, bytes| {
+                let written = Pin::new(&mut *this.stream.transport()).poll_write(cx, bytes);
+                this.wrote(written)
+            }))?;
+        }
+        let flushed = Pin::new(&mut *this.stream.transport()).poll_flush(cx);
+        // TLS takes what it is given; here it turns out whether the other side does.
+        this.wrote(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        Pin::new(&mut *self.get_mut().stream.0.borrow_mut()).poll_shutdown(cx)
+        let this = self.get_mut();
+        this.is_shut = true;
+        Pin::new(&mut *this.stream.transport()).poll_shutdown(cx)
     }
 }
+
+/// Bytes of the first read: most requests' heads fit in.
+const FIRST_READ: usize = 1024;

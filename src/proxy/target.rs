@@ -62,7 +62,9 @@ pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
 
 /// The target to send upstream, in origin-form: the upstream's base path, and `rest` in place of the path, as it came.
 pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Uri, BadRequest> {
-    let same = upstream.base_path.is_empty() && rest.len() == uri.path().len();
+    // Absolute-form may leave the path out (RFC 9112 section 3.2.2); origin-form may not, so it is made anew then.
+    let has_path = uri.path_and_query().is_some_and(|target| !target.as_str().starts_with('?'));
+    let same = has_path && upstream.base_path.is_empty() && rest.len() == uri.path().len();
     if same {
         return match uri.path_and_query() {
             Some(_) if uri.authority().is_none() => Ok(uri.clone()),

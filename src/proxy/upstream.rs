@@ -1,5 +1,6 @@
 //! The protected API: where it is and how it is reached.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::connect::DialFault;
+use super::way::{Environment, Unusable, Way};
 use crate::net::tls::{ClientCertificate, NoRoots, TlsError, client_config};
 
 /// An upstream as it is configured.
@@ -38,12 +40,13 @@ pub struct UpstreamSettings {
     pub proxy: Proxy,
     /// What it is told of whom a request came from.
     pub forwarded: Forwarded,
-    /// Whether it is told that a proxy is in the way (RFC 9110 section 7.6.3).
+    /// Whether it is told that proxies are in the way (RFC 9110 section 7.6.3). Without that none is named, not even one
+    /// that the application named, and a request that comes back here is not known to have been here before.
     pub via: bool,
 }
 
 /// The HTTP proxy on the way to an upstream (CONNECT, RFC 9110 section 9.3.6).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Proxy {
     /// The one that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
     #[default]
@@ -54,15 +57,29 @@ pub enum Proxy {
     Through(Url),
 }
 
+/// Without the user and the password.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("Environment"),
+            Self::Direct => f.write_str("Direct"),
+            Self::Through(url) => {
+                let host = url.host_str().unwrap_or_default();
+                write!(f, "Through({host}:{})", url.port_or_known_default().unwrap_or_default())
+            }
+        }
+    }
+}
+
 /// What becomes of `Forwarded` (RFC 7239) and `X-Forwarded-*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forwarded {
     /// Nothing goes on: what a public API expects.
     #[default]
     Remove,
-    /// What the application sent goes on as it is.
+    /// What the application sent goes on as it is, but for what would make it another request (`X-Forwarded-Path`).
     Pass,
-    /// `X-Forwarded-For`, `-Host` and `-Proto` are made anew.
+    /// `X-Forwarded-For`, `-Host` and `-Proto` are made anew; on a Unix socket there is no address to say.
     XForwarded,
     /// `Forwarded` is made anew (RFC 7239).
     Forwarded,
@@ -101,6 +118,7 @@ pub struct Upstream {
     /// The path before every forwarded path, without a slash at its end; empty for none.
     pub(super) base_path: String,
     pub(super) tls: Option<UpstreamTls>,
+    pub(super) way: Way,
     reachable: AtomicBool,
 }
 
@@ -120,6 +138,11 @@ pub enum UpstreamError {
     /// The URL names no host that HTTP can be spoken to.
     #[error("the URL names no host")]
     NoHost,
+    /// The HTTP proxy on the way is none that can be used.
+    #[error(
+        "the proxy that the environment names is none at http://; name one by `proxy`, or set that to \"none\""
+    )]
+    Proxy,
 }
 
 impl Upstream {
@@ -139,14 +162,22 @@ impl Upstream {
             "https" => Some(UpstreamTls::new(host, &settings)?),
             _ => None,
         };
+        let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let way = Way::new(&settings, &scheme, &authority, &Environment::read())
+            .map_err(|Unusable| UpstreamError::Proxy)?;
+        if let Way::Through(proxy) = &way {
+            let address = proxy.address.authority().map_or("", Authority::as_str);
+            tracing::info!(upstream = %name, proxy = %address, "connections go through an HTTP proxy");
+        }
         Ok(Self {
             name: name.to_owned(),
-            scheme: if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+            scheme,
             origin: url.origin().ascii_serialization(),
             host: HeaderValue::from_str(authority.as_str()).map_err(|_| UpstreamError::NoHost)?,
             authority,
             base_path: url.path().trim_end_matches('/').to_owned(),
             tls,
+            way,
             reachable: AtomicBool::new(true),
             settings,
         })
@@ -181,6 +212,7 @@ impl UpstreamTls {
             Http2::Never => vec![ALPN_HTTP1.to_vec()],
             Http2::PriorKnowledge => vec![ALPN_HTTP2.to_vec()],
         };
+        let host = settings.server_name.as_deref().unwrap_or(host);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let server_name = ServerName::try_from(bare.to_owned()).map_err(|_| UpstreamError::NoHost)?;
         Ok(Self { config: Arc::new(config), server_name })

@@ -3,14 +3,16 @@
 //! No timer is armed for a request. Each connection writes down what it is at, and since when; its worker looks at all of them
 //! a few times a second. A connection that is late ends with an error at its next read or write.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::framing::Phase;
 use super::settings::ServerSettings;
+use super::stream::Stream;
 
 /// A downstream connection as its worker sees it.
 #[derive(Debug)]
@@ -25,11 +27,17 @@ pub(super) struct Watch {
     waiting: Cell<usize>,
     /// When a part of an answer was last taken.
     moved: Cell<Instant>,
-    /// Requests that ended without an answer since the last look.
+    /// Requests that ended without an answer in the second that began last, and when that was.
     aborted: Cell<usize>,
+    counted_from: Cell<Instant>,
+    max_aborted: usize,
+    /// What may be looked at to see whether the application is still there.
+    stream: OnceCell<Weak<Stream>>,
     /// Since when the socket takes no more of what is to be sent.
     unread_since: Cell<Option<Instant>>,
     late: Cell<bool>,
+    /// Whether it has become a tunnel, which has limits of its own.
+    tunnel: Cell<bool>,
     retired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The worker's clock, as of its last look: exact enough for limits of seconds, and free.
@@ -45,7 +53,8 @@ pub(super) struct Busy {
 }
 
 impl Watch {
-    pub(super) fn new(now: Rc<Cell<Instant>>) -> Rc<Self> {
+    /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
+    pub(super) fn new(now: Rc<Cell<Instant>>, max_aborted: usize) -> Rc<Self> {
         Rc::new(Self {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
@@ -54,8 +63,12 @@ impl Watch {
             waiting: Cell::new(0),
             moved: Cell::new(now.get()),
             aborted: Cell::new(0),
+            counted_from: Cell::new(now.get()),
+            max_aborted,
+            stream: OnceCell::new(),
             unread_since: Cell::new(None),
             late: Cell::new(false),
+            tunnel: Cell::new(false),
             retired: Cell::new(false),
             waker: RefCell::new(None),
             now,
@@ -94,12 +107,15 @@ impl Watch {
 
     /// Since when nothing has been asked of the connection; `None` where something is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.busy.get() == 0 && self.phase.get() != Phase::Head && !self.late.get())
+        (self.busy.get() == 0 && !self.tunnel.get() && self.phase.get() != Phase::Head && !self.late.get())
             .then(|| self.since.get())
     }
 
     /// Ends the connection if it is late by one of `limits`.
     pub(super) fn enforce(&self, limits: &ServerSettings) {
+        if self.tunnel.get() {
+            return;
+        }
         let passed = |since: Instant| self.now.get().saturating_duration_since(since);
         let idle = self.busy.get() == 0;
         let limit = match self.phase.get() {
@@ -113,13 +129,33 @@ impl Watch {
         // HTTP/2 has windows of its own: an application may shut them all and still answer pings.
         let shut = self.http2.get() && !idle && self.waiting.get() == 0;
         let stalled = shut && passed(self.moved.get()) > limits.send_timeout;
-        let flood = self.aborted.replace(0) > MAX_ABORTED && self.http2.get();
-        if late || unread || stalled || flood {
+        if passed(self.counted_from.get()) >= SECOND {
+            self.counted_from.set(self.now.get());
+            self.aborted.set(0);
+        }
+        if late || unread || stalled || self.is_deserted() {
             self.end();
         } else if self.http2.get() && idle && passed(self.since.get()) > limits.keep_alive_timeout {
             self.retired.set(true);
             self.wake();
         }
+    }
+
+    /// Whether an HTTP/1.1 application is gone that has an answer to wait for: nobody reads its connection meanwhile.
+    fn is_deserted(&self) -> bool {
+        let waits = self.waiting.get() > 0 && !self.http2.get();
+        waits && self.stream.get().and_then(Weak::upgrade).is_some_and(|stream| stream.is_gone())
+    }
+
+    /// What carries the connection, once that is settled.
+    pub(super) fn look_at(&self, stream: &Rc<Stream>) {
+        let _ = self.stream.set(Rc::downgrade(stream));
+    }
+
+    /// The connection has become a tunnel: nothing here times it any more.
+    pub(super) fn opened(&self) {
+        self.tunnel.set(true);
+        self.unread_since.set(None);
     }
 
     /// Ends the connection at its next read or write.
@@ -178,11 +214,13 @@ impl Drop for Busy {
         }
         if !self.answered.get() {
             watch.aborted.set(watch.aborted.get() + 1);
+            if watch.aborted.get() > watch.max_aborted && watch.http2.get() {
+                watch.end();
+            }
         }
         watch.since.set(watch.now.get());
     }
 }
 
-/// Requests that one HTTP/2 connection may take back between two looks, which are at most a second apart (RFC 9113
-/// section 10.5): more is an attack, or as good as one.
-const MAX_ABORTED: usize = 200;
+/// What `max_resets` counts in (RFC 9113 section 10.5).
+const SECOND: Duration = Duration::from_secs(1);

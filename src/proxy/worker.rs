@@ -2,15 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
+use hyper::server::conn::{http1, http2};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,33 +14,28 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::connect::WorkerExecutor;
 use super::connection::serve;
 use super::error::ProxyError;
+use super::listener::{Accepted, Bound, Listener};
+use super::local::LocalTable;
 use super::metrics::{Counted, OpenConnections, ProxyMetrics, Side};
-use super::pool::Pool;
-use super::refusal;
-use super::route::{RouteTable, Routes};
+use super::route::Routes;
 use super::settings::ServerSettings;
+use super::via::Via;
 use super::watch::Watch;
+use super::{hyper_server, refusal};
 use crate::clock;
 use crate::lifecycle::Drain;
+use crate::net::acceptor::Acceptor;
 
 /// What all workers of a proxy share: read by every request, written by none.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: ServerSettings,
+    pub(super) acceptor: Option<Arc<Acceptor>>,
     pub(super) routes: Arc<Routes>,
     pub(super) metrics: ProxyMetrics,
     pub(super) via: Via,
     pub(super) access_log: bool,
     pub(super) slots: Arc<Semaphore>,
-}
-
-/// Our name in `Via` (RFC 9110 section 7.6.3), made anew for each process so that two of us in a row are no loop.
-#[derive(Debug)]
-pub(super) struct Via {
-    pub(super) pseudonym: String,
-    pub(super) http_1_0: HeaderValue,
-    pub(super) http_1_1: HeaderValue,
-    pub(super) http_2: HeaderValue,
 }
 
 /// One worker's own.
@@ -58,14 +49,8 @@ pub(super) struct Worker {
     next_connection: Cell<u64>,
     all_closed: Notify,
     open: OpenConnections,
-    http: auto::Builder<WorkerExecutor>,
-}
-
-/// The routes in force with this worker's connections to each upstream.
-#[derive(Debug)]
-pub(super) struct LocalTable {
-    pub(super) routes: Arc<RouteTable>,
-    pub(super) pools: Vec<Rc<Pool>>,
+    http1: http1::Builder,
+    http2: http2::Builder<WorkerExecutor>,
 }
 
 /// How near the end is.
@@ -85,19 +70,9 @@ pub(super) struct Registered {
     _counted: Counted,
 }
 
-impl Via {
-    pub(super) fn new() -> Self {
-        let pseudonym = format!("cupbearer-{:08x}", fastrand::u32(..));
-        let value = |version: &str| {
-            HeaderValue::from_str(&format!("{version} {pseudonym}")).expect("letters, digits and a hyphen")
-        };
-        Self { http_1_0: value("1.0"), http_1_1: value("1.1"), http_2: value("2"), pseudonym }
-    }
-}
-
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
-        let http = http_builder(&shared.settings);
+        let (http1, http2) = (hyper_server::http1(&shared.settings), hyper_server::http2(&shared.settings));
         let routes = shared.routes.load();
         let table = LocalTable::new(routes, &[], &shared.metrics);
         Rc::new(Self {
@@ -108,21 +83,17 @@ impl Worker {
             next_connection: Cell::new(0),
             all_closed: Notify::new(),
             open: shared.metrics.connections(Side::Downstream),
-            http,
+            http1,
+            http2,
             shared,
         })
     }
 
     /// Serves `listeners` until the drain has started and is over: all connections closed, or `drain_timeout` passed.
-    pub(super) async fn run(
-        self: Rc<Self>,
-        listeners: Vec<TcpListener>,
-        mut drain: Drain,
-    ) -> std::io::Result<()> {
+    pub(super) async fn run(self: Rc<Self>, listeners: Vec<Bound>, mut drain: Drain) -> std::io::Result<()> {
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            accepting.spawn_local(Rc::clone(&self).accept(listener, drain.clone()));
+            accepting.spawn_local(Rc::clone(&self).accept(listener.listen()?, drain.clone()));
         }
         let mut ticks = tokio::time::interval(self.tick());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -157,7 +128,7 @@ impl Worker {
     }
 
     /// Accepts until the drain starts, and then what the kernel has accepted already.
-    async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, mut drain: Drain) {
+    async fn accept(self: Rc<Self>, listener: Listener, mut drain: Drain) {
         let mut failing = false;
         loop {
             let accepted = tokio::select! {
@@ -166,9 +137,9 @@ impl Worker {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _peer)) => {
+                Ok(accepted) => {
                     failing = false;
-                    self.take_up(stream).await;
+                    self.take_up(accepted).await;
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: they come back as connections close.
@@ -180,17 +151,14 @@ impl Worker {
             }
         }
         // Asked without waiting, so that what comes in now finds nobody listening rather than somebody who leaves.
-        let Ok(listener) = listener.into_std() else { return };
-        while let Ok((stream, _peer)) = listener.accept() {
-            let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = ready {
-                self.take_up(stream).await;
-            }
+        let Ok(rest) = listener.rest() else { return };
+        for accepted in rest {
+            self.take_up(accepted).await;
         }
     }
 
     /// Serves a connection, once there is room for it.
-    async fn take_up(self: &Rc<Self>, stream: TcpStream) {
+    async fn take_up(self: &Rc<Self>, accepted: Accepted) {
         let slots = &self.shared.slots;
         let slot = loop {
             if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
@@ -207,7 +175,7 @@ impl Worker {
         };
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            serve(worker, stream).await;
+            serve(worker, accepted).await;
             drop(slot);
         });
     }
@@ -280,6 +248,11 @@ impl Worker {
         &self.shared
     }
 
+    /// What TCP connections shake hands by; `None`: they are plain.
+    pub(super) fn acceptor(&self) -> Option<&Acceptor> {
+        self.shared.acceptor.as_deref()
+    }
+
     pub(super) fn stage(&self) -> Stage {
         self.stage.get()
     }
@@ -288,19 +261,12 @@ impl Worker {
         Rc::clone(&self.now)
     }
 
-    pub(super) fn http(&self) -> &auto::Builder<WorkerExecutor> {
-        &self.http
+    pub(super) const fn http1(&self) -> &http1::Builder {
+        &self.http1
     }
-}
 
-impl LocalTable {
-    fn new(routes: Arc<RouteTable>, kept: &[Rc<Pool>], metrics: &ProxyMetrics) -> Self {
-        let pools = routes.upstreams().iter().map(|upstream| {
-            let old = kept.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream));
-            old.cloned()
-                .unwrap_or_else(|| Pool::new(Arc::clone(upstream), metrics.connections(Side::Upstream)))
-        });
-        Self { pools: pools.collect(), routes }
+    pub(super) const fn http2(&self) -> &http2::Builder<WorkerExecutor> {
+        &self.http2
     }
 }
 
@@ -314,25 +280,6 @@ impl Drop for Registered {
     }
 }
 
-fn http_builder(settings: &ServerSettings) -> auto::Builder<WorkerExecutor> {
-    let mut http = auto::Builder::new(WorkerExecutor);
-    http.http1()
-        .max_headers(settings.max_headers)
-        // A head must fit in hyper's buffer, and hyper wants at least 8 KiB.
-        .max_buf_size(settings.max_header_size.max(8 * 1024))
-        // An application that half-closes still waits for its answer (RFC 9112 section 9.6); and to look for the end
-        // during each request costs a buffer each time.
-        .half_close(true);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(settings.max_streams)
-        .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX))
-        .max_send_buf_size(HTTP2_SEND_BUFFER)
-        .keep_alive_interval(HTTP2_PING)
-        .keep_alive_timeout(HTTP2_PONG);
-    http
-}
-
 /// How long HTTP/1.1 connections may go on after SIGTERM to learn of it by an answer's `Connection: close`; at most
 /// a quarter of `drain_timeout`.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -342,8 +289,3 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
-/// Bytes that are held of an answer on one HTTP/2 stream while the application does not read it.
-const HTTP2_SEND_BUFFER: usize = 64 * 1024;
-/// An HTTP/2 connection whose peer vanished is found by these (RFC 9113 section 6.7).
-const HTTP2_PING: Duration = Duration::from_secs(20);
-const HTTP2_PONG: Duration = Duration::from_secs(20);

@@ -25,6 +25,7 @@ use crate::secret::Secret;
 use super::handle::Unavailable;
 use super::metrics::TokenMetrics;
 use super::outcome::{self, Attempt};
+use super::rejection::{Judgement, Refusals, Rejection, Renewal, newer};
 use super::settings::TokenSettings;
 use super::source::{Fetched, Source};
 use super::state::{Credentials, TokenState};
@@ -79,6 +80,8 @@ struct Cache {
     held: Lru<TokenState>,
     /// Those that none was ever had for: kept apart, so that they push out no one else.
     failed: Lru<TokenState>,
+    /// Those whose token an upstream refused.
+    refused: Lru<Refusals>,
     flights: HashMap<Key, Flight>,
     /// What the authorization server asked for (`Retry-After`) counts for all.
     hold: Option<TokenState>,
@@ -110,6 +113,7 @@ impl Callers {
         let cache = Cache {
             held: Lru::new(MOST_CALLERS),
             failed: Lru::new(MOST_FAILED),
+            refused: Lru::new(MOST_CALLERS),
             flights: HashMap::new(),
             hold: None,
             logged: None,
@@ -141,6 +145,42 @@ impl Callers {
         }
     }
 
+    /// An upstream has refused what `subject` was traded in for: see [`TokenHandle::reject`](super::TokenHandle::reject).
+    /// It stays in use until another has come.
+    pub(super) fn reject(&self, subject: Secret<String>, refused: u64, deadline: Moment) -> Rejection {
+        let key = key_of(&subject);
+        let now = Moment::now();
+        let mut cache = self.cache();
+        let cache = &mut *cache;
+        // Gone by now: there is nothing to replace, and the next request trades anew.
+        let Some(state) = cache.held.touch(&key).cloned() else { return Rejection::NotNow };
+        if let Some(newer) = newer(&state, refused) {
+            return Rejection::Newer(newer);
+        }
+        if let Some(told) = cache.under_way(&key) {
+            return Rejection::Asked(Renewal::exchange(told, refused, deadline));
+        }
+        if state.last_error.is_some() && state.next_attempt.is_none_or(|at| at > now) {
+            return Rejection::NotNow;
+        }
+        if cache.may_start(now).is_err() {
+            return Rejection::NotNow;
+        }
+        let refusals = cache.refused.entry(key);
+        if refusals.judge(refused, state.attempts(), now, self.settings.policy.retry.max) != Judgement::Ask {
+            return Rejection::NotNow;
+        }
+        debug!(token = self.name, "an upstream refused a caller's token; another is traded for");
+        Rejection::Asked(Renewal::exchange(self.start(cache, key, subject, state), refused, deadline))
+    }
+
+    /// An upstream took what came after a refusal.
+    pub(super) fn accepted(&self, subject: &Secret<String>, generation: u64) {
+        if let Some(refusals) = self.cache().refused.touch_mut(&key_of(subject)) {
+            refusals.mended(generation);
+        }
+    }
+
     /// How many callers a token is held for.
     pub(super) fn count(&self) -> usize {
         self.cache().held.len()
@@ -159,6 +199,7 @@ impl Callers {
         let mut cache = self.cache();
         cache.held.clear();
         cache.failed.clear();
+        cache.refused.clear();
     }
 
     /// Ends what is under way. Tokens that are held stay good until they expire.
@@ -185,9 +226,8 @@ impl Callers {
             }
             return Look::Known(Ok(Arc::clone(credentials)));
         }
-        // One whose task died without a word is none.
-        if let Some(flight) = cache.flights.get(&key).filter(|flight| flight.told.has_changed().is_ok()) {
-            return Look::UnderWay(flight.told.clone());
+        if let Some(told) = cache.under_way(&key) {
+            return Look::UnderWay(told);
         }
         let state = known.unwrap_or_default();
         if state.last_error.is_some() && state.next_attempt.is_none_or(|at| at > now) {
@@ -286,6 +326,12 @@ impl Callers {
 }
 
 impl Cache {
+    /// The exchange under way for a caller. One whose task died without a word is none.
+    fn under_way(&self, key: &Key) -> Option<watch::Receiver<Option<TokenState>>> {
+        let flight = self.flights.get(key).filter(|flight| flight.told.has_changed().is_ok())?;
+        Some(flight.told.clone())
+    }
+
     /// Whether another exchange may start.
     fn may_start(&mut self, now: Moment) -> Result<(), CallerError> {
         if let Some(hold) = &self.hold {
@@ -367,6 +413,7 @@ mod tests {
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
     use crate::oauth::Class;
+    use crate::token::MIN_REJECT_GAP;
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::{origin, response};
     use crate::token::{
@@ -589,6 +636,38 @@ mod tests {
         let Err(CallerError::Unavailable(error)) = bench.ask("panic").await else { panic!("no defect") };
         assert_eq!(error.cause.unwrap().cause(), "internal");
         assert!(bench.ask("bob").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_callers_token_that_is_refused_is_traded_anew_once_for_all_and_not_too_often() {
+        let bench = bench(32);
+        let subject = || Secret::new("alice".to_owned());
+        for name in ["alice", "bob"] {
+            bench.ask(name).await.unwrap();
+        }
+        let reject = |refused| {
+            let token = bench.token.clone();
+            async move {
+                match token.reject(refused, Some(subject())) {
+                    Rejection::Newer(newer) => Some(newer.generation),
+                    Rejection::Asked(renewal) => renewal.outcome().await.map(|newer| newer.generation),
+                    Rejection::NotNow => None,
+                }
+            }
+        };
+        let got = join_all((0..1000).map(|_| reject(1))).await;
+        assert!(got.iter().all(|generation| *generation == Some(2)));
+        assert_eq!(bench.trader.count(), 3);
+        assert_eq!(reject(1).await, Some(2), "at once");
+        assert_eq!(reject(2).await, None, "too soon");
+        sleep(MIN_REJECT_GAP).await;
+        bench.trader.fail(Some(Error::here(ErrorKind::Dns)));
+        assert_eq!(reject(2).await, None);
+        assert_eq!(bench.ask("alice").await.unwrap(), "alice-for-3", "it stays in use");
+        assert_eq!(bench.ask("bob").await.unwrap(), "bob-for-2");
+        assert!(matches!(bench.token.reject(1, None), Rejection::NotNow));
+        assert!(matches!(bench.token.reject(1, Some(Secret::new("nobody".into()))), Rejection::NotNow));
+        assert_eq!(bench.trader.count(), 4);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock::{Moment, timeout_at};
@@ -19,6 +20,7 @@ use crate::oauth::{Class, Error, ErrorKind, MAX_LIFETIME};
 use crate::secret::Secret;
 
 use super::callers::{CallerError, Callers};
+use super::rejection::Refusals;
 use super::renewer::Command;
 use super::settings::TokenSettings;
 use super::state::{Credentials, Status, TokenState};
@@ -41,6 +43,9 @@ pub(super) struct Token {
     retired: AtomicBool,
     /// Where each caller has a token of its own.
     callers: Option<Arc<Callers>>,
+    /// When it was asked for because an upstream refused it. Held for a comparison, and never on the way of a request
+    /// that was not refused.
+    refusals: Mutex<Refusals>,
     renewer: mpsc::WeakUnboundedSender<Command>,
 }
 
@@ -123,6 +128,28 @@ impl TokenHandle {
 
     pub(super) fn id(&self) -> u64 {
         self.token.id
+    }
+
+    pub(super) fn per_caller(&self) -> Option<&Arc<Callers>> {
+        self.token.callers.as_ref()
+    }
+
+    pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        // Whoever panicked while it held the lock left a whole note behind: it is put in by one assignment.
+        self.token.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ask(&self, ask: Ask, seen: &TokenState) -> bool {
+        self.token.ask(ask, seen)
+    }
+
+    /// Ready with the next change of state.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.token.changed.notified()
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.token.is_retired()
     }
 
     /// The token's name in the configuration.
@@ -336,6 +363,7 @@ impl Token {
             changed: Notify::new(),
             retired: AtomicBool::new(false),
             callers,
+            refusals: Mutex::default(),
             renewer,
         }
     }

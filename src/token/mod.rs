@@ -13,6 +13,7 @@ mod metrics;
 mod multitude;
 mod outcome;
 mod queue;
+mod rejection;
 mod renewer;
 pub mod schedule;
 mod settings;
@@ -26,6 +27,7 @@ pub mod store;
 pub use binding::{Binding, Verdict};
 pub use callers::{CallerError, MOST_CALLERS};
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
+pub use rejection::{MIN_REJECT_GAP, Rejection, Renewal};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,

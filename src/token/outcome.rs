@@ -248,7 +248,7 @@ pub(super) fn log_lapse(token: &str, state: &TokenState) {
 }
 
 /// RFC 9449 section 7.1.
-const DPOP_SCHEME: &str = "DPoP";
+pub(super) const DPOP_SCHEME: &str = "DPoP";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Localhost is no boundary: a web page in a browser on the same machine cannot use the token.
 
-use super::support::{Config, Origin, Proxy, Stage, curl, token_at, upstream_at};
+use super::support::{Config, Origin, Proxy, Reply, Stage, curl, token_at, upstream_at};
 
 #[tokio::test]
 async fn a_host_that_is_not_ours_is_refused_before_a_token_is_attached() {
@@ -149,4 +149,102 @@ async fn the_control_surface_is_guarded_too() {
         assert!((400..500).contains(&answer.status), "{header}: {answer:?}");
     }
     assert_eq!(stage.server.seen().len(), 1, "no page can make it renew");
+}
+
+/// A proxy that one web origin may use, with a shared secret in a file of two lines.
+async fn with_secret() -> (Origin, Origin, Proxy) {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "the-new-secret\nthe-old-secret\n").unwrap();
+    let guard = "[guard]\nallowed_origins = [\"https://app.example.com\"]\nshared_secret_file = \"secret\"\n";
+    let section = upstream_at(&api.url()) + guard;
+    let mut proxy = Proxy::start_live_in(dir, Config::one_route(&section, &token_at(&server.url()))).await;
+    proxy.until_ready().await;
+    (api, server, proxy)
+}
+
+#[tokio::test]
+async fn with_a_shared_secret_only_who_knows_it_gets_a_token() {
+    let (api, _server, proxy) = with_secret().await;
+    let url = proxy.url("/");
+    for wrong in [
+        &[][..],
+        &["X-Cupbearer-Secret;"],
+        &["X-Cupbearer-Secret: the-new-secre"],
+        &["X-Cupbearer-Secret: The-New-Secret"],
+        &["X-Cupbearer-Secret: the-new-secret", "X-Cupbearer-Secret: the-new-secret"],
+        &["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
+    ] {
+        let mut arguments: Vec<&str> = wrong.iter().flat_map(|field| ["--header", field]).collect();
+        arguments.push(&url);
+        let answer = curl(&arguments).await;
+        answer.assert_proxy_error(403);
+        assert_eq!(answer.proxy_error(), Some("secret_refused"), "{wrong:?}");
+    }
+    assert!(api.seen().is_empty());
+    assert!(proxy.metric("cupbearer_guard_rejections_total", &["reason=\"secret\""]).await >= 6.0);
+    for secret in ["X-Cupbearer-Secret: the-new-secret", "x-cupbearer-secret: the-old-secret"] {
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            assert_eq!(curl(&[version, "--header", secret, &url]).await.status, 200, "{secret}");
+        }
+    }
+    assert!(api.seen().iter().all(|seen| seen.field("x-cupbearer-secret").is_none()));
+    assert!(!proxy.log().contains("the-new-secret"));
+}
+
+#[tokio::test]
+async fn a_page_may_ask_without_the_secret_and_read_why_it_was_refused() {
+    let (api, _server, proxy) = with_secret().await;
+    let url = proxy.url("/");
+    let origin = "Origin: https://app.example.com";
+    let preflight = curl(&[
+        "--request",
+        "OPTIONS",
+        "--header",
+        origin,
+        "--header",
+        "Access-Control-Request-Method: PUT",
+        "--header",
+        "Access-Control-Request-Headers: x-cupbearer-secret",
+        "--header",
+        "Access-Control-Request-Private-Network: true",
+        &url,
+    ])
+    .await;
+    assert_eq!(preflight.status, 204, "{preflight:?}");
+    assert_eq!(preflight.field("access-control-allow-headers"), Some("x-cupbearer-secret"));
+    assert_eq!(preflight.field("access-control-allow-private-network"), Some("true"));
+    assert_eq!(preflight.field("access-control-allow-credentials"), None);
+    let without = curl(&["--header", origin, &url]).await;
+    without.assert_proxy_error(403);
+    assert_eq!(without.field("access-control-allow-origin"), Some("https://app.example.com"));
+    assert!(api.seen().is_empty());
+    let secret = "X-Cupbearer-Secret: the-new-secret";
+    assert_eq!(curl(&["--header", origin, "--header", secret, &url]).await.status, 200);
+    let stranger = curl(&["--header", "Origin: https://evil.example", "--header", secret, &url]).await;
+    stranger.assert_proxy_error(403);
+    assert_eq!(stranger.field("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn an_allowed_page_reads_our_word_on_origins_and_not_the_apis() {
+    let theirs = [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-credentials", "true"),
+        ("vary", "Accept-Encoding"),
+    ];
+    let api = Origin::start(move |_, _| Reply::new(200, &theirs, "ok")).await;
+    let server = Origin::issuing(300).await;
+    let section = upstream_at(&api.url()) + "[guard]\nallowed_origins = [\"https://app.example.com\"]\n";
+    let proxy = Proxy::start(Config::one_route(&section, &token_at(&server.url()))).await;
+    let answer = curl(&["--header", "Origin: https://app.example.com", &proxy.url("/")]).await;
+    let said = |name: &str| {
+        answer.fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(said("access-control-allow-origin"), ["https://app.example.com"]);
+    assert!(said("access-control-allow-credentials").is_empty());
+    assert_eq!(said("vary"), ["Accept-Encoding", "Origin"]);
+    let lost = curl(&["--header", "Origin: https://app.example.com", &proxy.url("/a/../b")]).await;
+    lost.assert_proxy_error(400);
+    assert_eq!(lost.field("access-control-allow-origin"), Some("https://app.example.com"));
 }

@@ -8,23 +8,31 @@
 
 mod support;
 
+mod browser;
 mod cli;
 mod client_auth;
+mod clients;
 mod demo;
+mod dial;
 mod dpop;
+mod events;
+mod forwarded;
 mod framing;
 mod grants;
+mod grpc;
 mod guard;
 mod hostile;
 mod house;
 mod jumps;
 mod life;
+mod limits;
 mod mtls;
 mod multitude;
 mod outage;
 mod proofs;
 mod protocols;
 mod readme;
+mod recovery;
 mod refresh;
 mod renewal;
 mod request;
@@ -33,3 +41,4 @@ mod routes;
 mod secrets;
 mod stream;
 mod tokens;
+mod upstreams;

@@ -106,16 +106,20 @@ async fn a_server_that_always_wants_another_nonce_is_asked_twice_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_gone_is_not_sent_again_and_the_nonce_serves_the_next() {
-    let api = Origin::start(|request, _| match proof_of(request).get("nonce") {
-        None => Reply::new(401, &[DEMAND, ("dpop-nonce", "n1")], ""),
-        Some(_) => Reply::ok(),
-    })
-    .await;
-    let (proxy, _server) = before(&api, "", "").await;
-    let post = || async { curl(&["--data", "x=1", &proxy.url("/")]).await.status };
-    assert_eq!((post().await, post().await), (401, 200));
-    assert_eq!(proofs(&api).len(), 2);
+async fn a_body_is_sent_again_with_the_nonce_where_it_was_kept() {
+    for (limit, first) in [("64KiB", 200), ("2B", 401)] {
+        let api = Origin::start(|request, _| match proof_of(request).get("nonce") {
+            None => Reply::new(401, &[DEMAND, ("dpop-nonce", "n1")], ""),
+            Some(_) => Reply::ok(),
+        })
+        .await;
+        let (proxy, server) = before(&api, "", &format!("replay_body_limit = \"{limit}\"\n")).await;
+        let post = || async { curl(&["--data", "x=1", &proxy.url("/")]).await.status };
+        assert_eq!((post().await, post().await), (first, 200));
+        assert_eq!(proofs(&api).len(), if first == 200 { 3 } else { 2 });
+        assert!(api.seen().iter().all(|request| request.text() == "x=1"));
+        assert_eq!(server.seen().len(), 1, "the token is good");
+    }
     // An empty one is as good as none.
     let api = Origin::start(|request, _| match proof_of(request).get("nonce") {
         None => Reply::new(401, &[DEMAND, ("dpop-nonce", "n1")], ""),

@@ -1,4 +1,4 @@
-//! The small typed values of the file: durations, sizes, and lists of words.
+//! The small typed values of the file: durations, sizes, rates, and lists of words.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +15,15 @@ pub(in crate::config) struct Period(pub(in crate::config) Duration);
 /// A size in bytes: a whole number with a unit, `"512B"`, `"64KiB"`, `"1MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Bytes(pub(in crate::config) usize);
+
+/// How often something may happen: a whole number and a unit of time, `"100/s"`, `"600/m"`, `"5000/h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Rate {
+    /// So many ...
+    pub(in crate::config) number: u32,
+    /// ... in this time.
+    pub(in crate::config) per: Duration,
+}
 
 /// A list of strings, where one alone may stand without brackets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -68,6 +77,35 @@ impl fmt::Display for Bytes {
             .find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size))
             .unwrap_or(("B", 1));
         write!(f, "{}{unit}", bytes / size)
+    }
+}
+
+impl Rate {
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = text.split_once('/')?;
+        let millis = UNITS_OF_RATE.iter().find(|(name, _)| *name == unit)?.1;
+        // The parser would take a sign.
+        let number = number.parse().ok().filter(|_| number.bytes().all(|b| b.is_ascii_digit()))?;
+        Some(Self { number, per: Duration::from_millis(millis) })
+    }
+
+    /// What is wrong with a text that is none.
+    fn fault(text: &str) -> Unexpected<'_> {
+        let (number, unit) = text.split_once('/').unwrap_or((text, ""));
+        match (number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()), unit) {
+            (true, _) => Unexpected::Str(""),
+            (false, "") => Unexpected::Other(FAULTS_OF_RATE[0]),
+            (false, _) => Unexpected::Other(FAULTS_OF_RATE[1]),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = self.per.as_millis();
+        let unit =
+            UNITS_OF_RATE.iter().find(|(_, millis)| u128::from(*millis) == per).map_or("s", |(u, _)| u);
+        write!(f, "{}/{unit}", self.number)
     }
 }
 
@@ -164,6 +202,42 @@ impl JsonSchema for Bytes {
     }
 }
 
+struct RateVisitor;
+
+impl Visitor<'_> for RateVisitor {
+    type Value = Rate;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a rate in quotes such as \"100/s\", \"600/m\" or \"5000/h\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
+        Rate::parse(text).ok_or_else(|| E::invalid_value(Rate::fault(text), &self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(RateVisitor)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Rate {
+    fn schema_name() -> Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+/(s|m|h)$" })
+    }
+}
+
 struct WordsVisitor;
 
 impl<'de> Visitor<'de> for WordsVisitor {
@@ -215,6 +289,12 @@ const FAULTS_OF_SIZE: [&str; 2] = [
     "has no unit; the units are B, KiB, MiB and GiB",
     "is too large, or has an unknown unit; the units are B, KiB, MiB and GiB",
 ];
+/// In milliseconds.
+const UNITS_OF_RATE: [(&str, u64); 3] = [("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const FAULTS_OF_RATE: [&str; 2] = [
+    "says no time; write it as in \"100/s\", \"100/m\" or \"100/h\"",
+    "is too large, or has an unknown unit; the units are s, m and h",
+];
 
 #[cfg(test)]
 mod tests {
@@ -250,6 +330,19 @@ mod tests {
         }
         for text in ["", "64", "64KB", "64k", "1KiB1B", "18446744073709551615GiB"] {
             assert_eq!(Bytes::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_whole_number_in_a_second_a_minute_or_an_hour() {
+        for (text, number, seconds) in [("100/s", 100, 1), ("0/m", 0, 60), ("4294967295/h", u32::MAX, 3600)] {
+            assert_eq!(Rate::parse(text), Some(Rate { number, per: Duration::from_secs(seconds) }), "{text}");
+            assert_eq!(Rate::parse(text).unwrap().to_string(), text);
+        }
+        for text in
+            ["", "100", "/s", "100/", "100/d", "100/ms", "1.5/s", "+1/s", "-1/s", "4294967296/s", "1/s/s"]
+        {
+            assert_eq!(Rate::parse(text), None, "{text}");
         }
     }
 

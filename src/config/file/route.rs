@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::quantity::Words;
+use super::quantity::{Bytes, Period, Rate, Words};
 
 /// Which request goes where, and with which token.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -23,6 +23,23 @@ pub(in crate::config) struct Route {
     pub(in crate::config) token: Option<String>,
     /// What the application's own Authorization header meets: replace, refuse, or keep (then no token is added).
     pub(in crate::config) own_authorization: OwnAuthorization,
+    /// What follows a 401 of the upstream: replay (a new token, and the request once more), renew (a new token for later
+    /// requests), or pass (nothing).
+    pub(in crate::config) on_unauthorized: OnUnauthorized,
+    /// Bytes of a request's body that are kept for a replay; a larger one is sent once.
+    pub(in crate::config) replay_body_limit: Bytes,
+    /// How often requests may come, over all workers: 100/s, 600/m, 5000/h; left out: as often as they do.
+    pub(in crate::config) rate_limit: Option<Rate>,
+    /// So many at once after a pause; left out: one second's worth, at least 1.
+    pub(in crate::config) rate_burst: Option<u32>,
+    /// Requests under way at a time, over all workers; left out: any number.
+    pub(in crate::config) max_concurrent: Option<usize>,
+    /// Requests that may wait for their turn; more are refused at once.
+    pub(in crate::config) max_queue: usize,
+    /// How long one may wait for its turn.
+    pub(in crate::config) queue_timeout: Period,
+    /// For how long a stream or a WebSocket may go on; left out: as long as it likes.
+    pub(in crate::config) max_stream_age: Option<Period>,
 }
 
 impl Default for Route {
@@ -35,6 +52,14 @@ impl Default for Route {
             upstream: None,
             token: None,
             own_authorization: OwnAuthorization::default(),
+            on_unauthorized: OnUnauthorized::default(),
+            replay_body_limit: Bytes(64 * 1024),
+            rate_limit: None,
+            rate_burst: None,
+            max_concurrent: None,
+            max_queue: 0,
+            queue_timeout: Period::seconds(5),
+            max_stream_age: None,
         }
     }
 }
@@ -47,4 +72,14 @@ pub(in crate::config) enum OwnAuthorization {
     Replace,
     Refuse,
     Keep,
+}
+
+/// What follows a 401 of the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum OnUnauthorized {
+    #[default]
+    Replay,
+    Renew,
+    Pass,
 }

@@ -4,13 +4,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Bytes, Period, Words};
+use super::secret;
+use crate::secret::Secret;
 
 /// How the proxy listens, and its limits.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Server {
-    /// Addresses to listen on, each an IP address and a port.
+    /// Addresses to listen on, each an IP address and a port, or unix: and the path of a Unix socket.
     pub(in crate::config) listen: Words,
+    /// Who may connect to the Unix sockets in `listen`, as a file's mode; "0660" lets the group in too.
+    pub(in crate::config) unix_mode: String,
+    /// TLS on the addresses in `listen`; Unix sockets stay plain.
+    pub(in crate::config) tls: Option<Tls>,
     /// Worker threads; 0: one per core that the process may use.
     pub(in crate::config) workers: usize,
     /// Whether `listen` may have addresses that other machines can reach, and so use the token.
@@ -29,6 +35,8 @@ pub(in crate::config) struct Server {
     pub(in crate::config) send_timeout: Period,
     /// HTTP/2 streams at a time on one connection.
     pub(in crate::config) max_streams: u32,
+    /// HTTP/2 requests that one connection may take back in a second before it is closed.
+    pub(in crate::config) max_resets: usize,
     /// How long requests under way may take to finish after SIGTERM.
     pub(in crate::config) drain_timeout: Period,
 }
@@ -37,6 +45,8 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: Words(vec!["127.0.0.1:8080".to_owned()]),
+            unix_mode: "0600".to_owned(),
+            tls: None,
             workers: 0,
             allow_remote: false,
             max_connections: 10_000,
@@ -46,9 +56,23 @@ impl Default for Server {
             keep_alive_timeout: Period::seconds(75),
             send_timeout: Period::seconds(60),
             max_streams: 256,
+            max_resets: 200,
             drain_timeout: Period::seconds(25),
         }
     }
+}
+
+/// The proxy's own certificate, and whose certificates it asks for.
+#[expect(clippy::struct_field_names, reason = "the fields are the contract's keys")]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Tls {
+    /// PEM file of the proxy's certificate with its chain; read again when it changes.
+    pub(in crate::config) cert_file: Option<String>,
+    /// PEM file of that certificate's private key.
+    pub(in crate::config) key_file: Option<String>,
+    /// PEM file of the authorities whose client certificates are demanded (mutual TLS); left out: none is asked for.
+    pub(in crate::config) client_ca_file: Option<String>,
 }
 
 /// Liveness, readiness and metrics.
@@ -87,6 +111,19 @@ pub(in crate::config) struct Guard {
     pub(in crate::config) allowed_hosts: Words,
     /// Web origins that may use the proxy from a browser, such as `https://app.example.com`.
     pub(in crate::config) allowed_origins: Words,
+    /// File of the secrets, one per line, of which each request must bring one in X-Cupbearer-Secret; read again when it
+    /// changes.
+    pub(in crate::config) shared_secret_file: Option<String>,
+    /// Environment variable that holds them.
+    pub(in crate::config) shared_secret_env: Option<String>,
+    /// The secrets themselves; for trials only.
+    #[serde(skip_serializing, deserialize_with = "secret")]
+    #[schemars(with = "Option<String>")]
+    pub(in crate::config) shared_secret: Option<Secret<String>>,
+    /// Numbers of the users that may connect to a Unix socket in `listen`; empty: whoever its mode lets in.
+    pub(in crate::config) allowed_uids: Vec<u32>,
+    /// Names in client certificates that may use the proxy, where [server] asks for one; empty: every trusted one.
+    pub(in crate::config) allowed_subjects: Words,
 }
 
 /// What is logged and how.

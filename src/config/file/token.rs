@@ -1,13 +1,12 @@
 //! `[tokens.NAME]`: an access token, whom to ask for it and when.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Period, Words};
+use super::secret;
 use crate::secret::Secret;
 use crate::token::{Backoff, Policy};
 
@@ -284,23 +283,4 @@ impl Default for Retry {
         let Backoff { initial, max } = Policy::default().retry;
         Self { initial: Period(initial), max: Period(max) }
     }
-}
-
-/// A string that goes straight into custody.
-struct SecretVisitor;
-
-impl Visitor<'_> for SecretVisitor {
-    type Value = Option<Secret<String>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string in quotes")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(Secret::new(text.to_owned())))
-    }
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret<String>>, D::Error> {
-    deserializer.deserialize_str(SecretVisitor)
 }

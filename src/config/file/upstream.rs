@@ -25,6 +25,17 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) client_cert_file: Option<String>,
     /// PEM file of that certificate's private key.
     pub(in crate::config) client_key_file: Option<String>,
+    /// The name that its certificate must have, and that is sent in SNI, where it is not the URL's.
+    pub(in crate::config) server_name: Option<String>,
+    /// The Unix socket that it listens on; `url` then says scheme, Host and path.
+    pub(in crate::config) socket: Option<String>,
+    /// The HTTP proxy on the way to it, or none; left out: as `HTTPS_PROXY`, `http_proxy` and `NO_PROXY` say.
+    pub(in crate::config) proxy: Option<String>,
+    /// What it is told of whom a request came from: remove (nothing), pass (what the application says), `x_forwarded` or
+    /// forwarded (made anew).
+    pub(in crate::config) forwarded: Forwarded,
+    /// Whether it is told in Via that a proxy is in the way.
+    pub(in crate::config) via: bool,
 }
 
 impl Default for Upstream {
@@ -38,6 +49,11 @@ impl Default for Upstream {
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,
+            server_name: None,
+            socket: None,
+            proxy: None,
+            forwarded: Forwarded::default(),
+            via: true,
         }
     }
 }
@@ -50,4 +66,16 @@ pub(in crate::config) enum Http2 {
     Auto,
     Never,
     PriorKnowledge,
+}
+
+/// What becomes of `Forwarded` and `X-Forwarded-*`.
+#[expect(clippy::enum_variant_names, reason = "a field of HTTP has the family's name")]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Forwarded {
+    #[default]
+    Remove,
+    Pass,
+    XForwarded,
+    Forwarded,
 }

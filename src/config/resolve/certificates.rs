@@ -35,8 +35,10 @@ pub(super) fn ca_file(
     }
 }
 
-/// The keys that name a client's certificate and its private key, and what is written at them.
+/// The keys that name a certificate and its private key, and what is written at them.
 pub(super) struct Pair<'t> {
+    /// Whose they are, in a sentence: `the client's`.
+    pub(super) whose: &'static str,
     pub(super) cert: (KeyPath, Option<&'t str>),
     pub(super) key: (KeyPath, Option<&'t str>),
 }
@@ -74,13 +76,14 @@ impl Pair<'_> {
             review.warning(key_path, what, format!("chmod 600 {}", key.display()));
         }
         ClientCertificate::load(&cert, &key).map(Some).map_err(|error| {
+            let cert_mend = cert_mend(self.whose);
             let (path, mend) = match &error {
                 TlsError::KeyMismatch { .. } => {
                     (key_path, "name the private key that the certificate was made for")
                 }
                 TlsError::KeyMissing(_) | TlsError::KeyUnusable(_) => (key_path, KEY_MEND),
                 TlsError::Unreadable { path, .. } if *path == key && key != cert => (key_path, KEY_MEND),
-                _ => (cert_path, CERT_MEND),
+                _ => (cert_path, cert_mend.as_str()),
             };
             review.error(path, error.to_string(), mend);
         })
@@ -96,10 +99,14 @@ pub(super) fn client_certificate_file(
     let file = review.file(path, text);
     if let Err(what) = holds_certificate(&file, |certificate| RootCertStore::empty().add(certificate).is_ok())
     {
-        review.error(path, what, CERT_MEND);
+        review.error(path, what, cert_mend("the client's"));
         return None;
     }
     Some(file)
+}
+
+fn cert_mend(whose: &str) -> String {
+    format!("name a PEM file with {whose} certificate (-----BEGIN CERTIFICATE-----)")
 }
 
 fn holds_certificate(
@@ -127,7 +134,6 @@ fn holds_certificate(
     if found { Ok(()) } else { Err(format!("the file {shown} holds no certificate")) }
 }
 
-const CERT_MEND: &str = "name a PEM file with the client's certificate (-----BEGIN CERTIFICATE-----)";
 const KEY_MEND: &str =
     "name a PEM file with the certificate's private key, not encrypted (-----BEGIN PRIVATE KEY-----)";
 /// A platform's whole bundle is a quarter of a megabyte.

@@ -1,14 +1,17 @@
 //! The listeners of all sections: addresses, who may reach them, and that no two want the same.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use crate::config::file::{Control, Health, Server};
+use super::socket;
+use crate::config::file::{Control, Guard, Health, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
+use crate::proxy::ListenAddress;
 
 /// Every listener. `None`: its address is broken.
 pub(super) struct Listeners {
-    pub(super) proxy: Vec<SocketAddr>,
+    pub(super) proxy: Vec<ListenAddress>,
     pub(super) health: Option<SocketAddr>,
     pub(super) control: Option<SocketAddr>,
 }
@@ -17,6 +20,7 @@ pub(super) fn resolve(
     server: &Server,
     health: &Health,
     control: &Control,
+    guard: &Guard,
     review: &mut Review<'_>,
 ) -> Listeners {
     let listen = KeyPath::from("server.listen");
@@ -29,8 +33,20 @@ pub(super) fn resolve(
         );
     }
     let mut taken = Vec::new();
+    let mut sockets: Vec<(KeyPath, PathBuf)> = Vec::new();
     let mut proxy = Vec::new();
+    let mode = mode(server, guard, review);
     for (path, text) in review.elements(&listen).iter().zip(&server.listen.0) {
+        if let Some(text) = text.strip_prefix(UNIX) {
+            let Some(socket) = socket::path(path, text, review) else { continue };
+            if let Some((other, _)) = sockets.iter().find(|(_, taken)| *taken == socket) {
+                let what = format!("{} is taken by {other} already", socket.display());
+                review.error(path, what, "give one of the two another path");
+            }
+            sockets.push((path.clone(), socket.clone()));
+            proxy.push(ListenAddress::Unix { path: socket, mode: mode.unwrap_or(PRIVATE) });
+            continue;
+        }
         let Some(address) = address(path, text, &usual.proxy, review) else { continue };
         if !address.ip().to_canonical().is_loopback() && !server.allow_remote {
             review.error(
@@ -38,9 +54,19 @@ pub(super) fn resolve(
                 format!("{address} can be reached from other machines, which could then use the token"),
                 "listen on 127.0.0.1, or set `allow_remote = true` in [server] where that is meant",
             );
+        } else if !address.ip().to_canonical().is_loopback() && !knows_its_users(server, guard) {
+            review.warning(
+                path,
+                format!(
+                    "{address} can be reached from other machines, and nobody is asked who they are: whoever reaches it \
+                     uses the token"
+                ),
+                "set `tls` with `client_ca_file` in [server], or `shared_secret_file` in [guard]; or see that the \
+                 network lets nobody else in",
+            );
         }
         claim(path, address, &mut taken, review);
-        proxy.push(address);
+        proxy.push(ListenAddress::Tcp(address));
     }
     let health = single("health.listen", &health.listen, &usual.health, &mut taken, review);
     let control = single("control.listen", &control.listen, &usual.control, &mut taken, review);
@@ -55,6 +81,52 @@ pub(super) fn resolve(
         address
     });
     Listeners { proxy, health: health.map(|(_, address)| address), control }
+}
+
+/// Whether the proxy asks whoever comes over the network to show that they may.
+fn knows_its_users(server: &Server, guard: &Guard) -> bool {
+    server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some()) || guard.asks_for_a_secret()
+}
+
+/// Whether a Unix socket is among the addresses, a broken one included.
+pub(super) fn has_socket(server: &Server) -> bool {
+    server.listen.0.iter().any(|text| text.starts_with(UNIX))
+}
+
+/// Whether anything else is.
+pub(super) fn has_address(server: &Server) -> bool {
+    server.listen.0.iter().any(|text| !text.starts_with(UNIX))
+}
+
+/// The mode of the Unix sockets: three octal digits, and a zero before them for who likes.
+fn mode(server: &Server, guard: &Guard, review: &mut Review<'_>) -> Option<u32> {
+    let path = KeyPath::from("server.unix_mode");
+    let text = &server.unix_mode;
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == MODE_DIGITS).unwrap_or(text);
+    let octal = digits.len() == MODE_DIGITS && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let Some(mode) = u32::from_str_radix(digits, 8).ok().filter(|_| octal) else {
+        let mend = "write it as in \"0600\" (its owner), \"0660\" (the group too)";
+        review.error(&path, "must be a file's mode, in octal digits", mend);
+        return None;
+    };
+    if mode & ANYBODY_WRITES == 0 {
+        let what = "lets nobody connect: that takes the right to write";
+        review.error(&path, what, "set it to \"0600\", or to \"0660\" for the group too");
+        return None;
+    }
+    if !has_socket(server) {
+        if review.is_given(&path)
+            && review.is_whole()
+            && !review.is_spoken_for(&KeyPath::from("server.listen"))
+        {
+            let what = "has no meaning: no Unix socket is listened on";
+            review.error(&path, what, "add one to `listen` (\"unix:/run/proxy.sock\"), or take it out");
+        }
+    } else if mode & OTHERS_WRITE != 0 && guard.allowed_uids.is_empty() && !guard.asks_for_a_secret() {
+        let mend = "set it to \"0600\" or \"0660\", or `allowed_uids` or `shared_secret_file` in [guard]";
+        review.warning(&path, "every user of this machine may connect, and so use the token", mend);
+    }
+    Some(mode)
 }
 
 /// The default of each listener, for a mend: that of another would be taken.
@@ -93,8 +165,8 @@ fn address(path: &KeyPath, text: &str, usual: &str, review: &mut Review<'_>) -> 
     if let Ok(address) = text.parse() {
         return Some(address);
     }
-    if text.starts_with("unix:") {
-        let what = "this version does not support Unix sockets yet";
+    if text.starts_with(UNIX) {
+        let what = "cannot be a Unix socket: only `listen` in [server] can";
         review.error(path, what, format!("listen on \"{usual}\""));
         return None;
     }
@@ -127,3 +199,11 @@ fn claim(path: &KeyPath, address: SocketAddr, taken: &mut Taken, review: &mut Re
     }
     taken.push((path.clone(), address));
 }
+
+/// What comes before the path of a Unix socket.
+const UNIX: &str = "unix:";
+const MODE_DIGITS: usize = 3;
+/// For its owner alone.
+const PRIVATE: u32 = 0o600;
+const ANYBODY_WRITES: u32 = 0o222;
+const OTHERS_WRITE: u32 = 0o002;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 
-use super::address;
 use super::token::exchange;
+use super::{Zero, address, duration, limits, recovery};
 use crate::config::file::{self, Token, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::shape::nearest;
-use crate::proxy::{OnUnauthorized, OwnAuthorization, Route, RouteLimits};
+use crate::proxy::{OwnAuthorization, Route};
 
 /// What a route may name, broken ones too: a route is right to name a token that has a problem of its own.
 pub(super) struct Names {
@@ -67,6 +67,8 @@ pub(super) fn resolve(
 }
 
 fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review<'_>) -> Option<Route> {
+    let (on_unauthorized, replay_body_limit) = recovery::resolve(path, &route, review);
+    let limits = limits::resolve(path, &route, review);
     let prefix = prefix(&path.key("path"), route.path, review);
     let host_path = path.key("host");
     let host = match route.host {
@@ -90,6 +92,8 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
         file::OwnAuthorization::Refuse => OwnAuthorization::Refuse,
         file::OwnAuthorization::Keep => OwnAuthorization::Keep,
     };
+    let max_stream_age =
+        route.max_stream_age.map(|age| duration(&path.key("max_stream_age"), age, Zero::Refused, review));
     Some(Route {
         host: host?,
         path: prefix?,
@@ -98,10 +102,10 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
         upstream: upstream?,
         token: token?,
         own_authorization,
-        on_unauthorized: OnUnauthorized::Replay,
-        replay_body_limit: 64 * 1024,
-        limits: RouteLimits::default(),
-        max_stream_age: None,
+        on_unauthorized,
+        replay_body_limit,
+        limits,
+        max_stream_age,
     })
 }
 

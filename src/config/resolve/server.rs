@@ -1,17 +1,17 @@
-//! `[server]`'s limits, `[guard]` and `[log]`.
+//! `[server]` without its addresses, and `[log]`.
 
 use tracing_subscriber::EnvFilter;
-use url::Url;
 
-use super::{Zero, address, duration, number};
+use super::certificates::{Pair, ca_file};
+use super::{Zero, duration, listen, number};
 use crate::config::file::{self, Bytes, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::shape::{listed, nearest};
-use crate::proxy::{Guard, ServerSettings};
+use crate::proxy::{ServerSettings, ServerTls};
 use crate::telemetry::{LogFormat, LogSettings};
 
-/// Everything but the addresses.
+/// The limits alone.
 pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings {
     let at = |key| KeyPath::from("server").key(key);
     let Bytes(header_size) = server.max_header_size;
@@ -26,7 +26,7 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
     ServerSettings {
         listen: Vec::new(),
         tls: None,
-        max_resets: 200,
+        max_resets: number(&at("max_resets"), server.max_resets, 1..=MAX_RESETS, review),
         workers: (workers > 0).then_some(workers),
         max_connections: number(&at("max_connections"), server.max_connections, 1..=MAX_CONNECTIONS, review),
         max_header_size: header_size,
@@ -44,46 +44,33 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
     }
 }
 
-pub(super) fn guard(guard: file::Guard, review: &mut Review<'_>) -> Option<Guard> {
-    let path = KeyPath::from("guard.allowed_hosts");
-    let paths = review.elements(&path);
-    let hosts: Vec<_> = paths
-        .iter()
-        .zip(&guard.allowed_hosts.0)
-        .map(|(path, text)| address::host(path, text, review))
-        .collect();
-    let path = KeyPath::from("guard.allowed_origins");
-    let paths = review.elements(&path);
-    let origins: Vec<_> =
-        paths.iter().zip(guard.allowed_origins.0).map(|(path, text)| origin(path, text, review)).collect();
-    Some(Guard {
-        allowed_hosts: hosts.into_iter().collect::<Option<_>>()?,
-        allowed_origins: origins.into_iter().collect::<Option<_>>()?,
-        ..Guard::default()
-    })
-}
-
-/// A web origin as a browser writes it (RFC 6454 section 6.2): compared byte for byte with the header.
-fn origin(path: &KeyPath, text: String, review: &mut Review<'_>) -> Option<String> {
-    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let Some(url) = url else {
-        review.error(
-            path,
-            "must be a web origin: http or https, a host, and a port where it is not the usual one",
-            "write each origin out, such as \"https://app.example.com\"",
-        );
-        return None;
+/// `tls`. `Err`: something was reported.
+pub(super) fn tls(server: &Server, review: &mut Review<'_>) -> Result<Option<ServerTls>, ()> {
+    let path = KeyPath::from("server.tls");
+    let Some(tls) = &server.tls else {
+        return if review.is_spoken_for(&path) { Err(()) } else { Ok(None) };
     };
-    let serialised = url.origin().ascii_serialization();
-    if serialised != text {
-        review.error(
-            path,
-            "is not written as a browser sends it: lower case, no path, no slash at the end, no usual port",
-            format!("write \"{serialised}\""),
-        );
-        return None;
+    if listen::has_socket(server) && !listen::has_address(server) {
+        let what = "has no meaning: only Unix sockets are listened on, and those stay plain";
+        review.error(&path, what, "take it out, or add an address to `listen`");
+        return Err(());
     }
-    Some(text)
+    let pair = Pair {
+        whose: "the proxy's",
+        cert: (path.key("cert_file"), tls.cert_file.as_deref()),
+        key: (path.key("key_file"), tls.key_file.as_deref()),
+    };
+    if pair.is_empty() {
+        for (key, what) in
+            [(&pair.cert.0, "TLS needs a certificate"), (&pair.key.0, "TLS needs a private key")]
+        {
+            review.missing(key, what, review.set(key));
+        }
+    }
+    let loaded = pair.load(review);
+    let client_ca_file = ca_file(&path.key("client_ca_file"), tls.client_ca_file.as_deref(), review)?;
+    let certificate = loaded?.ok_or(())?;
+    Ok(Some(ServerTls { cert_file: certificate.cert_file, key_file: certificate.key_file, client_ca_file }))
 }
 
 pub(super) fn log(log: file::Log, review: &mut Review<'_>) -> Option<LogSettings> {
@@ -116,6 +103,7 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 const HEADER_SIZE: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
 const MAX_WORKERS: usize = 1024;
 const MAX_STREAMS: usize = 100_000;
+const MAX_RESETS: usize = 1_000_000;
 const MAX_CONNECTIONS: usize = 10_000_000;
 /// The `http` crate's header map holds no more.
 const MAX_HEADERS: usize = 24_576;

@@ -1,22 +1,22 @@
 //! `[upstreams.NAME]`.
 
-use std::net::SocketAddr;
+use std::path::Path;
 
 use url::{Host, Url};
 
-use super::address::{Query, secure_url};
+use super::address::{self, Query, secure_url};
 use super::certificates::{Pair, ca_file};
-use super::{Zero, duration};
+use super::{Zero, duration, socket};
 use crate::config::Options;
 use crate::config::file::{self, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
-use crate::proxy::{Forwarded, Http2, Proxy, UpstreamSettings};
+use crate::proxy::{Forwarded, Http2, ListenAddress, Proxy, UpstreamSettings};
 
 pub(super) fn resolve(
     path: &KeyPath,
     upstream: &Upstream,
-    listeners: &[SocketAddr],
+    listeners: &[ListenAddress],
     options: Options,
     review: &mut Review<'_>,
 ) -> Option<UpstreamSettings> {
@@ -24,17 +24,26 @@ pub(super) fn resolve(
     if upstream.url.is_none() {
         review.missing(&url_path, "is missing", review.set(&url_path));
     }
-    let url =
-        upstream.url.as_ref().and_then(|text| secure_url(&url_path, text, Query::Refused, options, review));
-    if url.as_ref().is_some_and(|url| is_one_of(url, listeners)) {
-        review.error(
-            &url_path,
-            "is the proxy's own listener: a request would go round for ever",
-            "name the API",
-        );
+    let socket_path = path.key("socket");
+    let socket = upstream.socket.as_ref().map(|text| socket::path(&socket_path, text, review));
+    let url = upstream.url.as_ref().and_then(|text| match &socket {
+        // What goes through a socket stays on this machine.
+        Some(_) => address::url(&url_path, text, Query::Refused, review),
+        None => secure_url(&url_path, text, Query::Refused, options, review),
+    });
+    let round = match &socket {
+        Some(socket) => is_listened_on(socket.as_deref(), listeners).then_some(&socket_path),
+        None => url.as_ref().is_some_and(|url| is_one_of(url, listeners)).then_some(&url_path),
+    };
+    if let Some(path) = round {
+        let what = "is the proxy's own listener: a request would go round for ever";
+        review.error(path, what, "name the API");
     }
+    let proxy = proxy(path, upstream, review);
+    let server_name = server_name(path, upstream, url.as_ref(), review);
     let ca_file = ca_file(&path.key("ca_file"), upstream.ca_file.as_deref(), review);
     let pair = Pair {
+        whose: "the client's",
         cert: (path.key("client_cert_file"), upstream.client_cert_file.as_deref()),
         key: (path.key("client_key_file"), upstream.client_key_file.as_deref()),
     };
@@ -69,27 +78,96 @@ pub(super) fn resolve(
         idle_timeout,
         ca_file: ca_file.ok()?,
         certificate: certificate.ok()?,
-        server_name: None,
-        socket: None,
-        proxy: Proxy::Environment,
-        forwarded: Forwarded::Remove,
-        via: true,
+        server_name: server_name.ok()?,
+        socket: match socket {
+            Some(socket) => Some(socket?),
+            None => None,
+        },
+        proxy: proxy?,
+        forwarded: match upstream.forwarded {
+            file::Forwarded::Remove => Forwarded::Remove,
+            file::Forwarded::Pass => Forwarded::Pass,
+            file::Forwarded::XForwarded => Forwarded::XForwarded,
+            file::Forwarded::Forwarded => Forwarded::Forwarded,
+        },
+        via: upstream.via,
     })
 }
 
-fn is_one_of(url: &Url, listeners: &[SocketAddr]) -> bool {
-    let Some(port) = url.port_or_known_default().filter(|port| *port != 0) else { return false };
-    listeners.iter().filter(|listener| listener.port() == port).any(|listener| {
-        let ip = listener.ip();
-        match url.host() {
-            Some(Host::Domain("localhost")) => ip.is_loopback() || ip.is_unspecified(),
-            Some(Host::Ipv4(host)) => {
-                ip == host || (ip.is_unspecified() && ip.is_ipv4() && host.is_loopback())
+/// The proxy on the way; its user and password may be in it, so no problem shows it.
+fn proxy(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> Option<Proxy> {
+    let path = path.key("proxy");
+    let Some(text) = &upstream.proxy else { return Some(Proxy::Environment) };
+    if text == NO_PROXY {
+        return Some(Proxy::Direct);
+    }
+    if upstream.socket.is_some() {
+        review.error(&path, "has no meaning beside `socket`", "take one of the two out");
+        return None;
+    }
+    let url = Url::parse(text).ok().filter(Url::has_host);
+    let (what, mend) = match &url {
+        Some(url) if url.scheme() == "https" => (
+            "must begin with http://: the proxy is spoken to in the clear",
+            "use the port that it has for http",
+        ),
+        Some(url) if url.scheme() == "http" => {
+            if url.path() == "/" && url.query().is_none() && url.fragment().is_none() {
+                return url.port_or_known_default().map(|_| Proxy::Through(url.clone()));
             }
-            Some(Host::Ipv6(host)) => {
-                ip == host || (ip.is_unspecified() && ip.is_ipv6() && host.is_loopback())
-            }
-            _ => false,
+            ("must be the address of a proxy alone", "take out what follows the port")
         }
-    })
+        Some(_) => ("must begin with http://", EXAMPLE),
+        None => ("is not the URL of a proxy", EXAMPLE),
+    };
+    review.error(&path, what, mend);
+    None
 }
+
+/// `Err`: something was reported.
+fn server_name(
+    path: &KeyPath,
+    upstream: &Upstream,
+    url: Option<&Url>,
+    review: &mut Review<'_>,
+) -> Result<Option<String>, ()> {
+    let path = path.key("server_name");
+    let Some(text) = &upstream.server_name else { return Ok(None) };
+    if url.is_some_and(|url| url.scheme() == "http") {
+        let what = "has no meaning with an upstream in the clear: it is the name in a certificate";
+        review.error(&path, what, "take it out, or use https");
+        return Err(());
+    }
+    address::host(&path, text, review).map(Some).ok_or(())
+}
+
+fn is_listened_on(socket: Option<&Path>, listeners: &[ListenAddress]) -> bool {
+    let own = listeners.iter().filter_map(|listener| match listener {
+        ListenAddress::Unix { path, .. } => Some(path.as_path()),
+        ListenAddress::Tcp(_) => None,
+    });
+    own.into_iter().any(|own| Some(own) == socket)
+}
+
+fn is_one_of(url: &Url, listeners: &[ListenAddress]) -> bool {
+    let Some(port) = url.port_or_known_default().filter(|port| *port != 0) else { return false };
+    listeners.iter().filter_map(ListenAddress::tcp).filter(|listener| listener.port() == port).any(
+        |listener| {
+            let ip = listener.ip();
+            match url.host() {
+                Some(Host::Domain("localhost")) => ip.is_loopback() || ip.is_unspecified(),
+                Some(Host::Ipv4(host)) => {
+                    ip == host || (ip.is_unspecified() && ip.is_ipv4() && host.is_loopback())
+                }
+                Some(Host::Ipv6(host)) => {
+                    ip == host || (ip.is_unspecified() && ip.is_ipv6() && host.is_loopback())
+                }
+                _ => false,
+            }
+        },
+    )
+}
+
+/// The word for "straight, whatever the environment says".
+const NO_PROXY: &str = "none";
+const EXAMPLE: &str = "write it as in \"http://proxy.example.com:3128\", or \"none\" for no proxy";

@@ -41,11 +41,6 @@ fn an_address_that_is_none_is_refused_with_one_that_is() {
     for address in ["localhost:9000", "9000", ":9000"] {
         one_error(&format!("[server]\nlisten = \"{address}\"\n{GOOD}"), "server.listen", &["127.0.0.1:9000"]);
     }
-    one_error(
-        &format!("[server]\nlisten = \"unix:/run/x.sock\"\n{GOOD}"),
-        "server.listen",
-        &["not support Unix"],
-    );
     one_error(&format!("[server]\nlisten = []\n{GOOD}"), "server.listen", &["is empty"]);
 }
 
@@ -55,6 +50,9 @@ fn a_mend_of_an_address_is_not_the_one_of_another_listener() {
         [("server", "127.0.0.1:8080"), ("health", "127.0.0.1:9901"), ("control", "127.0.0.1:9902")]
     {
         for address in ["unix:/run/x.sock", "nowhere"] {
+            if (section, address) == ("server", "unix:/run/x.sock") {
+                continue;
+            }
             let text = format!("[{section}]\nlisten = \"{address}\"\n{GOOD}");
             one_error(&text, &format!("{section}.listen"), &[&format!("\"{usual}\"")]);
         }

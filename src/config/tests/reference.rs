@@ -164,6 +164,16 @@ fn the_reference_with_every_key_uncommented_means_the_same() {
         "audience = ",
         "proxy",
         "host",
+        "unix_mode",
+        "tls",
+        "shared_secret",
+        "server_name",
+        "socket",
+        "rate_",
+        "max_concurrent",
+        "max_queue",
+        "queue_timeout",
+        "max_stream_age",
     ];
     let text: String = uncommented()
         .lines()

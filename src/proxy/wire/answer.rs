@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use tokio::task::AbortHandle;
 
 use super::super::metrics::Counted;
 use super::Malformed;
@@ -28,8 +27,6 @@ pub(in crate::proxy) struct Answer {
     room: usize,
     /// Whether the head said how long the body is.
     length: Length,
-    /// The upload that goes on although the answer was read to its end.
-    left: Option<AbortHandle>,
 }
 
 enum Source {
@@ -87,8 +84,7 @@ impl Answer {
         let stream = upload.is_some().then(|| Rc::clone(&wire.stream));
         let reading = Reading { wire, keeper, reuse, background: None };
         let length = if decoder.left().is_some() { Length::Known } else { Length::Unknown };
-        let mut answer =
-            Self { data: None, decoder, source: Source::Ended, room: HEAD_ROOM, length, left: None };
+        let mut answer = Self { data: None, decoder, source: Source::Ended, room: HEAD_ROOM, length };
         // What came with the head is seen at once: an answer that came whole frees its connection here.
         answer.source = Source::Reading(reading);
         if let (Some((upload, patience)), Some(stream), Source::Reading(reading)) =
@@ -103,7 +99,7 @@ impl Answer {
     /// What 101 leads to.
     pub(super) fn tunnel(wire: Wire) -> Self {
         let source = Source::Tunnel(wire);
-        Self { data: None, decoder: Decoder::none(), source, room: 0, length: Length::Known, left: None }
+        Self { data: None, decoder: Decoder::none(), source, room: 0, length: Length::Known }
     }
 
     /// The connection behind a 101, what of the new protocol was read already, and the count that ends with the connection;
@@ -112,13 +108,6 @@ impl Answer {
         let Source::Tunnel(wire) = self.source else { return None };
         let stream = Rc::try_unwrap(wire.stream).ok()?;
         Some((stream.into_inner(), wire.input.freeze(), wire.counted))
-    }
-
-    /// Gives the whole exchange up: not even a request's body that the upstream may still want is sent on.
-    pub(in crate::proxy) fn give_up(self) {
-        if let Some(upload) = self.left {
-            upload.abort();
-        }
     }
 
     /// The next part of the body, or its trailers.
@@ -199,7 +188,7 @@ impl Answer {
         if self.decoder.is_finished()
             && let Source::Reading(reading) = std::mem::replace(&mut self.source, Source::Ended)
         {
-            self.left = reading.end();
+            reading.end();
         }
         Ok(())
     }
@@ -219,20 +208,19 @@ impl Reading {
     }
 
     /// The last byte was read: the connection is given back, or dropped, or left to the upload that goes on.
-    fn end(self) -> Option<AbortHandle> {
+    fn end(self) {
         let Self { mut wire, keeper, reuse, background } = self;
         if reuse == Reuse::No || !wire.input.is_empty() {
-            return None;
+            return;
         }
         wire.rest();
         match background {
             Some(background) if background.state() == BackgroundState::Sending => {
-                return Some(background.detach(wire, keeper));
+                background.detach(wire, keeper);
             }
             Some(background) if background.state() != BackgroundState::Sent => {}
             Some(_) | None => keeper.keep(wire),
         }
-        None
     }
 }
 

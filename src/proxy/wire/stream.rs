@@ -14,9 +14,9 @@ use tokio_rustls::client::TlsStream;
 #[derive(Debug)]
 pub(in crate::proxy) enum Stream {
     Tcp(TcpStream),
-    #[cfg_attr(not(test), expect(dead_code, reason = "the dialling of Unix sockets is made beside this"))]
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
+    TlsUnix(Box<TlsStream<UnixStream>>),
 }
 
 impl Stream {
@@ -28,7 +28,7 @@ impl Stream {
             Self::Tcp(tcp) => tcp.try_read(&mut byte),
             Self::Unix(unix) => unix.try_read(&mut byte),
             // Session tickets and key updates are read over: only what is for us counts.
-            other @ Self::Tls(_) => {
+            other @ (Self::Tls(_) | Self::TlsUnix(_)) => {
                 let mut context = Context::from_waker(Waker::noop());
                 return Pin::new(other).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending();
             }
@@ -39,7 +39,31 @@ impl Stream {
     /// Whether a first write of `len` bytes that failed has told the other side nothing. Under TLS that is so where they
     /// are one record at most: half of one cannot be read.
     pub(super) fn is_all_or_nothing(&self, len: usize) -> bool {
-        !matches!(self, Self::Tls(_)) || len <= MAX_TLS_RECORD
+        !matches!(self, Self::Tls(_) | Self::TlsUnix(_)) || len <= MAX_TLS_RECORD
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(tcp: TcpStream) -> Self {
+        Self::Tcp(tcp)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(unix: UnixStream) -> Self {
+        Self::Unix(unix)
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Stream {
+    fn from(tls: TlsStream<TcpStream>) -> Self {
+        Self::Tls(Box::new(tls))
+    }
+}
+
+impl From<TlsStream<UnixStream>> for Stream {
+    fn from(tls: TlsStream<UnixStream>) -> Self {
+        Self::TlsUnix(Box::new(tls))
     }
 }
 
@@ -56,6 +80,10 @@ macro_rules! each {
                 $call
             }
             Stream::Tls(io) => {
+                let $io = Pin::new(&mut **io);
+                $call
+            }
+            Stream::TlsUnix(io) => {
                 let $io = Pin::new(&mut **io);
                 $call
             }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Body as _, Frame};
 use tokio::io::AsyncWrite as _;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::super::body::RequestBody;
 use super::super::sending::Head;
@@ -294,10 +294,9 @@ impl Background {
     }
 
     /// The answer is through: the upload goes on alone, and gives the connection back.
-    pub(super) fn detach(mut self, wire: Wire, keeper: Rc<dyn Keeper>) -> AbortHandle {
+    pub(super) fn detach(mut self, wire: Wire, keeper: Rc<dyn Keeper>) {
         self.detached = true;
         self.shared.left.set(Some((wire, keeper)));
-        self.task.abort_handle()
     }
 }
 

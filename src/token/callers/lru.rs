@@ -20,12 +20,33 @@ impl<V> Lru<V> {
 
     /// The value of `key`, which counts as used now.
     pub(super) fn touch(&mut self, key: &Key) -> Option<&V> {
+        self.touch_mut(key).map(|value| &*value)
+    }
+
+    /// The same, to change it.
+    pub(super) fn touch_mut(&mut self, key: &Key) -> Option<&mut V> {
         let (used, value) = self.values.get_mut(key)?;
         self.uses.remove(used);
         self.clock += 1;
         *used = self.clock;
         self.uses.insert(self.clock, *key);
         Some(value)
+    }
+
+    /// The value of `key`, put in where there is none yet; it counts as used now.
+    pub(super) fn entry(&mut self, key: Key) -> &mut V
+    where
+        V: Default,
+    {
+        if !self.values.contains_key(&key) {
+            self.insert(key, V::default());
+        }
+        self.clock += 1;
+        let (used, value) = self.values.entry(key).or_default();
+        self.uses.remove(used);
+        *used = self.clock;
+        self.uses.insert(self.clock, key);
+        value
     }
 
     pub(super) fn insert(&mut self, key: Key, value: V) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::certificate::Certificates;
@@ -11,13 +12,20 @@ use super::program::{Program, free_address};
 /// A running nginx, in the clear and over TLS.
 #[derive(Debug)]
 pub(crate) struct Nginx {
-    /// It ends with this.
-    _program: Program,
+    program: Program,
+    processes: Processes,
     dir: TempDir,
     plain: SocketAddr,
     tls: SocketAddr,
     h2c: SocketAddr,
     certificates: Certificates,
+}
+
+/// How many processes it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Processes {
+    One,
+    Master,
 }
 
 /// One request as nginx logged it.
@@ -40,6 +48,21 @@ impl Nginx {
 
     /// With idle connections closed after `keepalive_timeout`.
     pub(crate) async fn keeping_alive(keepalive_timeout: &str) -> Self {
+        Self::launch(keepalive_timeout, Processes::One).await
+    }
+
+    /// With a master process and workers, as it runs in production: it can be [reloaded](Self::reload).
+    pub(crate) async fn reloadable() -> Self {
+        Self::launch("75s", Processes::Master).await
+    }
+
+    async fn launch(keepalive_timeout: &str, processes: Processes) -> Self {
+        let (master, user) = match processes {
+            Processes::One => ("off", ""),
+            // Its workers write into the test's folder, which is the user's own.
+            Processes::Master if rustix::process::getuid().is_root() => ("on", "user root;"),
+            Processes::Master => ("on", ""),
+        };
         let dir = tempfile::tempdir().unwrap();
         let [plain, tls, h2c] = [free_address(), free_address(), free_address()];
         let certificates = Certificates::for_loopback(dir.path());
@@ -47,7 +70,8 @@ impl Nginx {
         let at = dir.path().display();
         let configuration = format!(
             r#"
-            daemon off; master_process off; pid {at}/nginx.pid; error_log {at}/error.log;
+            daemon off; master_process {master}; pid {at}/nginx.pid; error_log {at}/error.log;
+            {user}
             events {{ worker_connections 8192; }}
             http {{
                 log_format seen '$msec $status $connection $http_authorization';
@@ -73,13 +97,19 @@ impl Nginx {
                     location = /unchanged {{ return 304; }}
                     location = /moved {{ return 302 http://elsewhere.example/; }}
                     location = /forbidden {{ return 403; }}
-                    location /files/ {{ alias {at}/www/; }}
+                    location = /small {{ client_max_body_size 1k; return 200; }}
+                    location = /chunked {{
+                        alias {at}/www/pieces; default_type text/plain;
+                        sub_filter_types text/plain; sub_filter 'part' 'piece'; sub_filter_once off;
+                    }}
+                    location /files/ {{ alias {at}/www/; dav_methods PUT; }}
                 }}
             }}
             "#,
             certificate = certificates.certificate.display(),
             key = certificates.key.display(),
         );
+        fs::write(dir.path().join("www/pieces"), "part 0\npart 1\npart 2\n").unwrap();
         let file = dir.path().join("nginx.conf");
         fs::write(&file, configuration).unwrap();
         let mut command = Program::peer("nginx", "nginx");
@@ -91,7 +121,7 @@ impl Nginx {
                     && tokio::net::TcpStream::connect(tls).await.is_ok()
             })
             .await;
-        Self { _program: program, dir, plain, tls, h2c, certificates }
+        Self { program, processes, dir, plain, tls, h2c, certificates }
     }
 
     /// Its address in the clear.
@@ -114,6 +144,11 @@ impl Nginx {
         self.certificates.ca.display().to_string()
     }
 
+    /// New workers take the place of the old ones, which end once they have answered what they have.
+    pub(crate) fn reload(&self) {
+        self.program.signal(Signal::HUP);
+    }
+
     /// A file of so many bytes at `/files/NAME`.
     pub(crate) fn add_file(&self, name: &str, bytes: u64) {
         fs::File::create(self.dir.path().join("www").join(name)).unwrap().set_len(bytes).unwrap();
@@ -134,5 +169,14 @@ impl Nginx {
                 }
             })
             .collect()
+    }
+}
+
+impl Drop for Nginx {
+    /// A master that is killed leaves its workers behind; asked to end, it ends them.
+    fn drop(&mut self) {
+        if self.processes == Processes::Master {
+            self.program.end_in_order();
+        }
     }
 }

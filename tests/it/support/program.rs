@@ -54,6 +54,11 @@ impl Program {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// The file that it writes to.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().unwrap_or_else(|| panic!("{} has ended:\n{}", self.name, self.log()))
@@ -87,6 +92,21 @@ impl Program {
             .await
             .unwrap_or_else(|_| panic!("{} still runs after {within:?}:\n{}", self.name, self.log()))
             .unwrap()
+    }
+
+    /// Asks it to end and waits a little, without a runtime: for whoever is dropped with children of its own.
+    #[expect(clippy::disallowed_methods, reason = "who is dropped cannot wait in any other way")]
+    pub(crate) fn end_in_order(&mut self) {
+        if self.child.id().is_none() {
+            return;
+        }
+        self.signal(Signal::TERM);
+        for _ in 0..200 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The largest resident memory that it ever had, in KiB (`VmHWM` of proc(5)).

@@ -97,6 +97,12 @@ impl Wire {
         }
     }
 
+    /// The next `count` bytes as text; less where the peer closes first.
+    pub(crate) async fn text(&mut self, count: usize) -> String {
+        let bytes = self.exactly(count).await.unwrap_or_default();
+        String::from_utf8(bytes).unwrap()
+    }
+
     async fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.unread.len() < count {
             self.more().await?;

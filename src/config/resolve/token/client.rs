@@ -24,6 +24,7 @@ pub(super) struct Certificates {
 pub(super) fn certificates(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Certificates> {
     let auth = auth(path, token, review);
     let pair = Pair {
+        whose: "the client's",
         cert: (path.key("client_cert_file"), token.client_cert_file.as_deref()),
         key: (path.key("client_cert_key_file"), token.client_cert_key_file.as_deref()),
     };

@@ -1,0 +1,179 @@
+//! `[guard]`: who may use the proxy.
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::{address, listen};
+use crate::config::file::{self, Server};
+use crate::config::findings::Review;
+use crate::config::problem::KeyPath;
+use crate::config::secret_ref::{Variables, Wanted, Written};
+use crate::proxy::Guard;
+use crate::secret::Secret;
+
+/// The guard, and the file that its secrets are in.
+pub(super) struct Guarded {
+    pub(super) guard: Guard,
+    pub(super) secret_file: Option<PathBuf>,
+}
+
+pub(super) fn resolve(
+    guard: file::Guard,
+    server: &Server,
+    variables: &Variables<'_>,
+    review: &mut Review<'_>,
+) -> Option<Guarded> {
+    let section = KeyPath::from("guard");
+    let path = section.key("allowed_hosts");
+    let paths = review.elements(&path);
+    let hosts: Vec<_> = paths
+        .iter()
+        .zip(&guard.allowed_hosts.0)
+        .map(|(path, text)| address::host(path, text, review))
+        .collect();
+    let secrets = secrets(&section, &guard, variables, review);
+    uids_have_a_socket(&section, &guard, server, review);
+    let subjects = subjects(&section, &guard, server, review);
+    let path = section.key("allowed_origins");
+    let paths = review.elements(&path);
+    let origins: Vec<_> =
+        paths.iter().zip(guard.allowed_origins.0).map(|(path, text)| origin(path, text, review)).collect();
+    let (shared_secrets, secret_file) = secrets.ok()?;
+    Some(Guarded {
+        guard: Guard {
+            allowed_hosts: hosts.into_iter().collect::<Option<_>>()?,
+            allowed_origins: origins.into_iter().collect::<Option<_>>()?,
+            shared_secrets,
+            allowed_uids: guard.allowed_uids,
+            allowed_subjects: subjects?,
+        },
+        secret_file,
+    })
+}
+
+/// The secrets, and the file that they are in. One that is not there is no reason to let everybody in. `Err`: something
+/// was reported.
+fn secrets(
+    section: &KeyPath,
+    guard: &file::Guard,
+    variables: &Variables<'_>,
+    review: &mut Review<'_>,
+) -> Result<(Vec<Secret<String>>, Option<PathBuf>), ()> {
+    let wanted = Wanted {
+        noun: "shared secret",
+        owner: "the guard",
+        keys: vec![
+            ("shared_secret_file", Written::File(guard.shared_secret_file.as_deref())),
+            ("shared_secret_env", Written::Env(guard.shared_secret_env.as_deref())),
+            ("shared_secret", Written::Inline(guard.shared_secret.as_ref())),
+        ],
+    };
+    let Some((key, source, now)) = wanted.resolve_now(section, variables, review)? else {
+        return Ok((Vec::new(), None));
+    };
+    let lines = now.expose().lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
+    let secrets: Vec<(usize, Secret<String>)> =
+        lines.map(|(number, line)| (number + 1, Secret::new(line.to_owned()))).collect();
+    let problem = if secrets.is_empty() {
+        Some("holds no shared secret".to_owned())
+    } else {
+        secrets.iter().find_map(|(number, secret)| {
+            let what = fault(secret)?;
+            Some(if secrets.len() > 1 {
+                format!("the secret in line {number} {what}")
+            } else {
+                format!("the secret {what}")
+            })
+        })
+    };
+    if let Some(what) = problem {
+        review.error(&key, what, "make one: openssl rand -hex 32");
+        return Err(());
+    }
+    let file = source.file().map(Path::to_owned);
+    Ok((secrets.into_iter().map(|(_, secret)| secret).collect(), file))
+}
+
+/// Why nobody could send the secret, or anybody guess it.
+fn fault(secret: &Secret<String>) -> Option<String> {
+    if secret.expose().chars().count() < MIN_SECRET_CHARS {
+        return Some(format!("is shorter than {MIN_SECRET_CHARS} characters, and could be guessed"));
+    }
+    let fits = secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    (!fits).then(|| "has a space or another character that does not belong in a header field".to_owned())
+}
+
+fn uids_have_a_socket(section: &KeyPath, guard: &file::Guard, server: &Server, review: &mut Review<'_>) {
+    let listens = listen::has_socket(server) || review.is_spoken_for(&KeyPath::from("server.listen"));
+    if !guard.allowed_uids.is_empty() && !listens && review.is_whole() {
+        let what = "has no effect: only who connects to a Unix socket has a user, and none is listened on";
+        review.warning(
+            &section.key("allowed_uids"),
+            what,
+            "add \"unix:/path\" to `listen` in [server], or take it out",
+        );
+    }
+}
+
+/// The names, as they stand in certificates: compared byte for byte.
+fn subjects(
+    section: &KeyPath,
+    guard: &file::Guard,
+    server: &Server,
+    review: &mut Review<'_>,
+) -> Option<Vec<String>> {
+    let path = section.key("allowed_subjects");
+    let names = &guard.allowed_subjects.0;
+    if names.is_empty() {
+        return Some(Vec::new());
+    }
+    let ca = KeyPath::from("server.tls.client_ca_file");
+    let asks = server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+    if !asks && !review.is_spoken_for(&ca) && review.is_whole() {
+        let what = "has no meaning where no client certificate is asked for";
+        review.error(&path, what, "set `client_ca_file` in [server.tls], or take it out");
+        return None;
+    }
+    let paths = review.elements(&path);
+    for (path, name) in paths.iter().zip(names) {
+        if name.trim().is_empty() {
+            review.error(path, "is empty", "write a name as it stands in the certificate");
+            return None;
+        }
+    }
+    Some(names.clone())
+}
+
+/// A web origin as a browser writes it (RFC 6454 section 6.2): compared byte for byte with the header.
+fn origin(path: &KeyPath, text: String, review: &mut Review<'_>) -> Option<String> {
+    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let Some(url) = url else {
+        review.error(
+            path,
+            "must be a web origin: http or https, a host, and a port where it is not the usual one",
+            "write each origin out, such as \"https://app.example.com\"",
+        );
+        return None;
+    };
+    let serialised = url.origin().ascii_serialization();
+    if serialised != text {
+        review.error(
+            path,
+            "is not written as a browser sends it: lower case, no path, no slash at the end, no usual port",
+            format!("write \"{serialised}\""),
+        );
+        return None;
+    }
+    Some(text)
+}
+
+impl file::Guard {
+    /// Whether requests must bring a secret.
+    pub(super) const fn asks_for_a_secret(&self) -> bool {
+        self.shared_secret_file.is_some() || self.shared_secret_env.is_some() || self.shared_secret.is_some()
+    }
+}
+
+/// In 16 hexadecimal digits there are 64 bits, which nobody guesses over a network.
+const MIN_SECRET_CHARS: usize = 16;

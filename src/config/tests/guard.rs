@@ -1,0 +1,86 @@
+//! `[guard]`: shared secrets, users and names.
+
+use super::*;
+use crate::secret::Secret;
+
+fn guard(lines: &str) -> String {
+    format!("[guard]\n{lines}\n{GOOD}")
+}
+
+const FIRST: &str = "first-of-two-secrets";
+const SECOND: &str = "second-of-two-secrets";
+
+#[test]
+fn shared_secrets_stand_one_per_line_in_a_file_that_is_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, file) = (dir.path().join("config.toml"), dir.path().join("proxy-secret"));
+    std::fs::write(&config, guard("shared_secret_file = \"proxy-secret\"")).unwrap();
+    let load_file =
+        || load(&Source::File(config.clone()), [("ORDERS_SECRET".into(), "x".into())], Options::default());
+    let shown = load_file().unwrap_err().to_string();
+    assert!(shown.contains("guard.shared_secret_file: ") && shown.contains("does not exist"), "{shown}");
+    write_private(&file, &format!("{FIRST}\r\n\n  \n{SECOND}\n"));
+    let loaded = load_file().unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let secrets = [FIRST, SECOND].map(|text| Secret::new(text.to_owned()));
+    assert_eq!(loaded.settings.guard.shared_secrets, secrets);
+    assert_eq!(loaded.settings.guard_secret_file.as_deref(), Some(file.as_path()));
+    assert!(loaded.files.contains(&file));
+    assert!(!format!("{loaded:?}").contains(FIRST));
+    for (content, words) in [
+        ("\n", "is empty"),
+        (" \n\n", "holds no shared secret"),
+        ("short\n", "the secret is shorter than 16 characters"),
+        ("0123456789abcdef\n\nshort", "the secret in line 3 is shorter"),
+        ("0123456789 abcdef\n", "has a space"),
+    ] {
+        write_private(&file, content);
+        let shown = load_file().unwrap_err().to_string();
+        assert!(shown.contains(words), "{words} in {shown}");
+        assert!(!shown.contains("short\n") && !shown.contains("0123"), "{shown}");
+    }
+}
+
+#[test]
+fn a_shared_secret_comes_from_one_place_alone_and_must_be_there() {
+    one_error(&guard("shared_secret_env = \"NOT_SET\""), "guard.shared_secret_env", &["is not set"]);
+    one_warning(
+        &guard(&format!("shared_secret = \"{FIRST}\"")),
+        "guard.shared_secret",
+        "stands in the configuration",
+    );
+    one_error(&guard("shared_secret = \"sentinel\""), "guard.shared_secret", &["openssl rand -hex 32"]);
+    assert!(!refused(&guard("shared_secret = \"sentinel\"")).to_string().contains("sentinel"));
+    let two = guard(&format!("shared_secret = \"{FIRST}\"\nshared_secret_file = \"x\""));
+    one_error(&two, "guard.shared_secret", &["more than one shared secret"]);
+    let set = [("CUPBEARER__GUARD__SHARED_SECRET_ENV", "P"), ("P", FIRST)];
+    assert_eq!(load_in(GOOD, &set).unwrap().settings.guard.shared_secrets.len(), 1);
+}
+
+#[test]
+fn users_are_those_of_a_unix_socket() {
+    one_warning(&guard("allowed_uids = [0, 1000]"), "guard.allowed_uids", "no effect");
+    let socket = format!("[server]\nlisten = \"unix:/run/x.sock\"\n{}", guard("allowed_uids = [0, 1000]"));
+    let loaded = load_text(&socket).unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.settings.guard.allowed_uids, [0, 1000]);
+    one_error(&guard("allowed_uids = [-1]"), "guard.allowed_uids[0]", &["0 or more"]);
+}
+
+#[test]
+fn names_are_those_of_client_certificates() {
+    one_error(&guard("allowed_subjects = \"orders\""), "guard.allowed_subjects", &["client_ca_file"]);
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let at = |name: &str, text: String| {
+        write_private(&dir.path().join(name), &text);
+        format!("{:?}", dir.path().join(name).to_str().unwrap())
+    };
+    let (cert, key) = (at("cert", made.cert.pem()), at("key", made.signing_key.serialize_pem()));
+    let tls =
+        format!("[server]\ntls = {{ cert_file = {cert}, key_file = {key}, client_ca_file = {cert} }}\n");
+    let loaded = load_text(&format!("{tls}{}", guard("allowed_subjects = [\"orders\", \"spiffe://a/b\"]")));
+    assert_eq!(loaded.unwrap().settings.guard.allowed_subjects, ["orders", "spiffe://a/b"]);
+    let empty = format!("{tls}{}", guard("allowed_subjects = [\"orders\", \"\"]"));
+    one_error(&empty, "guard.allowed_subjects[1]", &["is empty"]);
+}

@@ -1,0 +1,156 @@
+//! `[server]`: Unix sockets and TLS.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::proxy::{ListenAddress, ServerTls};
+
+fn server(lines: &str) -> String {
+    format!("[server]\n{lines}\n{GOOD}")
+}
+
+/// A folder with the two files of a certificate, as the lines of `[server]` name them.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["proxy.example".to_owned()]).unwrap();
+        write_private(&dir.path().join("cert.pem"), &made.cert.pem());
+        write_private(&dir.path().join("key.pem"), &made.signing_key.serialize_pem());
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn entry(&self, key: &str, name: &str) -> String {
+        format!("{key} = {:?}", self.path(name).to_str().unwrap())
+    }
+}
+
+#[test]
+fn a_unix_socket_is_listened_on_beside_the_configuration_with_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    let lines = "listen = [\"unix:proxy.sock\", \"127.0.0.1:0\", \"unix:/run/x.sock\"]\nunix_mode = \"0660\"";
+    std::fs::write(&config, server(lines)).unwrap();
+    let loaded =
+        load(&Source::File(config), [("ORDERS_SECRET".into(), "x".into())], Options::default()).unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let unix = |path: PathBuf| ListenAddress::Unix { path, mode: 0o660 };
+    assert_eq!(
+        loaded.settings.server.listen,
+        [
+            unix(dir.path().join("proxy.sock")),
+            ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()),
+            unix("/run/x.sock".into())
+        ]
+    );
+    let alone = load_text(&server("listen = \"unix:/run/x.sock\"")).unwrap().settings.server.listen;
+    assert_eq!(alone, [ListenAddress::Unix { path: "/run/x.sock".into(), mode: 0o600 }]);
+}
+
+#[test]
+fn a_path_that_can_be_no_socket_is_refused() {
+    let long = format!("/{}", "x".repeat(107));
+    for (path, words) in [
+        ("", "names no Unix socket"),
+        ("@abstract", "every user of the machine"),
+        (long.as_str(), "108 bytes long"),
+        ("/etc/passwd", "is no socket"),
+        ("a\\u0000b", "zero byte"),
+    ] {
+        one_error(&server(&format!("listen = \"unix:{path}\"")), "server.listen", &[words]);
+        let upstream = good_with("[upstreams.api]", &format!("socket = \"{path}\""));
+        one_error(&upstream, "upstreams.api.socket", &[words]);
+    }
+    let twice = server("listen = [\"unix:/run/x.sock\", \"unix:/run/x.sock\"]");
+    one_error(&twice, "server.listen[1]", &["taken by server.listen[0]"]);
+    one_error(
+        &format!("[health]\nlisten = \"unix:/x\"\n{GOOD}"),
+        "health.listen",
+        &["only `listen` in [server]"],
+    );
+}
+
+#[test]
+fn a_mode_is_octal_and_lets_somebody_in() {
+    let with = |mode: &str| server(&format!("listen = \"unix:/run/x.sock\"\nunix_mode = \"{mode}\""));
+    for mode in ["", "rw-------", "0800", "60", "00600", "0o600", "1777", "-600"] {
+        one_error(&with(mode), "server.unix_mode", &["octal digits"]);
+    }
+    one_error(&with("0444"), "server.unix_mode", &["lets nobody connect"]);
+    one_error(&server("unix_mode = \"0600\""), "server.unix_mode", &["no Unix socket"]);
+    for mode in ["600", "0600", "0660", "0770"] {
+        assert!(load_text(&with(mode)).unwrap().warnings.is_empty(), "{mode}");
+    }
+    one_warning(&with("0666"), "server.unix_mode", "every user of this machine");
+    let known = format!("{}\n[guard]\nallowed_uids = [1000]", with("0666"));
+    assert!(load_text(&known).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn whoever_comes_from_another_machine_is_to_show_that_they_may() {
+    let open = "listen = \"0.0.0.0:8443\"\nallow_remote = true";
+    one_warning(&server(open), "server.listen", "whoever reaches it uses the token");
+    let secret = load_in(
+        &format!("{}[guard]\nshared_secret_env = \"PROXY_SECRET\"\n", server(open)),
+        &[("PROXY_SECRET", "0123456789abcdef")],
+    );
+    assert!(secret.unwrap().warnings.is_empty());
+    let folder = Folder::new();
+    let pair = format!("{}, {}", folder.entry("cert_file", "cert.pem"), folder.entry("key_file", "key.pem"));
+    one_warning(&server(&format!("{open}\ntls = {{ {pair} }}")), "server.listen", "nobody is asked");
+    let mutual = format!("{open}\ntls = {{ {pair}, {} }}", folder.entry("client_ca_file", "cert.pem"));
+    assert!(load_text(&server(&mutual)).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn tls_needs_a_certificate_and_its_key() {
+    let folder = Folder::new();
+    let (cert, key) = (folder.entry("cert_file", "cert.pem"), folder.entry("key_file", "key.pem"));
+    let ca = folder.entry("client_ca_file", "cert.pem");
+    let tls = |entries: &str| server(&format!("tls = {{ {entries} }}"));
+    let loaded = load_text(&tls(&format!("{cert}, {key}, {ca}"))).unwrap();
+    let want = ServerTls {
+        cert_file: folder.path("cert.pem"),
+        key_file: folder.path("key.pem"),
+        client_ca_file: Some(folder.path("cert.pem")),
+    };
+    assert_eq!(loaded.settings.server.tls, Some(want));
+    assert_eq!(loaded.files, [folder.path("cert.pem"), folder.path("key.pem")]);
+    assert_eq!(loaded.settings.certificate_files().len(), 3);
+    one_error(&tls(&cert), "server.tls.key_file", &["needs its private key"]);
+    one_error(&tls(&key), "server.tls.cert_file", &["needs its certificate"]);
+    let neither = refused(&tls(&ca));
+    assert_eq!(neither.len(), 2, "{neither}");
+    let swapped =
+        format!("{}, {}", folder.entry("cert_file", "key.pem"), folder.entry("key_file", "key.pem"));
+    one_error(&tls(&swapped), "server.tls.cert_file", &["no certificate", "the proxy's certificate"]);
+    let gone = format!("{cert}, {key}, {}", folder.entry("client_ca_file", "gone.pem"));
+    one_error(&tls(&gone), "server.tls.client_ca_file", &["does not exist"]);
+    let plain = format!("listen = \"unix:/run/x.sock\"\ntls = {{ {cert}, {key} }}");
+    one_error(&server(&plain), "server.tls", &["only Unix sockets"]);
+    // As a section, and by a variable.
+    let section = format!("[server.tls]\n{cert}\n{GOOD}");
+    let key_file = folder.path("key.pem");
+    let variable = [("CUPBEARER__SERVER__TLS__KEY_FILE", key_file.to_str().unwrap())];
+    assert!(load_in(&section, &variable).unwrap().settings.server.tls.is_some());
+}
+
+#[test]
+fn a_flag_can_name_a_socket() {
+    let flags = Flags {
+        listen: Some("unix:proxy.sock".to_owned()),
+        upstream: Some("https://api.example.com".to_owned()),
+        issuer: Some("https://login.example.com".to_owned()),
+        client_id: Some("orders".to_owned()),
+        client_secret_file: Some("/nonexistent/secret".to_owned()),
+        ..Flags::default()
+    };
+    let loaded = load(&Source::Flags(flags), [], Options::default()).unwrap();
+    let [ListenAddress::Unix { path, .. }] = loaded.settings.server.listen.as_slice() else { panic!() };
+    assert_eq!(path, Path::new("proxy.sock"), "from the working directory");
+}

@@ -1,0 +1,83 @@
+//! `[upstreams.NAME]`: the way there, and what it is told.
+
+use super::*;
+use crate::proxy::{Forwarded, Proxy, UpstreamSettings};
+
+fn api(text: &str) -> UpstreamSettings {
+    load_text(text).unwrap_or_else(|problems| panic!("{problems}")).settings.upstreams["api"].clone()
+}
+
+fn with(lines: &str) -> String {
+    good_with("[upstreams.api]", lines)
+}
+
+#[test]
+fn a_unix_socket_may_be_spoken_to_in_the_clear_whatever_the_host_is() {
+    let clear =
+        with("socket = \"/run/api.sock\"").replace("https://api.example.com", "http://api.example.com");
+    let settings = api(&clear);
+    assert_eq!(settings.socket.as_deref(), Some(Path::new("/run/api.sock")));
+    assert_eq!(settings.url.as_str(), "http://api.example.com/base");
+    assert_eq!(api(&with("socket = \"/run/api.sock\"")).url.scheme(), "https");
+    // The port of the URL is nobody's then.
+    assert!(load_text(&clear.replace("http://api.example.com", "http://127.0.0.1:8080")).is_ok());
+    let own = format!("[server]\nlisten = \"unix:/run/api.sock\"\n{clear}");
+    one_error(&own, "upstreams.api.socket", &["own listener"]);
+}
+
+#[test]
+fn a_proxy_is_named_or_none_or_the_environments() {
+    assert_eq!(api(GOOD).proxy, Proxy::Environment);
+    assert_eq!(api(&with("proxy = \"none\"")).proxy, Proxy::Direct);
+    let named = api(&with("proxy = \"http://alice:sentinel@proxy.example.com:3128\""));
+    let Proxy::Through(url) = &named.proxy else { panic!() };
+    assert_eq!((url.username(), url.password(), url.port()), ("alice", Some("sentinel"), Some(3128)));
+    let shown = format!("{named:?}");
+    assert!(shown.contains("proxy.example.com:3128") && !shown.contains("sentinel"), "{shown}");
+    for (url, words) in [
+        ("", "is not the URL"),
+        ("proxy.example.com", "is not the URL"),
+        ("proxy.example.com:3128", "is not the URL"),
+        ("socks5://sentinel@p", "must begin with http://"),
+        ("https://sentinel@p", "must begin with http://"),
+        ("http://sentinel@p/path", "a proxy alone"),
+        ("http://sentinel@p/?q", "a proxy alone"),
+    ] {
+        one_error(&with(&format!("proxy = \"{url}\"")), "upstreams.api.proxy", &[words]);
+        assert!(!refused(&with(&format!("proxy = \"{url}\""))).to_string().contains("sentinel"));
+    }
+    let both = with("socket = \"/run/api.sock\"\nproxy = \"http://p:1\"");
+    one_error(&both, "upstreams.api.proxy", &["beside `socket`"]);
+    assert_eq!(api(&with("socket = \"/run/api.sock\"\nproxy = \"none\"")).proxy, Proxy::Direct);
+    // A proxy does not make the clear any safer.
+    let clear = with("proxy = \"http://p:1\"").replace("https://api.example.com", "http://api.example.com");
+    one_error(&clear, "upstreams.api.url", &["must be https"]);
+}
+
+#[test]
+fn another_server_name_is_one_of_a_certificate() {
+    assert_eq!(api(&with("server_name = \"API.internal\"")).server_name.as_deref(), Some("api.internal"));
+    one_error(&with("server_name = \"api:443\""), "upstreams.api.server_name", &["host name"]);
+    let clear = with("server_name = \"api\"").replace("https://api.example.com/base", "http://127.0.0.1:1");
+    one_error(&clear, "upstreams.api.server_name", &["in the clear"]);
+}
+
+#[test]
+fn an_upstream_is_told_what_is_said() {
+    let settings = api(GOOD);
+    assert_eq!((settings.forwarded, settings.via), (Forwarded::Remove, true));
+    for (word, want) in [
+        ("remove", Forwarded::Remove),
+        ("pass", Forwarded::Pass),
+        ("x_forwarded", Forwarded::XForwarded),
+        ("forwarded", Forwarded::Forwarded),
+    ] {
+        let settings = api(&with(&format!("forwarded = \"{word}\"\nvia = false")));
+        assert_eq!((settings.forwarded, settings.via), (want, false));
+    }
+    one_error(
+        &with("forwarded = \"x-forwarded\""),
+        "upstreams.api.forwarded",
+        &["did you mean \"x_forwarded\"?"],
+    );
+}

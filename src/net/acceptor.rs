@@ -1,0 +1,100 @@
+//! TLS for whoever connects to us: our own certificate, whose certificates we ask for, and how both are replaced while
+//! connections live on.
+//!
+//! `app` loads it and has it look at its files again; `proxy` accepts connections by what it holds then.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::{RootCertStore, ServerConfig};
+
+use super::certificate::certified;
+use super::tls::{TlsError, roots_from};
+
+/// What TLS handshakes are made with.
+#[derive(Debug)]
+pub struct Acceptor {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    client_ca_file: Option<PathBuf>,
+    /// All workers have the same, and with it the keys of the tickets: a session can be resumed at any of them.
+    config: ArcSwap<ServerConfig>,
+}
+
+impl Acceptor {
+    /// Reads the certificate with its chain, its key, and the authorities of client certificates. With these, who shows
+    /// no certificate that one of them vouches for is refused. Blocks for three small reads.
+    ///
+    /// # Errors
+    /// [`TlsError`], which names the file.
+    pub fn load(cert_file: &Path, key_file: &Path, client_ca_file: Option<&Path>) -> Result<Self, TlsError> {
+        let config = server_config(cert_file, key_file, client_ca_file)?;
+        Ok(Self {
+            cert_file: cert_file.to_owned(),
+            key_file: key_file.to_owned(),
+            client_ca_file: client_ca_file.map(Path::to_owned),
+            config: ArcSwap::from_pointee(config),
+        })
+    }
+
+    /// Reads the files again: handshakes from now on are made with what they hold. Sessions from before cannot be
+    /// resumed: who was let in by an authority that is gone has to show itself again. Connections are not touched.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; then everything stays as it was.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let config = server_config(&self.cert_file, &self.key_file, self.client_ca_file.as_deref())?;
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// What the next handshake is made with.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+
+    /// The files that it was loaded from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [self.cert_file.as_path(), &self.key_file].into_iter().chain(self.client_ca_file.as_deref())
+    }
+}
+
+fn server_config(
+    cert_file: &Path,
+    key_file: &Path,
+    client_ca_file: Option<&Path>,
+) -> Result<ServerConfig, TlsError> {
+    let (certified, _thumbprint) = certified(cert_file, key_file)?;
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider implements TLS 1.2 and 1.3");
+    let builder = match client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let roots: Arc<RootCertStore> = Arc::new(roots_from(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|_| TlsError::CaEmpty(file.to_owned()))?)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+    // Tickets cost no memory here; the cache is for clients of TLS 1.2 that know none.
+    config.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
+    if let Ok(ticketer) = Ticketer::new() {
+        config.ticketer = ticketer;
+    }
+    Ok(config)
+}
+
+/// HTTP/2 as TLS names it (RFC 9113 section 3.1).
+pub const ALPN_HTTP2: &[u8] = b"h2";
+/// HTTP/1.1 as TLS names it (RFC 7301 section 6).
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+/// Sessions that are kept to be resumed.
+const MAX_SESSIONS: usize = 4096;

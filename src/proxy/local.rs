@@ -1,0 +1,27 @@
+//! The routes in force as one worker has them: with connections of its own to each upstream.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::metrics::{ProxyMetrics, Side};
+use super::pool::Pool;
+use super::route::RouteTable;
+
+/// The routes in force with this worker's connections to each upstream.
+#[derive(Debug)]
+pub(super) struct LocalTable {
+    pub(super) routes: Arc<RouteTable>,
+    pub(super) pools: Vec<Rc<Pool>>,
+}
+
+impl LocalTable {
+    /// Pools in `kept` are taken over where their upstream has not changed.
+    pub(super) fn new(routes: Arc<RouteTable>, kept: &[Rc<Pool>], metrics: &ProxyMetrics) -> Self {
+        let pools = routes.upstreams().iter().map(|upstream| {
+            let old = kept.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream));
+            old.cloned()
+                .unwrap_or_else(|| Pool::new(Arc::clone(upstream), metrics.connections(Side::Upstream)))
+        });
+        Self { pools: pools.collect(), routes }
+    }
+}

@@ -1,0 +1,121 @@
+//! How a downstream connection begins: who is there, and, where it is TLS, the handshake.
+//!
+//! All of it is the connection's own task's work: an application that dawdles holds up nobody. What a task is to do when
+//! its connection is late or the drain has come is here, too, since that counts from the first byte on.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::error::BadRequest;
+use super::framing::{Phase, Spoken};
+use super::listener::Accepted;
+use super::peer::Peer;
+use super::stream::Transport;
+use super::watch::Watch;
+use super::worker::{Stage, Worker};
+use crate::clock;
+use crate::net::acceptor::{ALPN_HTTP2, Acceptor};
+use crate::net::names::{Named, named};
+
+/// What a connection's task is to do before it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Serve,
+    /// Nothing new is taken up.
+    Finish,
+    /// It is late.
+    Cut,
+}
+
+/// A connection that requests can come by.
+pub(super) struct Opened {
+    pub(super) transport: Transport,
+    pub(super) peer: Peer,
+    pub(super) spoken: Spoken,
+}
+
+/// Asked each time that a connection's task runs.
+pub(super) fn order(worker: &Worker, watch: &Watch, cx: &Context<'_>) -> Order {
+    watch.remember(cx.waker());
+    let finish = watch.is_retired()
+        || match worker.stage() {
+            Stage::Serving => false,
+            // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
+            // while in which each answer says `Connection: close`.
+            Stage::Draining => watch.is_http2(),
+            Stage::Closing => true,
+        };
+    match finish {
+        _ if watch.is_late() => Order::Cut,
+        true => Order::Finish,
+        false => Order::Serve,
+    }
+}
+
+/// Opens what was accepted. `None`: it came to nothing.
+pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted) -> Option<Opened> {
+    let tcp = match accepted {
+        Accepted::Unix(stream) => {
+            let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+            let peer = Peer { uid, ..Peer::default() };
+            return Some(Opened { transport: Transport::Unix(stream), peer, spoken: Spoken::Either });
+        }
+        Accepted::Tcp(stream) => stream,
+    };
+    let peer = Peer { local: tcp.local_addr().ok(), remote: Some(tcp.peer_addr().ok()?), ..Peer::default() };
+    // Small answers must not wait for more to come.
+    let _ = tcp.set_nodelay(true);
+    let Some(acceptor) = worker.acceptor() else {
+        return Some(Opened { transport: Transport::Tcp(tcp), peer, spoken: Spoken::Either });
+    };
+    // A handshake has as long as a head.
+    watch.reached(Phase::Head, false);
+    let mut shaking: Pin<Box<dyn Future<Output = _>>> = Box::pin(shake_hands(worker, acceptor, tcp));
+    let shaken = poll_fn(|cx| match order(worker, watch, cx) {
+        Order::Serve => shaking.as_mut().poll(cx),
+        Order::Finish | Order::Cut => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+    });
+    let opened = shaken.await.and_then(|stream| {
+        let names = client_names(&stream)?;
+        // Without a word about it, it is HTTP/1.1 (RFC 9113 section 3.2).
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+        let spoken = if http2 { Spoken::Http2 } else { Spoken::Http1 };
+        let peer = Peer { tls: true, names, ..peer.clone() };
+        Ok(Opened { transport: Transport::Tls(Box::new(stream)), peer, spoken })
+    });
+    opened
+        .inspect_err(|error| tracing::debug!(%error, peer = ?peer.remote, "a TLS handshake with an application failed"))
+        .ok()
+}
+
+async fn shake_hands(
+    worker: &Worker,
+    acceptor: &Acceptor,
+    mut tcp: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    tcp.peek(&mut first).await?;
+    if first[0].is_ascii_uppercase() {
+        // The beginning of a method, and of no handshake: said in words that its sender can read.
+        tcp.write_all(&worker.refuse(BadRequest::Plain.into())).await?;
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is plain HTTP"));
+    }
+    TlsAcceptor::from(acceptor.config()).accept(tcp).await
+}
+
+/// Whom the client certificate names, where one was asked for.
+fn client_names(stream: &TlsStream<TcpStream>) -> io::Result<Vec<String>> {
+    let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() else { return Ok(Vec::new()) };
+    match named(certificate, clock::unix_seconds()) {
+        Some(Named { names, is_valid: true }) => Ok(names),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the client certificate has expired")),
+    }
+}

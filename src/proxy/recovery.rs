@@ -1,0 +1,115 @@
+//! What follows a 401: a new token, and the request once more.
+//!
+//! The answer is held as it came until the new token is there. Where none comes, or not in time, or the body is gone, it
+//! goes to the application as if nothing had been. A request is repeated once, and whatever is said to that is the
+//! answer. `forward` calls this where the token was ours; how often a token is renewed is the token's own affair.
+
+use http::{HeaderValue, Response, StatusCode};
+
+use super::attach::{Used, put};
+use super::body::Download;
+use super::error::ProxyError;
+use super::forward::{Sender, put_away};
+use super::grpc;
+use super::handler::subject;
+use super::metrics::Replay;
+use super::route::{Entry, OnUnauthorized};
+use super::sending::Head;
+use crate::token::{Credentials, Rejection, TokenHandle};
+
+/// An upstream's answer and what it came by.
+pub(super) type Received = Response<Download>;
+
+/// Whether an answer may refuse the token that was sent: what all the others are asked is this.
+pub(super) fn may_refuse(answer: &Response<Download>) -> bool {
+    answer.status() == StatusCode::UNAUTHORIZED || grpc::is_refusal(answer)
+}
+
+/// Does what the route says about a refusal, and gives the answer that goes to the application: `refusal`, or that of the
+/// request's repetition.
+pub(super) async fn recover(
+    sender: &Sender<'_>,
+    entry: &Entry,
+    mut head: Head,
+    used: &mut Used,
+    refusal: Received,
+) -> Result<Received, ProxyError> {
+    entry.metrics.unauthorized();
+    let Some(token) = &entry.token else { return Ok(refusal) };
+    let counts = refusal.status() != StatusCode::UNAUTHORIZED || token.is_refused_by(refusal.headers());
+    if !counts || entry.route.on_unauthorized == OnUnauthorized::Pass {
+        return Ok(refusal);
+    }
+    let Some(rejection) = reject(token, used.generation, used.caller.as_ref()) else { return Ok(refusal) };
+    if entry.route.on_unauthorized == OnUnauthorized::Renew {
+        return Ok(refusal);
+    }
+    let count = |result: Replay| {
+        tracing::debug!(
+            route = entry.metrics.label(),
+            result = result.as_str(),
+            "a request was answered 401"
+        );
+        entry.metrics.replay(result);
+    };
+    if !sender.may_repeat() {
+        count(Replay::BodyTooLarge);
+        return Ok(refusal);
+    }
+    let newer = match outcome(rejection, sender).await {
+        Ok(newer) => newer,
+        Err(result) => {
+            count(result);
+            return Ok(refusal);
+        }
+    };
+    // The answer to what was sent before may have come while its body was still under way.
+    let whole = sender.has_sent_all();
+    let Some(body) = sender.again() else {
+        count(Replay::BodyTooLarge);
+        return Ok(refusal);
+    };
+    put_away(refusal, whole).await;
+    *used = Used { caller: used.caller.take(), ..put(&mut head.headers, &newer) };
+    let answer = sender.round(&mut head, body, used.binding.as_deref(), sender.fresh_deadline()).await;
+    match &answer {
+        Err(_) => count(Replay::Broken),
+        Ok(answer) if may_refuse(answer) => {
+            entry.metrics.unauthorized();
+            count(Replay::StillUnauthorized);
+        }
+        Ok(_) => {
+            let caller = used.caller.as_ref().and_then(|caller| subject(caller).ok());
+            token.accepted(used.generation, caller.as_ref());
+            count(Replay::Ok);
+        }
+    }
+    answer
+}
+
+/// Says that the credentials of `generation` were refused. `None`: they were traded for what is no token.
+pub(super) fn reject(
+    token: &TokenHandle,
+    generation: u64,
+    caller: Option<&HeaderValue>,
+) -> Option<Rejection> {
+    let caller = match caller {
+        Some(caller) => Some(subject(caller).ok()?),
+        None => None,
+    };
+    Some(token.reject(generation, caller))
+}
+
+/// The new credentials, or why there are none.
+async fn outcome(rejection: Rejection, sender: &Sender<'_>) -> Result<std::sync::Arc<Credentials>, Replay> {
+    match rejection {
+        Rejection::Newer(newer) => Ok(newer),
+        Rejection::NotNow => Err(Replay::NotAllowed),
+        Rejection::Asked(renewal) => {
+            match tokio::time::timeout_at(sender.deadline(), renewal.outcome()).await {
+                Ok(Some(newer)) => Ok(newer),
+                Ok(None) | Err(_) => Err(Replay::RenewalFailed),
+            }
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! A request's body on its way upstream, and what is kept of it for a second sending.
+//!
+//! While it streams through, what was sent is recorded: references to the same memory, and no copies. A second sending
+//! plays the record and goes on with what is still to come from the application. Over the limit the record is let go:
+//! the request goes on, and only its repetition is lost. `forward` and `recovery` say what is kept, and when it is sent
+//! again.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Instant;
+
+use super::body::{BodyError, Silence, without_forbidden_trailers};
+use super::expect::Gate;
+use crate::clock;
+
+/// A request's body: what all of its sendings share, and what the handler sees of them.
+#[derive(Debug)]
+pub(super) struct Upload<B = Incoming> {
+    state: RefCell<State<B>>,
+    last: Cell<Instant>,
+    outcome: Cell<Outcome>,
+}
+
+/// How far an upload has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// More is to come.
+    Sending,
+    /// All of it was sent.
+    Sent,
+    /// The application broke off, or sent what is no body.
+    Broken,
+    /// The application was silent for too long.
+    Silent,
+}
+
+#[derive(Debug)]
+struct State<B> {
+    incoming: B,
+    silence: Silence,
+    /// The application has sent all of it.
+    ended: bool,
+    /// The application said how long it is.
+    exact: bool,
+    record: Record,
+    /// The sending that has its turn; all before have lost it.
+    turn: u32,
+    /// Wakes that sending, so that it is told when it has lost its turn.
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Record {
+    /// Nothing is kept, or no more.
+    Off,
+    Kept {
+        frames: Vec<Bytes>,
+        trailers: Option<HeaderMap>,
+        /// Bytes that may still be kept.
+        left: usize,
+    },
+}
+
+/// One sending of an upload.
+#[derive(Debug)]
+pub(super) struct Sending<B = Incoming> {
+    upload: Rc<Upload<B>>,
+    /// Boxed, as few have one.
+    gate: Option<Box<Gate>>,
+    turn: u32,
+    /// How many of the recorded frames it has sent.
+    sent: usize,
+    trailers_sent: bool,
+    /// What was taken of it and did not go out after all.
+    unread: Bytes,
+}
+
+impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
+    /// The first sending. Up to `limit` bytes are kept for another; of a body that says it is longer, none are.
+    pub(super) fn begin(
+        incoming: B,
+        idle_timeout: Duration,
+        gate: Option<Gate>,
+        limit: usize,
+    ) -> (Rc<Self>, Sending<B>) {
+        let hint = incoming.size_hint();
+        let fits = limit > 0 && usize::try_from(hint.lower()).is_ok_and(|length| length <= limit);
+        let record =
+            if fits { Record::Kept { frames: Vec::new(), trailers: None, left: limit } } else { Record::Off };
+        let state = State {
+            incoming,
+            silence: Silence::new(idle_timeout),
+            ended: false,
+            exact: hint.exact().is_some(),
+            record,
+            turn: 0,
+            waker: None,
+        };
+        let upload = Rc::new(Self {
+            state: RefCell::new(state),
+            last: Cell::new(clock::now()),
+            outcome: Cell::new(Outcome::Sending),
+        });
+        let gate = gate.map(Box::new);
+        let sending = Sending {
+            upload: Rc::clone(&upload),
+            gate,
+            turn: 0,
+            sent: 0,
+            trailers_sent: false,
+            unread: Bytes::new(),
+        };
+        (upload, sending)
+    }
+
+    /// Whether all that was sent so far could be sent again.
+    pub(super) fn may_repeat(&self) -> bool {
+        let kept = matches!(self.state.borrow().record, Record::Kept { .. });
+        kept && matches!(self.outcome.get(), Outcome::Sending | Outcome::Sent)
+    }
+
+    /// Another sending, from the first byte on. The one before it fails from now on. `None`: it cannot be repeated.
+    pub(super) fn again(self: &Rc<Self>, gate: Option<Gate>) -> Option<Sending<B>> {
+        if !self.may_repeat() {
+            return None;
+        }
+        let mut state = self.state.borrow_mut();
+        state.turn += 1;
+        let (turn, waker) = (state.turn, state.waker.take());
+        drop(state);
+        self.ended(Outcome::Sending);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        let gate = gate.map(Box::new);
+        Some(Sending {
+            upload: Rc::clone(self),
+            gate,
+            turn,
+            sent: 0,
+            trailers_sent: false,
+            unread: Bytes::new(),
+        })
+    }
+
+    /// No other sending will follow: lets go of what was kept.
+    pub(super) fn forget(&self) {
+        self.state.borrow_mut().record = Record::Off;
+    }
+}
+
+impl<B> Upload<B> {
+    /// When the last part was sent, or the sending began.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome.get()
+    }
+
+    fn ended(&self, outcome: Outcome) {
+        self.last.set(clock::now());
+        self.outcome.set(outcome);
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> State<B> {
+    /// What the application sends next.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.silence.broken();
+                self.ended = self.incoming.is_end_stream();
+                let frame = without_forbidden_trailers(frame);
+                self.record.keep(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Sender(error)))),
+            Poll::Pending => {
+                ready!(self.silence.poll_too_long(cx));
+                Poll::Ready(Some(Err(BodyError::Silent)))
+            }
+        }
+    }
+
+    /// Keeps the waker of the sending that has its turn, where another may follow.
+    fn remember(&mut self, waker: &Waker) {
+        if matches!(self.record, Record::Kept { .. }) {
+            match &mut self.waker {
+                Some(known) => known.clone_from(waker),
+                None => self.waker = Some(waker.clone()),
+            }
+        }
+    }
+}
+
+impl Record {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Self::Kept { frames, trailers, left } = self else { return };
+        if let Some(data) = frame.data_ref() {
+            match left.checked_sub(data.len().max(LEAST_CHARGE)) {
+                Some(rest) => {
+                    *left = rest;
+                    frames.push(data.clone());
+                }
+                None => *self = Self::Off,
+            }
+        } else if let Some(sent) = frame.trailers_ref() {
+            *trailers = Some(sent.clone());
+        }
+    }
+
+    /// What was recorded, and a sending that has sent so much of it has not sent yet.
+    fn next(&self, sent: usize, trailers_sent: bool) -> Option<Frame<Bytes>> {
+        let Self::Kept { frames, trailers, .. } = self else { return None };
+        match frames.get(sent) {
+            Some(data) => Some(Frame::data(data.clone())),
+            None => Some(Frame::trailers(trailers.as_ref().filter(|_| !trailers_sent)?.clone())),
+        }
+    }
+
+    /// Bytes that such a sending has not sent yet.
+    fn rest(&self, sent: usize) -> u64 {
+        let Self::Kept { frames, .. } = self else { return 0 };
+        frames.iter().skip(sent).map(|data| data.len() as u64).sum()
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Sending<B> {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let state = &mut *self.upload.state.borrow_mut();
+        if state.turn != self.turn {
+            return Poll::Ready(Some(Err(BodyError::Repeated)));
+        }
+        if let Some(gate) = &mut self.gate {
+            if gate.poll_open(cx).is_pending() {
+                state.remember(cx.waker());
+                return Poll::Pending;
+            }
+            self.gate = None;
+        }
+        if !self.unread.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.unread)))));
+        }
+        let polled = match state.record.next(self.sent, self.trailers_sent) {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if state.ended => Poll::Ready(None),
+            None => state.poll_incoming(cx),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if frame.is_data() {
+                    self.sent += 1;
+                } else {
+                    self.trailers_sent = true;
+                }
+                let more = !state.ended || state.record.next(self.sent, self.trailers_sent).is_some();
+                self.upload.ended(if more { Outcome::Sending } else { Outcome::Sent });
+            }
+            Poll::Ready(None) => self.upload.ended(Outcome::Sent),
+            Poll::Ready(Some(Err(BodyError::Silent))) => self.upload.ended(Outcome::Silent),
+            Poll::Ready(Some(Err(_))) => self.upload.ended(Outcome::Broken),
+            Poll::Pending => state.remember(cx.waker()),
+        }
+        polled
+    }
+
+    /// Whether it waits for the upstream to ask for it, rather than for the application to send it.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| !gate.is_open())
+    }
+
+    /// Puts back what was taken last.
+    pub(super) fn unread(&mut self, data: Bytes) {
+        self.unread = data;
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        let state = self.upload.state.borrow();
+        let ended = state.ended || state.incoming.is_end_stream();
+        let ended = ended && self.unread.is_empty();
+        ended && state.turn == self.turn && state.record.next(self.sent, self.trailers_sent).is_none()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let state = self.upload.state.borrow();
+        let played = state.record.rest(self.sent) + self.unread.len() as u64;
+        let live = state.incoming.size_hint();
+        let whole = live.exact().filter(|_| state.exact).map(|live| played + live);
+        whole.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Bytes that a frame counts as at least: a body that comes byte by byte costs more to keep than its bytes.
+const LEAST_CHARGE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use futures_util::task::noop_waker_ref;
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// An application that has sent so much by now.
+    #[derive(Debug, Default)]
+    struct Application {
+        frames: Rc<RefCell<VecDeque<Frame<Bytes>>>>,
+        ended: Rc<Cell<bool>>,
+        length: Option<u64>,
+    }
+
+    impl Body for Application {
+        type Data = Bytes;
+        type Error = hyper::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+            match self.frames.borrow_mut().pop_front() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None if self.ended.get() => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.ended.get() && self.frames.borrow().is_empty()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
+    }
+
+    struct Bench {
+        frames: Rc<RefCell<VecDeque<Frame<Bytes>>>>,
+        ended: Rc<Cell<bool>>,
+        upload: Rc<Upload<Application>>,
+        first: Sending<Application>,
+    }
+
+    impl Bench {
+        fn new(limit: usize, length: Option<u64>) -> Self {
+            let application = Application { length, ..Application::default() };
+            let (frames, ended) = (Rc::clone(&application.frames), Rc::clone(&application.ended));
+            let (upload, first) = Upload::begin(application, Duration::from_secs(30), None, limit);
+            Self { frames, ended, upload, first }
+        }
+
+        fn send(&self, data: &'static str) {
+            self.frames.borrow_mut().push_back(Frame::data(Bytes::from_static(data.as_bytes())));
+        }
+    }
+
+    /// All that a sending sends by now, trailers in brackets, and whether that is its end.
+    fn drain(sending: &mut Sending<Application>) -> (String, bool) {
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let mut all = String::new();
+        loop {
+            if sending.is_end_stream() {
+                return (all, true);
+            }
+            match sending.poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => all.push_str(std::str::from_utf8(&data).unwrap()),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap();
+                        all.extend(["[", trailers["check"].to_str().unwrap(), "]"]);
+                    }
+                },
+                Poll::Ready(None) => return (all, true),
+                Poll::Ready(Some(Err(error))) => panic!("{error}"),
+                Poll::Pending => return (all, false),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_sending_is_the_same_to_the_byte_and_to_the_trailer() {
+        let mut bench = Bench::new(1024, None);
+        bench.send("hello ");
+        bench.send("world");
+        let trailers = HeaderMap::from_iter([("check".parse().unwrap(), HeaderValue::from_static("sum"))]);
+        bench.frames.borrow_mut().push_back(Frame::trailers(trailers));
+        bench.ended.set(true);
+        assert_eq!(drain(&mut bench.first), ("hello world[sum]".to_owned(), true));
+        assert_eq!(bench.upload.outcome(), Outcome::Sent);
+        for _ in 0..3 {
+            let mut again = bench.upload.again(None).unwrap();
+            assert_eq!(bench.upload.outcome(), Outcome::Sending);
+            assert_eq!(drain(&mut again), ("hello world[sum]".to_owned(), true));
+            assert_eq!(bench.upload.outcome(), Outcome::Sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_sending_goes_on_with_what_is_still_to_come_and_ends_the_first() {
+        let mut bench = Bench::new(1024, None);
+        bench.send("one ");
+        assert_eq!(drain(&mut bench.first), ("one ".to_owned(), false));
+        let mut second = bench.upload.again(None).unwrap();
+        bench.send("two ");
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let failed = bench.first.poll_frame(&mut cx);
+        assert!(matches!(failed, Poll::Ready(Some(Err(BodyError::Repeated)))));
+        assert_eq!(drain(&mut second), ("one two ".to_owned(), false));
+        let mut third = bench.upload.again(None).unwrap();
+        bench.send("three");
+        bench.ended.set(true);
+        assert_eq!(drain(&mut third), ("one two three".to_owned(), true));
+    }
+
+    #[tokio::test]
+    async fn the_sending_that_lost_its_turn_is_woken_to_be_told() {
+        let mut bench = Bench::new(1024, None);
+        let (waker, count) = counting_waker();
+        assert!(bench.first.poll_frame(&mut Context::from_waker(&waker)).is_pending());
+        let _second = bench.upload.again(None).unwrap();
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+    }
+
+    fn counting_waker() -> (Waker, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+        struct Count(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+        impl std::task::Wake for Count {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let count = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+        (std::sync::Arc::new(Count(std::sync::Arc::clone(&count))).into(), count)
+    }
+
+    #[tokio::test]
+    async fn over_the_limit_the_body_goes_on_and_only_its_repetition_is_lost() {
+        let mut bench = Bench::new(100, None);
+        let part = "x".repeat(90).leak();
+        bench.send(part);
+        assert_eq!(drain(&mut bench.first).0.len(), 90);
+        assert!(bench.upload.may_repeat());
+        bench.send(part);
+        bench.ended.set(true);
+        let (sent, ended) = drain(&mut bench.first);
+        assert_eq!((sent.len(), ended), (90, true));
+        assert!(!bench.upload.may_repeat() && bench.upload.again(None).is_none());
+        assert_eq!(bench.upload.outcome(), Outcome::Sent);
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_says_it_is_longer_nothing_is_kept() {
+        for (limit, length, kept) in
+            [(10, Some(11), false), (10, Some(10), true), (0, Some(0), false), (0, None, false)]
+        {
+            assert_eq!(Bench::new(limit, length).upload.may_repeat(), kept, "{limit} {length:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_is_not_kept_at_many_times_its_size() {
+        let mut bench = Bench::new(64 * 1024, None);
+        for _ in 0..1025 {
+            bench.send("x");
+        }
+        assert_eq!(drain(&mut bench.first).0.len(), 1025);
+        assert!(!bench.upload.may_repeat());
+    }
+
+    #[tokio::test]
+    async fn a_known_length_is_told_each_time_and_an_unknown_one_never() {
+        let mut bench = Bench::new(1024, Some(0));
+        bench.send("12345");
+        drain(&mut bench.first);
+        let again = bench.upload.again(None).unwrap();
+        assert_eq!(again.size_hint().exact(), Some(5));
+        let mut bench = Bench::new(1024, None);
+        bench.send("12345");
+        drain(&mut bench.first);
+        assert_eq!(bench.upload.again(None).unwrap().size_hint().exact(), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_let_go_when_no_repetition_will_follow() {
+        let mut bench = Bench::new(1024, None);
+        bench.send("12345");
+        drain(&mut bench.first);
+        bench.upload.forget();
+        assert!(bench.upload.again(None).is_none());
+        bench.send("6");
+        bench.ended.set(true);
+        assert_eq!(drain(&mut bench.first), ("6".to_owned(), true));
+    }
+}

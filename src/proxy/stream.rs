@@ -1,0 +1,136 @@
+//! The stream under a downstream connection: TCP or a Unix socket, plain or TLS.
+
+use std::cell::{RefCell, RefMut};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt as _;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use super::interim::Interim;
+
+/// A downstream connection's stream: hyper reads and writes it, and others may look at it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    transport: RefCell<Transport>,
+    /// Interim answers that wait for their turn to be written.
+    pub(super) interim: Interim,
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(super) fn new(transport: Transport) -> Rc<Self> {
+        Rc::new(Self { transport: RefCell::new(transport), interim: Interim::default() })
+    }
+
+    /// For one read or write.
+    pub(super) fn transport(&self) -> RefMut<'_, Transport> {
+        self.transport.borrow_mut()
+    }
+
+    /// Whether the application has closed its side. For a connection that nobody reads now: one of HTTP/1.1 with a request
+    /// under way, since hyper looks for the end only when it is through with that.
+    ///
+    /// In TLS an application says so inside the encryption first; what tells here is that its TCP connection ended.
+    pub(super) fn has_ended(&self) -> bool {
+        let transport = self.transport.borrow();
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match &*transport {
+            Transport::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Transport::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Transport::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
+        };
+        match peeked {
+            Ok(0) => true,
+            Ok(_) => {
+                matches!(&*transport, Transport::Tls(_))
+                    && transport.readiness(Interest::READABLE).is_read_closed()
+            }
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Whether the connection is gone for certain, both ways: it was reset, or is a Unix socket that was closed. Who closes
+    /// a TCP connection looks like who only half-closes it, and may wait for the answer. Costs no system call.
+    pub(super) fn is_gone(&self) -> bool {
+        let ready = self.transport.borrow().readiness(Interest::WRITABLE | Interest::ERROR);
+        ready.is_write_closed() || ready.is_error()
+    }
+}
+
+impl Transport {
+    /// What is known of the socket without asking.
+    fn readiness(&self, interest: Interest) -> Ready {
+        let ready = match self {
+            Self::Tcp(stream) => stream.ready(interest).now_or_never(),
+            Self::Unix(stream) => stream.ready(interest).now_or_never(),
+            Self::Tls(stream) => stream.get_ref().0.ready(interest).now_or_never(),
+        };
+        ready.and_then(Result::ok).unwrap_or(Ready::EMPTY)
+    }
+}
+
+/// Forwards a call to whatever carries the bytes.
+macro_rules! carried {
+    ($transport:expr, $stream:ident => $call:expr) => {
+        match $transport.get_mut() {
+            Transport::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Transport::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Transport::Tls(stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        carried!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        carried!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        carried!(self, stream => stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carried!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carried!(self, stream => stream.poll_shutdown(cx))
+    }
+}
