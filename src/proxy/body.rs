@@ -12,12 +12,14 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
+use super::age::Aging;
 use super::exchange::Exchange;
 use super::expect::Gate;
 use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
 use super::metrics::Counted;
 use super::replay::{Sending, Upload};
+use super::tunnel::Tunnel;
 use super::wire::{self, Answer, AnswerError};
 use crate::clock;
 
@@ -30,6 +32,9 @@ pub(super) enum BodyError {
     Answer(#[source] AnswerError),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
+    /// hyper looks here for what to reset an HTTP/2 stream with.
+    #[error("the body went on for longer than max_stream_age")]
+    TooOld(#[source] h2::Error),
     /// The request was sent again, and this sending of it is over.
     #[error("the request was sent again")]
     Repeated,
@@ -52,6 +57,8 @@ pub(super) struct ResponseBody {
     trailers: Option<Box<TrailerWatch>>,
     /// Ends with the body: what is counted and timed of the whole request.
     exchange: Option<Exchange>,
+    /// Ends the body before its end; `None` where its route has no `max_stream_age`.
+    aging: Option<Box<Aging>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +70,8 @@ enum Content {
     Empty,
     Full(Bytes),
     Upstream(Download),
+    /// Not a body: what follows the answer's head in place of one.
+    Tunnel(Box<Tunnel>),
 }
 
 /// An upstream's answer that is being received.
@@ -76,8 +85,8 @@ pub(super) struct Download {
 enum DownloadSource {
     /// HTTP/1.1.
     Wire(Answer),
-    /// HTTP/2; the stream counts as one of its connection's for as long as this lives.
-    Shared { incoming: Incoming, _stream: Rc<()> },
+    /// HTTP/2; it counts as one of its connection's streams for as long as `stream` lives.
+    Shared { incoming: Incoming, stream: Rc<()> },
 }
 
 /// Measures how long a body has been waited for.
@@ -149,16 +158,46 @@ impl Body for RequestBody {
 
 impl ResponseBody {
     pub(super) const fn empty() -> Self {
-        Self { content: Content::Empty, trailers: None, exchange: None }
+        Self::of(Content::Empty)
     }
 
     pub(super) const fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full(bytes), trailers: None, exchange: None }
+        Self::of(Content::Full(bytes))
+    }
+
+    const fn of(content: Content) -> Self {
+        Self { content, trailers: None, exchange: None, aging: None }
     }
 
     /// What an upstream sends, as it comes.
     pub(super) const fn upstream(download: Download) -> Self {
-        Self { content: Content::Upstream(download), trailers: None, exchange: None }
+        Self::of(Content::Upstream(download))
+    }
+
+    /// No body: the upstream's half of a tunnel, for [`Self::take_tunnel`].
+    pub(super) fn tunnel(tunnel: Tunnel) -> Self {
+        Self::of(Content::Tunnel(Box::new(tunnel)))
+    }
+
+    /// The tunnel that this answer begins; what is left is empty.
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        if !matches!(self.content, Content::Tunnel(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Tunnel(tunnel) => Some(tunnel),
+            _ => None,
+        }
+    }
+
+    /// The same body, with what ends it before its end; that of no upstream is short.
+    pub(super) fn with_aging(mut self, aging: impl FnOnce() -> Box<Aging>) -> Self {
+        if let Content::Upstream(download) = &self.content
+            && !download.is_end_stream()
+        {
+            self.aging = Some(aging());
+        }
+        self
     }
 
     /// The same body, with its trailers looked at.
@@ -183,8 +222,18 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(aging) = &mut this.aging
+            && let Poll::Ready(last) = aging.poll_end(cx)
+        {
+            if let Some(exchange) = &this.exchange {
+                exchange.aged(aging.limit());
+            }
+            // Dropped in the middle, it ends the upstream's side as well.
+            (this.aging, this.content) = (None, Content::Empty);
+            return Poll::Ready(last);
+        }
         let polled = match &mut this.content {
-            Content::Empty => Poll::Ready(None),
+            Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
             Content::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
@@ -206,7 +255,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Empty => true,
+            Content::Empty | Content::Tunnel(_) => true,
             Content::Full(_) => false,
             Content::Upstream(download) => download.is_end_stream(),
         }
@@ -214,7 +263,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Empty => SizeHint::with_exact(0),
+            Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Upstream(download) => download.size_hint(),
         }
@@ -229,18 +278,30 @@ impl Download {
 
     /// An answer that comes by HTTP/2, on one of a connection's streams.
     pub(super) const fn shared(incoming: Incoming, stream: Rc<()>, idle_timeout: Duration) -> Self {
-        let source = DownloadSource::Shared { incoming, _stream: stream };
+        let source = DownloadSource::Shared { incoming, stream };
         Self { source, silence: Silence::new(idle_timeout) }
     }
 
     /// The connection behind a 101 of HTTP/1.1, what of the new protocol was read already, and the connection's count;
     /// `None` for any other answer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "WebSocket's part is made beside this"))]
     pub(super) fn into_tunnel(self) -> Option<(wire::Stream, Bytes, Counted)> {
         match self.source {
             DownloadSource::Wire(answer) => answer.into_tunnel(),
             DownloadSource::Shared { .. } => None,
         }
+    }
+
+    /// The place of an HTTP/2 stream on its connection, for what follows its answer's head; `None` for HTTP/1.1.
+    pub(super) fn into_place(self) -> Option<Rc<()>> {
+        match self.source {
+            DownloadSource::Wire(_) => None,
+            DownloadSource::Shared { stream, .. } => Some(stream),
+        }
+    }
+
+    /// The longest silence that it may have.
+    pub(super) const fn idle_timeout(&self) -> Duration {
+        self.silence.limit
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -3,8 +3,11 @@
 //!
 //! The name is looked up for each connection, so a changed DNS answer counts for the next one.
 
-use std::future::Future;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +33,31 @@ use super::wire::{Stream, Wire};
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
     Http1(Wire),
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>),
+}
+
+/// What an HTTP/2 upstream has said of itself.
+pub(super) trait Settings {
+    /// Whether it takes extended CONNECT (RFC 8441 section 3); before its SETTINGS are there, it does not.
+    fn has_extended_connect(&self) -> bool;
+}
+
+impl<T> Settings for RefCell<http2::Connection<T, RequestBody, WorkerExecutor>>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    fn has_extended_connect(&self) -> bool {
+        self.borrow().is_extended_connect_protocol_enabled()
+    }
+}
+
+/// Which protocol a new connection is to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speak {
+    /// The one that the upstream's settings say.
+    Configured,
+    /// HTTP/1.1, whatever else the upstream knows.
+    Http1,
 }
 
 /// Why there is no new connection.
@@ -52,9 +79,13 @@ impl From<DialFault> for ProxyError {
 }
 
 /// Opens a connection to `upstream` and counts it in `open` for as long as it lives.
-pub(super) async fn connect(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, DialFault> {
+pub(super) async fn connect(
+    upstream: &Upstream,
+    speak: Speak,
+    open: &OpenConnections,
+) -> Result<Sender, DialFault> {
     let limit = upstream.settings.connect_timeout;
-    let connected = match tokio::time::timeout(limit, dial(upstream, open)).await {
+    let connected = match tokio::time::timeout(limit, dial(upstream, speak, open)).await {
         Ok(connected) => connected,
         Err(_elapsed) => Err(DialFault::Timeout),
     };
@@ -86,14 +117,19 @@ pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
     }
 }
 
-async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, DialFault> {
+async fn dial(upstream: &Upstream, speak: Speak, open: &OpenConnections) -> Result<Sender, DialFault> {
     match reach(upstream).await? {
-        Socket::Tcp(tcp) => speak(upstream, tcp, open).await,
-        Socket::Unix(unix) => speak(upstream, unix, open).await,
+        Socket::Tcp(tcp) => begin(upstream, speak, tcp, open).await,
+        Socket::Unix(unix) => begin(upstream, speak, unix, open).await,
     }
 }
 
-async fn speak<S>(upstream: &Upstream, socket: S, open: &OpenConnections) -> Result<Sender, DialFault>
+async fn begin<S>(
+    upstream: &Upstream,
+    speak: Speak,
+    socket: S,
+    open: &OpenConnections,
+) -> Result<Sender, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Into<Stream> + 'static,
     TlsStream<S>: Into<Stream>,
@@ -104,7 +140,10 @@ where
             Http2::Auto | Http2::Never => Ok(http1(socket.into(), open)),
         };
     };
-    let stream = handshake(tls, socket).await?;
+    let stream = match speak {
+        Speak::Configured => handshake(tls, socket).await?,
+        Speak::Http1 => handshake(&tls.with_http1_alone(), socket).await?,
+    };
     if agreed_http2(upstream, &stream) {
         http2(TokioIo::new(stream), open).await
     } else {
@@ -187,8 +226,10 @@ where
         .handshake(io)
         .await
         .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
-    drive(connection, open);
-    Ok(Sender::Http2(sender))
+    let connection = Rc::new(RefCell::new(connection));
+    let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
+    drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), open);
+    Ok(Sender::Http2(sender, settings))
 }
 
 /// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.

@@ -30,8 +30,9 @@ use super::pool::{Age, Pool, Want};
 use super::recovery::{Received, may_refuse, recover};
 use super::replay::{Outcome, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
-use super::sending::{Failure, Head};
+use super::sending::{Asks, Failure, Head};
 use super::upstream::{Upstream, UpstreamSettings};
+use super::websocket::Handshake;
 use crate::clock;
 use crate::token::{Binding, Verdict};
 
@@ -44,6 +45,8 @@ pub(super) struct Outbound<'t> {
     pub(super) entry: &'t Entry,
     /// The credentials that the proxy put on; `None`: none.
     pub(super) used: Option<Used>,
+    /// Where the head asks for a WebSocket.
+    pub(super) handshake: Option<Box<Handshake>>,
 }
 
 /// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
@@ -57,7 +60,7 @@ pub(super) async fn forward(
     outbound: Outbound<'_>,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let Outbound { mut head, body, hop, entry, mut used } = outbound;
+    let Outbound { mut head, body, hop, entry, mut used, handshake } = outbound;
     let settings = &pool.upstream().settings;
     let (gate, opener) = if hop.expect == Expect::Continue {
         let (gate, opener) = Gate::new();
@@ -84,6 +87,9 @@ pub(super) async fn forward(
         upload.forget();
     }
     let mut response = received;
+    if let Some(handshake) = handshake {
+        return Box::pin(handshake.answered(response)).await;
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamMalformed);
     }
@@ -201,7 +207,10 @@ impl Sender<'_> {
         // Whether the upstream may still ask for its nonce.
         let mut may_demand = binding.is_some();
         loop {
-            let connection = pool.connection(want).await?;
+            let connection = match head.asks {
+                Asks::Answer => pool.connection(want).await?,
+                Asks::WebSocket => Box::pin(pool.for_websocket(want)).await?,
+            };
             let (age, number) = (connection.age(), connection.number());
             if let Some(binding) = binding {
                 prove(binding, pool.upstream(), head)?;

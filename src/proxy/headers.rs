@@ -6,6 +6,7 @@
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 use super::upstream::Forwarded;
+use super::websocket;
 
 /// What a request's head asked of this hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(super) struct HopFields {
     pub(super) via: bool,
     /// `DPoP` was there: a proof of the application's own, which goes with no token of ours.
     pub(super) dpop: bool,
+    /// A WebSocket was asked for (RFC 6455 section 4.1); every other upgrade stops here.
+    pub(super) websocket: bool,
     /// What was expected.
     pub(super) expect: Expect,
 }
@@ -63,11 +66,15 @@ pub(super) fn strip_request(
             "via" => hop.via = true,
             "dpop" => hop.dpop = true,
             "expect" => hop.expect = Expect::Unknown,
+            "upgrade" => (hop.websocket, found.more) = (true, true),
             other => found.more |= stops(other),
         }
     }
     if hop.expect == Expect::Unknown {
         hop.expect = expectation(headers);
+    }
+    if hop.websocket {
+        hop.websocket = websocket::is_asked_for(headers);
     }
     if found.more {
         hop.te_trailers = headers.get_all(header::TE).iter().any(|v| {
@@ -88,7 +95,9 @@ fn expectation(headers: &HeaderMap) -> Expect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AmbiguousAnswer;
 
-/// Removes from a response what must not go downstream: hop-by-hop fields, and what only this proxy may say.
+/// Removes from a response what must not go downstream: hop-by-hop fields, and what only this proxy may say. `Via` goes
+/// on as it came, without us: a gateway may leave itself out of it (RFC 9110 section 7.6.3), and an application is not to
+/// tell that it is there.
 ///
 /// # Errors
 /// Where `Transfer-Encoding` stands beside `Content-Length` or has another coding than chunked, or where the length is
@@ -243,7 +252,9 @@ fn kind_of(name: &str) -> Kind {
         }
         Some(b'f') => {
             return match name {
-                "forwarded" | "forwarded-for" | "forwarded-host" | "fastly-client-ip" => Kind::Claim,
+                "forwarded" | "forwarded-for" | "forwarded-host" | "fastly-client-ip" | "front-end-https" => {
+                    Kind::Claim
+                }
                 _ => Kind::EndToEnd,
             };
         }
@@ -251,7 +262,8 @@ fn kind_of(name: &str) -> Kind {
         Some(b't') => matches!(name, "te" | "transfer-encoding"),
         Some(b'h') => name == "http2-settings",
         Some(b'k') => name == "keep-alive",
-        Some(b'p') => matches!(name, "proxy-connection" | "proxy-authorization"),
+        // `Proxy` is nobody's field, but becomes the variable HTTP_PROXY of a CGI program.
+        Some(b'p') => matches!(name, "proxy" | "proxy-connection" | "proxy-authorization"),
         Some(b'u') => name == "upgrade",
         _ => false,
     };
@@ -348,6 +360,7 @@ mod tests {
             ("x-real-ip", "1.2.3.4"),
             ("x-client-cert", "x"),
             ("x-cupbearer-secret", "x"),
+            ("proxy", "http://evil.example"),
         ]);
         strip(&mut map);
         assert!(map.is_empty(), "{map:?}");

@@ -5,7 +5,7 @@
 //! and a further one is opened beyond that.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connect::{self, DialFault, connect};
-use super::error::ProxyError;
+use super::connect::{self, DialFault, Settings, Speak, connect};
+use super::error::{ProxyError, WebSocketFault};
 use super::metrics::OpenConnections;
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
@@ -45,13 +45,19 @@ struct Idle {
     since: Instant,
 }
 
-#[derive(Debug)]
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
     /// Its count, less this one, is the number of requests under way.
     streams: Rc<()>,
     number: u64,
     used: Instant,
+    settings: Weak<dyn Settings>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 /// A connection that one request may use.
@@ -110,9 +116,38 @@ impl Pool {
         Ok(Box::pin(self.dial(want)).await?)
     }
 
+    /// A connection that a WebSocket can be asked for on: HTTP/1.1, or HTTP/2 where the upstream is known to speak that and says
+    /// that it has extended CONNECT.
+    pub(super) async fn for_websocket(&self, want: Want) -> Result<Connection, ProxyError> {
+        if self.upstream.settings.http2 != Http2::PriorKnowledge {
+            return match self.idle_http1(want) {
+                Some(kept) => Ok(kept),
+                None => Ok(self.open(Speak::Http1).await?),
+            };
+        }
+        let connection = self.connection(want).await?;
+        let settings =
+            self.shared.borrow().iter().find_map(|kept| {
+                (Some(kept.number) == connection.number()).then(|| Weak::clone(&kept.settings))
+            });
+        // Its SETTINGS are the first that it says (RFC 9113 section 3.4). On a new connection they are still under way.
+        let deadline = clock::now() + SETTINGS_TIMEOUT;
+        while let Some(settings) = settings.as_ref().and_then(Weak::upgrade) {
+            if settings.has_extended_connect() {
+                return Ok(connection);
+            }
+            if connection.age() == Age::Reused || clock::now() >= deadline {
+                break;
+            }
+            drop(settings);
+            tokio::time::sleep(SETTINGS_PAUSE).await;
+        }
+        Err(ProxyError::WebSocket(WebSocketFault::Unsupported))
+    }
+
     async fn dial(&self, want: Want) -> Result<Connection, DialFault> {
         if !self.may_share.get() {
-            return self.open().await;
+            return self.open(Speak::Configured).await;
         }
         let (failed, _) = self.failed.get();
         let limit = self.upstream.settings.connect_timeout;
@@ -131,11 +166,11 @@ impl Pool {
             // The one that dialled before found HTTP/1.1: nothing to share, so nothing to wait for.
             drop(dialing);
         }
-        self.open().await
+        self.open(Speak::Configured).await
     }
 
-    async fn open(&self) -> Result<Connection, DialFault> {
-        let sender = connect(&self.upstream, &self.open).await.inspect_err(|fault| {
+    async fn open(&self, speak: Speak) -> Result<Connection, DialFault> {
+        let sender = connect(&self.upstream, speak, &self.open).await.inspect_err(|fault| {
             let (failed, _) = self.failed.get();
             self.failed.set((failed + 1, Some(*fault)));
         })?;
@@ -143,20 +178,28 @@ impl Pool {
         self.opened.set(number);
         match sender {
             connect::Sender::Http1(wire) => {
-                self.may_share.set(false);
+                if speak == Speak::Configured {
+                    self.may_share.set(false);
+                }
                 Ok(Connection::Http1 { wire, age: Age::New })
             }
-            connect::Sender::Http2(sender) => {
+            connect::Sender::Http2(sender, settings) => {
                 self.may_share.set(true);
                 let streams = Rc::new(());
                 let (one, all) = (sender.clone(), Rc::clone(&streams));
-                self.shared.borrow_mut().push(Shared { sender, streams, number, used: clock::now() });
+                self.shared.borrow_mut().push(Shared {
+                    sender,
+                    streams,
+                    number,
+                    used: clock::now(),
+                    settings,
+                });
                 Ok(Connection::Http2 { sender: one, streams: all, number, age: Age::New })
             }
         }
     }
 
-    fn kept(&self, want: Want) -> Option<Connection> {
+    fn idle_http1(&self, want: Want) -> Option<Connection> {
         if want == Want::Any {
             let mut idle = self.idle.borrow_mut();
             while let Some(Idle { wire, .. }) = idle.pop() {
@@ -164,6 +207,13 @@ impl Pool {
                     return Some(Connection::Http1 { wire, age: Age::Reused });
                 }
             }
+        }
+        None
+    }
+
+    fn kept(&self, want: Want) -> Option<Connection> {
+        if let Some(idle) = self.idle_http1(want) {
+            return Some(idle);
         }
         let mut shared = self.shared.borrow_mut();
         if shared.is_empty() {
@@ -215,3 +265,6 @@ const MAX_IDLE_TIME: Duration = Duration::from_mins(1);
 /// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, hyper has the others
 /// wait.
 const MAX_STREAMS: usize = 100;
+/// How long a new HTTP/2 connection's SETTINGS are waited for, and how often they are looked for.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
+const SETTINGS_PAUSE: Duration = Duration::from_millis(5);

@@ -13,6 +13,7 @@ use super::body::{Download, RequestBody};
 use super::error::ProxyError;
 use super::pool::{Age, Connection, Pool};
 use super::upstream::Upstream;
+use super::websocket;
 use super::wire::{Keeper, Manner};
 
 /// A request's head as it goes upstream, in origin-form.
@@ -21,6 +22,17 @@ pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    pub(super) asks: Asks,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// An answer.
+    #[default]
+    Answer,
+    /// A WebSocket: an upgrade in HTTP/1.1, an extended CONNECT in HTTP/2.
+    WebSocket,
 }
 
 /// How a sending failed.
@@ -84,6 +96,9 @@ impl Connection {
                 let mut request = to_http2(head, body, pool.upstream());
                 if request.headers_mut().remove(EXPECT).is_some() {
                     on_interim(StatusCode::CONTINUE, HeaderMap::new());
+                }
+                if head.asks == Asks::WebSocket {
+                    websocket::to_connect(&mut request);
                 }
                 let response = sender.try_send_request(request).await.map_err(failure)?;
                 Ok(response.map(|incoming| Download::shared(incoming, streams, patience)))

@@ -13,10 +13,13 @@ use tokio::time::Instant;
 use super::framing::Phase;
 use super::settings::ServerSettings;
 use super::stream::Stream;
+use crate::clock;
 
 /// A downstream connection as its worker sees it.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// When the connection was accepted.
+    accepted: Instant,
     phase: Cell<Phase>,
     /// When the phase began, or the last answer ended.
     since: Cell<Instant>,
@@ -56,6 +59,7 @@ impl Watch {
     /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
     pub(super) fn new(now: Rc<Cell<Instant>>, max_aborted: usize) -> Rc<Self> {
         Rc::new(Self {
+            accepted: now.get(),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
             http2: Cell::new(false),
@@ -191,6 +195,15 @@ impl Busy {
     /// The head of the answer is known.
     pub(super) fn answered(&self) {
         self.answered.set(true);
+    }
+
+    /// Has the connection end in order if it was accepted `limit` ago or more.
+    pub(super) fn retire_if_older(&self, limit: Duration) {
+        let watch = &self.watch;
+        if watch.http2.get() && clock::now().saturating_duration_since(watch.accepted) >= limit {
+            watch.retired.set(true);
+            watch.wake();
+        }
     }
 
     /// The application asked for more of the answer: whether the upstream has it to give.

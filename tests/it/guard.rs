@@ -155,7 +155,7 @@ async fn the_control_surface_is_guarded_too() {
 async fn with_secret() -> (Origin, Origin, Proxy) {
     let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("secret"), "the-new-secret\nthe-old-secret\n").unwrap();
+    std::fs::write(dir.path().join("secret"), "the-new-secret-of-all\nthe-old-secret-of-all\n").unwrap();
     let guard = "[guard]\nallowed_origins = [\"https://app.example.com\"]\nshared_secret_file = \"secret\"\n";
     let section = upstream_at(&api.url()) + guard;
     let mut proxy = Proxy::start_live_in(dir, Config::one_route(&section, &token_at(&server.url()))).await;
@@ -170,9 +170,9 @@ async fn with_a_shared_secret_only_who_knows_it_gets_a_token() {
     for wrong in [
         &[][..],
         &["X-Cupbearer-Secret;"],
-        &["X-Cupbearer-Secret: the-new-secre"],
-        &["X-Cupbearer-Secret: The-New-Secret"],
-        &["X-Cupbearer-Secret: the-new-secret", "X-Cupbearer-Secret: the-new-secret"],
+        &["X-Cupbearer-Secret: the-new-secret-of-al"],
+        &["X-Cupbearer-Secret: The-New-Secret-Of-All"],
+        &["X-Cupbearer-Secret: the-new-secret-of-all", "X-Cupbearer-Secret: the-new-secret-of-all"],
         &["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
     ] {
         let mut arguments: Vec<&str> = wrong.iter().flat_map(|field| ["--header", field]).collect();
@@ -183,13 +183,13 @@ async fn with_a_shared_secret_only_who_knows_it_gets_a_token() {
     }
     assert!(api.seen().is_empty());
     assert!(proxy.metric("cupbearer_guard_rejections_total", &["reason=\"secret\""]).await >= 6.0);
-    for secret in ["X-Cupbearer-Secret: the-new-secret", "x-cupbearer-secret: the-old-secret"] {
+    for secret in ["X-Cupbearer-Secret: the-new-secret-of-all", "x-cupbearer-secret: the-old-secret-of-all"] {
         for version in ["--http1.1", "--http2-prior-knowledge"] {
             assert_eq!(curl(&[version, "--header", secret, &url]).await.status, 200, "{secret}");
         }
     }
     assert!(api.seen().iter().all(|seen| seen.field("x-cupbearer-secret").is_none()));
-    assert!(!proxy.log().contains("the-new-secret"));
+    assert!(!proxy.log().contains("the-new-secret-of-all"));
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn a_page_may_ask_without_the_secret_and_read_why_it_was_refused() {
     without.assert_proxy_error(403);
     assert_eq!(without.field("access-control-allow-origin"), Some("https://app.example.com"));
     assert!(api.seen().is_empty());
-    let secret = "X-Cupbearer-Secret: the-new-secret";
+    let secret = "X-Cupbearer-Secret: the-new-secret-of-all";
     assert_eq!(curl(&["--header", origin, "--header", secret, &url]).await.status, 200);
     let stranger = curl(&["--header", "Origin: https://evil.example", "--header", secret, &url]).await;
     stranger.assert_proxy_error(403);
@@ -247,4 +247,27 @@ async fn an_allowed_page_reads_our_word_on_origins_and_not_the_apis() {
     let lost = curl(&["--header", "Origin: https://app.example.com", &proxy.url("/a/../b")]).await;
     lost.assert_proxy_error(400);
     assert_eq!(lost.field("access-control-allow-origin"), Some("https://app.example.com"));
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_for_the_users_on_the_list_whatever_its_mode() {
+    let own = rustix::process::geteuid().as_raw();
+    for (allowed, status) in [(own, 200), (own + 1, 403)] {
+        let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("proxy.sock").to_str().unwrap().to_owned();
+        let section = format!("{}[guard]\nallowed_uids = [{allowed}]\n", upstream_at(&api.url()));
+        let config = Config::one_route(&section, &token_at(&server.url()))
+            .environment("CUPBEARER__SERVER__LISTEN", &format!("unix:{socket}"));
+        let mut proxy = Proxy::start_live_in(dir, config).await;
+        proxy.until_ready().await;
+        let answer = curl(&["--unix-socket", &socket, "http://localhost/"]).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.proxy_error(), (status == 403).then_some("peer_refused"));
+        assert_eq!(api.seen().len(), usize::from(status == 200));
+        let rebound = curl(&["--unix-socket", &socket, "http://evil.example/"]).await;
+        rebound.assert_proxy_error(if status == 200 { 421 } else { 403 });
+        let refused = proxy.metric("cupbearer_guard_rejections_total", &["reason=\"uid\""]).await;
+        assert!((refused > 0.5) == (status == 403), "{refused}");
+    }
 }
