@@ -150,13 +150,14 @@ fn head(data: &[u8]) -> HeaderMap {
 
 /// What servers may make of `path`, each taking some of the steps and leaving the others.
 fn lenient_readings(path: &str) -> BTreeSet<String> {
-    let steps: [fn(&str) -> String; 9] = [
+    let steps: [fn(&str) -> String; 10] = [
         without_host,
+        without_parameters,
         decoded,
         decoded,
         |path| path.split(['?', '#']).next().unwrap_or_default().to_owned(),
         |path| path.replace('\\', "/"),
-        |path| path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/"),
+        without_parameters,
         |path| {
             let names: Vec<_> = path.split('/').skip(1).filter(|name| !name.is_empty()).collect();
             format!("/{}{}", names.join("/"), if path.ends_with('/') && !names.is_empty() { "/" } else { "" })
@@ -178,6 +179,10 @@ fn without_host(path: &str) -> String {
     };
     let reference = reference.trim_start_matches(['/', '\\']);
     reference.find(['/', '\\']).map_or("/", |end| &reference[end..]).to_owned()
+}
+
+fn without_parameters(path: &str) -> String {
+    path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/")
 }
 
 fn decoded(path: &str) -> String {
