@@ -17,14 +17,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use http::Response;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::age::Age;
+use super::body::ResponseBody;
+use super::connection::{self, Downstream};
 use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
 use super::metrics::Counted;
 use super::pool::Lease;
+use super::websocket::{self, ConnectStream};
 use super::worker::Worker;
 use crate::clock;
 
@@ -63,6 +68,31 @@ pub(super) struct Opening {
 }
 
 impl Opening {
+    /// Has the tunnel begin once `response` is sent: on the connection itself, or on the stream that `connect` asked for.
+    pub(super) fn begin(
+        self,
+        downstream: &Downstream,
+        connect: Option<ConnectStream>,
+        response: &mut Response<ResponseBody>,
+    ) {
+        match connect {
+            None => {
+                websocket::switch(response.headers_mut());
+                downstream
+                    .tunnel
+                    .set(Some(connection::Tunnel::new(move |socket, early| self.run(socket, early))));
+            }
+            // It ends with the stream, and so with the connection at the latest.
+            Some(ConnectStream(stream)) => {
+                tokio::task::spawn_local(async move {
+                    if let Ok(stream) = stream.await {
+                        self.run(TokioIo::new(stream), Bytes::new()).await;
+                    }
+                });
+            }
+        }
+    }
+
     /// Passes bytes on until both sides have ended, or the tunnel has to end. `early` is what the application sent
     /// behind its request's head.
     pub(super) async fn run(self, downstream: impl Io, early: Bytes) {
