@@ -440,7 +440,7 @@ mod tests {
         let mut stage = stage([b"", b""]);
         let began = clock::now();
         for round in 0_u8..12 {
-            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+            tokio::time::sleep(IDLE.saturating_sub(Duration::from_secs(1))).await;
             // A ping of either side is life for both.
             let (from, to) = match round % 2 {
                 0 => (&mut stage.application, &mut stage.upstream),
@@ -502,7 +502,7 @@ mod tests {
     async fn whoever_does_not_answer_is_not_waited_for() {
         let mut stage = stage([b"", b""]);
         // Far more than there is room for, and nobody reads it.
-        let flood = [&[0x82, 126, 0x80, 0][..], &[0; 0x8000]].concat();
+        let flood = [&[0x82, 126, 0x80, 0][..], &vec![0; 0x8000]].concat();
         let sender = tokio::spawn(async move { stage.upstream.write_all(&flood).await });
         tokio::time::sleep(Duration::from_secs(1)).await;
         let began = clock::now();
