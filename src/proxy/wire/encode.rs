@@ -116,7 +116,16 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
-        head(&mut out, &Head { method, uri: Uri::from_static(target), headers }, framing);
+        head(
+            &mut out,
+            &Head {
+                method,
+                uri: Uri::from_static(target),
+                headers,
+                asks: crate::proxy::sending::Asks::Answer,
+            },
+            framing,
+        );
         String::from_utf8(out).unwrap()
     }
 
