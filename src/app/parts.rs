@@ -12,7 +12,9 @@ use crate::config::Settings;
 use crate::net::tls::TlsError;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
-use crate::token::{RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings};
+use crate::token::{
+    Origin, RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings,
+};
 
 /// Why the program cannot run with a configuration that is well-formed.
 #[derive(Debug, thiserror::Error)]
@@ -164,8 +166,12 @@ impl Parts {
         }
         let kept: BTreeSet<String> = tokens.keys().cloned().collect();
         let gone = held.values().filter(|token| !tokens.contains_key(token.name())).cloned().collect();
+        let wanted = settings;
         for (name, (settings, source)) in prepared.sources {
-            let token = self.renewer.add(name.clone(), settings, source);
+            let token = match held.get(&name).filter(|token| keeps_credentials(token, &settings, wanted)) {
+                Some(held) => self.renewer.add_in_place_of(held, settings, source),
+                None => self.renewer.add(name.clone(), settings, source),
+            };
             tokens.insert(name, token);
         }
         let table = RouteTable::link(
@@ -253,6 +259,23 @@ impl Parts {
             }
         }
     }
+}
+
+/// Whether what `held` holds is as good under `settings`: files of the way to its server have changed, and nothing else. A
+/// token may be bound to the client certificate (RFC 8705 section 3) where an upstream is shown one: then it is not.
+fn keeps_credentials(held: &TokenHandle, settings: &TokenSettings, all: &Settings) -> bool {
+    let mut same = settings.clone();
+    let is_shown = all
+        .routes
+        .iter()
+        .filter(|route| route.token.as_deref() == Some(held.name()))
+        .any(|route| all.upstreams.get(&route.upstream).is_some_and(|up| up.certificate.is_some()));
+    if let (Origin::Server(same), Some(before), false) =
+        (&mut same.origin, held.settings().server(), is_shown)
+    {
+        same.server.transport.certificate.clone_from(&before.server.transport.certificate);
+    }
+    same == *held.settings()
 }
 
 /// How long the end waits at the most for tokens to be revoked.

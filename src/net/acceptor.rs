@@ -98,3 +98,45 @@ pub const ALPN_HTTP2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 /// Sessions that are kept to be resumed.
 const MAX_SESSIONS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn pair(dir: &Path) -> [PathBuf; 2] {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let files = ["server.pem", "server.key"].map(|file| dir.join(file));
+        std::fs::write(&files[0], certificate.pem()).unwrap();
+        std::fs::write(&files[1], key.serialize_pem()).unwrap();
+        files
+    }
+
+    #[test]
+    fn what_the_files_hold_now_counts_and_broken_ones_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let [cert, key] = pair(dir.path());
+        let acceptor = Acceptor::load(&cert, &key, Some(&cert)).unwrap();
+        assert_eq!(acceptor.files().count(), 3);
+        let first = acceptor.config();
+        std::fs::write(&key, "nothing of the kind").unwrap();
+        let error = acceptor.reload().unwrap_err();
+        assert!(error.to_string().contains("server.key"), "{error}");
+        assert!(Arc::ptr_eq(&first, &acceptor.config()));
+        pair(dir.path());
+        acceptor.reload().unwrap();
+        assert!(!Arc::ptr_eq(&first, &acceptor.config()));
+    }
+
+    #[test]
+    fn authorities_that_are_none_are_told_by_their_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [cert, key] = pair(dir.path());
+        let empty = dir.path().join("clients.pem");
+        std::fs::write(&empty, "").unwrap();
+        assert_eq!(Acceptor::load(&cert, &key, Some(&empty)).unwrap_err(), TlsError::CaEmpty(empty));
+    }
+}

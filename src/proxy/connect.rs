@@ -3,13 +3,16 @@
 //!
 //! The name is looked up for each connection, so a changed DNS answer counts for the next one.
 
-use std::future::Future;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,11 +28,36 @@ use super::metrics::OpenConnections;
 use super::through;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
+use super::wire::{Stream, Wire};
 
-/// The sending half of a new connection; a task of this worker drives the other half until it closes.
+/// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
+    Http1(Wire),
+    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>),
+}
+
+/// What an HTTP/2 upstream has said of itself.
+pub(super) trait Settings {
+    /// Whether it takes extended CONNECT (RFC 8441 section 3); before its SETTINGS are there, it does not.
+    fn has_extended_connect(&self) -> bool;
+}
+
+impl<T> Settings for RefCell<http2::Connection<T, RequestBody, WorkerExecutor>>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    fn has_extended_connect(&self) -> bool {
+        self.borrow().is_extended_connect_protocol_enabled()
+    }
+}
+
+/// Which protocol a new connection is to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speak {
+    /// The one that the upstream's settings say.
+    Configured,
+    /// HTTP/1.1, whatever else the upstream knows.
+    Http1,
 }
 
 /// Why there is no new connection.
@@ -51,9 +79,13 @@ impl From<DialFault> for ProxyError {
 }
 
 /// Opens a connection to `upstream` and counts it in `open` for as long as it lives.
-pub(super) async fn connect(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, DialFault> {
+pub(super) async fn connect(
+    upstream: &Upstream,
+    speak: Speak,
+    open: &OpenConnections,
+) -> Result<Sender, DialFault> {
     let limit = upstream.settings.connect_timeout;
-    let connected = match tokio::time::timeout(limit, dial(upstream, open)).await {
+    let connected = match tokio::time::timeout(limit, dial(upstream, speak, open)).await {
         Ok(connected) => connected,
         Err(_elapsed) => Err(DialFault::Timeout),
     };
@@ -85,28 +117,37 @@ pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
     }
 }
 
-async fn dial(upstream: &Upstream, open: &OpenConnections) -> Result<Sender, DialFault> {
+async fn dial(upstream: &Upstream, speak: Speak, open: &OpenConnections) -> Result<Sender, DialFault> {
     match reach(upstream).await? {
-        Socket::Tcp(tcp) => speak(upstream, tcp, open).await,
-        Socket::Unix(unix) => speak(upstream, unix, open).await,
+        Socket::Tcp(tcp) => begin(upstream, speak, tcp, open).await,
+        Socket::Unix(unix) => begin(upstream, speak, unix, open).await,
     }
 }
 
-async fn speak<S>(upstream: &Upstream, socket: S, open: &OpenConnections) -> Result<Sender, DialFault>
+async fn begin<S>(
+    upstream: &Upstream,
+    speak: Speak,
+    socket: S,
+    open: &OpenConnections,
+) -> Result<Sender, DialFault>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Into<Stream> + 'static,
+    TlsStream<S>: Into<Stream>,
 {
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => http2(TokioIo::new(socket), open).await,
-            Http2::Auto | Http2::Never => http1(TokioIo::new(socket), open).await,
+            Http2::Auto | Http2::Never => Ok(http1(socket.into(), open)),
         };
     };
-    let stream = handshake(tls, socket).await?;
+    let stream = match speak {
+        Speak::Configured => handshake(tls, socket).await?,
+        Speak::Http1 => handshake(&tls.with_http1_alone(), socket).await?,
+    };
     if agreed_http2(upstream, &stream) {
         http2(TokioIo::new(stream), open).await
     } else {
-        http1(TokioIo::new(stream), open).await
+        Ok(http1(stream.into(), open))
     }
 }
 
@@ -170,17 +211,8 @@ async fn tcp(target: Uri) -> Result<TcpStream, DialFault> {
     Ok(connected.into_inner())
 }
 
-async fn http1<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
-where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(MAX_RESPONSE_HEADERS)
-        .handshake(io)
-        .await
-        .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
-    drive(connection, open);
-    Ok(Sender::Http1(sender))
+fn http1(stream: Stream, open: &OpenConnections) -> Sender {
+    Sender::Http1(Wire::new(stream, open.count()))
 }
 
 async fn http2<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
@@ -194,8 +226,10 @@ where
         .handshake(io)
         .await
         .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
-    drive(connection, open);
-    Ok(Sender::Http2(sender))
+    let connection = Rc::new(RefCell::new(connection));
+    let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
+    drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), open);
+    Ok(Sender::Http2(sender, settings))
 }
 
 /// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
@@ -240,5 +274,3 @@ const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 /// The same for HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
-/// Header fields of an upstream's answer.
-const MAX_RESPONSE_HEADERS: usize = 256;

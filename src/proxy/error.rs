@@ -71,6 +71,10 @@ pub(super) enum ProxyError {
     UpstreamBroken,
     #[error("the upstream's answer is not valid HTTP")]
     UpstreamMalformed,
+    #[error("{0}")]
+    WebSocket(WebSocketFault),
+    #[error("the request was still going when max_stream_age had passed")]
+    StreamTooOld,
     #[error("the upstream did not accept a connection within connect_timeout")]
     ConnectTimeout,
     #[error("the upstream did not answer within response_header_timeout")]
@@ -98,6 +102,19 @@ pub(super) enum BadRequest {
     Credentials,
     #[error("the request's body is malformed")]
     Body,
+    #[error("the WebSocket handshake has no valid key, or another version than 13 (RFC 6455 section 4.2.1)")]
+    Handshake,
+}
+
+/// Why there is no WebSocket, where the upstream's own answer cannot say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WebSocketFault {
+    #[error(
+        "the upstream takes no WebSockets over HTTP/2 (RFC 8441); another http2 than prior_knowledge asks it over HTTP/1.1"
+    )]
+    Unsupported,
+    #[error("the upstream answered the WebSocket handshake as if it were a plain request")]
+    NotGranted,
 }
 
 /// Why there is no connection to an upstream.
@@ -113,7 +130,7 @@ pub(super) enum ConnectFault {
     SocketForbidden,
     #[error("the HTTP proxy on the way cannot be reached")]
     ProxyUnreachable,
-    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if *.0 == 407 { ", for it wants other credentials" } else { "" })]
+    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if matches!(*.0, 401 | 407) { ", for it wants other credentials" } else { "" })]
     ProxyRefused(u16),
     #[error("the HTTP proxy on the way gave no answer that is HTTP")]
     ProxyBroken,
@@ -154,6 +171,8 @@ impl ProxyError {
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamBroken => "upstream_broken",
             Self::UpstreamMalformed => "upstream_malformed",
+            Self::WebSocket(_) => "websocket_refused",
+            Self::StreamTooOld => "stream_too_old",
             Self::ConnectTimeout => "connect_timeout",
             Self::ResponseTimeout => "response_timeout",
         }
@@ -176,10 +195,11 @@ impl ProxyError {
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
-            Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => {
-                StatusCode::BAD_GATEWAY
-            }
-            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamUnreachable(_)
+            | Self::UpstreamBroken
+            | Self::UpstreamMalformed
+            | Self::WebSocket(_) => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::StreamTooOld => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -201,7 +221,11 @@ impl ProxyError {
             Self::HeaderTooLarge | Self::RateLimited { .. } | Self::Overloaded => "8",
             Self::ClientGone => "1",
             Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
-            Self::UpstreamUnreachable(_) | Self::UpstreamBroken | Self::UpstreamMalformed => "14",
+            Self::UpstreamUnreachable(_)
+            | Self::UpstreamBroken
+            | Self::UpstreamMalformed
+            | Self::WebSocket(_)
+            | Self::StreamTooOld => "14",
         }
     }
 
@@ -390,7 +414,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 25] = [
+pub(super) const KINDS: [&str; 27] = [
     "token_unavailable",
     "subject_required",
     "subject_refused",
@@ -414,6 +438,8 @@ pub(super) const KINDS: [&str; 25] = [
     "upstream_unreachable",
     "upstream_broken",
     "upstream_malformed",
+    "websocket_refused",
+    "stream_too_old",
     "connect_timeout",
     "response_timeout",
 ];

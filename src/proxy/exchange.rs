@@ -1,6 +1,7 @@
 //! One request and its answer, for those who count: begins with the head, ends with the answer's last byte.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
@@ -60,6 +61,11 @@ impl Exchange {
     /// The application asked for more of the answer: whether there was more to give.
     pub(super) fn asked(&self, given: bool) {
         self.busy.asked(given);
+    }
+
+    /// The answer has reached `limit`; a connection that has, too, takes no further requests.
+    pub(super) fn aged(&self, limit: Duration) {
+        self.busy.retire_if_older(limit);
     }
 }
 

@@ -18,6 +18,11 @@ use super::upstream::{Forwarded, Http2, Proxy, Upstream, UpstreamSettings};
 use super::{Guard, ProxyMetrics};
 use crate::metrics::Metrics;
 
+/// An answer of an upstream: what was asked, how it is cut, and its bytes.
+pub(crate) fn answer(data: &[u8]) {
+    super::wire::fuzzing::answer(data);
+}
+
 /// A path: refused, or read in ways that hold nothing which a server might fold further.
 pub(crate) fn request_path(data: &[u8]) {
     let Some(path) = std::str::from_utf8(data).ok().filter(|path| path.starts_with('/')) else { return };

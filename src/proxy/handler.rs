@@ -4,18 +4,21 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::age::{Age, Aging};
 use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
-use super::connection::Downstream;
+use super::connection::{Downstream, Tunnel};
 use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
@@ -23,14 +26,17 @@ use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{
-    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
+    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, has_quoted_name, strip_request, strip_response,
 };
 use super::local::LocalTable;
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
-use super::sending::Head;
+use super::sending::{Asks, Head};
 use super::target;
+use super::tunnel::Opening;
+use super::upstream::Http2;
 use super::watch::Busy;
+use super::websocket::{self, ConnectStream, Form, Handshake};
 use super::worker::Stage;
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
@@ -40,20 +46,44 @@ use crate::token::TokenHandle;
 pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
     let started = clock::now();
     let table = downstream.worker.table();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let connect = match parts.method {
+        Method::CONNECT => websocket::from_connect(&mut parts),
+        _ => None,
+    };
     let call = Call::of(parts.version, &parts.headers);
     let mut response = match admit(&downstream, &table, &parts) {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
-            let answered = to_upstream(&table, entry, &downstream, parts, body, &mut exchange).await;
+            let form = if connect.is_some() { Form::Connect } else { Form::Upgrade };
+            let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
+            let answered = {
+                let mut sent =
+                    pin!(to_upstream(&table, entry, &downstream, parts, body, form, &mut exchange));
+                match &mut age {
+                    None => sent.await,
+                    Some(age) => tokio::select! {
+                        biased;
+                        answered = &mut sent => answered,
+                        () = age.reached() => Err(ProxyError::StreamTooOld),
+                    },
+                }
+            };
             let mut response = finish(&downstream, &mut exchange, answered, call);
             match origin {
                 Some(origin) => cors::allow(response.headers_mut(), origin),
                 None if table.routes.guard().knows_origins() => cors::vary(response.headers_mut()),
                 None => {}
             }
-            response.map(|body| body.with_exchange(exchange))
+            match response.body_mut().take_tunnel() {
+                None => end_with_body(response, exchange, age, call),
+                Some(tunnel) => {
+                    let worker = Rc::clone(&downstream.worker);
+                    open(Opening { tunnel, exchange, age, worker }, &downstream, connect, &mut response);
+                    response
+                }
+            }
         }
         Ok(Admitted::Preflight) => {
             own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
@@ -69,10 +99,48 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         }
     };
     downstream.informed().await;
-    if downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2() {
+    let closes = downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2();
+    if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// The answer, with what ends when its body does, and what ends the body at its age.
+fn end_with_body(
+    response: Response<ResponseBody>,
+    exchange: Exchange,
+    age: Option<Age>,
+    call: Call,
+) -> Response<ResponseBody> {
+    let (parts, mut body) = response.into_parts();
+    if let Some(age) = age {
+        body = body.with_aging(|| Aging::new(age, call, &parts.headers));
+    }
+    Response::from_parts(parts, body.with_exchange(exchange))
+}
+
+/// Has a tunnel begin once `response` is sent.
+fn open(
+    opening: Opening,
+    downstream: &Downstream,
+    connect: Option<ConnectStream>,
+    response: &mut Response<ResponseBody>,
+) {
+    match connect {
+        None => {
+            websocket::switch(response.headers_mut());
+            downstream.tunnel.set(Some(Tunnel::new(move |socket, early| opening.run(socket, early))));
+        }
+        // It ends with the stream, and so with the connection at the latest.
+        Some(ConnectStream(stream)) => {
+            tokio::task::spawn_local(async move {
+                if let Ok(stream) = stream.await {
+                    opening.run(TokioIo::new(stream), Bytes::new()).await;
+                }
+            });
+        }
+    }
 }
 
 /// What is to be done with a request that may pass.
@@ -95,6 +163,9 @@ fn admit<'t>(
     // hyper keeps this limit in HTTP/1.1 alone.
     if parts.headers.len() > downstream.worker.settings().max_headers {
         return Err(ProxyError::HeaderTooLarge);
+    }
+    if parts.version == Version::HTTP_2 && has_quoted_name(&parts.headers) {
+        return Err(BadRequest::Malformed.into());
     }
     let guard = table.routes.guard();
     let caller =
@@ -120,6 +191,7 @@ async fn to_upstream(
     downstream: &Downstream,
     mut parts: Parts,
     body: Incoming,
+    form: Form,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
@@ -170,15 +242,30 @@ async fn to_upstream(
         join_cookies(headers);
     }
     let uri = if parts.uri.path() == "*" {
-        parts.uri.clone()
+        // HTTP/2's target has an authority, too, which is no part of this form.
+        Uri::from_static("*")
     } else {
         let path = parts.uri.path();
         let rest = if entry.route.strip_prefix { entry.route.rest_of(path).unwrap_or(path) } else { path };
         target::forwarded(&parts.uri, upstream, rest)?
     };
     make_hop_fields(headers, hop, upstream.host.clone());
-    let head = Head { method: parts.method, uri, headers: parts.headers };
-    let outbound = Outbound { head, body, hop, entry, used };
+    let is_handshake = form == Form::Connect
+        || hop.websocket
+            && parts.method == Method::GET
+            && parts.version == Version::HTTP_11
+            && body.is_end_stream();
+    let (asks, handshake) = if is_handshake {
+        let ask = match upstream.settings.http2 {
+            Http2::PriorKnowledge => Form::Connect,
+            Http2::Auto | Http2::Never => Form::Upgrade,
+        };
+        (Asks::WebSocket, Some(Box::new(Handshake::new(form, ask, headers)?)))
+    } else {
+        (Asks::Answer, None)
+    };
+    let head = Head { method: parts.method, uri, headers: parts.headers, asks };
+    let outbound = Outbound { head, body, hop, entry, used, handshake };
     forward(pool, outbound, downstream).await
 }
 

@@ -6,6 +6,7 @@
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 use super::upstream::Forwarded;
+use super::websocket;
 
 /// What a request's head asked of this hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(super) struct HopFields {
     pub(super) via: bool,
     /// `DPoP` was there: a proof of the application's own, which goes with no token of ours.
     pub(super) dpop: bool,
+    /// A WebSocket was asked for (RFC 6455 section 4.1); every other upgrade stops here.
+    pub(super) websocket: bool,
     /// What was expected.
     pub(super) expect: Expect,
 }
@@ -63,11 +66,15 @@ pub(super) fn strip_request(
             "via" => hop.via = true,
             "dpop" => hop.dpop = true,
             "expect" => hop.expect = Expect::Unknown,
+            "upgrade" => (hop.websocket, found.more) = (true, true),
             other => found.more |= stops(other),
         }
     }
     if hop.expect == Expect::Unknown {
         hop.expect = expectation(headers);
+    }
+    if hop.websocket {
+        hop.websocket = websocket::is_asked_for(headers);
     }
     if found.more {
         hop.te_trailers = headers.get_all(header::TE).iter().any(|v| {
@@ -76,6 +83,12 @@ pub(super) fn strip_request(
     }
     found.remove(headers, stops);
     hop
+}
+
+/// Whether a name has a quotation mark, which no token may (RFC 9110 section 5.6.2). The `http` crate takes it in HTTP/2,
+/// and an HTTP/1.1 upstream would not know what to make of it.
+pub(super) fn has_quoted_name(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| memchr::memchr(b'"', name.as_str().as_bytes()).is_some())
 }
 
 fn expectation(headers: &HeaderMap) -> Expect {

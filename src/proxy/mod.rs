@@ -3,6 +3,7 @@
 //! It takes no lock, and never waits where a valid token is held. Nothing here knows grants, stores or the
 //! configuration's file.
 
+mod age;
 mod attach;
 mod body;
 mod connect;
@@ -13,6 +14,7 @@ mod exchange;
 mod expect;
 mod forward;
 mod forwarded;
+mod frames;
 mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -41,10 +43,13 @@ mod socket;
 mod stream;
 mod target;
 mod through;
+mod tunnel;
 mod upstream;
 mod via;
 mod watch;
 mod way;
+mod websocket;
+mod wire;
 mod worker;
 
 pub use attach::{Attached, Used, attach};

@@ -51,7 +51,7 @@ pub(super) fn order(worker: &Worker, watch: &Watch, cx: &Context<'_>) -> Order {
             // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
             // while in which each answer says `Connection: close`.
             Stage::Draining => watch.is_http2(),
-            Stage::Closing => true,
+            Stage::Closing | Stage::Ending => true,
         };
     match finish {
         _ if watch.is_late() => Order::Cut,

@@ -68,7 +68,11 @@ pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Ur
     if same {
         return match uri.path_and_query() {
             Some(_) if uri.authority().is_none() => Ok(uri.clone()),
-            Some(path) => Ok(Uri::from(path.clone())),
+            Some(path) => {
+                let target = Uri::from(path.clone());
+                // HTTP/2 lets a fragment come this far; of a path that was nothing else, nothing is left.
+                if target.path().is_empty() { Err(BadRequest::Target) } else { Ok(target) }
+            }
             None => Err(BadRequest::Target),
         };
     }

@@ -217,6 +217,13 @@ impl UpstreamTls {
         let server_name = ServerName::try_from(bare.to_owned()).map_err(|_| UpstreamError::NoHost)?;
         Ok(Self { config: Arc::new(config), server_name })
     }
+
+    /// The same, for a connection that is to speak HTTP/1.1.
+    pub(super) fn with_http1_alone(&self) -> Self {
+        let mut config = rustls::ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+        Self { config: Arc::new(config), server_name: self.server_name.clone() }
+    }
 }
 
 /// RFC 7301's protocol identifiers, as RFC 9113 section 3.2 and RFC 9112 register them.

@@ -19,6 +19,7 @@ use super::local::LocalTable;
 use super::metrics::{Counted, OpenConnections, ProxyMetrics, Side};
 use super::route::Routes;
 use super::settings::ServerSettings;
+use super::tunnel::FAREWELL;
 use super::via::Via;
 use super::watch::Watch;
 use super::{hyper_server, refusal};
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     connections: RefCell<BTreeMap<u64, Rc<Watch>>>,
     next_connection: Cell<u64>,
     all_closed: Notify,
+    /// Told when the last stage is entered.
+    ending: Notify,
     open: OpenConnections,
     http1: http1::Builder,
     http2: http2::Builder<WorkerExecutor>,
@@ -61,6 +64,8 @@ pub(super) enum Stage {
     Draining,
     /// Idle connections are closed.
     Closing,
+    /// What is still open is about to be cut: tunnels take their leave.
+    Ending,
 }
 
 /// A connection's place in the worker's list.
@@ -82,6 +87,7 @@ impl Worker {
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             all_closed: Notify::new(),
+            ending: Notify::new(),
             open: shared.metrics.connections(Side::Downstream),
             http1,
             http2,
@@ -107,9 +113,12 @@ impl Worker {
         let deadline = clock::now() + drain_timeout;
         self.enter(Stage::Draining);
         let closing = clock::now() + LAME_DUCK.min(drain_timeout / 4);
+        let ending = deadline - (FAREWELL * 2).min(drain_timeout / 2);
         // What the kernel has accepted is accepted: it is taken up before the end is looked for.
         while clock::now() < deadline && !(accepting.is_empty() && self.connections.borrow().is_empty()) {
-            if clock::now() >= closing {
+            if clock::now() >= ending {
+                self.enter(Stage::Ending);
+            } else if clock::now() >= closing {
                 self.enter(Stage::Closing);
             }
             tokio::select! {
@@ -117,6 +126,7 @@ impl Worker {
                 () = self.all_closed.notified() => {}
                 Some(_) = accepting.join_next() => {}
                 () = tokio::time::sleep_until(closing), if self.stage() == Stage::Draining => {}
+                () = tokio::time::sleep_until(ending), if self.stage() != Stage::Ending => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
@@ -205,6 +215,17 @@ impl Worker {
             for watch in self.connections.borrow().values() {
                 watch.wake();
             }
+            if stage == Stage::Ending {
+                self.ending.notify_waiters();
+            }
+        }
+    }
+
+    /// Ends when what is still open is about to be cut.
+    pub(super) async fn last_moment(&self) {
+        let ending = self.ending.notified();
+        if self.stage() != Stage::Ending {
+            ending.await;
         }
     }
 

@@ -18,6 +18,7 @@ use super::handle::{Ask, Token, TokenHandle};
 use super::metrics::TokenMetrics;
 use super::settings::TokenSettings;
 use super::source::Source;
+use super::state::{Credentials, TokenState};
 
 mod task;
 
@@ -91,7 +92,20 @@ impl RenewerHandle {
         settings: impl Into<Arc<TokenSettings>>,
         source: impl Source + 'static,
     ) -> TokenHandle {
-        self.take(name.into(), settings.into(), Arc::new(source), None)
+        self.take(name.into(), settings.into(), Arc::new(source), None, None)
+    }
+
+    /// The same in the place of `held`, whose credentials are good until the first of its own are there: for where only the
+    /// way to its server has changed. An authorization server that is down at that moment fails no request then.
+    #[must_use]
+    pub fn add_in_place_of(
+        &self,
+        held: &TokenHandle,
+        settings: impl Into<Arc<TokenSettings>>,
+        source: impl Source + 'static,
+    ) -> TokenHandle {
+        let credentials = held.load().credentials.clone();
+        self.take(held.name().to_owned(), settings.into(), Arc::new(source), None, credentials)
     }
 
     /// The same for one of many: its metrics are `pool`'s, where each state shows how many tokens are in it. A hundred
@@ -104,7 +118,7 @@ impl RenewerHandle {
         settings: impl Into<Arc<TokenSettings>>,
         source: Arc<dyn Source>,
     ) -> TokenHandle {
-        self.take(name.into(), settings.into(), source, Some(Arc::clone(pool)))
+        self.take(name.into(), settings.into(), source, Some(Arc::clone(pool)), None)
     }
 
     fn take(
@@ -113,12 +127,16 @@ impl RenewerHandle {
         settings: Arc<TokenSettings>,
         source: Arc<dyn Source>,
         pool: Option<Arc<str>>,
+        credentials: Option<Arc<Credentials>>,
     ) -> TokenHandle {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let callers = settings.is_per_caller().then(|| {
             Callers::new(&name, Arc::clone(&settings), Arc::clone(&source), Arc::clone(&self.exchanges))
         });
         let token = Arc::new(Token::new(id, name, settings, callers, self.commands.downgrade()));
+        if credentials.is_some() {
+            token.publish(TokenState { credentials, ..TokenState::clone(&token.state()) });
+        }
         if self.commands.send(Command::Add(Arc::clone(&token), source, pool)).is_err() {
             token.retire();
         }
@@ -315,6 +333,28 @@ pub(super) mod tests {
         let value = &got[0].as_ref().unwrap().value;
         assert_eq!(value.to_str().unwrap(), "Bearer sentinel-1");
         assert!(value.is_sensitive());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_in_the_place_of_another_has_its_credentials_until_its_own_come() {
+        let bench = bench(32);
+        let held = bench.add("api", &Script::always(hourly()));
+        assert_eq!(held.wait().await.unwrap().generation, 1);
+        let down = Script::always(failing(ErrorKind::Reset));
+        let token = bench.renewer.add_in_place_of(&held, settings(), Arc::clone(&down));
+        bench.renewer.remove(&held);
+        assert_eq!((status(&token), token.wait().await.unwrap().generation), (Status::Valid, 1));
+        sleep(secs(60)).await;
+        assert_eq!((status(&token), token.wait().await.unwrap().generation), (Status::Degraded, 1));
+        assert!(down.count() > 1);
+
+        let up = Script::always(hourly());
+        let next = bench.renewer.add_in_place_of(&token, settings(), Arc::clone(&up));
+        sleep(secs(1)).await;
+        // The script gives the same token again, so it is no newer one.
+        assert_eq!((status(&next), next.wait().await.unwrap().generation, up.count()), (Status::Valid, 1, 1));
+        sleep(HOUR + HOUR).await;
+        assert_eq!(status(&token), Status::Expired, "what nobody renews any more expires");
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,6 +74,7 @@ async fn pages_of_allowed_origins_use_the_proxy_and_no_other_page_reaches_the_ap
     expect("allowed simple_post", &ok[..1]);
     expect("allowed error", &[("status", json!(404)), ("error", json!("no_route"))]);
     expect("allowed events", &[("events", json!(["0", "1", "2"]))]);
+    expect("allowed websocket", &[("open", json!(true)), ("echo", json!("größer ☺")), ("code", json!(1000))]);
     for page in ["other", "address", "evil"] {
         for way in ["get", "post_json", "custom_header", "error", "simple_post"] {
             expect(&format!("{page} {way}"), &[("failed", json!("TypeError"))]);

@@ -32,10 +32,10 @@ async fn h2load_gets_every_answer_whatever_the_shape_of_the_load() {
     let (_server, proxy) = before(&api).await;
     let (small, page) = (proxy.url("/"), proxy.url("/files/page"));
     let shapes: [&[&str]; 6] = [
-        &["--h1", "-n3000", "-c1", &small],
-        &["--h1", "-n3000", "-c64", &small],
-        &["-n3000", "-c1", "-m100", &small],
-        &["-n3000", "-c32", "-m10", &small],
+        &["--h1", "-n1000", "-c1", &small],
+        &["--h1", "-n2000", "-c64", &small],
+        &["-n2000", "-c1", "-m100", &small],
+        &["-n2000", "-c32", "-m10", &small],
         &["--h1", "-n1000", "-c16", &page],
         // Windows smaller than an answer.
         &["-n1000", "-c4", "-m16", "-w13", "-W14", &page],

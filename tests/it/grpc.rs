@@ -26,13 +26,15 @@ async fn before(api: &GrpcApi) -> (Origin, Proxy) {
     (server, proxy)
 }
 
-/// Each call came with our token and no other, and none was begun again in secret.
+/// Each call came with our token and no other, which changed once: when the API called it bad, as it does with every
+/// status in its turn (16, UNAUTHENTICATED).
 fn assert_calls_as_sent(api: &GrpcApi) {
     let began = api.told("began");
     assert!(began.len() > 500, "{} calls", began.len());
-    for call in &began {
-        assert_eq!(call["authorization"], serde_json::json!(["Bearer token-0"]), "{call}");
-    }
+    let mut tokens: Vec<_> = began.iter().map(|call| call["authorization"].to_string()).collect();
+    tokens.dedup();
+    let [first, second] = ["[\"Bearer token-0\"]", "[\"Bearer token-1\"]"];
+    assert!(tokens == [first] || tokens == [first, second], "{tokens:?}");
     // grpcio rounds a deadline of 17.5 s up a little, on its way out.
     let kept =
         began.iter().any(|call| call["remaining"].as_f64().is_some_and(|left| (10.0..18.0).contains(&left)));

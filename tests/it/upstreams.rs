@@ -240,6 +240,37 @@ async fn a_client_that_has_said_all_still_hears_the_answer() {
     }
 }
 
+/// 103 (RFC 8297): the answer itself comes only once the hints have arrived.
+#[tokio::test]
+async fn early_hints_arrive_before_the_answer() {
+    let api = NodeApi::start().await;
+    let (_server, proxy) = before(&api.upstream("h1")).await;
+    let host = proxy.listen();
+    let mut wire = proxy.wire().await;
+    for _ in 0..2 {
+        wire.send(format!("GET /hints HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let hints = wire.head().await.unwrap();
+        assert_eq!(hints.status(), 103, "{}", hints.start());
+        assert_eq!(hints.field("link").as_deref(), Some("</style.css>; rel=preload; as=style"));
+        assert_eq!(proxy.get("/go-on").await.status, 200);
+        let answer = wire.response("GET").await.unwrap();
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "after hints\n"));
+    }
+    // HTTP/1.0 knows no such thing (RFC 9110 section 15.2).
+    let mut old = proxy.wire().await;
+    old.send(format!("GET /hints HTTP/1.0\r\nHost: {host}\r\n\r\n")).await;
+    let go_on = async {
+        loop {
+            proxy.get("/go-on").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        head = old.head() => assert_eq!(head.unwrap().status(), 200),
+        () = go_on => {}
+    }
+}
+
 /// The moment that an upstream closes an idle connection at is met again and again.
 async fn survives_idle_ends(upstream: &str, moment: u64) {
     let (_server, proxy) = before(upstream).await;

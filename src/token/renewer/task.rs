@@ -170,9 +170,10 @@ impl Task {
             self.owners.insert(token.name.clone(), id);
         }
         let state = token.state();
-        if state.per_caller {
+        if state.per_caller || state.credentials.is_some() {
             self.metrics.status(&token.name, state.status(Moment::now()));
-        } else {
+        }
+        if !state.per_caller {
             self.queue.plan(id, Moment::now(), Urgency::Planned);
         }
         let server = source.server();

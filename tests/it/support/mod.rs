@@ -4,8 +4,10 @@
 //! installed fails the test with the command that installs it.
 
 mod certificate;
+mod corpus;
 mod curl;
 mod faketime;
+pub(crate) mod frames;
 mod grpc;
 mod h2load;
 mod haproxy;
@@ -16,13 +18,16 @@ mod oidc_provider;
 mod origin;
 mod program;
 mod proxy;
+mod recorder;
 mod script;
 mod stage;
 mod tinyproxy;
+mod websocket;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
-pub(crate) use curl::curl;
+pub(crate) use corpus::{Case, Expect, Line, corpus};
+pub(crate) use curl::{Answer, curl};
 pub(crate) use faketime::faketime;
 pub(crate) use grpc::GrpcApi;
 pub(crate) use h2load::h2load;
@@ -34,7 +39,9 @@ pub(crate) use oidc_provider::{Login, ODD_ID, ODD_SECRET, OidcProvider, PASSWORD
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use program::{Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
+pub(crate) use recorder::{Record, Recorder};
 pub(crate) use script::{hear, node, python, run, told};
 pub(crate) use stage::{CREDENTIALS, Stage};
 pub(crate) use tinyproxy::Tinyproxy;
+pub(crate) use websocket::{WebSocketApi, http1_client, http2_client, passes};
 pub(crate) use wire::{Message, Wire};

@@ -21,6 +21,8 @@ const END: Duration = Duration::from_secs(20);
 /// A configuration in the making: what a test says, and the addresses that it leaves to this.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// Beside the address that every proxy has.
+    listen: String,
     server: String,
     rest: String,
     environment: Vec<(String, String)>,
@@ -29,7 +31,12 @@ pub(crate) struct Config {
 impl Config {
     /// All but the sections `server`, `health` and `control`; `{listen}` stands for the proxy's own address.
     pub(crate) fn new(rest: impl Into<String>) -> Self {
-        Self { server: "drain_timeout = \"10s\"\n".to_owned(), rest: rest.into(), environment: Vec::new() }
+        Self {
+            listen: String::new(),
+            server: "drain_timeout = \"10s\"\n".to_owned(),
+            rest: rest.into(),
+            environment: Vec::new(),
+        }
     }
 
     /// One route for everything, from upstream `api` with token `api`; see [`upstream_at`] and [`token_at`].
@@ -51,6 +58,12 @@ impl Config {
         self
     }
 
+    /// One more address to listen on.
+    pub(crate) fn listen(mut self, address: &str) -> Self {
+        self.listen += &[", \"", address, "\""].concat();
+        self
+    }
+
     /// A variable of the environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -59,7 +72,8 @@ impl Config {
 
     fn render(&self, [listen, health, control]: [SocketAddr; 3]) -> String {
         format!(
-            "[server]\nlisten = [\"{listen}\"]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\nlisten = \"{control}\"\n\n{}",
+            "[server]\nlisten = [\"{listen}\"{}]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\nlisten = \"{control}\"\n\n{}",
+            self.listen,
             self.server,
             self.rest.replace("{listen}", &listen.to_string())
         )

@@ -1,0 +1,484 @@
+//! A WebSocket after its handshake: two streams of bytes tied together until both have ended.
+//!
+//! The bytes are opaque: they pass as they come, with backpressure, and a tunnel that nobody uses holds no buffer. An
+//! end of one side's sending ends the other side's; where one side breaks, both are cut. A token is in the handshake alone, so
+//! no renewal concerns a tunnel.
+//!
+//! Where the proxy has to end one (the drain is over, `max_stream_age` or `idle_timeout` has passed), it says so to both
+//! sides with a close frame of status 1001, between two frames of theirs, and gives them a while to answer (RFC 6455 section 7.1).
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::age::Age;
+use super::exchange::Exchange;
+use super::frames::{Frames, Sender, going_away};
+use super::metrics::Counted;
+use super::worker::Worker;
+use crate::clock;
+
+/// A connection, or a stream of one.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// The upstream's half of a tunnel, and all that lives as long as the tunnel does.
+pub(super) struct Tunnel {
+    pub(super) upstream: Box<dyn Io>,
+    /// What the upstream sent behind its answer's head and was read already.
+    pub(super) early: Bytes,
+    /// The longest silence of both sides together.
+    pub(super) idle_timeout: Duration,
+    /// The stream's place on a shared connection.
+    pub(super) place: Option<Rc<()>>,
+    /// The connection, where it is the tunnel's own.
+    pub(super) counted: Option<Counted>,
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnel").field("idle_timeout", &self.idle_timeout).finish_non_exhaustive()
+    }
+}
+
+/// A tunnel that waits for the application's half: it is had once the answer's head is sent.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) tunnel: Box<Tunnel>,
+    /// Ends with the tunnel: until then the request is in flight and the connection is not idle.
+    pub(super) exchange: Exchange,
+    pub(super) age: Option<Age>,
+    pub(super) worker: Rc<Worker>,
+}
+
+impl Opening {
+    /// Passes bytes on until both sides have ended, or the tunnel has to end. `early` is what the application sent
+    /// behind its request's head.
+    pub(super) async fn run(self, downstream: impl Io, early: Bytes) {
+        let Self { tunnel, exchange, age, worker } = self;
+        let Tunnel { upstream, early: answered, idle_timeout, place, counted } = *tunnel;
+        let leave = async {
+            let aged = async {
+                match age {
+                    Some(mut age) => age.reached().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = aged => Leave::Age,
+                () = worker.last_moment() => Leave::Drain,
+            }
+        };
+        let tied = tie(Ends { downstream, upstream }, early, answered, idle_timeout, leave).await;
+        if let Err(error) = tied {
+            tracing::debug!(%error, "a WebSocket was cut");
+        }
+        drop((exchange, place, counted));
+    }
+}
+
+/// Why the proxy ends a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    Drain,
+    Age,
+    Idle,
+}
+
+impl Leave {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Drain => "cupbearer: the proxy is shutting down",
+            Self::Age => "cupbearer: max_stream_age has passed",
+            Self::Idle => "cupbearer: idle_timeout has passed",
+        }
+    }
+}
+
+/// The two sides.
+struct Ends<D, U> {
+    downstream: D,
+    upstream: U,
+}
+
+/// Passes bytes between `ends` until both have ended. When `leave` is ready, or both sides have been silent for `idle`, it
+/// takes leave of both, within [`FAREWELL`].
+async fn tie<D: Io, U: Io>(
+    mut ends: Ends<D, U>,
+    from_downstream: Bytes,
+    from_upstream: Bytes,
+    idle: Duration,
+    leave: impl Future<Output = Leave>,
+) -> io::Result<()> {
+    let moved = Cell::new(clock::now());
+    let mut up = Way::new(from_downstream, Sender::Application);
+    let mut down = Way::new(from_upstream, Sender::Server);
+    let why = tokio::select! {
+        biased;
+        ended = poll_fn(|cx| poll_both(cx, &mut ends, &mut up, &mut down, &moved)) => return ended,
+        why = leave => why,
+        () = silence(&moved, idle) => Leave::Idle,
+    };
+    up.leave(why.reason());
+    down.leave(why.reason());
+    let farewell = poll_fn(|cx| {
+        let ended = poll_both(cx, &mut ends, &mut up, &mut down, &moved);
+        if ended.is_pending() && up.is_over() && down.is_over() {
+            ready!(Pin::new(&mut ends.downstream).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut ends.upstream).poll_shutdown(cx))?;
+            return Poll::Ready(Ok(()));
+        }
+        ended
+    });
+    tokio::time::timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))
+}
+
+/// Ready once nothing has moved for `limit`.
+async fn silence(moved: &Cell<Instant>, limit: Duration) {
+    loop {
+        let deadline = moved.get() + limit;
+        if deadline <= clock::now() {
+            return;
+        }
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+/// Ready once both ways have ended, or one is broken.
+fn poll_both<D: Io, U: Io>(
+    cx: &mut Context<'_>,
+    ends: &mut Ends<D, U>,
+    up: &mut Way,
+    down: &mut Way,
+    moved: &Cell<Instant>,
+) -> Poll<io::Result<()>> {
+    let Ends { downstream, upstream } = ends;
+    let of_up = up.poll(cx, downstream, upstream, moved);
+    // Second: a side that takes nothing any more may still have said why.
+    let of_down = down.poll(cx, upstream, downstream, moved)?;
+    ready!(of_up)?;
+    of_down.map(Ok)
+}
+
+/// One direction.
+struct Way {
+    sender: Sender,
+    frames: Frames,
+    course: Course,
+    /// Bytes that were read and are not written yet: then nothing more is read.
+    rest: Bytes,
+    /// What was written may still be in a buffer.
+    unflushed: bool,
+    /// The sender has ended.
+    ended: bool,
+    /// And the receiver was told.
+    told: bool,
+}
+
+/// What becomes of the bytes that come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Course {
+    /// They pass.
+    Passing,
+    /// Those of the frame under way pass; then leave is taken, for this reason.
+    Leaving(&'static str),
+    /// So much is still to be written of the close frame.
+    Parting(Bytes),
+    /// None pass; only an answer to the close frame is awaited.
+    Left,
+}
+
+impl Way {
+    fn new(early: Bytes, sender: Sender) -> Self {
+        Self {
+            sender,
+            frames: Frames::default(),
+            course: Course::Passing,
+            rest: early,
+            unflushed: false,
+            ended: false,
+            told: false,
+        }
+    }
+
+    fn leave(&mut self, reason: &'static str) {
+        self.course = Course::Leaving(reason);
+    }
+
+    /// Whether leave has been taken of the receiver, and the sender has taken its leave.
+    fn is_over(&self) -> bool {
+        self.course == Course::Left && !self.unflushed && (self.ended || self.frames.is_closed())
+    }
+
+    /// Passes on what there is. Ready once the sender has ended and the receiver knows.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Io,
+        to: &mut impl Io,
+        moved: &Cell<Instant>,
+    ) -> Poll<io::Result<()>> {
+        if self.told {
+            return Poll::Ready(Ok(()));
+        }
+        for _ in 0..MAX_ROUNDS {
+            ready!(self.poll_pass(cx, to))?;
+            if self.ended {
+                ready!(Pin::new(to).poll_shutdown(cx))?;
+                (self.told, self.unflushed) = (true, false);
+                return Poll::Ready(Ok(()));
+            }
+            let mut room = [const { MaybeUninit::uninit() }; ROOM];
+            let mut read = ReadBuf::uninit(&mut room);
+            if Pin::new(&mut *from).poll_read(cx, &mut read)?.is_pending() {
+                if self.unflushed {
+                    ready!(Pin::new(to).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
+            }
+            moved.set(clock::now());
+            self.ended = read.filled().is_empty();
+            let written = self.write(cx, to, read.filled())?;
+            self.rest = Bytes::copy_from_slice(&read.filled()[written..]);
+        }
+        // Others on this worker have something to say, too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes what the receiver takes of `bytes` at once, where they simply pass.
+    fn write(&mut self, cx: &mut Context<'_>, to: &mut impl Io, bytes: &[u8]) -> io::Result<usize> {
+        if self.course != Course::Passing || bytes.is_empty() {
+            return Ok(0);
+        }
+        match Pin::new(to).poll_write(cx, bytes)? {
+            Poll::Ready(count) => {
+                self.frames.pass(&bytes[..count]);
+                self.unflushed = true;
+                Ok(count)
+            }
+            Poll::Pending => Ok(0),
+        }
+    }
+
+    /// Ready once nothing is left to be written.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, to: &mut impl Io) -> Poll<io::Result<()>> {
+        loop {
+            let (bytes, ours) = match &mut self.course {
+                Course::Passing => (&self.rest[..], false),
+                Course::Leaving(reason) => {
+                    let last = self.frames.to_border(&self.rest);
+                    if last == 0 && self.frames.at_border() {
+                        let closed = self.frames.is_closed();
+                        let frame = if closed { Vec::new() } else { going_away(self.sender, reason) };
+                        self.course = Course::Parting(frame.into());
+                        continue;
+                    }
+                    (&self.rest[..last], false)
+                }
+                Course::Parting(left) if left.is_empty() => {
+                    self.course = Course::Left;
+                    continue;
+                }
+                Course::Parting(left) => (&left[..], true),
+                Course::Left => {
+                    self.frames.pass(&std::mem::take(&mut self.rest));
+                    (&[][..], false)
+                }
+            };
+            if bytes.is_empty() {
+                // An empty remainder may still hold on to what it was cut from.
+                self.rest = Bytes::new();
+                return Poll::Ready(Ok(()));
+            }
+            let count = ready!(Pin::new(&mut *to).poll_write(cx, bytes))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = true;
+            match &mut self.course {
+                Course::Parting(left) if ours => left.advance(count),
+                _ => {
+                    self.frames.pass(&self.rest[..count]);
+                    self.rest.advance(count);
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that are read at a time, and held at most of each direction while its receiver takes none.
+const ROOM: usize = 16 * 1024;
+/// Reads in a row before others get their turn.
+const MAX_ROUNDS: usize = 16;
+/// How long the two sides have for the frame under way and for an answer to the close frame.
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    /// A tunnel between two pipes: the application's end, the upstream's end, what ends it, and how it ended.
+    struct Stage {
+        application: DuplexStream,
+        upstream: DuplexStream,
+        leave: oneshot::Sender<Leave>,
+        tied: JoinHandle<io::Result<()>>,
+    }
+
+    const IDLE: Duration = Duration::from_mins(5);
+
+    fn stage(early: [&'static [u8]; 2]) -> Stage {
+        let (application, downstream) = duplex(4096);
+        let (upstream, ours) = duplex(4096);
+        let (leave, left) = oneshot::channel();
+        let leaving = async move {
+            match left.await {
+                Ok(why) => why,
+                Err(_) => pending().await,
+            }
+        };
+        let ends = Ends { downstream, upstream: ours };
+        let [first, second] = early.map(Bytes::from_static);
+        let tied = tokio::task::spawn_local(async move { tie(ends, first, second, IDLE, leaving).await });
+        Stage { application, upstream, leave, tied }
+    }
+
+    async fn read(from: &mut DuplexStream, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        from.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    async fn rest(from: &mut DuplexStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    /// A frame of the upstream's with this payload.
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        [&[0x82, payload.len() as u8], payload].concat()
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn what_came_with_the_handshake_comes_first_and_an_end_passes_each_way() {
+        let mut stage = stage([b"from the application ", b"from the upstream "]);
+        stage.application.write_all(b"up").await.unwrap();
+        stage.application.shutdown().await.unwrap();
+        assert_eq!(rest(&mut stage.upstream).await, b"from the application up");
+        stage.upstream.write_all(b"down").await.unwrap();
+        assert_eq!(read(&mut stage.application, 22).await, b"from the upstream down");
+        drop(stage.upstream);
+        assert_eq!(rest(&mut stage.application).await, b"");
+        assert!(stage.tied.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_reader_that_does_not_read_holds_the_sender_up() {
+        let mut stage = stage([b"", b""]);
+        let sender = tokio::spawn(async move {
+            let mut sent = 0;
+            let patience = Duration::from_secs(10);
+            while tokio::time::timeout(patience, stage.upstream.write_all(&[0; 1024])).await.is_ok() {
+                sent += 1024;
+            }
+            (sent, stage.upstream)
+        });
+        let (sent, _upstream) = sender.await.unwrap();
+        assert!(sent <= 2 * 4096 + ROOM, "{sent} bytes are held");
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_silence_is_counted_over_both_ways() {
+        let mut stage = stage([b"", b""]);
+        let began = clock::now();
+        for round in 0_u8..12 {
+            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+            // A ping of either side is life for both.
+            let (from, to) = match round % 2 {
+                0 => (&mut stage.application, &mut stage.upstream),
+                _ => (&mut stage.upstream, &mut stage.application),
+            };
+            from.write_all(&[0x89, 0]).await.unwrap();
+            assert_eq!(read(to, 2).await, [0x89, 0]);
+        }
+        assert!(clock::now() - began > Duration::from_mins(55));
+        let last = clock::now();
+        assert_eq!(
+            rest(&mut stage.application).await[..4],
+            [0x88, Leave::Idle.reason().len() as u8 + 2, 0x03, 0xe9]
+        );
+        let waited = clock::now() - last;
+        assert!(waited >= IDLE && waited < IDLE + FAREWELL * 2, "{waited:?}");
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn leave_is_taken_between_two_frames_and_the_answers_are_awaited() {
+        let mut stage = stage([b"", b""]);
+        let whole = frame(b"hello, world");
+        stage.upstream.write_all(&whole[..5]).await.unwrap();
+        assert_eq!(read(&mut stage.application, 5).await, whole[..5]);
+        stage.leave.send(Leave::Drain).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The frame under way is finished; the one behind it comes too late.
+        stage.upstream.write_all(&[&whole[5..], &frame(b"late")].concat()).await.unwrap();
+        assert_eq!(read(&mut stage.application, whole.len() - 5).await, whole[5..]);
+        let farewell = going_away(Sender::Server, Leave::Drain.reason());
+        assert_eq!(read(&mut stage.application, farewell.len()).await, farewell);
+        let to_upstream = read(&mut stage.upstream, farewell.len() + 4).await;
+        assert_eq!(to_upstream[..2], [0x88, 0x80 | (farewell.len() - 2) as u8], "masked");
+
+        let began = clock::now();
+        stage.application.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]).await.unwrap();
+        stage.upstream.write_all(&[0x88, 2, 0x03, 0xe9]).await.unwrap();
+        assert_eq!(rest(&mut stage.application).await, b"", "neither the late frame nor the answer");
+        assert_eq!(rest(&mut stage.upstream).await, b"");
+        assert!(stage.tied.await.unwrap().is_ok());
+        assert!(clock::now() - began < FAREWELL);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn nobody_is_told_twice_that_it_is_over() {
+        let mut stage = stage([b"", b""]);
+        stage.application.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+        assert_eq!(read(&mut stage.upstream, 6).await, [0x88, 0x80, 0, 0, 0, 0]);
+        stage.leave.send(Leave::Age).unwrap();
+        assert_eq!(rest(&mut stage.upstream).await, b"");
+        assert_eq!(
+            rest(&mut stage.application).await[..2],
+            [0x88, Leave::Age.reason().len() as u8 + 2],
+            "this side was not told yet"
+        );
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn whoever_does_not_answer_is_not_waited_for() {
+        let mut stage = stage([b"", b""]);
+        // Far more than there is room for, and nobody reads it.
+        let flood = [&[0x82, 126, 0x80, 0][..], &[0; 0x8000]].concat();
+        let sender = tokio::spawn(async move { stage.upstream.write_all(&flood).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = clock::now();
+        stage.leave.send(Leave::Age).unwrap();
+        assert!(stage.tied.await.unwrap().is_ok());
+        assert_eq!((clock::now() - began).as_secs(), FAREWELL.as_secs());
+        assert!(sender.await.unwrap().is_err());
+        let _ = rest(&mut stage.application).await;
+    }
+}
