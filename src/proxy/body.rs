@@ -17,9 +17,10 @@ use super::exchange::Exchange;
 use super::expect::Gate;
 use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
-use super::pool::Lease;
+use super::metrics::Counted;
 use super::replay::{Sending, Upload};
 use super::tunnel::Tunnel;
+use super::wire::{self, Answer, AnswerError};
 use crate::clock;
 
 /// Why a body ended before its end.
@@ -27,6 +28,8 @@ use crate::clock;
 pub(super) enum BodyError {
     #[error("the body's sender failed")]
     Sender(#[source] hyper::Error),
+    #[error("the upstream's answer broke off")]
+    Answer(#[source] AnswerError),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
     /// hyper looks here for what to reset an HTTP/2 stream with.
@@ -59,6 +62,10 @@ pub(super) struct ResponseBody {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is what nearly every answer has, and a box is an allocation each"
+)]
 enum Content {
     Empty,
     Full(Bytes),
@@ -67,13 +74,19 @@ enum Content {
     Tunnel(Box<Tunnel>),
 }
 
-/// An upstream's body that is being received.
+/// An upstream's answer that is being received.
 #[derive(Debug)]
-struct Download {
-    incoming: Incoming,
+pub(super) struct Download {
+    source: DownloadSource,
     silence: Silence,
-    ended: bool,
-    lease: Option<Lease>,
+}
+
+#[derive(Debug)]
+enum DownloadSource {
+    /// HTTP/1.1.
+    Wire(Answer),
+    /// HTTP/2; it counts as one of its connection's streams for as long as `stream` lives.
+    Shared { incoming: Incoming, stream: Rc<()> },
 }
 
 /// Measures how long a body has been waited for.
@@ -99,6 +112,18 @@ impl RequestBody {
         }
         let (upload, first) = Upload::begin(incoming, idle_timeout, gate, limit);
         (Self::Streaming(first), Some(upload))
+    }
+
+    /// Whether it waits for the upstream to ask for it, rather than for the application to send it.
+    pub(super) fn is_held_back(&self) -> bool {
+        matches!(self, Self::Streaming(sending) if sending.is_held_back())
+    }
+
+    /// Puts back what was taken last.
+    pub(super) fn unread(&mut self, data: Bytes) {
+        if let Self::Streaming(sending) = self {
+            sending.unread(data);
+        }
     }
 }
 
@@ -144,10 +169,8 @@ impl ResponseBody {
         Self { content, trailers: None, exchange: None, aging: None }
     }
 
-    /// The upstream's body; `lease` gives its connection back once the body is through.
-    pub(super) fn upstream(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
-        let ended = incoming.is_end_stream();
-        let download = Download { incoming, silence: Silence::new(idle_timeout), ended, lease: Some(lease) };
+    /// What an upstream sends, as it comes.
+    pub(super) const fn upstream(download: Download) -> Self {
         Self::of(Content::Upstream(download))
     }
 
@@ -170,7 +193,7 @@ impl ResponseBody {
     /// The same body, with what ends it before its end; that of no upstream is short.
     pub(super) fn with_aging(mut self, aging: impl FnOnce() -> Box<Aging>) -> Self {
         if let Content::Upstream(download) = &self.content
-            && !download.ended
+            && !download.is_end_stream()
         {
             self.aging = Some(aging());
         }
@@ -216,7 +239,7 @@ impl Body for ResponseBody {
                 this.content = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Upstream(download) => download.poll_frame(cx),
+            Content::Upstream(download) => Pin::new(download).poll_frame(cx),
         };
         if let Some(watch) = &this.trailers
             && let Poll::Ready(Some(Ok(frame))) = &polled
@@ -234,7 +257,7 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Empty | Content::Tunnel(_) => true,
             Content::Full(_) => false,
-            Content::Upstream(download) => download.incoming.is_end_stream(),
+            Content::Upstream(download) => download.is_end_stream(),
         }
     }
 
@@ -242,38 +265,88 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(download) => download.incoming.size_hint(),
+            Content::Upstream(download) => download.size_hint(),
         }
     }
 }
 
 impl Download {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.silence.broken();
-                self.ended = self.incoming.is_end_stream();
-                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
-            }
-            Poll::Ready(None) => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Sender(error)))),
-            Poll::Pending => {
-                ready!(self.silence.poll_too_long(cx));
-                Poll::Ready(Some(Err(BodyError::Silent)))
+    /// An answer that comes by HTTP/1.1; it may be silent for `idle_timeout` at a time.
+    pub(super) const fn wire(answer: Answer, idle_timeout: Duration) -> Self {
+        Self { source: DownloadSource::Wire(answer), silence: Silence::new(idle_timeout) }
+    }
+
+    /// An answer that comes by HTTP/2, on one of a connection's streams.
+    pub(super) const fn shared(incoming: Incoming, stream: Rc<()>, idle_timeout: Duration) -> Self {
+        let source = DownloadSource::Shared { incoming, stream };
+        Self { source, silence: Silence::new(idle_timeout) }
+    }
+
+    /// The connection behind a 101 of HTTP/1.1, what of the new protocol was read already, and the connection's count;
+    /// `None` for any other answer.
+    pub(super) fn into_tunnel(self) -> Option<(wire::Stream, Bytes, Counted)> {
+        match self.source {
+            DownloadSource::Wire(answer) => answer.into_tunnel(),
+            DownloadSource::Shared { .. } => None,
+        }
+    }
+
+    /// The place of an HTTP/2 stream on its connection, for what follows its answer's head; `None` for HTTP/1.1.
+    pub(super) fn into_place(self) -> Option<Rc<()>> {
+        match self.source {
+            DownloadSource::Wire(_) => None,
+            DownloadSource::Shared { stream, .. } => Some(stream),
+        }
+    }
+
+    /// The longest silence that it may have.
+    pub(super) const fn idle_timeout(&self) -> Duration {
+        self.silence.limit
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.source {
+            DownloadSource::Wire(answer) => answer.poll_frame(cx).map_err(BodyError::Answer),
+            DownloadSource::Shared { incoming, .. } => {
+                Pin::new(incoming).poll_frame(cx).map_err(BodyError::Sender)
             }
         }
     }
 }
 
-impl Drop for Download {
-    fn drop(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && self.ended
-        {
-            lease.give_back();
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this.poll_source(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.silence.broken();
+                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
+            }
+            Poll::Pending => {
+                ready!(this.silence.poll_too_long(cx));
+                Poll::Ready(Some(Err(BodyError::Silent)))
+            }
+            ended @ Poll::Ready(_) => ended,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            DownloadSource::Wire(answer) => answer.is_end_stream(),
+            DownloadSource::Shared { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            DownloadSource::Wire(answer) => answer.size_hint(),
+            DownloadSource::Shared { incoming, .. } => incoming.size_hint(),
         }
     }
 }

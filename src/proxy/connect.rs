@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,10 +28,11 @@ use super::metrics::OpenConnections;
 use super::through;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
+use super::wire::{Stream, Wire};
 
-/// The sending half of a new connection; a task of this worker drives the other half until it closes.
+/// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Wire),
     Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>),
 }
 
@@ -130,12 +131,13 @@ async fn begin<S>(
     open: &OpenConnections,
 ) -> Result<Sender, DialFault>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Into<Stream> + 'static,
+    TlsStream<S>: Into<Stream>,
 {
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => http2(TokioIo::new(socket), open).await,
-            Http2::Auto | Http2::Never => http1(TokioIo::new(socket), open).await,
+            Http2::Auto | Http2::Never => Ok(http1(socket.into(), open)),
         };
     };
     let stream = match speak {
@@ -145,7 +147,7 @@ where
     if agreed_http2(upstream, &stream) {
         http2(TokioIo::new(stream), open).await
     } else {
-        http1(TokioIo::new(stream), open).await
+        Ok(http1(stream.into(), open))
     }
 }
 
@@ -209,17 +211,8 @@ async fn tcp(target: Uri) -> Result<TcpStream, DialFault> {
     Ok(connected.into_inner())
 }
 
-async fn http1<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
-where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(MAX_RESPONSE_HEADERS)
-        .handshake(io)
-        .await
-        .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
-    drive(connection.with_upgrades(), open);
-    Ok(Sender::Http1(sender))
+fn http1(stream: Stream, open: &OpenConnections) -> Sender {
+    Sender::Http1(Wire::new(stream, open.count()))
 }
 
 async fn http2<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
@@ -281,5 +274,3 @@ const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 /// The same for HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
-/// Header fields of an upstream's answer.
-const MAX_RESPONSE_HEADERS: usize = 256;

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use http::{Request, StatusCode};
 use tokio::time::Sleep;
 
 /// Holds a body back until the upstream asks for it.
@@ -33,6 +32,11 @@ struct GateState {
 }
 
 impl Gate {
+    /// Whether the body may be sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.open.load(Ordering::Acquire)
+    }
+
     /// A shut gate.
     pub(super) fn new() -> (Self, GateOpener) {
         let state = Arc::new(GateState::default());
@@ -53,15 +57,6 @@ impl Gate {
 }
 
 impl GateOpener {
-    /// Opens the gate when the upstream answers `request` with 100.
-    pub(super) fn open_at_100<B>(self, request: &mut Request<B>) {
-        hyper::ext::on_informational(request, move |answer| {
-            if answer.status() == StatusCode::CONTINUE {
-                self.open();
-            }
-        });
-    }
-
     /// The same gate, before another sending of the body.
     pub(super) fn gate(&self) -> Gate {
         Gate { state: Arc::clone(&self.0), patience: None }
@@ -72,7 +67,7 @@ impl GateOpener {
         self.0.open.load(Ordering::Acquire)
     }
 
-    /// Opens the gate now: the next hop has no use for the expectation.
+    /// Opens the gate now: the upstream asks for the body.
     pub(super) fn open(&self) {
         self.0.open.store(true, Ordering::Release);
         self.0.waker.wake();

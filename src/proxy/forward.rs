@@ -14,18 +14,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
 use super::attach::Used;
-use super::body::{RequestBody, ResponseBody};
+use super::body::{Download, RequestBody, ResponseBody};
 use super::connection::Downstream;
 use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
-use super::headers::{Expect, HopFields};
+use super::headers::{Expect, HopFields, strip_response};
 use super::pool::{Age, Pool, Want};
 use super::recovery::{Received, may_refuse, recover};
 use super::replay::{Outcome, Upload};
@@ -76,19 +76,19 @@ pub(super) async fn forward(
     let mut received = sender.round(&mut head, body, binding, sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
-        && may_refuse(&received.0)
+        && may_refuse(&received)
     {
         // Rare, and its future is large: boxed, it is no part of every request's.
         received = Box::pin(recover(&sender, entry, head, used, received)).await?;
-    } else if received.0.status() == StatusCode::UNAUTHORIZED {
+    } else if received.status() == StatusCode::UNAUTHORIZED {
         entry.metrics.unauthorized();
     }
     if let Some(upload) = &sender.upload {
         upload.forget();
     }
-    let (mut response, lease) = received;
+    let mut response = received;
     if let Some(handshake) = handshake {
-        return Box::pin(handshake.answered(response, lease, settings.idle_timeout)).await;
+        return Box::pin(handshake.answered(response)).await;
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamMalformed);
@@ -97,7 +97,7 @@ pub(super) async fn forward(
         response.extensions_mut().insert(BodyUnasked);
     }
     let watch = used.filter(|_| is_post).and_then(|used| watch_of(entry, used, &response));
-    let response = response.map(|incoming| ResponseBody::upstream(incoming, lease, settings.idle_timeout));
+    let response = response.map(ResponseBody::upstream);
     Ok(match watch {
         Some(watch) => response.map(|body| body.watched(watch)),
         None => response,
@@ -112,7 +112,7 @@ fn record_limit(route: &Route, used: &Used) -> usize {
 }
 
 /// What looks at the trailers of a gRPC call, which is always a POST and answered by HTTP/2.
-fn watch_of(entry: &Entry, used: Used, answer: &Response<Incoming>) -> Option<TrailerWatch> {
+fn watch_of(entry: &Entry, used: Used, answer: &Response<Download>) -> Option<TrailerWatch> {
     let of_call = answer.version() == Version::HTTP_2 && grpc::is_grpc(answer.headers());
     if !of_call || entry.route.on_unauthorized == OnUnauthorized::Pass || answer.body().is_end_stream() {
         return None;
@@ -189,6 +189,17 @@ impl Sender<'_> {
         }
     }
 
+    /// An interim answer: 100 asks for the body, all others go on to the application (RFC 9110 section 15.2).
+    fn inform(&self, status: StatusCode, mut headers: HeaderMap) {
+        if status == StatusCode::CONTINUE {
+            if let Some(opener) = &self.opener {
+                opener.open();
+            }
+        } else if strip_response(&mut headers).is_ok() {
+            self.downstream.inform(status, headers);
+        }
+    }
+
     async fn send(&self, head: &mut Head, mut body: RequestBody, binding: Option<&Binding>) -> Answer {
         let pool = self.pool;
         let mut want = Want::Any;
@@ -204,10 +215,11 @@ impl Sender<'_> {
             if let Some(binding) = binding {
                 prove(binding, pool.upstream(), head)?;
             }
-            let sent = connection.send(pool, head, body, self.opener.as_ref()).await;
+            let sent =
+                connection.send(pool, head, body, &|status, headers| self.inform(status, headers)).await;
             let failed = match (sent, binding) {
                 (Ok(answer), None) => return Ok(answer),
-                (Ok((mut response, lease)), Some(binding)) => {
+                (Ok(mut response), Some(binding)) => {
                     let verdict =
                         binding.judge(&pool.upstream().origin, response.status(), response.headers());
                     // The nonce is for our proofs; the application has no key to prove.
@@ -217,11 +229,11 @@ impl Sender<'_> {
                         && std::mem::take(&mut may_demand)
                         && let Some(again) = self.again()
                     {
-                        Box::pin(put_away((response, lease), whole)).await;
+                        Box::pin(put_away(response, whole)).await;
                         body = again;
                         continue;
                     }
-                    return Ok((response, lease));
+                    return Ok(response);
                 }
                 (Err(failed), _) => failed,
             };
@@ -291,7 +303,7 @@ fn prove(binding: &Binding, upstream: &Upstream, head: &mut Head) -> Result<(), 
 
 /// Lets go of an answer that nobody wants. Where the request was sent to its end, the answer is read to its own, so that
 /// the connection lives on. Not for long: another is soon made.
-pub(super) async fn put_away((response, lease): Received, sent_all: bool) {
+pub(super) async fn put_away(response: Received, sent_all: bool) {
     if !sent_all {
         return;
     }
@@ -301,11 +313,9 @@ pub(super) async fn put_away((response, lease): Received, sent_all: bool) {
         while let Some(Ok(frame)) = body.frame().await {
             left = left.checked_sub(frame.data_ref().map_or(0, Bytes::len))?;
         }
-        body.is_end_stream().then_some(())
+        Some(())
     };
-    if let Ok(Some(())) = tokio::time::timeout(DISCARD_TIMEOUT, all).await {
-        lease.give_back();
-    }
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
 }
 
 /// Whether a request that may have been looked at goes out once more: it met `failure` on a connection of `age`; `shared`

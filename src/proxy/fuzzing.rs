@@ -18,6 +18,11 @@ use super::upstream::{Forwarded, Http2, Proxy, Upstream, UpstreamSettings};
 use super::{Guard, ProxyMetrics};
 use crate::metrics::Metrics;
 
+/// An answer of an upstream: what was asked, how it is cut, and its bytes.
+pub(crate) fn answer(data: &[u8]) {
+    super::wire::fuzzing::answer(data);
+}
+
 /// A path: refused, or read in ways that hold nothing which a server might fold further.
 pub(crate) fn request_path(data: &[u8]) {
     let Some(path) = std::str::from_utf8(data).ok().filter(|path| path.starts_with('/')) else { return };
@@ -145,13 +150,14 @@ fn head(data: &[u8]) -> HeaderMap {
 
 /// What servers may make of `path`, each taking some of the steps and leaving the others.
 fn lenient_readings(path: &str) -> BTreeSet<String> {
-    let steps: [fn(&str) -> String; 9] = [
+    let steps: [fn(&str) -> String; 10] = [
         without_host,
+        without_parameters,
         decoded,
         decoded,
         |path| path.split(['?', '#']).next().unwrap_or_default().to_owned(),
         |path| path.replace('\\', "/"),
-        |path| path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/"),
+        without_parameters,
         |path| {
             let names: Vec<_> = path.split('/').skip(1).filter(|name| !name.is_empty()).collect();
             format!("/{}{}", names.join("/"), if path.ends_with('/') && !names.is_empty() { "/" } else { "" })
@@ -173,6 +179,10 @@ fn without_host(path: &str) -> String {
     };
     let reference = reference.trim_start_matches(['/', '\\']);
     reference.find(['/', '\\']).map_or("/", |end| &reference[end..]).to_owned()
+}
+
+fn without_parameters(path: &str) -> String {
+    path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/")
 }
 
 fn decoded(path: &str) -> String {

@@ -49,6 +49,7 @@ mod via;
 mod watch;
 mod way;
 mod websocket;
+mod wire;
 mod worker;
 
 pub use attach::{Attached, Used, attach};

@@ -9,14 +9,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::connect::{self, DialFault, Settings, Speak, connect};
 use super::error::{ProxyError, WebSocketFault};
-use super::metrics::{Counted, OpenConnections};
+use super::metrics::OpenConnections;
 use super::upstream::{Http2, Upstream};
+use super::wire::{Keeper, Wire};
 use crate::clock;
 
 /// The connections of one worker to one upstream.
@@ -33,11 +34,14 @@ pub(super) struct Pool {
     /// The attempts that failed so far, and why the last one did: whoever waited behind it shares its fate.
     failed: Cell<(u64, Option<DialFault>)>,
     open: OpenConnections,
+    /// The worker's clock, as of its last look.
+    now: Cell<Instant>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    wire: Wire,
+    /// As of the worker's last look: exact enough for a minute, and free.
     since: Instant,
 }
 
@@ -59,7 +63,7 @@ impl std::fmt::Debug for Shared {
 /// A connection that one request may use.
 #[derive(Debug)]
 pub(super) enum Connection {
-    Http1 { sender: http1::SendRequest<RequestBody>, age: Age },
+    Http1 { wire: Wire, age: Age },
     Http2 { sender: http2::SendRequest<RequestBody>, streams: Rc<()>, number: u64, age: Age },
 }
 
@@ -79,17 +83,6 @@ pub(super) enum Want {
     Newer(u64),
 }
 
-/// Gives a connection back once the answer is through. Dropped, it is given up: an HTTP/1.1 connection in the middle of
-/// an answer is good for nothing else.
-#[derive(Debug)]
-pub(super) struct Lease(LeaseKind);
-
-#[derive(Debug)]
-enum LeaseKind {
-    Http1(Rc<Pool>, http1::SendRequest<RequestBody>),
-    Http2 { _stream: Rc<()> },
-}
-
 impl Pool {
     pub(super) fn new(upstream: Arc<Upstream>, open: OpenConnections) -> Rc<Self> {
         let may_share = match upstream.settings.http2 {
@@ -106,6 +99,7 @@ impl Pool {
             opened: Cell::new(0),
             failed: Cell::new((0, None)),
             open,
+            now: Cell::new(clock::now()),
         })
     }
 
@@ -183,11 +177,11 @@ impl Pool {
         let number = self.opened.get() + 1;
         self.opened.set(number);
         match sender {
-            connect::Sender::Http1(sender) => {
+            connect::Sender::Http1(wire) => {
                 if speak == Speak::Configured {
                     self.may_share.set(false);
                 }
-                Ok(Connection::Http1 { sender, age: Age::New })
+                Ok(Connection::Http1 { wire, age: Age::New })
             }
             connect::Sender::Http2(sender, settings) => {
                 self.may_share.set(true);
@@ -208,9 +202,9 @@ impl Pool {
     fn idle_http1(&self, want: Want) -> Option<Connection> {
         if want == Want::Any {
             let mut idle = self.idle.borrow_mut();
-            while let Some(Idle { sender, .. }) = idle.pop() {
-                if sender.is_ready() {
-                    return Some(Connection::Http1 { sender, age: Age::Reused });
+            while let Some(Idle { wire, .. }) = idle.pop() {
+                if wire.is_free() {
+                    return Some(Connection::Http1 { wire, age: Age::Reused });
                 }
             }
         }
@@ -242,18 +236,12 @@ impl Pool {
         })
     }
 
-    fn keep(&self, sender: http1::SendRequest<RequestBody>) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender, since: clock::now() });
-        }
-    }
-
     /// Closes what has been idle for too long. The worker calls this now and then.
     pub(super) fn sweep(&self, now: Instant) {
-        self.idle.borrow_mut().retain(|kept| {
-            !kept.sender.is_closed() && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME
-        });
+        self.now.set(now);
+        self.idle
+            .borrow_mut()
+            .retain(|kept| kept.wire.is_free() && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME);
         self.shared.borrow_mut().retain(|kept| {
             let busy = Rc::strong_count(&kept.streams) > 1;
             !kept.sender.is_closed() && (busy || now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
@@ -261,37 +249,11 @@ impl Pool {
     }
 }
 
-impl Lease {
-    pub(super) fn http1(pool: Rc<Pool>, sender: http1::SendRequest<RequestBody>) -> Self {
-        Self(LeaseKind::Http1(pool, sender))
-    }
-
-    pub(super) fn http2(stream: Rc<()>) -> Self {
-        Self(LeaseKind::Http2 { _stream: stream })
-    }
-
-    /// The connection is a tunnel from now on: no HTTP is spoken on it any more, but it is there. `None`: it is one stream of
-    /// a connection that is counted already.
-    pub(super) fn counted(&self) -> Option<Counted> {
-        match &self.0 {
-            LeaseKind::Http1(pool, _) => Some(pool.open.count()),
-            LeaseKind::Http2 { .. } => None,
-        }
-    }
-
-    /// The answer is through to its end.
-    pub(super) fn give_back(self) {
-        let LeaseKind::Http1(pool, mut sender) = self.0 else { return };
-        if sender.is_ready() {
-            pool.keep(sender);
-        } else if !sender.is_closed() {
-            // The task that drives the connection has not come round to the end of the answer yet.
-            tokio::task::spawn_local(async move {
-                let ready = tokio::time::timeout(SETTLE_TIMEOUT, sender.ready());
-                if let Ok(Ok(())) = ready.await {
-                    pool.keep(sender);
-                }
-            });
+impl Keeper for Pool {
+    fn keep(&self, wire: Wire) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { wire, since: self.now.get() });
         }
     }
 }
@@ -303,8 +265,6 @@ const MAX_IDLE_TIME: Duration = Duration::from_mins(1);
 /// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, hyper has the others
 /// wait.
 const MAX_STREAMS: usize = 100;
-/// How long a connection may take to become ready again after an answer.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a new HTTP/2 connection's SETTINGS are waited for, and how often they are looked for.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
 const SETTINGS_PAUSE: Duration = Duration::from_millis(5);

@@ -5,24 +5,23 @@
 //! answer. `forward` calls this where the token was ours; how often a token is renewed is the token's own affair.
 
 use http::{HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::attach::{Used, put};
+use super::body::Download;
 use super::error::ProxyError;
 use super::forward::{Sender, put_away};
 use super::grpc;
 use super::handler::subject;
 use super::metrics::Replay;
-use super::pool::Lease;
 use super::route::{Entry, OnUnauthorized};
 use super::sending::Head;
 use crate::token::{Credentials, Rejection, TokenHandle};
 
 /// An upstream's answer and what it came by.
-pub(super) type Received = (Response<Incoming>, Lease);
+pub(super) type Received = Response<Download>;
 
 /// Whether an answer may refuse the token that was sent: what all the others are asked is this.
-pub(super) fn may_refuse(answer: &Response<Incoming>) -> bool {
+pub(super) fn may_refuse(answer: &Response<Download>) -> bool {
     answer.status() == StatusCode::UNAUTHORIZED || grpc::is_refusal(answer)
 }
 
@@ -37,7 +36,7 @@ pub(super) async fn recover(
 ) -> Result<Received, ProxyError> {
     entry.metrics.unauthorized();
     let Some(token) = &entry.token else { return Ok(refusal) };
-    let counts = refusal.0.status() != StatusCode::UNAUTHORIZED || token.is_refused_by(refusal.0.headers());
+    let counts = refusal.status() != StatusCode::UNAUTHORIZED || token.is_refused_by(refusal.headers());
     if !counts || entry.route.on_unauthorized == OnUnauthorized::Pass {
         return Ok(refusal);
     }
@@ -75,7 +74,7 @@ pub(super) async fn recover(
     let answer = sender.round(&mut head, body, used.binding.as_deref(), sender.fresh_deadline()).await;
     match &answer {
         Err(_) => count(Replay::Broken),
-        Ok((answer, _)) if may_refuse(answer) => {
+        Ok(answer) if may_refuse(answer) => {
             entry.metrics.unauthorized();
             count(Replay::StillUnauthorized);
         }

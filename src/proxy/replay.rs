@@ -78,6 +78,8 @@ pub(super) struct Sending<B = Incoming> {
     /// How many of the recorded frames it has sent.
     sent: usize,
     trailers_sent: bool,
+    /// What was taken of it and did not go out after all.
+    unread: Bytes,
 }
 
 impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
@@ -107,7 +109,14 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
             outcome: Cell::new(Outcome::Sending),
         });
         let gate = gate.map(Box::new);
-        let sending = Sending { upload: Rc::clone(&upload), gate, turn: 0, sent: 0, trailers_sent: false };
+        let sending = Sending {
+            upload: Rc::clone(&upload),
+            gate,
+            turn: 0,
+            sent: 0,
+            trailers_sent: false,
+            unread: Bytes::new(),
+        };
         (upload, sending)
     }
 
@@ -131,7 +140,14 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
             waker.wake();
         }
         let gate = gate.map(Box::new);
-        Some(Sending { upload: Rc::clone(self), gate, turn, sent: 0, trailers_sent: false })
+        Some(Sending {
+            upload: Rc::clone(self),
+            gate,
+            turn,
+            sent: 0,
+            trailers_sent: false,
+            unread: Bytes::new(),
+        })
     }
 
     /// No other sending will follow: lets go of what was kept.
@@ -238,6 +254,9 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Sending<B> {
             }
             self.gate = None;
         }
+        if !self.unread.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.unread)))));
+        }
         let polled = match state.record.next(self.sent, self.trailers_sent) {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None if state.ended => Poll::Ready(None),
@@ -261,15 +280,27 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Sending<B> {
         polled
     }
 
+    /// Whether it waits for the upstream to ask for it, rather than for the application to send it.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| !gate.is_open())
+    }
+
+    /// Puts back what was taken last.
+    pub(super) fn unread(&mut self, data: Bytes) {
+        self.unread = data;
+    }
+
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.upload.state.borrow();
         let ended = state.ended || state.incoming.is_end_stream();
+        let ended = ended && self.unread.is_empty();
         ended && state.turn == self.turn && state.record.next(self.sent, self.trailers_sent).is_none()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let state = self.upload.state.borrow();
-        let (played, live) = (state.record.rest(self.sent), state.incoming.size_hint());
+        let played = state.record.rest(self.sent) + self.unread.len() as u64;
+        let live = state.incoming.size_hint();
         let whole = live.exact().filter(|_| state.exact).map(|live| played + live);
         whole.map_or_else(SizeHint::default, SizeHint::with_exact)
     }

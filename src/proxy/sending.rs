@@ -5,17 +5,16 @@
 
 use std::rc::Rc;
 
-use http::header::{CONNECTION, EXPECT, HOST, TE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use http::header::{EXPECT, HOST};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::client::conn::TrySendError;
 
-use super::body::RequestBody;
+use super::body::{Download, RequestBody};
 use super::error::ProxyError;
-use super::expect::GateOpener;
-use super::pool::{Age, Connection, Lease, Pool};
+use super::pool::{Age, Connection, Pool};
 use super::upstream::Upstream;
 use super::websocket;
+use super::wire::{Keeper, Manner};
 
 /// A request's head as it goes upstream, in origin-form.
 #[derive(Clone, Debug)]
@@ -77,59 +76,49 @@ impl Connection {
         }
     }
 
-    /// Sends a request. An upstream's 100 opens the gate before the body by `opener`. hyper tells of it in HTTP/1.1 alone; in
-    /// HTTP/2 the body is sent at once.
+    /// Sends a request and waits for the head of its answer. `on_interim` is told of each interim answer; of HTTP/2's hyper
+    /// tells nobody, so an expected 100 is taken as said there.
     pub(super) async fn send(
         self,
         pool: &Rc<Pool>,
         head: &Head,
         body: RequestBody,
-        opener: Option<&GateOpener>,
-    ) -> Result<(Response<Incoming>, Lease), Failure> {
-        let mut request = Request::new(body);
-        head.method.clone_into(request.method_mut());
-        head.uri.clone_into(request.uri_mut());
-        head.headers.clone_into(request.headers_mut());
+        on_interim: &dyn Fn(StatusCode, HeaderMap),
+    ) -> Result<Response<Download>, Failure> {
+        let patience = pool.upstream().settings.idle_timeout;
         match self {
-            Self::Http1 { mut sender, .. } => {
-                if head.asks == Asks::WebSocket {
-                    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                }
-                if request.headers().contains_key(TE) {
-                    request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
-                }
-                if let Some(opener) = opener {
-                    opener.clone().open_at_100(&mut request);
-                }
-                let response = sender.try_send_request(request).await.map_err(failure)?;
-                Ok((response, Lease::http1(Rc::clone(pool), sender)))
+            Self::Http1 { wire, .. } => {
+                let keeper = Rc::clone(pool) as Rc<dyn Keeper>;
+                let response = wire.send(keeper, head, body, Manner { patience, on_interim }).await?;
+                Ok(response.map(|answer| Download::wire(answer, patience)))
             }
             Self::Http2 { mut sender, streams, .. } => {
-                if let Some(opener) = opener {
-                    request.headers_mut().remove(EXPECT);
-                    opener.open();
+                let mut request = to_http2(head, body, pool.upstream());
+                if request.headers_mut().remove(EXPECT).is_some() {
+                    on_interim(StatusCode::CONTINUE, HeaderMap::new());
                 }
-                to_http2(&mut request, pool.upstream());
                 if head.asks == Asks::WebSocket {
                     websocket::to_connect(&mut request);
                 }
                 let response = sender.try_send_request(request).await.map_err(failure)?;
-                Ok((response, Lease::http2(streams)))
+                Ok(response.map(|incoming| Download::shared(incoming, streams, patience)))
             }
         }
     }
 }
 
 /// Scheme and authority are in the target, not in Host (RFC 9113 section 8.3.1).
-fn to_http2(request: &mut Request<RequestBody>, upstream: &Upstream) {
+fn to_http2(head: &Head, body: RequestBody, upstream: &Upstream) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    head.method.clone_into(request.method_mut());
+    head.headers.clone_into(request.headers_mut());
     request.headers_mut().remove(HOST);
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    let mut parts = head.uri.clone().into_parts();
     parts.scheme = Some(upstream.scheme.clone());
     parts.authority = Some(upstream.authority.clone());
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| head.uri.clone());
     *request.version_mut() = Version::HTTP_2;
+    request
 }
 
 fn failure(mut failed: TrySendError<Request<RequestBody>>) -> Failure {

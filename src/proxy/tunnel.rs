@@ -24,7 +24,6 @@ use super::age::Age;
 use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
 use super::metrics::Counted;
-use super::pool::Lease;
 use super::worker::Worker;
 use crate::clock;
 
@@ -41,7 +40,7 @@ pub(super) struct Tunnel {
     /// The longest silence of both sides together.
     pub(super) idle_timeout: Duration,
     /// The stream's place on a shared connection.
-    pub(super) lease: Option<Lease>,
+    pub(super) place: Option<Rc<()>>,
     /// The connection, where it is the tunnel's own.
     pub(super) counted: Option<Counted>,
 }
@@ -67,7 +66,7 @@ impl Opening {
     /// behind its request's head.
     pub(super) async fn run(self, downstream: impl Io, early: Bytes) {
         let Self { tunnel, exchange, age, worker } = self;
-        let Tunnel { upstream, early: answered, idle_timeout, lease, counted } = *tunnel;
+        let Tunnel { upstream, early: answered, idle_timeout, place, counted } = *tunnel;
         let leave = async {
             let aged = async {
                 match age {
@@ -84,7 +83,7 @@ impl Opening {
         if let Err(error) = tied {
             tracing::debug!(%error, "a WebSocket was cut");
         }
-        drop((exchange, lease, counted));
+        drop((exchange, place, counted));
     }
 }
 

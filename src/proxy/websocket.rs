@@ -5,23 +5,20 @@
 //! accepted key and all other fields pass as they are; where one does not, this hop makes or checks what HTTP/2 leaves
 //! out. What follows a handshake that was granted is `tunnel`'s; one that was refused is an answer like any other.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::body::ResponseBody;
+use super::body::{Download, ResponseBody};
 use super::error::{BadRequest, ProxyError, WebSocketFault};
-use super::pool::Lease;
 use super::tunnel::Tunnel;
 
 /// A handshake on its way upstream.
@@ -114,9 +111,7 @@ impl Handshake {
     /// An answer that grants what was not asked for, or that would be taken for a grant and is none.
     pub(super) async fn answered(
         self,
-        mut response: Response<Incoming>,
-        lease: Lease,
-        idle_timeout: Duration,
+        mut response: Response<Download>,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let granted = match response.version() {
             Version::HTTP_2 => response.status() == StatusCode::OK,
@@ -130,21 +125,40 @@ impl Handshake {
                 Form::Connect if status.is_success() => {
                     Err(ProxyError::WebSocket(WebSocketFault::NotGranted))
                 }
-                _ => Ok(response.map(|incoming| ResponseBody::upstream(incoming, lease, idle_timeout))),
+                _ => Ok(response.map(ResponseBody::upstream)),
             };
         }
         if response.version() != Version::HTTP_2 {
             self.check(response.headers())?;
         }
-        let upgraded = hyper::upgrade::on(&mut response).await.map_err(|_| ProxyError::UpstreamBroken)?;
-        let (mut parts, _nothing) = response.into_parts();
+        // HTTP/2's stream comes from hyper, HTTP/1.1's is the connection itself.
+        let upgraded = match response.version() {
+            Version::HTTP_2 => {
+                Some(hyper::upgrade::on(&mut response).await.map_err(|_| ProxyError::UpstreamBroken)?)
+            }
+            _ => None,
+        };
+        let (mut parts, download) = response.into_parts();
         self.grant(&mut parts);
-        let tunnel = Tunnel {
-            upstream: Box::new(TokioIo::new(upgraded)),
-            early: bytes::Bytes::new(),
-            idle_timeout,
-            counted: lease.counted(),
-            lease: Some(lease),
+        let idle_timeout = download.idle_timeout();
+        let tunnel = match upgraded {
+            Some(upgraded) => Tunnel {
+                upstream: Box::new(TokioIo::new(upgraded)),
+                early: Bytes::new(),
+                idle_timeout,
+                place: download.into_place(),
+                counted: None,
+            },
+            None => {
+                let (stream, early, counted) = download.into_tunnel().ok_or(ProxyError::UpstreamBroken)?;
+                Tunnel {
+                    upstream: Box::new(stream),
+                    early,
+                    idle_timeout,
+                    place: None,
+                    counted: Some(counted),
+                }
+            }
         };
         Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel)))
     }

@@ -1,0 +1,342 @@
+//! An answer's head, from bytes: status, fields, and how the body behind it ends (RFC 9112 sections 4, 5 and 6.3).
+//!
+//! What two readers could read in two ways is refused here, before anybody has read it in one.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use httparse::{Header, ParserConfig, Response, Status};
+use hyper::ext::ReasonPhrase;
+
+use super::Malformed;
+use super::body::Decoder;
+
+/// What of a request decides how its answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// An answer to HEAD has no body, whatever it says of one.
+    pub(super) body: BodyWanted,
+    pub(super) upgrade: UpgradeWanted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyWanted {
+    Yes,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UpgradeWanted {
+    Yes,
+    No,
+}
+
+/// An answer's head.
+#[derive(Debug)]
+pub(super) struct AnswerHead {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Where it is another than the status has by itself.
+    pub(super) reason: Option<ReasonPhrase>,
+    pub(super) then: Then,
+}
+
+/// What follows a head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Another head: this one was interim (RFC 9110 section 15.2).
+    Another,
+    /// Another protocol: 101.
+    Tunnel,
+    /// The body, and whether the connection may be used after it.
+    Body(Decoder, Reuse),
+}
+
+/// Whether a connection may carry another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reuse {
+    Yes,
+    No,
+}
+
+/// Looks for the end of heads, over as many reads as it takes.
+#[derive(Debug, Default)]
+pub(super) struct HeadFinder {
+    /// How far there is no end for sure.
+    searched: usize,
+}
+
+impl Asked {
+    /// What is wanted by a request with this method and these fields.
+    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        Self {
+            body: if *method == Method::HEAD { BodyWanted::No } else { BodyWanted::Yes },
+            upgrade: if headers.contains_key(UPGRADE) { UpgradeWanted::Yes } else { UpgradeWanted::No },
+        }
+    }
+}
+
+impl HeadFinder {
+    /// Takes a head off `input`, or `None` where it has not come whole.
+    ///
+    /// # Errors
+    /// [`Malformed`] for what is none, is ambiguous, or is over [`MAX_HEAD`] or [`MAX_FIELDS`].
+    pub(super) fn take(
+        &mut self,
+        input: &mut BytesMut,
+        asked: Asked,
+    ) -> Result<Option<AnswerHead>, Malformed> {
+        if input.first().is_some_and(|first| *first != b'H') {
+            return Err(Malformed);
+        }
+        let Some(end) = head_end(input, self.searched) else {
+            self.searched = input.len().saturating_sub(LINE_ENDS);
+            return if input.len() > MAX_HEAD { Err(Malformed) } else { Ok(None) };
+        };
+        self.searched = 0;
+        if end > MAX_HEAD {
+            return Err(Malformed);
+        }
+        parse(&input.split_to(end).freeze(), asked).map(Some)
+    }
+}
+
+/// The length of a head with the empty line that ends it. Lines may end in a bare LF (RFC 9112 section 2.2).
+fn head_end(input: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr_iter(b'\n', &input[from..]).find_map(|at| {
+        let next = from + at + 1;
+        match &input[next..] {
+            [b'\n', ..] => Some(next + 1),
+            [b'\r', b'\n', ..] => Some(next + 2),
+            _ => None,
+        }
+    })
+}
+
+fn parse(bytes: &Bytes, asked: Asked) -> Result<AnswerHead, Malformed> {
+    let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut parsed = Response::new(&mut []);
+    let status = ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
+        .map_err(|_| Malformed)?;
+    if status != Status::Complete(bytes.len()) {
+        return Err(Malformed);
+    }
+    let status = StatusCode::from_u16(parsed.code.ok_or(Malformed)?).map_err(|_| Malformed)?;
+    let reason = parsed
+        .reason
+        .filter(|reason| !reason.is_empty() && status.canonical_reason() != Some(*reason))
+        .and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let mut framing = Framing { close: parsed.version != Some(1), ..Framing::default() };
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + SPARE_FIELDS);
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        let again = framing.see(&name, field.value)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| Malformed)?;
+        if !again {
+            headers.try_append(name, value).map_err(|_| Malformed)?;
+        }
+    }
+    let then = framing.then(status, parsed.version, asked)?;
+    Ok(AnswerHead { status, headers, reason, then })
+}
+
+/// What the fields say of the message's end.
+#[derive(Debug, Default)]
+struct Framing {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+}
+
+impl Framing {
+    /// Takes note of a field; whether it says again what was said before, and can be left out.
+    fn see(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
+        if *name == CONTENT_LENGTH {
+            let length = decimal(value).ok_or(Malformed)?;
+            return match self.length.replace(length) {
+                None => Ok(false),
+                Some(before) if before == length => Ok(true),
+                Some(_) => Err(Malformed),
+            };
+        }
+        if *name == TRANSFER_ENCODING {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Malformed);
+            }
+            self.chunked = true;
+        } else if *name == CONNECTION {
+            let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            self.close |= options.any(|option| option.eq_ignore_ascii_case(b"close"));
+        }
+        Ok(false)
+    }
+
+    /// RFC 9112 section 6.3, without the cases that it lets a recipient repair.
+    fn then(self, status: StatusCode, version: Option<u8>, asked: Asked) -> Result<Then, Malformed> {
+        if self.chunked && (self.length.is_some() || version != Some(1)) {
+            return Err(Malformed);
+        }
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return if asked.upgrade == UpgradeWanted::Yes { Ok(Then::Tunnel) } else { Err(Malformed) };
+        }
+        if status.is_informational() {
+            return Ok(Then::Another);
+        }
+        let reuse = if self.close { Reuse::No } else { Reuse::Yes };
+        if status == StatusCode::NO_CONTENT {
+            // A body that must not be there may follow all the same, and be taken for the next answer.
+            let framed = self.chunked || self.length.is_some_and(|length| length > 0);
+            return Ok(Then::Body(Decoder::none(), if framed { Reuse::No } else { reuse }));
+        }
+        if asked.body == BodyWanted::No || status == StatusCode::NOT_MODIFIED {
+            return Ok(Then::Body(Decoder::none(), reuse));
+        }
+        Ok(match self.length {
+            Some(length) => Then::Body(Decoder::length(length), reuse),
+            None if self.chunked => Then::Body(Decoder::chunked(), reuse),
+            None => Then::Body(Decoder::until_close(), Reuse::No),
+        })
+    }
+}
+
+/// Digits alone (RFC 9110 section 8.6).
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |value, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Bytes of an answer's head: no server that means well sends more.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// Fields of an answer's head, or of its trailers.
+pub(super) const MAX_FIELDS: usize = 256;
+/// Room for what the proxy adds of its own.
+const SPARE_FIELDS: usize = 2;
+/// The most that two line ends have in a row.
+const LINE_ENDS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: Asked = Asked { body: BodyWanted::Yes, upgrade: UpgradeWanted::No };
+    const HEAD: Asked = Asked { body: BodyWanted::No, upgrade: UpgradeWanted::No };
+    const UPGRADE: Asked = Asked { body: BodyWanted::Yes, upgrade: UpgradeWanted::Yes };
+
+    fn head(text: &str, asked: Asked) -> Result<Option<AnswerHead>, Malformed> {
+        HeadFinder::default().take(&mut BytesMut::from(text), asked)
+    }
+
+    fn then(fields: &str, asked: Asked) -> Result<Then, Malformed> {
+        head(&format!("HTTP/1.1 {fields}\r\n\r\n"), asked).map(|head| head.unwrap().then)
+    }
+
+    #[test]
+    fn a_head_is_the_same_however_it_is_cut() {
+        let text =
+            "HTTP/1.1 203 Quite Fine\r\nContent-Length: 3\r\nX-A: 1\r\nx-a:  2 \r\nX-Empty:\r\n\r\nabc";
+        for cut in 1..text.len() {
+            let mut input = BytesMut::new();
+            let mut finder = HeadFinder::default();
+            let mut found = None;
+            for piece in text.as_bytes().chunks(cut) {
+                input.extend_from_slice(piece);
+                if found.is_none() {
+                    found = finder.take(&mut input, GET).unwrap();
+                }
+            }
+            let found = found.unwrap();
+            assert_eq!(found.status, 203);
+            assert_eq!(found.reason.unwrap().as_bytes(), b"Quite Fine");
+            assert_eq!(found.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+            assert_eq!(found.headers["x-empty"], "");
+            assert_eq!(found.then, Then::Body(Decoder::length(3), Reuse::Yes));
+            assert_eq!(&input[..], b"abc");
+        }
+    }
+
+    #[test]
+    fn the_body_ends_where_rfc_9112_section_6_3_says() {
+        let body = |decoder, reuse| Ok(Then::Body(decoder, reuse));
+        for (fields, asked, expected) in [
+            ("200 OK\r\nContent-Length: 7", GET, body(Decoder::length(7), Reuse::Yes)),
+            ("200 OK\r\nContent-Length: 7\r\nContent-Length: 7", GET, body(Decoder::length(7), Reuse::Yes)),
+            ("200 OK\r\nTransfer-Encoding: Chunked", GET, body(Decoder::chunked(), Reuse::Yes)),
+            ("200 OK", GET, body(Decoder::until_close(), Reuse::No)),
+            ("200 OK\r\nContent-Length: 7\r\nConnection: x, Close", GET, body(Decoder::length(7), Reuse::No)),
+            ("200 OK\r\nContent-Length: 7", HEAD, body(Decoder::none(), Reuse::Yes)),
+            ("200 OK\r\nTransfer-Encoding: chunked", HEAD, body(Decoder::none(), Reuse::Yes)),
+            ("200 OK", HEAD, body(Decoder::none(), Reuse::Yes)),
+            ("304 Not Modified\r\nContent-Length: 7", GET, body(Decoder::none(), Reuse::Yes)),
+            ("204 No Content", GET, body(Decoder::none(), Reuse::Yes)),
+            ("204 No Content\r\nContent-Length: 7", GET, body(Decoder::none(), Reuse::No)),
+            ("103 Early Hints", GET, Ok(Then::Another)),
+            ("101 Switching Protocols\r\nUpgrade: websocket", UPGRADE, Ok(Then::Tunnel)),
+        ] {
+            assert_eq!(then(fields, asked), expected, "{fields}");
+        }
+        let old = head("HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\n", GET).unwrap().unwrap();
+        assert_eq!(old.then, Then::Body(Decoder::length(7), Reuse::No));
+    }
+
+    #[test]
+    fn an_answer_with_two_readings_is_malformed() {
+        for fields in [
+            "200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked",
+            "200 OK\r\nContent-Length: 3\r\nContent-Length: 4",
+            "200 OK\r\nContent-Length: 3, 3",
+            "200 OK\r\nContent-Length: +3",
+            "200 OK\r\nContent-Length:",
+            "200 OK\r\nContent-Length: 99999999999999999999",
+            "200 OK\r\nTransfer-Encoding: gzip, chunked",
+            "200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "200 OK\r\nTransfer-Encoding: identity",
+            "200 OK\r\nContent-Length : 3",
+            "200 OK\r\nX-A: 1\r\n folded: 2",
+            "200 OK\r\n X-A: 1",
+            "200 OK\r\nX-A: 1\rX-B: 2",
+            "200 OK\r\nX-A: \x001",
+            "200 OK\r\nno colon",
+            "99 Low",
+            "2000 OK",
+            "101 Switching Protocols\r\nUpgrade: websocket",
+        ] {
+            assert_eq!(then(fields, GET), Err(Malformed), "{fields}");
+        }
+        for text in [
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/0.9 200 OK\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "ICY 200 OK\r\n\r\n",
+            "<html>",
+        ] {
+            assert_eq!(head(text, GET).map(|_| ()), Err(Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_bounded_in_bytes_and_fields() {
+        let fields = |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: 1\r\n".repeat(count));
+        assert!(head(&fields(MAX_FIELDS), GET).unwrap().is_some());
+        assert!(head(&fields(MAX_FIELDS + 1), GET).is_err());
+        let long = |len: usize| format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(len));
+        assert!(head(&long(MAX_HEAD - 100), GET).unwrap().is_none());
+        assert!(head(&long(MAX_HEAD), GET).is_err());
+        assert!(head(&(long(MAX_HEAD) + "\r\n\r\n"), GET).is_err());
+    }
+
+    #[test]
+    fn a_length_that_is_said_twice_goes_on_once() {
+        let text = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 03\r\n\r\n";
+        let head = head(text, GET).unwrap().unwrap();
+        assert_eq!(head.headers.get_all("content-length").iter().count(), 1);
+    }
+}
