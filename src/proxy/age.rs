@@ -4,9 +4,9 @@
 //!
 //! | stream | how it ends |
 //! |---|---|
-//! | WebSocket | a close frame of status 1001 to both sides (`tunnel`) |
+//! | `WebSocket` | a close frame of status 1001 to both sides (`tunnel`) |
 //! | gRPC | trailers with `grpc-status: 14` (UNAVAILABLE): clients try again |
-//! | `text/event-stream` without a length | cleanly: an `EventSource` comes back, and drops an event that is cut (HTML standard) |
+//! | `text/event-stream` without a length | cleanly: an `EventSource` comes back, and drops an event that is cut (`HTML` standard) |
 //! | any other answer | visibly cut: the connection closes before the body's end, or RST_STREAM (CANCEL) in HTTP/2 |
 //! | a request without an answer yet | the proxy's own answer |
 //!

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::super::body::RequestBody;
 use super::super::metrics::{ProxyMetrics, Side};
-use super::super::sending::{Failure, Head};
+use super::super::sending::{Asks, Failure, Head};
 use super::{Answer, AnswerError, Keeper, Manner, Stream, Wire};
 use crate::metrics::Metrics;
 
@@ -51,7 +51,7 @@ fn pair() -> (Wire, UnixStream) {
 fn head(method: Method) -> Head {
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("api.example"));
-    Head { method, uri: Uri::from_static("/a?b"), headers }
+    Head { method, uri: Uri::from_static("/a?b"), headers, asks: Asks::default() }
 }
 
 async fn send(
