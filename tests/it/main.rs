@@ -17,6 +17,7 @@ mod demo;
 mod dial;
 mod dpop;
 mod events;
+mod floods;
 mod forwarded;
 mod framing;
 mod grants;
