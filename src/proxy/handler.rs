@@ -26,6 +26,7 @@ use super::guard::Caller;
 use super::headers::{
     AmbiguousAnswer, Expect, HopFields, add_via, has_passed, has_quoted_name, strip_request, strip_response,
 };
+use super::limits::take_turn;
 use super::local::LocalTable;
 use super::path::judge;
 use super::route::{Entry, OwnAuthorization};
@@ -243,19 +244,6 @@ async fn to_upstream(
     let head = Head { method: parts.method, uri, headers: parts.headers, asks };
     let outbound = Outbound { head, body, hop, entry, used, handshake };
     forward(pool, outbound, downstream).await
-}
-
-/// Waits until the route's limits let this request through, and says whether that took any time. What it holds it holds
-/// until the answer's last byte. Whatever has to be waited for besides comes before: who has a turn goes out at once.
-async fn take_turn(
-    entry: &Entry,
-    downstream: &Downstream,
-    exchange: &mut Exchange,
-) -> Result<bool, ProxyError> {
-    let Some(limits) = &entry.limits else { return Ok(false) };
-    let turn = limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()).await?;
-    exchange.hold(turn.slot);
-    Ok(turn.has_waited)
 }
 
 /// The credentials that the application brings.

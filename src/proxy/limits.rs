@@ -17,8 +17,10 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::connection::Downstream;
 use super::error::ProxyError;
-use super::route::{Rate, RouteLimits};
+use super::exchange::Exchange;
+use super::route::{Entry, Rate, RouteLimits};
 use crate::clock;
 
 /// The limits of one route, shared by all workers, and kept over a reload that does not change them.
@@ -40,6 +42,19 @@ pub(super) struct Turn {
     pub(super) slot: Option<OwnedSemaphorePermit>,
     /// Whether it waited: its token may be older than it was.
     pub(super) has_waited: bool,
+}
+
+/// Waits until the route's limits let this request through, and says whether that took any time. What it holds it holds
+/// until the answer's last byte. Whatever has to be waited for besides comes before: who has a turn goes out at once.
+pub(super) async fn take_turn(
+    entry: &Entry,
+    downstream: &Downstream,
+    exchange: &mut Exchange,
+) -> Result<bool, ProxyError> {
+    let Some(limits) = &entry.limits else { return Ok(false) };
+    let turn = limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()).await?;
+    exchange.hold(turn.slot);
+    Ok(turn.has_waited)
 }
 
 impl Limits {
