@@ -4,10 +4,10 @@
 //!
 //! | stream | how it ends |
 //! |---|---|
-//! | WebSocket | a close frame of status 1001 to both sides (`tunnel`) |
+//! | `WebSocket` | a close frame of status 1001 to both sides (`tunnel`) |
 //! | gRPC | trailers with `grpc-status: 14` (UNAVAILABLE): clients try again |
 //! | `text/event-stream` without a length | cleanly: an `EventSource` comes back, and drops an event that is cut (HTML standard) |
-//! | any other answer | visibly cut: the connection closes before the body's end, or RST_STREAM (CANCEL) in HTTP/2 |
+//! | any other answer | visibly cut: the connection closes before the body's end, or `RST_STREAM` (CANCEL) in HTTP/2 |
 //! | a request without an answer yet | the proxy's own answer |
 //!
 //! An HTTP/2 connection that is as old itself gets a GOAWAY, so that the next stream comes by a new one. A route without the
@@ -70,7 +70,7 @@ impl Age {
 
 impl Aging {
     /// For the answer to a `call` that has these `headers`.
-    pub(super) fn new(age: Age, call: Call, headers: &HeaderMap) -> Box<Self> {
+    pub(super) fn new(age: Age, call: Call, headers: &HeaderMap) -> Self {
         let events = headers.get(CONTENT_TYPE).is_some_and(|kind| {
             let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
             kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
@@ -80,7 +80,7 @@ impl Aging {
             Call::Http if events && !headers.contains_key(CONTENT_LENGTH) => End::Clean,
             Call::Http => End::Cut,
         };
-        Box::new(Self { age, end })
+        Self { age, end }
     }
 
     pub(super) const fn limit(&self) -> Duration {
@@ -118,7 +118,7 @@ mod tests {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         let started = crate::clock::now();
-        let mut aging = Aging::new(Age::new(started, Duration::from_secs(60)), call, &headers);
+        let mut aging = Aging::new(Age::new(started, Duration::from_mins(1)), call, &headers);
         let end = match poll_fn(|cx| aging.poll_end(cx)).await {
             None => "clean",
             Some(Ok(frame)) if frame.trailers_ref().is_some_and(|t| t["grpc-status"] == "14") => "status",
@@ -140,7 +140,7 @@ mod tests {
         ] {
             let (after, how) = end(call, fields).await;
             assert_eq!(how, expected, "{fields:?}");
-            assert!(after >= Duration::from_secs(60) && after < Duration::from_secs(61), "{after:?}");
+            assert!(after >= Duration::from_mins(1) && after < Duration::from_secs(61), "{after:?}");
         }
     }
 }

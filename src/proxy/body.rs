@@ -193,11 +193,11 @@ impl ResponseBody {
     }
 
     /// The same body, with what ends it before its end; that of no upstream is short.
-    pub(super) fn with_aging(mut self, aging: impl FnOnce() -> Box<Aging>) -> Self {
+    pub(super) fn with_aging(mut self, aging: impl FnOnce() -> Aging) -> Self {
         if let Content::Upstream(download) = &self.content
             && !download.is_end_stream()
         {
-            self.aging = Some(aging());
+            self.aging = Some(Box::new(aging()));
         }
         self
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Downstream {
 }
 
 /// What an HTTP/1.1 connection becomes once the answer 101 is sent (RFC 9110 section 7.8).
-pub(super) struct Tunnel(Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>);
+pub(super) struct Tunnel(Box<dyn FnOnce(Socket, Bytes) -> LocalBoxFuture<'static, ()>>);
 
 impl Tunnel {
     /// `run` gets the connection, untouched from here on, and what was read of it behind the request already. The
@@ -127,16 +128,28 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Order::Serve => socket.poll_spoken(cx),
         Order::Finish | Order::Cut => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
     });
+    // Boxed: a connection that says nothing yet, or no more, is a socket and a few words about it.
     match spoken.await {
-        // Boxed: who speaks HTTP/1.1, or nothing yet, has no use for its room.
         Ok(Spoken::Http2) => Box::pin(http2(socket, &downstream)).await,
-        Ok(Spoken::Http1 | Spoken::Either) => http1(socket, &downstream).await,
+        Ok(Spoken::Http1 | Spoken::Either) => {
+            while let Some(rested) = Box::pin(http1(socket, &downstream)).await {
+                socket = rested;
+                let woken = poll_fn(|cx| match downstream.order(cx) {
+                    Order::Serve => socket.poll_more(cx),
+                    Order::Finish | Order::Cut => Poll::Ready(false),
+                });
+                if !woken.await {
+                    return;
+                }
+            }
+        }
         Err(_gone) => {}
     }
 }
 
-/// Serves HTTP/1.1 until it ends or becomes a tunnel, and then that.
-async fn http1(socket: Socket, downstream: &Rc<Downstream>) {
+/// Serves HTTP/1.1 until it ends or becomes a tunnel, and then that; or until nothing has been asked for a while. Then the
+/// socket comes back, and hyper's buffers are gone, which are ten times the rest.
+async fn http1(socket: Socket, downstream: &Rc<Downstream>) -> Option<Socket> {
     let service = service(downstream);
     let mut connection = downstream.worker.http1().serve_connection(TokioIo::new(socket), service);
     let mut told = false;
@@ -148,14 +161,27 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            Order::Cut => return Poll::Ready(None),
+            Order::Cut => return Poll::Ready(Served::Cut),
         }
-        Pin::new(&mut connection).poll(cx).map(Some)
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Served::Ended(ended)),
+            Poll::Pending if downstream.watch.rests() => Poll::Ready(Served::Rests),
+            Poll::Pending => Poll::Pending,
+        }
     });
     match served.await {
-        None => return,
-        Some(Err(error)) => return log(&error),
-        Some(Ok(())) => {}
+        Served::Cut => return None,
+        Served::Ended(Err(error)) => {
+            log(&error);
+            return None;
+        }
+        Served::Ended(Ok(())) => {}
+        Served::Rests => {
+            let parts = connection.into_parts();
+            let mut socket = parts.io.into_inner();
+            socket.unread(&parts.read_buf);
+            return Some(socket);
+        }
     }
     // hyper leaves a connection open where the request asked for an upgrade, whatever was answered.
     let parts = connection.into_parts();
@@ -163,7 +189,7 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) {
     let mut rest = if let Some(Tunnel(run)) = downstream.tunnel.take() {
         if let Err(error) = socket.open() {
             tracing::debug!(%error, "a downstream connection did not wait to become a tunnel");
-            return;
+            return None;
         }
         run(socket, parts.read_buf)
     } else if !socket.is_shut() {
@@ -171,13 +197,24 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) {
             let _ = socket.shutdown().await;
         })
     } else {
-        return;
+        return None;
     };
     poll_fn(|cx| match downstream.order(cx) {
         Order::Cut => Poll::Ready(()),
         Order::Serve | Order::Finish => rest.as_mut().poll(cx),
     })
     .await;
+    None
+}
+
+/// How it went with HTTP/1.1.
+enum Served {
+    /// The connection was late.
+    Cut,
+    /// hyper is through with it.
+    Ended(hyper::Result<()>),
+    /// Nothing has been asked for a while.
+    Rests,
 }
 
 async fn http2(socket: Socket, downstream: &Rc<Downstream>) {

@@ -95,7 +95,7 @@ pub(super) enum BadRequest {
     #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
     Target,
     #[error(
-        "the path can be read in two ways that lead to two routes; send it without encoded slashes, empty segments or ;parameters"
+        "the path can be read in two ways that lead to two routes; send it without encoded slashes, empty segments or ;parameters, and in the case of the route"
     )]
     AmbiguousPath,
     #[error("the request has two credentials of its own; send one")]

@@ -150,13 +150,14 @@ fn head(data: &[u8]) -> HeaderMap {
 
 /// What servers may make of `path`, each taking some of the steps and leaving the others.
 fn lenient_readings(path: &str) -> BTreeSet<String> {
-    let steps: [fn(&str) -> String; 9] = [
+    let steps: [fn(&str) -> String; 10] = [
         without_host,
+        without_parameters,
         decoded,
         decoded,
         |path| path.split(['?', '#']).next().unwrap_or_default().to_owned(),
         |path| path.replace('\\', "/"),
-        |path| path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/"),
+        without_parameters,
         |path| {
             let names: Vec<_> = path.split('/').skip(1).filter(|name| !name.is_empty()).collect();
             format!("/{}{}", names.join("/"), if path.ends_with('/') && !names.is_empty() { "/" } else { "" })
@@ -180,20 +181,21 @@ fn without_host(path: &str) -> String {
     reference.find(['/', '\\']).map_or("/", |end| &reference[end..]).to_owned()
 }
 
+fn without_parameters(path: &str) -> String {
+    path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/")
+}
+
 fn decoded(path: &str) -> String {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let [first, behind @ ..] = rest {
         let pair = behind.get(..2).filter(|_| *first == b'%').and_then(|pair| std::str::from_utf8(pair).ok());
-        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &behind[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = behind;
-            }
+        if let Some(byte) = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            out.push(byte);
+            rest = &behind[2..];
+        } else {
+            out.push(*first);
+            rest = behind;
         }
     }
     String::from_utf8_lossy(&out).into_owned()

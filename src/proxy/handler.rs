@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
@@ -12,13 +11,12 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
-use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::age::{Age, Aging};
 use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
-use super::connection::{Downstream, Tunnel};
+use super::connection::Downstream;
 use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::{Access, Exchange};
@@ -26,7 +24,7 @@ use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{
-    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, strip_request, strip_response,
+    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, has_quoted_name, strip_request, strip_response,
 };
 use super::local::LocalTable;
 use super::path::judge;
@@ -36,7 +34,7 @@ use super::target;
 use super::tunnel::Opening;
 use super::upstream::Http2;
 use super::watch::Busy;
-use super::websocket::{self, ConnectStream, Form, Handshake};
+use super::websocket::{self, Form, Handshake};
 use super::worker::Stage;
 use crate::clock::{self, Moment};
 use crate::secret::Secret;
@@ -80,7 +78,8 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
                 None => end_with_body(response, exchange, age, call),
                 Some(tunnel) => {
                     let worker = Rc::clone(&downstream.worker);
-                    open(Opening { tunnel, exchange, age, worker }, &downstream, connect, &mut response);
+                    let opening = Opening { tunnel, exchange, age, worker };
+                    opening.begin(&downstream, connect, &mut response);
                     response
                 }
             }
@@ -120,29 +119,6 @@ fn end_with_body(
     Response::from_parts(parts, body.with_exchange(exchange))
 }
 
-/// Has a tunnel begin once `response` is sent.
-fn open(
-    opening: Opening,
-    downstream: &Downstream,
-    connect: Option<ConnectStream>,
-    response: &mut Response<ResponseBody>,
-) {
-    match connect {
-        None => {
-            websocket::switch(response.headers_mut());
-            downstream.tunnel.set(Some(Tunnel::new(move |socket, early| opening.run(socket, early))));
-        }
-        // It ends with the stream, and so with the connection at the latest.
-        Some(ConnectStream(stream)) => {
-            tokio::task::spawn_local(async move {
-                if let Ok(stream) = stream.await {
-                    opening.run(TokioIo::new(stream), Bytes::new()).await;
-                }
-            });
-        }
-    }
-}
-
 /// What is to be done with a request that may pass.
 enum Admitted<'t> {
     /// Forward it.
@@ -163,6 +139,9 @@ fn admit<'t>(
     // hyper keeps this limit in HTTP/1.1 alone.
     if parts.headers.len() > downstream.worker.settings().max_headers {
         return Err(ProxyError::HeaderTooLarge);
+    }
+    if parts.version == Version::HTTP_2 && has_quoted_name(&parts.headers) {
+        return Err(BadRequest::Malformed.into());
     }
     let guard = table.routes.guard();
     let caller =

@@ -85,6 +85,12 @@ pub(super) fn strip_request(
     hop
 }
 
+/// Whether a name has a quotation mark, which no token may (RFC 9110 section 5.6.2). The `http` crate takes it in HTTP/2,
+/// and an HTTP/1.1 upstream would not know what to make of it.
+pub(super) fn has_quoted_name(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| memchr::memchr(b'"', name.as_str().as_bytes()).is_some())
+}
+
 fn expectation(headers: &HeaderMap) -> Expect {
     let mut expected = headers.get_all(header::EXPECT).iter();
     let is_continue = expected.next().is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));

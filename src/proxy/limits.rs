@@ -238,9 +238,9 @@ mod tests {
         Limits::new(&RouteLimits { rate, concurrent, queue, queue_timeout }).unwrap()
     }
 
-    fn retry_after(entered: Result<Turn, ProxyError>) -> Option<Duration> {
+    fn retry_after(entered: &Result<Turn, ProxyError>) -> Option<Duration> {
         match entered {
-            Err(ProxyError::RateLimited { retry_after }) => Some(retry_after),
+            Err(ProxyError::RateLimited { retry_after }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -256,10 +256,10 @@ mod tests {
         for _ in 0..3 {
             assert!(!limits.enter(NEVER).await.unwrap().has_waited);
         }
-        assert_eq!(retry_after(limits.enter(NEVER).await), Some(Duration::from_millis(500)));
+        assert_eq!(retry_after(&limits.enter(NEVER).await), Some(Duration::from_millis(500)));
         tokio::time::advance(Duration::from_millis(500)).await;
         assert!(limits.enter(NEVER).await.is_ok());
-        assert!(retry_after(limits.enter(NEVER).await).is_some());
+        assert!(retry_after(&limits.enter(NEVER).await).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -276,7 +276,7 @@ mod tests {
                 entered
             }
         }));
-        let refused: Vec<_> = all.await.into_iter().filter_map(retry_after).collect();
+        let refused: Vec<_> = all.await.iter().filter_map(retry_after).collect();
         assert_eq!(*served.borrow(), [0, 1, 2, 3, 4, 5]);
         assert_eq!(refused, [Duration::from_millis(600); 2]);
         let took = clock::now() - started;

@@ -19,7 +19,8 @@ pub(super) struct Bound {
     pub(super) address: ListenAddress,
 }
 
-/// The file of a Unix socket, removed when this is dropped, unless another program has put its own there.
+/// The file of a Unix socket, removed when this is dropped, unless another program has put its own there. Whoever holds
+/// it drops it after the last listener.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -111,8 +112,9 @@ impl Rest {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        // A file that is new may have the number of one that is gone: so it counts, too, that nobody listens there now.
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = remove_stale(&self.path);
         }
     }
 }
@@ -192,7 +194,9 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & MODE_BITS, 0o620, "{mode:o}");
         assert_eq!(bound.address.to_string(), format!("unix:{}", path.display()));
-        drop(bound.file());
+        let file = bound.file();
+        drop(bound);
+        drop(file);
         assert!(!path.exists());
     }
 
@@ -207,7 +211,9 @@ mod tests {
         let second = Bound::bind(&socket_at(&path)).unwrap();
         drop(file);
         assert!(path.exists(), "it is another's by now");
-        drop(second.file());
+        let file = second.file();
+        drop(second);
+        drop(file);
         assert!(!path.exists());
     }
 

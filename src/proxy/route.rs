@@ -303,11 +303,14 @@ impl Route {
         }
         let Some((head, rest)) = path.as_bytes().split_at_checked(prefix.len()) else { return Fit::No };
         let is_on_border = rest.is_empty() || rest.starts_with(b"/") || prefix.ends_with('/');
-        match (head == prefix.as_bytes(), is_on_border) {
-            (_, false) => Fit::No,
-            (true, true) => Fit::Exactly,
-            (false, true) if head.eq_ignore_ascii_case(prefix.as_bytes()) => Fit::InAnotherCase,
-            (false, true) => Fit::No,
+        if !is_on_border {
+            Fit::No
+        } else if head == prefix.as_bytes() {
+            Fit::Exactly
+        } else if head.eq_ignore_ascii_case(prefix.as_bytes()) {
+            Fit::InAnotherCase
+        } else {
+            Fit::No
         }
     }
 

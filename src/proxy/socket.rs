@@ -56,6 +56,24 @@ impl Socket {
         }
     }
 
+    /// Reads on, on a connection that rested. Whether there is more to serve.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.first.is_empty() {
+            let mut space = [0; FIRST_READ];
+            let mut buf = ReadBuf::new(&mut space);
+            if ready!(self.poll_judged(cx, &mut buf)).is_err() {
+                return Poll::Ready(false);
+            }
+            self.first.extend_from_slice(buf.filled());
+        }
+        Poll::Ready(!self.first.is_empty())
+    }
+
+    /// Puts back what hyper read and did not get to.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.first.splice(..0, bytes.iter().copied());
+    }
+
     /// Everything is passed through from here on: what comes is a tunnel's.
     ///
     /// # Errors

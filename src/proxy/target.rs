@@ -53,10 +53,6 @@ pub(super) fn refuse_method(method: &Method) -> Result<(), ProxyError> {
 
 /// The path to judge and to route by. `OPTIONS *` is about the server as a whole, and goes where `/` goes.
 pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
-    // HTTP/2 lets a fragment come this far, and nothing is left of a path that was one.
-    if parts.uri.path_and_query().is_some_and(|whole| whole.as_str().is_empty()) {
-        return Err(BadRequest::Target);
-    }
     match parts.uri.path() {
         "*" if parts.method == Method::OPTIONS => Ok("/"),
         path if path.starts_with('/') => Ok(path),
@@ -72,7 +68,11 @@ pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Ur
     if same {
         return match uri.path_and_query() {
             Some(_) if uri.authority().is_none() => Ok(uri.clone()),
-            Some(path) => Ok(Uri::from(path.clone())),
+            Some(path) => {
+                let target = Uri::from(path.clone());
+                // HTTP/2 lets a fragment come this far; of a path that was nothing else, nothing is left.
+                if target.path().is_empty() { Err(BadRequest::Target) } else { Ok(target) }
+            }
             None => Err(BadRequest::Target),
         };
     }

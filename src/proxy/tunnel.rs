@@ -17,13 +17,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use http::Response;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::age::Age;
+use super::body::ResponseBody;
+use super::connection::{self, Downstream};
 use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
 use super::metrics::Counted;
+use super::websocket::{self, ConnectStream};
 use super::worker::Worker;
 use crate::clock;
 
@@ -62,6 +67,31 @@ pub(super) struct Opening {
 }
 
 impl Opening {
+    /// Has the tunnel begin once `response` is sent: on the connection itself, or on the stream that `connect` asked for.
+    pub(super) fn begin(
+        self,
+        downstream: &Downstream,
+        connect: Option<ConnectStream>,
+        response: &mut Response<ResponseBody>,
+    ) {
+        match connect {
+            None => {
+                websocket::switch(response.headers_mut());
+                downstream
+                    .tunnel
+                    .set(Some(connection::Tunnel::new(move |socket, early| self.run(socket, early))));
+            }
+            // It ends with the stream, and so with the connection at the latest.
+            Some(ConnectStream(stream)) => {
+                tokio::task::spawn_local(async move {
+                    if let Ok(stream) = stream.await {
+                        self.run(TokioIo::new(stream), Bytes::new()).await;
+                    }
+                });
+            }
+        }
+    }
+
     /// Passes bytes on until both sides have ended, or the tunnel has to end. `early` is what the application sent
     /// behind its request's head.
     pub(super) async fn run(self, downstream: impl Io, early: Bytes) {
@@ -409,7 +439,7 @@ mod tests {
         let mut stage = stage([b"", b""]);
         let began = clock::now();
         for round in 0_u8..12 {
-            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+            tokio::time::sleep(IDLE.saturating_sub(Duration::from_secs(1))).await;
             // A ping of either side is life for both.
             let (from, to) = match round % 2 {
                 0 => (&mut stage.application, &mut stage.upstream),
@@ -471,7 +501,7 @@ mod tests {
     async fn whoever_does_not_answer_is_not_waited_for() {
         let mut stage = stage([b"", b""]);
         // Far more than there is room for, and nobody reads it.
-        let flood = [&[0x82, 126, 0x80, 0][..], &[0; 0x8000]].concat();
+        let flood = [&[0x82, 126, 0x80, 0][..], &vec![0; 0x8000]].concat();
         let sender = tokio::spawn(async move { stage.upstream.write_all(&flood).await });
         tokio::time::sleep(Duration::from_secs(1)).await;
         let began = clock::now();

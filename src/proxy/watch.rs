@@ -42,6 +42,8 @@ pub(super) struct Watch {
     /// Whether it has become a tunnel, which has limits of its own.
     tunnel: Cell<bool>,
     retired: Cell<bool>,
+    /// Whether its task was told that it may rest, since the last request.
+    resting: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The worker's clock, as of its last look: exact enough for limits of seconds, and free.
     now: Rc<Cell<Instant>>,
@@ -74,6 +76,7 @@ impl Watch {
             late: Cell::new(false),
             tunnel: Cell::new(false),
             retired: Cell::new(false),
+            resting: Cell::new(false),
             waker: RefCell::new(None),
             now,
         })
@@ -115,6 +118,14 @@ impl Watch {
             .then(|| self.since.get())
     }
 
+    /// Whether nothing is under way, and nothing has been for so long that what a next request needs is better had anew.
+    /// HTTP/1.1 alone.
+    pub(super) fn rests(&self) -> bool {
+        let quiet = self.busy.get() == 0 && self.phase.get() == Phase::Idle && self.unread_since.get().is_none();
+        let mine = !self.http2.get() && !self.tunnel.get() && !self.late.get() && !self.retired.get();
+        quiet && mine && self.now.get().saturating_duration_since(self.since.get()) >= REST_AFTER
+    }
+
     /// Ends the connection if it is late by one of `limits`.
     pub(super) fn enforce(&self, limits: &ServerSettings) {
         if self.tunnel.get() {
@@ -141,6 +152,9 @@ impl Watch {
             self.end();
         } else if self.http2.get() && idle && passed(self.since.get()) > limits.keep_alive_timeout {
             self.retired.set(true);
+            self.wake();
+        } else if !self.resting.get() && self.rests() {
+            self.resting.set(true);
             self.wake();
         }
     }
@@ -188,6 +202,7 @@ impl Watch {
 impl Busy {
     pub(super) fn new(watch: Rc<Watch>) -> Self {
         watch.busy.set(watch.busy.get() + 1);
+        watch.resting.set(false);
         watch.waiting.set(watch.waiting.get() + 1);
         Self { watch, waiting: Cell::new(true), answered: Cell::new(false) }
     }
@@ -235,5 +250,7 @@ impl Drop for Busy {
     }
 }
 
+/// From the last answer to the rest: short beside a person's or a scraper's pause, long beside a load generator's.
+const REST_AFTER: Duration = Duration::from_millis(250);
 /// What `max_resets` counts in (RFC 9113 section 10.5).
 const SECOND: Duration = Duration::from_secs(1);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use cupbearer::clock;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::support::{Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at};
 
@@ -33,7 +33,7 @@ async fn at_once(proxy: &Proxy, count: usize) -> Vec<Message> {
 async fn a_runaway_application_cannot_hammer_a_rate_limited_api() {
     let limits = "rate_limit = \"50/s\"\nrate_burst = 10\nmax_queue = 100\nqueue_timeout = \"30s\"\n";
     let stage = Stage::with(Origin::ok().await, "", limits).await;
-    let started = Instant::now();
+    let started = clock::now();
     let answers = at_once(&stage.proxy, 500).await;
     let took = started.elapsed();
     let passed = stage.api.seen().len();

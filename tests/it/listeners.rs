@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, RootCertStore};
@@ -183,7 +184,7 @@ async fn the_key_exchange_is_post_quantum_and_a_session_is_resumed() {
         assert!(get(&mut stream).await.starts_with("HTTP/1.1 200"), "served");
         let connection = stream.get_ref().1;
         kinds.push(connection.handshake_kind());
-        let group = connection.negotiated_key_exchange_group().map(|group| group.name());
+        let group = connection.negotiated_key_exchange_group().map(SupportedKxGroup::name);
         assert_eq!(group, Some(NamedGroup::X25519MLKEM768));
     }
     assert_eq!(kinds[0], Some(HandshakeKind::Full));

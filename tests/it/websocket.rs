@@ -1,4 +1,4 @@
-//! WebSockets through the proxy: real peers on both sides, over HTTP/1.1 and HTTP/2 in each of the four ways.
+//! WebSocket connections through the proxy: real peers on both sides, over HTTP/1.1 and HTTP/2 in each of the four ways.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

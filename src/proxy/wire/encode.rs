@@ -103,6 +103,7 @@ pub(super) const LINE_END: &[u8] = b"\r\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::sending::Asks;
     use http::{HeaderValue, Uri};
 
     fn encoded(
@@ -116,16 +117,7 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
-        head(
-            &mut out,
-            &Head {
-                method,
-                uri: Uri::from_static(target),
-                headers,
-                asks: crate::proxy::sending::Asks::Answer,
-            },
-            framing,
-        );
+        head(&mut out, &Head { method, uri: Uri::from_static(target), headers, asks: Asks::default() }, framing);
         String::from_utf8(out).unwrap()
     }
 

@@ -51,7 +51,7 @@ fn pair() -> (Wire, UnixStream) {
 fn head(method: Method) -> Head {
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("api.example"));
-    Head { method, uri: Uri::from_static("/a?b"), headers, asks: Asks::Answer }
+    Head { method, uri: Uri::from_static("/a?b"), headers, asks: Asks::default() }
 }
 
 async fn send(

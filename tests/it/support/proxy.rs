@@ -60,7 +60,7 @@ impl Config {
 
     /// One more address to listen on.
     pub(crate) fn listen(mut self, address: &str) -> Self {
-        self.listen += &format!(", \"{address}\"");
+        self.listen += &[", \"", address, "\""].concat();
         self
     }
 

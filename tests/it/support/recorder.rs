@@ -183,13 +183,10 @@ fn record(line: &Value) -> Record {
     }
     let mut fields = Vec::new();
     if let Some(status) = line.get("status").and_then(Value::as_u64) {
-        // nginx: a request that it could not read has a 400 and no body; one that broke off has no end.
+        // nginx: one whose head it could not read has no Host on record; any other refusal is of a body that broke off.
         match (status, text(&line["completion"]).as_str()) {
             (200, "OK") => {}
-            (499 | 400, _) if !text(&line["target"]).is_empty() && text(&line["body"]).is_empty() => {
-                return Record::Aborted;
-            }
-            (499, _) => return Record::Aborted,
+            (499 | 400, _) if line.get("host").is_some_and(|host| host != "") => return Record::Aborted,
             _ => return Record::Malformed(text(&line["line"])),
         }
         for (name, value) in line.as_object().into_iter().flatten() {
