@@ -79,6 +79,8 @@ enum Content {
 pub(super) struct Download {
     source: DownloadSource,
     silence: Silence,
+    /// Why it broke off, before anybody was told.
+    broken: Option<BodyError>,
 }
 
 #[derive(Debug)]
@@ -273,13 +275,13 @@ impl Body for ResponseBody {
 impl Download {
     /// An answer that comes by HTTP/1.1; it may be silent for `idle_timeout` at a time.
     pub(super) const fn wire(answer: Answer, idle_timeout: Duration) -> Self {
-        Self { source: DownloadSource::Wire(answer), silence: Silence::new(idle_timeout) }
+        Self { source: DownloadSource::Wire(answer), silence: Silence::new(idle_timeout), broken: None }
     }
 
     /// An answer that comes by HTTP/2, on one of a connection's streams.
     pub(super) const fn shared(incoming: Incoming, stream: Rc<()>, idle_timeout: Duration) -> Self {
         let source = DownloadSource::Shared { incoming, stream };
-        Self { source, silence: Silence::new(idle_timeout) }
+        Self { source, silence: Silence::new(idle_timeout), broken: None }
     }
 
     /// The connection behind a 101 of HTTP/1.1, what of the new protocol was read already, and the connection's count;
@@ -323,7 +325,17 @@ impl Body for Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         match this.poll_source(cx) {
+            // hyper drops what it has not written when a body fails. What came before the failure goes out first: the
+            // application is to see a part of an answer, and not nothing.
+            Poll::Ready(Some(Err(error @ BodyError::Answer(_)))) => {
+                this.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 this.silence.broken();
                 Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))

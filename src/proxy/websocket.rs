@@ -141,24 +141,17 @@ impl Handshake {
         let (mut parts, download) = response.into_parts();
         self.grant(&mut parts);
         let idle_timeout = download.idle_timeout();
-        let tunnel = match upgraded {
-            Some(upgraded) => Tunnel {
+        let tunnel = if let Some(upgraded) = upgraded {
+            Tunnel {
                 upstream: Box::new(TokioIo::new(upgraded)),
                 early: Bytes::new(),
                 idle_timeout,
                 place: download.into_place(),
                 counted: None,
-            },
-            None => {
-                let (stream, early, counted) = download.into_tunnel().ok_or(ProxyError::UpstreamBroken)?;
-                Tunnel {
-                    upstream: Box::new(stream),
-                    early,
-                    idle_timeout,
-                    place: None,
-                    counted: Some(counted),
-                }
             }
+        } else {
+            let (stream, early, counted) = download.into_tunnel().ok_or(ProxyError::UpstreamBroken)?;
+            Tunnel { upstream: Box::new(stream), early, idle_timeout, place: None, counted: Some(counted) }
         };
         Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel)))
     }

@@ -1,5 +1,7 @@
 //! What a fuzzer does with an upstream's bytes: an answer reads the same, whole and in pieces, and within its bounds.
 
+use std::fmt::Write as _;
+
 use bytes::BytesMut;
 
 use super::Malformed;
@@ -32,12 +34,12 @@ fn read(wire: &[u8], asked: Asked, cut: usize) -> Result<Read, Malformed> {
         input.extend_from_slice(piece);
         while body.is_none() {
             let Some(head) = finder.take(&mut input, asked)? else { break };
-            text.push_str(&format!("{} {:?}\n", head.status, head.headers));
+            let _ = writeln!(text, "{} {:?}", head.status, head.headers);
             match head.then {
                 Then::Another => {}
                 Then::Tunnel => return Ok((text, Vec::new(), true, 0)),
                 Then::Body(decoder, reuse) => {
-                    text.push_str(&format!("{decoder:?} {reuse:?}"));
+                    let _ = write!(text, "{decoder:?} {reuse:?}");
                     body = Some(decoder);
                 }
             }
