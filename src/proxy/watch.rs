@@ -121,7 +121,8 @@ impl Watch {
     /// Whether nothing is under way, and nothing has been for so long that what a next request needs is better had anew.
     /// HTTP/1.1 alone.
     pub(super) fn rests(&self) -> bool {
-        let quiet = self.busy.get() == 0 && self.phase.get() == Phase::Idle && self.unread_since.get().is_none();
+        let quiet =
+            self.busy.get() == 0 && self.phase.get() == Phase::Idle && self.unread_since.get().is_none();
         let mine = !self.http2.get() && !self.tunnel.get() && !self.late.get() && !self.retired.get();
         quiet && mine && self.now.get().saturating_duration_since(self.since.get()) >= REST_AFTER
     }

@@ -117,7 +117,11 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
-        head(&mut out, &Head { method, uri: Uri::from_static(target), headers, asks: Asks::default() }, framing);
+        head(
+            &mut out,
+            &Head { method, uri: Uri::from_static(target), headers, asks: Asks::default() },
+            framing,
+        );
         String::from_utf8(out).unwrap()
     }
 
