@@ -88,7 +88,7 @@ impl Frames {
                     return Ok(frame);
                 }
             }
-            let mut piece = [0; 16 * 1024];
+            let mut piece = vec![0; 16 * 1024];
             match timeout(PATIENCE, self.stream.read(&mut piece)).await {
                 Err(_) => return Err(Outcome::Silence),
                 Ok(Ok(0) | Err(_)) => return Err(Outcome::Ended(None)),

@@ -26,7 +26,7 @@ pub(crate) struct Recorder {
 #[derive(Debug)]
 enum Kept {
     /// A line of JSON for each request, by a program of its own.
-    Log { file: PathBuf, read: Mutex<(usize, Vec<Record>)>, _program: Program, _dir: TempDir },
+    Log { file: PathBuf, read: Mutex<(usize, Vec<Record>)>, _program: Box<Program>, _dir: TempDir },
     /// In this process.
     Here { seen: Arc<Mutex<Vec<Record>>>, task: JoinHandle<()> },
 }
@@ -98,7 +98,7 @@ impl Recorder {
         Self {
             name: "nginx",
             address,
-            kept: Kept::Log { file, read: Mutex::default(), _program: program, _dir: dir },
+            kept: Kept::Log { file, read: Mutex::default(), _program: Box::new(program), _dir: dir },
         }
     }
 
@@ -115,7 +115,7 @@ impl Recorder {
         Self {
             name: "node",
             address,
-            kept: Kept::Log { file, read: Mutex::default(), _program: program, _dir: dir },
+            kept: Kept::Log { file, read: Mutex::default(), _program: Box::new(program), _dir: dir },
         }
     }
 
