@@ -177,6 +177,7 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) -> Option<Socket> {
         }
         Served::Ended(Ok(())) => {}
         Served::Rests => {
+            downstream.timer.take();
             let parts = connection.into_parts();
             let mut socket = parts.io.into_inner();
             socket.unread(&parts.read_buf);
