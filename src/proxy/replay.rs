@@ -66,6 +66,8 @@ enum Record {
         /// Bytes that may still be kept.
         left: usize,
     },
+    /// No more is kept, and what was is let go as the sending that has its turn gets to it.
+    Last { frames: Vec<Bytes>, trailers: Option<HeaderMap> },
 }
 
 /// One sending of an upload.
@@ -150,9 +152,15 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
         })
     }
 
-    /// No other sending will follow: lets go of what was kept.
+    /// No other sending will follow: lets go of what was kept, but for what a repetition that was answered early has still
+    /// to send of it.
     pub(super) fn forget(&self) {
-        self.state.borrow_mut().record = Record::Off;
+        let state = &mut *self.state.borrow_mut();
+        state.record = match std::mem::replace(&mut state.record, Record::Off) {
+            Record::Kept { frames, trailers, .. } if state.turn > 0 => Record::Last { frames, trailers },
+            // The first sending has sent all that was recorded of it.
+            _ => Record::Off,
+        };
     }
 }
 
@@ -224,16 +232,27 @@ impl Record {
 
     /// What was recorded, and a sending that has sent so much of it has not sent yet.
     fn next(&self, sent: usize, trailers_sent: bool) -> Option<Frame<Bytes>> {
-        let Self::Kept { frames, trailers, .. } = self else { return None };
+        let (Self::Kept { frames, trailers, .. } | Self::Last { frames, trailers }) = self else {
+            return None;
+        };
         match frames.get(sent) {
             Some(data) => Some(Frame::data(data.clone())),
             None => Some(Frame::trailers(trailers.as_ref().filter(|_| !trailers_sent)?.clone())),
         }
     }
 
+    /// Lets go of a frame that nobody will ask for again.
+    fn played(&mut self, number: usize) {
+        if let Self::Last { frames, .. } = self
+            && let Some(frame) = frames.get_mut(number)
+        {
+            *frame = Bytes::new();
+        }
+    }
+
     /// Bytes that such a sending has not sent yet.
     fn rest(&self, sent: usize) -> u64 {
-        let Self::Kept { frames, .. } = self else { return 0 };
+        let (Self::Kept { frames, .. } | Self::Last { frames, .. }) = self else { return 0 };
         frames.iter().skip(sent).map(|data| data.len() as u64).sum()
     }
 }
@@ -265,6 +284,7 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Sending<B> {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if frame.is_data() {
+                    state.record.played(self.sent);
                     self.sent += 1;
                 } else {
                     self.trailers_sent = true;
@@ -505,5 +525,26 @@ mod tests {
         bench.send("6");
         bench.ended.set(true);
         assert_eq!(drain(&mut bench.first), ("6".to_owned(), true));
+    }
+
+    #[tokio::test]
+    async fn a_repetition_that_is_answered_early_still_sends_all_of_the_body() {
+        for length in [None, Some(0)] {
+            let mut bench = Bench::new(1024, length);
+            for part in ["one ", "two ", "three "] {
+                bench.send(part);
+            }
+            assert_eq!(drain(&mut bench.first).0, "one two three ");
+            let mut second = bench.upload.again(None).unwrap();
+            let mut cx = Context::from_waker(noop_waker_ref());
+            let Poll::Ready(Some(Ok(first))) = second.poll_frame(&mut cx) else { panic!("nothing was kept") };
+            assert_eq!(first.into_data().unwrap(), "one ");
+            bench.upload.forget();
+            assert!(!bench.upload.may_repeat());
+            assert_eq!(second.size_hint().exact(), length.map(|_| 10));
+            bench.send("four");
+            bench.ended.set(true);
+            assert_eq!(drain(&mut second), ("two three four".to_owned(), true));
+        }
     }
 }
