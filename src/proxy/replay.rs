@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::body::{BodyError, Silence, without_forbidden_trailers};
 use super::expect::Gate;
+use super::watch::Receiving;
 use crate::clock;
 
 /// A request's body: what all of its sendings share, and what the handler sees of them.
@@ -49,6 +50,8 @@ struct State<B> {
     ended: bool,
     /// The application said how long it is.
     exact: bool,
+    /// Until then its connection may not rest.
+    receiving: Option<Receiving>,
     record: Record,
     /// The sending that has its turn; all before have lost it.
     turn: u32,
@@ -85,9 +88,11 @@ pub(super) struct Sending<B = Incoming> {
 }
 
 impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
-    /// The first sending. Up to `limit` bytes are kept for another; of a body that says it is longer, none are.
+    /// The first sending. Up to `limit` bytes are kept for another; of a body that says it is longer, none are. `receiving`
+    /// ends with what comes from the application.
     pub(super) fn begin(
         incoming: B,
+        receiving: Option<Receiving>,
         idle_timeout: Duration,
         gate: Option<Gate>,
         limit: usize,
@@ -101,6 +106,7 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
             silence: Silence::new(idle_timeout),
             ended: false,
             exact: hint.exact().is_some(),
+            receiving,
             record,
             turn: 0,
             waker: None,
@@ -183,6 +189,14 @@ impl<B> Upload<B> {
 impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> State<B> {
     /// What the application sends next.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = self.poll_live(cx);
+        if self.ended {
+            self.receiving = None;
+        }
+        polled
+    }
+
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence.broken();
@@ -381,7 +395,7 @@ mod tests {
         fn new(limit: usize, length: Option<u64>) -> Self {
             let application = Application { length, ..Application::default() };
             let (frames, ended) = (Rc::clone(&application.frames), Rc::clone(&application.ended));
-            let (upload, first) = Upload::begin(application, Duration::from_secs(30), None, limit);
+            let (upload, first) = Upload::begin(application, None, Duration::from_secs(30), None, limit);
             Self { frames, ended, upload, first }
         }
 
