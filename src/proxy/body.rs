@@ -20,6 +20,7 @@ use super::headers::strip_trailers;
 use super::metrics::Counted;
 use super::replay::{Sending, Upload};
 use super::tunnel::Tunnel;
+use super::watch::{Receiving, Watch};
 use super::wire::{self, Answer, AnswerError};
 use crate::clock;
 
@@ -105,6 +106,7 @@ impl RequestBody {
     /// another sending.
     pub(super) fn new(
         incoming: Incoming,
+        watch: &Rc<Watch>,
         idle_timeout: Duration,
         gate: Option<Gate>,
         limit: usize,
@@ -112,7 +114,8 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
-        let (upload, first) = Upload::begin(incoming, idle_timeout, gate, limit);
+        let receiving = Receiving::new(Rc::clone(watch));
+        let (upload, first) = Upload::begin(incoming, Some(receiving), idle_timeout, gate, limit);
         (Self::Streaming(first), Some(upload))
     }
 

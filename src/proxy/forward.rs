@@ -69,7 +69,7 @@ pub(super) async fn forward(
         (None, None)
     };
     let limit = used.as_ref().map_or(0, |used| record_limit(&entry.route, used));
-    let (body, upload) = RequestBody::new(body, settings.idle_timeout, gate, limit);
+    let (body, upload) = RequestBody::new(body, &downstream.watch, settings.idle_timeout, gate, limit);
     let begun = clock::now();
     let sender = Sender { pool, downstream, upload, opener, begun };
     let binding = used.as_ref().and_then(|used| used.binding.as_deref());

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::body::{BodyError, Silence, without_forbidden_trailers};
 use super::expect::Gate;
+use super::watch::Receiving;
 use crate::clock;
 
 /// A request's body: what all of its sendings share, and what the handler sees of them.
@@ -49,6 +50,8 @@ struct State<B> {
     ended: bool,
     /// The application said how long it is.
     exact: bool,
+    /// Until then its connection may not rest.
+    receiving: Option<Receiving>,
     record: Record,
     /// The sending that has its turn; all before have lost it.
     turn: u32,
@@ -66,6 +69,8 @@ enum Record {
         /// Bytes that may still be kept.
         left: usize,
     },
+    /// No more is kept, and what was is let go as the sending that has its turn gets to it.
+    Last { frames: Vec<Bytes>, trailers: Option<HeaderMap> },
 }
 
 /// One sending of an upload.
@@ -83,9 +88,11 @@ pub(super) struct Sending<B = Incoming> {
 }
 
 impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
-    /// The first sending. Up to `limit` bytes are kept for another; of a body that says it is longer, none are.
+    /// The first sending. Up to `limit` bytes are kept for another; of a body that says it is longer, none are. `receiving`
+    /// ends with what comes from the application.
     pub(super) fn begin(
         incoming: B,
+        receiving: Option<Receiving>,
         idle_timeout: Duration,
         gate: Option<Gate>,
         limit: usize,
@@ -99,6 +106,7 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
             silence: Silence::new(idle_timeout),
             ended: false,
             exact: hint.exact().is_some(),
+            receiving,
             record,
             turn: 0,
             waker: None,
@@ -150,9 +158,15 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
         })
     }
 
-    /// No other sending will follow: lets go of what was kept.
+    /// No other sending will follow: lets go of what was kept, but for what a repetition that was answered early has still
+    /// to send of it.
     pub(super) fn forget(&self) {
-        self.state.borrow_mut().record = Record::Off;
+        let state = &mut *self.state.borrow_mut();
+        state.record = match std::mem::replace(&mut state.record, Record::Off) {
+            Record::Kept { frames, trailers, .. } if state.turn > 0 => Record::Last { frames, trailers },
+            // The first sending has sent all that was recorded of it.
+            _ => Record::Off,
+        };
     }
 }
 
@@ -175,6 +189,14 @@ impl<B> Upload<B> {
 impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> State<B> {
     /// What the application sends next.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = self.poll_live(cx);
+        if self.ended {
+            self.receiving = None;
+        }
+        polled
+    }
+
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence.broken();
@@ -224,16 +246,27 @@ impl Record {
 
     /// What was recorded, and a sending that has sent so much of it has not sent yet.
     fn next(&self, sent: usize, trailers_sent: bool) -> Option<Frame<Bytes>> {
-        let Self::Kept { frames, trailers, .. } = self else { return None };
+        let (Self::Kept { frames, trailers, .. } | Self::Last { frames, trailers }) = self else {
+            return None;
+        };
         match frames.get(sent) {
             Some(data) => Some(Frame::data(data.clone())),
             None => Some(Frame::trailers(trailers.as_ref().filter(|_| !trailers_sent)?.clone())),
         }
     }
 
+    /// Lets go of a frame that nobody will ask for again.
+    fn played(&mut self, number: usize) {
+        if let Self::Last { frames, .. } = self
+            && let Some(frame) = frames.get_mut(number)
+        {
+            *frame = Bytes::new();
+        }
+    }
+
     /// Bytes that such a sending has not sent yet.
     fn rest(&self, sent: usize) -> u64 {
-        let Self::Kept { frames, .. } = self else { return 0 };
+        let (Self::Kept { frames, .. } | Self::Last { frames, .. }) = self else { return 0 };
         frames.iter().skip(sent).map(|data| data.len() as u64).sum()
     }
 }
@@ -265,6 +298,7 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Sending<B> {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if frame.is_data() {
+                    state.record.played(self.sent);
                     self.sent += 1;
                 } else {
                     self.trailers_sent = true;
@@ -361,7 +395,7 @@ mod tests {
         fn new(limit: usize, length: Option<u64>) -> Self {
             let application = Application { length, ..Application::default() };
             let (frames, ended) = (Rc::clone(&application.frames), Rc::clone(&application.ended));
-            let (upload, first) = Upload::begin(application, Duration::from_secs(30), None, limit);
+            let (upload, first) = Upload::begin(application, None, Duration::from_secs(30), None, limit);
             Self { frames, ended, upload, first }
         }
 
@@ -505,5 +539,26 @@ mod tests {
         bench.send("6");
         bench.ended.set(true);
         assert_eq!(drain(&mut bench.first), ("6".to_owned(), true));
+    }
+
+    #[tokio::test]
+    async fn a_repetition_that_is_answered_early_still_sends_all_of_the_body() {
+        for length in [None, Some(0)] {
+            let mut bench = Bench::new(1024, length);
+            for part in ["one ", "two ", "three "] {
+                bench.send(part);
+            }
+            assert_eq!(drain(&mut bench.first).0, "one two three ");
+            let mut second = bench.upload.again(None).unwrap();
+            let mut cx = Context::from_waker(noop_waker_ref());
+            let Poll::Ready(Some(Ok(first))) = second.poll_frame(&mut cx) else { panic!("nothing was kept") };
+            assert_eq!(first.into_data().unwrap(), "one ");
+            bench.upload.forget();
+            assert!(!bench.upload.may_repeat());
+            assert_eq!(second.size_hint().exact(), length.map(|_| 10));
+            bench.send("four");
+            bench.ended.set(true);
+            assert_eq!(drain(&mut second), ("two three four".to_owned(), true));
+        }
     }
 }

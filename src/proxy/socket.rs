@@ -56,17 +56,23 @@ impl Socket {
         }
     }
 
-    /// Reads on, on a connection that rested. Whether there is more to serve.
+    /// Reads on, on a connection that rested. Whether there is more to serve: blank lines before a request are nothing (RFC
+    /// 9112 section 2.2), and hyper would keep them and have the connection rest again at once, for ever.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.first.is_empty() {
+        loop {
+            while self.first.starts_with(BLANK_LINE) {
+                self.first.drain(..BLANK_LINE.len());
+            }
+            if !self.first.is_empty() {
+                return Poll::Ready(true);
+            }
             let mut space = [0; FIRST_READ];
             let mut buf = ReadBuf::new(&mut space);
-            if ready!(self.poll_judged(cx, &mut buf)).is_err() {
+            if ready!(self.poll_judged(cx, &mut buf)).is_err() || buf.filled().is_empty() {
                 return Poll::Ready(false);
             }
             self.first.extend_from_slice(buf.filled());
         }
-        Poll::Ready(!self.first.is_empty())
     }
 
     /// Puts back what hyper read and did not get to.
@@ -211,3 +217,4 @@ impl AsyncWrite for Socket {
 
 /// Bytes of the first read: most requests' heads fit in.
 const FIRST_READ: usize = 1024;
+const BLANK_LINE: &[u8] = b"\r\n";

@@ -28,6 +28,8 @@ pub(super) struct Watch {
     busy: Cell<usize>,
     /// Of those, the ones that their upstream has the next word in.
     waiting: Cell<usize>,
+    /// Requests' bodies that have not come to their end, though their answers may have.
+    receiving: Cell<usize>,
     /// When a part of an answer was last taken.
     moved: Cell<Instant>,
     /// Requests that ended without an answer in the second that began last, and when that was.
@@ -57,6 +59,11 @@ pub(super) struct Busy {
     answered: Cell<bool>,
 }
 
+/// A request's body that is being received: hyper may hold a part of it after the answer's end, and reads no request
+/// before it is through with that.
+#[derive(Debug)]
+pub(super) struct Receiving(Rc<Watch>);
+
 impl Watch {
     /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
     pub(super) fn new(now: Rc<Cell<Instant>>, max_aborted: usize) -> Rc<Self> {
@@ -67,6 +74,7 @@ impl Watch {
             http2: Cell::new(false),
             busy: Cell::new(0),
             waiting: Cell::new(0),
+            receiving: Cell::new(0),
             moved: Cell::new(now.get()),
             aborted: Cell::new(0),
             counted_from: Cell::new(now.get()),
@@ -114,15 +122,19 @@ impl Watch {
 
     /// Since when nothing has been asked of the connection; `None` where something is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.busy.get() == 0 && !self.tunnel.get() && self.phase.get() != Phase::Head && !self.late.get())
-            .then(|| self.since.get())
+        let quiet = self.is_quiet() && !self.tunnel.get();
+        (quiet && self.phase.get() != Phase::Head && !self.late.get()).then(|| self.since.get())
+    }
+
+    /// Whether no request is under way, neither way.
+    const fn is_quiet(&self) -> bool {
+        self.busy.get() == 0 && self.receiving.get() == 0
     }
 
     /// Whether nothing is under way, and nothing has been for so long that what a next request needs is better had anew.
     /// HTTP/1.1 alone.
     pub(super) fn rests(&self) -> bool {
-        let quiet =
-            self.busy.get() == 0 && self.phase.get() == Phase::Idle && self.unread_since.get().is_none();
+        let quiet = self.is_quiet() && self.phase.get() == Phase::Idle && self.unread_since.get().is_none();
         let mine = !self.http2.get() && !self.tunnel.get() && !self.late.get() && !self.retired.get();
         quiet && mine && self.now.get().saturating_duration_since(self.since.get()) >= REST_AFTER
     }
@@ -135,9 +147,9 @@ impl Watch {
         let passed = |since: Instant| self.now.get().saturating_duration_since(since);
         let idle = self.busy.get() == 0;
         let limit = match self.phase.get() {
-            // hyper does not read the next head while an answer is under way.
-            Phase::Head if idle => Some(limits.header_timeout),
-            Phase::Idle if idle => Some(limits.keep_alive_timeout),
+            // hyper does not read the next head while an answer or a body is under way.
+            Phase::Head if self.is_quiet() => Some(limits.header_timeout),
+            Phase::Idle if self.is_quiet() => Some(limits.keep_alive_timeout),
             _ => None,
         };
         let late = limit.is_some_and(|limit| passed(self.since.get()) > limit);
@@ -231,6 +243,21 @@ impl Busy {
             let waiting = self.watch.waiting.get();
             self.watch.waiting.set(if given { waiting - 1 } else { waiting + 1 });
         }
+    }
+}
+
+impl Receiving {
+    pub(super) fn new(watch: Rc<Watch>) -> Self {
+        watch.receiving.set(watch.receiving.get() + 1);
+        Self(watch)
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        let watch = &self.0;
+        watch.receiving.set(watch.receiving.get() - 1);
+        watch.since.set(watch.now.get());
     }
 }
 

@@ -48,6 +48,29 @@ async fn half_a_head_behind_a_slow_request_does_not_cost_its_answer() {
 }
 
 #[tokio::test]
+async fn blank_lines_on_an_idle_connection_hold_up_nobody() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url())).server("workers = 1");
+    let proxy = Proxy::start(config).await;
+    let get = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen());
+    for before in ["", get.as_str()] {
+        let mut wire = proxy.wire().await;
+        wire.send(before).await;
+        if !before.is_empty() {
+            assert_eq!(wire.response("GET").await.unwrap().status(), 200);
+        }
+        for _ in 0..2 {
+            wire.send("\r\n").await;
+            // Longer than it takes an idle connection to come to rest.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            assert_eq!(proxy.get("/").await.status, 200, "another application's");
+        }
+        wire.send(&get).await;
+        assert_eq!(wire.response("GET").await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_takes_connections_and_says_nothing_fails_all_who_wait_together() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();

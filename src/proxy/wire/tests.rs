@@ -1,6 +1,6 @@
 //! A request and its answer over a real socket, against an upstream that a test plays byte by byte.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::rc::Rc;
@@ -22,7 +22,9 @@ use tokio::time::timeout;
 use super::super::body::RequestBody;
 use super::super::metrics::{ProxyMetrics, Side};
 use super::super::sending::{Asks, Failure, Head};
+use super::super::watch::Watch;
 use super::{Answer, AnswerError, Keeper, Manner, Stream, Wire};
+use crate::clock;
 use crate::metrics::Metrics;
 
 /// Keeps what is given back where a test can see it.
@@ -39,6 +41,11 @@ impl Kept {
     fn count(&self) -> usize {
         self.0.borrow().len()
     }
+}
+
+/// Of a connection that nothing ends.
+fn watch() -> Rc<Watch> {
+    Watch::new(Rc::new(Cell::new(clock::now())), usize::MAX)
 }
 
 /// A connection, and the upstream's end of it.
@@ -115,7 +122,7 @@ async fn application(fields: &str) -> (UnixStream, RequestBody) {
     });
     app.write_all(format!("POST / HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n").as_bytes()).await.unwrap();
     let incoming = timeout(LIMIT, told).await.unwrap().unwrap();
-    (app, RequestBody::new(incoming, LIMIT, None, 0).0)
+    (app, RequestBody::new(incoming, &watch(), LIMIT, None, 0).0)
 }
 
 /// Reads until `end` has come.
@@ -340,7 +347,7 @@ async fn a_body_that_is_at_hand_goes_with_its_head_in_one_write() {
         let service = service_fn(move |request: Request<Incoming>| {
             let wire = wire.borrow_mut().take().unwrap();
             async move {
-                let (body, _progress) = RequestBody::new(request.into_body(), LIMIT, None, 0);
+                let (body, _progress) = RequestBody::new(request.into_body(), &watch(), LIMIT, None, 0);
                 let kept = Rc::new(Kept::default());
                 let _ = send(wire, &kept, &head(Method::POST), body).await;
                 Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
