@@ -62,7 +62,8 @@ pub(super) async fn forward(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let Outbound { mut head, body, hop, entry, mut used, handshake } = outbound;
     let settings = &pool.upstream().settings;
-    let (gate, opener) = if hop.expect == Expect::Continue {
+    // Without a body there is nothing to hold back, whatever was expected.
+    let (gate, opener) = if hop.expect == Expect::Continue && !body.is_end_stream() {
         let (gate, opener) = Gate::new();
         (Some(gate), Some(opener))
     } else {

@@ -6,6 +6,7 @@
 mod age;
 mod attach;
 mod body;
+mod calm;
 mod connect;
 mod connection;
 mod cors;

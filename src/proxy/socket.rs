@@ -2,12 +2,13 @@
 //! out, and both written down in the connection's watch.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::calm::FrameCount;
 use super::framing::{Framing, Spoken};
 use super::refusal::recognise;
 use super::stream::Stream;
@@ -26,6 +27,9 @@ pub(super) struct Socket {
     /// What is left to write of an answer that goes out in place of hyper's.
     refusal: Vec<u8>,
     is_shut: bool,
+    /// HTTP/2 alone: its frames, and the bytes read since there was last nothing to read.
+    frames: Option<FrameCount>,
+    at_once: usize,
     watch: Rc<Watch>,
     worker: Rc<Worker>,
 }
@@ -36,7 +40,8 @@ impl Socket {
         let framing = Framing::new(worker.settings().max_header_size, spoken);
         let (first, refusal) = (Vec::new(), Vec::new());
         watch.reached(framing.phase(), framing.is_http2());
-        Self { stream, framing, first, poison: None, refusal, is_shut: false, watch, worker }
+        let (poison, is_shut, frames, at_once) = (None, false, None, 0);
+        Self { stream, framing, first, poison, refusal, is_shut, frames, at_once, watch, worker }
     }
 
     /// What is spoken: read off the first bytes where nothing else says so. What was read for it is read again by hyper.
@@ -116,15 +121,38 @@ impl Socket {
             self.poison(buf);
             return Poll::Ready(Ok(()));
         }
+        if self.at_once >= READ_AT_ONCE {
+            self.at_once = 0;
+            // Woken when the worker has looked for news of all its connections, and not before.
+            let _pending = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut *self.stream.transport()).poll_read(cx, buf))?;
+        let read = Pin::new(&mut *self.stream.transport()).poll_read(cx, buf);
+        if read.is_pending() {
+            self.at_once = 0;
+        }
+        ready!(read)?;
         let admitted = self.framing.admit(&buf.filled()[before..]);
         buf.set_filled(before + admitted);
-        if self.framing.is_refused() {
+        if self.framing.is_http2() {
+            self.count(&buf.filled()[before..]);
+        } else if self.framing.is_refused() {
             self.poison(buf);
         }
         self.watch.reached(self.framing.phase(), self.framing.is_http2());
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes note of what came in HTTP/2. What was read to find out that it is spoken begins with its preface.
+    fn count(&mut self, bytes: &[u8]) {
+        self.at_once += bytes.len();
+        let frames = self.frames.get_or_insert_with(|| {
+            let mut frames = FrameCount::new();
+            frames.pass(&self.first);
+            frames
+        });
+        self.watch.idled(frames.pass(bytes));
     }
 
     /// Whether hyper is about to refuse what it read; then our own answer is to be flushed in place of its.
@@ -215,6 +243,8 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// Bytes that an HTTP/2 connection reads before it is the others' turn: hyper reads on for as long as there is something.
+const READ_AT_ONCE: usize = 64 * 1024;
 /// Bytes of the first read: most requests' heads fit in.
 const FIRST_READ: usize = 1024;
 const BLANK_LINE: &[u8] = b"\r\n";

@@ -34,6 +34,8 @@ pub(super) struct Watch {
     moved: Cell<Instant>,
     /// Requests that ended without an answer in the second that began last, and when that was.
     aborted: Cell<usize>,
+    /// HTTP/2 frames that carried nothing in that second.
+    idle_frames: Cell<usize>,
     counted_from: Cell<Instant>,
     max_aborted: usize,
     /// What may be looked at to see whether the application is still there.
@@ -77,6 +79,7 @@ impl Watch {
             receiving: Cell::new(0),
             moved: Cell::new(now.get()),
             aborted: Cell::new(0),
+            idle_frames: Cell::new(0),
             counted_from: Cell::new(now.get()),
             max_aborted,
             stream: OnceCell::new(),
@@ -104,6 +107,14 @@ impl Watch {
             (true, _) => self.unread_since.set(None),
             (false, None) => self.unread_since.set(Some(self.now.get())),
             (false, Some(_)) => {}
+        }
+    }
+
+    /// So many HTTP/2 frames came that carry nothing; ends the connection where they are too many.
+    pub(super) fn idled(&self, frames: usize) {
+        self.idle_frames.set(self.idle_frames.get() + frames);
+        if self.idle_frames.get() > MAX_IDLE_FRAMES {
+            self.end();
         }
     }
 
@@ -160,6 +171,7 @@ impl Watch {
         if passed(self.counted_from.get()) >= SECOND {
             self.counted_from.set(self.now.get());
             self.aborted.set(0);
+            self.idle_frames.set(0);
         }
         if late || unread || stalled || self.is_deserted() {
             self.end();
@@ -280,5 +292,8 @@ impl Drop for Busy {
 
 /// From the last answer to the rest: short beside a person's or a scraper's pause, long beside a load generator's.
 const REST_AFTER: Duration = Duration::from_millis(250);
+/// HTTP/2 frames that may carry nothing in a second. A gRPC client on the same machine that measures its bandwidth pings
+/// some thousands of times; a flood has hundreds of thousands.
+const MAX_IDLE_FRAMES: usize = 10_000;
 /// What `max_resets` counts in (RFC 9113 section 10.5).
 const SECOND: Duration = Duration::from_secs(1);

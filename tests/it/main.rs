@@ -46,5 +46,6 @@ mod smuggling;
 mod stream;
 mod stream_age;
 mod tokens;
+mod trusted;
 mod upstreams;
 mod websocket;

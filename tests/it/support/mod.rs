@@ -37,7 +37,7 @@ pub(crate) use nginx::Nginx;
 pub(crate) use node_api::NodeApi;
 pub(crate) use oidc_provider::{Login, ODD_ID, ODD_SECRET, OidcProvider, PASSWORD, SECRET};
 pub(crate) use origin::{Origin, Reply};
-pub(crate) use program::{Program, eventually, free_address, repository};
+pub(crate) use program::{PATIENCE, Program, eventually, free_address, repository};
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
 pub(crate) use recorder::{Record, Recorder};
 pub(crate) use script::{hear, node, python, run, told};
