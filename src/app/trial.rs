@@ -72,7 +72,10 @@ impl TrialError {
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
             Self::Upstream(_) => format!("mend `url`, `ca_file` or `proxy` in [{key}]"),
             Self::Probe(_) => {
-                format!("see that `url` in [{key}] is right, and can be reached from this machine")
+                format!(
+                    "see that [{key}] is right in what the sentence above names: `url`, `socket`, `proxy`, `ca_file`, \
+                     `server_name` or `http2`; and that it can be reached from this machine"
+                )
             }
         }
     }
