@@ -152,6 +152,7 @@ async fn a_handshake_that_may_not_be_is_refused_before_the_api_hears_of_it() {
     let mut wire = proxy.wire().await;
     wire.send(handshake(&proxy, "/echo", &origin)).await;
     assert_eq!(wire.head().await.unwrap().status(), 101);
+    eventually("the API tells of it", async || !api.told("began").is_empty()).await;
     assert_eq!(api.field("origin"), [[format!("http://{}", proxy.listen())]]);
 }
 
