@@ -25,6 +25,7 @@ use tower::Service;
 use super::body::RequestBody;
 use super::error::{ConnectFault, ProxyError};
 use super::metrics::OpenConnections;
+use super::pool::MAX_STREAMS;
 use super::through;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
@@ -223,6 +224,8 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PONG)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_STREAM_WINDOW * MAX_STREAMS as u32)
         .handshake(io)
         .await
         .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
@@ -274,3 +277,6 @@ const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 /// The same for HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
+/// Bytes that an upstream may send ahead of one application. The connection's window has room for that of all of its streams:
+/// were it smaller, a few applications that do not read would hold up everybody else's answers.
+const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;

@@ -264,7 +264,7 @@ const MAX_IDLE: usize = 512;
 const MAX_IDLE_TIME: Duration = Duration::from_mins(1);
 /// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, hyper has the others
 /// wait.
-const MAX_STREAMS: usize = 100;
+pub(super) const MAX_STREAMS: usize = 100;
 /// How long a new HTTP/2 connection's SETTINGS are waited for, and how often they are looked for.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
 const SETTINGS_PAUSE: Duration = Duration::from_millis(5);

@@ -140,9 +140,13 @@ fn has_died(error: &hyper::Error) -> bool {
             .any(|cause| cause.is::<std::io::Error>() || cause.downcast_ref().is_some_and(h2::Error::is_io))
 }
 
+/// A GOAWAY is told to the streams above its last alone. Where the upstream broke the protocol, the error is a GOAWAY of our
+/// own, told to every stream: what became of those nobody knows.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.is_some_and(|error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    of_http2.filter(|error| error.is_remote()).is_some_and(|error| {
+        error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
 }
 
 fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {

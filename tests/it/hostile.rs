@@ -1,8 +1,11 @@
 //! What an adversary tried, and what a careless peer does: each was found by somebody who wanted to break it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::support::{
     Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at,
@@ -67,6 +70,47 @@ async fn blank_lines_on_an_idle_connection_hold_up_nobody() {
         }
         wire.send(&get).await;
         assert_eq!(wire.response("GET").await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_http_2_under_a_request_gets_it_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requests);
+    let upstream = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(break_http2(stream, Arc::clone(&seen)));
+        }
+    });
+    let server = Origin::issuing(300).await;
+    let section = upstream_at(&url) + "http2 = \"prior_knowledge\"\n";
+    let proxy = Proxy::start(Config::one_route(&section, &token_at(&server.url()))).await;
+    assert_eq!(curl(&["--request", "POST", &proxy.url("/")]).await.status, 502);
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    upstream.abort();
+}
+
+/// Counts requests, and says to each what is no HTTP/2: data on no stream at all (RFC 9113 section 6.1).
+async fn break_http2(mut stream: TcpStream, requests: Arc<AtomicUsize>) {
+    const HEADERS: u8 = 1;
+    let mut preface = [0; 24];
+    if stream.read_exact(&mut preface).await.is_err() {
+        return;
+    }
+    let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    let mut head = [0; 9];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        if stream.read_exact(&mut payload).await.is_err() {
+            return;
+        }
+        if head[3] == HEADERS {
+            requests.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.write_all(&[0, 0, 1, 0, 0, 0, 0, 0, 0, b'x']).await;
+        }
     }
 }
 
