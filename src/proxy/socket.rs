@@ -27,7 +27,7 @@ pub(super) struct Socket {
     /// What is left to write of an answer that goes out in place of hyper's.
     refusal: Vec<u8>,
     is_shut: bool,
-    /// HTTP/2 alone: its frames, and the bytes read since there was last nothing to read.
+    /// HTTP/2 alone: its frames, and the bytes read in this turn.
     frames: Option<FrameCount>,
     at_once: usize,
     watch: Rc<Watch>,
@@ -146,13 +146,14 @@ impl Socket {
 
     /// Takes note of what came in HTTP/2. What was read to find out that it is spoken begins with its preface.
     fn count(&mut self, bytes: &[u8]) {
-        self.at_once += bytes.len();
         let frames = self.frames.get_or_insert_with(|| {
             let mut frames = FrameCount::new();
             frames.pass(&self.first);
             frames
         });
-        self.watch.idled(frames.pass(bytes));
+        let idle = frames.pass(bytes);
+        self.at_once += bytes.len() + idle * IDLE_FRAME_WEIGHT;
+        self.watch.idled(idle);
     }
 
     /// Whether hyper is about to refuse what it read; then our own answer is to be flushed in place of its.
@@ -245,6 +246,8 @@ impl AsyncWrite for Socket {
 
 /// Bytes that an HTTP/2 connection reads before it is the others' turn: hyper reads on for as long as there is something.
 const READ_AT_ONCE: usize = 64 * 1024;
+/// Bytes that a frame counts for which carries nothing: it is short, and as much work as any.
+const IDLE_FRAME_WEIGHT: usize = 64;
 /// Bytes of the first read: most requests' heads fit in.
 const FIRST_READ: usize = 1024;
 const BLANK_LINE: &[u8] = b"\r\n";
