@@ -159,7 +159,9 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
     ] {
         trailers.remove(name);
     }
-    remove_all(trailers, |name| kind_of(name) != Kind::EndToEnd || is_response_hop_field(name));
+    remove_all(trailers, |name| {
+        kind_of(name) != Kind::EndToEnd || is_response_hop_field(name) || name.contains('"')
+    });
 }
 
 /// Whether the `Via` fields name `pseudonym`: then this request was here before (RFC 9110 section 7.6.3).

@@ -36,6 +36,8 @@ pub(super) struct Pool {
     open: OpenConnections,
     /// The worker's clock, as of its last look.
     now: Cell<Instant>,
+    /// Whether no new request will come: the upstream was taken out of the configuration.
+    retired: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,15 @@ impl Pool {
             failed: Cell::new((0, None)),
             open,
             now: Cell::new(clock::now()),
+            retired: Cell::new(false),
         })
+    }
+
+    /// Lets go of what is idle, now and from now on; requests under way go on.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.take();
+        self.shared.take();
     }
 
     pub(super) fn upstream(&self) -> &Arc<Upstream> {
@@ -252,7 +262,7 @@ impl Pool {
 impl Keeper for Pool {
     fn keep(&self, wire: Wire) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if idle.len() < MAX_IDLE && !self.retired.get() {
             idle.push(Idle { wire, since: self.now.get() });
         }
     }
