@@ -17,7 +17,8 @@ pub(super) struct LocalTable {
 impl LocalTable {
     /// Pools in `kept` are taken over where their upstream has not changed, and retired where it has.
     pub(super) fn new(routes: Arc<RouteTable>, kept: &[Rc<Pool>], metrics: &ProxyMetrics) -> Self {
-        let is_wanted = |pool: &Rc<Pool>| routes.upstreams().iter().any(|it| Arc::ptr_eq(it, pool.upstream()));
+        let is_wanted =
+            |pool: &Rc<Pool>| routes.upstreams().iter().any(|it| Arc::ptr_eq(it, pool.upstream()));
         for pool in kept.iter().filter(|pool| !is_wanted(pool)) {
             pool.retire();
         }

@@ -106,7 +106,16 @@ fn fault(secret: &Secret<String>) -> Option<String> {
 
 fn uids_have_a_socket(section: &KeyPath, guard: &file::Guard, server: &Server, review: &mut Review<'_>) {
     let listens = listen::has_socket(server) || review.is_spoken_for(&KeyPath::from("server.listen"));
-    if !guard.allowed_uids.is_empty() && !listens && review.is_whole() {
+    if guard.allowed_uids.is_empty() || !review.is_whole() {
+        return;
+    }
+    if listen::has_socket(server) && listen::has_address(server) {
+        let what = "does not narrow who may connect to the other addresses in `listen`";
+        let mend = "listen on Unix sockets alone, or set `shared_secret_file` as well";
+        if guard.shared_secret_file.is_none() && guard.shared_secret_env.is_none() {
+            review.warning(&section.key("allowed_uids"), what, mend);
+        }
+    } else if !listens {
         let what = "has no effect: only who connects to a Unix socket has a user, and none is listened on";
         review.warning(
             &section.key("allowed_uids"),

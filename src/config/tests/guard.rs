@@ -64,6 +64,11 @@ fn users_are_those_of_a_unix_socket() {
     let loaded = load_text(&socket).unwrap();
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.settings.guard.allowed_uids, [0, 1000]);
+    let both = format!(
+        "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n{}",
+        guard("allowed_uids = [0]")
+    );
+    one_warning(&both, "guard.allowed_uids", "other addresses");
     one_error(&guard("allowed_uids = [-1]"), "guard.allowed_uids[0]", &["0 or more"]);
 }
 
