@@ -32,6 +32,8 @@ pub(super) struct Watch {
     receiving: Cell<usize>,
     /// When a part of an answer was last taken.
     moved: Cell<Instant>,
+    /// Whether the head of the last request's answer is known.
+    begun: Cell<bool>,
     /// Requests that ended without an answer in the second that began last, and when that was.
     aborted: Cell<usize>,
     /// HTTP/2 frames that carried nothing in that second.
@@ -78,6 +80,7 @@ impl Watch {
             waiting: Cell::new(0),
             receiving: Cell::new(0),
             moved: Cell::new(now.get()),
+            begun: Cell::new(false),
             aborted: Cell::new(0),
             idle_frames: Cell::new(0),
             counted_from: Cell::new(now.get()),
@@ -185,9 +188,17 @@ impl Watch {
     }
 
     /// Whether an HTTP/1.1 application is gone that has an answer to wait for: nobody reads its connection meanwhile.
+    ///
+    /// Who has closed its side alone may wait for its answer (RFC 9112 section 9.6). But once that has begun and then been
+    /// silent for a while, as a stream of events may be for hours, it is taken for somebody who has left.
     fn is_deserted(&self) -> bool {
-        let waits = self.waiting.get() > 0 && !self.http2.get();
-        waits && self.stream.get().and_then(Weak::upgrade).is_some_and(|stream| stream.is_gone())
+        if self.waiting.get() == 0 || self.http2.get() {
+            return false;
+        }
+        let silence = self.now.get().saturating_duration_since(self.moved.get());
+        let is_silent = self.begun.get() && silence >= DESERTED_AFTER;
+        let stream = self.stream.get().and_then(Weak::upgrade);
+        stream.is_some_and(|stream| stream.is_gone() || is_silent && stream.has_ended())
     }
 
     /// What carries the connection, once that is settled.
@@ -228,6 +239,7 @@ impl Busy {
     pub(super) fn new(watch: Rc<Watch>) -> Self {
         watch.busy.set(watch.busy.get() + 1);
         watch.resting.set(false);
+        watch.begun.set(false);
         watch.waiting.set(watch.waiting.get() + 1);
         Self { watch, waiting: Cell::new(true), answered: Cell::new(false) }
     }
@@ -235,6 +247,8 @@ impl Busy {
     /// The head of the answer is known.
     pub(super) fn answered(&self) {
         self.answered.set(true);
+        self.watch.begun.set(true);
+        self.watch.moved.set(self.watch.now.get());
     }
 
     /// Has the connection end in order if it was accepted `limit` ago or more.
@@ -290,6 +304,8 @@ impl Drop for Busy {
     }
 }
 
+/// How long an answer that has begun may be silent toward an application that has closed its side.
+const DESERTED_AFTER: Duration = Duration::from_secs(10);
 /// From the last answer to the rest: short beside a person's or a scraper's pause, long beside a load generator's.
 const REST_AFTER: Duration = Duration::from_millis(250);
 /// HTTP/2 frames that may carry nothing in a second. A gRPC client on the same machine that measures its bandwidth pings

@@ -301,3 +301,23 @@ async fn an_application_that_is_gone_ends_its_request_upstream_and_one_that_half
     half.finish().await;
     assert_eq!(half.status("GET").await, 200);
 }
+
+#[tokio::test]
+async fn whoever_has_closed_its_side_of_a_silent_stream_has_left_it() {
+    let api = Origin::scripted(|mut wire| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+        wire.send("9\r\ndata: 1\n\n\r\n").await;
+        wire.rest().await;
+    })
+    .await;
+    let stage = Stage::with(api, "", "").await;
+    let under_way = || stage.proxy.metric("cupbearer_requests_in_flight", &["route=\"/\""]);
+    let mut reader = stage.proxy.wire().await;
+    reader.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", stage.proxy.listen())).await;
+    assert_eq!(reader.head().await.unwrap().status(), 200);
+    reader.finish().await;
+    assert!(under_way().await > 0.5, "it may only have half-closed");
+    eventually("the stream has ended", || async { under_way().await < 0.5 }).await;
+}
