@@ -1,10 +1,13 @@
 //! A program that a test starts: its log is kept in a file, and it ends with the test.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::future::Future;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cupbearer::clock;
@@ -131,11 +134,13 @@ where
 }
 
 /// A loopback address that nothing listens on. It lies below the kernel's ephemeral ports, so that no outgoing
-/// connection of a test beside this one takes it in the meantime.
+/// connection of a test beside this one takes it in the meantime; and none is given out twice.
 pub(crate) fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(12_000..32_000)));
-        if TcpListener::bind(address).is_ok() {
+        let port = fastrand::u16(12_000..32_000);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if GIVEN.lock().unwrap().insert(port) && TcpListener::bind(address).is_ok() {
             return address;
         }
     }
