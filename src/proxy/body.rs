@@ -63,10 +63,6 @@ pub(super) struct ResponseBody {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is what nearly every answer has, and a box is an allocation each"
-)]
 enum Content {
     Empty,
     Full(Bytes),
@@ -195,14 +191,14 @@ impl ResponseBody {
         }
     }
 
-    /// The same body, with what ends it before its end; that of no upstream is short.
-    pub(super) fn with_aging(mut self, aging: impl FnOnce() -> Aging) -> Self {
-        if let Content::Upstream(download) = &self.content
-            && !download.is_end_stream()
-        {
-            self.aging = Some(Box::new(aging()));
-        }
-        self
+    /// Whether it may grow old: that of no upstream is short.
+    pub(super) fn may_age(&self) -> bool {
+        matches!(&self.content, Content::Upstream(download) if !download.is_end_stream())
+    }
+
+    /// Gives it what ends it before its end.
+    pub(super) fn end_by(&mut self, aging: Aging) {
+        self.aging = Some(Box::new(aging));
     }
 
     /// The same body, with its trailers looked at.
@@ -211,10 +207,9 @@ impl ResponseBody {
         self
     }
 
-    /// The same body, with what ends when it ends.
-    pub(super) fn with_exchange(mut self, exchange: Exchange) -> Self {
+    /// Gives it what ends when it does.
+    pub(super) fn end_with(&mut self, exchange: Exchange) {
         self.exchange = Some(exchange);
-        self
     }
 }
 

@@ -36,10 +36,9 @@ use super::websocket::Handshake;
 use crate::clock;
 use crate::token::{Binding, Verdict};
 
-/// A request with its head made for the next hop.
+/// A request, but for its body, made for the next hop.
 pub(super) struct Outbound<'t> {
-    pub(super) head: Head,
-    pub(super) body: Incoming,
+    pub(super) head: &'t mut Head,
     pub(super) hop: HopFields,
     /// The route that it takes.
     pub(super) entry: &'t Entry,
@@ -54,13 +53,14 @@ pub(super) struct Outbound<'t> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyUnasked;
 
-/// Forwards a request; the answer's body streams from the upstream.
+/// Forwards a request with `body`; the answer's body streams from the upstream.
 pub(super) async fn forward(
     pool: &Rc<Pool>,
     outbound: Outbound<'_>,
+    body: Incoming,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let Outbound { mut head, body, hop, entry, mut used, handshake } = outbound;
+    let Outbound { head, hop, entry, mut used, handshake } = outbound;
     let settings = &pool.upstream().settings;
     // Without a body there is nothing to hold back, whatever was expected.
     let (gate, opener) = if hop.expect == Expect::Continue && !body.is_end_stream() {
@@ -74,7 +74,7 @@ pub(super) async fn forward(
     let begun = clock::now();
     let sender = Sender { pool, downstream, upload, opener, begun };
     let binding = used.as_ref().and_then(|used| used.binding.as_deref());
-    let mut received = sender.round(&mut head, body, binding, sender.deadline()).await?;
+    let mut received = sender.round(head, body, binding, sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
         && may_refuse(&received)

@@ -187,7 +187,7 @@ fn is_name(allowed: &str, shown: &str) -> bool {
 
 /// The host of `host[:port]`; IPv6 keeps its brackets.
 pub(super) fn host_of(authority: &str) -> &str {
-    match authority.rfind(':') {
+    match memchr::memrchr(b':', authority.as_bytes()) {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
     }

@@ -59,7 +59,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
             let answered = {
                 let mut sent =
-                    pin!(to_upstream(&table, entry, &downstream, parts, body, form, &mut exchange));
+                    pin!(to_upstream(&table, entry, &downstream, &mut parts, body, form, &mut exchange));
                 match &mut age {
                     None => sent.await,
                     Some(age) => tokio::select! {
@@ -76,14 +76,14 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
                 None => {}
             }
             match response.body_mut().take_tunnel() {
-                None => end_with_body(response, exchange, age, call),
+                None => end_with_body(&mut response, exchange, age, call),
                 Some(tunnel) => {
                     let worker = Rc::clone(&downstream.worker);
                     let opening = Opening { tunnel, exchange, age, worker };
                     opening.begin(&downstream, connect, &mut response);
-                    response
                 }
             }
+            response
         }
         Ok(Admitted::Preflight) => {
             own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
@@ -106,18 +106,15 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     response
 }
 
-/// The answer, with what ends when its body does, and what ends the body at its age.
-fn end_with_body(
-    response: Response<ResponseBody>,
-    exchange: Exchange,
-    age: Option<Age>,
-    call: Call,
-) -> Response<ResponseBody> {
-    let (parts, mut body) = response.into_parts();
-    if let Some(age) = age {
-        body = body.with_aging(|| Aging::new(age, call, &parts.headers));
+/// Gives an answer's body what ends when it does, and what ends it at its age.
+fn end_with_body(response: &mut Response<ResponseBody>, exchange: Exchange, age: Option<Age>, call: Call) {
+    if let Some(age) = age
+        && response.body().may_age()
+    {
+        let aging = Aging::new(age, call, response.headers());
+        response.body_mut().end_by(aging);
     }
-    Response::from_parts(parts, body.with_exchange(exchange))
+    response.body_mut().end_with(exchange);
 }
 
 /// What is to be done with a request that may pass.
@@ -161,19 +158,19 @@ fn admit<'t>(
     Ok(Admitted::Route { entry, caller })
 }
 
-/// Attaches the token, makes the head that goes upstream, and sends it.
+/// Attaches the token, makes the head that goes upstream, and sends it. Takes of `parts` what goes there.
 async fn to_upstream(
     table: &LocalTable,
     entry: &Entry,
     downstream: &Downstream,
-    mut parts: Parts,
+    parts: &mut Parts,
     body: Incoming,
     form: Form,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
-    let told = Told::of(upstream.settings.forwarded, &downstream.peer, &parts);
+    let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);
     let headers = &mut parts.headers;
     let hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
     refuse_by_route(entry, downstream, headers, hop)?;
@@ -241,9 +238,10 @@ async fn to_upstream(
     } else {
         (Asks::Answer, None)
     };
-    let head = Head { method: parts.method, uri, headers: parts.headers, asks };
-    let outbound = Outbound { head, body, hop, entry, used, handshake };
-    forward(pool, outbound, downstream).await
+    let method = std::mem::take(&mut parts.method);
+    let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
+    let outbound = Outbound { head: &mut head, hop, entry, used, handshake };
+    forward(pool, outbound, body, downstream).await
 }
 
 /// The credentials that the application brings.
@@ -364,28 +362,26 @@ fn finish(
     answered: Result<Response<ResponseBody>, ProxyError>,
     call: Call,
 ) -> Response<ResponseBody> {
-    let answered = answered.and_then(|mut response| match strip_response(response.headers_mut()) {
-        Ok(()) => Ok(response),
-        Err(AmbiguousAnswer) => Err(ProxyError::UpstreamMalformed),
-    });
-    match answered {
-        Ok(mut response) => {
-            if response.extensions_mut().remove::<BodyUnasked>().is_some() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let error = match answered {
+        Ok(mut response) => match strip_response(response.headers_mut()) {
+            Ok(()) => {
+                if response.extensions_mut().remove::<BodyUnasked>().is_some() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                *response.version_mut() = Version::HTTP_11;
+                exchange.answered(response.status(), None);
+                return response;
             }
-            *response.version_mut() = Version::HTTP_11;
-            exchange.answered(response.status(), None);
-            response
-        }
-        Err(error) => {
-            let kind = error.kind();
-            downstream.worker.shared().metrics.failed(kind);
-            tracing::debug!(kind, %error, "a request was answered by the proxy itself");
-            let response = error.into_response(call);
-            exchange.answered(response.status(), Some(kind));
-            response
-        }
-    }
+            Err(AmbiguousAnswer) => ProxyError::UpstreamMalformed,
+        },
+        Err(error) => error,
+    };
+    let kind = error.kind();
+    downstream.worker.shared().metrics.failed(kind);
+    tracing::debug!(kind, %error, "a request was answered by the proxy itself");
+    let response = error.into_response(call);
+    exchange.answered(response.status(), Some(kind));
+    response
 }
 
 /// An answer that no route gives.
@@ -398,14 +394,15 @@ fn own(
     call: Call,
 ) -> Response<ResponseBody> {
     let mut exchange = begin(downstream, table.routes.unrouted(), parts, started);
-    let response = match answer {
+    let mut response = match answer {
         Ok(response) => {
             exchange.answered(response.status(), None);
             response
         }
         error @ Err(_) => finish(downstream, &mut exchange, error, call),
     };
-    response.map(|body| body.with_exchange(exchange))
+    response.body_mut().end_with(exchange);
+    response
 }
 
 fn begin(

@@ -211,6 +211,11 @@ fn remove_all(headers: &mut HeaderMap, stops: impl Fn(&str) -> bool) {
 /// apart from the fields.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     let Entry::Occupied(there) = headers.entry(header::CONNECTION) else { return };
+    // All that most messages say; it names no field.
+    if is_about_connection(there.get().as_bytes()) && there.iter().nth(1).is_none() {
+        there.remove();
+        return;
+    }
     let (_, values) = there.remove_entry_mult();
     let named: Vec<HeaderName> = values
         .filter(|value| !is_about_connection(value.as_bytes()))

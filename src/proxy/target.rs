@@ -92,7 +92,7 @@ pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Ur
 
 /// `host[:port]` without user or anything else; what is left of the check is the guard's.
 fn is_authority(host: &str) -> bool {
-    let port_is_digits = match host.rfind(':') {
+    let port_is_digits = match memchr::memrchr(b':', host.as_bytes()) {
         Some(colon) if !host[colon..].contains(']') => {
             let port = &host[colon + 1..];
             port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())

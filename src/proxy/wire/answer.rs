@@ -30,12 +30,12 @@ pub(in crate::proxy) struct Answer {
 }
 
 enum Source {
-    /// More is to be read.
-    Reading(Reading),
+    /// More is to be read. Boxed: most answers come whole, and are moved about a lot.
+    Reading(Box<Reading>),
     /// All was read; the connection went where it belongs.
     Ended,
     /// Another protocol is spoken from now on.
-    Tunnel(Wire),
+    Tunnel(Box<Wire>),
 }
 
 struct Reading {
@@ -76,29 +76,29 @@ impl Answer {
     /// may take nothing of it.
     pub(super) fn new(
         wire: Wire,
-        decoder: Decoder,
+        mut decoder: Decoder,
         reuse: Reuse,
         keeper: Rc<dyn Keeper>,
         upload: Option<(Upload, Duration)>,
     ) -> Result<Self, Malformed> {
-        let stream = upload.is_some().then(|| Rc::clone(&wire.stream));
-        let reading = Reading { wire, keeper, reuse, background: None };
+        let background =
+            upload.map(|(upload, patience)| Background::spawn(upload, Rc::clone(&wire.stream), patience));
+        let mut reading = Reading { wire, keeper, reuse, background };
         let length = if decoder.left().is_some() { Length::Known } else { Length::Unknown };
-        let mut answer = Self { data: None, decoder, source: Source::Ended, room: HEAD_ROOM, length };
         // What came with the head is seen at once: an answer that came whole frees its connection here.
-        answer.source = Source::Reading(reading);
-        if let (Some((upload, patience)), Some(stream), Source::Reading(reading)) =
-            (upload, stream, &mut answer.source)
-        {
-            reading.background = Some(Background::spawn(upload, stream, patience));
-        }
-        answer.decode()?;
-        Ok(answer)
+        let data = decoder.decode(&mut reading.wire.input)?;
+        let source = if decoder.is_finished() {
+            reading.end();
+            Source::Ended
+        } else {
+            Source::Reading(Box::new(reading))
+        };
+        Ok(Self { data, decoder, source, room: HEAD_ROOM, length })
     }
 
     /// What 101 leads to.
     pub(super) fn tunnel(wire: Wire) -> Self {
-        let source = Source::Tunnel(wire);
+        let source = Source::Tunnel(Box::new(wire));
         Self { data: None, decoder: Decoder::none(), source, room: 0, length: Length::Known }
     }
 
