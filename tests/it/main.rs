@@ -39,6 +39,7 @@ mod recovery;
 mod refresh;
 mod renewal;
 mod request;
+mod resets;
 mod rotation;
 mod routes;
 mod secrets;
