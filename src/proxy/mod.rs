@@ -25,6 +25,7 @@ mod handler;
 mod headers;
 mod hyper_server;
 mod interim;
+mod lateness;
 mod limits;
 mod listener;
 mod local;

@@ -224,6 +224,17 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_head_that_never_ends_is_answered_within_tls() {
+    let tls = Tls::start("", "").await;
+    let mut stream = tls.connect(&tls.client(&[b"http/1.1"])).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: local").await.unwrap();
+    let mut answer = Vec::new();
+    // An end without close_notify would be an error here.
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
 async fn mutual_tls_lets_in_who_is_vouched_for_and_listed() {
     let tls = Tls::mutual("[guard]\nallowed_subjects = [\"orders\"]").await;
     let listed = tls.certificates.client("orders");
