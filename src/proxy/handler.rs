@@ -243,7 +243,9 @@ async fn to_upstream(
     };
     let head = Head { method: parts.method, uri, headers: parts.headers, asks };
     let outbound = Outbound { head, body, hop, entry, used, handshake };
-    forward(pool, outbound, downstream).await
+    let answered = forward(pool, outbound, downstream).await;
+    pool.upstream().went(answered.as_ref().err());
+    answered
 }
 
 /// The credentials that the application brings.

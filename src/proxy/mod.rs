@@ -7,6 +7,7 @@ mod age;
 mod attach;
 mod body;
 mod calm;
+mod condition;
 mod connect;
 mod connection;
 mod cors;

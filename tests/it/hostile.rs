@@ -269,3 +269,41 @@ async fn http_2_keeps_the_limits_of_heads_too() {
     curl(&arguments).await.assert_proxy_error(431);
     assert!(stage.api.seen().is_empty());
 }
+
+#[tokio::test]
+async fn an_upstream_that_fails_is_told_of_when_it_begins_and_when_it_ends() {
+    let failures = [
+        (Reply::raw("").closing(), 502, "upstream_broken", "broke before it answered"),
+        (Reply::raw("nothing of the kind\r\n\r\n").closing(), 502, "upstream_malformed", "not valid HTTP"),
+        (Reply::raw("").holding(), 504, "response_timeout", "did not answer within"),
+    ];
+    for (reply, status, kind, words) in failures {
+        let api = Origin::start(move |request, _| {
+            if request.target() == "/well" { Reply::new(503, &[], "busy") } else { reply.clone() }
+        })
+        .await;
+        let server = Origin::issuing(300).await;
+        let upstream = upstream_at(&api.url()) + "response_header_timeout = \"500ms\"\n";
+        let config = Config::one_route(&upstream, &token_at(&server.url())).server("workers = 3");
+        let proxy = Proxy::start(config).await;
+        let lines = |words: &str, level: &str| {
+            let log = proxy.log();
+            log.lines().filter(|line| line.contains(words) && line.contains(level)).count()
+        };
+        assert_eq!(proxy.get("/well").await.status, 503);
+        for _ in 0..6 {
+            let answer = proxy.get("/ill").await;
+            answer.assert_proxy_error(status);
+            assert_eq!(answer.proxy_error(), Some(kind), "{answer:?}");
+        }
+        assert_eq!(lines(words, "WARN"), 1, "{}", proxy.log());
+        assert_eq!(lines("the upstream answers again", ""), 0);
+        // Its own errors are answers, too. What goes back and forth is told of once a minute.
+        for _ in 0..3 {
+            assert_eq!(proxy.get("/well").await.status, 503);
+            proxy.get("/ill").await.assert_proxy_error(status);
+        }
+        assert_eq!((lines(words, "WARN"), lines("the upstream answers again", "INFO")), (1, 1));
+        assert_eq!(lines(kind, "WARN"), 1, "the line says what metrics and answers call it");
+    }
+}
