@@ -16,7 +16,7 @@ pub use super::certificate::ClientCertificate;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// The file of certificate authorities cannot be read.
-    #[error("the file of certificate authorities {} cannot be read: {kind}", .path.display())]
+    #[error("the file of certificate authorities {} {}", .path.display(), unreadable(*.kind))]
     CaUnreadable {
         /// The file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum TlsError {
     #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
     NoPlatformRoots,
     /// A file of a certificate or its key cannot be read.
-    #[error("the file {} cannot be read: {kind}", .path.display())]
+    #[error("the file {} {}", .path.display(), unreadable(*.kind))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -60,6 +60,14 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
+}
+
+/// Why a file cannot be read: the system calls one that is not there an entity.
+fn unreadable(kind: std::io::ErrorKind) -> String {
+    match kind {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        kind => format!("cannot be read: {kind}"),
+    }
 }
 
 /// What it means that the platform has no certificate authorities.

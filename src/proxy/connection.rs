@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::body::ResponseBody;
 use super::framing::Spoken;
 use super::handler::handle;
+use super::lateness;
 use super::listener::Accepted;
 use super::opening::{Opened, Order, open, order};
 use super::peer::Peer;
@@ -144,6 +145,9 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
             }
         }
         Err(_gone) => {}
+    }
+    if downstream.watch.has_half_a_head() {
+        lateness::tell(&downstream).await;
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) enum ProxyError {
     ExpectationFailed,
     #[error("the request's head is larger than max_header_size, or has more fields than max_headers")]
     HeaderTooLarge,
+    #[error("the request's head did not come to its end within header_timeout")]
+    HeadTimeout,
     #[error("the request's body stopped coming")]
     RequestTimeout,
     #[error("the application closed its side of the connection before the request was sent on")]
@@ -165,7 +167,7 @@ impl ProxyError {
             Self::Loop => "loop",
             Self::ExpectationFailed => "expectation_failed",
             Self::HeaderTooLarge => "header_too_large",
-            Self::RequestTimeout => "request_timeout",
+            Self::HeadTimeout | Self::RequestTimeout => "request_timeout",
             Self::ClientGone => "client_gone",
             Self::UpstreamUnreachable(ConnectFault::Certificate | ConnectFault::Tls) => "upstream_tls",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
@@ -194,7 +196,7 @@ impl ProxyError {
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout | Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
             | Self::UpstreamMalformed
@@ -220,7 +222,7 @@ impl ProxyError {
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
             Self::HeaderTooLarge | Self::RateLimited { .. } | Self::Overloaded => "8",
             Self::ClientGone => "1",
-            Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
+            Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
             | Self::UpstreamMalformed
@@ -236,6 +238,7 @@ impl ProxyError {
             Self::BadRequest(_)
                 | Self::ExpectationFailed
                 | Self::HeaderTooLarge
+                | Self::HeadTimeout
                 | Self::RequestTimeout
                 | Self::ClientGone
         )

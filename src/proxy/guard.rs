@@ -172,8 +172,20 @@ impl Sentry {
     /// Whether `host` is a name for this proxy.
     fn owns(&self, host: &str, peer: &Peer) -> bool {
         is_loopback_host(host)
-            || self.guard.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
+            || self.is_allowed(host)
             || peer.local.is_some_and(|local| is_address(host, local.ip()))
+            || host.strip_suffix('.').is_some_and(|name| self.owns_name(name))
+    }
+
+    /// Whether `name` is ours where it was said in full, with the root's dot behind it (RFC 1034 section 3.1). An address
+    /// has no such form: what looks like one is a name that somebody else may give an answer for.
+    fn owns_name(&self, name: &str) -> bool {
+        let is_address = name.parse::<IpAddr>().is_ok() || name.starts_with('[');
+        !is_address && (is_loopback_host(name) || self.is_allowed(name))
+    }
+
+    fn is_allowed(&self, host: &str) -> bool {
+        self.guard.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
     }
 }
 
@@ -261,6 +273,30 @@ mod tests {
         }
         let rebound = judge("evil.example:8080", &[("origin", "http://evil.example:8080")]);
         assert_eq!(rebound, Err(Rejection::Host));
+    }
+
+    #[test]
+    fn a_name_that_is_said_in_full_is_the_same_name() {
+        for host in ["localhost.", "LocalHost.:8080", "orders.local.", "Orders.Local.:80"] {
+            assert_eq!(judge(host, &[]), Ok(Caller::Local), "{host}");
+        }
+        for host in [
+            "localhost..",
+            ".",
+            "..",
+            "localhost.evil.example.",
+            "evil.localhost.",
+            "127.0.0.1.",
+            "[::1].",
+            "::1.",
+            "orders.local..",
+            "x.orders.local.",
+        ] {
+            assert_eq!(judge(host, &[]), Err(Rejection::Host), "{host}");
+        }
+        let page = |origin| judge("localhost.:8080", &[("origin", origin)]);
+        assert_eq!(page("http://localhost.:8080"), Ok(Caller::Local));
+        assert_eq!(page("http://localhost:8080"), Err(Rejection::Origin), "another origin, to a browser");
     }
 
     #[test]

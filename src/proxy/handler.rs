@@ -241,7 +241,9 @@ async fn to_upstream(
     let method = std::mem::take(&mut parts.method);
     let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
     let outbound = Outbound { head: &mut head, hop, entry, used, handshake };
-    forward(pool, outbound, body, downstream).await
+    let answered = forward(pool, outbound, body, downstream).await;
+    pool.upstream().went(answered.as_ref().err());
+    answered
 }
 
 /// The credentials that the application brings.

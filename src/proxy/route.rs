@@ -239,6 +239,8 @@ impl RouteTable {
         method: &Method,
     ) -> Result<&Entry, ProxyError> {
         let host = host_of(host);
+        // A name is the same with the root's dot behind it (RFC 1034 section 3.1).
+        let host = host.strip_suffix('.').unwrap_or(host);
         let found = self.position(host, path.raw, method)?;
         if path.readings.iter().any(|reading| self.lenient_position(host, reading, method) != found) {
             return Err(BadRequest::AmbiguousPath.into());
@@ -445,7 +447,9 @@ mod tests {
         let mut orders = route("/");
         orders.host = Some("orders.local".into());
         let table = table(&[orders]);
-        assert!(find(&table, "Orders.local:8080", &Method::GET, "/").is_ok());
+        for host in ["Orders.local:8080", "orders.local.", "orders.local.:8080"] {
+            assert!(find(&table, host, &Method::GET, "/").is_ok(), "{host}");
+        }
         assert!(matches!(find(&table, "localhost", &Method::GET, "/"), Err(ProxyError::NoRoute)));
     }
 

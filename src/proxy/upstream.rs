@@ -11,7 +11,9 @@ use http::uri::{Authority, Scheme};
 use rustls::pki_types::ServerName;
 use url::Url;
 
+use super::condition::Condition;
 use super::connect::DialFault;
+use super::error::ProxyError;
 use super::way::{Environment, Unusable, Way};
 use crate::net::tls::{ClientCertificate, NoRoots, TlsError, client_config};
 
@@ -120,6 +122,7 @@ pub struct Upstream {
     pub(super) tls: Option<UpstreamTls>,
     pub(super) way: Way,
     reachable: AtomicBool,
+    condition: Condition,
 }
 
 /// TLS toward an upstream.
@@ -179,6 +182,7 @@ impl Upstream {
             tls,
             way,
             reachable: AtomicBool::new(true),
+            condition: Condition::new(),
             settings,
         })
     }
@@ -197,6 +201,22 @@ impl Upstream {
             }
             Err(error) if self.reachable.swap(false, Ordering::Relaxed) => {
                 tracing::warn!(upstream = %self.name, address = %self.authority, "{error}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes note of how a request went; `None`: it was answered, whatever the answer. Logs a change once.
+    pub(super) fn went(&self, error: Option<&ProxyError>) {
+        use ProxyError::{ResponseTimeout, UpstreamBroken, UpstreamMalformed};
+        match error {
+            None if self.condition.answered() => {
+                tracing::info!(upstream = %self.name, "the upstream answers again");
+            }
+            Some(error @ (UpstreamBroken | UpstreamMalformed | ResponseTimeout))
+                if self.condition.failed() =>
+            {
+                tracing::warn!(upstream = %self.name, kind = error.kind(), "{error}");
             }
             _ => {}
         }

@@ -45,6 +45,8 @@ pub(super) struct Watch {
     /// Since when the socket takes no more of what is to be sent.
     unread_since: Cell<Option<Instant>>,
     late: Cell<bool>,
+    /// Whether it is late with the rest of a head that has begun.
+    half_head: Cell<bool>,
     /// Whether it has become a tunnel, which has limits of its own.
     tunnel: Cell<bool>,
     retired: Cell<bool>,
@@ -88,6 +90,7 @@ impl Watch {
             stream: OnceCell::new(),
             unread_since: Cell::new(None),
             late: Cell::new(false),
+            half_head: Cell::new(false),
             tunnel: Cell::new(false),
             retired: Cell::new(false),
             resting: Cell::new(false),
@@ -127,6 +130,12 @@ impl Watch {
 
     pub(super) fn is_late(&self) -> bool {
         self.late.get()
+    }
+
+    /// Whether it was ended because a head of HTTP/1.1 had begun and did not come to its end in time, and an answer that
+    /// says so would be the next thing to be read there.
+    pub(super) fn has_half_a_head(&self) -> bool {
+        self.half_head.get()
     }
 
     /// Whether the connection is to end in order.
@@ -177,6 +186,8 @@ impl Watch {
             self.idle_frames.set(0);
         }
         if late || unread || stalled || self.is_deserted() {
+            let is_head = self.phase.get() == Phase::Head && !self.http2.get();
+            self.half_head.set(late && is_head && self.unread_since.get().is_none());
             self.end();
         } else if self.http2.get() && idle && passed(self.since.get()) > limits.keep_alive_timeout {
             self.retired.set(true);

@@ -253,7 +253,7 @@ impl Worker {
         Rc::clone(&table)
     }
 
-    /// Counts a request that hyper refused, and gives the answer to it.
+    /// Counts a request that no handler will see, and gives the answer to it.
     pub(super) fn refuse(&self, error: ProxyError) -> Vec<u8> {
         self.shared.metrics.failed(error.kind());
         let (status, wire) = refusal::wire(error);

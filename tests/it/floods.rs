@@ -7,8 +7,8 @@ use cupbearer::clock;
 use futures_util::future::join_all;
 
 use super::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, SETTINGS, block, frame,
-    get, headers,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    block, frame, get, headers,
 };
 use super::support::{PATIENCE, Reply, Stage, Wire};
 
@@ -17,6 +17,8 @@ use super::support::{PATIENCE, Reply, Stage, Wire};
 enum Flood {
     /// Requests taken back at once (CVE-2023-44487).
     RapidReset,
+    /// Requests that the server has to take back, for the client breaks the rules (CVE-2025-8671).
+    MadeYouReset,
     /// A head without end (CVE-2024-27316).
     Continuation,
     Settings,
@@ -28,8 +30,9 @@ enum Flood {
     HpackBomb,
 }
 
-const FLOODS: [Flood; 7] = [
+const FLOODS: [Flood; 8] = [
     Flood::RapidReset,
+    Flood::MadeYouReset,
     Flood::Continuation,
     Flood::Settings,
     Flood::Ping,
@@ -48,6 +51,12 @@ impl Flood {
                 .flat_map(|at| {
                     let head = headers(stream(at), END_STREAM, &get(host, "/"));
                     [head, frame(RST_STREAM, 0, stream(at), &8_u32.to_be_bytes())].concat()
+                })
+                .collect(),
+            Self::MadeYouReset => (0..100)
+                .flat_map(|at| {
+                    let head = headers(stream(at), END_STREAM, &get(host, "/"));
+                    [head, frame(WINDOW_UPDATE, 0, stream(at), &MOST.to_be_bytes())].concat()
                 })
                 .collect(),
             Self::Continuation if round == 0 => frame(HEADERS, END_STREAM, 1, &block(&get(host, "/"))),
@@ -169,5 +178,7 @@ async fn who_never_reads_costs_little_and_holds_up_nobody() {
 }
 
 const LENGTH: Duration = Duration::from_secs(2);
+/// More than any window has room for beside what it has from the start (RFC 9113 section 6.9.1).
+const MOST: u32 = 0x7fff_ffff;
 /// For a program built for tests; far above what it takes.
 const MEMORY_MIB: u64 = 160;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::support::frames::{END_STREAM, Frames, Outcome, get as get_of, headers};
 use super::support::{
     Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at,
 };
@@ -48,6 +50,48 @@ async fn half_a_head_behind_a_slow_request_does_not_cost_its_answer() {
     wire.send(format!("TP/1.1\r\nHost: {host}\r\n\r\n")).await;
     assert_eq!(wire.response("GET").await.unwrap().text(), "0");
     assert_eq!(wire.response("GET").await.unwrap().text(), "1");
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_answered_and_a_connection_that_never_asked_is_not() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .server("header_timeout = \"1s\"\nkeep_alive_timeout = \"2s\"");
+    let proxy = Proxy::start(config).await;
+    let get = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen());
+    let late = ["G", "P", "GET / HTTP/1.1\r\nHost: local", "\r\nGET / HTTP/1.1\r\n"];
+    let cases = ["", get.as_str()].into_iter().flat_map(|before| late.map(|begun| (before, begun)));
+    join_all(cases.map(async |(before, begun)| {
+        let mut wire = proxy.wire().await;
+        wire.send(before).await;
+        if !before.is_empty() {
+            assert_eq!(wire.response("GET").await.unwrap().status(), 200);
+        }
+        wire.send(begun).await;
+        let answer = wire.response("GET").await.unwrap_or_else(|| panic!("nothing came to {begun:?}"));
+        assert_eq!(answer.status(), 408, "{begun:?}");
+        assert_eq!(answer.field("connection").as_deref(), Some("close"));
+        assert_eq!(answer.field("content-type").as_deref(), Some("application/problem+json"));
+        assert_eq!(answer.field("cupbearer-error").as_deref(), Some("request_timeout"));
+        assert!(answer.text().contains("header_timeout"), "{}", answer.text());
+        assert!(wire.rest().await.is_empty(), "and that was its last word");
+    }))
+    .await;
+    for silent in ["", "\r\n"] {
+        let mut wire = proxy.wire().await;
+        wire.send(silent).await;
+        assert_eq!(wire.rest().await, b"", "to {silent:?}");
+    }
+    // HTTP/2 has no such answer, and its streams have limits of their own.
+    let mut connection = Frames::connect(proxy.listen(), &[]).await;
+    let head = headers(1, END_STREAM, &get_of(&proxy.listen().to_string(), "/"));
+    connection.send(&head[..10]).await;
+    tokio::time::sleep(Duration::from_millis(1600)).await;
+    connection.send(&head[10..]).await;
+    assert_eq!(connection.outcomes(&[1]).await, [Outcome::Status(200)]);
+    let counted = proxy.metric("cupbearer_proxy_errors_total", &["kind=\"request_timeout\""]).await;
+    assert!((counted - 8.0).abs() < 0.1, "{counted}");
+    assert_eq!(api.seen().len(), 5);
 }
 
 #[tokio::test]
@@ -136,7 +180,7 @@ async fn an_upstream_that_takes_connections_and_says_nothing_fails_all_who_wait_
     let url = proxy.url("/");
     let began = cupbearer::clock::now();
     let arguments = [url.as_str()];
-    let answers = futures_util::future::join_all((0..8).map(|_| curl(&arguments))).await;
+    let answers = join_all((0..8).map(|_| curl(&arguments))).await;
     let took = cupbearer::clock::now() - began;
     for answer in answers {
         answer.assert_proxy_error(504);
@@ -224,4 +268,42 @@ async fn http_2_keeps_the_limits_of_heads_too() {
     arguments.push(&url);
     curl(&arguments).await.assert_proxy_error(431);
     assert!(stage.api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_is_told_of_when_it_begins_and_when_it_ends() {
+    let failures = [
+        (Reply::raw("").closing(), 502, "upstream_broken", "broke before it answered"),
+        (Reply::raw("nothing of the kind\r\n\r\n").closing(), 502, "upstream_malformed", "not valid HTTP"),
+        (Reply::raw("").holding(), 504, "response_timeout", "did not answer within"),
+    ];
+    for (reply, status, kind, words) in failures {
+        let api = Origin::start(move |request, _| {
+            if request.target() == "/well" { Reply::new(503, &[], "busy") } else { reply.clone() }
+        })
+        .await;
+        let server = Origin::issuing(300).await;
+        let upstream = upstream_at(&api.url()) + "response_header_timeout = \"500ms\"\n";
+        let config = Config::one_route(&upstream, &token_at(&server.url())).server("workers = 3");
+        let proxy = Proxy::start(config).await;
+        let lines = |words: &str, level: &str| {
+            let log = proxy.log();
+            log.lines().filter(|line| line.contains(words) && line.contains(level)).count()
+        };
+        assert_eq!(proxy.get("/well").await.status, 503);
+        for _ in 0..6 {
+            let answer = proxy.get("/ill").await;
+            answer.assert_proxy_error(status);
+            assert_eq!(answer.proxy_error(), Some(kind), "{answer:?}");
+        }
+        assert_eq!(lines(words, "WARN"), 1, "{}", proxy.log());
+        assert_eq!(lines("the upstream answers again", ""), 0);
+        // Its own errors are answers, too. What goes back and forth is told of once a minute.
+        for _ in 0..3 {
+            assert_eq!(proxy.get("/well").await.status, 503);
+            proxy.get("/ill").await.assert_proxy_error(status);
+        }
+        assert_eq!((lines(words, "WARN"), lines("the upstream answers again", "INFO")), (1, 1));
+        assert_eq!(lines(kind, "WARN"), 1, "the line says what metrics and answers call it");
+    }
 }

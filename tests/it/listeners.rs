@@ -63,6 +63,11 @@ impl Tls {
         format!("https://{}/", self.proxy.listen())
     }
 
+    /// Requests that were refused for the name in the client's certificate.
+    async fn refusals(&self) -> f64 {
+        self.proxy.metric("cupbearer_guard_rejections_total", &["reason=\"subject\""]).await
+    }
+
     /// curl's words for a certificate to show.
     async fn shown(&self, certificate: &ClientCertificate) -> Answer {
         let files = certificate.write(self.dir.path());
@@ -219,6 +224,17 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_head_that_never_ends_is_answered_within_tls() {
+    let tls = Tls::start("", "").await;
+    let mut stream = tls.connect(&tls.client(&[b"http/1.1"])).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: local").await.unwrap();
+    let mut answer = Vec::new();
+    // An end without close_notify would be an error here.
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
 async fn mutual_tls_lets_in_who_is_vouched_for_and_listed() {
     let tls = Tls::mutual("[guard]\nallowed_subjects = [\"orders\"]").await;
     let listed = tls.certificates.client("orders");
@@ -231,6 +247,37 @@ async fn mutual_tls_lets_in_who_is_vouched_for_and_listed() {
     let answer = curl(&["--cacert", &ca, &tls.url()]).await;
     assert!(answer.exit != 0 && answer.status == 0, "without any: {answer:?}");
     assert_eq!(tls.api.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn who_may_use_the_proxy_is_read_off_a_certificates_alternative_names() {
+    let guard =
+        "[guard]\nallowed_subjects = [\"spiffe://example.org/orders\", \"orders.internal\", \"orders\"]";
+    let tls = Tls::mutual(guard).await;
+    let of = |name: &str, names: &[&str]| tls.certificates.client_known_as(name, names);
+    for certificate in [
+        of("anybody", &["spiffe://example.org/orders"]),
+        of("anybody", &["payments.internal", "Orders.Internal"]),
+        of("orders", &[]),
+    ] {
+        let answer = tls.shown(&certificate).await;
+        assert_eq!((answer.status, answer.proxy_error()), (200, None), "{answer:?}");
+    }
+    assert!(tls.refusals().await < 0.5);
+    let strangers = [
+        of("payments", &[]),
+        // Where there are other names, the common name is none (RFC 6125 section 6.4.4).
+        of("orders", &["payments.internal"]),
+        of("anybody", &["spiffe://example.org/orders/x", "x.orders.internal"]),
+        of("anybody", &["spiffe://example.org/Orders"]),
+    ];
+    for (certificate, before) in strangers.iter().zip(0_u8..) {
+        let answer = tls.shown(certificate).await;
+        answer.assert_proxy_error(403);
+        assert_eq!(answer.proxy_error(), Some("peer_refused"), "{answer:?}");
+        assert!((tls.refusals().await - f64::from(before + 1)).abs() < 0.1);
+    }
+    assert_eq!(tls.api.seen().len(), 3, "no token went out for a stranger");
 }
 
 #[tokio::test]

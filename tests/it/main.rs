@@ -8,6 +8,7 @@
 
 mod support;
 
+mod addresses;
 mod browser;
 mod cli;
 mod client_auth;
@@ -39,6 +40,7 @@ mod recovery;
 mod refresh;
 mod renewal;
 mod request;
+mod resets;
 mod rotation;
 mod routes;
 mod secrets;

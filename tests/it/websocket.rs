@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::support::{
-    Config, Origin, Program, Proxy, Reply, Stage, WebSocketApi, curl, eventually, hear, http1_client,
-    http2_client, passes, token_at, told,
+    Certificates, Config, Origin, Program, Proxy, Reply, Stage, Tinyproxy, WebSocketApi, curl, eventually,
+    free_address, hear, http1_client, http2_client, passes, token_at, told, upstream_at,
 };
 
 const HTTP1_CASES: [&str; 11] = [
@@ -115,6 +115,84 @@ async fn http_2_to_http_2_passes_everything() {
     let (_server, proxy) = before(&api, "", 300).await;
     passes(&proxy, http2_client(&proxy, &HTTP2_CASES)).await;
     assert_one_token(&api);
+}
+
+/// The whole set of cases, from HTTP/1.1 and from HTTP/2, to an API that is reached as `more` says.
+async fn passes_by(api: &WebSocketApi, more: &str) -> Proxy {
+    let server = Origin::issuing(300).await;
+    let proxy = Proxy::start(Config::one_route(&(api.upstream() + more), &token_at(&server.url()))).await;
+    passes(&proxy, http1_client(&proxy, &HTTP1_CASES)).await;
+    passes(&proxy, http2_client(&proxy, &HTTP2_CASES)).await;
+    assert_one_token(api);
+    proxy
+}
+
+#[tokio::test]
+async fn a_websocket_goes_to_an_api_in_tls() {
+    passes_by(&WebSocketApi::tls().await, "").await;
+}
+
+/// An nginx in TLS that speaks HTTP/2 to whoever can, and passes everything on to this API: as most are deployed.
+async fn nginx_before(api: &WebSocketApi) -> (Program, tempfile::TempDir, String) {
+    let (dir, address) = (tempfile::tempdir().unwrap(), free_address());
+    let files = Certificates::for_loopback(dir.path());
+    let (at, certificate, key) = (dir.path().display(), files.certificate.display(), files.key.display());
+    let configuration = format!(
+        "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{ worker_connections 512; }} \
+         http {{ access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b; fastcgi_temp_path {at}/c; \
+         uwsgi_temp_path {at}/d; scgi_temp_path {at}/e; map $http_upgrade $wants {{ default upgrade; '' close; }} \
+         server {{ listen {address} ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key}; \
+         location = /plain {{ return 200 $server_protocol; }} location / {{ proxy_pass http://127.0.0.1:{}; \
+         proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $wants; }} }} }}",
+        api.port()
+    );
+    std::fs::write(dir.path().join("nginx.conf"), configuration).unwrap();
+    let mut command = Program::peer("nginx", "nginx");
+    command.arg("-p").arg(dir.path()).arg("-c").arg(dir.path().join("nginx.conf"));
+    let mut nginx = Program::spawn("nginx", command, dir.path());
+    let listens = || async move { tokio::net::TcpStream::connect(address).await.is_ok() };
+    nginx.until("listening", listens).await;
+    let ca = format!("ca_file = '{}'\n", files.ca.display());
+    (nginx, dir, upstream_at(&format!("https://localhost:{}", address.port())) + &ca)
+}
+
+/// What agrees on HTTP/2 may know nothing of RFC 8441: a WebSocket gets a connection of its own.
+#[tokio::test]
+async fn a_websocket_goes_in_http_1_where_other_requests_go_in_http_2() {
+    let api = WebSocketApi::http1().await;
+    let (_nginx, _dir, upstream) = nginx_before(&api).await;
+    let server = Origin::issuing(300).await;
+    let proxy = Proxy::start(Config::one_route(&upstream, &token_at(&server.url()))).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.get("/plain").await.text(), "HTTP/2.0", "{}", proxy.log());
+        passes(&proxy, http1_client(&proxy, &HTTP1_CASES)).await;
+        passes(&proxy, http2_client(&proxy, &HTTP2_CASES)).await;
+    }
+    assert_one_token(&api);
+}
+
+#[tokio::test]
+async fn a_websocket_goes_to_an_api_on_a_unix_socket() {
+    let api = WebSocketApi::unix().await;
+    passes_by(&api, "").await;
+    assert!(api.field("host").iter().all(|host| host == &["api.internal"]));
+}
+
+#[tokio::test]
+async fn a_websocket_goes_through_an_http_proxy_in_a_tunnel_of_its_own() {
+    for api in [WebSocketApi::http1().await, WebSocketApi::tls().await] {
+        let way = Tinyproxy::start(&[api.port()]).await;
+        let proxy = passes_by(&api, &format!("proxy = \"{}\"\n", way.url("alice:wonderland"))).await;
+        let tunnels = way.log().matches("CONNECT ").count();
+        assert!(tunnels >= 20 && !way.log().contains("GET"), "{tunnels}: {}", way.log());
+        assert!(api.field("proxy-authorization").concat().is_empty());
+        // The end of the way is the end of the WebSocket.
+        let (mut client, _dir) = spawn(http1_client(&proxy, &["hold"]));
+        hear(&mut client, "open", |event| event["open"] == true).await;
+        drop(way);
+        let end = hear(&mut client, "the end", |event| !event["count"].is_null()).await;
+        assert!(end["code"].is_null(), "no close frame was made up: {end}");
+    }
 }
 
 #[tokio::test]

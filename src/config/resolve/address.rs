@@ -96,6 +96,8 @@ pub(super) fn host(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Optio
         Host::Domain(name) => name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
         Host::Ipv4(_) | Host::Ipv6(_) => true,
     };
+    // With the root's dot it is the same name, and requests are compared without.
+    let text = text.strip_suffix('.').unwrap_or(text);
     let host = Host::parse(text).ok().filter(fits);
     if host.is_none() {
         review.error(

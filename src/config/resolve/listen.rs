@@ -101,6 +101,9 @@ pub(super) fn has_address(server: &Server) -> bool {
 /// The mode of the Unix sockets: three octal digits, and a zero before them for who likes.
 fn mode(server: &Server, guard: &Guard, review: &mut Review<'_>) -> Option<u32> {
     let path = KeyPath::from("server.unix_mode");
+    if review.is_spoken_for(&path) {
+        return None;
+    }
     let text = &server.unix_mode;
     let digits = text.strip_prefix('0').filter(|rest| rest.len() == MODE_DIGITS).unwrap_or(text);
     let octal = digits.len() == MODE_DIGITS && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));

@@ -83,6 +83,7 @@ fn a_mode_is_octal_and_lets_somebody_in() {
     }
     one_error(&with("0444"), "server.unix_mode", &["lets nobody connect"]);
     one_error(&server("unix_mode = \"0600\""), "server.unix_mode", &["no Unix socket"]);
+    one_error(&server("unix_mode = 0o600"), "server.unix_mode", &["must be a string"]);
     for mode in ["600", "0600", "0660", "0770"] {
         assert!(load_text(&with(mode)).unwrap().warnings.is_empty(), "{mode}");
     }
@@ -131,6 +132,11 @@ fn tls_needs_a_certificate_and_its_key() {
     one_error(&tls(&swapped), "server.tls.cert_file", &["no certificate", "the proxy's certificate"]);
     let gone = format!("{cert}, {key}, {}", folder.entry("client_ca_file", "gone.pem"));
     one_error(&tls(&gone), "server.tls.client_ca_file", &["does not exist"]);
+    let gone = format!("{}, {key}", folder.entry("cert_file", "gone.pem"));
+    let words = ["gone.pem does not exist", "name a PEM file with the proxy's certificate"];
+    one_error(&tls(&gone), "server.tls.cert_file", &words);
+    let gone = format!("{cert}, {}", folder.entry("key_file", "gone.pem"));
+    one_error(&tls(&gone), "server.tls.key_file", &["gone.pem does not exist", "private key"]);
     let plain = format!("listen = \"unix:/run/x.sock\"\ntls = {{ {cert}, {key} }}");
     one_error(&server(&plain), "server.tls", &["only Unix sockets"]);
     // As a section, and by a variable.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    SanType,
 };
 
 /// PEM files in the test's folder.
@@ -53,8 +54,24 @@ impl Certificates {
 
     /// One for a client with the subject `CN=name`, under this authority.
     pub(crate) fn client(&self, name: &str) -> ClientCertificate {
+        self.client_known_as(name, &[])
+    }
+
+    /// The same, with names beside the subject: URIs, and DNS names.
+    pub(crate) fn client_known_as(&self, name: &str, names: &[&str]) -> ClientCertificate {
         let key = KeyPair::generate().unwrap();
-        let certificate = client_params(name).signed_by(&key, &self.authority).unwrap();
+        let mut params = client_params(name);
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| {
+                if name.contains("://") {
+                    SanType::URI((*name).try_into().unwrap())
+                } else {
+                    SanType::DnsName((*name).try_into().unwrap())
+                }
+            })
+            .collect();
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
         ClientCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 }

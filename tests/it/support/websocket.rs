@@ -5,6 +5,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::certificate::Certificates;
 use super::program::Program;
 use super::proxy::{Proxy, upstream_at};
 use super::script::{hear, node, python, run, told};
@@ -14,39 +15,81 @@ use super::script::{hear, node, python, run, told};
 pub(crate) struct WebSocketApi {
     program: Program,
     port: u64,
-    more: &'static str,
+    at: At,
+    more: String,
     _dir: TempDir,
+}
+
+/// What its URL says of the way to it.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Clear,
+    Tls,
 }
 
 impl WebSocketApi {
     /// Over HTTP/1.1.
     pub(crate) async fn http1() -> Self {
-        Self::launch("websockets", python("websocket/server.py"), "").await
+        Self::launch("websockets", python("websocket/server.py"), At::Clear, "").await
+    }
+
+    /// Over HTTP/1.1 in TLS. Its `ca_file` is in the upstream's section.
+    pub(crate) async fn tls() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Certificates::for_loopback(dir.path());
+        let mut command = python("websocket/server.py");
+        command.arg("tls").arg(&files.certificate).arg(&files.key);
+        let more = format!("ca_file = '{}'\n", files.ca.display());
+        Self::launch_in(dir, "websockets", command, At::Tls, &more).await
+    }
+
+    /// Over HTTP/1.1 on a Unix socket, which the upstream's section names.
+    pub(crate) async fn unix() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("api.sock");
+        let mut command = python("websocket/server.py");
+        command.arg("unix").arg(&socket);
+        let more = format!("socket = '{}'\n", socket.display());
+        Self::launch_in(dir, "websockets", command, At::Clear, &more).await
     }
 
     /// Over HTTP/2, with extended CONNECT.
     pub(crate) async fn http2() -> Self {
         let command = node("websocket/server.mjs", None);
-        Self::launch("node", command, "http2 = \"prior_knowledge\"\n").await
+        Self::launch("node", command, At::Clear, "http2 = \"prior_knowledge\"\n").await
     }
 
     /// Over HTTP/2, without extended CONNECT.
     pub(crate) async fn plain_http2() -> Self {
         let mut command = node("websocket/server.mjs", None);
         command.arg("plain");
-        Self::launch("node", command, "http2 = \"prior_knowledge\"\n").await
+        Self::launch("node", command, At::Clear, "http2 = \"prior_knowledge\"\n").await
     }
 
-    async fn launch(name: &'static str, command: Command, more: &'static str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    async fn launch(name: &'static str, command: Command, at: At, more: &str) -> Self {
+        Self::launch_in(tempfile::tempdir().unwrap(), name, command, at, more).await
+    }
+
+    async fn launch_in(dir: TempDir, name: &'static str, command: Command, at: At, more: &str) -> Self {
         let mut program = Program::spawn(name, command, dir.path());
         let ready = hear(&mut program, "listening", |event| event["event"] == "listening").await;
-        Self { program, port: ready["port"].as_u64().unwrap(), more, _dir: dir }
+        Self { program, port: ready["port"].as_u64().unwrap(), at, more: more.to_owned(), _dir: dir }
     }
 
     /// The section of upstream `api`, open for more keys.
     pub(crate) fn upstream(&self) -> String {
-        upstream_at(&format!("http://127.0.0.1:{}", self.port)) + self.more
+        let url = match self.at {
+            At::Tls => format!("https://localhost:{}", self.port),
+            // On a Unix socket the URL says what is asked for there, and no more.
+            At::Clear if self.port == 0 => "http://api.internal".to_owned(),
+            At::Clear => format!("http://127.0.0.1:{}", self.port),
+        };
+        upstream_at(&url) + &self.more
+    }
+
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        u16::try_from(self.port).unwrap()
     }
 
     /// What it told of this kind so far: `began`, `ended`, `sent`.

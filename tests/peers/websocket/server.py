@@ -1,4 +1,5 @@
 """A WebSocket server, by the package websockets: the path says what it does. It tells what it saw, a JSON object a line.
+`server.py unix PATH` listens on a Unix socket, `server.py tls CERTIFICATE KEY` in TLS, `server.py` on a port in the clear.
 
 /echo          sends back what it gets
 /close/CODE    closes with CODE at the first message
@@ -9,9 +10,10 @@
 
 import asyncio
 import json
+import ssl
 import sys
 
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import serve, unix_serve
 from websockets.exceptions import ConnectionClosed
 
 
@@ -61,10 +63,18 @@ async def serve_one(connection):
 
 
 async def main():
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     options = {"process_request": refuse, "select_subprotocol": select, "max_size": 1 << 24}
-    async with serve(serve_one, "127.0.0.1", port, **options) as server:
-        tell("listening", port=server.sockets[0].getsockname()[1])
+    how, *files = sys.argv[1:] or ["clear"]
+    if how == "unix":
+        listening = unix_serve(serve_one, files[0], **options)
+    else:
+        if how == "tls":
+            options["ssl"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            options["ssl"].load_cert_chain(*files)
+        listening = serve(serve_one, "127.0.0.1", 0, **options)
+    async with listening as server:
+        name = server.sockets[0].getsockname()
+        tell("listening", port=0 if how == "unix" else name[1])
         await server.serve_forever()
 
 
