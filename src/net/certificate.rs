@@ -236,8 +236,8 @@ mod tests {
         let load = |cert: &Path, key: &Path| ClientCertificate::load(cert, key).unwrap_err();
         let folder = files.0.path();
         for (error, name, says) in [
-            (load(&gone, &key_file), "gone.pem", "not found"),
-            (load(&cert_file, &gone), "gone.pem", "not found"),
+            (load(&gone, &key_file), "gone.pem", "does not exist"),
+            (load(&cert_file, &gone), "gone.pem", "does not exist"),
             (load(folder, &key_file), folder.to_str().unwrap(), "cannot be read"),
             (load(&huge, &key_file), "huge.pem", "too large"),
             (load(&text, &key_file), "text.pem", "no certificate"),
