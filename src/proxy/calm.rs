@@ -1,8 +1,9 @@
-//! HTTP/2 frames that carry nothing, counted as they come in (RFC 9113 section 10.5).
+//! HTTP/2 frames that carry nothing, and those that begin a request, counted as they come in (RFC 9113 section 10.5).
 //!
 //! `SETTINGS`, `PING`, `PRIORITY`, empty `DATA` and frames of unknown types cost us work and the sender almost none.
 //! hyper takes any number of them. So a socket that speaks HTTP/2 has its frames' headers read here, and nothing else;
-//! its watch ends the connection where too many come.
+//! its watch ends the connection where too many come. `HEADERS` are a few bytes, and a request's whole work each: a turn
+//! of the connection has a limit to them, too.
 
 /// Follows the borders of one connection's frames.
 #[derive(Debug)]
@@ -14,15 +15,24 @@ pub(super) struct FrameCount {
     payload: usize,
 }
 
+/// What began in bytes that came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// Frames that carry nothing.
+    pub(super) idle: usize,
+    /// Heads of requests, and trailers.
+    pub(super) heads: usize,
+}
+
 impl FrameCount {
     /// For a connection of which nothing was passed yet.
     pub(super) const fn new() -> Self {
         Self { header: [0; HEADER], read: 0, payload: PREFACE }
     }
 
-    /// Takes note of bytes that came in, and says how many frames that carry nothing have begun in them.
-    pub(super) fn pass(&mut self, bytes: &[u8]) -> usize {
-        let (mut rest, mut count) = (bytes, 0);
+    /// Takes note of bytes that came in, and says what has begun in them.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> Begun {
+        let (mut rest, mut begun) = (bytes, Begun::default());
         while !rest.is_empty() {
             let skipped = self.payload.min(rest.len());
             self.payload -= skipped;
@@ -35,10 +45,11 @@ impl FrameCount {
                 self.read = 0;
                 let [high, middle, low, kind, flags, ..] = self.header;
                 self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                count += usize::from(carries_nothing(kind, flags, self.payload));
+                begun.idle += usize::from(carries_nothing(kind, flags, self.payload));
+                begun.heads += usize::from(kind == HEADERS);
             }
         }
-        count
+        begun
     }
 }
 
@@ -55,6 +66,7 @@ const HEADER: usize = 9;
 const PREFACE: usize = 24;
 /// Types of frames (RFC 9113 section 6); the last is `CONTINUATION`.
 const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
@@ -76,7 +88,7 @@ mod tests {
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         for (kind, flags, payload) in [
             (SETTINGS, 0, &[0; 6][..]),
-            (1, 4, &[4; 30]),
+            (HEADERS, 4, &[4; 30]),
             (DATA, 0, b"hello"),
             (DATA, 0, b""),
             (DATA, END_STREAM, b""),
@@ -90,8 +102,9 @@ mod tests {
         }
         for size in 1..bytes.len() {
             let mut frames = FrameCount::new();
-            let count: usize = bytes.chunks(size).map(|piece| frames.pass(piece)).sum();
-            assert_eq!(count, 5, "in pieces of {size}");
+            let begun: Vec<Begun> = bytes.chunks(size).map(|piece| frames.pass(piece)).collect();
+            assert_eq!(begun.iter().map(|begun| begun.idle).sum::<usize>(), 5, "in pieces of {size}");
+            assert_eq!(begun.iter().map(|begun| begun.heads).sum::<usize>(), 1, "in pieces of {size}");
         }
     }
 }

@@ -151,9 +151,9 @@ impl Socket {
             frames.pass(&self.first);
             frames
         });
-        let idle = frames.pass(bytes);
-        self.at_once += bytes.len() + idle * IDLE_FRAME_WEIGHT;
-        self.watch.idled(idle);
+        let begun = frames.pass(bytes);
+        self.at_once += bytes.len() + begun.idle * IDLE_FRAME_WEIGHT + begun.heads * HEAD_WEIGHT;
+        self.watch.idled(begun.idle);
     }
 
     /// Whether hyper is about to refuse what it read; then our own answer is to be flushed in place of its.
@@ -248,6 +248,9 @@ impl AsyncWrite for Socket {
 const READ_AT_ONCE: usize = 64 * 1024;
 /// Bytes that a frame counts for which carries nothing: it is short, and as much work as any.
 const IDLE_FRAME_WEIGHT: usize = 64;
+/// Bytes that a head counts for: a small one is a whole request's work. So a turn begins some hundred requests at the most,
+/// and an application that has each of them reset leaves the others theirs.
+const HEAD_WEIGHT: usize = 1024;
 /// Bytes of the first read: most requests' heads fit in.
 const FIRST_READ: usize = 1024;
 const BLANK_LINE: &[u8] = b"\r\n";

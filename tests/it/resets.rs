@@ -132,4 +132,4 @@ async fn a_connections_resets_are_bounded_over_all_its_life() {
 /// Streams that an attack tries.
 const MOST_STREAMS: u32 = 5000;
 /// More are never had on one connection, however slowly: nobody who means well has one.
-const MOST_RESETS: usize = 1024;
+const MOST_RESETS: usize = 256;
