@@ -1,6 +1,5 @@
 //! A program that a test starts: its log is kept in a file, and it ends with the test.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -133,13 +132,18 @@ where
 }
 
 /// A loopback address that nothing listens on. It lies below the kernel's ephemeral ports, so that no outgoing
-/// connection of a test beside this one takes it in the meantime; and none is given out twice.
+/// connection of a test beside this one takes it in the meantime; and a locked file keeps it for this process, so that
+/// no other test is given it before its server listens.
 pub(crate) fn free_address() -> SocketAddr {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    static GIVEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ports");
+    fs::create_dir_all(&dir).unwrap();
     loop {
         let port = fastrand::u16(12_000..32_000);
+        let lock = File::create(dir.join(port.to_string())).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if GIVEN.lock().unwrap().insert(port) && TcpListener::bind(address).is_ok() {
+        if lock.try_lock().is_ok() && TcpListener::bind(address).is_ok() {
+            GIVEN.lock().unwrap().push(lock);
             return address;
         }
     }
