@@ -21,7 +21,7 @@ pub(super) use route::{OnUnauthorized, OwnAuthorization, Route};
 use secret::secret;
 pub(super) use server::{Control, Guard, Health, Log, LogFormat, Server};
 pub(super) use store::{Store, StoreKind};
-pub(super) use token::{Algorithm, AssertionAudience, ClientAuth, Grant, Token};
+pub(super) use token::{Algorithm, AssertionAudience, ClientAuth, Grant, RenewVia, Token};
 pub(super) use upstream::{Forwarded, Http2, Upstream};
 
 /// The configuration of Cupbearer, a proxy that keeps OAuth 2.0 access tokens fresh.

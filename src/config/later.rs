@@ -25,7 +25,6 @@ pub(super) fn is_key(path: &KeyPath) -> bool {
 /// Whether `word` is one that the key `key` will take in a later version.
 pub(super) fn is_word(key: &str, word: &str) -> bool {
     match key {
-        "grant" => GRANTS.contains(&word),
         "kind" => STORES.contains(&word),
         _ => false,
     }
@@ -34,5 +33,4 @@ pub(super) fn is_word(key: &str, word: &str) -> bool {
 const SECTIONS: [&str; 1] = ["telemetry"];
 const TOKEN: [&str; 3] = ["identities_file", "warm_rate", "warm_concurrency"];
 const ROUTE: [&str; 1] = ["identity"];
-const GRANTS: [&str; 2] = ["authorization_code", "device_code"];
 const STORES: [&str; 1] = ["redis"];

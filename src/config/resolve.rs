@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Options;
-use super::file::{File, Period};
+use super::file::{File, Grant, Period};
 use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
@@ -98,7 +98,9 @@ pub(super) fn resolve(
     let guard = guard::resolve(guard, &server, variables, review);
     let log = server::log(log, review);
     let names = route::Names::new(&upstreams, &tokens);
-    let store = store::resolve(&store, variables, review);
+    let logins =
+        tokens.values().any(|token| matches!(token.grant, Grant::AuthorizationCode | Grant::DeviceCode));
+    let store = store::resolve(&store, logins, variables, review);
     token::exchange::check_all(&tokens, &routes, review);
     let upstreams = named("upstreams", upstreams, review, |path, upstream, review| {
         upstream::resolve(path, &upstream, &listeners.proxy, options, review)

@@ -230,6 +230,7 @@ mod tests {
             scope: Some(vec!["read".to_owned(), "write".to_owned()]),
             refresh_token: None,
             issued_token_type: None,
+            id_token: None,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use url::Url;
 
-use super::document::{Handshake, Role};
+use super::document::{Handshake, Offer, Role};
 use super::error::Error;
 use super::kind::Kind;
 use super::metadata::Metadata;
@@ -51,6 +51,34 @@ impl Directory {
         self.offered(Role::Introspection, http).await
     }
 
+    /// Where a person's browser is sent.
+    pub(super) async fn authorization_endpoint(&self, http: &Http) -> Result<Url, Error> {
+        self.needed(Role::Authorization, http).await
+    }
+
+    /// Where authorization requests are pushed to; `None`: the server does not offer it.
+    pub(super) async fn pushed_authorization_endpoint(&self, http: &Http) -> Result<Option<Url>, Error> {
+        self.offered(Role::PushedAuthorization, http).await
+    }
+
+    /// Where a login on another device begins.
+    pub(super) async fn device_authorization_endpoint(&self, http: &Http) -> Result<Url, Error> {
+        self.needed(Role::DeviceAuthorization, http).await
+    }
+
+    /// Where a browser ends its session; `None`: the server does not offer it.
+    pub(super) async fn end_session_endpoint(&self, http: &Http) -> Result<Option<Url>, Error> {
+        self.offered(Role::EndSession, http).await
+    }
+
+    /// What the metadata say of the authorization endpoint. Where there are none, nothing is promised.
+    pub(super) async fn offer(&self, http: &Http) -> Result<Offer, Error> {
+        match &self.metadata {
+            Some(metadata) => Ok(metadata.endpoints(http).await?.offer()),
+            None => Ok(Offer::default()),
+        }
+    }
+
     /// An endpoint of the metadata did not work: the next request looks whether it has moved.
     pub(super) fn doubt(&self, role: Role) {
         if let (None, Some(metadata)) = (self.configured(role), &self.metadata) {
@@ -81,11 +109,9 @@ impl Directory {
             Role::Token => self.location.token_endpoint.as_ref(),
             Role::Introspection => self.location.introspection_endpoint.as_ref(),
             Role::Revocation => self.location.revocation_endpoint.as_ref(),
-            Role::Authorization
-            | Role::DeviceAuthorization
-            | Role::PushedAuthorization
-            | Role::Userinfo
-            | Role::EndSession => None,
+            Role::Authorization => self.location.authorization_endpoint.as_ref(),
+            Role::DeviceAuthorization => self.location.device_authorization_endpoint.as_ref(),
+            Role::PushedAuthorization | Role::Userinfo | Role::EndSession => None,
         }
     }
 }
@@ -107,8 +133,7 @@ mod tests {
         let location = Location {
             issuer: Some(peer.origin.parse().unwrap()),
             token_endpoint: Some(peer.url("/own")),
-            revocation_endpoint: None,
-            introspection_endpoint: None,
+            ..Location::default()
         };
         let settings = settings(location);
         let directory = Directory::new(&settings).unwrap();

@@ -42,7 +42,21 @@ pub(super) enum Handshake {
 
 /// The endpoints of one document, each one that a secret may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoints([Option<Url>; ROLES.len()]);
+pub(super) struct Endpoints {
+    urls: [Option<Url>; ROLES.len()],
+    offer: Offer,
+}
+
+/// What a document says of the authorization endpoint. Where it says nothing, nothing is promised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// Each answer names its issuer (RFC 9207 section 3).
+    pub(super) says_issuer: bool,
+    /// Requests must be pushed ahead (RFC 9126 section 5).
+    pub(super) requires_pushed: bool,
+    /// An answer may come as a message to another window.
+    pub(super) web_message: bool,
+}
 
 impl Endpoints {
     /// Reads a document of `issuer`, which must have a token endpoint. Any other endpoint that is not to be used is left
@@ -66,7 +80,7 @@ impl Endpoints {
         if !issuer.vouches_for(&token) {
             return Err(Kind::InsecureEndpoint);
         }
-        Ok(Self(ROLES.map(|role| {
+        let urls = ROLES.map(|role| {
             let url = stated(role)?;
             if !issuer.vouches_for(&url) {
                 warn!(%issuer, endpoint = %role, at = %Place::of(&url),
@@ -74,16 +88,33 @@ impl Endpoints {
                 return None;
             }
             Some(url)
-        })))
+        });
+        Ok(Self { urls, offer: Offer::of(&document) })
+    }
+
+    pub(super) const fn offer(&self) -> Offer {
+        self.offer
     }
 
     pub(super) fn get(&self, role: Role) -> Option<&Url> {
-        self.0[role as usize].as_ref()
+        self.urls[role as usize].as_ref()
     }
 
     /// The endpoints that are elsewhere in `newer`, or gone.
     pub(super) fn moved<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = Role> + 'a {
         ROLES.into_iter().filter(|role| self.get(*role) != newer.get(*role))
+    }
+}
+
+impl Offer {
+    fn of(document: &Map<String, Value>) -> Self {
+        let says = |member: &str| document.get(member).and_then(Value::as_bool) == Some(true);
+        let modes = document.get("response_modes_supported").and_then(Value::as_array);
+        Self {
+            says_issuer: says("authorization_response_iss_parameter_supported"),
+            requires_pushed: says("require_pushed_authorization_requests"),
+            web_message: modes.is_some_and(|modes| modes.iter().any(|mode| mode == "web_message")),
+        }
     }
 }
 

@@ -32,8 +32,8 @@ use super::write::write;
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
 #[derive(Debug)]
 pub struct AuthorizationServer {
-    directory: Directory,
-    http: Http,
+    pub(super) directory: Directory,
+    pub(super) http: Http,
     clock: ServerClock,
     introspection: Introspection,
     /// That an answer to a token exchange lacked its type was said already.
@@ -241,7 +241,7 @@ impl AuthorizationServer {
         }
     }
 
-    fn audience<'a>(&'a self, token_endpoint: &'a Url) -> Audience<'a> {
+    pub(super) fn audience<'a>(&'a self, token_endpoint: &'a Url) -> Audience<'a> {
         Audience { issuer: self.directory.issuer(), token_endpoint }
     }
 }

@@ -101,6 +101,7 @@ impl Error {
             | Kind::Unusable
             | Kind::Spent(Holder::Configuration)
             | Kind::Text(Holder::Configuration, _)
+            | Kind::IdToken(_)
             | Kind::NoCaller => Class::Misconfigured,
             Kind::Dns
             | Kind::Connect(_)
@@ -121,12 +122,18 @@ impl Error {
             | Kind::Spent(_)
             | Kind::Text(..)
             | Kind::Subject(_)
+            | Kind::BrowserAbsent
             | Kind::SubjectExpired => Class::Transient,
             Kind::Command(fault) => fault.class(),
             Kind::TokenFile(error) => of_file(error),
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
             Kind::Denied(status, code) => by_status(*status, code.class(*status)),
-            Kind::LoggedOut | Kind::LoginRequired | Kind::LoginDoubtful => Class::Refused,
+            Kind::Authorization(code) => code.class(StatusCode::BAD_REQUEST),
+            Kind::LoggedOut
+            | Kind::LoginRequired
+            | Kind::LoginDoubtful
+            | Kind::CodeRefused
+            | Kind::Callback(_) => Class::Refused,
         }
     }
 
@@ -144,6 +151,19 @@ impl Error {
     #[must_use]
     pub const fn is_unsupported_token_type(&self) -> bool {
         matches!(self.kind, Kind::Denied(_, Code::UnsupportedTokenType))
+    }
+
+    /// Whether nothing is left to spend: the session of a browser may still have some.
+    pub(crate) const fn wants_login(&self) -> bool {
+        matches!(self.kind, Kind::LoginRequired)
+    }
+
+    /// The error code that the server answered with, where it is a registered one.
+    pub(crate) const fn code(&self) -> Option<Code> {
+        match self.kind {
+            Kind::Denied(_, code) | Kind::Authorization(code) => Some(code),
+            _ => None,
+        }
     }
 
     /// Whether it is no failure, but what someone asked for.
@@ -175,7 +195,11 @@ impl Error {
             Kind::Reset => "reset",
             Kind::Redirect(_) => "redirect",
             Kind::Status(_) => "status",
-            Kind::Denied(_, code) => code.as_str(),
+            Kind::Denied(_, code) | Kind::Authorization(code) => code.as_str(),
+            Kind::CodeRefused => "code_refused",
+            Kind::Callback(_) => "callback",
+            Kind::IdToken(_) => "id_token",
+            Kind::BrowserAbsent => "browser_absent",
             Kind::TooLarge => "too_large",
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",

@@ -22,6 +22,17 @@ pub enum Grant {
     JwtBearer(Secret<String>),
     /// `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693 section 2.1).
     TokenExchange(Exchange),
+    /// `authorization_code` (RFC 6749 section 4.1.3): what a browser brought back.
+    AuthorizationCode {
+        /// The code: it counts once.
+        code: Secret<String>,
+        /// The one of the authorization request, to the letter.
+        redirect_uri: String,
+        /// What the request's challenge was made of (RFC 7636 section 4.5).
+        verifier: Secret<String>,
+    },
+    /// `urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 section 3.4).
+    DeviceCode(Secret<String>),
 }
 
 /// What a token exchange trades in.
@@ -96,6 +107,8 @@ mod tests {
             Grant::RefreshToken(secret()),
             Grant::Password { username: "alice".to_owned(), password: secret() },
             Grant::JwtBearer(secret()),
+            Grant::AuthorizationCode { code: secret(), redirect_uri: String::new(), verifier: secret() },
+            Grant::DeviceCode(secret()),
             Grant::TokenExchange(Exchange {
                 subject: typed(),
                 actor: Some(typed()),

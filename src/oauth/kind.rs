@@ -107,6 +107,20 @@ pub(crate) enum Kind {
         "it answered 400 without a word, as some servers do to a refresh token that is spent; log in, or renew it to try it once more"
     )]
     LoginDoubtful,
+    #[error("the authorization server answered the browser with the error `{}`{}", .0.as_str(), .0.mend())]
+    Authorization(Code),
+    #[error("{0}; the code was not redeemed, so begin again")]
+    Callback(CallbackFault),
+    #[error(
+        "the code was refused: it counts once and for a minute or so, for one client and one redirect URI; begin again"
+    )]
+    CodeRefused,
+    #[error("the ID token {0}; the login was not kept")]
+    IdToken(IdTokenFault),
+    #[error(
+        "it waits for an open dashboard to renew it in; open the control address in the browser that logged in"
+    )]
+    BrowserAbsent,
     #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
     LoginRequired,
     #[error("{0}")]
@@ -153,6 +167,38 @@ pub(crate) enum GoogleFault {
     Type,
     #[error("it has no `{0}`; download it again")]
     Missing(&'static str),
+}
+
+/// What is wrong with what a browser brought back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallbackFault {
+    #[error(
+        "the answer that the browser brought does not say who gave it (`iss`), and this server promised to"
+    )]
+    NoIssuer,
+    #[error("the answer that the browser brought is another authorization server's (`iss`)")]
+    OtherIssuer,
+    #[error("the answer that the browser brought has no code")]
+    NoCode,
+}
+
+/// Why an ID token is not taken (OpenID Connect Core 1.0 section 3.1.3.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum IdTokenFault {
+    #[error("is missing although the scope has `openid`")]
+    Missing,
+    #[error("is no JWT")]
+    Malformed,
+    #[error("is of another issuer")]
+    Issuer,
+    #[error("is for another client")]
+    Audience,
+    #[error("is of another login: its nonce is not ours")]
+    Nonce,
+    #[error("had expired {0} s ago when it came; set this machine's clock right")]
+    Expired(u64),
+    #[error("comes from {0} s in the future; set this machine's clock right")]
+    Future(u64),
 }
 
 /// What is wrong with the certificate whose thumbprint an assertion names.
@@ -217,6 +263,10 @@ pub(crate) enum Flaw {
     AccessToken,
     #[error("the answer's `expires_in` is not a number")]
     ExpiresIn,
+    #[error("the answer to a pushed authorization request has no `request_uri`")]
+    NoRequestUri,
+    #[error("the answer to a device authorization request has no {0} that can be used")]
+    Device(&'static str),
     #[error("the answer does not say whether the token is `active`; check `introspection_endpoint`")]
     NoActive,
 }
@@ -245,6 +295,14 @@ pub(crate) enum Code {
     ServerError,
     TemporarilyUnavailable,
     SlowDown,
+    AuthorizationPending,
+    ExpiredToken,
+    LoginRequired,
+    InteractionRequired,
+    ConsentRequired,
+    AccountSelectionRequired,
+    UnsupportedResponseType,
+    InvalidRequestUri,
     Other,
 }
 
@@ -270,6 +328,14 @@ impl Code {
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::SlowDown => "slow_down",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::ExpiredToken => "expired_token",
+            Self::LoginRequired => "login_required",
+            Self::InteractionRequired => "interaction_required",
+            Self::ConsentRequired => "consent_required",
+            Self::AccountSelectionRequired => "account_selection_required",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidRequestUri => "invalid_request_uri",
             Self::Other => "other",
         }
     }
@@ -280,10 +346,16 @@ impl Code {
             Self::ServerError
             | Self::TemporarilyUnavailable
             | Self::SlowDown
+            | Self::AuthorizationPending
             | Self::InvalidDpopProof
             | Self::UseDpopNonce => Class::Transient,
             // A "success" with an error nobody registered says nothing about the configuration.
             Self::Other if status.is_success() => Class::Transient,
+            Self::LoginRequired
+            | Self::InteractionRequired
+            | Self::ConsentRequired
+            | Self::AccountSelectionRequired
+            | Self::ExpiredToken => Class::Refused,
             _ => Class::Misconfigured,
         }
     }
@@ -305,6 +377,16 @@ impl Code {
                 "; compare the clocks of this machine and the server, check that `token_endpoint` is the server's own name for it, and the kind of the key"
             }
             Self::UseDpopNonce => ", and takes none of the nonces that it gives",
+            Self::AccessDenied => "; whoever logged in said no, or may not use this client",
+            Self::ExpiredToken => "; the time to log in is over, so begin again",
+            Self::LoginRequired => {
+                "; nobody is logged in there in this browser, the session has ended, or the browser blocks third-party cookies in a frame: log in again"
+            }
+            Self::InteractionRequired | Self::AccountSelectionRequired => {
+                "; the server wants to ask something (a second factor, an account): log in again"
+            }
+            Self::ConsentRequired => "; the server wants consent to be given: log in again",
+            Self::UnsupportedResponseType => "; allow the authorization code grant for this client",
             Self::InvalidRequest => "; check `params`, `client_auth` and what this server demands",
             _ => "",
         }
@@ -337,7 +419,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 14] = [
+const CODES: [Code; 22] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -352,4 +434,12 @@ const CODES: [Code; 14] = [
     Code::ServerError,
     Code::TemporarilyUnavailable,
     Code::SlowDown,
+    Code::AuthorizationPending,
+    Code::ExpiredToken,
+    Code::LoginRequired,
+    Code::InteractionRequired,
+    Code::ConsentRequired,
+    Code::AccountSelectionRequired,
+    Code::UnsupportedResponseType,
+    Code::InvalidRequestUri,
 ];

@@ -4,9 +4,12 @@
 
 mod assertion;
 mod authentication;
+mod authorization_code;
 mod bearer;
+mod callback;
 mod challenge;
 mod client;
+mod device_code;
 mod directory;
 mod document;
 mod dpop;
@@ -16,13 +19,16 @@ mod error;
 pub(crate) mod fuzzing;
 mod google;
 mod grant;
+mod id_token;
 mod introspection;
 mod jws;
 mod key;
 mod kind;
+mod login;
 mod metadata;
 #[cfg(test)]
 mod peer;
+mod random;
 mod response;
 mod revocation;
 mod server;
@@ -30,17 +36,20 @@ mod server_clock;
 mod transport;
 mod write;
 
+pub use authorization_code::{Authorization, AuthorizationRequest, Manner, Pending};
 pub use bearer::Bearer;
+pub use callback::Callback;
 pub use challenge::{demands_nonce, refuses_token};
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
+pub use device_code::DeviceAuthorization;
 pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::{blocking, read};
 pub use error::{Class, Error};
 pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
+pub use id_token::Identity;
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
-#[cfg(test)]
 pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::{CommandFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};

@@ -28,6 +28,8 @@ pub struct TokenResponse {
     pub refresh_token: Option<Secret<String>>,
     /// What kind of token it is, which an answer to a token exchange must say (RFC 8693 section 2.2.1).
     pub issued_token_type: Option<String>,
+    /// Who logged in, as the server says (OpenID Connect Core 1.0 section 3.1.3.3). Not verified.
+    pub id_token: Option<Secret<String>>,
 }
 
 /// For how long a token is good.
@@ -93,6 +95,26 @@ pub(super) fn parse_as(status: StatusCode, body: &[u8], wanted: Wanted) -> Resul
     success(answer.ok_or(Kind::Malformed(Flaw::NotJson))?, wanted)
 }
 
+/// Whether an answer that holds no token is a success; else what it says (RFC 6749 section 5.2, which the other
+/// endpoints share).
+pub(super) fn accepted(status: StatusCode, body: &[u8]) -> Result<(), Kind> {
+    #[derive(Deserialize)]
+    struct Members {
+        error: Option<Value>,
+    }
+    if status.is_success() {
+        return Ok(());
+    }
+    if status.is_redirection() {
+        return Err(Kind::Redirect(status));
+    }
+    let members = serde_json::from_slice(body).unwrap_or(Members { error: None });
+    Err(match members.error.as_ref().and_then(Value::as_str) {
+        Some(code) => Kind::Denied(status, Code::parse(code)),
+        None => Kind::Status(status),
+    })
+}
+
 /// Reads a token response that came from elsewhere than a token endpoint.
 pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, Kind> {
     parse(StatusCode::OK, body)
@@ -115,6 +137,7 @@ struct Answer {
     scope: Option<Value>,
     refresh_token: Option<Value>,
     issued_token_type: Option<Value>,
+    id_token: Option<Value>,
 }
 
 fn success(answer: Answer, wanted: Wanted) -> Result<TokenResponse, Kind> {
@@ -150,6 +173,7 @@ fn success(answer: Answer, wanted: Wanted) -> Result<TokenResponse, Kind> {
         scope: answer.scope.and_then(scopes),
         refresh_token: answer.refresh_token.and_then(text).map(Secret::new),
         issued_token_type: answer.issued_token_type.and_then(text),
+        id_token: answer.id_token.and_then(text).map(Secret::new),
     })
 }
 
@@ -163,7 +187,7 @@ fn text(value: Value) -> Option<String> {
 
 /// `expires_in` as servers write it: a number, a float, or either in a string. What is over counts as zero, what is
 /// absurd as [`MAX_LIFETIME`].
-fn seconds(value: &Value) -> Option<Duration> {
+pub(super) fn seconds(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         // `parse` alone would also take "inf" and "nan".

@@ -3,8 +3,6 @@
 //! `endpoint` calls this, with the client authentication of the token endpoint. Whoever logs out does so here whatever
 //! comes of it: the caller forgets the token even where the server could not be told.
 
-use serde::Deserialize;
-use serde_json::Value;
 use url::Url;
 
 use crate::secret::Secret;
@@ -12,8 +10,9 @@ use crate::secret::Secret;
 use super::authentication::Proof;
 use super::client::Client;
 use super::error::Error;
-use super::kind::{Code, Kind, Place};
-use super::transport::{Answer, Http};
+use super::kind::{Kind, Place};
+use super::response::accepted;
+use super::transport::Http;
 use super::write::form;
 
 /// What kind of token is given back (RFC 7009 section 2.1). It is a hint: the server looks among all of them.
@@ -47,27 +46,9 @@ pub(super) async fn revoke(
     let pairs = [("token", token.expose().as_str()), ("token_type_hint", hint.as_str())];
     let request = form(url, client, proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
     let answer = http.send(request, &place).await?;
-    judge(&answer).map_err(|kind| Error::at(place, kind).after(answer.retry_after))
-}
-
-/// RFC 7009 section 2.2: the body of a success says nothing; section 2.2.1: errors are those of the token endpoint, and
-/// `unsupported_token_type`.
-fn judge(answer: &Answer) -> Result<(), Kind> {
-    #[derive(Deserialize)]
-    struct Members {
-        error: Option<Value>,
-    }
-    if answer.status.is_success() {
-        return Ok(());
-    }
-    if answer.status.is_redirection() {
-        return Err(Kind::Redirect(answer.status));
-    }
-    let members = serde_json::from_slice(&answer.body).unwrap_or(Members { error: None });
-    Err(match members.error.as_ref().and_then(Value::as_str) {
-        Some(code) => Kind::Denied(answer.status, Code::parse(code)),
-        None => Kind::Status(answer.status),
-    })
+    // RFC 7009 section 2.2: the body of a success says nothing; section 2.2.1: errors are those of the token endpoint,
+    // and `unsupported_token_type`.
+    accepted(answer.status, &answer.body).map_err(|kind| Error::at(place, kind).after(answer.retry_after))
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ pub struct Location {
     pub revocation_endpoint: Option<Url>,
     /// Where tokens are looked at (RFC 7662).
     pub introspection_endpoint: Option<Url>,
+    /// Where a person's browser is sent (RFC 6749 section 3.1).
+    pub authorization_endpoint: Option<Url>,
+    /// Where a login on another device begins (RFC 8628 section 3.1).
+    pub device_authorization_endpoint: Option<Url>,
 }
 
 impl Location {

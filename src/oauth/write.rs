@@ -99,6 +99,8 @@ impl Grant {
             Self::Password { .. } => "password",
             Self::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
             Self::TokenExchange(_) => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::AuthorizationCode { .. } => "authorization_code",
+            Self::DeviceCode(_) => "urn:ietf:params:oauth:grant-type:device_code",
         }
     }
 
@@ -111,6 +113,12 @@ impl Grant {
                 vec![("username", username), ("password", password.expose())]
             }
             Self::JwtBearer(assertion) => vec![("assertion", assertion.expose())],
+            Self::AuthorizationCode { code, redirect_uri, verifier } => vec![
+                ("code", code.expose()),
+                ("redirect_uri", redirect_uri),
+                ("code_verifier", verifier.expose()),
+            ],
+            Self::DeviceCode(code) => vec![("device_code", code.expose())],
             Self::TokenExchange(Exchange { subject, actor, requested_token_type }) => {
                 let mut parameters = vec![
                     ("subject_token", subject.token.expose().as_str()),

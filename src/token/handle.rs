@@ -19,6 +19,7 @@ use crate::clock::{Moment, timeout_at};
 use crate::oauth::{Class, Error, ErrorKind, MAX_LIFETIME};
 use crate::secret::Secret;
 
+use super::account::Account;
 use super::callers::{CallerError, Callers};
 use super::rejection::Refusals;
 use super::renewer::Command;
@@ -43,6 +44,8 @@ pub(super) struct Token {
     retired: AtomicBool,
     /// Where each caller has a token of its own.
     callers: Option<Arc<Callers>>,
+    /// How a person logs in for it, where one does.
+    account: Option<Arc<Account>>,
     /// When it was asked for because an upstream refused it. Held for a comparison, and never on the way of a request
     /// that was not refused.
     refusals: Mutex<Refusals>,
@@ -310,6 +313,12 @@ impl TokenHandle {
         }
     }
 
+    /// How a person logs in for it; `None`: nobody does.
+    #[must_use]
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.token.account.as_ref()
+    }
+
     /// Says that what the token is made of is another now: it is had anew, although the one held may be good.
     pub fn replace(&self) {
         self.token.ask(Ask::Changed, &self.load());
@@ -352,6 +361,7 @@ impl Token {
         name: String,
         settings: Arc<TokenSettings>,
         callers: Option<Arc<Callers>>,
+        account: Option<Arc<Account>>,
         renewer: mpsc::WeakUnboundedSender<Command>,
     ) -> Self {
         let state = TokenState { per_caller: callers.is_some(), ..TokenState::default() };
@@ -363,6 +373,7 @@ impl Token {
             changed: Notify::new(),
             retired: AtomicBool::new(false),
             callers,
+            account,
             refusals: Mutex::default(),
             renewer,
         }
@@ -540,7 +551,7 @@ mod tests {
         let other = roster.clone();
         let (commands, _inbox) = mpsc::unbounded_channel();
         let settings = Arc::new(settings());
-        let token = Arc::new(Token::new(1, "api".into(), settings, None, commands.downgrade()));
+        let token = Arc::new(Token::new(1, "api".into(), settings, None, None, commands.downgrade()));
         roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
         assert_eq!(other.load()["api"].name(), "api");
         roster.replace(BTreeMap::new());

@@ -3,6 +3,7 @@
 //! schedule -> renewer -> source -> `oauth` -> state -> schedule. Nothing here knows a request or the configuration's
 //! file.
 
+mod account;
 mod binding;
 mod callers;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -24,15 +25,17 @@ mod source;
 mod state;
 pub mod store;
 
+pub use account::{Account, LoginError};
 pub use binding::{Binding, Verdict};
 pub use callers::{CallerError, MOST_CALLERS};
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use rejection::{MIN_REJECT_GAP, Rejection, Renewal};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
 pub use settings::{
-    Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, FolderSettings,
-    GrantSettings, Origin, Policy, ServerOrigin, StoreSettings, Subject, TokenSettings,
+    Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, Flow,
+    FolderSettings, GrantSettings, LoginSettings, Origin, Policy, RenewVia, ServerOrigin, StoreSettings,
+    Subject, TokenSettings,
 };
-pub use source::{Fetched, ServerSource, Source, Sources};
+pub use source::{Fetched, ServerSource, Source, Sources, Summons};
 pub use state::{Credentials, Failure, Status, TokenState};
 pub use store::{Store, StoreAlarm, StoreError, open_store};

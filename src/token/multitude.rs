@@ -68,6 +68,7 @@ impl Source for Server {
                 scope: None,
                 refresh_token: None,
                 issued_token_type: None,
+                id_token: None,
             }
             .into())
         })

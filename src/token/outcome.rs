@@ -45,7 +45,7 @@ pub(super) fn apply(
 
 fn succeeded(
     old: &TokenState,
-    Fetched { response, asked, until, dpop }: Fetched,
+    Fetched { response, asked, until, dpop, user }: Fetched,
     attempt: &Attempt,
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
@@ -105,6 +105,7 @@ fn succeeded(
         renewals: old.renewals + 1,
         failures: old.failures,
         scope: response.scope,
+        user,
         per_caller: false,
     })
 }

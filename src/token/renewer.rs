@@ -133,7 +133,8 @@ impl RenewerHandle {
         let callers = settings.is_per_caller().then(|| {
             Callers::new(&name, Arc::clone(&settings), Arc::clone(&source), Arc::clone(&self.exchanges))
         });
-        let token = Arc::new(Token::new(id, name, settings, callers, self.commands.downgrade()));
+        let token =
+            Arc::new(Token::new(id, name, settings, callers, source.account(), self.commands.downgrade()));
         if credentials.is_some() {
             token.publish(TokenState { credentials, ..TokenState::clone(&token.state()) });
         }
@@ -268,6 +269,7 @@ pub(super) mod tests {
             scope: None,
             refresh_token: None,
             issued_token_type: None,
+            id_token: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
+use url::Url;
 
 use crate::oauth::{Client, KeySettings, ServerSettings, TokenRequest};
 use crate::secret::SecretSource;
@@ -80,6 +81,72 @@ pub enum GrantSettings {
     JwtBearer(BearerAssertion),
     /// `token_exchange`.
     TokenExchange(ExchangeSettings),
+    /// `authorization_code` and `device_code`: a person logs in, and what comes of it is refreshed.
+    Login(LoginSettings),
+}
+
+/// How a person logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginSettings {
+    /// What a login is, where nobody says otherwise.
+    pub flow: Flow,
+    /// Where a browser comes back to, on this machine. Without a port: at one that is free then (RFC 8252 section 7.3).
+    pub redirect_uri: Url,
+    /// More parameters of the authorization request.
+    pub authorization_params: Vec<(String, String)>,
+    /// Whether the request is pushed ahead where the server only offers that (RFC 9126); where it demands it, it is.
+    pub pushed_authorization: bool,
+    /// What a renewal spends.
+    pub renew_via: RenewVia,
+}
+
+impl LoginSettings {
+    /// Whether a browser renews it where there is no refresh token.
+    #[must_use]
+    pub fn renews_in_browser(&self) -> bool {
+        self.renew_via == RenewVia::Browser
+    }
+}
+
+/// A way to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// With a browser on this machine (RFC 6749 section 4.1, RFC 8252).
+    AuthorizationCode,
+    /// On another device (RFC 8628).
+    DeviceCode,
+}
+
+impl Flow {
+    /// The configuration's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::DeviceCode => "device_code",
+        }
+    }
+}
+
+/// What the renewal of a login spends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RenewVia {
+    /// The refresh token that came with it.
+    #[default]
+    RefreshToken,
+    /// The session of the browser at the authorization server, where there is no refresh token: in the dashboard.
+    Browser,
+}
+
+impl RenewVia {
+    /// The configuration's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh_token",
+            Self::Browser => "browser",
+        }
+    }
 }
 
 /// An assertion that this program signs as an authorization grant (RFC 7523 section 2.1).
@@ -169,6 +236,7 @@ impl TokenSettings {
                 GrantSettings::Password { .. } => "password",
                 GrantSettings::JwtBearer(_) => "jwt_bearer",
                 GrantSettings::TokenExchange(_) => "token_exchange",
+                GrantSettings::Login(ref login) => login.flow.as_str(),
             },
             Origin::Command(_) => "command",
             Origin::File(_) => "file",
@@ -199,7 +267,10 @@ impl TokenSettings {
     /// Whether it is earned with a refresh token: the store holds a login then, and not a token alone.
     #[must_use]
     pub fn spends_a_login(&self) -> bool {
-        self.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { .. }))
+        let spends = |grant: &GrantSettings| {
+            matches!(grant, GrantSettings::RefreshToken { .. } | GrantSettings::Login(_))
+        };
+        self.server().is_some_and(|origin| spends(&origin.grant))
     }
 
     /// Whether its files hold the token itself, and not what it is earned with.
@@ -228,7 +299,7 @@ impl TokenSettings {
 impl GrantSettings {
     fn files(&self) -> Vec<&Path> {
         match self {
-            Self::ClientCredentials => Vec::new(),
+            Self::ClientCredentials | Self::Login(_) => Vec::new(),
             Self::RefreshToken { seed } => seed.iter().filter_map(SecretSource::file).collect(),
             Self::Password { password, .. } => password.file().into_iter().collect(),
             Self::JwtBearer(BearerAssertion { key, .. }) => {

@@ -7,10 +7,12 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::Moment;
 use crate::oauth::{
-    AuthorizationServer, Dpop, Error, ErrorKind, ServerError, ServerSettings, TokenResponse, blocking,
+    AuthorizationServer, Dpop, Error, ErrorKind, Identity, ServerError, ServerSettings, TokenResponse,
+    blocking,
 };
 use crate::secret::{Secret, SecretError, SecretSource};
 
+use super::account::Account;
 use super::handle::Roster;
 use super::settings::{
     BearerAssertion, ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings,
@@ -24,6 +26,7 @@ mod file;
 mod fixed;
 mod possession;
 mod server;
+mod silent;
 mod stored;
 #[cfg(test)]
 pub(in crate::token) mod tests;
@@ -32,7 +35,10 @@ mod text;
 use command::CommandSource;
 use file::FileSource;
 use fixed::FixedSource;
+pub(in crate::token) use possession::Possession;
 pub use server::ServerSource;
+use silent::Silent;
+pub use silent::Summons;
 use stored::{Spends, Stored};
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
@@ -59,6 +65,11 @@ pub trait Source: Send + Sync {
     /// How long a [`Source::fetch`] may take before it is given up. Longer than its own timeouts together.
     fn patience(&self) -> Duration {
         Duration::from_mins(2)
+    }
+
+    /// How a person logs in for it; `None`: nobody does.
+    fn account(&self) -> Option<Arc<Account>> {
+        None
     }
 
     /// Gives back and forgets what is held, here and at the authorization server: the end of a login. `access_token`
@@ -93,11 +104,13 @@ pub struct Fetched {
     pub until: Option<Moment>,
     /// The key that it is bound to (RFC 9449); `None`: to none, whoever has it may use it.
     pub dpop: Option<Arc<Dpop>>,
+    /// Who logged in for it, where that is known.
+    pub user: Option<Identity>,
 }
 
 impl From<TokenResponse> for Fetched {
     fn from(response: TokenResponse) -> Self {
-        Self { response, asked: None, until: None, dpop: None }
+        Self { response, asked: None, until: None, dpop: None, user: None }
     }
 }
 
@@ -116,6 +129,10 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn patience(&self) -> Duration {
         (**self).patience()
+    }
+
+    fn account(&self) -> Option<Arc<Account>> {
+        (**self).account()
     }
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
@@ -146,16 +163,30 @@ impl Sources {
         match &settings.origin {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
-                let source = ServerSource::new(server, (**origin).clone(), self.roster.clone());
+                let source = ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone());
                 let Some(spends) = self.kept(origin) else { return Ok(Arc::new(source)) };
-                Ok(Arc::new(Stored::new(
-                    source,
-                    self.store.clone(),
-                    Key::of(name, origin),
-                    request(origin),
-                    spends,
-                    settings.policy.clone(),
-                )))
+                let (key, request) = (Key::of(name, origin), request(origin));
+                let GrantSettings::Login(login) = &origin.grant else {
+                    let policy = settings.policy.clone();
+                    return Ok(Arc::new(Stored::new(
+                        source,
+                        self.store.clone(),
+                        key,
+                        request,
+                        spends,
+                        policy,
+                    )));
+                };
+                let store = self.store.clone();
+                let account =
+                    Account::new(server, (**origin).clone(), login.clone(), store, key.clone(), request);
+                let account = Arc::new(account);
+                let stored =
+                    Stored::new(source, self.store.clone(), key, request, spends, settings.policy.clone());
+                Ok(match account.summons().cloned() {
+                    Some(summons) => Arc::new(Silent::new(stored, account, summons)),
+                    None => Arc::new(stored.with_account(account)),
+                })
             }
             Origin::Command(settings) => Ok(Arc::new(CommandSource::new(settings.clone()))),
             Origin::File(file) => Ok(Arc::new(FileSource::new(file.clone()))),
@@ -167,6 +198,7 @@ impl Sources {
     fn kept(&self, origin: &ServerOrigin) -> Option<Spends> {
         match &origin.grant {
             GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
+            GrantSettings::Login(_) => Some(Spends::RefreshToken(None)),
             // A token for each caller: the cache that they are in is bounded, and no disk is. Or one of which only the
             // key's file may say whose it is (Google): with another's file in its place, the token kept would be
             // somebody else's.

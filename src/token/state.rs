@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::clock::Moment;
 use http::{HeaderName, HeaderValue};
 
-use crate::oauth::{Class, Error};
+use crate::oauth::{Class, Error, Identity};
 use crate::secret::Secret;
 
 use super::binding::Binding;
@@ -31,6 +31,8 @@ pub struct TokenState {
     pub failures: u64,
     /// The scope granted, where the server says so.
     pub scope: Option<Vec<String>>,
+    /// Who logged in for it, where the server said so.
+    pub user: Option<Identity>,
     /// Whether there is a token for each caller, and none here.
     pub per_caller: bool,
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Store {
-    /// memory: nowhere; file: in a folder; keyring: in the platform's keyring, or in a folder where that has none.
-    pub(in crate::config) kind: StoreKind,
+    /// memory: nowhere; file: in a folder; keyring: in the platform's keyring, or in a folder where that has none. Left
+    /// out: keyring where a token needs a person's login, else memory.
+    pub(in crate::config) kind: Option<StoreKind>,
     /// The folder; left out: `$XDG_STATE_HOME/cupbearer`, else `$HOME/.local/state/cupbearer`.
     pub(in crate::config) path: Option<String>,
     /// File of the 32 bytes, in base64 or hexadecimal, that the folder's files are encrypted with; left out: they are not.
@@ -16,10 +17,9 @@ pub(in crate::config) struct Store {
 }
 
 /// What kind of store it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum StoreKind {
-    #[default]
     Memory,
     File,
     Keyring,

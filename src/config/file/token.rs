@@ -23,6 +23,10 @@ pub(in crate::config) struct Token {
     pub(in crate::config) revocation_endpoint: Option<String>,
     /// Where an opaque token's expiry is asked for (RFC 7662) that came without one; wins over the issuer's metadata.
     pub(in crate::config) introspection_endpoint: Option<String>,
+    /// Where a person's browser is sent (RFC 6749 section 3.1); wins over the issuer's metadata.
+    pub(in crate::config) authorization_endpoint: Option<String>,
+    /// Where a login on another device begins (RFC 8628 section 3.1); wins over the issuer's metadata.
+    pub(in crate::config) device_authorization_endpoint: Option<String>,
     /// How the token is earned.
     pub(in crate::config) grant: Grant,
     /// The client identifier.
@@ -57,6 +61,15 @@ pub(in crate::config) struct Token {
     pub(in crate::config) assertion_file: Option<String>,
     /// File of the first refresh token; a newer one in the store counts instead.
     pub(in crate::config) refresh_token_file: Option<String>,
+    /// Where a person's browser comes back to, on this machine; without a port, at one that is free then (RFC 8252).
+    pub(in crate::config) redirect_uri: String,
+    /// More parameters of the authorization request, such as `login_hint` and `prompt`.
+    pub(in crate::config) authorization_params: BTreeMap<String, String>,
+    /// Whether the authorization request is pushed ahead (RFC 9126) although the server only offers that; where it
+    /// demands it, it is.
+    pub(in crate::config) pushed_authorization: bool,
+    /// What renews a login: its refresh token, or, where there is none, the browser in which the dashboard is open.
+    pub(in crate::config) renew_via: RenewVia,
     /// The resource owner whose password is spent.
     pub(in crate::config) username: Option<String>,
     /// File of the resource owner's password; read again at each use.
@@ -156,6 +169,8 @@ impl Default for Token {
             token_endpoint: None,
             revocation_endpoint: None,
             introspection_endpoint: None,
+            authorization_endpoint: None,
+            device_authorization_endpoint: None,
             grant: Grant::default(),
             client_id: None,
             client_auth: ClientAuth::default(),
@@ -171,6 +186,10 @@ impl Default for Token {
             client_cert_key_file: None,
             assertion_file: None,
             refresh_token_file: None,
+            redirect_uri: "http://127.0.0.1/callback".to_owned(),
+            authorization_params: BTreeMap::new(),
+            pushed_authorization: false,
+            renew_via: RenewVia::default(),
             username: None,
             password_file: None,
             password_env: None,
@@ -223,12 +242,23 @@ pub(in crate::config) enum Grant {
     #[default]
     ClientCredentials,
     RefreshToken,
+    AuthorizationCode,
+    DeviceCode,
     Password,
     JwtBearer,
     TokenExchange,
     Command,
     File,
     Static,
+}
+
+/// What renews a login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum RenewVia {
+    #[default]
+    RefreshToken,
+    Browser,
 }
 
 /// How the client authenticates at the token endpoint.

@@ -9,14 +9,18 @@ use crate::config::secret_ref::{Need, Variables, Wanted, Written};
 use crate::token::store::is_encryption_key;
 use crate::token::{FolderSettings, StoreSettings};
 
+/// `logins`: whether a token needs a person's login.
 pub(super) fn resolve(
     store: &Store,
+    logins: bool,
     variables: &Variables<'_>,
     review: &mut Review<'_>,
 ) -> Option<StoreSettings> {
     let path = KeyPath::from("store");
     let kind_path = path.key("kind");
-    if store.kind == StoreKind::Memory {
+    // Whoever logs in does not want to do so again after a restart.
+    let kind = store.kind.unwrap_or(if logins { StoreKind::Keyring } else { StoreKind::Memory });
+    if kind == StoreKind::Memory {
         if review.is_whole() && !review.is_spoken_for(&kind_path) {
             for key in ["path", "encryption_key_file"].map(|key| path.key(key)) {
                 if review.is_given(&key) {
@@ -43,7 +47,7 @@ pub(super) fn resolve(
     }
     let encryption_key = key.ok()?.map(|found| found.source);
     let folder = FolderSettings { path: folder?, encryption_key };
-    Some(match store.kind {
+    Some(match kind {
         StoreKind::Memory => StoreSettings::Memory,
         StoreKind::File => StoreSettings::File(folder),
         StoreKind::Keyring => StoreSettings::Keyring(folder),

@@ -6,6 +6,7 @@ pub(super) mod exchange;
 mod grant;
 mod key;
 mod local;
+mod login;
 mod meaning;
 mod policy;
 mod request;

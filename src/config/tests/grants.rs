@@ -276,11 +276,6 @@ fn an_unknown_word_says_nothing_of_what_is_missing() {
         "tokens.api.client_auth",
         &["private_key_jwt"],
     );
-    one_error(
-        &with_grant("grant = \"device_code\""),
-        "tokens.api.grant",
-        &["does not support device_code yet"],
-    );
 }
 
 #[test]
@@ -391,4 +386,39 @@ fn no_secret_of_a_new_key_is_ever_shown() {
         let shown = format!("{problems} {problems:?}");
         assert!(!shown.contains("sentinel") && !shown.contains("8675309867"), "{line}:\n{shown}");
     }
+}
+
+#[test]
+fn a_persons_login_has_a_loopback_redirect_and_is_kept_where_a_restart_finds_it() {
+    use crate::token::{Flow, GrantSettings, RenewVia, StoreSettings};
+
+    let text = with_grant(
+        "grant = \"authorization_code\"\nredirect_uri = \"http://127.0.0.1:8976/cb\"\nrenew_via = \"browser\"\n\
+         authorization_params = { login_hint = \"alice\" }",
+    );
+    let settings = load_in(&text, &[("HOME", "/home/alice")]).unwrap().settings;
+    let origin = settings.tokens["api"].server().unwrap();
+    let GrantSettings::Login(login) = &origin.grant else { panic!("{origin:?}") };
+    assert_eq!((login.flow, login.renew_via), (Flow::AuthorizationCode, RenewVia::Browser));
+    assert_eq!(login.redirect_uri.port(), Some(8976));
+    assert_eq!(login.authorization_params, [("login_hint".to_owned(), "alice".to_owned())]);
+    assert!(matches!(settings.store, StoreSettings::Keyring(_)), "{:?}", settings.store);
+
+    for (uri, part) in [
+        ("https://127.0.0.1/cb", "an http URL on this machine"),
+        ("http://0.0.0.0/cb", "must lead to 127.0.0.1"),
+        ("http://localhost.evil.example/cb", "must lead to 127.0.0.1"),
+        ("http://127.0.0.1/cb?x=1", "more than host, port and path"),
+        ("callback", "an http URL on this machine"),
+    ] {
+        let text = with_grant(&format!(
+            "grant = \"authorization_code\"\nredirect_uri = \"{uri}\"\n[store]\nkind = \"memory\""
+        ));
+        one_error(&text, "tokens.api.redirect_uri", &[part]);
+    }
+    let own = with_grant(
+        "grant = \"device_code\"\nauthorization_params = { redirect_uri = \"x\" }\n[store]\nkind = \"memory\"",
+    );
+    one_error(&own, "tokens.api.authorization_params.redirect_uri", &["protocol's own"]);
+    one_error(&with_grant("renew_via = \"browser\""), "tokens.api.renew_via", &["authorization_code"]);
 }

@@ -23,7 +23,6 @@ issuer = "https://login.example.com/?tenant=1"
 client_id = "orders"
 client_secret_file = "missing.txt"
 renew_at = 1.5
-grant = "device_code"
 identities_file = "x"
 params = { grant_type = "x", fine = "y" }
 
@@ -49,12 +48,11 @@ kind = "redis"
             "15:10 tokens.api.issuer",
             "17:22 tokens.api.client_secret_file",
             "18:12 tokens.api.renew_at",
-            "19:9 tokens.api.grant",
-            "20:1 tokens.api.identities_file",
-            "21:25 tokens.api.params.grant_type",
-            "24:8 routes[0].path",
-            "25:12 routes[0].upstream",
-            "29:8 store.kind",
+            "19:1 tokens.api.identities_file",
+            "20:25 tokens.api.params.grant_type",
+            "23:8 routes[0].path",
+            "24:12 routes[0].upstream",
+            "28:8 store.kind",
         ],
         "{problems}"
     );
@@ -64,7 +62,6 @@ kind = "redis"
         "server.max_hedaers: unknown key\n    mend: did you mean `max_headers`?",
         "server.workers: must be a whole number of 0 or more, not a string",
         "server.drain_timeout: must be a duration in quotes such as",
-        "tokens.api.grant: this version does not support device_code yet",
         "tokens.api.identities_file: this version does not support this key yet",
         "store.kind: this version does not support redis yet",
         "--insecure-plaintext",

@@ -102,6 +102,7 @@ fn response(text: String, lifetime: Lifetime) -> Fetched {
         scope: None,
         refresh_token: None,
         issued_token_type: None,
+        id_token: None,
     }
     .into()
 }

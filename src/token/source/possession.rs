@@ -8,24 +8,24 @@ use crate::token::settings::DpopSettings;
 
 /// The key for the next token. A token that is held keeps the key that it was asked for with.
 #[derive(Debug)]
-pub(super) struct Possession {
+pub(in crate::token) struct Possession {
     settings: DpopSettings,
     /// Kept, and its servers' nonces with it, until the file has another key.
     current: Mutex<Option<Arc<Dpop>>>,
 }
 
 impl Possession {
-    pub(super) const fn new(settings: DpopSettings) -> Self {
+    pub(in crate::token) const fn new(settings: DpopSettings) -> Self {
         Self { settings, current: Mutex::new(None) }
     }
 
     /// Whether the key is the configuration's to keep, and not the store's.
-    pub(super) const fn is_configured(&self) -> bool {
+    pub(in crate::token) const fn is_configured(&self) -> bool {
         self.settings.key.is_some()
     }
 
     /// The key to ask for a token with: that of the file as it is now; without a file, the one made or adopted before.
-    pub(super) async fn key(&self) -> Result<Arc<Dpop>, Error> {
+    pub(in crate::token) async fn key(&self) -> Result<Arc<Dpop>, Error> {
         match &self.settings.key {
             Some(source) => self.configured(source).await,
             None => self.own(),

@@ -45,7 +45,7 @@ impl ServerSource {
         let grant = match &self.origin.grant {
             GrantSettings::ClientCredentials => Grant::ClientCredentials,
             // `Stored` brings it.
-            GrantSettings::RefreshToken { .. } => {
+            GrantSettings::RefreshToken { .. } | GrantSettings::Login(_) => {
                 Grant::RefreshToken(spent.refresh_token.ok_or(Error::here(ErrorKind::LoginRequired))?)
             }
             GrantSettings::Password { username, password } => {

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, read};
 use crate::secret::{Secret, SecretSource};
+use crate::token::account::Account;
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
 use crate::token::store::{
@@ -72,6 +73,8 @@ pub(in crate::token) enum Spends {
 /// A token that is kept in a store.
 pub(in crate::token) struct Stored<E> {
     inner: Arc<Inner<E>>,
+    /// How a person logs in for it, where it is a login that is spent.
+    account: Option<Arc<Account>>,
 }
 
 struct Inner<E> {
@@ -103,7 +106,14 @@ impl<E: Exchange + 'static> Stored<E> {
         policy: Policy,
     ) -> Self {
         let memory = Mutex::default();
-        Self { inner: Arc::new(Inner { exchange, store, key, request, spends, policy, memory }) }
+        let inner = Arc::new(Inner { exchange, store, key, request, spends, policy, memory });
+        Self { inner, account: None }
+    }
+
+    /// The same, with the way in which a person logs in for it.
+    #[must_use]
+    pub(in crate::token) fn with_account(self, account: Arc<Account>) -> Self {
+        Self { account: Some(account), ..self }
     }
 }
 
@@ -121,6 +131,10 @@ impl<E: Exchange + 'static> Source for Stored<E> {
         });
         // The channel breaks where the task panicked or the runtime ends.
         Box::pin(async { outcome.await.unwrap_or(Err(Error::here(ErrorKind::Panicked))) })
+    }
+
+    fn account(&self) -> Option<Arc<Account>> {
+        self.account.clone()
     }
 
     fn server(&self) -> Option<ServerId> {
@@ -184,6 +198,8 @@ impl<E: Exchange> Inner<E> {
             let asked = clock::wall();
             match (self.ask(spent).await, token) {
                 (Ok(fetched), token) => {
+                    let user = entry.as_ref().and_then(|entry| entry.user.clone());
+                    let fetched = Fetched { user, ..fetched };
                     self.keep(entry, token, &fetched, asked, &lease).await;
                     return Ok(self.hand_out(fetched, asked));
                 }
@@ -230,7 +246,8 @@ impl<E: Exchange> Inner<E> {
             return None;
         }
         self.memory().handed = Some(token);
-        Some(Fetched { asked: Some(access.asked), dpop, ..Fetched::from(access.response()) })
+        let user = entry?.user.clone();
+        Some(Fetched { asked: Some(access.asked), dpop, user, ..Fetched::from(access.response()) })
     }
 
     /// What is to be spent. `None`: the grant spends nothing.

@@ -39,6 +39,7 @@ pub(in crate::token) fn response(token: &str, lives: Duration) -> TokenResponse 
         scope: None,
         refresh_token: None,
         issued_token_type: None,
+        id_token: None,
     }
 }
 

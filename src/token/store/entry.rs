@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::oauth::{Lifetime, TokenResponse, TokenType};
+use crate::oauth::{Identity, Lifetime, TokenResponse, TokenType};
 use crate::secret::Secret;
 
 /// All that is known of a token which is worth keeping.
@@ -32,6 +32,8 @@ pub struct Entry {
     pub access: Option<StoredAccess>,
     /// The key in PKCS #8 that the tokens are bound to (RFC 9449), where it was made and not configured.
     pub dpop_key: Option<Secret<Vec<u8>>>,
+    /// Who logged in, where the server said so.
+    pub user: Option<Identity>,
     /// When it was written.
     pub written: SystemTime,
 }
@@ -144,6 +146,7 @@ impl Entry {
             granted: None,
             access: None,
             dpop_key: None,
+            user: None,
             written: crate::clock::wall(),
         }
     }
@@ -167,13 +170,18 @@ impl Entry {
             bound_to: access.and_then(|access| access.bound_to).map(Fingerprint::encode),
             scope: access.and_then(|access| access.scope.as_deref()),
             dpop_key: dpop_key.as_deref().map(String::as_str),
+            user: self.user.as_ref().map(Identity::as_str),
             written_at: seconds(self.written),
         };
         // Room for all of it: a buffer that grows leaves copies behind that nobody zeroes.
         let long = |text: Option<&str>| text.map_or(0, |text| 6 * text.len());
         let scopes = [written.scope, written.granted].into_iter().flatten().flatten();
         let scope: usize = scopes.map(|scope| 6 * scope.len() + 3).sum();
-        let room = long(written.refresh_token) + long(written.access_token) + long(written.dpop_key) + scope;
+        let room = long(written.refresh_token)
+            + long(written.access_token)
+            + long(written.dpop_key)
+            + scope
+            + long(written.user);
         let mut bytes = Zeroizing::new(Vec::with_capacity(room + FRAME_BYTES));
         serde_json::to_writer(&mut *bytes, &written).expect("strings and numbers are JSON");
         bytes.push(b'\n');
@@ -214,6 +222,7 @@ impl StoredAccess {
             scope: self.scope.clone(),
             refresh_token: None,
             issued_token_type: None,
+            id_token: None,
         }
     }
 }
@@ -279,6 +288,7 @@ fn entry(read: Read) -> Option<Entry> {
             Some(key) => Some(Secret::new(URL_SAFE_NO_PAD.decode(key.as_bytes()).ok()?)),
             None => None,
         },
+        user: read.user.as_deref().map(Identity::from_words),
         written: time(read.written_at)?,
     })
 }
@@ -315,6 +325,8 @@ struct Outgoing<'a> {
     scope: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dpop_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
     written_at: u64,
 }
 
@@ -333,6 +345,7 @@ struct Read {
     bound_to: Option<String>,
     scope: Option<Vec<String>>,
     dpop_key: Option<String>,
+    user: Option<String>,
     written_at: u64,
 }
 
@@ -404,6 +417,7 @@ pub(in crate::token) mod tests {
                 scope: Some(vec!["orders:read".to_owned()]),
             }),
             dpop_key: Some(Secret::new(b"sentinel-key".to_vec())),
+            user: Some(Identity::from_words("Alice <alice@example.com>")),
             written: time(1_800_000_001).unwrap(),
         }
     }

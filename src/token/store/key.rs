@@ -55,6 +55,8 @@ fn grant(grant: &GrantSettings) -> Vec<&str> {
     match grant {
         GrantSettings::ClientCredentials => vec!["client_credentials"],
         GrantSettings::RefreshToken { .. } => vec!["refresh_token"],
+        // However a person logs in: what comes of it is the same.
+        GrantSettings::Login(_) => vec!["login"],
         GrantSettings::Password { username, .. } => vec!["password", username],
         GrantSettings::JwtBearer(assertion) => {
             let [issuer, subject, audience] = [&assertion.issuer, &assertion.subject, &assertion.audience]

@@ -1,6 +1,6 @@
 //! How the token is earned, with what each grant spends.
 
-use super::{exchange, key};
+use super::{exchange, key, login};
 use crate::config::file::{Grant, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
@@ -31,6 +31,9 @@ pub(super) fn resolve(
             let wanted = Wanted { noun: "refresh token", owner: "the token", keys };
             let found = wanted.resolve(path, Need::Optional, variables, review).ok();
             found.map(|found| GrantSettings::RefreshToken { seed: found.map(|found| found.source) })
+        }
+        Grant::AuthorizationCode | Grant::DeviceCode => {
+            login::resolve(path, token, review).map(GrantSettings::Login)
         }
         Grant::Password => password(path, token, variables, review),
         Grant::JwtBearer => {

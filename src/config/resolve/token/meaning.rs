@@ -65,6 +65,8 @@ pub(super) const fn asks_a_server(grant: Grant) -> bool {
     match grant {
         Grant::ClientCredentials
         | Grant::RefreshToken
+        | Grant::AuthorizationCode
+        | Grant::DeviceCode
         | Grant::Password
         | Grant::JwtBearer
         | Grant::TokenExchange => true,
@@ -83,6 +85,8 @@ const fn word(grant: Grant) -> &'static str {
     match grant {
         Grant::ClientCredentials => "client_credentials",
         Grant::RefreshToken => "refresh_token",
+        Grant::AuthorizationCode => "authorization_code",
+        Grant::DeviceCode => "device_code",
         Grant::Password => "password",
         Grant::JwtBearer => "jwt_bearer",
         Grant::TokenExchange => "token_exchange",
@@ -110,14 +114,21 @@ const SECRETS: Use =
 const KEYS: Use = Use::Auths(&[ClientAuth::PrivateKeyJwt]);
 const PASSWORD: Use = Use::Grants(&[Grant::Password]);
 const BEARER: Use = Use::Grants(&[Grant::JwtBearer]);
+const LOGIN: Use = Use::Grants(&[Grant::AuthorizationCode, Grant::DeviceCode]);
 const EXCHANGE: Use = Use::Grants(&[Grant::TokenExchange]);
 
 /// Every key that has not always a meaning.
-const USES: [(&str, Use); 50] = [
+const USES: [(&str, Use); 56] = [
     ("issuer", Use::Server),
     ("token_endpoint", Use::Server),
     ("revocation_endpoint", Use::Server),
     ("introspection_endpoint", Use::Server),
+    ("authorization_endpoint", LOGIN),
+    ("device_authorization_endpoint", LOGIN),
+    ("redirect_uri", LOGIN),
+    ("authorization_params", LOGIN),
+    ("pushed_authorization", LOGIN),
+    ("renew_via", LOGIN),
     ("client_id", Use::Server),
     ("client_auth", Use::Server),
     ("client_secret_file", SECRETS),
@@ -168,6 +179,8 @@ const USES: [(&str, Use); 50] = [
         Use::Grants(&[
             Grant::ClientCredentials,
             Grant::RefreshToken,
+            Grant::AuthorizationCode,
+            Grant::DeviceCode,
             Grant::Password,
             Grant::JwtBearer,
             Grant::TokenExchange,

@@ -64,7 +64,7 @@ const fn is_scope_char(byte: u8) -> bool {
 }
 
 /// The key that says what a parameter of this name would.
-fn key_instead(name: &str) -> &'static str {
+pub(super) fn key_instead(name: &str) -> &'static str {
     match name.to_ascii_lowercase().as_str() {
         "grant_type" => "`grant` says it",
         "client_id" => "`client_id` of the token says it",
@@ -80,6 +80,7 @@ fn key_instead(name: &str) -> &'static str {
         "actor_token_type" => "`actor_token_type` of the token says it",
         "requested_token_type" => "`requested_token_type` of the token says it",
         "dpop" | "dpop_jkt" => "`dpop = true` sends a proof with each token request",
+        "prompt" | "login_hint" => "`authorization_params` says it",
         "scope" => "`scope` of the token says it",
         "audience" => "`audience` of the token says it",
         "resource" => "`resource` of the token says it",
@@ -89,7 +90,7 @@ fn key_instead(name: &str) -> &'static str {
 
 /// What requests to a token endpoint are made of (the IANA registry of OAuth parameters): set by keys of their own,
 /// or by the grant.
-const PROTOCOL_NAMES: [&str; 32] = [
+pub(super) const PROTOCOL_NAMES: [&str; 32] = [
     "grant_type",
     "client_id",
     "client_secret",

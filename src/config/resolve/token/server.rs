@@ -62,8 +62,13 @@ fn location(
     };
     let revocation_endpoint = further("revocation_endpoint", &token.revocation_endpoint);
     let introspection_endpoint = further("introspection_endpoint", &token.introspection_endpoint);
+    let authorization_endpoint = further("authorization_endpoint", &token.authorization_endpoint);
+    let device_authorization_endpoint =
+        further("device_authorization_endpoint", &token.device_authorization_endpoint);
     let further = |location: Location| {
         Some(Location {
+            authorization_endpoint: authorization_endpoint?,
+            device_authorization_endpoint: device_authorization_endpoint?,
             revocation_endpoint: revocation_endpoint?,
             introspection_endpoint: introspection_endpoint?,
             ..location

@@ -79,6 +79,7 @@ impl Exchange for Arc<Authority> {
                 scope: None,
                 refresh_token,
                 issued_token_type: None,
+                id_token: None,
             };
             Ok(Fetched { dpop: self.key.lock().unwrap().clone(), ..response.into() })
         })

@@ -1,0 +1,64 @@
+//! `authorization_code` and `device_code`: how a person logs in.
+
+use url::{Host, Url};
+
+use super::request::{PROTOCOL_NAMES, key_instead};
+use crate::config::file::{Grant, RenewVia, Token};
+use crate::config::findings::Review;
+use crate::config::problem::KeyPath;
+use crate::token::{Flow, LoginSettings};
+
+/// The settings of a token that a person logs in for.
+pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<LoginSettings> {
+    let redirect_uri = redirect_uri(&path.key("redirect_uri"), &token.redirect_uri, review);
+    let params_path = path.key("authorization_params");
+    let mut sound = true;
+    for name in token.authorization_params.keys() {
+        let own = PROTOCOL_NAMES.contains(&name.to_ascii_lowercase().as_str());
+        if own || name == "nonce" || name == "response_mode" || name.is_empty() {
+            let mend = format!("take it out; {}", key_instead(name));
+            review.error(&params_path.key(name), "is a name of the protocol's own", mend);
+            sound = false;
+        }
+    }
+    let renew_via = match token.renew_via {
+        RenewVia::RefreshToken => crate::token::RenewVia::RefreshToken,
+        RenewVia::Browser => crate::token::RenewVia::Browser,
+    };
+    let flow = if token.grant == Grant::DeviceCode { Flow::DeviceCode } else { Flow::AuthorizationCode };
+    Some(LoginSettings {
+        flow,
+        redirect_uri: redirect_uri.filter(|_| sound)?,
+        authorization_params: token.authorization_params.clone().into_iter().collect(),
+        pushed_authorization: token.pushed_authorization,
+        renew_via,
+    })
+}
+
+/// A loopback address (RFC 8252 section 7.3): whatever else a browser was sent to would have the code.
+fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Url> {
+    let mend = "write it as in \"http://127.0.0.1/callback\", or with the port that is registered";
+    let Some(url) = Url::parse(text).ok().filter(|url| url.scheme() == "http") else {
+        review.error(path, "must be an http URL on this machine", mend);
+        return None;
+    };
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if !here {
+        review.error(path, "must lead to 127.0.0.1, [::1] or localhost: the login ends there", mend);
+        return None;
+    }
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        review.error(path, "has more than host, port and path", mend);
+        return None;
+    }
+    Some(url)
+}

@@ -1,0 +1,175 @@
+//! The authorization code grant (RFC 6749 section 4.1), as far as a browser carries it: with PKCE (RFC 7636, S256 and
+//! nothing else), pushed ahead where the server asks for it (RFC 9126), and with a nonce where an ID token comes of it.
+//!
+//! `endpoint` sends what is pushed and redeems the code; `callback` reads what the browser brings back.
+
+use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
+use serde::Deserialize;
+use url::Url;
+
+use crate::secret::Secret;
+
+use super::client::Client;
+use super::document::Offer;
+use super::dpop::Dpop;
+use super::grant::TokenRequest;
+use super::kind::{Flaw, Kind};
+use super::random;
+use super::response;
+use super::transport::Answer;
+
+/// What a person's browser is to ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthorizationRequest<'a> {
+    /// Who asks.
+    pub client: &'a Client,
+    /// What for. `params` are the token request's alone.
+    pub request: &'a TokenRequest,
+    /// More parameters of the authorization request: `login_hint`, `prompt` and their like.
+    pub params: &'a [(String, String)],
+    /// Where the browser is to come back to.
+    pub redirect_uri: &'a str,
+    /// Whether a person is there.
+    pub manner: Manner,
+    /// Whether the request is pushed where the server only offers that, too.
+    pub pushed: bool,
+    /// The key that the token is to be bound to: the code is bound to it, too (RFC 9449 section 10).
+    pub dpop: Option<&'a Dpop>,
+}
+
+/// How the server may answer the browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It may show pages.
+    Interactive,
+    /// It shows none (`prompt=none`, OpenID Connect Core 1.0 section 3.1.2.1): in a hidden frame.
+    Silent,
+}
+
+/// A request that is on its way through a browser: what its answer is compared with and redeemed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub(super) state: Secret<String>,
+    /// `None`: no ID token was asked for.
+    pub(super) nonce: Option<Secret<String>>,
+    pub(super) verifier: Secret<String>,
+    pub(super) redirect_uri: String,
+    /// What the server calls itself, where that is known.
+    pub(super) issuer: Option<String>,
+    /// Whether the answer must say so (RFC 9207 section 2.4).
+    pub(super) says_issuer: bool,
+}
+
+/// Where to send a browser, and what to expect of it.
+#[derive(Debug)]
+pub struct Authorization {
+    /// For the browser. It holds no secret: the challenge is a hash.
+    pub url: Url,
+    /// For the answer.
+    pub pending: Pending,
+    /// Whether the answer comes as a message to the window that holds the frame, and not as a redirect.
+    pub web_message: bool,
+}
+
+/// An authorization request, written but not sent.
+pub(super) struct Draft {
+    pub(super) pairs: Vec<(String, String)>,
+    pub(super) pending: Pending,
+    pub(super) web_message: bool,
+}
+
+impl Draft {
+    pub(super) fn new(
+        ask: &AuthorizationRequest<'_>,
+        issuer: Option<&str>,
+        server: Offer,
+    ) -> Result<Self, Kind> {
+        let AuthorizationRequest { client, request, params, redirect_uri, manner, pushed: _, dpop } = *ask;
+        let verifier = random::word()?;
+        let challenge =
+            PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.expose().clone()));
+        let state = random::word()?;
+        let openid = request.scope.iter().any(|scope| scope == "openid");
+        let nonce = if openid { Some(random::word()?) } else { None };
+        let web_message = manner == Manner::Silent && server.web_message;
+        let scope = request.scope.join(" ");
+        let given = |name: &str| params.iter().any(|(given, _)| given == name);
+        let mut pairs: Vec<(&str, &str)> = vec![
+            ("response_type", "code"),
+            ("client_id", &client.id),
+            ("redirect_uri", redirect_uri),
+            ("scope", &scope),
+            ("state", state.expose()),
+            ("code_challenge", challenge.as_str()),
+            ("code_challenge_method", challenge.method().as_str()),
+        ];
+        pairs.extend(nonce.as_ref().map(|nonce| ("nonce", nonce.expose().as_str())));
+        pairs.extend(request.audience.as_deref().map(|audience| ("audience", audience)));
+        pairs.extend(request.resource.iter().map(|resource| ("resource", resource.as_str())));
+        let thumbprint = dpop.map(Dpop::thumbprint);
+        pairs.extend(thumbprint.as_deref().map(|thumbprint| ("dpop_jkt", thumbprint)));
+        match manner {
+            Manner::Silent => pairs.push(("prompt", "none")),
+            // OpenID Connect Core 1.0 section 11: without consent a server ignores this scope.
+            Manner::Interactive
+                if openid
+                    && request.scope.iter().any(|scope| scope == "offline_access")
+                    && !given("prompt") =>
+            {
+                pairs.push(("prompt", "consent"));
+            }
+            Manner::Interactive => {}
+        }
+        if web_message {
+            pairs.push(("response_mode", "web_message"));
+        }
+        let own: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
+        let more = params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let more: Vec<_> = more.filter(|(name, _)| !own.contains(name)).collect();
+        pairs.extend(more);
+        let pairs = pairs
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let pending = Pending {
+            state: state.clone(),
+            nonce: nonce.clone(),
+            verifier,
+            redirect_uri: redirect_uri.to_owned(),
+            issuer: issuer.map(str::to_owned),
+            says_issuer: server.says_issuer,
+        };
+        Ok(Self { pairs, pending, web_message })
+    }
+
+    /// The address for the browser, with the request in it.
+    pub(super) fn address(self, endpoint: Url) -> Authorization {
+        let Self { pairs, pending, web_message } = self;
+        let mut url = endpoint;
+        url.query_pairs_mut().extend_pairs(pairs);
+        Authorization { url, pending, web_message }
+    }
+
+    /// The address for the browser, with nothing in it but a name for the request (RFC 9126 section 4).
+    pub(super) fn pushed_address(self, endpoint: Url, client: &Client, request_uri: &str) -> Authorization {
+        let Self { pending, web_message, .. } = self;
+        let mut url = endpoint;
+        url.query_pairs_mut().append_pair("client_id", &client.id).append_pair("request_uri", request_uri);
+        Authorization { url, pending, web_message }
+    }
+}
+
+/// The name that the server gave to a pushed request (RFC 9126 section 2.2).
+pub(super) fn request_uri(answer: &Answer) -> Result<String, Kind> {
+    #[derive(Deserialize)]
+    struct Members {
+        request_uri: Option<String>,
+    }
+    response::accepted(answer.status, &answer.body)?;
+    let members: Members =
+        serde_json::from_slice(&answer.body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
+    let name =
+        members.request_uri.filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()));
+    name.ok_or(Kind::Malformed(Flaw::NoRequestUri))
+}

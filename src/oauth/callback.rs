@@ -1,0 +1,180 @@
+//! What a browser brings back from the authorization endpoint (RFC 6749 section 4.1.2), judged before any of it is used.
+
+use std::fmt;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use url::form_urlencoded;
+
+use crate::secret::Secret;
+
+use super::authorization_code::Pending;
+use super::error::Error;
+use super::grant::Grant;
+use super::kind::{CallbackFault, Code, Kind};
+
+/// The parameters of an authorization response, each as it came; one that came twice counts as none
+/// (RFC 6749 section 3.1).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Callback {
+    state: Option<String>,
+    code: Option<Secret<String>>,
+    issuer: Option<String>,
+    error: Option<String>,
+    description: Option<String>,
+}
+
+impl Callback {
+    /// Reads a query, or a form.
+    #[must_use]
+    pub fn parse(query: &str) -> Self {
+        Self::of(
+            form_urlencoded::parse(query.as_bytes())
+                .map(|(name, value)| (name.into_owned(), value.into_owned())),
+        )
+    }
+
+    /// Takes parameters that were read already: of a message from a window.
+    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut callback = Self::default();
+        let mut seen = Vec::new();
+        for (name, value) in pairs {
+            let twice = seen.contains(&name);
+            let value = Some(value).filter(|value| !twice && !value.is_empty());
+            match name.as_str() {
+                "state" => callback.state = value,
+                "code" => callback.code = value.map(Secret::new),
+                "iss" => callback.issuer = value,
+                "error" => callback.error = value,
+                "error_description" => callback.description = value,
+                _ => continue,
+            }
+            seen.push(name);
+        }
+        callback
+    }
+
+    /// Whether it answers this request; what does not is a stranger's, or an earlier one's.
+    #[must_use]
+    pub fn answers(&self, pending: &Pending) -> bool {
+        let state = self.state.as_deref().unwrap_or_default();
+        verify_slices_are_equal(state.as_bytes(), pending.state.expose().as_bytes()).is_ok()
+    }
+
+    /// What the server says of its refusal, for people: what a terminal or a page would take for more than text is
+    /// gone from it, and it is cut at 200 characters.
+    #[must_use]
+    pub fn description(&self) -> Option<String> {
+        self.description.as_deref().map(|text| plain(text, 200)).filter(|text| !text.is_empty())
+    }
+
+    /// What the code is redeemed with.
+    ///
+    /// # Errors
+    /// [`Error`] where the server refused, or where the answer is not from the server that was asked
+    /// (RFC 9207 section 2.4): then the code goes nowhere.
+    pub fn grant(self, pending: &Pending) -> Result<Grant, Error> {
+        match (&self.issuer, &pending.issuer) {
+            (None, _) if pending.says_issuer => {
+                return Err(Error::here(Kind::Callback(CallbackFault::NoIssuer)));
+            }
+            (Some(stated), Some(known)) if stated != known => {
+                return Err(Error::here(Kind::Callback(CallbackFault::OtherIssuer)));
+            }
+            _ => {}
+        }
+        if let Some(error) = &self.error {
+            return Err(Error::here(Kind::Authorization(Code::parse(error))));
+        }
+        let code = self.code.ok_or(Error::here(Kind::Callback(CallbackFault::NoCode)))?;
+        Ok(Grant::AuthorizationCode {
+            code,
+            redirect_uri: pending.redirect_uri.clone(),
+            verifier: pending.verifier.clone(),
+        })
+    }
+}
+
+/// A code counts as good as a token until it is redeemed.
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+/// Text of a server's that people are to read: no control character, no character that turns the direction of what
+/// follows, at most `limit` characters.
+pub(super) fn plain(text: &str, limit: usize) -> String {
+    let kept = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    let hostile = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    kept.filter(|c| !hostile(*c)).take(limit).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(says_issuer: bool) -> Pending {
+        Pending {
+            state: Secret::new("right".to_owned()),
+            nonce: None,
+            verifier: Secret::new("sentinel-verifier".to_owned()),
+            redirect_uri: "http://127.0.0.1:1/callback".to_owned(),
+            issuer: Some("https://as.example".to_owned()),
+            says_issuer,
+        }
+    }
+
+    #[test]
+    fn only_the_state_that_was_sent_is_an_answer() {
+        for query in ["", "code=a", "state=", "state=wrong&code=a", "state=right2", "state=right&state=right"]
+        {
+            assert!(!Callback::parse(query).answers(&pending(false)), "{query}");
+        }
+        assert!(Callback::parse("code=a&state=right").answers(&pending(false)));
+    }
+
+    #[test]
+    fn a_code_is_redeemed_with_what_the_request_had() {
+        let grant =
+            Callback::parse("state=right&code=a%2Bb&iss=https%3A%2F%2Fas.example").grant(&pending(true));
+        let Ok(Grant::AuthorizationCode { code, redirect_uri, verifier }) = grant else {
+            panic!("{grant:?}")
+        };
+        assert_eq!((code.expose().as_str(), redirect_uri.as_str()), ("a+b", "http://127.0.0.1:1/callback"));
+        assert_eq!(verifier.expose(), "sentinel-verifier");
+    }
+
+    #[test]
+    fn the_answer_of_another_server_is_not_redeemed() {
+        for (query, says, want) in [
+            ("state=right&code=a", true, CallbackFault::NoIssuer),
+            ("state=right&code=a&iss=https://evil.example", true, CallbackFault::OtherIssuer),
+            ("state=right&code=a&iss=https://as.example/", false, CallbackFault::OtherIssuer),
+            ("state=right&error=access_denied", true, CallbackFault::NoIssuer),
+            ("state=right", false, CallbackFault::NoCode),
+            ("state=right&code=a&code=b", false, CallbackFault::NoCode),
+        ] {
+            let error = Callback::parse(query).grant(&pending(says)).unwrap_err();
+            assert_eq!(error, Error::here(Kind::Callback(want)), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_a_registered_word_and_its_description_is_plain_text() {
+        let query = "state=right&error=access_denied&error_description=%1b%5B2J%3Cscript%3E%0a%E2%80%AEno";
+        let callback = Callback::parse(query);
+        assert_eq!(callback.description().as_deref(), Some("[2J<script> no"));
+        let error = callback.grant(&pending(false)).unwrap_err();
+        assert_eq!((error.cause(), error.code()), ("access_denied", Some(Code::AccessDenied)));
+        let error = Callback::parse("state=right&error=s3cret").grant(&pending(false)).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_callback_never_prints_its_code() {
+        assert!(!format!("{:?}", Callback::parse("state=a&code=sentinel")).contains("sentinel"));
+    }
+}

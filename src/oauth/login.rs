@@ -1,0 +1,148 @@
+//! A person's login at an authorization server, step by step: where to send the browser, what to redeem, what to show
+//! for another device, where a session ends. When each step comes is for the caller.
+
+use url::Url;
+
+use super::authorization_code::{Authorization, AuthorizationRequest, Draft, Pending, request_uri};
+use super::callback::Callback;
+use super::client::Client;
+use super::device_code::DeviceAuthorization;
+use super::dpop::Dpop;
+use super::endpoint::AuthorizationServer;
+use super::error::Error;
+use super::grant::{Grant, TokenRequest};
+use super::id_token::{self, Expected, Identity};
+use super::kind::{Code, IdTokenFault, Kind, Place};
+use super::response::TokenResponse;
+use super::write::form;
+use crate::clock;
+
+impl AuthorizationServer {
+    /// Where to send a browser for a login. Asks for the metadata where that is due, and pushes the request ahead where
+    /// the server demands it (RFC 9126), or offers it and that is wanted.
+    ///
+    /// # Errors
+    /// [`Error`]: the server has no authorization endpoint, could not be reached, or refused what was pushed.
+    pub async fn authorize(&self, ask: AuthorizationRequest<'_>) -> Result<Authorization, Error> {
+        let endpoint = self.directory.authorization_endpoint(&self.http).await?;
+        let offer = self.directory.offer(&self.http).await?;
+        let issuer = self.directory.issuer().map(super::server::Issuer::as_str);
+        let draft = Draft::new(&ask, issuer, offer).map_err(Error::here)?;
+        if !offer.requires_pushed && !ask.pushed {
+            return Ok(draft.address(endpoint));
+        }
+        let Some(url) = self.directory.pushed_authorization_endpoint(&self.http).await? else {
+            return Err(Error::here(Kind::NoEndpoint(super::document::Role::PushedAuthorization)));
+        };
+        let pairs: Vec<_> = draft.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let place = Place::of(&url);
+        let keys = ask.client.auth.read().await?;
+        let token_endpoint = self.directory.token_endpoint(&self.http).await?;
+        let proof =
+            keys.prove(ask.client, self.audience(&token_endpoint), self.now()).map_err(Error::here)?;
+        let request = form(&url, ask.client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
+        let answer = self.http.send(request, &place).await?;
+        let name = request_uri(&answer).map_err(|kind| Error::at(place, kind).after(answer.retry_after))?;
+        Ok(draft.pushed_address(endpoint, ask.client, &name))
+    }
+
+    /// Redeems what a browser brought back; it counts once. Who logged in comes with it, where an ID token says so.
+    ///
+    /// # Errors
+    /// [`Error`]: the server refused the login or the code, or the answer is not to this request.
+    pub async fn redeem(
+        &self,
+        client: &Client,
+        callback: Callback,
+        pending: &Pending,
+        request: &TokenRequest,
+        dpop: Option<&Dpop>,
+    ) -> Result<(TokenResponse, Option<Identity>), Error> {
+        let grant = callback.grant(pending)?;
+        // The code stands for what was asked for (RFC 6749 section 4.1.3): the scope is not asked for again.
+        let request = TokenRequest { scope: Vec::new(), audience: None, ..request.clone() };
+        let response = match self.token(client, &grant, &request, dpop).await {
+            Err(error) if error.code() == Some(Code::InvalidGrant) => {
+                return Err(Error::here(Kind::CodeRefused));
+            }
+            outcome => outcome?,
+        };
+        let identity = self.identity(client, &response, Some(pending))?;
+        Ok((response, identity))
+    }
+
+    /// Begins a login on another device (RFC 8628 section 3.1).
+    ///
+    /// # Errors
+    /// [`Error`]: the server has no such endpoint, could not be reached, or refused.
+    pub async fn authorize_device(
+        &self,
+        client: &Client,
+        request: &TokenRequest,
+        params: &[(String, String)],
+    ) -> Result<DeviceAuthorization, Error> {
+        let url = self.directory.device_authorization_endpoint(&self.http).await?;
+        let place = Place::of(&url);
+        let keys = client.auth.read().await?;
+        let token_endpoint = self.directory.token_endpoint(&self.http).await?;
+        let proof = keys.prove(client, self.audience(&token_endpoint), self.now()).map_err(Error::here)?;
+        let scope = request.scope.join(" ");
+        // A public client names itself (RFC 8628 section 3.1); with a secret in the header, to do so again is allowed.
+        let mut pairs = vec![("scope", scope.as_str())];
+        pairs.extend(request.audience.as_deref().map(|audience| ("audience", audience)));
+        pairs.extend(request.resource.iter().map(|resource| ("resource", resource.as_str())));
+        pairs.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let request = form(&url, client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
+        let answer = self.http.send(request, &place).await?;
+        DeviceAuthorization::read(&answer).map_err(|kind| Error::at(place, kind).after(answer.retry_after))
+    }
+
+    /// Asks once whether the person has finished on the other device (RFC 8628 section 3.4).
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::code`] says whether the person is not done yet.
+    pub async fn redeem_device(
+        &self,
+        client: &Client,
+        device: &DeviceAuthorization,
+        request: &TokenRequest,
+        dpop: Option<&Dpop>,
+    ) -> Result<(TokenResponse, Option<Identity>), Error> {
+        let grant = Grant::DeviceCode(device.device_code.clone());
+        let request = TokenRequest { scope: Vec::new(), audience: None, ..request.clone() };
+        let response = self.token(client, &grant, &request, dpop).await?;
+        let identity = self.identity(client, &response, None)?;
+        Ok((response, identity))
+    }
+
+    /// Where a browser ends its session at the server (OpenID Connect RP-Initiated Logout 1.0 section 2); `None`: the
+    /// server does not offer it. No ID token goes there: it would lie in the browser's history.
+    ///
+    /// # Errors
+    /// [`Error`] where the metadata could not be had.
+    pub async fn end_session(&self, client: &Client) -> Result<Option<Url>, Error> {
+        let Some(mut url) = self.directory.end_session_endpoint(&self.http).await? else { return Ok(None) };
+        url.query_pairs_mut().append_pair("client_id", &client.id);
+        Ok(Some(url))
+    }
+
+    fn identity(
+        &self,
+        client: &Client,
+        response: &TokenResponse,
+        pending: Option<&Pending>,
+    ) -> Result<Option<Identity>, Error> {
+        let fault = |fault| Error::here(Kind::IdToken(fault));
+        let nonce = pending.and_then(|pending| pending.nonce.as_ref());
+        let Some(token) = &response.id_token else {
+            return if nonce.is_some() { Err(fault(IdTokenFault::Missing)) } else { Ok(None) };
+        };
+        let expected = Expected {
+            issuer: self.directory.issuer().map(super::server::Issuer::as_str),
+            client_id: &client.id,
+            nonce,
+            now: clock::wall(),
+        };
+        id_token::read(token, expected).map(Some).map_err(fault)
+    }
+}
