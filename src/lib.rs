@@ -10,6 +10,7 @@ pub mod demo;
 pub mod fuzzing;
 pub mod health;
 pub mod lifecycle;
+pub mod login;
 pub mod metrics;
 pub mod net;
 pub mod oauth;

@@ -10,14 +10,15 @@ use std::path::Path;
 use super::support::repository;
 
 /// Which rooms a room may import, beside itself and the ground. Imports go down only.
-const LAW: [(&str, &[&str]); 11] = [
+const LAW: [(&str, &[&str]); 12] = [
     // Of control and health, only their clients.
-    ("cli", &["app", "config", "control", "health", "demo", "oauth", "token"]),
-    ("app", &["config", "health", "control", "proxy", "token", "oauth"]),
+    ("cli", &["app", "config", "control", "health", "demo", "login", "oauth", "token"]),
+    ("app", &["config", "health", "control", "login", "proxy", "token", "oauth"]),
     // Of health and control, only what they are configured by.
     ("config", &["health", "control", "proxy", "token", "oauth"]),
     ("health", &["token"]),
-    ("control", &["token", "oauth"]),
+    ("control", &["login", "token", "oauth"]),
+    ("login", &["token", "oauth"]),
     ("demo", &[]),
     ("proxy", &["token"]),
     ("token", &["oauth"]),

@@ -1,0 +1,217 @@
+//! The logins under way: one for each token. A second one of the same token takes the place of the first, so that a
+//! browser window that was closed holds up nobody.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+use url::Url;
+
+use super::browser::{BrowserLogin, OpenError};
+use super::device::DeviceLogin;
+use super::progress::{Ending, Progress, Stage};
+use super::redirect::RedirectError;
+use super::silent::{SilentError, SilentRenewal, SilentStart};
+use crate::clock::Moment;
+use crate::oauth::{Callback, Error, Identity};
+use crate::token::{Account, Flow, StoreError, TokenHandle};
+
+/// Where people log in. Shared by clone.
+#[derive(Clone, Default)]
+pub struct Desk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    seats: Mutex<BTreeMap<String, Seat>>,
+    silent: Mutex<Vec<SilentRenewal>>,
+    ids: AtomicU64,
+}
+
+/// One token's login, under way or just over.
+struct Seat {
+    progress: watch::Sender<Progress>,
+    pasted: mpsc::Sender<Callback>,
+    task: AbortHandle,
+}
+
+/// Why a login could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// There is nowhere to come back to.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
+    /// The authorization server has no such way to log in, could not be reached, or refused.
+    #[error(transparent)]
+    Server(#[from] Error),
+    /// Nobody could keep it.
+    #[error("a login could not be kept: {0}")]
+    Store(#[from] StoreError),
+}
+
+impl Desk {
+    /// Begins a login and says what the person is to do. It goes on by itself; [`Desk::watch`] sees it.
+    /// `handle` is told of the token that comes of it; without one, it is in the store alone.
+    ///
+    /// # Errors
+    /// [`BeginError`]; then no login is under way that was not before.
+    pub async fn begin(
+        &self,
+        account: &Arc<Account>,
+        handle: Option<TokenHandle>,
+        flow: Flow,
+    ) -> Result<watch::Receiver<Progress>, BeginError> {
+        // Before anybody is sent to log in for nothing.
+        account.probe().await?;
+        let id = self.shared.ids.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = account.name().to_owned();
+        let (pasted, by_hand) = mpsc::channel(1);
+        let (until, step, work): (_, _, Work) = match flow {
+            Flow::AuthorizationCode => {
+                let login = BrowserLogin::open(Arc::clone(account)).await.map_err(|error| match error {
+                    OpenError::Redirect(error) => BeginError::Redirect(error),
+                    OpenError::Server(error) => BeginError::Server(error),
+                })?;
+                let until = Moment::now() + LOGIN_TIME;
+                (until, login.step(), Box::pin(login.finish(until, by_hand)))
+            }
+            Flow::DeviceCode => {
+                let login = DeviceLogin::open(Arc::clone(account)).await?;
+                (login.until(), login.step(), Box::pin(login.finish()))
+            }
+        };
+        let progress = Progress { id, flow, until, stage: Stage::Waiting(step) };
+        let (progress, watch) = watch::channel(progress);
+        info!(token = name, flow = flow.as_str(), "a login has begun");
+        let teller = progress.clone();
+        let token = name.clone();
+        let task = tokio::spawn(async move {
+            let outcome = work.await;
+            tell(&token, &outcome, handle.as_ref());
+            teller.send_modify(|progress| progress.stage = Stage::of(outcome));
+        });
+        let seat = Seat { progress, pasted, task: task.abort_handle() };
+        if let Some(old) = self.seats().insert(name, seat) {
+            old.call_off();
+        }
+        Ok(watch)
+    }
+
+    /// How the last login of this token stands; `None`: there was none since the program started.
+    #[must_use]
+    pub fn progress(&self, token: &str) -> Option<Progress> {
+        self.seats().get(token).map(|seat| seat.progress.borrow().clone())
+    }
+
+    /// Calls a login off. Whether there was one.
+    pub fn cancel(&self, token: &str) -> bool {
+        self.seats().get(token).is_some_and(Seat::call_off)
+    }
+
+    /// Takes the address that a browser ended at by hand: of a browser on another machine, which cannot come back here.
+    /// Whether a login waits for one.
+    pub fn paste(&self, token: &str, url: &Url) -> bool {
+        let callback = Callback::parse(url.query().unwrap_or_default());
+        let seats = self.seats();
+        let waiting = seats.get(token).filter(|seat| !seat.progress.borrow().is_over());
+        waiting.is_some_and(|seat| seat.pasted.try_send(callback).is_ok())
+    }
+
+    /// Begins a renewal in a hidden frame of the dashboard, which comes back to `redirect_uri`.
+    ///
+    /// # Errors
+    /// [`SilentError`]
+    pub async fn begin_silent(
+        &self,
+        handle: &TokenHandle,
+        redirect_uri: &str,
+    ) -> Result<SilentStart, SilentError> {
+        let (renewal, start) = SilentRenewal::open(handle, redirect_uri).await?;
+        let now = Moment::now();
+        let mut silent = self.silent();
+        // A second one of the same token is a page that was loaded anew.
+        silent.retain(|other| !other.is_over(now) && other.name() != renewal.name());
+        silent.push(renewal);
+        Ok(start)
+    }
+
+    /// Takes what such a frame brought back.
+    ///
+    /// # Errors
+    /// [`SilentError`]; a refusal of the authorization server is the token's state by then.
+    pub async fn finish_silent(&self, callback: Callback) -> Result<(), SilentError> {
+        let renewal = {
+            let mut silent = self.silent();
+            let now = Moment::now();
+            let found = silent.iter().position(|one| !one.is_over(now) && one.is_answered_by(&callback));
+            found.map(|index| silent.swap_remove(index)).ok_or(SilentError::Stranger)?
+        };
+        // What was sent once is never sent again: it goes on where the frame is gone.
+        match tokio::spawn(renewal.finish(callback)).await {
+            Ok(outcome) => outcome,
+            Err(_ended) => Err(SilentError::Stranger),
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, BTreeMap<String, Seat>> {
+        self.shared.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Vec<SilentRenewal>> {
+        self.shared.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("logins", &self.seats().len()).finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    /// Ends what is under way, its listener included; whoever watches is told. Whether there was anything.
+    fn call_off(&self) -> bool {
+        self.task.abort();
+        self.progress.send_if_modified(|progress| {
+            let waiting = !progress.is_over();
+            if waiting {
+                progress.stage = Stage::Cancelled;
+            }
+            waiting
+        })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for seat in self.seats.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+            seat.call_off();
+        }
+    }
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = Result<Option<Identity>, Ending>> + Send>>;
+
+/// Says how it ended: in the log, and to the token, which finds it in the store.
+fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, handle: Option<&TokenHandle>) {
+    match outcome {
+        Ok(_user) => {
+            info!(token, "somebody has logged in");
+            if let Some(handle) = handle {
+                // One that is good is another user's, or an older login's.
+                if handle.load().usable(Moment::now()).is_some() { handle.replace() } else { handle.wake() }
+            }
+        }
+        Err(ending) => warn!(token, cause = ending.cause, "a login failed: {}", ending.message),
+    }
+}
+
+/// How long a person has for a login with a browser.
+const LOGIN_TIME: Duration = Duration::from_mins(10);
+/// How long a frame has.
+pub(super) const SILENT_TIME: Duration = Duration::from_mins(1);

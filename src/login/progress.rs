@@ -1,0 +1,111 @@
+//! How a login stands: what a person is to do next, or how it ended.
+
+use std::time::Duration;
+
+use url::Url;
+
+use crate::clock::Moment;
+use crate::oauth::Identity;
+use crate::token::{Flow, LoginError};
+
+/// A login, seen from outside. It holds no secret: codes that count are in none of its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Tells this login from the next one of the same token.
+    pub id: u64,
+    /// In which way.
+    pub flow: Flow,
+    /// Until when a person can finish it.
+    pub until: Moment,
+    /// How it stands.
+    pub stage: Stage,
+}
+
+/// How a login stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A person is to do something.
+    Waiting(Step),
+    /// It is in the store.
+    Done {
+        /// Who logged in, where the server says so.
+        user: Option<Identity>,
+    },
+    /// It ended without a token.
+    Failed {
+        /// One word of a closed set.
+        cause: &'static str,
+        /// A sentence for people, with what to do.
+        message: String,
+    },
+    /// Somebody called it off, or began another one.
+    Cancelled,
+}
+
+/// What a person is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Open this address in a browser on this machine.
+    Browser {
+        /// Where to.
+        url: Url,
+        /// Where it comes back to.
+        redirect_uri: String,
+    },
+    /// Open this address anywhere, and type or compare the code.
+    Device {
+        /// What to type.
+        user_code: String,
+        /// Where.
+        verification_uri: Url,
+        /// The same with the code in it, where the server gives one.
+        verification_uri_complete: Option<Url>,
+    },
+}
+
+impl Progress {
+    /// How long a person still has at `now`.
+    #[must_use]
+    pub fn left(&self, now: Moment) -> Duration {
+        self.until.saturating_duration_since(now)
+    }
+
+    /// Whether it has come to an end.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        !matches!(self.stage, Stage::Waiting(_))
+    }
+}
+
+impl Stage {
+    pub(super) fn of(outcome: Result<Option<Identity>, Ending>) -> Self {
+        match outcome {
+            Ok(user) => Self::Done { user },
+            Err(Ending { cause, message }) => Self::Failed { cause, message },
+        }
+    }
+}
+
+/// How a login failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) cause: &'static str,
+    pub(super) message: String,
+}
+
+impl Ending {
+    /// With what the server said of it in its own words, which are shown as a quotation.
+    pub(super) fn said(error: &LoginError, description: Option<&str>) -> Self {
+        let mut message = error.to_string();
+        if let Some(description) = description {
+            message = format!("{message} (the server says: \"{description}\")");
+        }
+        Self { cause: error.cause(), message }
+    }
+}
+
+impl From<LoginError> for Ending {
+    fn from(error: LoginError) -> Self {
+        Self::said(&error, None)
+    }
+}
