@@ -9,4 +9,4 @@ mod trial;
 
 pub use parts::StartError;
 pub use run::{Started, run};
-pub use trial::{Trial, TrialError, fetch_token, log_out, try_out};
+pub use trial::{Trial, TrialError, account, fetch_token, log_out, try_out};

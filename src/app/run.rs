@@ -19,6 +19,7 @@ use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
+use crate::login::Desk;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
@@ -134,7 +135,7 @@ impl App {
         surfaces.spawn(health::serve(health.0, health_state.clone()));
         surfaces.spawn(control::serve(
             control.0,
-            ControlState { roster, facts: facts_seen, started: Moment::now() },
+            ControlState { roster, facts: facts_seen, started: Moment::now(), desk: Desk::default() },
         ));
         for address in &started.proxy {
             tracing::info!(%address, "listening");

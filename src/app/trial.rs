@@ -1,6 +1,7 @@
 //! Whether a configuration works: a token from each authorization server, a connection to each upstream.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
@@ -11,7 +12,7 @@ use crate::oauth::{Class, Error, Lifetime, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::{
-    Fetched, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError,
+    Account, Fetched, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError,
     StoreSettings, TokenSettings, open_store,
 };
 
@@ -117,6 +118,18 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
 /// [`TrialError`]
 pub async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<String>, TrialError> {
     Ok(ask(settings, name).await?.access_token)
+}
+
+/// How a person logs in for the token `name` where no proxy runs; `None`: nobody does. Once the login is over, what the
+/// store would not take is tried again by [`Store::flush`].
+///
+/// # Errors
+/// [`TrialError`]
+pub fn account(settings: &Settings, name: &str) -> Result<Option<(Arc<Account>, Store)>, TrialError> {
+    let Some(token) = settings.tokens.get(name) else { return Ok(None) };
+    let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
+    let source = Sources::new(Roster::default(), store.clone()).make(name, token)?;
+    Ok(source.account().map(|account| (account, store)))
 }
 
 /// Gives back and forgets what is stored of the token `name`, where no proxy runs.

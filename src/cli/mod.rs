@@ -8,6 +8,7 @@ mod completions;
 mod configuration;
 #[cfg(feature = "demo")]
 mod demo;
+mod login;
 mod logout;
 mod man;
 #[cfg(feature = "demo")]
@@ -49,6 +50,7 @@ enum Command {
     Demo(demo::Demo),
     Status(status::Status),
     Renew(renew::Renew),
+    Login(login::Login),
     Logout(logout::Logout),
     Token(token::Token),
     Wait(wait::Wait),
@@ -79,6 +81,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(demo) => block_on(demo.run()),
         Command::Status(status) => block_on(status.run()),
         Command::Renew(renew) => block_on(renew.run()),
+        Command::Login(login) => block_on(login.run()),
         Command::Logout(logout) => block_on(logout.run()),
         Command::Token(token) => block_on(token.run()),
         Command::Wait(wait) => block_on(wait.run()),

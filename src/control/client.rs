@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::guard::{CONTROL, CONTROL_VALUE};
+use super::login::{Login, LoginCallback, LoginRequest};
 use super::problem::Problem;
 use super::routes;
-use super::status::{AccessToken, Status, Token};
+use super::status::{AccessToken, LoggedOut, Status, Token};
 use crate::net::ask::{AskError, ask};
 use crate::secret::Secret;
 use crate::token::RENEW_WAIT;
@@ -87,8 +89,42 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where the authorization server was not told, and then it is forgotten all the same.
-    pub async fn logout(&self, token: &str) -> Result<Token, ClientError> {
+    pub async fn logout(&self, token: &str) -> Result<LoggedOut, ClientError> {
         self.question(Request::post(routes::logout(token)), RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
+    }
+
+    /// Begins a login of `token` and says what the person is to do.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Refused` where there is no such way to log in.
+    pub async fn login(&self, token: &str, flow: Option<&str>) -> Result<Login, ClientError> {
+        let body = LoginRequest { flow: flow.map(str::to_owned) };
+        self.question_with(Request::post(routes::login(token)), &body, RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
+    }
+
+    /// How the last login of `token` stands.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn login_progress(&self, token: &str) -> Result<Login, ClientError> {
+        self.question(Request::get(routes::login(token)), ANSWER_TIMEOUT).await
+    }
+
+    /// Calls the login of `token` off.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Refused` where none is under way.
+    pub async fn cancel_login(&self, token: &str) -> Result<Login, ClientError> {
+        self.question(Request::post(routes::login_cancel(token)), ANSWER_TIMEOUT).await
+    }
+
+    /// Brings the address that a browser on another machine ended at.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Refused` where no login waits for one.
+    pub async fn finish_login(&self, token: &str, url: &str) -> Result<Login, ClientError> {
+        let body = LoginCallback { url: url.to_owned() };
+        self.question_with(Request::post(routes::login_callback(token)), &body, ANSWER_TIMEOUT).await
     }
 
     /// The access token itself, without its scheme.
@@ -106,10 +142,30 @@ impl Client {
         request: http::request::Builder,
         within: Duration,
     ) -> Result<T, ClientError> {
+        self.send(request, Bytes::new(), within).await
+    }
+
+    async fn question_with<T: DeserializeOwned>(
+        &self,
+        request: http::request::Builder,
+        body: &impl Serialize,
+        within: Duration,
+    ) -> Result<T, ClientError> {
+        let request = request.header(CONTENT_TYPE, "application/json");
+        // Plain structs of text: they always serialise.
+        self.send(request, serde_json::to_vec(body).unwrap_or_default().into(), within).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: http::request::Builder,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<T, ClientError> {
         let address = self.address;
         let request = request
             .header(CONTROL, CONTROL_VALUE)
-            .body(Full::default())
+            .body(Full::new(body))
             .map_err(|_| ClientError::NotCupbearer { address })?;
         let response = ask(address, request, within).await.map_err(|error| match error {
             AskError::Unreachable { .. } => ClientError::NotRunning { address },

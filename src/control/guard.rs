@@ -26,6 +26,11 @@ pub(super) fn judge(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(
             "The control surface answers to localhost, 127.0.0.1 and [::1] alone.",
         ));
     }
+    // A frame that comes back from the authorization server is another site's doing. What it brings is held against the
+    // `state` of a renewal under way, and nothing is done where that is not the same.
+    if method == Method::GET && uri.path() == super::routes::SILENT {
+        return Ok(());
+    }
     let fetched = headers.get_all(SEC_FETCH_SITE).iter();
     let cross = fetched.into_iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
     if headers.contains_key(ORIGIN) || cross {

@@ -6,6 +6,8 @@
 
 mod client;
 mod guard;
+mod login;
+mod logins;
 mod problem;
 mod report;
 mod routes;
@@ -13,5 +15,6 @@ mod server;
 mod status;
 
 pub use client::{Client, ClientError};
+pub use login::{Login, LoginCallback, LoginRequest};
 pub use server::{ControlState, Facts, serve};
-pub use status::{AccessToken, Failure, Listener, Route, Status, Token};
+pub use status::{AccessToken, Failure, Listener, LoggedOut, Route, Status, Token};

@@ -2,15 +2,18 @@
 
 use std::time::UNIX_EPOCH;
 
+use super::login::Login;
 use super::status::{AccessToken, Failure, Token};
 use crate::clock::{self, Moment};
+use crate::login::Desk;
 use crate::oauth::MAX_LIFETIME;
 use crate::token::TokenHandle;
 
 /// How a token stands at `now`.
-pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
+pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
     let state = handle.load();
     let credentials = state.credentials.as_deref();
+    let account = handle.account();
     let expiry = credentials.map(|held| held.expires_at).filter(|at| *at < Moment::NEVER);
     Token {
         name: handle.name().to_owned(),
@@ -32,6 +35,11 @@ pub(super) fn token(handle: &TokenHandle, now: Moment) -> Token {
         renewals: state.renewals,
         failures: state.failures,
         callers: handle.callers().map(|count| count as u64),
+        user: state.user.as_ref().filter(|_| credentials.is_some()).map(ToString::to_string),
+        can_log_in: account.is_some(),
+        login: account.and_then(|_| desk.progress(handle.name())).map(|login| Login::of(&login, now)),
+        renew_via: account.map(|account| account.settings().renew_via.as_str().to_owned()),
+        browser_wanted: account.and_then(|account| account.summons()).is_some_and(|call| call.is_wanted()),
     }
 }
 

@@ -14,6 +14,20 @@ pub(super) enum Asked<'a> {
     Logout(Segment<'a>),
     /// Hand this token out.
     AccessToken(Segment<'a>),
+    /// Begin a login.
+    Login(Segment<'a>),
+    /// How the last login stands.
+    LoginProgress(Segment<'a>),
+    /// Call a login off.
+    LoginCancel(Segment<'a>),
+    /// Take the address that a browser elsewhere ended at.
+    LoginCallback(Segment<'a>),
+    /// Begin a renewal in a hidden frame.
+    Silent(Segment<'a>),
+    /// What such a frame brings back to the page.
+    SilentMessage,
+    /// What such a frame itself comes back with.
+    SilentFrame,
     /// A path of ours, by a method that it does not take; these it does.
     OtherMethod(&'static str),
     /// Nothing of ours.
@@ -35,17 +49,26 @@ impl Segment<'_> {
 pub(super) fn read<'a>(method: &Method, path: &'a str) -> Asked<'a> {
     let (asked, allowed) = if path == STATUS {
         (Asked::Status, READ)
+    } else if path == SILENT {
+        let asked = if method == Method::POST { Asked::SilentMessage } else { Asked::SilentFrame };
+        (asked, if method == Method::POST { WRITE } else { READ_OR_WRITE })
     } else {
         let token = path.strip_prefix("/tokens/").and_then(|rest| rest.split_once('/'));
         match token {
             Some((name, "renew")) => (Asked::Renew(Segment(name)), WRITE),
             Some((name, "logout")) => (Asked::Logout(Segment(name)), WRITE),
             Some((name, "access_token")) => (Asked::AccessToken(Segment(name)), WRITE),
+            Some((name, "login")) if method == Method::POST => (Asked::Login(Segment(name)), WRITE),
+            Some((name, "login")) => (Asked::LoginProgress(Segment(name)), READ_OR_WRITE),
+            Some((name, "login/cancel")) => (Asked::LoginCancel(Segment(name)), WRITE),
+            Some((name, "login/callback")) => (Asked::LoginCallback(Segment(name)), WRITE),
+            Some((name, "silent")) => (Asked::Silent(Segment(name)), WRITE),
             _ => return Asked::Unknown,
         }
     };
     let fits = match allowed {
         WRITE => method == Method::POST,
+        READ_OR_WRITE => method == Method::GET,
         _ => method == Method::GET || method == Method::HEAD,
     };
     if fits { asked } else { Asked::OtherMethod(allowed) }
@@ -61,6 +84,21 @@ pub(super) fn logout(token: &str) -> String {
     format!("/tokens/{}/logout", encoded(token))
 }
 
+/// Where `token`'s login begins and is looked at.
+pub(super) fn login(token: &str) -> String {
+    format!("/tokens/{}/login", encoded(token))
+}
+
+/// Where to call `token`'s login off.
+pub(super) fn login_cancel(token: &str) -> String {
+    login(token) + "/cancel"
+}
+
+/// Where to bring the address that a browser ended at.
+pub(super) fn login_callback(token: &str) -> String {
+    login(token) + "/callback"
+}
+
 /// Where to ask for `token` itself.
 pub(super) fn access_token(token: &str) -> String {
     format!("/tokens/{}/access_token", encoded(token))
@@ -72,7 +110,10 @@ fn encoded(name: &str) -> String {
 
 /// Where the status is.
 pub(super) const STATUS: &str = "/status";
+/// Where a hidden frame comes back to.
+pub(super) const SILENT: &str = "/silent";
 const READ: &str = "GET, HEAD";
+const READ_OR_WRITE: &str = "GET, POST";
 const WRITE: &str = "POST";
 
 #[cfg(test)]

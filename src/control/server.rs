@@ -14,11 +14,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::guard::{self, CONTROL, CONTROL_VALUE};
+use super::logins::{self, Outcome};
 use super::problem::Problem;
 use super::report;
 use super::routes::{self, Asked, Segment};
-use super::status::{Listener, Route, Status};
+use super::status::{Listener, LoggedOut, Route, Status};
 use crate::clock::Moment;
+use crate::login::Desk;
 use crate::net::serve::{self, Limits};
 use crate::oauth::Class;
 use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
@@ -32,6 +34,8 @@ pub struct ControlState {
     pub facts: watch::Receiver<Arc<Facts>>,
     /// When the program started.
     pub started: Moment,
+    /// Where people log in.
+    pub desk: Desk,
 }
 
 /// What `app` knows of the program and the status shows as it is.
@@ -54,33 +58,39 @@ pub async fn serve(listener: TcpListener, state: ControlState) {
 
 async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let allowed = guard::judge(request.method(), request.uri(), request.headers());
-    let mut response = match allowed {
-        Ok(()) => match routes::read(request.method(), request.uri().path()) {
-            Asked::Status => json(&status(&state)),
-            Asked::Renew(name) => match named(&state.roster, name) {
-                Ok(token) => renew(&token).await,
-                Err(problem) => problem.response(),
-            },
-            Asked::Logout(name) => match named(&state.roster, name) {
-                Ok(token) => logout(&token).await,
-                Err(problem) => problem.response(),
-            },
-            Asked::AccessToken(name) => match named(&state.roster, name) {
-                Ok(token) => access_token(&token),
-                Err(problem) => problem.response(),
-            },
-            Asked::OtherMethod(methods) => {
-                let detail = format!("This path takes {methods}.");
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Other method", detail).allowing(methods)
-            }
-            Asked::Unknown => Problem::new(StatusCode::NOT_FOUND, "Nothing here", PATHS).response(),
-        },
-        Err(problem) => problem.response(),
+    let outcome = match allowed {
+        Ok(()) => act(&state, request).await,
+        Err(problem) => Err(problem),
     };
+    let mut response = outcome.unwrap_or_else(|problem| problem.response());
     for (name, value) in FIELDS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
+    let (parts, body) = request.into_parts();
+    let ControlState { roster, desk, .. } = state;
+    let find = |name| named(roster, name);
+    Ok(match routes::read(&parts.method, parts.uri.path()) {
+        Asked::Status => json(&status(state)),
+        Asked::Renew(name) => renew(&find(name)?, desk).await,
+        Asked::Logout(name) => logout(&find(name)?, desk).await,
+        Asked::AccessToken(name) => access_token(&find(name)?),
+        Asked::Login(name) => logins::begin(desk, &find(name)?, logins::body(body).await?).await?,
+        Asked::LoginProgress(name) => logins::progress(desk, &find(name)?)?,
+        Asked::LoginCancel(name) => logins::cancel(desk, &find(name)?)?,
+        Asked::LoginCallback(name) => logins::paste(desk, &find(name)?, &logins::body(body).await?).await?,
+        Asked::Silent(name) => logins::begin_silent(desk, &find(name)?, &parts.headers).await?,
+        Asked::SilentMessage => logins::finish_silent(desk, logins::body(body).await?).await?,
+        Asked::SilentFrame => logins::frame(desk, parts.uri.query().unwrap_or_default()).await,
+        Asked::OtherMethod(methods) => {
+            let detail = format!("This path takes {methods}.");
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Other method", detail).allowing(methods)
+        }
+        Asked::Unknown => return Err(Problem::new(StatusCode::NOT_FOUND, "Nothing here", PATHS)),
+    })
 }
 
 fn status(state: &ControlState) -> Status {
@@ -92,7 +102,7 @@ fn status(state: &ControlState) -> Status {
         config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
         store: facts.store.clone(),
         listeners: facts.listeners.clone(),
-        tokens: state.roster.load().values().map(|handle| report::token(handle, now)).collect(),
+        tokens: state.roster.load().values().map(|handle| report::token(handle, &state.desk, now)).collect(),
         routes: facts.routes.clone(),
     }
 }
@@ -110,9 +120,9 @@ fn named(roster: &Roster, name: Segment<'_>) -> Result<TokenHandle, Problem> {
     Err(Problem::new(StatusCode::NOT_FOUND, "Unknown token", detail))
 }
 
-async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
+async fn renew(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
     let Err(error) = token.renew().await else {
-        return json(&report::token(token, Moment::now()));
+        return json(&report::token(token, desk, Moment::now()));
     };
     let detail = error.to_string();
     match &error {
@@ -131,9 +141,18 @@ async fn renew(token: &TokenHandle) -> Response<Full<Bytes>> {
     }
 }
 
-async fn logout(token: &TokenHandle) -> Response<Full<Bytes>> {
+async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
+    desk.cancel(token.name());
     let Err(error) = token.forget().await else {
-        return json(&report::token(token, Moment::now()));
+        let end_session = match token.account() {
+            // What is forgotten is forgotten, whether or not the server tells where a browser forgets it.
+            Some(account) => account.end_session().await.ok().flatten(),
+            None => None,
+        };
+        return json(&LoggedOut {
+            token: report::token(token, desk, Moment::now()),
+            end_session_url: end_session.map(String::from),
+        });
     };
     let title = match &error {
         ForgetError::NotTold(_) => "Not revoked",
@@ -162,7 +181,7 @@ fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No token", detail.trim_end()).response()
 }
 
-fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+pub(super) fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
     // Plain structs of text and numbers: they always serialise.
     let mut body = serde_json::to_vec(value).unwrap_or_default();
     body.push(b'\n');
@@ -188,8 +207,8 @@ const FIELDS: [(HeaderName, &str); 4] = [
 ];
 /// Of a pool only so many names are told.
 const MAX_NAMES: usize = 20;
-const PATHS: &str = "There are GET /status, and POST /tokens/{name}/renew, /tokens/{name}/logout and \
-    /tokens/{name}/access_token.";
+const PATHS: &str = "There are GET /status and /tokens/{name}/login, and POST /tokens/{name}/renew, \
+    /tokens/{name}/login, /tokens/{name}/logout and /tokens/{name}/access_token.";
 
 #[cfg(test)]
 mod tests {
@@ -280,7 +299,12 @@ mod tests {
             listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
             routes: vec![route],
         }));
-        let state = ControlState { roster: roster.clone(), facts: watched, started: Moment::now() };
+        let state = ControlState {
+            roster: roster.clone(),
+            facts: watched,
+            started: Moment::now(),
+            desk: Desk::default(),
+        };
         let mut task = JoinSet::new();
         task.spawn(serve(listener, state));
         let client = Client::new(address);

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::login::Login;
+
 /// `GET /status`: the whole program at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -95,6 +97,33 @@ pub struct Token {
     /// For how many callers one is held; `None` where it is not one for each caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callers: Option<u64>,
+    /// Who logged in, where the authorization server says so: `Alice <alice@example.com>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Whether a person logs in for it.
+    #[serde(default)]
+    pub can_log_in: bool,
+    /// The login that is under way, or how the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// What renews a login: `refresh_token` or `browser`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_via: Option<String>,
+    /// Whether the dashboard is called for, to renew it in a hidden frame.
+    #[serde(default)]
+    pub browser_wanted: bool,
+}
+
+/// `POST /tokens/{name}/logout`: how the token stands then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedOut {
+    /// The token.
+    #[serde(flatten)]
+    pub token: Token,
+    /// Where a browser ends its session at the authorization server, where that offers it: without that, the next login
+    /// may ask for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_session_url: Option<String>,
 }
 
 /// A failed token request.

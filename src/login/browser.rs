@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use url::Url;
 
@@ -21,6 +21,12 @@ pub(super) struct BrowserLogin {
     redirect: Redirect,
     url: Url,
     pending: Pending,
+}
+
+/// An answer that somebody brings by hand, and whether it is one to this login.
+pub(super) struct Pasted {
+    pub(super) callback: Callback,
+    pub(super) reply: oneshot::Sender<bool>,
 }
 
 /// Why it could not begin.
@@ -49,7 +55,7 @@ impl BrowserLogin {
     pub(super) async fn finish(
         self,
         until: Moment,
-        mut pasted: mpsc::Receiver<Callback>,
+        mut pasted: mpsc::Receiver<Pasted>,
     ) -> Result<Option<Identity>, Ending> {
         let redirect_uri = self.redirect.uri().to_owned();
         let (done, mut outcome) = mpsc::channel(1);
@@ -61,7 +67,8 @@ impl BrowserLogin {
         });
         tokio::pin!(server);
         let by_hand = async {
-            while let Some(callback) = pasted.recv().await {
+            while let Some(Pasted { callback, reply }) = pasted.recv().await {
+                let _ = reply.send(visit.is_answered_by(&callback));
                 visit.receive(callback).await;
             }
             std::future::pending::<()>().await;
@@ -101,6 +108,11 @@ struct Visit {
 }
 
 impl Visit {
+    fn is_answered_by(&self, callback: &Callback) -> bool {
+        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.as_ref().is_some_and(|pending| callback.answers(pending))
+    }
+
     async fn receive(&self, callback: Callback) -> http::Response<http_body_util::Full<bytes::Bytes>> {
         let pending = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

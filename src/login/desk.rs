@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 use url::Url;
 
-use super::browser::{BrowserLogin, OpenError};
+use super::browser::{BrowserLogin, OpenError, Pasted};
 use super::device::DeviceLogin;
 use super::progress::{Ending, Progress, Stage};
 use super::redirect::RedirectError;
@@ -36,7 +36,7 @@ struct Shared {
 /// One token's login, under way or just over.
 struct Seat {
     progress: watch::Sender<Progress>,
-    pasted: mpsc::Sender<Callback>,
+    pasted: mpsc::Sender<Pasted>,
     task: AbortHandle,
 }
 
@@ -52,6 +52,19 @@ pub enum BeginError {
     /// Nobody could keep it.
     #[error("a login could not be kept: {0}")]
     Store(#[from] StoreError),
+}
+
+/// Why an address that was given by hand was of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasteError {
+    /// No login with a browser waits for one.
+    #[error("no login with a browser is under way")]
+    NoLogin,
+    /// It is another login's, or not whole.
+    #[error(
+        "this address does not answer the login that is under way; copy the whole address that the browser ended at"
+    )]
+    Stranger,
 }
 
 impl Desk {
@@ -114,12 +127,23 @@ impl Desk {
     }
 
     /// Takes the address that a browser ended at by hand: of a browser on another machine, which cannot come back here.
-    /// Whether a login waits for one.
-    pub fn paste(&self, token: &str, url: &Url) -> bool {
+    ///
+    /// # Errors
+    /// [`PasteError`]; the login goes on waiting.
+    pub async fn paste(&self, token: &str, url: &Url) -> Result<(), PasteError> {
         let callback = Callback::parse(url.query().unwrap_or_default());
-        let seats = self.seats();
-        let waiting = seats.get(token).filter(|seat| !seat.progress.borrow().is_over());
-        waiting.is_some_and(|seat| seat.pasted.try_send(callback).is_ok())
+        let (reply, taken) = oneshot::channel();
+        let pasted = {
+            let seats = self.seats();
+            let waiting = seats.get(token).filter(|seat| !seat.progress.borrow().is_over());
+            waiting.ok_or(PasteError::NoLogin)?.pasted.clone()
+        };
+        pasted.try_send(Pasted { callback, reply }).map_err(|_| PasteError::NoLogin)?;
+        match taken.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(PasteError::Stranger),
+            Err(_over) => Err(PasteError::NoLogin),
+        }
     }
 
     /// Begins a renewal in a hidden frame of the dashboard, which comes back to `redirect_uri`.

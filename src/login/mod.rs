@@ -12,7 +12,7 @@ mod progress;
 mod redirect;
 mod silent;
 
-pub use desk::{BeginError, Desk};
+pub use desk::{BeginError, Desk, PasteError};
 pub use progress::{Progress, Stage, Step};
 pub use redirect::RedirectError;
 pub use silent::{SilentError, SilentStart};

@@ -244,6 +244,15 @@ impl TokenSettings {
         }
     }
 
+    /// How a person logs in for it; `None`: nobody does.
+    #[must_use]
+    pub fn login(&self) -> Option<&LoginSettings> {
+        match &self.server()?.grant {
+            GrantSettings::Login(login) => Some(login),
+            _ => None,
+        }
+    }
+
     /// Whether each caller's own token is traded in for it: there is none without a caller.
     #[must_use]
     pub fn is_per_caller(&self) -> bool {

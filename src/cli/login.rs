@@ -1,0 +1,306 @@
+//! `cupbearer login`: a person logs in, and the token stays fresh from then on.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use cupbearer::app;
+use cupbearer::clock::Moment;
+use cupbearer::config::Settings;
+use cupbearer::control::{self, Client, ClientError};
+use cupbearer::login::{Desk, Progress};
+use cupbearer::token::{Account, Flow, Store};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::Answer;
+use super::output::{answer, complain, say};
+use super::reach::Reach;
+use prompt::Prompt;
+
+mod prompt;
+
+/// Log in with a browser, or on another device, so that a token is there and stays fresh
+///
+/// By the running proxy; where none runs, into the store that the configuration names, where a proxy that starts later
+/// finds it.
+#[derive(Debug, Args)]
+pub(super) struct Login {
+    /// The token's name; not needed where a person logs in for one alone
+    token: Option<String>,
+    /// On another device: shows a code to type there, and its address as a QR code (RFC 8628)
+    #[arg(long)]
+    device: bool,
+    /// Open no browser: over SSH, say. The address that a browser elsewhere ends at can be pasted here
+    #[arg(long)]
+    no_browser: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Login {
+    pub(super) async fn run(self) -> anyhow::Result<Answer> {
+        let client = self.reach.client()?;
+        match self.by_the_proxy(&client).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => match error.downcast_ref() {
+                Some(not_running @ ClientError::NotRunning { .. }) => self.by_the_store(not_running).await,
+                Some(error) => {
+                    complain(&error.to_string());
+                    Ok(Answer::No)
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    async fn by_the_proxy(&self, client: &Client) -> anyhow::Result<Answer> {
+        let status = client.status().await?;
+        let names = status.tokens.iter().filter(|token| token.can_log_in).map(|token| token.name.as_str());
+        let Some(name) =
+            self.choose(names, || status.tokens.iter().any(|token| Some(&token.name) == self.token.as_ref()))
+        else {
+            return Ok(Answer::No);
+        };
+        let begun = client.login(&name, self.device.then_some(Flow::DeviceCode.as_str())).await?;
+        let kept = status.store.clone();
+        let mut looks = ByProxy { client: *client, name: name.clone(), last: begun };
+        self.attend(&name, &mut looks, &kept).await
+    }
+
+    async fn by_the_store(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
+        let Some(settings) = self.reach.settings() else {
+            complain(&format!(
+                "{not_running}, and there is no configuration that says where to log in; see cupbearer check"
+            ));
+            return Ok(Answer::No);
+        };
+        let Some((name, account, store)) = self.account(&settings)? else { return Ok(Answer::No) };
+        if !account.is_durable() {
+            complain(&format!(
+                "{not_running}, and the token store is a process' memory: the login would end with this command. Start \
+                 the proxy first (cupbearer run), or set `kind` in [store] to \"keyring\" or \"file\""
+            ));
+            return Ok(Answer::No);
+        }
+        let flow = if self.device { Flow::DeviceCode } else { account.settings().flow };
+        let desk = Desk::default();
+        let progress = match desk.begin(&account, None, flow).await {
+            Ok(progress) => progress,
+            Err(error) => {
+                complain(&format!("{name}: {error}"));
+                return Ok(Answer::No);
+            }
+        };
+        let kept = account.place();
+        let mut looks = ByDesk { desk, name: name.clone(), progress };
+        let answered = self.attend(&name, &mut looks, &kept).await;
+        store.flush(LAST_WRITES).await;
+        if matches!(answered, Ok(Answer::Yes)) && store.alarm().is_up() {
+            complain(&format!(
+                "{name}: the login could not be written to {kept} and is lost; see whether that is writable"
+            ));
+            return Ok(Answer::No);
+        }
+        answered
+    }
+
+    fn account(
+        &self,
+        settings: &Settings,
+    ) -> anyhow::Result<Option<(String, std::sync::Arc<Account>, Store)>> {
+        let names = settings
+            .tokens
+            .iter()
+            .filter(|(_, token)| token.login().is_some())
+            .map(|(name, _)| name.as_str());
+        let known = || self.token.as_ref().is_some_and(|name| settings.tokens.contains_key(name));
+        let Some(name) = self.choose(names, known) else { return Ok(None) };
+        let Some((account, store)) = app::account(settings, &name)? else {
+            bail!("nobody logs in for the token {name}");
+        };
+        Ok(Some((name, account, store)))
+    }
+
+    /// The token that is meant, out of those that a person logs in for; `known`: whether the named one exists at all.
+    fn choose<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        known: impl FnOnce() -> bool,
+    ) -> Option<String> {
+        let names: Vec<&str> = names.collect();
+        match &self.token {
+            Some(name) if names.contains(&name.as_str()) => return Some(name.clone()),
+            Some(name) if known() => complain(&format!(
+                "nobody logs in for the token {name}; set its grant to \"authorization_code\" or \"device_code\""
+            )),
+            Some(name) => complain(&format!("there is no token {name}; a login is for {}", listed(&names))),
+            None => match names.as_slice() {
+                [one] => return Some((*one).to_owned()),
+                [] => complain(
+                    "no token needs a login; set a token's grant to \"authorization_code\" or \"device_code\"",
+                ),
+                several => complain(&format!("say which token to log in for: {}", listed(several))),
+            },
+        }
+        None
+    }
+
+    /// Shows what to do and waits for the end.
+    async fn attend(&self, name: &str, looks: &mut impl Looks, kept: &str) -> anyhow::Result<Answer> {
+        let mut prompt = Prompt::new();
+        let begun = looks.now();
+        prompt.show(name, &begun, self.no_browser);
+        if let Some(url) = begun.authorization_url.as_deref().filter(|_| !self.no_browser)
+            && !prompt::open_browser(url)
+        {
+            say("No browser could be opened here; open the address yourself.");
+        }
+        let mut pasted = (begun.authorization_url.is_some()
+            && (self.no_browser || std::io::stdin().is_terminal()))
+        .then(lines);
+        let ended = loop {
+            tokio::select! {
+                ended = tokio::signal::ctrl_c() => {
+                    ended?;
+                    prompt.clear();
+                    looks.cancel().await;
+                    complain(&format!("{name}: the login was called off; nothing has changed"));
+                    return Ok(Answer::No);
+                }
+                Some(line) = next(&mut pasted) => {
+                    prompt.clear();
+                    if let Err(error) = looks.finish(&line).await {
+                        say(&error);
+                    }
+                }
+                login = looks.look() => {
+                    let login = login?;
+                    if !login.is_waiting() {
+                        break login;
+                    }
+                    prompt.wait(&login);
+                }
+            }
+        };
+        prompt.clear();
+        if ended.is_done() {
+            let who = ended.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default();
+            answer(&format!("{name}: logged in{who}; kept in {kept}"))?;
+            return Ok(Answer::Yes);
+        }
+        let why = ended
+            .message
+            .unwrap_or_else(|| "it was called off, or another login of this token took its place".to_owned());
+        complain(&format!("{name}: not logged in: {why}"));
+        Ok(Answer::No)
+    }
+}
+
+/// The login, wherever it goes on.
+trait Looks {
+    /// How it stands.
+    fn now(&self) -> control::Login;
+    /// How it stands in a moment, or as soon as it is over.
+    async fn look(&mut self) -> anyhow::Result<control::Login>;
+    /// Calls it off.
+    async fn cancel(&mut self);
+    /// Brings the address that a browser ended at.
+    async fn finish(&mut self, url: &str) -> Result<(), String>;
+}
+
+/// In the running proxy.
+struct ByProxy {
+    client: Client,
+    name: String,
+    last: control::Login,
+}
+
+impl Looks for ByProxy {
+    fn now(&self) -> control::Login {
+        self.last.clone()
+    }
+
+    async fn look(&mut self) -> anyhow::Result<control::Login> {
+        sleep(BETWEEN_LOOKS).await;
+        let login = self.client.login_progress(&self.name).await?;
+        if login.id != self.last.id {
+            return Ok(control::Login { state: "cancelled".to_owned(), ..control::Login::default() });
+        }
+        Ok(login)
+    }
+
+    async fn cancel(&mut self) {
+        // The proxy is gone, or the login is over: it is called off either way.
+        let _ = self.client.cancel_login(&self.name).await;
+    }
+
+    async fn finish(&mut self, url: &str) -> Result<(), String> {
+        self.client.finish_login(&self.name, url).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// In this process.
+struct ByDesk {
+    desk: Desk,
+    name: String,
+    progress: watch::Receiver<Progress>,
+}
+
+impl Looks for ByDesk {
+    fn now(&self) -> control::Login {
+        control::Login::of(&self.progress.borrow(), Moment::now())
+    }
+
+    async fn look(&mut self) -> anyhow::Result<control::Login> {
+        let _ = tokio::time::timeout(BETWEEN_LOOKS, self.progress.changed()).await;
+        Ok(self.now())
+    }
+
+    async fn cancel(&mut self) {
+        self.desk.cancel(&self.name);
+    }
+
+    async fn finish(&mut self, url: &str) -> Result<(), String> {
+        let url = url
+            .parse()
+            .map_err(|_| "that is no address; copy the whole one that the browser ended at".to_owned())?;
+        self.desk.paste(&self.name, &url).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What a person types, line by line, on a thread of its own: a read of a terminal cannot be called off.
+fn lines() -> mpsc::Receiver<String> {
+    let (line, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for text in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if !text.trim().is_empty() && line.blocking_send(text.trim().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// The next of them; never, where nobody is asked for any.
+async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(open) => match open.recv().await {
+            Some(line) => Some(line),
+            None => {
+                *lines = None;
+                std::future::pending().await
+            }
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+/// How long what the store would not take at once is tried again.
+const LAST_WRITES: Duration = Duration::from_secs(5);

@@ -1,0 +1,156 @@
+//! What a person sees while a login waits: the address, the code and its picture, and how long there is still time.
+//!
+//! All of it goes to standard error. On a terminal one line shows the time that is left; elsewhere nothing is written over.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use cupbearer::control::Login;
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+
+use crate::cli::output::say;
+use crate::cli::status::span;
+
+/// A login's place on the terminal.
+pub(super) struct Prompt {
+    terminal: bool,
+    /// A line stands there that is to be written over.
+    waiting: bool,
+    told: bool,
+}
+
+impl Prompt {
+    pub(super) fn new() -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), waiting: false, told: false }
+    }
+
+    /// What to do.
+    pub(super) fn show(&self, name: &str, login: &Login, no_browser: bool) {
+        say(&text(name, login, no_browser, self.terminal));
+    }
+
+    /// That it still waits.
+    pub(super) fn wait(&mut self, login: &Login) {
+        let left = span(login.expires_in_seconds.unwrap_or_default());
+        if self.terminal {
+            self.waiting = true;
+            let _ = write!(
+                std::io::stderr().lock(),
+                "\r{CLEAR_LINE}Waiting for the login, {left} left (Ctrl-C calls it off)"
+            );
+        } else if !self.told {
+            self.told = true;
+            say(&format!("Waiting for the login, at most {left}."));
+        }
+    }
+
+    /// Takes that line away again.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            let _ = write!(std::io::stderr().lock(), "\r{CLEAR_LINE}");
+        }
+    }
+}
+
+/// Opens the person's browser. Whether there is one.
+pub(super) fn open_browser(url: &str) -> bool {
+    let mut options = webbrowser::BrowserOptions::new();
+    // What a browser prints has no place among our lines.
+    options.with_suppress_output(true);
+    webbrowser::open_browser_with_options(webbrowser::Browser::Default, url, &options).is_ok()
+}
+
+fn text(name: &str, login: &Login, no_browser: bool, terminal: bool) -> String {
+    let Some(url) = &login.authorization_url else { return device(name, login, terminal) };
+    let how = if no_browser {
+        "Open this address in a browser"
+    } else {
+        "Your browser opens this address; if it does not, open it yourself"
+    };
+    let mut text = format!("Logging in for the token {name}. {how}:\n\n  {url}\n");
+    if no_browser {
+        let redirect = login.redirect_uri.as_deref().unwrap_or_default();
+        text += &format!(
+            "\nA browser on this machine comes back by itself. One on another machine ends at an address that begins with\n\
+             {redirect} and cannot be opened there: copy that address, paste it here and press Enter.\n"
+        );
+    }
+    text
+}
+
+fn device(name: &str, login: &Login, terminal: bool) -> String {
+    let uri = login.verification_uri.as_deref().unwrap_or_default();
+    let code = login.user_code.as_deref().unwrap_or_default();
+    let code = if terminal { framed(code) } else { format!("  {code}") };
+    let mut text = format!(
+        "Logging in for the token {name}. On any device, open\n\n  {uri}\n\nand enter the code\n\n{code}\n"
+    );
+    if let Some(complete) = &login.verification_uri_complete {
+        text += &format!("\nOr open this, which has the code in it, and compare the code:\n\n  {complete}\n");
+        if terminal && let Some(picture) = picture(complete) {
+            text += &format!("\n{picture}\n");
+        }
+    }
+    text
+}
+
+/// Large enough to be found across a desk, and still one word to copy.
+fn framed(code: &str) -> String {
+    let line = "\u{2500}".repeat(code.chars().count() + 4);
+    format!("  \u{250c}{line}\u{2510}\n  \u{2502}  \x1b[1m{code}\x1b[0m  \u{2502}\n  \u{2514}{line}\u{2518}")
+}
+
+/// Light on dark in whatever colours the terminal has: two modules in each character, and the margin that readers need.
+fn picture(text: &str) -> Option<String> {
+    let code = QrCode::new(text.as_bytes()).ok()?;
+    Some(
+        code.render::<Dense1x2>()
+            .dark_color(Dense1x2::Light)
+            .light_color(Dense1x2::Dark)
+            .quiet_zone(true)
+            .build(),
+    )
+}
+
+const CLEAR_LINE: &str = "\x1b[2K";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device_login() -> Login {
+        Login {
+            flow: "device_code".into(),
+            state: "waiting".into(),
+            user_code: Some("WDJB-MJHT".into()),
+            verification_uri: Some("https://as.example/device".into()),
+            verification_uri_complete: Some("https://as.example/device?user_code=WDJB-MJHT".into()),
+            expires_in_seconds: Some(600),
+            ..Login::default()
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_a_picture_and_a_pipe_gets_plain_lines() {
+        let shown = text("api", &device_login(), false, true);
+        assert!(shown.contains("WDJB-MJHT") && shown.contains('\u{2588}'), "{shown}");
+        let plain = text("api", &device_login(), false, false);
+        assert!(plain.contains("https://as.example/device?user_code=WDJB-MJHT"), "{plain}");
+        assert!(!plain.contains('\u{1b}') && !plain.contains('\u{2588}'), "{plain}");
+    }
+
+    #[test]
+    fn without_a_browser_it_says_where_to_paste() {
+        let login = Login {
+            authorization_url: Some("https://as.example/auth?x=1".into()),
+            redirect_uri: Some("http://127.0.0.1:4711/callback".into()),
+            ..Login::default()
+        };
+        let shown = text("api", &login, true, true);
+        assert!(
+            shown.contains("paste it here") && shown.contains("http://127.0.0.1:4711/callback"),
+            "{shown}"
+        );
+        assert!(!text("api", &login, false, true).contains("paste"));
+    }
+}

@@ -1,0 +1,172 @@
+//! What the control surface does for people who log in: begin, look, call off, take the last address by hand; and the
+//! renewals that the dashboard makes in a hidden frame.
+
+use bytes::Bytes;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Body;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::login::{Login, LoginCallback, LoginRequest};
+use super::problem::Problem;
+use super::server::json;
+use crate::clock::Moment;
+use crate::login::{BeginError, Desk, PasteError, SilentError};
+use crate::oauth::{Callback, Class};
+use crate::token::{Flow, TokenHandle};
+
+/// `POST /tokens/{name}/login`.
+pub(super) async fn begin(desk: &Desk, token: &TokenHandle, asked: LoginRequest) -> Outcome {
+    let account = token.account().ok_or_else(|| nobody_logs_in(token))?;
+    let flow = match asked.flow.as_deref() {
+        None => account.settings().flow,
+        Some("authorization_code") => Flow::AuthorizationCode,
+        Some("device_code") => Flow::DeviceCode,
+        Some(_) => {
+            let detail = "`flow` is \"authorization_code\" or \"device_code\".";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "Unknown flow", detail));
+        }
+    };
+    match desk.begin(account, Some(token.clone()), flow).await {
+        Ok(progress) => Ok(json(&Login::of(&progress.borrow(), Moment::now()))),
+        Err(error) => {
+            let status = match &error {
+                BeginError::Server(error) if error.class() == Class::Transient => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+                _ => StatusCode::CONFLICT,
+            };
+            Err(Problem::new(status, "No login begun", error.to_string()))
+        }
+    }
+}
+
+/// `GET /tokens/{name}/login`.
+pub(super) fn progress(desk: &Desk, token: &TokenHandle) -> Outcome {
+    let progress = desk.progress(token.name()).ok_or_else(|| no_login(token))?;
+    Ok(json(&Login::of(&progress, Moment::now())))
+}
+
+/// `POST /tokens/{name}/login/cancel`.
+pub(super) fn cancel(desk: &Desk, token: &TokenHandle) -> Outcome {
+    if !desk.cancel(token.name()) {
+        return Err(no_login(token));
+    }
+    progress(desk, token)
+}
+
+/// `POST /tokens/{name}/login/callback`: the address that a browser on another machine ended at.
+pub(super) async fn paste(desk: &Desk, token: &TokenHandle, pasted: &LoginCallback) -> Outcome {
+    let Ok(url) = Url::parse(pasted.url.trim()) else {
+        let detail = "What was given is no address; copy the whole address that the browser ended at.";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "No address", detail));
+    };
+    match desk.paste(token.name(), &url).await {
+        Ok(()) => progress(desk, token),
+        Err(PasteError::NoLogin) => Err(no_login(token)),
+        Err(error @ PasteError::Stranger) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "Not this login", error.to_string()))
+        }
+    }
+}
+
+/// Where the page's frame is to go for a renewal.
+#[derive(Serialize)]
+struct Frame {
+    authorization_url: String,
+    response_mode: &'static str,
+    /// Whose message the answer is, where it comes as one.
+    origin: String,
+}
+
+/// `POST /tokens/{name}/silent`. `headers` say under which address the page was loaded, which is where its frame comes
+/// back to.
+pub(super) async fn begin_silent(desk: &Desk, token: &TokenHandle, headers: &HeaderMap) -> Outcome {
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let redirect_uri = format!("http://{host}{}", super::routes::SILENT);
+    match desk.begin_silent(token, &redirect_uri).await {
+        Ok(start) => Ok(json(&Frame {
+            origin: start.url.origin().ascii_serialization(),
+            authorization_url: start.url.to_string(),
+            response_mode: if start.web_message { "web_message" } else { "query" },
+        })),
+        Err(error) => Err(silent_problem(&error)),
+    }
+}
+
+/// `POST /silent`: the answer came to the page, as a message.
+pub(super) async fn finish_silent(
+    desk: &Desk,
+    members: serde_json::Map<String, serde_json::Value>,
+) -> Outcome {
+    let text = members.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
+    desk.finish_silent(Callback::of(text)).await.map_err(|error| silent_problem(&error))?;
+    Ok(json(&serde_json::json!({ "renewed": true })))
+}
+
+/// `GET /silent`: the answer came to the frame itself. What it says is for nobody's eyes: the page hears of the outcome
+/// by the token's state.
+pub(super) async fn frame(desk: &Desk, query: &str) -> Response<Full<Bytes>> {
+    let (status, sentence) = match desk.finish_silent(Callback::parse(query)).await {
+        Ok(()) => (StatusCode::OK, "renewed\n"),
+        Err(SilentError::Stranger) => {
+            (StatusCode::BAD_REQUEST, "this answers no renewal that is under way\n")
+        }
+        Err(_) => (StatusCode::OK, "not renewed; the dashboard says why\n"),
+    };
+    let mut response = Response::new(Full::from(sentence));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'self'"),
+    );
+    response
+}
+
+/// Reads a small JSON body; an empty one is `T`'s default.
+pub(super) async fn body<T: DeserializeOwned + Default, B: Body>(body: B) -> Result<T, Problem>
+where
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let malformed = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "Malformed body", detail);
+    let bytes = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let bytes = bytes.map_err(|_| malformed("The body did not come, or is larger than 64 KiB."))?.to_bytes();
+    if bytes.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|_| malformed("The body is not the JSON object that belongs here."))
+}
+
+/// An answer, or a problem in its place.
+pub(super) type Outcome = Result<Response<Full<Bytes>>, Problem>;
+
+fn nobody_logs_in(token: &TokenHandle) -> Problem {
+    let detail = format!(
+        "Nobody logs in for this token: its grant is {}. A login needs grant = \"authorization_code\" or \"device_code\".",
+        token.settings().grant()
+    );
+    Problem::new(StatusCode::CONFLICT, "No login", detail)
+}
+
+fn no_login(token: &TokenHandle) -> Problem {
+    let detail = format!("No login of {} is under way; begin one: cupbearer login {0}", token.name());
+    Problem::new(StatusCode::NOT_FOUND, "No login", detail)
+}
+
+fn silent_problem(error: &SilentError) -> Problem {
+    let status = match error {
+        SilentError::Stranger => StatusCode::BAD_REQUEST,
+        SilentError::NotInBrowser => StatusCode::CONFLICT,
+        SilentError::Login(_) => StatusCode::BAD_GATEWAY,
+    };
+    Problem::new(status, "Not renewed", error.to_string())
+}
+
+const MAX_BODY_BYTES: usize = 64 * 1024;
