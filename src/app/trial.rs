@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::Url;
+
 use crate::clock;
 use crate::config::Settings;
 use crate::lifecycle::DrainTrigger;
@@ -132,14 +134,20 @@ pub fn account(settings: &Settings, name: &str) -> Result<Option<(Arc<Account>, 
     Ok(source.account().map(|account| (account, store)))
 }
 
-/// Gives back and forgets what is stored of the token `name`, where no proxy runs.
+/// Gives back and forgets what is stored of the token `name`, where no proxy runs. Says where a browser ends its session at
+/// the authorization server, where that offers it.
 ///
 /// # Errors
 /// [`TrialError`]; what was stored is gone all the same where the authorization server was not told.
-pub async fn log_out(settings: &Settings, name: &str) -> Result<(), TrialError> {
-    let Some(token) = settings.tokens.get(name) else { return Ok(()) };
+pub async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, TrialError> {
+    let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
-    Ok(Sources::new(Roster::default(), store).make(name, token)?.forget(None).await?)
+    let source = Sources::new(Roster::default(), store).make(name, token)?;
+    source.forget(None).await?;
+    match source.account() {
+        Some(account) => Ok(account.end_session().await.ok().flatten()),
+        None => Ok(None),
+    }
 }
 
 /// Asks for the token `name` through the configured store: a refresh token that is changed at each use would be lost

@@ -19,6 +19,8 @@ use super::output::{answer, complain, say};
 use super::reach::Reach;
 use prompt::Prompt;
 
+pub(super) use prompt::open_browser;
+
 mod prompt;
 
 /// Log in with a browser, or on another device, so that a token is there and stays fresh
@@ -153,7 +155,7 @@ impl Login {
         let begun = looks.now();
         prompt.show(name, &begun, self.no_browser);
         if let Some(url) = begun.authorization_url.as_deref().filter(|_| !self.no_browser)
-            && !prompt::open_browser(url)
+            && !open_browser(url)
         {
             say("No browser could be opened here; open the address yourself.");
         }

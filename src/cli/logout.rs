@@ -5,7 +5,8 @@ use cupbearer::app;
 use cupbearer::control::ClientError;
 
 use super::Answer;
-use super::output::{answer, complain};
+use super::login::open_browser;
+use super::output::{answer, complain, say};
 use super::reach::Reach;
 use super::renew::choose;
 
@@ -16,6 +17,9 @@ use super::renew::choose;
 pub(super) struct Logout {
     /// Its name; not needed where there is only one
     token: Option<String>,
+    /// Open no browser to end its session at the authorization server, where that offers it; the address is printed
+    #[arg(long)]
+    no_browser: bool,
     #[command(flatten)]
     reach: Reach,
 }
@@ -23,10 +27,7 @@ pub(super) struct Logout {
 impl Logout {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
         let error = match self.by_the_proxy().await {
-            Ok(done) => {
-                answer(&done)?;
-                return Ok(Answer::Yes);
-            }
+            Ok((name, session)) => return self.done(&name, session.as_deref()),
             Err(error) => error,
         };
         match error.downcast_ref() {
@@ -39,11 +40,27 @@ impl Logout {
         }
     }
 
-    async fn by_the_proxy(&self) -> anyhow::Result<String> {
+    /// A session at the authorization server would let the next login in without a question.
+    fn done(&self, name: &str, session: Option<&str>) -> anyhow::Result<Answer> {
+        answer(&format!("{name}: logged out"))?;
+        if let Some(url) = session {
+            let opened = !self.no_browser && open_browser(url);
+            let how = if opened {
+                "is ended in your browser, at"
+            } else {
+                "lasts; to end it, open in your browser"
+            };
+            say(&format!("The session at the authorization server {how}\n\n  {url}\n"));
+        }
+        Ok(Answer::Yes)
+    }
+
+    /// The token's name, and where a browser ends its session.
+    async fn by_the_proxy(&self) -> anyhow::Result<(String, Option<String>)> {
         let client = self.reach.client()?;
         let name = choose(&client, self.token.clone()).await?;
-        client.logout(&name).await?;
-        Ok(format!("{name}: logged out"))
+        let out = client.logout(&name).await?;
+        Ok((name, out.end_session_url))
     }
 
     /// There is no proxy to ask: what is stored is given back and deleted here.
@@ -55,10 +72,7 @@ impl Logout {
             return Ok(Answer::No);
         };
         match app::log_out(&settings, &name).await {
-            Ok(()) => {
-                answer(&format!("{name}: logged out"))?;
-                Ok(Answer::Yes)
-            }
+            Ok(session) => self.done(&name, session.as_ref().map(url::Url::as_str)),
             Err(error) => {
                 complain(&format!("{name}: what was stored is deleted, unless this says otherwise: {error}"));
                 Ok(Answer::No)

@@ -1,13 +1,12 @@
 //! Web pages in Debian's Chromium: one that may use the proxy, and others that try.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::support::{
-    Config, Message, Origin, Program, Proxy, Reply, free_address, hear, node, python, run, token_at, told,
-    upstream_at,
+    Config, Message, Origin, Program, Proxy, Reply, chromium, free_address, hear, node, python, run,
+    token_at, told, upstream_at,
 };
 
 /// What everything else than events gets: JSON, and a header that a page may want.
@@ -17,14 +16,6 @@ fn answer(events: bool) -> Reply {
         return Reply::new(200, &[("content-type", "text/event-stream")], body);
     }
     Reply::new(200, &[("content-type", "application/json"), ("x-shown", "yes")], "{\"ok\":true}")
-}
-
-fn chromium() -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let found =
-        path.split(':').chain(["/usr/bin"]).map(|dir| Path::new(dir).join("chromium")).find(|f| f.is_file());
-    let found = found.expect("chromium is not installed, and this test needs it: apt-get install chromium");
-    found.display().to_string()
 }
 
 #[tokio::test]

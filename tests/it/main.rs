@@ -30,6 +30,7 @@ mod jumps;
 mod life;
 mod limits;
 mod listeners;
+mod login;
 mod mtls;
 mod multitude;
 mod outage;

@@ -53,7 +53,7 @@ impl Prompt {
 }
 
 /// Opens the person's browser. Whether there is one.
-pub(super) fn open_browser(url: &str) -> bool {
+pub(in crate::cli) fn open_browser(url: &str) -> bool {
     let mut options = webbrowser::BrowserOptions::new();
     // What a browser prints has no place among our lines.
     options.with_suppress_output(true);

@@ -70,6 +70,11 @@ impl Config {
         self
     }
 
+    /// The lines that the test gave, without the addresses.
+    pub(crate) fn text(&self) -> String {
+        self.rest.clone()
+    }
+
     fn render(&self, [listen, health, control]: [SocketAddr; 3]) -> String {
         format!(
             "[server]\nlisten = [\"{listen}\"{}]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\nlisten = \"{control}\"\n\n{}",
@@ -293,6 +298,11 @@ impl Proxy {
         let mut command = cupbearer();
         command.args(words).arg("--config").arg(&self.place.file);
         command.output().await.unwrap()
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.place.file.clone()
     }
 
     /// Its folder, where the configuration is.

@@ -4,6 +4,7 @@
 // Where MTLS_PORT, API_PORT, API_TLS_PORT and PKI (a folder with ca.pem, server.pem, server.key) are given, it also listens
 // there: itself again over TLS, asking for a client certificate (RFC 8705, published as mtls_endpoint_aliases); and a
 // protected API (api.mjs), in the clear and over TLS.
+// WEB_MESSAGE=1: answers may come as a message to the window that holds the frame (response_mode=web_message).
 // It prints `ready ISSUER` once it listens, and ends on SIGTERM. State is in memory: a restart forgets all tokens.
 //
 // Tokens are JWTs for https://api.example.test/ (the default resource), opaque for https://api.example.test/opaque.
@@ -42,6 +43,12 @@ const clients = [
   { client_id: 'orders-post', client_secret: SECRET, token_endpoint_auth_method: 'client_secret_post', ...machine },
   // RFC 6749 section 2.3.1: both halves are form-encoded before they become Basic credentials.
   { client_id: 'odd:id +/%', client_secret: 'p w:+/%&="-of-at-least-32-bytes-0000', token_endpoint_auth_method: 'client_secret_basic', ...machine },
+  // A program on a person's machine: any port of these loopback addresses will do (RFC 8252 section 7.3).
+  {
+    client_id: 'laptop', token_endpoint_auth_method: 'none', application_type: 'native', response_types: ['code'],
+    redirect_uris: ['http://127.0.0.1/callback', 'http://127.0.0.1/silent', 'http://localhost/callback'],
+    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  },
   { client_id: 'odd-post', client_secret: 'p w:+/%&="-of-at-least-32-bytes-0000', token_endpoint_auth_method: 'client_secret_post', ...machine },
 ];
 
@@ -67,14 +74,20 @@ const provider = new Provider(issuer, {
   assertJwtClientAuthClaimsAndHeader: (_ctx, claims, header) => { switchboard.assertions.push({ ...header, ...claims }); },
   cookies: { keys: [randomBytes(16).toString('hex')] },
   scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
+  claims: { openid: ['sub'], profile: ['name'], email: ['email'] },
+  // As most servers do, and as OpenID Connect Core 1.0 section 5.4 does not ask: who logged in stands in the ID token.
+  conformIdTokenClaims: false,
   ttl: {
     AccessToken: () => settings.lifetime, ClientCredentials: () => settings.lifetime, RefreshToken: 3600, Grant: 3600,
   },
   rotateRefreshToken: () => settings.rotate,
   extraTokenClaims: (_ctx, token) => actors.get(token),
-  findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id, name: `${id[0].toUpperCase()}${id.slice(1)}`, email: `${id}@example.test` }) }),
   features: {
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: true },
+    deviceFlow: { enabled: true },
+    pushedAuthorizationRequests: { enabled: true },
+    ...(process.env.WEB_MESSAGE && { webMessageResponseMode: { enabled: true, ack: 'individual-draft-01' } }),
     clientCredentials: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },

@@ -15,8 +15,14 @@ export class Store {
     const { until, ...payload } = found;
     return payload;
   }
-  async findByUid() { return undefined; }
-  async findByUserCode() { return undefined; }
+  async findByUid(uid) { return this.#findBy((payload) => payload.uid === uid); }
+  async findByUserCode(code) { return this.#findBy((payload) => payload.userCode === code); }
+  #findBy(fits) {
+    for (const [key, payload] of kept) {
+      if (key.startsWith(`${this.model}:`) && fits(payload)) return this.find(key.slice(this.model.length + 1));
+    }
+    return undefined;
+  }
   async destroy(id) { kept.delete(this.#key(id)); }
   async consume(id) { kept.get(this.#key(id)).consumed = Math.floor(Date.now() / 1000); }
   async revokeByGrantId(grantId) {
@@ -26,6 +32,11 @@ export class Store {
 
 /** Registers a client, over the one of the same name: its next request meets the new metadata. */
 export const registerClient = (metadata) => new Store('Client').upsert(metadata.client_id, metadata);
+
+/** Ends every browser's session, as an administrator does. */
+export function endSessions() {
+  for (const key of [...kept.keys()]) if (key.startsWith('Session:')) kept.delete(key);
+}
 
 /** Whether a login's grant still stands, and how many refresh tokens of it were used up. */
 export function grantState(grantId) {

@@ -22,7 +22,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SignJWT } from 'jose';
 import { publicJwks, trusted } from './grants.mjs';
-import { Store, grantState, registerClient } from './store.mjs';
+import { Store, grantState, registerClient, endSessions } from './store.mjs';
 
 async function readAll(request) {
   const parts = [];
@@ -130,6 +130,7 @@ export class Switchboard {
       case '/clients': return answer(await this.#register(order));
       case '/login': return answer(await this.#logIn(order));
       case '/trust': trusted.set(order.issuer, publicJwks(order.public_keys)); return answer();
+      case '/sessions': endSessions(); return answer();
       case '/nonce': this.api.turnNonce(); return answer();
       case '/jwk': {
         const { pem, ...rest } = order;

@@ -1,0 +1,85 @@
+// Debian's Chromium at the command of a test: a JSON order a line on standard input, a JSON answer a line on standard
+// output, in their order. Environment: CHROMIUM (its path), RULES (host resolver rules, optional), WIDTH (of pages, 1280).
+//
+//   {"do": "open", "page": "a", "url": "..."}       a new page, which loads the address; with "in": "b" in b's context
+//   {"do": "goto", "page": "a", "url": "..."}       the page loads another one
+//   {"do": "fill", "page": "a", "at": "selector", "text": "..."}
+//   {"do": "click", "page": "a", "at": "selector"}
+//   {"do": "wait", "page": "a", "at": "selector"}   until it is visible
+//   {"do": "until", "page": "a", "script": "..."}   until the expression is truthy; answers with it
+//   {"do": "run", "page": "a", "script": "..."}     evaluates an expression, a promise's value included
+//   {"do": "press", "page": "a", "text": "Tab"}
+//   {"do": "settle", "page": "a", "url": "prefix"}  until the page's address begins so; answers with it
+//   {"do": "look", "page": "a"}                     address, text, and what went wrong in it so far
+//   {"do": "shot", "page": "a", "file": "...", "width": 390, "height": 800, "dark": true}
+//   {"do": "block", "page": "a", "url": "prefix"}   addresses that begin so lead nowhere, as those of another machine
+//   {"do": "forget", "page": "a"}                   the browser's cookies
+//   {"do": "close", "page": "a"}
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+
+const { CHROMIUM, RULES, WIDTH } = process.env;
+const browser = await chromium.launch({
+  executablePath: CHROMIUM,
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--no-first-run', ...(RULES ? [`--host-resolver-rules=${RULES}`] : []),
+    // What newer browsers do against this themselves is not what is tried here.
+    '--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests',
+  ],
+});
+const pages = new Map(); // name -> { page, wrong }
+
+async function open({ page: name, in: beside, url }) {
+  const viewport = { width: Number(WIDTH ?? 1280), height: 900 };
+  const context = beside ? pages.get(beside).page.context() : await browser.newContext({ viewport });
+  context.setDefaultTimeout(15000);
+  const page = await context.newPage();
+  const wrong = [];
+  page.on('console', (line) => { if (['error', 'warning'].includes(line.type())) wrong.push(`${line.type()}: ${line.text()}`); });
+  page.on('pageerror', (error) => wrong.push(String(error)));
+  page.on('requestfailed', (request) => { pages.get(name).lost = request.url(); });
+  pages.set(name, { page, wrong });
+  await page.goto(url, { waitUntil: 'load' });
+  return { url: page.url() };
+}
+
+const acts = {
+  goto: async (page, { url }) => { await page.goto(url, { waitUntil: 'load' }); return { url: page.url() }; },
+  fill: (page, { at, text }) => page.fill(at, text),
+  click: (page, { at }) => page.click(at),
+  wait: (page, { at }) => page.waitForSelector(at),
+  until: async (page, { script }) => ({ value: await (await page.waitForFunction(script)).jsonValue() }),
+  run: async (page, { script }) => ({ value: await page.evaluate(script) }),
+  press: (page, { text }) => page.keyboard.press(text),
+  settle: async (page, { url }) => {
+    await page.waitForURL((now) => String(now).startsWith(url));
+    return { url: page.url() };
+  },
+  look: async (page, { page: name }, wrong) => (
+    { url: page.url(), text: await page.innerText('body'), wrong, lost: pages.get(name).lost }),
+  block: (page, { url }) => page.route((to) => String(to).startsWith(url), (route) => route.abort('connectionrefused')),
+  shot: async (page, { file, width, height, dark }) => {
+    if (width) await page.setViewportSize({ width, height: height ?? 900 });
+    await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
+    await page.screenshot({ path: file });
+  },
+  forget: (page) => page.context().clearCookies(),
+  close: (page) => page.close(),
+};
+
+console.log(JSON.stringify({ ready: true }));
+for await (const line of createInterface({ input: process.stdin })) {
+  const order = JSON.parse(line);
+  let answer;
+  try {
+    const { page, wrong } = pages.get(order.page) ?? {};
+    answer = order.do === 'open' ? await open(order) : await acts[order.do](page, order, wrong);
+    if (!answer || answer._guid || answer.asElement) answer = {};
+  } catch (error) {
+    const page = pages.get(order.page)?.page;
+    answer = { failed: String(error), url: page?.url(), text: await page?.innerText('body').catch(() => '') };
+  }
+  console.log(JSON.stringify(answer));
+}
+await browser.close();
