@@ -72,11 +72,12 @@ impl Login {
     }
 
     async fn by_the_store(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
-        let Some(settings) = self.reach.settings() else {
-            complain(&format!(
-                "{not_running}, and there is no configuration that says where to log in; see cupbearer check"
-            ));
-            return Ok(Answer::No);
+        let settings = match self.reach.own_settings() {
+            Ok(settings) => settings,
+            Err(problems) => {
+                complain(&format!("{not_running}, and no configuration says where to log in:\n{problems}"));
+                return Ok(Answer::No);
+            }
         };
         let Some((name, account, store)) = self.account(&settings)? else { return Ok(Answer::No) };
         if !account.is_durable() {

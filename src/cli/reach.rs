@@ -38,6 +38,14 @@ impl Reach {
         settings(self.config.clone()).ok()
     }
 
+    /// The settings for what is done here because no proxy runs: as strict as the proxy is.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(super) fn own_settings(&self) -> Result<Settings, Problems> {
+        load(self.config.clone(), Options::default())
+    }
+
     /// The settings and the token that is meant where no proxy runs: as told, else the only one. `None`: there is no
     /// configuration that can be read.
     ///
@@ -118,9 +126,12 @@ fn find(told: Option<SocketAddr>, config: Option<PathBuf>, place: &Place) -> any
 }
 
 fn settings(config: Option<PathBuf>) -> Result<Settings, Problems> {
-    let source = Source::File(config.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)));
     // It is running already, so whether plain text was allowed is none of this command's business.
-    let options = Options { insecure_plaintext: true };
+    load(config, Options { insecure_plaintext: true })
+}
+
+fn load(config: Option<PathBuf>, options: Options) -> Result<Settings, Problems> {
+    let source = Source::File(config.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)));
     Ok(config::load(&source, env::vars_os(), options)?.settings)
 }
 

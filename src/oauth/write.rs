@@ -80,7 +80,9 @@ fn fill(authentication: &[u8], proof: &Proof, pairs: &[(&str, &str)]) -> Vec<u8>
     for (name, value) in pairs {
         put(name, value);
     }
-    for (name, value) in form_urlencoded::parse(authentication).filter(|(name, _)| name != "grant_type") {
+    // A parameter is there once (RFC 6749 section 3.2): a request that is pushed ahead names its client itself.
+    let given = |name: &str| name == "grant_type" || pairs.iter().any(|(given, _)| *given == name);
+    for (name, value) in form_urlencoded::parse(authentication).filter(|(name, _)| !given(name)) {
         put(&name, &value);
     }
     if let Proof::Assertion(assertion) = proof {

@@ -12,7 +12,6 @@
 //   {"do": "settle", "page": "a", "url": "prefix"}  until the page's address begins so; answers with it
 //   {"do": "look", "page": "a"}                     address, text, and what went wrong in it so far
 //   {"do": "shot", "page": "a", "file": "...", "width": 390, "height": 800, "dark": true}
-//   {"do": "block", "page": "a", "url": "prefix"}   addresses that begin so lead nowhere, as those of another machine
 //   {"do": "forget", "page": "a"}                   the browser's cookies
 //   {"do": "close", "page": "a"}
 import { createInterface } from 'node:readline';
@@ -58,7 +57,6 @@ const acts = {
   },
   look: async (page, { page: name }, wrong) => (
     { url: page.url(), text: await page.innerText('body'), wrong, lost: pages.get(name).lost }),
-  block: (page, { url }) => page.route((to) => String(to).startsWith(url), (route) => route.abort('connectionrefused')),
   shot: async (page, { file, width, height, dark }) => {
     if (width) await page.setViewportSize({ width, height: height ?? 900 });
     await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
