@@ -11,6 +11,7 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 pub struct Metrics {
     registry: prometheus::Registry,
     reloads: IntCounterVec,
+    rejections: IntCounterVec,
 }
 
 /// How a reload of the configuration ended.
@@ -34,7 +35,9 @@ impl Metrics {
         for result in ["applied", "refused"] {
             reloads.with_label_values(&[result]);
         }
-        let metrics = Self { registry, reloads };
+        let rejections = counter_vec(REJECTIONS, "Requests that a guard refused, by reason", &["reason"]);
+        let metrics = Self { registry, reloads, rejections };
+        metrics.register(metrics.rejections.clone());
         metrics.register(build);
         metrics.register(metrics.reloads.clone());
         metrics
@@ -54,6 +57,18 @@ impl Metrics {
             Reload::Refused => "refused",
         };
         self.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Requests that a guard refused, by `reason`: those of the proxy's listeners and of the control surface are one family.
+    #[must_use]
+    pub fn rejections(&self) -> IntCounterVec {
+        self.rejections.clone()
+    }
+
+    /// All families as they are now.
+    #[must_use]
+    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
     }
 
     /// All families in Prometheus' text format 0.0.4.
@@ -84,4 +99,5 @@ pub fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
 }
 
 const BUILD_INFO: &str = "cupbearer_build_info";
+const REJECTIONS: &str = "cupbearer_guard_rejections_total";
 const CONFIG_RELOADS: &str = "cupbearer_config_reloads_total";

@@ -14,12 +14,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
-use crate::clock::{self, ClockWatch, Jump, Moment};
+use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
-use crate::login::Desk;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
@@ -133,10 +132,7 @@ impl App {
         let mut surfaces = JoinSet::new();
         let health_state = HealthState::new(roster.clone(), metrics.clone());
         surfaces.spawn(health::serve(health.0, health_state.clone()));
-        surfaces.spawn(control::serve(
-            control.0,
-            ControlState { roster, facts: facts_seen, started: Moment::now(), desk: Desk::default() },
-        ));
+        surfaces.spawn(control::serve(control.0, ControlState::new(roster, facts_seen, metrics.clone())));
         for address in &started.proxy {
             tracing::info!(%address, "listening");
         }

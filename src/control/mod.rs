@@ -5,9 +5,13 @@
 //! asks it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
 
 mod client;
+mod dashboard;
+mod events;
 mod guard;
+mod history;
 mod login;
 mod logins;
+mod metrics;
 mod problem;
 mod report;
 mod routes;

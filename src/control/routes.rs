@@ -6,6 +6,10 @@ use url::form_urlencoded::byte_serialize;
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked<'a> {
+    /// The dashboard.
+    Page,
+    /// Its live feed.
+    Events,
     /// The whole program at a glance.
     Status,
     /// Renew this token now.
@@ -49,6 +53,10 @@ impl Segment<'_> {
 pub(super) fn read<'a>(method: &Method, path: &'a str) -> Asked<'a> {
     let (asked, allowed) = if path == STATUS {
         (Asked::Status, READ)
+    } else if path == PAGE {
+        (Asked::Page, READ)
+    } else if path == EVENTS {
+        (Asked::Events, READ)
     } else if path == SILENT {
         let asked = if method == Method::POST { Asked::SilentMessage } else { Asked::SilentFrame };
         (asked, if method == Method::POST { WRITE } else { READ_OR_WRITE })
@@ -108,6 +116,12 @@ fn encoded(name: &str) -> String {
     byte_serialize(name.as_bytes()).collect()
 }
 
+/// Where the dashboard is.
+pub(super) const PAGE: &str = "/";
+/// Where its live feed is.
+pub(super) const EVENTS: &str = "/events";
+/// How the path of a token itself ends.
+pub(super) const ACCESS_TOKEN: &str = "/access_token";
 /// Where the status is.
 pub(super) const STATUS: &str = "/status";
 /// Where a hidden frame comes back to.
@@ -135,7 +149,8 @@ mod tests {
     fn other_methods_and_paths_are_told_apart() {
         assert_eq!(read(&Method::GET, "/tokens/api/renew"), Asked::OtherMethod("POST"));
         assert_eq!(read(&Method::POST, "/status"), Asked::OtherMethod("GET, HEAD"));
-        for path in ["/", "/status/", "/tokens", "/tokens/api", "/tokens/api/renew/x", "/tokens/api/delete"] {
+        for path in ["//", "/status/", "/tokens", "/tokens/api", "/tokens/api/renew/x", "/tokens/api/delete"]
+        {
             assert_eq!(read(&Method::POST, path), Asked::Unknown, "{path}");
         }
     }

@@ -1,26 +1,35 @@
 //! The server of the control surface: HTTP/1.1 on a loopback listener.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::dashboard::{self, PageToken};
+use super::events::{self, Seats};
 use super::guard::{self, CONTROL, CONTROL_VALUE};
+use super::history::{History, MOST_TOKENS};
 use super::logins::{self, Outcome};
+use super::metrics::Rejections;
 use super::problem::Problem;
 use super::report;
 use super::routes::{self, Asked, Segment};
 use super::status::{Listener, LoggedOut, Route, Status};
 use crate::clock::Moment;
 use crate::login::Desk;
+use crate::metrics::Metrics;
 use crate::net::serve::{self, Limits};
 use crate::oauth::Class;
 use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
@@ -29,13 +38,36 @@ use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
 #[derive(Clone, Debug)]
 pub struct ControlState {
     /// The tokens in force.
-    pub roster: Roster,
+    pub(super) roster: Roster,
     /// The rest, which a reload may change: `app` sends the new facts.
-    pub facts: watch::Receiver<Arc<Facts>>,
-    /// When the program started.
-    pub started: Moment,
+    facts: watch::Receiver<Arc<Facts>>,
+    pub(super) metrics: Metrics,
+    rejections: Rejections,
+    started: Moment,
     /// Where people log in.
-    pub desk: Desk,
+    desk: Desk,
+    pub(super) history: History,
+    seats: Seats,
+    /// `None`: there is no randomness to make one of, and no page can change anything.
+    page: Option<PageToken>,
+}
+
+impl ControlState {
+    /// The control surface of a program that starts now and serves `roster`.
+    #[must_use]
+    pub fn new(roster: Roster, facts: watch::Receiver<Arc<Facts>>, metrics: Metrics) -> Self {
+        Self {
+            roster,
+            facts,
+            rejections: Rejections::of(&metrics),
+            metrics,
+            started: Moment::now(),
+            desk: Desk::default(),
+            history: History::default(),
+            seats: Seats::default(),
+            page: PageToken::generate(),
+        }
+    }
 }
 
 /// What `app` knows of the program and the status shows as it is.
@@ -53,20 +85,59 @@ pub struct Facts {
 
 /// Serves the control surface on `listener`, which is on loopback, until it is dropped.
 pub async fn serve(listener: TcpListener, state: ControlState) {
-    serve::short_requests(listener, LIMITS, move |request| answer(state.clone(), request)).await;
+    let (history, roster) = (state.history.clone(), state.roster.clone());
+    let server = serve::short_requests(listener, LIMITS, move |request| answer(state.clone(), request));
+    tokio::join!(server, history.observe(&roster));
 }
 
-async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let allowed = guard::judge(request.method(), request.uri(), request.headers());
+async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Body> {
+    let allowed = guard::judge(request.method(), request.uri(), request.headers(), state.page.as_ref());
     let outcome = match allowed {
-        Ok(()) => act(&state, request).await,
-        Err(problem) => Err(problem),
+        Ok(()) => match routes::read(request.method(), request.uri().path()) {
+            Asked::Events => events(&state),
+            _ => act(&state, request).await.map(|response| response.map(BodyExt::boxed_unsync)),
+        },
+        Err(refused) => {
+            state.rejections.count(refused.reason);
+            Err(refused.problem)
+        }
     };
-    let mut response = outcome.unwrap_or_else(|problem| problem.response());
+    let mut response = outcome.unwrap_or_else(|problem| problem.response().map(BodyExt::boxed_unsync));
     for (name, value) in FIELDS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// A body that may go on for as long as its connection.
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+fn events(state: &ControlState) -> Result<Response<Body>, Problem> {
+    let Some(seat) = state.seats.take() else {
+        let detail = "Too many pages listen already; close some of them.";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages", detail));
+    };
+    let mut response = Response::new(events::body(state.clone(), seat).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(response)
+}
+
+/// The dashboard. Its frames may turn to the authorization servers of the tokens that it renews.
+async fn page(state: &ControlState) -> Outcome {
+    let Some(token) = &state.page else {
+        let detail = "The system gave no randomness when the program started; use the command line.";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No dashboard", detail));
+    };
+    let handles: Vec<_> = state.roster.load().values().take(MOST_TOKENS).cloned().collect();
+    let in_browser = handles.iter().filter_map(TokenHandle::account).filter(|one| one.summons().is_some());
+    let origins = join_all(in_browser.map(|account| async {
+        // Without metadata there is nothing to turn to yet: the page is loaded again by then.
+        timeout(METADATA_WAIT, account.authorization_origin()).await.ok()?.ok()
+    }));
+    let mut frames: Vec<String> = origins.await.into_iter().flatten().collect();
+    frames.sort();
+    frames.dedup();
+    Ok(dashboard::page(token, &frames))
 }
 
 async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
@@ -74,7 +145,11 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
     let ControlState { roster, desk, .. } = state;
     let find = |name| named(roster, name);
     Ok(match routes::read(&parts.method, parts.uri.path()) {
-        Asked::Status => json(&status(state)),
+        Asked::Page => page(state).await?,
+        Asked::Events | Asked::Unknown => {
+            return Err(Problem::new(StatusCode::NOT_FOUND, "Nothing here", PATHS));
+        }
+        Asked::Status => json(&status(state, usize::MAX)),
         Asked::Renew(name) => renew(&find(name)?, desk).await,
         Asked::Logout(name) => logout(&find(name)?, desk).await,
         Asked::AccessToken(name) => access_token(&find(name)?),
@@ -89,11 +164,11 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
             let detail = format!("This path takes {methods}.");
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Other method", detail).allowing(methods)
         }
-        Asked::Unknown => return Err(Problem::new(StatusCode::NOT_FOUND, "Nothing here", PATHS)),
     })
 }
 
-fn status(state: &ControlState) -> Status {
+/// The program at a glance, with its first `most` tokens.
+pub(super) fn status(state: &ControlState, most: usize) -> Status {
     let now = Moment::now();
     let facts = Arc::clone(&state.facts.borrow());
     Status {
@@ -102,7 +177,13 @@ fn status(state: &ControlState) -> Status {
         config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
         store: facts.store.clone(),
         listeners: facts.listeners.clone(),
-        tokens: state.roster.load().values().map(|handle| report::token(handle, &state.desk, now)).collect(),
+        tokens: state
+            .roster
+            .load()
+            .values()
+            .take(most)
+            .map(|handle| report::token(handle, &state.desk, now))
+            .collect(),
         routes: facts.routes.clone(),
     }
 }
@@ -205,6 +286,8 @@ const FIELDS: [(HeaderName, &str); 4] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
+/// How long the page waits for what a frame may turn to.
+const METADATA_WAIT: Duration = Duration::from_secs(2);
 /// Of a pool only so many names are told.
 const MAX_NAMES: usize = 20;
 const PATHS: &str = "There are GET /status and /tokens/{name}/login, and POST /tokens/{name}/renew, \
@@ -223,7 +306,6 @@ mod tests {
     use super::super::client::{Client, ClientError};
     use super::*;
     use crate::lifecycle::DrainTrigger;
-    use crate::metrics::Metrics;
     use crate::net::ask::ask;
     use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
     use crate::secret::{Secret, SecretError, SecretSource};
@@ -299,12 +381,7 @@ mod tests {
             listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
             routes: vec![route],
         }));
-        let state = ControlState {
-            roster: roster.clone(),
-            facts: watched,
-            started: Moment::now(),
-            desk: Desk::default(),
-        };
+        let state = ControlState::new(roster.clone(), watched, Metrics::new());
         let mut task = JoinSet::new();
         task.spawn(serve(listener, state));
         let client = Client::new(address);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,16 +32,21 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-/// Answers short requests over HTTP/1.1, within `limits`, until it is dropped.
-pub async fn short_requests<H, F>(listener: TcpListener, limits: Limits, handler: H)
+/// Answers short requests over HTTP/1.1, within `limits`, until it is dropped. An answer's body may take as long as its
+/// connection lives.
+pub async fn short_requests<H, F, B>(listener: TcpListener, limits: Limits, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     // Built once and cloned per connection: the clones share the count of requests.
     let service = ServiceBuilder::new()
-        .map_result(|outcome: Result<Response<Full<Bytes>>, BoxError>| {
-            Ok::<_, BoxError>(outcome.unwrap_or_else(|error| turned_away(&*error)))
+        .map_result(|outcome: Result<Response<B>, BoxError>| {
+            Ok::<_, BoxError>(match outcome {
+                Ok(response) => response.map(BodyExt::boxed_unsync),
+                Err(error) => turned_away(&*error).map(BodyExt::boxed_unsync),
+            })
         })
         .load_shed()
         .concurrency_limit(limits.requests)

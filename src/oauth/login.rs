@@ -115,6 +115,15 @@ impl AuthorizationServer {
         Ok((response, identity))
     }
 
+    /// The origin of the pages that a login goes through.
+    ///
+    /// # Errors
+    /// [`Error`] where the metadata could not be had, or name no such page.
+    pub async fn authorization_origin(&self) -> Result<String, Error> {
+        let url = self.directory.authorization_endpoint(&self.http).await?;
+        Ok(url.origin().ascii_serialization())
+    }
+
     /// Where a browser ends its session at the server (OpenID Connect RP-Initiated Logout 1.0 section 2); `None`: the
     /// server does not offer it. No ID token goes there: it would lie in the browser's history.
     ///

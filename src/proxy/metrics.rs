@@ -110,7 +110,7 @@ impl ProxyMetrics {
             ),
             in_flight: gauge_vec(IN_FLIGHT, "Requests that are not answered to the end yet", &["route"]),
             errors: counter_vec(ERRORS, "Answers of the proxy's own, by kind", &["kind"]),
-            rejections: counter_vec(REJECTIONS, "Requests that the guard refused, by reason", &["reason"]),
+            rejections: metrics.rejections(),
             connections: gauge_vec(CONNECTIONS, "Open connections", &["side"]),
         };
         for kind in KINDS {
@@ -125,7 +125,6 @@ impl ProxyMetrics {
         metrics.register(this.replays.clone());
         metrics.register(this.in_flight.clone());
         metrics.register(this.errors.clone());
-        metrics.register(this.rejections.clone());
         metrics.register(this.connections.clone());
         this
     }
@@ -230,7 +229,6 @@ const UNAUTHORIZED: &str = "cupbearer_upstream_unauthorized_total";
 const REPLAYS: &str = "cupbearer_replays_total";
 const IN_FLIGHT: &str = "cupbearer_requests_in_flight";
 const ERRORS: &str = "cupbearer_proxy_errors_total";
-const REJECTIONS: &str = "cupbearer_guard_rejections_total";
 const CONNECTIONS: &str = "cupbearer_connections";
 
 /// 100 to 999, as the grammar has it.

@@ -147,6 +147,14 @@ impl Account {
         Ok(identity)
     }
 
+    /// The origin of the authorization server's pages.
+    ///
+    /// # Errors
+    /// [`Error`] where its metadata could not be had.
+    pub async fn authorization_origin(&self) -> Result<String, Error> {
+        self.server.authorization_origin().await
+    }
+
     /// Where a browser ends its session at the authorization server; `None`: it offers no such place.
     ///
     /// # Errors

@@ -1,0 +1,504 @@
+'use strict';
+(() => {
+  const PAGE = document.querySelector('meta[name="cupbearer-page"]').content;
+  const byId = (id) => document.getElementById(id);
+  const make = (name, props = {}, ...children) => {
+    const node = document.createElement(name);
+    for (const [key, value] of Object.entries(props)) {
+      if (key === 'on') for (const [event, handler] of Object.entries(value)) node.addEventListener(event, handler);
+      else if (key in node) node[key] = value;
+      else node.setAttribute(key, value);
+    }
+    node.append(...children);
+    return node;
+  };
+  const draw = (name, attributes = {}) => {
+    const node = document.createElementNS('http://www.w3.org/2000/svg', name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
+  };
+  // Written only where it differs: a selection and a screen reader are left alone.
+  const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+  const show = (node, shown) => { if (node.hidden === shown) node.hidden = !shown; };
+
+  const span = (seconds) => {
+    const s = Math.max(0, Math.ceil(seconds));
+    const [d, h, m] = [Math.floor(s / 86400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60];
+    if (d) return `${d} d ${h} h`;
+    if (h) return `${h} h ${m} min`;
+    return `${m}:${String(s % 60).padStart(2, '0')}`;
+  };
+  const clock = (at) => new Date(at * 1000).toLocaleTimeString();
+
+  const STATES = {
+    valid: ['good', '\u2713', 'valid'],
+    degraded: ['warn', '\u25b2', 'good, but not renewed'],
+    pending: ['warn', '\u2026', 'on its way'],
+    expired: ['bad', '\u2715', 'expired'],
+    misconfigured: ['bad', '\u2715', 'misconfigured'],
+    login_required: ['bad', '\u2192', 'login required'],
+  };
+
+  // --- What is asked of the proxy. ---------------------------------------------------------------------------------
+  async function call(path, body) {
+    const answer = await fetch(path, {
+      method: 'POST',
+      headers: { 'cupbearer-page': PAGE, 'content-type': 'application/json' },
+      body: body === undefined ? '' : JSON.stringify(body),
+      cache: 'no-store',
+    });
+    const told = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(told.detail ?? `It answered ${answer.status}.`);
+    return told;
+  }
+  const at = (name, what) => `/tokens/${encodeURIComponent(name).replaceAll('%20', '+')}/${what}`;
+
+  // --- A token's card. ---------------------------------------------------------------------------------------------
+  class Card {
+    constructor(name) {
+      this.name = name;
+      this.title = make('h3', {}, name);
+      this.grant = make('span', { className: 'grant' });
+      this.badge = make('span', { className: 'badge' });
+      this.count = make('span');
+      this.unit = make('small');
+      this.fill = make('span');
+      this.bar = make('div', { className: 'bar', 'aria-hidden': 'true' }, this.fill);
+      this.left = make('p', { className: 'left', role: 'timer', 'aria-live': 'off' }, this.count, ' ', this.unit);
+      this.facts = make('dl');
+      this.values = {};
+      for (const [key, label] of [
+        ['user', 'Logged in as'], ['next', 'Next renewal'], ['last', 'Last renewal'], ['scope', 'Scope'],
+        ['counts', 'Renewals'], ['callers', 'Callers'],
+      ]) {
+        const value = make('dd');
+        const term = make('dt', {}, label);
+        this.values[key] = { value, term };
+        this.facts.append(term, value);
+      }
+      this.bannerText = make('p');
+      this.bannerWay = make('p');
+      this.banner = make('div', { className: 'banner', hidden: true }, this.bannerText, this.bannerWay);
+      this.loginBox = make('div', { className: 'login', hidden: true });
+      this.buttons = {
+        login: this.button('Log in', 'first', () => this.logIn()),
+        device: this.button('Log in on another device', '', () => this.logIn('device_code')),
+        renew: this.button('Renew now', '', () => this.act('renew', 'renewed')),
+        logout: this.button('Log out', '', () => this.confirm(true)),
+      };
+      this.sure = this.button('Log out, and give the token back', 'grave', () => this.logOut());
+      this.keep = this.button('Keep it', '', () => this.confirm(false));
+      show(this.sure, false);
+      show(this.keep, false);
+      this.acts = make('div', { className: 'acts' }, ...Object.values(this.buttons), this.sure, this.keep);
+      this.complaint = make('p', { className: 'said', role: 'alert' });
+      this.line = draw('svg', { class: 'line', viewBox: '0 0 300 24', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
+      this.list = make('ol');
+      this.summary = make('summary');
+      this.timeline = make('details', {}, this.summary, this.list);
+      this.node = make('article', { className: 'card', 'aria-label': `Token ${name}` },
+        make('div', { className: 'head' }, this.title, this.grant, this.badge),
+        this.left, this.bar, this.banner, this.loginBox, this.facts, this.line, this.timeline, this.acts, this.complaint);
+    }
+
+    button(label, kind, act) {
+      return make('button', { type: 'button', className: kind, on: { click: act } }, label);
+    }
+
+    // Pressed twice, it acts once; the focus stays where it is.
+    async busy(button, work) {
+      if (button.getAttribute('aria-disabled') === 'true') return;
+      button.setAttribute('aria-disabled', 'true');
+      write(this.complaint, '');
+      try {
+        await work();
+      } catch (error) {
+        write(this.complaint, error.message);
+      } finally {
+        button.removeAttribute('aria-disabled');
+      }
+    }
+
+    act(what, done) {
+      return this.busy(this.buttons[what], async () => {
+        await call(at(this.name, what));
+        say(`${this.name}: ${done}`);
+      });
+    }
+
+    confirm(asked) {
+      for (const button of Object.values(this.buttons)) button.classList.toggle('gone', asked);
+      this.asked = asked;
+      this.arrange();
+      (asked ? this.keep : this.buttons.logout).focus();
+    }
+
+    logOut() {
+      return this.busy(this.sure, async () => {
+        const out = await call(at(this.name, 'logout'));
+        say(`${this.name}: logged out`);
+        this.confirm(false);
+        this.endSession = out.end_session_url;
+        this.login();
+      });
+    }
+
+    // The tab is opened within the click, or the browser would take it for an advertisement.
+    logIn(flow) {
+      const other = (flow ?? this.token.grant) === 'device_code';
+      const tab = other ? null : window.open('about:blank', '_blank');
+      return this.busy(other && flow ? this.buttons.device : this.buttons.login, async () => {
+        try {
+          this.endSession = undefined;
+          const login = await call(at(this.name, 'login'), flow ? { flow } : undefined);
+          if (tab && login.authorization_url) {
+            tab.opener = null;
+            tab.location.replace(login.authorization_url);
+          }
+          this.token.login = login;
+          this.login();
+        } catch (error) {
+          tab?.close();
+          throw error;
+        }
+      });
+    }
+
+    update(token, history, now) {
+      const before = this.token?.status;
+      this.token = token;
+      this.seen = now;
+      const [kind, icon, word] = STATES[token.status] ?? ['warn', '?', token.status];
+      write(this.grant, token.grant + (token.renew_via === 'browser' ? ', renewed in this browser' : ''));
+      this.badge.className = `badge ${kind}`;
+      write(this.badge, `${icon} ${word}`);
+      if (before && before !== token.status) say(`${this.name}: ${word}`);
+      this.fact('user', token.user);
+      this.fact('scope', token.scope);
+      this.fact('counts', `${token.renewals} done, ${token.failures} failed`);
+      this.fact('callers', token.callers === undefined ? undefined : `${token.callers} held, one for each caller`);
+      const failure = token.last_error;
+      show(this.banner, Boolean(failure));
+      if (failure) {
+        this.banner.className = `banner ${kind === 'good' ? 'warn' : kind}`;
+        write(this.bannerText, `${failure.message} (${failure.consecutive_failures} in a row, last at ${clock(failure.at)})`);
+        write(this.bannerWay, this.wayOut(token));
+        show(this.bannerWay, this.bannerWay.textContent !== '');
+      }
+      if (!failure && token.user) this.endSession = undefined;
+      this.login();
+      this.arrange();
+      this.draw(history);
+      this.tick(now);
+    }
+
+    wayOut(token) {
+      if (token.status === 'login_required' && token.can_log_in) return 'The way out: log in again, with the button below.';
+      if (token.last_error.cause === 'browser_absent') return 'This page renews it by itself now that it is open.';
+      if (token.status === 'misconfigured') return 'The way out: mend the configuration or the secret; it is tried again by itself.';
+      return '';
+    }
+
+    fact(key, text) {
+      const { value, term } = this.values[key];
+      show(value, text !== undefined);
+      show(term, text !== undefined);
+      if (text !== undefined) write(value, text);
+    }
+
+    arrange() {
+      const { can_log_in: login, grant, user, status, expires_in_seconds: left } = this.token;
+      const wants = status === 'login_required';
+      const b = this.buttons;
+      show(b.login, Boolean(login) && !this.asked);
+      show(b.device, Boolean(login) && grant !== 'device_code' && wants && !this.asked);
+      show(b.renew, !wants && this.token.callers === undefined && !this.asked);
+      show(b.logout, (left !== undefined || user !== undefined || !login) && !wants && !this.asked);
+      show(this.sure, Boolean(this.asked));
+      show(this.keep, Boolean(this.asked));
+      write(b.login, wants || !user ? 'Log in' : 'Log in anew');
+      b.login.className = wants || !user ? 'first' : '';
+    }
+
+    // What is under way, or how it ended where that is not seen from the token.
+    login() {
+      const { login } = this.token;
+      const shown = this.endSession ? `end ${this.endSession}` : JSON.stringify({ ...login, expires_in_seconds: 0 });
+      if (shown === this.shownLogin) return;
+      this.shownLogin = shown;
+      const box = this.loginBox;
+      const cancel = () => this.button('Call it off', '', async () => { await call(at(this.name, 'login/cancel')).catch(() => {}); });
+      const link = (url, text) => make('a', { href: url, target: '_blank', rel: 'noopener noreferrer' }, text ?? url);
+      box.replaceChildren();
+      show(box, true);
+      if (this.endSession) {
+        box.append(make('p', {}, 'Logged out here. The session of this browser at the authorization server may last; '),
+          make('p', {}, link(this.endSession, 'end that session, too')));
+      } else if (login?.state === 'waiting' && login.user_code) {
+        box.append(make('p', {}, 'On any device, open ', link(login.verification_uri), ' and enter the code'),
+          make('span', { className: 'code' }, login.user_code));
+        if (login.verification_uri_complete) box.append(make('p', {}, link(login.verification_uri_complete, 'Open it here, with the code in it')));
+        box.append(cancel());
+      } else if (login?.state === 'waiting') {
+        box.append(make('p', {}, 'A login goes on in another tab. ', link(login.authorization_url, 'Open it here'), ' if there is none.'), cancel());
+      } else if (login?.state === 'failed') {
+        box.append(make('p', {}, `The last login failed: ${login.message}`));
+      } else {
+        show(box, false);
+      }
+    }
+
+    tick(now) {
+      const { token } = this;
+      const passed = (now - this.seen) / 1000;
+      const left = token.expires_in_seconds === undefined ? undefined : Math.max(0, token.expires_in_seconds - passed);
+      if (left === undefined) {
+        write(this.count, token.generation ? 'no end' : 'none');
+        write(this.unit, token.generation ? '' : 'held');
+      } else {
+        write(this.count, span(left));
+        write(this.unit, left > 0 ? 'left' : 'over');
+      }
+      const whole = token.expires_at && token.last_renewal ? Math.max(1, token.expires_at - token.last_renewal) : 0;
+      show(this.bar, whole > 0);
+      if (whole) this.fill.style.transform = `scaleX(${Math.min(1, left / whole)})`;
+      const next = token.next_attempt_in_seconds;
+      this.fact('next', token.browser_wanted ? 'under way in this browser'
+        : next === undefined ? undefined : next - passed > 0 ? `in ${span(next - passed)}` : 'now');
+      this.fact('last', token.last_renewal === undefined ? undefined
+        : `at ${clock(token.last_renewal)}, ${span(Date.now() / 1000 - token.last_renewal)} ago`);
+    }
+
+    draw(history = []) {
+      const last = history.at(-1);
+      const drawn = `${history.length} ${last?.at}`;
+      if (drawn === this.drawn) return;
+      this.drawn = drawn;
+      show(this.timeline, history.length > 0);
+      this.line.style.display = history.length > 1 ? '' : 'none';
+      const failures = history.filter(({ kind }) => kind === 'failed').length;
+      write(this.summary, `Timeline: ${history.length - failures} renewals, ${failures} failures`);
+      const [from, to] = [history[0]?.at ?? 0, Math.max(last?.at ?? 1, (history[0]?.at ?? 0) + 1)];
+      this.line.replaceChildren(draw('line', { x1: 0, y1: 12, x2: 300, y2: 12 }));
+      for (const event of history) {
+        const x = 4 + 292 * ((event.at - from) / (to - from));
+        const mark = event.kind === 'failed'
+          ? draw('path', { class: 'failed', d: `M${x - 4} 18 L${x} 6 L${x + 4} 18 Z` })
+          : draw('rect', { class: 'renewed', x: x - 2, y: 6, width: 4, height: 12 });
+        mark.append(draw('title'));
+        mark.firstChild.textContent = `${clock(event.at)} ${event.kind}${event.message ? `: ${event.message}` : ''}`;
+        this.line.append(mark);
+      }
+      this.list.replaceChildren(...history.slice().reverse().map((event) => make('li', {},
+        make('time', {}, clock(event.at)), event.kind === 'failed' ? `\u25b2 failed: ${event.message}` : '\u2713 renewed')));
+    }
+  }
+
+  // --- Renewal in this browser. ------------------------------------------------------------------------------------
+  const renewing = new Set();
+  const until = (holds, limit) => new Promise((resolve) => {
+    const end = performance.now() + limit;
+    const timer = setInterval(() => {
+      if (holds() || performance.now() > end) { clearInterval(timer); resolve(); }
+    }, 100);
+  });
+
+  async function inFrame(name) {
+    const started = await call(at(name, 'silent'));
+    const frame = make('iframe', { title: 'renewal', hidden: true });
+    let hear;
+    const answered = new Promise((resolve) => {
+      hear = ({ origin, source, data }) => {
+        if (origin !== started.origin || source !== frame.contentWindow || data?.type !== 'authorization_response') return;
+        resolve(call('/silent', data.response).catch(() => {}));
+      };
+    });
+    if (started.response_mode === 'web_message') window.addEventListener('message', hear);
+    try {
+      frame.src = started.authorization_url;
+      document.body.append(frame);
+      // Answered as a message, or by the frame itself: either way the call for this browser ends.
+      const over = until(() => !cards.get(name)?.token.browser_wanted, 25000);
+      await Promise.race([over, answered.then(() => over)]);
+    } finally {
+      window.removeEventListener('message', hear);
+      frame.remove();
+    }
+  }
+
+  async function renewHere(name) {
+    if (renewing.has(name)) return;
+    renewing.add(name);
+    const work = async (lock) => { if (lock !== null) await inFrame(name); };
+    try {
+      // One tab of all does it.
+      if (navigator.locks) await navigator.locks.request(`cupbearer-silent-${name}`, { ifAvailable: true }, work);
+      else await work();
+    } catch (error) {
+      write(cards.get(name).complaint, `The renewal in this browser failed: ${error.message}`);
+      await until(() => false, 5000);
+    } finally {
+      await until(() => false, 1000);
+      renewing.delete(name);
+      if (cards.get(name)?.token.browser_wanted) renewHere(name);
+    }
+  }
+
+  // --- Plots. ------------------------------------------------------------------------------------------------------
+  const SECONDS = 120;
+  class Plot {
+    constructor(title, lines, unit) {
+      this.lines = lines;
+      this.unit = unit;
+      this.points = lines.map(() => []);
+      this.paths = lines.map((_, index) => draw('path', { class: ['', 'second', 'third'][index] }));
+      this.values = lines.map(() => make('b', {}, '-'));
+      const picture = draw('svg', { class: 'plot', viewBox: '0 0 120 40', preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, the last two minutes` });
+      picture.append(draw('line', { x1: 0, y1: 40, x2: 120, y2: 40 }), ...this.paths);
+      this.top = make('span');
+      this.node = make('figure', {}, make('figcaption', {}, make('span', {}, title), this.top), picture,
+        make('figcaption', {}, ...lines.map((line, index) => make('span', {},
+          make('span', { className: `key ${['', 'second', 'third'][index]}` }), `${line} `, this.values[index]))));
+    }
+
+    push(values) {
+      const shown = (value) => (value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2)).replace(/\.0+$/, '');
+      values.forEach((value, index) => {
+        this.points[index].push(value ?? null);
+        if (this.points[index].length > SECONDS) this.points[index].shift();
+        write(this.values[index], value === null || value === undefined ? '-' : `${shown(value)}${this.unit}`);
+      });
+      const top = Math.max(1, ...this.points.flat().filter((value) => value !== null));
+      write(this.top, `up to ${shown(top)}${this.unit}`);
+      this.points.forEach((points, index) => {
+        let path = '';
+        let pen = false;
+        points.forEach((value, second) => {
+          if (value === null) { pen = false; return; }
+          path += `${pen ? 'L' : 'M'}${SECONDS - points.length + second} ${(39 - 37 * (value / top)).toFixed(2)}${pen ? '' : 'h.01'}`;
+          pen = true;
+        });
+        this.paths[index].setAttribute('d', path);
+      });
+    }
+  }
+
+  // --- The whole page. ---------------------------------------------------------------------------------------------
+  const cards = new Map();
+  const plots = {
+    rate: new Plot('Requests per second', ['all'], ''),
+    latency: new Plot('Latency', ['half', '99 of 100'], ' ms'),
+    codes: new Plot('Status codes per second', ['2xx, 3xx', '4xx', '5xx'], ''),
+  };
+  byId('plots').append(...Object.values(plots).map((plot) => plot.node));
+  const say = (text) => write(byId('said'), text);
+  let uptime = { seconds: 0, seen: 0 };
+
+  function status({ status: program, more_tokens: more, history }) {
+    const now = performance.now();
+    uptime = { seconds: program.uptime_seconds, seen: now };
+    const names = program.tokens.map((token) => token.name);
+    for (const [name, card] of cards) {
+      if (!names.includes(name)) { card.node.remove(); cards.delete(name); }
+    }
+    program.tokens.forEach((token, index) => {
+      if (!cards.has(token.name)) {
+        const card = new Card(token.name);
+        cards.set(token.name, card);
+        byId('cards').append(card.node);
+      }
+      cards.get(token.name).update(token, history[index], now);
+      if (token.browser_wanted) renewHere(token.name);
+    });
+    show(byId('filter-box'), names.length > 10);
+    show(byId('more'), more > 0 || names.length === 0);
+    write(byId('more'), names.length === 0 ? 'No token is configured.' : `And ${more} more, which are not shown.`);
+    filter();
+    write(byId('version'), program.version);
+    facts(program);
+    tries(program);
+  }
+
+  function facts(program) {
+    const rows = [['Configuration', program.config_file ?? 'flags alone'], ['Tokens are kept in', program.store],
+      ...program.listeners.map(({ name, address }) => [`${name} listens on`, address])];
+    const text = JSON.stringify(rows);
+    if (facts.told === text) return;
+    facts.told = text;
+    facts.uptime ??= make('dd');
+    byId('facts').replaceChildren(make('dt', {}, 'Up for'), facts.uptime,
+      ...rows.flatMap(([term, value]) => [make('dt', {}, term), make('dd', {}, value)]));
+  }
+
+  function tries(program) {
+    const listener = program.listeners.find(({ name, address }) => name === 'proxy' && !address.startsWith('unix:'));
+    const lines = program.routes.map((route) => {
+      const method = route.methods?.length && !route.methods.includes('GET') ? ` --request ${route.methods[0]}` : '';
+      const host = route.host ? ` --header 'Host: ${route.host}'` : '';
+      const where = listener ? `http://${listener.address.replace(/^0\.0\.0\.0|^\[::\]/, '127.0.0.1')}${route.path}` : '';
+      const socket = listener ? '' : (program.listeners.find(({ name }) => name === 'proxy')?.address ?? '').replace('unix:', '');
+      const line = listener ? `curl -i${method}${host} ${where}` : `curl -i${method}${host} --unix-socket ${socket} http://localhost${route.path}`;
+      return [line, route.token ? `with the token ${route.token}, to ${route.upstream}` : `without a token, to ${route.upstream}`];
+    });
+    const text = JSON.stringify(lines);
+    if (tries.told === text) return;
+    tries.told = text;
+    byId('try').replaceChildren(...lines.map(([line, what]) => {
+      const copy = make('button', { type: 'button', 'aria-label': `Copy: ${line}`, on: { click: async () => {
+        try {
+          await navigator.clipboard.writeText(line);
+          write(copy, 'Copied');
+          say('copied');
+        } catch {
+          getSelection().selectAllChildren(code.firstChild);
+          write(copy, 'Marked');
+        }
+        setTimeout(() => write(copy, 'Copy'), 2000);
+      } } }, 'Copy');
+      const code = make('code', {}, make('span', {}, line), make('small', {}, what));
+      return make('div', { className: 'curl' }, code, copy);
+    }));
+  }
+
+  function filter() {
+    const wanted = byId('filter').value.trim().toLowerCase();
+    for (const [name, card] of cards) show(card.node, name.toLowerCase().includes(wanted));
+  }
+  byId('filter').addEventListener('input', filter);
+
+  function live(yes) {
+    const was = byId('live').dataset.live;
+    byId('live').dataset.live = yes ? 'yes' : 'no';
+    write(byId('live'), yes ? 'live' : 'not connected');
+    show(byId('lost'), !yes);
+    if (was === 'no' && yes && live.once) {
+      // The program was started anew, perhaps: then this page's word counts no more.
+      fetch('/', { cache: 'no-store' }).then((answer) => answer.text()).then((text) => {
+        if (!text.includes(PAGE)) location.reload();
+      }).catch(() => {});
+    }
+    live.once ||= yes;
+  }
+
+  const feed = new EventSource('/events');
+  let lost;
+  feed.addEventListener('status', ({ data }) => { clearTimeout(lost); live(true); status(JSON.parse(data)); });
+  feed.addEventListener('traffic', ({ data }) => {
+    const traffic = JSON.parse(data);
+    const rate = (...classes) => classes.reduce((sum, name) => sum + (traffic.by_class[name] ?? 0), 0);
+    plots.rate.push([traffic.requests_per_second]);
+    plots.latency.push([traffic.p50_ms, traffic.p99_ms]);
+    plots.codes.push([rate('1xx', '2xx', '3xx'), rate('4xx'), rate('5xx')]);
+  });
+  // A connection has a longest life: a new one is there within seconds, and nobody need hear of it.
+  feed.addEventListener('error', () => {
+    clearTimeout(lost);
+    lost = setTimeout(() => live(false), 3500);
+    if (feed.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+  });
+  setInterval(() => {
+    const now = performance.now();
+    for (const card of cards.values()) card.tick(now);
+    if (facts.uptime) write(facts.uptime, span(uptime.seconds + (now - uptime.seen) / 1000));
+  }, 250);
+})();
