@@ -103,8 +103,14 @@ pub(super) async fn finish_silent(
     members: serde_json::Map<String, serde_json::Value>,
 ) -> Outcome {
     let text = members.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
-    desk.finish_silent(Callback::of(text)).await.map_err(|error| silent_problem(&error))?;
-    Ok(json(&serde_json::json!({ "renewed": true })))
+    match desk.finish_silent(Callback::of(text)).await {
+        Ok(()) => Ok(json(&serde_json::json!({ "renewed": true }))),
+        // That the server wants a person is an answer, too; the token's state has it.
+        Err(SilentError::Login(error)) => {
+            Ok(json(&serde_json::json!({ "renewed": false, "message": error.to_string() })))
+        }
+        Err(error) => Err(silent_problem(&error)),
+    }
 }
 
 /// `GET /silent`: the answer came to the frame itself. What it says is for nobody's eyes: the page hears of the outcome

@@ -121,7 +121,9 @@ pub(crate) enum Kind {
         "it waits for an open dashboard to renew it in; open the control address in the browser that logged in"
     )]
     BrowserAbsent,
-    #[error("there is no refresh token that the server accepts; log in, or put a new one in its place")]
+    #[error(
+        "nobody is logged in, or the login has ended: there is no refresh token that the server accepts; log in, or put a new one in its place"
+    )]
     LoginRequired,
     #[error("{0}")]
     Command(CommandFault),

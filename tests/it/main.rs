@@ -14,6 +14,7 @@ mod cli;
 mod client_auth;
 mod clients;
 mod conformance;
+mod dashboard;
 mod demo;
 mod dial;
 mod dpop;

@@ -28,6 +28,7 @@
     if (h) return `${h} h ${m} min`;
     return `${m}:${String(s % 60).padStart(2, '0')}`;
   };
+  const many = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
   const clock = (at) => new Date(at * 1000).toLocaleTimeString();
 
   const STATES = {
@@ -127,7 +128,6 @@
     }
 
     confirm(asked) {
-      for (const button of Object.values(this.buttons)) button.classList.toggle('gone', asked);
       this.asked = asked;
       this.arrange();
       (asked ? this.keep : this.buttons.logout).focus();
@@ -207,13 +207,13 @@
     }
 
     arrange() {
-      const { can_log_in: login, grant, user, status, expires_in_seconds: left } = this.token;
+      const { can_log_in: login, grant, user, status, generation, expires_in_seconds: left } = this.token;
       const wants = status === 'login_required';
       const b = this.buttons;
       show(b.login, Boolean(login) && !this.asked);
       show(b.device, Boolean(login) && grant !== 'device_code' && wants && !this.asked);
       show(b.renew, !wants && this.token.callers === undefined && !this.asked);
-      show(b.logout, (left !== undefined || user !== undefined || !login) && !wants && !this.asked);
+      show(b.logout, (left !== undefined || user !== undefined || generation !== undefined) && !wants && !this.asked);
       show(this.sure, Boolean(this.asked));
       show(this.keep, Boolean(this.asked));
       write(b.login, wants || !user ? 'Log in' : 'Log in anew');
@@ -277,7 +277,7 @@
       show(this.timeline, history.length > 0);
       this.line.style.display = history.length > 1 ? '' : 'none';
       const failures = history.filter(({ kind }) => kind === 'failed').length;
-      write(this.summary, `Timeline: ${history.length - failures} renewals, ${failures} failures`);
+      write(this.summary, `Timeline: ${many(history.length - failures, 'renewal')}, ${many(failures, 'failure')}`);
       const [from, to] = [history[0]?.at ?? 0, Math.max(last?.at ?? 1, (history[0]?.at ?? 0) + 1)];
       this.line.replaceChildren(draw('line', { x1: 0, y1: 12, x2: 300, y2: 12 }));
       for (const event of history) {
@@ -482,7 +482,7 @@
 
   const feed = new EventSource('/events');
   let lost;
-  feed.addEventListener('status', ({ data }) => { clearTimeout(lost); live(true); status(JSON.parse(data)); });
+  feed.addEventListener('status', ({ data }) => { clearTimeout(lost); lost = undefined; live(true); status(JSON.parse(data)); });
   feed.addEventListener('traffic', ({ data }) => {
     const traffic = JSON.parse(data);
     const rate = (...classes) => classes.reduce((sum, name) => sum + (traffic.by_class[name] ?? 0), 0);
@@ -492,8 +492,7 @@
   });
   // A connection has a longest life: a new one is there within seconds, and nobody need hear of it.
   feed.addEventListener('error', () => {
-    clearTimeout(lost);
-    lost = setTimeout(() => live(false), 3500);
+    lost ??= setTimeout(() => live(false), 4000);
     if (feed.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
   });
   setInterval(() => {

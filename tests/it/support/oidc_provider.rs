@@ -37,6 +37,8 @@ struct Stage {
     lifetime: u32,
     certificates: Option<Certificates>,
     beside: Option<Beside>,
+    /// What else the script is told.
+    environment: &'static [(&'static str, &'static str)],
 }
 
 /// What listens beside the server itself.
@@ -67,24 +69,42 @@ impl OidcProvider {
     /// At an address of the test's choice: a server that comes back comes back there.
     pub(crate) async fn start_at(address: SocketAddr, lifetime: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::launch(Stage { dir, address, lifetime, certificates: None, beside: None }).await
+        Self::launch(Stage { dir, address, lifetime, certificates: None, beside: None, environment: &[] })
+            .await
     }
 
     /// Over TLS, with a certificate for loopback under an authority of its own.
     pub(crate) async fn start_tls(lifetime: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let certificates = Some(Certificates::for_loopback(dir.path()));
-        Self::launch(Stage { dir, address: free_address(), lifetime, certificates, beside: None }).await
+        Self::launch(Stage {
+            dir,
+            address: free_address(),
+            lifetime,
+            certificates,
+            beside: None,
+            environment: &[],
+        })
+        .await
     }
 
     /// With a protected API beside it that verifies each token and each proof of possession; both also over TLS,
     /// where they ask for a client certificate.
     pub(crate) async fn with_api(lifetime: u32) -> Self {
+        Self::with_api_and(lifetime, &[]).await
+    }
+
+    /// The same, which may answer by a message to the window that holds a frame.
+    pub(crate) async fn with_messages(lifetime: u32) -> Self {
+        Self::with_api_and(lifetime, &[("WEB_MESSAGE", "1")]).await
+    }
+
+    async fn with_api_and(lifetime: u32, environment: &'static [(&'static str, &'static str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let certificates = Some(Certificates::for_loopback(dir.path()));
         let [address, mtls, api, api_tls] = [0; 4].map(|_| free_address());
         let beside = Some(Beside { mtls, api, api_tls });
-        Self::launch(Stage { dir, address, lifetime, certificates, beside }).await
+        Self::launch(Stage { dir, address, lifetime, certificates, beside, environment }).await
     }
 
     async fn launch(stage: Stage) -> Self {
@@ -94,7 +114,7 @@ impl OidcProvider {
             "oidc-provider is not installed, and this test needs it: npm ci --prefix tests/peers/oidc-provider"
         );
         let mut command = Program::peer("node", "nodejs npm");
-        command.arg("server.mjs").current_dir(home);
+        command.arg("server.mjs").current_dir(home).envs(stage.environment.iter().copied());
         command.env("PORT", stage.address.port().to_string()).env("AT_TTL", stage.lifetime.to_string());
         if let Some(beside) = stage.beside {
             command.env("PKI", stage.dir.path()).env("MTLS_PORT", beside.mtls.port().to_string());
@@ -275,6 +295,11 @@ impl OidcProvider {
     /// Ends a login at the server alone.
     pub(crate) async fn end_login(&self, login: &Login) {
         self.switchboard(&format!("/grants/{}", login.grant), &["--request", "DELETE"]).await;
+    }
+
+    /// Ends the sessions of all browsers.
+    pub(crate) async fn end_sessions(&self) {
+        self.order("/sessions", &json!({})).await;
     }
 
     /// The nonce that the API demands changes (RFC 9449 section 9).

@@ -2,6 +2,7 @@
 // output, in their order. Environment: CHROMIUM (its path), RULES (host resolver rules, optional), WIDTH (of pages, 1280).
 //
 //   {"do": "open", "page": "a", "url": "..."}       a new page, which loads the address; with "in": "b" in b's context
+//                                                   a tab that the page opens is called "a-tab"
 //   {"do": "goto", "page": "a", "url": "..."}       the page loads another one
 //   {"do": "fill", "page": "a", "at": "selector", "text": "..."}
 //   {"do": "click", "page": "a", "at": "selector"}
@@ -15,6 +16,7 @@
 //   {"do": "forget", "page": "a"}                   the browser's cookies
 //   {"do": "close", "page": "a"}
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 
 const { CHROMIUM, RULES, WIDTH } = process.env;
@@ -35,10 +37,12 @@ async function open({ page: name, in: beside, url }) {
   context.setDefaultTimeout(15000);
   const page = await context.newPage();
   const wrong = [];
-  page.on('console', (line) => { if (['error', 'warning'].includes(line.type())) wrong.push(`${line.type()}: ${line.text()}`); });
+  page.on('console', (line) => { if (['error', 'warning'].includes(line.type())) wrong.push(`${line.type()}: ${line.text()} (${line.location().url})`); });
   page.on('pageerror', (error) => wrong.push(String(error)));
   page.on('requestfailed', (request) => { pages.get(name).lost = request.url(); });
   pages.set(name, { page, wrong });
+  // What the page opens is called after it.
+  page.on('popup', (tab) => pages.set(`${name}-tab`, { page: tab, wrong: [] }));
   await page.goto(url, { waitUntil: 'load' });
   return { url: page.url() };
 }
@@ -48,7 +52,15 @@ const acts = {
   fill: (page, { at, text }) => page.fill(at, text),
   click: (page, { at }) => page.click(at),
   wait: (page, { at }) => page.waitForSelector(at),
-  until: async (page, { script }) => ({ value: await (await page.waitForFunction(script)).jsonValue() }),
+  // By the debugger: what a page's policy keeps from being evaluated in it is not.
+  until: async (page, { script }) => {
+    for (let tries = 0; tries < 600; tries += 1) {
+      const value = await page.evaluate(script).catch(() => undefined); // between two pages there is none
+      if (value) return { value };
+      await sleep(50);
+    }
+    throw new Error(`still not so: ${script}`);
+  },
   run: async (page, { script }) => ({ value: await page.evaluate(script) }),
   press: (page, { text }) => page.keyboard.press(text),
   settle: async (page, { url }) => {
@@ -71,6 +83,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const order = JSON.parse(line);
   let answer;
   try {
+    for (let tries = 0; order.do !== 'open' && !pages.has(order.page) && tries < 200; tries += 1) await sleep(50);
     const { page, wrong } = pages.get(order.page) ?? {};
     answer = order.do === 'open' ? await open(order) : await acts[order.do](page, order, wrong);
     if (!answer || answer._guid || answer.asElement) answer = {};

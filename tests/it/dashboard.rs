@@ -1,0 +1,289 @@
+//! The dashboard in Debian's Chromium: what it shows, what its buttons do, how it renews in a hidden frame, and that no
+//! other page gets through to it.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::{
+    Chrome, Config, OidcProvider, Origin, Proxy, Reply, eventually, free_address, token_at, upstream_at,
+};
+
+/// A laptop with its dashboard open.
+struct Desktop {
+    server: OidcProvider,
+    proxy: Proxy,
+    chrome: Chrome,
+    _store: TempDir,
+}
+
+const REFRESHED: &str = "client_id = \"laptop\"\nscope = \"openid profile email offline_access api:read\"\n";
+const IN_BROWSER: &str = "client_id = \"page\"\nscope = \"openid profile api:read\"\nrenew_via = \"browser\"\n\
+     audience = \"https://api.example.test/\"\n";
+
+impl Desktop {
+    async fn new(server: OidcProvider, lines: &str) -> Self {
+        let store = tempfile::tempdir().unwrap();
+        let callback = format!("http://{}/callback", free_address());
+        let config = Config::new(format!(
+            "{}[tokens.api]\nissuer = \"{}\"\ngrant = \"authorization_code\"\n\
+             client_auth = \"none\"\nwait = \"2s\"\nredirect_uri = \"{callback}\"\n{lines}\n[[routes]]\nupstream = \"api\"\ntoken = \"api\"\n\
+             [store]\nkind = \"file\"\npath = '{}'\n",
+            upstream_at(&server.api_url()),
+            server.issuer(),
+            store.path().join("tokens").display(),
+        ));
+        let proxy = Proxy::start_live(config).await;
+        // As a single-page app is registered: each address to the letter.
+        server
+            .register(json!({
+                "client_id": "page", "token_endpoint_auth_method": "none", "application_type": "web",
+                "redirect_uris": [callback, format!("{}silent", url(&proxy))], "response_types": ["code"],
+                "grant_types": ["authorization_code"],
+            }))
+            .await;
+        let mut chrome = Chrome::start().await;
+        chrome.open("desk", &url(&proxy)).await;
+        Self { server, proxy, chrome, _store: store }
+    }
+
+    /// By the dashboard's button and the server's own pages.
+    async fn log_in(&mut self, name: &str) {
+        self.chrome.wait("desk", "button:text-is('Log in')").await;
+        self.chrome.click("desk", "button:text-is('Log in')").await;
+        self.chrome.log_in("desk-tab", &self.server.issuer(), name).await;
+        self.chrome.until("desk-tab", "document.body.innerText.includes('You are logged in')").await;
+        self.shows("valid").await;
+    }
+
+    /// Waits for a word on the token's badge.
+    async fn shows(&mut self, word: &str) {
+        let script = format!("document.querySelector('.badge').textContent.includes('{word}')");
+        self.chrome.until("desk", &script).await;
+    }
+
+    async fn token(&self) -> Value {
+        self.proxy.status().await["tokens"][0].clone()
+    }
+
+    /// What went wrong in the page: what its policy refused, and what its script threw.
+    async fn wrong(&mut self) -> Vec<Value> {
+        let looked = self.chrome.order(json!({ "do": "look", "page": "desk" })).await;
+        let own = url(&self.proxy);
+        let wrong = looked["wrong"].as_array().unwrap().iter();
+        // What the frame's own pages complain of is the authorization server's.
+        wrong.filter(|line| line.as_str().unwrap().contains(&own)).cloned().collect()
+    }
+}
+
+fn url(proxy: &Proxy) -> String {
+    format!("http://{}/", proxy.control())
+}
+
+#[tokio::test]
+async fn a_person_logs_in_watches_the_token_being_renewed_and_logs_out() {
+    let mut desktop = Desktop::new(OidcProvider::with_api(6).await, REFRESHED).await;
+    desktop.shows("login required").await;
+    desktop.log_in("alice").await;
+    let shown = desktop.chrome.text("desk").await;
+    assert!(shown.contains("Alice <alice@example.test>") && shown.contains("api:read"), "{shown}");
+    let listen = desktop.proxy.listen();
+    assert!(shown.contains(&format!("curl -i http://{listen}/")), "{shown}");
+    assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "alice");
+
+    // The countdown moves, and a renewal is seen without anybody's doing.
+    let count = "document.querySelector('.left span').textContent";
+    let before =
+        desktop.chrome.order(json!({ "do": "run", "page": "desk", "script": count })).await["value"].clone();
+    desktop.chrome.until("desk", &format!("{count} !== {before}")).await;
+    desktop
+        .chrome
+        .until("desk", "/[3-9] renewals/.test(document.querySelector('summary').textContent)")
+        .await;
+    desktop.chrome.until("desk", "document.querySelector('#plots b').textContent !== '-'").await;
+
+    // By the keyboard alone.
+    let renewals = desktop.token().await["renewals"].as_u64().unwrap();
+    let focus = "[...document.querySelectorAll('button')].find((b) => b.textContent === 'Renew now').focus()";
+    desktop.chrome.order(json!({ "do": "run", "page": "desk", "script": focus })).await;
+    desktop.chrome.order(json!({ "do": "press", "page": "desk", "text": "Enter" })).await;
+    eventually("it is renewed", || async { desktop.token().await["renewals"].as_u64().unwrap() > renewals })
+        .await;
+
+    let token = desktop.proxy.command(&["token"]).await;
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let held = format!("document.documentElement.outerHTML.includes({})", json!(token));
+    let held = desktop.chrome.order(json!({ "do": "run", "page": "desk", "script": held })).await;
+    assert!(token.len() > 40 && held["value"] == false, "no token is anywhere in the page");
+
+    desktop.chrome.click("desk", "button:text-is('Log out')").await;
+    desktop.chrome.click("desk", "button:text-is('Log out, and give the token back')").await;
+    desktop.shows("login required").await;
+    desktop.chrome.wait("desk", "a:text-is('end that session, too')").await;
+    assert!(desktop.server.requests_at("/token/revocation").await >= 1);
+    desktop.proxy.get("/").await.assert_proxy_error(503);
+    assert_eq!(desktop.wrong().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_hidden_frame_renews_three_times_until_the_session_ends_and_a_login_goes_on() {
+    in_browser(OidcProvider::with_api(15).await, 4).await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_by_message_is_listened_to() {
+    in_browser(OidcProvider::with_messages(6).await, 3).await;
+}
+
+/// `renewals`: how many tokens to see, the login's included.
+async fn in_browser(server: OidcProvider, renewals: u64) {
+    let mut desktop = Desktop::new(server, IN_BROWSER).await;
+    // Nobody is logged in at the server, and the frame finds that out.
+    desktop.shows("login required").await;
+    let shown = desktop.chrome.text("desk").await;
+    assert!(shown.contains("login_required") && shown.contains("log in again"), "{shown}");
+    desktop.log_in("alice").await;
+    assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "alice");
+
+    // A second tab, and a page that is loaded anew: still one renewal at a time.
+    desktop.chrome.open_beside("desk", "second", &url(&desktop.proxy)).await;
+    desktop.chrome.goto("desk", &url(&desktop.proxy)).await;
+    let asked = desktop.server.requests_at("/auth").await;
+    let before = desktop.token().await["renewals"].as_u64().unwrap();
+    let start = cupbearer::clock::now();
+    while desktop.token().await["renewals"].as_u64().unwrap() < before + renewals - 1 {
+        let answer = desktop.proxy.get("/").await;
+        let (token, text) = (desktop.token().await, answer.text());
+        assert_eq!(
+            answer.status,
+            200,
+            "{text}\n{token}\n{:?}\n{}",
+            desktop.wrong().await,
+            desktop.proxy.log()
+        );
+        assert!(start.elapsed().as_secs() < 90, "{}\n{}", desktop.token().await, desktop.proxy.log());
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    let frames = desktop.server.requests_at("/auth").await - asked;
+    assert!((renewals - 1..=renewals).contains(&frames), "{frames} frames for {} renewals", renewals - 1);
+    assert_eq!(desktop.token().await["failures"], 1, "the one before the login: {}", desktop.token().await);
+    desktop.chrome.order(json!({ "do": "close", "page": "second" })).await;
+
+    desktop.server.end_sessions().await;
+    desktop.shows("login required").await;
+    let shown = desktop.chrome.text("desk").await;
+    assert!(shown.contains("log in again"), "{shown}");
+    desktop.log_in("bob").await;
+    assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "bob");
+    assert_eq!(desktop.wrong().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn the_page_fits_a_phone_and_says_when_the_proxy_is_gone() {
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at(&server.url()), &token_at(&server.url()));
+    let proxy = Proxy::start(config).await;
+    let mut chrome = Chrome::start_with(&[("WIDTH", "360")]).await;
+    chrome.open("desk", &url(&proxy)).await;
+    chrome.until("desk", "document.querySelector('.badge')?.textContent.includes('valid')").await;
+    let wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+    assert_eq!(chrome.order(json!({ "do": "run", "page": "desk", "script": wide })).await["value"], false);
+    // The button is reached by the Tab key, and shows it.
+    let reached = "document.activeElement.textContent === 'Renew now' && document.activeElement.matches(':focus-visible')";
+    for presses in 0.. {
+        assert!(presses < 12, "the button is not reached");
+        chrome.order(json!({ "do": "press", "page": "desk", "text": "Tab" })).await;
+        if chrome.order(json!({ "do": "run", "page": "desk", "script": reached })).await["value"] == true {
+            break;
+        }
+    }
+    let stopped = proxy.stop().await;
+    chrome.wait("desk", "#lost:visible").await;
+    let proxy = stopped.start().await;
+    chrome.until("desk", "document.getElementById('lost').hidden").await;
+    // The page of before the restart has been loaded anew, or its button would be refused.
+    let renewals = proxy.status().await["tokens"][0]["renewals"].as_u64().unwrap();
+    chrome.until("desk", "document.querySelector('.badge')?.textContent.includes('valid')").await;
+    chrome.click("desk", "button:text-is('Renew now')").await;
+    eventually("it is renewed", || async {
+        proxy.status().await["tokens"][0]["renewals"].as_u64().unwrap() > renewals
+    })
+    .await;
+}
+
+/// What a page of another origin tries; each returns what it got.
+const ATTEMPTS: &str = "(async () => {
+    const at = `http://127.0.0.1:${PORT}`;
+    const tried = async (work) => { try { return await work(); } catch (error) { return 'refused'; } };
+    const loads = (node, set) => new Promise((resolve) => {
+        node.onload = () => resolve('loaded');
+        node.onerror = () => resolve('refused');
+        set(node);
+        document.body.append(node);
+    });
+    const result = {};
+    result.read = await tried(async () => (await fetch(`${at}/status`)).text());
+    result.opaque = await tried(async () => (await (await fetch(`${at}/status`, { mode: 'no-cors' })).text()) || 'refused');
+    result.post = await tried(async () => (await fetch(`${at}/tokens/api/renew`, { method: 'POST', headers: { 'cupbearer-control': '1' } })).text());
+    result.simple = await tried(async () => (await (await fetch(`${at}/tokens/api/logout`, { method: 'POST', mode: 'no-cors', body: 'x' })).text()) || 'refused');
+    result.image = await loads(new Image(), (image) => { image.src = `${at}/`; });
+    result.script = await loads(document.createElement('script'), (script) => { script.src = `${at}/`; });
+    result.socket = await new Promise((resolve) => {
+        const socket = new WebSocket(`ws://127.0.0.1:${PORT}/events`);
+        socket.onopen = () => resolve('open');
+        socket.onerror = () => resolve('refused');
+    });
+    result.events = await new Promise((resolve) => {
+        const source = new EventSource(`${at}/events`);
+        source.onopen = () => resolve('open');
+        source.onerror = () => { source.close(); resolve('refused'); };
+    });
+    const form = document.createElement('form');
+    Object.assign(form, { method: 'POST', action: `${at}/tokens/api/logout`, target: 'sink' });
+    const frame = document.createElement('iframe');
+    frame.name = 'sink';
+    document.body.append(frame, form);
+    await new Promise((resolve) => { frame.onload = resolve; form.submit(); });
+    const page = document.createElement('iframe');
+    page.src = `${at}/`;
+    document.body.append(page);
+    await new Promise((resolve) => { page.onload = resolve; });
+    result.framed = await tried(async () => page.contentDocument?.body?.innerText ?? 'refused');
+    return result;
+})()";
+
+#[tokio::test]
+async fn no_page_of_another_origin_gets_through_and_each_attempt_is_counted() {
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at(&server.url()), &token_at(&server.url()));
+    let proxy = Proxy::start(config).await;
+    let page = Origin::start(|_, _| {
+        Reply::new(200, &[("content-type", "text/html")], "<!doctype html><title>a page</title><body></body>")
+    })
+    .await;
+    let port = proxy.control().port();
+    let elsewhere = free_address().port();
+    let _ = elsewhere;
+    let mut chrome = Chrome::start_with(&[("RULES", "MAP *.test 127.0.0.1")]).await;
+    let beside = page.url();
+    let foreign = beside.replace("127.0.0.1", "evil.test");
+    for (name, at) in [("same-site", beside.as_str()), ("cross-site", foreign.as_str())] {
+        let before = proxy.metric("cupbearer_guard_rejections_total", &[]).await;
+        chrome.open(name, at).await;
+        let script = ATTEMPTS.replace("PORT}", "PORT}").replace("${PORT}", &port.to_string());
+        let told = chrome.order(json!({ "do": "run", "page": name, "script": script })).await;
+        for (attempt, outcome) in told["value"].as_object().unwrap() {
+            assert_eq!(outcome, "refused", "{name} {attempt}");
+        }
+        // Preflights and the answers to them are one each; the rest is one attempt, one refusal.
+        let counted = proxy.metric("cupbearer_guard_rejections_total", &[]).await - before;
+        assert!(counted >= 9.0, "{name}: {counted} were counted");
+    }
+    // A name of the attacker's that leads here by now.
+    let before = proxy.metric("cupbearer_guard_rejections_total", &["reason=\"host\""]).await;
+    chrome.open("rebound", &format!("http://evil.test:{port}/")).await;
+    let shown = chrome.text("rebound").await;
+    assert!(shown.contains("Not our Host"), "{shown}");
+    assert!(proxy.metric("cupbearer_guard_rejections_total", &["reason=\"host\""]).await > before);
+    let token = &proxy.status().await["tokens"][0];
+    assert_eq!((&token["status"], &token["renewals"]), (&json!("valid"), &json!(1)), "nothing was pressed");
+}
