@@ -53,7 +53,7 @@ fn forwarded(peer: &Peer, host: &str) -> String {
     format!("for={from};host={quote}{host}{quote};proto={}", scheme(peer))
 }
 
-const fn scheme(peer: &Peer) -> &'static str {
+pub(super) const fn scheme(peer: &Peer) -> &'static str {
     if peer.tls { "https" } else { "http" }
 }
 

@@ -241,6 +241,7 @@ fn table() -> &'static RouteTable {
             replay_body_limit: 0,
             limits: RouteLimits::default(),
             max_stream_age: None,
+            rewrite: crate::proxy::Rewrite::default(),
         };
         let routes = [
             route("/files/private"),

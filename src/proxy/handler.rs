@@ -29,6 +29,7 @@ use super::headers::{
 use super::limits::take_turn;
 use super::local::LocalTable;
 use super::path::judge;
+use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::{Asks, Head};
 use super::target;
@@ -54,6 +55,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     let mut response = match admit(&downstream, &table, &parts) {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
+            let rewriter = Rewriter::new(&entry.route, &parts, &downstream.peer);
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
             let form = if connect.is_some() { Form::Connect } else { Form::Upgrade };
             let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
@@ -69,6 +71,12 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
                     },
                 }
             };
+            let answered = answered.map(|mut answer| {
+                if let Some(rewriter) = rewriter {
+                    rewriter.apply(table.pools[entry.upstream].upstream(), answer.headers_mut());
+                }
+                answer
+            });
             let mut response = finish(&downstream, &mut exchange, answered, call);
             match origin {
                 Some(origin) => cors::allow(response.headers_mut(), origin),

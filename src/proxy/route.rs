@@ -12,6 +12,7 @@ use super::headers::Overrides;
 use super::limits::Limits;
 use super::metrics::{ProxyMetrics, RouteMetrics};
 use super::path::{JudgedPath, judge};
+use super::rewrite::Rewrite;
 use super::upstream::Upstream;
 use crate::token::TokenHandle;
 
@@ -40,6 +41,8 @@ pub struct Route {
     pub limits: RouteLimits,
     /// For how long a stream or a WebSocket may go on; `None`: as long as it likes.
     pub max_stream_age: Option<Duration>,
+    /// What is rewritten in answers that name the upstream.
+    pub rewrite: Rewrite,
 }
 
 /// What follows a 401 of the upstream.
@@ -376,12 +379,12 @@ impl Routes {
 const UNROUTED: &str = "none";
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::proxy::{Forwarded, Proxy};
 
-    fn route(path: &str) -> Route {
+    pub(in crate::proxy) fn route(path: &str) -> Route {
         Route {
             host: None,
             path: path.into(),
@@ -394,6 +397,7 @@ mod tests {
             replay_body_limit: 64 * 1024,
             limits: RouteLimits::default(),
             max_stream_age: None,
+            rewrite: Rewrite::default(),
         }
     }
 

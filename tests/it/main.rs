@@ -47,6 +47,7 @@ mod rotation;
 mod routes;
 mod secrets;
 mod smuggling;
+mod spa;
 mod stream;
 mod stream_age;
 mod tokens;

@@ -40,6 +40,10 @@ pub(in crate::config) struct Route {
     pub(in crate::config) queue_timeout: Period,
     /// For how long a stream or a WebSocket may go on; left out: as long as it likes.
     pub(in crate::config) max_stream_age: Option<Period>,
+    /// Whether Location and Content-Location that lead to the upstream lead to the proxy instead.
+    pub(in crate::config) rewrite_location: bool,
+    /// Whether cookies of the upstream become the proxy's: Domain, Path, and Secure where no TLS is between.
+    pub(in crate::config) rewrite_cookies: bool,
 }
 
 impl Default for Route {
@@ -60,6 +64,8 @@ impl Default for Route {
             max_queue: 0,
             queue_timeout: Period::seconds(5),
             max_stream_age: None,
+            rewrite_location: false,
+            rewrite_cookies: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::config::file::{self, Token, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::shape::nearest;
-use crate::proxy::{OwnAuthorization, Route};
+use crate::proxy::{OwnAuthorization, Rewrite, Route};
 
 /// What a route may name, broken ones too: a route is right to name a token that has a problem of its own.
 pub(super) struct Names {
@@ -106,6 +106,7 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
         replay_body_limit,
         limits,
         max_stream_age,
+        rewrite: Rewrite { location: route.rewrite_location, cookies: route.rewrite_cookies },
     })
 }
 

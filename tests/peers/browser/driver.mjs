@@ -13,6 +13,7 @@
 //   {"do": "settle", "page": "a", "url": "prefix"}  until the page's address begins so; answers with it
 //   {"do": "look", "page": "a"}                     address, text, and what went wrong in it so far
 //   {"do": "shot", "page": "a", "file": "...", "width": 390, "height": 800, "dark": true}
+//   {"do": "cookies", "page": "a"}                  the browser's cookies
 //   {"do": "forget", "page": "a"}                   the browser's cookies
 //   {"do": "close", "page": "a"}
 import { createInterface } from 'node:readline';
@@ -74,6 +75,7 @@ const acts = {
     await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
     await page.screenshot({ path: file });
   },
+  cookies: async (page) => ({ cookies: await page.context().cookies() }),
   forget: (page) => page.context().clearCookies(),
   close: (page) => page.close(),
 };
