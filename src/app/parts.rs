@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::net::presence;
 use crate::net::tls::TlsError;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
@@ -203,6 +204,15 @@ impl Parts {
         for token in gone {
             tracing::info!(token = token.name(), "the token is no longer configured this way and is let go");
             self.renewer.remove(token);
+        }
+    }
+
+    /// Says that the network has changed: connections of before are not used again, and tokens that could not be had for lack
+    /// of one are tried again.
+    pub(super) fn network_changed(&self) {
+        presence::moved();
+        for token in self.roster.load().values() {
+            token.wake_by_network();
         }
     }
 

@@ -22,6 +22,7 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
+use crate::net::presence::Presence;
 use crate::proxy::{AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Routes, Workers};
 use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
 
@@ -66,6 +67,7 @@ struct App {
     /// Files of certificates and authorities that have changed since the parts in force were made of them.
     stale: BTreeSet<PathBuf>,
     clocks: ClockWatch,
+    presence: Presence,
     parts: Parts,
     /// TLS on the proxy's listeners.
     acceptor: Option<Arc<Acceptor>>,
@@ -147,6 +149,7 @@ impl App {
             files,
             stale: BTreeSet::new(),
             clocks: ClockWatch::new(),
+            presence: Presence::new(),
             parts,
             acceptor,
             routes,
@@ -173,6 +176,10 @@ impl App {
                     self.reload_acceptor();
                     self.reload();
                 }
+                () = self.presence.changed() => {
+                    tracing::debug!("the network has changed");
+                    self.parts.network_changed();
+                }
                 _ = looks.tick() => {
                     self.look_at_clocks();
                     self.look_at_files();
@@ -194,6 +201,9 @@ impl App {
             "the clock has jumped; tokens that are due by now are renewed"
         );
         self.parts.clock_jumped();
+        if !slept.is_zero() {
+            self.parts.network_changed();
+        }
     }
 
     fn look_at_files(&mut self) {

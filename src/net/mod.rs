@@ -6,5 +6,6 @@ pub mod certificate;
 pub mod descriptors;
 pub mod loopback;
 pub mod names;
+pub mod presence;
 pub mod serve;
 pub mod tls;

@@ -153,6 +153,15 @@ impl Error {
         matches!(self.kind, Kind::Denied(_, Code::UnsupportedTokenType))
     }
 
+    /// Whether it is a network that was missing: the server was not reached, and did not refuse the connection either.
+    pub(crate) const fn lacks_network(&self) -> bool {
+        match &self.kind {
+            Kind::Dns | Kind::Proxy | Kind::Timeout(_) | Kind::Reset => true,
+            Kind::Connect(kind) => !matches!(kind, std::io::ErrorKind::ConnectionRefused),
+            _ => false,
+        }
+    }
+
     /// Whether nothing is left to spend: the session of a browser may still have some.
     pub(crate) const fn wants_login(&self) -> bool {
         matches!(self.kind, Kind::LoginRequired)

@@ -19,6 +19,7 @@ use super::metrics::OpenConnections;
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
 use crate::clock;
+use crate::net::presence;
 
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(super) struct Pool {
     now: Cell<Instant>,
     /// Whether no new request will come: the upstream was taken out of the configuration.
     retired: Cell<bool>,
+    /// The era of the network that its connections are of.
+    era: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,7 @@ impl Pool {
             open,
             now: Cell::new(clock::now()),
             retired: Cell::new(false),
+            era: Cell::new(presence::era()),
         })
     }
 
@@ -209,7 +213,17 @@ impl Pool {
         }
     }
 
+    /// Lets go of what was connected before the network changed: nobody would ever answer there, and nobody would say so.
+    fn keep_up(&self) {
+        let era = presence::era();
+        if self.era.replace(era) != era {
+            self.idle.take();
+            self.shared.take();
+        }
+    }
+
     fn idle_http1(&self, want: Want) -> Option<Connection> {
+        self.keep_up();
         if want == Want::Any {
             let mut idle = self.idle.borrow_mut();
             while let Some(Idle { wire, .. }) = idle.pop() {

@@ -313,6 +313,15 @@ impl TokenHandle {
         }
     }
 
+    /// Says that the network has changed: a token whose last attempt failed for lack of one is tried again, sooner than
+    /// planned, but not before a `Retry-After` is over.
+    pub fn wake_by_network(&self) {
+        let state = self.load();
+        if state.last_error.as_ref().is_some_and(|failure| failure.error.lacks_network()) {
+            self.token.ask(Ask::Wake, &state);
+        }
+    }
+
     /// How a person logs in for it; `None`: nobody does.
     #[must_use]
     pub fn account(&self) -> Option<&Arc<Account>> {

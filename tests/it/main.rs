@@ -34,6 +34,7 @@ mod listeners;
 mod login;
 mod mtls;
 mod multitude;
+mod network;
 mod outage;
 mod proofs;
 mod protocols;
