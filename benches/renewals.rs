@@ -75,6 +75,7 @@ fn response() -> Fetched {
         scope: None,
         refresh_token: None,
         issued_token_type: None,
+        id_token: None,
     }
     .into()
 }

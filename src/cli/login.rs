@@ -172,7 +172,12 @@ impl Login {
                     complain(&format!("{name}: the login was called off; nothing has changed"));
                     return Ok(Answer::No);
                 }
-                Some(line) = next(&mut pasted) => {
+                line = next(&mut pasted) => {
+                    let Some(line) = line else {
+                        // Nobody types any more.
+                        pasted = None;
+                        continue;
+                    };
                     prompt.clear();
                     if let Err(error) = looks.finish(&line).await {
                         say(&error);
@@ -286,16 +291,10 @@ fn lines() -> mpsc::Receiver<String> {
     lines
 }
 
-/// The next of them; never, where nobody is asked for any.
+/// The next of them; `None`: there will be no more. Never, where nobody is asked for any.
 async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
     match lines {
-        Some(open) => match open.recv().await {
-            Some(line) => Some(line),
-            None => {
-                *lines = None;
-                std::future::pending().await
-            }
-        },
+        Some(open) => open.recv().await,
         None => std::future::pending().await,
     }
 }

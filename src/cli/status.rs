@@ -110,11 +110,17 @@ fn table(status: &control::Status, now: u64) -> String {
         if let Some(callers) = token.callers {
             lines.push(format!("\n{}: one for each caller, {callers} held now", token.name));
         }
+        if let Some(user) = &token.user {
+            lines.push(format!("\n{}: logged in as {user}", token.name));
+        }
         if let Some(error) = &token.last_error {
             lines.push(format!(
                 "\n{}: {} ({} in a row)",
                 token.name, error.message, error.consecutive_failures
             ));
+        }
+        if token.can_log_in && token.status == "login_required" {
+            lines.push(format!("  to log in: cupbearer login {}", token.name));
         }
     }
     lines.join("\n")

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use url::Url;
 
@@ -37,7 +37,7 @@ struct Shared {
 struct Seat {
     progress: watch::Sender<Progress>,
     pasted: mpsc::Sender<Pasted>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 /// Why a login could not begin.
@@ -81,6 +81,14 @@ impl Desk {
     ) -> Result<watch::Receiver<Progress>, BeginError> {
         // Before anybody is sent to log in for nothing.
         account.probe().await?;
+        if account.settings().redirect_uri.port().is_some() {
+            // Where it comes back to is taken by the login that this one takes the place of.
+            let old = self.seats().remove(account.name());
+            if let Some(old) = old {
+                old.call_off();
+                let _ = old.task.await;
+            }
+        }
         let id = self.shared.ids.fetch_add(1, Ordering::Relaxed) + 1;
         let name = account.name().to_owned();
         let (pasted, by_hand) = mpsc::channel(1);
@@ -108,7 +116,7 @@ impl Desk {
             tell(&token, &outcome, handle.as_ref());
             teller.send_modify(|progress| progress.stage = Stage::of(outcome));
         });
-        let seat = Seat { progress, pasted, task: task.abort_handle() };
+        let seat = Seat { progress, pasted, task };
         if let Some(old) = self.seats().insert(name, seat) {
             old.call_off();
         }
@@ -132,14 +140,14 @@ impl Desk {
     /// [`PasteError`]; the login goes on waiting.
     pub async fn paste(&self, token: &str, url: &Url) -> Result<(), PasteError> {
         let callback = Callback::parse(url.query().unwrap_or_default());
-        let (reply, taken) = oneshot::channel();
-        let pasted = {
+        let (reply, answer) = oneshot::channel();
+        let hand = {
             let seats = self.seats();
             let waiting = seats.get(token).filter(|seat| !seat.progress.borrow().is_over());
             waiting.ok_or(PasteError::NoLogin)?.pasted.clone()
         };
-        pasted.try_send(Pasted { callback, reply }).map_err(|_| PasteError::NoLogin)?;
-        match taken.await {
+        hand.try_send(Pasted { callback, reply }).map_err(|_| PasteError::NoLogin)?;
+        match answer.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(PasteError::Stranger),
             Err(_over) => Err(PasteError::NoLogin),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::clock::Moment;
-use crate::oauth::{Callback, Error, Manner, Pending};
+use crate::oauth::{Callback, Manner, Pending};
 use crate::token::{LoginError, TokenHandle};
 
 /// What the dashboard's frame is to do.
@@ -78,17 +78,13 @@ impl SilentRenewal {
                 Ok(())
             }
             Err(LoginError::Protocol(error)) => {
-                self.refuse(&account, error.clone());
+                // The renewer's attempt has its outcome; where none is waiting, the next one calls again.
+                if let Some(summons) = account.summons() {
+                    summons.refused(error.clone());
+                }
                 Err(LoginError::Protocol(error).into())
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The renewer's attempt has its outcome; where none is waiting, the next one is at once, and calls again.
-    fn refuse(&self, account: &crate::token::Account, error: Error) {
-        if let Some(summons) = account.summons() {
-            summons.refused(error);
         }
     }
 }

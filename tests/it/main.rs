@@ -51,6 +51,7 @@ mod smuggling;
 mod spa;
 mod stream;
 mod stream_age;
+mod terminal;
 mod tokens;
 mod trusted;
 mod upstreams;

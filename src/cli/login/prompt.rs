@@ -62,36 +62,32 @@ pub(in crate::cli) fn open_browser(url: &str) -> bool {
 
 fn text(name: &str, login: &Login, no_browser: bool, terminal: bool) -> String {
     let Some(url) = &login.authorization_url else { return device(name, login, terminal) };
-    let how = if no_browser {
-        "Open this address in a browser"
-    } else {
-        "Your browser opens this address; if it does not, open it yourself"
-    };
-    let mut text = format!("Logging in for the token {name}. {how}:\n\n  {url}\n");
-    if no_browser {
-        let redirect = login.redirect_uri.as_deref().unwrap_or_default();
-        text += &format!(
-            "\nA browser on this machine comes back by itself. One on another machine ends at an address that begins with\n\
-             {redirect} and cannot be opened there: copy that address, paste it here and press Enter.\n"
+    if !no_browser {
+        return format!(
+            "Logging in for the token {name}. Your browser opens this address; if it does not, open it yourself:\n\n  {url}\n"
         );
     }
-    text
+    let redirect = login.redirect_uri.as_deref().unwrap_or_default();
+    format!(
+        "Logging in for the token {name}. Open this address in a browser:\n\n  {url}\n\n\
+         A browser on this machine comes back by itself. One on another machine ends at an address that begins with\n\
+         {redirect} and cannot be opened there: copy that address, paste it here and press Enter.\n"
+    )
 }
 
 fn device(name: &str, login: &Login, terminal: bool) -> String {
     let uri = login.verification_uri.as_deref().unwrap_or_default();
     let code = login.user_code.as_deref().unwrap_or_default();
     let code = if terminal { framed(code) } else { format!("  {code}") };
-    let mut text = format!(
+    let by_hand = format!(
         "Logging in for the token {name}. On any device, open\n\n  {uri}\n\nand enter the code\n\n{code}\n"
     );
-    if let Some(complete) = &login.verification_uri_complete {
-        text += &format!("\nOr open this, which has the code in it, and compare the code:\n\n  {complete}\n");
-        if terminal && let Some(picture) = picture(complete) {
-            text += &format!("\n{picture}\n");
-        }
-    }
-    text
+    let Some(complete) = &login.verification_uri_complete else { return by_hand };
+    let picture = if terminal { picture(complete) } else { None };
+    let picture = picture.map(|picture| format!("\n{picture}\n")).unwrap_or_default();
+    format!(
+        "{by_hand}\nOr open this, which has the code in it, and compare the code:\n\n  {complete}\n{picture}"
+    )
 }
 
 /// Large enough to be found across a desk, and still one word to copy.
