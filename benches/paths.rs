@@ -35,6 +35,7 @@ impl Source for Always {
                 scope: None,
                 refresh_token: None,
                 issued_token_type: None,
+                id_token: None,
             }
             .into())
         })
@@ -140,6 +141,7 @@ fn routing(c: &mut Criterion) {
             replay_body_limit: 64 * 1024,
             limits: RouteLimits::default(),
             max_stream_age: None,
+            rewrite: cupbearer::proxy::Rewrite::default(),
         })
         .collect();
     let guard = Guard::default();

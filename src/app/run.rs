@@ -139,7 +139,7 @@ impl App {
             tracing::info!(%address, "listening");
         }
         tracing::info!(address = %started.health, "listening for /livez, /readyz and /metrics");
-        tracing::info!(address = %started.control, "listening for /status and commands");
+        tracing::info!(address = %started.control, "listening for the dashboard, /status and commands");
         let files = Watched::new(&[files, parts.stored_files(&settings)].concat());
         Ok(Self {
             source,

@@ -17,7 +17,7 @@ use crate::token::{Roster, TokenHandle};
 pub(super) struct Event {
     /// When, in seconds since 1970.
     pub at: u64,
-    /// `renewed` or `failed`.
+    /// `renewed`, `failed` or `logged_out`.
     pub kind: String,
     /// Why it failed: one word of a closed set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,9 +79,10 @@ impl Lately {
         }
         let failure = state.last_error.as_ref().filter(|_| state.failures > self.failures);
         if let Some(failure) = failure {
+            let kind = if failure.error.is_logged_out() { "logged_out" } else { "failed" };
             self.push(Event {
                 at: unix(failure.at),
-                kind: "failed".to_owned(),
+                kind: kind.to_owned(),
                 cause: Some(failure.error.cause().to_owned()),
                 message: Some(failure.error.to_string()),
             });

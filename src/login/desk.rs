@@ -68,7 +68,7 @@ pub enum PasteError {
 }
 
 impl Desk {
-    /// Begins a login and says what the person is to do. It goes on by itself; [`Desk::watch`] sees it.
+    /// Begins a login and says what the person is to do. It goes on by itself; what comes back sees it.
     /// `handle` is told of the token that comes of it; without one, it is in the store alone.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Logging in: what needs a person, from the first address to the token in the store.
 //!
-//! A [`Desk`] has one login for each token at most. A browser's ends at a [`redirect`] listener of its own, a device's
+//! A [`Desk`] has one login for each token at most. A browser's ends at a redirect listener of its own, a device's
 //! goes on elsewhere while `device` asks; both end in [`Progress`], which `control` shows and the command line prints.
 //! The protocol is `oauth`'s, the store and the token are `token`'s.
 

@@ -305,6 +305,7 @@ pub(crate) enum Code {
     AccountSelectionRequired,
     UnsupportedResponseType,
     InvalidRequestUri,
+    InvalidRedirectUri,
     Other,
 }
 
@@ -338,6 +339,7 @@ impl Code {
             Self::AccountSelectionRequired => "account_selection_required",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::Other => "other",
         }
     }
@@ -380,6 +382,9 @@ impl Code {
             }
             Self::UseDpopNonce => ", and takes none of the nonces that it gives",
             Self::AccessDenied => "; whoever logged in said no, or may not use this client",
+            Self::InvalidRedirectUri => {
+                "; register the redirect URI for this client, or set `redirect_uri` to the one that is"
+            }
             Self::ExpiredToken => "; the time to log in is over, so begin again",
             Self::LoginRequired => {
                 "; nobody is logged in there in this browser, the session has ended, or the browser blocks third-party cookies in a frame: log in again"
@@ -421,7 +426,7 @@ const fn mend_of_status(status: StatusCode) -> &'static str {
     }
 }
 
-const CODES: [Code; 22] = [
+const CODES: [Code; 23] = [
     Code::InvalidRequest,
     Code::InvalidClient,
     Code::InvalidGrant,
@@ -444,4 +449,5 @@ const CODES: [Code; 22] = [
     Code::AccountSelectionRequired,
     Code::UnsupportedResponseType,
     Code::InvalidRequestUri,
+    Code::InvalidRedirectUri,
 ];

@@ -100,7 +100,7 @@ impl AuthorizationServer {
     /// Asks once whether the person has finished on the other device (RFC 8628 section 3.4).
     ///
     /// # Errors
-    /// [`Error`]; [`Error::code`] says whether the person is not done yet.
+    /// [`Error`]; its code says whether the person is not done yet.
     pub async fn redeem_device(
         &self,
         client: &Client,
@@ -153,5 +153,139 @@ impl AuthorizationServer {
             now: clock::wall(),
         };
         id_token::read(token, expected).map(Some).map_err(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::super::authorization_code::Manner;
+    use super::super::peer::{Peer, Reply, client, plain, settings};
+    use super::super::server::Location;
+    use super::*;
+
+    fn request(scope: &[&str]) -> TokenRequest {
+        TokenRequest { scope: scope.iter().map(ToString::to_string).collect(), ..plain() }
+    }
+
+    /// An authorization server whose metadata have these members, too.
+    async fn server(members: &'static str, token: &'static str) -> (Peer, AuthorizationServer) {
+        let peer = Peer::start(move |seen| {
+            let origin = format!("http://{}", seen.header("host").unwrap());
+            match seen.line() {
+                "POST /par" => Reply::Http(201, "", r#"{"request_uri":"urn:x:1","expires_in":60}"#.to_owned()),
+                "POST /token" => Reply::ok(token.to_owned()),
+                _ => Reply::ok(format!(
+                    r#"{{"issuer":"{origin}","token_endpoint":"{origin}/token","authorization_endpoint":"{origin}/auth?tenant=1",
+                    "pushed_authorization_request_endpoint":"{origin}/par"{members}}}"#
+                )),
+            }
+        })
+        .await;
+        let location = Location::issuer(peer.origin.parse().unwrap());
+        let server = AuthorizationServer::new(&settings(location)).unwrap();
+        (peer, server)
+    }
+
+    fn ask<'a>(client: &'a Client, request: &'a TokenRequest, manner: Manner) -> AuthorizationRequest<'a> {
+        let redirect_uri = "http://127.0.0.1:4711/callback";
+        AuthorizationRequest { client, request, params: &[], redirect_uri, manner, pushed: false, dpop: None }
+    }
+
+    fn parameter(url: &Url, name: &str) -> Option<String> {
+        url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    #[tokio::test]
+    async fn a_browser_is_sent_with_a_challenge_of_its_own_each_time() {
+        // A server that lists nothing but `plain` gets S256 all the same (RFC 9700 section 2.1.1).
+        let (_peer, server) = server(r#","code_challenge_methods_supported":["plain"]"#, "").await;
+        let request = request(&["openid", "offline_access", "orders:read"]);
+        let (client, request) =
+            (client(), TokenRequest { audience: Some("https://api.example".into()), ..request });
+        let one = server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
+        let other = server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
+        for name in ["state", "nonce", "code_challenge"] {
+            let (one, other) = (parameter(&one.url, name).unwrap(), parameter(&other.url, name).unwrap());
+            assert!(one != other && one.len() == 43, "{name}: {one}");
+        }
+        for (name, want) in [
+            ("tenant", "1"),
+            ("response_type", "code"),
+            ("code_challenge_method", "S256"),
+            ("redirect_uri", "http://127.0.0.1:4711/callback"),
+            ("scope", "openid offline_access orders:read"),
+            ("prompt", "consent"),
+            ("audience", "https://api.example"),
+        ] {
+            assert_eq!(parameter(&one.url, name).as_deref(), Some(want));
+        }
+        let silent = server.authorize(ask(&client, &request, Manner::Silent)).await.unwrap();
+        assert_eq!((parameter(&silent.url, "prompt").as_deref(), silent.web_message), (Some("none"), false));
+    }
+
+    #[tokio::test]
+    async fn a_request_is_pushed_by_an_authenticated_client_where_the_server_demands_it() {
+        let (peer, server) = server(r#","require_pushed_authorization_requests":true"#, "").await;
+        let (client, request) = (client(), request(&["orders:read"]));
+        let pushed = server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
+        let names: Vec<_> = pushed.url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+        assert_eq!(names, ["tenant", "client_id", "request_uri"]);
+        let seen = peer.last();
+        assert!(seen.header("authorization").is_some_and(|value| value.starts_with("Basic ")));
+        let form = seen.form();
+        let count = |name: &str| form.iter().filter(|(given, _)| given == name).count();
+        for name in ["client_id", "redirect_uri", "state", "code_challenge", "response_type"] {
+            assert_eq!(count(name), 1, "{name}: {form:?}");
+        }
+        assert_eq!(count("request_uri") + count("grant_type"), 0, "{form:?}");
+    }
+
+    #[tokio::test]
+    async fn a_code_is_redeemed_once_with_what_the_request_had_and_no_scope() {
+        let (peer, server) =
+            server("", r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#).await;
+        let (client, request) = (client(), request(&["orders:read"]));
+        let Authorization { pending, .. } =
+            server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
+        let callback = Callback::parse(&format!("state={}&code=c", pending.state.expose()));
+        let (response, identity) = server.redeem(&client, callback, &pending, &request, None).await.unwrap();
+        assert_eq!((response.access_token.expose().as_str(), identity), ("t", None));
+        let form = peer.last().form();
+        for (name, value) in [
+            ("grant_type", "authorization_code"),
+            ("code", "c"),
+            ("redirect_uri", "http://127.0.0.1:4711/callback"),
+            ("code_verifier", pending.verifier.expose()),
+        ] {
+            assert!(form.contains(&(name.into(), value.to_owned())), "{name}: {form:?}");
+        }
+        assert!(!form.iter().any(|(name, _)| name == "scope"), "{form:?}");
+    }
+
+    #[tokio::test]
+    async fn a_login_without_its_id_token_or_with_another_logins_is_not_taken() {
+        let claims =
+            URL_SAFE_NO_PAD.encode(r#"{"iss":"x","aud":"orders","sub":"u","exp":4000000000,"nonce":"n"}"#);
+        let answer = format!(
+            r#"{{"access_token":"t","token_type":"Bearer","expires_in":60,"id_token":"e30.{claims}.s"}}"#
+        );
+        for (answer, want) in [
+            (
+                r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#.to_owned(),
+                IdTokenFault::Missing,
+            ),
+            (answer, IdTokenFault::Issuer),
+        ] {
+            let (_peer, server) = server("", answer.leak()).await;
+            let (client, request) = (client(), request(&["openid"]));
+            let Authorization { pending, .. } =
+                server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
+            let callback = Callback::parse(&format!("state={}&code=c", pending.state.expose()));
+            let error = server.redeem(&client, callback, &pending, &request, None).await.unwrap_err();
+            assert_eq!(error, Error::here(Kind::IdToken(want)));
+        }
     }
 }

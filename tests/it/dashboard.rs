@@ -261,15 +261,13 @@ async fn no_page_of_another_origin_gets_through_and_each_attempt_is_counted() {
     })
     .await;
     let port = proxy.control().port();
-    let elsewhere = free_address().port();
-    let _ = elsewhere;
     let mut chrome = Chrome::start_with(&[("RULES", "MAP *.test 127.0.0.1")]).await;
     let beside = page.url();
     let foreign = beside.replace("127.0.0.1", "evil.test");
     for (name, at) in [("same-site", beside.as_str()), ("cross-site", foreign.as_str())] {
         let before = proxy.metric("cupbearer_guard_rejections_total", &[]).await;
         chrome.open(name, at).await;
-        let script = ATTEMPTS.replace("PORT}", "PORT}").replace("${PORT}", &port.to_string());
+        let script = ATTEMPTS.replace("${PORT}", &port.to_string());
         let told = chrome.order(json!({ "do": "run", "page": name, "script": script })).await;
         for (attempt, outcome) in told["value"].as_object().unwrap() {
             assert_eq!(outcome, "refused", "{name} {attempt}");

@@ -91,7 +91,7 @@ fn login(config: &Path, words: &[&str]) -> Command {
 }
 
 /// A configuration in a folder of its own, for commands without a proxy.
-fn written(config: Config) -> (TempDir, std::path::PathBuf) {
+fn written(config: &Config) -> (TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
     std::fs::write(&file, config.text()).unwrap();
@@ -142,7 +142,7 @@ async fn a_person_logs_in_once_and_the_token_outlives_renewals_and_a_restart() {
 #[tokio::test]
 async fn a_login_without_a_proxy_is_found_by_one_that_starts_later() {
     let laptop = Laptop::new(60).await;
-    let (_dir, file) = written(laptop.config(""));
+    let (_dir, file) = written(&laptop.config(""));
     let command = Login::start(login(&file, &["--no-browser", "--control", "127.0.0.1:1"]));
     let address = command.address("/auth?").await;
     let mut chrome = Chrome::start().await;
@@ -319,7 +319,9 @@ async fn a_request_is_pushed_ahead_where_the_server_demands_it() {
 #[tokio::test]
 async fn the_last_address_can_be_brought_by_hand() {
     let laptop = Laptop::new(60).await;
-    let proxy = Proxy::start_live(laptop.config("redirect_uri = \"http://localhost/callback\"")).await;
+    let config =
+        laptop.config("redirect_uri = \"http://localhost/callback\"").and("[log]\nlevel = \"trace\"");
+    let proxy = Proxy::start_live(config).await;
     let mut command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/auth?").await;
     let stdin = command.child.stdin.as_mut().unwrap();
@@ -343,6 +345,41 @@ async fn the_last_address_can_be_brought_by_hand() {
     let (code, said) = command.ended().await;
     assert!(code == 0 && said.contains("logged in as Alice"), "{code} {said}");
     proxy.accepted("/").await;
+
+    let spent = last.split("code=").nth(1).unwrap().split('&').next().unwrap();
+    let token = String::from_utf8(proxy.command(&["token"]).await.stdout).unwrap();
+    let told = proxy.log() + &said + &proxy.status().await.to_string() + &proxy.metrics().await;
+    assert!(told.contains("TRACE"), "the log says all that it can");
+    for secret in [spent, token.trim()] {
+        assert!(secret.len() > 20 && !told.contains(secret), "neither code nor token is told of");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_and_a_login_beside_it_share_one_store() {
+    let laptop = Laptop::new(5).await;
+    let proxy = Proxy::start_live(laptop.config("")).await;
+    let mut chrome = Chrome::start().await;
+    for (name, words) in
+        [("alice", &["--no-browser"][..]), ("bob", &["--no-browser", "--control", "127.0.0.1:1"])]
+    {
+        let command = Login::start(login(&proxy.config_file(), words));
+        chrome.open(name, &command.address("/auth?").await).await;
+        chrome.log_in(name, &laptop.server.issuer(), name).await;
+        let (code, said) = command.ended().await;
+        assert_eq!(code, 0, "{said}");
+        eventually("the proxy has the newest login", || async {
+            let answer = proxy.get("/").await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.json()["claims"]["sub"] == name
+        })
+        .await;
+    }
+    eventually("it goes on being renewed", || async {
+        proxy.status().await["tokens"][0]["renewals"].as_u64().unwrap() >= 4
+    })
+    .await;
+    assert_eq!(proxy.accepted("/").await["claims"]["sub"], "bob");
 }
 
 #[tokio::test]
@@ -374,14 +411,14 @@ async fn what_stands_in_the_way_of_a_login_is_said_and_leaves_nothing_behind() {
     }
 
     std::fs::write(laptop.store.path().join("no-folder"), "not a folder").unwrap();
-    let (_dir, file) = written(Config::new(laptop.config("").text().replace("/tokens'", "/no-folder'")));
+    let (_dir, file) = written(&Config::new(laptop.config("").text().replace("/tokens'", "/no-folder'")));
     let (code, said) = Login::start(login(&file, &["--control", "127.0.0.1:1"])).ended().await;
     assert!(code != 0 && said.contains("is not a folder"), "{code} {said}");
 
     let memory = laptop.config("").text().replace("kind = \"file\"", "kind = \"memory\"");
     let memory: String =
         memory.lines().filter(|line| !line.starts_with("path = '")).flat_map(|line| [line, "\n"]).collect();
-    let (_dir, file) = written(Config::new(memory));
+    let (_dir, file) = written(&Config::new(memory));
     let (code, said) = Login::start(login(&file, &["--control", "127.0.0.1:1"])).ended().await;
     assert!(code == 1 && said.contains("the login would end with this command"), "{code} {said}");
 }
@@ -396,8 +433,6 @@ async fn a_logout_gives_all_back_and_says_where_the_browser_forgets() {
     chrome.open("person", &command.address("/auth?").await).await;
     chrome.log_in("person", &issuer, "alice").await;
     assert_eq!(command.ended().await.0, 0);
-    let token = proxy.command(&["token"]).await;
-    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
     proxy.accepted("/").await;
 
     let out = proxy.command(&["logout", "--no-browser"]).await;
@@ -407,7 +442,6 @@ async fn a_logout_gives_all_back_and_says_where_the_browser_forgets() {
         "{said}"
     );
     proxy.get("/").await.assert_proxy_error(503);
-    let _ = token;
     let stored: Vec<Value> = std::fs::read_dir(laptop.store.path().join("tokens"))
         .unwrap()
         .filter_map(|file| serde_json::from_slice(&std::fs::read(file.ok()?.path()).ok()?).ok())

@@ -34,7 +34,7 @@ async fn a_token_is_had_as_soon_as_the_network_is_back_and_not_when_its_backoff_
     command.args(["--user", "--map-root-user", "--net", "bash", "-c", SCRIPT]).current_dir(dir.path());
     command.env("PEER", repository().join("tests/peers/network/server.mjs"));
     command.env("CUPBEARER", env!("CARGO_BIN_EXE_cupbearer")).env("HOME", dir.path());
-    let output = tokio::time::timeout(Duration::from_secs(60), command.kill_on_drop(true).output()).await;
+    let output = tokio::time::timeout(Duration::from_mins(1), command.kill_on_drop(true).output()).await;
     let log = || std::fs::read_to_string(dir.path().join("run.log")).unwrap_or_default();
     let output = output.unwrap_or_else(|_| panic!("it never came back:\n{}", log())).unwrap();
     let said =

@@ -22,7 +22,9 @@ async fn every_configuration_in_the_readme_is_taken_by_check() {
     let file = dir.path().join("config.toml");
     for text in blocks {
         fs::write(&file, &text).unwrap();
-        let output = cupbearer().args(["check", "--config"]).arg(&file).output().await.unwrap();
+        let mut check = cupbearer();
+        check.args(["check", "--config"]).arg(&file).env("HOME", dir.path());
+        let output = check.output().await.unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(0), "{text}\nis refused:\n{said}");
     }

@@ -3,7 +3,9 @@
 //! All of it goes to standard error. On a terminal one line shows the time that is left; elsewhere nothing is written over.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
 
+use cupbearer::clock::Moment;
 use cupbearer::control::Login;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
@@ -17,11 +19,20 @@ pub(super) struct Prompt {
     /// A line stands there that is to be written over.
     waiting: bool,
     told: bool,
+    since: Moment,
+    /// It was said why no browser may come back.
+    hinted: bool,
 }
 
 impl Prompt {
     pub(super) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), waiting: false, told: false }
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            waiting: false,
+            told: false,
+            since: Moment::now(),
+            hinted: false,
+        }
     }
 
     /// What to do.
@@ -31,6 +42,16 @@ impl Prompt {
 
     /// That it still waits.
     pub(super) fn wait(&mut self, login: &Login) {
+        if !self.hinted && self.since.elapsed() >= PATIENCE {
+            self.hinted = true;
+            self.clear();
+            if let Some(redirect) = &login.redirect_uri {
+                say(&format!(
+                    "No browser has come back yet. Where the page there says that the redirect URI is not registered: register\n\
+                     {redirect} for this client (for any port), or set `redirect_uri` to the one that is."
+                ));
+            }
+        }
         let left = span(login.expires_in_seconds.unwrap_or_default());
         if self.terminal {
             self.waiting = true;
@@ -108,6 +129,8 @@ fn picture(text: &str) -> Option<String> {
     )
 }
 
+/// After which a person may wonder.
+const PATIENCE: Duration = Duration::from_secs(30);
 const CLEAR_LINE: &str = "\x1b[2K";
 
 #[cfg(test)]

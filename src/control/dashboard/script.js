@@ -181,7 +181,8 @@
       show(this.banner, Boolean(failure));
       if (failure) {
         this.banner.className = `banner ${kind === 'good' ? 'warn' : kind}`;
-        write(this.bannerText, `${failure.message} (${failure.consecutive_failures} in a row, last at ${clock(failure.at)})`);
+        const often = failure.consecutive_failures > 1 ? ` (${failure.consecutive_failures} in a row, the last at ${clock(failure.at)})` : '';
+        write(this.bannerText, `${failure.message}${often}`);
         write(this.bannerWay, this.wayOut(token));
         show(this.bannerWay, this.bannerWay.textContent !== '');
       }
@@ -277,12 +278,12 @@
       show(this.timeline, history.length > 0);
       this.line.style.display = history.length > 1 ? '' : 'none';
       const failures = history.filter(({ kind }) => kind === 'failed').length;
-      write(this.summary, `Timeline: ${many(history.length - failures, 'renewal')}, ${many(failures, 'failure')}`);
+      write(this.summary, `Timeline: ${many(history.filter(({ kind }) => kind === 'renewed').length, 'renewal')}, ${many(failures, 'failure')}`);
       const [from, to] = [history[0]?.at ?? 0, Math.max(last?.at ?? 1, (history[0]?.at ?? 0) + 1)];
       this.line.replaceChildren(draw('line', { x1: 0, y1: 12, x2: 300, y2: 12 }));
       for (const event of history) {
         const x = 4 + 292 * ((event.at - from) / (to - from));
-        const mark = event.kind === 'failed'
+        const mark = event.kind === 'logged_out' ? draw('circle', { class: 'logged_out', cx: x, cy: 12, r: 4 }) : event.kind === 'failed'
           ? draw('path', { class: 'failed', d: `M${x - 4} 18 L${x} 6 L${x + 4} 18 Z` })
           : draw('rect', { class: 'renewed', x: x - 2, y: 6, width: 4, height: 12 });
         mark.append(draw('title'));
@@ -290,7 +291,7 @@
         this.line.append(mark);
       }
       this.list.replaceChildren(...history.slice().reverse().map((event) => make('li', {},
-        make('time', {}, clock(event.at)), event.kind === 'failed' ? `\u25b2 failed: ${event.message}` : '\u2713 renewed')));
+        make('time', {}, clock(event.at)), { failed: `\u25b2 failed: ${event.message}`, logged_out: '\u25cf logged out' }[event.kind] ?? '\u2713 renewed')));
     }
   }
 

@@ -2,7 +2,7 @@
 //! holds there is what lasts, and a hidden frame asks with it (OpenID Connect Core 1.0 section 3.1.2.1, `prompt=none`).
 //!
 //! The renewer asks as always. What it asks here calls for a browser, and waits for one: for the dashboard, which sees
-//! the call, and brings what comes of it through the [`Account`](crate::token::Account) into the store.
+//! the call, and brings what comes of it through the [`Account`] into the store.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
