@@ -16,10 +16,10 @@ use super::server::json;
 use crate::clock::Moment;
 use crate::login::{BeginError, Desk, PasteError, SilentError};
 use crate::oauth::{Callback, Class};
-use crate::token::{Flow, TokenHandle};
+use crate::token::{Flow, Roster, TokenHandle};
 
 /// `POST /tokens/{name}/login`.
-pub(super) async fn begin(desk: &Desk, token: &TokenHandle, asked: LoginRequest) -> Outcome {
+pub(super) async fn begin(desk: &Desk, roster: &Roster, token: &TokenHandle, asked: LoginRequest) -> Outcome {
     let account = token.account().ok_or_else(|| nobody_logs_in(token))?;
     let flow = match asked.flow.as_deref() {
         None => account.settings().flow,
@@ -30,7 +30,7 @@ pub(super) async fn begin(desk: &Desk, token: &TokenHandle, asked: LoginRequest)
             return Err(Problem::new(StatusCode::BAD_REQUEST, "Unknown flow", detail));
         }
     };
-    match desk.begin(account, Some(token.clone()), flow).await {
+    match desk.begin(account, Some(roster.clone()), flow).await {
         Ok(progress) => Ok(json(&Login::of(&progress.borrow(), Moment::now()))),
         Err(error) => {
             let status = match &error {

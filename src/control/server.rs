@@ -153,7 +153,7 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
         Asked::Renew(name) => renew(&find(name)?, desk).await,
         Asked::Logout(name) => logout(&find(name)?, desk).await,
         Asked::AccessToken(name) => access_token(&find(name)?),
-        Asked::Login(name) => logins::begin(desk, &find(name)?, logins::body(body).await?).await?,
+        Asked::Login(name) => logins::begin(desk, roster, &find(name)?, logins::body(body).await?).await?,
         Asked::LoginProgress(name) => logins::progress(desk, &find(name)?)?,
         Asked::LoginCancel(name) => logins::cancel(desk, &find(name)?)?,
         Asked::LoginCallback(name) => logins::paste(desk, &find(name)?, &logins::body(body).await?).await?,

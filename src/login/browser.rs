@@ -122,22 +122,22 @@ impl Visit {
             }
         };
         let description = callback.description();
-        // What was sent once is never sent again: it goes on where the browser has gone away.
-        let account = Arc::clone(&self.account);
-        let redeemed = tokio::spawn(async move { account.redeem(callback, &pending).await });
-        let outcome = match redeemed.await {
-            Ok(outcome) => outcome.map_err(|error| Ending::said(&error, description.as_deref())),
-            Err(_ended) => Err(Ending { cause: "internal", message: "the login was broken off".to_owned() }),
-        };
-        let shown = match &outcome {
-            Ok(Some(user)) => {
+        // What was sent once is never sent again: it goes on, and is told of, where the browser has gone away.
+        let (account, done) = (Arc::clone(&self.account), self.done.clone());
+        let redeemed = tokio::spawn(async move {
+            let outcome = account.redeem(callback, &pending).await;
+            let outcome = outcome.map_err(|error| Ending::said(&error, description.as_deref()));
+            let _ = done.send(outcome.clone()).await;
+            outcome
+        });
+        match redeemed.await {
+            Ok(Ok(Some(user))) => {
                 page(StatusCode::OK, "Logged in", &format!("You are logged in as {user}. {CLOSE}"))
             }
-            Ok(None) => page(StatusCode::OK, "Logged in", &format!("You are logged in. {CLOSE}")),
-            Err(ending) => page(StatusCode::OK, "Not logged in", &ending.message),
-        };
-        let _ = self.done.send(outcome).await;
-        shown
+            Ok(Ok(None)) => page(StatusCode::OK, "Logged in", &format!("You are logged in. {CLOSE}")),
+            Ok(Err(ending)) => page(StatusCode::OK, "Not logged in", &ending.message),
+            Err(_ended) => page(StatusCode::OK, "Not logged in", "The login was broken off."),
+        }
     }
 }
 

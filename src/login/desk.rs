@@ -18,7 +18,7 @@ use super::redirect::RedirectError;
 use super::silent::{SilentError, SilentRenewal, SilentStart};
 use crate::clock::Moment;
 use crate::oauth::{Callback, Error, Identity};
-use crate::token::{Account, Flow, StoreError, TokenHandle};
+use crate::token::{Account, Flow, Roster, StoreError, TokenHandle};
 
 /// Where people log in. Shared by clone.
 #[derive(Clone, Default)]
@@ -69,14 +69,14 @@ pub enum PasteError {
 
 impl Desk {
     /// Begins a login and says what the person is to do. It goes on by itself; what comes back sees it.
-    /// `handle` is told of the token that comes of it; without one, it is in the store alone.
+    /// The token of that name in `roster` is told of what comes of it; without one, it is in the store alone.
     ///
     /// # Errors
     /// [`BeginError`]; then no login is under way that was not before.
     pub async fn begin(
         &self,
         account: &Arc<Account>,
-        handle: Option<TokenHandle>,
+        roster: Option<Roster>,
         flow: Flow,
     ) -> Result<watch::Receiver<Progress>, BeginError> {
         // Before anybody is sent to log in for nothing.
@@ -113,7 +113,7 @@ impl Desk {
         let token = name.clone();
         let task = tokio::spawn(async move {
             let outcome = work.await;
-            tell(&token, &outcome, handle.as_ref());
+            tell(&token, &outcome, roster.as_ref());
             teller.send_modify(|progress| progress.stage = Stage::of(outcome));
         });
         let seat = Seat { progress, pasted, task };
@@ -230,11 +230,12 @@ impl Drop for Shared {
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<Option<Identity>, Ending>> + Send>>;
 
 /// Says how it ended: in the log, and to the token, which finds it in the store.
-fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, handle: Option<&TokenHandle>) {
+fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<&Roster>) {
     match outcome {
         Ok(_user) => {
             info!(token, "somebody has logged in");
-            if let Some(handle) = handle {
+            // As it is now: a reload may have made another of it meanwhile.
+            if let Some(handle) = roster.and_then(|roster| roster.load().get(token).cloned()) {
                 // One that is good is another user's, or an older login's.
                 if handle.load().usable(Moment::now()).is_some() { handle.replace() } else { handle.wake() }
             }

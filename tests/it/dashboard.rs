@@ -285,3 +285,21 @@ async fn no_page_of_another_origin_gets_through_and_each_attempt_is_counted() {
     let token = &proxy.status().await["tokens"][0];
     assert_eq!((&token["status"], &token["renewals"]), (&json!("valid"), &json!(1)), "nothing was pressed");
 }
+
+#[tokio::test]
+async fn another_device_logs_in_by_the_code_that_the_page_shows() {
+    let mut desktop = Desktop::new(OidcProvider::with_api(60).await, REFRESHED).await;
+    desktop.shows("login required").await;
+    desktop.chrome.click("desk", "button:text-is('Log in on another device')").await;
+    desktop.chrome.wait("desk", ".code").await;
+    let code = "document.querySelector('.code').textContent";
+    let code =
+        desktop.chrome.order(json!({ "do": "run", "page": "desk", "script": code })).await["value"].clone();
+    let issuer = desktop.server.issuer();
+    desktop.chrome.open("phone", &format!("{issuer}/device?user_code={}", code.as_str().unwrap())).await;
+    desktop.chrome.click("phone", "button[type=submit]").await;
+    desktop.chrome.log_in("phone", &issuer, "alice").await;
+    desktop.shows("valid").await;
+    assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "alice");
+    assert_eq!(desktop.wrong().await, Vec::<Value>::new());
+}

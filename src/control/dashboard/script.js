@@ -327,6 +327,14 @@
     }
   }
 
+  // The policy knows the authorization servers of when the page was loaded; one that could not be asked then is missing.
+  document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => {
+    const last = Number(sessionStorage.getItem('loaded-anew') ?? 0);
+    if (effectiveDirective !== 'frame-src' || Date.now() - last < 60000) return;
+    sessionStorage.setItem('loaded-anew', Date.now());
+    location.reload();
+  });
+
   async function renewHere(name) {
     if (renewing.has(name)) return;
     renewing.add(name);
