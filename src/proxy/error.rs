@@ -370,6 +370,16 @@ impl From<BadRequest> for ProxyError {
 
 /// Why there is no token, without a place or a name of the authorization server's: those are for the log.
 fn unavailable_sentence(unavailable: &Unavailable) -> String {
+    let why = unavailable_reason(unavailable);
+    match &unavailable.login {
+        Some(token) if unavailable.status == Status::LoginRequired => {
+            format!("{why}; log in: cupbearer login {token}")
+        }
+        _ => why,
+    }
+}
+
+fn unavailable_reason(unavailable: &Unavailable) -> String {
     let what = match unavailable.status {
         Status::Expired => "the access token has expired and could not be renewed",
         Status::LoginRequired => "a new login is needed",
@@ -397,6 +407,7 @@ fn unavailable_sentence(unavailable: &Unavailable) -> String {
         "no_caller" => "it is had for a caller alone",
         "internal" => "an internal error",
         "logged_out" => "it was logged out",
+        "browser_absent" => "no dashboard is open in the browser that renews it",
         "login_required" => "there is no refresh token that the authorization server accepts",
         refused => return format!("{what}: the authorization server refuses the token request ({refused})"),
     };
@@ -483,7 +494,7 @@ mod tests {
     #[test]
     fn a_missing_token_says_when_to_come_back() {
         let wait = |retry_after| {
-            let unavailable = Unavailable { status: Status::Expired, cause: None, retry_after };
+            let unavailable = Unavailable { status: Status::Expired, cause: None, login: None, retry_after };
             ProxyError::TokenUnavailable(unavailable).into_response(Call::Http).headers()[RETRY_AFTER].clone()
         };
         assert_eq!(wait(Duration::from_millis(1500)), "2");

@@ -85,6 +85,8 @@ pub struct Unavailable {
     pub cause: Option<Error>,
     /// When it is worth while to come again; at least a second.
     pub retry_after: Duration,
+    /// The token's name, where a person can log in for it.
+    pub login: Option<String>,
 }
 
 /// Why a renewal that someone asked for did not happen.
@@ -194,6 +196,7 @@ impl TokenHandle {
                 status: Status::Misconfigured,
                 cause: Some(Error::here(ErrorKind::NoCaller)),
                 retry_after: NO_ATTEMPT_PLANNED,
+                login: None,
             });
         }
         let deadline = Moment::now() + self.token.settings.policy.wait.min(MAX_LIFETIME);
@@ -213,7 +216,8 @@ impl TokenHandle {
                     Some(_) => state.may_come_by(deadline) && !self.token.is_retired(),
                 };
                 if !hope || now >= deadline {
-                    return Err(Unavailable::new(&state, now));
+                    let login = self.account().map(|account| account.name().to_owned());
+                    return Err(Unavailable { login, ..Unavailable::new(&state, now) });
                 }
             }
             // Where the time runs out, the loop looks a last time.
@@ -432,6 +436,7 @@ impl Unavailable {
             status: state.status(now),
             cause: state.last_error.as_ref().map(|failure| failure.error.clone()),
             retry_after: left.max(Duration::from_secs(1)),
+            login: None,
         }
     }
 }

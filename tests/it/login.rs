@@ -103,7 +103,9 @@ async fn a_person_logs_in_once_and_the_token_outlives_renewals_and_a_restart() {
     let laptop = Laptop::new(4).await;
     let issuer = laptop.server.issuer();
     let proxy = Proxy::start_live(laptop.config("")).await;
-    proxy.get("/").await.assert_proxy_error(503);
+    let refused = proxy.get("/").await;
+    refused.assert_proxy_error(503);
+    assert!(refused.text().contains("log in: cupbearer login api"), "{}", refused.text());
     assert_eq!(proxy.status().await["tokens"][0]["status"], "login_required");
 
     let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
