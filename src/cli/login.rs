@@ -44,12 +44,19 @@ pub(super) struct Login {
 impl Login {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
         let client = self.reach.client()?;
-        match self.by_the_proxy(&client).await {
+        let status = match client.status().await {
+            Ok(status) => status,
+            Err(not_running @ ClientError::NotRunning { .. }) => {
+                return self.by_the_store(&not_running).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match self.by_the_proxy(&client, &status).await {
             Ok(answer) => Ok(answer),
-            Err(error) => match error.downcast_ref() {
-                Some(not_running @ ClientError::NotRunning { .. }) => self.by_the_store(not_running).await,
+            // From here on it is the proxy's login, which has ended where the proxy has.
+            Err(error) => match error.downcast_ref::<ClientError>() {
                 Some(error) => {
-                    complain(&error.to_string());
+                    complain(&format!("the login was not finished: {error}"));
                     Ok(Answer::No)
                 }
                 None => Err(error),
@@ -57,8 +64,7 @@ impl Login {
         }
     }
 
-    async fn by_the_proxy(&self, client: &Client) -> anyhow::Result<Answer> {
-        let status = client.status().await?;
+    async fn by_the_proxy(&self, client: &Client, status: &control::Status) -> anyhow::Result<Answer> {
         let names = status.tokens.iter().filter(|token| token.can_log_in).map(|token| token.name.as_str());
         let Some(name) =
             self.choose(names, || status.tokens.iter().any(|token| Some(&token.name) == self.token.as_ref()))

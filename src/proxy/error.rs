@@ -371,12 +371,8 @@ impl From<BadRequest> for ProxyError {
 /// Why there is no token, without a place or a name of the authorization server's: those are for the log.
 fn unavailable_sentence(unavailable: &Unavailable) -> String {
     let why = unavailable_reason(unavailable);
-    match &unavailable.login {
-        Some(token) if unavailable.status == Status::LoginRequired => {
-            format!("{why}; log in: cupbearer login {token}")
-        }
-        _ => why,
-    }
+    let mend = unavailable.can_log_in && unavailable.status == Status::LoginRequired;
+    if mend { format!("{why}; log in: cupbearer login, or in the dashboard") } else { why }
 }
 
 fn unavailable_reason(unavailable: &Unavailable) -> String {
@@ -494,7 +490,8 @@ mod tests {
     #[test]
     fn a_missing_token_says_when_to_come_back() {
         let wait = |retry_after| {
-            let unavailable = Unavailable { status: Status::Expired, cause: None, login: None, retry_after };
+            let unavailable =
+                Unavailable { status: Status::Expired, cause: None, can_log_in: false, retry_after };
             ProxyError::TokenUnavailable(unavailable).into_response(Call::Http).headers()[RETRY_AFTER].clone()
         };
         assert_eq!(wait(Duration::from_millis(1500)), "2");

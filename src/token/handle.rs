@@ -85,8 +85,8 @@ pub struct Unavailable {
     pub cause: Option<Error>,
     /// When it is worth while to come again; at least a second.
     pub retry_after: Duration,
-    /// The token's name, where a person can log in for it.
-    pub login: Option<String>,
+    /// Whether a person can log in for it.
+    pub can_log_in: bool,
 }
 
 /// Why a renewal that someone asked for did not happen.
@@ -196,7 +196,7 @@ impl TokenHandle {
                 status: Status::Misconfigured,
                 cause: Some(Error::here(ErrorKind::NoCaller)),
                 retry_after: NO_ATTEMPT_PLANNED,
-                login: None,
+                can_log_in: false,
             });
         }
         let deadline = Moment::now() + self.token.settings.policy.wait.min(MAX_LIFETIME);
@@ -216,8 +216,8 @@ impl TokenHandle {
                     Some(_) => state.may_come_by(deadline) && !self.token.is_retired(),
                 };
                 if !hope || now >= deadline {
-                    let login = self.account().map(|account| account.name().to_owned());
-                    return Err(Unavailable { login, ..Unavailable::new(&state, now) });
+                    let can_log_in = self.account().is_some();
+                    return Err(Unavailable { can_log_in, ..Unavailable::new(&state, now) });
                 }
             }
             // Where the time runs out, the loop looks a last time.
@@ -436,7 +436,7 @@ impl Unavailable {
             status: state.status(now),
             cause: state.last_error.as_ref().map(|failure| failure.error.clone()),
             retry_after: left.max(Duration::from_secs(1)),
-            login: None,
+            can_log_in: false,
         }
     }
 }

@@ -105,7 +105,7 @@ async fn a_person_logs_in_once_and_the_token_outlives_renewals_and_a_restart() {
     let proxy = Proxy::start_live(laptop.config("")).await;
     let refused = proxy.get("/").await;
     refused.assert_proxy_error(503);
-    assert!(refused.text().contains("log in: cupbearer login api"), "{}", refused.text());
+    assert!(refused.text().contains("log in: cupbearer login"), "{}", refused.text());
     assert_eq!(proxy.status().await["tokens"][0]["status"], "login_required");
 
     let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
@@ -449,4 +449,43 @@ async fn a_logout_gives_all_back_and_says_where_the_browser_forgets() {
         .filter_map(|file| serde_json::from_slice(&std::fs::read(file.ok()?.path()).ok()?).ok())
         .collect();
     assert!(stored.is_empty(), "{stored:?}");
+}
+
+#[tokio::test]
+async fn a_reload_of_the_configuration_meanwhile_loses_no_login() {
+    let laptop = Laptop::new(60).await;
+    let memory = |wait: &str| {
+        let text = laptop.config("").text().replace("kind = \"file\"", "kind = \"memory\"");
+        let lines = text.lines().filter(|line| !line.starts_with("path = '"));
+        Config::new(lines.flat_map(|line| [line, "\n"]).collect::<String>().replace("wait = \"1s\"", wait))
+    };
+    let proxy = Proxy::start_live(memory("wait = \"1s\"")).await;
+    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let address = command.address("/auth?").await;
+    let reloads = proxy.metric("cupbearer_config_reloads_total", &["applied"]).await;
+    proxy.rewrite(&memory("wait = \"2s\""));
+    proxy.program().signal(rustix::process::Signal::HUP);
+    eventually("it is reloaded", || async {
+        proxy.metric("cupbearer_config_reloads_total", &["applied"]).await > reloads
+    })
+    .await;
+    let mut chrome = Chrome::start().await;
+    chrome.open("person", &address).await;
+    chrome.log_in("person", &laptop.server.issuer(), "alice").await;
+    let (code, said) = command.ended().await;
+    assert!(code == 0 && said.contains("memory"), "{code} {said}");
+    eventually("the token of now has it", || async { proxy.get("/").await.status == 200 }).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_ends_takes_its_login_along_and_the_command_says_so() {
+    let laptop = Laptop::new(60).await;
+    let proxy = Proxy::start_live(laptop.config("")).await;
+    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let address: url::Url = command.address("/auth?").await.parse().unwrap();
+    let redirect = address.query_pairs().find(|(key, _)| key == "redirect_uri").unwrap().1.into_owned();
+    let _stopped = proxy.stop().await;
+    let (code, said) = command.ended().await;
+    assert!(code == 1 && said.contains("the login was not finished: no cupbearer runs"), "{code} {said}");
+    assert!(curl_fails(&redirect).await, "the way back is closed");
 }
