@@ -29,7 +29,7 @@ impl Laptop {
     fn config(&self, lines: &str) -> Config {
         Config::new(format!(
             "{}[tokens.api]\nissuer = \"{}\"\ngrant = \"authorization_code\"\nclient_id = \"laptop\"\n\
-             client_auth = \"none\"\nscope = \"openid profile email offline_access api:read\"\nwait = \"1s\"\n{lines}\n\
+             client_auth = \"none\"\nscope = \"openid profile email offline_access api:read\"\nwait = \"20s\"\n{lines}\n\
              [[routes]]\nupstream = \"api\"\ntoken = \"api\"\n[store]\nkind = \"file\"\npath = '{}'\n",
             upstream_at(&self.server.api_url()),
             self.server.issuer(),
@@ -457,13 +457,13 @@ async fn a_reload_of_the_configuration_meanwhile_loses_no_login() {
     let memory = |wait: &str| {
         let text = laptop.config("").text().replace("kind = \"file\"", "kind = \"memory\"");
         let lines = text.lines().filter(|line| !line.starts_with("path = '"));
-        Config::new(lines.flat_map(|line| [line, "\n"]).collect::<String>().replace("wait = \"1s\"", wait))
+        Config::new(lines.flat_map(|line| [line, "\n"]).collect::<String>().replace("wait = \"20s\"", wait))
     };
-    let proxy = Proxy::start_live(memory("wait = \"1s\"")).await;
+    let proxy = Proxy::start_live(memory("wait = \"20s\"")).await;
     let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/auth?").await;
     let reloads = proxy.metric("cupbearer_config_reloads_total", &["applied"]).await;
-    proxy.rewrite(&memory("wait = \"2s\""));
+    proxy.rewrite(&memory("wait = \"30s\""));
     proxy.program().signal(rustix::process::Signal::HUP);
     eventually("it is reloaded", || async {
         proxy.metric("cupbearer_config_reloads_total", &["applied"]).await > reloads
