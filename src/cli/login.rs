@@ -72,9 +72,14 @@ impl Login {
             return Ok(Answer::No);
         };
         let begun = client.login(&name, self.device.then_some(Flow::DeviceCode.as_str())).await?;
-        let kept = status.store.clone();
         let mut looks = ByProxy { client: *client, name: name.clone(), last: begun };
-        self.attend(&name, &mut looks, &kept).await
+        match self.attend(&name, &mut looks).await? {
+            Some(who) if status.store == MEMORY => {
+                done(&name, &who, "this process' memory: a restart of the proxy ends it")
+            }
+            Some(who) => done(&name, &who, &status.store),
+            None => Ok(Answer::No),
+        }
     }
 
     async fn by_the_store(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
@@ -102,17 +107,17 @@ impl Login {
                 return Ok(Answer::No);
             }
         };
-        let kept = account.place();
         let mut looks = ByDesk { desk, name: name.clone(), progress };
-        let answered = self.attend(&name, &mut looks, &kept).await;
+        let attended = self.attend(&name, &mut looks).await;
         store.flush(LAST_WRITES).await;
-        if matches!(answered, Ok(Answer::Yes)) && store.alarm().is_up() {
+        let (Some(who), kept) = (attended?, account.place()) else { return Ok(Answer::No) };
+        if store.alarm().is_up() {
             complain(&format!(
                 "{name}: the login could not be written to {kept} and is lost; see whether that is writable"
             ));
             return Ok(Answer::No);
         }
-        answered
+        done(&name, &who, &kept)
     }
 
     fn account(
@@ -156,8 +161,8 @@ impl Login {
         None
     }
 
-    /// Shows what to do and waits for the end.
-    async fn attend(&self, name: &str, looks: &mut impl Looks, kept: &str) -> anyhow::Result<Answer> {
+    /// Shows what to do and waits for the end: who has logged in, in words. `None`: nobody has, and that was said.
+    async fn attend(&self, name: &str, looks: &mut impl Looks) -> anyhow::Result<Option<String>> {
         let mut prompt = Prompt::new();
         let begun = looks.now();
         prompt.show(name, &begun, self.no_browser);
@@ -176,7 +181,7 @@ impl Login {
                     prompt.clear();
                     looks.cancel().await;
                     complain(&format!("{name}: the login was called off; nothing has changed"));
-                    return Ok(Answer::No);
+                    return Ok(None);
                 }
                 line = next(&mut pasted) => {
                     let Some(line) = line else {
@@ -200,16 +205,20 @@ impl Login {
         };
         prompt.clear();
         if ended.is_done() {
-            let who = ended.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default();
-            answer(&format!("{name}: logged in{who}; kept in {kept}"))?;
-            return Ok(Answer::Yes);
+            return Ok(Some(ended.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default()));
         }
         let why = ended
             .message
             .unwrap_or_else(|| "it was called off, or another login of this token took its place".to_owned());
         complain(&format!("{name}: not logged in: {why}"));
-        Ok(Answer::No)
+        Ok(None)
     }
+}
+
+/// Says that it is done, and where it is kept.
+fn done(name: &str, who: &str, kept: &str) -> anyhow::Result<Answer> {
+    answer(&format!("{name}: logged in{who}; kept in {kept}"))?;
+    Ok(Answer::Yes)
 }
 
 /// The login, wherever it goes on.
@@ -309,6 +318,8 @@ fn listed(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
+/// What the status calls a store that ends with the proxy.
+const MEMORY: &str = "memory";
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// How long what the store would not take at once is tried again.
 const LAST_WRITES: Duration = Duration::from_secs(5);
