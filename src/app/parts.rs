@@ -211,6 +211,11 @@ impl Parts {
     /// of one are tried again.
     pub(super) fn network_changed(&self) {
         presence::moved();
+        self.wake_by_network();
+    }
+
+    /// Has tokens that could not be had for lack of a network tried again.
+    pub(super) fn wake_by_network(&self) {
         for token in self.roster.load().values() {
             token.wake_by_network();
         }

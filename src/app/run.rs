@@ -22,7 +22,7 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
-use crate::net::presence::Presence;
+use crate::net::presence::{Change, Presence};
 use crate::proxy::{AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Routes, Workers};
 use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
 
@@ -176,10 +176,13 @@ impl App {
                     self.reload_acceptor();
                     self.reload();
                 }
-                () = self.presence.changed() => {
-                    tracing::debug!("the network has changed");
-                    self.parts.network_changed();
-                }
+                change = self.presence.changed() => match change {
+                    Change::Network => {
+                        tracing::debug!("the network has changed");
+                        self.parts.network_changed();
+                    }
+                    Change::Echo => self.parts.wake_by_network(),
+                },
                 _ = looks.tick() => {
                     self.look_at_clocks();
                     self.look_at_files();

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 
@@ -18,33 +18,85 @@ use crate::clock;
 #[derive(Debug)]
 pub struct Presence {
     source: Source,
-    /// Not reported again before this.
+    /// A change that has been heard and has not settled.
+    heard: Option<Heard>,
+    /// No change is reported before this.
     rests_until: Instant,
+    /// When to look once more after the last change, the soonest last.
+    echoes: Vec<Instant>,
+}
+
+/// What there is to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The network is another one than before.
+    Network,
+    /// It changed a while ago, and what it needs (addresses of name servers, a tunnel) may be there by now.
+    Echo,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    /// An address comes before its route: it is over once nothing has been heard until then ...
+    settles: Instant,
+    /// ... or then, where it never settles.
+    latest: Instant,
 }
 
 #[derive(Debug)]
 enum Source {
     #[cfg(target_os = "linux")]
     Kernel(kernel::Ear),
-    Address([Option<IpAddr>; 2]),
+    Address {
+        known: [Option<IpAddr>; 2],
+        next_look: Instant,
+    },
 }
 
 impl Presence {
     /// Begins to listen.
     #[must_use]
     pub fn new() -> Self {
-        Self { source: Source::new(), rests_until: clock::now() }
+        Self::with(Source::new())
     }
 
-    /// Waits for the next change. It may be dropped at any await; what it had heard by then is heard again or lost, and the
-    /// next change is not far.
-    pub async fn changed(&mut self) {
-        self.source.heard().await;
-        sleep_until(self.rests_until).await;
-        // An address comes before its route: it is over once nothing has been heard for a while.
-        let latest = clock::now() + LONGEST_SETTLING;
-        while clock::now() < latest && timeout(SETTLING, self.source.heard()).await.is_ok() {}
-        self.rests_until = clock::now() + BETWEEN_CHANGES;
+    fn with(source: Source) -> Self {
+        Self { source, heard: None, rests_until: clock::now(), echoes: Vec::new() }
+    }
+
+    /// Waits for the next change, or the next echo of one. It may be dropped at any await, and nothing is lost.
+    pub async fn changed(&mut self) -> Change {
+        loop {
+            let settled = self.heard.map(|heard| heard.settles.max(self.rests_until));
+            let echo = self.echoes.last().copied();
+            tokio::select! {
+                biased;
+                () = at(settled) => {
+                    let now = clock::now();
+                    self.heard = None;
+                    self.rests_until = now + BETWEEN_CHANGES;
+                    self.echoes = ECHOES.map(|after| now + after).to_vec();
+                    return Change::Network;
+                }
+                () = at(echo) => {
+                    self.echoes.pop();
+                    return Change::Echo;
+                }
+                () = self.source.heard() => {
+                    let now = clock::now();
+                    let latest = self.heard.map_or(now + LONGEST_SETTLING, |heard| heard.latest);
+                    self.heard = Some(Heard { settles: (now + SETTLING).min(latest), latest });
+                }
+            }
+        }
+    }
+}
+
+/// Never, where there is no such instant.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -61,25 +113,31 @@ impl Source {
             Ok(ear) => return Self::Kernel(ear),
             Err(error) => tracing::debug!(kind = ?error.kind(), "the kernel does not tell of the network"),
         }
-        Self::Address(leaving())
+        Self::by_address()
+    }
+
+    fn by_address() -> Self {
+        Self::Address { known: leaving(), next_look: clock::now() + BETWEEN_LOOKS }
     }
 
     async fn heard(&mut self) {
-        match self {
-            #[cfg(target_os = "linux")]
-            Self::Kernel(ear) => {
-                if ear.heard().await.is_err() {
-                    *self = Self::Address(leaving());
+        loop {
+            match self {
+                #[cfg(target_os = "linux")]
+                Self::Kernel(ear) => match ear.heard().await {
+                    Ok(()) => return,
+                    Err(_) => *self = Self::by_address(),
+                },
+                Self::Address { known, next_look } => {
+                    sleep_until(*next_look).await;
+                    *next_look = clock::now() + BETWEEN_LOOKS;
+                    let now = leaving();
+                    if now != *known {
+                        *known = now;
+                        return;
+                    }
                 }
             }
-            Self::Address(known) => loop {
-                sleep(BETWEEN_LOOKS).await;
-                let now = leaving();
-                if now != *known {
-                    *known = now;
-                    return;
-                }
-            },
         }
     }
 }
@@ -150,6 +208,9 @@ pub fn era() -> u64 {
 
 static ERA: AtomicU64 = AtomicU64::new(0);
 
+/// What is looked at once more after a change, the soonest last: three times, so that a network without a way out makes
+/// nobody busy.
+const ECHOES: [Duration; 3] = [Duration::from_secs(15), Duration::from_secs(5), Duration::from_secs(2)];
 /// A network is there when nothing has changed for this long ...
 const SETTLING: Duration = Duration::from_millis(300);
 /// ... or it is one that never settles.
@@ -164,28 +225,57 @@ const SOMEWHERE_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// A network whose next look finds another address than the one known.
+    fn another() -> Presence {
+        let known = [Some(IpAddr::from([10, 0, 0, 1])); 2];
+        Presence::with(Source::Address { known, next_look: clock::now() + BETWEEN_LOOKS })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_reported_once_and_echoes_a_few_times() {
+        let mut presence = another();
+        assert_eq!(presence.changed().await, Change::Network);
+        let start = clock::now();
+        for after in [2, 5, 15] {
+            assert_eq!(presence.changed().await, Change::Echo);
+            assert_eq!(start.elapsed().as_secs(), after);
+        }
+        assert!(timeout(Duration::from_mins(5), presence.changed()).await.is_err(), "and then no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_in_pieces_loses_nothing() {
+        let mut presence = another();
+        let start = clock::now();
+        loop {
+            // As the program does, which looks at other things each second.
+            if let Ok(change) = timeout(Duration::from_millis(50), presence.changed()).await {
+                assert_eq!(change, Change::Network);
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_network_that_flaps_is_reported_every_few_seconds_and_no_more() {
-        let mut presence = Presence {
-            source: Source::Address([Some(IpAddr::from([10, 0, 0, 1])); 2]),
-            rests_until: clock::now(),
-        };
+        let mut presence = another();
         let start = clock::now();
         let mut reports = 0;
         while start.elapsed() < Duration::from_mins(1) {
-            // Each look finds another address than the one known.
-            presence.source = Source::Address([Some(IpAddr::from([10, 0, 0, 1])); 2]);
-            presence.changed().await;
-            reports += 1;
+            presence.source = another().source;
+            reports += u32::from(presence.changed().await == Change::Network);
         }
         assert!((2..=21).contains(&reports), "{reports} reports in a minute");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_reported_where_nothing_changes() {
-        let mut presence = Presence { source: Source::Address(leaving()), rests_until: clock::now() };
+        let mut presence = Presence::with(Source::by_address());
         assert!(timeout(Duration::from_mins(5), presence.changed()).await.is_err());
     }
 
