@@ -17,16 +17,17 @@ until "$CUPBEARER" status --config config.toml --json 2>/dev/null | grep -q '"ca
 ip address add 10.9.0.1/32 dev lo
 until "$CUPBEARER" status --config config.toml --json | grep -q '"status": "valid"'; do sleep 0.05; done
 echo back
+curl -s http://127.0.0.1:8080/ http://127.0.0.1:8080/
 # A network that flaps costs the server nothing where a token is held.
 for i in 1 2 3 4 5 6 7 8 9 10; do ip address add 10.9.1.$i/32 dev lo; sleep 0.1; done
-sleep 1
+until curl -s http://127.0.0.1:8080/ | grep 'connection [2-9]'; do sleep 0.2; done
 "$CUPBEARER" status --config config.toml --json | grep -E '"(renewals|failures)"'
 "#;
 
 #[tokio::test]
 async fn a_token_is_had_as_soon_as_the_network_is_back_and_not_when_its_backoff_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let config = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[upstreams.api]\nurl = \"http://127.0.0.1:9\"\n\
+    let config = "[server]\nlisten = [\"127.0.0.1:8080\"]\nworkers = 1\n[upstreams.api]\nurl = \"http://127.0.0.1:9401\"\n\
         [tokens.api]\ntoken_endpoint = \"http://10.9.0.1:9400/token\"\nclient_id = \"a\"\nclient_secret = \"b\"\n\
         retry = { initial = \"1h\", max = \"1h\" }\n[[routes]]\nupstream = \"api\"\ntoken = \"api\"\n";
     std::fs::write(dir.path().join("config.toml"), config).unwrap();
@@ -48,6 +49,8 @@ async fn a_token_is_had_as_soon_as_the_network_is_back_and_not_when_its_backoff_
         let line = lines.clone().nth(nth).unwrap_or_else(|| panic!("{name}: {said}"));
         line.rsplit(' ').next().unwrap().trim_end_matches(',').parse().unwrap()
     };
+    assert_eq!(said.matches("connection 1\n").count(), 2, "one connection is kept: {said}");
+    assert!(said.contains("connection 2\n"), "but not over a change of the network: {said}");
     assert!(number("next_attempt_in_seconds", 0) > 60, "the backoff was long: {said}");
     assert_eq!(number("renewals", 0), 1, "{said}");
     assert!(number("failures", 1) <= number("failures", 0) + 2, "no hot loop: {said}");
