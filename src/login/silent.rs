@@ -71,8 +71,8 @@ impl SilentRenewal {
         let Some(account) = self.handle.account().map(Arc::clone) else {
             return Err(SilentError::NotInBrowser);
         };
-        match account.redeem(callback, &self.pending).await {
-            Ok(_user) => {
+        match account.redeem_renewal(callback, &self.pending).await {
+            Ok(()) => {
                 // Where no attempt waits for it, the next one finds it now.
                 self.handle.wake();
                 Ok(())

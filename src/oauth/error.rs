@@ -133,6 +133,7 @@ impl Error {
             | Kind::LoginRequired
             | Kind::LoginDoubtful
             | Kind::CodeRefused
+            | Kind::OtherUser(_)
             | Kind::Callback(_) => Class::Refused,
         }
     }
@@ -208,6 +209,7 @@ impl Error {
             Kind::CodeRefused => "code_refused",
             Kind::Callback(_) => "callback",
             Kind::IdToken(_) => "id_token",
+            Kind::OtherUser(_) => "other_user",
             Kind::BrowserAbsent => "browser_absent",
             Kind::TooLarge => "too_large",
             Kind::Malformed(_) => "malformed",

@@ -27,21 +27,37 @@ pub(super) struct Expected<'a> {
     pub(super) now: SystemTime,
 }
 
-/// Who logged in, in words for people: `Alice <alice@example.com>`. Plain text of at most 250 characters.
+/// Who logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity(String);
+pub struct Identity {
+    words: String,
+    /// What the server knows them by (`sub`), which never changes; empty: nobody wrote it down.
+    subject: String,
+}
 
 impl Identity {
-    /// The words of a stored one, made plain once more.
+    /// A stored one; its words are made plain once more.
     #[must_use]
-    pub fn from_words(words: &str) -> Self {
-        Self(plain(words, 2 * MAX_NAME + 50))
+    pub fn stored(words: &str, subject: String) -> Self {
+        Self { words: plain(words, 2 * MAX_NAME + 50), subject }
     }
 
-    /// The words.
+    /// In words for people: `Alice <alice@example.com>`. Plain text of at most 250 characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.words
+    }
+
+    /// What the server knows them by.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Whether `other` is somebody else, as far as anybody knows.
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> bool {
+        !self.subject.is_empty() && !other.subject.is_empty() && self.subject != other.subject
     }
 
     fn of(claims: &Map<String, Value>) -> Self {
@@ -55,13 +71,14 @@ impl Identity {
             (Some(one), _) | (None, Some(one)) => one,
             (None, None) => text("sub").unwrap_or_default(),
         };
-        Self(words)
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self { words, subject }
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }
 
@@ -159,6 +176,14 @@ mod tests {
             c["email"] = json!("");
         });
         assert_eq!(neither.unwrap().as_str(), "u1");
+    }
+
+    #[test]
+    fn another_subject_is_somebody_else_whatever_the_name() {
+        let alice = judge(|_| ()).unwrap();
+        assert!(!alice.differs(&judge(|c| c["name"] = json!("Alicia")).unwrap()));
+        assert!(alice.differs(&judge(|c| c["sub"] = json!("u2")).unwrap()));
+        assert!(!alice.differs(&Identity::stored("Alice", String::new())), "who was not written down");
     }
 
     #[test]

@@ -122,6 +122,10 @@ pub(crate) enum Kind {
     )]
     BrowserAbsent,
     #[error(
+        "the browser is logged in at the authorization server as somebody else by now, {0}; log in again as the one whose token it is to be"
+    )]
+    OtherUser(String),
+    #[error(
         "nobody is logged in, or the login has ended: there is no refresh token that the server accepts; log in, or put a new one in its place"
     )]
     LoginRequired,

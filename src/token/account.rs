@@ -12,7 +12,7 @@ use url::Url;
 use crate::clock;
 use crate::oauth::{
     Authorization, AuthorizationRequest, AuthorizationServer, Callback, DeviceAuthorization, Dpop, Error,
-    Identity, Manner, Pending, TokenResponse,
+    ErrorKind, Identity, Manner, Pending, TokenResponse,
 };
 
 use super::settings::{LoginSettings, ServerOrigin};
@@ -104,7 +104,8 @@ impl Account {
         self.server.authorize(ask).await
     }
 
-    /// Redeems what the browser brought back, and keeps it. Who logged in comes back, where the server says so.
+    /// Redeems what the browser brought back, and keeps it, whoever it is. Who logged in comes back, where the server says
+    /// so.
     ///
     /// # Errors
     /// [`LoginError`]. Where it is the store's, nothing is kept.
@@ -113,12 +114,36 @@ impl Account {
         callback: Callback,
         pending: &Pending,
     ) -> Result<Option<Identity>, LoginError> {
+        self.redeem_of(callback, pending, None).await
+    }
+
+    /// The same for a renewal: nobody has asked who it is, so that it must be the one who logged in before.
+    ///
+    /// # Errors
+    /// [`LoginError`]; for somebody else, too, and then nothing is kept.
+    pub async fn redeem_renewal(&self, callback: Callback, pending: &Pending) -> Result<(), LoginError> {
+        let entry = self.store.load(&self.key, None).await?;
+        let before = entry.and_then(|entry| entry.user);
+        self.redeem_of(callback, pending, before.as_ref()).await.map(drop)
+    }
+
+    async fn redeem_of(
+        &self,
+        callback: Callback,
+        pending: &Pending,
+        before: Option<&Identity>,
+    ) -> Result<Option<Identity>, LoginError> {
         let _under_way = self.store.under_way().await;
         let dpop = self.proof_key().await?;
         let asked = clock::wall();
         let Self { server, origin, .. } = self;
         let (response, identity) =
             server.redeem(&origin.client, callback, pending, &origin.request, dpop.as_deref()).await?;
+        if let (Some(before), Some(now)) = (before, &identity)
+            && now.differs(before)
+        {
+            return Err(Error::here(ErrorKind::OtherUser(now.to_string())).into());
+        }
         self.keep(&response, identity.as_ref(), asked, dpop.as_deref()).await?;
         Ok(identity)
     }

@@ -13,6 +13,8 @@ struct Desktop {
     server: OidcProvider,
     proxy: Proxy,
     chrome: Chrome,
+    /// Where the browser comes back to after a login.
+    callback: String,
     _store: TempDir,
 }
 
@@ -43,7 +45,7 @@ impl Desktop {
             .await;
         let mut chrome = Chrome::start().await;
         chrome.open("desk", &url(&proxy)).await;
-        Self { server, proxy, chrome, _store: store }
+        Self { server, proxy, chrome, callback, _store: store }
     }
 
     /// By the dashboard's button and the server's own pages.
@@ -176,6 +178,32 @@ async fn in_browser(server: OidcProvider, renewals: u64) {
     desktop.log_in("bob").await;
     assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "bob");
     assert_eq!(desktop.wrong().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_frame_that_comes_back_as_somebody_else_renews_nothing() {
+    let mut desktop = Desktop::new(OidcProvider::with_api(20).await, IN_BROWSER).await;
+    desktop.shows("login required").await;
+    desktop.log_in("alice").await;
+    // Another tab of the same browser logs in at the server as somebody else, while no dashboard is open.
+    desktop.chrome.goto("desk", "about:blank").await;
+    let issuer = desktop.server.issuer();
+    let elsewhere = format!(
+        "{issuer}/auth?response_type=code&client_id=page&redirect_uri={}&scope=openid+profile+api%3Aread&prompt=login\
+         &code_challenge=AYiKMXLE_8OjTCPk0veawYPjT5r6o4P2CYT7QXmWL0g&code_challenge_method=S256",
+        desktop.callback
+    );
+    desktop.chrome.open_beside("desk", "other", &elsewhere).await;
+    desktop.chrome.log_in("other", &issuer, "bob").await;
+    desktop.chrome.goto("desk", &url(&desktop.proxy)).await;
+    desktop.shows("not renewed").await;
+    let shown = desktop.chrome.text("desk").await;
+    assert!(shown.contains("as somebody else by now, Bob") && shown.contains("Alice"), "{shown}");
+    assert_eq!(
+        desktop.proxy.accepted("/").await["claims"]["sub"],
+        "alice",
+        "what is held is used while it is good"
+    );
 }
 
 #[tokio::test]

@@ -171,6 +171,7 @@ impl Entry {
             scope: access.and_then(|access| access.scope.as_deref()),
             dpop_key: dpop_key.as_deref().map(String::as_str),
             user: self.user.as_ref().map(Identity::as_str),
+            subject: self.user.as_ref().map(Identity::subject),
             written_at: seconds(self.written),
         };
         // Room for all of it: a buffer that grows leaves copies behind that nobody zeroes.
@@ -181,7 +182,8 @@ impl Entry {
             + long(written.access_token)
             + long(written.dpop_key)
             + scope
-            + long(written.user);
+            + long(written.user)
+            + long(written.subject);
         let mut bytes = Zeroizing::new(Vec::with_capacity(room + FRAME_BYTES));
         serde_json::to_writer(&mut *bytes, &written).expect("strings and numbers are JSON");
         bytes.push(b'\n');
@@ -288,7 +290,7 @@ fn entry(read: Read) -> Option<Entry> {
             Some(key) => Some(Secret::new(URL_SAFE_NO_PAD.decode(key.as_bytes()).ok()?)),
             None => None,
         },
-        user: read.user.as_deref().map(Identity::from_words),
+        user: read.user.map(|words| Identity::stored(&words, read.subject.unwrap_or_default())),
         written: time(read.written_at)?,
     })
 }
@@ -327,6 +329,8 @@ struct Outgoing<'a> {
     dpop_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
     written_at: u64,
 }
 
@@ -346,6 +350,7 @@ struct Read {
     scope: Option<Vec<String>>,
     dpop_key: Option<String>,
     user: Option<String>,
+    subject: Option<String>,
     written_at: u64,
 }
 
@@ -417,7 +422,7 @@ pub(in crate::token) mod tests {
                 scope: Some(vec!["orders:read".to_owned()]),
             }),
             dpop_key: Some(Secret::new(b"sentinel-key".to_vec())),
-            user: Some(Identity::from_words("Alice <alice@example.com>")),
+            user: Some(Identity::stored("Alice <alice@example.com>", "u1".to_owned())),
             written: time(1_800_000_001).unwrap(),
         }
     }

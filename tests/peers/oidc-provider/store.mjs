@@ -26,7 +26,9 @@ export class Store {
   async destroy(id) { kept.delete(this.#key(id)); }
   async consume(id) { kept.get(this.#key(id)).consumed = Math.floor(Date.now() / 1000); }
   async revokeByGrantId(grantId) {
-    for (const [key, payload] of kept) if (payload.grantId === grantId) kept.delete(key);
+    // What a browser has under way is no token of the grant.
+    const ofGrant = ([key, payload]) => payload.grantId === grantId && !key.startsWith('Interaction:');
+    for (const [key] of [...kept].filter(ofGrant)) kept.delete(key);
   }
 }
 
