@@ -94,7 +94,16 @@ async fn early_answers_arrive(proxy: &Proxy, dir: &Path) {
     fs::write(&file, noise(64 * MIB)).unwrap();
     let file = file.display().to_string();
     let common = ["--http1.1", "--max-time", "60", "--header", "Expect:", "--upload-file", &file];
-    let early = curl(&[&common[..], &[&proxy.url("/small")]].concat()).await;
+    let url = proxy.url("/small");
+    let mut early = curl(&[&common[..], &[&url]].concat()).await;
+    // curl that is slow to read meets the reset of a server that is through with it while it still sends (exit 55): the next
+    // one may be faster. What it got must be the answer.
+    for _ in 0..4 {
+        if early.exit != 55 || early.status != 0 {
+            break;
+        }
+        early = curl(&[&common[..], &[&url]].concat()).await;
+    }
     assert_eq!((early.status, early.proxy_error()), (413, None), "{early:?}");
 
     // curl takes the reset that follows an early answer over HTTP/2 for a failure, now and then: with Node.js alone, too.
