@@ -35,7 +35,11 @@ impl Chrome {
     pub(crate) async fn start_with(environment: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut command = node("browser/driver.mjs", Some("playwright-core"));
-        command.env("CHROMIUM", chromium()).env("HOME", home.path()).envs(environment.iter().copied());
+        command
+            .env("CHROMIUM", chromium())
+            .env("HOME", home.path())
+            .env("TMPDIR", home.path())
+            .envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let orders = child.stdin.take().unwrap();
