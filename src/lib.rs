@@ -9,6 +9,7 @@ pub mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod health;
+pub mod kubernetes;
 pub mod lifecycle;
 pub mod login;
 pub mod metrics;

@@ -8,6 +8,7 @@ mod completions;
 mod configuration;
 #[cfg(feature = "demo")]
 mod demo;
+mod inject;
 mod login;
 mod logout;
 mod man;
@@ -21,6 +22,7 @@ mod schema;
 mod status;
 mod token;
 mod wait;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -54,6 +56,8 @@ enum Command {
     Logout(logout::Logout),
     Token(token::Token),
     Wait(wait::Wait),
+    Inject(inject::Inject),
+    Webhook(webhook::Webhook),
     Schema(schema::Schema),
     Completions(completions::Completions),
     Man(man::Man),
@@ -85,6 +89,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Logout(logout) => block_on(logout.run()),
         Command::Token(token) => block_on(token.run()),
         Command::Wait(wait) => block_on(wait.run()),
+        Command::Inject(inject) => inject.run(),
+        Command::Webhook(webhook) => block_on(webhook.run()),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -1,0 +1,82 @@
+//! `cupbearer webhook`: what `inject` does, as a mutating admission webhook.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use cupbearer::kubernetes::{self, FailurePolicy, Policy};
+use cupbearer::lifecycle::DrainTrigger;
+use cupbearer::telemetry::{self, LogFormat, LogSettings};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Answer;
+use super::inject::SidecarOptions;
+
+/// Add the sidecar to pods as they are created: a mutating admission webhook
+///
+/// Answers AdmissionReviews (admission.k8s.io/v1) at /inject over HTTPS, and the kubelet's probes at /livez and /readyz.
+/// Its manifests are in deploy/webhook.
+#[derive(Debug, Args)]
+pub(super) struct Webhook {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443", env = "CUPBEARER_WEBHOOK_LISTEN")]
+    listen: SocketAddr,
+    /// The certificate with its chain, PEM; read again when it changes
+    #[arg(long, value_name = "FILE", env = "CUPBEARER_WEBHOOK_CERT_FILE")]
+    cert_file: PathBuf,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", env = "CUPBEARER_WEBHOOK_KEY_FILE")]
+    key_file: PathBuf,
+    /// What becomes of a pod that the sidecar cannot be put into: open lets it in as it is, with a warning; closed refuses it
+    #[arg(long, value_name = "POLICY", default_value = "closed", value_parser = policy, env = "CUPBEARER_WEBHOOK_FAIL")]
+    fail: FailurePolicy,
+    /// The webhook's own namespace, whose pods are never changed
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE")]
+    own_namespace: Option<String>,
+    #[command(flatten)]
+    options: SidecarOptions,
+}
+
+impl Webhook {
+    pub(super) async fn run(self) -> anyhow::Result<Answer> {
+        let log = LogSettings { format: LogFormat::Auto, level: "info".to_owned(), access: false };
+        telemetry::start(&log)?;
+        let policy = Policy {
+            sidecar: self.options.sidecar()?,
+            failure: self.fail,
+            own_namespace: self.own_namespace,
+        };
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let webhook = kubernetes::Webhook::bind(self.listen, &self.cert_file, &self.key_file, policy)
+            .await
+            .context("the webhook cannot start")?;
+        let address = webhook.address().unwrap_or(self.listen);
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the webhook listens");
+        let (trigger, drain) = DrainTrigger::new();
+        let serving = webhook.serve(drain);
+        let signals = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            trigger.start();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = serving => {}
+            () = signals => {}
+        }
+        tracing::info!("the webhook ends");
+        Ok(Answer::Yes)
+    }
+}
+
+fn policy(text: &str) -> Result<FailurePolicy, &'static str> {
+    match text {
+        "open" => Ok(FailurePolicy::Open),
+        "closed" => Ok(FailurePolicy::Closed),
+        _ => Err("a policy is open or closed"),
+    }
+}

@@ -1,0 +1,25 @@
+//! The sidecar in Kubernetes manifests: what is added to a pod, how it gets into a file without disturbing the rest of it,
+//! and the same as a mutating admission webhook.
+//!
+//! What a pod becomes is decided on values ([`pod`]); a file is edited to say that ([`manifests`]), and read again to see
+//! that it does.
+
+mod admission;
+mod emit;
+mod manifests;
+mod object;
+mod patch;
+mod pod;
+mod problem;
+mod scalar;
+mod sidecar;
+mod splice;
+mod webhook;
+mod yaml;
+
+pub use admission::{FailurePolicy, Policy};
+pub use manifests::{Direction, Rewritten, rewrite};
+pub use object::{Outcome, Report};
+pub use problem::Problem;
+pub use sidecar::{Mode, Sidecar};
+pub use webhook::{Webhook, WebhookError};

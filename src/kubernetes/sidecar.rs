@@ -1,0 +1,311 @@
+//! What a pod gets: the container, its volumes, and the annotation that remembers both.
+
+use serde_json::{Map, Value, json};
+
+use super::problem::Problem;
+
+/// What is added to a pod. Each field but `version` can be said for one pod alone by an annotation
+/// `cupbearer.dev/...` of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sidecar {
+    /// The image; `cupbearer.dev/image`.
+    pub image: String,
+    /// The `ConfigMap` that holds `config.toml`; `cupbearer.dev/config-map`.
+    pub config_map: String,
+    /// The Secret whose keys become files in `/run/secrets/cupbearer`; `cupbearer.dev/secret`, where `""` is none.
+    pub secret: Option<String>,
+    /// The port of loopback that the application calls; `cupbearer.dev/port`. `None`: what the configuration says, and
+    /// 8080 where it says nothing.
+    pub port: Option<u16>,
+    /// `cupbearer.dev/mode`.
+    pub mode: Mode,
+    /// Whom the service account's projected token is for, in `/run/identity/cupbearer/token`; without one there is none.
+    /// `cupbearer.dev/identity-audience`.
+    pub identity_audience: Option<String>,
+    /// A quantity; `cupbearer.dev/memory-limit`.
+    pub memory_limit: String,
+    /// A quantity; `cupbearer.dev/cpu-request`.
+    pub cpu_request: String,
+}
+
+/// Which kind of container the sidecar is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// An init container with `restartPolicy: Always` (Kubernetes 1.29): starts before the application and ends after it,
+    /// and a Job completes.
+    #[default]
+    Native,
+    /// The first of the containers, for clusters from before that.
+    Plain,
+}
+
+impl Mode {
+    /// `native` or `plain`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "native" => Some(Self::Native),
+            "plain" => Some(Self::Plain),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Sidecar {
+    fn default() -> Self {
+        Self {
+            image: concat!("cupbearer:", env!("CARGO_PKG_VERSION")).to_owned(),
+            config_map: CONTAINER.to_owned(),
+            secret: Some(CONTAINER.to_owned()),
+            port: None,
+            mode: Mode::default(),
+            identity_audience: None,
+            memory_limit: "64Mi".to_owned(),
+            cpu_request: "10m".to_owned(),
+        }
+    }
+}
+
+impl Sidecar {
+    /// Whether every field can be: a message for the first that cannot, with its name.
+    ///
+    /// # Errors
+    /// The field's name as a flag has it, and what is wrong.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.image.is_empty() || self.image.contains(char::is_whitespace) {
+            return Err(("image", format!("{:?} is no image", self.image)));
+        }
+        object_name(&self.config_map).map_err(|says| ("config-map", says))?;
+        if let Some(secret) = &self.secret {
+            object_name(secret).map_err(|says| ("secret", says))?;
+        }
+        if let Some(port @ (0 | HEALTH_PORT | CONTROL_PORT)) = self.port {
+            let says = format!(
+                "{port} cannot be the proxy's: {HEALTH_PORT} is for health and {CONTROL_PORT} for control"
+            );
+            return Err(("port", says));
+        }
+        if self.identity_audience.as_deref().is_some_and(|audience| audience.trim().is_empty()) {
+            return Err(("identity-audience", "it is empty".to_owned()));
+        }
+        for (name, quantity) in [("memory-limit", &self.memory_limit), ("cpu-request", &self.cpu_request)] {
+            if !is_quantity(quantity) {
+                return Err((name, format!("{quantity:?} is no quantity such as 64Mi or 10m")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with what a pod's own annotations say.
+    pub(super) fn told_by(&self, annotations: Option<&Map<String, Value>>) -> Result<Self, Problem> {
+        let mut told = self.clone();
+        let Some(annotations) = annotations else { return Ok(told) };
+        let field = |name: &str| format!("metadata.annotations[{PREFIX}{name}]");
+        for (key, value) in annotations {
+            let Some(name) = key.strip_prefix(PREFIX) else { continue };
+            let Some(text) = value.as_str() else {
+                return Err(Problem::at(field(name), "an annotation must be a string: put it in quotes"));
+            };
+            match name {
+                "image" => text.clone_into(&mut told.image),
+                "config-map" => text.clone_into(&mut told.config_map),
+                "secret" => told.secret = Some(text.to_owned()).filter(|name| !name.is_empty()),
+                "identity-audience" => told.identity_audience = Some(text.to_owned()),
+                "memory-limit" => text.clone_into(&mut told.memory_limit),
+                "cpu-request" => text.clone_into(&mut told.cpu_request),
+                "port" => {
+                    let port =
+                        text.parse().map_err(|_| Problem::at(field(name), format!("{text:?} is no port")))?;
+                    told.port = Some(port);
+                }
+                "mode" => {
+                    told.mode = Mode::named(text).ok_or_else(|| {
+                        Problem::at(field(name), format!("{text:?} is neither native nor plain"))
+                    })?;
+                }
+                "inject" | "status" => {}
+                _ => {
+                    let says = format!(
+                        "unknown; known are {}",
+                        NAMES.map(|name| format!("{PREFIX}{name}")).join(", ")
+                    );
+                    return Err(Problem::at(field(name), says));
+                }
+            }
+        }
+        told.check().map_err(|(name, says)| Problem::at(field(name), says))?;
+        Ok(told)
+    }
+
+    /// The port of loopback that no other container of the pod may have.
+    pub(super) fn proxy_port(&self) -> u16 {
+        self.port.unwrap_or(PROXY_PORT)
+    }
+
+    pub(super) fn container(&self) -> Value {
+        let mut container = json!({ "name": CONTAINER, "image": self.image, "args": ["run"] });
+        let mut env =
+            vec![json!({ "name": "CUPBEARER__HEALTH__LISTEN", "value": format!("0.0.0.0:{HEALTH_PORT}") })];
+        if let Some(port) = self.port {
+            env.push(json!({ "name": "CUPBEARER__SERVER__LISTEN", "value": format!("127.0.0.1:{port}") }));
+        }
+        let probe = |path: &str, more: Value| {
+            let mut probe = json!({ "httpGet": { "path": path, "port": "cb-health" } });
+            merge(&mut probe, more);
+            probe
+        };
+        if self.mode == Mode::Native {
+            merge(&mut container, json!({ "restartPolicy": "Always" }));
+        }
+        merge(
+            &mut container,
+            json!({
+                "env": env,
+                "ports": [{ "name": "cb-health", "containerPort": HEALTH_PORT }],
+                // The application starts once this has passed: its first request finds a token.
+                "startupProbe": probe("/readyz", json!({ "periodSeconds": 1, "failureThreshold": 60 })),
+                "readinessProbe": probe("/readyz", json!({ "periodSeconds": 5 })),
+                "livenessProbe": probe("/livez", json!({ "periodSeconds": 10 })),
+                "resources": {
+                    "requests": { "cpu": self.cpu_request, "memory": "16Mi" },
+                    "limits": { "memory": self.memory_limit },
+                },
+                // What the restricted Pod Security Standard asks for.
+                "securityContext": {
+                    "runAsNonRoot": true,
+                    "runAsUser": USER,
+                    "runAsGroup": USER,
+                    "allowPrivilegeEscalation": false,
+                    "readOnlyRootFilesystem": true,
+                    "capabilities": { "drop": ["ALL"] },
+                    "seccompProfile": { "type": "RuntimeDefault" },
+                },
+            }),
+        );
+        if self.mode == Mode::Plain {
+            // The containers after this one are started once it has ended.
+            let wait =
+                json!({ "postStart": { "exec": { "command": ["/cupbearer", "wait", "--timeout", "60s"] } } });
+            merge(&mut container, json!({ "lifecycle": wait }));
+        }
+        let mut mounts = vec![json!({ "name": CONFIG, "mountPath": "/etc/cupbearer", "readOnly": true })];
+        if self.secret.is_some() {
+            mounts.push(json!({ "name": SECRET, "mountPath": "/run/secrets/cupbearer", "readOnly": true }));
+        }
+        if self.identity_audience.is_some() {
+            mounts
+                .push(json!({ "name": IDENTITY, "mountPath": "/run/identity/cupbearer", "readOnly": true }));
+        }
+        mounts.push(json!({ "name": STORE, "mountPath": "/var/lib/cupbearer" }));
+        merge(&mut container, json!({ "volumeMounts": mounts }));
+        container
+    }
+
+    pub(super) fn volumes(&self) -> Vec<Value> {
+        let mut volumes = vec![json!({ "name": CONFIG, "configMap": { "name": self.config_map } })];
+        if let Some(secret) = &self.secret {
+            volumes.push(json!({ "name": SECRET, "secret": { "secretName": secret } }));
+        }
+        if let Some(audience) = &self.identity_audience {
+            let token = json!({ "path": "token", "audience": audience, "expirationSeconds": 3600 });
+            volumes.push(
+                json!({ "name": IDENTITY, "projected": { "sources": [{ "serviceAccountToken": token }] } }),
+            );
+        }
+        volumes.push(json!({ "name": STORE, "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }));
+        volumes
+    }
+}
+
+fn merge(into: &mut Value, more: Value) {
+    if let (Value::Object(into), Value::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}
+
+/// RFC 1123 as Kubernetes has it for names of objects.
+fn object_name(name: &str) -> Result<(), String> {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let inside = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
+    if name.len() <= 253 && edge(name.chars().next()) && edge(name.chars().last()) && inside {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no name of an object: lower-case letters, digits, - and ."))
+}
+
+fn is_quantity(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    digits.parse::<f64>().is_ok_and(|number| number > 0.0)
+        && ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit)
+}
+
+/// The container's name, and the default of its `ConfigMap`'s and Secret's.
+pub(super) const CONTAINER: &str = "cupbearer";
+/// Before the names of the annotations and labels.
+pub(super) const PREFIX: &str = "cupbearer.dev/";
+/// Set by whoever does not want the sidecar, or wants it: `"false"`, `"true"`.
+pub(super) const INJECT: &str = "cupbearer.dev/inject";
+/// Set on a pod that got it, with the version that put it there.
+pub(super) const STATUS: &str = "cupbearer.dev/status";
+/// The volumes of a pod that are ours.
+pub(super) const VOLUMES: [&str; 4] = [CONFIG, SECRET, IDENTITY, STORE];
+
+const CONFIG: &str = "cupbearer-config";
+const SECRET: &str = "cupbearer-secret";
+const IDENTITY: &str = "cupbearer-identity";
+const STORE: &str = "cupbearer-store";
+const NAMES: [&str; 9] = [
+    "inject",
+    "image",
+    "config-map",
+    "secret",
+    "port",
+    "mode",
+    "identity-audience",
+    "memory-limit",
+    "cpu-request",
+];
+const PROXY_PORT: u16 = 8080;
+pub(super) const HEALTH_PORT: u16 = 9901;
+pub(super) const CONTROL_PORT: u16 = 9902;
+/// Of the image; nobody's on any node.
+const USER: u32 = 65532;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn annotations_say_it_for_one_pod() {
+        let annotations = json!({ "other": "x", "cupbearer.dev/port": "9000", "cupbearer.dev/secret": "", "cupbearer.dev/mode": "plain",
+            "cupbearer.dev/image": "r.example/c:2", "cupbearer.dev/config-map": "orders", "cupbearer.dev/identity-audience": "api" });
+        let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+        assert_eq!((told.port, told.secret.as_deref(), told.mode), (Some(9000), None, Mode::Plain));
+        assert_eq!((told.image.as_str(), told.config_map.as_str()), ("r.example/c:2", "orders"));
+        assert_eq!(told.identity_audience.as_deref(), Some("api"));
+    }
+
+    #[test]
+    fn an_annotation_that_cannot_be_is_named() {
+        for (name, value, says) in [
+            ("port", json!("eighty"), "\"eighty\" is no port"),
+            ("port", json!("9901"), "9901 cannot be the proxy's"),
+            ("port", json!(8081), "put it in quotes"),
+            ("mode", json!("ambient"), "neither native nor plain"),
+            ("secret", json!("Not_A_Name"), "is no name of an object"),
+            ("config-map", json!(""), "is no name of an object"),
+            ("image", json!("a b"), "is no image"),
+            ("memory-limit", json!("lots"), "is no quantity"),
+            ("prot", json!("1"), "unknown; known are cupbearer.dev/inject"),
+            ("identity-audience", json!(" "), "it is empty"),
+        ] {
+            let annotations = json!({ format!("cupbearer.dev/{name}"): value });
+            let problem = Sidecar::default().told_by(annotations.as_object()).unwrap_err();
+            assert_eq!(problem.field, format!("metadata.annotations[cupbearer.dev/{name}]"));
+            assert!(problem.says.contains(says), "{}", problem.says);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! A document's text edited to mean something else, with every line that need not change left as it is.
+//!
+//! It may give up, and it may be wrong where a document is written strangely: whoever asked reads the result again.
+
+use serde_json::{Map, Value};
+
+use super::emit;
+use super::patch::common_ends;
+use super::yaml::{Entry, Kind, Node};
+
+/// `text[start..end]` becomes `with`.
+#[derive(Debug)]
+pub(super) struct Edit {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) with: String,
+}
+
+/// What makes `node`, which means `old`, mean `new`. `None` where this cannot be done by edits.
+pub(super) fn edits(text: &str, node: &Node, old: &Value, new: &Value) -> Option<Vec<Edit>> {
+    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let mut splice = Splice { text, newline, edits: Vec::new() };
+    splice.change(node, old, new)?;
+    Some(splice.edits)
+}
+
+/// The text with `edits` made, which do not overlap.
+pub(super) fn edited(text: &str, mut edits: Vec<Edit>) -> Option<String> {
+    // Stable: what is inserted at one place stays in the order that it was asked for.
+    edits.sort_by_key(|edit| edit.start);
+    let (mut made, mut at) = (String::with_capacity(text.len() + 4096), 0);
+    for edit in edits {
+        made.push_str(text.get(at..edit.start)?);
+        made.push_str(&edit.with);
+        at = edit.end;
+    }
+    made.push_str(text.get(at..)?);
+    Some(made)
+}
+
+struct Splice<'a> {
+    text: &'a str,
+    newline: &'static str,
+    edits: Vec<Edit>,
+}
+
+impl Splice<'_> {
+    fn change(&mut self, node: &Node, old: &Value, new: &Value) -> Option<()> {
+        match (&node.kind, old, new) {
+            _ if old == new => Some(()),
+            (Kind::Mapping { flow, entries }, Value::Object(old), Value::Object(new))
+                if !entries.is_empty() && !new.is_empty() =>
+            {
+                self.change_entries(*flow, entries, old, new)
+            }
+            (Kind::Sequence { flow, items }, Value::Array(old), Value::Array(new))
+                if !items.is_empty() && !new.is_empty() =>
+            {
+                self.change_items(*flow, items, old, new)
+            }
+            // Flow style is at home everywhere, on one line.
+            _ => {
+                let space = if node.start == node.end { " " } else { "" };
+                self.replace(node.start, node.end, space.to_owned() + &emit::flow(new));
+                Some(())
+            }
+        }
+    }
+
+    fn change_entries(
+        &mut self,
+        flow: bool,
+        entries: &[Entry],
+        old: &Map<String, Value>,
+        new: &Map<String, Value>,
+    ) -> Option<()> {
+        for (at, entry) in entries.iter().enumerate() {
+            match (old.get(&entry.key), new.get(&entry.key)) {
+                (Some(old), Some(new)) => self.change(&entry.value, old, new)?,
+                (Some(_), None) => {
+                    let next = entries.get(at + 1).map(|next| next.start);
+                    let before = at.checked_sub(1).map(|before| entries[before].value.end);
+                    // Of several that go, only the one before the last that stays would leave its comma.
+                    if flow && entries.iter().filter(|entry| !new.contains_key(&entry.key)).count() > 1 {
+                        return None;
+                    }
+                    self.remove(flow, entry.start, entry.value.end, before, next)?;
+                }
+                (None, _) => {}
+            }
+        }
+        let mut before = None;
+        for (key, value) in new {
+            if let Some(at) = entries.iter().position(|entry| entry.key == *key) {
+                before = Some(at);
+                continue;
+            }
+            if old.get(key) == Some(value) {
+                continue;
+            }
+            let lines = if flow {
+                vec![format!("{}: {}", emit::flow(&key.as_str().into()), emit::flow(value))]
+            } else {
+                emit::entry(key, value)
+            };
+            match before {
+                Some(at) => {
+                    self.insert_after(flow, entries[at].value.end, self.column(entries[at].start)?, &lines)
+                }
+                None => self.insert_before(flow, entries[0].start, &lines)?,
+            }
+        }
+        Some(())
+    }
+
+    fn change_items(&mut self, flow: bool, items: &[Node], old: &[Value], new: &[Value]) -> Option<()> {
+        if old.len() != items.len() {
+            return None;
+        }
+        if old.len() == new.len() {
+            return items
+                .iter()
+                .zip(old.iter().zip(new))
+                .try_for_each(|(item, (old, new))| self.change(item, old, new));
+        }
+        let starts: Vec<usize> = items
+            .iter()
+            .map(|item| if flow { Some(item.start) } else { self.dash(item.start) })
+            .collect::<Option<_>>()?;
+        let (first, last) = common_ends(old, new);
+        let gone = first..old.len() - last;
+        if flow && gone.len() > 1 {
+            return None;
+        }
+        for at in gone.clone() {
+            let before = at.checked_sub(1).map(|before| items[before].end);
+            self.remove(flow, starts[at], items[at].end, before, starts.get(at + 1).copied())?;
+        }
+        let come = &new[first..new.len() - last];
+        // What is both removed and inserted at one place is left to whoever writes it anew.
+        if !gone.is_empty() && !come.is_empty() {
+            return None;
+        }
+        for (nth, value) in come.iter().enumerate() {
+            let lines = if flow { vec![emit::flow(value)] } else { emit::item(value) };
+            match first.checked_sub(1) {
+                Some(before) => {
+                    self.insert_after(flow, items[before].end, self.column(starts[before])?, &lines)
+                }
+                None if nth == 0 || !flow => self.insert_before(flow, starts[0], &lines)?,
+                None => return None,
+            }
+        }
+        Some(())
+    }
+
+    fn replace(&mut self, start: usize, end: usize, with: String) {
+        self.edits.push(Edit { start, end, with });
+    }
+
+    /// Takes `start..end` out, in block style with the whole of its lines.
+    fn remove(
+        &mut self,
+        flow: bool,
+        start: usize,
+        end: usize,
+        before: Option<usize>,
+        next: Option<usize>,
+    ) -> Option<()> {
+        if flow {
+            let (start, end) = match (before, next) {
+                (_, Some(next)) => (start, next),
+                (Some(before), None) => (before, end),
+                (None, None) => (start, end),
+            };
+            self.replace(start, end, String::new());
+            return Some(());
+        }
+        let line = self.line_start(start);
+        // The first entry of an item stands behind its dash.
+        if !self.text[line..start].trim().is_empty() {
+            return None;
+        }
+        self.replace(line, self.next_line(end), String::new());
+        Some(())
+    }
+
+    /// After the line that `end` is on, in block style.
+    fn insert_after(&mut self, flow: bool, end: usize, column: usize, lines: &[String]) {
+        if flow {
+            self.replace(end, end, lines.iter().fold(String::new(), |with, line| with + ", " + line));
+            return;
+        }
+        let at = self.line_end(end);
+        let mut with = String::new();
+        for line in lines {
+            with.push_str(self.newline);
+            with.push_str(&indented(line, column));
+        }
+        self.replace(at, at, with);
+    }
+
+    /// Before what starts at `start`, in block style with what comes behind a dash or another key moved to a line of its own.
+    fn insert_before(&mut self, flow: bool, start: usize, lines: &[String]) -> Option<()> {
+        let mut with = String::new();
+        if flow {
+            with = lines.iter().fold(with, |with, line| with + line + ", ");
+        } else {
+            let column = self.column(start)?;
+            for (nth, line) in lines.iter().enumerate() {
+                with.push_str(&if nth == 0 { line.clone() } else { indented(line, column) });
+                with.push_str(self.newline);
+            }
+            with.push_str(&" ".repeat(column));
+        }
+        self.replace(start, start, with);
+        Some(())
+    }
+
+    /// Where the dash of the item at `start` is.
+    fn dash(&self, start: usize) -> Option<usize> {
+        let before = self.text[..start].trim_end_matches([' ', '\t']);
+        before.strip_suffix('-').map(str::len)
+    }
+
+    /// Where on its line, in characters.
+    fn column(&self, at: usize) -> Option<usize> {
+        let before = &self.text[self.line_start(at)..at];
+        (!before.contains('\t')).then(|| before.chars().count())
+    }
+
+    fn line_start(&self, at: usize) -> usize {
+        self.text[..at].rfind('\n').map_or(0, |newline| newline + 1)
+    }
+
+    /// Before the end of the line.
+    fn line_end(&self, at: usize) -> usize {
+        let end = self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline);
+        at + self.text[at..end].trim_end_matches('\r').len()
+    }
+
+    fn next_line(&self, at: usize) -> usize {
+        self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline + 1)
+    }
+}
+
+fn indented(line: &str, column: usize) -> String {
+    if line.is_empty() { String::new() } else { " ".repeat(column) + line }
+}

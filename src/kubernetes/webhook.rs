@@ -1,0 +1,200 @@
+//! The mutating admission webhook: HTTPS, for the API server and for the kubelet's probes.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::admission::{self, Policy};
+use crate::lifecycle::Drain;
+use crate::net::acceptor::Acceptor;
+use crate::net::tls::TlsError;
+
+/// A webhook that is ready to serve.
+#[derive(Debug)]
+pub struct Webhook {
+    listener: TcpListener,
+    acceptor: Arc<Acceptor>,
+    policy: Arc<Policy>,
+}
+
+/// Why it cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Webhook {
+    /// Reads the certificate and its key, and listens.
+    ///
+    /// # Errors
+    /// [`WebhookError`]
+    pub async fn bind(
+        address: SocketAddr,
+        cert_file: &Path,
+        key_file: &Path,
+        policy: Policy,
+    ) -> Result<Self, WebhookError> {
+        let acceptor = Arc::new(Acceptor::load(cert_file, key_file, None)?);
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| WebhookError::Listen { address, source })?;
+        Ok(Self { listener, acceptor, policy: Arc::new(policy) })
+    }
+
+    /// Where it listens, which is told by the system where port 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
+    /// Serves until `drain` starts; then requests under way are answered, for 10 s at most. The certificate is read again
+    /// when its files change.
+    pub async fn serve(self, mut drain: Drain) {
+        let Self { listener, acceptor, policy } = self;
+        let mut reading = std::pin::pin!(reload(Arc::clone(&acceptor)));
+        let mut open = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept(), if open.len() < MOST_CONNECTIONS => match accepted {
+                    Ok((stream, _)) => {
+                        let tls = TlsAcceptor::from(acceptor.config());
+                        open.spawn(connection(stream, tls, Arc::clone(&policy), drain.clone()));
+                    }
+                    // Out of file descriptors, say: without a pause the loop would spin.
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                },
+                Some(_) = open.join_next() => {}
+                () = &mut reading => {}
+                () = drain.started() => break,
+            }
+        }
+        drop(listener);
+        let _ = tokio::time::timeout(LAST_ANSWERS, async { while open.join_next().await.is_some() {} }).await;
+    }
+}
+
+async fn connection(stream: TcpStream, tls: TlsAcceptor, policy: Arc<Policy>, mut drain: Drain) {
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+    let service = hyper::service::service_fn(move |request| {
+        let policy = Arc::clone(&policy);
+        async move { Ok::<_, std::convert::Infallible>(answer(request, &policy).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = drain.started() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn answer(request: Request<Incoming>, policy: &Policy) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => text(StatusCode::OK, "ok\n".to_owned()),
+        (&Method::POST, "/inject") => review(request.into_body(), policy).await,
+        (_, "/inject" | "/livez" | "/readyz") => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "POST to /inject, GET /livez and /readyz\n".to_owned())
+        }
+        _ => text(StatusCode::NOT_FOUND, "there are /inject, /livez and /readyz\n".to_owned()),
+    }
+}
+
+async fn review(body: Incoming, policy: &Policy) -> Response<Full<Bytes>> {
+    let collected = tokio::time::timeout(BODY, Limited::new(body, LARGEST_REVIEW).collect()).await;
+    let body = match collected {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 8 MiB\n".to_owned());
+        }
+        _ => return text(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
+    };
+    match admission::answer(&body, policy) {
+        Ok(answered) => {
+            let problem = answered.problem.unwrap_or_default();
+            tracing::info!(
+                object = answered.object,
+                outcome = answered.outcome,
+                problem,
+                "a review was answered"
+            );
+            let mut response = text(StatusCode::OK, answered.review.to_string());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => {
+            tracing::warn!(error, "a review cannot be read");
+            text(StatusCode::BAD_REQUEST, error + "\n")
+        }
+    }
+}
+
+fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Reads the certificate again whenever its files hold something else: a Secret's files are swapped by a symbolic link, and
+/// its tool may write one before the other.
+async fn reload(acceptor: Arc<Acceptor>) {
+    let files: Vec<PathBuf> = acceptor.files().map(Path::to_owned).collect();
+    let mut known = contents(&files).await;
+    loop {
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        let now = contents(&files).await;
+        if now == known {
+            continue;
+        }
+        match acceptor.reload() {
+            Ok(()) => {
+                tracing::info!("the certificate was replaced");
+                known = now;
+            }
+            // Not known as such: it is tried again at the next look.
+            Err(error) => tracing::warn!(%error, "the new certificate cannot be used; the old one stays"),
+        }
+    }
+}
+
+async fn contents(files: &[PathBuf]) -> Vec<Option<zeroize::Zeroizing<Vec<u8>>>> {
+    let mut contents = Vec::new();
+    for file in files {
+        contents.push(tokio::fs::read(file).await.ok().map(zeroize::Zeroizing::new));
+    }
+    contents
+}
+
+/// The API server keeps a handful.
+const MOST_CONNECTIONS: usize = 256;
+/// An object has at most 1.5 MiB, and an update comes with the old one.
+const LARGEST_REVIEW: usize = 8 * 1024 * 1024;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const BODY: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(120);
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);

@@ -1,0 +1,320 @@
+//! A YAML stream as trees of nodes that know where in the text they stand.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
+use serde_json::{Map, Value};
+
+use super::problem::Problem;
+use super::scalar;
+
+/// A piece of a document: `text[start..end]`, without the comments around it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Scalar(Value),
+    /// What its anchor stands for.
+    Alias(Value),
+    Sequence {
+        flow: bool,
+        items: Vec<Node>,
+    },
+    Mapping {
+        flow: bool,
+        entries: Vec<Entry>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    /// Where the key begins.
+    pub(super) start: usize,
+    pub(super) value: Node,
+}
+
+impl Node {
+    /// What it means, with aliases resolved and merge keys (`<<`) merged.
+    pub(super) fn value(&self) -> Value {
+        match &self.kind {
+            Kind::Scalar(value) | Kind::Alias(value) => value.clone(),
+            Kind::Sequence { items, .. } => items.iter().map(Node::value).collect(),
+            Kind::Mapping { entries, .. } => {
+                let mut merged = Map::new();
+                for entry in entries.iter().filter(|entry| entry.key == MERGE) {
+                    let sources = match entry.value.value() {
+                        Value::Array(sources) => sources,
+                        source => vec![source],
+                    };
+                    // The first source that has a key wins, and a key of the mapping's own over all.
+                    for source in sources {
+                        let Value::Object(source) = source else { continue };
+                        for (key, value) in source {
+                            merged.entry(key).or_insert(value);
+                        }
+                    }
+                }
+                for entry in entries.iter().filter(|entry| entry.key != MERGE) {
+                    merged.insert(entry.key.clone(), entry.value.value());
+                }
+                Value::Object(merged)
+            }
+        }
+    }
+}
+
+/// The documents of `text`, in order. A document with nothing in it is a scalar without a value.
+///
+/// # Errors
+/// A [`Problem`] with the document's number, line and column.
+pub(super) fn documents(text: &str) -> Result<Vec<Node>, Problem> {
+    Reader {
+        parser: Parser::new_from_str(text),
+        text,
+        offsets: text.char_indices().map(|(at, _)| at).collect(),
+        anchors: HashMap::new(),
+        expanded: 0,
+        document: 1,
+    }
+    .documents()
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    text: &'a str,
+    /// From the parser's positions, which are characters, to bytes.
+    offsets: Vec<usize>,
+    anchors: HashMap<usize, Value>,
+    /// Values that aliases have stood for so far.
+    expanded: usize,
+    document: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn documents(mut self) -> Result<Vec<Node>, Problem> {
+        let mut found = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => return Ok(found),
+                Event::StreamStart | Event::Nothing | Event::DocumentStart(_) => {}
+                Event::DocumentEnd => self.document += 1,
+                event => {
+                    let node = self.node(event, span, self.byte(span.start.index()), 0)?;
+                    found.push(node);
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
+        match self.parser.next_event() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => {
+                let at = error.marker();
+                Err(self.problem(at.line(), at.col(), &format!("this is no YAML: {}", error.info())))
+            }
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn problem(&self, line: usize, column: usize, says: &str) -> Problem {
+        Problem::at(format!("line {line}, column {}", column + 1), says).in_document(self.document)
+    }
+
+    fn byte(&self, position: usize) -> usize {
+        self.offsets.get(position).copied().unwrap_or(self.text.len())
+    }
+
+    /// The node that `event` begins. `before` is where one without any text stands.
+    fn node(&mut self, event: Event<'a>, span: Span, before: usize, depth: usize) -> Result<Node, Problem> {
+        let (line, column) = (span.start.line(), span.start.col());
+        if depth > DEEPEST {
+            return Err(self.problem(line, column, "it is nested deeper than 100 levels"));
+        }
+        let (start, end) = (self.byte(span.start.index()), self.byte(span.end.index()));
+        let flow = |open: &str| self.text[start..].starts_with(open);
+        let (node, anchor) = match event {
+            Event::Alias(anchor) => {
+                let value = self.anchors.get(&anchor).cloned();
+                // A parser that knows the anchor by number has seen it; it may still be open.
+                let value = value
+                    .ok_or_else(|| self.problem(line, column, "this alias stands within its own anchor"))?;
+                self.expanded += size(&value);
+                if self.expanded > MOST_EXPANDED {
+                    return Err(self.problem(line, column, "its aliases stand for more than 100,000 values"));
+                }
+                (Node { start, end, kind: Kind::Alias(value) }, 0)
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = scalar_value(&text, style, tag.as_deref());
+                let quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
+                let (start, end) = if start == end {
+                    (before, before)
+                } else if quoted {
+                    (start, end)
+                } else {
+                    // A block scalar's span reaches to the next token.
+                    (start, start + self.text[start..end].trim_end().len())
+                };
+                (Node { start, end, kind: Kind::Scalar(value) }, anchor)
+            }
+            Event::SequenceStart(anchor, _) => {
+                let flow = flow("[");
+                let (items, end) = self.items(start, end, flow, depth)?;
+                (Node { start, end, kind: Kind::Sequence { flow, items } }, anchor)
+            }
+            Event::MappingStart(anchor, _) => {
+                let flow = flow("{");
+                let (entries, end) = self.entries(start, end, flow, depth)?;
+                (Node { start, end, kind: Kind::Mapping { flow, entries } }, anchor)
+            }
+            _ => return Err(self.problem(line, column, "a value is missing here")),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.value());
+        }
+        Ok(node)
+    }
+
+    fn items(
+        &mut self,
+        start: usize,
+        open: usize,
+        flow: bool,
+        depth: usize,
+    ) -> Result<(Vec<Node>, usize), Problem> {
+        let (mut items, mut end): (Vec<Node>, _) = (Vec::new(), open.max(start));
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok((items, if flow { self.byte(span.end.index()) } else { end }));
+            }
+            let before = self.byte(span.start.index()).min(self.text.len());
+            let node = self.node(event, span, before, depth + 1)?;
+            end = node.end;
+            items.push(node);
+        }
+    }
+
+    fn entries(
+        &mut self,
+        start: usize,
+        open: usize,
+        flow: bool,
+        depth: usize,
+    ) -> Result<(Vec<Entry>, usize), Problem> {
+        let (mut entries, mut end): (Vec<Entry>, _) = (Vec::new(), open.max(start));
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                return Ok((entries, if flow { self.byte(span.end.index()) } else { end }));
+            }
+            let (line, column) = (span.start.line(), span.start.col());
+            let Event::Scalar(key, ..) = event else {
+                return Err(self.problem(line, column, "a key must be a word"));
+            };
+            let (from, to) = (self.byte(span.start.index()), self.byte(span.end.index()));
+            if key != MERGE && entries.iter().any(|entry| entry.key == key) {
+                return Err(self.problem(line, column, &format!("the key {key} is there twice")));
+            }
+            // A value without any text stands behind its key's colon.
+            let colon = self.text[to..].find(':').map_or(to, |at| to + at + 1);
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, colon, depth + 1)?;
+            end = value.end;
+            entries.push(Entry { key: key.into_owned(), start: from, value });
+        }
+    }
+}
+
+fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
+    let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
+    match (style, core) {
+        (ScalarStyle::Plain, None) | (_, Some("int" | "float" | "bool" | "null")) => scalar::plain(text),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+/// How many values are in it, itself included.
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(entries) => entries.values().map(size).sum(),
+        _ => 0,
+    }
+}
+
+/// YAML 1.1's key that merges other mappings into its own.
+const MERGE: &str = "<<";
+/// Manifests nest a dozen levels deep; a file that wants to exhaust the stack, thousands.
+const DEEPEST: usize = 100;
+/// Against files whose aliases multiply ("billion laughs").
+const MOST_EXPANDED: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Kind, documents};
+
+    #[test]
+    fn a_stream_is_read_with_aliases_and_merges_resolved() {
+        let text = "a: &x {b: 1, c: yes}\nd: *x\ne:\n  <<: *x\n  b: '2'\n---\n---\n[1, \"é\", !!str 3]\n";
+        let found: Vec<_> = documents(text).unwrap().iter().map(super::Node::value).collect();
+        assert_eq!(
+            found,
+            [
+                json!({"a": {"b": 1, "c": true}, "d": {"b": 1, "c": true}, "e": {"b": "2", "c": true}}),
+                json!(null),
+                json!([1, "é", "3"])
+            ]
+        );
+    }
+
+    #[test]
+    fn a_node_knows_where_it_stands() {
+        let text = "ä: 1 # one\nlist:\n- a: b\n  c: |\n    two\n    lines\n\n# more\n- {x: y}\nnothing:\nlast: 'z'\n";
+        let root = documents(text).unwrap().remove(0);
+        let Kind::Mapping { entries, flow: false } = &root.kind else { panic!("{root:?}") };
+        let texts: Vec<_> = entries.iter().map(|e| &text[e.value.start..e.value.end]).collect();
+        assert_eq!(texts[0], "1");
+        assert!(texts[1].ends_with("- {x: y}"), "{}", texts[1]);
+        assert_eq!(texts[2], "");
+        assert_eq!(texts[3], "'z'");
+        assert_eq!(
+            &text[..entries[2].value.start],
+            text.split_once("nothing:").unwrap().0.to_owned() + "nothing:"
+        );
+        let Kind::Sequence { items, flow: false } = &entries[1].value.kind else { panic!() };
+        assert_eq!(&text[items[0].start..items[0].end], "a: b\n  c: |\n    two\n    lines");
+        assert!(matches!(items[1].kind, Kind::Mapping { flow: true, .. }));
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused_with_its_place() {
+        let laughs = (1..12).fold("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
+            let before = format!("*a{}", n - 1);
+            text + &format!("a{n}: &a{n} [{}]\n", [before.as_str(); 10].join(", "))
+        });
+        for (text, says) in [
+            ("a: 1\n---\nb: [1\n", "document 2: line"),
+            ("a: b: c\n", "document 1: line 1"),
+            ("a: 1\na: 2\n", "line 2, column 1: the key a is there twice"),
+            ("? [a]\n: 1\n", "a key must be a word"),
+            ("a: *b\n", "document 1: line 1"),
+            (&"[".repeat(5000), "document 1"),
+            (&(("- ".repeat(300)) + "a\n"), "nested deeper"),
+            (&laughs, "aliases stand for more"),
+        ] {
+            let problem = documents(text).unwrap_err().to_string();
+            assert!(problem.contains(says), "{problem}");
+        }
+    }
+}
