@@ -21,13 +21,13 @@ pub(super) fn entry(key: &str, value: &Value) -> Vec<String> {
     let mut lines = block(value);
     match value {
         Value::Object(entries) if !entries.is_empty() => {
-            lines.iter_mut().for_each(|line| line.insert_str(0, "  "));
+            indent(&mut lines);
             lines.insert(0, format!("{key}:"));
         }
         // The style of Kubernetes' own examples: a list is not indented.
         Value::Array(items) if !items.is_empty() => lines.insert(0, format!("{key}:")),
         _ => {
-            indent_behind(&mut lines, "  ");
+            indent(&mut lines[1..]);
             lines[0] = format!("{key}: {}", lines[0]);
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn entry(key: &str, value: &Value) -> Vec<String> {
 /// The lines of an item of a list.
 pub(super) fn item(value: &Value) -> Vec<String> {
     let mut lines = block(value);
-    indent_behind(&mut lines, "  ");
+    indent(&mut lines[1..]);
     lines[0] = format!("- {}", lines[0]);
     lines
 }
@@ -47,9 +47,10 @@ pub(super) fn flow(value: &Value) -> String {
     value.to_string()
 }
 
-fn indent_behind(lines: &mut [String], indentation: &str) {
-    for line in lines.iter_mut().skip(1).filter(|line| !line.is_empty()) {
-        line.insert_str(0, indentation);
+/// By one level. Empty lines of a text stay empty.
+fn indent(lines: &mut [String]) {
+    for line in lines.iter_mut().filter(|line| !line.is_empty()) {
+        line.insert_str(0, "  ");
     }
 }
 
@@ -79,11 +80,23 @@ fn literal(text: &str) -> Option<Vec<String>> {
 
 /// Text on one line, in quotes where YAML 1.1 or 1.2 might take it for something else.
 fn word(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/' || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c))
-        && !text.starts_with(|c: char| c.is_ascii_digit())
-        && scalar::plain(text).is_string();
+    let plain = (is_name(text) || is_amount(text)) && scalar::plain(text).is_string();
     if plain { text.to_owned() } else { flow(&Value::String(text.to_owned())) }
+}
+
+/// `cupbearer:0.1.0`, `/readyz`, `ALL`: what nobody takes for a number, a date or a structure.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-:".contains(c))
+        && !text.ends_with(':')
+}
+
+/// `10m`, `64Mi`.
+fn is_amount(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    !digits.is_empty()
+        && digits.bytes().all(|digit| digit.is_ascii_digit())
+        && ["m", "k", "Ki", "Mi", "Gi"].contains(&&text[digits.len()..])
 }
 
 #[cfg(test)]
@@ -96,10 +109,10 @@ mod tests {
     #[test]
     fn it_reads_as_people_write_it() {
         let value = json!({"name": "cupbearer", "args": ["run"], "ports": [{"containerPort": 9901, "name": "health"}], "empty": {},
-            "version": "1.0", "on": "yes", "script": "set -e\nrun\n", "none": null});
+            "version": "1.0", "image": "cupbearer:0.1.0", "limit": "64Mi", "port": "0.0.0.0:1", "on": "yes", "script": "set -e\nrun\n", "none": null});
         assert_eq!(
             block(&value).join("\n"),
-            "name: cupbearer\nargs:\n- run\nports:\n- containerPort: 9901\n  name: health\nempty: {}\nversion: \"1.0\"\n\
+            "name: cupbearer\nargs:\n- run\nports:\n- containerPort: 9901\n  name: health\nempty: {}\nversion: \"1.0\"\nimage: cupbearer:0.1.0\nlimit: 64Mi\nport: \"0.0.0.0:1\"\n\
              \"on\": \"yes\"\nscript: |\n  set -e\n  run\nnone: null"
         );
     }

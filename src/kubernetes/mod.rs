@@ -11,6 +11,7 @@ mod object;
 mod patch;
 mod pod;
 mod problem;
+mod references;
 mod scalar;
 mod sidecar;
 mod splice;

@@ -49,13 +49,11 @@ pub(super) fn each_pod<F>(
     let prefix = path.iter().fold(String::new(), |prefix, step| prefix + step + ".");
     let mut at = &mut *fields;
     for (depth, step) in path.iter().enumerate() {
-        match at.get_mut(*step) {
-            Some(Value::Object(next)) => at = next,
-            _ => {
-                problems.push(Problem::at(path[..=depth].join("."), "it must be a mapping").of(&name));
-                return;
-            }
-        }
+        let Some(Value::Object(next)) = at.get_mut(*step) else {
+            problems.push(Problem::at(path[..=depth].join("."), "it must be a mapping").of(&name));
+            return;
+        };
+        at = next;
     }
     let before = at.clone();
     match change(at, is_job) {

@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(value: Value) -> Map<String, Value> {
+    fn pod(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
@@ -205,7 +205,7 @@ mod tests {
                 json!({ "metadata": { "labels": {} }, "spec": { "containers": [{ "name": "app", "ports": [{ "containerPort": 80 }] }] } }),
             ] {
                 let sidecar = Sidecar { mode, ..Sidecar::default() };
-                let mut changed = pod(original.clone());
+                let mut changed = pod(&original);
                 assert_eq!(add(&mut changed, &sidecar, false).unwrap(), None);
                 let list = if mode == Mode::Native { "initContainers" } else { "containers" };
                 assert_eq!(changed["spec"][list][0]["name"], "cupbearer");
@@ -247,13 +247,13 @@ mod tests {
                 "must be \"true\" or \"false\"",
             ),
         ] {
-            let problem = add(&mut pod(value), &Sidecar::default(), false).unwrap_err();
+            let problem = add(&mut pod(&value), &Sidecar::default(), false).unwrap_err();
             assert_eq!(problem.field, field);
             assert!(problem.says.contains(says), "{problem}");
         }
         let plain = Sidecar { mode: Mode::Plain, ..Sidecar::default() };
         let problem =
-            add(&mut pod(json!({ "spec": { "containers": [{ "name": "a" }] } })), &plain, true).unwrap_err();
+            add(&mut pod(&json!({ "spec": { "containers": [{ "name": "a" }] } })), &plain, true).unwrap_err();
         assert!(problem.says.contains("never completes"));
     }
 
@@ -264,7 +264,7 @@ mod tests {
             json!({ "spec": { "hostNetwork": true, "containers": [{ "name": "a" }] } }),
             json!({ "spec": { "containers": [{ "name": "cupbearer", "image": "by hand" }] } }),
         ] {
-            let mut changed = pod(value.clone());
+            let mut changed = pod(&value);
             assert!(add(&mut changed, &Sidecar::default(), false).unwrap().is_some());
             assert_eq!(Value::Object(changed.clone()), value);
             assert!(!remove(&mut changed).unwrap());
@@ -272,6 +272,6 @@ mod tests {
         }
         // UDP's ports are not TCP's.
         let dns = json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 8080, "protocol": "UDP" }] }] } });
-        assert_eq!(add(&mut pod(dns), &Sidecar::default(), false).unwrap(), None);
+        assert_eq!(add(&mut pod(&dns), &Sidecar::default(), false).unwrap(), None);
     }
 }

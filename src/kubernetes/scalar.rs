@@ -32,13 +32,14 @@ fn number(text: &str) -> Option<Number> {
         [b'0', b'0'..=b'7', ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_alphanumeric()) {
-        if let Ok(whole) = u64::from_str_radix(digits, radix) {
-            if !negative {
-                return Some(whole.into());
-            }
-            return 0i64.checked_sub_unsigned(whole).map(Number::from);
-        }
+    // A sign between the digits is no part of a whole number.
+    let whole = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_alphanumeric()));
+    if let Some(whole) = whole.and_then(|digits| u64::from_str_radix(digits, radix).ok()) {
+        return if negative {
+            0i64.checked_sub_unsigned(whole).map(Number::from)
+        } else {
+            Some(whole.into())
+        };
     }
     let is_float = digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte))
         && digits.bytes().any(|byte| byte.is_ascii_digit());

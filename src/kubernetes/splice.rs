@@ -9,7 +9,7 @@ use super::patch::common_ends;
 use super::yaml::{Entry, Kind, Node};
 
 /// `text[start..end]` becomes `with`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Edit {
     pub(super) start: usize,
     pub(super) end: usize,
@@ -25,7 +25,8 @@ pub(super) fn edits(text: &str, node: &Node, old: &Value, new: &Value) -> Option
 }
 
 /// The text with `edits` made, which do not overlap.
-pub(super) fn edited(text: &str, mut edits: Vec<Edit>) -> Option<String> {
+pub(super) fn edited(text: &str, edits: &[Edit]) -> Option<String> {
+    let mut edits: Vec<&Edit> = edits.iter().collect();
     // Stable: what is inserted at one place stays in the order that it was asked for.
     edits.sort_by_key(|edit| edit.start);
     let (mut made, mut at) = (String::with_capacity(text.len() + 4096), 0);
@@ -105,7 +106,7 @@ impl Splice<'_> {
             };
             match before {
                 Some(at) => {
-                    self.insert_after(flow, entries[at].value.end, self.column(entries[at].start)?, &lines)
+                    self.insert_after(flow, entries[at].value.end, self.column(entries[at].start)?, &lines);
                 }
                 None => self.insert_before(flow, entries[0].start, &lines)?,
             }
@@ -145,7 +146,7 @@ impl Splice<'_> {
             let lines = if flow { vec![emit::flow(value)] } else { emit::item(value) };
             match first.checked_sub(1) {
                 Some(before) => {
-                    self.insert_after(flow, items[before].end, self.column(starts[before])?, &lines)
+                    self.insert_after(flow, items[before].end, self.column(starts[before])?, &lines);
                 }
                 None if nth == 0 || !flow => self.insert_before(flow, starts[0], &lines)?,
                 None => return None,

@@ -27,6 +27,7 @@ mod grpc;
 mod guard;
 mod hostile;
 mod house;
+mod inject;
 mod jumps;
 mod life;
 mod limits;

@@ -1,0 +1,141 @@
+//! What the sidecars of a file read from objects of the same file: the `ConfigMap`, and the Secret that it names files of.
+
+use serde_json::{Map, Value};
+
+use super::object;
+use super::problem::Problem;
+
+/// An object of the file.
+struct Held<'a> {
+    /// Of the file, counted from 1.
+    document: usize,
+    fields: &'a Map<String, Value>,
+}
+
+/// An object that a sidecar names, and where it is held, if the file holds it.
+struct Named<'a> {
+    name: String,
+    held: Option<&'a Held<'a>>,
+}
+
+/// Looks at each pod's sidecar in `documents`. What is missing in the file may be in the cluster: that makes a note.
+pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<String> {
+    let held: Vec<Held<'_>> = documents
+        .iter()
+        .enumerate()
+        .flat_map(|(at, value)| {
+            object::flattened(value).into_iter().map(move |fields| Held { document: at + 1, fields })
+        })
+        .collect();
+    let mut notes = Vec::new();
+    for pod in &held {
+        let volumes = sidecar_volumes(pod.fields);
+        let namespace = metadata(pod.fields, "namespace");
+        let find = |kind: &str, name: Option<&str>| {
+            let name = name?.to_owned();
+            let is_it = |held: &&Held<'_>| {
+                held.fields.get("kind").is_some_and(|it| it == kind)
+                    && metadata(held.fields, "namespace") == namespace
+                    && metadata(held.fields, "name") == name
+            };
+            let held = held.iter().find(is_it);
+            Some(Named { name, held })
+        };
+        let named = |volume: &str, of: &str, key: &str| {
+            let volume = volumes.iter().find(|it| it["name"] == volume)?;
+            volume[of][key].as_str().map(str::to_owned)
+        };
+        let config = find("ConfigMap", named("cupbearer-config", "configMap", "name").as_deref());
+        let secret = find("Secret", named("cupbearer-secret", "secret", "secretName").as_deref());
+        for (kind, named) in [("ConfigMap", &config), ("Secret", &secret)] {
+            let Some(Named { name, held: None }) = named else { continue };
+            let place =
+                if namespace.is_empty() { String::new() } else { format!(" in the namespace {namespace}") };
+            let note =
+                format!("the {kind} {name} is not in this file: it must be{place} before the pods can start");
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        if let Some(Named { held: Some(map), .. }) = config {
+            for problem in check_config(map, secret.as_ref()) {
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
+        }
+    }
+    notes
+}
+
+/// The volumes of the pod that an object holds; none where it holds none.
+fn sidecar_volumes(fields: &Map<String, Value>) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut look = |pod: &mut Map<String, Value>, _: bool| {
+        let volumes = pod.get("spec").and_then(|spec| spec["volumes"].as_array());
+        found = volumes.cloned().unwrap_or_default();
+        Ok(None)
+    };
+    object::each_pod(&mut Value::Object(fields.clone()), &mut look, &mut Vec::new(), &mut Vec::new());
+    found
+}
+
+fn metadata<'a>(fields: &'a Map<String, Value>, key: &str) -> &'a str {
+    fields.get("metadata").and_then(|metadata| metadata[key].as_str()).unwrap_or_default()
+}
+
+/// Whether the files that a configuration names are keys of the Secret that is mounted there.
+fn check_config(map: &Held<'_>, secret: Option<&Named<'_>>) -> Vec<Problem> {
+    let problem = |field: String, says: String| {
+        Problem::at(field, says).of(&object::named(map.fields)).in_document(map.document)
+    };
+    let Some(config) = map.fields.get("data").and_then(|data| data["config.toml"].as_str()) else {
+        let says = "it has no key config.toml, which the sidecar reads";
+        return vec![problem("data".to_owned(), says.to_owned())];
+    };
+    let table: toml::Table = match config.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            return vec![problem(
+                "data[config.toml]".to_owned(),
+                format!("this is no TOML: {}", error.message()),
+            )];
+        }
+    };
+    let mut files = Vec::new();
+    strings(&toml::Value::Table(table), "", &mut files);
+    let said = |(key, file): (String, String)| {
+        let name = file.strip_prefix("/run/secrets/cupbearer/")?;
+        let says = match secret {
+            None => format!(
+                "{file} is a Secret's, and the sidecar gets none: name it by --secret or the annotation cupbearer.dev/secret"
+            ),
+            Some(Named { name: secret, held: Some(held) }) => {
+                let has = |part: &str| held.fields.get(part).is_some_and(|part| part.get(name).is_some());
+                if has("data") || has("stringData") {
+                    return None;
+                }
+                format!("the Secret {secret} has no key {name}")
+            }
+            // It may be in the cluster.
+            Some(_) => return None,
+        };
+        Some(problem(format!("data[config.toml], {key}"), says))
+    };
+    files.into_iter().filter_map(said).collect()
+}
+
+/// Each string in `value`, with the key that it is of.
+fn strings(value: &toml::Value, path: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        toml::Value::String(text) => found.push((path.to_owned(), text.clone())),
+        toml::Value::Array(items) => items.iter().for_each(|item| strings(item, path, found)),
+        toml::Value::Table(entries) => {
+            for (key, value) in entries {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                strings(value, &path, found);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,365 @@
+//! `cupbearer inject` and `cupbearer webhook`, as a platform team and an API server meet them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use super::support::{Answer, Certificates, Program, cupbearer, curl, eventually, free_address};
+
+const ORDERS: &str = "# The shop's orders.
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: orders # its name
+  namespace: shop
+spec:
+  selector: {matchLabels: {app: orders}}
+  template:
+    metadata:
+      labels: {app: orders}
+    spec:
+      # What the team wrote.
+      containers:
+      - name: app
+        image: orders:1
+        ports:
+        - containerPort: 9000
+---
+apiVersion: v1
+kind: Service
+metadata: {name: orders, namespace: shop}
+spec: {ports: [{port: 80}]}
+";
+
+/// Exit code, standard output and standard error of `inject`, with `text` on its standard input.
+async fn inject(words: &[&str], text: &[u8]) -> (Option<i32>, String, String) {
+    let mut command = cupbearer();
+    command.arg("inject").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // Whoever refuses its words reads nothing.
+    let _ = input.write_all(text).await;
+    drop(input);
+    let output = child.wait_with_output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn inject_adds_lines_and_changes_none_and_takes_them_out_again() {
+    let (code, injected, said) = inject(&[], ORDERS.as_bytes()).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Deployment shop/orders: the sidecar was added"), "{said}");
+    assert!(
+        said.contains("note: the Secret cupbearer is not in this file: it must be in the namespace shop"),
+        "{said}"
+    );
+    // Each line of before is there, in its order.
+    let mut lines = injected.lines();
+    for line in ORDERS.lines() {
+        assert!(lines.any(|injected| injected == line), "{line} is gone from {injected}");
+    }
+    assert!(
+        injected.contains("      initContainers:\n      - name: cupbearer\n        image: cupbearer:"),
+        "{injected}"
+    );
+    let (code, again, said) = inject(&[], injected.as_bytes()).await;
+    assert_eq!((code, again.as_str()), (Some(0), injected.as_str()));
+    assert!(said.contains("has it already"), "{said}");
+    let (code, out, said) = inject(&["--uninject"], injected.as_bytes()).await;
+    assert_eq!((code, out.as_str()), (Some(0), ORDERS), "{said}");
+    // Other words take the place of what was said before.
+    let words =
+        ["--mode", "plain", "--port", "8081", "--no-secret", "--image", "registry.example.com/cupbearer:2"];
+    let (_, other, _) = inject(&words, injected.as_bytes()).await;
+    assert!(
+        other.contains("registry.example.com/cupbearer:2") && other.contains("127.0.0.1:8081"),
+        "{other}"
+    );
+    assert!(!other.contains("initContainers") && !other.contains("cupbearer-secret"), "{other}");
+    let (_, out, _) = inject(&["--uninject"], other.as_bytes()).await;
+    assert_eq!(out, ORDERS);
+}
+
+#[tokio::test]
+async fn inject_reads_a_file_and_says_what_it_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("node.json");
+    let agent = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": "agent" },
+          "spec": { "template": { "spec": { "hostNetwork": true, "containers": [{ "name": "agent" }] } } } },
+        { "apiVersion": "example.com/v1", "kind": "Deployment", "metadata": { "name": "not-ours" }, "spec": "whatever" } ] });
+    fs::write(&file, serde_json::to_string_pretty(&agent).unwrap()).unwrap();
+    let (code, out, said) = inject(&[file.to_str().unwrap()], b"").await;
+    assert_eq!((code, out), (Some(0), fs::read_to_string(&file).unwrap()));
+    assert!(said.contains("DaemonSet agent: left alone: it is on the node's own network"), "{said}");
+    let (code, out, said) = inject(&[], b"kind: Service\napiVersion: v1\n").await;
+    assert_eq!((code, out.as_str()), (Some(0), "kind: Service\napiVersion: v1\n"));
+    assert!(said.contains("there is no pod in it"), "{said}");
+}
+
+#[tokio::test]
+async fn where_anything_is_wrong_nothing_is_written_and_everything_is_named() {
+    let taken = ORDERS.replace("9000", "8080");
+    let two = format!("{taken}---\n{}", ORDERS.replace("containers:", "containers: {}\n      other:"));
+    let secret = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cupbearer, namespace: shop}\ndata:\n  config.toml: |\n    [tokens.api]\n    \
+                  client_secret_file = \"/run/secrets/cupbearer/password\"\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: cupbearer, namespace: shop}\n\
+                  stringData: {client_secret: x}\n---\n";
+    let with_secret = secret.to_owned() + ORDERS;
+    for (words, text, says) in [
+        (
+            &[][..],
+            taken.as_str(),
+            &[
+                "document 1, Deployment shop/orders: spec.template.spec.containers[0].ports[0].containerPort: 8080 is",
+                "--port",
+            ][..],
+        ),
+        (
+            &[],
+            &two,
+            &[
+                "document 1, Deployment shop/orders",
+                "document 3, Deployment shop/orders: spec.template.spec.containers: it must be a list",
+            ],
+        ),
+        (&[], "a: [1\n", &["standard input: document 1: line"]),
+        (
+            &[],
+            &with_secret,
+            &[
+                "document 1, ConfigMap shop/cupbearer: data[config.toml], tokens.api.client_secret_file: the Secret cupbearer has no key password",
+            ],
+        ),
+        (&["--no-secret"], &with_secret, &["the sidecar gets none: name it by --secret"]),
+        (
+            &["--mode", "plain"],
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {template: {spec: {containers: [{name: a}]}}}\n",
+            &["Job j: spec.template.spec: a Job with a plain sidecar never completes"],
+        ),
+    ] {
+        let (code, out, said) = inject(words, text.as_bytes()).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{said}");
+        for says in says {
+            assert!(said.contains(says), "{says} is not in {said}");
+        }
+    }
+    for (words, text, says) in [
+        (&["--port", "9901"][..], &b""[..], "--port: 9901 cannot be"),
+        (&["--mode", "mesh"], b"", "native or plain"),
+        (&["--secret", "My_Secret"], b"", "--secret: \"My_Secret\" is no name"),
+        (&["/nowhere/at/all.yaml"], b"", "/nowhere/at/all.yaml: No such file"),
+        (&[], b"a: \xff\n", "standard input: it is not in UTF-8"),
+    ] {
+        let (code, out, said) = inject(words, text).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+/// A running webhook.
+struct Webhook {
+    program: Program,
+    url: String,
+    port: u16,
+    certificates: Certificates,
+    dir: tempfile::TempDir,
+}
+
+/// What the API server calls it.
+const NAME: &str = "cupbearer-webhook.cupbearer-system.svc";
+
+impl Webhook {
+    async fn start(words: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let certificates = Certificates::for_names(&[NAME], dir.path());
+        let address = free_address();
+        let mut command = cupbearer();
+        command
+            .arg("webhook")
+            .arg("--listen")
+            .arg(address.to_string())
+            .env("POD_NAMESPACE", "cupbearer-system");
+        command
+            .arg("--cert-file")
+            .arg(&certificates.certificate)
+            .arg("--key-file")
+            .arg(&certificates.key)
+            .args(words);
+        let mut program = Program::spawn("cupbearer webhook", command, dir.path());
+        let log = program.log_file().to_owned();
+        let listens = || fs::read_to_string(&log).unwrap_or_default().contains("the webhook listens");
+        program.until("the webhook listens", || async { listens() }).await;
+        let url = format!("https://{NAME}:{}", address.port());
+        Self { program, url, port: address.port(), certificates, dir }
+    }
+
+    /// As the API server does: by the Service's name, trusting the `caBundle` alone.
+    async fn ask(&self, words: &[&str], path: &str) -> Answer {
+        let to = format!("{NAME}:{}:127.0.0.1", self.port);
+        let url = self.url.clone() + path;
+        let ca = self.certificates.ca.to_str().unwrap();
+        curl(&[&["--resolve", &to, "--cacert", ca], words, &[&url]].concat()).await
+    }
+
+    async fn review(&self, namespace: &str, object: &Value) -> Value {
+        let file = self.dir.path().join("review.json");
+        fs::write(&file, review(namespace, object).to_string()).unwrap();
+        let data = format!("@{}", file.display());
+        let answer = self.ask(&["--json", &data], "/inject?timeout=5s").await;
+        assert_eq!((answer.exit, answer.status), (0, 200), "{}", self.program.log());
+        assert_eq!(answer.field("content-type"), Some("application/json"));
+        let review: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            (&review["apiVersion"], &review["kind"]),
+            (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
+        );
+        assert_eq!(review["response"]["uid"], "705ab4f5-6393-11e8-b7cc-42010a800002");
+        review["response"].clone()
+    }
+}
+
+/// What an API server sends, each field of it, when a ReplicaSet's controller makes a pod.
+fn review(namespace: &str, object: &Value) -> Value {
+    let kind = json!({ "group": "", "version": "v1", "kind": "Pod" });
+    let resource = json!({ "group": "", "version": "v1", "resource": "pods" });
+    json!({ "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
+        "namespace": namespace, "operation": "CREATE", "userInfo": { "username": "system:serviceaccount:kube-system:replicaset-controller",
+        "uid": "a7e0ab33", "groups": ["system:serviceaccounts", "system:authenticated"] }, "object": object, "oldObject": null, "dryRun": false,
+        "options": { "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" } } })
+}
+
+fn pod(port: u16) -> Value {
+    json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "generateName": "orders-5d4f-", "labels": { "app": "orders" } },
+        "spec": { "containers": [{ "name": "app", "image": "orders:1", "ports": [{ "containerPort": port, "protocol": "TCP" }],
+            "terminationMessagePath": "/dev/termination-log" }], "volumes": [{ "name": "kube-api-access", "projected": { "sources": [] } }] },
+        "status": {} })
+}
+
+#[tokio::test]
+async fn the_webhook_puts_the_sidecar_into_pods_but_those_of_its_own_namespace() {
+    let webhook =
+        Webhook::start(&["--image", "registry.example.com/cupbearer:1", "--config-map", "orders"]).await;
+    let response = webhook.review("shop", &pod(80)).await;
+    assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
+    let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
+    let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+    let mut patched = pod(80);
+    json_patch::patch(&mut patched, &patch).unwrap();
+    let sidecar = &patched["spec"]["initContainers"][0];
+    assert_eq!(
+        (&sidecar["image"], &sidecar["restartPolicy"]),
+        (&json!("registry.example.com/cupbearer:1"), &json!("Always"))
+    );
+    assert_eq!(patched["spec"]["volumes"][1]["configMap"]["name"], "orders");
+    assert_eq!(patched["spec"]["volumes"][0], pod(80)["spec"]["volumes"][0]);
+    for (namespace, object) in [("cupbearer-system", pod(80)), ("shop", patched)] {
+        let response = webhook.review(namespace, &object).await;
+        assert_eq!(response, json!({ "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": true }));
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(webhook.ask(&[], path).await.status, 200);
+    }
+    let plain = curl(&[&format!("http://127.0.0.1:{}/livez", webhook.port)]).await;
+    assert_ne!(plain.exit, 0, "without TLS nothing is answered");
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_have_the_sidecar_is_refused_or_let_in_as_told() {
+    for (words, allowed) in [(&[][..], false), (&["--fail", "closed"], false), (&["--fail", "open"], true)] {
+        let webhook = Webhook::start(words).await;
+        let response = webhook.review("shop", &pod(8080)).await;
+        assert_eq!(response["allowed"], json!(allowed));
+        assert_eq!(response.get("patch"), None);
+        let says = if allowed { &response["warnings"][0] } else { &response["status"]["message"] };
+        let says = says.as_str().unwrap();
+        assert!(
+            says.contains("spec.containers[0].ports[0].containerPort: 8080")
+                && says.contains("cupbearer.dev/port"),
+            "{says}"
+        );
+        assert!(webhook.program.log().contains("Pod shop/orders-5d4f-*"), "{}", webhook.program.log());
+    }
+}
+
+#[tokio::test]
+async fn a_new_certificate_counts_and_a_broken_one_does_not() {
+    let mut webhook = Webhook::start(&[]).await;
+    let connection = |webhook: &Webhook| {
+        let (url, port) = (webhook.url.clone(), webhook.port);
+        move |ca: std::path::PathBuf| {
+            let url = url.clone() + "/livez";
+            async move {
+                let to = format!("{NAME}:{port}:127.0.0.1");
+                curl(&["--resolve", &to, "--cacert", ca.to_str().unwrap(), &url]).await.status == 200
+            }
+        }
+    };
+    let reaches = connection(&webhook);
+    assert!(reaches(webhook.certificates.ca.clone()).await);
+    fs::write(&webhook.certificates.key, "not a key").unwrap();
+    let log = webhook.program.log_file().to_owned();
+    let refused =
+        || fs::read_to_string(&log).unwrap_or_default().contains("the new certificate cannot be used");
+    webhook.program.until("the broken key is told of", || async { refused() }).await;
+    assert!(reaches(webhook.certificates.ca.clone()).await, "the old certificate stays");
+    let other = tempfile::tempdir().unwrap();
+    let new = Certificates::for_names(&[NAME], other.path());
+    let swap = |from: &Path, to: &Path| fs::copy(from, to).unwrap();
+    swap(&new.certificate, &webhook.certificates.certificate);
+    swap(&new.key, &webhook.certificates.key);
+    eventually("the new certificate is shown", || reaches(new.ca.clone())).await;
+    assert!(!reaches(webhook.certificates.ca.clone()).await, "the old authority does not know it");
+    webhook.program.signal(Signal::TERM);
+    assert_eq!(webhook.program.ended(Duration::from_secs(20)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_answered_with_what_is_wrong() {
+    let webhook = Webhook::start(&[]).await;
+    let large = webhook.dir.path().join("large");
+    fs::write(&large, vec![b' '; 9 * 1024 * 1024]).unwrap();
+    let large = format!("@{}", large.display());
+    for (words, path, status, says) in [
+        (&["--json", "{"][..], "/inject", 400, "the body is no JSON"),
+        (&["--json", "{}"], "/inject", 400, "no AdmissionReview of admission.k8s.io/v1"),
+        (&["--json", &large], "/inject", 413, "at most 8 MiB"),
+        (&[], "/inject", 405, "POST to /inject"),
+        (&[], "/", 404, "there are /inject"),
+        (&["--http1.1", "--json", "[]"], "/inject", 400, "no AdmissionReview"),
+    ] {
+        let answer = webhook.ask(words, path).await;
+        assert_eq!(answer.status, status);
+        assert!(String::from_utf8_lossy(&answer.body).contains(says), "{:?}", answer.body);
+    }
+    // It is as it was.
+    assert_eq!(webhook.review("shop", &pod(80)).await["allowed"], json!(true));
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::for_names(&[NAME], dir.path());
+    let (cert, key) = (certificates.certificate.to_str().unwrap(), certificates.key.to_str().unwrap());
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let held = held.local_addr().unwrap().to_string();
+    for (words, says) in [
+        (&["--listen", &held, "--cert-file", cert, "--key-file", key][..], "cannot be listened on"),
+        (&["--listen", "127.0.0.1:0", "--cert-file", "/nowhere.pem", "--key-file", key], "/nowhere.pem"),
+        (&["--cert-file", cert], "--key-file"),
+        (&["--cert-file", cert, "--key-file", key, "--fail", "shut"], "open or closed"),
+    ] {
+        let output = cupbearer().arg("webhook").args(words).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+}
