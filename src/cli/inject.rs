@@ -10,6 +10,7 @@ use cupbearer::kubernetes::{self, Direction, Mode, Outcome, Sidecar};
 use super::Answer;
 use super::output::{complain, say};
 
+#[expect(clippy::doc_markdown, reason = "shown as help, where marks would be in the way")]
 /// Add the sidecar to the pods in Kubernetes manifests
 ///
 /// Reads manifests of any kind, in YAML or JSON, and writes them with the sidecar in each pod of a Pod, Deployment, StatefulSet,
@@ -32,6 +33,7 @@ pub(super) struct Inject {
     options: SidecarOptions,
 }
 
+#[expect(clippy::doc_markdown, reason = "shown as help, where marks would be in the way")]
 /// What is said of the sidecar, here and to the webhook.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The sidecar")]
@@ -123,19 +125,16 @@ impl Inject {
 
 fn read(file: Option<PathBuf>) -> anyhow::Result<(String, String)> {
     let mut bytes = Vec::new();
-    let name = match file.filter(|file| file.as_os_str() != "-") {
-        Some(file) => {
-            bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            file.display().to_string()
+    let name = if let Some(file) = file.filter(|file| file.as_os_str() != "-") {
+        bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        file.display().to_string()
+    } else {
+        let mut input = std::io::stdin();
+        if input.is_terminal() {
+            say("reading manifests from the terminal; Ctrl-D ends them");
         }
-        None => {
-            let mut input = std::io::stdin();
-            if input.is_terminal() {
-                say("reading manifests from the terminal; Ctrl-D ends them");
-            }
-            input.read_to_end(&mut bytes)?;
-            "standard input".to_owned()
-        }
+        input.read_to_end(&mut bytes)?;
+        "standard input".to_owned()
     };
     let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{name}: it is not in UTF-8"))?;
     Ok((name, text))

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Answer;
 use super::inject::SidecarOptions;
 
+#[expect(clippy::doc_markdown, reason = "shown as help, where marks would be in the way")]
 /// Add the sidecar to pods as they are created: a mutating admission webhook
 ///
 /// Answers AdmissionReviews (admission.k8s.io/v1) at /inject over HTTPS, and the kubelet's probes at /livez and /readyz.

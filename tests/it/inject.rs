@@ -226,7 +226,7 @@ impl Webhook {
     }
 }
 
-/// What an API server sends, each field of it, when a ReplicaSet's controller makes a pod.
+/// What an API server sends, each field of it, when a controller makes a pod.
 fn review(namespace: &str, object: &Value) -> Value {
     let kind = json!({ "group": "", "version": "v1", "kind": "Pod" });
     let resource = json!({ "group": "", "version": "v1", "resource": "pods" });
