@@ -33,6 +33,7 @@ use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::{Asks, Head};
 use super::target;
+use super::trace;
 use super::tunnel::Opening;
 use super::upstream::Http2;
 use super::watch::Busy;
@@ -206,6 +207,7 @@ async fn to_upstream(
         take_turn(entry, downstream, exchange).await?;
     }
     told.put(headers);
+    trace::pass_on_or_begin(headers);
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
         Version::HTTP_2 => (&via.http_2, true),

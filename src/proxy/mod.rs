@@ -47,6 +47,7 @@ mod socket;
 mod stream;
 mod target;
 mod through;
+mod trace;
 mod tunnel;
 mod upstream;
 mod via;
