@@ -16,6 +16,7 @@ mod clients;
 mod conformance;
 mod dashboard;
 mod demo;
+mod deploy;
 mod dial;
 mod dpop;
 mod events;

@@ -1,0 +1,419 @@
+//! What is under `deploy/`: taken by Kubernetes' own schemas, by Helm, by Prometheus, by systemd and by `cupbearer check`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::support::{
+    Certificates, Origin, Program, Stage, cupbearer, curl, eventually, free_address, python, repository,
+};
+
+fn deploy(path: &str) -> PathBuf {
+    repository().join("deploy").join(path)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What `kubectl apply -k` would send.
+async fn kustomized(folder: &Path) -> String {
+    let output =
+        Program::peer("kubectl", "kubectl, of 1.27 or later, by https://kubernetes.io/docs/tasks/tools/;")
+            .arg("kustomize")
+            .arg(folder)
+            .output()
+            .await
+            .unwrap();
+    assert!(output.status.success(), "{}: {}", folder.display(), text(&output.stderr));
+    text(&output.stdout)
+}
+
+async fn judged(words: &[&str], files: &[PathBuf]) -> Output {
+    python("kubernetes/manifests.py").args(words).args(files).output().await.unwrap()
+}
+
+/// Each folder with a `kustomization.yaml` under `deploy/`.
+fn kustomizations() -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        if folder.join("kustomization.yaml").exists() {
+            found.push(folder.to_owned());
+        }
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&deploy(""), &mut found);
+    found
+}
+
+#[tokio::test]
+async fn every_kustomization_builds_what_three_versions_and_the_restricted_standard_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for (at, folder) in kustomizations().iter().enumerate() {
+        let file = dir.path().join(format!("{at}.yaml"));
+        fs::write(&file, kustomized(folder).await).unwrap();
+        files.push(file);
+    }
+    assert!(
+        files.len() >= 13,
+        "the base, its overlays, the webhook, the rules and the recipes, not {}",
+        files.len()
+    );
+    let output = judged(&["validate"], &files).await;
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains(" 0 problems"));
+
+    // The judge is one.
+    let base = kustomized(&deploy("kustomize/base")).await;
+    for (right, wrong, says) in [
+        ("runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot must be true"),
+        ("- ALL", "- NET_RAW", "capabilities.drop must have ALL"),
+        (
+            "allowPrivilegeEscalation: false",
+            "allowPrivilegeEscalation: true",
+            "allowPrivilegeEscalation must be false",
+        ),
+        ("type: RuntimeDefault", "type: Unconfined", "seccompProfile must be"),
+        ("containers:", "hostNetwork: true\n      containers:", "hostNetwork is not allowed"),
+        ("restartPolicy: Always", "restartPolice: Always", "restartPolice"),
+        ("name: cb-health", "name: cupbearer-health", "longer than 15"),
+    ] {
+        assert!(base.contains(right));
+        let file = dir.path().join("wrong.yaml");
+        fs::write(&file, base.replacen(right, wrong, if right == "containers:" { 9 } else { 1 })).unwrap();
+        let output = judged(&["validate"], &[file]).await;
+        assert!(
+            !output.status.success() && text(&output.stdout).contains(says),
+            "{says}: {}",
+            text(&output.stdout)
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_inject_adds_is_taken_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let secure = "securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false, seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL]}}";
+    let app = dir.path().join("app.yaml");
+    fs::write(&app, format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: app}}\nspec:\n  containers:\n  - name: app\n    image: app:1\n    {secure}\n")).unwrap();
+    let mut files = Vec::new();
+    for (at, words) in [
+        &[][..],
+        &["--mode", "plain"],
+        &["--identity-audience", "https://a.example"],
+        &["--no-secret", "--port", "9000"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let output = cupbearer().arg("inject").args(*words).arg(&app).output().await.unwrap();
+        let file = dir.path().join(format!("{at}.yaml"));
+        fs::write(&file, output.stdout).unwrap();
+        files.push(file);
+    }
+    let output = judged(&["validate"], &files).await;
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("4 objects, 0 problems"));
+}
+
+/// Each value that the chart has, other than its default.
+fn every_value() -> Value {
+    json!({ "kind": "DaemonSet", "replicas": 3, "image": { "repository": "registry.example.com/cupbearer", "tag": "9", "pullPolicy": "Always",
+        "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }, "imagePullSecrets": [{ "name": "pull" }],
+        "config": "[upstreams.api]\nurl = \"https://api.example.com\"\n\n[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"none\"\n",
+        "secretName": "", "tls": { "secretName": "own", "allowedSubjects": ["a.example"] }, "allowedHosts": ["api.local"],
+        "identityAudience": "https://login.example.com/", "service": { "port": 8443 }, "resources": { "limits": { "memory": "64Mi" } },
+        "env": [{ "name": "CUPBEARER__LOG__LEVEL", "value": "debug" }], "podAnnotations": { "a": "b" }, "podLabels": { "c": "d" },
+        "nodeSelector": { "kubernetes.io/os": "linux" }, "tolerations": [{ "operator": "Exists" }],
+        "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "k", "operator": "Exists" }] }] } } },
+        "networkPolicy": { "enabled": false, "clientLabels": { "e": "f" }, "monitoringNamespace": "" }, "podMonitor": { "enabled": true, "interval": "30s" } })
+}
+
+async fn rendered(values: &Value, dir: &Path) -> Output {
+    let file = dir.join("values.json");
+    fs::write(&file, values.to_string()).unwrap();
+    python("kubernetes/manifests.py")
+        .arg("chart")
+        .arg(deploy("helm/cupbearer"))
+        .arg(&file)
+        .output()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_bad_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let (usual, every) = (json!({}), every_value());
+    let mut files = Vec::new();
+    for (name, values) in [("usual", &usual), ("every", &every)] {
+        let output = rendered(values, dir.path()).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let file = dir.path().join(name).with_extension("yaml");
+        fs::write(&file, output.stdout).unwrap();
+        files.push(file);
+    }
+    let output = judged(&["validate"], &files).await;
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let every = fs::read_to_string(&files[1]).unwrap();
+    for said in [
+        "kind: DaemonSet",
+        "@sha256:0123",
+        "name: pull",
+        "secretName: own",
+        "a.example",
+        "api.local",
+        "https://login.example.com/",
+        "port: 8443",
+        "CUPBEARER__LOG__LEVEL",
+        "a: b",
+        "c: d",
+        "kubernetes.io/os: linux",
+        "operator: Exists",
+        "key: k",
+        "kind: PodMonitor",
+        "interval: 30s",
+        "internalTrafficPolicy: Local",
+    ] {
+        assert!(every.contains(said), "{said} is not in {every}");
+    }
+    assert!(!every.contains("kind: NetworkPolicy") && !every.contains("/run/secrets/cupbearer"), "{every}");
+    // Each key of values.yaml was given another value, or this test says too much.
+    let defaults = fs::read_to_string(deploy("helm/cupbearer/values.yaml")).unwrap();
+    for key in defaults
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, _)| key)
+        .filter(|key| key.starts_with(char::is_alphabetic))
+    {
+        assert!(every_value().get(key).is_some(), "{key} has only its default here");
+    }
+    for (values, says) in [
+        (json!({ "kind": "StatefulSet" }), "kind"),
+        (json!({ "replicas": 0 }), "replicas"),
+        (json!({ "image": { "repository": "" } }), "repository"),
+        (json!({ "imagePullPolicy": "Always" }), "imagePullPolicy"),
+        (json!({ "service": { "port": 70000 } }), "port"),
+        (json!({ "tls": { "secretName": "" } }), "secretName"),
+    ] {
+        let output = rendered(&values, dir.path()).await;
+        assert!(
+            !output.status.success() && text(&output.stderr).contains(says),
+            "{values}: {}",
+            text(&output.stderr)
+        );
+    }
+    // The configuration that it makes is one.
+    check(&config_of(&fs::read_to_string(&files[0]).unwrap())).await;
+    check(&config_of(&every)).await;
+}
+
+/// The `config.toml` in a rendered `ConfigMap`.
+fn config_of(manifest: &str) -> String {
+    let config = manifest.split("  config.toml: |\n").nth(1).unwrap();
+    let lines = config.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    lines.fold(String::new(), |config, line| config + line.get(4..).unwrap_or_default() + "\n")
+}
+
+/// `cupbearer check`, with the files of a pod where it can find them.
+async fn check(config: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::for_names(&["cupbearer"], dir.path());
+    let config = config
+        .replace("/run/tls/tls.crt", certificates.certificate.to_str().unwrap())
+        .replace("/run/tls/tls.key", certificates.key.to_str().unwrap())
+        .replace("/run/tls/ca.crt", certificates.ca.to_str().unwrap());
+    fs::set_permissions(&certificates.key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let file = dir.path().join("config.toml");
+    fs::write(&file, &config).unwrap();
+    let mut command = cupbearer();
+    command.args(["check", "--config"]).arg(&file);
+    if config.contains("http://keycloak") {
+        command.arg("--insecure-plaintext");
+    }
+    let output = command.output().await.unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{config}\nis refused: {said}");
+    // What is missing on this machine is there in a pod; nothing else may be wrong.
+    for line in said.lines().filter(|line| line.contains("warning:")) {
+        let laptop = config.contains("http://keycloak") && line.contains("is not encrypted");
+        assert!(laptop || line.contains("does not exist"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn every_configuration_under_deploy_is_one() {
+    let mut found = 0;
+    for folder in [
+        "kustomize/base",
+        "kustomize/remote",
+        "compose",
+        "recipes/auth0",
+        "recipes/entra",
+        "recipes/okta",
+        "recipes/keycloak",
+        "recipes/google",
+    ] {
+        check(&fs::read_to_string(deploy(folder).join("config.toml")).unwrap()).await;
+        found += 1;
+    }
+    let all = Program::peer("git", "git")
+        .current_dir(repository())
+        .args(["ls-files", "deploy/**/config.toml", "deploy/*/config.toml"])
+        .output()
+        .await
+        .unwrap();
+    let all = text(&all.stdout).lines().count();
+    assert!(all == 0 || all == found, "{all} files, {found} of them checked");
+}
+
+#[tokio::test]
+async fn the_alerts_fire_when_they_should_and_are_the_same_for_both_kinds_of_prometheus() {
+    let output = Program::peer("promtool", "prometheus")
+        .current_dir(deploy("observability"))
+        .args(["test", "rules", "rules.test.yaml"])
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let rules = fs::read_to_string(deploy("observability/rules.yaml")).unwrap();
+    let operator = fs::read_to_string(deploy("observability/prometheusrule.yaml")).unwrap();
+    let spec: String = operator
+        .split("\nspec:\n")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned() + "\n")
+        .collect();
+    assert_eq!(spec, rules.split_once('\n').unwrap().1);
+    // A rule that is broken is found.
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(deploy("observability/rules.test.yaml"), dir.path().join("rules.test.yaml")).unwrap();
+    fs::write(
+        dir.path().join("rules.yaml"),
+        rules.replace("cupbearer_store_degraded == 1", "cupbearer_store_degraded == 2"),
+    )
+    .unwrap();
+    let output = Program::peer("promtool", "prometheus")
+        .current_dir(dir.path())
+        .args(["test", "rules", "rules.test.yaml"])
+        .output()
+        .await
+        .unwrap();
+    assert!(!output.status.success());
+}
+
+#[tokio::test]
+async fn every_query_of_the_dashboard_and_the_alerts_finds_its_metrics_in_a_real_prometheus() {
+    let stage = Stage::with(Origin::ok().await, "", "").await;
+    let dir = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n- job_name: cupbearer\n  static_configs: [{{targets: [\"{}\"]}}]\n",
+        deploy("observability/rules.yaml").display(),
+        stage.proxy.health_url("").trim_start_matches("http://").trim_end_matches('/')
+    );
+    fs::write(dir.path().join("prometheus.yml"), config).unwrap();
+    let mut command = Program::peer("prometheus", "prometheus");
+    command.arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()));
+    command.arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()));
+    command.arg(format!("--web.listen-address={address}"));
+    let _prometheus = Program::spawn("prometheus", command, dir.path());
+    let query = |query: String| async move {
+        let answer = curl(&[
+            "--get",
+            "--data-urlencode",
+            &format!("query={query}"),
+            &format!("http://{address}/api/v1/query"),
+        ])
+        .await;
+        serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()
+    };
+    let has = |of: String| async move {
+        query(of).await["data"]["result"].as_array().is_some_and(|found| !found.is_empty())
+    };
+    eventually("the proxy is scraped", || has("cupbearer_build_info".to_owned())).await;
+    // Two scrapes with requests between them, and one before the first: a series begins with its first value.
+    let url = stage.proxy.url("/a");
+    eventually("the rate of requests is known", || {
+        let url = url.clone();
+        async move {
+            assert_eq!(curl(&[&url]).await.status, 200);
+            has("rate(cupbearer_requests_total{code=\"200\"}[1m]) > 0".to_owned()).await
+        }
+    })
+    .await;
+
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(deploy("observability/dashboard.json")).unwrap()).unwrap();
+    let mut queries: Vec<String> = dashboard["panels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap())
+        .map(|target| target["expr"].as_str().unwrap().replace("$job", ".*").replace("$instance", ".*"))
+        .collect();
+    assert!(queries.len() >= 18, "{queries:?}");
+    for expr in &queries {
+        // A vector of which nothing is known yet is empty; a metric that nobody has is absent from the scrape, too.
+        let answer = query(expr.clone()).await;
+        assert_eq!(answer["status"], "success", "{expr}: {answer}");
+    }
+    queries.push(fs::read_to_string(deploy("observability/rules.yaml")).unwrap());
+    let scraped = text(&curl(&[&stage.proxy.health_url("/metrics")]).await.body);
+    for name in queries
+        .iter()
+        .flat_map(|query| query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')))
+        .filter(|word| word.starts_with("cupbearer_"))
+    {
+        assert!(scraped.contains(&format!("\n{name}")), "{name} is no metric of the program's");
+    }
+    let empty: Vec<&String> = {
+        let mut empty = Vec::new();
+        for expr in &queries[..queries.len() - 1] {
+            if !has(expr.clone()).await {
+                empty.push(expr);
+            }
+        }
+        empty
+    };
+    assert!(empty.is_empty(), "these show nothing: {empty:#?}");
+}
+
+#[tokio::test]
+async fn the_systemd_unit_is_valid_and_confined() {
+    let dir = tempfile::tempdir().unwrap();
+    let unit = fs::read_to_string(deploy("systemd/cupbearer.service")).unwrap();
+    let program = dir.path().join("cupbearer");
+    fs::write(&program, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = dir.path().join("cupbearer.service");
+    // The manual page is not installed here either.
+    let here = unit
+        .replace("/usr/local/bin/cupbearer", program.to_str().unwrap())
+        .replace("Documentation=man:cupbearer(1)\n", "");
+    fs::write(&file, &here).unwrap();
+    let verify = |file: PathBuf| async move {
+        Program::peer("systemd-analyze", "systemd").arg("verify").arg(file).output().await.unwrap()
+    };
+    let output = verify(file.clone()).await;
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    fs::write(dir.path().join("wrong.service"), here.replace("ProtectHome=yes", "ProtectHouse=yes")).unwrap();
+    let wrong = verify(dir.path().join("wrong.service")).await;
+    assert!(text(&wrong.stderr).contains("ProtectHouse"), "{}", text(&wrong.stderr));
+    let output = Program::peer("systemd-analyze", "systemd")
+        .args(["security", "--offline=true", "--threshold=20"])
+        .arg(&file)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "an exposure of more than 2.0: {}", text(&output.stdout));
+}
