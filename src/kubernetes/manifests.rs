@@ -38,7 +38,14 @@ pub struct Rewritten {
 /// Every [`Problem`]; then nothing is written.
 pub fn rewrite(text: &str, direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
     let (mark, text) = text.strip_prefix(BYTE_ORDER_MARK).map_or(("", text), |text| (BYTE_ORDER_MARK, text));
-    let documents = yaml::documents(text).map_err(|problem| vec![problem])?;
+    let documents = match yaml::documents(text) {
+        Ok(documents) => documents,
+        // Not all of JSON is YAML: characters in two halves (\ud834\udd1e) are not.
+        Err(problem) => match serde_json::from_str::<Value>(text) {
+            Ok(value) => return rewrite(&format!("{value:#}\n"), direction),
+            Err(_) => return Err(vec![problem]),
+        },
+    };
     let old: Vec<Value> = documents.iter().map(Node::value).collect();
     let mut new = old.clone();
     let (mut reports, mut problems) = (Vec::new(), Vec::new());

@@ -75,20 +75,16 @@ impl Splice<'_> {
         old: &Map<String, Value>,
         new: &Map<String, Value>,
     ) -> Option<()> {
-        for (at, entry) in entries.iter().enumerate() {
+        for entry in entries {
             match (old.get(&entry.key), new.get(&entry.key)) {
                 (Some(old), Some(new)) => self.change(&entry.value, old, new)?,
-                (Some(_), None) => {
-                    let next = entries.get(at + 1).map(|next| next.start);
-                    let before = at.checked_sub(1).map(|before| entries[before].value.end);
-                    // Of several that go, only the one before the last that stays would leave its comma.
-                    if flow && entries.iter().filter(|entry| !new.contains_key(&entry.key)).count() > 1 {
-                        return None;
-                    }
-                    self.remove(flow, entry.start, entry.value.end, before, next)?;
-                }
-                (None, _) => {}
+                (Some(_), None) if !flow => self.remove_lines(entry.start, entry.value.end)?,
+                (Some(_) | None, _) => {}
             }
+        }
+        if flow {
+            let spans: Vec<_> = entries.iter().map(|entry| (entry.start, entry.value.end)).collect();
+            self.remove_of_flow(&spans, |at| !new.contains_key(&entries[at].key));
         }
         let mut before = None;
         for (key, value) in new {
@@ -130,12 +126,13 @@ impl Splice<'_> {
             .collect::<Option<_>>()?;
         let (first, last) = common_ends(old, new);
         let gone = first..old.len() - last;
-        if flow && gone.len() > 1 {
-            return None;
-        }
-        for at in gone.clone() {
-            let before = at.checked_sub(1).map(|before| items[before].end);
-            self.remove(flow, starts[at], items[at].end, before, starts.get(at + 1).copied())?;
+        if flow {
+            let spans: Vec<_> = items.iter().map(|item| (item.start, item.end)).collect();
+            self.remove_of_flow(&spans, |at| gone.contains(&at));
+        } else {
+            for at in gone.clone() {
+                self.remove_lines(starts[at], items[at].end)?;
+            }
         }
         let come = &new[first..new.len() - last];
         // What is both removed and inserted at one place is left to whoever writes it anew.
@@ -159,24 +156,26 @@ impl Splice<'_> {
         self.edits.push(Edit { start, end, with });
     }
 
-    /// Takes `start..end` out, in block style with the whole of its lines.
-    fn remove(
-        &mut self,
-        flow: bool,
-        start: usize,
-        end: usize,
-        before: Option<usize>,
-        next: Option<usize>,
-    ) -> Option<()> {
-        if flow {
-            let (start, end) = match (before, next) {
-                (_, Some(next)) => (start, next),
-                (Some(before), None) => (before, end),
-                (None, None) => (start, end),
-            };
-            self.replace(start, end, String::new());
-            return Some(());
+    /// Takes those of `spans` out that are `gone`, with the commas that go with them.
+    fn remove_of_flow(&mut self, spans: &[(usize, usize)], gone: impl Fn(usize) -> bool) {
+        let mut at = 0;
+        while at < spans.len() {
+            let run = (at..spans.len()).take_while(|at| gone(*at)).count();
+            if run > 0 {
+                let (first, next) = (spans[at].0, spans.get(at + run).map(|next| next.0));
+                let (start, end) = match (next, at.checked_sub(1)) {
+                    (Some(next), _) => (first, next),
+                    (None, Some(before)) => (spans[before].1, spans[at + run - 1].1),
+                    (None, None) => (first, spans[at + run - 1].1),
+                };
+                self.replace(start, end, String::new());
+            }
+            at += run + 1;
         }
+    }
+
+    /// Takes the whole lines of `start..end` out, in block style.
+    fn remove_lines(&mut self, start: usize, end: usize) -> Option<()> {
         let line = self.line_start(start);
         // The first entry of an item stands behind its dash.
         if !self.text[line..start].trim().is_empty() {

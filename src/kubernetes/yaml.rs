@@ -153,7 +153,15 @@ impl<'a> Reader<'a> {
                 (Node { start, end, kind: Kind::Alias(value) }, 0)
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let value = scalar_value(&text, style, tag.as_deref());
+                let mut value = scalar_value(&text, style, tag.as_deref());
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                // The parser takes the end of the text for the end of a line; Kubernetes' reader does not.
+                if let (true, true, Value::String(text)) = (block, end == self.text.len(), &mut value)
+                    && !self.text.ends_with('\n')
+                    && text.ends_with('\n')
+                {
+                    text.pop();
+                }
                 let quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
                 let (start, end) = if start == end {
                     (before, before)

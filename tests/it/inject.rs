@@ -11,7 +11,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use super::support::{Answer, Certificates, Program, cupbearer, curl, eventually, free_address};
+use super::support::{
+    Answer, Certificates, Program, cupbearer, curl, eventually, free_address, python, repository,
+};
 
 const ORDERS: &str = "# The shop's orders.
 apiVersion: apps/v1
@@ -162,6 +164,16 @@ async fn where_anything_is_wrong_nothing_is_written_and_everything_is_named() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
         assert!(said.contains(says), "{said}");
     }
+}
+
+#[tokio::test]
+async fn manifests_of_every_style_are_read_changed_and_changed_back_as_another_reader_sees() {
+    let mut judge = python("kubernetes/inject.py");
+    judge.arg(env!("CARGO_BIN_EXE_cupbearer")).arg(repository().join("tests/manifests"));
+    let output = judge.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains(" 0 faults"), "{said}");
 }
 
 /// A running webhook.

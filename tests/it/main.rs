@@ -28,6 +28,7 @@ mod grpc;
 mod guard;
 mod hostile;
 mod house;
+mod image;
 mod inject;
 mod jumps;
 mod life;
