@@ -1,7 +1,7 @@
 //! The sidecar in Kubernetes manifests: what is added to a pod, how it gets into a file without disturbing the rest of it,
 //! and the same as a mutating admission webhook.
 //!
-//! What a pod becomes is decided on values ([`pod`]); a file is edited to say that ([`manifests`]), and read again to see
+//! What a pod becomes is decided on values (`pod`); a file is edited to say that (`manifests`), and read again to see
 //! that it does.
 
 mod admission;

@@ -208,8 +208,21 @@ impl ResponseBody {
     }
 
     /// Gives it what ends when it does.
-    pub(super) fn end_with(&mut self, exchange: Exchange) {
+    pub(super) fn end_with(&mut self, mut exchange: Exchange) {
+        if let Some(access) = exchange.access().filter(|_| self.content.is_end_stream()) {
+            access.completed();
+        }
         self.exchange = Some(exchange);
+    }
+}
+
+impl Content {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty | Self::Tunnel(_) => true,
+            Self::Full(_) => false,
+            Self::Upstream(download) => download.is_end_stream(),
+        }
     }
 }
 
@@ -247,18 +260,27 @@ impl Body for ResponseBody {
         {
             watch.look(trailers);
         }
-        if let Some(exchange) = &this.exchange {
+        if let Some(exchange) = &mut this.exchange {
             exchange.asked(polled.is_ready());
+            if let Some(access) = exchange.access() {
+                match &polled {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        access.passed(frame.data_ref().map_or(0, Bytes::len));
+                        // Whoever knows the length asks for no more.
+                        if this.content.is_end_stream() {
+                            access.completed();
+                        }
+                    }
+                    Poll::Ready(None) => access.completed(),
+                    Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+                }
+            }
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Empty | Content::Tunnel(_) => true,
-            Content::Full(_) => false,
-            Content::Upstream(download) => download.is_end_stream(),
-        }
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::access::{Access, Answerer};
 use super::metrics::RouteMetrics;
 use super::watch::Busy;
 use crate::clock;
@@ -21,15 +22,6 @@ pub(super) struct Exchange {
     access: Option<Box<Access>>,
     /// Its place among those that its route lets through at a time.
     slot: Option<OwnedSemaphorePermit>,
-}
-
-/// What an access log line says. The query is left out: tokens are found in queries.
-#[derive(Debug)]
-pub(super) struct Access {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) status: Option<StatusCode>,
-    pub(super) error: Option<&'static str>,
 }
 
 impl Exchange {
@@ -48,13 +40,17 @@ impl Exchange {
         self.slot = slot;
     }
 
-    /// The answer's head is known; `error` says that it is the proxy's own.
-    pub(super) fn answered(&mut self, status: StatusCode, error: Option<&'static str>) {
+    /// Its line in the access log, where it gets one.
+    pub(super) fn access(&mut self) -> Option<&mut Access> {
+        self.access.as_deref_mut()
+    }
+
+    /// The answer's head is known.
+    pub(super) fn answered(&mut self, status: StatusCode, by: Answerer) {
         self.metrics.answered(status);
         self.busy.answered();
         if let Some(access) = &mut self.access {
-            access.status = Some(status);
-            access.error = error;
+            access.answered(status, by, clock::now().saturating_duration_since(self.started));
         }
     }
 
@@ -73,17 +69,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = clock::now().saturating_duration_since(self.started);
         self.metrics.ended(took);
-        if let Some(access) = self.access.take() {
-            tracing::info!(
-                target: "cupbearer::access",
-                method = %access.method,
-                path = %access.path,
-                route = self.metrics.label(),
-                status = access.status.map(|s| s.as_u16()),
-                error = access.error,
-                seconds = took.as_secs_f64(),
-                "request"
-            );
+        if let Some(access) = &self.access {
+            access.log(self.metrics.label(), took);
         }
     }
 }

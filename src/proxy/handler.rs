@@ -13,13 +13,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::access::{Access, Answerer};
 use super::age::{Age, Aging};
 use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
 use super::connection::Downstream;
 use super::cors;
 use super::error::{BadRequest, Call, ProxyError};
-use super::exchange::{Access, Exchange};
+use super::exchange::Exchange;
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
@@ -208,6 +209,10 @@ async fn to_upstream(
     }
     told.put(headers);
     trace::pass_on_or_begin(headers);
+    if let Some(access) = exchange.access() {
+        let token = entry.token.as_ref().filter(|_| used.is_some());
+        access.sent_to(&upstream.name, token.map(TokenHandle::name), headers);
+    }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
         Version::HTTP_2 => (&via.http_2, true),
@@ -381,7 +386,7 @@ fn finish(
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 *response.version_mut() = Version::HTTP_11;
-                exchange.answered(response.status(), None);
+                exchange.answered(response.status(), Answerer::Upstream);
                 return response;
             }
             Err(AmbiguousAnswer) => ProxyError::UpstreamMalformed,
@@ -392,7 +397,7 @@ fn finish(
     downstream.worker.shared().metrics.failed(kind);
     tracing::debug!(kind, %error, "a request was answered by the proxy itself");
     let response = error.into_response(call);
-    exchange.answered(response.status(), Some(kind));
+    exchange.answered(response.status(), Answerer::Proxy(Some(kind)));
     response
 }
 
@@ -408,7 +413,7 @@ fn own(
     let mut exchange = begin(downstream, table.routes.unrouted(), parts, started);
     let mut response = match answer {
         Ok(response) => {
-            exchange.answered(response.status(), None);
+            exchange.answered(response.status(), Answerer::Proxy(None));
             response
         }
         error @ Err(_) => finish(downstream, &mut exchange, error, call),
@@ -423,14 +428,8 @@ fn begin(
     parts: &Parts,
     started: Instant,
 ) -> Exchange {
-    let access = downstream.worker.shared().access_log.then(|| {
-        Box::new(Access {
-            method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
-            status: None,
-            error: None,
-        })
-    });
+    let logs = downstream.worker.shared().access_log;
+    let access = logs.then(|| Box::new(Access::of(parts, downstream.peer.remote)));
     let busy = Busy::new(Rc::clone(&downstream.watch));
     Exchange::begin(Arc::clone(metrics), started, busy, access)
 }

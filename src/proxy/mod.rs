@@ -3,6 +3,7 @@
 //! It takes no lock, and never waits where a valid token is held. Nothing here knows grants, stores or the
 //! configuration's file.
 
+mod access;
 mod age;
 mod attach;
 mod body;

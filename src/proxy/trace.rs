@@ -20,6 +20,11 @@ pub(super) fn pass_on_or_begin(headers: &mut HeaderMap) {
     }
 }
 
+/// The trace id of the request that has these fields.
+pub(super) fn id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(&TRACEPARENT)?.to_str().ok()?.get(3..35)
+}
+
 /// A `traceparent` of version 00: not sampled, and with Level 2's word that the whole trace id is random.
 fn begin(trace: u128, parent: u64) -> [u8; LENGTH] {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-02";

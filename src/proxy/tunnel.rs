@@ -95,7 +95,7 @@ impl Opening {
     /// Passes bytes on until both sides have ended, or the tunnel has to end. `early` is what the application sent
     /// behind its request's head.
     pub(super) async fn run(self, downstream: impl Io, early: Bytes) {
-        let Self { tunnel, exchange, age, worker } = self;
+        let Self { tunnel, mut exchange, age, worker } = self;
         let Tunnel { upstream, early: answered, idle_timeout, place, counted } = *tunnel;
         let leave = async {
             let aged = async {
@@ -110,8 +110,10 @@ impl Opening {
             }
         };
         let tied = tie(Ends { downstream, upstream }, early, answered, idle_timeout, leave).await;
-        if let Err(error) = tied {
-            tracing::debug!(%error, "a WebSocket was cut");
+        match (tied, exchange.access()) {
+            (Err(error), _) => tracing::debug!(%error, "a WebSocket was cut"),
+            (Ok(_), Some(access)) => access.completed(),
+            (Ok(_), None) => {}
         }
         drop((exchange, place, counted));
     }

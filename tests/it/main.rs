@@ -8,6 +8,7 @@
 
 mod support;
 
+mod access;
 mod addresses;
 mod browser;
 mod cli;
