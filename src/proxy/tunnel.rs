@@ -112,8 +112,8 @@ impl Opening {
         let tied = tie(Ends { downstream, upstream }, early, answered, idle_timeout, leave).await;
         match (tied, exchange.access()) {
             (Err(error), _) => tracing::debug!(%error, "a WebSocket was cut"),
-            (Ok(_), Some(access)) => access.completed(),
-            (Ok(_), None) => {}
+            (Ok(()), Some(access)) => access.completed(),
+            (Ok(()), None) => {}
         }
         drop((exchange, place, counted));
     }
