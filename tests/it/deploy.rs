@@ -85,6 +85,42 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
         ("containers:", "hostNetwork: true\n      containers:", "hostNetwork is not allowed"),
         ("restartPolicy: Always", "restartPolice: Always", "restartPolice"),
         ("name: cb-health", "name: cupbearer-health", "longer than 15"),
+        (
+            "capabilities:",
+            "procMount: Unmasked\n          capabilities:\n            add: [NET_ADMIN]",
+            "capabilities must not be added",
+        ),
+        ("capabilities:", "procMount: Unmasked\n          capabilities:", "procMount must be Default"),
+        ("capabilities:", "privileged: true\n          capabilities:", "privileged is not allowed"),
+        (
+            "capabilities:",
+            "seLinuxOptions: {user: root}\n          capabilities:",
+            "seLinuxOptions are not allowed",
+        ),
+        (
+            "capabilities:",
+            "appArmorProfile: {type: Unconfined}\n          capabilities:",
+            "appArmorProfile must not be",
+        ),
+        (
+            "capabilities:",
+            "windowsOptions: {hostProcess: true}\n          capabilities:",
+            "hostProcess is not allowed",
+        ),
+        ("runAsUser: 65532", "runAsUser: 0", "runAsUser must not be 0"),
+        ("fsGroup: 65532", "runAsUser: 0", "runAsUser must not be 0"),
+        ("fsGroup: 65532", "sysctls: [{name: kernel.msgmax, value: \"1\"}]", "kernel.msgmax is not allowed"),
+        ("containerPort: 9901", "containerPort: 9901\n          hostPort: 9901", "hostPort is not allowed"),
+        (
+            "emptyDir:\n          medium: Memory\n          sizeLimit: 1Mi",
+            "hostPath: {path: /}",
+            "the type hostPath is not allowed",
+        ),
+        (
+            "- mountPath: /var/lib/cupbearer\n          name: cupbearer-store",
+            "- mountPath: /var/lib/cupbearer\n          name: nothing",
+            "there is no volume nothing",
+        ),
     ] {
         assert!(base.contains(right));
         let file = dir.path().join("wrong.yaml");

@@ -333,3 +333,59 @@ async fn under_load_it_stays_within_its_memory() {
     let peak: u64 = container.status("VmHWM").await.trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 64 * 1024, "{peak} KiB");
 }
+
+/// A pod that `play kube` made, ended where it is dropped.
+struct Pod<'a>(&'a Path);
+
+impl Drop for Pod<'_> {
+    fn drop(&mut self) {
+        let mut podman = std::process::Command::new("podman");
+        podman.env("CONTAINERS_CONF", repository().join("tests/peers/image/containers.conf"));
+        let _ = podman.args(["--runtime", "runc", "play", "kube", "--down"]).arg(self.0).output();
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_as_inject_writes_it_runs_and_its_application_gets_answers_with_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let busybox = "localhost/busybox:test";
+    let archive = dir.path().join("busybox.tar");
+    let tar = Program::peer("tar", "tar")
+        .args(["-C", "/", "-cf"])
+        .arg(&archive)
+        .arg("bin/busybox")
+        .output()
+        .await
+        .unwrap();
+    assert!(tar.status.success(), "{}\nInstall busybox-static", text(&tar.stderr));
+    say(&["import", archive.to_str().unwrap(), busybox]).await;
+
+    let name = format!("orders-{}", free_address().port());
+    let pod = fs::read_to_string(repository().join("tests/peers/image/pod.yaml"))
+        .unwrap()
+        .replace("name: orders", &format!("name: {name}"));
+    let file = dir.path().join("pod.yaml");
+    fs::write(&file, pod).unwrap();
+    // podman knows no native sidecars, which is why this one is plain.
+    let mut inject = Command::new(env!("CARGO_BIN_EXE_cupbearer"));
+    inject.args(["inject", "--mode", "plain", "--no-secret", "--image", IMAGE]).arg(&file);
+    let output = inject.output().await.unwrap();
+    let injected = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // It would map the port to one of the machine's, which a pod without a network does not have.
+    let ports = "    ports:\n    - name: cb-health\n      containerPort: 9901\n";
+    assert!(injected.contains(ports), "{injected}");
+    fs::write(&file, injected.replace(ports, "") + "\n").unwrap();
+    let _pod = Pod(&file);
+    say(&["play", "kube", "--network=none", file.to_str().unwrap()]).await;
+    let log = |container: &str| {
+        let container = format!("{name}-{container}");
+        async move {
+            let output = podman().args(["logs", &container]).output().await.unwrap();
+            text(&output.stdout) + &text(&output.stderr)
+        }
+    };
+    eventually("the application has its answer", || async { log("app").await.contains("Bearer of-the-pod") })
+        .await;
+    assert!(log("cupbearer").await.contains("the first token was obtained"));
+}

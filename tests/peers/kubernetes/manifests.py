@@ -28,11 +28,17 @@ def pods(document):
             yield spec["template"]["spec"]
 
 
+SELINUX_TYPES = {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+SAFE_SYSCTLS = {
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
+}
 ALLOWED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
 def restricted(pod):
-    """What the restricted standard (Kubernetes 1.37) has against a pod: https://kubernetes.io/docs/concepts/security/pod-security-standards/"""
+    """What the restricted standard of Linux pods has against a pod: https://kubernetes.io/docs/concepts/security/pod-security-standards/"""
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(key):
             yield f"{key} is not allowed"
@@ -40,11 +46,23 @@ def restricted(pod):
         for kind in volume.keys() - {"name"} - ALLOWED_VOLUMES:
             yield f"a volume of the type {kind} is not allowed"
     of_pod = pod.get("securityContext") or {}
+    for sysctl in of_pod.get("sysctls") or []:
+        if sysctl["name"] not in SAFE_SYSCTLS:
+            yield f"the sysctl {sysctl['name']} is not allowed"
+    if of_pod.get("runAsUser") == 0:
+        yield "runAsUser must not be 0"
     for part in ("initContainers", "containers", "ephemeralContainers"):
         for container in pod.get(part) or []:
             own = container.get("securityContext") or {}
             said = {**of_pod, **own}
             name = container["name"]
+            selinux = said.get("seLinuxOptions") or {}
+            if selinux.get("type", "") not in SELINUX_TYPES or selinux.get("user") or selinux.get("role"):
+                yield f"{name}: these seLinuxOptions are not allowed"
+            if (said.get("appArmorProfile") or {}).get("type") == "Unconfined":
+                yield f"{name}: appArmorProfile must not be Unconfined"
+            if (said.get("windowsOptions") or {}).get("hostProcess"):
+                yield f"{name}: hostProcess is not allowed"
             if own.get("privileged"):
                 yield f"{name}: privileged is not allowed"
             if own.get("allowPrivilegeEscalation") is not False:
@@ -75,7 +93,7 @@ def names(pod):
                 if len(port.get("name", "")) > 15:
                     yield f"{container['name']}: the port's name {port['name']} is longer than 15"
             for mount in container.get("volumeMounts") or []:
-                if mount["name"] not in volumes and part:
+                if mount["name"] not in volumes:
                     yield f"{container['name']}: there is no volume {mount['name']}"
 
 
