@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -123,13 +123,12 @@ async fn answer(request: Request<Incoming>, policy: &Policy) -> Response<Full<By
 }
 
 async fn review(body: Incoming, policy: &Policy) -> Response<Full<Bytes>> {
-    let collected = tokio::time::timeout(BODY, Limited::new(body, LARGEST_REVIEW).collect()).await;
-    let body = match collected {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+    let body = match tokio::time::timeout(BODY, read(body)).await {
+        Ok(Ok(Some(body))) => body,
+        Ok(Ok(None)) => {
             return text(StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 8 MiB\n".to_owned());
         }
-        _ => return text(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
+        Ok(Err(_)) | Err(_) => return text(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
     };
     match admission::answer(&body, policy) {
         Ok(answered) => {
@@ -149,6 +148,22 @@ async fn review(body: Incoming, policy: &Policy) -> Response<Full<Bytes>> {
             text(StatusCode::BAD_REQUEST, error + "\n")
         }
     }
+}
+
+/// The whole body; `None` where it is too large. Up to a point it is read to its end all the same: who is answered in the middle of
+/// sending may not see the answer.
+async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let data = frame?.into_data().unwrap_or_default();
+        length += data.len();
+        match length {
+            ..=LARGEST_REVIEW => kept.extend_from_slice(&data),
+            ..=LARGEST_READ => kept = Vec::new(),
+            _ => break,
+        }
+    }
+    Ok((length <= LARGEST_REVIEW).then_some(kept))
 }
 
 fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
@@ -192,6 +207,8 @@ async fn contents(files: &[PathBuf]) -> Vec<Option<zeroize::Zeroizing<Vec<u8>>>>
 const MOST_CONNECTIONS: usize = 256;
 /// An object has at most 1.5 MiB, and an update comes with the old one.
 const LARGEST_REVIEW: usize = 8 * 1024 * 1024;
+/// What is read of one that is larger.
+const LARGEST_READ: usize = 8 * LARGEST_REVIEW;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_mins(2);
