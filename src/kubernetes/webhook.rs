@@ -157,10 +157,12 @@ async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
     while let Some(frame) = body.frame().await {
         let data = frame?.into_data().unwrap_or_default();
         length += data.len();
-        match length {
-            ..=LARGEST_REVIEW => kept.extend_from_slice(&data),
-            ..=LARGEST_READ => kept = Vec::new(),
-            _ => break,
+        if length <= LARGEST_REVIEW {
+            kept.extend_from_slice(&data);
+        } else if length <= LARGEST_READ {
+            kept = Vec::new();
+        } else {
+            break;
         }
     }
     Ok((length <= LARGEST_REVIEW).then_some(kept))
