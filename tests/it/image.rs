@@ -389,3 +389,64 @@ async fn a_manifest_as_inject_writes_it_runs_and_its_application_gets_answers_wi
         .await;
     assert!(log("cupbearer").await.contains("the first token was obtained"));
 }
+
+#[tokio::test]
+async fn a_rotated_projected_token_and_a_rotated_secret_count_at_the_next_renewal() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(4).await);
+    let dir = tempfile::tempdir().unwrap();
+    // As the kubelet lays out what it projects.
+    let lay = |folder: &str, version: &str, file: &str, content: &str| {
+        let folder = dir.path().join(folder);
+        fs::create_dir_all(folder.join(version)).unwrap();
+        fs::write(folder.join(version).join(file), content).unwrap();
+        symlink(version, folder.join("..next")).unwrap();
+        fs::rename(folder.join("..next"), folder.join("..data")).unwrap();
+    };
+    lay("identity", "..1", "token", "first-assertion");
+    lay("secret", "..1", "client_secret", "first-secret");
+    symlink("..data/token", dir.path().join("identity/token")).unwrap();
+    symlink("..data/client_secret", dir.path().join("secret/client_secret")).unwrap();
+    fs::create_dir(dir.path().join("config")).unwrap();
+    let token = |name: &str, auth: &str| {
+        format!(
+            "[tokens.{name}]\ntoken_endpoint = \"{}/token\"\nclient_id = \"{name}\"\nexpiry_margin = \"0s\"\n{auth}\n",
+            server.url()
+        )
+    };
+    let config = format!(
+        "[server]\nlisten = \"{}\"\n[health]\nlisten = \"{}\"\n[control]\nlisten = \"{}\"\n[upstreams.api]\nurl = \"{}\"\n{}{}[[routes]]\npath = \"/\"\n\
+         upstream = \"api\"\ntoken = \"workload\"\n[[routes]]\npath = \"/other\"\nupstream = \"api\"\ntoken = \"shared\"\n",
+        free_address(),
+        free_address(),
+        free_address(),
+        api.url(),
+        token(
+            "workload",
+            "client_auth = \"assertion_file\"\nassertion_file = \"/run/identity/cupbearer/token\""
+        ),
+        token(
+            "shared",
+            "client_auth = \"client_secret_post\"\nclient_secret_file = \"/run/secrets/cupbearer/client_secret\""
+        ),
+    );
+    fs::write(dir.path().join("config/config.toml"), config).unwrap();
+    let volume = |folder: &str, at: &str| format!("--volume={}:{at}:ro", dir.path().join(folder).display());
+    let volumes = [
+        volume("config", "/etc/cupbearer"),
+        volume("identity", "/run/identity/cupbearer"),
+        volume("secret", "/run/secrets/cupbearer"),
+    ];
+    let container = Container::start(&["--network=host", &volumes[0], &volumes[1], &volumes[2]], &[]).await;
+    container.wait().await;
+    let sent = |word: &'static str| {
+        let bodies: Vec<String> = server.seen().iter().map(|message| text(&message.body)).collect();
+        async move { bodies.iter().any(|body| body.contains(word)) }
+    };
+    eventually("the first token was shown", || sent("first-assertion")).await;
+    eventually("the first secret was shown", || sent("first-secret")).await;
+    lay("identity", "..2", "token", "second-assertion");
+    lay("secret", "..2", "client_secret", "second-secret");
+    eventually("the next renewal shows the new token", || sent("second-assertion")).await;
+    eventually("the next renewal shows the new secret", || sent("second-secret")).await;
+    assert!(!container.log().await.contains("-assertion") && !container.log().await.contains("first-secret"));
+}
