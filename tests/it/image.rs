@@ -131,7 +131,9 @@ async fn the_image_is_small_and_holds_the_program_alone() {
     assert_eq!(config["Config"]["WorkingDir"], "/etc/cupbearer");
     assert_eq!(config["Labels"]["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(config["Labels"]["org.opencontainers.image.licenses"], "MIT OR Apache-2.0");
-    assert_eq!(config["Labels"]["org.opencontainers.image.revision"].as_str().map(str::len), Some(40));
+    // Of sources that are no checkout nobody knows it.
+    let revision = config["Labels"]["org.opencontainers.image.revision"].as_str().map(str::len);
+    assert!(matches!(revision, Some(0 | 40)), "{revision:?}");
 
     let dir = tempfile::tempdir().unwrap();
     let archive = dir.path().join("root.tar");
