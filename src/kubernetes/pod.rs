@@ -27,6 +27,10 @@ pub(super) fn add(
             ));
         }
     }
+    let label = pod.get("metadata").map(|metadata| &metadata["labels"][INJECT]);
+    if label.is_some_and(|label| label == "false") {
+        return Ok(Some("its label cupbearer.dev/inject says so"));
+    }
     let sidecar = sidecar.told_by(annotations.as_ref())?;
     if is_ours(annotations.as_ref()) {
         remove(pod)?;
@@ -261,6 +265,7 @@ mod tests {
     fn some_pods_are_left_alone() {
         for value in [
             json!({ "metadata": { "annotations": { INJECT: "false" } }, "spec": { "containers": [{ "name": "a" }] } }),
+            json!({ "metadata": { "labels": { INJECT: "false" } }, "spec": { "containers": [{ "name": "a" }] } }),
             json!({ "spec": { "hostNetwork": true, "containers": [{ "name": "a" }] } }),
             json!({ "spec": { "containers": [{ "name": "cupbearer", "image": "by hand" }] } }),
         ] {

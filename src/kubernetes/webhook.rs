@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,7 +97,10 @@ impl Webhook {
 
 async fn connection(stream: TcpStream, tls: TlsAcceptor, policy: Arc<Policy>, mut drain: Drain) {
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+    let asked = Arc::new(AtomicBool::new(false));
+    let has_asked = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
         let policy = Arc::clone(&policy);
         async move { Ok::<_, std::convert::Infallible>(answer(request, &policy).await) }
     });
@@ -106,9 +110,19 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, policy: Arc<Policy>, mu
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = connection.as_mut() => return,
+        // Whoever connects and asks nothing must not keep a place from the API server.
+        () = silence(&asked) => return,
         () = drain.started() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// Ends where nothing was asked within [`HANDSHAKE`].
+async fn silence(asked: &AtomicBool) {
+    tokio::time::sleep(HANDSHAKE).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn answer(request: Request<Incoming>, policy: &Policy) -> Response<Full<Bytes>> {
