@@ -38,14 +38,8 @@ pub struct Rewritten {
 /// Every [`Problem`]; then nothing is written.
 pub fn rewrite(text: &str, direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
     let (mark, text) = text.strip_prefix(BYTE_ORDER_MARK).map_or(("", text), |text| (BYTE_ORDER_MARK, text));
-    let documents = match yaml::documents(text) {
-        Ok(documents) => documents,
-        // Not all of JSON is YAML: characters in two halves (\ud834\udd1e) are not.
-        Err(problem) => match serde_json::from_str::<Value>(text) {
-            Ok(value) => return rewrite(&format!("{value:#}\n"), direction),
-            Err(_) => return Err(vec![problem]),
-        },
-    };
+    let readable = yaml::with_whole_characters(text);
+    let documents = yaml::documents(&readable).map_err(|problem| vec![problem])?;
     let old: Vec<Value> = documents.iter().map(Node::value).collect();
     let mut new = old.clone();
     let (mut reports, mut problems) = (Vec::new(), Vec::new());
@@ -65,40 +59,51 @@ pub fn rewrite(text: &str, direction: Direction<'_>) -> Result<Rewritten, Vec<Pr
         return Err(problems);
     }
     let changed = reports.iter().any(|report| report.outcome == Outcome::Changed);
-    let written = if changed { write(text, &documents, &old, &new) } else { text.to_owned() };
+    let written = if changed { write(&readable, &documents, &old, &new) } else { text.to_owned() };
     Ok(Rewritten { text: mark.to_owned() + &written, reports, notes })
 }
 
-/// The text that means `new`: by edits to all documents, else to each by itself, else written anew.
+/// The text that means `new`: by edits where that can be done, else with the documents where it cannot written anew.
 fn write(text: &str, nodes: &[Node], old: &[Value], new: &[Value]) -> String {
-    let means = |text: &str, values: &[Value]| {
-        yaml::documents(text).is_ok_and(|nodes| {
-            nodes.len() == values.len() && nodes.iter().zip(values).all(|(n, v)| n.value() == *v)
-        })
-    };
-    let mut edits: Vec<Edit> = Vec::new();
-    for (at, node) in nodes.iter().enumerate().filter(|(at, _)| old[*at] != new[*at]) {
-        let mut alone = old.to_vec();
-        new[at].clone_into(&mut alone[at]);
-        let document = splice::edits(text, node, &old[at], &new[at])
-            .filter(|document| splice::edited(text, document).is_some_and(|edited| means(&edited, &alone)));
-        edits.extend(document.unwrap_or_else(|| vec![anew(text, node, &new[at])]));
-    }
-    if let Some(written) = splice::edited(text, &edits).filter(|written| means(written, new)) {
+    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let changed: Vec<usize> = (0..nodes.len()).filter(|at| old[*at] != new[*at]).collect();
+    let edits: Vec<Option<Vec<Edit>>> =
+        changed.iter().map(|&at| splice::edits(text, newline, &nodes[at], &old[at], &new[at])).collect();
+    // Nearly always all of them are right, and one look at the whole says so.
+    if edits.iter().all(Option::is_some)
+        && let Some(written) = meaning(splice::edited(text, edits.iter().flatten().flatten()), new)
+    {
         return written;
     }
-    // Directives and such things between the documents are what is left to be in the way.
-    new.iter().fold(String::new(), |written, value| written + "---\n" + &emit::block(value).join("\n") + "\n")
+    let right = changed.iter().zip(edits).flat_map(|(&at, edits)| {
+        let mut alone = old.to_vec();
+        new[at].clone_into(&mut alone[at]);
+        let edits = edits.filter(|edits| meaning(splice::edited(text, edits), &alone).is_some());
+        edits.unwrap_or_else(|| vec![anew(text, newline, &nodes[at], &new[at])])
+    });
+    let right: Vec<Edit> = right.collect();
+    meaning(splice::edited(text, &right), new).unwrap_or_else(|| {
+        // Directives and such things between the documents are what is left to be in the way.
+        new.iter().fold(String::new(), |all, value| all + "---\n" + &emit::block(value).join("\n") + "\n")
+    })
+}
+
+/// `text`, where it is there and means `values`.
+fn meaning(text: Option<String>, values: &[Value]) -> Option<String> {
+    text.filter(|text| {
+        yaml::documents(text).is_ok_and(|nodes| {
+            nodes.len() == values.len()
+                && nodes.iter().zip(values).all(|(node, value)| node.value() == *value)
+        })
+    })
 }
 
 /// The edit that writes a whole document anew.
-fn anew(text: &str, node: &Node, value: &Value) -> Edit {
-    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let line = text[..node.start].rfind('\n').map_or(0, |newline| newline + 1);
+fn anew(text: &str, newline: &str, node: &Node, value: &Value) -> Edit {
+    let line = splice::line_start(text, node.start);
     let with = emit::block(value).join(newline);
     // Behind `---`, or behind an anchor of the document's own, which nobody needs any more.
-    let before = &text[line..node.start];
-    let (start, with) = match before.strip_prefix("---") {
+    let (start, with) = match text[line..node.start].strip_prefix("---") {
         Some(_) => (line + 3, newline.to_owned() + &with),
         None => (line, with),
     };

@@ -9,7 +9,7 @@ use super::patch::common_ends;
 use super::yaml::{Entry, Kind, Node};
 
 /// `text[start..end]` becomes `with`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Edit {
     pub(super) start: usize,
     pub(super) end: usize,
@@ -17,16 +17,15 @@ pub(super) struct Edit {
 }
 
 /// What makes `node`, which means `old`, mean `new`. `None` where this cannot be done by edits.
-pub(super) fn edits(text: &str, node: &Node, old: &Value, new: &Value) -> Option<Vec<Edit>> {
-    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+pub(super) fn edits(text: &str, newline: &str, node: &Node, old: &Value, new: &Value) -> Option<Vec<Edit>> {
     let mut splice = Splice { text, newline, edits: Vec::new() };
     splice.change(node, old, new)?;
     Some(splice.edits)
 }
 
 /// The text with `edits` made, which do not overlap.
-pub(super) fn edited(text: &str, edits: &[Edit]) -> Option<String> {
-    let mut edits: Vec<&Edit> = edits.iter().collect();
+pub(super) fn edited<'a>(text: &str, edits: impl IntoIterator<Item = &'a Edit>) -> Option<String> {
+    let mut edits: Vec<&Edit> = edits.into_iter().collect();
     // Stable: what is inserted at one place stays in the order that it was asked for.
     edits.sort_by_key(|edit| edit.start);
     let (mut made, mut at) = (String::with_capacity(text.len() + 4096), 0);
@@ -41,7 +40,7 @@ pub(super) fn edited(text: &str, edits: &[Edit]) -> Option<String> {
 
 struct Splice<'a> {
     text: &'a str,
-    newline: &'static str,
+    newline: &'a str,
     edits: Vec<Edit>,
 }
 
@@ -176,7 +175,7 @@ impl Splice<'_> {
 
     /// Takes the whole lines of `start..end` out, in block style.
     fn remove_lines(&mut self, start: usize, end: usize) -> Option<()> {
-        let line = self.line_start(start);
+        let line = line_start(self.text, start);
         // The first entry of an item stands behind its dash.
         if !self.text[line..start].trim().is_empty() {
             return None;
@@ -225,12 +224,8 @@ impl Splice<'_> {
 
     /// Where on its line, in characters.
     fn column(&self, at: usize) -> Option<usize> {
-        let before = &self.text[self.line_start(at)..at];
+        let before = &self.text[line_start(self.text, at)..at];
         (!before.contains('\t')).then(|| before.chars().count())
-    }
-
-    fn line_start(&self, at: usize) -> usize {
-        self.text[..at].rfind('\n').map_or(0, |newline| newline + 1)
     }
 
     /// Before the end of the line.
@@ -242,6 +237,11 @@ impl Splice<'_> {
     fn next_line(&self, at: usize) -> usize {
         self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline + 1)
     }
+}
+
+/// Where the line that `at` is on begins.
+pub(super) fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
 fn indented(line: &str, column: usize) -> String {

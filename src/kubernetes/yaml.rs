@@ -1,6 +1,7 @@
 //! A YAML stream as trees of nodes that know where in the text they stand.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::{Map, Value};
@@ -83,6 +84,33 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, Problem> {
         document: 1,
     }
     .documents()
+}
+
+/// JSON has some characters in two halves (`\\ud834\\udd1e`), which YAML does not know: where `text` is JSON, each of them as one.
+pub(super) fn with_whole_characters(text: &str) -> Cow<'_, str> {
+    let may_have = text.contains("\\ud") || text.contains("\\uD");
+    if !may_have || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        return Cow::Borrowed(text);
+    }
+    let half = |at: usize| u16::from_str_radix(text.get(at..)?.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    let (mut whole, mut from) = (String::with_capacity(text.len()), 0);
+    while let Some(escape) = text[from..].find('\\').map(|at| from + at) {
+        whole.push_str(&text[from..escape]);
+        let halves = half(escape).zip(half(escape + 6));
+        match halves.map(|(first, second)| char::decode_utf16([first, second]).next()) {
+            Some(Some(Ok(character))) if character > '\u{ffff}' => {
+                whole.push(character);
+                from = escape + 12;
+            }
+            // With what it escapes, which may be another backslash.
+            _ => {
+                whole.push_str(&text[escape..escape + 2]);
+                from = escape + 2;
+            }
+        }
+    }
+    whole.push_str(&text[from..]);
+    Cow::Owned(whole)
 }
 
 struct Reader<'a> {
@@ -175,12 +203,12 @@ impl<'a> Reader<'a> {
             }
             Event::SequenceStart(anchor, _) => {
                 let flow = flow("[");
-                let (items, end) = self.items(start, end, flow, depth)?;
+                let (items, end) = self.items(end, flow, depth)?;
                 (Node { start, end, kind: Kind::Sequence { flow, items } }, anchor)
             }
             Event::MappingStart(anchor, _) => {
                 let flow = flow("{");
-                let (entries, end) = self.entries(start, end, flow, depth)?;
+                let (entries, end) = self.entries(end, flow, depth)?;
                 (Node { start, end, kind: Kind::Mapping { flow, entries } }, anchor)
             }
             _ => return Err(self.problem(line, column, "a value is missing here")),
@@ -191,34 +219,22 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn items(
-        &mut self,
-        start: usize,
-        open: usize,
-        flow: bool,
-        depth: usize,
-    ) -> Result<(Vec<Node>, usize), Problem> {
-        let (mut items, mut end): (Vec<Node>, _) = (Vec::new(), open.max(start));
+    fn items(&mut self, open: usize, flow: bool, depth: usize) -> Result<(Vec<Node>, usize), Problem> {
+        let (mut items, mut end): (Vec<Node>, _) = (Vec::new(), open);
         loop {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
                 return Ok((items, if flow { self.byte(span.end.index()) } else { end }));
             }
-            let before = self.byte(span.start.index()).min(self.text.len());
-            let node = self.node(event, span, before, depth + 1)?;
+            let node = self.node(event, span, self.byte(span.start.index()), depth + 1)?;
             end = node.end;
             items.push(node);
         }
     }
 
-    fn entries(
-        &mut self,
-        start: usize,
-        open: usize,
-        flow: bool,
-        depth: usize,
-    ) -> Result<(Vec<Entry>, usize), Problem> {
-        let (mut entries, mut end): (Vec<Entry>, _) = (Vec::new(), open.max(start));
+    fn entries(&mut self, open: usize, flow: bool, depth: usize) -> Result<(Vec<Entry>, usize), Problem> {
+        let (mut entries, mut end): (Vec<Entry>, _) = (Vec::new(), open);
+        let mut seen = HashSet::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -229,7 +245,7 @@ impl<'a> Reader<'a> {
                 return Err(self.problem(line, column, "a key must be a word"));
             };
             let (from, to) = (self.byte(span.start.index()), self.byte(span.end.index()));
-            if key != MERGE && entries.iter().any(|entry| entry.key == key) {
+            if key != MERGE && !seen.insert(key.clone()) {
                 return Err(self.problem(line, column, &format!("the key {key} is there twice")));
             }
             // A value without any text stands behind its key's colon.
@@ -270,7 +286,7 @@ const MOST_EXPANDED: usize = 100_000;
 mod tests {
     use serde_json::json;
 
-    use super::{Kind, documents};
+    use super::{Kind, documents, with_whole_characters};
 
     #[test]
     fn a_stream_is_read_with_aliases_and_merges_resolved() {
@@ -284,6 +300,14 @@ mod tests {
                 json!([1, "é", "3"])
             ]
         );
+    }
+
+    #[test]
+    fn characters_in_two_halves_are_made_whole_in_json_alone() {
+        let json = r#"{"a": "\\ud834\\udd1e é \ud834\udd1e\u0041\n\\"}"#;
+        assert_eq!(with_whole_characters(json), r#"{"a": "\\ud834\\udd1e é 𝄞\u0041\n\\"}"#);
+        let yaml = "a: |\n  \\ud834\\udd1e\n";
+        assert_eq!(with_whole_characters(yaml), yaml);
     }
 
     #[test]
@@ -318,6 +342,8 @@ mod tests {
             ("? [a]\n: 1\n", "a key must be a word"),
             ("a: *b\n", "document 1: line 1"),
             (&"[".repeat(5000), "document 1"),
+            (&("[".repeat(127) + &"]".repeat(127)), "nested deeper"),
+            (r#"{"a": 1, "a": 2}"#, "the key a is there twice"),
             (&(("- ".repeat(300)) + "a\n"), "nested deeper"),
             (&laughs, "aliases stand for more"),
         ] {
