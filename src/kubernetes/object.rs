@@ -95,33 +95,42 @@ pub(super) fn flattened(object: &Value) -> Vec<&Map<String, Value>> {
     }
 }
 
+/// The pod in an object, where it holds one.
+pub(super) fn pod(fields: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    let (path, _) = template(fields)?;
+    path.iter().try_fold(fields, |at, step| at.get(*step)?.as_object())
+}
+
+/// A field of an object's metadata; empty where it is not there.
+pub(super) fn metadata<'a>(fields: &'a Map<String, Value>, key: &str) -> &'a str {
+    fields.get("metadata").and_then(|metadata| metadata[key].as_str()).unwrap_or_default()
+}
+
 /// Kind, namespace and name, as people say them.
 pub(super) fn named(fields: &Map<String, Value>) -> String {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let metadata = fields.get("metadata");
-    let name = metadata.map(|metadata| text(metadata.get("name")).clone()).unwrap_or_default();
-    let generated = metadata.map(|metadata| text(metadata.get("generateName"))).unwrap_or_default();
-    let namespace = metadata.map(|metadata| text(metadata.get("namespace"))).unwrap_or_default();
-    let name = match (name.is_empty(), generated.is_empty()) {
-        (false, _) => name,
-        (true, false) => generated + "*",
-        (true, true) => "(without a name)".to_owned(),
+    let [name, generated, namespace] = ["name", "generateName", "namespace"].map(|key| metadata(fields, key));
+    let name = match (name, generated) {
+        ("", "") => "(without a name)".to_owned(),
+        ("", generated) => generated.to_owned() + "*",
+        (name, _) => name.to_owned(),
     };
     let slash = if namespace.is_empty() { "" } else { "/" };
-    format!("{} {namespace}{slash}{name}", text(fields.get("kind")))
+    format!("{} {namespace}{slash}{name}", text(fields, "kind"))
 }
 
 fn is_list(fields: &Map<String, Value>) -> bool {
-    let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
-    let kind = text("kind");
+    let kind = text(fields, "kind");
     kind == "List"
         || (kind.ends_with("List")
-            && template_of(text("apiVersion"), kind.trim_end_matches("List")).is_some())
+            && template_of(text(fields, "apiVersion"), kind.trim_end_matches("List")).is_some())
 }
 
 fn template(fields: &Map<String, Value>) -> Option<(&'static [&'static str], bool)> {
-    let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
-    template_of(text("apiVersion"), text("kind"))
+    template_of(text(fields, "apiVersion"), text(fields, "kind"))
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, key: &str) -> &'a str {
+    fields.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Where in an object of this kind its pod is, and whether that ends. Objects of other groups that have the same name (a service

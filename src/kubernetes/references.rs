@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::object;
 use super::problem::Problem;
+use super::sidecar::{CONFIG, SECRET, SECRET_FILES};
 
 /// An object of the file.
 struct Held<'a> {
@@ -14,7 +15,7 @@ struct Held<'a> {
 
 /// An object that a sidecar names, and where it is held, if the file holds it.
 struct Named<'a> {
-    name: String,
+    name: &'a str,
     held: Option<&'a Held<'a>>,
 }
 
@@ -29,24 +30,21 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
         .collect();
     let mut notes = Vec::new();
     for pod in &held {
-        let volumes = sidecar_volumes(pod.fields);
-        let namespace = metadata(pod.fields, "namespace");
-        let find = |kind: &str, name: Option<&str>| {
-            let name = name?.to_owned();
+        let spec = object::pod(pod.fields).and_then(|pod| pod.get("spec"));
+        let Some(volumes) = spec.and_then(|spec| spec["volumes"].as_array()) else { continue };
+        let namespace = object::metadata(pod.fields, "namespace");
+        let find = |kind: &str, volume: &str, of: &str, key: &str| {
+            let volume = volumes.iter().find(|it| it["name"] == volume)?;
+            let name = volume[of][key].as_str()?;
             let is_it = |held: &&Held<'_>| {
                 held.fields.get("kind").is_some_and(|it| it == kind)
-                    && metadata(held.fields, "namespace") == namespace
-                    && metadata(held.fields, "name") == name
+                    && object::metadata(held.fields, "namespace") == namespace
+                    && object::metadata(held.fields, "name") == name
             };
-            let held = held.iter().find(is_it);
-            Some(Named { name, held })
+            Some(Named { name, held: held.iter().find(is_it) })
         };
-        let named = |volume: &str, of: &str, key: &str| {
-            let volume = volumes.iter().find(|it| it["name"] == volume)?;
-            volume[of][key].as_str().map(str::to_owned)
-        };
-        let config = find("ConfigMap", named("cupbearer-config", "configMap", "name").as_deref());
-        let secret = find("Secret", named("cupbearer-secret", "secret", "secretName").as_deref());
+        let config = find("ConfigMap", CONFIG, "configMap", "name");
+        let secret = find("Secret", SECRET, "secret", "secretName");
         for (kind, named) in [("ConfigMap", &config), ("Secret", &secret)] {
             let Some(Named { name, held: None }) = named else { continue };
             let place =
@@ -66,22 +64,6 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
         }
     }
     notes
-}
-
-/// The volumes of the pod that an object holds; none where it holds none.
-fn sidecar_volumes(fields: &Map<String, Value>) -> Vec<Value> {
-    let mut found = Vec::new();
-    let mut look = |pod: &mut Map<String, Value>, _: bool| {
-        let volumes = pod.get("spec").and_then(|spec| spec["volumes"].as_array());
-        found = volumes.cloned().unwrap_or_default();
-        Ok(None)
-    };
-    object::each_pod(&mut Value::Object(fields.clone()), &mut look, &mut Vec::new(), &mut Vec::new());
-    found
-}
-
-fn metadata<'a>(fields: &'a Map<String, Value>, key: &str) -> &'a str {
-    fields.get("metadata").and_then(|metadata| metadata[key].as_str()).unwrap_or_default()
 }
 
 /// Whether the files that a configuration names are keys of the Secret that is mounted there.
@@ -105,7 +87,7 @@ fn check_config(map: &Held<'_>, secret: Option<&Named<'_>>) -> Vec<Problem> {
     let mut files = Vec::new();
     strings(&toml::Value::Table(table), "", &mut files);
     let said = |(key, file): (String, String)| {
-        let name = file.strip_prefix("/run/secrets/cupbearer/")?;
+        let name = file.strip_prefix(SECRET_FILES)?.strip_prefix('/')?;
         let says = match secret {
             None => format!(
                 "{file} is a Secret's, and the sidecar gets none: name it by --secret or the annotation cupbearer.dev/secret"

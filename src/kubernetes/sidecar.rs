@@ -190,7 +190,7 @@ impl Sidecar {
         }
         let mut mounts = vec![json!({ "name": CONFIG, "mountPath": "/etc/cupbearer", "readOnly": true })];
         if self.secret.is_some() {
-            mounts.push(json!({ "name": SECRET, "mountPath": "/run/secrets/cupbearer", "readOnly": true }));
+            mounts.push(json!({ "name": SECRET, "mountPath": SECRET_FILES, "readOnly": true }));
         }
         if self.identity_audience.is_some() {
             mounts
@@ -251,8 +251,10 @@ pub(super) const STATUS: &str = "cupbearer.dev/status";
 /// The volumes of a pod that are ours.
 pub(super) const VOLUMES: [&str; 4] = [CONFIG, SECRET, IDENTITY, STORE];
 
-const CONFIG: &str = "cupbearer-config";
-const SECRET: &str = "cupbearer-secret";
+pub(super) const CONFIG: &str = "cupbearer-config";
+pub(super) const SECRET: &str = "cupbearer-secret";
+/// Where the Secret's keys are files.
+pub(super) const SECRET_FILES: &str = "/run/secrets/cupbearer";
 const IDENTITY: &str = "cupbearer-identity";
 const STORE: &str = "cupbearer-store";
 const NAMES: [&str; 9] = [
