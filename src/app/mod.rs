@@ -2,7 +2,6 @@
 //!
 //! `cli` calls [`run()`]. Nothing else knows how the rooms fit together, and nothing here prints.
 
-mod files;
 mod parts;
 mod run;
 mod trial;

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::files::{LOOK_INTERVAL, Watched};
 use super::parts::{Parts, StartError};
 use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
@@ -22,6 +21,7 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
+use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::presence::{Change, Presence};
 use crate::proxy::{AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Routes, Workers};
 use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};

@@ -56,19 +56,14 @@ impl Webhook {
         let address = webhook.address().unwrap_or(self.listen);
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the webhook listens");
         let (trigger, drain) = DrainTrigger::new();
-        let serving = webhook.serve(drain);
         let signals = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
             trigger.start();
-            std::future::pending::<()>().await;
         };
-        tokio::select! {
-            () = serving => {}
-            () = signals => {}
-        }
+        tokio::join!(webhook.serve(drain), signals);
         tracing::info!("the webhook ends");
         Ok(Answer::Yes)
     }

@@ -96,7 +96,7 @@ impl Api {
         let state = Arc::new(State { tokens, served: AtomicU64::new(0), requests: Mutex::default() });
         let mut task = JoinSet::new();
         let shared = Arc::clone(&state);
-        task.spawn(serve::connections(listener, MAX_CONNECTIONS, move |stream| {
+        task.spawn(serve::connections(listener, MAX_CONNECTIONS, std::future::pending(), move |stream| {
             connection(Arc::clone(&shared), stream)
         }));
         Ok(Self { state, address, _task: task })

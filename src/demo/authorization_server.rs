@@ -99,7 +99,7 @@ impl AuthorizationServer {
         let state = Arc::new(State::new(address, options));
         let mut task = JoinSet::new();
         let shared = Arc::clone(&state);
-        task.spawn(serve::connections(listener, MAX_CONNECTIONS, move |stream| {
+        task.spawn(serve::connections(listener, MAX_CONNECTIONS, std::future::pending(), move |stream| {
             connection::serve(Arc::clone(&shared), stream)
         }));
         Ok(Self { state, _task: task })

@@ -14,12 +14,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::admission::{self, Policy};
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
+use crate::net::files::{LOOK_INTERVAL, Watched};
+use crate::net::serve;
 use crate::net::tls::TlsError;
 
 /// A webhook that is ready to serve.
@@ -71,27 +72,23 @@ impl Webhook {
 
     /// Serves until `drain` starts; then requests under way are answered, for 10 s at most. The certificate is read again
     /// when its files change.
-    pub async fn serve(self, mut drain: Drain) {
+    pub async fn serve(self, drain: Drain) {
         let Self { listener, acceptor, policy } = self;
-        let mut reading = std::pin::pin!(reload(Arc::clone(&acceptor)));
-        let mut open = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept(), if open.len() < MOST_CONNECTIONS => match accepted {
-                    Ok((stream, _)) => {
-                        let tls = TlsAcceptor::from(acceptor.config());
-                        open.spawn(connection(stream, tls, Arc::clone(&policy), drain.clone()));
-                    }
-                    // Out of file descriptors, say: without a pause the loop would spin.
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                },
-                Some(_) = open.join_next() => {}
-                () = &mut reading => {}
-                () = drain.started() => break,
-            }
+        let mut last = drain.clone();
+        let connections = serve::connections(listener, MOST_CONNECTIONS, last.started(), |stream| {
+            let tls = TlsAcceptor::from(acceptor.config());
+            connection(stream, tls, Arc::clone(&policy), drain.clone())
+        });
+        let mut end = drain.clone();
+        let too_long = async {
+            end.started().await;
+            tokio::time::sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            () = connections => {}
+            () = reload(&acceptor) => {}
+            () = too_long => {}
         }
-        drop(listener);
-        let _ = tokio::time::timeout(LAST_ANSWERS, async { while open.join_next().await.is_some() {} }).await;
     }
 }
 
@@ -189,34 +186,20 @@ fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-/// Reads the certificate again whenever its files hold something else: a Secret's files are swapped by a symbolic link, and
-/// its tool may write one before the other.
-async fn reload(acceptor: Arc<Acceptor>) {
+/// Reads the certificate again whenever its files have changed, which may be one before the other.
+async fn reload(acceptor: &Acceptor) {
     let files: Vec<PathBuf> = acceptor.files().map(Path::to_owned).collect();
-    let mut known = contents(&files).await;
+    let mut files = Watched::new(&files);
     loop {
-        tokio::time::sleep(BETWEEN_LOOKS).await;
-        let now = contents(&files).await;
-        if now == known {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        if files.changed().is_empty() {
             continue;
         }
         match acceptor.reload() {
-            Ok(()) => {
-                tracing::info!("the certificate was replaced");
-                known = now;
-            }
-            // Not known as such: it is tried again at the next look.
+            Ok(()) => tracing::info!("the certificate was replaced"),
             Err(error) => tracing::warn!(%error, "the new certificate cannot be used; the old one stays"),
         }
     }
-}
-
-async fn contents(files: &[PathBuf]) -> Vec<Option<zeroize::Zeroizing<Vec<u8>>>> {
-    let mut contents = Vec::new();
-    for file in files {
-        contents.push(tokio::fs::read(file).await.ok().map(zeroize::Zeroizing::new));
-    }
-    contents
 }
 
 /// The API server keeps a handful.
@@ -229,5 +212,3 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_mins(2);
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const BETWEEN_LOOKS: Duration = Duration::from_secs(2);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The files that are looked at, and how they looked the last time.
 #[derive(Debug)]
-pub(super) struct Watched(BTreeMap<PathBuf, Seen>);
+pub struct Watched(BTreeMap<PathBuf, Seen>);
 
 /// How a file looks: as it was when it last counted, and as it was at the last look.
 #[derive(Debug)]
@@ -30,13 +30,14 @@ struct Identity {
 
 impl Watched {
     /// Takes note of how `files` look now.
-    pub(super) fn new(files: &[PathBuf]) -> Self {
+    #[must_use]
+    pub fn new(files: &[PathBuf]) -> Self {
         Self(files.iter().map(|file| (file.clone(), Seen::now(file))).collect())
     }
 
     /// Looks at `files` from now on. What is known of a file that is among them already stays: it may have changed since
     /// it was read.
-    pub(super) fn replace(&mut self, files: &[PathBuf]) {
+    pub fn replace(&mut self, files: &[PathBuf]) {
         let mut old = std::mem::take(&mut self.0);
         let kept = |file: &PathBuf| (file.clone(), old.remove(file).unwrap_or_else(|| Seen::now(file)));
         self.0 = files.iter().map(kept).collect();
@@ -44,7 +45,7 @@ impl Watched {
 
     /// Looks again. A file has changed once it looks the same at two looks in a row and other than it did before: one
     /// that is being written is left until that is over.
-    pub(super) fn changed(&mut self) -> Vec<PathBuf> {
+    pub fn changed(&mut self) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for (file, seen) in &mut self.0 {
             let now = Identity::of(file);
@@ -78,7 +79,7 @@ impl Identity {
 }
 
 /// Time between two looks. A change counts after two, so within a second.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

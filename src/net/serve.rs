@@ -4,7 +4,7 @@
 //! of these futures owns all its connections: dropping it ends them.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -56,27 +56,24 @@ where
             async move { Ok::<_, Infallible>(answer.await) }
         }));
     let service = TowerToHyperService::new(service);
-    connections(listener, limits.connections, move |stream| {
+    connections(listener, limits.connections, pending(), move |stream| {
         http1_connection(stream, limits.header_timeout, service.clone())
     })
     .await;
 }
 
-/// Accepts up to `limit` connections at a time and runs `serve` for each, until it is dropped; the connections end
-/// with it.
-pub async fn connections<S, F>(listener: TcpListener, limit: usize, serve: S)
+/// Accepts up to `limit` connections at a time and runs `serve` for each. Once `last` ends no more are accepted, and it ends
+/// with those that are open; they end with it where it is dropped.
+pub async fn connections<S, F>(listener: TcpListener, limit: usize, last: impl Future<Output = ()>, serve: S)
 where
     S: Fn(TcpStream) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
+    let mut last = pin!(last);
     let mut open = JoinSet::new();
     loop {
-        if open.len() >= limit {
-            open.join_next().await;
-            continue;
-        }
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if open.len() < limit => match accepted {
                 Ok((stream, _)) => {
                     // Without it small answers wait for the peer's delayed acknowledgement.
                     let _ = stream.set_nodelay(true);
@@ -88,8 +85,11 @@ where
                 }
             },
             Some(_) = open.join_next() => {}
+            () = &mut last => break,
         }
     }
+    drop(listener);
+    while open.join_next().await.is_some() {}
 }
 
 /// Serves one HTTP/1.1 connection; it ends with its peer, by its own timeouts, or when it is dropped.
@@ -154,7 +154,7 @@ mod tests {
         let mut task = JoinSet::new();
         task.spawn(short_requests(listener, limits, |request: Request<Incoming>| async move {
             if request.uri().path() == "/never" {
-                std::future::pending::<()>().await;
+                pending::<()>().await;
             }
             Response::new(Full::new(Bytes::from_static(b"here")))
         }));
