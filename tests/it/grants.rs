@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{Key, OidcProvider, PASSWORD, Proxy, SECRET, cupbearer, curl, eventually, upstream_at};
+use super::support::{
+    Key, OidcProvider, PASSWORD, Proxy, SECRET, cupbearer, curl, eventually, project, upstream_at,
+};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -320,18 +322,10 @@ async fn a_token_file_is_watched_through_kubernetes_symlink_swap() {
         let answer = curl(&["--user", &user, "--data", "grant_type=client_credentials", &url]).await;
         answer.json()["access_token"].as_str().unwrap().to_owned()
     };
-    // A projected volume: token -> ..data/token, ..data -> a folder of each version.
     let dir = tempfile::tempdir().unwrap();
-    let publish = |version: &str, token: &str| {
-        let folder = dir.path().join(version);
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("token"), token).unwrap();
-        std::os::unix::fs::symlink(version, dir.path().join("..data_tmp")).unwrap();
-        fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
-    };
+    let publish = |version: &str, token: &str| project(dir.path(), version, "token", token);
     let first = fetch().await;
     publish("..v1", &first);
-    std::os::unix::fs::symlink("..data/token", dir.path().join("token")).unwrap();
     let section =
         format!("[tokens.api]\ngrant = \"file\"\ntoken_file = '{}'\n", dir.path().join("token").display());
     let config = super::support::Config::one_route(&upstream_at(&server.api_url()), &section);

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::support::{Origin, Program, Reply, curl, eventually, free_address, repository};
+use super::support::{Origin, Program, Reply, curl, eventually, free_address, project, repository};
 
 const IMAGE: &str = "localhost/cupbearer:test";
 
@@ -64,6 +63,25 @@ impl Container {
         container
     }
 
+    /// One on this machine's network that is ready to take requests at the address, with an environment that takes the place of a file.
+    async fn between(api: &Origin, server: &Origin, dir: &Path) -> (Self, String) {
+        let listen = free_address().to_string();
+        let environment = [
+            ("CUPBEARER_LISTEN", listen.clone()),
+            ("CUPBEARER__HEALTH__LISTEN", free_address().to_string()),
+            ("CUPBEARER__CONTROL__LISTEN", free_address().to_string()),
+            ("CUPBEARER_UPSTREAM", api.url()),
+            ("CUPBEARER_TOKEN_ENDPOINT", server.url() + "/token"),
+            ("CUPBEARER_CLIENT_ID", "orders".to_owned()),
+            ("CUPBEARER_CLIENT_SECRET_FILE", "/run/secrets/cupbearer/client_secret".to_owned()),
+        ];
+        let mut more = environment.map(|(name, value)| format!("--env={name}={value}")).to_vec();
+        more.extend(["--network=host".to_owned(), secret(dir)]);
+        let container = Self::start(&more.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await;
+        container.wait().await;
+        (container, listen)
+    }
+
     async fn exec(&self, words: &[&str]) -> Output {
         podman().args(["exec", &self.0]).args(words).output().await.unwrap()
     }
@@ -93,26 +111,9 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let mut podman = std::process::Command::new("podman");
-        podman.env("CONTAINERS_CONF", repository().join("tests/peers/image/containers.conf"));
-        let _ = podman.args(["--runtime", "runc", "rm", "--force", "--time=0", &self.0]).output();
+        // Nothing can be waited for here but by the thread.
+        let _ = podman().as_std_mut().args(["rm", "--force", "--time=0", &self.0]).output();
     }
-}
-
-/// The environment that takes the place of a file, for an API and a server on this machine's network.
-fn environment(listen: &str, health: &str, api: &Origin, server: &Origin) -> Vec<String> {
-    [
-        ("CUPBEARER_LISTEN", listen.to_owned()),
-        ("CUPBEARER__HEALTH__LISTEN", health.to_owned()),
-        ("CUPBEARER__CONTROL__LISTEN", free_address().to_string()),
-        ("CUPBEARER_UPSTREAM", api.url()),
-        ("CUPBEARER_TOKEN_ENDPOINT", server.url() + "/token"),
-        ("CUPBEARER_CLIENT_ID", "orders".to_owned()),
-        ("CUPBEARER_CLIENT_SECRET_FILE", "/run/secrets/cupbearer/client_secret".to_owned()),
-    ]
-    .into_iter()
-    .map(|(name, value)| format!("--env={name}={value}"))
-    .collect()
 }
 
 fn secret(dir: &Path) -> String {
@@ -183,13 +184,7 @@ async fn confined_it_serves_is_healthy_and_finishes_what_is_under_way() {
     let (api, server) =
         (Origin::start(|_, _| Reply::ok().after(Duration::from_secs(2))).await, Origin::issuing(300).await);
     let dir = tempfile::tempdir().unwrap();
-    let (listen, health) = (free_address().to_string(), free_address().to_string());
-    let environment = environment(&listen, &health, &api, &server);
-    let secret = secret(dir.path());
-    let mut more: Vec<&str> = environment.iter().map(String::as_str).collect();
-    more.extend(["--network=host", &secret]);
-    let container = Container::start(&more, &[]).await;
-    container.wait().await;
+    let (container, listen) = Container::between(&api, &server, dir.path()).await;
     say(&["healthcheck", "run", &container.0]).await;
     assert_eq!(container.status("Uid").await.split_whitespace().next(), Some("65532"));
     assert_eq!(container.status("CapEff").await, "0000000000000000");
@@ -205,6 +200,15 @@ async fn confined_it_serves_is_healthy_and_finishes_what_is_under_way() {
     assert!(!container.log().await.contains("the-secret-of-the-tests"));
 }
 
+/// A network namespace, deleted where it is dropped.
+struct Space<'a>(&'a str);
+
+impl Drop for Space<'_> {
+    fn drop(&mut self) {
+        let _ = Program::peer("ip", "iproute2").as_std_mut().args(["netns", "delete", self.0]).output();
+    }
+}
+
 #[tokio::test]
 async fn names_are_found_by_the_cluster_s_rules_with_nothing_loaded() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,6 +220,7 @@ async fn names_are_found_by_the_cluster_s_rules_with_nothing_loaded() {
     };
     let words = |words: &str| words.split(' ').map(|word| word.replace("SPACE", &space)).collect::<Vec<_>>();
     ip(words("netns add SPACE")).await;
+    let _space = Space(&space);
     ip(words("netns exec SPACE ip link set lo up")).await;
     let mut world = Program::peer("ip", "iproute2");
     world.args(["netns", "exec", &space, "python3"]).arg(repository().join("tests/peers/image/world.py"));
@@ -263,8 +268,6 @@ async fn names_are_found_by_the_cluster_s_rules_with_nothing_loaded() {
     let id = container.inspect("{{.State.Pid}}").await;
     let maps = fs::read_to_string(format!("/proc/{id}/maps")).unwrap();
     assert!(!maps.contains(".so"), "nothing is loaded: {maps}");
-    drop(container);
-    ip(words("netns delete SPACE")).await;
 }
 
 #[tokio::test]
@@ -279,15 +282,8 @@ async fn a_swapped_config_map_is_reloaded_and_workers_follow_the_quota() {
             api.url()
         )
     };
-    // As the kubelet lays out a ConfigMap.
-    let lay = |version: &str, path: &str| {
-        fs::create_dir(dir.path().join(version)).unwrap();
-        fs::write(dir.path().join(version).join("config.toml"), config(path)).unwrap();
-        symlink(version, dir.path().join("..next")).unwrap();
-        fs::rename(dir.path().join("..next"), dir.path().join("..data")).unwrap();
-    };
+    let lay = |version: &str, path: &str| project(dir.path(), version, "config.toml", &config(path));
     lay("..1", "/old");
-    symlink("..data/config.toml", dir.path().join("config.toml")).unwrap();
     let volume = format!("--volume={}:/etc/cupbearer:ro", dir.path().display());
     let container = Container::start(&["--network=host", "--cpus=1", &volume], &[]).await;
     container.wait().await;
@@ -316,13 +312,7 @@ async fn a_swapped_config_map_is_reloaded_and_workers_follow_the_quota() {
 async fn under_load_it_stays_within_its_memory() {
     let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
     let dir = tempfile::tempdir().unwrap();
-    let (listen, health) = (free_address().to_string(), free_address().to_string());
-    let environment = environment(&listen, &health, &api, &server);
-    let secret = secret(dir.path());
-    let mut more: Vec<&str> = environment.iter().map(String::as_str).collect();
-    more.extend(["--network=host", &secret]);
-    let container = Container::start(&more, &[]).await;
-    container.wait().await;
+    let (container, listen) = Container::between(&api, &server, dir.path()).await;
     let url = format!("http://{listen}/");
     let output = Program::peer("wrk", "wrk")
         .args(["-t1", "-c200", "-d4s", "--timeout=10s", &url])
@@ -341,9 +331,7 @@ struct Pod<'a>(&'a Path);
 
 impl Drop for Pod<'_> {
     fn drop(&mut self) {
-        let mut podman = std::process::Command::new("podman");
-        podman.env("CONTAINERS_CONF", repository().join("tests/peers/image/containers.conf"));
-        let _ = podman.args(["--runtime", "runc", "play", "kube", "--down"]).arg(self.0).output();
+        let _ = podman().as_std_mut().args(["play", "kube", "--down"]).arg(self.0).output();
     }
 }
 
@@ -396,18 +384,11 @@ async fn a_manifest_as_inject_writes_it_runs_and_its_application_gets_answers_wi
 async fn a_rotated_projected_token_and_a_rotated_secret_count_at_the_next_renewal() {
     let (api, server) = (Origin::ok().await, Origin::issuing(4).await);
     let dir = tempfile::tempdir().unwrap();
-    // As the kubelet lays out what it projects.
     let lay = |folder: &str, version: &str, file: &str, content: &str| {
-        let folder = dir.path().join(folder);
-        fs::create_dir_all(folder.join(version)).unwrap();
-        fs::write(folder.join(version).join(file), content).unwrap();
-        symlink(version, folder.join("..next")).unwrap();
-        fs::rename(folder.join("..next"), folder.join("..data")).unwrap();
+        project(&dir.path().join(folder), version, file, content);
     };
     lay("identity", "..1", "token", "first-assertion");
     lay("secret", "..1", "client_secret", "first-secret");
-    symlink("..data/token", dir.path().join("identity/token")).unwrap();
-    symlink("..data/client_secret", dir.path().join("secret/client_secret")).unwrap();
     fs::create_dir(dir.path().join("config")).unwrap();
     let token = |name: &str, auth: &str| {
         format!(

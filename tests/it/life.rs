@@ -1,7 +1,6 @@
 //! From start to end: readiness, reloads under load, SIGTERM under load, and what stops it from starting.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use cupbearer::clock;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::support::{
     Config, Nginx, Origin, Proxy, Reply, Stage, Wire, cupbearer, curl, eventually, free_address, h2load,
-    token_at, upstream_at,
+    project, token_at, upstream_at,
 };
 
 const RELOADS: &str = "cupbearer_config_reloads_total";
@@ -209,20 +208,13 @@ async fn a_changed_file_is_noticed_without_a_signal() {
 #[tokio::test]
 async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
     let reloading = Reloading::new().await;
-    // config.toml -> ..data/config.toml, ..data -> a folder with a date: a config map, mounted.
     let proxy = Proxy::start_laid_out(reloading.to(&reloading.first), |dir, text| {
-        fs::create_dir(dir.join("..first")).unwrap();
-        fs::write(dir.join("..first/config.toml"), text).unwrap();
-        symlink("..first", dir.join("..data")).unwrap();
-        symlink("..data/config.toml", dir.join("config.toml")).unwrap();
+        project(dir, "..first", "config.toml", text);
         dir.join("config.toml")
     })
     .await;
     let dir = proxy.dir();
-    fs::create_dir(dir.join("..second")).unwrap();
-    fs::write(dir.join("..second/config.toml"), proxy.rendered(&reloading.to(&reloading.second))).unwrap();
-    symlink("..second", dir.join("..data_tmp")).unwrap();
-    fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    project(dir, "..second", "config.toml", &proxy.rendered(&reloading.to(&reloading.second)));
     fs::remove_dir_all(dir.join("..first")).unwrap();
     eventually("requests go to the second API", || async {
         assert_eq!(proxy.get("/").await.status, 200);

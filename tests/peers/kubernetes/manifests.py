@@ -1,7 +1,6 @@
 """What Kubernetes says of manifests: its schemas of three versions, and its restricted Pod Security Standard.
 
 manifests.py validate FILE...          each document of each file, by the schemas and by the standard
-manifests.py pod-security FILE...      by the standard alone
 manifests.py chart CHART [VALUES]      lints and renders a chart with Helm's own library; what it renders goes to standard output
 
 A line for each problem, "FILE: KIND NAME: what is wrong"; then one that counts. Exit code 1 where there is a problem.
@@ -97,7 +96,7 @@ def names(pod):
                     yield f"{container['name']}: there is no volume {mount['name']}"
 
 
-def validate(files, schemas):
+def validate(files):
     import kubernetes_validate
 
     objects = problems = 0
@@ -107,7 +106,7 @@ def validate(files, schemas):
                 continue
             objects += 1
             found = []
-            if schemas and document["apiVersion"] not in OTHERS:
+            if document["apiVersion"] not in OTHERS:
                 for version in VERSIONS:
                     try:
                         kubernetes_validate.validate(document, version, strict=True)
@@ -144,9 +143,7 @@ def chart(path, values):
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["validate", *files]:
-            sys.exit(bool(validate(files, True)))
-        case ["pod-security", *files]:
-            sys.exit(bool(validate(files, False)))
+            sys.exit(bool(validate(files)))
         case ["chart", path, *values]:
             sys.exit(chart(path, values[0] if values else None))
     sys.exit(__doc__)
