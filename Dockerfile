@@ -11,7 +11,7 @@ WORKDIR /build
 # run time. Relocations are packed into a tenth of the room. Naming the target keeps build scripts and macros, which must be able to
 # load, from being built so.
 ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
-# None by itself: the demo has no place in a pod.
+# None by itself: the demo has no place in a pod. `otlp` brings traces.
 ARG FEATURES=""
 # Dependencies first, against an empty program: as long as Cargo.lock stays, this layer does.
 COPY Cargo.toml Cargo.lock ./

@@ -19,3 +19,4 @@ pub mod proxy;
 pub mod secret;
 pub mod telemetry;
 pub mod token;
+pub mod traces;

@@ -16,6 +16,7 @@ use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, U
 use crate::token::{
     Origin, RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings,
 };
+use crate::traces::TracesError;
 
 /// Why the program cannot run with a configuration that is well-formed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum StartError {
         /// Why.
         source: ServerError,
     },
+    /// The way of traces to their collector cannot be set up.
+    #[error("telemetry: {0}")]
+    Traces(#[from] TracesError),
     /// The store cannot be used.
     #[error("store: {0}")]
     Store(#[from] StoreError),

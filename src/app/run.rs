@@ -23,8 +23,11 @@ use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
 use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::presence::{Change, Presence};
-use crate::proxy::{AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Routes, Workers};
+use crate::proxy::{
+    AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Records, Routes, Workers,
+};
 use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
+use crate::traces::{Export, Traces};
 
 /// Where a program that has started listens: where port 0 was asked for, the port that it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +78,8 @@ struct App {
     metrics: Metrics,
     facts: watch::Sender<Arc<Facts>>,
     workers: Workers,
+    /// What sends the spans of traces.
+    export: Option<Export>,
     /// Requests under way: the workers hold its other end.
     requests: DrainTrigger,
     /// Told that the end has begun; it goes on answering.
@@ -109,10 +114,11 @@ impl App {
 
         let metrics = Metrics::new();
         let proxy_metrics = ProxyMetrics::new(&metrics);
+        let (traces, export) = Traces::start(&settings.traces, &metrics)?;
         let store = open_store(&settings.store, &StoreAlarm::new(&metrics)).map_err(StartError::Store)?;
         let (requests, requests_drain) = DrainTrigger::new();
         let (rest, rest_drain) = DrainTrigger::new();
-        let renewer = Renewer::spawn(Limits::default(), rest_drain, &metrics);
+        let renewer = Renewer::spawn_traced(Limits::default(), rest_drain, &metrics, traces.clone());
         let roster = Roster::default();
         let mut parts = Parts::new(renewer, roster.clone(), store, proxy_metrics.clone());
         let prepared = parts.prepare(&settings, &BTreeSet::new())?;
@@ -124,7 +130,7 @@ impl App {
                 acceptor.clone(),
                 Arc::clone(&routes),
                 proxy_metrics,
-                access_log,
+                Records { access_log, traces },
                 &requests_drain,
             )
             .map_err(|source| StartError::System { what: "a worker's thread", source })?;
@@ -156,6 +162,7 @@ impl App {
             metrics,
             facts,
             workers,
+            export,
             requests,
             health: health_state,
             rest,
@@ -290,6 +297,7 @@ impl App {
         settings.control = self.settings.control;
         settings.store = self.settings.store.clone();
         settings.log = self.settings.log.clone();
+        settings.traces = self.settings.traces.clone();
         let prepared = self.parts.prepare(&settings, &self.stale)?;
         let adopted = self.parts.adopt(prepared, &settings)?;
         self.routes.replace(adopted.table);
@@ -315,6 +323,7 @@ impl App {
             ("control", old.control != new.control),
             ("store", old.store != new.store),
             ("log", old.log != new.log),
+            ("telemetry", old.traces != new.traces),
         ];
         sections.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
     }
@@ -341,6 +350,9 @@ impl App {
         }
         // An answer that is on its way may bring a refresh token that is good once: it gets what is left of the time.
         self.parts.flush(left(started)).await;
+        if let Some(export) = self.export {
+            export.end(left(started)).await;
+        }
         tracing::info!("ended");
     }
 }

@@ -8,6 +8,7 @@ mod route;
 mod secret;
 mod server;
 mod store;
+mod telemetry;
 mod token;
 mod upstream;
 
@@ -21,6 +22,7 @@ pub(super) use route::{OnUnauthorized, OwnAuthorization, Route};
 use secret::secret;
 pub(super) use server::{Control, Guard, Health, Log, LogFormat, Server};
 pub(super) use store::{Store, StoreKind};
+pub(super) use telemetry::Telemetry;
 pub(super) use token::{Algorithm, AssertionAudience, ClientAuth, Grant, RenewVia, Token};
 pub(super) use upstream::{Forwarded, Http2, Upstream};
 
@@ -46,4 +48,6 @@ pub(super) struct File {
     pub(super) routes: Vec<Route>,
     /// What is logged and how.
     pub(super) log: Log,
+    /// Traces of requests and renewals.
+    pub(super) telemetry: Telemetry,
 }

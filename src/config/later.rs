@@ -14,7 +14,6 @@ pub(super) fn is_key(path: &KeyPath) -> bool {
         })
         .collect();
     match names.as_slice() {
-        [section] => SECTIONS.contains(section),
         ["store", key] => *key == "url",
         ["tokens", _, key] => TOKEN.contains(key),
         ["routes", _, key] => ROUTE.contains(key),
@@ -30,7 +29,6 @@ pub(super) fn is_word(key: &str, word: &str) -> bool {
     }
 }
 
-const SECTIONS: [&str; 1] = ["telemetry"];
 const TOKEN: [&str; 3] = ["identities_file", "warm_rate", "warm_concurrency"];
 const ROUTE: [&str; 1] = ["identity"];
 const STORES: [&str; 1] = ["redis"];

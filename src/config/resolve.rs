@@ -11,6 +11,7 @@ mod route;
 mod server;
 mod socket;
 mod store;
+mod telemetry;
 mod token;
 mod upstream;
 
@@ -28,6 +29,7 @@ use crate::proxy::{Guard, Route, ServerSettings, ServerTls, UpstreamSettings};
 use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
 use crate::token::{GrantSettings, StoreSettings, TokenSettings};
+use crate::traces::TracesSettings;
 
 /// The whole configuration, resolved. Its parts are comparable one by one, so that a reload keeps what did not
 /// change.
@@ -53,6 +55,8 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// What is logged.
     pub log: LogSettings,
+    /// What is recorded of traces.
+    pub traces: TracesSettings,
 }
 
 impl Settings {
@@ -91,12 +95,13 @@ pub(super) fn resolve(
     options: Options,
     variables: &Variables<'_>,
 ) -> Option<Settings> {
-    let File { server, health, control, guard, upstreams, tokens, store, routes, log } = file;
+    let File { server, health, control, guard, upstreams, tokens, store, routes, log, telemetry } = file;
     let listeners = listen::resolve(&server, &health, &control, &guard, review);
     let limits = server::limits(&server, review);
     let tls = server::tls(&server, review);
     let guard = guard::resolve(guard, &server, variables, review);
     let log = server::log(log, review);
+    let traces = telemetry::resolve(telemetry, review);
     let names = route::Names::new(&upstreams, &tokens);
     let logins =
         tokens.values().any(|token| matches!(token.grant, Grant::AuthorizationCode | Grant::DeviceCode));
@@ -124,6 +129,7 @@ pub(super) fn resolve(
         store: store?,
         routes: routes?,
         log: log?,
+        traces: traces?,
     })
 }
 

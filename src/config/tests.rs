@@ -13,6 +13,7 @@ mod problems;
 mod reference;
 mod server;
 mod store;
+mod telemetry;
 mod upstream;
 
 use super::*;

@@ -209,8 +209,8 @@ impl ResponseBody {
 
     /// Gives it what ends when it does.
     pub(super) fn end_with(&mut self, mut exchange: Exchange) {
-        if let Some(access) = exchange.access().filter(|_| self.content.is_end_stream()) {
-            access.completed();
+        if let Some(record) = exchange.record().filter(|_| self.content.is_end_stream()) {
+            record.completed();
         }
         self.exchange = Some(exchange);
     }
@@ -262,16 +262,16 @@ impl Body for ResponseBody {
         }
         if let Some(exchange) = &mut this.exchange {
             exchange.asked(polled.is_ready());
-            if let Some(access) = exchange.access() {
+            if let Some(record) = exchange.record() {
                 match &polled {
                     Poll::Ready(Some(Ok(frame))) => {
-                        access.passed(frame.data_ref().map_or(0, Bytes::len));
+                        record.passed(frame.data_ref().map_or(0, Bytes::len));
                         // Whoever knows the length asks for no more.
                         if this.content.is_end_stream() {
-                            access.completed();
+                            record.completed();
                         }
                     }
-                    Poll::Ready(None) => access.completed(),
+                    Poll::Ready(None) => record.completed(),
                     Poll::Ready(Some(Err(_))) | Poll::Pending => {}
                 }
             }

@@ -7,8 +7,9 @@ use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::access::{Access, Answerer};
 use super::metrics::RouteMetrics;
+use super::record::{Answerer, Record};
+use super::trace::Tracing;
 use super::watch::Busy;
 use crate::clock;
 
@@ -19,7 +20,7 @@ pub(super) struct Exchange {
     started: Instant,
     /// The connection is not idle while this lives.
     busy: Busy,
-    access: Option<Box<Access>>,
+    record: Option<Box<Record>>,
     /// Its place among those that its route lets through at a time.
     slot: Option<OwnedSemaphorePermit>,
 }
@@ -29,10 +30,10 @@ impl Exchange {
         metrics: Arc<RouteMetrics>,
         started: Instant,
         busy: Busy,
-        access: Option<Box<Access>>,
+        record: Option<Box<Record>>,
     ) -> Self {
         metrics.begun();
-        Self { metrics, started, busy, access, slot: None }
+        Self { metrics, started, busy, record, slot: None }
     }
 
     /// Keeps a place among those that the route lets through at a time until this ends.
@@ -40,17 +41,22 @@ impl Exchange {
         self.slot = slot;
     }
 
-    /// Its line in the access log, where it gets one.
-    pub(super) fn access(&mut self) -> Option<&mut Access> {
-        self.access.as_deref_mut()
+    /// What is told of it, where anybody asks.
+    pub(super) fn record(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
+    }
+
+    /// Its place in its trace, where it gets a span.
+    pub(super) fn tracing(&self) -> Option<&Tracing> {
+        self.record.as_ref()?.tracing()
     }
 
     /// The answer's head is known.
     pub(super) fn answered(&mut self, status: StatusCode, by: Answerer) {
         self.metrics.answered(status);
         self.busy.answered();
-        if let Some(access) = &mut self.access {
-            access.answered(status, by, clock::now().saturating_duration_since(self.started));
+        if let Some(record) = &mut self.record {
+            record.answered(status, by, clock::now().saturating_duration_since(self.started));
         }
     }
 
@@ -69,8 +75,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = clock::now().saturating_duration_since(self.started);
         self.metrics.ended(took);
-        if let Some(access) = &self.access {
-            access.log(self.metrics.label(), took);
+        if let Some(record) = &self.record {
+            record.end(self.metrics.label(), took);
         }
     }
 }

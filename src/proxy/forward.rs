@@ -31,10 +31,11 @@ use super::recovery::{Received, may_refuse, recover};
 use super::replay::{Outcome, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head};
+use super::trace::Tracing;
 use super::upstream::{Upstream, UpstreamSettings};
 use super::websocket::Handshake;
 use crate::clock;
-use crate::token::{Binding, Verdict};
+use crate::token::{Binding, TokenHandle, Verdict};
 
 /// A request, but for its body, made for the next hop.
 pub(super) struct Outbound<'t> {
@@ -46,6 +47,8 @@ pub(super) struct Outbound<'t> {
     pub(super) used: Option<Used>,
     /// Where the head asks for a WebSocket.
     pub(super) handshake: Option<Box<Handshake>>,
+    /// The request's place in its trace, where it is recorded.
+    pub(super) tracing: Option<&'t Tracing>,
 }
 
 /// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
@@ -60,7 +63,7 @@ pub(super) async fn forward(
     body: Incoming,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let Outbound { head, hop, entry, mut used, handshake } = outbound;
+    let Outbound { head, hop, entry, mut used, handshake, tracing } = outbound;
     let settings = &pool.upstream().settings;
     // Without a body there is nothing to hold back, whatever was expected.
     let (gate, opener) = if hop.expect == Expect::Continue && !body.is_end_stream() {
@@ -72,9 +75,9 @@ pub(super) async fn forward(
     let limit = used.as_ref().map_or(0, |used| record_limit(&entry.route, used));
     let (body, upload) = RequestBody::new(body, &downstream.watch, settings.idle_timeout, gate, limit);
     let begun = clock::now();
-    let sender = Sender { pool, downstream, upload, opener, begun };
-    let binding = used.as_ref().and_then(|used| used.binding.as_deref());
-    let mut received = sender.round(head, body, binding, sender.deadline()).await?;
+    let token = entry.token.as_ref();
+    let sender = Sender { pool, downstream, token, tracing, upload, opener, begun };
+    let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
         && may_refuse(&received)
@@ -125,6 +128,9 @@ fn watch_of(entry: &Entry, used: Used, answer: &Response<Download>) -> Option<Tr
 pub(super) struct Sender<'a> {
     pool: &'a Rc<Pool>,
     downstream: &'a Downstream,
+    /// Of its route.
+    token: Option<&'a TokenHandle>,
+    tracing: Option<&'a Tracing>,
     /// Its body; `None`: it has none.
     upload: Option<Rc<Upload>>,
     /// Where the application waits to be asked for it.
@@ -170,12 +176,16 @@ impl Sender<'_> {
         &self,
         head: &mut Head,
         body: RequestBody,
-        binding: Option<&Binding>,
+        used: Option<&Used>,
         deadline: Instant,
     ) -> Answer {
+        let span = self.tracing.map(|tracing| {
+            let token = self.token.zip(used).map(|(token, used)| (token.name(), used.generation));
+            tracing.send(head, self.pool.upstream(), token)
+        });
         // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
-        let sent = pin!(self.send(head, body, binding));
-        match &self.upload {
+        let sent = pin!(self.send(head, body, used.and_then(|used| used.binding.as_deref())));
+        let answer = match &self.upload {
             None => {
                 let mut timer = self.downstream.timer(deadline);
                 let answer = tokio::select! {
@@ -187,7 +197,11 @@ impl Sender<'_> {
                 answer
             }
             Some(upload) => while_uploading(sent, upload, &self.pool.upstream().settings).await,
+        };
+        if let Some(span) = span {
+            span.answered(answer.as_ref());
         }
+        answer
     }
 
     /// An interim answer: 100 asks for the body, all others go on to the application (RFC 9110 section 15.2).

@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
-use super::access::{Access, Answerer};
 use super::age::{Age, Aging};
 use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
@@ -30,6 +29,7 @@ use super::headers::{
 use super::limits::take_turn;
 use super::local::LocalTable;
 use super::path::judge;
+use super::record::{Answerer, Record};
 use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::{Asks, Head};
@@ -208,10 +208,10 @@ async fn to_upstream(
         take_turn(entry, downstream, exchange).await?;
     }
     told.put(headers);
-    trace::pass_on_or_begin(headers);
-    if let Some(access) = exchange.access() {
+    trace::pass_on_or_begin(headers, &downstream.worker.shared().records.traces, exchange.tracing());
+    if let Some(record) = exchange.record() {
         let token = entry.token.as_ref().filter(|_| used.is_some());
-        access.sent_to(&upstream.name, token.map(TokenHandle::name), headers);
+        record.sent_to(&upstream.name, token.map(TokenHandle::name), headers);
     }
     let via = &downstream.worker.shared().via;
     let (via, from_http2) = match parts.version {
@@ -255,7 +255,7 @@ async fn to_upstream(
     };
     let method = std::mem::take(&mut parts.method);
     let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
-    let outbound = Outbound { head: &mut head, hop, entry, used, handshake };
+    let outbound = Outbound { head: &mut head, hop, entry, used, handshake, tracing: exchange.tracing() };
     let answered = forward(pool, outbound, body, downstream).await;
     pool.upstream().went(answered.as_ref().err());
     answered
@@ -428,10 +428,8 @@ fn begin(
     parts: &Parts,
     started: Instant,
 ) -> Exchange {
-    let logs = downstream.worker.shared().access_log;
-    let access = logs.then(|| Box::new(Access::of(parts, downstream.peer.remote)));
     let busy = Busy::new(Rc::clone(&downstream.watch));
-    Exchange::begin(Arc::clone(metrics), started, busy, access)
+    Exchange::begin(Arc::clone(metrics), started, busy, Record::of(parts, downstream))
 }
 
 /// The fields that this hop makes anew, after all that the application sent for this hop is gone.

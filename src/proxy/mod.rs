@@ -3,7 +3,6 @@
 //! It takes no lock, and never waits where a valid token is held. Nothing here knows grants, stores or the
 //! configuration's file.
 
-mod access;
 mod age;
 mod attach;
 mod body;
@@ -36,6 +35,7 @@ mod opening;
 mod path;
 mod peer;
 mod pool;
+mod record;
 mod recovery;
 mod refusal;
 mod replay;
@@ -64,6 +64,6 @@ pub use guard::Guard;
 pub use metrics::ProxyMetrics;
 pub use rewrite::Rewrite;
 pub use route::{LinkError, OnUnauthorized, OwnAuthorization, Rate, Route, RouteLimits, RouteTable, Routes};
-pub use server::{AccessLog, ListenError, Listeners, Workers};
+pub use server::{AccessLog, ListenError, Listeners, Records, Workers};
 pub use settings::{ListenAddress, ServerSettings, ServerTls};
 pub use upstream::{Forwarded, Http2, Proxy, Upstream, UpstreamError, UpstreamSettings};

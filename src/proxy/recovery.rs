@@ -71,7 +71,7 @@ pub(super) async fn recover(
     };
     put_away(refusal, whole).await;
     *used = Used { caller: used.caller.take(), ..put(&mut head.headers, &newer) };
-    let answer = sender.round(head, body, used.binding.as_deref(), sender.fresh_deadline()).await;
+    let answer = sender.round(head, body, Some(used), sender.fresh_deadline()).await;
     match &answer {
         Err(_) => count(Replay::Broken),
         Ok(answer) if may_refuse(answer) => {

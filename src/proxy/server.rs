@@ -15,6 +15,7 @@ use super::via::Via;
 use super::worker::{Shared, Worker};
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
+use crate::traces::Traces;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
 #[derive(Debug)]
@@ -37,6 +38,15 @@ pub struct ListenError {
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+/// What is kept of each request.
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// Whether it gets a line in the log.
+    pub access_log: AccessLog,
+    /// Where its spans are recorded.
+    pub traces: Traces,
 }
 
 /// Whether each request gets a line in the log.
@@ -76,7 +86,7 @@ impl Listeners {
         acceptor: Option<Arc<Acceptor>>,
         routes: Arc<Routes>,
         metrics: ProxyMetrics,
-        access_log: AccessLog,
+        records: Records,
         drain: &Drain,
     ) -> io::Result<Workers> {
         let workers =
@@ -88,7 +98,7 @@ impl Listeners {
             routes,
             metrics,
             via: Via::new(),
-            access_log: access_log == AccessLog::On,
+            records,
         });
         let mut threads = Vec::with_capacity(workers);
         for number in 0..workers {

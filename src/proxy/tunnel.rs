@@ -110,9 +110,9 @@ impl Opening {
             }
         };
         let tied = tie(Ends { downstream, upstream }, early, answered, idle_timeout, leave).await;
-        match (tied, exchange.access()) {
+        match (tied, exchange.record()) {
             (Err(error), _) => tracing::debug!(%error, "a WebSocket was cut"),
-            (Ok(()), Some(access)) => access.completed(),
+            (Ok(()), Some(record)) => record.completed(),
             (Ok(()), None) => {}
         }
         drop((exchange, place, counted));

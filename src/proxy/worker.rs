@@ -18,6 +18,7 @@ use super::listener::{Accepted, Bound, Listener};
 use super::local::LocalTable;
 use super::metrics::{Counted, OpenConnections, ProxyMetrics, Side};
 use super::route::Routes;
+use super::server::Records;
 use super::settings::ServerSettings;
 use super::tunnel::FAREWELL;
 use super::via::Via;
@@ -35,7 +36,7 @@ pub(super) struct Shared {
     pub(super) routes: Arc<Routes>,
     pub(super) metrics: ProxyMetrics,
     pub(super) via: Via,
-    pub(super) access_log: bool,
+    pub(super) records: Records,
     pub(super) slots: Arc<Semaphore>,
 }
 

@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use crate::clock::{Moment, timeout_at};
 use crate::oauth::{Error, ErrorKind, MAX_LIFETIME};
 use crate::secret::Secret;
+use crate::traces::Traces;
 
 use super::handle::Unavailable;
 use super::metrics::TokenMetrics;
@@ -28,6 +29,7 @@ use super::outcome::{self, Attempt};
 use super::rejection::{Judgement, Refusals, Rejection, Renewal, newer};
 use super::settings::TokenSettings;
 use super::source::{Fetched, Source};
+use super::span;
 use super::state::{Credentials, TokenState};
 
 mod lru;
@@ -56,12 +58,14 @@ pub(super) struct Exchanges {
     /// As many at once, of all tokens together.
     slots: Semaphore,
     metrics: TokenMetrics,
+    traces: Traces,
 }
 
 impl Exchanges {
     /// On the current runtime.
-    pub(super) fn new(concurrent: usize, metrics: TokenMetrics) -> Self {
-        Self { runtime: runtime::Handle::current(), slots: Semaphore::new(concurrent.max(1)), metrics }
+    pub(super) fn new(concurrent: usize, metrics: TokenMetrics, traces: Traces) -> Self {
+        let slots = Semaphore::new(concurrent.max(1));
+        Self { runtime: runtime::Handle::current(), slots, metrics, traces }
     }
 }
 
@@ -280,6 +284,7 @@ impl Callers {
         cache.flights.remove(&key);
         if !cache.retired {
             self.exchanges.metrics.ended(&self.name, now - sent, error.as_ref().map(Error::class));
+            span::renewal(&self.exchanges.traces, &self.name, now - sent, &state);
         }
         match error {
             None => {

@@ -22,6 +22,7 @@ mod shares;
 #[cfg(test)]
 mod simulation;
 mod source;
+mod span;
 mod state;
 pub mod store;
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::lifecycle::Drain;
 use crate::metrics::Metrics;
 use crate::oauth::Error;
+use crate::traces::Traces;
 
 use super::callers::{Callers, Exchanges};
 use super::handle::{Ask, Token, TokenHandle};
@@ -75,10 +76,16 @@ impl Renewer {
     /// is to start after the last of them has ended.
     #[must_use]
     pub fn spawn(limits: Limits, drain: Drain, metrics: &Metrics) -> RenewerHandle {
+        Self::spawn_traced(limits, drain, metrics, Traces::off())
+    }
+
+    /// The same, with a span in `traces` for each token request.
+    #[must_use]
+    pub fn spawn_traced(limits: Limits, drain: Drain, metrics: &Metrics, traces: Traces) -> RenewerHandle {
         let (commands, inbox) = mpsc::unbounded_channel();
         let metrics = TokenMetrics::new(metrics);
-        let exchanges = Arc::new(Exchanges::new(limits.concurrent, metrics.clone()));
-        tokio::spawn(Task::new(limits, metrics).run(inbox, drain));
+        let exchanges = Arc::new(Exchanges::new(limits.concurrent, metrics.clone(), traces.clone()));
+        tokio::spawn(Task::new(limits, metrics, traces).run(inbox, drain));
         RenewerHandle { commands, ids: Arc::default(), exchanges }
     }
 }

@@ -57,6 +57,7 @@ mod stream;
 mod stream_age;
 mod terminal;
 mod tokens;
+mod traces;
 mod trusted;
 mod upstreams;
 mod websocket;

@@ -180,6 +180,9 @@ fn the_reference_with_every_key_uncommented_means_the_same() {
         "max_queue",
         "queue_timeout",
         "max_stream_age",
+        "otlp_",
+        "service_name",
+        "sample_ratio",
     ];
     let text: String = uncommented()
         .lines()

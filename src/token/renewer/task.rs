@@ -21,13 +21,16 @@ use crate::token::queue::{Queue, Urgency};
 use crate::token::schedule::MIN_RENEWAL_GAP;
 use crate::token::shares::Shares;
 use crate::token::source::{Fetched, ServerId, Source};
+use crate::token::span;
 use crate::token::state::Status;
+use crate::traces::Traces;
 
 /// Drives every token; see [`super::Renewer`].
 pub(super) struct Task {
     limits: Limits,
     shares: Shares,
     metrics: TokenMetrics,
+    traces: Traces,
     entries: HashMap<u64, Entry>,
     /// Whose the metrics of a name are: in a reload two tokens have it for a moment.
     owners: HashMap<String, u64>,
@@ -70,11 +73,12 @@ enum Outcome {
 }
 
 impl Task {
-    pub(super) fn new(limits: Limits, metrics: TokenMetrics) -> Self {
+    pub(super) fn new(limits: Limits, metrics: TokenMetrics, traces: Traces) -> Self {
         Self {
             limits,
             shares: Shares::of(limits.concurrent),
             metrics,
+            traces,
             entries: HashMap::new(),
             owners: HashMap::new(),
             pools: HashMap::new(),
@@ -381,6 +385,7 @@ impl Task {
             self.lapses.insert((credentials.usable_until, id));
         }
         let failed = state.last_error.as_ref().map(|failure| failure.error.class());
+        span::renewal(&self.traces, &entry.token.name, now - sent, &state);
         let metrics = entry.show(id, state.status(now), &self.owners, &self.metrics);
         if let Some((pool, _)) = &entry.pool {
             pool.ended(now - sent, failed);

@@ -1,0 +1,66 @@
+//! `[telemetry]`.
+
+use super::*;
+
+fn with(section: &str) -> String {
+    format!("{GOOD}\n[telemetry]\n{section}\n")
+}
+
+#[test]
+fn nothing_is_recorded_and_nothing_sampled_where_nothing_is_said() {
+    let traces = load_text(GOOD).unwrap().settings.traces;
+    assert_eq!((traces.collector, traces.sample_ratio), (None, 0.0));
+    let traces = load_text(&with("sample_ratio = 0.25")).unwrap().settings.traces;
+    assert_eq!((traces.collector, traces.sample_ratio), (None, 0.25));
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn spans_go_to_v1_traces_below_the_endpoint() {
+    for (endpoint, goes_to) in [
+        ("http://localhost:4318", "http://localhost:4318/v1/traces"),
+        ("https://otel.example.com/base/", "https://otel.example.com/base/v1/traces"),
+    ] {
+        let traces = load_text(&with(&format!("otlp_endpoint = \"{endpoint}\""))).unwrap().settings.traces;
+        assert_eq!(traces.collector.unwrap().endpoint.as_str(), goes_to);
+        assert!((traces.sample_ratio - 1.0).abs() < f64::EPSILON);
+    }
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_program_that_cannot_send_spans_says_so() {
+    let words = ["this program was built without the feature otlp", "--features otlp"];
+    one_error(&with("otlp_endpoint = \"http://localhost:4318\""), "telemetry.otlp_endpoint", &words);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for (section, key, says) in [
+        ("sample_ratio = 1.5", "sample_ratio", "must be from 0 to 1"),
+        ("sample_ratio = nan", "sample_ratio", "must be from 0 to 1"),
+        ("service_name = \"x\"", "service_name", "has no meaning without otlp_endpoint"),
+        ("otlp_endpont = \"http://c.example\"", "otlp_endpont", "otlp_endpoint"),
+    ] {
+        one_error(&with(section), &format!("telemetry.{key}"), &[says]);
+    }
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn an_endpoint_that_is_none_is_refused() {
+    for (endpoint, says) in [
+        ("localhost:4318", "must begin with https:// or http://"),
+        ("http://u:hidden@c.example", "must not have a user name or a password in it"),
+        ("http://c.example?key=hidden", "must not have a query"),
+    ] {
+        let text = with(&format!("otlp_endpoint = \"{endpoint}\""));
+        one_error(&text, "telemetry.otlp_endpoint", &[says]);
+        assert!(!refused(&text).to_string().contains("hidden"));
+    }
+    one_error(
+        &with("otlp_endpoint = \"http://c.example\"\nservice_name = \" \""),
+        "telemetry.service_name",
+        &["is empty"],
+    );
+}

@@ -1,0 +1,197 @@
+//! What is told of one request: who asked what, what went upstream, whose answer it was and how it ended. It becomes a line
+//! in the access log, the span of a trace, or both; the exchange owns it where either is asked for. Neither query, nor any
+//! field or body is in it: tokens are found there.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use super::connection::Downstream;
+use super::route::UNROUTED;
+use super::server::{AccessLog, Records};
+use super::trace::{self, Tracing};
+use crate::clock;
+use crate::traces::{Kind, Parent, Span, Value};
+
+/// What is known so far.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// Whether it gets a line.
+    logs: bool,
+    /// Its place in its trace, where it gets a span.
+    tracing: Option<Tracing>,
+    method: Method,
+    /// Whether it came by TLS.
+    tls: bool,
+    path: String,
+    version: Version,
+    /// `None`: a Unix socket.
+    peer: Option<SocketAddr>,
+    /// What the request's head said; `None` where its body had no length beforehand.
+    request_bytes: Option<u64>,
+    upstream: Option<String>,
+    token: Option<String>,
+    trace: Option<String>,
+    answer: Option<(StatusCode, Answerer, Duration)>,
+    response_bytes: u64,
+    complete: bool,
+}
+
+/// Whose answer it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answerer {
+    Upstream,
+    /// The proxy's own, with the kind of the error where it was one.
+    Proxy(Option<&'static str>),
+}
+
+impl Record {
+    /// Of a request whose head has come. `None`: nobody asks for it.
+    pub(super) fn of(parts: &Parts, downstream: &Downstream) -> Option<Box<Self>> {
+        let Records { access_log, traces } = &downstream.worker.shared().records;
+        let logs = *access_log == AccessLog::On;
+        let tracing = Tracing::begin(traces, &parts.headers);
+        if !logs && tracing.is_none() {
+            return None;
+        }
+        let length = parts.headers.get(CONTENT_LENGTH);
+        Some(Box::new(Self {
+            logs,
+            tracing,
+            method: parts.method.clone(),
+            tls: downstream.peer.tls,
+            path: parts.uri.path().to_owned(),
+            version: parts.version,
+            peer: downstream.peer.remote,
+            request_bytes: length
+                .and_then(|length| length.to_str().ok())
+                .and_then(|length| length.parse().ok()),
+            upstream: None,
+            token: None,
+            trace: None,
+            answer: None,
+            response_bytes: 0,
+            complete: false,
+        }))
+    }
+
+    /// Its place in its trace, where it gets a span.
+    pub(super) const fn tracing(&self) -> Option<&Tracing> {
+        self.tracing.as_ref()
+    }
+
+    /// It is about to be sent to `upstream`, with the token of this name.
+    pub(super) fn sent_to(&mut self, upstream: &str, token: Option<&str>, headers: &HeaderMap) {
+        self.upstream = Some(upstream.to_owned());
+        self.token = token.map(str::to_owned);
+        self.trace = trace::id(headers).map(str::to_owned);
+    }
+
+    /// The answer's head is known, so long after the request's.
+    pub(super) fn answered(&mut self, status: StatusCode, by: Answerer, after: Duration) {
+        self.answer = Some((status, by, after));
+    }
+
+    /// So many bytes of the answer's body are on their way.
+    pub(super) fn passed(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
+    }
+
+    /// The answer has come to its end.
+    pub(super) fn completed(&mut self) {
+        self.complete = true;
+    }
+
+    /// Writes the line and records the span, each where it is asked for.
+    pub(super) fn end(&self, route: &str, took: Duration) {
+        if self.logs {
+            self.log(route, took);
+        }
+        if let Some(tracing) = &self.tracing {
+            tracing.traces.record(self.span(tracing, route, took));
+        }
+    }
+
+    fn log(&self, route: &str, took: Duration) {
+        let (status, by, head) = match self.answer {
+            Some((status, by, head)) => (Some(status.as_u16()), Some(by), Some(head.as_secs_f64())),
+            None => (None, None, None),
+        };
+        let (upstream_status, answered_by, error) = match by {
+            Some(Answerer::Upstream) => (status, Some("upstream"), None),
+            Some(Answerer::Proxy(kind)) => (None, Some("proxy"), kind),
+            None => (None, None, None),
+        };
+        tracing::info!(
+            target: "cupbearer::access",
+            method = %self.method,
+            path = %self.path,
+            protocol = ?self.version,
+            peer = self.peer.map(tracing::field::display),
+            route,
+            upstream = self.upstream,
+            token = self.token,
+            trace_id = self.trace,
+            status,
+            upstream_status,
+            answered_by,
+            error,
+            request_bytes = self.request_bytes,
+            response_bytes = self.response_bytes,
+            head_seconds = head,
+            seconds = took.as_secs_f64(),
+            ended = if self.complete { "complete" } else { "aborted" },
+            "request"
+        );
+    }
+    /// By the semantic conventions for HTTP servers, 1.23 and later.
+    fn span(&self, tracing: &Tracing, route: &str, took: Duration) -> Span {
+        let (method, original) = trace::method(&self.method);
+        let mut attributes: Vec<(&'static str, Value)> = Vec::with_capacity(12);
+        attributes.push(("http.request.method", method.to_owned().into()));
+        if let Some(original) = original {
+            attributes.push(("http.request.method_original", original.to_owned().into()));
+        }
+        attributes.push(("url.scheme", if self.tls { "https" } else { "http" }.into()));
+        attributes.push(("url.path", self.path.clone().into()));
+        let route = Some(route).filter(|route| *route != UNROUTED);
+        attributes.extend(route.map(|route| ("http.route", route.to_owned().into())));
+        attributes.push(("network.protocol.version", trace::protocol_version(self.version).into()));
+        if let Some(peer) = self.peer {
+            attributes.push(("client.address", peer.ip().to_string().into()));
+        }
+        let mut failed = !self.complete;
+        let mut error_type = failed.then(|| Value::from("aborted"));
+        if let Some((status, by, _)) = self.answer {
+            attributes.push(("http.response.status_code", status.as_u16().into()));
+            let kind = match by {
+                Answerer::Upstream => None,
+                Answerer::Proxy(kind) => kind,
+            };
+            let answered_by = if by == Answerer::Upstream { "upstream" } else { "proxy" };
+            attributes.push(("cupbearer.answered_by", answered_by.into()));
+            // What a server refuses is no failure of its own.
+            failed |= status.is_server_error();
+            error_type = match (kind, status.is_server_error()) {
+                (Some(kind), _) => Some(kind.into()),
+                (None, true) => Some(status.as_str().to_owned().into()),
+                (None, false) => error_type,
+            };
+        }
+        attributes.extend(error_type.map(|error| ("error.type", error)));
+        let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+        Span {
+            name: name.into(),
+            kind: Kind::Server,
+            context: tracing.context,
+            parent: tracing.parent.map_or(Parent::None, Parent::Remote),
+            ended: clock::wall(),
+            took,
+            attributes,
+            failed,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Spans of traces (OpenTelemetry): what one is, which are recorded, and their way to a collector. Whoever does the work
+//! records it; `traces::otlp`, which the feature of its name brings, sends it. A collector that is slow or gone costs spans,
+//! never a request.
+
+mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::metrics::Metrics;
+use crate::net::tls::TlsError;
+use metrics::SpanMetrics;
+
+/// Whether this program was built with what sends spans.
+pub const BUILT: bool = cfg!(feature = "otlp");
+
+/// What is recorded, and where it goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracesSettings {
+    /// The collector that takes spans.
+    pub collector: Option<Collector>,
+    /// Of the traces that begin here, the share that is marked as sampled: 0 to 1.
+    pub sample_ratio: f64,
+}
+
+/// A collector that speaks OTLP/HTTP, in protobuf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// Where it takes spans: its address and `/v1/traces`.
+    pub endpoint: Url,
+    /// The authorities that its certificate may come from; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The resource's `service.name`; `None`: as `OTEL_SERVICE_NAME` says, else `cupbearer`.
+    pub service_name: Option<String>,
+}
+
+/// Why spans cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum TracesError {
+    /// The authorities cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A variable of the environment that the exporter reads is wrong, such as `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    #[error("the exporter of traces was refused: {0}")]
+    Refused(String),
+}
+
+/// A span's place: in which trace, and which of its spans (W3C Trace Context section 3.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Never 0.
+    pub trace: u128,
+    /// Never 0.
+    pub span: u64,
+    /// [`SAMPLED`] and [`RANDOM`].
+    pub flags: u8,
+}
+
+impl Context {
+    /// The root of a new trace.
+    #[must_use]
+    pub fn begin(sampled: bool) -> Self {
+        let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
+        Self { trace: fastrand::u128(1..), span: fastrand::u64(1..), flags }
+    }
+
+    /// Another span of the same trace.
+    #[must_use]
+    pub fn child(self) -> Self {
+        Self { span: fastrand::u64(1..), ..self }
+    }
+
+    /// Whether it is recorded by those who follow their parent's decision.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+}
+
+/// One piece of work that is over. Never holds a token, a field's value or a query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// What kind of work it was, in few different words.
+    pub name: Cow<'static, str>,
+    /// Who asked whom.
+    pub kind: Kind,
+    /// Its place.
+    pub context: Context,
+    /// The span that it belongs to.
+    pub parent: Parent,
+    /// When it was over, by the wall clock.
+    pub ended: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// By the names of OpenTelemetry's semantic conventions.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// Whether it failed.
+    pub failed: bool,
+}
+
+/// Who asked whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It was asked of us.
+    Server,
+    /// We asked it of somebody.
+    Client,
+}
+
+/// The span that another belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// It is the trace's first.
+    None,
+    /// One of ours.
+    Own(u64),
+    /// One of whoever called us.
+    Remote(u64),
+}
+
+/// What an attribute says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Text.
+    Text(Cow<'static, str>),
+    /// A number.
+    Number(i64),
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl From<u16> for Value {
+    fn from(number: u16) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Number(number.cast_signed())
+    }
+}
+
+/// Where spans are recorded; a clone is the same place.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    sink: Option<Sink>,
+    sample_ratio: f64,
+}
+
+#[derive(Clone, Debug)]
+struct Sink {
+    spans: mpsc::Sender<Span>,
+    metrics: SpanMetrics,
+}
+
+impl Traces {
+    /// Nothing is recorded, and no trace that begins here is sampled.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self { sink: None, sample_ratio: 0.0 }
+    }
+
+    /// Begins to send what is recorded from now on, where `settings` name a collector and this program can. The task that
+    /// does it ends by [`Export::end`], or once the last clone of `Self` is gone.
+    ///
+    /// # Errors
+    /// [`TracesError`]
+    pub fn start(
+        settings: &TracesSettings,
+        metrics: &Metrics,
+    ) -> Result<(Self, Option<Export>), TracesError> {
+        let sample_ratio = settings.sample_ratio;
+        match &settings.collector {
+            #[cfg(feature = "otlp")]
+            Some(collector) => {
+                let exporter = otlp::Exporter::new(collector)?;
+                let metrics = SpanMetrics::new(metrics);
+                let (spans, recorded) = mpsc::channel(QUEUE);
+                let (end, told_to_end) = oneshot::channel();
+                let task = tokio::spawn(exporter.run(recorded, told_to_end, metrics.clone()));
+                let sink = Some(Sink { spans, metrics });
+                Ok((Self { sink, sample_ratio }, Some(Export { end, task })))
+            }
+            _ => {
+                let _ = metrics;
+                Ok((Self { sink: None, sample_ratio }, None))
+            }
+        }
+    }
+
+    /// Whether spans are recorded at all.
+    #[must_use]
+    pub const fn records(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// Whether a trace that begins now is sampled: drawn anew each time.
+    #[must_use]
+    pub fn draw(&self) -> bool {
+        self.sample_ratio > 0.0 && fastrand::f64() < self.sample_ratio
+    }
+
+    /// Takes a span that is over. Where the collector does not keep up, it is counted and dropped.
+    pub fn record(&self, span: Span) {
+        if let Some(sink) = &self.sink
+            && sink.spans.try_send(span).is_err()
+        {
+            sink.metrics.dropped();
+        }
+    }
+}
+
+/// What sends spans.
+#[derive(Debug)]
+pub struct Export {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Export {
+    /// Sends what was recorded so far, for at most `limit` and [`FAREWELL`], and ends.
+    pub async fn end(mut self, limit: Duration) {
+        // It is gone already where it panicked.
+        let _ = self.end.send(());
+        if tokio::time::timeout(limit.min(FAREWELL), &mut self.task).await.is_err() {
+            self.task.abort();
+            tracing::warn!("the last spans were not taken by the collector in time");
+        }
+    }
+}
+
+/// The trace is recorded (W3C Trace Context section 3.2.2.5.1).
+pub const SAMPLED: u8 = 1;
+/// All of the trace's id is random (Level 2, section 3.2.2.5.2).
+pub const RANDOM: u8 = 2;
+/// Spans that wait to be sent: about a mebibyte.
+#[cfg(feature = "otlp")]
+const QUEUE: usize = 2048;
+/// A collector that is gone holds nobody's end up for longer.
+pub const FAREWELL: Duration = Duration::from_secs(5);
