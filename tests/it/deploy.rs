@@ -136,6 +136,61 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
 }
 
 #[tokio::test]
+async fn the_webhook_is_built_for_any_namespace_and_image_and_trusts_an_authority_that_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("webhook");
+    fs::create_dir(&folder).unwrap();
+    for entry in fs::read_dir(deploy("webhook")).unwrap() {
+        let file = entry.unwrap();
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let file = folder.join("kustomization.yaml");
+    let usual = fs::read_to_string(&file).unwrap();
+    let elsewhere = usual.replace("namespace: cupbearer-system", "namespace: elsewhere");
+    fs::write(
+        &file,
+        elsewhere + "images: [{name: cupbearer, newName: registry.example.com/cb, newTag: \"9\"}]\n",
+    )
+    .unwrap();
+    let built = kustomized(&folder).await;
+    assert!(!built.contains("cupbearer-system"), "{built}");
+    for said in [
+        "- cupbearer-webhook.elsewhere.svc\n",
+        "cert-manager.io/inject-ca-from: elsewhere/cupbearer-webhook-authority\n",
+        "      name: cupbearer-webhook\n      namespace: elsewhere\n      path: /inject\n",
+        "kind: Namespace\nmetadata:\n  labels:\n    cupbearer.dev/inject: \"false\"\n",
+        "image: registry.example.com/cb:9\n",
+        "value: registry.example.com/cb:9\n",
+    ] {
+        assert!(built.contains(said), "{said} is not in {built}");
+    }
+    assert!(!built.contains("cupbearer:0.1.0"), "{built}");
+
+    // Whom the API server trusts is the authority, which signs what the pods serve and keeps its key.
+    let objects: Vec<&str> = built.split("\n---\n").collect();
+    let certificate = |name: &str| {
+        let begins = format!("kind: Certificate\nmetadata:\n  name: {name}\n");
+        *objects.iter().find(|object| object.contains(&begins)).unwrap_or_else(|| panic!("{name}: {built}"))
+    };
+    let authority = certificate("cupbearer-webhook-authority");
+    assert!(authority.contains("isCA: true") && authority.contains("rotationPolicy: Never"), "{authority}");
+    assert!(
+        certificate("cupbearer-webhook").contains("issuerRef:\n    name: cupbearer-webhook\n"),
+        "{built}"
+    );
+    assert!(built.contains("ca:\n    secretName: cupbearer-webhook-authority\n"), "{built}");
+
+    // An overlay may name the image as well.
+    let overlay = dir.path().join("overlay");
+    fs::create_dir(&overlay).unwrap();
+    fs::write(&file, &usual).unwrap();
+    let lines = "resources: [../webhook]\nimages: [{name: cupbearer, newName: registry.example.com/cb, newTag: \"9\"}]\n";
+    fs::write(overlay.join("kustomization.yaml"), lines).unwrap();
+    let built = kustomized(&overlay).await;
+    assert_eq!(built.matches("registry.example.com/cb:9").count(), 2, "{built}");
+}
+
+#[tokio::test]
 async fn what_inject_adds_is_taken_as_well() {
     let dir = tempfile::tempdir().unwrap();
     let secure = "securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false, seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL]}}";
