@@ -60,7 +60,14 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
     let mut files = Vec::new();
     for (at, folder) in kustomizations().iter().enumerate() {
         let file = dir.path().join(format!("{at}.yaml"));
-        fs::write(&file, kustomized(folder).await).unwrap();
+        let built = kustomized(folder).await;
+        // Workload identity binds an account, and the namespace's own is everybody's.
+        assert!(
+            !built.contains("containers:") || built.contains("serviceAccountName: "),
+            "{}",
+            folder.display()
+        );
+        fs::write(&file, built).unwrap();
         files.push(file);
     }
     assert!(
@@ -122,6 +129,7 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
             "- mountPath: /var/lib/cupbearer\n          name: nothing",
             "there is no volume nothing",
         ),
+        ("serviceAccountName: app", "serviceAccountName: nobody", "there is no ServiceAccount nobody"),
     ] {
         assert!(base.contains(right));
         let file = dir.path().join("wrong.yaml");
@@ -220,6 +228,7 @@ async fn what_inject_adds_is_taken_as_well() {
 fn every_value() -> Value {
     json!({ "kind": "DaemonSet", "replicas": 3, "image": { "repository": "registry.example.com/cupbearer", "tag": "9", "pullPolicy": "Always",
         "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }, "imagePullSecrets": [{ "name": "pull" }],
+        "serviceAccount": { "create": true, "name": "own-account", "annotations": { "account.example/role": "reader" } },
         "config": "[upstreams.api]\nurl = \"https://api.example.com\"\n\n[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"none\"\n",
         "secretName": "", "tls": { "secretName": "own", "allowedSubjects": ["a.example"] }, "allowedHosts": ["api.local"],
         "identityAudience": "https://login.example.com/", "service": { "port": 8443 }, "resources": { "limits": { "memory": "64Mi" } },
@@ -260,6 +269,10 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
         "kind: DaemonSet",
         "@sha256:0123",
         "name: pull",
+        "kind: ServiceAccount",
+        "name: own-account",
+        "serviceAccountName: own-account",
+        "account.example/role: reader",
         "secretName: own",
         "a.example",
         "api.local",
