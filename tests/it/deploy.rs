@@ -253,7 +253,7 @@ async fn rendered(values: &Value, dir: &Path) -> Output {
 #[tokio::test]
 async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_bad_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let (usual, every) = (json!({}), every_value());
+    let (usual, every) = (json!({ "tls": { "allowedSubjects": ["orders.shop.svc"] } }), every_value());
     let mut files = Vec::new();
     for (name, values) in [("usual", &usual), ("every", &every)] {
         let output = rendered(values, dir.path()).await;
@@ -308,6 +308,9 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
         (json!({ "imagePullPolicy": "Always" }), "imagePullPolicy"),
         (json!({ "service": { "port": 70000 } }), "port"),
         (json!({ "tls": { "secretName": "" } }), "secretName"),
+        // Nobody means every client of an authority by saying nothing.
+        (json!({}), "tls.allowedSubjects is empty"),
+        (json!({ "tls": { "allowedSubjects": "all" } }), "allowedSubjects"),
     ] {
         let output = rendered(&values, dir.path()).await;
         assert!(
@@ -316,6 +319,8 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
             text(&output.stderr)
         );
     }
+    let any = rendered(&json!({ "tls": { "allowedSubjects": "any" } }), dir.path()).await;
+    assert!(text(&any.stdout).contains("\n    allowed_subjects = []\n"), "{}", text(&any.stderr));
     // The configuration that it makes is one.
     check(&config_of(&fs::read_to_string(&files[0]).unwrap())).await;
     check(&config_of(&every)).await;
