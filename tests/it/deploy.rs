@@ -67,6 +67,12 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
             "{}",
             folder.display()
         );
+        // A node's applications have the one of that node alone: there is never none.
+        assert!(
+            !built.contains("kind: DaemonSet") || built.contains("maxUnavailable: 0"),
+            "{}",
+            folder.display()
+        );
         fs::write(&file, built).unwrap();
         files.push(file);
     }
@@ -233,7 +239,7 @@ fn every_value() -> Value {
         "secretName": "", "tls": { "secretName": "own", "allowedSubjects": ["a.example"] }, "allowedHosts": ["api.local"],
         "identityAudience": "https://login.example.com/", "service": { "port": 8443 }, "resources": { "limits": { "memory": "64Mi" } },
         "env": [{ "name": "CUPBEARER__LOG__LEVEL", "value": "debug" }], "podAnnotations": { "a": "b" }, "podLabels": { "c": "d" },
-        "nodeSelector": { "kubernetes.io/os": "linux" }, "tolerations": [{ "operator": "Exists" }],
+        "priorityClassName": "urgent", "nodeSelector": { "kubernetes.io/os": "linux" }, "tolerations": [{ "operator": "Exists" }],
         "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "k", "operator": "Exists" }] }] } } },
         "networkPolicy": { "enabled": false, "clientLabels": { "e": "f" }, "monitoringNamespace": "" }, "podMonitor": { "enabled": true, "interval": "30s" } })
 }
@@ -283,6 +289,8 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
         "c: d",
         "kubernetes.io/os: linux",
         "operator: Exists",
+        "priorityClassName: urgent",
+        "updateStrategy:\n    rollingUpdate:\n      maxSurge: 10%\n      maxUnavailable: 0\n",
         "key: k",
         "kind: PodMonitor",
         "interval: 30s",
