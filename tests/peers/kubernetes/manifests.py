@@ -141,6 +141,8 @@ def chart(path, values):
     for name, text in sorted(rendered.items()):
         if text.strip() and name.endswith(".yaml"):
             print(f"---\n# Source: {name}\n{text.strip()}")
+        elif name.endswith("NOTES.txt"):
+            print("".join(f"# {line}\n" for line in text.strip().splitlines()), end="")
     return 0
 
 
