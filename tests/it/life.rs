@@ -228,7 +228,7 @@ async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
 async fn a_broken_file_changes_nothing_and_is_reported_with_line_and_key() {
     let reloading = Reloading::new().await;
     let proxy = Proxy::start(reloading.to(&reloading.first)).await;
-    assert!(proxy.metric(LAST_RELOAD, &[]).await == 1.0);
+    assert!(proxy.metric(LAST_RELOAD, &[]).await >= 1.0);
     let broken = reloading.to(&reloading.second).and("own_authorisation = \"replace\"");
     proxy.rewrite(&broken);
     proxy.program().signal(Signal::HUP);
@@ -266,7 +266,7 @@ async fn a_broken_file_changes_nothing_and_is_reported_with_line_and_key() {
         !reloading.second.seen().is_empty()
     })
     .await;
-    eventually("the metric says so", || async { proxy.metric(LAST_RELOAD, &[]).await == 1.0 }).await;
+    eventually("the metric says so", || async { proxy.metric(LAST_RELOAD, &[]).await >= 1.0 }).await;
 }
 
 #[tokio::test]

@@ -67,12 +67,13 @@ async fn groups() -> BTreeMap<String, Vec<String>> {
 /// What a unit's filters leave allowed: the first is a list of what is, and those with `~` take away from it.
 fn allowed(unit: &str, groups: &BTreeMap<String, Vec<String>>) -> BTreeSet<String> {
     fn calls(name: &str, groups: &BTreeMap<String, Vec<String>>, found: &mut BTreeSet<String>) {
-        match groups.get(name) {
-            Some(members) => members.iter().for_each(|member| calls(member, groups, found)),
-            None => {
-                assert!(!name.starts_with('@'), "{name} is no group of systemd's");
-                found.insert(name.to_owned());
+        if let Some(members) = groups.get(name) {
+            for member in members {
+                calls(member, groups, found);
             }
+        } else {
+            assert!(!name.starts_with('@'), "{name} is no group of systemd's");
+            found.insert(name.to_owned());
         }
     }
     let mut allowed = BTreeSet::new();
