@@ -87,6 +87,17 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains(" 0 problems"));
 
+    // Workload identity has no secret, and its token is for whom the configuration says.
+    for (recipe, audience) in [
+        ("entra", "api://AzureADTokenExchange"),
+        ("google", "//iam.googleapis.com/projects/"),
+        ("keycloak", "https://keycloak.example.com/realms/shop"),
+    ] {
+        let built = kustomized(&deploy("recipes").join(recipe)).await;
+        let secret = built.contains("secretName") || built.contains("/run/secrets");
+        assert!(!secret && built.contains(&format!("audience: {audience}")), "{built}");
+    }
+
     // The judge is one.
     let base = kustomized(&deploy("kustomize/base")).await;
     for (right, wrong, says) in [
