@@ -345,6 +345,10 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
         (json!({ "imagePullPolicy": "Always" }), "imagePullPolicy"),
         (json!({ "service": { "port": 70000 } }), "port"),
         (json!({ "tls": { "secretName": "" } }), "secretName"),
+        (
+            json!({ "tls": { "allowedSubjects": "any" }, "config": "[guard]\nallowed_origins = []\n" }),
+            "[guard]",
+        ),
         // Nobody means every client of an authority by saying nothing.
         (json!({}), "tls.allowedSubjects is empty"),
         (json!({ "tls": { "allowedSubjects": "all" } }), "allowedSubjects"),
