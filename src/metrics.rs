@@ -4,13 +4,14 @@
 //! Nothing here knows a token, a route or a request.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, TextEncoder};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder};
 
 /// The registry of one program: created once in `app`, shared by clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: prometheus::Registry,
     reloads: IntCounterVec,
+    last_reload: IntGauge,
     rejections: IntCounterVec,
 }
 
@@ -35,11 +36,17 @@ impl Metrics {
         for result in ["applied", "refused"] {
             reloads.with_label_values(&[result]);
         }
+        let help =
+            "1, or 0 where the configuration that there is was refused and the one before stays in force";
+        let last_reload = IntGauge::new(LAST_RELOAD, help).expect("the name is a constant");
+        // It has started, so it was taken.
+        last_reload.set(1);
         let rejections = counter_vec(REJECTIONS, "Requests that a guard refused, by reason", &["reason"]);
-        let metrics = Self { registry, reloads, rejections };
+        let metrics = Self { registry, reloads, last_reload, rejections };
         metrics.register(metrics.rejections.clone());
         metrics.register(build);
         metrics.register(metrics.reloads.clone());
+        metrics.register(metrics.last_reload.clone());
         metrics
     }
 
@@ -50,12 +57,13 @@ impl Metrics {
             .expect("each room registers its own names once, when the program starts");
     }
 
-    /// Counts a reload.
+    /// Counts a reload, and remembers how it ended.
     pub fn reloaded(&self, result: Reload) {
-        let result = match result {
-            Reload::Applied => "applied",
-            Reload::Refused => "refused",
+        let (result, successful) = match result {
+            Reload::Applied => ("applied", 1),
+            Reload::Refused => ("refused", 0),
         };
+        self.last_reload.set(successful);
         self.reloads.with_label_values(&[result]).inc();
     }
 
@@ -101,3 +109,4 @@ pub fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
 const BUILD_INFO: &str = "cupbearer_build_info";
 const REJECTIONS: &str = "cupbearer_guard_rejections_total";
 const CONFIG_RELOADS: &str = "cupbearer_config_reloads_total";
+const LAST_RELOAD: &str = "cupbearer_config_last_reload_successful";

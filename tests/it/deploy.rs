@@ -1,4 +1,5 @@
-//! What is under `deploy/`: taken by Kubernetes' own schemas, by Helm, by Prometheus, by systemd and by `cupbearer check`.
+//! What is under `deploy/`: taken by Kubernetes' own schemas, by Helm, by Prometheus, by Compose's and by
+//! `cupbearer check`. systemd's part is in `systemd.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::support::{
-    Certificates, Origin, Program, Stage, cupbearer, curl, eventually, free_address, python, repository,
+    Certificates, Origin, Program, Stage, cupbearer, curl, eventually, free_address, node, project, python,
+    repository,
 };
 
 fn deploy(path: &str) -> PathBuf {
@@ -60,7 +62,20 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
     let mut files = Vec::new();
     for (at, folder) in kustomizations().iter().enumerate() {
         let file = dir.path().join(format!("{at}.yaml"));
-        fs::write(&file, kustomized(folder).await).unwrap();
+        let built = kustomized(folder).await;
+        // Workload identity binds an account, and the namespace's own is everybody's.
+        assert!(
+            !built.contains("containers:") || built.contains("serviceAccountName: "),
+            "{}",
+            folder.display()
+        );
+        // A node's applications have the one of that node alone: there is never none.
+        assert!(
+            !built.contains("kind: DaemonSet") || built.contains("maxUnavailable: 0"),
+            "{}",
+            folder.display()
+        );
+        fs::write(&file, built).unwrap();
         files.push(file);
     }
     assert!(
@@ -71,6 +86,17 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
     let output = judged(&files).await;
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains(" 0 problems"));
+
+    // Workload identity has no secret, and its token is for whom the configuration says.
+    for (recipe, audience) in [
+        ("entra", "api://AzureADTokenExchange"),
+        ("google", "//iam.googleapis.com/projects/"),
+        ("keycloak", "https://keycloak.example.com/realms/shop"),
+    ] {
+        let built = kustomized(&deploy("recipes").join(recipe)).await;
+        let secret = built.contains("secretName") || built.contains("/run/secrets");
+        assert!(!secret && built.contains(&format!("audience: {audience}")), "{built}");
+    }
 
     // The judge is one.
     let base = kustomized(&deploy("kustomize/base")).await;
@@ -122,6 +148,7 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
             "- mountPath: /var/lib/cupbearer\n          name: nothing",
             "there is no volume nothing",
         ),
+        ("serviceAccountName: app", "serviceAccountName: nobody", "there is no ServiceAccount nobody"),
     ] {
         assert!(base.contains(right));
         let file = dir.path().join("wrong.yaml");
@@ -133,6 +160,61 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
             text(&output.stdout)
         );
     }
+}
+
+#[tokio::test]
+async fn the_webhook_is_built_for_any_namespace_and_image_and_trusts_an_authority_that_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("webhook");
+    fs::create_dir(&folder).unwrap();
+    for entry in fs::read_dir(deploy("webhook")).unwrap() {
+        let file = entry.unwrap();
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let file = folder.join("kustomization.yaml");
+    let usual = fs::read_to_string(&file).unwrap();
+    let elsewhere = usual.replace("namespace: cupbearer-system", "namespace: elsewhere");
+    fs::write(
+        &file,
+        elsewhere + "images: [{name: cupbearer, newName: registry.example.com/cb, newTag: \"9\"}]\n",
+    )
+    .unwrap();
+    let built = kustomized(&folder).await;
+    assert!(!built.contains("cupbearer-system"), "{built}");
+    for said in [
+        "- cupbearer-webhook.elsewhere.svc\n",
+        "cert-manager.io/inject-ca-from: elsewhere/cupbearer-webhook-authority\n",
+        "      name: cupbearer-webhook\n      namespace: elsewhere\n      path: /inject\n",
+        "kind: Namespace\nmetadata:\n  labels:\n    cupbearer.dev/inject: \"false\"\n",
+        "image: registry.example.com/cb:9\n",
+        "value: registry.example.com/cb:9\n",
+    ] {
+        assert!(built.contains(said), "{said} is not in {built}");
+    }
+    assert!(!built.contains("cupbearer:0.1.0"), "{built}");
+
+    // Whom the API server trusts is the authority, which signs what the pods serve and keeps its key.
+    let objects: Vec<&str> = built.split("\n---\n").collect();
+    let certificate = |name: &str| {
+        let begins = format!("kind: Certificate\nmetadata:\n  name: {name}\n");
+        *objects.iter().find(|object| object.contains(&begins)).unwrap_or_else(|| panic!("{name}: {built}"))
+    };
+    let authority = certificate("cupbearer-webhook-authority");
+    assert!(authority.contains("isCA: true") && authority.contains("rotationPolicy: Never"), "{authority}");
+    assert!(
+        certificate("cupbearer-webhook").contains("issuerRef:\n    name: cupbearer-webhook\n"),
+        "{built}"
+    );
+    assert!(built.contains("ca:\n    secretName: cupbearer-webhook-authority\n"), "{built}");
+
+    // An overlay may name the image as well.
+    let overlay = dir.path().join("overlay");
+    fs::create_dir(&overlay).unwrap();
+    fs::write(&file, &usual).unwrap();
+    let lines = "resources: [../webhook]\nimages: [{name: cupbearer, newName: registry.example.com/cb, newTag: \"9\"}]\n";
+    fs::write(overlay.join("kustomization.yaml"), lines).unwrap();
+    let built = kustomized(&overlay).await;
+    assert_eq!(built.matches("registry.example.com/cb:9").count(), 2, "{built}");
 }
 
 #[tokio::test]
@@ -165,13 +247,16 @@ async fn what_inject_adds_is_taken_as_well() {
 fn every_value() -> Value {
     json!({ "kind": "DaemonSet", "replicas": 3, "image": { "repository": "registry.example.com/cupbearer", "tag": "9", "pullPolicy": "Always",
         "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }, "imagePullSecrets": [{ "name": "pull" }],
+        "serviceAccount": { "create": true, "name": "own-account", "annotations": { "account.example/role": "reader" } },
         "config": "[upstreams.api]\nurl = \"https://api.example.com\"\n\n[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"none\"\n",
         "secretName": "", "tls": { "secretName": "own", "allowedSubjects": ["a.example"] }, "allowedHosts": ["api.local"],
         "identityAudience": "https://login.example.com/", "service": { "port": 8443 }, "resources": { "limits": { "memory": "64Mi" } },
         "env": [{ "name": "CUPBEARER__LOG__LEVEL", "value": "debug" }], "podAnnotations": { "a": "b" }, "podLabels": { "c": "d" },
-        "nodeSelector": { "kubernetes.io/os": "linux" }, "tolerations": [{ "operator": "Exists" }],
+        "priorityClassName": "urgent", "nodeSelector": { "kubernetes.io/os": "linux" }, "tolerations": [{ "operator": "Exists" }],
         "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "k", "operator": "Exists" }] }] } } },
-        "networkPolicy": { "enabled": false, "clientLabels": { "e": "f" }, "monitoringNamespace": "" }, "podMonitor": { "enabled": true, "interval": "30s" } })
+        "networkPolicy": { "enabled": true, "clientLabels": { "e": "f" }, "clientNamespaceLabels": { "team": "orders" }, "monitoringNamespace": "",
+            "egress": [{ "ports": [{ "port": 8089 }] }] },
+        "podMonitor": { "enabled": true, "labels": { "release": "stack" }, "interval": "30s" } })
 }
 
 async fn rendered(values: &Value, dir: &Path) -> Output {
@@ -189,7 +274,7 @@ async fn rendered(values: &Value, dir: &Path) -> Output {
 #[tokio::test]
 async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_bad_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let (usual, every) = (json!({}), every_value());
+    let (usual, every) = (json!({ "tls": { "allowedSubjects": ["orders.shop.svc"] } }), every_value());
     let mut files = Vec::new();
     for (name, values) in [("usual", &usual), ("every", &every)] {
         let output = rendered(values, dir.path()).await;
@@ -205,6 +290,10 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
         "kind: DaemonSet",
         "@sha256:0123",
         "name: pull",
+        "kind: ServiceAccount",
+        "name: own-account",
+        "serviceAccountName: own-account",
+        "account.example/role: reader",
         "secretName: own",
         "a.example",
         "api.local",
@@ -215,14 +304,30 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
         "c: d",
         "kubernetes.io/os: linux",
         "operator: Exists",
+        "priorityClassName: urgent",
+        "updateStrategy:\n    rollingUpdate:\n      maxSurge: 10%\n      maxUnavailable: 0\n",
         "key: k",
         "kind: PodMonitor",
         "interval: 30s",
+        "    release: stack\n",
+        "      podSelector:\n        matchLabels:\n          cupbearer.dev/client: \"true\"\n          e: f\n    ports:",
+        "          team: orders\n",
+        "policyTypes: [Ingress, Egress]",
+        "port: 8089",
+        "are in the namespace shop or one with the label team=orders.",
         "internalTrafficPolicy: Local",
     ] {
         assert!(every.contains(said), "{said} is not in {every}");
     }
-    assert!(!every.contains("kind: NetworkPolicy") && !every.contains("/run/secrets/cupbearer"), "{every}");
+    assert!(!every.contains("cb-health\n  egress") && !every.contains("/run/secrets/cupbearer"), "{every}");
+    let mut open = every_value();
+    open["networkPolicy"]["enabled"] = json!(false);
+    let open = rendered(&open, dir.path()).await;
+    assert!(
+        open.status.success() && !text(&open.stdout).contains("kind: NetworkPolicy"),
+        "{}",
+        text(&open.stdout)
+    );
     // Each key of values.yaml was given another value, or this test says too much.
     let defaults = fs::read_to_string(deploy("helm/cupbearer/values.yaml")).unwrap();
     for key in defaults
@@ -240,6 +345,13 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
         (json!({ "imagePullPolicy": "Always" }), "imagePullPolicy"),
         (json!({ "service": { "port": 70000 } }), "port"),
         (json!({ "tls": { "secretName": "" } }), "secretName"),
+        (
+            json!({ "tls": { "allowedSubjects": "any" }, "config": "[guard]\nallowed_origins = []\n" }),
+            "[guard]",
+        ),
+        // Nobody means every client of an authority by saying nothing.
+        (json!({}), "tls.allowedSubjects is empty"),
+        (json!({ "tls": { "allowedSubjects": "all" } }), "allowedSubjects"),
     ] {
         let output = rendered(&values, dir.path()).await;
         assert!(
@@ -248,6 +360,8 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
             text(&output.stderr)
         );
     }
+    let any = rendered(&json!({ "tls": { "allowedSubjects": "any" } }), dir.path()).await;
+    assert!(text(&any.stdout).contains("\n    allowed_subjects = []\n"), "{}", text(&any.stderr));
     // The configuration that it makes is one.
     check(&config_of(&fs::read_to_string(&files[0]).unwrap())).await;
     check(&config_of(&every)).await;
@@ -260,11 +374,18 @@ fn config_of(manifest: &str) -> String {
     lines.fold(String::new(), |config, line| config + line.get(4..).unwrap_or_default() + "\n")
 }
 
-/// `cupbearer check`, with the files of a pod where it can find them.
+/// `cupbearer check`, with the files of a pod where it can find them, laid out as the kubelet does it.
 async fn check(config: &str) {
     let dir = tempfile::tempdir().unwrap();
+    let (secrets, identity) = (dir.path().join("secrets"), dir.path().join("identity"));
     let certificates = Certificates::for_names(&["cupbearer"], dir.path());
+    project(&secrets, "..1", "client_secret", "the-secret-of-the-tests");
+    project(&secrets, "..1", "client_key", &fs::read_to_string(&certificates.key).unwrap());
+    project(&identity, "..1", "token", "the.token.of-the-pod");
     let config = config
+        .replace("/run/secrets/cupbearer", secrets.to_str().unwrap())
+        .replace("/run/secrets/client_secret", secrets.join("client_secret").to_str().unwrap())
+        .replace("/run/identity/cupbearer", identity.to_str().unwrap())
         .replace("/run/tls/tls.crt", certificates.certificate.to_str().unwrap())
         .replace("/run/tls/tls.key", certificates.key.to_str().unwrap())
         .replace("/run/tls/ca.crt", certificates.ca.to_str().unwrap());
@@ -279,10 +400,8 @@ async fn check(config: &str) {
     let output = command.output().await.unwrap();
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success(), "{config}\nis refused: {said}");
-    // What is missing on this machine is there in a pod; nothing else may be wrong.
     for line in said.lines().filter(|line| line.contains("warning:")) {
-        let laptop = config.contains("http://keycloak") && line.contains("is not encrypted");
-        assert!(laptop || line.contains("does not exist"), "{line}");
+        assert!(config.contains("http://keycloak") && line.contains("is not encrypted"), "{line}");
     }
 }
 
@@ -292,7 +411,7 @@ async fn every_configuration_under_deploy_is_one() {
     for folder in [
         "kustomize/base",
         "kustomize/remote",
-        "compose",
+        "compose/cupbearer",
         "recipes/auth0",
         "recipes/entra",
         "recipes/okta",
@@ -310,6 +429,56 @@ async fn every_configuration_under_deploy_is_one() {
         .unwrap();
     let all = text(&all.stdout).lines().count();
     assert!(all == 0 || all == found, "{all} files, {found} of them checked");
+}
+
+#[tokio::test]
+async fn the_compose_file_is_one_and_its_parts_fit() {
+    let judge = |file: PathBuf| async move {
+        node("compose/judge.mjs", Some("dclint")).arg(file).output().await.unwrap()
+    };
+    let output = judge(deploy("compose/compose.yaml")).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let compose: Value = serde_json::from_slice(&output.stdout).unwrap();
+
+    // What it names is there.
+    let strings = |of: &Value| -> Vec<String> {
+        of.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let cupbearer_service = &compose["services"]["cupbearer"];
+    for mount in
+        [&compose["services"]["keycloak"], cupbearer_service].iter().flat_map(|it| strings(&it["volumes"]))
+    {
+        assert!(deploy("compose").join(mount.split(':').next().unwrap()).exists(), "{mount}");
+    }
+    let secret = deploy("compose").join(compose["secrets"]["client_secret"]["file"].as_str().unwrap());
+    // Keycloak knows the client by the same secret, in the realm that the configuration names.
+    let realm: Value = serde_json::from_slice(&fs::read(deploy("compose/realm.json")).unwrap()).unwrap();
+    assert_eq!(realm["clients"][0]["secret"], fs::read_to_string(secret).unwrap().trim());
+    let config = fs::read_to_string(deploy("compose/cupbearer/config.toml")).unwrap();
+    assert!(config.contains(&format!("http://keycloak:8080/realms/{}\"", realm["realm"].as_str().unwrap())));
+
+    // Its environment goes with its configuration.
+    let mut command = cupbearer();
+    command.args(["check", "--insecure-plaintext", "--config"]).arg(deploy("compose/cupbearer/config.toml"));
+    for (name, value) in cupbearer_service["environment"].as_object().unwrap() {
+        command.env(name, value.as_str().unwrap());
+    }
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+
+    // The judge is one.
+    let dir = tempfile::tempdir().unwrap();
+    let right = fs::read_to_string(deploy("compose/compose.yaml")).unwrap();
+    for (right_words, wrong) in [
+        ("mem_limit", "mem_limt"),
+        ("condition: service_healthy", "condition: healthy"),
+        ("read_only: true", "read_only: 7"),
+    ] {
+        assert!(right.contains(right_words));
+        let file = dir.path().join("compose.yaml");
+        fs::write(&file, right.replace(right_words, wrong)).unwrap();
+        assert!(!judge(file).await.status.success(), "{wrong}");
+    }
 }
 
 #[tokio::test]
@@ -396,7 +565,14 @@ async fn every_query_of_the_dashboard_and_the_alerts_finds_its_metrics_in_a_real
         .unwrap()
         .iter()
         .flat_map(|panel| panel["targets"].as_array().unwrap())
-        .map(|target| target["expr"].as_str().unwrap().replace("$job", ".*").replace("$instance", ".*"))
+        .map(|target| {
+            target["expr"]
+                .as_str()
+                .unwrap()
+                .replace("$job", ".*")
+                .replace("$namespace", ".*")
+                .replace("$instance", ".*")
+        })
         .collect();
     assert!(queries.len() >= 18, "{queries:?}");
     for expr in &queries {
@@ -423,34 +599,4 @@ async fn every_query_of_the_dashboard_and_the_alerts_finds_its_metrics_in_a_real
         empty
     };
     assert!(empty.is_empty(), "these show nothing: {empty:#?}");
-}
-
-#[tokio::test]
-async fn the_systemd_unit_is_valid_and_confined() {
-    let dir = tempfile::tempdir().unwrap();
-    let unit = fs::read_to_string(deploy("systemd/cupbearer.service")).unwrap();
-    let program = dir.path().join("cupbearer");
-    fs::write(&program, "#!/bin/sh\n").unwrap();
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let file = dir.path().join("cupbearer.service");
-    // The manual page is not installed here either.
-    let here = unit
-        .replace("/usr/local/bin/cupbearer", program.to_str().unwrap())
-        .replace("Documentation=man:cupbearer(1)\n", "");
-    fs::write(&file, &here).unwrap();
-    let verify = |file: PathBuf| async move {
-        Program::peer("systemd-analyze", "systemd").arg("verify").arg(file).output().await.unwrap()
-    };
-    let output = verify(file.clone()).await;
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
-    fs::write(dir.path().join("wrong.service"), here.replace("ProtectHome=yes", "ProtectHouse=yes")).unwrap();
-    let wrong = verify(dir.path().join("wrong.service")).await;
-    assert!(text(&wrong.stderr).contains("ProtectHouse"), "{}", text(&wrong.stderr));
-    let output = Program::peer("systemd-analyze", "systemd")
-        .args(["security", "--offline=true", "--threshold=20"])
-        .arg(&file)
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success(), "an exposure of more than 2.0: {}", text(&output.stdout));
 }

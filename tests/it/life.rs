@@ -13,6 +13,7 @@ use super::support::{
 };
 
 const RELOADS: &str = "cupbearer_config_reloads_total";
+const LAST_RELOAD: &str = "cupbearer_config_last_reload_successful";
 
 fn slow(delay: Duration) -> impl Fn(&super::support::Message, usize) -> Reply + Send + Sync + 'static {
     move |_, _| Reply::ok().after(delay)
@@ -227,11 +228,13 @@ async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
 async fn a_broken_file_changes_nothing_and_is_reported_with_line_and_key() {
     let reloading = Reloading::new().await;
     let proxy = Proxy::start(reloading.to(&reloading.first)).await;
+    assert!(proxy.metric(LAST_RELOAD, &[]).await >= 1.0);
     let broken = reloading.to(&reloading.second).and("own_authorisation = \"replace\"");
     proxy.rewrite(&broken);
     proxy.program().signal(Signal::HUP);
     eventually("it is refused", || async { proxy.metric(RELOADS, &["result=\"refused\""]).await >= 1.0 })
         .await;
+    assert!(proxy.metric(LAST_RELOAD, &[]).await == 0.0);
     let log = proxy.log();
     let line =
         proxy.rendered(&broken).lines().position(|line| line.contains("own_authorisation")).unwrap() + 1;
@@ -263,6 +266,7 @@ async fn a_broken_file_changes_nothing_and_is_reported_with_line_and_key() {
         !reloading.second.seen().is_empty()
     })
     .await;
+    eventually("the metric says so", || async { proxy.metric(LAST_RELOAD, &[]).await >= 1.0 }).await;
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ mod smuggling;
 mod spa;
 mod stream;
 mod stream_age;
+mod systemd;
 mod terminal;
 mod tokens;
 mod traces;

@@ -101,8 +101,10 @@ def validate(files):
 
     objects = problems = 0
     for file in files:
-        for document in yaml.safe_load_all(open(file, encoding="utf-8")):
-            if not document or document.get("apiVersion", "").startswith("kustomize.config.k8s.io"):
+        documents = [document for document in yaml.safe_load_all(open(file, encoding="utf-8")) if document]
+        accounts = {document["metadata"]["name"] for document in documents if document.get("kind") == "ServiceAccount"}
+        for document in documents:
+            if document.get("apiVersion", "").startswith("kustomize.config.k8s.io"):
                 continue
             objects += 1
             found = []
@@ -114,6 +116,8 @@ def validate(files):
                         found.append(f"{version}: {str(error).splitlines()[0]}")
             for pod in pods(document):
                 found += [*restricted(pod), *names(pod)]
+                if pod.get("serviceAccountName", "default") not in {"default", *accounts}:
+                    found.append(f"there is no ServiceAccount {pod['serviceAccountName']}")
             for says in found:
                 problems += 1
                 print(f"{file}: {document['kind']} {document['metadata']['name']}: {says}")
@@ -137,6 +141,8 @@ def chart(path, values):
     for name, text in sorted(rendered.items()):
         if text.strip() and name.endswith(".yaml"):
             print(f"---\n# Source: {name}\n{text.strip()}")
+        elif name.endswith("NOTES.txt"):
+            print("".join(f"# {line}\n" for line in text.strip().splitlines()), end="")
     return 0
 
 
