@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// What `kubectl apply -k` would send.
-async fn kustomized(folder: &Path) -> String {
+pub(super) async fn kustomized(folder: &Path) -> String {
     let output =
         Program::peer("kubectl", "kubectl, of 1.27 or later, by https://kubernetes.io/docs/tasks/tools/;")
             .arg("kustomize")

@@ -12,9 +12,9 @@ use tokio::process::Command;
 
 use super::support::{Origin, Program, Reply, curl, eventually, free_address, project, repository};
 
-const IMAGE: &str = "localhost/cupbearer:test";
+pub(super) const IMAGE: &str = "localhost/cupbearer:test";
 
-fn podman() -> Command {
+pub(super) fn podman() -> Command {
     let mut podman = Program::peer(
         "podman",
         "podman buildah runc catatonit netavark aardvark-dns fuse-overlayfs debootstrap",
@@ -327,6 +327,17 @@ async fn under_load_it_stays_within_its_memory() {
 }
 
 /// A pod that `play kube` made, ended where it is dropped.
+/// Makes the image `localhost/busybox:test`: a shell, a client and a server for a pod.
+pub(super) async fn busybox() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("busybox.tar");
+    let mut tar = Program::peer("tar", "tar");
+    tar.args(["-C", "/", "-cf"]).arg(&archive).arg("bin/busybox");
+    let tar = tar.output().await.unwrap();
+    assert!(tar.status.success(), "{}\nInstall busybox-static", text(&tar.stderr));
+    say(&["import", archive.to_str().unwrap(), "localhost/busybox:test"]).await;
+}
+
 struct Pod<'a>(&'a Path);
 
 impl Drop for Pod<'_> {
@@ -337,19 +348,8 @@ impl Drop for Pod<'_> {
 
 #[tokio::test]
 async fn a_manifest_as_inject_writes_it_runs_and_its_application_gets_answers_with_a_token() {
+    busybox().await;
     let dir = tempfile::tempdir().unwrap();
-    let busybox = "localhost/busybox:test";
-    let archive = dir.path().join("busybox.tar");
-    let tar = Program::peer("tar", "tar")
-        .args(["-C", "/", "-cf"])
-        .arg(&archive)
-        .arg("bin/busybox")
-        .output()
-        .await
-        .unwrap();
-    assert!(tar.status.success(), "{}\nInstall busybox-static", text(&tar.stderr));
-    say(&["import", archive.to_str().unwrap(), busybox]).await;
-
     let name = format!("orders-{}", free_address().port());
     let pod = fs::read_to_string(repository().join("tests/peers/image/pod.yaml"))
         .unwrap()

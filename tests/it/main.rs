@@ -31,6 +31,7 @@ mod hostile;
 mod house;
 mod image;
 mod inject;
+mod job;
 mod jumps;
 mod life;
 mod limits;
