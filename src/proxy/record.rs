@@ -58,6 +58,7 @@ impl Record {
             return None;
         }
         let length = parts.headers.get(CONTENT_LENGTH);
+        let trace = tracing.as_ref().map(|tracing| format!("{:032x}", tracing.context.trace));
         Some(Box::new(Self {
             logs,
             tracing,
@@ -71,7 +72,7 @@ impl Record {
                 .and_then(|length| length.parse().ok()),
             upstream: None,
             token: None,
-            trace: None,
+            trace,
             answer: None,
             response_bytes: 0,
             complete: false,
