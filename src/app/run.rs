@@ -21,6 +21,7 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
+use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::presence::{Change, Presence};
 use crate::proxy::{
@@ -406,7 +407,7 @@ async fn listen(section: &'static str, address: SocketAddr) -> Result<(TcpListen
         section,
         source: ListenError { address: ListenAddress::Tcp(address), source },
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = family::listen(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -20,8 +20,8 @@ use super::inject::SidecarOptions;
 /// Its manifests are in deploy/webhook.
 #[derive(Debug, Args)]
 pub(super) struct Webhook {
-    /// Where to listen
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443", env = "CUPBEARER_WEBHOOK_LISTEN")]
+    /// Where to listen; [::] is every address, of IPv4 too
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443", env = "CUPBEARER_WEBHOOK_LISTEN")]
     listen: SocketAddr,
     /// The certificate with its chain, PEM; read again when it changes
     #[arg(long, value_name = "FILE", env = "CUPBEARER_WEBHOOK_CERT_FILE")]

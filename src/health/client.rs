@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::readiness::Readiness;
 use crate::clock;
 use crate::net::ask::{AskError, ask};
+use crate::net::family;
 
 /// The proxy was not ready in time.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,7 @@ pub enum LastSeen {
 /// # Errors
 /// [`NotReady`] with what was seen last.
 pub async fn wait_ready(address: SocketAddr, deadline: Instant) -> Result<(), NotReady> {
+    let address = family::from_here(address);
     let mut last = LastSeen::Nothing(address);
     while clock::now() < deadline {
         match timeout_at(deadline, look(address)).await {

@@ -145,7 +145,7 @@ impl Sidecar {
     pub(super) fn container(&self) -> Value {
         let mut container = json!({ "name": CONTAINER, "image": self.image, "args": ["run"] });
         let mut env =
-            vec![json!({ "name": "CUPBEARER__HEALTH__LISTEN", "value": format!("0.0.0.0:{HEALTH_PORT}") })];
+            vec![json!({ "name": "CUPBEARER__HEALTH__LISTEN", "value": format!("[::]:{HEALTH_PORT}") })];
         if let Some(port) = self.port {
             env.push(json!({ "name": "CUPBEARER__SERVER__LISTEN", "value": format!("127.0.0.1:{port}") }));
         }

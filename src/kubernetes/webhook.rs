@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::admission::{self, Policy};
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
+use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::serve;
 use crate::net::tls::TlsError;
@@ -60,7 +61,7 @@ impl Webhook {
     ) -> Result<Self, WebhookError> {
         let acceptor = Arc::new(Acceptor::load(cert_file, key_file, None)?);
         let listener =
-            TcpListener::bind(address).await.map_err(|source| WebhookError::Listen { address, source })?;
+            family::listen(address).await.map_err(|source| WebhookError::Listen { address, source })?;
         Ok(Self { listener, acceptor, policy: Arc::new(policy) })
     }
 

@@ -4,6 +4,7 @@ pub mod acceptor;
 pub mod ask;
 pub mod certificate;
 pub mod descriptors;
+pub mod family;
 pub mod files;
 pub mod loopback;
 pub mod names;

@@ -15,6 +15,7 @@ use super::via::Via;
 use super::worker::{Shared, Worker};
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
+use crate::net::family;
 use crate::traces::Traces;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
@@ -59,15 +60,24 @@ pub enum AccessLog {
 }
 
 impl Listeners {
-    /// Binds all of `addresses`.
+    /// Binds all of `addresses`, of several all but `[::]` where the kernel has no IPv6.
     ///
     /// # Errors
     /// [`ListenError`] for the first that cannot be bound, for example because it is in use.
     pub fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
-        let bound = addresses.iter().map(|address| {
-            Bound::bind(address).map_err(|source| ListenError { address: address.clone(), source })
-        });
-        Ok(Self(bound.collect::<Result<_, _>>()?))
+        let mut all = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            match (Bound::bind(address), address) {
+                (Ok(bound), _) => all.push(bound),
+                (Err(error), ListenAddress::Tcp(tcp))
+                    if addresses.len() > 1 && family::is_of_none(*tcp, &error) =>
+                {
+                    tracing::warn!(%address, "there is no IPv6 here; this address is left out");
+                }
+                (Err(source), _) => return Err(ListenError { address: address.clone(), source }),
+            }
+        }
+        Ok(Self(all))
     }
 
     /// The addresses that were bound: where port 0 was asked for, the port that was given.

@@ -17,8 +17,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::support::{
-    Answer, CREDENTIALS, Certificates, ClientCertificate, Config, Origin, Proxy, Reply, Stage, curl,
-    eventually, h2load, token_at, upstream_at,
+    Answer, CREDENTIALS, Certificates, ClientCertificate, Config, Origin, Program, Proxy, Reply, Stage,
+    cupbearer, curl, eventually, free_address, h2load, token_at, upstream_at,
 };
 
 /// An origin, an authorization server, and what a proxy between them is configured by.
@@ -367,4 +367,34 @@ async fn whoever_has_closed_its_side_of_a_silent_stream_has_left_it() {
     reader.finish().await;
     assert!(under_way().await > 0.5, "it may only have half-closed");
     eventually("the stream has ended", || async { under_way().await < 0.5 }).await;
+}
+
+#[tokio::test]
+async fn health_on_every_address_is_asked_by_either_family() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "made-up").unwrap();
+    let port = free_address().port();
+    let mut command = cupbearer();
+    command.arg("run").current_dir(dir.path());
+    for (name, value) in [
+        ("LISTEN", free_address().to_string()),
+        ("UPSTREAM", api.url()),
+        ("TOKEN_ENDPOINT", server.url() + "/token"),
+        ("CLIENT_ID", "orders".to_owned()),
+        ("CLIENT_SECRET_FILE", secret.display().to_string()),
+        ("_HEALTH__LISTEN", format!("[::]:{port}")),
+        ("_CONTROL__LISTEN", free_address().to_string()),
+    ] {
+        command.env(format!("CUPBEARER_{name}"), value);
+    }
+    let mut proxy = Program::spawn("cupbearer", command, dir.path());
+    for host in ["127.0.0.1", "[::1]"] {
+        let url = format!("http://{host}:{port}/readyz");
+        proxy.until("ready", || async { curl(&[&url]).await.status == 200 }).await;
+    }
+    let mut wait = cupbearer();
+    wait.arg("wait").env("CUPBEARER__HEALTH__LISTEN", format!("[::]:{port}")).current_dir(dir.path());
+    assert!(wait.status().await.unwrap().success());
 }

@@ -79,7 +79,7 @@ pub(in crate::config) struct Tls {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Health {
-    /// Address of /livez, /readyz and /metrics.
+    /// Address of /livez, /readyz and /metrics; "[::]:9901" is every address, of IPv4 too.
     pub(in crate::config) listen: String,
 }
 
