@@ -209,7 +209,7 @@ impl ResponseBody {
 
     /// Gives it what ends when it does.
     pub(super) fn end_with(&mut self, mut exchange: Exchange) {
-        if let Some(record) = exchange.record().filter(|_| self.content.is_end_stream()) {
+        if let Some(record) = exchange.record_mut().filter(|_| self.content.is_end_stream()) {
             record.completed();
         }
         self.exchange = Some(exchange);
@@ -262,7 +262,7 @@ impl Body for ResponseBody {
         }
         if let Some(exchange) = &mut this.exchange {
             exchange.asked(polled.is_ready());
-            if let Some(record) = exchange.record() {
+            if let Some(record) = exchange.record_mut() {
                 match &polled {
                     Poll::Ready(Some(Ok(frame))) => {
                         record.passed(frame.data_ref().map_or(0, Bytes::len));

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::metrics::RouteMetrics;
 use super::record::{Answerer, Record};
-use super::trace::Tracing;
 use super::watch::Busy;
 use crate::clock;
 
@@ -42,13 +41,13 @@ impl Exchange {
     }
 
     /// What is told of it, where anybody asks.
-    pub(super) fn record(&mut self) -> Option<&mut Record> {
-        self.record.as_deref_mut()
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
     }
 
-    /// Its place in its trace, where it gets a span.
-    pub(super) fn tracing(&self) -> Option<&Tracing> {
-        self.record.as_ref()?.tracing()
+    /// The same, to say more.
+    pub(super) fn record_mut(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
     }
 
     /// The answer's head is known.

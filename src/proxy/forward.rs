@@ -27,6 +27,7 @@ use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
 use super::headers::{Expect, HopFields, strip_response};
 use super::pool::{Age, Pool, Want};
+use super::record::Record;
 use super::recovery::{Received, may_refuse, recover};
 use super::replay::{Outcome, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
@@ -47,8 +48,8 @@ pub(super) struct Outbound<'t> {
     pub(super) used: Option<Used>,
     /// Where the head asks for a WebSocket.
     pub(super) handshake: Option<Box<Handshake>>,
-    /// The request's place in its trace, where it is recorded.
-    pub(super) tracing: Option<&'t Tracing>,
+    /// What is told of the request, where anybody asks.
+    pub(super) record: Option<&'t Record>,
 }
 
 /// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
@@ -63,7 +64,7 @@ pub(super) async fn forward(
     body: Incoming,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let Outbound { head, hop, entry, mut used, handshake, tracing } = outbound;
+    let Outbound { head, hop, entry, mut used, handshake, record } = outbound;
     let settings = &pool.upstream().settings;
     // Without a body there is nothing to hold back, whatever was expected.
     let (gate, opener) = if hop.expect == Expect::Continue && !body.is_end_stream() {
@@ -75,7 +76,10 @@ pub(super) async fn forward(
     let limit = used.as_ref().map_or(0, |used| record_limit(&entry.route, used));
     let (body, upload) = RequestBody::new(body, &downstream.watch, settings.idle_timeout, gate, limit);
     let begun = clock::now();
-    let token = entry.token.as_ref();
+    if let (Some(record), Some(upload)) = (record, &upload) {
+        upload.count_in(record.received());
+    }
+    let (token, tracing) = (entry.token.as_ref(), record.and_then(Record::tracing));
     let sender = Sender { pool, downstream, token, tracing, upload, opener, begun };
     let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;

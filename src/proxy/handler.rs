@@ -208,8 +208,12 @@ async fn to_upstream(
         take_turn(entry, downstream, exchange).await?;
     }
     told.put(headers);
-    trace::pass_on_or_begin(headers, &downstream.worker.shared().records.traces, exchange.tracing());
-    if let Some(record) = exchange.record() {
+    trace::pass_on_or_begin(
+        headers,
+        &downstream.worker.shared().records.traces,
+        exchange.record().and_then(Record::tracing),
+    );
+    if let Some(record) = exchange.record_mut() {
         let token = entry.token.as_ref().filter(|_| used.is_some());
         record.sent_to(&upstream.name, token.map(TokenHandle::name), headers);
     }
@@ -255,7 +259,7 @@ async fn to_upstream(
     };
     let method = std::mem::take(&mut parts.method);
     let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
-    let outbound = Outbound { head: &mut head, hop, entry, used, handshake, tracing: exchange.tracing() };
+    let outbound = Outbound { head: &mut head, hop, entry, used, handshake, record: exchange.record() };
     let answered = forward(pool, outbound, body, downstream).await;
     pool.upstream().went(answered.as_ref().err());
     answered

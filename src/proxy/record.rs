@@ -2,10 +2,11 @@
 //! in the access log, the span of a trace, or both; the exchange owns it where either is asked for. Neither query, nor any
 //! field or body is in it: tokens are found there.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 
@@ -30,8 +31,8 @@ pub(super) struct Record {
     version: Version,
     /// `None`: a Unix socket.
     peer: Option<SocketAddr>,
-    /// What the request's head said; `None` where its body had no length beforehand.
-    request_bytes: Option<u64>,
+    /// Bytes of the request's body that have come; of a WebSocket nothing is counted.
+    request_bytes: Rc<Cell<u64>>,
     upstream: Option<String>,
     token: Option<String>,
     trace: Option<String>,
@@ -57,7 +58,6 @@ impl Record {
         if !logs && tracing.is_none() {
             return None;
         }
-        let length = parts.headers.get(CONTENT_LENGTH);
         let trace = tracing.as_ref().map(|tracing| format!("{:032x}", tracing.context.trace));
         Some(Box::new(Self {
             logs,
@@ -67,9 +67,7 @@ impl Record {
             path: parts.uri.path().to_owned(),
             version: parts.version,
             peer: downstream.peer.remote,
-            request_bytes: length
-                .and_then(|length| length.to_str().ok())
-                .and_then(|length| length.parse().ok()),
+            request_bytes: Rc::default(),
             upstream: None,
             token: None,
             trace,
@@ -77,6 +75,11 @@ impl Record {
             response_bytes: 0,
             complete: false,
         }))
+    }
+
+    /// Where the bytes of its body are counted as they come.
+    pub(super) fn received(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.request_bytes)
     }
 
     /// Its place in its trace, where it gets a span.
@@ -140,7 +143,7 @@ impl Record {
             upstream_status,
             answered_by,
             error,
-            request_bytes = self.request_bytes,
+            request_bytes = self.request_bytes.get(),
             response_bytes = self.response_bytes,
             head_seconds = head,
             seconds = took.as_secs_f64(),

@@ -48,6 +48,8 @@ struct State<B> {
     silence: Silence,
     /// The application has sent all of it.
     ended: bool,
+    /// Told how many bytes have come, where anybody counts them.
+    count: Option<Rc<Cell<u64>>>,
     /// The application said how long it is.
     exact: bool,
     /// Until then its connection may not rest.
@@ -105,6 +107,7 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
             incoming,
             silence: Silence::new(idle_timeout),
             ended: false,
+            count: None,
             exact: hint.exact().is_some(),
             receiving,
             record,
@@ -171,6 +174,11 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
 }
 
 impl<B> Upload<B> {
+    /// Adds the bytes that come from now on to `count`.
+    pub(super) fn count_in(&self, count: Rc<Cell<u64>>) {
+        self.state.borrow_mut().count = Some(count);
+    }
+
     /// When the last part was sent, or the sending began.
     pub(super) fn last(&self) -> Instant {
         self.last.get()
@@ -202,6 +210,9 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> State<B> {
                 self.silence.broken();
                 self.ended = self.incoming.is_end_stream();
                 let frame = without_forbidden_trailers(frame);
+                if let (Some(count), Some(data)) = (&self.count, frame.data_ref()) {
+                    count.set(count.get() + data.len() as u64);
+                }
                 self.record.keep(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }

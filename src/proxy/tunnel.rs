@@ -110,7 +110,7 @@ impl Opening {
             }
         };
         let tied = tie(Ends { downstream, upstream }, early, answered, idle_timeout, leave).await;
-        match (tied, exchange.record()) {
+        match (tied, exchange.record_mut()) {
             (Err(error), _) => tracing::debug!(%error, "a WebSocket was cut"),
             (Ok(()), Some(record)) => record.completed(),
             (Ok(()), None) => {}

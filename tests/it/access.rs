@@ -74,6 +74,12 @@ async fn each_request_has_a_line_that_says_what_went_where_and_whose_answer_it_w
             json!({ "method": "HEAD", "status": 200, "response_bytes": 0, "ended": "complete" }),
         ),
         (&[], "/chunked", json!({ "status": 200, "response_bytes": 5, "ended": "complete" })),
+        // Of a body that does not say its length.
+        (
+            &["--header", "transfer-encoding: chunked", "--data", "hidden-in-chunks"],
+            "/upload",
+            json!({ "method": "POST", "request_bytes": 16, "status": 200 }),
+        ),
         (&[], "/nothing", json!({ "status": 204, "response_bytes": 0, "ended": "complete" })),
         (&[], "/broken", json!({ "status": 200, "answered_by": "upstream", "ended": "aborted" })),
         (
