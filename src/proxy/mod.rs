@@ -49,6 +49,7 @@ mod stream;
 mod target;
 mod through;
 mod trace;
+mod traceparent;
 mod tunnel;
 mod upstream;
 mod via;

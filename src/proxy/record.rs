@@ -14,6 +14,7 @@ use super::connection::Downstream;
 use super::route::UNROUTED;
 use super::server::{AccessLog, Records};
 use super::trace::{self, Tracing};
+use super::traceparent;
 use crate::clock;
 use crate::traces::{Kind, Parent, Span, Value};
 
@@ -91,7 +92,7 @@ impl Record {
     pub(super) fn sent_to(&mut self, upstream: &str, token: Option<&str>, headers: &HeaderMap) {
         self.upstream = Some(upstream.to_owned());
         self.token = token.map(str::to_owned);
-        self.trace = trace::id(headers).map(str::to_owned);
+        self.trace = traceparent::id(headers).map(str::to_owned);
     }
 
     /// The answer's head is known, so long after the request's.

@@ -2,23 +2,23 @@
 //! where there is none, so that whoever looks at the API's log can find one request of many. Where spans are recorded, each
 //! sending has one of its own, which the API gets as its parent.
 
-use http::header::HeaderName;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, Method, Version};
 use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::recovery::Received;
 use super::sending::Head;
+use super::traceparent;
 use super::upstream::Upstream;
 use crate::clock;
-use crate::traces::{Context, Kind, Parent, RANDOM, SAMPLED, Span, Traces, Value};
+use crate::traces::{Context, Kind, Parent, Span, Traces, Value};
 
 /// Sees to it that a request that is about to go upstream belongs to a trace: leaves a valid `traceparent` and its
 /// `tracestate` as they are; else begins a trace and drops the `tracestate`, which means nothing without its parent
 /// (section 3.3 of the Recommendation). One that is recorded belongs to that already.
 pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, traces: &Traces, recorded: Option<&Tracing>) {
-    let parent = parent(headers);
+    let parent = traceparent::parent(headers);
     let context = match (recorded, parent) {
         (None, Some(_)) => return,
         (Some(recorded), _) => recorded.context,
@@ -26,27 +26,9 @@ pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, traces: &Traces, recorde
         (None, None) => Context::begin(!traces.records() && traces.draw()),
     };
     if parent.is_none() {
-        headers.remove(&TRACESTATE);
+        headers.remove(&traceparent::TRACESTATE);
     }
-    put(headers, context);
-}
-
-/// The parent that a request names. Of several it is not for us to choose.
-fn parent(headers: &HeaderMap) -> Option<Context> {
-    let mut parents = headers.get_all(&TRACEPARENT).iter();
-    let parent = parse(parents.next()?.as_bytes())?;
-    parents.next().is_none().then_some(parent)
-}
-
-fn put(headers: &mut HeaderMap, context: Context) {
-    if let Ok(value) = HeaderValue::from_bytes(&written(context)) {
-        headers.insert(TRACEPARENT, value);
-    }
-}
-
-/// The trace id of the request that has these fields.
-pub(super) fn id(headers: &HeaderMap) -> Option<&str> {
-    headers.get(&TRACEPARENT)?.to_str().ok()?.get(3..35)
+    traceparent::put(headers, context);
 }
 
 /// A request's own place in its trace, where its spans are recorded.
@@ -64,7 +46,7 @@ impl Tracing {
         if !traces.records() {
             return None;
         }
-        let parent = parent(headers);
+        let parent = traceparent::parent(headers);
         let sampled = parent.map_or_else(|| traces.draw(), Context::is_sampled);
         if !sampled {
             return None;
@@ -81,7 +63,7 @@ impl Tracing {
         token: Option<(&str, u64)>,
     ) -> Sending<'_> {
         let context = self.context.child();
-        put(&mut head.headers, context);
+        traceparent::put(&mut head.headers, context);
         // By the semantic conventions for HTTP clients, 1.23 and later.
         let (method, original) = method(&head.method);
         let mut attributes: Vec<(&'static str, Value)> = Vec::with_capacity(12);
@@ -179,57 +161,10 @@ pub(super) const fn protocol_version(version: Version) -> &'static str {
     }
 }
 
-/// A `traceparent` of version 00.
-fn written(context: Context) -> [u8; LENGTH] {
-    let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    write_hex(&mut value[3..35], &context.trace.to_be_bytes());
-    write_hex(&mut value[36..52], &context.span.to_be_bytes());
-    write_hex(&mut value[53..], &[context.flags]);
-    value
-}
-
-fn write_hex(digits: &mut [u8], bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-}
-
-/// A `traceparent` of version 00, or of a later one that begins as 00 does and says more only after another hyphen
-/// (section 4.3). Of the flags only those that are known.
-fn parse(value: &[u8]) -> Option<Context> {
-    let (known, more) = value.split_at_checked(LENGTH)?;
-    let (version, trace, span, flags) = (&known[..2], &known[3..35], &known[36..52], &known[53..]);
-    let hyphens = [known[2], known[35], known[52]] == *b"---";
-    let ends = more.is_empty() || version != b"00" && more[0] == b'-';
-    if !hyphens || !ends || read_hex(version)? == 0xff {
-        return None;
-    }
-    let (trace, span) = (read_hex(trace)?, read_hex(span)? as u64);
-    let flags = read_hex(flags)? as u8 & (SAMPLED | RANDOM);
-    (trace != 0 && span != 0).then_some(Context { trace, span, flags })
-}
-
-/// Lower-case digits, at most 32.
-fn read_hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
-}
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// In bytes, of version 00.
-const LENGTH: usize = 55;
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -276,7 +211,7 @@ mod tests {
             let headers = passed(parents);
             let begun: Vec<_> = headers.get_all("traceparent").iter().collect();
             assert_eq!(begun.len(), 1, "{parents:?}");
-            assert!(parse(begun[0].as_bytes()).is_some() && begun[0] != VALID, "{parents:?}: {begun:?}");
+            assert!(traceparent::parent(&headers).is_some() && begun[0] != VALID, "{parents:?}: {begun:?}");
             assert!(begun[0].as_bytes().ends_with(b"-02"), "{begun:?}");
             assert!(!headers.contains_key("tracestate"), "{parents:?}");
         }
@@ -285,7 +220,5 @@ mod tests {
     #[test]
     fn no_two_requests_begin_the_same_trace() {
         assert_ne!(passed(&[])["traceparent"], passed(&[])["traceparent"]);
-        let context = Context { trace: 0xab, span: 0xcd, flags: RANDOM };
-        assert_eq!(&written(context), b"00-000000000000000000000000000000ab-00000000000000cd-02");
     }
 }

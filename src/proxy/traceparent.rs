@@ -1,0 +1,99 @@
+//! The field `traceparent` (W3C Trace Context, Level 1 and 2): how it is read and written. What goes into it is `trace`'s business.
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
+
+use crate::traces::{Context, RANDOM, SAMPLED};
+
+/// The parent that a request names. Of several it is not for us to choose.
+pub(super) fn parent(headers: &HeaderMap) -> Option<Context> {
+    let mut parents = headers.get_all(&TRACEPARENT).iter();
+    let parent = parse(parents.next()?.as_bytes())?;
+    parents.next().is_none().then_some(parent)
+}
+
+/// Makes `context` the parent, in place of any that was there.
+pub(super) fn put(headers: &mut HeaderMap, context: Context) {
+    if let Ok(value) = HeaderValue::from_bytes(&written(context)) {
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+/// The trace id of the request that has these fields.
+pub(super) fn id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(&TRACEPARENT)?.to_str().ok()?.get(3..35)
+}
+
+/// A `traceparent` of version 00.
+fn written(context: Context) -> [u8; LENGTH] {
+    let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write_hex(&mut value[3..35], &context.trace.to_be_bytes());
+    write_hex(&mut value[36..52], &context.span.to_be_bytes());
+    write_hex(&mut value[53..], &[context.flags]);
+    value
+}
+
+fn write_hex(digits: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+/// A `traceparent` of version 00, or of a later one that begins as 00 does and says more only after another hyphen
+/// (section 4.3). Of the flags only those that are known.
+fn parse(value: &[u8]) -> Option<Context> {
+    let (known, more) = value.split_at_checked(LENGTH)?;
+    let (version, trace, span, flags) = (&known[..2], &known[3..35], &known[36..52], &known[53..]);
+    let hyphens = [known[2], known[35], known[52]] == *b"---";
+    let ends = more.is_empty() || version != b"00" && more[0] == b'-';
+    if !hyphens || !ends || read_hex(version)? == 0xff {
+        return None;
+    }
+    let (trace, span) = (read_hex(trace)?, read_hex(span)? as u64);
+    let flags = read_hex(flags)? as u8 & (SAMPLED | RANDOM);
+    (trace != 0 && span != 0).then_some(Context { trace, span, flags })
+}
+
+/// Lower-case digits, at most 32.
+fn read_hex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(value))
+    })
+}
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What vendors say of a trace; it means nothing without its parent.
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// In bytes, of version 00.
+const LENGTH: usize = 55;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for flags in [0, SAMPLED, RANDOM, SAMPLED | RANDOM] {
+            let context = Context { trace: 0xab, span: 0xcd, flags };
+            assert_eq!(parse(&written(context)), Some(context));
+        }
+        let context = Context { trace: 0xab, span: 0xcd, flags: RANDOM };
+        assert_eq!(&written(context), b"00-000000000000000000000000000000ab-00000000000000cd-02");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_is_too_strange_to_be_read(value in "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-x)?|[0-9a-f-]{50,60}|\\PC*") {
+            if let Some(context) = parse(value.as_bytes()) {
+                proptest::prop_assert_eq!(&value.as_bytes()[2..53], &written(context)[2..53]);
+            }
+        }
+    }
+}
