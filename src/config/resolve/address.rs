@@ -32,6 +32,7 @@ fn web_address(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Ur
         "issuer" => "https://login.example.com",
         "token_endpoint" => "https://login.example.com/token",
         "proxy" => "http://proxy.example.com:3128",
+        "otlp_endpoint" => "http://localhost:4318",
         _ => "https://api.example.com",
     };
     review.error(path, what, format!("write it out, such as \"{example}\""));

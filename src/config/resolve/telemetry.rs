@@ -18,6 +18,10 @@ pub(super) fn resolve(telemetry: Telemetry, review: &mut Review<'_>) -> Option<T
         let mend = "take it out, or build with it: cargo build --release --features otlp";
         review.error(&endpoint_path, "this program was built without the feature otlp", mend);
     }
+    if endpoint.iter().flatten().any(|url| url.port() == Some(GRPC_PORT)) {
+        let what = "4317 is the port of OTLP over gRPC as a rule, and this is OTLP over HTTP";
+        review.warning(&endpoint_path, what, "name the collector's port for HTTP, which is 4318 as a rule");
+    }
     for (key, text) in [("otlp_ca_file", &otlp_ca_file), ("service_name", &service_name)] {
         if text.is_some() && endpoint.is_none() {
             let path = section.key(key);
@@ -45,3 +49,6 @@ pub(super) fn resolve(telemetry: Telemetry, review: &mut Review<'_>) -> Option<T
     };
     Some(TracesSettings { collector, sample_ratio })
 }
+
+/// What OpenTelemetry has collectors take OTLP over gRPC on.
+const GRPC_PORT: u16 = 4317;

@@ -48,9 +48,16 @@ fn what_makes_no_sense_is_refused() {
 
 #[cfg(feature = "otlp")]
 #[test]
+fn the_port_of_grpc_is_warned_of() {
+    let text = with("otlp_endpoint = \"http://localhost:4317\"");
+    one_warning(&text, "telemetry.otlp_endpoint", "the port of OTLP over gRPC");
+}
+
+#[cfg(feature = "otlp")]
+#[test]
 fn an_endpoint_that_is_none_is_refused() {
     for (endpoint, says) in [
-        ("localhost:4318", "must begin with https:// or http://"),
+        ("grpc://localhost:4317", "http://localhost:4318"),
         ("http://u:hidden@c.example", "must not have a user name or a password in it"),
         ("http://c.example?key=hidden", "must not have a query"),
     ] {
