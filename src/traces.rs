@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use url::Url;
@@ -37,8 +38,10 @@ pub struct Collector {
     pub endpoint: Url,
     /// The authorities that its certificate may come from; `None`: the system's.
     pub ca_file: Option<PathBuf>,
-    /// The resource's `service.name`; `None`: as `OTEL_SERVICE_NAME` says, else `cupbearer`.
-    pub service_name: Option<String>,
+    /// What goes with each message, such as a key; the values are marked sensitive.
+    pub headers: HeaderMap,
+    /// What is said of whoever sends: `service.name` and more.
+    pub resource: Vec<(String, String)>,
 }
 
 /// Why spans cannot be sent.
@@ -47,9 +50,9 @@ pub enum TracesError {
     /// The authorities cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A variable of the environment that the exporter reads is wrong, such as `OTEL_EXPORTER_OTLP_PROTOCOL`.
-    #[error("the exporter of traces was refused: {0}")]
-    Refused(String),
+    /// The collector does not take them.
+    #[error("{0}")]
+    Collector(String),
 }
 
 /// A span's place: in which trace, and which of its spans (W3C Trace Context section 3.2.2).
@@ -112,6 +115,8 @@ pub enum Kind {
     Server,
     /// We asked it of somebody.
     Client,
+    /// It was our own.
+    Internal,
 }
 
 /// The span that another belongs to.
@@ -140,9 +145,11 @@ impl From<&'static str> for Value {
     }
 }
 
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(Cow::Owned(text))
+impl Value {
+    /// The beginning of `text`, 1,024 bytes at most: a path may have 64 KiB, and thousands of spans may wait.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self::Text(Cow::Owned(text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned()))
     }
 }
 
@@ -156,6 +163,15 @@ impl From<u64> for Value {
     fn from(number: u64) -> Self {
         Self::Number(number.cast_signed())
     }
+}
+
+/// Whether a collector takes spans: sends it a message with none in it.
+///
+/// # Errors
+/// [`TracesError`]
+#[cfg(feature = "otlp")]
+pub async fn try_out(collector: &Collector) -> Result<(), TracesError> {
+    otlp::Exporter::new(collector.clone())?.try_out().await
 }
 
 /// Where spans are recorded; a clone is the same place.
@@ -191,7 +207,7 @@ impl Traces {
         match &settings.collector {
             #[cfg(feature = "otlp")]
             Some(collector) => {
-                let exporter = otlp::Exporter::new(collector)?;
+                let exporter = otlp::Exporter::new(collector.clone())?;
                 let metrics = SpanMetrics::new(metrics);
                 let (spans, recorded) = mpsc::channel(QUEUE);
                 let (end, told_to_end) = oneshot::channel();
@@ -199,16 +215,13 @@ impl Traces {
                 let sink = Some(Sink { spans, metrics });
                 Ok((Self { sink, sample_ratio }, Some(Export { end, task })))
             }
-            _ => {
-                let _ = metrics;
-                Ok((Self { sink: None, sample_ratio }, None))
-            }
+            _ => Ok((Self { sink: None, sample_ratio }, None)),
         }
     }
 
     /// Whether spans are recorded at all.
     #[must_use]
-    pub const fn records(&self) -> bool {
+    pub const fn are_recorded(&self) -> bool {
         self.sink.is_some()
     }
 
@@ -236,11 +249,11 @@ pub struct Export {
 }
 
 impl Export {
-    /// Sends what was recorded so far, for at most `limit` and [`FAREWELL`], and ends.
-    pub async fn end(mut self, limit: Duration) {
+    /// Sends what was recorded so far, for three seconds at most, and ends.
+    pub async fn end(mut self) {
         // It is gone already where it panicked.
         let _ = self.end.send(());
-        if tokio::time::timeout(limit.min(FAREWELL), &mut self.task).await.is_err() {
+        if tokio::time::timeout(FAREWELL, &mut self.task).await.is_err() {
             self.task.abort();
             tracing::warn!("the last spans were not taken by the collector in time");
         }
@@ -251,8 +264,10 @@ impl Export {
 pub const SAMPLED: u8 = 1;
 /// All of the trace's id is random (Level 2, section 3.2.2.5.2).
 pub const RANDOM: u8 = 2;
-/// Spans that wait to be sent: about a mebibyte.
+/// Spans that wait to be sent: one and a half mebibytes with what requests usually ask for, five at most.
 #[cfg(feature = "otlp")]
 const QUEUE: usize = 2048;
-/// A collector that is gone holds nobody's end up for longer.
-pub const FAREWELL: Duration = Duration::from_secs(5);
+/// Bytes of an attribute.
+const LONGEST_TEXT: usize = 1024;
+/// A collector that is gone holds nobody's end up for longer: a pod has five seconds left after its drain, as a rule.
+const FAREWELL: Duration = Duration::from_secs(3);

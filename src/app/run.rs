@@ -352,7 +352,10 @@ impl App {
         // An answer that is on its way may bring a refresh token that is good once: it gets what is left of the time.
         self.parts.flush(left(started)).await;
         if let Some(export) = self.export {
-            export.end(left(started)).await;
+            tokio::select! {
+                () = export.end() => {}
+                () = signals.end() => tracing::warn!("told twice to end: the last spans are not sent"),
+            }
         }
         tracing::info!("ended");
     }

@@ -17,6 +17,7 @@ use crate::token::{
     Account, Fetched, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError,
     StoreSettings, TokenSettings, open_store,
 };
+use crate::traces::TracesError;
 
 /// What was tried and how it went.
 #[derive(Debug)]
@@ -53,6 +54,9 @@ pub enum TrialError {
     /// The upstream took no connection.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// The collector takes no traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
 }
 
 impl TrialError {
@@ -74,6 +78,10 @@ impl TrialError {
             Self::WouldSpend => "set `kind` in [store] to \"file\", or ask the running proxy".to_owned(),
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
             Self::Upstream(_) => format!("mend `url`, `ca_file` or `proxy` in [{key}]"),
+            Self::Traces(_) => format!(
+                "see that a collector takes OTLP over HTTP where `otlp_endpoint` in [{key}] says, and that `otlp_ca_file` and \
+                 `otlp_headers_file` are right"
+            ),
             Self::Probe(_) => {
                 format!(
                     "see that [{key}] is right in what the sentence above names: `url`, `socket`, `proxy`, `ca_file`, \
@@ -110,6 +118,12 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
             Ok(format!("the upstream took a connection ({})", probe(&upstream).await?))
         };
         trials.push(Trial { key: format!("upstreams.{name}"), outcome: outcome.await });
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(collector) = &settings.traces.collector {
+        let outcome = crate::traces::try_out(collector).await.map_err(TrialError::from);
+        let outcome = outcome.map(|()| "the collector took an empty message".to_owned());
+        trials.push(Trial { key: "telemetry".to_owned(), outcome });
     }
     trials
 }

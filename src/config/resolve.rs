@@ -101,7 +101,7 @@ pub(super) fn resolve(
     let tls = server::tls(&server, review);
     let guard = guard::resolve(guard, &server, variables, review);
     let log = server::log(log, review);
-    let traces = telemetry::resolve(telemetry, review);
+    let traces = telemetry::resolve(&telemetry, options, variables, review);
     let names = route::Names::new(&upstreams, &tokens);
     let logins =
         tokens.values().any(|token| matches!(token.grant, Grant::AuthorizationCode | Grant::DeviceCode));

@@ -272,7 +272,8 @@ impl Body for ResponseBody {
                         }
                     }
                     Poll::Ready(None) => record.completed(),
-                    Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+                    Poll::Ready(Some(Err(_))) => record.broken(),
+                    Poll::Pending => {}
                 }
             }
         }

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use super::body::ResponseBody;
 use super::guard::Rejection;
 use super::path::PathFault;
+use super::record::Cause;
 use crate::token::{CallerError, Status, Unavailable};
 
 /// Why the proxy itself answers.
@@ -178,6 +179,11 @@ impl ProxyError {
             Self::ConnectTimeout => "connect_timeout",
             Self::ResponseTimeout => "response_timeout",
         }
+    }
+
+    /// The same for whoever keeps a record of it.
+    pub(super) fn cause(&self) -> Cause {
+        Cause { kind: self.kind(), is_failure: self.status().is_server_error() }
     }
 
     const fn status(&self) -> StatusCode {

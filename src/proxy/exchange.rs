@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::metrics::RouteMetrics;
 use super::record::{Answerer, Record};
+use super::trace::Tracing;
 use super::watch::Busy;
 use crate::clock;
 
@@ -45,7 +46,12 @@ impl Exchange {
         self.record.as_deref()
     }
 
-    /// The same, to say more.
+    /// Its place in its trace, where its spans are recorded.
+    pub(super) fn tracing(&self) -> Option<&Tracing> {
+        self.record.as_ref()?.tracing()
+    }
+
+    /// The record, to say more.
     pub(super) fn record_mut(&mut self) -> Option<&mut Record> {
         self.record.as_deref_mut()
     }

@@ -9,6 +9,7 @@
 //! An upstream that wants its nonce in it gets the request a second time, on the same terms. What follows a 401 is
 //! `recovery`'s.
 
+use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ use super::recovery::{Received, may_refuse, recover};
 use super::replay::{Outcome, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head};
-use super::trace::Tracing;
+use super::trace::{Tracing, Wait};
 use super::upstream::{Upstream, UpstreamSettings};
 use super::websocket::Handshake;
 use crate::clock;
@@ -80,7 +81,8 @@ pub(super) async fn forward(
         upload.count_in(record.received());
     }
     let (token, tracing) = (entry.token.as_ref(), record.and_then(Record::tracing));
-    let sender = Sender { pool, downstream, token, tracing, upload, opener, begun };
+    let rounds = Cell::new(0);
+    let sender = Sender { pool, downstream, token, tracing, rounds, upload, opener, begun };
     let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
@@ -135,6 +137,8 @@ pub(super) struct Sender<'a> {
     /// Of its route.
     token: Option<&'a TokenHandle>,
     tracing: Option<&'a Tracing>,
+    /// How often it was sent, but for what was repeated only because a connection was dead.
+    rounds: Cell<u64>,
     /// Its body; `None`: it has none.
     upload: Option<Rc<Upload>>,
     /// Where the application waits to be asked for it.
@@ -156,6 +160,11 @@ impl Sender<'_> {
 
     fn limit(&self) -> Duration {
         self.pool.upstream().settings.response_header_timeout
+    }
+
+    /// The request waits for a new token, until what this gives is dropped.
+    pub(super) fn wait(&self) -> Option<Wait<'_>> {
+        Some(self.tracing?.wait(self.token?.name()))
     }
 
     /// Whether all that was sent so far could be sent again.
@@ -185,7 +194,8 @@ impl Sender<'_> {
     ) -> Answer {
         let span = self.tracing.map(|tracing| {
             let token = self.token.zip(used).map(|(token, used)| (token.name(), used.generation));
-            tracing.send(head, self.pool.upstream(), token)
+            let nth = self.rounds.replace(self.rounds.get() + 1);
+            Box::new(tracing.send(head, self.pool.upstream(), token, nth))
         });
         // Pinned here and waited for by reference: the future of every request would hold it twice otherwise.
         let sent = pin!(self.send(head, body, used.and_then(|used| used.binding.as_deref())));

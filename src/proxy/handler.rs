@@ -34,7 +34,7 @@ use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::{Asks, Head};
 use super::target;
-use super::trace;
+use super::trace::{self, Tracing};
 use super::tunnel::Opening;
 use super::upstream::Http2;
 use super::watch::Busy;
@@ -199,20 +199,18 @@ async fn to_upstream(
             headers.remove(DPOP);
         }
         let is_ours = caller.is_none();
-        used = Some(credentials(headers, token, caller, downstream).await?);
+        used = Some(credentials(headers, token, caller, downstream, exchange.tracing()).await?);
         if take_turn(entry, downstream, exchange).await? && is_ours {
             // It may have been renewed meanwhile.
-            used = Some(credentials(headers, token, None, downstream).await?);
+            used = Some(credentials(headers, token, None, downstream, exchange.tracing()).await?);
         }
     } else {
         take_turn(entry, downstream, exchange).await?;
     }
     told.put(headers);
-    trace::pass_on_or_begin(
-        headers,
-        &downstream.worker.shared().records.traces,
-        exchange.record().and_then(Record::tracing),
-    );
+    if exchange.tracing().is_none() {
+        trace::pass_on_or_begin(headers, &downstream.worker.shared().records.traces);
+    }
     if let Some(record) = exchange.record_mut() {
         let token = entry.token.as_ref().filter(|_| used.is_some());
         record.sent_to(&upstream.name, token.map(TokenHandle::name), headers);
@@ -354,18 +352,24 @@ async fn credentials(
     token: &TokenHandle,
     caller: Option<HeaderValue>,
     downstream: &Downstream,
+    tracing: Option<&Tracing>,
 ) -> Result<Used, ProxyError> {
+    let waits = || tracing.map(|tracing| tracing.wait(token.name()));
     let credentials = match &caller {
         Some(caller) => {
             let mut asked = pin!(token.on_behalf(subject(caller)?));
-            match asked.as_mut().now_or_never() {
-                Some(known) => return Ok(Used { caller: Some(caller.clone()), ..put(headers, &*known?) }),
-                None => asked.await?,
+            if let Some(known) = asked.as_mut().now_or_never() {
+                return Ok(Used { caller: Some(caller.clone()), ..put(headers, &*known?) });
             }
+            let _waits = waits();
+            asked.await?
         }
         None => match attach(headers, token, Moment::now()) {
             Attached::Yes(used) => return Ok(used),
-            Attached::No => token.wait().await.map_err(ProxyError::TokenUnavailable)?,
+            Attached::No => {
+                let _waits = waits();
+                token.wait().await.map_err(ProxyError::TokenUnavailable)?
+            }
         },
     };
     // HTTP/1.1 cannot tell who hung up from who only half-closed. Whoever did either while there was nothing to answer
@@ -397,11 +401,12 @@ fn finish(
         },
         Err(error) => error,
     };
-    let kind = error.kind();
+    let cause = error.cause();
+    let kind = cause.kind;
     downstream.worker.shared().metrics.failed(kind);
     tracing::debug!(kind, %error, "a request was answered by the proxy itself");
     let response = error.into_response(call);
-    exchange.answered(response.status(), Answerer::Proxy(Some(kind)));
+    exchange.answered(response.status(), Answerer::Proxy(Some(cause)));
     response
 }
 

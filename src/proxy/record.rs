@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::connection::Downstream;
-use super::route::UNROUTED;
 use super::server::{AccessLog, Records};
+use super::target;
 use super::trace::{self, Tracing};
 use super::traceparent;
 use crate::clock;
@@ -32,6 +33,8 @@ pub(super) struct Record {
     version: Version,
     /// `None`: a Unix socket.
     peer: Option<SocketAddr>,
+    /// Whom the request names; `None` where it is malformed.
+    host: Option<Authority>,
     /// Bytes of the request's body that have come; of a WebSocket nothing is counted.
     request_bytes: Rc<Cell<u64>>,
     upstream: Option<String>,
@@ -40,14 +43,25 @@ pub(super) struct Record {
     answer: Option<(StatusCode, Answerer, Duration)>,
     response_bytes: u64,
     complete: bool,
+    /// It was the upstream that broke off.
+    broken: bool,
 }
 
 /// Whose answer it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answerer {
     Upstream,
-    /// The proxy's own, with the kind of the error where it was one.
-    Proxy(Option<&'static str>),
+    /// The proxy's own, with what went wrong where it was that.
+    Proxy(Option<Cause>),
+}
+
+/// Why the proxy answered by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cause {
+    /// The word for it.
+    pub(super) kind: &'static str,
+    /// Whether it is a failure, rather than something that the application did: to a gRPC call, the status does not tell.
+    pub(super) is_failure: bool,
 }
 
 impl Record {
@@ -68,6 +82,7 @@ impl Record {
             path: parts.uri.path().to_owned(),
             version: parts.version,
             peer: downstream.peer.remote,
+            host: target::authority(parts).ok().and_then(|host| host.parse().ok()),
             request_bytes: Rc::default(),
             upstream: None,
             token: None,
@@ -75,6 +90,7 @@ impl Record {
             answer: None,
             response_bytes: 0,
             complete: false,
+            broken: false,
         }))
     }
 
@@ -92,7 +108,9 @@ impl Record {
     pub(super) fn sent_to(&mut self, upstream: &str, token: Option<&str>, headers: &HeaderMap) {
         self.upstream = Some(upstream.to_owned());
         self.token = token.map(str::to_owned);
-        self.trace = traceparent::id(headers).map(str::to_owned);
+        if self.trace.is_none() {
+            self.trace = traceparent::id(headers).map(str::to_owned);
+        }
     }
 
     /// The answer's head is known, so long after the request's.
@@ -103,6 +121,11 @@ impl Record {
     /// So many bytes of the answer's body are on their way.
     pub(super) fn passed(&mut self, bytes: usize) {
         self.response_bytes += bytes as u64;
+    }
+
+    /// The upstream broke off in the middle of the answer.
+    pub(super) fn broken(&mut self) {
+        self.broken = true;
     }
 
     /// The answer has come to its end.
@@ -127,7 +150,7 @@ impl Record {
         };
         let (upstream_status, answered_by, error) = match by {
             Some(Answerer::Upstream) => (status, Some("upstream"), None),
-            Some(Answerer::Proxy(kind)) => (None, Some("proxy"), kind),
+            Some(Answerer::Proxy(cause)) => (None, Some("proxy"), cause.map(|cause| cause.kind)),
             None => (None, None, None),
         };
         tracing::info!(
@@ -152,41 +175,43 @@ impl Record {
             "request"
         );
     }
+
     /// By the semantic conventions for HTTP servers, 1.23 and later.
-    fn span(&self, tracing: &Tracing, route: &str, took: Duration) -> Span {
-        let (method, original) = trace::method(&self.method);
-        let mut attributes: Vec<(&'static str, Value)> = Vec::with_capacity(12);
-        attributes.push(("http.request.method", method.to_owned().into()));
-        if let Some(original) = original {
-            attributes.push(("http.request.method_original", original.to_owned().into()));
-        }
+    fn span(&self, tracing: &Tracing, label: &str, took: Duration) -> Span {
+        let (method, mut attributes) = trace::method_of(&self.method);
+        // A route's label is its host and its path.
+        let route = label.find('/').map(|path| &label[path..]);
         attributes.push(("url.scheme", if self.tls { "https" } else { "http" }.into()));
-        attributes.push(("url.path", self.path.clone().into()));
-        let route = Some(route).filter(|route| *route != UNROUTED);
-        attributes.extend(route.map(|route| ("http.route", route.to_owned().into())));
-        attributes.push(("network.protocol.version", trace::protocol_version(self.version).into()));
-        if let Some(peer) = self.peer {
-            attributes.push(("client.address", peer.ip().to_string().into()));
+        attributes.push(("url.path", Value::of(&self.path)));
+        attributes.extend(route.map(|route| ("http.route", Value::of(route))));
+        if let Some(host) = &self.host {
+            attributes.push(("server.address", Value::of(trace::bare(host.host()))));
+            attributes.extend(host.port_u16().map(|port| ("server.port", port.into())));
         }
-        let mut failed = !self.complete;
-        let mut error_type = failed.then(|| Value::from("aborted"));
+        attributes.push(("network.protocol.version", trace::protocol_version(self.version).into()));
+        attributes.extend(self.peer.map(|peer| ("client.address", Value::of(&peer.ip().to_string()))));
+        let mut error = match (self.complete, self.broken) {
+            (true, _) => None,
+            (false, true) => Some("upstream_broken".into()),
+            (false, false) => Some("aborted".into()),
+        };
+        let mut failed = error.is_some();
         if let Some((status, by, _)) = self.answer {
             attributes.push(("http.response.status_code", status.as_u16().into()));
-            let kind = match by {
-                Answerer::Upstream => None,
-                Answerer::Proxy(kind) => kind,
+            let (answered_by, cause) = match by {
+                Answerer::Upstream => ("upstream", None),
+                Answerer::Proxy(cause) => ("proxy", cause),
             };
-            let answered_by = if by == Answerer::Upstream { "upstream" } else { "proxy" };
             attributes.push(("cupbearer.answered_by", answered_by.into()));
-            // What a server refuses is no failure of its own.
-            failed |= status.is_server_error();
-            error_type = match (kind, status.is_server_error()) {
-                (Some(kind), _) => Some(kind.into()),
-                (None, true) => Some(status.as_str().to_owned().into()),
-                (None, false) => error_type,
-            };
+            if let Some(cause) = cause {
+                failed |= cause.is_failure;
+                error = Some(cause.kind.into());
+            } else if status.is_server_error() {
+                failed = true;
+                error = Some(Value::of(status.as_str()));
+            }
         }
-        attributes.extend(error_type.map(|error| ("error.type", error)));
+        attributes.extend(error.map(|error| ("error.type", error)));
         let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
         Span {
             name: name.into(),

@@ -106,6 +106,7 @@ async fn outcome(rejection: Rejection, sender: &Sender<'_>) -> Result<std::sync:
         Rejection::Newer(newer) => Ok(newer),
         Rejection::NotNow => Err(Replay::NotAllowed),
         Rejection::Asked(renewal) => {
+            let _waits = sender.wait();
             match tokio::time::timeout_at(sender.deadline(), renewal.outcome()).await {
                 Ok(Some(newer)) => Ok(newer),
                 Ok(None) | Err(_) => Err(Replay::RenewalFailed),

@@ -376,7 +376,7 @@ impl Routes {
 }
 
 /// The label of requests that match no route; no path of a route begins without a slash.
-pub(super) const UNROUTED: &str = "none";
+const UNROUTED: &str = "none";
 
 #[cfg(test)]
 pub(super) mod tests {

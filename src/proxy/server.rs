@@ -117,6 +117,8 @@ impl Listeners {
             let listeners = self.0.iter().map(Bound::share).collect::<io::Result<Vec<_>>>()?;
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                // Until the last connection is gone and its request is on record: whoever waits for the end reads that.
+                let _until_all_is_gone = drain.clone();
                 // Made where it runs: nothing of it ever leaves the thread.
                 let ran =
                     Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).and_then(

@@ -14,21 +14,16 @@ use super::upstream::Upstream;
 use crate::clock;
 use crate::traces::{Context, Kind, Parent, Span, Traces, Value};
 
-/// Sees to it that a request that is about to go upstream belongs to a trace: leaves a valid `traceparent` and its
-/// `tracestate` as they are; else begins a trace and drops the `tracestate`, which means nothing without its parent
-/// (section 3.3 of the Recommendation). One that is recorded belongs to that already.
-pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, traces: &Traces, recorded: Option<&Tracing>) {
-    let parent = traceparent::parent(headers);
-    let context = match (recorded, parent) {
-        (None, Some(_)) => return,
-        (Some(recorded), _) => recorded.context,
-        // Had it been drawn where spans are recorded, it would be.
-        (None, None) => Context::begin(!traces.records() && traces.draw()),
-    };
-    if parent.is_none() {
-        headers.remove(&traceparent::TRACESTATE);
+/// Sees to it that a request that is about to go upstream, and of which nothing is recorded, belongs to a trace: leaves a
+/// valid `traceparent` and its `tracestate` as they are; else begins a trace and drops the `tracestate`, which means nothing
+/// without its parent (section 3.3 of the Recommendation).
+pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, traces: &Traces) {
+    if traceparent::parent(headers).is_some() {
+        return;
     }
-    traceparent::put(headers, context);
+    headers.remove(&traceparent::TRACESTATE);
+    // Had it been drawn where spans are recorded, it would be.
+    traceparent::put(headers, Context::begin(!traces.are_recorded() && traces.draw()));
 }
 
 /// A request's own place in its trace, where its spans are recorded.
@@ -43,7 +38,7 @@ pub(super) struct Tracing {
 impl Tracing {
     /// Of a request with these fields: `None` where it is not sampled, by whoever began its trace, or by us.
     pub(super) fn begin(traces: &Traces, headers: &HeaderMap) -> Option<Self> {
-        if !traces.records() {
+        if !traces.are_recorded() {
             return None;
         }
         let parent = traceparent::parent(headers);
@@ -55,36 +50,67 @@ impl Tracing {
         Some(Self { traces: traces.clone(), context, parent: parent.map(|parent| parent.span) })
     }
 
-    /// A sending to `upstream` begins, with the token of this name and generation; the API is told of its span.
+    /// A sending to `upstream` begins, with the token of this name and generation; the API is told of its span. Before it,
+    /// the request was sent `resent` times.
     pub(super) fn send(
         &self,
         head: &mut Head,
         upstream: &Upstream,
         token: Option<(&str, u64)>,
+        resent: u64,
     ) -> Sending<'_> {
         let context = self.context.child();
         traceparent::put(&mut head.headers, context);
-        // By the semantic conventions for HTTP clients, 1.23 and later.
-        let (method, original) = method(&head.method);
-        let mut attributes: Vec<(&'static str, Value)> = Vec::with_capacity(12);
-        attributes.push(("http.request.method", method.to_owned().into()));
-        if let Some(original) = original {
-            attributes.push(("http.request.method_original", original.to_owned().into()));
+        if self.parent.is_none() {
+            head.headers.remove(&traceparent::TRACESTATE);
         }
+        // By the semantic conventions for HTTP clients, 1.23 and later.
+        let (method, mut attributes) = method_of(&head.method);
         let usual = if upstream.scheme == Scheme::HTTPS { 443 } else { 80 };
-        let port = upstream.authority.port_u16().unwrap_or(usual);
-        attributes.push(("server.address", upstream.authority.host().to_owned().into()));
-        attributes.push(("server.port", port.into()));
-        attributes.push(("url.scheme", upstream.scheme.as_str().to_owned().into()));
-        // Without the query, where tokens are found.
-        attributes.push(("url.full", format!("{}{}", upstream.origin, head.uri.path()).into()));
-        attributes.push(("cupbearer.upstream", upstream.name.clone().into()));
+        attributes.push(("server.address", Value::of(bare(upstream.authority.host()))));
+        attributes.push(("server.port", upstream.authority.port_u16().unwrap_or(usual).into()));
+        attributes.push(("url.scheme", Value::of(upstream.scheme.as_str())));
+        // Without the query, where tokens are found. `*` is no path.
+        let path = Some(head.uri.path()).filter(|path| *path != "*").unwrap_or_default();
+        attributes.push(("url.full", Value::of(&format!("{}{path}", upstream.origin))));
+        attributes.push(("cupbearer.upstream", Value::of(&upstream.name)));
         if let Some((name, generation)) = token {
-            attributes.push(("cupbearer.token.name", name.to_owned().into()));
+            attributes.push(("cupbearer.token.name", Value::of(name)));
             attributes.push(("cupbearer.token.generation", generation.into()));
+        }
+        if resent > 0 {
+            attributes.push(("http.request.resend_count", resent.into()));
         }
         let name = method.to_owned();
         Sending { tracing: self, context, name, attributes, begun: clock::now(), failed: true }
+    }
+
+    /// The request begins to wait for the token of this name, and does until this is dropped.
+    pub(super) fn wait(&self, token: &str) -> Wait<'_> {
+        Wait { tracing: self, token: Value::of(token), begun: clock::now() }
+    }
+}
+
+/// The time that a request waits for a token.
+#[derive(Debug)]
+pub(super) struct Wait<'a> {
+    tracing: &'a Tracing,
+    token: Value,
+    begun: Instant,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.tracing.traces.record(Span {
+            name: "wait for token".into(),
+            kind: Kind::Internal,
+            context: self.tracing.context.child(),
+            parent: Parent::Own(self.tracing.context.span),
+            ended: clock::wall(),
+            took: clock::now().saturating_duration_since(self.begun),
+            attributes: vec![("cupbearer.token.name", self.token.clone())],
+            failed: false,
+        });
     }
 }
 
@@ -109,7 +135,7 @@ impl Sending<'_> {
                 self.attributes.push(("network.protocol.version", protocol_version(answer.version()).into()));
                 self.failed = status.is_client_error() || status.is_server_error();
                 if self.failed {
-                    self.attributes.push(("error.type", status.as_str().to_owned().into()));
+                    self.attributes.push(("error.type", Value::of(status.as_str())));
                 }
             }
             Err(error) => self.attributes.push(("error.type", error.kind().into())),
@@ -136,9 +162,9 @@ impl Drop for Sending<'_> {
     }
 }
 
-/// A method as spans name it, and as it came where that is another word: anybody may make one up.
-pub(super) fn method(method: &Method) -> (&str, Option<&str>) {
-    let known = [
+/// A method as spans name it, and the attributes that say it: anybody may make one up.
+pub(super) fn method_of(method: &Method) -> (&str, Vec<(&'static str, Value)>) {
+    const KNOWN: [Method; 9] = [
         Method::GET,
         Method::HEAD,
         Method::POST,
@@ -149,7 +175,18 @@ pub(super) fn method(method: &Method) -> (&str, Option<&str>) {
         Method::CONNECT,
         Method::TRACE,
     ];
-    if known.contains(method) { (method.as_str(), None) } else { ("_OTHER", Some(method.as_str())) }
+    let mut attributes = Vec::with_capacity(12);
+    let name = if KNOWN.contains(method) { method.as_str() } else { "_OTHER" };
+    attributes.push(("http.request.method", Value::of(name)));
+    if name != method.as_str() {
+        attributes.push(("http.request.method_original", Value::of(method.as_str())));
+    }
+    (name, attributes)
+}
+
+/// A host as spans have it: an address of IPv6 without its brackets.
+pub(super) fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// A version of HTTP as spans have it.
@@ -175,7 +212,7 @@ mod tests {
             headers.append("traceparent", HeaderValue::from_str(parent).unwrap());
         }
         headers.insert("tracestate", HeaderValue::from_static("a=1"));
-        pass_on_or_begin(&mut headers, &Traces::off(), None);
+        pass_on_or_begin(&mut headers, &Traces::off());
         headers
     }
 

@@ -280,11 +280,11 @@ impl Callers {
         // It would cost more than the token, and nobody reads it.
         state.scope = None;
         let error = state.last_error.as_ref().map(|failure| failure.error.clone());
+        span::renewal(&self.exchanges.traces, &self.name, now - sent, &state);
         let mut cache = self.cache();
         cache.flights.remove(&key);
         if !cache.retired {
             self.exchanges.metrics.ended(&self.name, now - sent, error.as_ref().map(Error::class));
-            span::renewal(&self.exchanges.traces, &self.name, now - sent, &state);
         }
         match error {
             None => {

@@ -1,21 +1,21 @@
-//! What a trace shows of a token request. It belongs to no request of an application's, which does not wait for it, so it
-//! is a trace of its own.
+//! What a trace shows of a token request. It is a trace of its own: it is made for all requests to come, and those that wait for it have
+//! a span of theirs that says so.
 
 use std::time::Duration;
 
 use crate::clock;
 use crate::oauth::Class;
-use crate::traces::{Context, Kind, Parent, Span, Traces};
+use crate::traces::{Context, Kind, Parent, Span, Traces, Value};
 
 use super::state::TokenState;
 
 /// Records that a request for the token called `token` has ended, and in `state`.
 pub(super) fn renewal(traces: &Traces, token: &str, took: Duration, state: &TokenState) {
-    if !traces.records() || !traces.draw() {
+    if !traces.are_recorded() || !traces.draw() {
         return;
     }
     let failed: Option<Class> = state.last_error.as_ref().map(|failure| failure.error.class());
-    let mut attributes = vec![("cupbearer.token.name", token.to_owned().into())];
+    let mut attributes = vec![("cupbearer.token.name", Value::of(token))];
     match (failed, &state.credentials) {
         (Some(class), _) => attributes.push(("error.type", class.as_str().into())),
         (None, Some(credentials)) => {

@@ -1,12 +1,18 @@
 //! What is counted of spans.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use prometheus::IntCounterVec;
 
 use crate::metrics::{Metrics, counter_vec};
 
 /// How spans ended; there is none where traces are not recorded.
 #[derive(Clone, Debug)]
-pub(super) struct SpanMetrics(IntCounterVec);
+pub(super) struct SpanMetrics {
+    spans: IntCounterVec,
+    dropping: Arc<AtomicBool>,
+}
 
 #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only what sends spans counts them"))]
 impl SpanMetrics {
@@ -16,24 +22,32 @@ impl SpanMetrics {
             spans.with_label_values(&[result]);
         }
         metrics.register(spans.clone());
-        Self(spans)
+        Self { spans, dropping: Arc::default() }
     }
 
     /// The collector took so many.
     pub(super) fn sent(&self, spans: usize) {
-        self.0.with_label_values(&[SENT]).inc_by(spans as u64);
+        self.spans.with_label_values(&[SENT]).inc_by(spans as u64);
     }
 
     /// It did not, and they are lost.
     pub(super) fn failed(&self, spans: usize) {
-        self.0.with_label_values(&[FAILED]).inc_by(spans as u64);
+        self.spans.with_label_values(&[FAILED]).inc_by(spans as u64);
+    }
+
+    /// There is room again.
+    pub(super) fn caught_up(&self) {
+        self.dropping.store(false, Ordering::Relaxed);
     }
 }
 
 impl SpanMetrics {
-    /// One was dropped, because too many waited.
+    /// One was dropped, because too many waited. The first one after there was room is logged.
     pub(super) fn dropped(&self) {
-        self.0.with_label_values(&[DROPPED]).inc();
+        self.spans.with_label_values(&[DROPPED]).inc();
+        if !self.dropping.swap(true, Ordering::Relaxed) {
+            tracing::warn!("spans are dropped: the collector does not keep up");
+        }
     }
 }
 

@@ -38,12 +38,11 @@ const GROUND: [&str; 7] = ["traces", "net", "telemetry", "metrics", "lifecycle",
 const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];
 
 /// Where a third-party crate may be named: folders (with a slash) and files.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("oauth2", &["oauth/"]),
     ("reqwest", &["oauth/", "traces/otlp.rs"]),
-    ("opentelemetry", &["traces/otlp.rs"]),
-    ("opentelemetry_otlp", &["traces/otlp.rs"]),
-    ("opentelemetry_sdk", &["traces/otlp.rs"]),
+    ("opentelemetry_proto", &["traces/otlp.rs"]),
+    ("prost", &["traces/otlp.rs"]),
     ("clap", &["cli/", "main.rs"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),

@@ -41,9 +41,9 @@ impl Collector {
     }
 
     /// What it answers from now on; the last one stays.
-    async fn answer(&self, statuses: &[u16]) {
+    async fn answer(&self, statuses: Value) {
         let url = format!("http://127.0.0.1:{}/status", self.port);
-        assert_eq!(curl(&["--data", &json!(statuses).to_string(), &url]).await.status, 200);
+        assert_eq!(curl(&["--data", &statuses.to_string(), &url]).await.status, 200);
     }
 
     fn spans(&self) -> Vec<Value> {
@@ -64,7 +64,11 @@ impl Collector {
         let is_server = |span: &Value| span["attributes"]["url.path"] == path;
         let server = self.wait(1, is_server).await.remove(0);
         assert_eq!(server["kind"], "SPAN_KIND_SERVER");
-        let of_it = |span: &Value| span["parent"] == server["span"] && span["trace"] == server["trace"];
+        let of_it = |span: &Value| {
+            span["parent"] == server["span"]
+                && span["trace"] == server["trace"]
+                && span["name"] != "wait for token"
+        };
         let mut sent = self.wait(sendings, of_it).await;
         sent.sort_by(|a, b| a["began"].as_f64().unwrap().total_cmp(&b["began"].as_f64().unwrap()));
         assert!(sent.iter().all(|span| span["kind"] == "SPAN_KIND_CLIENT"), "{sent:?}");
@@ -157,7 +161,8 @@ async fn a_replay_is_one_request_sent_twice_with_two_generations_of_the_token() 
     );
     holds(
         &sent[1],
-        &json!({ "http.response.status_code": 200, "cupbearer.token.generation": 2, "error.type": null }),
+        &json!({ "http.response.status_code": 200, "cupbearer.token.generation": 2, "error.type": null,
+        "http.request.resend_count": 1 }),
     );
     assert_eq!(sent[0]["status"], "STATUS_CODE_ERROR");
     let parents: Vec<String> =
@@ -280,7 +285,7 @@ async fn a_token_request_that_fails_is_a_span_that_says_how() {
 async fn a_collector_that_fails_costs_spans_and_nothing_else() {
     let collector = Collector::start().await;
     // Refused for good; this is not tried again.
-    collector.answer(&[400]).await;
+    collector.answer(json!([400])).await;
     let stage = Stage::with(Origin::ok().await, "", &collector.section()).await;
     let lost = async || stage.proxy.metric("cupbearer_spans_total", &["result=\"failed\""]).await;
     for path in ["/a", "/b"] {
@@ -290,16 +295,107 @@ async fn a_collector_that_fails_costs_spans_and_nothing_else() {
     }
     let log = stage.proxy.log();
     assert_eq!(log.matches("the collector does not take traces").count(), 1, "{log}");
-    assert!(log.contains("status code: 400") && !log.contains("a-word-of-the-collector"), "{log}");
+    assert!(log.contains("it answered 400 Bad Request") && !log.contains("a-word-of-the-collector"), "{log}");
 
     // Overloaded once: the same spans come again.
-    collector.answer(&[503, 200]).await;
+    collector.answer(json!([503, 200])).await;
     assert_eq!(stage.proxy.get("/c").await.status, 200);
     collector.request("/c", 1).await;
     eventually("it says so", || async { stage.proxy.log().contains("takes traces again") }).await;
     let paths: Vec<_> = collector.spans().iter().map(|span| span["attributes"]["url.path"].clone()).collect();
     assert!(!paths.contains(&json!("/a")) && !paths.contains(&json!("/b")), "{paths:?}");
     assert!(stage.proxy.metric("cupbearer_spans_total", &["result=\"sent\""]).await >= 2.0);
+}
+
+#[tokio::test]
+async fn what_a_collector_refuses_of_a_message_and_what_is_no_collector_is_counted_as_lost() {
+    for (answer, says) in [("partial", "over quota"), ("html", "not in OTLP")] {
+        let collector = Collector::start().await;
+        collector.answer(json!([answer])).await;
+        let stage = Stage::with(Origin::ok().await, "", &collector.section()).await;
+        assert_eq!(stage.proxy.get("/").await.status, 200);
+        let lost = || stage.proxy.metric("cupbearer_spans_total", &["result=\"failed\""]);
+        eventually("it is counted", || async { lost().await > 0.0 }).await;
+        assert!(stage.proxy.log().contains(says), "{}", stage.proxy.log());
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_is_said_with_its_reason_by_the_log_and_by_check() {
+    // Nobody has this port: it is below those that are given to whoever asks for any.
+    let end = "[telemetry]\notlp_endpoint = \"http://127.0.0.1:1\"\n";
+    let stage = Stage::with(Origin::ok().await, "", end).await;
+    assert_eq!(stage.proxy.get("/").await.status, 200);
+    let check = stage.proxy.command(&["check", "--online"]).await;
+    let said = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
+    assert_eq!(check.status.code(), Some(1), "{said}");
+    assert!(said.contains("telemetry") && said.contains("Connection refused"), "{said}");
+    eventually("the log says why", || async { stage.proxy.log().contains("Connection refused") }).await;
+
+    let collector = Collector::start().await;
+    let stage = Stage::with(Origin::ok().await, "", &collector.section()).await;
+    let check = stage.proxy.command(&["check", "--online"]).await;
+    let said = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
+    assert!(check.status.success() && said.contains("the collector took an empty message"), "{said}");
+}
+
+#[tokio::test]
+async fn long_paths_and_a_silent_collector_leave_the_memory_within_a_pod_s_limit() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let end = format!("[telemetry]\notlp_endpoint = \"http://{}\"\n", silent.local_addr().unwrap());
+    let stage = Stage::with(Origin::ok().await, "", &end).await;
+    let url = stage.proxy.url(&format!("/{}", "long".repeat(10_000)));
+    let load = h2load(&["-n", "3000", "-c", "4", "--h1", &url]).await;
+    assert_eq!(load.good, 3000, "{load:?}");
+    assert!(stage.proxy.metric("cupbearer_spans_total", &["result=\"dropped\""]).await > 0.0);
+    let peak = stage.proxy.program().peak_memory_kib();
+    // In full, the paths of the spans that wait are 160 MiB.
+    assert!(peak < 64 * 1024, "{peak} KiB");
+}
+
+#[tokio::test]
+async fn a_request_that_the_drain_cuts_has_its_span_and_its_line_before_the_end() {
+    let collector = Collector::start().await;
+    let api = Origin::start(|_: &Message, _| Reply::ok().after(Duration::from_mins(10))).await;
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .and(&(collector.section() + "[log]\nformat = \"json\"\naccess = true\n"))
+        .environment("CUPBEARER__SERVER__DRAIN_TIMEOUT", "1s");
+    let proxy = Proxy::start(config).await;
+    let url = proxy.url("/cut");
+    let asked = tokio::spawn(async move { curl(&[&url]).await });
+    eventually("the API has the request", || async { !api.seen().is_empty() }).await;
+    let (status, log) = proxy.terminate().await;
+    assert!(status.success(), "{log}");
+    asked.await.unwrap();
+    let cut = collector.spans().into_iter().find(|span| span["attributes"]["url.path"] == "/cut");
+    holds(&cut.unwrap_or_else(|| panic!("{:?}", collector.spans())), &json!({ "error.type": "aborted" }));
+    let at = |words: &str| log.find(words).unwrap_or_else(|| panic!("{words} is not in {log}"));
+    assert!(at("\"path\":\"/cut\"") < at("\"message\":\"ended\""), "{log}");
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_token_says_so_and_a_failed_grpc_call_is_a_failure() {
+    let collector = Collector::start().await;
+    let server = Origin::start(|_, n| {
+        let token = Reply::token(&format!("token-{n}"), 300);
+        if n == 0 { token.after(Duration::from_millis(700)) } else { token }
+    })
+    .await;
+    let config =
+        Config::one_route(&upstream_at(&format!("http://{}", free_address())), &token_at(&server.url()))
+            .and(&collector.section());
+    let proxy = Proxy::start_live(config).await;
+    let url = proxy.url("/orders.Orders/Get");
+    let call = ["--http2-prior-knowledge", "--header", "content-type: application/grpc", "--data", "", &url];
+    assert_eq!(curl(&call).await.status, 200);
+    let is_call = |span: &Value| span["attributes"]["url.path"] == "/orders.Orders/Get";
+    let request = collector.wait(1, is_call).await.remove(0);
+    assert_eq!(request["status"], "STATUS_CODE_ERROR");
+    holds(&request, &json!({ "error.type": "upstream_unreachable", "http.response.status_code": 200 }));
+    let waited = collector.wait(1, |span| span["name"] == "wait for token").await.remove(0);
+    assert_eq!((&waited["parent"], &waited["kind"]), (&request["span"], &json!("SPAN_KIND_INTERNAL")));
+    assert!(waited["seconds"].as_f64().unwrap() > 0.2, "{waited}");
 }
 
 #[tokio::test]
@@ -339,12 +435,13 @@ async fn a_collector_may_have_tls_a_key_and_another_name_for_us() {
     let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
     let section = |ca: Option<&Path>| {
         let ca = ca.map(|file| format!("otlp_ca_file = {file:?}\n")).unwrap_or_default();
+        let ca = ca + "otlp_headers_env = \"THE_HEADERS\"\n";
         format!("[telemetry]\notlp_endpoint = \"https://127.0.0.1:{}/base\"\n{ca}", collector.port)
     };
     let config = |ca| {
         Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
             .and(&section(ca))
-            .environment("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a-key")
+            .environment("THE_HEADERS", "x-key=a%20key")
             .environment("OTEL_SERVICE_NAME", "named-by-a-variable")
             .environment("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=orders-7d4f")
     };
@@ -354,7 +451,7 @@ async fn a_collector_may_have_tls_a_key_and_another_name_for_us() {
     assert_eq!(request["resource"]["service.name"], "named-by-a-variable");
     assert_eq!(request["resource"]["k8s.pod.name"], "orders-7d4f");
     let message = told(&collector.program).into_iter().find(|event| event["event"] == "message").unwrap();
-    assert_eq!(message["key"], "a-key");
+    assert_eq!(message["key"], "a key");
 
     // Of an authority that the system does not know.
     let proxy = Proxy::start(config(None)).await;

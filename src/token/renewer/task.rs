@@ -385,7 +385,9 @@ impl Task {
             self.lapses.insert((credentials.usable_until, id));
         }
         let failed = state.last_error.as_ref().map(|failure| failure.error.class());
-        span::renewal(&self.traces, &entry.token.name, now - sent, &state);
+        if entry.server.is_some() {
+            span::renewal(&self.traces, &entry.token.name, now - sent, &state);
+        }
         let metrics = entry.show(id, state.status(now), &self.owners, &self.metrics);
         if let Some((pool, _)) = &entry.pool {
             pool.ended(now - sent, failed);

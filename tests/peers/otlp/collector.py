@@ -19,6 +19,7 @@ def values(attributes):
 
 class Collector(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Numbers, or "partial" and "html".
     statuses = [200]
 
     def do_POST(self):
@@ -30,6 +31,13 @@ class Collector(http.server.BaseHTTPRequestHandler):
         status = Collector.statuses[0] if len(Collector.statuses) == 1 else Collector.statuses.pop(0)
         is_traces = self.path == "/base/v1/traces" and self.headers["content-type"] == "application/x-protobuf"
         tell(event="message", path=self.path, status=status, key=self.headers["x-key"])
+        if status == "partial":
+            refused = ExportTraceServiceResponse()
+            refused.partial_success.rejected_spans = 1
+            refused.partial_success.error_message = "over quota"
+            return self.answer(200, refused.SerializeToString())
+        if status == "html":
+            return self.answer(200, b"<html>", "text/html")
         if status != 200 or not is_traces:
             return self.answer(status if status != 200 else 404, b"not now: a-word-of-the-collector")
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -43,9 +51,9 @@ class Collector(http.server.BaseHTTPRequestHandler):
                         resource=values(of_resource.resource.attributes), scope=of_scope.scope.name)
         self.answer(200, ExportTraceServiceResponse().SerializeToString())
 
-    def answer(self, status, body):
+    def answer(self, status, body, kind="application/x-protobuf"):
         self.send_response(status)
-        self.send_header("content-type", "application/x-protobuf")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
