@@ -5,14 +5,16 @@ mod contents;
 mod life;
 mod names;
 mod resources;
+mod tls;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 
 use tokio::process::Command;
 
-use super::support::{Origin, Program, free_address, repository};
+use super::support::{Config, Origin, Program, free_address, repository};
 
 const IMAGE: &str = "localhost/cupbearer:test";
 
@@ -82,6 +84,15 @@ impl Container {
         let container = Self::start(&more.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await;
         container.wait().await;
         (container, listen)
+    }
+
+    /// One on this machine's network with a configuration in `dir`, which is its `/etc/cupbearer`; and where it listens.
+    async fn with(config: &Config, dir: &Path, more: &[&str]) -> (Self, SocketAddr) {
+        let listen = free_address();
+        let file = config.render([listen, free_address(), free_address()]);
+        fs::write(dir.join("config.toml"), file).unwrap();
+        let volume = format!("--volume={}:/etc/cupbearer:ro", dir.display());
+        (Self::start(&[&["--network=host", &volume], more].concat(), &[]).await, listen)
     }
 
     async fn exec(&self, words: &[&str]) -> Output {
