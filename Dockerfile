@@ -26,10 +26,14 @@ RUN target=$(rustc -vV | sed -n 's/^host: //p') \
  && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
  # Where config.toml is looked for, and where a store can be: the first is mounted, the second a volume of its own.
  && mkdir -p /image/etc/cupbearer && install -d -o 65532 -g 65532 -m 0700 /image/var/lib/cupbearer
-# What is in the program, as a CycloneDX bill of materials: the packages of Cargo.lock that this build has.
-COPY scripts/sbom scripts/sbom
-RUN scripts/sbom --features "$FEATURES" > /build/sbom.cdx.json \
- && install -D -m 0644 /build/sbom.cdx.json /image/usr/share/cupbearer/sbom.cdx.json
+# What is in the image, as a CycloneDX bill of materials: the packages of Cargo.lock that this build has, and Debian's two. And their licences, most
+# of which ask to go where the program goes; packed, as they are a megabyte.
+COPY LICENSE-APACHE LICENSE-MIT ./
+COPY scripts/sbom scripts/licenses scripts/
+RUN mkdir -p /image/usr/share/cupbearer && cd /image/usr/share/cupbearer \
+ && /build/scripts/sbom --debian "libc6-dev=LGPL-2.1-or-later ca-certificates=MPL-2.0" --features "$FEATURES" > sbom.cdx.json \
+ && /build/scripts/licenses < sbom.cdx.json > licenses.txt \
+ && gzip -9n licenses.txt
 
 FROM scratch
 ARG REVISION=""
