@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{Container, IMAGE, say, text};
-use crate::support::{Program, repository};
+use crate::support::{Program, python, repository};
 
 /// The files of a container that never ran.
 struct Root(TempDir);
@@ -104,8 +104,10 @@ async fn the_authorities_of_the_web_are_there_and_can_all_be_read() {
 }
 
 #[tokio::test]
-async fn the_bill_of_materials_names_what_is_in_the_image() {
+async fn the_bill_of_materials_is_one_by_cyclonedx_s_own_schema_and_names_what_is_in_the_image() {
     let root = Root::unpack().await;
+    out(python("image/bill.py").arg(root.share("sbom.cdx.json"))).await;
+
     let bill = root.bill_of_materials();
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
     let lock = fs::read_to_string(repository().join("Cargo.lock")).unwrap();
