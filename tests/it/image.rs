@@ -1,6 +1,7 @@
 //! The image of `Dockerfile` in real containers: what is in it, and how it lives there. `tests/peers/image/build` makes it, which
 //! `scripts/test` does before the tests.
 
+mod build;
 mod contents;
 mod life;
 mod names;

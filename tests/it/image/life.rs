@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::{Container, IMAGE, podman, say, text};
@@ -31,6 +32,39 @@ async fn confined_it_serves_is_healthy_and_finishes_what_is_under_way() {
     assert_eq!(under_way.await.unwrap().status, 200, "{}", container.log().await);
     assert_eq!(container.inspect("{{.State.ExitCode}} {{.State.OOMKilled}}").await, "0 false");
     assert!(!container.log().await.contains("the-secret-of-the-tests"));
+}
+
+#[tokio::test]
+async fn the_health_check_follows_the_configuration_to_the_health_listener_and_tells_readiness() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let dir = tempfile::tempdir().unwrap();
+    let health = async |container: &Container| {
+        let output = podman().args(["healthcheck", "run", &container.0]).output().await.unwrap();
+        output.status.success()
+    };
+    // Each container here has its health listener on a port of its own, which only its file tells.
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()));
+    let (container, _) = Container::with(&config, dir.path(), &[]).await;
+    container.wait().await;
+    assert!(health(&container).await, "{}", container.log().await);
+
+    // Nobody is there to give it a token.
+    let config =
+        Config::one_route(&upstream_at(&api.url()), &token_at(&format!("http://{}", free_address())));
+    let (container, listen) = Container::with(&config, dir.path(), &[]).await;
+    eventually("it listens", || async { TcpStream::connect(listen).await.is_ok() }).await;
+    assert!(!health(&container).await, "{}", container.log().await);
+}
+
+#[tokio::test]
+async fn traces_are_refused_by_the_image_that_is_built_without_them() {
+    let endpoint = "--env=CUPBEARER__TELEMETRY__OTLP_ENDPOINT=http://127.0.0.1:4318";
+    let upstream = "--env=CUPBEARER_UPSTREAM=http://127.0.0.1:8000";
+    let container = Container::start(&["--network=none", endpoint, upstream], &["check"]).await;
+    assert_ne!(say(&["wait", &container.0]).await, "0");
+    let log = container.log().await;
+    assert!(log.contains("telemetry.otlp_endpoint"), "{log}");
+    assert!(log.contains("built without the feature otlp"), "{log}");
 }
 
 #[tokio::test]
