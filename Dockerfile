@@ -1,7 +1,8 @@
 # syntax=docker/dockerfile:1
 # The program alone in an image: static, no shell, no root. Build it with `docker build -t cupbearer:0.1.0 .`
 
-FROM rust:1.95-slim-bookworm AS build
+# In full: podman and buildah look for no short names but those they are told of.
+FROM docker.io/library/rust:1.95-slim-bookworm AS build
 # What the C parts of the dependencies are built with, and the authorities of the web.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends build-essential ca-certificates \
