@@ -37,14 +37,11 @@ RUN mkdir -p /image/usr/share/cupbearer && cd /image/usr/share/cupbearer \
  && gzip -9n licenses.txt
 
 FROM scratch
-ARG REVISION=""
-ARG CREATED=""
+# Beside what scripts/image says of commit and time.
 LABEL org.opencontainers.image.title="cupbearer" \
       org.opencontainers.image.description="A reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request it forwards" \
       org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
-      org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.created="$CREATED"
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
 COPY --from=build /image/ /
 # Nobody's on any node. As a number, so that `runAsNonRoot` can be checked.
 USER 65532:65532

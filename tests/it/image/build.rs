@@ -40,9 +40,10 @@ async fn whichever_builder_is_there_makes_the_image_with_its_labels_and_its_heal
         assert_eq!(words.windows(2).any(|pair| pair == ["--format", "docker"]), format, "{said}");
         let tag = format!("cupbearer:{}", env!("CARGO_PKG_VERSION"));
         assert!(words.windows(2).any(|pair| pair == ["--tag", &tag]), "{said}");
-        for stamp in ["REVISION=", "CREATED=20"] {
+        for stamp in ["revision=", "created=20"] {
+            let label = format!("org.opencontainers.image.{stamp}");
             assert!(
-                words.windows(2).any(|pair| pair[0] == "--build-arg" && pair[1].starts_with(stamp)),
+                words.windows(2).any(|pair| pair[0] == "--label" && pair[1].starts_with(&label)),
                 "{said}"
             );
         }
