@@ -36,13 +36,17 @@ async fn there_is_a_worker_for_each_whole_core_that_the_container_may_use_and_al
         upstream_at(&api.url()) + "[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"none\"\n",
     );
     let cores = available_parallelism().unwrap().get();
-    // Two is all that a machine of two cores has, with and without a limit.
-    for (limit, expected) in
-        [(Some("0.5"), 1), (Some("1"), 1), (Some("1.5"), 1), (Some("2"), cores.min(2)), (None, cores)]
-    {
+    // Two is all that a machine of two cores has, with and without a limit. What a node with exclusive cores gives is a set of them.
+    for (limit, expected) in [
+        (Some("--cpus=0.5"), 1),
+        (Some("--cpus=1"), 1),
+        (Some("--cpus=1.5"), 1),
+        (Some("--cpus=2"), cores.min(2)),
+        (Some("--cpuset-cpus=0"), 1),
+        (None, cores),
+    ] {
         let dir = tempfile::tempdir().unwrap();
-        let limit = limit.map(|limit| format!("--cpus={limit}"));
-        let more: Vec<&str> = limit.as_deref().into_iter().collect();
+        let more: Vec<&str> = limit.into_iter().collect();
         let (container, _) = Container::with(&config, dir.path(), &more).await;
         container.wait().await;
         let id = container.inspect("{{.State.Pid}}").await;
