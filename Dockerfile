@@ -1,7 +1,8 @@
 # syntax=docker/dockerfile:1
 # The program alone in an image: static, no shell, no root. Build it with `docker build -t cupbearer:0.1.0 .`
 
-FROM rust:1.95-slim-bookworm AS build
+# In full: podman and buildah look for no short names but those they are told of.
+FROM docker.io/library/rust:1.95-slim-bookworm AS build
 # What the C parts of the dependencies are built with, and the authorities of the web.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends build-essential ca-certificates \
@@ -26,20 +27,21 @@ RUN target=$(rustc -vV | sed -n 's/^host: //p') \
  && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
  # Where config.toml is looked for, and where a store can be: the first is mounted, the second a volume of its own.
  && mkdir -p /image/etc/cupbearer && install -d -o 65532 -g 65532 -m 0700 /image/var/lib/cupbearer
-# What is in the program, as a CycloneDX bill of materials: the packages of Cargo.lock that this build has.
-COPY scripts/sbom scripts/sbom
-RUN scripts/sbom --features "$FEATURES" > /build/sbom.cdx.json \
- && install -D -m 0644 /build/sbom.cdx.json /image/usr/share/cupbearer/sbom.cdx.json
+# What is in the image, as a CycloneDX bill of materials: the packages of Cargo.lock that this build has, and Debian's two. And their licences, most
+# of which ask to go where the program goes; packed, as they are a megabyte.
+COPY LICENSE-APACHE LICENSE-MIT ./
+COPY scripts/sbom scripts/licenses scripts/
+RUN mkdir -p /image/usr/share/cupbearer && cd /image/usr/share/cupbearer \
+ && /build/scripts/sbom --debian "libc6-dev=LGPL-2.1-or-later ca-certificates=MPL-2.0" --features "$FEATURES" > sbom.cdx.json \
+ && /build/scripts/licenses < sbom.cdx.json > licenses.txt \
+ && gzip -9n licenses.txt
 
 FROM scratch
-ARG REVISION=""
-ARG CREATED=""
+# Beside what scripts/image says of commit and time.
 LABEL org.opencontainers.image.title="cupbearer" \
       org.opencontainers.image.description="A reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request it forwards" \
       org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
-      org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.created="$CREATED"
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
 COPY --from=build /image/ /
 # Nobody's on any node. As a number, so that `runAsNonRoot` can be checked.
 USER 65532:65532

@@ -31,7 +31,6 @@ mod hostile;
 mod house;
 mod image;
 mod inject;
-mod job;
 mod jumps;
 mod life;
 mod limits;

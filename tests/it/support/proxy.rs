@@ -75,7 +75,8 @@ impl Config {
         self.rest.clone()
     }
 
-    fn render(&self, [listen, health, control]: [SocketAddr; 3]) -> String {
+    /// The whole file, with these addresses.
+    pub(crate) fn render(&self, [listen, health, control]: [SocketAddr; 3]) -> String {
         format!(
             "[server]\nlisten = [\"{listen}\"{}]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\nlisten = \"{control}\"\n\n{}",
             self.listen,

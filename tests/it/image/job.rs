@@ -6,9 +6,9 @@ use std::fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::deploy::kustomized;
-use super::image::{IMAGE, busybox, podman};
-use super::support::{free_address, python, repository, run};
+use super::{IMAGE, busybox, podman};
+use crate::deploy::kustomized;
+use crate::support::{free_address, python, repository, run};
 
 /// The pod's containers; removed where it is dropped.
 struct Pod(String);
