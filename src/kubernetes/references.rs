@@ -1,10 +1,28 @@
 //! What the sidecars of a file read from objects of the same file: the `ConfigMap`, and the Secret that it names files of.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::object;
+use super::ports::Listeners;
 use super::problem::Problem;
 use super::sidecar::{CONFIG, SECRET, SECRET_FILES};
+
+/// What the `ConfigMap`s of a file have the sidecars listen on, by namespace and name.
+pub(super) fn listeners<'a>(documents: &'a [Value]) -> HashMap<(&'a str, &'a str), Listeners> {
+    let maps = held(documents)
+        .into_iter()
+        .filter(|held| held.fields.get("kind").is_some_and(|it| it == "ConfigMap"));
+    let read = |map: Held<'_>| {
+        let config = map.fields.get("data")?["config.toml"].as_str()?.parse().ok()?;
+        let source = format!("{}, document {}", object::named(map.fields), map.document);
+        Some(Listeners::of(&config, source))
+    };
+    let key =
+        |map: &Held<'a>| (object::metadata(map.fields, "namespace"), object::metadata(map.fields, "name"));
+    maps.filter_map(|map| Some((key(&map), read(map)?))).collect()
+}
 
 /// An object of the file.
 struct Held<'a> {
@@ -21,13 +39,7 @@ struct Named<'a> {
 
 /// Looks at each pod's sidecar in `documents`. What is missing in the file may be in the cluster: that makes a note.
 pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<String> {
-    let held: Vec<Held<'_>> = documents
-        .iter()
-        .enumerate()
-        .flat_map(|(at, value)| {
-            object::flattened(value).into_iter().map(move |fields| Held { document: at + 1, fields })
-        })
-        .collect();
+    let held = held(documents);
     let mut notes = Vec::new();
     for pod in &held {
         let spec = object::pod(pod.fields).and_then(|pod| pod.get("spec"));
@@ -64,6 +76,15 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
         }
     }
     notes
+}
+
+fn held(documents: &[Value]) -> Vec<Held<'_>> {
+    let documents = (1..).zip(documents);
+    documents
+        .flat_map(|(document, value)| {
+            object::flattened(value).into_iter().map(move |fields| Held { document, fields })
+        })
+        .collect()
 }
 
 /// Whether the files that a configuration names are keys of the Secret that is mounted there.

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::emit;
+use super::emit::Emitter;
 use super::patch::common_ends;
 use super::yaml::{Entry, Kind, Node};
 
@@ -18,15 +18,17 @@ pub(super) struct Edit {
 
 /// What makes `node`, which means `old`, mean `new`. `None` where this cannot be done by edits.
 pub(super) fn edits(text: &str, newline: &str, node: &Node, old: &Value, new: &Value) -> Option<Vec<Edit>> {
-    let mut splice = Splice { text, newline, edits: Vec::new() };
+    let mut splice = Splice { text, newline, emit: Emitter::new(text), edits: Vec::new() };
     splice.change(node, old, new)?;
-    Some(splice.edits)
+    let mut edits = splice.edits;
+    // Stable: what is inserted at one place stays in the order that it was asked for.
+    edits.sort_by_key(|edit| edit.start);
+    edits.is_sorted_by(|before, after| before.end <= after.start).then_some(edits)
 }
 
 /// The text with `edits` made, which do not overlap.
 pub(super) fn edited<'a>(text: &str, edits: impl IntoIterator<Item = &'a Edit>) -> Option<String> {
     let mut edits: Vec<&Edit> = edits.into_iter().collect();
-    // Stable: what is inserted at one place stays in the order that it was asked for.
     edits.sort_by_key(|edit| edit.start);
     let (mut made, mut at) = (String::with_capacity(text.len() + 4096), 0);
     for edit in edits {
@@ -41,6 +43,7 @@ pub(super) fn edited<'a>(text: &str, edits: impl IntoIterator<Item = &'a Edit>) 
 struct Splice<'a> {
     text: &'a str,
     newline: &'a str,
+    emit: Emitter<'a>,
     edits: Vec<Edit>,
 }
 
@@ -61,7 +64,7 @@ impl Splice<'_> {
             // Flow style is at home everywhere, on one line.
             _ => {
                 let space = if node.start == node.end { " " } else { "" };
-                self.replace(node.start, node.end, space.to_owned() + &emit::flow(new));
+                self.replace(node.start, node.end, space.to_owned() + &self.emit.flow(new, Some(node)));
                 Some(())
             }
         }
@@ -95,9 +98,13 @@ impl Splice<'_> {
                 continue;
             }
             let lines = if flow {
-                vec![format!("{}: {}", emit::flow(&key.as_str().into()), emit::flow(value))]
+                vec![format!(
+                    "{}: {}",
+                    self.emit.flow(&key.as_str().into(), None),
+                    self.emit.flow(value, None)
+                )]
             } else {
-                emit::entry(key, value)
+                self.emit.entry(key, value, None)
             };
             match before {
                 Some(at) => {
@@ -139,7 +146,7 @@ impl Splice<'_> {
             return None;
         }
         for (nth, value) in come.iter().enumerate() {
-            let lines = if flow { vec![emit::flow(value)] } else { emit::item(value) };
+            let lines = if flow { vec![self.emit.flow(value, None)] } else { self.emit.item(value, None) };
             match first.checked_sub(1) {
                 Some(before) => {
                     self.insert_after(flow, items[before].end, self.column(starts[before])?, &lines);
@@ -173,14 +180,21 @@ impl Splice<'_> {
         }
     }
 
-    /// Takes the whole lines of `start..end` out, in block style.
+    /// Takes the whole lines of `start..end` out, in block style, but for a comment behind them.
     fn remove_lines(&mut self, start: usize, end: usize) -> Option<()> {
         let line = line_start(self.text, start);
         // The first entry of an item stands behind its dash.
         if !self.text[line..start].trim().is_empty() {
             return None;
         }
-        self.replace(line, self.next_line(end), String::new());
+        // A comment behind the last of them is somebody's.
+        let rest = &self.text[end..self.line_end(end)];
+        match rest.trim_start() {
+            comment if comment.starts_with('#') => {
+                self.replace(start, end + rest.len() - comment.len(), String::new())
+            }
+            _ => self.replace(line, self.next_line(end), String::new()),
+        }
         Some(())
     }
 
@@ -216,10 +230,23 @@ impl Splice<'_> {
         Some(())
     }
 
-    /// Where the dash of the item at `start` is.
+    /// Where the dash of the item at `start` is. Between them may be an anchor, a tag and comments.
     fn dash(&self, start: usize) -> Option<usize> {
-        let before = self.text[..start].trim_end_matches([' ', '\t']);
-        before.strip_suffix('-').map(str::len)
+        let mut before = self.text[..start].trim_end();
+        loop {
+            if let Some(dash) = before.strip_suffix('-') {
+                return Some(dash.len());
+            }
+            let line = line_start(before, before.len());
+            let comment =
+                before[line..].find('#').filter(|at| before[..line + at].ends_with(char::is_whitespace));
+            let word = before.rfind(char::is_whitespace)? + 1;
+            before = match comment {
+                Some(at) => before[..line + at].trim_end(),
+                None if before[word..].starts_with(['&', '!']) => before[..word].trim_end(),
+                None => return None,
+            };
+        }
     }
 
     /// Where on its line, in characters.
@@ -230,18 +257,19 @@ impl Splice<'_> {
 
     /// Before the end of the line.
     fn line_end(&self, at: usize) -> usize {
-        let end = self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline);
-        at + self.text[at..end].trim_end_matches('\r').len()
+        self.text[at..].find(['\r', '\n']).map_or(self.text.len(), |end| at + end)
     }
 
     fn next_line(&self, at: usize) -> usize {
-        self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline + 1)
+        let end = self.line_end(at);
+        let newline = if self.text[end..].starts_with("\r\n") { 2 } else { 1 };
+        (end + newline).min(self.text.len())
     }
 }
 
 /// Where the line that `at` is on begins.
 pub(super) fn line_start(text: &str, at: usize) -> usize {
-    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
+    text[..at].rfind(['\r', '\n']).map_or(0, |newline| newline + 1)
 }
 
 fn indented(line: &str, column: usize) -> String {
