@@ -33,7 +33,7 @@ pub struct Rewritten {
 
 /// Reads `text`, which may hold several documents, lists and objects of any kind, in YAML or JSON, and writes it with the pods
 /// changed. Lines that need not change stay as they are; a document that is written so that this cannot be done (with
-/// anchors that pods share, say) is written anew, in the same order and without its comments.
+/// an anchor in a pod that stands elsewhere for what must not change, say) is written anew, in the same order and without its comments.
 ///
 /// # Errors
 /// Every [`Problem`]; then nothing is written.
@@ -64,9 +64,17 @@ pub fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<P
     if !problems.is_empty() {
         return Err(problems);
     }
-    let changed = old != new;
-    let written =
-        if changed { write(&readable, &documents, &old, &new, &mut notes) } else { text.to_owned() };
+    let written = if old == new {
+        text.to_owned()
+    } else {
+        let (written, anew) = write(&readable, &documents, &old, &new);
+        notes.extend(anew.into_iter().map(|number| {
+            format!(
+                "document {number} was written anew, without its comments and anchors: it cannot be edited as it stands"
+            )
+        }));
+        written
+    };
     Ok(Rewritten { text: mark.to_owned() + &written, reports, notes })
 }
 
@@ -75,13 +83,13 @@ fn decoded(text: &[u8]) -> Result<&str, Problem> {
         if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
             return Problem::at("", "it is in UTF-16 and must be in UTF-8");
         }
-        let line = 1 + text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let line = text[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
         Problem::at(format!("line {line}"), "it is not in UTF-8")
     })
 }
 
-/// The text that means `new`: by edits where that can be done, else with the documents where it cannot written anew.
-fn write(text: &str, nodes: &[Node], old: &[Value], new: &[Value], notes: &mut Vec<String>) -> String {
+/// The text that means `new`: by edits where that can be done, else with the documents where it cannot written anew; they are numbered.
+fn write(text: &str, nodes: &[Node], old: &[Value], new: &[Value]) -> (String, Vec<usize>) {
     let newline = ["\r\n", "\n", "\r"].into_iter().find(|end| text.contains(end)).unwrap_or("\n");
     let edits: Vec<Option<Vec<Edit>>> =
         (0..nodes.len()).map(|at| splice::edits(text, newline, &nodes[at], &old[at], &new[at])).collect();
@@ -104,19 +112,18 @@ fn write(text: &str, nodes: &[Node], old: &[Value], new: &[Value], notes: &mut V
         if wrong.iter().any(|&at| anew.get(at) != Some(&false)) {
             break;
         }
-        wrong.into_iter().for_each(|at| anew[at] = true);
+        for at in wrong {
+            anew[at] = true;
+        }
     }
     let written = written.unwrap_or_else(|| {
         // Directives and such things between the documents are what is left to be in the way.
         anew.fill(true);
-        let lines =
-            |(node, value): (&Node, &Value)| Emitter::new(text).block(value, Some(node)).join(newline);
-        nodes.iter().zip(new).map(|document| format!("---{newline}{}{newline}", lines(document))).collect()
+        nodes.iter().zip(new).fold(String::new(), |all, (node, value)| {
+            all + "---" + newline + &Emitter::new(text).block(value, Some(node)).join(newline) + newline
+        })
     });
-    notes.extend((1..).zip(anew).filter(|(_, anew)| *anew).map(|(number, _)| {
-        format!("document {number} was written anew, without its comments and anchors: it cannot be edited as it stands")
-    }));
-    written
+    (written, (1..).zip(anew).filter(|(_, anew)| *anew).map(|(number, _)| number).collect())
 }
 
 /// The documents of `text`, counted from 0, that do not mean what `values` says; where the first of them makes the rest unreadable, it alone.

@@ -191,7 +191,7 @@ impl Splice<'_> {
         let rest = &self.text[end..self.line_end(end)];
         match rest.trim_start() {
             comment if comment.starts_with('#') => {
-                self.replace(start, end + rest.len() - comment.len(), String::new())
+                self.replace(start, end + rest.len() - comment.len(), String::new());
             }
             _ => self.replace(line, self.next_line(end), String::new()),
         }
