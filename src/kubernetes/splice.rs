@@ -77,10 +77,13 @@ impl Splice<'_> {
         old: &Map<String, Value>,
         new: &Map<String, Value>,
     ) -> Option<()> {
-        for entry in entries {
+        for (at, entry) in entries.iter().enumerate() {
             match (old.get(&entry.key), new.get(&entry.key)) {
                 (Some(old), Some(new)) => self.change(&entry.value, old, new)?,
-                (Some(_), None) if !flow => self.remove_lines(entry.start, entry.value.end)?,
+                (Some(_), None) if !flow => {
+                    let next = entries.get(at + 1).filter(|next| new.contains_key(&next.key));
+                    self.remove_lines(entry.start, entry.value.end, next.map(|next| next.start))?;
+                }
                 (Some(_) | None, _) => {}
             }
         }
@@ -137,7 +140,7 @@ impl Splice<'_> {
             self.remove_of_flow(&spans, |at| gone.contains(&at));
         } else {
             for at in gone.clone() {
-                self.remove_lines(starts[at], items[at].end)?;
+                self.remove_lines(starts[at], items[at].end, None)?;
             }
         }
         let come = &new[first..new.len() - last];
@@ -180,12 +183,14 @@ impl Splice<'_> {
         }
     }
 
-    /// Takes the whole lines of `start..end` out, in block style, but for a comment behind them.
-    fn remove_lines(&mut self, start: usize, end: usize) -> Option<()> {
+    /// Takes the whole lines of `start..end` out, in block style, but for a comment behind them. What comes `next` takes the place of what
+    /// stands behind a dash.
+    fn remove_lines(&mut self, start: usize, end: usize, next: Option<usize>) -> Option<()> {
         let line = line_start(self.text, start);
-        // The first entry of an item stands behind its dash.
         if !self.text[line..start].trim().is_empty() {
-            return None;
+            let next = next.filter(|next| self.text[end..*next].trim().is_empty())?;
+            self.replace(start, next, String::new());
+            return Some(());
         }
         // A comment behind the last of them is somebody's.
         let rest = &self.text[end..self.line_end(end)];
