@@ -10,18 +10,18 @@ use super::problem::Problem;
 use super::sidecar::{CONFIG, SECRET, SECRET_FILES};
 
 /// What the `ConfigMap`s of a file have the sidecars listen on, by namespace and name.
-pub(super) fn listeners<'a>(documents: &'a [Value]) -> HashMap<(&'a str, &'a str), Listeners> {
-    let maps = held(documents)
-        .into_iter()
-        .filter(|held| held.fields.get("kind").is_some_and(|it| it == "ConfigMap"));
+pub(super) fn listeners(documents: &[Value]) -> HashMap<(&str, &str), Listeners> {
     let read = |map: Held<'_>| {
         let config = map.fields.get("data")?["config.toml"].as_str()?.parse().ok()?;
-        let source = format!("{}, document {}", object::named(map.fields), map.document);
-        Some(Listeners::of(&config, source))
+        Some(Listeners::of(&config, format!("{}, document {}", object::named(map.fields), map.document)))
     };
-    let key =
-        |map: &Held<'a>| (object::metadata(map.fields, "namespace"), object::metadata(map.fields, "name"));
-    maps.filter_map(|map| Some((key(&map), read(map)?))).collect()
+    held(documents)
+        .into_iter()
+        .filter_map(|held| match held.key() {
+            ("ConfigMap", namespace, name) => Some(((namespace, name), read(held)?)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// An object of the file.
@@ -29,6 +29,14 @@ struct Held<'a> {
     /// Of the file, counted from 1.
     document: usize,
     fields: &'a Map<String, Value>,
+}
+
+impl<'a> Held<'a> {
+    /// Kind, namespace and name.
+    fn key(&self) -> (&'a str, &'a str, &'a str) {
+        let kind = self.fields.get("kind").and_then(Value::as_str).unwrap_or_default();
+        (kind, object::metadata(self.fields, "namespace"), object::metadata(self.fields, "name"))
+    }
 }
 
 /// An object that a sidecar names, and where it is held, if the file holds it.
@@ -40,6 +48,7 @@ struct Named<'a> {
 /// Looks at each pod's sidecar in `documents`. What is missing in the file may be in the cluster: that makes a note.
 pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<String> {
     let held = held(documents);
+    let named: HashMap<_, _> = held.iter().map(|held| (held.key(), held)).collect();
     let mut notes = Vec::new();
     for pod in &held {
         let spec = object::pod(pod.fields).and_then(|pod| pod.get("spec"));
@@ -48,12 +57,7 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
         let find = |kind: &str, volume: &str, of: &str, key: &str| {
             let volume = volumes.iter().find(|it| it["name"] == volume)?;
             let name = volume[of][key].as_str()?;
-            let is_it = |held: &&Held<'_>| {
-                held.fields.get("kind").is_some_and(|it| it == kind)
-                    && object::metadata(held.fields, "namespace") == namespace
-                    && object::metadata(held.fields, "name") == name
-            };
-            Some(Named { name, held: held.iter().find(is_it) })
+            Some(Named { name, held: named.get(&(kind, namespace, name)).copied() })
         };
         let config = find("ConfigMap", CONFIG, "configMap", "name");
         let secret = find("Secret", SECRET, "secret", "secretName");

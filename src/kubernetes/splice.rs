@@ -110,9 +110,7 @@ impl Splice<'_> {
                 self.emit.entry(key, value, None)
             };
             match before {
-                Some(at) => {
-                    self.insert_after(flow, entries[at].value.end, self.column(entries[at].start)?, &lines);
-                }
+                Some(at) => self.insert_after(flow, entries[at].value.end, entries[at].start, &lines)?,
                 None => self.insert_before(flow, entries[0].start, &lines)?,
             }
         }
@@ -151,9 +149,7 @@ impl Splice<'_> {
         for (nth, value) in come.iter().enumerate() {
             let lines = if flow { vec![self.emit.flow(value, None)] } else { self.emit.item(value, None) };
             match first.checked_sub(1) {
-                Some(before) => {
-                    self.insert_after(flow, items[before].end, self.column(starts[before])?, &lines);
-                }
+                Some(before) => self.insert_after(flow, items[before].end, starts[before], &lines)?,
                 None if nth == 0 || !flow => self.insert_before(flow, starts[0], &lines)?,
                 None => return None,
             }
@@ -203,19 +199,20 @@ impl Splice<'_> {
         Some(())
     }
 
-    /// After the line that `end` is on, in block style.
-    fn insert_after(&mut self, flow: bool, end: usize, column: usize, lines: &[String]) {
+    /// Behind `end`; in block style after its line, under what starts at `above`.
+    fn insert_after(&mut self, flow: bool, end: usize, above: usize, lines: &[String]) -> Option<()> {
         if flow {
             self.replace(end, end, lines.iter().fold(String::new(), |with, line| with + ", " + line));
-            return;
+            return Some(());
         }
-        let at = self.line_end(end);
+        let (at, column) = (self.line_end(end), self.column(above)?);
         let mut with = String::new();
         for line in lines {
             with.push_str(self.newline);
             with.push_str(&indented(line, column));
         }
         self.replace(at, at, with);
+        Some(())
     }
 
     /// Before what starts at `start`, in block style with what comes behind a dash or another key moved to a line of its own.
