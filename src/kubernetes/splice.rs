@@ -110,8 +110,10 @@ impl Splice<'_> {
                 self.emit.entry(key, value, None)
             };
             match before {
-                Some(at) => self.insert_after(flow, entries[at].value.end, entries[at].start, &lines)?,
-                None => self.insert_before(flow, entries[0].start, &lines)?,
+                Some(at) if !self.has_open_end(&entries[at].value) => {
+                    self.insert_after(flow, entries[at].value.end, entries[at].start, &lines)?;
+                }
+                _ => self.insert_before(flow, entries[0].start, &lines)?,
             }
         }
         Some(())
@@ -159,6 +161,24 @@ impl Splice<'_> {
 
     fn replace(&mut self, start: usize, end: usize, with: String) {
         self.edits.push(Edit { start, end, with });
+    }
+
+    /// Whether it ends with a block scalar whose last line ends with the text: another line behind it would end it, and so be part of it.
+    fn has_open_end(&self, node: &Node) -> bool {
+        match &node.kind {
+            _ if node.end < self.text.len() => false,
+            Kind::Scalar { plain, .. } => {
+                let words = &self.text[node.start..];
+                let quoted =
+                    ['"', '\''].iter().any(|quote| words.starts_with(*quote) && words.ends_with(*quote));
+                !plain && !quoted
+            }
+            Kind::Alias(_) => false,
+            Kind::Sequence { items, .. } => items.last().is_some_and(|item| self.has_open_end(item)),
+            Kind::Mapping { entries, .. } => {
+                entries.last().is_some_and(|entry| self.has_open_end(&entry.value))
+            }
+        }
     }
 
     /// Takes those of `spans` out that are `gone`, with the commas that go with them.
