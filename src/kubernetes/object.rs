@@ -162,6 +162,11 @@ pub(super) fn pod(fields: &Map<String, Value>) -> Option<&Map<String, Value>> {
     path.iter().try_fold(fields, |at, step| at.get(*step)?.as_object())
 }
 
+/// Where an object has the template of its pods, where it has one and is no pod itself.
+pub(super) fn template_field(fields: &Map<String, Value>) -> Option<String> {
+    template(fields).map(|(path, _)| path.join(".")).filter(|path| !path.is_empty())
+}
+
 /// A field of an object's metadata; empty where it is not there.
 pub(super) fn metadata<'a>(fields: &'a Map<String, Value>, key: &str) -> &'a str {
     fields.get("metadata").and_then(|metadata| metadata[key].as_str()).unwrap_or_default()

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::object;
+use super::pod::has_it;
 use super::ports::Listeners;
 use super::problem::Problem;
-use super::sidecar::{CONFIG, SECRET, SECRET_FILES};
+use super::sidecar::{CONFIG, PREFIX, SECRET, SECRET_FILES};
 
 /// What the `ConfigMap`s of a file have the sidecars listen on, by namespace and name.
 pub(super) fn listeners(documents: &[Value]) -> HashMap<(&str, &str), Listeners> {
@@ -51,6 +52,9 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
     let named: HashMap<_, _> = held.iter().map(|held| (held.key(), held)).collect();
     let mut notes = Vec::new();
     for pod in &held {
+        if object::pod(pod.fields).is_some_and(has_it) {
+            notes.extend(misplaced(pod.fields));
+        }
         let spec = object::pod(pod.fields).and_then(|pod| pod.get("spec"));
         let Some(volumes) = spec.and_then(|spec| spec["volumes"].as_array()) else { continue };
         let namespace = object::metadata(pod.fields, "namespace");
@@ -80,6 +84,19 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
         }
     }
     notes
+}
+
+/// Annotations of ours that are not where a pod has its own.
+fn misplaced(fields: &Map<String, Value>) -> Option<String> {
+    let template = object::template_field(fields)?;
+    let metadata = fields.get("metadata")?;
+    let keys = ["annotations", "labels"]
+        .into_iter()
+        .filter_map(|part| metadata[part].as_object())
+        .flat_map(Map::keys);
+    let key = keys.into_iter().find(|key| key.starts_with(PREFIX))?;
+    let named = object::named(fields);
+    Some(format!("{key} of the {named} itself says nothing of its pods: theirs are in {template}.metadata"))
 }
 
 fn held(documents: &[Value]) -> Vec<Held<'_>> {

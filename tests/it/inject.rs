@@ -103,6 +103,15 @@ async fn inject_reads_a_file_and_says_what_it_left_alone() {
     let (code, out, said) = inject(&[file.to_str().unwrap()], b"").await;
     assert_eq!((code, out), (Some(0), fs::read_to_string(&file).unwrap()));
     assert!(said.contains("DaemonSet agent: left alone: it is on the node's own network"), "{said}");
+    // It would be the Deployment's annotation, and nobody's who reads pods.
+    let misplaced = ORDERS.replacen(
+        "  namespace: shop\n",
+        "  namespace: shop\n  annotations: {cupbearer.dev/port: \"9001\"}\n",
+        1,
+    );
+    let (_, _, said) = inject(&[], misplaced.as_bytes()).await;
+    let says = "note: cupbearer.dev/port of the Deployment shop/orders itself says nothing of its pods: theirs are in spec.template.metadata";
+    assert!(said.contains(says), "{said}");
     let (code, out, said) = inject(&[], b"kind: Service\napiVersion: v1\n").await;
     assert_eq!((code, out.as_str()), (Some(0), "kind: Service\napiVersion: v1\n"));
     assert!(said.contains("there is no pod in it"), "{said}");
