@@ -175,15 +175,13 @@ pub(super) fn metadata<'a>(fields: &'a Map<String, Value>, key: &str) -> &'a str
 /// Kind, namespace and name, as people say them; empty where there are none.
 pub(super) fn named(fields: &Map<String, Value>) -> String {
     let [name, generated, namespace] = ["name", "generateName", "namespace"].map(|key| metadata(fields, key));
+    let kind = text(fields, "kind");
     let name = match (name, generated) {
+        ("", "") if kind.is_empty() => return String::new(),
         ("", "") => "(without a name)".to_owned(),
         ("", generated) => generated.to_owned() + "*",
         (name, _) => name.to_owned(),
     };
-    let kind = text(fields, "kind");
-    if kind.is_empty() && name.starts_with('(') {
-        return String::new();
-    }
     let slash = if namespace.is_empty() { "" } else { "/" };
     format!("{kind} {namespace}{slash}{name}").trim_start().to_owned()
 }
