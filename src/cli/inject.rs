@@ -15,7 +15,8 @@ use super::output::{complain, say};
 ///
 /// Reads manifests of any kind, in YAML or JSON, and writes them with the sidecar in each pod of a Pod, Deployment, StatefulSet,
 /// DaemonSet, ReplicaSet, ReplicationController, PodTemplate, Job, CronJob or List; all else, and each line that need not
-/// change, stays as it is. Doing so twice changes nothing. Where anything is wrong, nothing is written.
+/// change, stays as it is. Doing so twice changes nothing; with other options the sidecar is replaced. Where anything is wrong,
+/// nothing is written, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each option can be said for one pod by an annotation of its template, such as cupbearer.dev/port: \"8081\";\n\
@@ -88,9 +89,9 @@ impl SidecarOptions {
 impl Inject {
     pub(super) fn run(self) -> anyhow::Result<Answer> {
         let sidecar = self.options.sidecar()?;
-        let (name, text) = read(self.file)?;
+        let (name, bytes) = read(self.file)?;
         let direction = if self.uninject { Direction::Out } else { Direction::In(&sidecar) };
-        let rewritten = match kubernetes::rewrite(&text, direction) {
+        let rewritten = match kubernetes::rewrite(&bytes, direction) {
             Ok(rewritten) => rewritten,
             Err(problems) => {
                 for problem in &problems {
@@ -107,6 +108,9 @@ impl Inject {
             let what = match report.outcome {
                 Outcome::Changed if self.uninject => "the sidecar was taken out".to_owned(),
                 Outcome::Changed => "the sidecar was added".to_owned(),
+                Outcome::Replaced => {
+                    "the sidecar it had was replaced by one of these flags and its annotations".to_owned()
+                }
                 Outcome::Unchanged if self.uninject => "has no sidecar of inject's".to_owned(),
                 Outcome::Unchanged => "has it already".to_owned(),
                 Outcome::LeftAlone(reason) => format!("left alone: {reason}"),
@@ -123,21 +127,19 @@ impl Inject {
     }
 }
 
-fn read(file: Option<PathBuf>) -> anyhow::Result<(String, String)> {
-    let mut bytes = Vec::new();
-    let name = if let Some(file) = file.filter(|file| file.as_os_str() != "-") {
-        bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-        file.display().to_string()
-    } else {
+/// The name of what is read, and what is in it.
+fn read(file: Option<PathBuf>) -> anyhow::Result<(String, Vec<u8>)> {
+    let Some(file) = file.filter(|file| file.as_os_str() != "-") else {
         let mut input = std::io::stdin();
         if input.is_terminal() {
             say("reading manifests from the terminal; Ctrl-D ends them");
         }
-        input.read_to_end(&mut bytes)?;
-        "standard input".to_owned()
+        let mut bytes = Vec::new();
+        input.read_to_end(&mut bytes).context("cannot read standard input")?;
+        return Ok(("standard input".to_owned(), bytes));
     };
-    let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{name}: it is not in UTF-8"))?;
-    Ok((name, text))
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok((file.display().to_string(), bytes))
 }
 
 fn mode(text: &str) -> Result<Mode, &'static str> {

@@ -4,8 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::object::{self, Outcome};
+use super::object;
 use super::patch::patch;
+use super::pod;
+use super::ports::Listeners;
 use super::sidecar::Sidecar;
 
 /// What the webhook does with a pod.
@@ -77,49 +79,59 @@ fn decide(
     }
     let name = named.as_object().map_or_else(|| "an object that is missing".to_owned(), object::named);
     let operation = request["operation"].as_str().unwrap_or_default();
-    if !matches!(operation, "CREATE" | "UPDATE") {
-        return (name, "left alone", Some(format!("nothing is to be done at {operation}")));
+    let resource = &request["resource"];
+    let is_pod = resource["group"] == "" && resource["version"] == "v1" && resource["resource"] == "pods";
+    let subresource = request["subResource"].as_str().unwrap_or_default();
+    if operation != "CREATE" || !is_pod || !subresource.is_empty() {
+        let says = "nothing is to be done but where a pod is created";
+        return (name, "left alone", Some(says.to_owned()));
     }
     if policy.own_namespace.as_deref().is_some_and(|own| own == namespace) {
         return (name, "left alone", Some("it is in the webhook's own namespace".to_owned()));
     }
+    let Value::Object(old) = old else { return (name, "left alone", Some("there is no pod".to_owned())) };
+    // Others may have changed it since: what is put in twice is never theirs again.
+    if pod::has_it(old) {
+        return (name, "left alone", Some("it has the sidecar".to_owned()));
+    }
     let mut new = old.clone();
-    let (mut reports, mut problems) = (Vec::new(), Vec::new());
-    object::inject(&mut new, &policy.sidecar, &mut reports, &mut problems);
-    if let Some(problem) = problems.first() {
-        let says = problem.clone().of("").to_string();
-        let message = format!("cupbearer: {says}");
-        match policy.failure {
-            FailurePolicy::Closed => {
-                response.insert("allowed".to_owned(), false.into());
-                response.insert(
-                    "status".to_owned(),
-                    json!({ "code": 422, "reason": "Invalid", "message": message }),
-                );
-                return (name, "refused", Some(says));
-            }
-            FailurePolicy::Open => {
-                response.insert("warnings".to_owned(), json!([message]));
-                return (name, "let in without the sidecar", Some(says));
+    match pod::add(&mut new, &policy.sidecar, is_of_a_job(old), |_| Listeners::default()) {
+        Ok(None) => {
+            let patch = patch(&Value::Object(old.clone()), &Value::Object(new));
+            response.insert("patchType".to_owned(), "JSONPatch".into());
+            response.insert("patch".to_owned(), STANDARD.encode(Value::Array(patch).to_string()).into());
+            (name, "injected", None)
+        }
+        Ok(Some(reason)) => {
+            response
+                .insert("warnings".to_owned(), json!([format!("cupbearer: no sidecar was added: {reason}")]));
+            (name, "left alone", Some(reason.to_owned()))
+        }
+        Err(problem) => {
+            let says = problem.to_string();
+            let message = format!("cupbearer: {says}");
+            match policy.failure {
+                FailurePolicy::Closed => {
+                    response.insert("allowed".to_owned(), false.into());
+                    response.insert(
+                        "status".to_owned(),
+                        json!({ "code": 422, "reason": "Invalid", "message": message }),
+                    );
+                    (name, "refused", Some(says))
+                }
+                FailurePolicy::Open => {
+                    response.insert("warnings".to_owned(), json!([message]));
+                    (name, "let in without the sidecar", Some(says))
+                }
             }
         }
     }
-    let outcome = match reports.first().map(|report| report.outcome) {
-        Some(Outcome::Changed) => {
-            let operations = Value::Array(patch(old, &new)).to_string();
-            response.insert("patchType".to_owned(), "JSONPatch".into());
-            response.insert("patch".to_owned(), STANDARD.encode(operations).into());
-            return (name, "injected", None);
-        }
-        Some(Outcome::Unchanged) => Some("it has the sidecar".to_owned()),
-        Some(Outcome::LeftAlone(reason)) => {
-            response
-                .insert("warnings".to_owned(), json!([format!("cupbearer: no sidecar was added: {reason}")]));
-            Some(reason.to_owned())
-        }
-        None => Some("it holds no pod".to_owned()),
-    };
-    (name, "left alone", outcome)
+}
+
+/// A Job's pods are to end, and the API server shows no more of the Job than that it owns them.
+fn is_of_a_job(pod: &Map<String, Value>) -> bool {
+    let owners = pod.get("metadata").and_then(|metadata| metadata["ownerReferences"].as_array());
+    owners.into_iter().flatten().any(|owner| owner["kind"] == "Job")
 }
 
 /// The one version of the API there is since Kubernetes 1.22.
@@ -128,16 +140,20 @@ const VERSION: &str = "admission.k8s.io/v1";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::sidecar::Mode;
 
     fn policy(failure: FailurePolicy) -> Policy {
         Policy { sidecar: Sidecar::default(), failure, own_namespace: Some("cupbearer-system".to_owned()) }
     }
 
-    fn review(namespace: &str, operation: &str, object: &Value) -> Vec<u8> {
+    fn review(namespace: &str, operation: &str, object: &Value) -> Value {
         json!({ "apiVersion": VERSION, "kind": "AdmissionReview", "request": {
-            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "namespace": namespace, "operation": operation, "object": object } })
-        .to_string()
-        .into_bytes()
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "namespace": namespace, "operation": operation, "object": object,
+            "resource": { "group": "", "version": "v1", "resource": "pods" } } })
+    }
+
+    fn asked(review: &Value, failure: FailurePolicy) -> Answered {
+        answer(review.to_string().as_bytes(), &policy(failure)).unwrap()
     }
 
     fn pod(port: u16) -> Value {
@@ -147,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_pod_gets_a_patch_that_puts_the_sidecar_in() {
-        let answered = answer(&review("shop", "CREATE", &pod(80)), &policy(FailurePolicy::Closed)).unwrap();
+        let answered = asked(&review("shop", "CREATE", &pod(80)), FailurePolicy::Closed);
         assert_eq!((answered.object.as_str(), answered.outcome), ("Pod shop/orders-*", "injected"));
         let response = &answered.review["response"];
         assert_eq!(response["uid"], "705ab4f5-6393-11e8-b7cc-42010a800002");
@@ -157,36 +173,71 @@ mod tests {
         let mut patched = pod(80);
         json_patch::patch(&mut patched, &patch).unwrap();
         assert_eq!(patched["spec"]["initContainers"][0]["name"], "cupbearer");
-        let again = answer(&review("shop", "UPDATE", &patched), &policy(FailurePolicy::Closed)).unwrap();
+        // Another webhook has had its hands on the pod in between, and this one is called again.
+        patched["spec"]["initContainers"][0]["env"][0]["value"] = json!("0.0.0.0:9901 ");
+        let again = asked(&review("shop", "CREATE", &patched), FailurePolicy::Closed);
         assert_eq!(again.review["response"].get("patch"), None);
     }
 
     #[test]
     fn what_it_must_not_touch_is_let_in_as_it_is() {
-        let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" } });
-        for (namespace, operation, object) in [
-            ("cupbearer-system", "CREATE", &pod(80)),
-            ("shop", "DELETE", &pod(80)),
-            ("shop", "CREATE", &service),
-            ("shop", "CREATE", &Value::Null),
+        let pod = pod(80);
+        let with = |path: &str, value: Value| {
+            let mut review = review("shop", "CREATE", &pod);
+            *review.pointer_mut(path).unwrap() = value;
+            review
+        };
+        let mut ephemeral = review("shop", "CREATE", &pod);
+        ephemeral["request"]["subResource"] = json!("ephemeralcontainers");
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": [&pod] });
+        let mut of_lists = review("shop", "CREATE", &list);
+        of_lists["request"]["resource"]["resource"] = json!("lists");
+        for review in [
+            review("cupbearer-system", "CREATE", &pod),
+            review("shop", "DELETE", &pod),
+            review("shop", "UPDATE", &pod),
+            review("shop", "CREATE", &Value::Null),
+            with("/request/resource/resource", json!("services")),
+            with("/request/resource/group", json!("example.com")),
+            with("/request/resource", Value::Null),
+            ephemeral,
+            of_lists,
         ] {
-            let answered =
-                answer(&review(namespace, operation, object), &policy(FailurePolicy::Closed)).unwrap();
+            let answered = asked(&review, FailurePolicy::Closed);
             assert_eq!(answered.review["response"]["allowed"], json!(true));
             assert_eq!(answered.review["response"].get("patch"), None, "{answered:?}");
         }
     }
 
     #[test]
+    fn a_pod_that_a_controller_made_gets_it_but_a_jobs_none_that_never_ends() {
+        let mut policy = policy(FailurePolicy::Closed);
+        let mut pod = pod(80);
+        for (mode, kind, allowed) in [
+            (Mode::Native, "ReplicaSet", true),
+            (Mode::Native, "Job", true),
+            (Mode::Plain, "ReplicaSet", true),
+            (Mode::Plain, "Job", false),
+        ] {
+            policy.sidecar.mode = mode;
+            pod["metadata"]["ownerReferences"] =
+                json!([{ "apiVersion": "v1", "kind": kind, "name": "o", "uid": "1", "controller": true }]);
+            let review = review("shop", "CREATE", &pod).to_string();
+            let response = answer(review.as_bytes(), &policy).unwrap().review["response"].clone();
+            assert_eq!((&response["allowed"], response.get("patch").is_some()), (&json!(allowed), allowed));
+        }
+    }
+
+    #[test]
     fn a_pod_that_cannot_have_it_is_refused_or_let_in_as_told() {
-        let closed = answer(&review("shop", "CREATE", &pod(8080)), &policy(FailurePolicy::Closed)).unwrap();
+        let closed = asked(&review("shop", "CREATE", &pod(8080)), FailurePolicy::Closed);
         assert_eq!(closed.review["response"]["allowed"], json!(false));
         let message = closed.review["response"]["status"]["message"].as_str().unwrap();
         assert!(
             message.starts_with("cupbearer: spec.containers[0].ports[0].containerPort: 8080 is"),
             "{message}"
         );
-        let open = answer(&review("shop", "CREATE", &pod(8080)), &policy(FailurePolicy::Open)).unwrap();
+        let open = asked(&review("shop", "CREATE", &pod(8080)), FailurePolicy::Open);
         assert_eq!(open.review["response"]["allowed"], json!(true));
         assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("8080"));
     }

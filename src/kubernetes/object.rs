@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 use super::pod;
 use super::problem::Problem;
-use super::sidecar::Sidecar;
 
 /// What became of one object that holds pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,32 +19,65 @@ pub struct Report {
 pub enum Outcome {
     /// The sidecar was put in, or taken out.
     Changed,
+    /// Another one was there before: one of other flags, of another version, or changed by hand.
+    Replaced,
     /// It was so before.
     Unchanged,
     /// It is left alone, for this reason.
     LeftAlone(&'static str),
 }
 
-/// Does `change` to each pod in `object`, which may be a list: it gets the pod, whether it is a Job's, and says what became of it.
+/// What is known of a pod beyond itself.
+pub(super) struct Holder<'a> {
+    pub(super) namespace: &'a str,
+    /// It ends by itself.
+    pub(super) is_job: bool,
+}
+
+/// Does `change` to each pod in `object`, which may be a list.
 pub(super) fn each_pod<F>(
     object: &mut Value,
     change: &mut F,
     reports: &mut Vec<Report>,
     problems: &mut Vec<Problem>,
 ) where
-    F: FnMut(&mut Map<String, Value>, bool) -> Result<Option<pod::Reason>, Problem>,
+    F: FnMut(&mut Map<String, Value>, &Holder<'_>) -> Result<Option<pod::Reason>, Problem>,
 {
-    let Value::Object(fields) = object else { return };
+    let fields = match object {
+        // Nothing between two marks is no object at all.
+        Value::Null => return,
+        Value::Object(fields) => fields,
+        _ => {
+            return problems
+                .push(Problem::at("", "it must be an object: a mapping with apiVersion and kind"));
+        }
+    };
+    let name = named(fields);
+    if let Err(problem) = check_kind(fields) {
+        return problems.push(problem.of(&name));
+    }
     if is_list(fields) {
-        if let Some(Value::Array(items)) = fields.get_mut("items") {
-            for item in items {
-                each_pod(item, change, reports, problems);
+        match fields.get_mut("items") {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) => {
+                for (at, item) in items.iter_mut().enumerate() {
+                    if item.is_object() {
+                        each_pod(item, change, reports, problems);
+                    } else {
+                        problems.push(Problem::at(format!("items[{at}]"), "it must be an object").of(&name));
+                    }
+                }
             }
+            Some(_) => problems.push(Problem::at("items", "it must be a list").of(&name)),
         }
         return;
     }
     let Some((path, is_job)) = template(fields) else { return };
-    let name = named(fields);
+    if let Some(reason) = somebody_elses(fields) {
+        return reports.push(Report { object: name, outcome: Outcome::LeftAlone(reason) });
+    }
+    let namespace = metadata(fields, "namespace").to_owned();
+    let holder = Holder { namespace: &namespace, is_job };
     let prefix = path.iter().fold(String::new(), |prefix, step| prefix + step + ".");
     let mut at = &mut *fields;
     for (depth, step) in path.iter().enumerate() {
@@ -56,10 +88,14 @@ pub(super) fn each_pod<F>(
         at = next;
     }
     let before = at.clone();
-    match change(at, is_job) {
-        Ok(Some(reason)) => reports.push(Report { object: name, outcome: Outcome::LeftAlone(reason) }),
-        Ok(None) => {
-            let outcome = if *at == before { Outcome::Unchanged } else { Outcome::Changed };
+    match change(at, &holder) {
+        Ok(reason) => {
+            let outcome = match reason {
+                Some(reason) => Outcome::LeftAlone(reason),
+                None if *at == before => Outcome::Unchanged,
+                None if pod::has_it(at) && pod::has_it(&before) => Outcome::Replaced,
+                None => Outcome::Changed,
+            };
             reports.push(Report { object: name, outcome });
         }
         Err(mut problem) => {
@@ -69,19 +105,44 @@ pub(super) fn each_pod<F>(
     }
 }
 
-/// Puts the sidecar into each pod of `object`.
-pub(super) fn inject(
-    object: &mut Value,
-    sidecar: &Sidecar,
-    reports: &mut Vec<Report>,
-    problems: &mut Vec<Problem>,
-) {
-    each_pod(object, &mut |pod, is_job| pod::add(pod, sidecar, is_job), reports, problems);
+/// Whether an object says what it is, as far as it must be known here.
+fn check_kind(fields: &Map<String, Value>) -> Result<(), Problem> {
+    let kind = match fields.get("kind") {
+        Some(Value::String(kind)) if !kind.is_empty() => kind,
+        None | Some(Value::Null) => {
+            return Err(Problem::at("kind", "it is missing: every object says of what kind it is"));
+        }
+        Some(_) => return Err(Problem::at("kind", "it must be a word, such as Deployment")),
+    };
+    let kinds_of = |(_, kinds): &&(&str, &[&str])| {
+        [Some(kind.as_str()), kind.strip_suffix("List")]
+            .into_iter()
+            .flatten()
+            .any(|kind| kinds.contains(&kind))
+    };
+    let Some((usual, _)) = VERSIONS.iter().find(kinds_of) else { return Ok(()) };
+    match fields.get("apiVersion") {
+        Some(Value::String(version)) if !version.is_empty() => Ok(()),
+        None | Some(Value::Null) => {
+            Err(Problem::at("apiVersion", format!("it is missing: that of a {kind} is {usual}")))
+        }
+        Some(_) => Err(Problem::at("apiVersion", format!("it must be a word: that of a {kind} is {usual}"))),
+    }
 }
 
-/// Takes it out of each.
-pub(super) fn uninject(object: &mut Value, reports: &mut Vec<Report>, problems: &mut Vec<Problem>) {
-    each_pod(object, &mut |pod, _| pod::remove(pod).map(|_| None), reports, problems);
+/// Why an object is not for whoever writes manifests to change, if so.
+fn somebody_elses(fields: &Map<String, Value>) -> Option<pod::Reason> {
+    let owners = fields.get("metadata").and_then(|metadata| metadata["ownerReferences"].as_array());
+    if owners.into_iter().flatten().any(|owner| owner["controller"] == true) {
+        return Some("a controller owns it (metadata.ownerReferences) and makes it as its own template says");
+    }
+    let says = |part: &str, key: &str| fields.get(part).is_some_and(|part| part[key].is_string());
+    if text(fields, "kind") == "Pod" && (says("spec", "nodeName") || says("status", "phase")) {
+        return Some(
+            "it runs already (spec.nodeName, status.phase), and a running pod gets no more containers",
+        );
+    }
+    None
 }
 
 /// The objects in `object`: itself, or the items of a list.
@@ -101,21 +162,28 @@ pub(super) fn pod(fields: &Map<String, Value>) -> Option<&Map<String, Value>> {
     path.iter().try_fold(fields, |at, step| at.get(*step)?.as_object())
 }
 
+/// Where an object has the template of its pods, where it has one and is no pod itself.
+pub(super) fn template_field(fields: &Map<String, Value>) -> Option<String> {
+    template(fields).map(|(path, _)| path.join(".")).filter(|path| !path.is_empty())
+}
+
 /// A field of an object's metadata; empty where it is not there.
 pub(super) fn metadata<'a>(fields: &'a Map<String, Value>, key: &str) -> &'a str {
     fields.get("metadata").and_then(|metadata| metadata[key].as_str()).unwrap_or_default()
 }
 
-/// Kind, namespace and name, as people say them.
+/// Kind, namespace and name, as people say them; empty where there are none.
 pub(super) fn named(fields: &Map<String, Value>) -> String {
     let [name, generated, namespace] = ["name", "generateName", "namespace"].map(|key| metadata(fields, key));
+    let kind = text(fields, "kind");
     let name = match (name, generated) {
+        ("", "") if kind.is_empty() => return String::new(),
         ("", "") => "(without a name)".to_owned(),
         ("", generated) => generated.to_owned() + "*",
         (name, _) => name.to_owned(),
     };
     let slash = if namespace.is_empty() { "" } else { "/" };
-    format!("{} {namespace}{slash}{name}", text(fields, "kind"))
+    format!("{kind} {namespace}{slash}{name}").trim_start().to_owned()
 }
 
 fn is_list(fields: &Map<String, Value>) -> bool {
@@ -149,3 +217,10 @@ fn template_of(api_version: &str, kind: &str) -> Option<(&'static [&'static str]
         _ => None,
     }
 }
+
+/// The usual version of each kind that is ours to look into.
+const VERSIONS: [(&str, &[&str]); 3] = [
+    ("v1", &["List", "Pod", "PodTemplate", "ReplicationController"]),
+    ("apps/v1", &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"]),
+    ("batch/v1", &["Job", "CronJob"]),
+];

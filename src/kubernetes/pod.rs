@@ -1,46 +1,48 @@
 //! The sidecar put into a pod, or taken out of it: on its metadata and its spec, wherever they come from.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::ports::Listeners;
 use super::problem::Problem;
-use super::sidecar::{CONTAINER, CONTROL_PORT, HEALTH_PORT, INJECT, Mode, STATUS, Sidecar, VOLUMES};
+use super::sidecar::{CONFIG, CONTAINER, INJECT, Mode, STATUS, STORE, Sidecar, VOLUMES};
 
 /// Why a pod is left as it is.
 pub(super) type Reason = &'static str;
 
-/// Puts the sidecar into a pod template or a pod: an object with `metadata` and `spec`. One that an earlier version put there
-/// is replaced.
+/// Puts the sidecar into a pod template or a pod: an object with `metadata` and `spec`. One that `inject` put there before is
+/// replaced. `listeners` are those of the `ConfigMap` of a name.
 pub(super) fn add(
     pod: &mut Map<String, Value>,
     sidecar: &Sidecar,
     is_job: bool,
+    listeners: impl Fn(&str) -> Listeners,
 ) -> Result<Option<Reason>, Problem> {
     let annotations = annotations(pod)?.cloned();
-    let flag = annotations.as_ref().and_then(|annotations| annotations.get(INJECT));
-    match flag.map(|flag| flag.as_str()) {
-        None | Some(Some("true")) => {}
-        Some(Some("false")) => return Ok(Some("its annotation cupbearer.dev/inject says so")),
-        Some(_) => {
-            return Err(Problem::at(
-                format!("metadata.annotations[{INJECT}]"),
-                "it must be \"true\" or \"false\"",
-            ));
+    for (part, says) in [("annotations", SAYS_ANNOTATION), ("labels", SAYS_LABEL)] {
+        let flag = pod.get("metadata").and_then(|metadata| metadata[part].get(INJECT));
+        match flag.map(Value::as_str) {
+            None | Some(Some("true")) => {}
+            Some(Some("false")) => return Ok(Some(says)),
+            Some(_) => {
+                let says = "it must be \"true\" or \"false\", in quotes";
+                return Err(Problem::at(format!("metadata.{part}[{INJECT}]"), says));
+            }
         }
     }
-    let label = pod.get("metadata").map(|metadata| &metadata["labels"][INJECT]);
-    if label.is_some_and(|label| label == "false") {
-        return Ok(Some("its label cupbearer.dev/inject says so"));
-    }
     let sidecar = sidecar.told_by(annotations.as_ref())?;
-    if is_ours(annotations.as_ref()) {
-        remove(pod)?;
-    }
-    let spec = object(pod, "spec", "")?.ok_or_else(|| Problem::at("spec", "it is missing"))?;
+    let spec = the_spec(pod)?;
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         return Ok(Some(
             "it is on the node's own network (hostNetwork), where the sidecar's ports would be every pod's",
         ));
     }
+    let systems =
+        [("os", "name"), ("nodeSelector", "kubernetes.io/os"), ("nodeSelector", "beta.kubernetes.io/os")];
+    if systems.iter().any(|(of, key)| spec.get(*of).is_some_and(|of| of[key] == "windows")) {
+        return Ok(Some("it is for Windows, where the sidecar's image does not run"));
+    }
+    take_out(pod)?;
+    let spec = the_spec(pod)?;
     list(spec, "containers")?
         .filter(|list| !list.is_empty())
         .ok_or_else(|| Problem::at("spec.containers", "it has none"))?;
@@ -48,13 +50,18 @@ pub(super) fn add(
         let says = "a Job with a plain sidecar never completes; use the native one (mode native)";
         return Err(Problem::at("spec", says));
     }
+    let listeners = listeners(&sidecar.config_map);
     for containers in ["initContainers", "containers"] {
         for (at, container) in list(spec, containers)?.into_iter().flatten().enumerate() {
             let field = format!("spec.{containers}[{at}]");
-            if container["name"] == CONTAINER {
-                return Ok(Some("it has a container named cupbearer that inject did not put there"));
+            match container["name"].as_str() {
+                Some(CONTAINER) => {
+                    return Ok(Some("it has a container named cupbearer that inject did not put there"));
+                }
+                Some(name) if !name.is_empty() => {}
+                _ => return Err(Problem::at(field + ".name", "a container must have a name")),
             }
-            check_ports(container, &field, &sidecar)?;
+            listeners.check(container, &field, &sidecar)?;
         }
     }
     for (at, volume) in list(spec, "volumes")?.into_iter().flatten().enumerate() {
@@ -84,12 +91,49 @@ pub(super) fn add(
     Ok(None)
 }
 
-/// Takes out what [`add`] put in: nothing where it put nothing in. What is empty then goes, too.
-pub(super) fn remove(pod: &mut Map<String, Value>) -> Result<bool, Problem> {
-    if !is_ours(annotations(pod)?) {
+/// Takes out what [`add`] put in: nothing where it put nothing in.
+pub(super) fn remove(pod: &mut Map<String, Value>) -> Result<(), Problem> {
+    if !take_out(pod)? {
+        return Ok(());
+    }
+    let spec = the_spec(pod)?;
+    for containers in ["initContainers", "containers"] {
+        for (at, container) in list(spec, containers)?.into_iter().flatten().enumerate() {
+            for (nth, mount) in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
+                if let Some(name) = mount["name"].as_str().filter(|name| VOLUMES.contains(name)) {
+                    let says =
+                        format!("the volume {name} goes with the sidecar: take this mount of it out first");
+                    return Err(Problem::at(format!("spec.{containers}[{at}].volumeMounts[{nth}]"), says));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the sidecar is in the pod, put there by [`add`].
+pub(super) fn has_it(pod: &Map<String, Value>) -> bool {
+    let spec = pod.get("spec");
+    let containers = ["initContainers", "containers"]
+        .into_iter()
+        .filter_map(|name| spec.and_then(|spec| spec[name].as_array()));
+    is_marked(pod) && containers.flatten().any(is_ours)
+}
+
+/// What is empty afterwards goes, too. Whether there was anything to take out.
+fn take_out(pod: &mut Map<String, Value>) -> Result<bool, Problem> {
+    annotations(pod)?;
+    if !is_marked(pod) {
         return Ok(false);
     }
-    let spec = object(pod, "spec", "")?.ok_or_else(|| Problem::at("spec", "it is missing"))?;
+    let spec = the_spec(pod)?;
+    for name in ["initContainers", "containers"] {
+        let mut named = list(spec, name)?.into_iter().flatten().filter(|item| item["name"] == CONTAINER);
+        // Somebody's own has come to stand where ours was.
+        if named.any(|container| !is_ours(container)) {
+            return Ok(false);
+        }
+    }
     for name in ["initContainers", "containers", "volumes"] {
         let Some(items) = list(spec, name)? else { continue };
         items.retain(|item| {
@@ -112,8 +156,16 @@ pub(super) fn remove(pod: &mut Map<String, Value>) -> Result<bool, Problem> {
     Ok(true)
 }
 
-fn is_ours(annotations: Option<&Map<String, Value>>) -> bool {
-    annotations.is_some_and(|annotations| annotations.contains_key(STATUS))
+fn is_marked(pod: &Map<String, Value>) -> bool {
+    pod.get("metadata").is_some_and(|metadata| metadata["annotations"].get(STATUS).is_some())
+}
+
+/// Whether a container is one that [`Sidecar::container`] has made, of whatever version and whoever changed it a little.
+fn is_ours(container: &Value) -> bool {
+    let mounts = |name: &str| {
+        container["volumeMounts"].as_array().into_iter().flatten().any(|mount| mount["name"] == name)
+    };
+    container["name"] == CONTAINER && container["args"] == json!(["run"]) && mounts(CONFIG) && mounts(STORE)
 }
 
 fn annotations(pod: &mut Map<String, Value>) -> Result<Option<&Map<String, Value>>, Problem> {
@@ -121,30 +173,8 @@ fn annotations(pod: &mut Map<String, Value>) -> Result<Option<&Map<String, Value
     Ok(object(metadata, "annotations", "metadata.")?.map(|annotations| &*annotations))
 }
 
-fn check_ports(container: &Value, field: &str, sidecar: &Sidecar) -> Result<(), Problem> {
-    let ports = container["ports"].as_array().into_iter().flatten();
-    for (at, port) in ports.enumerate() {
-        let Some(number) = port["containerPort"].as_u64() else { continue };
-        let field = format!("{field}.ports[{at}].containerPort");
-        // UDP ports are others than TCP's.
-        if port["protocol"].as_str().is_some_and(|protocol| protocol != "TCP") {
-            continue;
-        }
-        if number == u64::from(sidecar.proxy_port()) {
-            let says = format!(
-                "{number} is the port that the sidecar listens on; give it another, by --port or the pod's annotation \
-                 cupbearer.dev/port"
-            );
-            return Err(Problem::at(field, says));
-        }
-        if [HEALTH_PORT, CONTROL_PORT].map(u64::from).contains(&number) {
-            let says = format!(
-                "{number} is one of the sidecar's ports ({HEALTH_PORT} health, {CONTROL_PORT} control); move the application's"
-            );
-            return Err(Problem::at(field, says));
-        }
-    }
-    Ok(())
+fn the_spec(pod: &mut Map<String, Value>) -> Result<&mut Map<String, Value>, Problem> {
+    object(pod, "spec", "")?.ok_or_else(|| Problem::at("spec", "it is missing"))
 }
 
 fn object<'a>(
@@ -189,14 +219,19 @@ fn made_object<'a>(of: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Str
     object
 }
 
+const SAYS_ANNOTATION: Reason = "its annotation cupbearer.dev/inject says so";
+const SAYS_LABEL: Reason = "its label cupbearer.dev/inject says so";
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn pod(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
+    }
+
+    fn put(pod: &mut Map<String, Value>, sidecar: &Sidecar, is_job: bool) -> Result<Option<Reason>, Problem> {
+        add(pod, sidecar, is_job, |_| Listeners::default())
     }
 
     #[test]
@@ -210,13 +245,13 @@ mod tests {
             ] {
                 let sidecar = Sidecar { mode, ..Sidecar::default() };
                 let mut changed = pod(&original);
-                assert_eq!(add(&mut changed, &sidecar, false).unwrap(), None);
+                assert_eq!(put(&mut changed, &sidecar, false).unwrap(), None);
                 let list = if mode == Mode::Native { "initContainers" } else { "containers" };
                 assert_eq!(changed["spec"][list][0]["name"], "cupbearer");
                 let once = changed.clone();
-                add(&mut changed, &sidecar, false).unwrap();
+                put(&mut changed, &sidecar, false).unwrap();
                 assert_eq!(changed, once);
-                assert!(remove(&mut changed).unwrap());
+                remove(&mut changed).unwrap();
                 assert_eq!(Value::Object(changed), original);
             }
         }
@@ -248,16 +283,51 @@ mod tests {
             (
                 json!({ "metadata": { "annotations": { INJECT: true } }, "spec": { "containers": [{ "name": "a" }] } }),
                 "metadata.annotations[cupbearer.dev/inject]",
-                "must be \"true\" or \"false\"",
+                "must be \"true\" or \"false\", in quotes",
+            ),
+            (
+                json!({ "metadata": { "labels": { INJECT: false } }, "spec": { "containers": [{ "name": "a" }] } }),
+                "metadata.labels[cupbearer.dev/inject]",
+                "in quotes",
+            ),
+            (
+                json!({ "spec": { "containers": [{ "image": "a" }] } }),
+                "spec.containers[0].name",
+                "must have a name",
+            ),
+            (
+                json!({ "spec": { "containers": [{ "name": "a", "ports": "x" }] } }),
+                "spec.containers[0].ports",
+                "it must be a list",
+            ),
+            (
+                json!({ "spec": { "containers": [{ "name": "a", "ports": [80] }] } }),
+                "spec.containers[0].ports[0]",
+                "it must be a mapping",
+            ),
+            (
+                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": "8080" }] }] } }),
+                "spec.containers[0].ports[0].containerPort",
+                "it must be a number: 8080, without quotes",
+            ),
+            (
+                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 65536 }] }] } }),
+                "spec.containers[0].ports[0].containerPort",
+                "from 1 to 65535",
+            ),
+            (
+                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "name": "http" }] }] } }),
+                "spec.containers[0].ports[0].containerPort",
+                "it is missing",
             ),
         ] {
-            let problem = add(&mut pod(&value), &Sidecar::default(), false).unwrap_err();
+            let problem = put(&mut pod(&value), &Sidecar::default(), false).unwrap_err();
             assert_eq!(problem.field, field);
             assert!(problem.says.contains(says), "{problem}");
         }
         let plain = Sidecar { mode: Mode::Plain, ..Sidecar::default() };
         let problem =
-            add(&mut pod(&json!({ "spec": { "containers": [{ "name": "a" }] } })), &plain, true).unwrap_err();
+            put(&mut pod(&json!({ "spec": { "containers": [{ "name": "a" }] } })), &plain, true).unwrap_err();
         assert!(problem.says.contains("never completes"));
     }
 
@@ -268,15 +338,77 @@ mod tests {
             json!({ "metadata": { "labels": { INJECT: "false" } }, "spec": { "containers": [{ "name": "a" }] } }),
             json!({ "spec": { "hostNetwork": true, "containers": [{ "name": "a" }] } }),
             json!({ "spec": { "containers": [{ "name": "cupbearer", "image": "by hand" }] } }),
+            json!({ "metadata": { "annotations": { STATUS: "injected by 0.1.0" } },
+                "spec": { "containers": [{ "name": "a" }, { "name": "cupbearer", "args": ["run"] }] } }),
+            json!({ "spec": { "os": { "name": "windows" }, "containers": [{ "name": "a" }] } }),
+            json!({ "spec": { "nodeSelector": { "kubernetes.io/os": "windows" }, "containers": [{ "name": "a" }] } }),
         ] {
             let mut changed = pod(&value);
-            assert!(add(&mut changed, &Sidecar::default(), false).unwrap().is_some());
+            assert!(put(&mut changed, &Sidecar::default(), false).unwrap().is_some());
             assert_eq!(Value::Object(changed.clone()), value);
-            assert!(!remove(&mut changed).unwrap());
+            remove(&mut changed).unwrap();
             assert_eq!(Value::Object(changed), value);
         }
         // UDP's ports are not TCP's.
         let dns = json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 8080, "protocol": "UDP" }] }] } });
-        assert_eq!(add(&mut pod(&dns), &Sidecar::default(), false).unwrap(), None);
+        assert_eq!(put(&mut pod(&dns), &Sidecar::default(), false).unwrap(), None);
+    }
+
+    #[test]
+    fn one_that_is_in_already_stays_where_it_cannot_be_put_in_again() {
+        let mut changed = pod(&json!({ "spec": { "containers": [{ "name": "a" }] } }));
+        put(&mut changed, &Sidecar::default(), false).unwrap();
+        changed["spec"]["hostNetwork"] = true.into();
+        let before = changed.clone();
+        assert!(put(&mut changed, &Sidecar::default(), false).unwrap().is_some());
+        assert_eq!(changed, before);
+    }
+
+    #[test]
+    fn a_volume_of_the_sidecars_does_not_go_while_another_container_has_it() {
+        let mut changed = pod(&json!({ "spec": { "containers": [{ "name": "a" }] } }));
+        put(&mut changed, &Sidecar::default(), false).unwrap();
+        changed["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": STORE, "mountPath": "/s" }]);
+        let problem = remove(&mut changed.clone()).unwrap_err();
+        assert_eq!(problem.field, "spec.containers[0].volumeMounts[0]");
+        // It comes again with another sidecar.
+        let sidecar = Sidecar { port: Some(9000), ..Sidecar::default() };
+        assert_eq!(put(&mut changed, &sidecar, false).unwrap(), None);
+    }
+
+    #[test]
+    fn the_ports_of_a_configuration_are_the_sidecars_and_the_usual_ones_then_are_not() {
+        let config = "[server]\nlisten = ['127.0.0.1:9000', '[::1]:9001', 'unix:/s']\n[control]\nlisten = '127.0.0.1:9100'".parse().unwrap();
+        let listeners = Listeners::of(&config, "ConfigMap orders, document 2".to_owned());
+        for (port, to, says) in [
+            (
+                9000,
+                None,
+                Some(
+                    "9000 is the port that the sidecar listens on (server.listen in the ConfigMap orders, document 2)",
+                ),
+            ),
+            (9001, None, Some("9001 is the port that the sidecar listens on (server.listen")),
+            (9100, None, Some("control.listen in the ConfigMap orders")),
+            (9901, None, Some("one of the sidecar's ports")),
+            (8080, None, None),
+            (9902, None, None),
+            // What is said of the pod goes over its configuration.
+            (9000, Some(7000), None),
+            (7000, Some(7000), Some("7000 is the port")),
+        ] {
+            let mut changed = pod(
+                &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": port }] }] } }),
+            );
+            let sidecar = Sidecar { port: to, ..Sidecar::default() };
+            let problem = add(&mut changed, &sidecar, false, |_| listeners.clone()).err();
+            match says {
+                Some(says) => assert!(
+                    problem.as_ref().is_some_and(|problem| problem.says.contains(says)),
+                    "{port}: {problem:?}"
+                ),
+                None => assert_eq!(problem, None, "{port}"),
+            }
+        }
     }
 }

@@ -1,16 +1,43 @@
 //! What the sidecars of a file read from objects of the same file: the `ConfigMap`, and the Secret that it names files of.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::object;
+use super::pod::has_it;
+use super::ports::Listeners;
 use super::problem::Problem;
-use super::sidecar::{CONFIG, SECRET, SECRET_FILES};
+use super::sidecar::{CONFIG, PREFIX, SECRET, SECRET_FILES};
+
+/// What the `ConfigMap`s of a file have the sidecars listen on, by namespace and name.
+pub(super) fn listeners(documents: &[Value]) -> HashMap<(&str, &str), Listeners> {
+    let read = |map: Held<'_>| {
+        let config = map.fields.get("data")?["config.toml"].as_str()?.parse().ok()?;
+        Some(Listeners::of(&config, format!("{}, document {}", object::named(map.fields), map.document)))
+    };
+    held(documents)
+        .into_iter()
+        .filter_map(|held| match held.key() {
+            ("ConfigMap", namespace, name) => Some(((namespace, name), read(held)?)),
+            _ => None,
+        })
+        .collect()
+}
 
 /// An object of the file.
 struct Held<'a> {
     /// Of the file, counted from 1.
     document: usize,
     fields: &'a Map<String, Value>,
+}
+
+impl<'a> Held<'a> {
+    /// Kind, namespace and name.
+    fn key(&self) -> (&'a str, &'a str, &'a str) {
+        let kind = self.fields.get("kind").and_then(Value::as_str).unwrap_or_default();
+        (kind, object::metadata(self.fields, "namespace"), object::metadata(self.fields, "name"))
+    }
 }
 
 /// An object that a sidecar names, and where it is held, if the file holds it.
@@ -21,27 +48,20 @@ struct Named<'a> {
 
 /// Looks at each pod's sidecar in `documents`. What is missing in the file may be in the cluster: that makes a note.
 pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<String> {
-    let held: Vec<Held<'_>> = documents
-        .iter()
-        .enumerate()
-        .flat_map(|(at, value)| {
-            object::flattened(value).into_iter().map(move |fields| Held { document: at + 1, fields })
-        })
-        .collect();
+    let held = held(documents);
+    let named: HashMap<_, _> = held.iter().map(|held| (held.key(), held)).collect();
     let mut notes = Vec::new();
     for pod in &held {
+        if object::pod(pod.fields).is_some_and(has_it) {
+            notes.extend(misplaced(pod.fields));
+        }
         let spec = object::pod(pod.fields).and_then(|pod| pod.get("spec"));
         let Some(volumes) = spec.and_then(|spec| spec["volumes"].as_array()) else { continue };
         let namespace = object::metadata(pod.fields, "namespace");
         let find = |kind: &str, volume: &str, of: &str, key: &str| {
             let volume = volumes.iter().find(|it| it["name"] == volume)?;
             let name = volume[of][key].as_str()?;
-            let is_it = |held: &&Held<'_>| {
-                held.fields.get("kind").is_some_and(|it| it == kind)
-                    && object::metadata(held.fields, "namespace") == namespace
-                    && object::metadata(held.fields, "name") == name
-            };
-            Some(Named { name, held: held.iter().find(is_it) })
+            Some(Named { name, held: named.get(&(kind, namespace, name)).copied() })
         };
         let config = find("ConfigMap", CONFIG, "configMap", "name");
         let secret = find("Secret", SECRET, "secret", "secretName");
@@ -64,6 +84,28 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
         }
     }
     notes
+}
+
+/// Annotations of ours that are not where a pod has its own.
+fn misplaced(fields: &Map<String, Value>) -> Option<String> {
+    let template = object::template_field(fields)?;
+    let metadata = fields.get("metadata")?;
+    let keys = ["annotations", "labels"]
+        .into_iter()
+        .filter_map(|part| metadata[part].as_object())
+        .flat_map(Map::keys);
+    let key = keys.into_iter().find(|key| key.starts_with(PREFIX))?;
+    let named = object::named(fields);
+    Some(format!("{key} of the {named} itself says nothing of its pods: theirs are in {template}.metadata"))
+}
+
+fn held(documents: &[Value]) -> Vec<Held<'_>> {
+    let documents = (1..).zip(documents);
+    documents
+        .flat_map(|(document, value)| {
+            object::flattened(value).into_iter().map(move |fields| Held { document, fields })
+        })
+        .collect()
 }
 
 /// Whether the files that a configuration names are keys of the Secret that is mounted there.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
+use super::quantity::quantity;
 
 /// What is added to a pod. Each field but `version` can be said for one pod alone by an annotation
 /// `cupbearer.dev/...` of its name.
@@ -88,10 +89,25 @@ impl Sidecar {
         if self.identity_audience.as_deref().is_some_and(|audience| audience.trim().is_empty()) {
             return Err(("identity-audience", "it is empty".to_owned()));
         }
-        for (name, quantity) in [("memory-limit", &self.memory_limit), ("cpu-request", &self.cpu_request)] {
-            if !is_quantity(quantity) {
-                return Err((name, format!("{quantity:?} is no quantity such as 64Mi or 10m")));
+        let least = quantity(MEMORY_REQUEST).unwrap_or_default();
+        match quantity(&self.memory_limit) {
+            // Thousandths of bytes are a unit to Kubernetes, and a slip of whoever writes them.
+            Some(limit) if !self.memory_limit.ends_with(['m', 'u', 'n']) && limit < MOST_BYTES => {
+                if limit < least {
+                    let says = format!(
+                        "{:?} is less than the {MEMORY_REQUEST} that the sidecar asks for",
+                        self.memory_limit
+                    );
+                    return Err(("memory-limit", says));
+                }
             }
+            _ => {
+                return Err(("memory-limit", format!("{:?} is no quantity such as 64Mi", self.memory_limit)));
+            }
+        }
+        if quantity(&self.cpu_request).is_none_or(|cores| cores < LEAST_CORES) {
+            let says = format!("{:?} is no quantity such as 10m, of 1m or more", self.cpu_request);
+            return Err(("cpu-request", says));
         }
         Ok(())
     }
@@ -137,11 +153,6 @@ impl Sidecar {
         Ok(told)
     }
 
-    /// The port of loopback that no other container of the pod may have.
-    pub(super) fn proxy_port(&self) -> u16 {
-        self.port.unwrap_or(PROXY_PORT)
-    }
-
     pub(super) fn container(&self) -> Value {
         let mut container = json!({ "name": CONTAINER, "image": self.image, "args": ["run"] });
         let mut env =
@@ -167,7 +178,7 @@ impl Sidecar {
                 "readinessProbe": probe("/readyz", json!({ "periodSeconds": 5 })),
                 "livenessProbe": probe("/livez", json!({ "periodSeconds": 10 })),
                 "resources": {
-                    "requests": { "cpu": self.cpu_request, "memory": "16Mi" },
+                    "requests": { "cpu": self.cpu_request, "memory": MEMORY_REQUEST },
                     "limits": { "memory": self.memory_limit },
                 },
                 // What the restricted Pod Security Standard asks for.
@@ -233,13 +244,6 @@ fn object_name(name: &str) -> Result<(), String> {
     Err(format!("{name:?} is no name of an object: lower-case letters, digits, - and ."))
 }
 
-fn is_quantity(text: &str) -> bool {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = &text[digits.len()..];
-    digits.parse::<f64>().is_ok_and(|number| number > 0.0)
-        && ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit)
-}
-
 /// The container's name, and the default of its `ConfigMap`'s and Secret's.
 pub(super) const CONTAINER: &str = "cupbearer";
 /// Before the names of the annotations and labels.
@@ -256,7 +260,7 @@ pub(super) const SECRET: &str = "cupbearer-secret";
 /// Where the Secret's keys are files.
 pub(super) const SECRET_FILES: &str = "/run/secrets/cupbearer";
 const IDENTITY: &str = "cupbearer-identity";
-const STORE: &str = "cupbearer-store";
+pub(super) const STORE: &str = "cupbearer-store";
 const NAMES: [&str; 9] = [
     "inject",
     "image",
@@ -268,7 +272,12 @@ const NAMES: [&str; 9] = [
     "memory-limit",
     "cpu-request",
 ];
-const PROXY_PORT: u16 = 8080;
+const MEMORY_REQUEST: &str = "16Mi";
+/// What an API server holds as a quantity's number.
+const MOST_BYTES: f64 = 9.2e18;
+/// Kubernetes has no finer ones; a little less, for what binary fractions make of 1m.
+const LEAST_CORES: f64 = 0.000_999;
+pub(super) const PROXY_PORT: u16 = 8080;
 pub(super) const HEALTH_PORT: u16 = 9901;
 pub(super) const CONTROL_PORT: u16 = 9902;
 /// Of the image; nobody's on any node.
@@ -291,6 +300,16 @@ mod tests {
     }
 
     #[test]
+    fn resources_may_be_said_in_every_unit_there_is() {
+        for (memory_limit, cpu_request) in
+            [("16Mi", "1m"), ("1Ei", "2"), ("64e6", "0.5"), ("33554432", "100m")]
+        {
+            let (memory_limit, cpu_request) = (memory_limit.to_owned(), cpu_request.to_owned());
+            assert_eq!(Sidecar { memory_limit, cpu_request, ..Sidecar::default() }.check(), Ok(()));
+        }
+    }
+
+    #[test]
     fn an_annotation_that_cannot_be_is_named() {
         for (name, value, says) in [
             ("port", json!("eighty"), "\"eighty\" is no port"),
@@ -301,6 +320,11 @@ mod tests {
             ("config-map", json!(""), "is no name of an object"),
             ("image", json!("a b"), "is no image"),
             ("memory-limit", json!("lots"), "is no quantity"),
+            ("memory-limit", json!("64m"), "is no quantity"),
+            ("memory-limit", json!("16777215"), "less than the 16Mi"),
+            ("memory-limit", json!("8Ei"), "is no quantity"),
+            ("cpu-request", json!("0"), "of 1m or more"),
+            ("cpu-request", json!("10Mb"), "is no quantity"),
             ("prot", json!("1"), "unknown; known are cupbearer.dev/inject"),
             ("identity-audience", json!(" "), "it is empty"),
         ] {

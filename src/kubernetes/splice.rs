@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::emit;
+use super::emit::Emitter;
 use super::patch::common_ends;
 use super::yaml::{Entry, Kind, Node};
 
@@ -18,15 +18,17 @@ pub(super) struct Edit {
 
 /// What makes `node`, which means `old`, mean `new`. `None` where this cannot be done by edits.
 pub(super) fn edits(text: &str, newline: &str, node: &Node, old: &Value, new: &Value) -> Option<Vec<Edit>> {
-    let mut splice = Splice { text, newline, edits: Vec::new() };
+    let mut splice = Splice { text, newline, emit: Emitter::new(text), edits: Vec::new() };
     splice.change(node, old, new)?;
-    Some(splice.edits)
+    let mut edits = splice.edits;
+    // Stable: what is inserted at one place stays in the order that it was asked for.
+    edits.sort_by_key(|edit| edit.start);
+    edits.is_sorted_by(|before, after| before.end <= after.start).then_some(edits)
 }
 
 /// The text with `edits` made, which do not overlap.
 pub(super) fn edited<'a>(text: &str, edits: impl IntoIterator<Item = &'a Edit>) -> Option<String> {
     let mut edits: Vec<&Edit> = edits.into_iter().collect();
-    // Stable: what is inserted at one place stays in the order that it was asked for.
     edits.sort_by_key(|edit| edit.start);
     let (mut made, mut at) = (String::with_capacity(text.len() + 4096), 0);
     for edit in edits {
@@ -41,6 +43,7 @@ pub(super) fn edited<'a>(text: &str, edits: impl IntoIterator<Item = &'a Edit>) 
 struct Splice<'a> {
     text: &'a str,
     newline: &'a str,
+    emit: Emitter<'a>,
     edits: Vec<Edit>,
 }
 
@@ -61,7 +64,7 @@ impl Splice<'_> {
             // Flow style is at home everywhere, on one line.
             _ => {
                 let space = if node.start == node.end { " " } else { "" };
-                self.replace(node.start, node.end, space.to_owned() + &emit::flow(new));
+                self.replace(node.start, node.end, space.to_owned() + &self.emit.flow(new, Some(node)));
                 Some(())
             }
         }
@@ -74,10 +77,13 @@ impl Splice<'_> {
         old: &Map<String, Value>,
         new: &Map<String, Value>,
     ) -> Option<()> {
-        for entry in entries {
+        for (at, entry) in entries.iter().enumerate() {
             match (old.get(&entry.key), new.get(&entry.key)) {
                 (Some(old), Some(new)) => self.change(&entry.value, old, new)?,
-                (Some(_), None) if !flow => self.remove_lines(entry.start, entry.value.end)?,
+                (Some(_), None) if !flow => {
+                    let next = entries.get(at + 1).filter(|next| new.contains_key(&next.key));
+                    self.remove_lines(entry.start, entry.value.end, next.map(|next| next.start))?;
+                }
                 (Some(_) | None, _) => {}
             }
         }
@@ -95,15 +101,19 @@ impl Splice<'_> {
                 continue;
             }
             let lines = if flow {
-                vec![format!("{}: {}", emit::flow(&key.as_str().into()), emit::flow(value))]
+                vec![format!(
+                    "{}: {}",
+                    self.emit.flow(&key.as_str().into(), None),
+                    self.emit.flow(value, None)
+                )]
             } else {
-                emit::entry(key, value)
+                self.emit.entry(key, value, None)
             };
             match before {
-                Some(at) => {
-                    self.insert_after(flow, entries[at].value.end, self.column(entries[at].start)?, &lines);
+                Some(at) if !self.has_open_end(&entries[at].value) => {
+                    self.insert_after(flow, entries[at].value.end, entries[at].start, &lines)?;
                 }
-                None => self.insert_before(flow, entries[0].start, &lines)?,
+                _ => self.insert_before(flow, entries[0].start, &lines)?,
             }
         }
         Some(())
@@ -130,7 +140,7 @@ impl Splice<'_> {
             self.remove_of_flow(&spans, |at| gone.contains(&at));
         } else {
             for at in gone.clone() {
-                self.remove_lines(starts[at], items[at].end)?;
+                self.remove_lines(starts[at], items[at].end, None)?;
             }
         }
         let come = &new[first..new.len() - last];
@@ -139,11 +149,9 @@ impl Splice<'_> {
             return None;
         }
         for (nth, value) in come.iter().enumerate() {
-            let lines = if flow { vec![emit::flow(value)] } else { emit::item(value) };
+            let lines = if flow { vec![self.emit.flow(value, None)] } else { self.emit.item(value, None) };
             match first.checked_sub(1) {
-                Some(before) => {
-                    self.insert_after(flow, items[before].end, self.column(starts[before])?, &lines);
-                }
+                Some(before) => self.insert_after(flow, items[before].end, starts[before], &lines)?,
                 None if nth == 0 || !flow => self.insert_before(flow, starts[0], &lines)?,
                 None => return None,
             }
@@ -153,6 +161,24 @@ impl Splice<'_> {
 
     fn replace(&mut self, start: usize, end: usize, with: String) {
         self.edits.push(Edit { start, end, with });
+    }
+
+    /// Whether it ends with a block scalar whose last line ends with the text: another line behind it would end it, and so be part of it.
+    fn has_open_end(&self, node: &Node) -> bool {
+        match &node.kind {
+            _ if node.end < self.text.len() => false,
+            Kind::Scalar { plain, .. } => {
+                let words = &self.text[node.start..];
+                let quoted =
+                    ['"', '\''].iter().any(|quote| words.starts_with(*quote) && words.ends_with(*quote));
+                !plain && !quoted
+            }
+            Kind::Alias(_) => false,
+            Kind::Sequence { items, .. } => items.last().is_some_and(|item| self.has_open_end(item)),
+            Kind::Mapping { entries, .. } => {
+                entries.last().is_some_and(|entry| self.has_open_end(&entry.value))
+            }
+        }
     }
 
     /// Takes those of `spans` out that are `gone`, with the commas that go with them.
@@ -173,30 +199,40 @@ impl Splice<'_> {
         }
     }
 
-    /// Takes the whole lines of `start..end` out, in block style.
-    fn remove_lines(&mut self, start: usize, end: usize) -> Option<()> {
+    /// Takes the whole lines of `start..end` out, in block style, but for a comment behind them. What comes `next` takes the place of what
+    /// stands behind a dash.
+    fn remove_lines(&mut self, start: usize, end: usize, next: Option<usize>) -> Option<()> {
         let line = line_start(self.text, start);
-        // The first entry of an item stands behind its dash.
         if !self.text[line..start].trim().is_empty() {
-            return None;
+            let next = next.filter(|next| self.text[end..*next].trim().is_empty())?;
+            self.replace(start, next, String::new());
+            return Some(());
         }
-        self.replace(line, self.next_line(end), String::new());
+        // A comment behind the last of them is somebody's.
+        let rest = &self.text[end..self.line_end(end)];
+        match rest.trim_start() {
+            comment if comment.starts_with('#') => {
+                self.replace(start, end + rest.len() - comment.len(), String::new());
+            }
+            _ => self.replace(line, self.next_line(end), String::new()),
+        }
         Some(())
     }
 
-    /// After the line that `end` is on, in block style.
-    fn insert_after(&mut self, flow: bool, end: usize, column: usize, lines: &[String]) {
+    /// Behind `end`; in block style after its line, under what starts at `above`.
+    fn insert_after(&mut self, flow: bool, end: usize, above: usize, lines: &[String]) -> Option<()> {
         if flow {
             self.replace(end, end, lines.iter().fold(String::new(), |with, line| with + ", " + line));
-            return;
+            return Some(());
         }
-        let at = self.line_end(end);
+        let (at, column) = (self.line_end(end), self.column(above)?);
         let mut with = String::new();
         for line in lines {
             with.push_str(self.newline);
             with.push_str(&indented(line, column));
         }
         self.replace(at, at, with);
+        Some(())
     }
 
     /// Before what starts at `start`, in block style with what comes behind a dash or another key moved to a line of its own.
@@ -216,10 +252,23 @@ impl Splice<'_> {
         Some(())
     }
 
-    /// Where the dash of the item at `start` is.
+    /// Where the dash of the item at `start` is. Between them may be an anchor, a tag and comments.
     fn dash(&self, start: usize) -> Option<usize> {
-        let before = self.text[..start].trim_end_matches([' ', '\t']);
-        before.strip_suffix('-').map(str::len)
+        let mut before = self.text[..start].trim_end();
+        loop {
+            if let Some(dash) = before.strip_suffix('-') {
+                return Some(dash.len());
+            }
+            let line = line_start(before, before.len());
+            let comment =
+                before[line..].find('#').filter(|at| before[..line + at].ends_with(char::is_whitespace));
+            let word = before.rfind(char::is_whitespace)? + 1;
+            before = match comment {
+                Some(at) => before[..line + at].trim_end(),
+                None if before[word..].starts_with(['&', '!']) => before[..word].trim_end(),
+                None => return None,
+            };
+        }
     }
 
     /// Where on its line, in characters.
@@ -230,18 +279,19 @@ impl Splice<'_> {
 
     /// Before the end of the line.
     fn line_end(&self, at: usize) -> usize {
-        let end = self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline);
-        at + self.text[at..end].trim_end_matches('\r').len()
+        self.text[at..].find(['\r', '\n']).map_or(self.text.len(), |end| at + end)
     }
 
     fn next_line(&self, at: usize) -> usize {
-        self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline + 1)
+        let end = self.line_end(at);
+        let newline = if self.text[end..].starts_with("\r\n") { 2 } else { 1 };
+        (end + newline).min(self.text.len())
     }
 }
 
 /// Where the line that `at` is on begins.
 pub(super) fn line_start(text: &str, at: usize) -> usize {
-    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
+    text[..at].rfind(['\r', '\n']).map_or(0, |newline| newline + 1)
 }
 
 fn indented(line: &str, column: usize) -> String {

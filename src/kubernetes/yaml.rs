@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::{Map, Value};
@@ -10,18 +11,22 @@ use super::problem::Problem;
 use super::scalar;
 
 /// A piece of a document: `text[start..end]`, without the comments around it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Scalar(Value),
+    Scalar {
+        value: Value,
+        /// Neither in quotes nor in a block nor with a tag or an anchor: its text alone says what it is.
+        plain: bool,
+    },
     /// What its anchor stands for.
-    Alias(Value),
+    Alias(Rc<Node>),
     Sequence {
         flow: bool,
         items: Vec<Node>,
@@ -32,9 +37,11 @@ pub(super) enum Kind {
     },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
+    /// Whether the key is as plain as [`Kind::Scalar`] may be.
+    pub(super) plain: bool,
     /// Where the key begins.
     pub(super) start: usize,
     pub(super) value: Node,
@@ -44,11 +51,12 @@ impl Node {
     /// What it means, with aliases resolved and merge keys (`<<`) merged.
     pub(super) fn value(&self) -> Value {
         match &self.kind {
-            Kind::Scalar(value) | Kind::Alias(value) => value.clone(),
+            Kind::Scalar { value, .. } => value.clone(),
+            Kind::Alias(node) => node.value(),
             Kind::Sequence { items, .. } => items.iter().map(Node::value).collect(),
             Kind::Mapping { entries, .. } => {
                 let mut merged = Map::new();
-                for entry in entries.iter().filter(|entry| entry.key == MERGE) {
+                for entry in entries.iter().filter(|entry| entry.merges()) {
                     let sources = match entry.value.value() {
                         Value::Array(sources) => sources,
                         source => vec![source],
@@ -61,12 +69,39 @@ impl Node {
                         }
                     }
                 }
-                for entry in entries.iter().filter(|entry| entry.key != MERGE) {
+                for entry in entries.iter().filter(|entry| !entry.merges()) {
                     merged.insert(entry.key.clone(), entry.value.value());
                 }
                 Value::Object(merged)
             }
         }
+    }
+
+    /// Itself, or what its anchor stands for.
+    pub(super) fn resolved(&self) -> &Self {
+        match &self.kind {
+            Kind::Alias(node) => node.resolved(),
+            _ => self,
+        }
+    }
+
+    /// The entry that `key` has its value from: one of its own, or of a mapping that is merged into it.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        let Kind::Mapping { entries, .. } = &self.resolved().kind else { return None };
+        let own = entries.iter().find(|entry| !entry.merges() && entry.key == key);
+        own.or_else(|| {
+            let merges = entries.iter().filter(|entry| entry.merges());
+            merges.map(|entry| entry.value.resolved()).find_map(|source| match &source.kind {
+                Kind::Sequence { items, .. } => items.iter().find_map(|source| source.entry(key)),
+                _ => source.entry(key),
+            })
+        })
+    }
+}
+
+impl Entry {
+    fn merges(&self) -> bool {
+        self.plain && self.key == MERGE
     }
 }
 
@@ -118,7 +153,7 @@ struct Reader<'a> {
     text: &'a str,
     /// From the parser's positions, which are characters, to bytes.
     offsets: Vec<usize>,
-    anchors: HashMap<usize, Value>,
+    anchors: HashMap<usize, Rc<Node>>,
     /// Values that aliases have stood for so far.
     expanded: usize,
     document: usize,
@@ -153,6 +188,11 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&self, line: usize, column: usize, says: &str) -> Problem {
+        // An action on a line of its own is found out below it; text that is to have braces is in deeper.
+        let is_action =
+            |(at, text): (usize, &str)| text.starts_with("{{") || (at + 2 >= line && text.contains("{{"));
+        let is_template = self.text.lines().take(line).enumerate().any(is_action);
+        let says = if is_template { NOT_RENDERED } else { says };
         Problem::at(format!("line {line}, column {}", column + 1), says).in_document(self.document)
     }
 
@@ -167,20 +207,26 @@ impl<'a> Reader<'a> {
             return Err(self.problem(line, column, "it is nested deeper than 100 levels"));
         }
         let (start, end) = (self.byte(span.start.index()), self.byte(span.end.index()));
-        let flow = |open: &str| self.text[start..].starts_with(open);
+        // The bracket of a flow collection may stand behind an anchor and a tag. A block's span has nothing else.
+        let flow = |open: char| {
+            let mut words =
+                self.text[start..end].split_whitespace().skip_while(|word| word.starts_with(['&', '!']));
+            words.next().is_some_and(|word| word.starts_with(open))
+        };
         let (node, anchor) = match event {
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).cloned();
+                let anchored = self.anchors.get(&anchor).cloned();
                 // A parser that knows the anchor by number has seen it; it may still be open.
-                let value = value
+                let anchored = anchored
                     .ok_or_else(|| self.problem(line, column, "this alias stands within its own anchor"))?;
-                self.expanded += size(&value);
+                self.expanded += size(&anchored);
                 if self.expanded > MOST_EXPANDED {
                     return Err(self.problem(line, column, "its aliases stand for more than 100,000 values"));
                 }
-                (Node { start, end, kind: Kind::Alias(value) }, 0)
+                (Node { start, end, kind: Kind::Alias(anchored) }, 0)
             }
             Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.is_none() && anchor == 0;
                 let mut value = scalar_value(&text, style, tag.as_deref());
                 let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                 // The parser takes the end of the text for the end of a line; Kubernetes' reader does not.
@@ -197,26 +243,52 @@ impl<'a> Reader<'a> {
                     (start, end)
                 } else {
                     // A block scalar's span reaches to the next token.
-                    (start, start + self.text[start..end].trim_end().len())
+                    let last = start + self.text[start..end].trim_end().len();
+                    (start, if block { self.kept(start, last) } else { last })
                 };
-                (Node { start, end, kind: Kind::Scalar(value) }, anchor)
+                (Node { start, end, kind: Kind::Scalar { value, plain } }, anchor)
             }
             Event::SequenceStart(anchor, _) => {
-                let flow = flow("[");
+                let flow = flow('[');
                 let (items, end) = self.items(end, flow, depth)?;
                 (Node { start, end, kind: Kind::Sequence { flow, items } }, anchor)
             }
             Event::MappingStart(anchor, _) => {
-                let flow = flow("{");
+                let flow = flow('{');
                 let (entries, end) = self.entries(end, flow, depth)?;
                 (Node { start, end, kind: Kind::Mapping { flow, entries } }, anchor)
             }
             _ => return Err(self.problem(line, column, "a value is missing here")),
         };
         if anchor != 0 {
-            self.anchors.insert(anchor, node.value());
+            self.anchors.insert(anchor, Rc::new(node.clone()));
         }
         Ok(node)
+    }
+
+    /// Where a block scalar ends whose last line that has anything ends at `last`: where it keeps its empty lines (`|+`), after them.
+    fn kept(&self, start: usize, last: usize) -> usize {
+        // Its header stands on the last line before it, in front of a comment perhaps.
+        let header = self.text[..start].trim_end().lines().next_back().unwrap_or_default();
+        let header = header.split(" #").next().unwrap_or_default().split_whitespace().next_back();
+        if !header.is_some_and(|header| header.starts_with(['|', '>']) && header.contains('+')) {
+            return last;
+        }
+        let rest = &self.text[last..];
+        let next = rest.find(|c: char| !" \r\n".contains(c)).unwrap_or(rest.len());
+        let empty = rest[..next].trim_end_matches(' ');
+        let end = empty.strip_suffix('\n').map_or(empty, |end| end.strip_suffix('\r').unwrap_or(end));
+        last + end.len()
+    }
+
+    /// Behind the bracket that ends a flow collection. The parser has `span` for it: that of the last comma, where nothing else comes
+    /// after it, and with the space and the comment behind it.
+    fn closed(&self, span: &Span, bracket: char) -> usize {
+        let mut rest = self.text[self.byte(span.start.index())..].trim_start_matches(',').trim_start();
+        while rest.starts_with('#') {
+            rest = rest.find(['\r', '\n']).map_or("", |end| rest[end..].trim_start());
+        }
+        self.text.len() - rest.strip_prefix(bracket).unwrap_or(rest).len()
     }
 
     fn items(&mut self, open: usize, flow: bool, depth: usize) -> Result<(Vec<Node>, usize), Problem> {
@@ -224,7 +296,7 @@ impl<'a> Reader<'a> {
         loop {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
-                return Ok((items, if flow { self.byte(span.end.index()) } else { end }));
+                return Ok((items, if flow { self.closed(&span, ']') } else { end }));
             }
             let node = self.node(event, span, self.byte(span.start.index()), depth + 1)?;
             end = node.end;
@@ -238,22 +310,35 @@ impl<'a> Reader<'a> {
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
-                return Ok((entries, if flow { self.byte(span.end.index()) } else { end }));
+                return Ok((entries, if flow { self.closed(&span, '}') } else { end }));
             }
             let (line, column) = (span.start.line(), span.start.col());
-            let Event::Scalar(key, ..) = event else {
+            let Event::Scalar(key, style, anchor, tag) = event else {
                 return Err(self.problem(line, column, "a key must be a word"));
             };
+            let plain = style == ScalarStyle::Plain && tag.is_none() && anchor == 0;
+            let merges = plain && key == MERGE;
             let (from, to) = (self.byte(span.start.index()), self.byte(span.end.index()));
-            if key != MERGE && !seen.insert(key.clone()) {
+            if !merges && !seen.insert(key.clone()) {
                 return Err(self.problem(line, column, &format!("the key {key} is there twice")));
             }
             // A value without any text stands behind its key's colon.
             let colon = self.text[to..].find(':').map_or(to, |at| to + at + 1);
             let (event, span) = self.next()?;
             let value = self.node(event, span, colon, depth + 1)?;
+            let is_mapping = |node: &Node| matches!(node.resolved().kind, Kind::Mapping { .. });
+            let mergeable = match &value.resolved().kind {
+                Kind::Sequence { items, .. } => items.iter().all(is_mapping),
+                _ => is_mapping(&value),
+            };
+            if merges && !mergeable {
+                return Err(self.problem(line, column, "<< merges mappings, and what it names is none"));
+            }
             end = value.end;
-            entries.push(Entry { key: key.into_owned(), start: from, value });
+            // Where a key is marked as one (`? key`), its mark.
+            let mark = self.text[..from].trim_end_matches([' ', '\t']).strip_suffix('?').map(str::len);
+            let start = mark.filter(|mark| !self.text[..*mark].ends_with(|c: char| !c.is_whitespace()));
+            entries.push(Entry { key: key.into_owned(), plain, start: start.unwrap_or(from), value });
         }
     }
 }
@@ -267,16 +352,19 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
 }
 
 /// How many values are in it, itself included.
-fn size(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(items) => items.iter().map(size).sum(),
-        Value::Object(entries) => entries.values().map(size).sum(),
-        _ => 0,
+fn size(node: &Node) -> usize {
+    1 + match &node.kind {
+        Kind::Scalar { .. } => 0,
+        Kind::Alias(node) => size(node),
+        Kind::Sequence { items, .. } => items.iter().map(size).sum(),
+        Kind::Mapping { entries, .. } => entries.iter().map(|entry| size(&entry.value)).sum(),
     }
 }
 
 /// YAML 1.1's key that merges other mappings into its own.
 const MERGE: &str = "<<";
+const NOT_RENDERED: &str = "this looks like a template that is not rendered: render it first, as in \
+                            `helm template CHART | cupbearer inject`";
 /// Manifests nest a dozen levels deep; a file that wants to exhaust the stack, thousands.
 const DEEPEST: usize = 100;
 /// Against files whose aliases multiply ("billion laughs").
@@ -290,14 +378,15 @@ mod tests {
 
     #[test]
     fn a_stream_is_read_with_aliases_and_merges_resolved() {
-        let text = "a: &x {b: 1, c: yes}\nd: *x\ne:\n  <<: *x\n  b: '2'\n---\n---\n[1, \"é\", !!str 3]\n";
+        let text =
+            "a: &x {b: 1, c: yes}\nd: *x\ne:\n  <<: *x\n  b: '2'\n---\n---\n[1, \"é\", !!str 3, {'<<': 4}]\n";
         let found: Vec<_> = documents(text).unwrap().iter().map(super::Node::value).collect();
         assert_eq!(
             found,
             [
                 json!({"a": {"b": 1, "c": true}, "d": {"b": 1, "c": true}, "e": {"b": "2", "c": true}}),
                 json!(null),
-                json!([1, "é", "3"])
+                json!([1, "é", "3", { "<<": 4 }])
             ]
         );
     }
@@ -340,6 +429,14 @@ mod tests {
             ("a: b: c\n", "document 1: line 1"),
             ("a: 1\na: 2\n", "line 2, column 1: the key a is there twice"),
             ("? [a]\n: 1\n", "a key must be a word"),
+            ("a:\n  <<: x\n", "line 2, column 3: << merges mappings, and what it names is none"),
+            ("a: &a [1]\nb:\n  <<: [{}, *a]\n", "<< merges mappings"),
+            (
+                "replicas: {{ .Values.replicas }}\n",
+                "line 1, column 12: this looks like a template that is not rendered",
+            ),
+            ("{{- if .Values.on }}\na: 1\n{{- end }}\n", "looks like a template"),
+            ("a: |\n  {{ x }}\nb: [\nc: 1\n", "this is no YAML"),
             ("a: *b\n", "document 1: line 1"),
             (&"[".repeat(5000), "document 1"),
             (&("[".repeat(127) + &"]".repeat(127)), "nested deeper"),

@@ -80,7 +80,8 @@ async fn inject_adds_lines_and_changes_none_and_takes_them_out_again() {
     // Other words take the place of what was said before.
     let words =
         ["--mode", "plain", "--port", "8081", "--no-secret", "--image", "registry.example.com/cupbearer:2"];
-    let (_, other, _) = inject(&words, injected.as_bytes()).await;
+    let (_, other, said) = inject(&words, injected.as_bytes()).await;
+    assert!(said.contains("Deployment shop/orders: the sidecar it had was replaced"), "{said}");
     assert!(
         other.contains("registry.example.com/cupbearer:2") && other.contains("127.0.0.1:8081"),
         "{other}"
@@ -102,6 +103,15 @@ async fn inject_reads_a_file_and_says_what_it_left_alone() {
     let (code, out, said) = inject(&[file.to_str().unwrap()], b"").await;
     assert_eq!((code, out), (Some(0), fs::read_to_string(&file).unwrap()));
     assert!(said.contains("DaemonSet agent: left alone: it is on the node's own network"), "{said}");
+    // It would be the Deployment's annotation, and nobody's who reads pods.
+    let misplaced = ORDERS.replacen(
+        "  namespace: shop\n",
+        "  namespace: shop\n  annotations: {cupbearer.dev/port: \"9001\"}\n",
+        1,
+    );
+    let (_, _, said) = inject(&[], misplaced.as_bytes()).await;
+    let says = "note: cupbearer.dev/port of the Deployment shop/orders itself says nothing of its pods: theirs are in spec.template.metadata";
+    assert!(said.contains(says), "{said}");
     let (code, out, said) = inject(&[], b"kind: Service\napiVersion: v1\n").await;
     assert_eq!((code, out.as_str()), (Some(0), "kind: Service\napiVersion: v1\n"));
     assert!(said.contains("there is no pod in it"), "{said}");
@@ -157,13 +167,131 @@ async fn where_anything_is_wrong_nothing_is_written_and_everything_is_named() {
         (&["--port", "9901"][..], &b""[..], "--port: 9901 cannot be"),
         (&["--mode", "mesh"], b"", "native or plain"),
         (&["--secret", "My_Secret"], b"", "--secret: \"My_Secret\" is no name"),
-        (&["/nowhere/at/all.yaml"], b"", "/nowhere/at/all.yaml: No such file"),
-        (&[], b"a: \xff\n", "standard input: it is not in UTF-8"),
+        (&["/nowhere/at/all.yaml"], b"", "cannot read /nowhere/at/all.yaml: No such file"),
+        (&["/"], b"", "cannot read /: Is a directory"),
     ] {
         let (code, out, said) = inject(words, text).await;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
         assert!(said.contains(says), "{said}");
     }
+}
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: app, image: a:1, ports: [{containerPort: 80}]}]}\n";
+
+#[tokio::test]
+async fn what_is_no_manifest_that_can_be_read_is_refused_with_document_object_and_field() {
+    let pod = |from: &str, to: &str| {
+        assert!(POD.contains(from));
+        POD.replace(from, to)
+    };
+    for (text, says) in [
+        (pod("kind: Pod\n", ""), "document 1, a: kind: it is missing"),
+        (pod("kind: Pod", "kind: [Pod]"), "document 1, a: kind: it must be a word"),
+        (pod("apiVersion: v1\n", ""), "document 1, Pod a: apiVersion: it is missing: that of a Pod is v1"),
+        (pod("apiVersion: v1", "apiVersion: 1"), "document 1, Pod a: apiVersion: it must be a word"),
+        (format!("{POD}---\nonly words\n"), "document 2: it must be an object"),
+        (
+            "apiVersion: v1\nkind: List\nitems: x\n".to_owned(),
+            "document 1, List (without a name): items: it must be a list",
+        ),
+        ("apiVersion: v1\nkind: List\nitems: [x]\n".to_owned(), "items[0]: it must be an object"),
+        ("kind: DeploymentList\nitems: []\n".to_owned(), "apiVersion: it is missing"),
+        (pod("[{containerPort: 80}]", "x"), "document 1, Pod a: spec.containers[0].ports: it must be a list"),
+        (
+            pod("80", "'8080'"),
+            "spec.containers[0].ports[0].containerPort: it must be a number: 8080, without quotes",
+        ),
+        (pod("80", "http"), "spec.containers[0].ports[0].containerPort: it must be a number from 1 to 65535"),
+        (pod("name: app, ", ""), "spec.containers[0].name: a container must have a name"),
+        (pod("spec: {", "spec: {<<: x, "), "line 4, column 8: << merges mappings"),
+        (
+            pod("a:1", "{{ .Values.image }}"),
+            "render it first, as in `helm template CHART | cupbearer inject`",
+        ),
+        (
+            pod("{name: a}", "{name: a, annotations: {cupbearer.dev/inject: false}}"),
+            "metadata.annotations[cupbearer.dev/inject]: it must be \"true\" or \"false\", in quotes",
+        ),
+        (
+            pod("{name: a}", "{name: a, annotations: {cupbearer.dev/memory-limit: 8Mi}}"),
+            "metadata.annotations[cupbearer.dev/memory-limit]: \"8Mi\" is less than the 16Mi",
+        ),
+    ] {
+        let (code, out, said) = inject(&[], text.as_bytes()).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{text}{said}");
+        assert!(said.contains(says) && said.contains("nothing was written"), "{says} is not in {said}");
+    }
+    for (text, says) in [
+        (&b"a: b\nc: \xff\n"[..], "standard input: line 2: it is not in UTF-8"),
+        (b"\xff\xfea\0:\0", "standard input: it is in UTF-16 and must be in UTF-8"),
+    ] {
+        let (code, out, said) = inject(&[], text).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_port_of_a_configuration_in_the_same_file_is_the_one_that_must_be_free() {
+    let map = |namespace: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: cupbearer, namespace: {namespace}}}\n\
+             data:\n  config.toml: |\n    [server]\n    listen = \"127.0.0.1:9000\"\n"
+        )
+    };
+    let (code, out, said) = inject(&[], (ORDERS.to_owned() + &map("shop")).as_bytes()).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{said}");
+    let says = "document 1, Deployment shop/orders: spec.template.spec.containers[0].ports[0].containerPort: 9000 is the port that the \
+                sidecar listens on (server.listen in the ConfigMap shop/cupbearer, document 3)";
+    assert!(said.contains(says), "{said}");
+    // The usual port is nobody's then; a map of another namespace, or what is said of the pod, leaves it so.
+    for (words, text) in [
+        (&[][..], ORDERS.replace("9000", "8080") + &map("shop")),
+        (&[], ORDERS.to_owned() + &map("other")),
+        (&["--port", "9001"], ORDERS.to_owned() + &map("shop")),
+    ] {
+        let (code, _, said) = inject(words, text.as_bytes()).await;
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_runs_or_belongs_to_a_controller_is_left_alone() {
+    let owned = "metadata: {name: a, ownerReferences: [{kind: ReplicaSet, name: r, controller: true}]}";
+    for (text, says) in [
+        (POD.replace("metadata: {name: a}", owned), "a controller owns it"),
+        (POD.replace("spec: {", "spec: {nodeName: node-1, "), "it runs already"),
+        (POD.to_owned() + "status: {phase: Running}\n", "it runs already"),
+        (POD.replace("spec: {", "spec: {os: {name: windows}, "), "it is for Windows"),
+    ] {
+        for words in [&[][..], &["--uninject"]] {
+            let (code, out, said) = inject(words, text.as_bytes()).await;
+            assert_eq!((code, &out), (Some(0), &text), "{said}");
+            assert!(!words.is_empty() || said.contains(&format!("Pod a: left alone: {says}")), "{said}");
+        }
+    }
+    // Whoever owns it without controlling it makes no other of it.
+    let (_, out, _) =
+        inject(&[], POD.replace("metadata: {name: a}", &owned.replace("true", "false")).as_bytes()).await;
+    assert!(out.contains("cupbearer.dev/status"), "{out}");
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_edited_is_written_anew_and_that_is_said() {
+    let shared = "apiVersion: v1\nkind: List # one\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n  \
+                  spec: &s {containers: [{name: app, image: a:1}], priority: 0x1F}\n- apiVersion: example.com/v1\n  kind: Shape\n  spec: *s\n  \
+                  more: {day: 08, n: .nan, y: no, big: 123456789012345678901234567890}\n";
+    let text = format!("{POD}# two\n---\n{shared}");
+    let (code, out, said) = inject(&[], text.as_bytes()).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: document 2 was written anew, without its comments and anchors"), "{said}");
+    assert!(!said.contains("document 1 was"), "{said}");
+    assert!(out.contains("# two") && !out.contains("# one"), "{out}");
+    for kept in ["priority: 0x1F", "day: 08", "n: .nan", "y: no", "big: 123456789012345678901234567890"] {
+        assert!(out.contains(kept), "{kept} is not in {out}");
+    }
+    let (_, again, said) = inject(&[], out.as_bytes()).await;
+    assert_eq!(again, out, "{said}");
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 inject.py PROGRAM FOLDER     each file as it is, and written anew in four other styles
 
-What was injected must be read by PyYAML, differ from the original in nothing but what inject adds, and be valid where the original was; injecting it
-again must change no byte; taken out again it must mean what it meant. A line for each fault, then one that counts. Exit code 1 where there is a fault.
+What was injected must be read by PyYAML, differ from the original in nothing but what inject adds, keep its comments, and be valid where the original
+was; injecting it again must change no byte; taken out again it must mean what it meant, and have all comments. A file that says that it cannot be edited
+may be written anew, and then comments may be gone. A line for each fault, then one that counts. Exit code 1 where there is a fault.
 """
 import copy
 import json
@@ -40,6 +41,19 @@ def read(text):
     return list(yaml.load_all(text.decode("utf-8-sig"), Reader))
 
 
+def comments(text):
+    """Each comment: what begins with # in the gaps between what YAML reads."""
+    text, found, at = text.decode("utf-8-sig"), [], 0
+    for token in yaml.scan(text):
+        gap = text[at:token.start_mark.index]
+        # A block scalar's own header may have one.
+        if isinstance(token, yaml.ScalarToken) and token.style in ("|", ">"):
+            gap += " " + text[token.start_mark.index:].splitlines()[0]
+        at = max(at, token.end_mark.index)
+        found += re.findall(r"(?:^|(?<=\s))#[^\r\n]*", gap, re.M)
+    return found + re.findall(r"(?:^|(?<=\s))#[^\r\n]*", text[at:], re.M)
+
+
 def objects(document):
     if isinstance(document, dict) and str(document.get("kind", "")).endswith("List"):
         for item in document.get("items") or []:
@@ -48,26 +62,37 @@ def objects(document):
         yield document
 
 
-def templates(document):
-    """The pods in an object, as (metadata, spec) of what holds them."""
+def holders(document):
+    """The objects of a document that hold a pod, each with it."""
     for fields in objects(document):
         group = str(fields.get("apiVersion", "")).rpartition("/")[0]
         match (group, fields.get("kind")):
             case ("", "Pod"):
-                yield fields
+                yield fields, fields
             case ("", "PodTemplate"):
-                yield fields["template"]
+                yield fields, fields["template"]
             case ("apps", _) | ("batch", "Job") | ("", "ReplicationController"):
-                yield fields["spec"]["template"]
+                yield fields, fields["spec"]["template"]
             case ("batch", "CronJob"):
-                yield fields["spec"]["jobTemplate"]["spec"]["template"]
+                yield fields, fields["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def gets_it(fields, pod):
+    """Whether the sidecar has a place in the pod of `fields`."""
+    spec = pod["spec"]
+    runs = fields["kind"] == "Pod" and (spec.get("nodeName") or (fields.get("status") or {}).get("phase"))
+    owned = any(owner.get("controller") for owner in (fields.get("metadata") or {}).get("ownerReferences") or [])
+    windows = "windows" in ((spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get("kubernetes.io/os"))
+    by_hand = any(container["name"] == "cupbearer" for container in spec["containers"])
+    opted_out = ((pod.get("metadata") or {}).get("annotations") or {}).get("cupbearer.dev/inject") == "false"
+    return not (runs or owned or windows or by_hand or opted_out or spec.get("hostNetwork"))
 
 
 def stripped(documents):
     """Without what inject adds, and without what is empty: to the API server `volumes: []` is no volumes."""
     documents = copy.deepcopy(documents)
     for document in documents:
-        for pod in templates(document):
+        for _, pod in holders(document):
             metadata, spec = pod.setdefault("metadata", {}), pod["spec"]
             ours = bool((metadata.get("annotations") or {}).pop("cupbearer.dev/status", None))
             for key in ("initContainers", "containers", "volumes"):
@@ -107,7 +132,7 @@ def styles(text):
         yield "in JSON", json.dumps(documents[0], indent=1).encode()
 
 
-count = faults = same = 0
+count = faults = same = anew = 0
 for name in sorted(os.listdir(folder)):
     with open(os.path.join(folder, name), "rb") as file:
         original = file.read()
@@ -122,13 +147,17 @@ for name in sorted(os.listdir(folder)):
             faults += 1
             continue
         after = read(injected)
+        had = comments(text)
+        kept = "was written anew" not in said
+        if not kept and b"# cannot be edited" not in original:
+            found.append("written anew")
+        if kept and had != comments(injected):
+            found.append(f"of {len(had)} comments {len(comments(injected))} are there")
         if stripped(after) != stripped(before):
             found.append("something else has changed")
-        wanted = sum(1 for document in before for pod in templates(document)
-                     if not pod["spec"].get("hostNetwork") and all(c["name"] != "cupbearer" for c in pod["spec"]["containers"])
-                     and (pod.get("metadata", {}).get("annotations") or {}).get("cupbearer.dev/inject") != "false")
-        has = sum(1 for document in after for pod in templates(document)
-                  if (pod["spec"].get("initContainers") or [{}])[0].get("name") == "cupbearer")
+        wanted = sum(gets_it(*held) for document in before for held in holders(document))
+        has = sum((pod["spec"].get("initContainers") or [{}])[0].get("name") == "cupbearer"
+                  for document in after for _, pod in holders(document))
         if has != wanted:
             found.append(f"{has} of {wanted} pods have the sidecar")
         if not invalid(before) and invalid(after):
@@ -136,11 +165,16 @@ for name in sorted(os.listdir(folder)):
         if run(injected)[1] != injected:
             found.append("a second time changes it")
         code, out, said = run(injected, "--uninject")
-        if code != 0 or stripped(read(out)) != stripped(before):
+        # What was empty before is gone afterwards, for nobody knows then that it was there; else it is the same to the letter.
+        gone = read(out) if code == 0 else None
+        if gone != before and (stripped(before) == before or stripped(gone) != stripped(before)):
             found.append("taken out it does not mean what it did")
+        if kept and "was written anew" not in said and had != comments(out):
+            found.append(f"taken out, of {len(had)} comments {len(comments(out))} are there")
         same += out == text
+        anew += not kept
         for says in found:
             print(f"{name}, {style}: {says}")
         faults += len(found)
-print(f"{count} manifests, {faults} faults; {same} are byte for byte the original after --uninject")
+print(f"{count} manifests, {faults} faults; {same} are byte for byte the original after --uninject, {anew} were written anew")
 sys.exit(bool(faults) or count < 100)
