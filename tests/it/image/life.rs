@@ -9,8 +9,7 @@ use tokio::process::Command;
 
 use super::{Container, IMAGE, busybox, podman, say, text};
 use crate::support::{
-    Config, Origin, Program, Reply, curl, eventually, free_address, project, repository, token_at,
-    upstream_at,
+    Config, Origin, Reply, curl, eventually, free_address, project, repository, token_at, upstream_at,
 };
 
 #[tokio::test]
