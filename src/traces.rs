@@ -199,6 +199,10 @@ impl Traces {
     ///
     /// # Errors
     /// [`TracesError`]
+    #[cfg_attr(
+        not(feature = "otlp"),
+        expect(unused_variables, reason = "only spans that are sent are counted")
+    )]
     pub fn start(
         settings: &TracesSettings,
         metrics: &Metrics,

@@ -122,7 +122,7 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
     #[cfg(feature = "otlp")]
     if let Some(collector) = &settings.traces.collector {
         let outcome = crate::traces::try_out(collector).await.map_err(TrialError::from);
-        let outcome = outcome.map(|()| "the collector took an empty message".to_owned());
+        let outcome = outcome.map(|()| "the collector took a message without spans".to_owned());
         trials.push(Trial { key: "telemetry".to_owned(), outcome });
     }
     trials

@@ -1,6 +1,6 @@
 //! TLS for whoever connects: which authorities are trusted, which protocols are offered.
 //!
-//! Called by `proxy` for upstreams and by `oauth` for authorization servers; each has its own trust.
+//! Called by `proxy` for upstreams, by `oauth` for authorization servers and by `traces` for a collector; each has its own trust.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -165,9 +165,10 @@ impl Exporter {
         }
     }
 
-    /// Sends a message with nothing in it.
+    /// Sends a message with no span in it.
     pub(super) async fn try_out(&self) -> Result<(), TracesError> {
-        let nothing = ExportTraceServiceRequest::default().encode_to_vec().into();
+        // Not quite empty: a body of no bytes goes without its length, which not every server takes.
+        let nothing = self.message(Vec::new()).encode_to_vec().into();
         let answer = timeout(TIMEOUT, self.post(nothing)).await.unwrap_or(Err(Failure::Timeout));
         answer.map(|_| ()).map_err(|failure| TracesError::Collector(failure.to_string()))
     }

@@ -8,6 +8,9 @@
 
 mod support;
 
+#[cfg(not(feature = "otlp"))]
+compile_error!("these tests are of a program with traces: scripts/test, or cargo test --features otlp");
+
 mod access;
 mod addresses;
 mod browser;
