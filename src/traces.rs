@@ -2,6 +2,7 @@
 //! records it; `traces::otlp`, which the feature of its name brings, sends it. A collector that is slow or gone costs spans,
 //! never a request.
 
+#[cfg(feature = "otlp")]
 mod metrics;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -11,12 +12,15 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tokio::sync::{mpsc, oneshot};
+#[cfg(feature = "otlp")]
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::metrics::Metrics;
 use crate::net::tls::TlsError;
+#[cfg(feature = "otlp")]
 use metrics::SpanMetrics;
 
 /// Whether this program was built with what sends spans.
@@ -181,10 +185,33 @@ pub struct Traces {
     sample_ratio: f64,
 }
 
+/// The way to a collector.
+#[cfg(feature = "otlp")]
 #[derive(Clone, Debug)]
-struct Sink {
+pub struct Sink {
     spans: mpsc::Sender<Span>,
     metrics: SpanMetrics,
+}
+
+/// The way to a collector; there is none, so that a program without the feature carries nothing of what would go there.
+#[cfg(not(feature = "otlp"))]
+#[derive(Clone, Debug)]
+pub struct Sink(std::convert::Infallible);
+
+impl Sink {
+    /// Takes a span that is over. Where the collector does not keep up, it is counted and dropped.
+    #[cfg(feature = "otlp")]
+    pub fn record(&self, span: Span) {
+        if self.spans.try_send(span).is_err() {
+            self.metrics.dropped();
+        }
+    }
+
+    /// Takes a span that is over.
+    #[cfg(not(feature = "otlp"))]
+    pub fn record(&self, _span: Span) {
+        match self.0 {}
+    }
 }
 
 impl Traces {
@@ -223,25 +250,16 @@ impl Traces {
         }
     }
 
-    /// Whether spans are recorded at all.
+    /// Where spans are recorded; `None`: nowhere.
     #[must_use]
-    pub const fn are_recorded(&self) -> bool {
-        self.sink.is_some()
+    pub const fn sink(&self) -> Option<&Sink> {
+        self.sink.as_ref()
     }
 
     /// Whether a trace that begins now is sampled: drawn anew each time.
     #[must_use]
     pub fn draw(&self) -> bool {
         self.sample_ratio > 0.0 && fastrand::f64() < self.sample_ratio
-    }
-
-    /// Takes a span that is over. Where the collector does not keep up, it is counted and dropped.
-    pub fn record(&self, span: Span) {
-        if let Some(sink) = &self.sink
-            && sink.spans.try_send(span).is_err()
-        {
-            sink.metrics.dropped();
-        }
     }
 }
 

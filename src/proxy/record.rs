@@ -139,7 +139,7 @@ impl Record {
             self.log(route, took);
         }
         if let Some(tracing) = &self.tracing {
-            tracing.traces.record(self.span(tracing, route, took));
+            tracing.sink.record(self.span(tracing, route, took));
         }
     }
 

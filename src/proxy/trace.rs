@@ -12,7 +12,7 @@ use super::sending::Head;
 use super::traceparent;
 use super::upstream::Upstream;
 use crate::clock;
-use crate::traces::{Context, Kind, Parent, Span, Traces, Value};
+use crate::traces::{Context, Kind, Parent, Sink, Span, Traces, Value};
 
 /// Sees to it that a request that is about to go upstream, and of which nothing is recorded, belongs to a trace: leaves a
 /// valid `traceparent` and its `tracestate` as they are; else begins a trace and drops the `tracestate`, which means nothing
@@ -23,13 +23,13 @@ pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, traces: &Traces) {
     }
     headers.remove(&traceparent::TRACESTATE);
     // Had it been drawn where spans are recorded, it would be.
-    traceparent::put(headers, Context::begin(!traces.are_recorded() && traces.draw()));
+    traceparent::put(headers, Context::begin(traces.sink().is_none() && traces.draw()));
 }
 
 /// A request's own place in its trace, where its spans are recorded.
 #[derive(Debug)]
 pub(super) struct Tracing {
-    pub(super) traces: Traces,
+    pub(super) sink: Sink,
     pub(super) context: Context,
     /// The caller's span.
     pub(super) parent: Option<u64>,
@@ -38,16 +38,14 @@ pub(super) struct Tracing {
 impl Tracing {
     /// Of a request with these fields: `None` where it is not sampled, by whoever began its trace, or by us.
     pub(super) fn begin(traces: &Traces, headers: &HeaderMap) -> Option<Self> {
-        if !traces.are_recorded() {
-            return None;
-        }
+        let sink = traces.sink()?;
         let parent = traceparent::parent(headers);
         let sampled = parent.map_or_else(|| traces.draw(), Context::is_sampled);
         if !sampled {
             return None;
         }
         let context = parent.map_or_else(|| Context::begin(true), Context::child);
-        Some(Self { traces: traces.clone(), context, parent: parent.map(|parent| parent.span) })
+        Some(Self { sink: sink.clone(), context, parent: parent.map(|parent| parent.span) })
     }
 
     /// A sending to `upstream` begins, with the token of this name and generation; the API is told of its span. Before it,
@@ -101,7 +99,7 @@ pub(super) struct Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.tracing.traces.record(Span {
+        self.tracing.sink.record(Span {
             name: "wait for token".into(),
             kind: Kind::Internal,
             context: self.tracing.context.child(),
@@ -149,7 +147,7 @@ impl Drop for Sending<'_> {
         if self.failed && !attributes.iter().any(|(key, _)| *key == "error.type") {
             attributes.push(("error.type", "aborted".into()));
         }
-        self.tracing.traces.record(Span {
+        self.tracing.sink.record(Span {
             name: std::mem::take(&mut self.name).into(),
             kind: Kind::Client,
             context: self.context,

@@ -11,9 +11,7 @@ use super::state::TokenState;
 
 /// Records that a request for the token called `token` has ended, and in `state`.
 pub(super) fn renewal(traces: &Traces, token: &str, took: Duration, state: &TokenState) {
-    if !traces.are_recorded() || !traces.draw() {
-        return;
-    }
+    let Some(sink) = traces.sink().filter(|_| traces.draw()) else { return };
     let failed: Option<Class> = state.last_error.as_ref().map(|failure| failure.error.class());
     let mut attributes = vec![("cupbearer.token.name", Value::of(token))];
     match (failed, &state.credentials) {
@@ -23,7 +21,7 @@ pub(super) fn renewal(traces: &Traces, token: &str, took: Duration, state: &Toke
         }
         (None, None) => {}
     }
-    traces.record(Span {
+    sink.record(Span {
         name: "renew token".into(),
         kind: Kind::Client,
         context: Context::begin(true),

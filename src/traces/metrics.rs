@@ -14,7 +14,6 @@ pub(super) struct SpanMetrics {
     dropping: Arc<AtomicBool>,
 }
 
-#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only what sends spans counts them"))]
 impl SpanMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let spans = counter_vec(SPANS, "Spans of traces, by what became of them", &["result"]);
@@ -39,9 +38,7 @@ impl SpanMetrics {
     pub(super) fn caught_up(&self) {
         self.dropping.store(false, Ordering::Relaxed);
     }
-}
 
-impl SpanMetrics {
     /// One was dropped, because too many waited. The first one after there was room is logged.
     pub(super) fn dropped(&self) {
         self.spans.with_label_values(&[DROPPED]).inc();

@@ -85,6 +85,6 @@ async fn the_features_of_a_build_reach_the_program_its_layer_of_dependencies_and
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     };
-    assert!(bill("otlp").await.contains("\"name\":\"opentelemetry-otlp\""));
+    assert!(bill("otlp").await.contains("\"name\":\"opentelemetry-proto\""));
     assert!(!bill("").await.contains("\"name\":\"opentelemetry"));
 }
