@@ -3,6 +3,8 @@
 //! never a request.
 
 #[cfg(feature = "otlp")]
+mod message;
+#[cfg(feature = "otlp")]
 mod metrics;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -13,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 #[cfg(feature = "otlp")]
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -150,7 +152,7 @@ impl From<&'static str> for Value {
 }
 
 impl Value {
-    /// The beginning of `text`, 1,024 bytes at most: a path may have 64 KiB, and thousands of spans may wait.
+    /// The beginning of `text`, 512 bytes at most: a path may have 64 KiB, and thousands of spans may wait.
     #[must_use]
     pub fn of(text: &str) -> Self {
         Self::Text(Cow::Owned(text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned()))
@@ -202,8 +204,11 @@ impl Sink {
     /// Takes a span that is over. Where the collector does not keep up, it is counted and dropped.
     #[cfg(feature = "otlp")]
     pub fn record(&self, span: Span) {
-        if self.spans.try_send(span).is_err() {
-            self.metrics.dropped();
+        match self.spans.try_send(span) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.metrics.crowded_out(),
+            // The program ends.
+            Err(TrySendError::Closed(_)) => self.metrics.dropped(),
         }
     }
 
@@ -275,9 +280,13 @@ impl Export {
     pub async fn end(mut self) {
         // It is gone already where it panicked.
         let _ = self.end.send(());
-        if tokio::time::timeout(FAREWELL, &mut self.task).await.is_err() {
-            self.task.abort();
-            tracing::warn!("the last spans were not taken by the collector in time");
+        match tokio::time::timeout(FAREWELL, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "what sends spans had ended before"),
+            Err(_) => {
+                self.task.abort();
+                tracing::warn!("the last spans were not taken by the collector in time");
+            }
         }
     }
 }
@@ -290,6 +299,6 @@ pub const RANDOM: u8 = 2;
 #[cfg(feature = "otlp")]
 const QUEUE: usize = 2048;
 /// Bytes of an attribute.
-const LONGEST_TEXT: usize = 1024;
+const LONGEST_TEXT: usize = 512;
 /// A collector that is gone holds nobody's end up for longer: a pod has five seconds left after its drain, as a rule.
 const FAREWELL: Duration = Duration::from_secs(3);

@@ -46,9 +46,16 @@ pub(super) fn add(
     list(spec, "containers")?
         .filter(|list| !list.is_empty())
         .ok_or_else(|| Problem::at("spec.containers", "it has none"))?;
-    if is_job && sidecar.mode == Mode::Plain {
-        let says = "a Job with a plain sidecar never completes; use the native one (mode native)";
-        return Err(Problem::at("spec", says));
+    if sidecar.mode == Mode::Plain {
+        if is_job {
+            let says = "a Job with a plain sidecar never completes; use the native one (mode native)";
+            return Err(Problem::at("spec", says));
+        }
+        if spec.get("restartPolicy").is_some_and(|policy| policy == "Never" || policy == "OnFailure") {
+            let says =
+                "a pod that is to end never does with a plain sidecar; use the native one (mode native)";
+            return Err(Problem::at("spec.restartPolicy", says));
+        }
     }
     let listeners = listeners(&sidecar.config_map);
     for containers in ["initContainers", "containers"] {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 /// Listens on `address`. `[::]` takes IPv4 too, and is IPv4's alone where there is no other.
@@ -12,12 +13,26 @@ use tokio::net::TcpListener;
 /// # Errors
 /// What the system says.
 pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
+    if address.ip() != Ipv6Addr::UNSPECIFIED {
+        return TcpListener::bind(address).await;
+    }
+    match of_both(address) {
         Err(error) if is_of_none(address, &error) => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         listener => listener,
     }
+}
+
+/// Whatever the system has as its default (`net.ipv6.bindv6only`).
+fn of_both(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Where whoever is on the same machine reaches what listens on `address`: every address of IPv6 may be none of this machine's,
@@ -35,6 +50,9 @@ pub fn from_here(address: SocketAddr) -> SocketAddr {
 pub fn is_of_none(address: SocketAddr, error: &io::Error) -> bool {
     address.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 #[cfg(test)]
 mod tests {

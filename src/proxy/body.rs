@@ -209,7 +209,9 @@ impl ResponseBody {
 
     /// Gives it what ends when it does.
     pub(super) fn end_with(&mut self, mut exchange: Exchange) {
-        if let Some(record) = exchange.record_mut().filter(|_| self.content.is_end_stream()) {
+        if let Some(record) =
+            exchange.record_mut().filter(|record| record.has_no_body() || self.content.is_end_stream())
+        {
             record.completed();
         }
         self.exchange = Some(exchange);

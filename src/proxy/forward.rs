@@ -137,7 +137,7 @@ pub(super) struct Sender<'a> {
     /// Of its route.
     token: Option<&'a TokenHandle>,
     tracing: Option<&'a Tracing>,
-    /// How often it was sent, but for what was repeated only because a connection was dead.
+    /// How often it was sent, but for what was repeated because a connection was dead or for a nonce (RFC 9449 section 8.2).
     rounds: Cell<u64>,
     /// Its body; `None`: it has none.
     upload: Option<Rc<Upload>>,

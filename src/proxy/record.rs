@@ -73,6 +73,7 @@ impl Record {
         if !logs && tracing.is_none() {
             return None;
         }
+        let host = tracing.as_ref().and_then(|_| target::authority(parts).ok()?.parse().ok());
         let trace = tracing.as_ref().map(|tracing| format!("{:032x}", tracing.context.trace));
         Some(Box::new(Self {
             logs,
@@ -82,7 +83,7 @@ impl Record {
             path: parts.uri.path().to_owned(),
             version: parts.version,
             peer: downstream.peer.remote,
-            host: target::authority(parts).ok().and_then(|host| host.parse().ok()),
+            host,
             request_bytes: Rc::default(),
             upstream: None,
             token: None,
@@ -92,6 +93,11 @@ impl Record {
             complete: false,
             broken: false,
         }))
+    }
+
+    /// Whether its answer's head is all of it (RFC 9110 section 9.3.2).
+    pub(super) fn has_no_body(&self) -> bool {
+        self.method == Method::HEAD
     }
 
     /// Where the bytes of its body are counted as they come.

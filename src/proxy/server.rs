@@ -118,12 +118,16 @@ impl Listeners {
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 // Until the last connection is gone and its request is on record: whoever waits for the end reads that.
-                let _until_all_is_gone = drain.clone();
+                let until_all_is_gone = drain.clone();
                 // Made where it runs: nothing of it ever leaves the thread.
-                let ran =
-                    Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).and_then(
-                        |runtime| runtime.block_on(async { Worker::new(shared).run(listeners, drain).await }),
-                    );
+                let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                let ran = built.and_then(|runtime| {
+                    let ran = runtime.block_on(async { Worker::new(shared).run(listeners, drain).await });
+                    // Its tasks are dropped; a look-up of a name that hangs on is not waited for.
+                    runtime.shutdown_background();
+                    ran
+                });
+                drop(until_all_is_gone);
                 if let Err(error) = ran {
                     tracing::error!(%error, "a worker could not be started");
                 }

@@ -39,9 +39,14 @@ impl SpanMetrics {
         self.dropping.store(false, Ordering::Relaxed);
     }
 
-    /// One was dropped, because too many waited. The first one after there was room is logged.
+    /// One was dropped.
     pub(super) fn dropped(&self) {
         self.spans.with_label_values(&[DROPPED]).inc();
+    }
+
+    /// One was dropped, because too many wait. The first one after there was room is logged.
+    pub(super) fn crowded_out(&self) {
+        self.dropped();
         if !self.dropping.swap(true, Ordering::Relaxed) {
             tracing::warn!("spans are dropped: the collector does not keep up");
         }

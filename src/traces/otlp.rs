@@ -1,5 +1,5 @@
-//! The way of spans to a collector: OTLP over HTTP in protobuf (OTLP specification 1.x, section "OTLP/HTTP"), a batch at a time. The messages are
-//! OpenTelemetry's own; here is when they are sent, what is sent again, and what a user hears of it.
+//! The way of spans to a collector: OTLP over HTTP in protobuf (OTLP specification 1.x, section "OTLP/HTTP"), a batch at a time. When they are
+//! sent, what is sent again, and what a user hears of it; `message` says in what words. [`super::Traces::start`] begins it.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -7,17 +7,15 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::message::message;
 use super::metrics::SpanMetrics;
-use super::{Collector, Kind, Parent, Span, TracesError, Value};
+use super::{Collector, Span, TracesError};
 use crate::clock;
 use crate::net::tls::{NoRoots, client_config};
 
@@ -111,7 +109,7 @@ impl Exporter {
     /// Sends a batch, again where that may help. A change of fortune is logged once.
     async fn deliver(&mut self, batch: Vec<Span>, metrics: &SpanMetrics) {
         let count = batch.len();
-        let message = bytes::Bytes::from(self.message(batch).encode_to_vec());
+        let message = bytes::Bytes::from(message(&self.collector.resource, batch).encode_to_vec());
         let deadline = clock::now() + TIMEOUT;
         let mut pause = FIRST_PAUSE;
         let ended = loop {
@@ -125,12 +123,12 @@ impl Exporter {
                 Some(next) if next < deadline => sleep_until(next).await,
                 Some(next) => {
                     // So long nothing is sent at all: what comes meanwhile waits, as far as there is room.
-                    self.silent_until = Some(next.min(clock::now() + LONGEST_SILENCE));
+                    self.silent_until = Some(next);
                     break Err(failure);
                 }
                 None => break Err(failure),
             }
-            pause *= 2;
+            pause = (pause * 2).min(LONGEST_SILENCE);
         };
         let endpoint = &self.collector.endpoint;
         match ended {
@@ -168,31 +166,24 @@ impl Exporter {
     /// Sends a message with no span in it.
     pub(super) async fn try_out(&self) -> Result<(), TracesError> {
         // Not quite empty: a body of no bytes goes without its length, which not every server takes.
-        let nothing = self.message(Vec::new()).encode_to_vec().into();
+        let nothing = message(&self.collector.resource, Vec::new()).encode_to_vec().into();
         let answer = timeout(TIMEOUT, self.post(nothing)).await.unwrap_or(Err(Failure::Timeout));
         answer.map(|_| ()).map_err(|failure| TracesError::Collector(failure.to_string()))
     }
 
     /// What the collector says of those that it refused.
     async fn post(&self, message: bytes::Bytes) -> Result<ExportTracePartialSuccess, Failure> {
-        let request = self
-            .client
-            .post(self.collector.endpoint.clone())
-            .headers(self.collector.headers.clone())
-            .header(CONTENT_TYPE, PROTOBUF)
-            .body(message);
+        let mut headers = self.collector.headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        let request = self.client.post(self.collector.endpoint.clone()).headers(headers).body(message);
         let mut response = request.send().await.map_err(Failure::Network)?;
-        if response.status() != StatusCode::OK {
+        if !response.status().is_success() {
             return Err(Failure::Status(response.status(), retry_after(response.headers())));
         }
-        // Some leave the type out where there is nothing to say.
-        let of_protobuf = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_none_or(|kind| kind.as_bytes().starts_with(PROTOBUF.as_bytes()));
-        if !of_protobuf {
-            return Err(Failure::NotOtlp);
-        }
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or(PROTOBUF);
+        let is_protobuf =
+            kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(PROTOBUF));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(Failure::Network)? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
@@ -200,33 +191,18 @@ impl Exporter {
             }
             body.extend_from_slice(&chunk);
         }
+        // Nothing at all is what the message says where all is well, whatever it is called.
+        if !is_protobuf && !body.is_empty() {
+            return Err(Failure::NotOtlp);
+        }
         let answer = ExportTraceServiceResponse::decode(&*body).map_err(|_| Failure::NotOtlp)?;
         Ok(answer.partial_success.unwrap_or_default())
-    }
-
-    fn message(&self, spans: Vec<Span>) -> ExportTraceServiceRequest {
-        let resource = self.collector.resource.iter().map(|(key, value)| text(key.clone(), value.clone()));
-        let scope = InstrumentationScope {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..InstrumentationScope::default()
-        };
-        let spans = proto::ScopeSpans {
-            scope: Some(scope),
-            spans: spans.into_iter().map(span).collect(),
-            ..proto::ScopeSpans::default()
-        };
-        let resource_spans = proto::ResourceSpans {
-            resource: Some(Resource { attributes: resource.collect(), ..Resource::default() }),
-            scope_spans: vec![spans],
-            ..proto::ResourceSpans::default()
-        };
-        ExportTraceServiceRequest { resource_spans: vec![resource_spans] }
     }
 }
 
 impl Failure {
-    /// How long to wait before it is tried again; `None`: that would not help. `pause` where the collector does not say.
+    /// How long to wait before it is tried again; `None`: that would not help. At least `pause`, whatever the collector says, and
+    /// not for ever.
     fn worth_waiting(&self, pause: Duration) -> Option<Duration> {
         match self {
             Self::Network(_) => Some(pause),
@@ -237,7 +213,7 @@ impl Failure {
                 | StatusCode::SERVICE_UNAVAILABLE
                 | StatusCode::GATEWAY_TIMEOUT,
                 retry_after,
-            ) => Some(retry_after.unwrap_or(pause)),
+            ) => Some(retry_after.unwrap_or(pause).clamp(pause, LONGEST_SILENCE)),
             Self::Status(..) | Self::Timeout | Self::NotOtlp => None,
         }
     }
@@ -274,57 +250,7 @@ fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn span(span: Span) -> proto::Span {
-    let Span { name, kind, context, parent, ended, took, attributes, failed } = span;
-    let (parent, remote) = match parent {
-        Parent::None => (None, LOCAL),
-        Parent::Own(span) => (Some(span), LOCAL),
-        Parent::Remote(span) => (Some(span), REMOTE),
-    };
-    let nanoseconds = |at: std::time::SystemTime| {
-        let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    };
-    let code = if failed { proto::status::StatusCode::Error } else { proto::status::StatusCode::Unset };
-    let kind = match kind {
-        Kind::Server => proto::span::SpanKind::Server,
-        Kind::Client => proto::span::SpanKind::Client,
-        Kind::Internal => proto::span::SpanKind::Internal,
-    };
-    proto::Span {
-        trace_id: context.trace.to_be_bytes().to_vec(),
-        span_id: context.span.to_be_bytes().to_vec(),
-        parent_span_id: parent.map_or_else(Vec::new, |span| span.to_be_bytes().to_vec()),
-        flags: u32::from(context.flags) | remote,
-        name: name.into_owned(),
-        kind: kind.into(),
-        start_time_unix_nano: nanoseconds(ended.checked_sub(took).unwrap_or(ended)),
-        end_time_unix_nano: nanoseconds(ended),
-        attributes: attributes
-            .into_iter()
-            .map(|(key, value)| match value {
-                Value::Text(value) => text(key.to_owned(), value.into_owned()),
-                Value::Number(value) => attribute(key.to_owned(), any_value::Value::IntValue(value)),
-            })
-            .collect(),
-        status: Some(proto::Status { message: String::new(), code: code.into() }),
-        ..proto::Span::default()
-    }
-}
-
-fn text(key: String, value: String) -> KeyValue {
-    attribute(key, any_value::Value::StringValue(value))
-}
-
-fn attribute(key: String, value: any_value::Value) -> KeyValue {
-    KeyValue { key, value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
-}
-
 const PROTOBUF: &str = "application/x-protobuf";
-/// Of a span's flags: it is known whether the parent is remote.
-const LOCAL: u32 = 0x100;
-/// And it is.
-const REMOTE: u32 = 0x300;
 /// Spans in one message.
 const BATCH: usize = 512;
 /// How long a span waits for others.

@@ -97,6 +97,11 @@ async fn each_request_has_a_line_that_says_what_went_where_and_whose_answer_it_w
             "/host",
             json!({ "status": 421, "answered_by": "proxy", "error": "host_refused" }),
         ),
+        (
+            &["--head", "--header", "host: elsewhere.example"],
+            "/head-of-host",
+            json!({ "method": "HEAD", "status": 421, "answered_by": "proxy", "ended": "complete" }),
+        ),
     ] {
         curl(&[words, &[&url(path)]].concat()).await;
         holds(&line(&stage, path).await, &wanted);

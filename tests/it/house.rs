@@ -41,7 +41,7 @@ const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renew
 const HOMES: [(&str, &[&str]); 11] = [
     ("oauth2", &["oauth/"]),
     ("reqwest", &["oauth/", "traces/otlp.rs"]),
-    ("opentelemetry_proto", &["traces/otlp.rs"]),
+    ("opentelemetry_proto", &["traces/otlp.rs", "traces/message.rs"]),
     ("prost", &["traces/otlp.rs"]),
     ("clap", &["cli/", "main.rs"]),
     ("clap_complete", &["cli/"]),

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::support::{
-    Config, Nginx, Origin, Proxy, Reply, Stage, Wire, cupbearer, curl, eventually, free_address, h2load,
-    project, token_at, upstream_at,
+    Config, Nginx, Origin, Program, Proxy, Reply, Stage, Wire, cupbearer, curl, eventually, free_address,
+    h2load, project, token_at, upstream_at,
 };
 
 const RELOADS: &str = "cupbearer_config_reloads_total";
@@ -156,6 +156,32 @@ async fn a_request_without_end_ends_with_drain_timeout() {
     assert_eq!(status.code(), Some(0), "{log}");
     let took = start.elapsed();
     assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_still_looked_up_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, library) = (dir.path().join("slow.c"), dir.path().join("slow.so"));
+    fs::write(&source, "unsigned sleep(unsigned);\nint getaddrinfo(void) { sleep(60); return -3; }\n")
+        .unwrap();
+    let mut cc = Program::peer("cc", "build-essential");
+    let built = cc.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output().await.unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at("https://api.example:8000"), &token_at(&server.url()))
+        .environment("CUPBEARER__SERVER__DRAIN_TIMEOUT", "1s")
+        .environment("LD_PRELOAD", library.to_str().unwrap());
+    let proxy = Proxy::start(config).await;
+    let url = proxy.url("/");
+    let asked = tokio::spawn(async move { curl(&[&url]).await });
+    eventually("it is under way", || async {
+        proxy.metric("cupbearer_requests_in_flight", &["route=\"/\""]).await > 0.0
+    })
+    .await;
+    // Far less than the look-up takes.
+    let (status, log) = proxy.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    asked.await.unwrap();
 }
 
 /// Two APIs and one token: what a reload may change, and what it must leave alone.

@@ -243,6 +243,12 @@ async fn what_goes_wrong_is_in_the_spans() {
         &json!({ "http.response.status_code": 421, "error.type": "host_refused", "http.route": null }),
     );
 
+    // The same by HEAD: that there is no body is no failure.
+    let head = ["--head", "--header", "host: elsewhere.example", &proxy.url("/head")];
+    assert_eq!(curl(&head).await.status, 421);
+    let (request, _) = collector.request("/head", 0).await;
+    assert_eq!(request["status"], "STATUS_CODE_UNSET");
+
     assert_eq!(curl(&["--request", "BREW", &proxy.url("/tea")]).await.status, 502);
     let (request, _) = collector.request("/tea", 1).await;
     assert_eq!(request["name"], "_OTHER /");
@@ -262,6 +268,22 @@ async fn an_application_that_hangs_up_is_in_the_spans() {
     let (request, sent) = collector.request("/left", 1).await;
     holds(&request, &json!({ "error.type": "aborted", "http.response.status_code": null }));
     holds(&sent[0], &json!({ "error.type": "aborted" }));
+}
+
+#[tokio::test]
+async fn an_api_that_breaks_off_is_in_the_spans() {
+    let collector = Collector::start().await;
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this";
+    let stage =
+        Stage::with(Origin::start(move |_, _| Reply::raw(half).closing()).await, "", &collector.section())
+            .await;
+    curl(&[&stage.proxy.url("/half")]).await;
+    let (request, sent) = collector.request("/half", 1).await;
+    holds(&request, &json!({ "error.type": "upstream_broken", "http.response.status_code": 200 }));
+    assert_eq!(
+        (&request["status"], &sent[0]["status"]),
+        (&json!("STATUS_CODE_ERROR"), &json!("STATUS_CODE_UNSET"))
+    );
 }
 
 #[tokio::test]
@@ -305,6 +327,27 @@ async fn a_collector_that_fails_costs_spans_and_nothing_else() {
     let paths: Vec<_> = collector.spans().iter().map(|span| span["attributes"]["url.path"].clone()).collect();
     assert!(!paths.contains(&json!("/a")) && !paths.contains(&json!("/b")), "{paths:?}");
     assert!(stage.proxy.metric("cupbearer_spans_total", &["result=\"sent\""]).await >= 2.0);
+}
+
+#[tokio::test]
+async fn a_collector_may_ask_for_a_while_and_neither_for_none_nor_for_ever() {
+    let collector = Collector::start().await;
+    collector.answer(json!([[503, "0"], [429, "0"], 200])).await;
+    let stage = Stage::with(Origin::ok().await, "", &collector.section()).await;
+    assert_eq!(stage.proxy.get("/a-while").await.status, 200);
+    collector.request("/a-while", 1).await;
+    let messages = told(&collector.program).into_iter().filter(|event| event["event"] == "message");
+    assert_eq!(
+        messages.map(|message| message["status"].clone()).take(3).collect::<Vec<_>>(),
+        [503, 429, 200]
+    );
+
+    collector.answer(json!([[503, u64::MAX.to_string()]])).await;
+    let lost = || stage.proxy.metric("cupbearer_spans_total", &["result=\"failed\""]);
+    assert_eq!(stage.proxy.get("/for-ever").await.status, 200);
+    eventually("the spans are lost", || async { lost().await > 0.0 }).await;
+    let (status, log) = stage.proxy.terminate().await;
+    assert!(status.success() && !log.contains("panicked") && !log.contains("had ended before"), "{log}");
 }
 
 #[tokio::test]

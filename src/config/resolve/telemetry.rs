@@ -1,5 +1,6 @@
 //! `[telemetry]`.
 
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -80,10 +81,8 @@ fn endpoint(
         review.warning(path, what, "name the collector's port for HTTP, which is 4318 as a rule");
     }
     let base = url.path().trim_end_matches('/');
-    if !base.ends_with(TRACES) {
-        let traces = base.to_owned() + TRACES;
-        url.set_path(&traces);
-    }
+    let traces = base.strip_suffix(TRACES).unwrap_or(base).to_owned() + TRACES;
+    url.set_path(&traces);
     Some(url)
 }
 
@@ -95,7 +94,7 @@ fn headers(
     review: &mut Review<'_>,
 ) -> Result<HeaderMap, ()> {
     let wanted = Wanted {
-        noun: "header fields",
+        noun: "text of header fields",
         owner: "the collector",
         keys: vec![
             ("otlp_headers_file", Written::File(telemetry.otlp_headers_file.as_deref())),
@@ -109,16 +108,17 @@ fn headers(
     let fields: Option<HeaderMap> = pairs(now.expose())
         .map(|pair| {
             let (name, value) = pair?;
+            let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !OURS.contains(name))?;
             let mut value = HeaderValue::from_str(&value).ok()?;
             value.set_sensitive(true);
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+            Some((name, value))
         })
         .collect();
     // What is wrong is not shown: it may be the key.
     fields.ok_or_else(|| {
         review.error(
             &key,
-            "holds something that is no header field",
+            "holds something that is no header field of yours to set",
             "write name=value, with commas between several",
         );
     })
@@ -128,7 +128,12 @@ fn headers(
 fn resource(service_name: Option<&str>, variables: &Variables<'_>) -> Vec<(String, String)> {
     let variable = |name: &str| variables.value(name).and_then(|value| value.to_str());
     let told = variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-    let mut resource: Vec<(String, String)> = pairs(told).flatten().collect();
+    let mut resource: Vec<(String, String)> = Vec::new();
+    for (key, value) in pairs(told).flatten() {
+        // A key is there once.
+        resource.retain(|(known, _)| *known != key);
+        resource.push((key, value));
+    }
     let mut say = |key: &str, value: Option<&str>, instead: &str| {
         let known = resource.iter().position(|(known, _)| known == key);
         match (known, value) {
@@ -146,11 +151,13 @@ fn resource(service_name: Option<&str>, variables: &Variables<'_>) -> Vec<(Strin
 fn pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> {
     text.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
-        Some((name.trim().to_owned(), value.into_owned()))
+        let decoded = |text: &str| Some(percent_decode_str(text.trim()).decode_utf8().ok()?.into_owned());
+        Some((decoded(name)?, decoded(value)?))
     })
 }
 
+/// Fields that a message has by itself, or that are its connection's.
+const OURS: [HeaderName; 6] = [CONTENT_TYPE, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, CONNECTION, UPGRADE];
 /// Where a collector takes traces, below its base.
 const TRACES: &str = "/v1/traces";
 /// What OpenTelemetry has collectors take OTLP over gRPC on.

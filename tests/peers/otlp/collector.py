@@ -19,7 +19,7 @@ def values(attributes):
 
 class Collector(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Numbers, or "partial" and "html".
+    # Numbers, [number, Retry-After], or "partial" and "html".
     statuses = [200]
 
     def do_POST(self):
@@ -29,6 +29,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
             return self.answer(200, b"")
         # The last one stays.
         status = Collector.statuses[0] if len(Collector.statuses) == 1 else Collector.statuses.pop(0)
+        status, wait = status if isinstance(status, list) else (status, None)
         is_traces = self.path == "/base/v1/traces" and self.headers["content-type"] == "application/x-protobuf"
         tell(event="message", path=self.path, status=status, key=self.headers["x-key"])
         if status == "partial":
@@ -39,7 +40,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
         if status == "html":
             return self.answer(200, b"<html>", "text/html")
         if status != 200 or not is_traces:
-            return self.answer(status if status != 200 else 404, b"not now: a-word-of-the-collector")
+            return self.answer(status if status != 200 else 404, b"not now: a-word-of-the-collector", wait=wait)
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             for of_scope in of_resource.scope_spans:
                 for span in of_scope.spans:
@@ -51,8 +52,10 @@ class Collector(http.server.BaseHTTPRequestHandler):
                         resource=values(of_resource.resource.attributes), scope=of_scope.scope.name)
         self.answer(200, ExportTraceServiceResponse().SerializeToString())
 
-    def answer(self, status, body, kind="application/x-protobuf"):
+    def answer(self, status, body, kind="application/x-protobuf", wait=None):
         self.send_response(status)
+        if wait is not None:
+            self.send_header("retry-after", wait)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
