@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 /// Listens on `address`. `[::]` takes IPv4 too, and is IPv4's alone where there is no other.
@@ -16,7 +16,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.ip() != Ipv6Addr::UNSPECIFIED {
         return TcpListener::bind(address).await;
     }
-    match of_both(address) {
+    match bound(address, Families::Both).and_then(|socket| TcpListener::from_std(socket.into())) {
         Err(error) if is_of_none(address, &error) => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
@@ -24,15 +24,30 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Whatever the system has as its default (`net.ipv6.bindv6only`).
-fn of_both(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
-    socket.set_only_v6(false)?;
+/// Whose connections an address of IPv6 takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// Those of its own family.
+    Own,
+    /// IPv4's too, where it is every address.
+    Both,
+}
+
+/// A socket that listens on `address`, whatever the system has as its default for `families` (`net.ipv6.bindv6only`).
+///
+/// # Errors
+/// What the system says.
+pub fn bound(address: SocketAddr, families: Families) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the last run's connections to time out.
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(families == Families::Own)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// Where whoever is on the same machine reaches what listens on `address`: every address of IPv6 may be none of this machine's,
@@ -51,8 +66,8 @@ pub fn is_of_none(address: SocketAddr, error: &io::Error) -> bool {
     address.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel holds until they are accepted; the system's own limit may be lower.
+pub const BACKLOG: i32 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ pub mod family;
 pub mod files;
 pub mod loopback;
 pub mod names;
+pub mod outgoing;
 pub mod presence;
 pub mod serve;
 pub mod tls;

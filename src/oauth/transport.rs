@@ -7,12 +7,12 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CACHE_CONTROL, DATE, HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, DATE, HeaderMap};
 use http::{Request, StatusCode};
 use rustls::{AlertDescription, CertificateError};
 use zeroize::Zeroizing;
 
-use crate::clock;
+use crate::net::outgoing::{self, retry_after};
 use crate::net::tls::{NoRoots, TlsError, client_config};
 
 use super::error::Error;
@@ -64,12 +64,7 @@ impl Http {
         // No authorities at all are no error here: a server on loopback needs none, and one that does fails by its name.
         let tls =
             client_config(transport.ca_file.as_deref(), NoRoots::Allowed, transport.certificate.as_ref())?;
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .user_agent(concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
+        let mut builder = outgoing::client(tls)
             .connect_timeout(transport.connect_timeout)
             .timeout(transport.timeout)
             .pool_max_idle_per_host(POOL_CONNECTIONS)
@@ -171,18 +166,6 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     None
 }
 
-/// `Retry-After` (RFC 9110 section 10.2.3) in seconds or as a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let hold = if value.bytes().all(|b| b.is_ascii_digit()) && !value.is_empty() {
-        // More digits than fit are as good as for ever: the cap below answers both.
-        value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
-    } else {
-        clock::until(httpdate::parse_http_date(value).ok()?)
-    };
-    (!hold.is_zero()).then(|| hold.min(MAX_RETRY_AFTER))
-}
-
 /// `max-age` out of `Cache-Control`, whatever stands around it.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
@@ -197,9 +180,6 @@ fn date(headers: &HeaderMap) -> Option<SystemTime> {
 
 /// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.
 pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
-
-/// No server may keep a token away for longer with one answer.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// As many as the renewer has under way at once: where a thousand tokens are due, connections are used again.
 const POOL_CONNECTIONS: usize = 32;
@@ -218,25 +198,6 @@ mod tests {
     use super::super::server::{Location, ServerSettings};
     use super::*;
     use crate::secret::Secret;
-
-    fn hold(value: &str) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, value.parse().unwrap());
-        retry_after(&headers)
-    }
-
-    #[test]
-    fn retry_after_is_read_in_seconds_and_as_a_date_and_is_capped() {
-        assert_eq!(hold("60"), Some(Duration::from_mins(1)));
-        assert_eq!(hold("999999999999999999999999"), Some(MAX_RETRY_AFTER));
-        assert_eq!(hold("86400"), Some(MAX_RETRY_AFTER));
-        let date = httpdate::fmt_http_date(clock::wall() + Duration::from_secs(90));
-        let held = hold(&date).unwrap();
-        assert!(held > Duration::from_secs(80) && held <= Duration::from_secs(90), "{held:?}");
-        for nothing in ["0", "-5", "soon", "", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-            assert_eq!(hold(nothing), None, "{nothing}");
-        }
-    }
 
     #[test]
     fn max_age_is_found_among_other_directives() {

@@ -6,10 +6,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::settings::ListenAddress;
+use crate::net::family::{BACKLOG, Families, bound};
 
 /// A bound socket, not served yet: connections wait in the kernel.
 #[derive(Debug)]
@@ -120,15 +121,7 @@ impl Drop for SocketFile {
 }
 
 fn tcp(address: SocketAddr) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for the last run's connections to time out.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    let socket = bound(address, Families::Own)?;
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Bound { socket, address: ListenAddress::Tcp(address) })
 }
@@ -173,8 +166,6 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
 }
 
-/// Connections that the kernel holds while the workers are busy; the system's own limit may be lower.
-const BACKLOG: i32 = 4096;
 /// The part of a file's mode that says who may do what.
 const MODE_BITS: u32 = 0o7777;
 

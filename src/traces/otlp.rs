@@ -4,8 +4,8 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -17,6 +17,7 @@ use super::message::message;
 use super::metrics::SpanMetrics;
 use super::{Collector, Span, TracesError};
 use crate::clock;
+use crate::net::outgoing::{self, retry_after};
 use crate::net::tls::{NoRoots, client_config};
 
 /// A collector, and what is said of whoever sends.
@@ -224,14 +225,7 @@ fn client(collector: &Collector) -> Result<reqwest::Client, TracesError> {
     // In the clear none are needed.
     let no_roots = if endpoint.scheme() == "https" { NoRoots::Refused } else { NoRoots::Allowed };
     let tls = client_config(ca_file.as_deref(), no_roots, None)?;
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .user_agent(concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| TracesError::Collector(causes(&error)))
+    outgoing::client(tls).build().map_err(|error| TracesError::Collector(causes(&error)))
 }
 
 /// What lies behind an error of the transport, without the URL, which is said beside it.
@@ -243,11 +237,6 @@ fn causes(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     if all.is_empty() { "the request could not be sent".to_owned() } else { all.join(": ") }
-}
-
-/// In seconds; a date is none that a collector is known to send.
-fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 const PROTOBUF: &str = "application/x-protobuf";

@@ -40,7 +40,7 @@ const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renew
 /// Where a third-party crate may be named: folders (with a slash) and files.
 const HOMES: [(&str, &[&str]); 11] = [
     ("oauth2", &["oauth/"]),
-    ("reqwest", &["oauth/", "traces/otlp.rs"]),
+    ("reqwest", &["oauth/", "traces/otlp.rs", "net/outgoing.rs"]),
     ("opentelemetry_proto", &["traces/otlp.rs", "traces/message.rs"]),
     ("prost", &["traces/otlp.rs"]),
     ("clap", &["cli/", "main.rs"]),
