@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::net::local_address::LocalAddress;
 use crate::net::presence;
 use crate::net::tls::TlsError;
 use crate::oauth::ServerError;
@@ -74,8 +75,12 @@ fn mend(section: &str, error: &ListenError) -> String {
         section.to_ascii_uppercase()
     );
     match error.source.kind() {
+        std::io::ErrorKind::AddrInUse if matches!(error.address, LocalAddress::Abstract(_)) => format!(
+            "another program of this network namespace has that name (on a node's own network all pods share one): end it, or \
+             {elsewhere}"
+        ),
         std::io::ErrorKind::AddrInUse => format!("end the program that listens there, or {elsewhere}"),
-        std::io::ErrorKind::PermissionDenied if error.address.tcp().is_none() => {
+        std::io::ErrorKind::PermissionDenied if !matches!(error.address, LocalAddress::Tcp(_)) => {
             format!(
                 "its directory must be writable for this user, and an old socket there its own; or {elsewhere}"
             )

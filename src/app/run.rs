@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::parts::{Parts, StartError};
 use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
-use crate::control::{self, ControlState, Facts, Listener};
+use crate::control::{self, ControlSettings, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
@@ -23,6 +23,8 @@ use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
 use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
+use crate::net::local_address::LocalAddress;
+use crate::net::local_listener::LocalListener;
 use crate::net::presence::{Change, Presence};
 use crate::proxy::{
     AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Records, Routes, Workers,
@@ -37,8 +39,8 @@ pub struct Started {
     pub proxy: Vec<ListenAddress>,
     /// `/livez`, `/readyz`, `/metrics`.
     pub health: SocketAddr,
-    /// `/status` and the commands.
-    pub control: SocketAddr,
+    /// `/status` and the commands; `None`: there is no control surface.
+    pub control: Option<LocalAddress>,
 }
 
 /// Runs the proxy until SIGTERM or SIGINT, and ends it in order: not ready, nothing new accepted, requests under way
@@ -110,8 +112,9 @@ impl App {
             .map_err(|source| StartError::Listen { section: "server", source })?;
         let acceptor = acceptor(&settings)?;
         let health = listen("health", settings.health).await?;
-        let control = listen("control", settings.control).await?;
-        let started = Started { proxy: listeners.addresses(), health: health.1, control: control.1 };
+        let control = control_listener(&settings.control).await?;
+        let control_address = control.as_ref().map(|(_, address)| address.clone());
+        let started = Started { proxy: listeners.addresses(), health: health.1, control: control_address };
 
         let metrics = Metrics::new();
         let proxy_metrics = ProxyMetrics::new(&metrics);
@@ -141,12 +144,17 @@ impl App {
         let mut surfaces = JoinSet::new();
         let health_state = HealthState::new(roster.clone(), metrics.clone());
         surfaces.spawn(health::serve(health.0, health_state.clone()));
-        surfaces.spawn(control::serve(control.0, ControlState::new(roster, facts_seen, metrics.clone())));
+        if let Some((listener, _)) = control {
+            let state = ControlState::new(settings.control.clone(), roster, facts_seen, metrics.clone());
+            surfaces.spawn(control::serve(listener, state));
+        }
         for address in &started.proxy {
             tracing::info!(%address, "listening");
         }
         tracing::info!(address = %started.health, "listening for /livez, /readyz and /metrics");
-        tracing::info!(address = %started.control, "listening for the dashboard, /status and commands");
+        if let Some(address) = &started.control {
+            tracing::info!(%address, "listening for the dashboard, /status and commands");
+        }
         let files = Watched::new(&[files, parts.stored_files(&settings)].concat());
         Ok(Self {
             source,
@@ -295,7 +303,7 @@ impl App {
         }
         settings.server = self.settings.server.clone();
         settings.health = self.settings.health;
-        settings.control = self.settings.control;
+        settings.control = self.settings.control.clone();
         settings.store = self.settings.store.clone();
         settings.log = self.settings.log.clone();
         settings.traces = self.settings.traces.clone();
@@ -406,13 +414,23 @@ fn acceptor(settings: &Settings) -> Result<Option<Arc<Acceptor>>, StartError> {
 }
 
 async fn listen(section: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen {
-        section,
-        source: ListenError { address: ListenAddress::Tcp(address), source },
-    };
+    let failed = |source| not_listening(section, address.into(), source);
     let listener = family::listen(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The listener of the control surface and where it is; `None`: there is to be none.
+async fn control_listener(
+    settings: &ControlSettings,
+) -> Result<Option<(LocalListener, LocalAddress)>, StartError> {
+    let Some(address) = &settings.listen else { return Ok(None) };
+    let bound = LocalListener::bind(address, settings.unix_mode).await;
+    bound.map(Some).map_err(|source| not_listening("control", address.clone(), source))
+}
+
+fn not_listening(section: &'static str, address: LocalAddress, source: std::io::Error) -> StartError {
+    StartError::Listen { section, source: ListenError { address, source } }
 }
 
 fn facts_of(source: &Source, settings: &Settings, started: &Started, store: String) -> Facts {
@@ -424,7 +442,7 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started, store: Stri
         |name: &str, address: &dyn Display| Listener { name: name.into(), address: address.to_string() };
     let mut listeners: Vec<_> = started.proxy.iter().map(|address| listener("proxy", address)).collect();
     listeners.push(listener("health", &started.health));
-    listeners.push(listener("control", &started.control));
+    listeners.extend(started.control.iter().map(|address| listener("control", address)));
     let routes = settings.routes.iter().map(|route| control::Route {
         path: route.path.clone(),
         host: route.host.clone(),
@@ -432,5 +450,5 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started, store: Stri
         upstream: route.upstream.clone(),
         token: route.token.clone(),
     });
-    Facts { config_file, store, listeners, routes: routes.collect() }
+    Facts { config_file, store, listeners, routes: routes.collect(), access: settings.access() }
 }

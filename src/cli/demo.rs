@@ -10,6 +10,7 @@ use cupbearer::app::{self, Started};
 use cupbearer::config::{self, Options, Problems, Settings, Source};
 use cupbearer::control::Client;
 use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Options as ServerOptions};
+use cupbearer::net::local_address::LocalAddress;
 use cupbearer::telemetry;
 use tokio::sync::oneshot;
 use url::{Host, Url};
@@ -60,7 +61,7 @@ impl Demo {
         let (tell_control, control) = oneshot::channel();
         let greet = |started: &Started| {
             say(&stage.greeting(started));
-            let _ = tell_control.send(started.control);
+            let _ = tell_control.send(started.control.clone());
         };
         let turns = async {
             match control.await {
@@ -138,17 +139,18 @@ Metrics:        curl http://{health}/metrics
 Ctrl-C ends it. Here is what happens, as it happens:
 ",
             health = started.health,
-            status = status_command(started.control),
+            status = status_command(started.control.as_ref()),
         )
     }
 }
 
 /// How to ask for the state from another terminal: this program need not be on its path.
-fn status_command(control: SocketAddr) -> String {
+fn status_command(control: Option<&LocalAddress>) -> String {
+    let Some(control) = control else { return "no control surface, as the configuration has it".to_owned() };
     let program =
         std::env::current_exe().map_or_else(|_| "cupbearer".into(), |path| path.display().to_string());
     let program = if program.contains(' ') { format!("'{program}'") } else { program };
-    if control == CONTROL {
+    if *control == LocalAddress::Tcp(CONTROL) {
         return format!("{program} status");
     }
     format!("{program} status --control {control}")

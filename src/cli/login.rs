@@ -25,8 +25,8 @@ mod prompt;
 
 /// Log in with a browser, or on another device, so that a token is there and stays fresh
 ///
-/// By the running proxy; where none runs, into the store that the configuration names, where a proxy that starts later
-/// finds it.
+/// By the running proxy; where none runs, or it has no control surface, into the store that the configuration names, where a proxy
+/// that runs or starts later finds it.
 #[derive(Debug, Args)]
 pub(super) struct Login {
     /// The token's name; not needed where a person logs in for one alone
@@ -46,9 +46,7 @@ impl Login {
         let client = self.reach.client()?;
         let status = match client.status().await {
             Ok(status) => status,
-            Err(not_running @ ClientError::NotRunning { .. }) => {
-                return self.by_the_store(&not_running).await;
-            }
+            Err(nobody) if nobody.is_nobody() => return self.by_the_store(&nobody).await,
             Err(error) => return Err(error.into()),
         };
         match self.by_the_proxy(&client, &status).await {
@@ -72,7 +70,7 @@ impl Login {
             return Ok(Answer::No);
         };
         let begun = client.login(&name, self.device.then_some(Flow::DeviceCode.as_str())).await?;
-        let mut looks = ByProxy { client: *client, name: name.clone(), last: begun };
+        let mut looks = ByProxy { client: client.clone(), name: name.clone(), last: begun };
         match self.attend(&name, &mut looks).await? {
             Some(who) if status.store == MEMORY => {
                 done(&name, &who, "this process' memory: a restart of the proxy ends it")
@@ -82,19 +80,23 @@ impl Login {
         }
     }
 
-    async fn by_the_store(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
+    async fn by_the_store(&self, nobody: &ClientError) -> anyhow::Result<Answer> {
         let settings = match self.reach.own_settings() {
             Ok(settings) => settings,
             Err(problems) => {
-                complain(&format!("{not_running}, and no configuration says where to log in:\n{problems}"));
+                complain(&format!("{nobody}, and no configuration says where to log in:\n{problems}"));
                 return Ok(Answer::No);
             }
         };
         let Some((name, account, store)) = self.account(&settings)? else { return Ok(Answer::No) };
         if !account.is_durable() {
+            let first = match nobody {
+                ClientError::NoSurface => "Give the proxy a control surface (`listen` in [control])",
+                _ => "Start the proxy first (cupbearer run)",
+            };
             complain(&format!(
-                "{not_running}, and the token store is a process' memory: the login would end with this command. Start \
-                 the proxy first (cupbearer run), or set `kind` in [store] to \"keyring\" or \"file\""
+                "{nobody}, and the token store is a process' memory: the login would end with this command. {first}, \
+                 or set `kind` in [store] to \"keyring\" or \"file\""
             ));
             return Ok(Answer::No);
         }

@@ -12,7 +12,7 @@ use super::renew::choose;
 
 /// Revoke a token, forget it, and ask for no other
 ///
-/// By the running proxy; where none runs, in the store that the configuration names.
+/// By the running proxy; where none runs, or it has no control surface, in the store that the configuration names.
 #[derive(Debug, Args)]
 pub(super) struct Logout {
     /// Its name; not needed where there is only one
@@ -30,8 +30,8 @@ impl Logout {
             Ok((name, session)) => return self.done(&name, session.as_deref()),
             Err(error) => error,
         };
-        match error.downcast_ref() {
-            Some(not_running @ ClientError::NotRunning { .. }) => self.by_the_store(not_running).await,
+        match error.downcast_ref::<ClientError>() {
+            Some(nobody) if nobody.is_nobody() => self.by_the_store(nobody).await,
             Some(error) => {
                 complain(&error.to_string());
                 Ok(Answer::No)
@@ -64,15 +64,23 @@ impl Logout {
     }
 
     /// There is no proxy to ask: what is stored is given back and deleted here.
-    async fn by_the_store(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
+    async fn by_the_store(&self, nobody: &ClientError) -> anyhow::Result<Answer> {
         let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
-                "{not_running}, and there is no configuration that says where tokens are stored; see cupbearer check"
+                "{nobody}, and there is no configuration that says where tokens are stored; see cupbearer check"
             ));
             return Ok(Answer::No);
         };
         match app::log_out(&settings, &name).await {
-            Ok(session) => self.done(&name, session.as_ref().map(url::Url::as_str)),
+            Ok(session) => {
+                let done = self.done(&name, session.as_ref().map(url::Url::as_str));
+                if matches!(nobody, ClientError::NoSurface) {
+                    say(&format!(
+                        "{nobody}: a proxy that runs goes on with the token that it holds until it is started again"
+                    ));
+                }
+                done
+            }
             Err(error) => {
                 complain(&format!("{name}: what was stored is deleted, unless this says otherwise: {error}"));
                 Ok(Answer::No)

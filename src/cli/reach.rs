@@ -1,13 +1,14 @@
 //! Where the running proxy is reached: as told, else as the environment says, else its configuration, else the default.
 
 use std::env;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
 use cupbearer::config::{self, Options, Problems, Settings, Source};
 use cupbearer::control::Client;
+use cupbearer::net::local_address::LocalAddress;
 
 use super::output::complain;
 use super::renew::only;
@@ -19,17 +20,23 @@ pub(super) struct Reach {
     #[arg(long, value_name = "FILE", env = "CUPBEARER_CONFIG")]
     config: Option<PathBuf>,
     /// The running proxy's control listener; default: as `CUPBEARER__CONTROL__LISTEN` says, else its configuration,
-    /// else 127.0.0.1:9902
-    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_CONTROL", value_parser = address)]
-    control: Option<SocketAddr>,
+    /// else 127.0.0.1:9902. An IP address and a port, unix:PATH, or unix:@NAME
+    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_CONTROL", value_parser = local_address)]
+    control: Option<LocalAddress>,
 }
 
 /// A listener that commands look for: how it is named, and where it is if nothing says so.
-struct Place {
+struct Place<T> {
     flag: &'static str,
     variable: &'static str,
-    of: fn(&Settings) -> SocketAddr,
-    default: SocketAddr,
+    /// Reads the variable.
+    read: fn(&str) -> Option<T>,
+    /// What the variable must be.
+    expected: &'static str,
+    of: fn(&Settings) -> T,
+    default: T,
+    /// The default as a person writes it.
+    usual: &'static str,
 }
 
 impl Reach {
@@ -69,13 +76,13 @@ impl Reach {
     /// # Errors
     /// Where a configuration was named that does not say where its proxy is: to ask another one would be worse.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(find(self.control, self.config.clone(), &CONTROL)?))
+        Ok(Client::new(find(self.control.clone().map(Some), self.config.clone(), CONTROL)?))
     }
 }
 
 /// The health listener's address, by the same rules as the control listener's.
 pub(super) fn health(told: Option<SocketAddr>, config: Option<PathBuf>) -> anyhow::Result<SocketAddr> {
-    find(told, config, &HEALTH)
+    find(told, config, HEALTH)
 }
 
 /// Reads an address as a flag has it.
@@ -91,18 +98,21 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
         .map_err(|_| "an IP address and a port, such as 127.0.0.1:9902")
 }
 
-fn find(told: Option<SocketAddr>, config: Option<PathBuf>, place: &Place) -> anyhow::Result<SocketAddr> {
+/// Reads an address of the control surface as a flag has it.
+fn local_address(text: &str) -> Result<LocalAddress, &'static str> {
+    LocalAddress::parse(text)
+        .or_else(|| address(text).ok().map(LocalAddress::Tcp))
+        .ok_or("an IP address and a port, such as 127.0.0.1:9902, or a Unix socket: unix:PATH, unix:@NAME")
+}
+
+fn find<T>(told: Option<T>, config: Option<PathBuf>, place: Place<T>) -> anyhow::Result<T> {
     if let Some(told) = told {
         return Ok(told);
     }
     if let Some(text) = env::var_os(place.variable) {
-        let address = text.to_str().and_then(|text| address(text.trim_matches('"')).ok());
-        return address.ok_or_else(|| {
-            anyhow!(
-                "variable {}: must be an IP address and a port, such as {}",
-                place.variable,
-                place.default
-            )
+        let read = text.to_str().and_then(|text| (place.read)(text.trim_matches('"')));
+        return read.ok_or_else(|| {
+            anyhow!("variable {}: must be {}, such as {}", place.variable, place.expected, place.usual)
         });
     }
     let named = config.is_some();
@@ -118,7 +128,7 @@ fn find(told: Option<SocketAddr>, config: Option<PathBuf>, place: &Place) -> any
             complain(&format!(
                 "./{DEFAULT_FILE} has {} problem(s), so {} is tried; see cupbearer check",
                 problems.len(),
-                place.default
+                place.usual
             ));
             Ok(place.default)
         }
@@ -136,22 +146,29 @@ fn load(config: Option<PathBuf>, options: Options) -> Result<Settings, Problems>
 }
 
 const DEFAULT_FILE: &str = "config.toml";
-const CONTROL: Place = Place {
+/// `None`: there is no control surface.
+const CONTROL: Place<Option<LocalAddress>> = Place {
     flag: "--control",
     variable: "CUPBEARER__CONTROL__LISTEN",
-    of: |settings| settings.control,
-    default: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9902),
+    read: |text| if text == "none" { Some(None) } else { local_address(text).ok().map(Some) },
+    expected: "an IP address and a port, a Unix socket (unix:PATH, unix:@NAME) or none",
+    of: |settings| settings.control.listen.clone(),
+    default: Some(LocalAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9902))),
+    usual: "127.0.0.1:9902",
 };
-const HEALTH: Place = Place {
+const HEALTH: Place<SocketAddr> = Place {
     flag: "--health",
     variable: "CUPBEARER__HEALTH__LISTEN",
+    read: |text| address(text).ok(),
+    expected: "an IP address and a port",
     of: |settings| settings.health,
-    default: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901),
+    default: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901),
+    usual: "127.0.0.1:9901",
 };
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::{address, local_address};
 
     #[test]
     fn an_address_may_be_a_port_of_localhost() {
@@ -159,6 +176,21 @@ mod tests {
         assert!(address("[::1]:9902").is_ok());
         for text in ["localhost", "localhost:x", "9902", "example.com:9902"] {
             assert!(address(text).unwrap_err().contains("127.0.0.1:9902"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_control_surface_may_be_on_a_unix_socket() {
+        for (text, shown) in [
+            ("localhost:9902", "127.0.0.1:9902"),
+            ("[::1]:1", "[::1]:1"),
+            ("unix:/run/c.sock", "unix:/run/c.sock"),
+            ("unix:@cupbearer", "unix:@cupbearer"),
+        ] {
+            assert_eq!(local_address(text).unwrap().to_string(), shown);
+        }
+        for text in ["none", "unix:", "unix:@", "/run/c.sock", "example.com:1"] {
+            assert!(local_address(text).unwrap_err().contains("unix:@NAME"), "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cupbearer::clock;
-use cupbearer::control::{self, Client, ClientError};
+use cupbearer::control::{self, Client};
 
 use super::Answer;
 use super::output::{answer, complain};
@@ -38,7 +38,7 @@ impl Status {
                 answer(&self.shown(&status)?)?;
                 Ok(Answer::Yes)
             }
-            Err(error @ ClientError::NotRunning { .. }) => {
+            Err(error) if error.is_nobody() => {
                 complain(&error.to_string());
                 Ok(Answer::No)
             }
@@ -123,6 +123,9 @@ fn table(status: &control::Status, now: u64) -> String {
             lines.push(format!("  to log in: cupbearer login {}", token.name));
         }
     }
+    if let Some(why) = &status.read_only {
+        lines.push(format!("\nread-only: {why}"));
+    }
     lines.join("\n")
 }
 
@@ -176,6 +179,7 @@ mod tests {
             listeners: Vec::new(),
             tokens: vec![token, unknown],
             routes: Vec::new(),
+            read_only: None,
         };
         assert_eq!(
             table(&status, 1012),

@@ -12,7 +12,7 @@ use super::renew::choose;
 
 /// Print an access token on standard output
 ///
-/// The running proxy's token; where no proxy runs, a new one by the configuration.
+/// The running proxy's token; where no proxy runs, or it has no control surface, a new one by the configuration.
 #[derive(Debug, Args)]
 pub(super) struct Token {
     /// Its name; not needed where there is only one
@@ -30,8 +30,8 @@ impl Token {
             }
             Err(error) => error,
         };
-        match error.downcast_ref() {
-            Some(not_running @ ClientError::NotRunning { .. }) => self.fetch(not_running).await,
+        match error.downcast_ref::<ClientError>() {
+            Some(nobody) if nobody.is_nobody() => self.fetch(nobody).await,
             Some(error) => {
                 complain(&error.to_string());
                 Ok(Answer::No)
@@ -48,10 +48,10 @@ impl Token {
     }
 
     /// Asks the authorization server: there is no proxy to ask.
-    async fn fetch(&self, not_running: &ClientError) -> anyhow::Result<Answer> {
+    async fn fetch(&self, nobody: &ClientError) -> anyhow::Result<Answer> {
         let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
-                "{not_running}, and there is no configuration to ask for a token by; see cupbearer check"
+                "{nobody}, and there is no configuration to ask for a token by; see cupbearer check"
             ));
             return Ok(Answer::No);
         };

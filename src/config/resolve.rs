@@ -3,6 +3,7 @@
 
 mod address;
 mod certificates;
+mod control;
 mod guard;
 mod limits;
 mod listen;
@@ -25,6 +26,7 @@ use super::file::{File, Grant, Period};
 use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
+use crate::control::{Access, ControlSettings};
 use crate::proxy::{Guard, Route, ServerSettings, ServerTls, UpstreamSettings};
 use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
@@ -39,8 +41,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// Where `/livez`, `/readyz` and `/metrics` are.
     pub health: SocketAddr,
-    /// Where `/status` and the commands are; a loopback address.
-    pub control: SocketAddr,
+    /// Where `/status` and the commands are.
+    pub control: ControlSettings,
     /// Who may use the proxy.
     pub guard: Guard,
     /// The file that the guard's secrets were read from; one that has changed counts from a reload.
@@ -77,6 +79,28 @@ impl Settings {
         files
     }
 
+    /// Who may use the proxy: whatever restricts that restricts the control surface too.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        let Guard { shared_secrets, allowed_uids, allowed_subjects, .. } = &self.guard;
+        let secret =
+            if self.guard_secret_file.is_some() { "guard.shared_secret_file" } else { "guard.shared_secret" };
+        let mutual_tls = self.server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let listen = &self.server.listen;
+        let sockets_alone = !listen.is_empty() && listen.iter().all(|address| address.tcp().is_none());
+        let restricted_by = [
+            (!shared_secrets.is_empty(), secret),
+            (!allowed_uids.is_empty(), "guard.allowed_uids"),
+            (!allowed_subjects.is_empty(), "guard.allowed_subjects"),
+            (mutual_tls, "server.tls.client_ca_file"),
+            (sockets_alone, "server.listen, on Unix sockets alone,"),
+        ];
+        Access {
+            restricted_by: restricted_by.into_iter().filter_map(|(is, key)| is.then_some(key)).collect(),
+            allowed_uids: allowed_uids.clone(),
+        }
+    }
+
     /// Those that connections are made of, as they were when they were made: certificates, their keys, authorities.
     #[must_use]
     pub fn certificate_files(&self) -> Vec<PathBuf> {
@@ -99,7 +123,7 @@ pub(super) fn resolve(
     let listeners = listen::resolve(&server, &health, &control, &guard, review);
     let limits = server::limits(&server, review);
     let tls = server::tls(&server, review);
-    let guard = guard::resolve(guard, &server, variables, review);
+    let guard = guard::resolve(guard, &server, &control, variables, review);
     let log = server::log(log, review);
     let traces = telemetry::resolve(&telemetry, options, variables, review);
     let names = route::Names::new(&upstreams, &tokens);
@@ -118,7 +142,7 @@ pub(super) fn resolve(
     }
     let routes = route::resolve(routes, &names, review);
     let guard = guard?;
-    Some(Settings {
+    let settings = Settings {
         server: ServerSettings { listen: listeners.proxy, tls: tls.ok()?, ..limits },
         health: listeners.health?,
         control: listeners.control?,
@@ -130,7 +154,9 @@ pub(super) fn resolve(
         routes: routes?,
         log: log?,
         traces: traces?,
-    })
+    };
+    control::as_restricted_as_the_proxy(&settings, review);
+    Some(settings)
 }
 
 /// A refresh token comes from the configuration, or out of a store that somebody else has put it into.

@@ -1,6 +1,7 @@
 //! What a user sees of the whole room: a text in, settings or problems out.
 
 mod checks;
+mod control;
 mod environment;
 mod exchange;
 mod flags;

@@ -1,6 +1,6 @@
 //! The command line's side of the control surface: a question per connection to a running proxy.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,13 +16,15 @@ use super::problem::Problem;
 use super::routes;
 use super::status::{AccessToken, LoggedOut, Status, Token};
 use crate::net::ask::{AskError, ask};
+use crate::net::local_address::LocalAddress;
 use crate::secret::Secret;
 use crate::token::RENEW_WAIT;
 
 /// Talks to the proxy whose control listener has this address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    address: SocketAddr,
+    /// `None`: it has no control listener.
+    address: Option<LocalAddress>,
 }
 
 /// Why the running proxy did not do it.
@@ -32,19 +34,33 @@ pub enum ClientError {
     #[error("no cupbearer runs with its control listener on {address}")]
     NotRunning {
         /// Whom we asked.
-        address: SocketAddr,
+        address: LocalAddress,
     },
+    /// The mode of its Unix socket, or of a folder above it, keeps this user out.
+    #[error(
+        "this user may not connect to {address}: see `unix_mode` in [control], and the mode of its folder"
+    )]
+    NotAllowed {
+        /// Whom we asked.
+        address: LocalAddress,
+    },
+    /// The configuration has no control listener, so that a proxy that runs by it cannot be asked.
+    #[error("the configuration has no control surface: `listen` in [control] is \"none\"")]
+    NoSurface,
+    /// What listens under that name is not this user's.
+    #[error(transparent)]
+    Foreign(AskError),
     /// Something answers there, and it is not a cupbearer of this kind.
     #[error("what answers on {address} is not cupbearer's control listener")]
     NotCupbearer {
         /// Whom we asked.
-        address: SocketAddr,
+        address: LocalAddress,
     },
     /// It took the question and gave no answer in time.
     #[error("cupbearer on {address} did not answer within {} s", .within.as_secs())]
     TimedOut {
         /// Whom we asked.
-        address: SocketAddr,
+        address: LocalAddress,
         /// The bound.
         within: Duration,
     },
@@ -62,10 +78,18 @@ pub enum ClientError {
     },
 }
 
-impl Client {
-    /// A client of the proxy on `address`; nothing is sent yet.
+impl ClientError {
+    /// Whether there is no proxy that could be asked: none runs, or it has no control listener.
     #[must_use]
-    pub const fn new(address: SocketAddr) -> Self {
+    pub const fn is_nobody(&self) -> bool {
+        matches!(self, Self::NotRunning { .. } | Self::NoSurface)
+    }
+}
+
+impl Client {
+    /// A client of the proxy on `address`, `None` of one without a control listener; nothing is sent yet.
+    #[must_use]
+    pub const fn new(address: Option<LocalAddress>) -> Self {
         Self { address }
     }
 
@@ -162,23 +186,26 @@ impl Client {
         body: Bytes,
         within: Duration,
     ) -> Result<T, ClientError> {
-        let address = self.address;
-        let request = request
-            .header(CONTROL, CONTROL_VALUE)
-            .body(Full::new(body))
-            .map_err(|_| ClientError::NotCupbearer { address })?;
+        let Some(address) = &self.address else { return Err(ClientError::NoSurface) };
+        let not_cupbearer = || ClientError::NotCupbearer { address: address.clone() };
+        let request =
+            request.header(CONTROL, CONTROL_VALUE).body(Full::new(body)).map_err(|_| not_cupbearer())?;
         let response = ask(address, request, within).await.map_err(|error| match error {
-            AskError::Unreachable { .. } => ClientError::NotRunning { address },
-            AskError::TimedOut { within, .. } => ClientError::TimedOut { address, within },
-            AskError::NotHttp { .. } | AskError::TooLarge { .. } => ClientError::NotCupbearer { address },
+            AskError::Unreachable { address, kind: ErrorKind::PermissionDenied } => {
+                ClientError::NotAllowed { address }
+            }
+            AskError::Unreachable { address, .. } => ClientError::NotRunning { address },
+            AskError::TimedOut { address, within } => ClientError::TimedOut { address, within },
+            AskError::NotHttp { .. } | AskError::TooLarge { .. } => not_cupbearer(),
+            error @ AskError::Foreign { .. } => ClientError::Foreign(error),
         })?;
         if response.headers().get(CONTROL).is_none_or(|value| value != CONTROL_VALUE) {
-            return Err(ClientError::NotCupbearer { address });
+            return Err(not_cupbearer());
         }
         if response.status() != StatusCode::OK {
             return Err(refused(&response));
         }
-        serde_json::from_slice(response.body()).map_err(|_| ClientError::NotCupbearer { address })
+        serde_json::from_slice(response.body()).map_err(|_| not_cupbearer())
     }
 }
 

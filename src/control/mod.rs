@@ -1,9 +1,10 @@
 //! The control surface: what the running proxy tells and does for the person at the machine.
 //!
 //! `GET /status`, `POST /tokens/{name}/renew`, `POST /tokens/{name}/access_token`. It changes state and gives a token
-//! out, so it listens on loopback alone, and its guard keeps web pages away from it. `app` runs it, the command line
-//! asks it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
+//! out, so it listens on loopback or on a Unix socket alone, its guard keeps web pages away from it, and whatever restricts the
+//! proxy restricts it too. `app` runs it, the command line asks it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
 
+mod access;
 mod client;
 mod dashboard;
 mod events;
@@ -18,6 +19,7 @@ mod routes;
 mod server;
 mod status;
 
+pub use access::{Access, ControlSettings};
 pub use client::{Client, ClientError};
 pub use login::{Login, LoginCallback, LoginRequest};
 pub use server::{ControlState, Facts, serve};

@@ -1,4 +1,4 @@
-//! The server of the control surface: HTTP/1.1 on a loopback listener.
+//! The server of the control surface: HTTP/1.1 on a loopback listener or a Unix socket.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::access::{self, Access, ControlSettings};
 use super::dashboard::{self, PageToken};
 use super::events::{self, Seats};
-use super::guard::{self, CONTROL, CONTROL_VALUE};
+use super::guard::{self, CONTROL, CONTROL_VALUE, Refused};
 use super::history::{History, MOST_TOKENS};
 use super::logins::{self, Outcome};
 use super::metrics::Rejections;
@@ -30,7 +30,9 @@ use super::status::{Listener, LoggedOut, Route, Status};
 use crate::clock::Moment;
 use crate::login::Desk;
 use crate::metrics::Metrics;
+use crate::net::local_listener::LocalListener;
 use crate::net::serve::{self, Limits};
+use crate::net::unix_peer::Peer;
 use crate::oauth::Class;
 use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
 
@@ -39,6 +41,8 @@ use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
 pub struct ControlState {
     /// The tokens in force.
     pub(super) roster: Roster,
+    /// Where it listens.
+    settings: ControlSettings,
     /// The rest, which a reload may change: `app` sends the new facts.
     facts: watch::Receiver<Arc<Facts>>,
     pub(super) metrics: Metrics,
@@ -55,9 +59,15 @@ pub struct ControlState {
 impl ControlState {
     /// The control surface of a program that starts now and serves `roster`.
     #[must_use]
-    pub fn new(roster: Roster, facts: watch::Receiver<Arc<Facts>>, metrics: Metrics) -> Self {
+    pub fn new(
+        settings: ControlSettings,
+        roster: Roster,
+        facts: watch::Receiver<Arc<Facts>>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             roster,
+            settings,
             facts,
             rejections: Rejections::of(&metrics),
             metrics,
@@ -67,6 +77,15 @@ impl ControlState {
             seats: Seats::default(),
             page: PageToken::generate(),
         }
+    }
+
+    /// Why it is for reading alone, where it is.
+    fn read_only(&self) -> Option<String> {
+        self.settings.read_only(&self.facts.borrow().access)
+    }
+
+    fn judge_peer(&self, peer: Option<&Peer>) -> Result<(), Problem> {
+        self.settings.judge(&self.facts.borrow().access, peer)
     }
 }
 
@@ -81,22 +100,31 @@ pub struct Facts {
     pub listeners: Vec<Listener>,
     /// The routes, in the order in which they are tried.
     pub routes: Vec<Route>,
+    /// Who may use the proxy.
+    pub access: Access,
 }
 
-/// Serves the control surface on `listener`, which is on loopback, until it is dropped.
-pub async fn serve(listener: TcpListener, state: ControlState) {
+/// Serves the control surface on `listener`, which is where the settings of `state` say, until it is dropped.
+pub async fn serve(listener: LocalListener, state: ControlState) {
     let (history, roster) = (state.history.clone(), state.roster.clone());
-    let server = serve::short_requests(listener, LIMITS, move |request| answer(state.clone(), request));
+    let respond = move |request| answer(state.clone(), request);
+    let server = async {
+        match listener {
+            LocalListener::Tcp(listener) => serve::short_requests(listener, LIMITS, respond).await,
+            LocalListener::Unix { listener, file } => {
+                // Removed once nobody listens any more.
+                let _file = file;
+                serve::short_requests(listener, LIMITS, respond).await;
+            }
+        }
+    };
     tokio::join!(server, history.observe(&roster));
 }
 
 async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Body> {
-    let allowed = guard::judge(request.method(), request.uri(), request.headers(), state.page.as_ref());
-    let outcome = match allowed {
-        Ok(()) => match routes::read(request.method(), request.uri().path()) {
-            Asked::Events => events(&state),
-            _ => act(&state, request).await.map(|response| response.map(BodyExt::boxed_unsync)),
-        },
+    let outcome = match admit(&state, &request) {
+        Ok(Asked::Events) => events(&state),
+        Ok(_) => act(&state, request).await.map(|response| response.map(BodyExt::boxed_unsync)),
         Err(refused) => {
             state.rejections.count(refused.reason);
             Err(refused.problem)
@@ -107,6 +135,20 @@ async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Bod
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// What is asked, where the process, or the page, that asks may do so.
+fn admit<'r>(state: &ControlState, request: &'r Request<Incoming>) -> Result<Asked<'r>, Refused> {
+    let peer = request.extensions().get();
+    state.judge_peer(peer).map_err(|problem| Refused { reason: "uid", problem })?;
+    guard::judge(request.method(), request.uri(), request.headers(), state.page.as_ref())?;
+    let asked = routes::read(request.method(), request.uri().path());
+    match state.read_only() {
+        Some(why) if !access::is_reading(&asked) => {
+            Err(Refused { reason: "read_only", problem: access::refusal(&why) })
+        }
+        _ => Ok(asked),
+    }
 }
 
 /// A body that may go on for as long as its connection.
@@ -171,20 +213,20 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
 pub(super) fn status(state: &ControlState, most: usize) -> Status {
     let now = Moment::now();
     let facts = Arc::clone(&state.facts.borrow());
+    let read_only = state.read_only();
+    let shown = |handle| {
+        let token = report::token(handle, &state.desk, now);
+        if read_only.is_some() { token.impersonal() } else { token }
+    };
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
         config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
         store: facts.store.clone(),
         listeners: facts.listeners.clone(),
-        tokens: state
-            .roster
-            .load()
-            .values()
-            .take(most)
-            .map(|handle| report::token(handle, &state.desk, now))
-            .collect(),
+        tokens: state.roster.load().values().take(most).map(shown).collect(),
         routes: facts.routes.clone(),
+        read_only,
     }
 }
 
@@ -301,12 +343,14 @@ mod tests {
 
     use futures_util::FutureExt as _;
     use futures_util::future::{BoxFuture, pending, ready};
+    use tokio::net::TcpListener;
     use tokio::task::JoinSet;
 
     use super::super::client::{Client, ClientError};
     use super::*;
     use crate::lifecycle::DrainTrigger;
     use crate::net::ask::ask;
+    use crate::net::local_address::LocalAddress;
     use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
     use crate::secret::{Secret, SecretError, SecretSource};
     use crate::token::{Attachment, Fetched, Origin, Policy, Renewer, RenewerHandle, Source, TokenSettings};
@@ -335,7 +379,7 @@ mod tests {
         }
     }
 
-    fn settings(scheme: &str) -> TokenSettings {
+    fn token_settings(scheme: &str) -> TokenSettings {
         TokenSettings {
             origin: Origin::Static(SecretSource::Env("NOT_READ".into())),
             attachment: Attachment { header: http::header::AUTHORIZATION, scheme: scheme.to_owned() },
@@ -363,7 +407,7 @@ mod tests {
         let (trigger, drain) = DrainTrigger::new();
         let renewer = Renewer::spawn(crate::token::Limits::default(), drain, &Metrics::new());
         let source = Scripted(Mutex::new(outcomes.into_iter().collect()));
-        let handle = renewer.add("api", settings(scheme), source);
+        let handle = renewer.add("api", token_settings(scheme), source);
         let roster = Roster::default();
         roster.replace(BTreeMap::from([("api".to_owned(), handle)]));
         let route = Route {
@@ -373,18 +417,21 @@ mod tests {
             upstream: "api".into(),
             token: Some("api".into()),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listen = LocalAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        let (listener, bound) = LocalListener::bind(&listen, 0o600).await.unwrap();
+        let LocalAddress::Tcp(address) = bound else { panic!("{bound}") };
+        let settings = ControlSettings { listen: Some(bound.clone()), unix_mode: 0o600 };
         let (facts, watched) = watch::channel(Arc::new(Facts {
             store: "memory".to_owned(),
             config_file: Some("config.toml".into()),
             listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
             routes: vec![route],
+            access: Access::default(),
         }));
-        let state = ControlState::new(roster.clone(), watched, Metrics::new());
+        let state = ControlState::new(settings, roster.clone(), watched, Metrics::new());
         let mut task = JoinSet::new();
         task.spawn(serve(listener, state));
-        let client = Client::new(address);
+        let client = Client::new(Some(bound));
         Program { address, client, roster, facts, _renewer: renewer, _drain: trigger, _task: task }
     }
 
@@ -534,6 +581,40 @@ mod tests {
         assert!(served.contains("sentinel-token"), "the same without the page's traces is served");
     }
 
+    #[tokio::test]
+    async fn a_restriction_of_the_proxy_counts_here_from_the_next_request_on() {
+        let program = settled([Ok(token("sentinel-token"))]).await;
+        program.client.access_token("api").await.unwrap();
+        let restricted = Access { restricted_by: vec!["guard.shared_secret"], allowed_uids: Vec::new() };
+        program.facts.send_replace(Arc::new(Facts { access: restricted, ..Facts::default() }));
+        for path in [
+            "tokens/api/access_token",
+            "tokens/api/renew",
+            "tokens/api/logout",
+            "tokens/api/login",
+            "tokens/api/login/cancel",
+            "tokens/api/login/callback",
+            "tokens/api/silent",
+            "silent",
+        ] {
+            let request = Request::post(format!("/{path}")).header(CONTROL, CONTROL_VALUE);
+            let answer = ask(program.address, request.body(Full::default()).unwrap(), SOON).await.unwrap();
+            let problem: Problem = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!((problem.status, problem.title.as_str()), (403, "Read-only"), "{path}");
+            assert!(problem.detail.contains("guard.shared_secret") && problem.detail.contains("unix:"));
+        }
+        for path in ["/silent?state=x&code=y", "/tokens/api/login"] {
+            let request = Request::get(path).body(Full::default()).unwrap();
+            assert_eq!(ask(program.address, request, SOON).await.unwrap().status(), 403, "{path}");
+        }
+        let status = program.client.status().await.unwrap();
+        assert_eq!((status.tokens[0].status.as_str(), status.tokens[0].renewals), ("valid", 1));
+        assert!(status.read_only.is_some_and(|why| why.contains("guard.shared_secret")));
+        program.facts.send_replace(Arc::default());
+        assert_eq!(program.client.status().await.unwrap().read_only, None);
+        program.client.access_token("api").await.unwrap();
+    }
+
     async fn raw(
         address: SocketAddr,
         method: &str,
@@ -576,9 +657,9 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()
         };
-        assert!(matches!(Client::new(gone).status().await, Err(ClientError::NotRunning { .. })));
+        assert!(matches!(Client::new(Some(gone.into())).status().await, Err(ClientError::NotRunning { .. })));
         let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = Client::new(stranger.local_addr().unwrap());
+        let client = Client::new(Some(stranger.local_addr().unwrap().into()));
         let mut task = JoinSet::new();
         task.spawn(serve::short_requests(stranger, LIMITS, |_| async { Response::new(Full::from("hello")) }));
         assert!(matches!(client.status().await, Err(ClientError::NotCupbearer { .. })));

@@ -28,6 +28,9 @@ pub struct Status {
     pub tokens: Vec<Token>,
     /// Its routes, in the order in which they are tried.
     pub routes: Vec<Route>,
+    /// Why the control surface is for reading alone, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<String>,
 }
 
 /// One address and what is served there.
@@ -112,6 +115,14 @@ pub struct Token {
     /// Whether the dashboard is called for, to renew it in a hidden frame.
     #[serde(default)]
     pub browser_wanted: bool,
+}
+
+impl Token {
+    /// The same without the person who logged in, or is about to: for whoever may read and no more.
+    #[must_use]
+    pub(super) fn impersonal(self) -> Self {
+        Self { user: None, login: None, ..self }
+    }
 }
 
 /// `POST /tokens/{name}/logout`: how the token stands then.

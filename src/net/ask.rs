@@ -3,7 +3,6 @@
 //! Not for the authorization server (`oauth` has its own client) and not for the request path. A connection per
 //! question, bounded in time and in size.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +10,11 @@ use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::local_address::LocalAddress;
+use super::unix_peer::Peer;
 
 /// Why there is no answer. Never holds a body or a header.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +23,7 @@ pub enum AskError {
     #[error("nothing listens on {address}: {kind}")]
     Unreachable {
         /// Whom we asked.
-        address: SocketAddr,
+        address: LocalAddress,
         /// What the system said.
         kind: std::io::ErrorKind,
     },
@@ -28,21 +31,29 @@ pub enum AskError {
     #[error("{address} did not answer in HTTP")]
     NotHttp {
         /// Whom we asked.
-        address: SocketAddr,
+        address: LocalAddress,
     },
     /// The answer did not come in time.
     #[error("{address} did not answer within {} s", .within.as_secs_f32())]
     TimedOut {
         /// Whom we asked.
-        address: SocketAddr,
+        address: LocalAddress,
         /// The bound.
         within: Duration,
+    },
+    /// What listens under that name is another user's, or another container's, and gets no request.
+    #[error("{address} is not this user's: {}", stranger(*.peer))]
+    Foreign {
+        /// Whom we asked.
+        address: LocalAddress,
+        /// Who listens there.
+        peer: Peer,
     },
     /// The answer is larger than any of ours.
     #[error("{address} sent more than {MAX_ANSWER_BYTES} bytes")]
     TooLarge {
         /// Whom we asked.
-        address: SocketAddr,
+        address: LocalAddress,
     },
 }
 
@@ -52,38 +63,72 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`]; a status of any kind is an answer.
 pub async fn ask(
-    address: SocketAddr,
+    address: impl Into<LocalAddress>,
     request: Request<Full<Bytes>>,
     within: Duration,
 ) -> Result<Response<Bytes>, AskError> {
-    tokio::time::timeout(within, exchange(address, request))
+    let address = address.into();
+    tokio::time::timeout(within, exchange(&address, request))
         .await
         .unwrap_or(Err(AskError::TimedOut { address, within }))
 }
 
 async fn exchange(
-    address: SocketAddr,
-    mut request: Request<Full<Bytes>>,
+    address: &LocalAddress,
+    request: Request<Full<Bytes>>,
 ) -> Result<Response<Bytes>, AskError> {
-    let unreachable = |kind| AskError::Unreachable { address, kind };
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+    match address {
+        LocalAddress::Tcp(tcp) => {
+            let stream = connected(address, TcpStream::connect(tcp)).await?;
+            over(stream, address, &tcp.to_string(), request).await
+        }
+        LocalAddress::Path(_) | LocalAddress::Abstract(_) => {
+            let socket = address.socket().unwrap_or_default();
+            let stream = connected(address, UnixStream::connect(socket)).await?;
+            // Whoever comes first has a name without a file, and would be given what is meant for our own.
+            if matches!(address, LocalAddress::Abstract(_)) {
+                match Peer::of(&stream) {
+                    Ok(peer) if peer.is_own() => {}
+                    Ok(peer) => return Err(AskError::Foreign { address: address.clone(), peer }),
+                    Err(_) => return Err(AskError::NotHttp { address: address.clone() }),
+                }
+            }
+            over(stream, address, "localhost", request).await
+        }
+    }
+}
+
+async fn connected<S>(
+    address: &LocalAddress,
+    connect: impl Future<Output = std::io::Result<S>>,
+) -> Result<S, AskError> {
+    let unreachable = |kind| AskError::Unreachable { address: address.clone(), kind };
+    tokio::time::timeout(CONNECT_TIMEOUT, connect)
         .await
         .map_err(|_| unreachable(std::io::ErrorKind::TimedOut))?
-        .map_err(|error| unreachable(error.kind()))?;
-    let host = HeaderValue::from_str(&address.to_string()).map_err(|_| AskError::NotHttp { address })?;
+        .map_err(|error| unreachable(error.kind()))
+}
+
+async fn over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    address: &LocalAddress,
+    host: &str,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, AskError> {
+    let not_http = || AskError::NotHttp { address: address.clone() };
+    let host = HeaderValue::from_str(host).map_err(|_| not_http())?;
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| AskError::NotHttp { address })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| not_http())?;
     let answer = async move {
-        let response = sender.send_request(request).await.map_err(|_| AskError::NotHttp { address })?;
+        let response = sender.send_request(request).await.map_err(|_| not_http())?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
-                AskError::TooLarge { address }
+                AskError::TooLarge { address: address.clone() }
             } else {
-                AskError::NotHttp { address }
+                not_http()
             }
         })?;
         Ok(Response::from_parts(head, body.to_bytes()))
@@ -96,6 +141,15 @@ async fn exchange(
     }
 }
 
+/// Why a process is not our own.
+fn stranger(peer: Peer) -> String {
+    if peer.same_pid_namespace {
+        format!("a process of user {} listens there; run this command as that user", peer.uid)
+    } else {
+        "a process of another container, or of another PID namespace, listens there".to_owned()
+    }
+}
+
 /// For the connection alone; the peer is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A status page of some thousand tokens is far below this.
@@ -103,8 +157,10 @@ const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
 
@@ -145,5 +201,27 @@ mod tests {
         let error =
             ask(silent.local_addr().unwrap(), question(), Duration::from_millis(50)).await.unwrap_err();
         assert!(matches!(error, AskError::TimedOut { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_reached_by_its_path_and_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = format!("cupbearer-test-ask-{}", std::process::id());
+        let mut addresses = vec![LocalAddress::Path(dir.path().join("s"))];
+        if cfg!(target_os = "linux") {
+            addresses.push(LocalAddress::Abstract(name));
+        }
+        for address in addresses {
+            let listener = UnixListener::bind(address.socket().unwrap()).unwrap();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                let read = stream.read(&mut head).await.unwrap();
+                let host = String::from_utf8_lossy(&head[..read]).contains("host: localhost\r\n");
+                stream.write_all(if host { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"no" }).await.unwrap();
+            });
+            let answer = ask(&address, question(), Duration::from_secs(5)).await.unwrap();
+            assert_eq!(answer.status().as_u16(), 200, "{address}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,9 +16,12 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, ServiceBuilder, ServiceExt as _};
+
+use super::unix_peer::Peer;
 
 /// What such a server may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +36,36 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
+/// What connections are accepted from.
+pub trait Listen {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The process at its other end; `None`: the kernel does not report it.
+    fn peer(_stream: &Self::Stream) -> Option<Peer> {
+        None
+    }
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        // Without it small answers wait for the peer's delayed acknowledgement.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
 /// Answers short requests over HTTP/1.1, within `limits`, until it is dropped. An answer's body may take as long as its
-/// connection lives.
-pub async fn short_requests<H, F, B>(listener: TcpListener, limits: Limits, handler: H)
+/// connection lives. A request has the [`Peer`] of its connection among its extensions, where it is known.
+pub async fn short_requests<L, H, F, B>(listener: L, limits: Limits, handler: H)
 where
+    L: Listen,
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
@@ -55,18 +85,25 @@ where
             let answer = handler(request);
             async move { Ok::<_, Infallible>(answer.await) }
         }));
-    let service = TowerToHyperService::new(service);
-    connections(listener, limits.connections, pending(), move |stream| {
-        http1_connection(stream, limits.header_timeout, service.clone())
+    connections(listener, limits.connections, pending(), move |stream: L::Stream| {
+        let peer = L::peer(&stream);
+        let service = service.clone().map_request(move |mut request: Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            request
+        });
+        http1_connection(stream, limits.header_timeout, TowerToHyperService::new(service))
     })
     .await;
 }
 
 /// Accepts up to `limit` connections at a time and runs `serve` for each. Once `last` ends no more are accepted, and it ends
 /// with those that are open; they end with it where it is dropped.
-pub async fn connections<S, F>(listener: TcpListener, limit: usize, last: impl Future<Output = ()>, serve: S)
+pub async fn connections<L, S, F>(listener: L, limit: usize, last: impl Future<Output = ()>, serve: S)
 where
-    S: Fn(TcpStream) -> F,
+    L: Listen,
+    S: Fn(L::Stream) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut last = pin!(last);
@@ -74,9 +111,7 @@ where
     loop {
         tokio::select! {
             accepted = listener.accept(), if open.len() < limit => match accepted {
-                Ok((stream, _)) => {
-                    // Without it small answers wait for the peer's delayed acknowledgement.
-                    let _ = stream.set_nodelay(true);
+                Ok(stream) => {
                     open.spawn(serve(stream));
                 }
                 Err(error) => {
@@ -93,8 +128,9 @@ where
 }
 
 /// Serves one HTTP/1.1 connection; it ends with its peer, by its own timeouts, or when it is dropped.
-pub async fn http1_connection<S, B>(stream: TcpStream, header_timeout: Duration, service: S)
+pub async fn http1_connection<I, S, B>(stream: I, header_timeout: Duration, service: S)
 where
+    I: AsyncRead + AsyncWrite + Unpin,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
     S::Error: Into<BoxError>,
     B: Body + 'static,

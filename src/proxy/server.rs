@@ -7,7 +7,7 @@ use std::thread;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Semaphore;
 
-use super::listener::{Bound, SocketFile};
+use super::listener::Bound;
 use super::metrics::ProxyMetrics;
 use super::route::Routes;
 use super::settings::{ListenAddress, ServerSettings};
@@ -16,6 +16,8 @@ use super::worker::{Shared, Worker};
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
 use crate::net::family;
+use crate::net::local_address::LocalAddress;
+use crate::net::unix::SocketFile;
 use crate::traces::Traces;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
@@ -35,7 +37,7 @@ pub struct Workers {
 #[error("cannot listen on {address}: {source}")]
 pub struct ListenError {
     /// The address.
-    pub address: ListenAddress,
+    pub address: LocalAddress,
     /// What the system said.
     #[source]
     pub source: io::Error,
@@ -74,7 +76,7 @@ impl Listeners {
                 {
                     tracing::warn!(%address, "there is no IPv6 here; this address is left out");
                 }
-                (Err(source), _) => return Err(ListenError { address: address.clone(), source }),
+                (Err(source), _) => return Err(ListenError { address: address.into(), source }),
             }
         }
         Ok(Self(all))

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::net::local_address::LocalAddress;
+
 /// The listeners and their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -59,12 +61,18 @@ impl ListenAddress {
     }
 }
 
+impl From<&ListenAddress> for LocalAddress {
+    fn from(address: &ListenAddress) -> Self {
+        match address {
+            ListenAddress::Tcp(address) => Self::Tcp(*address),
+            ListenAddress::Unix { path, .. } => Self::Path(path.clone()),
+        }
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
-        }
+        LocalAddress::from(self).fmt(f)
     }
 }
 

@@ -332,3 +332,25 @@ async fn another_device_logs_in_by_the_code_that_the_page_shows() {
     assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "alice");
     assert_eq!(desktop.wrong().await, Vec::<Value>::new());
 }
+
+#[tokio::test]
+async fn where_the_proxy_is_restricted_the_dashboard_shows_and_changes_nothing_and_says_so() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let guard = "[guard]\nshared_secret = \"sixteen-characters\"";
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()));
+    let proxy = Proxy::start(config.clone().and(guard)).await;
+    let mut chrome = Chrome::start().await;
+    chrome.open("desk", &url(&proxy)).await;
+    chrome.until("desk", "document.querySelector('.badge')?.textContent.includes('valid')").await;
+    chrome.until("desk", "document.getElementById('read-only').checkVisibility()").await;
+    let shown = chrome.text("desk").await;
+    assert!(shown.contains("read-only") && shown.contains("guard.shared_secret"), "{shown}");
+    for button in ["Renew now", "Log out", "Log in"] {
+        assert!(!shown.contains(button), "{button} in {shown}");
+    }
+    // A reload without the guard shows on the page that is open.
+    proxy.rewrite(&config);
+    chrome.until("desk", "!document.getElementById('read-only').checkVisibility()").await;
+    chrome.click("desk", "button:text-is('Renew now')").await;
+    eventually("it is renewed", || async { server.seen().len() == 2 }).await;
+}

@@ -18,6 +18,7 @@ mod cli;
 mod client_auth;
 mod clients;
 mod conformance;
+mod control;
 mod dashboard;
 mod demo;
 mod deploy;

@@ -93,13 +93,16 @@ impl Default for Health {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Control {
-    /// Address of /status and the commands; a loopback address.
+    /// Address of /status and the commands: a loopback address, unix: and the path of a Unix socket, unix:@ and a name in
+    /// Linux' abstract namespace, or none.
     pub(in crate::config) listen: String,
+    /// Who may connect to a Unix socket with a path, as a file's mode; "0660" lets the group in too.
+    pub(in crate::config) unix_mode: String,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9902".to_owned() }
+        Self { listen: "127.0.0.1:9902".to_owned(), unix_mode: "0600".to_owned() }
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::{address, listen};
-use crate::config::file::{self, Server};
+use super::{address, control, listen};
+use crate::config::file::{self, Control, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Variables, Wanted, Written};
@@ -21,6 +21,7 @@ pub(super) struct Guarded {
 pub(super) fn resolve(
     guard: file::Guard,
     server: &Server,
+    control: &Control,
     variables: &Variables<'_>,
     review: &mut Review<'_>,
 ) -> Option<Guarded> {
@@ -33,7 +34,7 @@ pub(super) fn resolve(
         .map(|(path, text)| address::host(path, text, review))
         .collect();
     let secrets = secrets(&section, &guard, variables, review);
-    uids_have_a_socket(&section, &guard, server, review);
+    uids_have_a_socket(&section, &guard, server, control, review);
     let subjects = subjects(&section, &guard, server, review);
     let path = section.key("allowed_origins");
     let paths = review.elements(&path);
@@ -104,8 +105,16 @@ fn fault(secret: &Secret<String>) -> Option<String> {
     (!fits).then(|| "has a space or another character that does not belong in a header field".to_owned())
 }
 
-fn uids_have_a_socket(section: &KeyPath, guard: &file::Guard, server: &Server, review: &mut Review<'_>) {
-    let listens = listen::has_socket(server) || review.is_spoken_for(&KeyPath::from("server.listen"));
+fn uids_have_a_socket(
+    section: &KeyPath,
+    guard: &file::Guard,
+    server: &Server,
+    control: &Control,
+    review: &mut Review<'_>,
+) {
+    let listens = listen::has_socket(server)
+        || control::has_socket(control)
+        || review.is_spoken_for(&KeyPath::from("server.listen"));
     if guard.allowed_uids.is_empty() || !review.is_whole() {
         return;
     }

@@ -1,19 +1,22 @@
 //! The listeners of all sections: addresses, who may reach them, and that no two want the same.
+//! What is the control surface's alone is in [`super::control`].
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::socket;
+use super::{control, socket};
 use crate::config::file::{Control, Guard, Health, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
+use crate::control::ControlSettings;
+use crate::net::local_address::UNIX;
 use crate::proxy::ListenAddress;
 
 /// Every listener. `None`: its address is broken.
 pub(super) struct Listeners {
     pub(super) proxy: Vec<ListenAddress>,
     pub(super) health: Option<SocketAddr>,
-    pub(super) control: Option<SocketAddr>,
+    pub(super) control: Option<ControlSettings>,
 }
 
 pub(super) fn resolve(
@@ -39,10 +42,7 @@ pub(super) fn resolve(
     for (path, text) in review.elements(&listen).iter().zip(&server.listen.0) {
         if let Some(text) = text.strip_prefix(UNIX) {
             let Some(socket) = socket::path(path, text, review) else { continue };
-            if let Some((other, _)) = sockets.iter().find(|(_, taken)| *taken == socket) {
-                let what = format!("{} is taken by {other} already", socket.display());
-                review.error(path, what, "give one of the two another path");
-            }
+            claim_socket(path, &socket, &sockets, review);
             sockets.push((path.clone(), socket.clone()));
             proxy.push(ListenAddress::Unix { path: socket, mode: mode.unwrap_or(PRIVATE) });
             continue;
@@ -69,17 +69,7 @@ pub(super) fn resolve(
         proxy.push(ListenAddress::Tcp(address));
     }
     let health = single("health.listen", &health.listen, &usual.health, &mut taken, review);
-    let control = single("control.listen", &control.listen, &usual.control, &mut taken, review);
-    let control = control.map(|(path, address)| {
-        if !address.ip().to_canonical().is_loopback() {
-            review.error(
-                &path,
-                format!("{address} can be reached from other machines, and this listener changes state"),
-                format!("listen on 127.0.0.1:{}", address.port()),
-            );
-        }
-        address
-    });
+    let control = control::resolve(control, &usual.control, &sockets, &mut taken, review);
     Listeners { proxy, health: health.map(|(_, address)| address), control }
 }
 
@@ -98,25 +88,13 @@ pub(super) fn has_address(server: &Server) -> bool {
     server.listen.0.iter().any(|text| !text.starts_with(UNIX))
 }
 
-/// The mode of the Unix sockets: three octal digits, and a zero before them for who likes.
+/// The mode of the Unix sockets.
 fn mode(server: &Server, guard: &Guard, review: &mut Review<'_>) -> Option<u32> {
     let path = KeyPath::from("server.unix_mode");
     if review.is_spoken_for(&path) {
         return None;
     }
-    let text = &server.unix_mode;
-    let digits = text.strip_prefix('0').filter(|rest| rest.len() == MODE_DIGITS).unwrap_or(text);
-    let octal = digits.len() == MODE_DIGITS && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
-    let Some(mode) = u32::from_str_radix(digits, 8).ok().filter(|_| octal) else {
-        let mend = "write it as in \"0600\" (its owner), \"0660\" (the group too)";
-        review.error(&path, "must be a file's mode, in octal digits", mend);
-        return None;
-    };
-    if mode & ANYBODY_WRITES == 0 {
-        let what = "lets nobody connect: that takes the right to write";
-        review.error(&path, what, "set it to \"0600\", or to \"0660\" for the group too");
-        return None;
-    }
+    let mode = socket::mode(&path, &server.unix_mode, review)?;
     if !has_socket(server) {
         if review.is_given(&path)
             && review.is_whole()
@@ -149,9 +127,9 @@ impl Usual {
     }
 }
 
-type Taken = Vec<(KeyPath, SocketAddr)>;
+pub(super) type Taken = Vec<(KeyPath, SocketAddr)>;
 
-fn single(
+pub(super) fn single(
     key: &str,
     text: &str,
     usual: &str,
@@ -169,7 +147,7 @@ fn address(path: &KeyPath, text: &str, usual: &str, review: &mut Review<'_>) -> 
         return Some(address);
     }
     if text.starts_with(UNIX) {
-        let what = "cannot be a Unix socket: only `listen` in [server] can";
+        let what = "cannot be a Unix socket: only `listen` in [server] and [control] can";
         review.error(path, what, format!("listen on \"{usual}\""));
         return None;
     }
@@ -181,6 +159,19 @@ fn address(path: &KeyPath, text: &str, usual: &str, review: &mut Review<'_>) -> 
         format!("write \"{meant}\", or the address that is meant"),
     );
     None
+}
+
+/// Says so where another listener, one of `sockets`, is at the path of this one already.
+pub(super) fn claim_socket(
+    path: &KeyPath,
+    socket: &Path,
+    sockets: &[(KeyPath, PathBuf)],
+    review: &mut Review<'_>,
+) {
+    if let Some((other, _)) = sockets.iter().find(|(_, taken)| taken == socket) {
+        let what = format!("{} is taken by {other} already", socket.display());
+        review.error(path, what, "give one of the two another path");
+    }
 }
 
 /// Notes that `path` listens on `address`, and says so where another does already. Port 0 is a new one each time.
@@ -203,10 +194,6 @@ fn claim(path: &KeyPath, address: SocketAddr, taken: &mut Taken, review: &mut Re
     taken.push((path.clone(), address));
 }
 
-/// What comes before the path of a Unix socket.
-const UNIX: &str = "unix:";
-const MODE_DIGITS: usize = 3;
 /// For its owner alone.
 const PRIVATE: u32 = 0o600;
-const ANYBODY_WRITES: u32 = 0o222;
 const OTHERS_WRITE: u32 = 0o002;

@@ -1,4 +1,4 @@
-//! Unix sockets: that a path can be one.
+//! Unix sockets: that a path can be one, and a mode its.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
@@ -37,5 +37,24 @@ pub(super) fn path(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Optio
     None
 }
 
+/// The mode of a socket's file: three octal digits, and a zero before them for who likes.
+pub(super) fn mode(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<u32> {
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == MODE_DIGITS).unwrap_or(text);
+    let octal = digits.len() == MODE_DIGITS && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let Some(mode) = u32::from_str_radix(digits, 8).ok().filter(|_| octal) else {
+        let mend = "write it as in \"0600\" (its owner), \"0660\" (the group too)";
+        review.error(path, "must be a file's mode, in octal digits", mend);
+        return None;
+    };
+    if mode & ANYBODY_WRITES == 0 {
+        let what = "lets nobody connect: that takes the right to write";
+        review.error(path, what, "set it to \"0600\", or to \"0660\" for the group too");
+        return None;
+    }
+    Some(mode)
+}
+
+const MODE_DIGITS: usize = 3;
+const ANYBODY_WRITES: u32 = 0o222;
 /// What the system's address of a Unix socket holds, less the zero at its end.
-const MAX_SOCKET_PATH_BYTES: usize = 107;
+pub(super) const MAX_SOCKET_PATH_BYTES: usize = 107;

@@ -50,7 +50,7 @@ fn a_mend_of_an_address_is_not_the_one_of_another_listener() {
         [("server", "127.0.0.1:8080"), ("health", "127.0.0.1:9901"), ("control", "127.0.0.1:9902")]
     {
         for address in ["unix:/run/x.sock", "nowhere"] {
-            if (section, address) == ("server", "unix:/run/x.sock") {
+            if section != "health" && address.starts_with("unix:") {
                 continue;
             }
             let text = format!("[{section}]\nlisten = \"{address}\"\n{GOOD}");

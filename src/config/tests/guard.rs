@@ -3,8 +3,9 @@
 use super::*;
 use crate::secret::Secret;
 
+/// The control surface is where no other user can connect to it.
 fn guard(lines: &str) -> String {
-    format!("[guard]\n{lines}\n{GOOD}")
+    format!("[control]\nlisten = \"unix:@cupbearer\"\n[guard]\n{lines}\n{GOOD}")
 }
 
 const FIRST: &str = "first-of-two-secrets";

@@ -30,6 +30,9 @@ impl Folder {
     }
 }
 
+/// Without a control surface, that of a restricted proxy cannot be open to more users than the proxy is.
+const NO_CONTROL: &str = "[control]\nlisten = \"none\"\n";
+
 #[test]
 fn a_unix_socket_is_listened_on_beside_the_configuration_with_its_mode() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,13 +74,16 @@ fn a_path_that_can_be_no_socket_is_refused() {
     one_error(
         &format!("[health]\nlisten = \"unix:/x\"\n{GOOD}"),
         "health.listen",
-        &["only `listen` in [server]"],
+        &["only `listen` in [server] and [control]"],
     );
 }
 
 #[test]
 fn a_mode_is_octal_and_lets_somebody_in() {
-    let with = |mode: &str| server(&format!("listen = \"unix:/run/x.sock\"\nunix_mode = \"{mode}\""));
+    let with = |mode: &str| {
+        let lines = format!("listen = \"unix:/run/x.sock\"\nunix_mode = \"{mode}\"");
+        NO_CONTROL.to_owned() + &server(&lines)
+    };
     for mode in ["", "rw-------", "0800", "60", "00600", "0o600", "1777", "-600"] {
         one_error(&with(mode), "server.unix_mode", &["octal digits"]);
     }
@@ -97,7 +103,7 @@ fn whoever_comes_from_another_machine_is_to_show_that_they_may() {
     let open = "listen = \"0.0.0.0:8443\"\nallow_remote = true";
     one_warning(&server(open), "server.listen", "whoever reaches it uses the token");
     let secret = load_in(
-        &format!("{}[guard]\nshared_secret_env = \"PROXY_SECRET\"\n", server(open)),
+        &format!("{NO_CONTROL}{}[guard]\nshared_secret_env = \"PROXY_SECRET\"\n", server(open)),
         &[("PROXY_SECRET", "0123456789abcdef")],
     );
     assert!(secret.unwrap().warnings.is_empty());
@@ -105,7 +111,8 @@ fn whoever_comes_from_another_machine_is_to_show_that_they_may() {
     let pair = format!("{}, {}", folder.entry("cert_file", "cert.pem"), folder.entry("key_file", "key.pem"));
     one_warning(&server(&format!("{open}\ntls = {{ {pair} }}")), "server.listen", "nobody is asked");
     let mutual = format!("{open}\ntls = {{ {pair}, {} }}", folder.entry("client_ca_file", "cert.pem"));
-    assert!(load_text(&server(&mutual)).unwrap().warnings.is_empty());
+    let mutual = NO_CONTROL.to_owned() + &server(&mutual);
+    assert!(load_text(&mutual).unwrap().warnings.is_empty());
 }
 
 #[test]

@@ -194,6 +194,7 @@
     }
 
     wayOut(token) {
+      if (readOnly) return '';
       if (token.status === 'login_required' && token.can_log_in) return 'The way out: log in again, with the button below.';
       if (token.last_error.cause === 'browser_absent') return 'This page renews it by itself now that it is open.';
       if (token.status === 'misconfigured') return 'The way out: mend the configuration or the secret; it is tried again by itself.';
@@ -211,12 +212,13 @@
       const { can_log_in: login, grant, user, status, generation, expires_in_seconds: left } = this.token;
       const wants = status === 'login_required';
       const b = this.buttons;
-      show(b.login, Boolean(login) && !this.asked);
-      show(b.device, Boolean(login) && grant !== 'device_code' && wants && !this.asked);
-      show(b.renew, !wants && this.token.callers === undefined && !this.asked);
-      show(b.logout, (left !== undefined || user !== undefined || generation !== undefined) && !wants && !this.asked);
-      show(this.sure, Boolean(this.asked));
-      show(this.keep, Boolean(this.asked));
+      const idle = !this.asked && !readOnly;
+      show(b.login, Boolean(login) && idle);
+      show(b.device, Boolean(login) && grant !== 'device_code' && wants && idle);
+      show(b.renew, !wants && this.token.callers === undefined && idle);
+      show(b.logout, (left !== undefined || user !== undefined || generation !== undefined) && !wants && idle);
+      show(this.sure, Boolean(this.asked) && !readOnly);
+      show(this.keep, Boolean(this.asked) && !readOnly);
       write(b.login, wants || !user ? 'Log in' : 'Log in anew');
       b.login.className = wants || !user ? 'first' : '';
     }
@@ -401,11 +403,16 @@
   };
   byId('plots').append(...Object.values(plots).map((plot) => plot.node));
   const say = (text) => write(byId('said'), text);
+  // Why nothing can be changed here, where it cannot.
+  let readOnly;
   let uptime = { seconds: 0, seen: 0 };
 
   function status({ status: program, more_tokens: more, history }) {
     const now = performance.now();
     uptime = { seconds: program.uptime_seconds, seen: now };
+    readOnly = program.read_only;
+    show(byId('read-only'), Boolean(readOnly));
+    if (readOnly) write(byId('read-only'), `This page is read-only: ${readOnly}. To change that, set listen in [control] to a Unix socket (unix:...) and use the command line.`);
     const names = program.tokens.map((token) => token.name);
     for (const [name, card] of cards) {
       if (!names.includes(name)) { card.node.remove(); cards.delete(name); }
@@ -417,7 +424,7 @@
         byId('cards').append(card.node);
       }
       cards.get(token.name).update(token, history[index], now);
-      if (token.browser_wanted) renewHere(token.name);
+      if (token.browser_wanted && !readOnly) renewHere(token.name);
     });
     show(byId('filter-box'), names.length > 10);
     show(byId('more'), more > 0 || names.length === 0);

@@ -24,6 +24,8 @@ pub(crate) struct Config {
     /// Beside the address that every proxy has.
     listen: String,
     server: String,
+    /// In place of the control surface's own address.
+    control: Option<String>,
     rest: String,
     environment: Vec<(String, String)>,
 }
@@ -34,6 +36,7 @@ impl Config {
         Self {
             listen: String::new(),
             server: "drain_timeout = \"10s\"\n".to_owned(),
+            control: None,
             rest: rest.into(),
             environment: Vec::new(),
         }
@@ -58,6 +61,12 @@ impl Config {
         self
     }
 
+    /// The section `control`, in place of the one with an address of its own.
+    pub(crate) fn control(mut self, lines: &str) -> Self {
+        self.control = Some(lines.to_owned());
+        self
+    }
+
     /// One more address to listen on.
     pub(crate) fn listen(mut self, address: &str) -> Self {
         self.listen += &[", \"", address, "\""].concat();
@@ -77,8 +86,9 @@ impl Config {
 
     /// The whole file, with these addresses.
     pub(crate) fn render(&self, [listen, health, control]: [SocketAddr; 3]) -> String {
+        let control = self.control.clone().unwrap_or_else(|| format!("listen = \"{control}\""));
         format!(
-            "[server]\nlisten = [\"{listen}\"{}]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\nlisten = \"{control}\"\n\n{}",
+            "[server]\nlisten = [\"{listen}\"{}]\n{}\n[health]\nlisten = \"{health}\"\n\n[control]\n{control}\n\n{}",
             self.listen,
             self.server,
             self.rest.replace("{listen}", &listen.to_string())

@@ -1,0 +1,121 @@
+//! `[control]`: its addresses, and that it is as restricted as the proxy is.
+
+use super::*;
+use crate::control::ControlSettings;
+use crate::net::local_address::LocalAddress;
+
+fn control(lines: &str) -> String {
+    format!("[control]\n{lines}\n{GOOD}")
+}
+
+fn settings(lines: &str) -> ControlSettings {
+    let loaded = load_text(&control(lines)).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    loaded.settings.control
+}
+
+#[test]
+fn it_listens_on_loopback_on_a_socket_with_a_path_or_a_name_or_nowhere() {
+    for (line, address) in [
+        ("", Some("127.0.0.1:9902")),
+        ("listen = \"[::1]:1\"", Some("[::1]:1")),
+        ("listen = \"unix:/run/c.sock\"", Some("unix:/run/c.sock")),
+        ("listen = \"unix:@cupbearer\"", Some("unix:@cupbearer")),
+        ("listen = \"none\"", None),
+    ] {
+        assert_eq!(settings(line).listen, address.and_then(LocalAddress::parse), "{line}");
+    }
+    assert_eq!(settings("").unix_mode, 0o600);
+    assert_eq!(settings("listen = \"unix:/run/c.sock\"\nunix_mode = \"0660\"").unix_mode, 0o660);
+}
+
+#[test]
+fn a_socket_is_beside_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, control("listen = \"unix:c.sock\"")).unwrap();
+    let loaded = load(&Source::File(config), [("ORDERS_SECRET".into(), "x".into())], Options::default());
+    let listen = loaded.unwrap().settings.control.listen;
+    assert_eq!(listen, Some(LocalAddress::Path(dir.path().join("c.sock"))));
+}
+
+#[test]
+fn an_address_that_cannot_be_is_refused() {
+    let long = "x".repeat(108);
+    for (address, words) in [
+        ("unix:", "names no Unix socket"),
+        ("unix:/etc/passwd", "is no socket"),
+        ("unix:@", "names no socket"),
+        ("unix:@a\\u0000b", "zero byte"),
+        (&format!("unix:@{long}"), "108 bytes long"),
+        ("nowhere", "127.0.0.1:9902"),
+        ("None", "127.0.0.1:9902"),
+        ("0.0.0.0:9902", "changes state"),
+    ] {
+        one_error(&control(&format!("listen = \"{address}\"")), "control.listen", &[words]);
+    }
+    let two =
+        format!("[server]\nlisten = \"unix:/run/x.sock\"\n{}", control("listen = \"unix:/run/x.sock\""));
+    one_error(&two, "control.listen", &["taken by server.listen already"]);
+    let path = "listen = \"unix:/run/c.sock\"\n";
+    one_error(&control(&format!("{path}unix_mode = \"rw-\"")), "control.unix_mode", &["octal digits"]);
+    one_error(
+        &control(&format!("{path}unix_mode = \"0444\"")),
+        "control.unix_mode",
+        &["lets nobody connect"],
+    );
+    for line in ["", "listen = \"unix:@c\"\n", "listen = \"none\"\n"] {
+        one_error(&control(&format!("{line}unix_mode = \"0600\"")), "control.unix_mode", &["no Unix socket"]);
+    }
+}
+
+#[test]
+fn a_surface_that_is_open_to_more_users_than_the_proxy_is_warned_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let at = |name: &str, text: String| {
+        write_private(&dir.path().join(name), &text);
+        format!("{:?}", dir.path().join(name).to_str().unwrap())
+    };
+    let (cert, key) = (at("cert", made.cert.pem()), at("key", made.signing_key.serialize_pem()));
+    let secret = at("secret", "0123456789abcdef".to_owned());
+    let tls =
+        format!("[server]\ntls = {{ cert_file = {cert}, key_file = {key}, client_ca_file = {cert} }}\n");
+    let restrictions = [
+        (format!("[guard]\nshared_secret_file = {secret}\n"), "guard.shared_secret_file restricts"),
+        (tls.clone(), "server.tls.client_ca_file restricts"),
+        (
+            format!("{tls}[guard]\nallowed_subjects = \"orders\"\n"),
+            "guard.allowed_subjects and server.tls.client_ca_file restrict ",
+        ),
+        (
+            "[server]\nlisten = \"unix:/run/x.sock\"\n".to_owned(),
+            "server.listen, on Unix sockets alone, restricts",
+        ),
+        (
+            "[server]\nlisten = \"unix:/run/x.sock\"\n[guard]\nallowed_uids = [7]\n".to_owned(),
+            "guard.allowed_uids and server.listen, on Unix sockets alone, restrict ",
+        ),
+    ];
+    for (restriction, words) in &restrictions {
+        let with = |lines: &str| format!("{restriction}{}", control(lines));
+        one_warning(&with(""), "control.listen", words);
+        one_warning(&with("listen = \"[::1]:1\""), "control.listen", "unix:@cupbearer");
+        for line in ["unix:/run/c.sock", "unix:@c", "none"] {
+            let loaded = load_text(&with(&format!("listen = \"{line}\""))).unwrap();
+            assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        }
+        let open = with("listen = \"unix:/run/c.sock\"\nunix_mode = \"0666\"");
+        if restriction.contains("allowed_uids") {
+            assert!(load_text(&open).unwrap().warnings.is_empty());
+        } else {
+            one_warning(&open, "control.unix_mode", words);
+        }
+    }
+    // Two sockets of which one is TCP's restrict nobody.
+    let both = "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n";
+    assert!(load_text(&format!("{both}{GOOD}")).unwrap().warnings.is_empty());
+    // Users are those of the control surface's socket, too.
+    let users = format!("[guard]\nallowed_uids = [7]\n{}", control("listen = \"unix:/run/c.sock\""));
+    assert!(load_text(&users).unwrap().warnings.is_empty());
+}
