@@ -18,6 +18,7 @@ use super::expect::Gate;
 use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
 use super::metrics::Counted;
+use super::received::ReceivedBody;
 use super::replay::{Sending, Upload};
 use super::tunnel::Tunnel;
 use super::watch::{Receiving, Watch};
@@ -31,6 +32,9 @@ pub(super) enum BodyError {
     Sender(#[source] hyper::Error),
     #[error("the upstream's answer broke off")]
     Answer(#[source] AnswerError),
+    /// The source says to hyper what to reset the HTTP/2 stream at the other side with.
+    #[error("the body's HTTP/2 stream was reset before its end")]
+    Cut(#[source] h2::Error),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
     /// hyper looks here for what to reset an HTTP/2 stream with.
@@ -85,7 +89,7 @@ enum DownloadSource {
     /// HTTP/1.1.
     Wire(Answer),
     /// HTTP/2; it counts as one of its connection's streams for as long as `stream` lives.
-    Shared { incoming: Incoming, stream: Rc<()> },
+    Shared { incoming: ReceivedBody, stream: Rc<()> },
 }
 
 /// Measures how long a body has been waited for.
@@ -101,7 +105,7 @@ impl RequestBody {
     /// Wraps what came with a request; `None` where there is no body to follow. Up to `limit` bytes of it are kept for
     /// another sending.
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: ReceivedBody,
         watch: &Rc<Watch>,
         idle_timeout: Duration,
         gate: Option<Gate>,
@@ -209,10 +213,8 @@ impl ResponseBody {
 
     /// Gives it what ends when it does.
     pub(super) fn end_with(&mut self, mut exchange: Exchange) {
-        if let Some(record) =
-            exchange.record_mut().filter(|record| record.has_no_body() || self.content.is_end_stream())
-        {
-            record.completed();
+        if exchange.has_no_body() || self.content.is_end_stream() {
+            exchange.completed();
         }
         self.exchange = Some(exchange);
     }
@@ -224,6 +226,15 @@ impl Content {
             Self::Empty | Self::Tunnel(_) => true,
             Self::Full(_) => false,
             Self::Upstream(download) => download.is_end_stream(),
+        }
+    }
+
+    /// Whether all of it is there for whoever knows its length. The end of an HTTP/2 stream may follow in a frame of its
+    /// own.
+    fn is_through(&self) -> bool {
+        match self {
+            Self::Upstream(download) => download.is_end_stream() || download.size_hint().exact() == Some(0),
+            Self::Empty | Self::Tunnel(_) | Self::Full(_) => self.is_end_stream(),
         }
     }
 }
@@ -240,7 +251,7 @@ impl Body for ResponseBody {
         if let Some(aging) = &mut this.aging
             && let Poll::Ready(last) = aging.poll_end(cx)
         {
-            if let Some(exchange) = &this.exchange {
+            if let Some(exchange) = &mut this.exchange {
                 exchange.aged(aging.limit());
             }
             // Dropped in the middle, it ends the upstream's side as well.
@@ -264,19 +275,19 @@ impl Body for ResponseBody {
         }
         if let Some(exchange) = &mut this.exchange {
             exchange.asked(polled.is_ready());
-            if let Some(record) = exchange.record_mut() {
-                match &polled {
-                    Poll::Ready(Some(Ok(frame))) => {
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(record) = exchange.record_mut() {
                         record.passed(frame.data_ref().map_or(0, Bytes::len));
-                        // Whoever knows the length asks for no more.
-                        if this.content.is_end_stream() {
-                            record.completed();
-                        }
                     }
-                    Poll::Ready(None) => record.completed(),
-                    Poll::Ready(Some(Err(_))) => record.broken(),
-                    Poll::Pending => {}
+                    // Whoever knows the length asks for no more.
+                    if this.content.is_through() {
+                        exchange.completed();
+                    }
                 }
+                Poll::Ready(None) => exchange.completed(),
+                Poll::Ready(Some(Err(_))) => exchange.broken(),
+                Poll::Pending => {}
             }
         }
         polled
@@ -303,7 +314,7 @@ impl Download {
 
     /// An answer that comes by HTTP/2, on one of a connection's streams.
     pub(super) const fn shared(incoming: Incoming, stream: Rc<()>, idle_timeout: Duration) -> Self {
-        let source = DownloadSource::Shared { incoming, stream };
+        let source = DownloadSource::Shared { incoming: ReceivedBody::response(incoming), stream };
         Self { source, silence: Silence::new(idle_timeout), broken: None }
     }
 
@@ -332,9 +343,7 @@ impl Download {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             DownloadSource::Wire(answer) => answer.poll_frame(cx).map_err(BodyError::Answer),
-            DownloadSource::Shared { incoming, .. } => {
-                Pin::new(incoming).poll_frame(cx).map_err(BodyError::Sender)
-            }
+            DownloadSource::Shared { incoming, .. } => Pin::new(incoming).poll_frame(cx),
         }
     }
 }
@@ -354,7 +363,7 @@ impl Body for Download {
         match this.poll_source(cx) {
             // hyper drops what it has not written when a body fails. What came before the failure goes out first: the
             // application is to see a part of an answer, and not nothing.
-            Poll::Ready(Some(Err(error @ BodyError::Answer(_)))) => {
+            Poll::Ready(Some(Err(error))) => {
                 this.broken = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::request::Parts;
+use http::{Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::metrics::RouteMetrics;
+use super::metrics::{Aborted, RouteMetrics};
 use super::record::{Answerer, Record};
 use super::trace::Tracing;
 use super::watch::Busy;
@@ -23,6 +24,10 @@ pub(super) struct Exchange {
     record: Option<Box<Record>>,
     /// Its place among those that its route lets through at a time.
     slot: Option<OwnedSemaphorePermit>,
+    /// Whether its answer's head is all of it (RFC 9110 section 9.3.2).
+    has_no_body: bool,
+    /// Why it is counted as aborted if it ends now; `None`: its answer has come to its end.
+    aborted: Option<Aborted>,
 }
 
 impl Exchange {
@@ -30,10 +35,13 @@ impl Exchange {
         metrics: Arc<RouteMetrics>,
         started: Instant,
         busy: Busy,
+        parts: &Parts,
         record: Option<Box<Record>>,
     ) -> Self {
         metrics.begun();
-        Self { metrics, started, busy, record, slot: None }
+        let has_no_body = parts.method == Method::HEAD;
+        let aborted = Some(Aborted::Application);
+        Self { metrics, started, busy, record, slot: None, has_no_body, aborted }
     }
 
     /// Keeps a place among those that the route lets through at a time until this ends.
@@ -70,8 +78,35 @@ impl Exchange {
         self.busy.asked(given);
     }
 
+    /// Whether its answer's head is all of it.
+    pub(super) const fn has_no_body(&self) -> bool {
+        self.has_no_body
+    }
+
+    /// The answer has come to its end.
+    pub(super) fn completed(&mut self) {
+        self.aborted = None;
+        if let Some(record) = &mut self.record {
+            record.completed();
+        }
+    }
+
+    /// The upstream broke off in the middle of the answer.
+    pub(super) fn broken(&mut self) {
+        self.aborted = Some(Aborted::Upstream);
+        if let Some(record) = &mut self.record {
+            record.broken();
+        }
+    }
+
+    /// The tunnel that it became was cut, by either side.
+    pub(super) fn tunnel_cut(&mut self) {
+        self.aborted = Some(Aborted::WebSocket);
+    }
+
     /// The answer has reached `limit`; a connection that has, too, takes no further requests.
-    pub(super) fn aged(&self, limit: Duration) {
+    pub(super) fn aged(&mut self, limit: Duration) {
+        self.aborted = Some(Aborted::MaxStreamAge);
         self.busy.retire_if_older(limit);
     }
 }
@@ -80,6 +115,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = clock::now().saturating_duration_since(self.started);
         self.metrics.ended(took);
+        if let Some(cause) = self.aborted {
+            self.metrics.aborted(cause);
+        }
         if let Some(record) = &self.record {
             record.end(self.metrics.label(), took);
         }

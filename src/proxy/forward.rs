@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use tokio::time::Instant;
 
 use super::attach::Used;
@@ -28,6 +28,7 @@ use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
 use super::headers::{Expect, HopFields, strip_response};
 use super::pool::{Age, Pool, Want};
+use super::received::ReceivedBody;
 use super::record::Record;
 use super::recovery::{Received, may_refuse, recover};
 use super::replay::{Outcome, Upload};
@@ -62,7 +63,7 @@ pub(super) struct BodyUnasked;
 pub(super) async fn forward(
     pool: &Rc<Pool>,
     outbound: Outbound<'_>,
-    body: Incoming,
+    body: ReceivedBody,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let Outbound { head, hop, entry, mut used, handshake, record } = outbound;

@@ -29,6 +29,7 @@ use super::headers::{
 use super::limits::take_turn;
 use super::local::LocalTable;
 use super::path::judge;
+use super::received::ReceivedBody;
 use super::record::{Answerer, Record};
 use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
@@ -49,6 +50,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     let started = clock::now();
     let table = downstream.worker.table();
     let (mut parts, body) = request.into_parts();
+    let body = ReceivedBody::request(body, parts.version);
     let connect = match parts.method {
         Method::CONNECT => websocket::from_connect(&mut parts),
         _ => None,
@@ -174,7 +176,7 @@ async fn to_upstream(
     entry: &Entry,
     downstream: &Downstream,
     parts: &mut Parts,
-    body: Incoming,
+    body: ReceivedBody,
     form: Form,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
@@ -438,7 +440,7 @@ fn begin(
     started: Instant,
 ) -> Exchange {
     let busy = Busy::new(Rc::clone(&downstream.watch));
-    Exchange::begin(Arc::clone(metrics), started, busy, Record::of(parts, downstream))
+    Exchange::begin(Arc::clone(metrics), started, busy, parts, Record::of(parts, downstream))
 }
 
 /// The fields that this hop makes anew, after all that the application sent for this hop is gone.

@@ -22,6 +22,7 @@ pub struct ProxyMetrics {
     errors: IntCounterVec,
     rejections: IntCounterVec,
     connections: IntGaugeVec,
+    aborted: IntCounterVec,
 }
 
 /// What is counted of one route.
@@ -34,6 +35,34 @@ pub(super) struct RouteMetrics {
     unauthorized: IntCounter,
     replays: [IntCounter; Replay::ALL.len()],
     in_flight: IntGauge,
+    aborted: [IntCounter; Aborted::ALL.len()],
+}
+
+/// Why a request ended before its response was through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aborted {
+    /// The application gave it up, or broke off its upload.
+    Application,
+    /// The upstream broke off its response.
+    Upstream,
+    /// The route's `max_stream_age` was reached.
+    MaxStreamAge,
+    /// The WebSocket that it became was cut by either side.
+    WebSocket,
+}
+
+impl Aborted {
+    /// The closed set of the metric's label.
+    const ALL: [Self; 4] = [Self::Application, Self::Upstream, Self::MaxStreamAge, Self::WebSocket];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Application => "application",
+            Self::Upstream => "upstream",
+            Self::MaxStreamAge => "max_stream_age",
+            Self::WebSocket => "websocket",
+        }
+    }
 }
 
 /// What came of the wish to send a request again after a 401.
@@ -112,6 +141,11 @@ impl ProxyMetrics {
             errors: counter_vec(ERRORS, "Answers of the proxy's own, by kind", &["kind"]),
             rejections: metrics.rejections(),
             connections: gauge_vec(CONNECTIONS, "Open connections", &["side"]),
+            aborted: counter_vec(
+                ABORTED,
+                "Requests that ended before their response was through, by who or what ended them",
+                &["route", "cause"],
+            ),
         };
         for kind in KINDS {
             this.errors.with_label_values(&[kind]);
@@ -126,6 +160,7 @@ impl ProxyMetrics {
         metrics.register(this.in_flight.clone());
         metrics.register(this.errors.clone());
         metrics.register(this.connections.clone());
+        metrics.register(this.aborted.clone());
         this
     }
 
@@ -139,6 +174,7 @@ impl ProxyMetrics {
             unauthorized: self.unauthorized.with_label_values(&[label]),
             replays: Replay::ALL.map(|result| self.replays.with_label_values(&[label, result.as_str()])),
             in_flight: self.in_flight.with_label_values(&[label]),
+            aborted: Aborted::ALL.map(|cause| self.aborted.with_label_values(&[label, cause.as_str()])),
         })
     }
 
@@ -205,6 +241,11 @@ impl RouteMetrics {
         self.replays[result as usize].inc();
     }
 
+    /// The request ended before its response was through.
+    pub(super) fn aborted(&self, cause: Aborted) {
+        self.aborted[cause as usize].inc();
+    }
+
     /// The answer is through, or given up.
     pub(super) fn ended(&self, took: Duration) {
         self.in_flight.dec();
@@ -230,6 +271,7 @@ const REPLAYS: &str = "cupbearer_replays_total";
 const IN_FLIGHT: &str = "cupbearer_requests_in_flight";
 const ERRORS: &str = "cupbearer_proxy_errors_total";
 const CONNECTIONS: &str = "cupbearer_connections";
+const ABORTED: &str = "cupbearer_aborted_total";
 
 /// 100 to 999, as the grammar has it.
 const STATUS_CODES: usize = 900;

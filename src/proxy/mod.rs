@@ -35,6 +35,7 @@ mod opening;
 mod path;
 mod peer;
 mod pool;
+mod received;
 mod record;
 mod recovery;
 mod refusal;

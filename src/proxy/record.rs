@@ -95,11 +95,6 @@ impl Record {
         }))
     }
 
-    /// Whether its answer's head is all of it (RFC 9110 section 9.3.2).
-    pub(super) fn has_no_body(&self) -> bool {
-        self.method == Method::HEAD
-    }
-
     /// Where the bytes of its body are counted as they come.
     pub(super) fn received(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.request_bytes)
@@ -132,6 +127,7 @@ impl Record {
     /// The upstream broke off in the middle of the answer.
     pub(super) fn broken(&mut self) {
         self.broken = true;
+        self.complete = false;
     }
 
     /// The answer has come to its end.

@@ -13,17 +13,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::body::{BodyError, Silence, without_forbidden_trailers};
 use super::expect::Gate;
+use super::received::ReceivedBody;
 use super::watch::Receiving;
 use crate::clock;
 
 /// A request's body: what all of its sendings share, and what the handler sees of them.
 #[derive(Debug)]
-pub(super) struct Upload<B = Incoming> {
+pub(super) struct Upload<B = ReceivedBody> {
     state: RefCell<State<B>>,
     last: Cell<Instant>,
     outcome: Cell<Outcome>,
@@ -77,7 +78,7 @@ enum Record {
 
 /// One sending of an upload.
 #[derive(Debug)]
-pub(super) struct Sending<B = Incoming> {
+pub(super) struct Sending<B = ReceivedBody> {
     upload: Rc<Upload<B>>,
     /// Boxed, as few have one.
     gate: Option<Box<Gate>>,
@@ -89,7 +90,7 @@ pub(super) struct Sending<B = Incoming> {
     unread: Bytes,
 }
 
-impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Upload<B> {
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
     /// The first sending. Up to `limit` bytes are kept for another; of a body that says it is longer, none are. `receiving`
     /// ends with what comes from the application.
     pub(super) fn begin(
@@ -194,7 +195,7 @@ impl<B> Upload<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> State<B> {
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
     /// What the application sends next.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = self.poll_live(cx);
@@ -220,7 +221,7 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> State<B> {
                 self.ended = true;
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Sender(error)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Pending => {
                 ready!(self.silence.poll_too_long(cx));
                 Poll::Ready(Some(Err(BodyError::Silent)))
@@ -282,7 +283,7 @@ impl Record {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Sending<B> {
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -373,12 +374,12 @@ mod tests {
 
     impl Body for Application {
         type Data = Bytes;
-        type Error = hyper::Error;
+        type Error = BodyError;
 
         fn poll_frame(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
             match self.frames.borrow_mut().pop_front() {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
                 None if self.ended.get() => Poll::Ready(None),

@@ -110,10 +110,12 @@ impl Opening {
             }
         };
         let tied = tie(Ends { downstream, upstream }, early, answered, idle_timeout, leave).await;
-        match (tied, exchange.record_mut()) {
-            (Err(error), _) => tracing::debug!(%error, "a WebSocket was cut"),
-            (Ok(()), Some(record)) => record.completed(),
-            (Ok(()), None) => {}
+        match tied {
+            Ok(()) => exchange.completed(),
+            Err(error) => {
+                tracing::debug!(%error, "a WebSocket was cut");
+                exchange.tunnel_cut();
+            }
         }
         drop((exchange, place, counted));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{TE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::super::body::RequestBody;
 use super::super::metrics::{ProxyMetrics, Side};
+use super::super::received::ReceivedBody;
 use super::super::sending::{Asks, Failure, Head};
 use super::super::watch::Watch;
 use super::{Answer, AnswerError, Keeper, Manner, Stream, Wire};
@@ -122,7 +123,7 @@ async fn application(fields: &str) -> (UnixStream, RequestBody) {
     });
     app.write_all(format!("POST / HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n").as_bytes()).await.unwrap();
     let incoming = timeout(LIMIT, told).await.unwrap().unwrap();
-    (app, RequestBody::new(incoming, &watch(), LIMIT, None, 0).0)
+    (app, RequestBody::new(ReceivedBody::request(incoming, Version::HTTP_11), &watch(), LIMIT, None, 0).0)
 }
 
 /// Reads until `end` has come.
@@ -347,7 +348,13 @@ async fn a_body_that_is_at_hand_goes_with_its_head_in_one_write() {
         let service = service_fn(move |request: Request<Incoming>| {
             let wire = wire.borrow_mut().take().unwrap();
             async move {
-                let (body, _progress) = RequestBody::new(request.into_body(), &watch(), LIMIT, None, 0);
+                let (body, _progress) = RequestBody::new(
+                    ReceivedBody::request(request.into_body(), Version::HTTP_11),
+                    &watch(),
+                    LIMIT,
+                    None,
+                    0,
+                );
                 let kept = Rc::new(Kept::default());
                 let _ = send(wire, &kept, &head(Method::POST), body).await;
                 Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))

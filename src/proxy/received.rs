@@ -1,0 +1,162 @@
+//! A message's body as hyper receives it, with the end of an HTTP/2 one judged.
+//!
+//! A message of HTTP/2 is complete only with `END_STREAM` (RFC 9113 section 8.1). hyper reports the same end of a body
+//! where the sender resets the stream with `NO_ERROR` in its middle, as Node's `destroy()` does. Passed on
+//! like that, half an upload would be stored as a whole one. Bodies of HTTP/1.1 uploads end as hyper reports it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::Reason;
+use http::Version;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::body::BodyError;
+
+/// A body that hyper receives.
+#[derive(Debug)]
+pub(super) struct ReceivedBody {
+    incoming: Incoming,
+    /// What the stream at the other side of the proxy is reset with where this one is cut; `None`: HTTP/1.1.
+    reset: Option<Reason>,
+}
+
+impl ReceivedBody {
+    /// That of a request.
+    pub(super) fn request(incoming: Incoming, version: Version) -> Self {
+        Self { incoming, reset: (version == Version::HTTP_2).then_some(Reason::CANCEL) }
+    }
+
+    /// That of an HTTP/2 response.
+    pub(super) const fn response(incoming: Incoming) -> Self {
+        Self { incoming, reset: Some(Reason::INTERNAL_ERROR) }
+    }
+
+    /// Whether the end that hyper reports is the message's. Where all bytes of its `content-length` came, nothing is lost:
+    /// Node's server resets a stream like that to stop an upload.
+    fn is_whole(&self) -> bool {
+        self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0)
+    }
+}
+
+impl Body for ReceivedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+        Poll::Ready(match (frame, this.reset) {
+            (None, Some(reset)) if !this.is_whole() => Some(Err(BodyError::Cut(reset.into()))),
+            (frame, _) => frame.map(|frame| frame.map_err(BodyError::Sender)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use http::{HeaderMap, Request, Response};
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::duplex;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::proxy::connect::WorkerExecutor;
+
+    /// How a client ends an upload of which it has sent the first half.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Ending {
+        Whole,
+        Trailers,
+        Reset(Reason),
+        /// Behind its end.
+        ResetWhole,
+    }
+
+    /// What a server sees of an upload.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Seen {
+        Data(Bytes),
+        Trailers,
+        Whole,
+        Cut,
+    }
+
+    /// What hyper's server sees behind the first half of an upload that ends so.
+    async fn after_half(ending: Ending) -> Vec<Seen> {
+        let (ours, theirs) = duplex(4096);
+        let (tell, mut seen) = mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let tell = tell.clone();
+            // Apart from the response: hyper gives that up with the stream.
+            tokio::task::spawn_local(async move {
+                let version = request.version();
+                let mut body = ReceivedBody::request(request.into_body(), version);
+                loop {
+                    let (is_last, told) = match body.frame().await {
+                        Some(Ok(frame)) => {
+                            (false, frame.into_data().map_or_else(|_| Seen::Trailers, Seen::Data))
+                        }
+                        Some(Err(_)) => (true, Seen::Cut),
+                        None => (true, Seen::Whole),
+                    };
+                    if tell.send(told).is_err() || is_last {
+                        return;
+                    }
+                }
+            });
+            pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+        });
+        let server = hyper::server::conn::http2::Builder::new(WorkerExecutor);
+        tokio::task::spawn_local(server.serve_connection(TokioIo::new(theirs), service));
+        let (mut client, connection) = h2::client::handshake(ours).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let request = Request::post("http://api.example/").body(()).unwrap();
+        let (_response, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"half"), false).unwrap();
+        assert_eq!(seen.recv().await, Some(Seen::Data(Bytes::from_static(b"half"))));
+        match ending {
+            Ending::Whole => body.send_data(Bytes::new(), true).unwrap(),
+            Ending::Trailers => body.send_trailers(HeaderMap::new()).unwrap(),
+            Ending::Reset(reason) => body.send_reset(reason),
+            Ending::ResetWhole => {
+                body.send_data(Bytes::from_static(b"rest"), true).unwrap();
+                assert_eq!(seen.recv().await, Some(Seen::Data(Bytes::from_static(b"rest"))));
+                body.send_reset(Reason::NO_ERROR);
+            }
+        }
+        let mut all = Vec::new();
+        while !matches!(all.last(), Some(Seen::Whole | Seen::Cut)) {
+            all.push(seen.recv().await.unwrap());
+        }
+        all
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_body_is_whole_with_the_end_of_its_stream_alone() {
+        let empty = || Seen::Data(Bytes::new());
+        assert_eq!(after_half(Ending::Whole).await, [empty(), Seen::Whole]);
+        assert_eq!(after_half(Ending::Trailers).await, [Seen::Trailers, Seen::Whole]);
+        assert_eq!(after_half(Ending::ResetWhole).await, [Seen::Whole]);
+        for reason in [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR] {
+            assert_eq!(after_half(Ending::Reset(reason)).await, [Seen::Cut], "{reason}");
+        }
+    }
+}
