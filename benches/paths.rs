@@ -119,6 +119,7 @@ fn routing(c: &mut Criterion) {
         connect_timeout: second,
         response_header_timeout: second,
         idle_timeout: second,
+        max_connection_age: second,
         ca_file: None,
         certificate: None,
         server_name: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::local_address::LocalAddress;
 use crate::net::local_listener::LocalListener;
 use crate::net::presence::{Change, Presence};
+use crate::net::resolver;
+use crate::net::threads::{SECRETS, STORE};
 use crate::proxy::{
     AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Records, Routes, Workers,
 };
@@ -108,6 +111,12 @@ impl App {
             tracing::warn!(limit, wanted, "fewer open files are allowed than max_connections may want");
         }
         log_each(&warnings);
+        for started in [SECRETS.start(), STORE.start(), resolver::TOKENS.start(), resolver::REQUESTS.start()]
+        {
+            let no_thread =
+                |lacking| StartError::System { what: "threads", source: io::Error::other(lacking) };
+            started.map_err(no_thread)?;
+        }
         let listeners = Listeners::bind(&settings.server.listen)
             .map_err(|source| StartError::Listen { section: "server", source })?;
         let acceptor = acceptor(&settings)?;
@@ -203,7 +212,7 @@ impl App {
                     self.look_at_clocks();
                     self.look_at_files();
                     if self.workers.any_ended() {
-                        let source = std::io::Error::other("it panicked; the log says where");
+                        let source = io::Error::other("it panicked; the log says where");
                         return Err(StartError::System { what: "to keep a worker", source });
                     }
                 }
@@ -379,7 +388,7 @@ enum ReloadError {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -82,12 +82,7 @@ impl TrialError {
                 "see that a collector takes OTLP over HTTP where `otlp_endpoint` in [{key}] says, and that `otlp_ca_file` and \
                  `otlp_headers_file` are right"
             ),
-            Self::Probe(_) => {
-                format!(
-                    "see that [{key}] is right in what the sentence above names: `url`, `socket`, `proxy`, `ca_file`, \
-                     `server_name` or `http2`; and that it can be reached from this machine"
-                )
-            }
+            Self::Probe(error) => format!("{}; the keys are those of [{key}]", error.help()),
         }
     }
 }

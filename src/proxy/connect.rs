@@ -1,40 +1,43 @@
 //! New connections to an upstream: name look-up, TCP or a Unix socket, a proxy's tunnel, TLS, and the HTTP handshake, all
-//! within `connect_timeout`.
-//!
-//! The name is looked up for each connection, so a changed DNS answer counts for the next one.
+//! within `connect_timeout`. Where that is too short, the stage that was under way is what is reported.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Scheme;
 use hyper::client::conn::http2;
 use hyper::rt::Executor;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tower::Service;
 
 use super::body::RequestBody;
-use super::error::{ConnectFault, ProxyError};
+use super::connect_fault::{ConnectFault, ConnectStage};
+use super::connection_info::ConnectionInfo;
+use super::error::ProxyError;
 use super::metrics::OpenConnections;
 use super::pool::MAX_STREAMS;
 use super::through;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
 use super::wire::{Stream, Wire};
+use crate::clock;
+use crate::net::{dial, resolver};
 
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
     Http1(Wire),
-    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>),
+    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>, ConnectionInfo),
 }
 
 /// What an HTTP/2 upstream has said of itself.
@@ -66,15 +69,25 @@ pub(super) enum Speak {
 pub(super) enum DialFault {
     #[error("the upstream cannot be reached: {0}")]
     Unreachable(ConnectFault),
-    #[error("the upstream did not accept a connection within connect_timeout")]
-    Timeout,
+    #[error("{0}")]
+    Timeout(ConnectStage),
+}
+
+impl DialFault {
+    /// What to do about it.
+    pub(super) const fn help(self) -> &'static str {
+        match self {
+            Self::Unreachable(fault) => fault.help(),
+            Self::Timeout(stage) => stage.help(),
+        }
+    }
 }
 
 impl From<DialFault> for ProxyError {
     fn from(fault: DialFault) -> Self {
         match fault {
             DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
-            DialFault::Timeout => Self::ConnectTimeout,
+            DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
         }
     }
 }
@@ -85,10 +98,11 @@ pub(super) async fn connect(
     speak: Speak,
     open: &OpenConnections,
 ) -> Result<Sender, DialFault> {
-    let limit = upstream.settings.connect_timeout;
-    let connected = match tokio::time::timeout(limit, dial(upstream, speak, open)).await {
-        Ok(connected) => connected,
-        Err(_elapsed) => Err(DialFault::Timeout),
+    let deadline = clock::now() + upstream.settings.connect_timeout;
+    let connected = match reach(upstream, deadline).await {
+        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, deadline, open).await,
+        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, deadline, open).await,
+        Err(fault) => Err(fault),
     };
     upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
     connected
@@ -97,38 +111,49 @@ pub(super) async fn connect(
 /// A trial connection that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct ProbeError(String);
+pub struct ProbeError(DialFault);
+
+impl ProbeError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn help(&self) -> &'static str {
+        self.0.help()
+    }
+}
 
 /// Opens a connection to `upstream`, TLS included, and closes it again; says what would be spoken on it.
 ///
 /// # Errors
 /// [`ProbeError`], in words for a person.
 pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
+    let deadline = clock::now() + upstream.settings.connect_timeout;
     let spoken = async {
-        let http2 = match (&upstream.tls, reach(upstream).await?) {
+        let (socket, _) = reach(upstream, deadline).await?;
+        let http2 = match (&upstream.tls, socket) {
             (None, _) => upstream.settings.http2 == Http2::PriorKnowledge,
-            (Some(tls), Socket::Tcp(tcp)) => agreed_http2(upstream, &handshake(tls, tcp).await?),
-            (Some(tls), Socket::Unix(unix)) => agreed_http2(upstream, &handshake(tls, unix).await?),
+            (Some(tls), Socket::Tcp(tcp)) => agreed_http2(upstream, &handshake(tls, tcp, deadline).await?),
+            (Some(tls), Socket::Unix(unix)) => agreed_http2(upstream, &handshake(tls, unix, deadline).await?),
         };
-        Ok::<_, DialFault>(if http2 { "HTTP/2" } else { "HTTP/1.1" })
+        Ok(if http2 { "HTTP/2" } else { "HTTP/1.1" })
     };
-    match tokio::time::timeout(upstream.settings.connect_timeout, spoken).await {
-        Ok(spoken) => spoken.map_err(|error| ProbeError(error.to_string())),
-        Err(_elapsed) => Err(ProbeError(DialFault::Timeout.to_string())),
-    }
+    spoken.await.map_err(ProbeError)
 }
 
-async fn dial(upstream: &Upstream, speak: Speak, open: &OpenConnections) -> Result<Sender, DialFault> {
-    match reach(upstream).await? {
-        Socket::Tcp(tcp) => begin(upstream, speak, tcp, open).await,
-        Socket::Unix(unix) => begin(upstream, speak, unix, open).await,
-    }
+/// Bounds one stage of a connection's making.
+async fn within<T>(
+    deadline: Instant,
+    stage: ConnectStage,
+    work: impl Future<Output = Result<T, DialFault>>,
+) -> Result<T, DialFault> {
+    timeout_at(deadline, work).await.unwrap_or(Err(DialFault::Timeout(stage)))
 }
 
 async fn begin<S>(
     upstream: &Upstream,
     speak: Speak,
     socket: S,
+    info: ConnectionInfo,
+    deadline: Instant,
     open: &OpenConnections,
 ) -> Result<Sender, DialFault>
 where
@@ -137,27 +162,30 @@ where
 {
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
-            Http2::PriorKnowledge => http2(TokioIo::new(socket), open).await,
-            Http2::Auto | Http2::Never => Ok(http1(socket.into(), open)),
+            Http2::PriorKnowledge => {
+                within(deadline, ConnectStage::Http2, http2(TokioIo::new(socket), info, open)).await
+            }
+            Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, open)),
         };
     };
     let stream = match speak {
-        Speak::Configured => handshake(tls, socket).await?,
-        Speak::Http1 => handshake(&tls.with_http1_alone(), socket).await?,
+        Speak::Configured => handshake(tls, socket, deadline).await?,
+        Speak::Http1 => handshake(&tls.with_http1_alone(), socket, deadline).await?,
     };
     if agreed_http2(upstream, &stream) {
-        http2(TokioIo::new(stream), open).await
+        within(deadline, ConnectStage::Http2, http2(TokioIo::new(stream), info, open)).await
     } else {
-        Ok(http1(stream.into(), open))
+        Ok(http1(stream.into(), info, open))
     }
 }
 
-async fn handshake<S>(tls: &UpstreamTls, socket: S) -> Result<TlsStream<S>, DialFault>
+async fn handshake<S>(tls: &UpstreamTls, socket: S, deadline: Instant) -> Result<TlsStream<S>, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
-    connector.connect(tls.server_name.clone(), socket).await.map_err(|error| tls_fault(&error))
+    let shaken = connector.connect(tls.server_name.clone(), socket);
+    within(deadline, ConnectStage::Tls, async { shaken.await.map_err(|error| tls_fault(&error)) }).await
 }
 
 fn agreed_http2<S>(upstream: &Upstream, stream: &TlsStream<S>) -> bool {
@@ -172,51 +200,85 @@ enum Socket {
 }
 
 /// Goes the way to the upstream.
-async fn reach(upstream: &Upstream) -> Result<Socket, DialFault> {
-    match &upstream.way {
-        Way::Straight => Ok(Socket::Tcp(tcp(address(&upstream.scheme, &upstream.authority)).await?)),
+async fn reach(upstream: &Upstream, deadline: Instant) -> Result<(Socket, ConnectionInfo), DialFault> {
+    let (socket, address) = match &upstream.way {
+        Way::Straight => {
+            let target = address(&upstream.scheme, &upstream.authority);
+            let (stream, address) = tcp(&target, Party::Upstream, deadline).await?;
+            (Socket::Tcp(stream), Some(address))
+        }
         Way::Socket(path) => {
-            let connected = UnixStream::connect(path).await.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => ConnectFault::NoSocket,
-                io::ErrorKind::PermissionDenied => ConnectFault::SocketForbidden,
-                _ => ConnectFault::Refused,
-            });
-            Ok(Socket::Unix(connected.map_err(DialFault::Unreachable)?))
+            let connected = async {
+                UnixStream::connect(path).await.map_err(|error| {
+                    DialFault::Unreachable(match error.kind() {
+                        io::ErrorKind::NotFound => ConnectFault::NoSocket,
+                        io::ErrorKind::PermissionDenied => ConnectFault::SocketForbidden,
+                        _ => ConnectFault::Refused,
+                    })
+                })
+            };
+            (Socket::Unix(within(deadline, ConnectStage::Tcp, connected).await?), None)
         }
         Way::Through(proxy) => {
-            let unreachable = |_| DialFault::Unreachable(ConnectFault::ProxyUnreachable);
-            let mut stream = tcp(proxy.address.clone()).await.map_err(unreachable)?;
+            let (mut stream, address) = tcp(&proxy.address, Party::HttpProxy, deadline).await?;
             let shown = proxy.authorization.as_ref();
-            through::open(&mut stream, &upstream.scheme, &upstream.authority, shown)
-                .await
-                .map_err(DialFault::Unreachable)?;
-            Ok(Socket::Tcp(stream))
+            let tunnel = async {
+                through::open(&mut stream, &upstream.scheme, &upstream.authority, shown)
+                    .await
+                    .map_err(DialFault::Unreachable)
+            };
+            within(deadline, ConnectStage::ProxyTunnel, tunnel).await?;
+            (Socket::Tcp(stream), Some(address))
         }
+    };
+    Ok((socket, ConnectionInfo::new(address, upstream.settings.max_connection_age)))
+}
+
+/// Whom a TCP connection leads to.
+#[derive(Clone, Copy)]
+enum Party {
+    Upstream,
+    HttpProxy,
+}
+
+/// Looks the host of `target` up and connects to one of its addresses.
+async fn tcp(target: &Uri, party: Party, deadline: Instant) -> Result<(TcpStream, IpAddr), DialFault> {
+    let host = target.host().unwrap_or_default();
+    let port = target.port_u16().unwrap_or(if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
+    let (lookup, connect) = match party {
+        Party::Upstream => (ConnectStage::Lookup, ConnectStage::Tcp),
+        Party::HttpProxy => (ConnectStage::ProxyLookup, ConnectStage::ProxyTcp),
+    };
+    let addresses = within(deadline, lookup, async {
+        resolver::REQUESTS.addresses(host).await.map_err(|error| {
+            DialFault::Unreachable(match party {
+                Party::Upstream => ConnectFault::Name(error),
+                Party::HttpProxy => ConnectFault::ProxyName(error),
+            })
+        })
+    });
+    let addresses = addresses.await?.into_iter().map(|address| SocketAddr::new(address.ip(), port));
+    let dialed = within(deadline, connect, async {
+        dial::connect(addresses).await.map_err(|error| {
+            DialFault::Unreachable(match (party, error.kind()) {
+                (Party::HttpProxy, _) => ConnectFault::ProxyUnreachable,
+                (Party::Upstream, io::ErrorKind::ConnectionRefused) => ConnectFault::Refused,
+                (Party::Upstream, _) => ConnectFault::Network,
+            })
+        })
+    });
+    let dialed = dialed.await?;
+    for slow in dialed.slow {
+        resolver::REQUESTS.was_slow(host, slow);
     }
+    Ok((dialed.stream, dialed.address))
 }
 
-async fn tcp(target: Uri) -> Result<TcpStream, DialFault> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_keepalive(Some(TCP_KEEPALIVE));
-    let connected = connector.call(target).await.map_err(|error| {
-        let fault = match io_error(&error) {
-            Some(io) if io.kind() == io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
-            // The connector says so in words alone.
-            _ if error.to_string().contains("dns") => ConnectFault::Dns,
-            _ => ConnectFault::Network,
-        };
-        DialFault::Unreachable(fault)
-    })?;
-    Ok(connected.into_inner())
+fn http1(stream: Stream, info: ConnectionInfo, open: &OpenConnections) -> Sender {
+    Sender::Http1(Wire::new(stream, info, open.count()))
 }
 
-fn http1(stream: Stream, open: &OpenConnections) -> Sender {
-    Sender::Http1(Wire::new(stream, open.count()))
-}
-
-async fn http2<T>(io: T, open: &OpenConnections) -> Result<Sender, DialFault>
+async fn http2<T>(io: T, info: ConnectionInfo, open: &OpenConnections) -> Result<Sender, DialFault>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
@@ -232,7 +294,7 @@ where
     let connection = Rc::new(RefCell::new(connection));
     let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
     drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), open);
-    Ok(Sender::Http2(sender, settings))
+    Ok(Sender::Http2(sender, settings, info))
 }
 
 /// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
@@ -255,10 +317,6 @@ fn tls_fault(error: &io::Error) -> DialFault {
     DialFault::Unreachable(fault)
 }
 
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
-    std::iter::successors(Some(error), |e| e.source()).find_map(|e| e.downcast_ref())
-}
-
 /// Spawns what hyper needs on the worker that asks: nothing of a connection ever leaves its worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WorkerExecutor;
@@ -272,9 +330,7 @@ where
     }
 }
 
-/// TCP keep-alive probes find a peer that vanished while a long answer is awaited.
-const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
-/// The same for HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
+/// What finds a peer that vanished in HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
 /// Bytes that an upstream may send ahead of one application. The connection's window has room for that of all of its streams:

@@ -13,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
+use super::connect_fault::{ConnectFault, ConnectStage};
 use super::guard::Rejection;
 use super::path::PathFault;
 use super::record::Cause;
@@ -78,8 +79,8 @@ pub(super) enum ProxyError {
     WebSocket(WebSocketFault),
     #[error("the request was still going when max_stream_age had passed")]
     StreamTooOld,
-    #[error("the upstream did not accept a connection within connect_timeout")]
-    ConnectTimeout,
+    #[error("{0}")]
+    ConnectTimeout(ConnectStage),
     #[error("the upstream did not answer within response_header_timeout")]
     ResponseTimeout,
 }
@@ -120,33 +121,6 @@ pub(super) enum WebSocketFault {
     NotGranted,
 }
 
-/// Why there is no connection to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ConnectFault {
-    #[error("its name cannot be resolved")]
-    Dns,
-    #[error("the connection was refused")]
-    Refused,
-    #[error("its Unix socket does not exist")]
-    NoSocket,
-    #[error("its Unix socket lets this user not connect")]
-    SocketForbidden,
-    #[error("the HTTP proxy on the way cannot be reached")]
-    ProxyUnreachable,
-    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if matches!(*.0, 401 | 407) { ", for it wants other credentials" } else { "" })]
-    ProxyRefused(u16),
-    #[error("the HTTP proxy on the way gave no answer that is HTTP")]
-    ProxyBroken,
-    #[error("there is no way to its address")]
-    Network,
-    #[error("its certificate is not trusted, or is for another name")]
-    Certificate,
-    #[error("the TLS handshake failed")]
-    Tls,
-    #[error("it did not answer in the protocol that http2 asks for")]
-    Protocol,
-}
-
 impl ProxyError {
     /// What metrics and the `Cupbearer-Error` header call it: a closed set.
     pub(super) const fn kind(&self) -> &'static str {
@@ -176,7 +150,7 @@ impl ProxyError {
             Self::UpstreamMalformed => "upstream_malformed",
             Self::WebSocket(_) => "websocket_refused",
             Self::StreamTooOld => "stream_too_old",
-            Self::ConnectTimeout => "connect_timeout",
+            Self::ConnectTimeout(_) => "connect_timeout",
             Self::ResponseTimeout => "response_timeout",
         }
     }
@@ -207,7 +181,9 @@ impl ProxyError {
             | Self::UpstreamBroken
             | Self::UpstreamMalformed
             | Self::WebSocket(_) => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::ResponseTimeout | Self::StreamTooOld => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout(_) | Self::ResponseTimeout | Self::StreamTooOld => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 
@@ -228,7 +204,7 @@ impl ProxyError {
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
             Self::HeaderTooLarge | Self::RateLimited { .. } | Self::Overloaded => "8",
             Self::ClientGone => "1",
-            Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout | Self::ResponseTimeout => "4",
+            Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
             | Self::UpstreamMalformed
@@ -402,6 +378,7 @@ fn unavailable_reason(unavailable: &Unavailable) -> String {
         "issuer_mismatch" | "no_token_endpoint" | "insecure_endpoint" => {
             "the authorization server's metadata cannot be used"
         }
+        "machine" => "this machine lacks what it takes to ask for one",
         "command" => "the helper program gives none",
         "token_file" | "token_text" => "where it is to be, there is none",
         "expired" => "the one that is there has expired",

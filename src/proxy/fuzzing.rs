@@ -257,6 +257,7 @@ fn table() -> &'static RouteTable {
             connect_timeout: second,
             response_header_timeout: second,
             idle_timeout: second,
+            max_connection_age: second,
             ca_file: None,
             certificate: None,
             server_name: None,

@@ -5,6 +5,7 @@
 //! and a further one is opened beyond that.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,14 @@ use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::connect::{self, DialFault, Settings, Speak, connect};
+use super::connect_fault::ConnectStage;
+use super::connection_info::ConnectionInfo;
 use super::error::{ProxyError, WebSocketFault};
 use super::metrics::OpenConnections;
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
 use crate::clock;
-use crate::net::presence;
+use crate::net::{presence, resolver};
 
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
@@ -41,6 +44,10 @@ pub(super) struct Pool {
     retired: Cell<bool>,
     /// The era of the network that its connections are of.
     era: Cell<u64>,
+    /// Whether it was used since the worker's last look.
+    active: Cell<bool>,
+    /// The addresses that the upstream's name has, as of the worker's last look; `None`: unknown.
+    addresses: RefCell<Option<Arc<[IpAddr]>>>,
 }
 
 #[derive(Debug)]
@@ -57,6 +64,7 @@ struct Shared {
     number: u64,
     used: Instant,
     settings: Weak<dyn Settings>,
+    info: ConnectionInfo,
 }
 
 impl std::fmt::Debug for Shared {
@@ -107,6 +115,8 @@ impl Pool {
             now: Cell::new(clock::now()),
             retired: Cell::new(false),
             era: Cell::new(presence::era()),
+            active: Cell::new(false),
+            addresses: RefCell::default(),
         })
     }
 
@@ -166,7 +176,7 @@ impl Pool {
         let (failed, _) = self.failed.get();
         let limit = self.upstream.settings.connect_timeout;
         let Ok(dialing) = tokio::time::timeout(limit, self.dialing.lock()).await else {
-            return Err(DialFault::Timeout);
+            return Err(DialFault::Timeout(ConnectStage::Tcp));
         };
         if let Some(kept) = self.kept(want) {
             return Ok(kept);
@@ -197,7 +207,7 @@ impl Pool {
                 }
                 Ok(Connection::Http1 { wire, age: Age::New })
             }
-            connect::Sender::Http2(sender, settings) => {
+            connect::Sender::Http2(sender, settings, info) => {
                 self.may_share.set(true);
                 let streams = Rc::new(());
                 let (one, all) = (sender.clone(), Rc::clone(&streams));
@@ -207,6 +217,7 @@ impl Pool {
                     number,
                     used: clock::now(),
                     settings,
+                    info,
                 });
                 Ok(Connection::Http2 { sender: one, streams: all, number, age: Age::New })
             }
@@ -260,23 +271,41 @@ impl Pool {
         })
     }
 
-    /// Closes what has been idle for too long. The worker calls this now and then.
+    /// Closes what has been idle for too long, is too old, or leads to an address that the upstream no longer has; requests
+    /// under way go on. Has the name looked up again now and then. The worker calls this regularly.
     pub(super) fn sweep(&self, now: Instant) {
         self.now.set(now);
-        self.idle
-            .borrow_mut()
-            .retain(|kept| kept.wire.is_free() && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME);
+        if self.active.take() || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty() {
+            self.refresh_addresses();
+        }
+        self.idle.borrow_mut().retain(|kept| {
+            kept.wire.is_free()
+                && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME
+                && self.may_keep(kept.wire.info())
+        });
         self.shared.borrow_mut().retain(|kept| {
             let busy = Rc::strong_count(&kept.streams) > 1;
-            !kept.sender.is_closed() && (busy || now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
+            !kept.sender.is_closed()
+                && (busy || now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
+                && self.may_keep(&kept.info)
         });
+    }
+
+    fn refresh_addresses(&self) {
+        let host = self.upstream.looked_up();
+        *self.addresses.borrow_mut() = host.and_then(|host| resolver::REQUESTS.refresh(host));
+    }
+
+    fn may_keep(&self, info: &ConnectionInfo) -> bool {
+        info.may_be_kept(self.now.get(), self.addresses.borrow().as_deref())
     }
 }
 
 impl Keeper for Pool {
     fn keep(&self, wire: Wire) {
+        self.active.set(true);
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !self.retired.get() {
+        if idle.len() < MAX_IDLE && !self.retired.get() && self.may_keep(wire.info()) {
             idle.push(Idle { wire, since: self.now.get() });
         }
     }

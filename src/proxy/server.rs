@@ -122,10 +122,13 @@ impl Listeners {
                 // Until the last connection is gone and its request is on record: whoever waits for the end reads that.
                 let until_all_is_gone = drain.clone();
                 // Made where it runs: nothing of it ever leaves the thread.
-                let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                let built = Builder::new_current_thread()
+                    .enable_all()
+                    // None is ever used: see net::threads.
+                    .max_blocking_threads(1)
+                    .build_local(LocalOptions::default());
                 let ran = built.and_then(|runtime| {
                     let ran = runtime.block_on(async { Worker::new(shared).run(listeners, drain).await });
-                    // Its tasks are dropped; a look-up of a name that hangs on is not waited for.
                     runtime.shutdown_background();
                     ran
                 });

@@ -10,7 +10,7 @@ use http::uri::{Authority, Scheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::error::ConnectFault;
+use super::connect_fault::ConnectFault;
 
 /// Asks the proxy at the other end of `stream` for a tunnel to the upstream. The caller bounds the time.
 pub(super) async fn open(

@@ -30,6 +30,8 @@ pub struct UpstreamSettings {
     pub response_header_timeout: Duration,
     /// The longest silence within a body, either way.
     pub idle_timeout: Duration,
+    /// How old a connection may grow before no further request uses it.
+    pub max_connection_age: Duration,
     /// PEM file of the certificate authorities to trust; `None`: the platform's.
     pub ca_file: Option<PathBuf>,
     /// The client certificate on each connection: tokens may be bound to it (RFC 8705 section 3). `None`: none.
@@ -200,9 +202,19 @@ impl Upstream {
                 tracing::info!(upstream = %self.name, "the upstream can be reached again");
             }
             Err(error) if self.reachable.swap(false, Ordering::Relaxed) => {
-                tracing::warn!(upstream = %self.name, address = %self.authority, "{error}");
+                let help = error.help();
+                tracing::warn!(upstream = %self.name, address = %self.authority, help, "{error}");
             }
             _ => {}
+        }
+    }
+
+    /// The host whose address its connections lead to; `None`: a Unix socket's.
+    pub(super) fn looked_up(&self) -> Option<&str> {
+        match &self.way {
+            Way::Straight => Some(self.authority.host()),
+            Way::Through(proxy) => proxy.address.host(),
+            Way::Socket(_) => None,
         }
     }
 

@@ -156,7 +156,7 @@ async fn check_online_asks_for_a_token_and_a_connection() {
     }
     let (code, said) = check(&good(&format!("http://{}", free_address()), &endpoint), &["--online"]).await;
     assert!(code == Some(1) && said.contains("config.toml: upstreams.api: "), "{said}");
-    assert!(said.contains("mend: see that [upstreams.api] is right"), "{said}");
+    assert!(said.contains("mend: check host and port"), "{said}");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ const GROUND: [&str; 7] = ["traces", "net", "telemetry", "metrics", "lifecycle",
 const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];
 
 /// Where a third-party crate may be named: folders (with a slash) and files.
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("oauth2", &["oauth/"]),
     ("reqwest", &["oauth/", "traces/otlp.rs", "net/outgoing.rs"]),
     ("opentelemetry_proto", &["traces/otlp.rs", "traces/message.rs"]),
@@ -47,6 +47,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
     ("prometheus", &["*/metrics.rs", "metrics.rs"]),
+    ("dns_lookup", &["net/resolver/"]),
     ("arc_swap", &["oauth/dpop/nonces.rs", "token/handle.rs", "token/roster.rs", "proxy/route.rs", "net/"]),
     ("anyhow", &["cli/", "main.rs"]),
     ("saphyr_parser", &["kubernetes/yaml.rs"]),
@@ -309,6 +310,22 @@ fn each_third_party_crate_stays_in_its_home() {
             if names_crate(&code, name) && !is_home(&source.path, homes) {
                 broken.push(format!("src/{} names {name}, whose home is {}", source.path, homes.join(", ")));
             }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What takes a thread out of tokio's pool, whose threads are made on demand: there may be none left, and others wait for them.
+const THREADS_ON_DEMAND: [&str; 5] =
+    ["spawn_blocking", "lookup_host", "to_socket_addrs", "tokio::fs", "HttpConnector"];
+
+#[test]
+fn what_blocks_has_threads_that_were_made_at_the_start() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let code = source.code();
+        for name in THREADS_ON_DEMAND.into_iter().filter(|name| code.contains(name)) {
+            broken.push(format!("src/{} names {name}; use net::threads or net::resolver", source.path));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));

@@ -19,6 +19,8 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) response_header_timeout: Period,
     /// The longest silence within a body, either way.
     pub(in crate::config) idle_timeout: Period,
+    /// How old a connection may grow before no further request uses it.
+    pub(in crate::config) max_connection_age: Period,
     /// PEM file of the certificate authorities to trust instead of the platform's.
     pub(in crate::config) ca_file: Option<String>,
     /// PEM file of the client certificate and its chain, for mutual TLS and for certificate-bound tokens (RFC 8705).
@@ -46,6 +48,7 @@ impl Default for Upstream {
             connect_timeout: Period::seconds(5),
             response_header_timeout: Period::seconds(60),
             idle_timeout: Period::seconds(300),
+            max_connection_age: Period::seconds(600),
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,

@@ -65,6 +65,8 @@ pub(super) fn resolve(
         review,
     );
     let idle_timeout = duration(&path.key("idle_timeout"), upstream.idle_timeout, Zero::Refused, review);
+    let max_connection_age =
+        duration(&path.key("max_connection_age"), upstream.max_connection_age, Zero::Refused, review);
     let http2 = match upstream.http2 {
         file::Http2::Auto => Http2::Auto,
         file::Http2::Never => Http2::Never,
@@ -76,6 +78,7 @@ pub(super) fn resolve(
         connect_timeout,
         response_header_timeout,
         idle_timeout,
+        max_connection_age,
         ca_file: ca_file.ok()?,
         certificate: certificate.ok()?,
         server_name: server_name.ok()?,

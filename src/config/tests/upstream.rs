@@ -81,3 +81,10 @@ fn an_upstream_is_told_what_is_said() {
         &["did you mean \"x_forwarded\"?"],
     );
 }
+
+#[test]
+fn a_connection_has_a_greatest_age() {
+    assert_eq!(api(GOOD).max_connection_age, Duration::from_mins(10));
+    assert_eq!(api(&with("max_connection_age = \"90s\"")).max_connection_age, Duration::from_secs(90));
+    one_error(&with("max_connection_age = \"0s\""), "upstreams.api.max_connection_age", &["above 0s"]);
+}

@@ -15,6 +15,7 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::io::AsyncReadExt as _;
 
 use super::super::body::RequestBody;
+use super::super::connection_info::ConnectionInfo;
 use super::super::metrics::Counted;
 use super::super::sending::{Failure, Head};
 use super::Malformed;
@@ -33,6 +34,8 @@ pub(in crate::proxy) struct Wire {
     output: Vec<u8>,
     /// Whether `input` has had room for more than a head.
     grown: bool,
+    /// Until when it is used again.
+    info: ConnectionInfo,
     pub(super) counted: Counted,
 }
 
@@ -73,14 +76,19 @@ enum Fault {
 
 impl Wire {
     /// A new connection; `counted` ends with it.
-    pub(in crate::proxy) fn new(stream: Stream, counted: Counted) -> Self {
+    pub(in crate::proxy) fn new(stream: Stream, info: ConnectionInfo, counted: Counted) -> Self {
         Self {
             stream: Rc::new(RefCell::new(stream)),
             input: BytesMut::new(),
             output: Vec::new(),
             grown: false,
+            info,
             counted,
         }
+    }
+
+    pub(in crate::proxy) const fn info(&self) -> &ConnectionInfo {
+        &self.info
     }
 
     /// Whether it can carry a request: it has not ended, and nothing came that nobody asked for.

@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use super::super::body::RequestBody;
+use super::super::connection_info::ConnectionInfo;
 use super::super::metrics::{ProxyMetrics, Side};
 use super::super::received::ReceivedBody;
 use super::super::sending::{Asks, Failure, Head};
@@ -53,7 +54,7 @@ fn watch() -> Rc<Watch> {
 fn pair() -> (Wire, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let counted = ProxyMetrics::new(&Metrics::new()).connections(Side::Upstream).count();
-    (Wire::new(Stream::Unix(ours), counted), theirs)
+    (Wire::new(Stream::Unix(ours), ConnectionInfo::new(None, Duration::from_hours(1)), counted), theirs)
 }
 
 fn head(method: Method) -> Head {
