@@ -438,7 +438,7 @@ async fn control_listener(
     bound.map(Some).map_err(|source| not_listening("control", address.clone(), source))
 }
 
-fn not_listening(section: &'static str, address: LocalAddress, source: std::io::Error) -> StartError {
+fn not_listening(section: &'static str, address: LocalAddress, source: io::Error) -> StartError {
     StartError::Listen { section, source: ListenError { address, source } }
 }
 

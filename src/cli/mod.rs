@@ -109,9 +109,10 @@ pub(crate) fn main() -> ExitCode {
 
 /// One thread for everything that is not the request path: renewals, signals, health and control.
 fn block_on(command: impl Future<Output = anyhow::Result<Answer>>) -> anyhow::Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Of its blocking threads none is ever used: see net::threads.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     let answered = runtime.block_on(command);
-    // A name look-up that hangs must not hold up the end.
     runtime.shutdown_background();
     answered
 }

@@ -71,7 +71,10 @@ impl Signer {
     pub(super) async fn key(key: SigningKey, settings: &KeySettings) -> Result<Self, Error> {
         let key_id = settings.key_id.clone().or_else(|| key.key_id().map(str::to_owned));
         let thumbprint = match settings.certificate.clone() {
-            Some(path) => Some(blocking(move || certificate_thumbprint(&path)).await?.map_err(Error::here)?),
+            Some(path) => {
+                let file = path.clone();
+                Some(blocking(&path, move || certificate_thumbprint(&file)).await?.map_err(Error::here)?)
+            }
             None => None,
         };
         Ok(Self::Key { key: Box::new(key), key_id, thumbprint })

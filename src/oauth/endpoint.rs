@@ -3,6 +3,7 @@
 //! `write` writes the request; it is sent and read here. The crate `oauth2`'s own reading of answers is not used: it
 //! refuses what real servers send, and its errors hold bodies. `token` calls this, and says when.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::clock;
+use crate::net::threads::{NotDone, SECRETS};
 use crate::secret::{Secret, SecretSource};
 
 use super::authentication::{Audience, Keys};
@@ -277,7 +279,13 @@ impl Kind {
     pub(super) const fn is_unreachable(&self) -> bool {
         matches!(
             self,
-            Self::Dns | Self::Connect(_) | Self::Proxy | Self::Tls(_) | Self::Timeout(_) | Self::Reset
+            Self::Dns
+                | Self::Lookup(_)
+                | Self::Connect(_)
+                | Self::Proxy
+                | Self::Tls(_)
+                | Self::Timeout(_)
+                | Self::Reset
         )
     }
 
@@ -293,19 +301,25 @@ impl Kind {
 pub(crate) async fn read(source: &SecretSource) -> Result<Secret<String>, Error> {
     let secret = match source {
         SecretSource::Inline(_) | SecretSource::Env(_) => source.read(),
-        SecretSource::File(_) => {
-            let source = source.clone();
-            blocking(move || source.read()).await?
+        SecretSource::File(path) => {
+            let (path, source) = (path.clone(), source.clone());
+            blocking(&path, move || source.read()).await?
         }
     };
     Ok(secret?)
 }
 
-/// Does what may block where it holds up nobody.
+/// Does what may block on `file` where it holds up nothing else.
 pub(crate) async fn blocking<T: Send + 'static>(
+    file: &Path,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::here(Kind::Panicked))
+    SECRETS.run_on(file, work).await.map_err(|not_done| {
+        Error::here(match not_done {
+            NotDone::Panicked => Kind::Panicked,
+            NotDone::NoThread | NotDone::Full => Kind::Machine(not_done),
+        })
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::secret::SecretError;
 
-use super::kind::{Code, Holder, Kind, Place};
+use super::kind::{Code, Holder, Kind, Phase, Place};
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,8 @@ impl Error {
             | Kind::IdToken(_)
             | Kind::NoCaller => Class::Misconfigured,
             Kind::Dns
+            | Kind::Lookup(_)
+            | Kind::Machine(_)
             | Kind::Connect(_)
             | Kind::Proxy
             | Kind::Tls(_)
@@ -157,7 +159,7 @@ impl Error {
     /// Whether it is a network that was missing: the server was not reached, and did not refuse the connection either.
     pub(crate) const fn lacks_network(&self) -> bool {
         match &self.kind {
-            Kind::Dns | Kind::Proxy | Kind::Timeout(_) | Kind::Reset => true,
+            Kind::Dns | Kind::Lookup(_) | Kind::Proxy | Kind::Timeout(_) | Kind::Reset => true,
             Kind::Connect(kind) => !matches!(kind, std::io::ErrorKind::ConnectionRefused),
             _ => false,
         }
@@ -197,7 +199,8 @@ impl Error {
             Kind::Key(..) | Kind::GoogleKey(..) => "key",
             Kind::Certificate(..) => "certificate",
             Kind::NoIssuer => "no_issuer",
-            Kind::Dns => "dns",
+            Kind::Dns | Kind::Lookup(_) | Kind::Timeout(Phase::Lookup | Phase::ProxyLookup) => "dns",
+            Kind::Machine(_) => "machine",
             Kind::Connect(_) => "connect",
             Kind::Proxy => "proxy",
             Kind::Tls(_) => "tls",

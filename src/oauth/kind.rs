@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use http::StatusCode;
 use url::Url;
 
+use crate::net::resolver::LookupError;
+use crate::net::threads::NotDone;
 use crate::secret::{SecretError, SecretSource};
 
 use super::document::Role;
@@ -41,6 +43,8 @@ pub(crate) enum Kind {
     NoIssuer,
     #[error("the host name does not resolve; check its spelling and this machine's DNS")]
     Dns,
+    #[error("the host name cannot be looked up: {0}; {help}", help = .0.help())]
+    Lookup(LookupError),
     #[error("no connection ({0}); check host, port and firewall")]
     Connect(io::ErrorKind),
     #[error("no connection through the configured proxy; check `proxy` and what it lets through")]
@@ -87,6 +91,8 @@ pub(crate) enum Kind {
     Inactive,
     #[error("the token request was given up: it outlived every timeout")]
     Stalled,
+    #[error("{0}; {mend}; no token request was made", mend = mend_of_machine(*.0))]
+    Machine(NotDone),
     #[error("the token request ended in a defect of this program; please report it")]
     Panicked,
     #[error("the token and the configured scheme do not make a header value")]
@@ -143,6 +149,14 @@ pub(crate) enum Kind {
     SubjectExpired,
     #[error("this token is traded for the one that a caller brings; without a caller there is none")]
     NoCaller,
+}
+
+/// What to do about what this machine lacks.
+const fn mend_of_machine(not_done: NotDone) -> &'static str {
+    match not_done {
+        NotDone::NoThread => "raise the limit of processes (pids.max of the cgroup, ulimit -u)",
+        NotDone::Full | NotDone::Panicked => "see which file hangs",
+    }
 }
 
 /// Where a key is held.
@@ -248,8 +262,20 @@ pub(crate) enum TlsFault {
 /// Which time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Phase {
+    #[error("the host name was not resolved within `connect_timeout`; {help}", help = LookupError::Unanswered.help())]
+    Lookup,
     #[error("no connection within `connect_timeout`; check host, port and firewall")]
     Connect,
+    #[error("the name of the HTTP proxy was not resolved within `connect_timeout`; {help}", help = LookupError::Unanswered.help())]
+    ProxyLookup,
+    #[error(
+        "no connection through the HTTP proxy within `connect_timeout`; check `proxy` and what it lets through"
+    )]
+    Proxy,
+    #[error(
+        "the TLS handshake was not complete within `connect_timeout`; check that the port speaks TLS, and what stands in front of the server"
+    )]
+    Tls,
     #[error("no complete answer within `timeout`")]
     Answer,
 }

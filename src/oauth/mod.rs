@@ -9,6 +9,7 @@ mod bearer;
 mod callback;
 mod challenge;
 mod client;
+mod connections;
 mod device_code;
 mod directory;
 mod document;

@@ -10,11 +10,15 @@ use std::time::{Duration, SystemTime};
 use http::header::{CACHE_CONTROL, DATE, HeaderMap};
 use http::{Request, StatusCode};
 use rustls::{AlertDescription, CertificateError};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::net::outgoing::{self, retry_after};
+use crate::clock;
+use crate::net::outgoing::{NameFault, retry_after};
+use crate::net::resolver::LookupError;
 use crate::net::tls::{NoRoots, TlsError, client_config};
 
+use super::connections::Connections;
 use super::error::Error;
 use super::kind::{Flaw, Kind, Phase, Place, TlsFault};
 use super::server::Transport;
@@ -38,10 +42,7 @@ pub enum ServerError {
 
 /// A reqwest client that is set up for secrets.
 #[derive(Clone, Debug)]
-pub(super) struct Http {
-    client: reqwest::Client,
-    proxied: bool,
-}
+pub(super) struct Http(Connections);
 
 /// An answer, whatever its status.
 pub(super) struct Answer {
@@ -64,23 +65,16 @@ impl Http {
         // No authorities at all are no error here: a server on loopback needs none, and one that does fails by its name.
         let tls =
             client_config(transport.ca_file.as_deref(), NoRoots::Allowed, transport.certificate.as_ref())?;
-        let mut builder = outgoing::client(tls)
-            .connect_timeout(transport.connect_timeout)
-            .timeout(transport.timeout)
-            .pool_max_idle_per_host(POOL_CONNECTIONS)
-            .pool_idle_timeout(POOL_IDLE);
-        if let Some(proxy) = &transport.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(|_| ServerError::Proxy)?);
-        }
-        let client = builder.build().map_err(|_| ServerError::Refused)?;
-        Ok(Self { client, proxied: transport.proxy.is_some() })
+        Ok(Self(Connections::new(transport, tls)?))
     }
 
     /// One exchange. The answer is read whole, within the transport's `timeout`.
     pub(super) async fn send(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Error> {
-        let failed = |e: reqwest::Error| Error::at(place.clone(), self.classify(&e));
+        let start = clock::now();
+        let failed = |e: reqwest::Error| Error::at(place.clone(), self.classify(&e, start));
         let request = reqwest::Request::try_from(request).map_err(failed)?;
-        let mut response = self.client.execute(request).await.map_err(failed)?;
+        let client = self.0.client(request.url());
+        let mut response = client.execute(request).await.map_err(failed)?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
         let max_age = max_age(response.headers());
@@ -101,19 +95,29 @@ impl Http {
     }
 
     /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
-    fn classify(&self, error: &reqwest::Error) -> Kind {
+    fn classify(&self, error: &reqwest::Error, start: Instant) -> Kind {
+        let proxied = self.0.are_proxied();
         if let Some(fault) = find::<rustls::Error>(error) {
             return Kind::Tls(tls_fault(fault));
         }
-        if error.is_timeout() {
-            return Kind::Timeout(if error.is_connect() { Phase::Connect } else { Phase::Answer });
+        match (find::<NameFault>(error), proxied) {
+            (Some(NameFault::Timeout), false) => return Kind::Timeout(Phase::Lookup),
+            (Some(NameFault::Timeout), true) => return Kind::Timeout(Phase::ProxyLookup),
+            (Some(NameFault::Failed(LookupError::NoSuchName)), false) => return Kind::Dns,
+            (Some(NameFault::Failed(error)), false) => return Kind::Lookup(*error),
+            _ => {}
         }
-        if error.is_dns() && !self.proxied {
-            return Kind::Dns;
+        if error.is_timeout() {
+            return Kind::Timeout(match (error.is_connect(), proxied) {
+                (false, _) => Phase::Answer,
+                (true, _) if self.0.began_tls_since(start) => Phase::Tls,
+                (true, false) => Phase::Connect,
+                (true, true) => Phase::Proxy,
+            });
         }
         let io = find::<io::Error>(error).map_or(io::ErrorKind::Other, io::Error::kind);
         if error.is_connect() {
-            return if self.proxied { Kind::Proxy } else { Kind::Connect(io) };
+            return if proxied { Kind::Proxy } else { Kind::Connect(io) };
         }
         match find::<hyper::Error>(error) {
             Some(e) if e.is_parse() => Kind::Malformed(Flaw::NotHttp),
@@ -180,12 +184,6 @@ fn date(headers: &HeaderMap) -> Option<SystemTime> {
 
 /// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.
 pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
-
-/// As many as the renewer has under way at once: where a thousand tokens are due, connections are used again.
-const POOL_CONNECTIONS: usize = 32;
-
-/// Long enough for a token request after discovery; a connection that idles until the next renewal is dead by then.
-const POOL_IDLE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

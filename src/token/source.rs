@@ -1,5 +1,6 @@
 //! Where a token comes from. The renewer knows no more of it than this.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -224,7 +225,8 @@ async fn dated(
     source: &SecretSource,
 ) -> Result<Result<(Secret<String>, Option<SystemTime>), SecretError>, Error> {
     let source = source.clone();
-    blocking(move || source.read_dated()).await
+    let Some(file) = source.file().map(Path::to_owned) else { return Ok(source.read_dated()) };
+    blocking(&file, move || source.read_dated()).await
 }
 
 /// How long the reading of a file may take before it is given up.

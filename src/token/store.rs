@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::net::threads::{NotDone, STORE};
 use crate::secret::SecretError;
 
 mod alarm;
@@ -141,6 +142,9 @@ pub enum StoreError {
     /// The disk or the keyring does not answer.
     #[error("{} did not answer within {} s; see whether it hangs", .0.display(), STORE_WAIT.as_secs())]
     Slow(PathBuf),
+    /// This machine lacks a thread to use it in.
+    #[error("{}: {NO_THREAD}", .0.display(), NO_THREAD = NotDone::NoThread)]
+    NoThread(PathBuf),
     /// The entry is encrypted, and no key is configured.
     #[error("{} is encrypted; set `encryption_key_file` in [store] to its key, or move the file away", .0.display())]
     NoKey(PathBuf),
@@ -216,12 +220,12 @@ async fn blocking<T: Send + 'static>(
     place: &Path,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(STORE_WAIT, tokio::task::spawn_blocking(work)).await {
+    match tokio::time::timeout(STORE_WAIT, STORE.run(work)).await {
         Ok(Ok(outcome)) => outcome,
-        // The work panicked, or the runtime is ending.
-        Ok(Err(_)) => {
+        Ok(Err(NotDone::NoThread)) => Err(StoreError::NoThread(place.to_owned())),
+        Ok(Err(NotDone::Panicked)) => {
             Err(StoreError::Io { what: "used", path: place.to_owned(), kind: io::ErrorKind::Interrupted })
         }
-        Err(_elapsed) => Err(StoreError::Slow(place.to_owned())),
+        Ok(Err(NotDone::Full)) | Err(_) => Err(StoreError::Slow(place.to_owned())),
     }
 }

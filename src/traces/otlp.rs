@@ -18,6 +18,7 @@ use super::metrics::SpanMetrics;
 use super::{Collector, Span, TracesError};
 use crate::clock;
 use crate::net::outgoing::{self, retry_after};
+use crate::net::resolver;
 use crate::net::tls::{NoRoots, client_config};
 
 /// A collector, and what is said of whoever sends.
@@ -225,7 +226,9 @@ fn client(collector: &Collector) -> Result<reqwest::Client, TracesError> {
     // In the clear none are needed.
     let no_roots = if endpoint.scheme() == "https" { NoRoots::Refused } else { NoRoots::Allowed };
     let tls = client_config(ca_file.as_deref(), no_roots, None)?;
-    outgoing::client(tls).build().map_err(|error| TracesError::Collector(causes(&error)))
+    outgoing::client(tls, &resolver::REQUESTS, CONNECT_TIMEOUT)
+        .build()
+        .map_err(|error| TracesError::Collector(causes(&error)))
 }
 
 /// What lies behind an error of the transport, without the URL, which is said beside it.
@@ -246,6 +249,8 @@ const BATCH: usize = 512;
 const DELAY: Duration = Duration::from_secs(2);
 /// For one batch with all its repetitions.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// For a connection to the collector.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Before the first repetition where the collector says nothing of it; twice as long before each one more.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Whatever a collector asks for.

@@ -24,6 +24,7 @@ mod dashboard;
 mod demo;
 mod deploy;
 mod dial;
+mod dns;
 mod dpop;
 mod events;
 mod floods;

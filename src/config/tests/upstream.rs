@@ -1,5 +1,7 @@
 //! `[upstreams.NAME]`: the way there, and what it is told.
 
+use std::time::Duration;
+
 use super::*;
 use crate::proxy::{Forwarded, Proxy, UpstreamSettings};
 

@@ -12,6 +12,10 @@ pub(crate) enum CommandFault {
     Missing(String),
     #[error("the helper program {0} may not be executed; make it executable for the user that runs this")]
     Forbidden(String),
+    #[error(
+        "this machine has no process left for the helper program {0}; raise the limit of processes (pids.max of the cgroup, ulimit -u)"
+    )]
+    NoProcess(String),
     #[error("the helper program {0} cannot be started: {1}")]
     Start(String, io::ErrorKind),
     #[error("the helper program did not end within `command_timeout` and was ended{0}")]

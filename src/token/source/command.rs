@@ -104,6 +104,8 @@ impl Running {
             .map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => CommandFault::Missing(name.clone()),
                 io::ErrorKind::PermissionDenied => CommandFault::Forbidden(name.clone()),
+                // EAGAIN of fork(2).
+                io::ErrorKind::WouldBlock => CommandFault::NoProcess(name.clone()),
                 kind => CommandFault::Start(name.clone(), kind),
             })?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
