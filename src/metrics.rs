@@ -4,7 +4,7 @@
 //! Nothing here knows a token, a route or a request.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder};
 
 /// The registry of one program: created once in `app`, shared by clone.
 #[derive(Clone, Debug)]
@@ -13,6 +13,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     last_reload: IntGauge,
     rejections: IntCounterVec,
+    evictions: IntCounterVec,
 }
 
 /// How a reload of the configuration ended.
@@ -22,6 +23,43 @@ pub enum Reload {
     Applied,
     /// It was broken; the old one stays in force.
     Refused,
+}
+
+/// A server of this program that closes idle connections where it has no room for new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// The proxy's own listeners.
+    Proxy,
+    /// `/livez`, `/readyz` and `/metrics`.
+    Health,
+    /// The dashboard, `/status` and the commands.
+    Control,
+}
+
+impl Server {
+    /// All of them: the closed set of the metric's label.
+    const ALL: [Self; 3] = [Self::Proxy, Self::Health, Self::Control];
+
+    /// The word for it in the metric and the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Health => "health",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// Counts the idle connections that one server closes to make room.
+#[derive(Clone, Debug)]
+pub struct EvictionCounter(IntCounter);
+
+impl EvictionCounter {
+    /// One is closed.
+    pub fn count(&self) {
+        self.0.inc();
+    }
 }
 
 impl Metrics {
@@ -42,7 +80,16 @@ impl Metrics {
         // It has started, so it was taken.
         last_reload.set(1);
         let rejections = counter_vec(REJECTIONS, "Requests that a guard refused, by reason", &["reason"]);
-        let metrics = Self { registry, reloads, last_reload, rejections };
+        let evictions = counter_vec(
+            EVICTIONS,
+            "Idle connections that were closed to make room for new ones",
+            &["server"],
+        );
+        for server in Server::ALL {
+            evictions.with_label_values(&[server.as_str()]);
+        }
+        let metrics = Self { registry, reloads, last_reload, rejections, evictions };
+        metrics.register(metrics.evictions.clone());
         metrics.register(metrics.rejections.clone());
         metrics.register(build);
         metrics.register(metrics.reloads.clone());
@@ -71,6 +118,12 @@ impl Metrics {
     #[must_use]
     pub fn rejections(&self) -> IntCounterVec {
         self.rejections.clone()
+    }
+
+    /// What counts the evictions of `server`.
+    #[must_use]
+    pub fn evictions(&self, server: Server) -> EvictionCounter {
+        EvictionCounter(self.evictions.with_label_values(&[server.as_str()]))
     }
 
     /// All families as they are now.
@@ -108,5 +161,6 @@ pub fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
 
 const BUILD_INFO: &str = "cupbearer_build_info";
 const REJECTIONS: &str = "cupbearer_guard_rejections_total";
+const EVICTIONS: &str = "cupbearer_idle_connections_closed_total";
 const CONFIG_RELOADS: &str = "cupbearer_config_reloads_total";
 const LAST_RELOAD: &str = "cupbearer_config_last_reload_successful";

@@ -29,7 +29,8 @@ use super::routes::{self, Asked, Segment};
 use super::status::{Listener, LoggedOut, Route, Status};
 use crate::clock::Moment;
 use crate::login::Desk;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Server};
+use crate::net::eviction::Evictions;
 use crate::net::local_listener::LocalListener;
 use crate::net::serve::{self, Limits};
 use crate::net::unix_peer::Peer;
@@ -107,14 +108,17 @@ pub struct Facts {
 /// Serves the control surface on `listener`, which is where the settings of `state` say, until it is dropped.
 pub async fn serve(listener: LocalListener, state: ControlState) {
     let (history, roster) = (state.history.clone(), state.roster.clone());
+    let evictions = Evictions::counted(Server::Control, &state.metrics);
     let respond = move |request| answer(state.clone(), request);
     let server = async {
         match listener {
-            LocalListener::Tcp(listener) => serve::short_requests(listener, LIMITS, respond).await,
+            LocalListener::Tcp(listener) => {
+                serve::short_requests(listener, LIMITS, evictions, respond).await;
+            }
             LocalListener::Unix { listener, file } => {
                 // Removed once nobody listens any more.
                 let _file = file;
-                serve::short_requests(listener, LIMITS, respond).await;
+                serve::short_requests(listener, LIMITS, evictions, respond).await;
             }
         }
     };
@@ -661,7 +665,8 @@ mod tests {
         let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(Some(stranger.local_addr().unwrap().into()));
         let mut task = JoinSet::new();
-        task.spawn(serve::short_requests(stranger, LIMITS, |_| async { Response::new(Full::from("hello")) }));
+        let hello = |_| async { Response::new(Full::from("hello")) };
+        task.spawn(serve::short_requests(stranger, LIMITS, Evictions::logged("test"), hello));
         assert!(matches!(client.status().await, Err(ClientError::NotCupbearer { .. })));
     }
 }

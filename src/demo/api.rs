@@ -25,6 +25,7 @@ use super::event::Event;
 use super::pages;
 use super::tokens::{TokenFacts, TokenRefusal, Tokens};
 use crate::clock;
+use crate::net::eviction::Evictions;
 use crate::net::serve;
 
 /// What the API is like.
@@ -96,9 +97,20 @@ impl Api {
         let state = Arc::new(State { tokens, served: AtomicU64::new(0), requests: Mutex::default() });
         let mut task = JoinSet::new();
         let shared = Arc::clone(&state);
-        task.spawn(serve::connections(listener, MAX_CONNECTIONS, std::future::pending(), move |stream| {
-            connection(Arc::clone(&shared), stream)
-        }));
+        task.spawn(serve::connections(
+            listener,
+            MAX_CONNECTIONS,
+            Evictions::logged("demo"),
+            std::future::pending(),
+            move |stream, place| {
+                let served = connection(Arc::clone(&shared), stream);
+                async move {
+                    // Tests hold connections open on purpose: none gives way.
+                    let _at_work = place.work();
+                    served.await;
+                }
+            },
+        ));
         Ok(Self { state, address, _task: task })
     }
 

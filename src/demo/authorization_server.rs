@@ -21,6 +21,7 @@ use super::state::State;
 use super::token_endpoint::SeenRequest;
 use super::tokens::{self, Format, Tokens};
 use crate::clock;
+use crate::net::eviction::Evictions;
 use crate::net::serve;
 
 /// What an authorization server is like while it is well.
@@ -99,9 +100,20 @@ impl AuthorizationServer {
         let state = Arc::new(State::new(address, options));
         let mut task = JoinSet::new();
         let shared = Arc::clone(&state);
-        task.spawn(serve::connections(listener, MAX_CONNECTIONS, std::future::pending(), move |stream| {
-            connection::serve(Arc::clone(&shared), stream)
-        }));
+        task.spawn(serve::connections(
+            listener,
+            MAX_CONNECTIONS,
+            Evictions::logged("demo"),
+            std::future::pending(),
+            move |stream, place| {
+                let served = connection::serve(Arc::clone(&shared), stream);
+                async move {
+                    // Tests hold connections open on purpose: none gives way.
+                    let _at_work = place.work();
+                    served.await;
+                }
+            },
+        ));
         Ok(Self { state, _task: task })
     }
 

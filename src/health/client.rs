@@ -90,6 +90,7 @@ mod tests {
 
     use super::super::readiness::TokenReadiness;
     use super::*;
+    use crate::net::eviction::Evictions;
     use crate::net::serve::{Limits, short_requests};
 
     const LIMITS: Limits = Limits {
@@ -105,10 +106,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let mut task = JoinSet::new();
-        task.spawn(short_requests(listener, LIMITS, move |_: Request<Incoming>| {
-            let answer = answers[asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)];
-            async move { Response::new(Full::new(Bytes::from_static(answer.as_bytes()))) }
-        }));
+        task.spawn(short_requests(
+            listener,
+            LIMITS,
+            Evictions::logged("test"),
+            move |_: Request<Incoming>| {
+                let answer = answers[asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)];
+                async move { Response::new(Full::new(Bytes::from_static(answer.as_bytes()))) }
+            },
+        ));
         (address, task)
     }
 

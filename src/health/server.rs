@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 
 use super::readiness::{Phase, Readiness};
 use crate::clock::Moment;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Server};
+use crate::net::eviction::Evictions;
 use crate::net::serve::{self, Limits};
 use crate::token::Roster;
 
@@ -50,7 +51,8 @@ impl HealthState {
 
 /// Serves the health surface on `listener` until it is dropped, which is after the drain.
 pub async fn serve(listener: TcpListener, state: HealthState) {
-    serve::short_requests(listener, LIMITS, move |request| {
+    let evictions = Evictions::counted(Server::Health, &state.metrics);
+    serve::short_requests(listener, LIMITS, evictions, move |request| {
         let response = answer(&state, &request);
         async move { response }
     })
@@ -69,6 +71,8 @@ fn answer(state: &HealthState, request: &Request<Incoming>) -> Response<Full<Byt
         "/metrics" => typed(StatusCode::OK, PROMETHEUS_TEXT, state.metrics.render()),
         _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
     };
+    // Who looks now and then gains nothing by a connection that stays, and would keep its place from another.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,9 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use super::admission::{self, Policy};
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
+use crate::net::eviction::Evictions;
 use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
-use crate::net::serve;
+use crate::net::serve::{self, Place};
 use crate::net::tls::TlsError;
 
 /// A webhook that is ready to serve.
@@ -76,10 +77,13 @@ impl Webhook {
     pub async fn serve(self, drain: Drain) {
         let Self { listener, acceptor, policy } = self;
         let mut last = drain.clone();
-        let connections = serve::connections(listener, MOST_CONNECTIONS, last.started(), |stream| {
-            let tls = TlsAcceptor::from(acceptor.config());
-            connection(stream, tls, Arc::clone(&policy), drain.clone())
-        });
+        let evictions = Evictions::logged("webhook");
+        let started = last.started();
+        let connections =
+            serve::connections(listener, MOST_CONNECTIONS, evictions, started, |stream, place| {
+                let tls = TlsAcceptor::from(acceptor.config());
+                connection(stream, place, tls, Arc::clone(&policy), drain.clone())
+            });
         let mut end = drain.clone();
         let too_long = async {
             end.started().await;
@@ -93,14 +97,20 @@ impl Webhook {
     }
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, policy: Arc<Policy>, mut drain: Drain) {
+async fn connection(
+    stream: TcpStream,
+    place: Place,
+    tls: TlsAcceptor,
+    policy: Arc<Policy>,
+    mut drain: Drain,
+) {
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
     let asked = Arc::new(AtomicBool::new(false));
     let has_asked = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request| {
         has_asked.store(true, Ordering::Relaxed);
-        let policy = Arc::clone(&policy);
-        async move { Ok::<_, std::convert::Infallible>(answer(request, &policy).await) }
+        let (policy, place) = (Arc::clone(&policy), place.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(request, &policy, &place).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
@@ -123,10 +133,17 @@ async fn silence(asked: &AtomicBool) {
     }
 }
 
-async fn answer(request: Request<Incoming>, policy: &Policy) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, policy: &Policy, place: &Place) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => text(StatusCode::OK, "ok\n".to_owned()),
-        (&Method::POST, "/inject") => review(request.into_body(), policy).await,
+        (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => {
+            let mut response = text(StatusCode::OK, "ok\n".to_owned());
+            // Who looks now and then gains nothing by a connection that stays. HTTP/2 has no such field.
+            if request.version() <= Version::HTTP_11 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+        (&Method::POST, "/inject") => review(request.into_body(), policy, place).await,
         (_, "/inject" | "/livez" | "/readyz") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "POST to /inject, GET /livez and /readyz\n".to_owned())
         }
@@ -134,7 +151,7 @@ async fn answer(request: Request<Incoming>, policy: &Policy) -> Response<Full<By
     }
 }
 
-async fn review(body: Incoming, policy: &Policy) -> Response<Full<Bytes>> {
+async fn review(body: Incoming, policy: &Policy, place: &Place) -> Response<Full<Bytes>> {
     let body = match tokio::time::timeout(BODY, read(body)).await {
         Ok(Ok(Some(body))) => body,
         Ok(Ok(None)) => {
@@ -142,6 +159,8 @@ async fn review(body: Incoming, policy: &Policy) -> Response<Full<Bytes>> {
         }
         Ok(Err(_)) | Err(_) => return text(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
     };
+    // Until here the connection waited for its peer.
+    let _at_work = place.work();
     match admission::answer(&body, policy) {
         Ok(answered) => {
             let problem = answered.problem.unwrap_or_default();

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use url::{Host, Url};
 
 use super::page::page;
+use crate::net::eviction::Evictions;
 use crate::net::serve::{Limits, short_requests};
 use crate::oauth::Callback;
 
@@ -86,7 +87,7 @@ impl Redirect {
         let uri = self.uri;
         let servers = self.listeners.into_iter().map(|listener| {
             let (uri, judge) = (uri.clone(), judge.clone());
-            short_requests(listener, LIMITS, move |request: Request<Incoming>| {
+            short_requests(listener, LIMITS, Evictions::logged("login"), move |request: Request<Incoming>| {
                 let asked = admit(&uri, &request);
                 let judge = judge.clone();
                 async move {

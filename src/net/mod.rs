@@ -5,6 +5,7 @@ pub mod ask;
 pub mod certificate;
 pub mod descriptors;
 pub mod dial;
+pub mod eviction;
 pub mod family;
 pub mod files;
 pub mod local_address;

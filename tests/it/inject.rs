@@ -3,13 +3,19 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 use super::support::{
     Answer, Certificates, Program, cupbearer, curl, eventually, free_address, python, repository,
@@ -460,6 +466,52 @@ async fn a_new_certificate_counts_and_a_broken_one_does_not() {
     assert!(!reaches(webhook.certificates.ca.clone()).await, "the old authority does not know it");
     webhook.program.signal(Signal::TERM);
     assert_eq!(webhook.program.ended(Duration::from_secs(20)).await.code(), Some(0));
+}
+
+/// Clients that each hold a connection of the webhook by a small GET now and then.
+fn crowd(webhook: &Webhook, count: usize) -> JoinSet<()> {
+    let config = webhook.certificates.trusting(&[]);
+    let mut clients = JoinSet::new();
+    for _ in 0..count {
+        let (config, port) = (Arc::clone(&config), webhook.port);
+        clients.spawn(async move {
+            loop {
+                let _ended = hold(&config, port).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
+    }
+    clients
+}
+
+async fn hold(config: &Arc<ClientConfig>, port: u16) -> std::io::Result<()> {
+    let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
+    let name = ServerName::try_from(NAME).unwrap();
+    let mut stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await?;
+    loop {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+        let mut answer = [0; 4096];
+        if stream.read(&mut answer).await? == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn pods_are_created_while_others_hold_every_connection_of_the_webhook() {
+    let webhook = Webhook::start(&[]).await;
+    let _crowd = crowd(&webhook, 300);
+    eventually("connections give way", || async {
+        webhook.program.log().contains("all connections are taken")
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(webhook.review("shop", &pod(80)).await["allowed"], json!(true));
+        assert_eq!(webhook.ask(&["--max-time", "10"], "/readyz").await.status, 200);
+    }
+    let probe = webhook.ask(&["--http1.1"], "/livez").await;
+    assert_eq!(probe.field("connection"), Some("close"), "a probe holds no connection");
 }
 
 #[tokio::test]

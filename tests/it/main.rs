@@ -19,6 +19,7 @@ mod client_auth;
 mod clients;
 mod conformance;
 mod control;
+mod crowd;
 mod cut;
 mod dashboard;
 mod demo;
