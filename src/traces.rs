@@ -33,8 +33,9 @@ pub const BUILT: bool = cfg!(feature = "otlp");
 pub struct TracesSettings {
     /// The collector that takes spans.
     pub collector: Option<Collector>,
-    /// Of the traces that begin here, the share that is marked as sampled: 0 to 1.
-    pub sample_ratio: f64,
+    /// Of the traces that begin here, the share that is marked as sampled: 0 to 1. `None`: none begins here, and the API
+    /// begins its own.
+    pub sample_ratio: Option<f64>,
 }
 
 /// A collector that speaks OTLP/HTTP, in protobuf.
@@ -184,7 +185,7 @@ pub async fn try_out(collector: &Collector) -> Result<(), TracesError> {
 #[derive(Clone, Debug)]
 pub struct Traces {
     sink: Option<Sink>,
-    sample_ratio: f64,
+    sample_ratio: Option<f64>,
 }
 
 /// The way to a collector.
@@ -220,10 +221,10 @@ impl Sink {
 }
 
 impl Traces {
-    /// Nothing is recorded, and no trace that begins here is sampled.
+    /// Nothing is recorded, and no trace begins here.
     #[must_use]
     pub const fn off() -> Self {
-        Self { sink: None, sample_ratio: 0.0 }
+        Self { sink: None, sample_ratio: None }
     }
 
     /// Begins to send what is recorded from now on, where `settings` name a collector and this program can. The task that
@@ -261,10 +262,17 @@ impl Traces {
         self.sink.as_ref()
     }
 
+    /// Whether a request without a trace gets one here. An API that follows its callers' decisions records nothing of a
+    /// trace that is not sampled, so none begins where nobody decides that.
+    #[must_use]
+    pub const fn begins(&self) -> bool {
+        self.sample_ratio.is_some()
+    }
+
     /// Whether a trace that begins now is sampled: drawn anew each time.
     #[must_use]
     pub fn draw(&self) -> bool {
-        self.sample_ratio > 0.0 && fastrand::f64() < self.sample_ratio
+        self.sample_ratio.is_some_and(|ratio| ratio > 0.0 && fastrand::f64() < ratio)
     }
 }
 

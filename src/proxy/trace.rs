@@ -1,6 +1,6 @@
-//! The trace that a request belongs to (W3C Trace Context, Level 1 and 2). It is passed on where it is valid, and begun
-//! where there is none, so that whoever looks at the API's log can find one request of many. Where spans are recorded, each
-//! sending has one of its own, which the API gets as its parent.
+//! The trace that a request belongs to (W3C Trace Context, Level 1 and 2). It is passed on where it is valid. Where there is
+//! none, one begins here if the configuration says which share of them is sampled; else the API begins its own. Where spans
+//! are recorded, each sending has one of its own, which the API gets as its parent.
 
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Version};
@@ -14,14 +14,18 @@ use super::upstream::Upstream;
 use crate::clock;
 use crate::traces::{Context, Kind, Parent, Sink, Span, Traces, Value};
 
-/// Sees to it that a request that is about to go upstream, and of which nothing is recorded, belongs to a trace: leaves a
-/// valid `traceparent` and its `tracestate` as they are; else begins a trace and drops the `tracestate`, which means nothing
-/// without its parent (section 3.3 of the Recommendation).
+/// Decides the trace of a request that is about to go upstream and of which nothing is recorded: leaves a valid
+/// `traceparent` and its `tracestate` as they are; else begins a trace, or removes a broken one where none begins here. A
+/// `tracestate` means nothing without its parent (section 3.3 of the Recommendation).
 pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, traces: &Traces) {
     if traceparent::parent(headers).is_some() {
         return;
     }
     headers.remove(&traceparent::TRACESTATE);
+    if !traces.begins() {
+        headers.remove(&traceparent::TRACEPARENT);
+        return;
+    }
     // Had it been drawn where spans are recorded, it would be.
     traceparent::put(headers, Context::begin(traces.sink().is_none() && traces.draw()));
 }
@@ -201,16 +205,20 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::metrics::Metrics;
+    use crate::traces::TracesSettings;
 
     const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn passed(parents: &[&str]) -> HeaderMap {
+    fn passed(parents: &[&str], sample_ratio: Option<f64>) -> HeaderMap {
+        let settings = TracesSettings { collector: None, sample_ratio };
+        let (traces, _) = Traces::start(&settings, &Metrics::new()).unwrap();
         let mut headers = HeaderMap::new();
         for parent in parents {
             headers.append("traceparent", HeaderValue::from_str(parent).unwrap());
         }
         headers.insert("tracestate", HeaderValue::from_static("a=1"));
-        pass_on_or_begin(&mut headers, &Traces::off());
+        pass_on_or_begin(&mut headers, &traces);
         headers
     }
 
@@ -222,14 +230,16 @@ mod tests {
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-is-to-come",
         ] {
-            let headers = passed(&[parent]);
-            assert_eq!(headers["traceparent"], parent);
-            assert_eq!(headers["tracestate"], "a=1", "{parent}");
+            for sample_ratio in [None, Some(0.0)] {
+                let headers = passed(&[parent], sample_ratio);
+                assert_eq!(headers["traceparent"], parent);
+                assert_eq!(headers["tracestate"], "a=1", "{parent}");
+            }
         }
     }
 
     #[test]
-    fn a_trace_is_begun_where_there_is_none_or_a_broken_one() {
+    fn a_trace_begins_where_there_is_none_or_a_broken_one_and_a_share_is_sampled() {
         for parents in [
             &[][..],
             &[VALID, VALID],
@@ -243,7 +253,8 @@ mod tests {
             &["01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.more"],
             &["00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
         ] {
-            let headers = passed(parents);
+            assert!(passed(parents, None).is_empty(), "the API begins its own: {parents:?}");
+            let headers = passed(parents, Some(0.0));
             let begun: Vec<_> = headers.get_all("traceparent").iter().collect();
             assert_eq!(begun.len(), 1, "{parents:?}");
             assert!(traceparent::parent(&headers).is_some() && begun[0] != VALID, "{parents:?}: {begun:?}");
@@ -254,6 +265,7 @@ mod tests {
 
     #[test]
     fn no_two_requests_begin_the_same_trace() {
-        assert_ne!(passed(&[])["traceparent"], passed(&[])["traceparent"]);
+        let begun = || passed(&[], Some(1.0))["traceparent"].clone();
+        assert_ne!(begun(), begun());
     }
 }

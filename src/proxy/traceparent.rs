@@ -68,7 +68,7 @@ fn read_hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What vendors say of a trace; it means nothing without its parent.
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// In bytes, of version 00.

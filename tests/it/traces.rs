@@ -205,6 +205,27 @@ async fn whoever_began_a_trace_has_decided_whether_it_is_recorded() {
 }
 
 #[tokio::test]
+async fn without_a_collector_and_a_share_the_api_begins_its_own_traces() {
+    let stage = Stage::plain().await;
+    let parent = format!("00-{TRACE}-{CALLER}-00");
+    for fields in [
+        &[][..],
+        &["--header", "traceparent: broken", "--header", "tracestate: a=1"],
+        &["--header", &format!("traceparent: {parent}"), "--header", "tracestate: a=1"],
+    ] {
+        assert_eq!(curl(&[fields, &[&stage.proxy.url("/")]].concat()).await.status, 200);
+    }
+    let seen = stage.api.seen();
+    for request in &seen[..2] {
+        assert!(request.all("traceparent").is_empty() && request.all("tracestate").is_empty(), "{request:?}");
+    }
+    assert_eq!(
+        (seen[2].all("traceparent"), seen[2].all("tracestate")),
+        (vec![parent], vec!["a=1".to_owned()])
+    );
+}
+
+#[tokio::test]
 async fn without_a_collector_a_share_of_the_traces_that_begin_here_is_marked_for_the_api() {
     for (ratio, flags) in [("1.0", "03"), ("0.0", "02")] {
         let stage =

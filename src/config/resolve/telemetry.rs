@@ -42,8 +42,8 @@ pub(super) fn resolve(
     if telemetry.service_name.as_ref().is_some_and(|name| name.trim().is_empty()) {
         review.error(&section.key("service_name"), "is empty", "give it a name, or take it out");
     }
-    let sample_ratio = telemetry.sample_ratio.unwrap_or(if endpoint.is_some() { 1.0 } else { 0.0 });
-    if !(0.0..=1.0).contains(&sample_ratio) {
+    let sample_ratio = telemetry.sample_ratio.or(endpoint.is_some().then_some(1.0));
+    if sample_ratio.is_some_and(|ratio| !(0.0..=1.0).contains(&ratio)) {
         let path = section.key("sample_ratio");
         review.error(&path, "must be from 0 to 1", format!("{} to a share such as 0.1", review.set(&path)));
     }

@@ -9,9 +9,9 @@ fn with(section: &str) -> String {
 #[test]
 fn nothing_is_recorded_and_nothing_sampled_where_nothing_is_said() {
     let traces = load_text(GOOD).unwrap().settings.traces;
-    assert_eq!((traces.collector, traces.sample_ratio), (None, 0.0));
+    assert_eq!((traces.collector, traces.sample_ratio), (None, None));
     let traces = load_text(&with("sample_ratio = 0.25")).unwrap().settings.traces;
-    assert_eq!((traces.collector, traces.sample_ratio), (None, 0.25));
+    assert_eq!((traces.collector, traces.sample_ratio), (None, Some(0.25)));
 }
 
 #[cfg(feature = "otlp")]
@@ -23,7 +23,7 @@ fn spans_go_to_v1_traces_below_the_endpoint() {
     ] {
         let traces = load_text(&with(&format!("otlp_endpoint = \"{endpoint}\""))).unwrap().settings.traces;
         assert_eq!(traces.collector.unwrap().endpoint.as_str(), goes_to);
-        assert!((traces.sample_ratio - 1.0).abs() < f64::EPSILON);
+        assert_eq!(traces.sample_ratio, Some(1.0));
     }
 }
 
