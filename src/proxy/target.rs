@@ -60,7 +60,8 @@ pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
     }
 }
 
-/// The target to send upstream, in origin-form: the upstream's base path, and `rest` in place of the path, as it came.
+/// The target to send upstream, in origin-form: the upstream's base path, and `rest` in place of the path, as it came. Where
+/// the route's prefix was the whole path, it is the path of the upstream's address as that is written: a single endpoint.
 pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Uri, BadRequest> {
     // Absolute-form may leave the path out (RFC 9112 section 3.2.2); origin-form may not, so it is made anew then.
     let has_path = uri.path_and_query().is_some_and(|target| !target.as_str().starts_with('?'));
@@ -78,11 +79,15 @@ pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Ur
     }
     let mut target =
         String::with_capacity(upstream.base_path.len() + rest.len() + uri.query().map_or(0, str::len) + 2);
-    target.push_str(&upstream.base_path);
-    if !rest.starts_with('/') {
-        target.push('/');
+    if rest.is_empty() && !uri.path().ends_with('/') {
+        target.push_str(upstream.settings.url.path());
+    } else {
+        target.push_str(&upstream.base_path);
+        if !rest.starts_with('/') {
+            target.push('/');
+        }
+        target.push_str(rest);
     }
-    target.push_str(rest);
     if let Some(query) = uri.query() {
         target.push('?');
         target.push_str(query);

@@ -121,7 +121,7 @@ async fn the_first_route_that_matches_wins() {
     assert_eq!(stage.proxy.get("/orders/archive/1?x").await.status, 200);
     assert_eq!(stage.proxy.get("/orders/1?x").await.status, 200);
     assert_eq!(stage.proxy.get("/orders").await.status, 200);
-    assert_eq!(targets(&stage), ["/base/orders/archive/1?x", "/base/1?x", "/base/"]);
+    assert_eq!(targets(&stage), ["/base/orders/archive/1?x", "/base/1?x", "/base"]);
 
     assert_eq!(curl(&["--request", "POST", &stage.proxy.url("/orders/archive/1")]).await.status, 200);
     assert_eq!(targets(&stage).last().unwrap(), "/base/archive/1", "the first one does not take a POST");
@@ -133,6 +133,37 @@ async fn the_first_route_that_matches_wins() {
         ("/base/any", 0),
         "token = \"none\""
     );
+}
+
+#[tokio::test]
+async fn a_single_endpoint_is_reached_by_exactly_its_address() {
+    let routes = "[[routes]]\npath = \"/graphql\"\nstrip_prefix = true\nupstream = \"api\"\ntoken = \"api\"\n\
+                  [[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"api\"\n";
+    for (base, expected) in [
+        (
+            "/v1/graphql",
+            ["/v1/graphql", "/v1/graphql?q=a", "/v1/graphql/", "/v1/graphql/?q", "/v1/graphql/x"],
+        ),
+        (
+            "/v1/graphql/",
+            ["/v1/graphql/", "/v1/graphql/?q=a", "/v1/graphql/", "/v1/graphql/?q", "/v1/graphql/x"],
+        ),
+        ("", ["/", "/?q=a", "/", "/?q", "/x"]),
+    ] {
+        let stage = Stage::routed(base, routes).await;
+        for path in ["/graphql", "/graphql?q=a", "/graphql/", "/graphql/?q", "/graphql/x"] {
+            assert_eq!(curl(&["--globoff", &stage.proxy.url(path)]).await.status, 200, "{path}");
+        }
+        let targets: Vec<_> = stage.api.seen().iter().map(Message::target).collect();
+        assert_eq!(targets, expected, "{base}");
+        assert_eq!(stage.proxy.get("/").await.status, 200);
+        let root = stage.api.seen().pop().unwrap().target();
+        assert_eq!(
+            root,
+            base.trim_end_matches('/').to_owned() + "/",
+            "without strip_prefix paths are joined"
+        );
+    }
 }
 
 #[tokio::test]
