@@ -49,6 +49,8 @@ struct State<B> {
     silence: Silence,
     /// The application has sent all of it.
     ended: bool,
+    /// A part of it was taken from the application.
+    begun: bool,
     /// Told how many bytes have come, where anybody counts them.
     count: Option<Rc<Cell<u64>>>,
     /// The application said how long it is.
@@ -108,6 +110,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
             incoming,
             silence: Silence::new(idle_timeout),
             ended: false,
+            begun: false,
             count: None,
             exact: hint.exact().is_some(),
             receiving,
@@ -134,8 +137,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
 
     /// Whether all that was sent so far could be sent again.
     pub(super) fn may_repeat(&self) -> bool {
-        let kept = matches!(self.state.borrow().record, Record::Kept { .. });
-        kept && matches!(self.outcome.get(), Outcome::Sending | Outcome::Sent)
+        self.state.borrow().is_repeatable() && matches!(self.outcome.get(), Outcome::Sending | Outcome::Sent)
     }
 
     /// Another sending, from the first byte on. The one before it fails from now on. `None`: it cannot be repeated.
@@ -195,10 +197,19 @@ impl<B> Upload<B> {
     }
 }
 
+impl<B> State<B> {
+    /// Whether all that came so far is still there: it is kept, or nothing has come, as where the upstream answered before it
+    /// asked for the body (RFC 9110 section 10.1.1).
+    const fn is_repeatable(&self) -> bool {
+        matches!(self.record, Record::Kept { .. }) || !self.begun
+    }
+}
+
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
     /// What the application sends next.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = self.poll_live(cx);
+        self.begun |= polled.is_ready();
         if self.ended {
             self.receiving = None;
         }
@@ -231,7 +242,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
 
     /// Keeps the waker of the sending that has its turn, where another may follow.
     fn remember(&mut self, waker: &Waker) {
-        if matches!(self.record, Record::Kept { .. }) {
+        if self.is_repeatable() {
             match &mut self.waker {
                 Some(known) => known.clone_from(waker),
                 None => self.waker = Some(waker.clone()),
@@ -512,10 +523,26 @@ mod tests {
     #[tokio::test]
     async fn of_a_body_that_says_it_is_longer_nothing_is_kept() {
         for (limit, length, kept) in
-            [(10, Some(11), false), (10, Some(10), true), (0, Some(0), false), (0, None, false)]
+            [(100, Some(101), false), (100, Some(100), true), (0, Some(0), false), (0, None, false)]
         {
-            assert_eq!(Bench::new(limit, length).upload.may_repeat(), kept, "{limit} {length:?}");
+            let mut bench = Bench::new(limit, length);
+            bench.send("x");
+            drain(&mut bench.first);
+            assert_eq!(bench.upload.may_repeat(), kept, "{limit} {length:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_which_nothing_was_taken_is_there_for_another_sending_whatever_its_length() {
+        let mut bench = Bench::new(4, Some(10));
+        let mut second = bench.upload.again(None).unwrap();
+        bench.send("0123456789");
+        bench.ended.set(true);
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let first = bench.first.poll_frame(&mut cx);
+        assert!(matches!(first, Poll::Ready(Some(Err(BodyError::Repeated)))), "it has lost its turn");
+        assert_eq!(drain(&mut second), ("0123456789".to_owned(), true));
+        assert!(!bench.upload.may_repeat(), "nothing was kept");
     }
 
     #[tokio::test]

@@ -189,6 +189,33 @@ async fn a_401_before_the_body_was_asked_for_leaves_the_question_open_for_the_se
 }
 
 #[tokio::test]
+async fn an_upload_that_was_not_asked_for_before_a_401_is_sent_whatever_its_length() {
+    const LENGTH: usize = 200_000;
+    let api = Origin::scripted(|mut wire| async move {
+        while let Some(head) = wire.head().await {
+            assert_eq!(head.field("expect").as_deref(), Some("100-continue"));
+            if number_of(&head) == 0 {
+                wire.send(refusal().into_bytes()).await;
+                continue;
+            }
+            wire.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+            wire.swallow(LENGTH).await;
+            wire.send(Reply::ok().into_bytes()).await;
+        }
+    })
+    .await;
+    let stage = Stage::with(api, "", "").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("upload");
+    std::fs::write(&file, vec![b'x'; LENGTH]).unwrap();
+    let data = format!("@{}", file.display());
+    let answer =
+        curl(&["--header", "Expect: 100-continue", "--data-binary", &data, &stage.proxy.url("/")]).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{}", stage.proxy.log());
+    assert!((replays(&stage.proxy, "ok").await - 1.0).abs() < 0.1);
+}
+
+#[tokio::test]
 async fn a_renewal_that_fails_gives_the_original_401_and_keeps_the_token() {
     let server = OidcProvider::with_api(300).await;
     let proxy = before(&server, "").await;
