@@ -69,6 +69,8 @@ pub(super) struct ResponseBody {
 #[derive(Debug)]
 enum Content {
     Empty,
+    /// Nothing follows the head, though it has the length of what a GET would get (RFC 9110 section 8.6).
+    Omitted,
     Full(Bytes),
     Upstream(Download),
     /// Not a body: what follows the answer's head in place of one.
@@ -195,6 +197,12 @@ impl ResponseBody {
         }
     }
 
+    /// Nothing follows the head, and the head keeps its `Content-Length` (a 304, RFC 9110 section 15.4.5). hyper removes that
+    /// from an HTTP/1.1 response whose body has ended before it began.
+    pub(super) fn omit(&mut self) {
+        self.content = Content::Omitted;
+    }
+
     /// Whether it may grow old: that of no upstream is short.
     pub(super) fn may_age(&self) -> bool {
         matches!(&self.content, Content::Upstream(download) if !download.is_end_stream())
@@ -223,7 +231,7 @@ impl ResponseBody {
 impl Content {
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty | Self::Tunnel(_) => true,
+            Self::Empty | Self::Omitted | Self::Tunnel(_) => true,
             Self::Full(_) => false,
             Self::Upstream(download) => download.is_end_stream(),
         }
@@ -234,7 +242,7 @@ impl Content {
     fn is_through(&self) -> bool {
         match self {
             Self::Upstream(download) => download.is_end_stream() || download.size_hint().exact() == Some(0),
-            Self::Empty | Self::Tunnel(_) | Self::Full(_) => self.is_end_stream(),
+            Self::Empty | Self::Omitted | Self::Tunnel(_) | Self::Full(_) => self.is_end_stream(),
         }
     }
 }
@@ -259,7 +267,7 @@ impl Body for ResponseBody {
             return Poll::Ready(last);
         }
         let polled = match &mut this.content {
-            Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
+            Content::Empty | Content::Omitted | Content::Tunnel(_) => Poll::Ready(None),
             Content::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
@@ -294,11 +302,12 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.content.is_end_stream()
+        !matches!(self.content, Content::Omitted) && self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
+            Content::Omitted => SizeHint::default(),
             Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Upstream(download) => download.size_hint(),

@@ -396,6 +396,13 @@ fn finish(
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 *response.version_mut() = Version::HTTP_11;
+                let unchanged = response.status() == StatusCode::NOT_MODIFIED;
+                if unchanged
+                    && response.headers().contains_key(CONTENT_LENGTH)
+                    && !downstream.watch.is_http2()
+                {
+                    response.body_mut().omit();
+                }
                 exchange.answered(response.status(), Answerer::Upstream);
                 return response;
             }

@@ -21,6 +21,44 @@ async fn before(upstream: &str) -> (Origin, Proxy) {
     (server, proxy)
 }
 
+#[tokio::test]
+async fn a_304_keeps_the_length_that_it_names() {
+    let node = NodeApi::start().await;
+    for server in ["h1", "h2"] {
+        let mut upstream = node.upstream(server);
+        if server == "h2" {
+            upstream += "http2 = \"prior_knowledge\"\n";
+        }
+        let (_server, proxy) = before(&upstream).await;
+        for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
+            let answer = curl(&[version, &proxy.url("/unchanged-length")]).await;
+            assert_eq!((answer.exit, answer.status, answer.body.len()), (0, 304, 0), "{answer:?}");
+            assert_eq!(answer.field("content-length"), Some("7"), "{server} {version}: {answer:?}");
+        }
+        // And the connection is in step behind it.
+        let mut wire = proxy.wire().await;
+        for (path, status) in [("/unchanged-length", 304), ("/hello", 200)] {
+            wire.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen())).await;
+            assert_eq!(wire.response("GET").await.unwrap().status(), status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_nginx_compresses_for_a_proxy_where_gzip_proxied_says_so_or_no_via_tells_it() {
+    let nginx = Nginx::start().await;
+    for (via, path, coding) in [
+        ("", "/gzip/pieces", None),
+        ("", "/gzip-proxied/pieces", Some("gzip")),
+        ("via = false\n", "/gzip/pieces", Some("gzip")),
+    ] {
+        let (_server, proxy) = before(&(upstream_at(&nginx.url()) + via)).await;
+        let answer = curl(&["--compressed", &proxy.url(path)]).await;
+        assert_eq!(answer.text(), "part 0\npart 1\npart 2\n", "{answer:?}");
+        assert_eq!(answer.field("content-encoding"), coding, "{via:?} {path}: {answer:?}");
+    }
+}
+
 /// Bytes that no two places of a file have in common.
 fn noise(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];

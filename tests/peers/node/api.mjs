@@ -29,6 +29,7 @@ const pages = {
   },
   '/empty': (request, response) => response.writeHead(204).end(),
   '/unchanged': (request, response) => response.writeHead(304).end(),
+  '/unchanged-length': (request, response) => response.writeHead(304, { 'content-length': 7 }).end(),
   '/small': (request, response) => response.writeHead(413).end('too large\n'),
   '/chunked': (request, response) => {
     let piece = 0;
