@@ -102,6 +102,13 @@ impl Nginx {
                         alias {at}/www/pieces; default_type text/plain;
                         sub_filter_types text/plain; sub_filter 'part' 'piece'; sub_filter_once off;
                     }}
+                    location /gzip/ {{
+                        alias {at}/www/; default_type text/plain; gzip on; gzip_types text/plain; gzip_min_length 1;
+                    }}
+                    location /gzip-proxied/ {{
+                        alias {at}/www/; default_type text/plain; gzip on; gzip_types text/plain; gzip_min_length 1;
+                        gzip_proxied any;
+                    }}
                     location /files/ {{ alias {at}/www/; dav_methods PUT; }}
                 }}
             }}
