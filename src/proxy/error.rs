@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use super::body::ResponseBody;
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::guard::Rejection;
+use super::malformed::Malformed;
 use super::path::PathFault;
 use super::record::Cause;
 use crate::token::{CallerError, Status, Unavailable};
@@ -73,8 +74,8 @@ pub(super) enum ProxyError {
     UpstreamUnreachable(ConnectFault),
     #[error("the connection to the upstream broke before it answered")]
     UpstreamBroken,
-    #[error("the upstream's answer is not valid HTTP")]
-    UpstreamMalformed,
+    #[error("the upstream's response is not valid HTTP: {0}")]
+    UpstreamMalformed(Malformed),
     #[error("{0}")]
     WebSocket(WebSocketFault),
     #[error("the request was still going when max_stream_age had passed")]
@@ -147,7 +148,7 @@ impl ProxyError {
             Self::UpstreamUnreachable(ConnectFault::Certificate | ConnectFault::Tls) => "upstream_tls",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamBroken => "upstream_broken",
-            Self::UpstreamMalformed => "upstream_malformed",
+            Self::UpstreamMalformed(_) => "upstream_malformed",
             Self::WebSocket(_) => "websocket_refused",
             Self::StreamTooOld => "stream_too_old",
             Self::ConnectTimeout(_) => "connect_timeout",
@@ -179,7 +180,7 @@ impl ProxyError {
             Self::HeadTimeout | Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
-            | Self::UpstreamMalformed
+            | Self::UpstreamMalformed(_)
             | Self::WebSocket(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout(_) | Self::ResponseTimeout | Self::StreamTooOld => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -207,7 +208,7 @@ impl ProxyError {
             Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
-            | Self::UpstreamMalformed
+            | Self::UpstreamMalformed(_)
             | Self::WebSocket(_)
             | Self::StreamTooOld => "14",
         }

@@ -27,6 +27,7 @@ use super::error::{BadRequest, ProxyError};
 use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
 use super::headers::{Expect, HopFields, strip_response};
+use super::malformed::Malformed;
 use super::pool::{Age, Pool, Want};
 use super::received::ReceivedBody;
 use super::record::Record;
@@ -102,7 +103,7 @@ pub(super) async fn forward(
         return Box::pin(handshake.answered(response)).await;
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ProxyError::UpstreamMalformed);
+        return Err(ProxyError::UpstreamMalformed(Malformed::UnaskedSwitch));
     }
     if sender.opener.is_some_and(|opener| !opener.is_open()) {
         response.extensions_mut().insert(BodyUnasked);
@@ -356,7 +357,7 @@ fn allows(method: &Method, failure: &Failure, age: Age, shared: bool) -> bool {
         Failure::Died => stale && is_idempotent(method),
         // The upstream says that it did nothing (RFC 9113 section 8.7).
         Failure::Unprocessed => shared || stale && is_idempotent(method),
-        Failure::Unsent(_) | Failure::Malformed | Failure::Broken => false,
+        Failure::Unsent(_) | Failure::Malformed(_) | Failure::Broken => false,
     }
 }
 

@@ -24,7 +24,7 @@ use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{
-    AmbiguousAnswer, Expect, HopFields, add_via, has_passed, has_quoted_name, strip_request, strip_response,
+    Expect, HopFields, add_via, has_passed, has_quoted_name, strip_request, strip_response,
 };
 use super::limits::take_turn;
 use super::local::LocalTable;
@@ -406,7 +406,7 @@ fn finish(
                 exchange.answered(response.status(), Answerer::Upstream);
                 return response;
             }
-            Err(AmbiguousAnswer) => ProxyError::UpstreamMalformed,
+            Err(why) => ProxyError::UpstreamMalformed(why),
         },
         Err(error) => error,
     };

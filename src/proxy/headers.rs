@@ -5,6 +5,7 @@
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+use super::malformed::Malformed;
 use super::upstream::Forwarded;
 use super::websocket;
 
@@ -97,10 +98,6 @@ fn expectation(headers: &HeaderMap) -> Expect {
     if is_continue && expected.next().is_none() { Expect::Continue } else { Expect::Unknown }
 }
 
-/// An answer whose framing two readers could understand in two ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AmbiguousAnswer;
-
 /// Removes from a response what must not go downstream: hop-by-hop fields, and what only this proxy may say. `Via` goes
 /// on as it came, without us: a gateway may leave itself out of it (RFC 9110 section 7.6.3), and an application is not to
 /// tell that it is there.
@@ -108,7 +105,7 @@ pub(super) struct AmbiguousAnswer;
 /// # Errors
 /// Where `Transfer-Encoding` stands beside `Content-Length` or has another coding than chunked, or where the length is
 /// no plain number (RFC 9112 section 6.3).
-pub(super) fn strip_response(headers: &mut HeaderMap) -> Result<(), AmbiguousAnswer> {
+pub(super) fn strip_response(headers: &mut HeaderMap) -> Result<(), Malformed> {
     let mut found = Found::default();
     let mut length = false;
     let mut coded = false;
@@ -127,14 +124,17 @@ pub(super) fn strip_response(headers: &mut HeaderMap) -> Result<(), AmbiguousAns
             .get_all(header::TRANSFER_ENCODING)
             .iter()
             .all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
-        if length || !only {
-            return Err(AmbiguousAnswer);
+        if length {
+            return Err(Malformed::LengthAndEncoding);
+        }
+        if !only {
+            return Err(Malformed::TransferEncoding);
         }
     }
     if length {
         let plain = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
         if !headers.get_all(header::CONTENT_LENGTH).iter().all(plain) {
-            return Err(AmbiguousAnswer);
+            return Err(Malformed::ContentLength);
         }
     }
     found.remove(headers, is_response_hop_field);
@@ -445,13 +445,13 @@ mod tests {
 
     #[test]
     fn an_answer_that_ends_in_two_places_is_refused() {
-        for fields in [
-            &[("content-length", "3"), ("transfer-encoding", "chunked")][..],
-            &[("transfer-encoding", "gzip, chunked")],
-            &[("content-length", "5, 5")],
-            &[("content-length", "+5")],
+        for (fields, why) in [
+            (&[("content-length", "3"), ("transfer-encoding", "chunked")][..], Malformed::LengthAndEncoding),
+            (&[("transfer-encoding", "gzip, chunked")], Malformed::TransferEncoding),
+            (&[("content-length", "5, 5")], Malformed::ContentLength),
+            (&[("content-length", "+5")], Malformed::ContentLength),
         ] {
-            assert_eq!(strip_response(&mut headers(fields)), Err(AmbiguousAnswer), "{fields:?}");
+            assert_eq!(strip_response(&mut headers(fields)), Err(why), "{fields:?}");
         }
         for fields in [&[("content-length", "3")][..], &[("transfer-encoding", "chunked")]] {
             assert_eq!(strip_response(&mut headers(fields)), Ok(()), "{fields:?}");

@@ -32,6 +32,7 @@ mod lateness;
 mod limits;
 mod listener;
 mod local;
+mod malformed;
 mod metrics;
 mod opening;
 mod path;

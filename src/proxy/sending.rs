@@ -11,6 +11,7 @@ use hyper::client::conn::TrySendError;
 
 use super::body::{Download, RequestBody};
 use super::error::ProxyError;
+use super::malformed::Malformed;
 use super::pool::{Age, Connection, Pool};
 use super::upstream::Upstream;
 use super::websocket;
@@ -44,8 +45,8 @@ pub(super) enum Failure {
     Unprocessed,
     /// The connection ended under the request: it may have been looked at.
     Died,
-    /// The answer is no HTTP.
-    Malformed,
+    /// The response is no HTTP.
+    Malformed(Malformed),
     /// Anything else: the request's own body failed, above all.
     Broken,
 }
@@ -53,7 +54,7 @@ pub(super) enum Failure {
 impl From<&Failure> for ProxyError {
     fn from(failure: &Failure) -> Self {
         match failure {
-            Failure::Malformed => Self::UpstreamMalformed,
+            Failure::Malformed(why) => Self::UpstreamMalformed(*why),
             Failure::Unsent(_) | Failure::Unprocessed | Failure::Died | Failure::Broken => {
                 Self::UpstreamBroken
             }
@@ -126,7 +127,7 @@ fn failure(mut failed: TrySendError<Request<RequestBody>>) -> Failure {
         Some(unsent) => Failure::Unsent(unsent.into_body()),
         None if is_unprocessed(failed.error()) => Failure::Unprocessed,
         None if has_died(failed.error()) => Failure::Died,
-        None if failed.error().is_parse() => Failure::Malformed,
+        None if failed.error().is_parse() => Failure::Malformed(Malformed::Http2),
         None => Failure::Broken,
     }
 }

@@ -225,7 +225,7 @@ impl Upstream {
             None if self.condition.answered() => {
                 tracing::info!(upstream = %self.name, "the upstream answers again");
             }
-            Some(error @ (UpstreamBroken | UpstreamMalformed | ResponseTimeout))
+            Some(error @ (UpstreamBroken | UpstreamMalformed(_) | ResponseTimeout))
                 if self.condition.failed() =>
             {
                 tracing::warn!(upstream = %self.name, kind = error.kind(), "{error}");

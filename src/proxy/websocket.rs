@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 
 use super::body::{Download, ResponseBody};
 use super::error::{BadRequest, ProxyError, WebSocketFault};
+use super::malformed::Malformed;
 use super::tunnel::Tunnel;
 
 /// A handshake on its way upstream.
@@ -120,7 +121,9 @@ impl Handshake {
         if !granted {
             let status = response.status();
             return match self.asked {
-                _ if status == StatusCode::SWITCHING_PROTOCOLS => Err(ProxyError::UpstreamMalformed),
+                _ if status == StatusCode::SWITCHING_PROTOCOLS => {
+                    Err(ProxyError::UpstreamMalformed(Malformed::UnaskedSwitch))
+                }
                 // To whoever asks by CONNECT it would mean that the stream is open.
                 Form::Connect if status.is_success() => {
                     Err(ProxyError::WebSocket(WebSocketFault::NotGranted))
@@ -165,7 +168,7 @@ impl Handshake {
         if has_token(headers, &UPGRADE, WEBSOCKET) && accepted {
             Ok(())
         } else {
-            Err(ProxyError::UpstreamMalformed)
+            Err(ProxyError::UpstreamMalformed(Malformed::Handshake))
         }
     }
 

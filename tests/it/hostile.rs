@@ -271,6 +271,38 @@ async fn http_2_keeps_the_limits_of_heads_too() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_malformed_response_is_in_the_answer_and_in_the_log() {
+    let large = format!("HTTP/1.1 200 OK\r\nX-Large: {}\r\n\r\n", "x".repeat(70_000));
+    for (bytes, words) in [
+        ("nothing of the kind\r\n\r\n", "its first line is not a status line of HTTP/1.1"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "it has two Content-Length values",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "its Content-Length is not a number"),
+        ("HTTP/1.1 200 OK\r\nsentinel field: 1\r\n\r\n", "a header field has an invalid name"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsentinel\r\n",
+            "the size of a chunk is invalid",
+        ),
+        (&large, "its head is larger than 64 KiB"),
+    ] {
+        let bytes = bytes.to_owned();
+        let stage = Stage::answering(move |_, _| Reply::raw(bytes.clone()).closing()).await;
+        for _ in 0..2 {
+            let answer = stage.proxy.get("/").await;
+            answer.assert_proxy_error(502);
+            assert_eq!(answer.proxy_error(), Some("upstream_malformed"));
+            let detail = format!("the upstream's response is not valid HTTP: {words}");
+            assert_eq!(answer.json()["detail"], detail.as_str(), "{answer:?}");
+        }
+        let log = stage.proxy.log();
+        assert_eq!(log.lines().filter(|line| line.contains(words)).count(), 1, "{log}");
+        assert!(!log.contains("sentinel"), "nothing of the response is in it: {log}");
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_fails_is_told_of_when_it_begins_and_when_it_ends() {
     let failures = [
         (Reply::raw("").closing(), 502, "upstream_broken", "broke before it answered"),

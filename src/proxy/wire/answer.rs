@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
+use super::super::malformed::Malformed;
 use super::super::metrics::Counted;
-use super::Malformed;
 use super::body::Decoder;
 use super::connection::{HEAD_ROOM, Keeper, Wire};
 use super::head::Reuse;
@@ -65,7 +65,7 @@ pub(in crate::proxy) enum AnswerError {
     Cut,
     #[error("the connection to the upstream failed")]
     Connection(#[source] io::Error),
-    #[error(transparent)]
+    #[error("the upstream's response is not valid HTTP: {0}")]
     Malformed(#[from] Malformed),
     #[error("the request's body failed under its answer")]
     Upload,

@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::{EMPTY_HEADER, Status};
 
-use super::Malformed;
+use super::super::malformed::Malformed;
 use super::head::MAX_FIELDS;
 
 /// How far a body has been read, and what ends it.
@@ -122,7 +122,7 @@ impl Decoder {
                 }
                 State::ChunkEnd => {
                     if !b"\r\n".starts_with(&input[..input.len().min(2)]) {
-                        return Err(Malformed);
+                        return Err(Malformed::ChunkEnd);
                     }
                     if input.len() < 2 {
                         return Ok(());
@@ -145,20 +145,20 @@ impl Decoder {
     /// Takes a size line off, if it is there: hexadecimal digits, and what may follow them.
     fn size(&mut self, input: &mut BytesMut) -> Result<Option<u64>, Malformed> {
         let Some(end) = memchr::memchr(b'\n', input) else {
-            return if input.len() > MAX_SIZE_LINE { Err(Malformed) } else { Ok(None) };
+            return if input.len() > MAX_SIZE_LINE { Err(Malformed::ChunkExtensions) } else { Ok(None) };
         };
-        let line = input[..end].strip_suffix(b"\r").ok_or(Malformed)?;
+        let line = input[..end].strip_suffix(b"\r").ok_or(Malformed::ChunkSize)?;
         let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
         let (digits, more) = line.split_at(digits);
         // Some servers fill the line up with spaces.
         let extension = more.trim_ascii_start();
         let plain = extension.is_empty() || extension[0] == b';';
         if !plain || digits.is_empty() || digits.len() > MAX_SIZE_DIGITS || more.contains(&b'\r') {
-            return Err(Malformed);
+            return Err(Malformed::ChunkSize);
         }
         self.extensions += more.len();
         if self.extensions > MAX_EXTENSIONS {
-            return Err(Malformed);
+            return Err(Malformed::ChunkExtensions);
         }
         let size = digits.iter().fold(0, |size, digit| size << 4 | u64::from(hex(*digit)));
         input.advance(end + 1);
@@ -172,11 +172,14 @@ impl Decoder {
             return Ok(true);
         }
         let Some(end) = memchr::memmem::find(input, b"\r\n\r\n") else {
-            let hopeless = input.len() > MAX_TRAILERS || (input.len() >= 2 && input[0] == b'\r');
-            return if hopeless { Err(Malformed) } else { Ok(false) };
+            if input.len() > MAX_TRAILERS {
+                return Err(Malformed::TrailersTooLarge);
+            }
+            let hopeless = input.len() >= 2 && input[0] == b'\r';
+            return if hopeless { Err(Malformed::Trailers) } else { Ok(false) };
         };
         if end + 4 > MAX_TRAILERS {
-            return Err(Malformed);
+            return Err(Malformed::TrailersTooLarge);
         }
         let section = input.split_to(end + 4).freeze();
         let mut fields = [EMPTY_HEADER; MAX_FIELDS];
@@ -184,14 +187,16 @@ impl Decoder {
             Ok(Status::Complete((length, fields))) if length == section.len() => {
                 let mut trailers = HeaderMap::with_capacity(fields.len());
                 for field in fields {
-                    let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+                    let name =
+                        HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Trailers)?;
                     let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value));
-                    trailers.try_append(name, value.map_err(|_| Malformed)?).map_err(|_| Malformed)?;
+                    let value = value.map_err(|_| Malformed::Trailers)?;
+                    trailers.try_append(name, value).map_err(|_| Malformed::Trailers)?;
                 }
                 self.trailers = Some(Box::new(trailers));
                 Ok(true)
             }
-            _ => Err(Malformed),
+            _ => Err(Malformed::Trailers),
         }
     }
 }

@@ -16,9 +16,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
+use super::super::malformed::Malformed;
 use super::super::metrics::Counted;
 use super::super::sending::{Failure, Head};
-use super::Malformed;
 use super::answer::Answer;
 use super::head::{AnswerHead, Asked, HeadFinder, Reuse, Then};
 use super::stream::Stream;
@@ -70,7 +70,7 @@ struct Asking<'a> {
 enum Fault {
     Unsent,
     Died,
-    Malformed,
+    Malformed(Malformed),
     Broken,
 }
 
@@ -120,7 +120,7 @@ impl Wire {
             Ok(head) => head,
             Err(Fault::Unsent) => return Err(Failure::Unsent(upload.into_body())),
             Err(Fault::Died) => return Err(Failure::Died),
-            Err(Fault::Malformed) => return Err(Failure::Malformed),
+            Err(Fault::Malformed(why)) => return Err(Failure::Malformed(why)),
             Err(Fault::Broken) => return Err(Failure::Broken),
         };
         let upload = if upload.is_sent() {
@@ -135,10 +135,10 @@ impl Wire {
                 let broken_off = refused || upload.as_ref().is_some_and(Upload::is_held_back);
                 let (upload, reuse) = if broken_off { (None, Reuse::No) } else { (upload, reuse) };
                 let upload = upload.map(|upload| (upload, manner.patience));
-                Answer::new(self, decoder, reuse, keeper, upload).map_err(|Malformed| Failure::Malformed)?
+                Answer::new(self, decoder, reuse, keeper, upload).map_err(Failure::Malformed)?
             }
             Then::Tunnel if upload.is_none() => Answer::tunnel(self),
-            Then::Tunnel | Then::Another => return Err(Failure::Malformed),
+            Then::Tunnel | Then::Another => return Err(Failure::Malformed(Malformed::UnaskedSwitch)),
         };
         let mut response = Response::new(answer);
         *response.status_mut() = status;
@@ -191,7 +191,7 @@ impl Asking<'_> {
                     Ok(Some(AnswerHead { status, headers, then: Then::Another, .. })) => {
                         self.interim += 1;
                         if self.interim > MAX_INTERIM {
-                            return Poll::Ready(Err(Fault::Malformed));
+                            return Poll::Ready(Err(Fault::Malformed(Malformed::TooManyInterim)));
                         }
                         on_interim(status, headers);
                         if status == StatusCode::CONTINUE && !self.upload.is_sent() {
@@ -205,7 +205,7 @@ impl Asking<'_> {
                     }
                     Ok(Some(head)) => return Poll::Ready(Ok(head)),
                     Ok(None) => {}
-                    Err(Malformed) => return Poll::Ready(Err(Fault::Malformed)),
+                    Err(why) => return Poll::Ready(Err(Fault::Malformed(why))),
                 }
             }
             match ready!(wire.poll_fill(cx, HEAD_ROOM)) {

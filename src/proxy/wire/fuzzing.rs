@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::BytesMut;
 
-use super::Malformed;
+use super::super::malformed::Malformed;
 use super::head::{Asked, BodyWanted, HeadFinder, Then, UpgradeWanted};
 
 /// What was made of an answer: its head in words, its data, and what was left over.

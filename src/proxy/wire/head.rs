@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::{Header, ParserConfig, Response, Status};
 use hyper::ext::ReasonPhrase;
 
-use super::Malformed;
+use super::super::malformed::Malformed;
 use super::body::Decoder;
 
 /// What of a request decides how its answer is read.
@@ -89,15 +89,15 @@ impl HeadFinder {
         asked: Asked,
     ) -> Result<Option<AnswerHead>, Malformed> {
         if input.first().is_some_and(|first| *first != b'H') {
-            return Err(Malformed);
+            return Err(Malformed::StatusLine);
         }
         let Some(end) = head_end(input, self.searched) else {
             self.searched = input.len().saturating_sub(LINE_ENDS);
-            return if input.len() > MAX_HEAD { Err(Malformed) } else { Ok(None) };
+            return if input.len() > MAX_HEAD { Err(Malformed::HeadTooLarge) } else { Ok(None) };
         };
         self.searched = 0;
         if end > MAX_HEAD {
-            return Err(Malformed);
+            return Err(Malformed::HeadTooLarge);
         }
         parse(&input.split_to(end).freeze(), asked).map(Some)
     }
@@ -120,11 +120,12 @@ fn parse(bytes: &Bytes, asked: Asked) -> Result<AnswerHead, Malformed> {
     let mut parsed = Response::new(&mut []);
     let status = ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
-        .map_err(|_| Malformed)?;
+        .map_err(fault)?;
     if status != Status::Complete(bytes.len()) {
-        return Err(Malformed);
+        return Err(Malformed::LineEnd);
     }
-    let status = StatusCode::from_u16(parsed.code.ok_or(Malformed)?).map_err(|_| Malformed)?;
+    let code = parsed.code.ok_or(Malformed::StatusLine)?;
+    let status = StatusCode::from_u16(code).map_err(|_| Malformed::StatusLine)?;
     let reason = parsed
         .reason
         .filter(|reason| !reason.is_empty() && status.canonical_reason() != Some(*reason))
@@ -132,15 +133,27 @@ fn parse(bytes: &Bytes, asked: Asked) -> Result<AnswerHead, Malformed> {
     let mut framing = Framing { close: parsed.version != Some(1), ..Framing::default() };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + SPARE_FIELDS);
     for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::FieldName)?;
         let again = framing.see(&name, field.value)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| Malformed)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
+            .map_err(|_| Malformed::FieldValue)?;
         if !again {
-            headers.try_append(name, value).map_err(|_| Malformed)?;
+            headers.try_append(name, value).map_err(|_| Malformed::TooManyFields)?;
         }
     }
     let then = framing.then(status, parsed.version, asked)?;
     Ok(AnswerHead { status, headers, reason, then })
+}
+
+/// What the parser found to be wrong.
+const fn fault(error: httparse::Error) -> Malformed {
+    match error {
+        httparse::Error::HeaderName => Malformed::FieldName,
+        httparse::Error::HeaderValue => Malformed::FieldValue,
+        httparse::Error::NewLine => Malformed::LineEnd,
+        httparse::Error::TooManyHeaders => Malformed::TooManyFields,
+        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => Malformed::StatusLine,
+    }
 }
 
 /// What the fields say of the message's end.
@@ -155,16 +168,16 @@ impl Framing {
     /// Takes note of a field; whether it says again what was said before, and can be left out.
     fn see(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
         if *name == CONTENT_LENGTH {
-            let length = decimal(value).ok_or(Malformed)?;
+            let length = decimal(value).ok_or(Malformed::ContentLength)?;
             return match self.length.replace(length) {
                 None => Ok(false),
                 Some(before) if before == length => Ok(true),
-                Some(_) => Err(Malformed),
+                Some(_) => Err(Malformed::TwoLengths),
             };
         }
         if *name == TRANSFER_ENCODING {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Malformed);
+                return Err(Malformed::TransferEncoding);
             }
             self.chunked = true;
         } else if *name == CONNECTION {
@@ -176,11 +189,15 @@ impl Framing {
 
     /// RFC 9112 section 6.3, without the cases that it lets a recipient repair.
     fn then(self, status: StatusCode, version: Option<u8>, asked: Asked) -> Result<Then, Malformed> {
-        if self.chunked && (self.length.is_some() || version != Some(1)) {
-            return Err(Malformed);
+        if self.chunked && self.length.is_some() {
+            return Err(Malformed::LengthAndEncoding);
+        }
+        if self.chunked && version != Some(1) {
+            return Err(Malformed::EncodingInHttp10);
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return if asked.upgrade == UpgradeWanted::Yes { Ok(Then::Tunnel) } else { Err(Malformed) };
+            let wanted = asked.upgrade == UpgradeWanted::Yes;
+            return if wanted { Ok(Then::Tunnel) } else { Err(Malformed::UnaskedSwitch) };
         }
         if status.is_informational() {
             return Ok(Then::Another);
@@ -214,7 +231,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 }
 
 /// Bytes of an answer's head: no server that means well sends more.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
+pub(in crate::proxy) const MAX_HEAD: usize = 64 * 1024;
 /// Fields of an answer's head, or of its trailers.
 pub(super) const MAX_FIELDS: usize = 256;
 /// Room for what the proxy adds of its own.
@@ -287,38 +304,41 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_two_readings_is_malformed() {
-        for fields in [
-            "200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked",
-            "200 OK\r\nContent-Length: 3\r\nContent-Length: 4",
-            "200 OK\r\nContent-Length: 3, 3",
-            "200 OK\r\nContent-Length: +3",
-            "200 OK\r\nContent-Length:",
-            "200 OK\r\nContent-Length: 99999999999999999999",
-            "200 OK\r\nTransfer-Encoding: gzip, chunked",
-            "200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-            "200 OK\r\nTransfer-Encoding: identity",
-            "200 OK\r\nContent-Length : 3",
-            "200 OK\r\nX-A: 1\r\n folded: 2",
-            "200 OK\r\n X-A: 1",
-            "200 OK\r\nX-A: 1\rX-B: 2",
-            "200 OK\r\nX-A: \x001",
-            "200 OK\r\nno colon",
-            "99 Low",
-            "2000 OK",
-            "101 Switching Protocols\r\nUpgrade: websocket",
+    fn an_answer_with_two_readings_is_malformed_and_says_how() {
+        for (fields, why) in [
+            ("200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked", Malformed::LengthAndEncoding),
+            ("200 OK\r\nContent-Length: 3\r\nContent-Length: 4", Malformed::TwoLengths),
+            ("200 OK\r\nContent-Length: 3, 3", Malformed::ContentLength),
+            ("200 OK\r\nContent-Length: +3", Malformed::ContentLength),
+            ("200 OK\r\nContent-Length:", Malformed::ContentLength),
+            ("200 OK\r\nContent-Length: 99999999999999999999", Malformed::ContentLength),
+            ("200 OK\r\nTransfer-Encoding: gzip, chunked", Malformed::TransferEncoding),
+            (
+                "200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                Malformed::TransferEncoding,
+            ),
+            ("200 OK\r\nTransfer-Encoding: identity", Malformed::TransferEncoding),
+            ("200 OK\r\nContent-Length : 3", Malformed::FieldName),
+            ("200 OK\r\nX-A: 1\r\n folded: 2", Malformed::FieldName),
+            ("200 OK\r\n X-A: 1", Malformed::FieldName),
+            ("200 OK\r\nX-A: 1\rX-B: 2", Malformed::FieldValue),
+            ("200 OK\r\nX-A: \x001", Malformed::FieldValue),
+            ("200 OK\r\nno colon", Malformed::FieldName),
+            ("99 Low", Malformed::StatusLine),
+            ("2000 OK", Malformed::StatusLine),
+            ("101 Switching Protocols\r\nUpgrade: websocket", Malformed::UnaskedSwitch),
         ] {
-            assert_eq!(then(fields, GET), Err(Malformed), "{fields}");
+            assert_eq!(then(fields, GET), Err(why), "{fields}");
         }
-        for text in [
-            "\r\nHTTP/1.1 200 OK\r\n\r\n",
-            "HTTP/2.0 200 OK\r\n\r\n",
-            "HTTP/0.9 200 OK\r\n\r\n",
-            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "ICY 200 OK\r\n\r\n",
-            "<html>",
+        for (text, why) in [
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Malformed::StatusLine),
+            ("HTTP/2.0 200 OK\r\n\r\n", Malformed::StatusLine),
+            ("HTTP/0.9 200 OK\r\n\r\n", Malformed::StatusLine),
+            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed::EncodingInHttp10),
+            ("ICY 200 OK\r\n\r\n", Malformed::StatusLine),
+            ("<html>", Malformed::StatusLine),
         ] {
-            assert_eq!(head(text, GET).map(|_| ()), Err(Malformed), "{text}");
+            assert_eq!(head(text, GET).map(|_| ()), Err(why), "{text}");
         }
     }
 
@@ -326,10 +346,10 @@ mod tests {
     fn a_head_is_bounded_in_bytes_and_fields() {
         let fields = |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: 1\r\n".repeat(count));
         assert!(head(&fields(MAX_FIELDS), GET).unwrap().is_some());
-        assert!(head(&fields(MAX_FIELDS + 1), GET).is_err());
+        assert_eq!(head(&fields(MAX_FIELDS + 1), GET).unwrap_err(), Malformed::TooManyFields);
         let long = |len: usize| format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(len));
         assert!(head(&long(MAX_HEAD - 100), GET).unwrap().is_none());
-        assert!(head(&long(MAX_HEAD), GET).is_err());
+        assert_eq!(head(&long(MAX_HEAD), GET).unwrap_err(), Malformed::HeadTooLarge);
         assert!(head(&(long(MAX_HEAD) + "\r\n\r\n"), GET).is_err());
     }
 

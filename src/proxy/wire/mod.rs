@@ -19,9 +19,5 @@ mod upload;
 
 pub(super) use answer::{Answer, AnswerError};
 pub(super) use connection::{Keeper, Manner, Wire};
+pub(super) use head::MAX_HEAD;
 pub(super) use stream::Stream;
-
-/// What is no HTTP, or is HTTP in two readings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the upstream's bytes are no unambiguous HTTP/1.1")]
-pub(super) struct Malformed;

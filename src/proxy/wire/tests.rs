@@ -313,7 +313,7 @@ async fn a_failure_says_exactly_what_can_have_been_seen() {
     ] {
         match get(answer).await.0 {
             Err(Failure::Broken) => assert!(!malformed),
-            Err(Failure::Malformed) => assert!(malformed),
+            Err(Failure::Malformed(_)) => assert!(malformed),
             other => panic!("{other:?}"),
         }
     }
@@ -544,7 +544,7 @@ async fn an_upgrade_hands_the_connection_over_with_what_was_read() {
     assert_eq!(read_until(&mut upstream, "more").await, "more");
 
     let (response, ..) = get(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n").await;
-    assert!(matches!(response, Err(Failure::Malformed)));
+    assert!(matches!(response, Err(Failure::Malformed(_))));
     let (response, ..) = get(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     assert!(response.unwrap().into_body().into_tunnel().is_none());
 }
