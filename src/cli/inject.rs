@@ -54,6 +54,9 @@ pub(super) struct SidecarOptions {
     /// The port of localhost that the application calls [default: as config.toml says, else 8080]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// A port of localhost for the control surface and its dashboard [default: none; a Unix socket for `kubectl exec`]
+    #[arg(long, value_name = "PORT")]
+    control_port: Option<u16>,
     /// native (Kubernetes 1.29 or later) or plain [default: native]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     mode: Option<Mode>,
@@ -76,6 +79,7 @@ impl SidecarOptions {
             config_map: self.config_map.unwrap_or(usual.config_map),
             secret: if self.no_secret { None } else { self.secret.or(usual.secret) },
             port: self.port,
+            control_port: self.control_port,
             mode: self.mode.unwrap_or(usual.mode),
             identity_audience: self.identity_audience,
             memory_limit: self.memory_limit.unwrap_or(usual.memory_limit),

@@ -278,9 +278,9 @@ mod tests {
                 "8080 is the port that the sidecar listens on",
             ),
             (
-                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 9902 }] }] } }),
+                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 9901 }] }] } }),
                 "spec.containers[0].ports[0].containerPort",
-                "one of the sidecar's ports",
+                "the sidecar's port for health",
             ),
             (
                 json!({ "spec": { "containers": [{ "name": "a" }], "volumes": [{ "name": "cupbearer-store" }] } }),
@@ -387,6 +387,12 @@ mod tests {
     fn the_ports_of_a_configuration_are_the_sidecars_and_the_usual_ones_then_are_not() {
         let config = "[server]\nlisten = ['127.0.0.1:9000', '[::1]:9001', 'unix:/s']\n[control]\nlisten = '127.0.0.1:9100'".parse().unwrap();
         let listeners = Listeners::of(&config, "ConfigMap orders, document 2".to_owned());
+        let wanted = Sidecar { control_port: Some(9902), ..Sidecar::default() };
+        let mut taken = pod(
+            &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 9902 }] }] } }),
+        );
+        let problem = add(&mut taken, &wanted, false, |_| listeners.clone()).unwrap_err();
+        assert!(problem.says.contains("cupbearer.dev/control-port"), "{problem}");
         for (port, to, says) in [
             (
                 9000,
@@ -396,8 +402,9 @@ mod tests {
                 ),
             ),
             (9001, None, Some("9001 is the port that the sidecar listens on (server.listen")),
-            (9100, None, Some("control.listen in the ConfigMap orders")),
-            (9901, None, Some("one of the sidecar's ports")),
+            // The control surface is on no port, whatever the configuration says.
+            (9100, None, None),
+            (9901, None, Some("the sidecar's port for health")),
             (8080, None, None),
             (9902, None, None),
             // What is said of the pod goes over its configuration.

@@ -3,15 +3,13 @@
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::sidecar::{CONTROL_PORT, HEALTH_PORT, PROXY_PORT, Sidecar};
+use super::sidecar::{HEALTH_PORT, PROXY_PORT, Sidecar};
 
 /// The listeners that the configuration of a sidecar names, where it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listeners {
     /// Of `server.listen`; `None` where that is not said.
     server: Option<Vec<u16>>,
-    /// Of `control.listen`.
-    control: Option<u16>,
     /// Which configuration: `ConfigMap shop/orders, document 2`.
     source: String,
 }
@@ -28,12 +26,12 @@ impl Listeners {
     pub(super) fn of(config: &toml::Table, source: String) -> Self {
         let port =
             |value: &toml::Value| value.as_str()?.parse().ok().map(|at: std::net::SocketAddr| at.port());
-        let listen = |section: &str| config.get(section)?.get("listen");
-        let server = listen("server").map(|value| match value {
+        let listen = config.get("server").and_then(|section| section.get("listen"));
+        let server = listen.map(|value| match value {
             toml::Value::Array(addresses) => addresses.iter().filter_map(port).collect(),
             address => port(address).into_iter().collect(),
         });
-        Self { server, control: listen("control").and_then(port), source }
+        Self { server, source }
     }
 
     fn taken(&self, sidecar: &Sidecar) -> Vec<Taken> {
@@ -46,24 +44,19 @@ impl Listeners {
             port,
             says: format!("{port} is the port that the sidecar listens on{by}; {other}"),
         });
-        let usual = |port| {
-            let says = format!(
-                "{port} is one of the sidecar's ports ({HEALTH_PORT} health, {CONTROL_PORT} control); move the application's"
-            );
-            Taken { port, says }
+        let health = Taken {
+            port: HEALTH_PORT,
+            says: format!("{HEALTH_PORT} is the sidecar's port for health; move the application's"),
         };
-        let control = self.control.map_or_else(
-            || usual(CONTROL_PORT),
-            |port| {
-                let says = format!(
-                    "{port} is the sidecar's (control.listen in the {}); move one of the two",
-                    self.source
-                );
-                Taken { port, says }
-            },
-        );
-        // The container's environment says where health is, whatever the configuration says.
-        proxy.chain([usual(HEALTH_PORT), control]).collect()
+        let control = sidecar.control_port.map(|port| Taken {
+            port,
+            says: format!(
+                "{port} is the sidecar's port for control; give it another, by --control-port or the pod's annotation \
+                 cupbearer.dev/control-port"
+            ),
+        });
+        // The container's environment says where health and control are, whatever the configuration says.
+        proxy.chain([health]).chain(control).collect()
     }
 
     /// Whether `container`, which is at `field` in its pod, has a port that `sidecar` takes.

@@ -18,6 +18,9 @@ pub struct Sidecar {
     /// The port of loopback that the application calls; `cupbearer.dev/port`. `None`: what the configuration says, and
     /// 8080 where it says nothing.
     pub port: Option<u16>,
+    /// The port of loopback that the control surface is on, for the dashboard; `cupbearer.dev/control-port`. `None`: it is on a
+    /// Unix socket of the pod's network, for what runs in the sidecar's own container.
+    pub control_port: Option<u16>,
     /// `cupbearer.dev/mode`.
     pub mode: Mode,
     /// Whom the service account's projected token is for, in `/run/identity/cupbearer/token`; without one there is none.
@@ -59,6 +62,7 @@ impl Default for Sidecar {
             config_map: CONTAINER.to_owned(),
             secret: Some(CONTAINER.to_owned()),
             port: None,
+            control_port: None,
             mode: Mode::default(),
             identity_audience: None,
             memory_limit: "64Mi".to_owned(),
@@ -80,11 +84,14 @@ impl Sidecar {
         if let Some(secret) = &self.secret {
             object_name(secret).map_err(|says| ("secret", says))?;
         }
-        if let Some(port @ (0 | HEALTH_PORT | CONTROL_PORT)) = self.port {
-            let says = format!(
-                "{port} cannot be the proxy's: {HEALTH_PORT} is for health and {CONTROL_PORT} for control"
-            );
-            return Err(("port", says));
+        if let Some(port @ (0 | HEALTH_PORT)) = self.port {
+            return Err(("port", format!("{port} cannot be the proxy's: {HEALTH_PORT} is for health")));
+        }
+        if let Some(port) = self.control_port
+            && (port == 0 || port == HEALTH_PORT || port == self.port.unwrap_or(PROXY_PORT))
+        {
+            let says = format!("{port} cannot be the control surface's: health or the proxy has it");
+            return Err(("control-port", says));
         }
         if self.identity_audience.as_deref().is_some_and(|audience| audience.trim().is_empty()) {
             return Err(("identity-audience", "it is empty".to_owned()));
@@ -129,10 +136,10 @@ impl Sidecar {
                 "identity-audience" => told.identity_audience = Some(text.to_owned()),
                 "memory-limit" => text.clone_into(&mut told.memory_limit),
                 "cpu-request" => text.clone_into(&mut told.cpu_request),
-                "port" => {
+                "port" | "control-port" => {
                     let port =
                         text.parse().map_err(|_| Problem::at(field(name), format!("{text:?} is no port")))?;
-                    told.port = Some(port);
+                    *(if name == "port" { &mut told.port } else { &mut told.control_port }) = Some(port);
                 }
                 "mode" => {
                     told.mode = Mode::named(text).ok_or_else(|| {
@@ -157,6 +164,9 @@ impl Sidecar {
         let mut container = json!({ "name": CONTAINER, "image": self.image, "args": ["run"] });
         let mut env =
             vec![json!({ "name": "CUPBEARER__HEALTH__LISTEN", "value": format!("[::]:{HEALTH_PORT}") })];
+        let control =
+            self.control_port.map_or_else(|| CONTROL.to_owned(), |port| format!("127.0.0.1:{port}"));
+        env.push(json!({ "name": "CUPBEARER__CONTROL__LISTEN", "value": control }));
         if let Some(port) = self.port {
             env.push(json!({ "name": "CUPBEARER__SERVER__LISTEN", "value": format!("127.0.0.1:{port}") }));
         }
@@ -261,12 +271,13 @@ pub(super) const SECRET: &str = "cupbearer-secret";
 pub(super) const SECRET_FILES: &str = "/run/secrets/cupbearer";
 const IDENTITY: &str = "cupbearer-identity";
 pub(super) const STORE: &str = "cupbearer-store";
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "inject",
     "image",
     "config-map",
     "secret",
     "port",
+    "control-port",
     "mode",
     "identity-audience",
     "memory-limit",
@@ -279,7 +290,8 @@ const MOST_BYTES: f64 = 9.2e18;
 const LEAST_CORES: f64 = 0.000_999;
 pub(super) const PROXY_PORT: u16 = 8080;
 pub(super) const HEALTH_PORT: u16 = 9901;
-pub(super) const CONTROL_PORT: u16 = 9902;
+/// A name that all containers of a pod see, and that serves the sidecar's own alone. It needs no volume.
+const CONTROL: &str = "unix:@cupbearer";
 /// Of the image; nobody's on any node.
 const USER: u32 = 65532;
 
@@ -300,6 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn the_control_surface_is_on_a_socket_without_a_volume_unless_a_port_is_wanted() {
+        let listen = |sidecar: &Sidecar| {
+            let container = sidecar.container();
+            let env = container["env"].as_array().unwrap().iter();
+            let found = env.filter(|one| one["name"] == "CUPBEARER__CONTROL__LISTEN");
+            found.map(|one| one["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(listen(&Sidecar::default()), ["unix:@cupbearer"]);
+        let annotations = json!({ "cupbearer.dev/control-port": "9902" });
+        let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+        assert_eq!(listen(&told), ["127.0.0.1:9902"]);
+    }
+
+    #[test]
     fn resources_may_be_said_in_every_unit_there_is() {
         for (memory_limit, cpu_request) in
             [("16Mi", "1m"), ("1Ei", "2"), ("64e6", "0.5"), ("33554432", "100m")]
@@ -314,6 +340,9 @@ mod tests {
         for (name, value, says) in [
             ("port", json!("eighty"), "\"eighty\" is no port"),
             ("port", json!("9901"), "9901 cannot be the proxy's"),
+            ("control-port", json!("9901"), "9901 cannot be the control surface's"),
+            ("control-port", json!("8080"), "8080 cannot be the control surface's"),
+            ("control-port", json!("x"), "is no port"),
             ("port", json!(8081), "put it in quotes"),
             ("mode", json!("ambient"), "neither native nor plain"),
             ("secret", json!("Not_A_Name"), "is no name of an object"),

@@ -98,6 +98,17 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
         assert!(!secret && built.contains(&format!("audience: {audience}")), "{built}");
     }
 
+    // The control surface is for what runs in the sidecar's own container, and needs no volume.
+    let control = "- name: CUPBEARER__CONTROL__LISTEN\n          value: unix:@cupbearer\n";
+    for folder in ["kustomize/base", "kustomize/overlays/plain", "kustomize/overlays/job", "recipes/okta"] {
+        let built = kustomized(&deploy(folder)).await;
+        assert_eq!(built.matches(control).count(), 1, "{folder}: {built}");
+    }
+    for folder in ["kustomize/overlays/shared", "kustomize/overlays/daemonset"] {
+        let built = kustomized(&deploy(folder)).await;
+        assert!(built.contains("[control]\n    listen = \"unix:@cupbearer\"\n"), "{folder}: {built}");
+    }
+
     // The judge is one.
     let base = kustomized(&deploy("kustomize/base")).await;
     for (right, wrong, says) in [
@@ -229,18 +240,22 @@ async fn what_inject_adds_is_taken_as_well() {
         &["--mode", "plain"],
         &["--identity-audience", "https://a.example"],
         &["--no-secret", "--port", "9000"],
+        &["--control-port", "9902"],
     ]
     .iter()
     .enumerate()
     {
         let output = cupbearer().arg("inject").args(*words).arg(&app).output().await.unwrap();
+        let control = if words.contains(&"--control-port") { "127.0.0.1:9902" } else { "unix:@cupbearer" };
+        let listen = format!("name: CUPBEARER__CONTROL__LISTEN\n      value: \"{control}\"\n");
+        assert!(text(&output.stdout).contains(&listen), "{}", text(&output.stdout));
         let file = dir.path().join(format!("{at}.yaml"));
         fs::write(&file, output.stdout).unwrap();
         files.push(file);
     }
     let output = judged(&files).await;
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(text(&output.stdout).contains("4 objects, 0 problems"));
+    assert!(text(&output.stdout).contains("5 objects, 0 problems"));
 }
 
 /// Each value that the chart has, other than its default.
@@ -362,6 +377,15 @@ async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_ba
     }
     let any = rendered(&json!({ "tls": { "allowedSubjects": "any" } }), dir.path()).await;
     assert!(text(&any.stdout).contains("\n    allowed_subjects = []\n"), "{}", text(&any.stderr));
+    // The control surface is for what runs in its own container, unless the values have one.
+    let control = |config: &str| config.parse::<toml::Table>().unwrap()["control"]["listen"].clone();
+    let usual_config = config_of(&fs::read_to_string(&files[0]).unwrap());
+    assert_eq!(control(&usual_config).as_str(), Some("unix:@cupbearer"), "{usual_config}");
+    let own = format!("[control]\nlisten = \"none\"\n\n{}", every_value()["config"].as_str().unwrap());
+    let own = rendered(&json!({ "tls": { "allowedSubjects": "any" }, "config": own }), dir.path()).await;
+    let own = config_of(&text(&own.stdout));
+    assert_eq!(control(&own).as_str(), Some("none"), "{own}");
+    check(&own).await;
     // The configuration that it makes is one.
     check(&config_of(&fs::read_to_string(&files[0]).unwrap())).await;
     check(&config_of(&every)).await;

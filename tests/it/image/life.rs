@@ -138,6 +138,11 @@ async fn a_manifest_as_inject_writes_it_runs_and_its_application_gets_answers_wi
     eventually("the application has its answer", || async { log("app").await.contains("Bearer of-the-pod") })
         .await;
     assert!(log("cupbearer").await.contains("the first token was obtained"));
+    // As `kubectl exec POD -c cupbearer -- /cupbearer status`.
+    let sidecar = format!("{name}-cupbearer");
+    let status = podman().args(["exec", &sidecar, "/cupbearer", "status"]).output().await.unwrap();
+    let said = text(&status.stdout) + &text(&status.stderr);
+    assert!(status.status.success() && said.contains("valid"), "{said}");
 }
 
 #[tokio::test]
