@@ -85,8 +85,10 @@ for _ in range(8):
     time.sleep(0.5)
     assert proxy.get("/api")[0] == 200
 assert "api.test" in names.queries
+assert proxy.log().count("the last good addresses are used for now") == 1, proxy.log()
 names.records = {"api.test": ["10.0.0.1"], "absent.test": ["10.0.0.1"]}
 until("the other name is there", lambda: proxy.get("/absent")[0] == 200)
+until("it is resolved again", lambda: proxy.get("/api")[0] == 200 and "name resolved again" in proxy.log())
 print("done")
 "#,
     )
@@ -100,13 +102,17 @@ async fn every_address_of_a_name_is_tried_and_used() {
 names = NameServer()
 names.records = {"half.test": ["10.0.0.1", "10.0.0.2"], "both.test": ["10.0.0.3", "10.0.0.4"]}
 held = deaf("10.0.0.1"); Api("10.0.0.2", close=True)
+names.records["as.test"] = ["10.0.0.1", "10.0.0.2"]
+held += deaf("10.0.0.1", 9400); server = Api("10.0.0.2", 9400)
 both = [Api(address, close=True) for address in ("10.0.0.3", "10.0.0.4")]
-proxy = Cupbearer(config({"half": 'url = "http://half.test"', "both": 'url = "http://both.test"'}))
+proxy = Cupbearer(config({"half": 'url = "http://half.test"', "both": 'url = "http://both.test"'},
+    TOKEN + '[tokens.late]\ntoken_endpoint = "http://as.test:9400/token"\nclient_id = "a"\nclient_secret = "b"\n'))
 for _ in range(6):
     response = proxy.get("/half")
     assert response == (200, None, "10.0.0.2"), response
 for _ in range(10):
     assert proxy.get("/both")[0] == 200
+until("a token comes from the address that accepts", lambda: server.tokens >= 1)
 assert all(api.requests >= 3 for api in both), [api.requests for api in both]
 print("done")
 "#,

@@ -19,11 +19,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
+use super::presence;
 use super::threads::{NotDone, Threads};
 use crate::clock;
 
 pub use lookup::LookupError;
-use name::{Name, Step};
+use name::{Change, Name, Step};
 
 /// For upstreams, the HTTP proxies on the way to them, and a collector of traces.
 pub static REQUESTS: Resolver = Resolver::new(Threads::new("names", REQUEST_THREADS), lookup::system);
@@ -85,15 +86,10 @@ impl Resolver {
         let now = clock::now();
         let mut names = self.lock();
         let name = names.get_mut(host)?;
-        let begin = name.is_due(now);
-        if begin {
-            name.begin(now);
-        }
+        let begins = name.is_due(now).then(|| name.begin(now, presence::era()).2).flatten();
         let kept = name.kept();
         drop(names);
-        if begin {
-            self.begin(host);
-        }
+        self.begin(host, begins);
         kept
     }
 
@@ -105,31 +101,37 @@ impl Resolver {
     }
 
     fn step(&'static self, host: &str) -> Step {
-        let (step, begins) = self.with(host, |name| name.step(clock::now()));
-        if begins {
-            self.begin(host);
-        }
+        let (step, begins) = self.with(host, |name| name.step(clock::now(), presence::era()));
+        self.begin(host, begins);
         step
     }
 
-    /// Has a thread look `host` up; its entry says already that this is under way.
-    fn begin(&'static self, host: &str) {
+    /// Has a thread look `host` up, where its entry says that the lookup of this number begins.
+    fn begin(&'static self, host: &str, number: Option<u64>) {
+        let Some(number) = number else { return };
         let owned = host.to_owned();
         let submitted = self.threads.submit(move || {
             let found = catch_unwind(|| (self.look_up)(&owned)).unwrap_or(Err(LookupError::Unanswered));
-            self.found(&owned, found);
+            self.found(&owned, number, found);
         });
         if let Err(not_done) = submitted {
-            self.found(host, Err(LookupError::from(not_done)));
+            self.found(host, number, Err(LookupError::from(not_done)));
         }
     }
 
-    fn found(&self, host: &str, found: Result<Vec<SocketAddr>, LookupError>) {
+    fn found(&self, host: &str, number: u64, found: Result<Vec<SocketAddr>, LookupError>) {
         match &found {
             Ok(addresses) => tracing::debug!(host, ?addresses, "name looked up"),
             Err(error) => tracing::debug!(host, %error, "name lookup failed"),
         }
-        self.with(host, |name| name.found(found, clock::now()));
+        match self.with(host, |name| name.found(number, found, clock::now())) {
+            None => {}
+            Some(Change::Lost(error)) => {
+                let help = error.help();
+                tracing::warn!(host, %error, help, "name not resolved; the last good addresses are used for now");
+            }
+            Some(Change::Back) => tracing::info!(host, "name resolved again"),
+        }
     }
 
     fn with<T>(&self, host: &str, work: impl FnOnce(&mut Name) -> T) -> T {

@@ -17,8 +17,12 @@ pub(super) struct Name {
     failed: Option<(LookupError, Instant)>,
     /// Since when every lookup that got a response says that there is no such name.
     missing_since: Option<Instant>,
-    /// The lookup under way.
+    /// The lookup that callers wait for.
     lookup: Option<UnderWay>,
+    /// Lookups that have begun and not ended: that one, and one that it took the place of.
+    running: usize,
+    /// Counts lookups.
+    begun: u64,
     /// Addresses that had to be overtaken, and when.
     slow: Vec<(IpAddr, Instant)>,
     /// Counts calls: each begins with another address.
@@ -40,8 +44,20 @@ struct Known {
 
 #[derive(Debug)]
 struct UnderWay {
+    number: u64,
     since: Instant,
+    /// The era of the network that it began in.
+    era: u64,
     done: watch::Sender<()>,
+}
+
+/// What has changed for a name that has addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is no longer resolved.
+    Lost(LookupError),
+    /// It is again.
+    Back,
 }
 
 /// What a caller does next.
@@ -55,6 +71,18 @@ pub(super) enum Step {
     Wait { done: Done, patience: Option<Instant> },
 }
 
+impl Known {
+    fn new(addresses: Arc<[SocketAddr]>, before: Option<Self>, now: Instant) -> Self {
+        let Some(before) = before else {
+            return Self { before: Arc::clone(&addresses), addresses, at: now, unconfirmed: false };
+        };
+        let changed = !is_same(&before.addresses, &addresses);
+        // A name whose every response is another is not looked up without a pause.
+        let unconfirmed = changed && !before.unconfirmed;
+        Self { addresses, at: now, before: before.addresses, unconfirmed }
+    }
+}
+
 impl Name {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
@@ -62,6 +90,8 @@ impl Name {
             failed: None,
             missing_since: None,
             lookup: None,
+            running: 0,
+            begun: 0,
             slow: Vec::new(),
             turn: 0,
             used: now,
@@ -76,8 +106,8 @@ impl Name {
         self.used
     }
 
-    /// What a caller does that wants to connect; and whether a lookup begins with it.
-    pub(super) fn step(&mut self, now: Instant) -> (Step, bool) {
+    /// What a caller does that wants to connect; and the number of the lookup that begins with it.
+    pub(super) fn step(&mut self, now: Instant, era: u64) -> (Step, Option<u64>) {
         self.used = now;
         let is_fresh = |at: Instant, kept: Duration| now.saturating_duration_since(at) < kept;
         let settled = match (&self.failed, &self.known) {
@@ -86,20 +116,29 @@ impl Name {
             (None, None) => false,
         };
         if settled {
-            return (self.best(now).map_or_else(Step::Fail, Step::Use), false);
+            return (self.best(now).map_or_else(Step::Fail, Step::Use), None);
         }
-        let begins = self.lookup.is_none();
-        let (since, done) = self.begin(now);
+        let (since, done, begins) = self.begin(now, era);
         // Where the last lookup failed, this one is not likely to be quick.
         let patience = if self.failed.is_some() { Duration::ZERO } else { PATIENCE };
         let patience = self.may_use_last(now).then(|| since + patience);
         (Step::Wait { done, patience }, begins)
     }
 
-    /// Marks that a lookup is under way.
-    pub(super) fn begin(&mut self, now: Instant) -> (Instant, Done) {
-        let lookup = self.lookup.get_or_insert_with(|| UnderWay { since: now, done: watch::channel(()).0 });
-        (lookup.since, lookup.done.subscribe())
+    /// Joins the lookup under way, or marks that one begins and says its number. One that began before the network changed may
+    /// wait for a name server that is not there any more: another one takes its place.
+    pub(super) fn begin(&mut self, now: Instant, era: u64) -> (Instant, Done, Option<u64>) {
+        if let Some(lookup) = &self.lookup
+            && (lookup.era == era || self.running >= MAX_RUNNING)
+        {
+            return (lookup.since, lookup.done.subscribe(), None);
+        }
+        self.running += 1;
+        self.begun += 1;
+        let done = self.lookup.take().map_or_else(|| watch::channel(()).0, |lookup| lookup.done);
+        let waiter = done.subscribe();
+        self.lookup = Some(UnderWay { number: self.begun, since: now, era, done });
+        (now, waiter, Some(self.begun))
     }
 
     /// The addresses to try, from the last lookup or from the last good one; or why there are none.
@@ -111,32 +150,38 @@ impl Name {
         }
     }
 
-    /// Takes note of a lookup's end and tells those who wait.
-    pub(super) fn found(&mut self, found: Result<Vec<SocketAddr>, LookupError>, now: Instant) {
+    /// Takes note of the end of the lookup of this number and tells those who wait. Says what is worth a line in the log.
+    pub(super) fn found(
+        &mut self,
+        number: u64,
+        found: Result<Vec<SocketAddr>, LookupError>,
+        now: Instant,
+    ) -> Option<Change> {
+        self.running = self.running.saturating_sub(1);
+        if self.lookup.as_ref().is_none_or(|lookup| lookup.number != number) {
+            // Another one took its place.
+            return None;
+        }
+        // Dropped, it tells those who wait.
+        self.lookup = None;
+        let before = self.known.take();
         match found {
             Ok(addresses) => {
-                let addresses: Arc<[SocketAddr]> = addresses.into();
-                let before = self.known.take();
-                let changed = before.as_ref().is_some_and(|before| !is_same(&before.addresses, &addresses));
-                let was_unconfirmed = before.as_ref().is_some_and(|before| before.unconfirmed);
-                self.known = Some(Known {
-                    before: before.map_or_else(|| Arc::clone(&addresses), |before| before.addresses),
-                    addresses,
-                    at: now,
-                    // A name whose every response is another is not looked up without a pause.
-                    unconfirmed: changed && !was_unconfirmed,
-                });
+                let back = before.is_some() && self.failed.is_some();
+                self.known = Some(Known::new(addresses.into(), before, now));
                 (self.failed, self.missing_since) = (None, None);
+                back.then_some(Change::Back)
             }
             Err(error) => {
+                let lost = before.is_some() && self.failed.is_none();
+                self.known = before;
                 if error == LookupError::NoSuchName {
                     self.missing_since.get_or_insert(now);
                 }
                 self.failed = Some((error, now));
+                lost.then_some(Change::Lost(error))
             }
         }
-        // Dropped, it tells those who wait.
-        self.lookup = None;
     }
 
     /// Whether a lookup is due for the sake of connections that are kept.
@@ -201,6 +246,8 @@ fn is_same(before: &[SocketAddr], now: &[SocketAddr]) -> bool {
     before.len() == now.len() && before.iter().all(|address| now.contains(address))
 }
 
+/// Lookups of one name at a time, over a change of the network.
+const MAX_RUNNING: usize = 2;
 /// How long the result of a lookup counts for new connections. `getaddrinfo` does not say its TTL; the caches behind it
 /// keep to that.
 const RESULT_KEPT: Duration = Duration::from_secs(1);
@@ -234,17 +281,37 @@ mod tests {
         from + Duration::from_secs_f32(seconds)
     }
 
+    const ERA: u64 = 0;
+
+    /// A lookup that ends at once.
+    fn look_up(name: &mut Name, found: Result<Vec<SocketAddr>, LookupError>, now: Instant) -> Option<Change> {
+        name.begin(now, ERA);
+        let number = name.lookup.as_ref().unwrap().number;
+        name.found(number, found, now)
+    }
+
+    #[test]
+    fn a_change_of_fortune_is_told_once() {
+        let now = clock::now();
+        let (good, away) = (|| Ok(addresses(&[1])), LookupError::Unanswered);
+        let mut name = Name::new(now);
+        assert_eq!(look_up(&mut name, Err(away), now), None, "who asked hears of it");
+        assert_eq!(look_up(&mut name, good(), now), None);
+        assert_eq!(look_up(&mut name, Err(away), now), Some(Change::Lost(away)));
+        assert_eq!(look_up(&mut name, Err(LookupError::NoSuchName), now), None);
+        assert_eq!(look_up(&mut name, good(), now), Some(Change::Back));
+    }
+
     /// A name that was found at `now` to have the addresses that end in `last`.
     fn found(last: &[u8], now: Instant) -> Name {
         let mut name = Name::new(now);
-        name.begin(now);
-        name.found(Ok(addresses(last)), now);
+        look_up(&mut name, Ok(addresses(last)), now);
         name
     }
 
-    fn used(step: (Step, bool)) -> Vec<SocketAddr> {
+    fn used(step: (Step, Option<u64>)) -> Vec<SocketAddr> {
         match step {
-            (Step::Use(addresses), false) => addresses,
+            (Step::Use(addresses), None) => addresses,
             other => panic!("{other:?}"),
         }
     }
@@ -253,32 +320,35 @@ mod tests {
     fn the_last_good_address_is_used_while_the_name_servers_are_mute() {
         let now = clock::now();
         let mut name = found(&[1], now);
-        let (step, begins) = name.step(later(now, 2.0));
+        let (step, begins) = name.step(later(now, 2.0), ERA);
         let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
-        assert!(begins && patience <= later(now, 2.5), "a caller waits for a moment only");
-        let (step, begins) = name.step(later(now, 40.0));
+        assert!(begins.is_some() && patience <= later(now, 2.5), "a caller waits for a moment only");
+        let (step, begins) = name.step(later(now, 40.0), ERA);
         let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
-        assert!(!begins && patience < later(now, 3.0), "and the next ones not at all");
+        assert!(begins.is_none() && patience < later(now, 3.0), "and the next ones not at all");
         assert_eq!(name.best(later(now, 40.0)), Ok(addresses(&[1])));
-        name.found(Err(LookupError::Unanswered), later(now, 41.0));
-        assert_eq!(used(name.step(later(now, 41.1))), addresses(&[1]));
-        let (step, begins) = name.step(later(now, 42.0));
+        look_up(&mut name, Err(LookupError::Unanswered), later(now, 41.0));
+        assert_eq!(used(name.step(later(now, 41.1), ERA)), addresses(&[1]));
+        let (step, begins) = name.step(later(now, 42.0), ERA);
         let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
-        assert!(begins && patience == later(now, 42.0), "the next lookup is not waited for");
-        name.found(Ok(addresses(&[2])), later(now, 42.0));
-        assert_eq!(used(name.step(later(now, 42.1))), addresses(&[2]));
+        assert!(begins.is_some() && patience == later(now, 42.0), "the next lookup is not waited for");
+        look_up(&mut name, Ok(addresses(&[2])), later(now, 42.0));
+        assert_eq!(used(name.step(later(now, 42.1), ERA)), addresses(&[2]));
     }
 
     #[test]
     fn a_name_that_never_was_found_has_no_last_address() {
         let now = clock::now();
         let mut name = Name::new(now);
-        let (step, begins) = name.step(now);
-        assert!(begins && matches!(step, Step::Wait { patience: None, .. }), "{step:?}");
-        name.found(Err(LookupError::NoSuchName), now);
-        let (step, begins) = name.step(later(now, 0.1));
-        assert!(matches!(step, Step::Fail(LookupError::NoSuchName)) && !begins, "failures are kept, too");
-        assert!(name.step(later(now, 0.6)).1, "for less than a second");
+        let (step, begins) = name.step(now, ERA);
+        assert!(begins.is_some() && matches!(step, Step::Wait { patience: None, .. }), "{step:?}");
+        look_up(&mut name, Err(LookupError::NoSuchName), now);
+        let (step, begins) = name.step(later(now, 0.1), ERA);
+        assert!(
+            matches!(step, Step::Fail(LookupError::NoSuchName)) && begins.is_none(),
+            "failures are kept, too"
+        );
+        assert!(name.step(later(now, 0.6), ERA).1.is_some(), "for less than a second");
     }
 
     #[test]
@@ -286,17 +356,17 @@ mod tests {
         let now = clock::now();
         let mut name = found(&[1], now);
         for seconds in [2.0, 12.0, 22.0, 31.0] {
-            name.found(Err(LookupError::NoSuchName), later(now, seconds));
-            assert_eq!(used(name.step(later(now, seconds))), addresses(&[1]), "{seconds}");
+            look_up(&mut name, Err(LookupError::NoSuchName), later(now, seconds));
+            assert_eq!(used(name.step(later(now, seconds), ERA)), addresses(&[1]), "{seconds}");
         }
         // Mute meanwhile: what was said before still stands.
-        name.found(Err(LookupError::Unanswered), later(now, 33.0));
+        look_up(&mut name, Err(LookupError::Unanswered), later(now, 33.0));
         assert_eq!(name.best(later(now, 33.0)), Err(LookupError::Unanswered));
-        name.found(Err(LookupError::NoSuchName), later(now, 34.0));
-        let step = name.step(later(now, 34.0)).0;
+        look_up(&mut name, Err(LookupError::NoSuchName), later(now, 34.0));
+        let step = name.step(later(now, 34.0), ERA).0;
         assert!(matches!(step, Step::Fail(LookupError::NoSuchName)), "{step:?}");
-        name.found(Ok(addresses(&[1])), later(now, 40.0));
-        name.found(Err(LookupError::NoSuchName), later(now, 50.0));
+        look_up(&mut name, Ok(addresses(&[1])), later(now, 40.0));
+        look_up(&mut name, Err(LookupError::NoSuchName), later(now, 50.0));
         assert!(name.best(later(now, 50.0)).is_ok(), "a new end begins anew");
     }
 
@@ -306,14 +376,14 @@ mod tests {
         let six = |last: u16| SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, last], 0));
         let four = addresses(&[1, 2, 3]);
         let mut name = Name::new(now);
-        name.found(Ok(vec![six(1), six(2), four[0], four[1], four[2]]), now);
-        assert_eq!(used(name.step(now)), [six(1), four[0], six(2), four[1], four[2]]);
-        assert_eq!(used(name.step(now)), [six(2), four[1], six(1), four[2], four[0]]);
+        look_up(&mut name, Ok(vec![six(1), six(2), four[0], four[1], four[2]]), now);
+        assert_eq!(used(name.step(now, ERA)), [six(1), four[0], six(2), four[1], four[2]]);
+        assert_eq!(used(name.step(now, ERA)), [six(2), four[1], six(1), four[2], four[0]]);
         name.was_slow(six(1).ip(), now);
-        assert_eq!(used(name.step(now)), [four[2], six(2), four[0], four[1], six(1)]);
+        assert_eq!(used(name.step(now, ERA)), [four[2], six(2), four[0], four[1], six(1)]);
         let later = later(now, 11.0);
-        name.found(Ok(vec![six(1), four[0]]), later);
-        assert!(used(name.step(later)).starts_with(&[six(1)]), "not for ever");
+        look_up(&mut name, Ok(vec![six(1), four[0]]), later);
+        assert!(used(name.step(later, ERA)).starts_with(&[six(1)]), "not for ever");
     }
 
     #[test]
@@ -322,10 +392,10 @@ mod tests {
         let ips = |last: &[u8]| addresses(last).iter().map(SocketAddr::ip).collect::<Vec<_>>();
         let mut name = found(&[1], now);
         assert!(!name.is_due(later(now, 4.0)) && name.is_due(later(now, 5.0)));
-        name.found(Ok(addresses(&[2])), later(now, 5.0));
+        look_up(&mut name, Ok(addresses(&[2])), later(now, 5.0));
         assert!(name.kept().unwrap().contains(&ips(&[1])[0]), "it may be a part of all");
         assert!(!name.is_due(later(now, 5.5)) && name.is_due(later(now, 6.0)), "soon confirmed");
-        name.found(Ok(addresses(&[2])), later(now, 6.0));
+        look_up(&mut name, Ok(addresses(&[2])), later(now, 6.0));
         assert!(!name.kept().unwrap().contains(&ips(&[1])[0]));
         assert!(!name.is_due(later(now, 10.0)) && name.is_due(later(now, 11.0)));
     }
@@ -334,16 +404,32 @@ mod tests {
     fn a_name_whose_every_response_is_another_is_looked_up_at_the_usual_pace() {
         let now = clock::now();
         let mut name = found(&[1], now);
-        name.found(Ok(addresses(&[2])), later(now, 5.0));
-        name.found(Ok(addresses(&[3])), later(now, 6.0));
+        look_up(&mut name, Ok(addresses(&[2])), later(now, 5.0));
+        look_up(&mut name, Ok(addresses(&[3])), later(now, 6.0));
         assert!(!name.is_due(later(now, 7.0)) && name.is_due(later(now, 11.0)));
+    }
+
+    #[test]
+    fn a_lookup_from_before_the_network_changed_is_not_waited_for() {
+        let now = clock::now();
+        let mut name = Name::new(now);
+        let (Step::Wait { done: first, .. }, Some(old)) = name.step(now, 0) else { panic!() };
+        let (Step::Wait { done: second, .. }, Some(new)) = name.step(later(now, 1.0), 1) else { panic!() };
+        assert_eq!(name.step(later(now, 2.0), 2).1, None, "there is a bound");
+        name.found(old, Err(LookupError::Unanswered), later(now, 3.0));
+        let waits = |done: &Done| done.has_changed().is_ok();
+        assert!(waits(&first) && waits(&second), "its end tells nothing");
+        name.found(new, Ok(addresses(&[1])), later(now, 3.0));
+        assert!(!waits(&first) && !waits(&second));
+        assert_eq!(used(name.step(later(now, 3.0), 2)), addresses(&[1]));
+        assert!(name.step(later(now, 9.0), 2).1.is_some());
     }
 
     #[test]
     fn a_failed_lookup_takes_no_address_away_from_kept_connections() {
         let now = clock::now();
         let mut name = found(&[1], now);
-        name.found(Err(LookupError::NoSuchName), later(now, 5.0));
+        look_up(&mut name, Err(LookupError::NoSuchName), later(now, 5.0));
         assert!(name.kept().is_some());
         assert!(!name.is_due(later(now, 9.0)) && name.is_due(later(now, 10.0)));
     }

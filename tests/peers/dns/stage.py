@@ -196,12 +196,15 @@ def burst(proxy, path, count):
     return responses
 
 
+TOKEN = '[tokens.api]\ngrant = "static"\ntoken = "made-up"\n'
+
+
 def config(upstreams, tokens="", routes=None, more=""):
     """A configuration with these upstreams, each at a path of its own name."""
     lines = ['[server]\nlisten = ["127.0.0.1:8080"]\nworkers = 2\n[log]\nformat = "json"\n' + more]
     for name, keys in upstreams.items():
         lines.append(f"[upstreams.{name}]\n{keys}\n")
-    lines.append(tokens or '[tokens.api]\ngrant = "static"\ntoken = "made-up"\n')
+    lines.append(tokens or TOKEN)
     for name, path in (routes or {name: f"/{name}" for name in upstreams}).items():
         lines.append(f'[[routes]]\npath = "{path}"\nupstream = "{name}"\ntoken = "api"\n')
     return "".join(lines)
