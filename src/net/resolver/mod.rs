@@ -165,8 +165,8 @@ type Done = watch::Receiver<()>;
 
 /// Names come from the configuration and from metadata, so there are a few. Lookups of as many that hang at the same time
 /// make others wait for a thread.
-const REQUEST_THREADS: usize = 4;
-const TOKEN_THREADS: usize = 2;
+const REQUEST_THREADS: usize = 6;
+const TOKEN_THREADS: usize = 4;
 /// Names that are remembered; beyond it the one that was not used for longest is forgotten.
 const MAX_NAMES: usize = 1024;
 
