@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -257,7 +257,11 @@ async fn tcp(target: &Uri, party: Party, deadline: Instant) -> Result<(TcpStream
             })
         })
     });
-    let addresses = addresses.await?.into_iter().map(|address| SocketAddr::new(address.ip(), port));
+    // Set, not made anew: a link-local address has a scope.
+    let addresses = addresses.await?.into_iter().map(|mut address| {
+        address.set_port(port);
+        address
+    });
     let dialed = within(deadline, connect, async {
         dial::connect(addresses).await.map_err(|error| {
             DialFault::Unreachable(match (party, error.kind()) {
