@@ -128,12 +128,8 @@ names = NameServer()
 names.records = {"api.test": ["10.0.0.1"], "as.test": ["10.0.0.3"]}
 apis = {address: Api(address) for address in ("10.0.0.1", "10.0.0.2")}
 servers = {address: Api(address, 9400, lifetime=2) for address in ("10.0.0.3", "10.0.0.4")}
-with open("nginx.conf", "w") as file:
-    file.write("daemon off; pid nginx.pid; error_log stderr; events {} http { access_log off;"
-        + "".join(f"client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;"
-                  if number == 0 else f"server {{ listen 10.0.0.{number}:8002 http2; location / {{ return 200 10.0.0.{number}; }} }}"
-                  for number in (0, 1, 2)) + "}")
-nginx = subprocess.Popen([os.environ["NGINX"], "-p", os.getcwd(), "-e", "stderr", "-c", "nginx.conf"], stderr=open("nginx.log", "w"))
+nginx = Nginx("".join(f"server {{ listen 10.0.0.{number}:8002 http2; location / {{ return 200 10.0.0.{number}; }} }} "
+                      for number in (1, 2)))
 token = 'token_endpoint = "http://as.test:9400/token"\nclient_id = "a"\nclient_secret = "b"\n'
 proxy = Cupbearer(config({
     "http1": 'url = "http://api.test"\nresponse_header_timeout = "60s"',
@@ -171,15 +167,31 @@ print(f"followed within {followed:.1f} s; done")
 }
 
 #[tokio::test]
-async fn a_connection_is_replaced_at_its_greatest_age() {
+async fn a_connection_is_replaced_at_its_greatest_age_and_what_is_under_way_ends_in_peace() {
     scenario(
         r#"
 names = NameServer()
 names.records = {"api.test": ["10.0.0.1"]}
 api = Api("10.0.0.1")
-proxy = Cupbearer(config({"api": 'url = "http://api.test"\nmax_connection_age = "2s"'}))
-until("several connections were used", lambda: proxy.get("/api")[0] == 200 and api.connections >= 5)
+with open("large", "w") as file:
+    file.write("x" * 60_000)
+nginx = Nginx("server { listen 10.0.0.1:8002 http2; "
+              f"location / {{ root {os.getcwd()}; limit_rate 10k; }} location /http2/which {{ return 200 $connection; }} "
+              f"location /http2/large {{ alias {os.getcwd()}/large; limit_rate 10k; }} }}")
+proxy = Cupbearer(config({
+    "http1": 'url = "http://api.test"\nmax_connection_age = "2s"',
+    "http2": 'url = "http://api.test:8002"\nhttp2 = "prior_knowledge"\nmax_connection_age = "2s"'}))
+until("several connections were used", lambda: proxy.get("/http1")[0] == 200 and api.connections >= 5)
 assert api.requests > api.connections, (api.requests, api.connections)
+large, used = [], set()
+download = threading.Thread(target=lambda: large.append(proxy.get("/http2/large")))
+download.start()
+while download.is_alive():
+    used.add(proxy.get("/http2/which")[2])
+    time.sleep(0.1)
+assert large == [(200, None, "x" * 60_000)], (large[0][:2], len(large[0][2]))
+assert len(used) >= 2, used
+nginx.kill()
 print("done")
 "#,
     )

@@ -127,6 +127,21 @@ def silent(address, port):
     return held
 
 
+class Nginx:
+    """nginx with these servers: an API that speaks HTTP/2."""
+
+    def __init__(self, servers):
+        folders = "".join(f"{kind}_temp_path t; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        with open("nginx.conf", "w") as file:
+            file.write("user root; daemon off; pid nginx.pid; error_log stderr; events {} "
+                       f"http {{ access_log off; {folders} {servers} }}")
+        self.process = subprocess.Popen(
+            [os.environ["NGINX"], "-p", os.getcwd(), "-e", "stderr", "-c", "nginx.conf"], stderr=open("nginx.log", "w"))
+
+    def kill(self):
+        self.process.kill()
+
+
 class Cupbearer:
     """The program itself, with `config`."""
 
