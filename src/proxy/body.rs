@@ -344,6 +344,14 @@ impl Download {
         }
     }
 
+    /// Whether the upstream takes no more of the request's body after it.
+    pub(super) const fn cuts_upload(&self) -> bool {
+        match &self.source {
+            DownloadSource::Wire(answer) => answer.cuts_upload(),
+            DownloadSource::Shared { .. } => false,
+        }
+    }
+
     /// The longest silence that it may have.
     pub(super) const fn idle_timeout(&self) -> Duration {
         self.silence.limit

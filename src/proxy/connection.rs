@@ -20,6 +20,7 @@ use super::body::ResponseBody;
 use super::framing::Spoken;
 use super::handler::handle;
 use super::lateness;
+use super::linger::{Discard, LINGER_SILENCE, LINGER_TIME, linger};
 use super::listener::Accepted;
 use super::opening::{Opened, Order, open, order};
 use super::peer::Peer;
@@ -148,6 +149,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     }
     if downstream.watch.has_half_a_head() {
         lateness::tell(&downstream).await;
+        linger(&downstream, Discard::new(), false, LINGER_SILENCE).await;
     }
 }
 
@@ -157,6 +159,7 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) -> Option<Socket> {
     let service = service(downstream);
     let mut connection = downstream.worker.http1().serve_connection(TokioIo::new(socket), service);
     let mut told = false;
+    let mut discard = None;
     let served = poll_fn(|cx| {
         match downstream.order(cx) {
             Order::Serve => {}
@@ -170,16 +173,18 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) -> Option<Socket> {
         match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Served::Ended(ended)),
             Poll::Pending if downstream.watch.rests() => Poll::Ready(Served::Rests),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                // An application that reads nothing before it has sent all would never read the response.
+                if downstream.watch.has_abandoned_body() {
+                    let _ = discard.get_or_insert_with(Discard::new).poll(&downstream.stream, cx);
+                }
+                Poll::Pending
+            }
         }
     });
-    match served.await {
+    let has_failed = match served.await {
         Served::Cut => return None,
-        Served::Ended(Err(error)) => {
-            log(&error);
-            return None;
-        }
-        Served::Ended(Ok(())) => {}
+        Served::Ended(ended) => ended.inspect_err(log).is_err(),
         Served::Rests => {
             downstream.timer.take();
             let parts = connection.into_parts();
@@ -187,22 +192,29 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) -> Option<Socket> {
             socket.unread(&parts.read_buf);
             return Some(socket);
         }
-    }
+    };
     // hyper leaves a connection open where the request asked for an upgrade, whatever was answered.
     let parts = connection.into_parts();
     let mut socket = parts.io.into_inner();
+    if has_failed && !socket.is_shut() {
+        // In the middle of a response: nothing may pass for its end.
+        return None;
+    }
     let mut rest = if let Some(Tunnel(run)) = downstream.tunnel.take() {
         if let Err(error) = socket.open() {
             tracing::debug!(%error, "a downstream connection did not wait to become a tunnel");
             return None;
         }
         run(socket, parts.read_buf)
-    } else if !socket.is_shut() {
-        Box::pin(async move {
-            let _ = socket.shutdown().await;
-        })
     } else {
-        return None;
+        let discard = discard.unwrap_or_else(Discard::new);
+        let downstream = Rc::clone(downstream);
+        Box::pin(async move {
+            let is_over = downstream.watch.is_between_requests() && parts.read_buf.is_empty();
+            if socket.is_shut() || socket.shutdown().await.is_ok() {
+                linger(&downstream, discard, is_over, LINGER_TIME).await;
+            }
+        })
     };
     poll_fn(|cx| match downstream.order(cx) {
         Order::Cut => Poll::Ready(()),
@@ -251,7 +263,12 @@ fn service(
     service_fn(move |request: Request<Incoming>| {
         let downstream = Rc::clone(&downstream);
         downstream.informs.set(request.version() == Version::HTTP_11);
-        async move { Ok::<_, Infallible>(handle(downstream, request).await) }
+        downstream.watch.called();
+        async move {
+            let response = handle(Rc::clone(&downstream), request).await;
+            downstream.watch.responded();
+            Ok::<_, Infallible>(response)
+        }
     })
 }
 

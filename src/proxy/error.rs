@@ -120,6 +120,10 @@ pub(super) enum WebSocketFault {
     Unsupported,
     #[error("the upstream answered the WebSocket handshake as if it were a plain request")]
     NotGranted,
+    #[error(
+        "the upstream speaks HTTP/2 alone, which has no Upgrade to this protocol; another http2 than prior_knowledge sends the request over HTTP/1.1"
+    )]
+    NoUpgrade,
 }
 
 impl ProxyError {
@@ -149,6 +153,7 @@ impl ProxyError {
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamBroken => "upstream_broken",
             Self::UpstreamMalformed(_) => "upstream_malformed",
+            Self::WebSocket(WebSocketFault::NoUpgrade) => "upgrade_refused",
             Self::WebSocket(_) => "websocket_refused",
             Self::StreamTooOld => "stream_too_old",
             Self::ConnectTimeout(_) => "connect_timeout",
@@ -408,7 +413,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 27] = [
+pub(super) const KINDS: [&str; 28] = [
     "token_unavailable",
     "subject_required",
     "subject_refused",
@@ -433,6 +438,7 @@ pub(super) const KINDS: [&str; 27] = [
     "upstream_broken",
     "upstream_malformed",
     "websocket_refused",
+    "upgrade_refused",
     "stream_too_old",
     "connect_timeout",
     "response_timeout",

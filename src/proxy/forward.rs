@@ -55,8 +55,8 @@ pub(super) struct Outbound<'t> {
     pub(super) record: Option<&'t Record>,
 }
 
-/// On an answer that came before the request's body was asked for: the body may come or not, so nothing can follow it
-/// (RFC 9110 section 10.1.1).
+/// On an answer that came before the request's body was asked for, or after which no more of it is sent on: the body may come
+/// or not, so nothing can follow it (RFC 9110 section 10.1.1).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyUnasked;
 
@@ -105,7 +105,7 @@ pub(super) async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamMalformed(Malformed::UnaskedSwitch));
     }
-    if sender.opener.is_some_and(|opener| !opener.is_open()) {
+    if sender.opener.is_some_and(|opener| !opener.is_open()) || response.body().cuts_upload() {
         response.extensions_mut().insert(BodyUnasked);
     }
     let watch = used.filter(|_| is_post).and_then(|used| watch_of(entry, used, &response));

@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, TE, VIA,
-};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
@@ -18,6 +16,7 @@ use super::attach::{Attached, Used, attach, put};
 use super::body::ResponseBody;
 use super::connection::Downstream;
 use super::cors;
+use super::discard::{Sends, discard};
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::Exchange;
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
@@ -28,6 +27,8 @@ use super::headers::{
 };
 use super::limits::take_turn;
 use super::local::LocalTable;
+use super::malformed::Malformed;
+use super::max_forwards::{count_forward, last_hop, max_forwards};
 use super::path::judge;
 use super::received::ReceivedBody;
 use super::record::{Answerer, Record};
@@ -37,7 +38,7 @@ use super::sending::{Asks, Head};
 use super::target;
 use super::trace::{self, Tracing};
 use super::tunnel::Opening;
-use super::upstream::Http2;
+use super::upgrade;
 use super::watch::Busy;
 use super::websocket::{self, Form, Handshake};
 use super::worker::Stage;
@@ -56,6 +57,8 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         _ => None,
     };
     let call = Call::of(parts.version, &parts.headers);
+    let sends = if parts.headers.contains_key(EXPECT) { Sends::WhenAsked } else { Sends::AtOnce };
+    let mut body = Some(body);
     let mut response = match admit(&downstream, &table, &parts) {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
@@ -65,7 +68,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
             let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
             let answered = {
                 let mut sent =
-                    pin!(to_upstream(&table, entry, &downstream, &mut parts, body, form, &mut exchange));
+                    pin!(to_upstream(&table, entry, &downstream, &mut parts, &mut body, form, &mut exchange));
                 match &mut age {
                     None => sent.await,
                     Some(age) => tokio::select! {
@@ -111,7 +114,11 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
         }
     };
     downstream.informed().await;
-    let closes = downstream.worker.stage() != Stage::Serving && !downstream.watch.is_http2();
+    if let Some(unwanted) = body {
+        discard(&downstream, unwanted, sends);
+    }
+    let is_last = downstream.worker.stage() != Stage::Serving || downstream.watch.has_abandoned_body();
+    let closes = is_last && !downstream.watch.is_http2();
     if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -176,7 +183,7 @@ async fn to_upstream(
     entry: &Entry,
     downstream: &Downstream,
     parts: &mut Parts,
-    body: ReceivedBody,
+    body: &mut Option<ReceivedBody>,
     form: Form,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
@@ -184,8 +191,8 @@ async fn to_upstream(
     let upstream = pool.upstream();
     let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);
     let headers = &mut parts.headers;
-    let hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
-    refuse_by_route(entry, downstream, headers, hop)?;
+    let mut hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
+    refuse_by_route(entry, downstream, headers, &hop)?;
     if hop.expect == Expect::Continue {
         headers.remove(EXPECT);
     }
@@ -242,21 +249,12 @@ async fn to_upstream(
         let rest = if entry.route.strip_prefix { entry.route.rest_of(path).unwrap_or(path) } else { path };
         target::forwarded(&parts.uri, upstream, rest)?
     };
-    make_hop_fields(headers, hop, upstream.host.clone());
-    let is_handshake = form == Form::Connect
-        || hop.websocket
-            && parts.method == Method::GET
-            && parts.version == Version::HTTP_11
-            && body.is_end_stream();
-    let (asks, handshake) = if is_handshake {
-        let ask = match upstream.settings.http2 {
-            Http2::PriorKnowledge => Form::Connect,
-            Http2::Auto | Http2::Never => Form::Upgrade,
-        };
-        (Asks::WebSocket, Some(Box::new(Handshake::new(form, ask, headers)?)))
-    } else {
-        (Asks::Answer, None)
-    };
+    make_hop_fields(headers, &hop, upstream.host.clone());
+    let upgrade = hop.upgrade.take().filter(|_| parts.version == Version::HTTP_11);
+    let is_bare = parts.method == Method::GET && body.as_ref().is_none_or(ReceivedBody::is_end_stream);
+    let handshake = Handshake::wanted(form, upgrade, is_bare, upstream, headers)?;
+    let asks = if handshake.is_some() { Asks::WebSocket } else { Asks::Answer };
+    let Some(body) = body.take() else { return Err(BadRequest::Body.into()) };
     let method = std::mem::take(&mut parts.method);
     let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
     let outbound = Outbound { head: &mut head, hop, entry, used, handshake, record: exchange.record() };
@@ -305,7 +303,7 @@ fn refuse_by_route(
     entry: &Entry,
     downstream: &Downstream,
     headers: &HeaderMap,
-    hop: HopFields,
+    hop: &HopFields,
 ) -> Result<(), ProxyError> {
     if hop.via && has_passed(headers, &downstream.worker.shared().via.pseudonym) {
         return Err(ProxyError::Loop);
@@ -390,7 +388,7 @@ fn finish(
     call: Call,
 ) -> Response<ResponseBody> {
     let error = match answered {
-        Ok(mut response) => match strip_response(response.headers_mut()) {
+        Ok(mut response) => match strip(downstream, &mut response) {
             Ok(()) => {
                 if response.extensions_mut().remove::<BodyUnasked>().is_some() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -417,6 +415,20 @@ fn finish(
     let response = error.into_response(call);
     exchange.answered(response.status(), Answerer::Proxy(Some(cause)));
     response
+}
+
+/// Removes from a response what must not go downstream. What a 426 demands is said again for this hop (RFC 9110 section
+/// 15.5.22).
+fn strip(downstream: &Downstream, response: &mut Response<ResponseBody>) -> Result<(), Malformed> {
+    let required = match response.status() {
+        StatusCode::UPGRADE_REQUIRED if !downstream.watch.is_http2() => upgrade::passing(response.headers()),
+        _ => None,
+    };
+    strip_response(response.headers_mut())?;
+    if let Some(protocols) = required {
+        websocket::name_protocols(response.headers_mut(), protocols);
+    }
+    Ok(())
 }
 
 /// An answer that no route gives.
@@ -451,7 +463,7 @@ fn begin(
 }
 
 /// The fields that this hop makes anew, after all that the application sent for this hop is gone.
-fn make_hop_fields(headers: &mut HeaderMap, hop: HopFields, host: HeaderValue) {
+fn make_hop_fields(headers: &mut HeaderMap, hop: &HopFields, host: HeaderValue) {
     headers.insert(HOST, host);
     if hop.te_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -473,23 +485,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(joined) = HeaderValue::from_bytes(&joined) {
         headers.insert(COOKIE, joined);
     }
-}
-
-fn max_forwards(headers: &HeaderMap) -> Option<u64> {
-    headers.get(MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// One hop fewer is left (RFC 9110 section 7.6.2); what is no number is left alone.
-fn count_forward(headers: &mut HeaderMap) {
-    if let Some(left) = max_forwards(headers) {
-        headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
-    }
-}
-
-fn last_hop() -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::empty());
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    response
 }
 
 #[cfg(test)]

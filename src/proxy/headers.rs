@@ -6,11 +6,11 @@
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 use super::malformed::Malformed;
+use super::upgrade::{self, Upgrade};
 use super::upstream::Forwarded;
-use super::websocket;
 
 /// What a request's head asked of this hop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HopFields {
     /// `TE: trailers` was there: it is made anew for the next hop.
     pub(super) te_trailers: bool,
@@ -18,8 +18,8 @@ pub(super) struct HopFields {
     pub(super) via: bool,
     /// `DPoP` was there: a proof of the application's own, which goes with no token of ours.
     pub(super) dpop: bool,
-    /// A WebSocket was asked for (RFC 6455 section 4.1); every other upgrade stops here.
-    pub(super) websocket: bool,
+    /// What the request asks to be upgraded to, where that may go on.
+    pub(super) upgrade: Option<Upgrade>,
     /// What was expected.
     pub(super) expect: Expect,
 }
@@ -60,6 +60,7 @@ pub(super) fn strip_request(
         Kind::Override => overrides == Overrides::Remove,
     };
     let mut hop = HopFields::default();
+    let mut upgrades = false;
     let mut found = Found::default();
     for name in headers.keys() {
         match name.as_str() {
@@ -67,15 +68,15 @@ pub(super) fn strip_request(
             "via" => hop.via = true,
             "dpop" => hop.dpop = true,
             "expect" => hop.expect = Expect::Unknown,
-            "upgrade" => (hop.websocket, found.more) = (true, true),
+            "upgrade" => (upgrades, found.more) = (true, true),
             other => found.more |= stops(other),
         }
     }
     if hop.expect == Expect::Unknown {
         hop.expect = expectation(headers);
     }
-    if hop.websocket {
-        hop.websocket = websocket::is_asked_for(headers);
+    if upgrades {
+        hop.upgrade = upgrade::wanted(headers);
     }
     if found.more {
         hop.te_trailers = headers.get_all(header::TE).iter().any(|v| {

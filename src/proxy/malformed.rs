@@ -32,7 +32,7 @@ pub(super) enum Malformed {
     EncodingInHttp10,
     #[error("it switches protocols without having been asked to")]
     UnaskedSwitch,
-    #[error("its WebSocket handshake does not match the request")]
+    #[error("its handshake of a WebSocket, or of another upgrade, does not match the request")]
     Handshake,
     #[error("too many interim responses came before it")]
     TooManyInterim,

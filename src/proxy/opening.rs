@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::error::BadRequest;
 use super::framing::{Phase, Spoken};
+use super::linger::until_closed;
 use super::listener::Accepted;
 use super::peer::Peer;
 use super::stream::Transport;
@@ -106,6 +107,8 @@ async fn shake_hands(
     if first[0].is_ascii_uppercase() {
         // The beginning of a method, and of no handshake: said in words that its sender can read.
         tcp.write_all(&worker.refuse(BadRequest::Plain.into())).await?;
+        tcp.shutdown().await?;
+        until_closed(&mut tcp).await;
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is plain HTTP"));
     }
     TlsAcceptor::from(acceptor.config()).accept(tcp).await

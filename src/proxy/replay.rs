@@ -210,8 +210,10 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = self.poll_live(cx);
         self.begun |= polled.is_ready();
-        if self.ended {
-            self.receiving = None;
+        if self.ended
+            && let Some(receiving) = self.receiving.take()
+        {
+            receiving.ended();
         }
         polled
     }

@@ -32,7 +32,7 @@ pub(super) enum Asks {
     /// An answer.
     #[default]
     Answer,
-    /// A WebSocket: an upgrade in HTTP/1.1, an extended CONNECT in HTTP/2.
+    /// A WebSocket, by an upgrade in HTTP/1.1 or an extended CONNECT in HTTP/2; or an upgrade to another protocol.
     WebSocket,
 }
 

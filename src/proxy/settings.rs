@@ -28,6 +28,9 @@ pub struct ServerSettings {
     pub keep_alive_timeout: Duration,
     /// How long an application may leave an answer unread.
     pub send_timeout: Duration,
+    /// Whether an HTTP/1.1 application that closes only its own side still gets its response (RFC 9112 section 9.6); where
+    /// not, it has gone, and its request is cancelled.
+    pub half_close: bool,
     /// HTTP/2 streams at a time on one connection.
     pub max_streams: u32,
     /// HTTP/2 requests that one connection may take back in a second (RFC 9113 section 10.5).

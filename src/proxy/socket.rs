@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::FrameCount;
 use super::framing::{Framing, Spoken};
-use super::refusal::recognise;
+use super::refusal::reason;
 use super::stream::Stream;
 use super::watch::Watch;
 use super::worker::Worker;
@@ -26,6 +26,7 @@ pub(super) struct Socket {
     poison: Option<&'static [u8]>,
     /// What is left to write of an answer that goes out in place of hyper's.
     refusal: Vec<u8>,
+    has_refused: bool,
     is_shut: bool,
     /// HTTP/2 alone: its frames, and the bytes read in this turn.
     frames: Option<FrameCount>,
@@ -40,8 +41,8 @@ impl Socket {
         let framing = Framing::new(worker.settings().max_header_size, spoken);
         let (first, refusal) = (Vec::new(), Vec::new());
         watch.reached(framing.phase(), framing.is_http2());
-        let (poison, is_shut, frames, at_once) = (None, false, None, 0);
-        Self { stream, framing, first, poison, refusal, is_shut, frames, at_once, watch, worker }
+        let (poison, has_refused, is_shut, frames, at_once) = (None, false, false, None, 0);
+        Self { stream, framing, first, poison, refusal, has_refused, is_shut, frames, at_once, watch, worker }
     }
 
     /// What is spoken: read off the first bytes where nothing else says so. What was read for it is read again by hyper.
@@ -158,8 +159,12 @@ impl Socket {
 
     /// Whether hyper is about to refuse what it read; then our own answer is to be flushed in place of its.
     fn refuses(&mut self, bytes: &[u8]) -> bool {
-        let Some(error) = recognise(bytes) else { return false };
-        self.refusal = self.worker.refuse(error);
+        if self.framing.is_http2() || !self.watch.is_hypers_word() {
+            return false;
+        }
+        if !std::mem::replace(&mut self.has_refused, true) {
+            self.refusal = self.worker.refuse(reason(bytes));
+        }
         true
     }
 
@@ -172,6 +177,10 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.watch.has_abandoned_body() {
+            // Others discard what comes now; a request behind it would begin nowhere.
+            return Poll::Ready(Ok(()));
+        }
         if !this.first.is_empty() {
             let now = this.first.len().min(buf.remaining());
             buf.put_slice(&this.first[..now]);
@@ -203,10 +212,10 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check()?;
-        if let [only] = slices
-            && this.refuses(only)
+        if let Some(first) = slices.iter().find(|slice| !slice.is_empty())
+            && this.refuses(first)
         {
-            return Poll::Ready(Ok(only.len()));
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         let written = Pin::new(&mut *this.stream.transport()).poll_write_vectored(cx, slices);
         this.wrote(written)
@@ -231,6 +240,8 @@ impl AsyncWrite for Socket {
                 this.wrote(written)
             }))?;
         }
+        // hyper flushes once it has nothing left to write.
+        this.watch.flushed();
         let flushed = Pin::new(&mut *this.stream.transport()).poll_flush(cx);
         // TLS takes what it is given; here it turns out whether the other side does.
         this.wrote(flushed)

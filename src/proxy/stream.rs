@@ -2,13 +2,11 @@
 
 use std::cell::{RefCell, RefMut};
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -41,30 +39,27 @@ impl Stream {
         self.transport.borrow_mut()
     }
 
-    /// Whether the application has closed its side. For a connection that nobody reads now: one of HTTP/1.1 with a request
-    /// under way, since hyper looks for the end only when it is through with that.
+    /// Whether the application has closed its side, whatever of its bytes is unread. For a connection that nothing reads now:
+    /// one of HTTP/1.1 with a request under way, since hyper looks for the end only when it is through with that. Costs no
+    /// system call.
     ///
     /// In TLS an application says so inside the encryption first; what tells here is that its TCP connection ended.
     pub(super) fn has_ended(&self) -> bool {
-        let transport = self.transport.borrow();
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = match &*transport {
-            Transport::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Transport::Unix(stream) => SockRef::from(stream).peek(&mut byte),
-            Transport::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
-        };
-        match peeked {
-            Ok(0) => true,
-            Ok(_) => {
-                matches!(&*transport, Transport::Tls(_))
-                    && transport.readiness(Interest::READABLE).is_read_closed()
-            }
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        let ready = self.transport.borrow().readiness(Interest::READABLE | Interest::ERROR);
+        ready.is_read_closed() || ready.is_error()
+    }
+
+    /// Reads what is there, past any TLS, into `buf`: for bytes that are only discarded.
+    pub(super) fn poll_read_raw(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.transport.borrow_mut() {
+            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream.get_mut().0).poll_read(cx, buf),
         }
     }
 
-    /// Whether the connection is gone for certain, both ways: it was reset, or is a Unix socket that was closed. Who closes
-    /// a TCP connection looks like who only half-closes it, and may wait for the answer. Costs no system call.
+    /// Whether the connection is gone for certain, both ways: it was reset, or is a Unix socket that was closed. An
+    /// application that closes a TCP connection looks like one that only half-closes it. Costs no system call.
     pub(super) fn is_gone(&self) -> bool {
         let ready = self.transport.borrow().readiness(Interest::WRITABLE | Interest::ERROR);
         ready.is_write_closed() || ready.is_error()

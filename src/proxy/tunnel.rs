@@ -1,11 +1,15 @@
-//! A WebSocket after its handshake: two streams of bytes tied together until both have ended.
+//! A WebSocket, or another protocol that HTTP/1.1 was upgraded to, after its handshake: two streams of bytes tied together
+//! until both have ended.
 //!
 //! The bytes are opaque: they pass as they come, with backpressure, and a tunnel that nobody uses holds no buffer. An
-//! end of one side's sending ends the other side's; where one side breaks, both are cut. A token is in the handshake alone, so
-//! no renewal concerns a tunnel.
+//! end of one side's sending ends the other side's. A side that takes nothing more, or breaks, may have said its last words
+//! before: they are passed on. What an application still sends then is read and discarded, within bounds, for a socket that
+//! is closed with unread bytes in it is reset, and takes the last words with it. A token is in the handshake alone, so no
+//! renewal concerns a tunnel.
 //!
 //! Where the proxy has to end one (the drain is over, `max_stream_age` or `idle_timeout` has passed), it says so to both
 //! sides with a close frame of status 1001, between two frames of theirs, and gives them a while to answer (RFC 6455 section 7.1).
+//! Another protocol is just closed.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -17,16 +21,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use http::Response;
+use http::{HeaderValue, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::age::Age;
 use super::body::ResponseBody;
 use super::connection::{self, Downstream};
 use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
+use super::linger::{LINGER_SILENCE, LINGER_TIME};
 use super::metrics::Counted;
 use super::websocket::{self, ConnectStream};
 use super::worker::Worker;
@@ -42,12 +47,31 @@ pub(super) struct Tunnel {
     pub(super) upstream: Box<dyn Io>,
     /// What the upstream sent behind its answer's head and was read already.
     pub(super) early: Bytes,
+    /// What `Upgrade` calls the protocol on the 101.
+    pub(super) protocol: HeaderValue,
+    pub(super) speaks: Speaks,
     /// The longest silence of both sides together.
     pub(super) idle_timeout: Duration,
     /// The stream's place on a shared connection.
     pub(super) place: Option<Rc<()>>,
     /// The connection, where it is the tunnel's own.
     pub(super) counted: Option<Counted>,
+}
+
+/// What is spoken in a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// Frames of RFC 6455.
+    WebSocket,
+    /// What the two sides alone know.
+    Other,
+}
+
+/// Whether an application that has ended its side of a tunnel may still wait for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HalfClose {
+    Waits,
+    HasGone,
 }
 
 impl std::fmt::Debug for Tunnel {
@@ -74,18 +98,21 @@ impl Opening {
         connect: Option<ConnectStream>,
         response: &mut Response<ResponseBody>,
     ) {
+        let half_close =
+            if self.worker.settings().half_close { HalfClose::Waits } else { HalfClose::HasGone };
         match connect {
             None => {
-                websocket::switch(response.headers_mut());
-                downstream
-                    .tunnel
-                    .set(Some(connection::Tunnel::new(move |socket, early| self.run(socket, early))));
+                websocket::name_protocols(response.headers_mut(), self.tunnel.protocol.clone());
+                downstream.tunnel.set(Some(connection::Tunnel::new(move |socket, early| {
+                    self.run(socket, early, half_close)
+                })));
             }
             // It ends with the stream, and so with the connection at the latest.
             Some(ConnectStream(stream)) => {
                 tokio::task::spawn_local(async move {
                     if let Ok(stream) = stream.await {
-                        self.run(TokioIo::new(stream), Bytes::new()).await;
+                        // In HTTP/2 an application that has gone resets the stream.
+                        self.run(TokioIo::new(stream), Bytes::new(), HalfClose::Waits).await;
                     }
                 });
             }
@@ -94,9 +121,9 @@ impl Opening {
 
     /// Passes bytes on until both sides have ended, or the tunnel has to end. `early` is what the application sent
     /// behind its request's head.
-    pub(super) async fn run(self, downstream: impl Io, early: Bytes) {
+    async fn run(self, downstream: impl Io, early: Bytes, half_close: HalfClose) {
         let Self { tunnel, mut exchange, age, worker } = self;
-        let Tunnel { upstream, early: answered, idle_timeout, place, counted } = *tunnel;
+        let Tunnel { upstream, early: answered, speaks, idle_timeout, place, counted, .. } = *tunnel;
         let leave = async {
             let aged = async {
                 match age {
@@ -109,11 +136,12 @@ impl Opening {
                 () = worker.last_moment() => Leave::Drain,
             }
         };
-        let tied = tie(Ends { downstream, upstream }, early, answered, idle_timeout, leave).await;
-        match tied {
+        let ends = Ends { downstream, upstream };
+        let rules = Rules { speaks, half_close, idle: idle_timeout };
+        match tie(ends, early, answered, rules, leave).await {
             Ok(()) => exchange.completed(),
             Err(error) => {
-                tracing::debug!(%error, "a WebSocket was cut");
+                tracing::debug!(%error, "a tunnel was cut");
                 exchange.tunnel_cut();
             }
         }
@@ -145,36 +173,95 @@ struct Ends<D, U> {
     upstream: U,
 }
 
-/// Passes bytes between `ends` until both have ended. When `leave` is ready, or both sides have been silent for `idle`, it
+/// What a tunnel goes by.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    speaks: Speaks,
+    half_close: HalfClose,
+    /// The longest silence of both sides together.
+    idle: Duration,
+}
+
+/// Passes bytes between `ends` until both have ended. When `leave` is ready, or both sides have been silent for too long, it
 /// takes leave of both, within [`FAREWELL`].
 async fn tie<D: Io, U: Io>(
     mut ends: Ends<D, U>,
     from_downstream: Bytes,
     from_upstream: Bytes,
-    idle: Duration,
+    rules: Rules,
     leave: impl Future<Output = Leave>,
 ) -> io::Result<()> {
     let moved = Cell::new(clock::now());
-    let mut up = Way::new(from_downstream, Sender::Application);
-    let mut down = Way::new(from_upstream, Sender::Server);
+    let sender = |sender| if rules.speaks == Speaks::WebSocket { Some(sender) } else { None };
+    let mut up = Way::new(from_downstream, sender(Sender::Application));
+    let mut down = Way::new(from_upstream, sender(Sender::Server));
+    let mut last = None;
+    let passed = poll_fn(|cx| {
+        if poll_both(cx, &mut ends, &mut up, &mut down, &moved).is_ready() {
+            return Poll::Ready(());
+        }
+        let gone = up.told && rules.half_close == HalfClose::HasGone;
+        if up.told && (up.fault.is_some() || down.deaf) {
+            // The application's connection is broken, and the upstream has all that came by it.
+            return Poll::Ready(());
+        }
+        let broken = up.is_broken() || down.is_broken();
+        if gone || broken {
+            let last = last.get_or_insert_with(|| LastWords::new(gone));
+            return last.poll_over(moved.get(), cx);
+        }
+        Poll::Pending
+    });
     let why = tokio::select! {
         biased;
-        ended = poll_fn(|cx| poll_both(cx, &mut ends, &mut up, &mut down, &moved)) => return ended,
+        () = passed => {
+            return up.fault.take().or(down.fault.take()).map_or(Ok(()), Err);
+        }
         why = leave => why,
-        () = silence(&moved, idle) => Leave::Idle,
+        () = silence(&moved, rules.idle) => Leave::Idle,
     };
     up.leave(why.reason());
     down.leave(why.reason());
+    let mut is_shut = false;
     let farewell = poll_fn(|cx| {
-        let ended = poll_both(cx, &mut ends, &mut up, &mut down, &moved);
-        if ended.is_pending() && up.is_over() && down.is_over() {
-            ready!(Pin::new(&mut ends.downstream).poll_shutdown(cx))?;
-            ready!(Pin::new(&mut ends.upstream).poll_shutdown(cx))?;
-            return Poll::Ready(Ok(()));
+        if poll_both(cx, &mut ends, &mut up, &mut down, &moved).is_ready() {
+            return Poll::Ready(());
         }
-        ended
+        if !is_shut && up.is_over() && down.is_over() {
+            let _ = ready!(Pin::new(&mut ends.downstream).poll_shutdown(cx));
+            let _ = ready!(Pin::new(&mut ends.upstream).poll_shutdown(cx));
+            is_shut = true;
+        }
+        // Behind a close frame nothing comes; another protocol's sender is read on, as it does not know yet.
+        if is_shut && rules.speaks == Speaks::WebSocket { Poll::Ready(()) } else { Poll::Pending }
     });
-    tokio::time::timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    Ok(())
+}
+
+/// The time that a tunnel has left once one side has gone.
+struct LastWords {
+    timer: Pin<Box<Sleep>>,
+    silence: Duration,
+    until: Instant,
+}
+
+impl LastWords {
+    /// `gone` says that the application has ended its side, and nothing else has happened.
+    fn new(gone: bool) -> Self {
+        let (silence, limit) = if gone { (GONE, GONE) } else { (LINGER_SILENCE, LINGER_TIME) };
+        let until = clock::now() + limit;
+        Self { timer: Box::pin(tokio::time::sleep_until(until)), silence, until }
+    }
+
+    /// Ready once nothing is waited for any more.
+    fn poll_over(&mut self, moved: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = (moved + self.silence).min(self.until);
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(cx)
+    }
 }
 
 /// Ready once nothing has moved for `limit`.
@@ -188,25 +275,24 @@ async fn silence(moved: &Cell<Instant>, limit: Duration) {
     }
 }
 
-/// Ready once both ways have ended, or one is broken.
+/// Ready once both ways have ended.
 fn poll_both<D: Io, U: Io>(
     cx: &mut Context<'_>,
     ends: &mut Ends<D, U>,
     up: &mut Way,
     down: &mut Way,
     moved: &Cell<Instant>,
-) -> Poll<io::Result<()>> {
+) -> Poll<()> {
     let Ends { downstream, upstream } = ends;
     let of_up = up.poll(cx, downstream, upstream, moved);
-    // Second: a side that takes nothing any more may still have said why.
-    let of_down = down.poll(cx, upstream, downstream, moved)?;
-    ready!(of_up)?;
-    of_down.map(Ok)
+    let of_down = down.poll(cx, upstream, downstream, moved);
+    if of_up.is_ready() { of_down } else { Poll::Pending }
 }
 
 /// One direction.
 struct Way {
-    sender: Sender,
+    /// Who sends frames; `None`: nothing is known of the bytes.
+    sender: Option<Sender>,
     frames: Frames,
     course: Course,
     /// Bytes that were read and are not written yet: then nothing more is read.
@@ -217,6 +303,10 @@ struct Way {
     ended: bool,
     /// And the receiver was told.
     told: bool,
+    /// The receiver takes nothing more: what comes is discarded.
+    deaf: bool,
+    /// Why the sender broke off.
+    fault: Option<io::Error>,
 }
 
 /// What becomes of the bytes that come.
@@ -233,7 +323,7 @@ enum Course {
 }
 
 impl Way {
-    fn new(early: Bytes, sender: Sender) -> Self {
+    fn new(early: Bytes, sender: Option<Sender>) -> Self {
         Self {
             sender,
             frames: Frames::default(),
@@ -242,6 +332,8 @@ impl Way {
             unflushed: false,
             ended: false,
             told: false,
+            deaf: false,
+            fault: None,
         }
     }
 
@@ -251,44 +343,76 @@ impl Way {
 
     /// Whether leave has been taken of the receiver, and the sender has taken its leave.
     fn is_over(&self) -> bool {
-        self.course == Course::Left && !self.unflushed && (self.ended || self.frames.is_closed())
+        let has_left = self.ended || self.frames.is_closed() || self.sender.is_none();
+        self.deaf || self.course == Course::Left && !self.unflushed && has_left
     }
 
-    /// Passes on what there is. Ready once the sender has ended and the receiver knows.
+    /// Whether the sender or the receiver has gone without a proper end.
+    const fn is_broken(&self) -> bool {
+        self.deaf || self.fault.is_some()
+    }
+
+    /// Takes note of bytes that pass.
+    fn pass(&mut self, bytes: &[u8]) {
+        if self.sender.is_some() {
+            self.frames.pass(bytes);
+        }
+    }
+
+    /// Passes on what there is. Ready once the sender has ended and the receiver knows, or takes nothing more.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut impl Io,
         to: &mut impl Io,
         moved: &Cell<Instant>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<()> {
         if self.told {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
         for _ in 0..MAX_ROUNDS {
-            ready!(self.poll_pass(cx, to))?;
+            if !self.deaf && ready!(self.poll_pass(cx, to)).is_err() {
+                self.deafen();
+            }
             if self.ended {
-                ready!(Pin::new(to).poll_shutdown(cx))?;
+                if !self.deaf && ready!(Pin::new(&mut *to).poll_shutdown(cx)).is_err() {
+                    self.deafen();
+                }
                 (self.told, self.unflushed) = (true, false);
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(());
             }
             let mut room = [const { MaybeUninit::uninit() }; ROOM];
             let mut read = ReadBuf::uninit(&mut room);
-            if Pin::new(&mut *from).poll_read(cx, &mut read)?.is_pending() {
-                if self.unflushed {
-                    ready!(Pin::new(to).poll_flush(cx))?;
+            match Pin::new(&mut *from).poll_read(cx, &mut read) {
+                Poll::Pending => {
+                    if self.unflushed && ready!(Pin::new(&mut *to).poll_flush(cx)).is_err() {
+                        self.deafen();
+                    }
                     self.unflushed = false;
+                    return Poll::Pending;
                 }
-                return Poll::Pending;
+                Poll::Ready(Err(fault)) => (self.ended, self.fault) = (true, Some(fault)),
+                Poll::Ready(Ok(())) => {
+                    moved.set(clock::now());
+                    self.ended = read.filled().is_empty();
+                    if !self.deaf {
+                        match self.write(cx, to, read.filled()) {
+                            Ok(written) => self.rest = Bytes::copy_from_slice(&read.filled()[written..]),
+                            Err(_gone) => self.deafen(),
+                        }
+                    }
+                }
             }
-            moved.set(clock::now());
-            self.ended = read.filled().is_empty();
-            let written = self.write(cx, to, read.filled())?;
-            self.rest = Bytes::copy_from_slice(&read.filled()[written..]);
         }
         // Others on this worker have something to say, too.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The receiver takes nothing more.
+    fn deafen(&mut self) {
+        (self.deaf, self.unflushed) = (true, false);
+        self.rest = Bytes::new();
     }
 
     /// Writes what the receiver takes of `bytes` at once, where they simply pass.
@@ -298,7 +422,7 @@ impl Way {
         }
         match Pin::new(to).poll_write(cx, bytes)? {
             Poll::Ready(count) => {
-                self.frames.pass(&bytes[..count]);
+                self.pass(&bytes[..count]);
                 self.unflushed = true;
                 Ok(count)
             }
@@ -312,10 +436,15 @@ impl Way {
             let (bytes, ours) = match &mut self.course {
                 Course::Passing => (&self.rest[..], false),
                 Course::Leaving(reason) => {
-                    let last = self.frames.to_border(&self.rest);
+                    let last = match self.sender {
+                        Some(_) => self.frames.to_border(&self.rest),
+                        None => self.rest.len(),
+                    };
                     if last == 0 && self.frames.at_border() {
-                        let closed = self.frames.is_closed();
-                        let frame = if closed { Vec::new() } else { going_away(self.sender, reason) };
+                        let frame = match self.sender {
+                            Some(sender) if !self.frames.is_closed() => going_away(sender, reason),
+                            _ => Vec::new(),
+                        };
                         self.course = Course::Parting(frame.into());
                         continue;
                     }
@@ -327,7 +456,8 @@ impl Way {
                 }
                 Course::Parting(left) => (&left[..], true),
                 Course::Left => {
-                    self.frames.pass(&std::mem::take(&mut self.rest));
+                    let rest = std::mem::take(&mut self.rest);
+                    self.pass(&rest);
                     (&[][..], false)
                 }
             };
@@ -344,8 +474,8 @@ impl Way {
             match &mut self.course {
                 Course::Parting(left) if ours => left.advance(count),
                 _ => {
-                    self.frames.pass(&self.rest[..count]);
-                    self.rest.advance(count);
+                    let passed = self.rest.split_to(count);
+                    self.pass(&passed);
                 }
             }
         }
@@ -358,6 +488,8 @@ const ROOM: usize = 16 * 1024;
 const MAX_ROUNDS: usize = 16;
 /// How long the two sides have for the frame under way and for an answer to the close frame.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the upstream has for its last words to an application that has ended its side, and so has gone.
+const GONE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -377,7 +509,13 @@ mod tests {
 
     const IDLE: Duration = Duration::from_mins(5);
 
+    const PATIENT: Rules = Rules { speaks: Speaks::WebSocket, half_close: HalfClose::Waits, idle: IDLE };
+
     fn stage(early: [&'static [u8]; 2]) -> Stage {
+        stage_by(PATIENT, early)
+    }
+
+    fn stage_by(rules: Rules, early: [&'static [u8]; 2]) -> Stage {
         let (application, downstream) = duplex(4096);
         let (upstream, ours) = duplex(4096);
         let (leave, left) = oneshot::channel();
@@ -389,7 +527,7 @@ mod tests {
         };
         let ends = Ends { downstream, upstream: ours };
         let [first, second] = early.map(Bytes::from_static);
-        let tied = tokio::task::spawn_local(async move { tie(ends, first, second, IDLE, leaving).await });
+        let tied = tokio::task::spawn_local(async move { tie(ends, first, second, rules, leaving).await });
         Stage { application, upstream, leave, tied }
     }
 
@@ -514,5 +652,67 @@ mod tests {
         assert_eq!((clock::now() - began).as_secs(), FAREWELL.as_secs());
         assert!(sender.await.unwrap().is_err());
         let _ = rest(&mut stage.application).await;
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn the_last_words_of_a_side_that_has_gone_arrive_while_the_other_still_sends() {
+        let mut stage = stage([b"", b""]);
+        stage.upstream.write_all(b"last words").await.unwrap();
+        drop(stage.upstream);
+        // More than fits into the pipe: it is taken all the same.
+        for _ in 0..64 {
+            stage.application.write_all(&[0; 1024]).await.unwrap();
+        }
+        assert_eq!(rest(&mut stage.application).await, b"last words");
+        assert!(!stage.tied.is_finished(), "the application has not ended");
+        drop(stage.application);
+        assert!(stage.tied.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn an_application_that_has_gone_leaves_its_last_words_to_the_upstream() {
+        let mut stage = stage([b"", b""]);
+        stage.application.write_all(b"last words").await.unwrap();
+        drop(stage.application);
+        while stage.upstream.write_all(&[0; 1024]).await.is_ok() {}
+        assert_eq!(rest(&mut stage.upstream).await, b"last words");
+        let _ = stage.tied.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_side_that_sends_for_ever_to_one_that_has_gone_is_cut() {
+        let mut stage = stage([b"", b""]);
+        drop(stage.upstream);
+        let began = clock::now();
+        while stage.application.write_all(&[0; 16]).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(clock::now() - began <= LINGER_TIME + Duration::from_secs(2));
+        assert!(stage.tied.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn an_application_that_ends_its_side_has_gone_unless_it_may_wait() {
+        for (half_close, lasts) in [(HalfClose::HasGone, GONE), (HalfClose::Waits, IDLE)] {
+            let mut stage = stage_by(Rules { half_close, ..PATIENT }, [b"", b""]);
+            let began = clock::now();
+            stage.application.shutdown().await.unwrap();
+            assert_eq!(rest(&mut stage.upstream).await, b"", "the upstream knows at once");
+            assert_eq!(clock::now(), began);
+            assert!(stage.tied.await.unwrap().is_ok());
+            let lasted = clock::now() - began;
+            assert!(lasted >= lasts && lasted <= lasts + FAREWELL, "{half_close:?}: {lasted:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn another_protocol_is_closed_without_a_frame() {
+        let mut stage = stage_by(Rules { speaks: Speaks::Other, ..PATIENT }, [b"", b""]);
+        stage.upstream.write_all(&[0x82, 100, 1, 2, 3]).await.unwrap();
+        assert_eq!(read(&mut stage.application, 5).await, [0x82, 100, 1, 2, 3]);
+        stage.leave.send(Leave::Age).unwrap();
+        assert_eq!(rest(&mut stage.application).await, b"");
+        assert_eq!(rest(&mut stage.upstream).await, b"");
+        assert!(stage.tied.await.unwrap().is_ok());
     }
 }

@@ -30,6 +30,10 @@ pub(super) struct Watch {
     waiting: Cell<usize>,
     /// Requests' bodies that have not come to their end, though their answers may have.
     receiving: Cell<usize>,
+    /// Whose word is next; HTTP/1.1 alone.
+    turn: Cell<Turn>,
+    /// The rest of a request's body will not be read as one; HTTP/1.1 alone.
+    abandoned: Cell<bool>,
     /// When a part of an answer was last taken.
     moved: Cell<Instant>,
     /// Whether the head of the last request's answer is known.
@@ -57,6 +61,28 @@ pub(super) struct Watch {
     now: Rc<Cell<Instant>>,
 }
 
+/// Whose word is next on an HTTP/1.1 connection.
+///
+/// hyper refuses a head that it cannot parse by itself, in bytes that an API's response may have as well. It does so only
+/// where nothing of a response is left to write, so the turn tells the two apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The application's: no request is under way, and every response is written.
+    Application,
+    /// The handler's: it has a request.
+    Handler,
+    /// A response is being written.
+    Response,
+}
+
+/// What a worker found when it looked at a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// The application has gone before its response was there, and the request is cancelled.
+    ClientGone,
+}
+
 /// A request under way: while one lives, its connection is not idle.
 #[derive(Debug)]
 pub(super) struct Busy {
@@ -66,9 +92,12 @@ pub(super) struct Busy {
 }
 
 /// A request's body that is being received: hyper may hold a part of it after the answer's end, and reads no request
-/// before it is through with that.
+/// before it is through with that. Dropped before the body's end, it abandons the rest.
 #[derive(Debug)]
-pub(super) struct Receiving(Rc<Watch>);
+pub(super) struct Receiving {
+    watch: Rc<Watch>,
+    whole: bool,
+}
 
 impl Watch {
     /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
@@ -81,6 +110,8 @@ impl Watch {
             busy: Cell::new(0),
             waiting: Cell::new(0),
             receiving: Cell::new(0),
+            turn: Cell::new(Turn::Application),
+            abandoned: Cell::new(false),
             moved: Cell::new(now.get()),
             begun: Cell::new(false),
             aborted: Cell::new(0),
@@ -105,6 +136,46 @@ impl Watch {
             self.since.set(self.now.get());
             self.http2.set(http2);
         }
+    }
+
+    /// A handler has a request.
+    pub(super) fn called(&self) {
+        self.turn.set(Turn::Handler);
+    }
+
+    /// The handler has given its response to hyper.
+    pub(super) fn responded(&self) {
+        self.turn.set(Turn::Response);
+    }
+
+    /// hyper has nothing left to write of what it was given.
+    pub(super) fn flushed(&self) {
+        if self.turn.get() == Turn::Response && self.busy.get() == 0 {
+            self.turn.set(Turn::Application);
+        }
+    }
+
+    /// Whether what hyper writes is its own refusal of an HTTP/1.1 head.
+    pub(super) fn is_hypers_word(&self) -> bool {
+        self.turn.get() == Turn::Application && !self.http2.get() && !self.tunnel.get()
+    }
+
+    /// Nothing reads the rest of the request's body any more: the connection ends with the response, and what still
+    /// comes is discarded. Without effect where all of it was read, and in HTTP/2.
+    pub(super) fn abandon_body(&self) {
+        if self.phase.get() == Phase::Body && !self.http2.get() && !self.tunnel.get() {
+            self.abandoned.set(true);
+        }
+    }
+
+    /// Whether the rest of a request's body is only discarded.
+    pub(super) fn has_abandoned_body(&self) -> bool {
+        self.abandoned.get()
+    }
+
+    /// Whether the application may be in the middle of a request.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.phase.get() == Phase::Idle
     }
 
     /// Whether the socket took what was to be sent.
@@ -162,10 +233,10 @@ impl Watch {
         quiet && mine && self.now.get().saturating_duration_since(self.since.get()) >= REST_AFTER
     }
 
-    /// Ends the connection if it is late by one of `limits`.
-    pub(super) fn enforce(&self, limits: &ServerSettings) {
-        if self.tunnel.get() {
-            return;
+    /// Ends the connection if it is late by one of `limits`, or if nobody waits for its response any more.
+    pub(super) fn enforce(&self, limits: &ServerSettings) -> Found {
+        if self.tunnel.get() || self.late.get() {
+            return Found::Nothing;
         }
         let passed = |since: Instant| self.now.get().saturating_duration_since(since);
         let idle = self.busy.get() == 0;
@@ -185,7 +256,11 @@ impl Watch {
             self.aborted.set(0);
             self.idle_frames.set(0);
         }
-        if late || unread || stalled || self.is_deserted() {
+        if self.is_deserted(limits.half_close) {
+            self.end();
+            return Found::ClientGone;
+        }
+        if late || unread || stalled {
             let is_head = self.phase.get() == Phase::Head && !self.http2.get();
             self.half_head.set(late && is_head && self.unread_since.get().is_none());
             self.end();
@@ -196,20 +271,22 @@ impl Watch {
             self.resting.set(true);
             self.wake();
         }
+        Found::Nothing
     }
 
-    /// Whether an HTTP/1.1 application is gone that has an answer to wait for: nobody reads its connection meanwhile.
+    /// Whether an HTTP/1.1 application is gone that has a response to wait for: nothing reads its connection meanwhile.
     ///
-    /// Who has closed its side alone may wait for its answer (RFC 9112 section 9.6). But once that has begun and then been
-    /// silent for a while, as a stream of events may be for hours, it is taken for somebody who has left.
-    fn is_deserted(&self) -> bool {
+    /// An application that has closed its side has gone, unless `half_close` says that it may wait for its response all the
+    /// same (RFC 9112 section 9.6). Even then it has left a response that has begun and been silent for a while, as a stream
+    /// of events may be for hours.
+    fn is_deserted(&self, half_close: bool) -> bool {
         if self.waiting.get() == 0 || self.http2.get() {
             return false;
         }
         let silence = self.now.get().saturating_duration_since(self.moved.get());
         let is_silent = self.begun.get() && silence >= DESERTED_AFTER;
         let stream = self.stream.get().and_then(Weak::upgrade);
-        stream.is_some_and(|stream| stream.is_gone() || is_silent && stream.has_ended())
+        stream.is_some_and(|stream| stream.is_gone() || (!half_close || is_silent) && stream.has_ended())
     }
 
     /// What carries the connection, once that is settled.
@@ -286,15 +363,23 @@ impl Busy {
 impl Receiving {
     pub(super) fn new(watch: Rc<Watch>) -> Self {
         watch.receiving.set(watch.receiving.get() + 1);
-        Self(watch)
+        Self { watch, whole: false }
+    }
+
+    /// The body has come to its end.
+    pub(super) fn ended(mut self) {
+        self.whole = true;
     }
 }
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        let watch = &self.0;
+        let watch = &self.watch;
         watch.receiving.set(watch.receiving.get() - 1);
         watch.since.set(watch.now.get());
+        if !self.whole {
+            watch.abandon_body();
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! A WebSocket's handshake, in the two forms that there are: HTTP/1.1's upgrade (RFC 6455 section 4) and HTTP/2's extended
-//! CONNECT (RFC 8441). Each side may speak either.
+//! CONNECT (RFC 8441). Each side may speak either. An upgrade to another protocol has the first form alone, and no key.
 //!
 //! A handshake is judged, routed and given its token like any GET. Where both sides speak HTTP/1.1, the key, the
 //! accepted key and all other fields pass as they are; where one does not, this hop makes or checks what HTTP/2 leaves
@@ -20,7 +20,9 @@ use hyper_util::rt::TokioIo;
 use super::body::{Download, ResponseBody};
 use super::error::{BadRequest, ProxyError, WebSocketFault};
 use super::malformed::Malformed;
-use super::tunnel::Tunnel;
+use super::tunnel::{Speaks, Tunnel};
+use super::upgrade::{self, Upgrade, WEBSOCKET, has_token};
+use super::upstream::{Http2, Upstream};
 
 /// A handshake on its way upstream.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Handshake {
     expected: Option<HeaderValue>,
     /// What the application's own key is to be answered with.
     accept: Option<HeaderValue>,
+    /// The protocols that were asked for; `None`: a WebSocket.
+    other: Option<HeaderValue>,
 }
 
 /// How a WebSocket is asked for and granted.
@@ -58,27 +62,13 @@ pub(super) fn from_connect(parts: &mut Parts) -> Option<ConnectStream> {
     Some(ConnectStream(stream))
 }
 
-/// Whether the fields of an HTTP/1.1 request ask for a WebSocket. Other protocols that it would take as well are left out.
-pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
-    has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, WEBSOCKET)
-}
-
-fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    })
-}
-
 impl Handshake {
     /// A handshake in the form `asked` for an upstream that is asked in the form `ask`. What the upstream needs is put into
     /// `headers`.
     ///
     /// # Errors
     /// Where this hop has to answer a key that is none (RFC 6455 section 4.2.1).
-    pub(super) fn new(asked: Form, ask: Form, headers: &mut HeaderMap) -> Result<Self, BadRequest> {
+    fn new(asked: Form, ask: Form, headers: &mut HeaderMap) -> Result<Self, BadRequest> {
         let (mut expected, mut accept) = (None, None);
         match (asked, ask) {
             (Form::Connect, Form::Upgrade) => {
@@ -103,7 +93,41 @@ impl Handshake {
         if ask == Form::Upgrade {
             headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
         }
-        Ok(Self { asked, expected, accept })
+        Ok(Self { asked, expected, accept, other: None })
+    }
+
+    /// The handshake for a request that came in the form `asked`, or with this `upgrade`; `None`: it asks for a response alone.
+    /// `is_bare` says that it is a GET without a body, as a WebSocket's handshake is (RFC 6455 section 4.1).
+    ///
+    /// # Errors
+    /// Those of [`Self::new`], or where `upstream` has no such thing.
+    pub(super) fn wanted(
+        asked: Form,
+        upgrade: Option<Upgrade>,
+        is_bare: bool,
+        upstream: &Upstream,
+        headers: &mut HeaderMap,
+    ) -> Result<Option<Box<Self>>, ProxyError> {
+        let ask = match upstream.settings.http2 {
+            Http2::PriorKnowledge => Form::Connect,
+            Http2::Auto | Http2::Never => Form::Upgrade,
+        };
+        let handshake = match upgrade {
+            _ if asked == Form::Connect => Self::new(asked, ask, headers)?,
+            Some(Upgrade::WebSocket) if is_bare => Self::new(asked, ask, headers)?,
+            Some(Upgrade::Other(_)) if ask == Form::Connect => {
+                return Err(ProxyError::WebSocket(WebSocketFault::NoUpgrade));
+            }
+            Some(Upgrade::Other(protocols)) => Self::to_other(protocols, headers),
+            Some(Upgrade::WebSocket) | None => return Ok(None),
+        };
+        Ok(Some(Box::new(handshake)))
+    }
+
+    /// An upgrade to one of these `protocols`.
+    fn to_other(protocols: HeaderValue, headers: &mut HeaderMap) -> Self {
+        headers.insert(UPGRADE, protocols.clone());
+        Self { asked: Form::Upgrade, expected: None, accept: None, other: Some(protocols) }
     }
 
     /// What comes of the upstream's answer: a tunnel, or an answer as to any request.
@@ -142,30 +166,41 @@ impl Handshake {
             _ => None,
         };
         let (mut parts, download) = response.into_parts();
+        let (protocol, speaks) = match &self.other {
+            None => (HeaderValue::from_static(WEBSOCKET), Speaks::WebSocket),
+            Some(asked) => (upgrade::passing(&parts.headers).unwrap_or(asked.clone()), Speaks::Other),
+        };
         self.grant(&mut parts);
         let idle_timeout = download.idle_timeout();
         let tunnel = if let Some(upgraded) = upgraded {
             Tunnel {
                 upstream: Box::new(TokioIo::new(upgraded)),
                 early: Bytes::new(),
+                protocol,
+                speaks,
                 idle_timeout,
                 place: download.into_place(),
                 counted: None,
             }
         } else {
             let (stream, early, counted) = download.into_tunnel().ok_or(ProxyError::UpstreamBroken)?;
-            Tunnel { upstream: Box::new(stream), early, idle_timeout, place: None, counted: Some(counted) }
+            let counted = Some(counted);
+            Tunnel { upstream: Box::new(stream), early, protocol, speaks, idle_timeout, place: None, counted }
         };
         Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel)))
     }
 
     /// Whether a 101 grants what was asked for (RFC 6455 section 4.1). An application's own key is for itself to check.
     fn check(&self, headers: &HeaderMap) -> Result<(), ProxyError> {
+        if let Some(asked) = &self.other {
+            let granted = upgrade::grants(headers, asked);
+            return granted.then_some(()).ok_or(ProxyError::UpstreamMalformed(Malformed::Handshake));
+        }
         let accepted = self.expected.as_ref().is_none_or(|expected| {
             let mut values = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
             values.next() == Some(expected) && values.next().is_none()
         });
-        if has_token(headers, &UPGRADE, WEBSOCKET) && accepted {
+        if has_token(headers, &UPGRADE, WEBSOCKET.as_bytes()) && accepted {
             Ok(())
         } else {
             Err(ProxyError::UpstreamMalformed(Malformed::Handshake))
@@ -191,10 +226,10 @@ impl Handshake {
     }
 }
 
-/// The fields of this hop on a 101.
-pub(super) fn switch(headers: &mut HeaderMap) {
+/// The fields of this hop on a response that names `protocols`: a 101, or a 426.
+pub(super) fn name_protocols(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    headers.insert(UPGRADE, protocols);
 }
 
 /// Makes the GET of a handshake an extended CONNECT; its target is in HTTP/2's form already.
@@ -217,7 +252,6 @@ fn accept_of(key: &[u8]) -> HeaderValue {
     HeaderValue::try_from(STANDARD.encode(digest.finish())).expect("base64 is printable")
 }
 
-const WEBSOCKET: &str = "websocket";
 /// RFC 6455 section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -236,21 +270,6 @@ mod tests {
     #[test]
     fn a_key_is_answered_as_the_rfc_does() {
         assert_eq!(accept_of(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
-
-    #[test]
-    fn only_a_websocket_is_upgraded_to() {
-        for (fields, asked) in [
-            (&[("connection", "Upgrade"), ("upgrade", "websocket")][..], true),
-            (&[("connection", "keep-alive, upgrade"), ("upgrade", "h2c, WebSocket")], true),
-            (&[("connection", "Upgrade"), ("upgrade", "h2c")], false),
-            (&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")], false),
-            (&[("connection", "keep-alive"), ("upgrade", "websocket")], false),
-            (&[("connection", "upgrade"), ("upgrade", "websocket/13")], false),
-            (&[("connection", "upgrade")], false),
-        ] {
-            assert_eq!(is_asked_for(&headers(fields)), asked, "{fields:?}");
-        }
     }
 
     #[test]

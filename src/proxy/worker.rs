@@ -22,7 +22,7 @@ use super::server::Records;
 use super::settings::ServerSettings;
 use super::tunnel::FAREWELL;
 use super::via::Via;
-use super::watch::Watch;
+use super::watch::{Found, Watch};
 use super::{hyper_server, refusal};
 use crate::clock;
 use crate::lifecycle::Drain;
@@ -204,7 +204,9 @@ impl Worker {
         let now = clock::now();
         self.now.set(now);
         for watch in self.connections.borrow().values() {
-            watch.enforce(&self.shared.settings);
+            if watch.enforce(&self.shared.settings) == Found::ClientGone {
+                self.shared.metrics.failed(ProxyError::ClientGone.kind());
+            }
         }
         for pool in &self.table().pools {
             pool.sweep(now);
@@ -230,11 +232,12 @@ impl Worker {
         }
     }
 
-    /// Often enough that the shortest limit is met to a quarter.
+    /// Often enough that the shortest limit is met to a quarter, and that an application that has gone is soon seen.
     fn tick(&self) -> Duration {
         let settings = self.settings();
         let shortest = settings.header_timeout.min(settings.keep_alive_timeout).min(settings.send_timeout);
-        (shortest / 4).clamp(MIN_TICK, MAX_TICK)
+        let most = if settings.half_close { MAX_TICK } else { GONE_TICK };
+        (shortest / 4).clamp(MIN_TICK, most)
     }
 
     pub(super) fn register(self: &Rc<Self>, watch: Rc<Watch>) -> Registered {
@@ -311,3 +314,5 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
+/// The same where an application that closes its side has gone.
+const GONE_TICK: Duration = Duration::from_millis(250);

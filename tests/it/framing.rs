@@ -210,8 +210,8 @@ async fn heads_that_are_too_long_are_refused() {
         let mut wire = stage.proxy.wire().await;
         wire.send(head).await;
         let status = wire.status("GET").await;
-        // The proxy may close while this client still writes: then the answer is lost to a reset.
-        assert!([414, 431, 0].contains(&status), "{what}: {status}");
+        // The proxy reads on while this client still writes, so that no reset destroys the response.
+        assert!([414, 431].contains(&status), "{what}: {status}");
         assert!(wire.closes(Duration::from_secs(5)).await, "{what}");
     }
     assert!(stage.api.seen().is_empty());

@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::support::{
-    Answer, CREDENTIALS, Certificates, ClientCertificate, Config, Origin, Program, Proxy, Reply, Stage,
-    cupbearer, curl, eventually, free_address, h2load, token_at, upstream_at,
+    Answer, CREDENTIALS, Certificates, ClientCertificate, Config, Origin, Program, Proxy, cupbearer, curl,
+    eventually, free_address, h2load, token_at, upstream_at,
 };
 
 /// An origin, an authorization server, and what a proxy between them is configured by.
@@ -315,48 +315,6 @@ async fn certificates_are_replaced_under_load_and_no_request_fails() {
     .await;
     assert_eq!(show(&next.ca, &cert, &key).await.status, 0, "its authority is gone");
     assert_ne!(show(&old_ca, &next_cert, &next_key).await.exit, 0, "the certificate is another's");
-}
-
-/// A reset says for certain that nobody waits any more; the end of the sending side alone does not (RFC 9112 section 9.6).
-#[tokio::test]
-async fn an_application_that_is_gone_ends_its_request_upstream_and_one_that_half_closed_does_not() {
-    let slow = Origin::start(|request, _| {
-        let wait = if request.target() == "/never" { 60 } else { 3 };
-        Reply::ok().after(Duration::from_secs(wait))
-    })
-    .await;
-    let stage = Stage::with(slow, "", "").await;
-    let under_way = || stage.proxy.metric("cupbearer_requests_in_flight", &["route=\"/\""]);
-    let mut gone = stage.proxy.wire().await;
-    gone.send(format!("GET /never HTTP/1.1\r\nHost: {}\r\n\r\n", stage.proxy.listen())).await;
-    eventually("it is under way", || async { under_way().await > 0.5 }).await;
-    gone.reset();
-    eventually("it has ended", || async { under_way().await < 0.5 }).await;
-
-    let mut half = stage.proxy.wire().await;
-    half.send(format!("GET /soon HTTP/1.1\r\nHost: {}\r\n\r\n", stage.proxy.listen())).await;
-    half.finish().await;
-    assert_eq!(half.status("GET").await, 200);
-}
-
-#[tokio::test]
-async fn whoever_has_closed_its_side_of_a_silent_stream_has_left_it() {
-    let api = Origin::scripted(|mut wire| async move {
-        wire.head().await;
-        wire.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-            .await;
-        wire.send("9\r\ndata: 1\n\n\r\n").await;
-        wire.rest().await;
-    })
-    .await;
-    let stage = Stage::with(api, "", "").await;
-    let under_way = || stage.proxy.metric("cupbearer_requests_in_flight", &["route=\"/\""]);
-    let mut reader = stage.proxy.wire().await;
-    reader.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", stage.proxy.listen())).await;
-    assert_eq!(reader.head().await.unwrap().status(), 200);
-    reader.finish().await;
-    assert!(under_way().await > 0.5, "it may only have half-closed");
-    eventually("the stream has ended", || async { under_way().await < 0.5 }).await;
 }
 
 #[tokio::test]

@@ -275,10 +275,12 @@ async fn trailers_reach_node_and_come_back() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_said_all_still_hears_the_answer() {
+async fn a_client_that_has_said_all_still_hears_the_answer_where_it_may_wait() {
     let (api, haproxy) = (NodeApi::start().await, Haproxy::keeping_alive("75s").await);
     for upstream in [api.upstream("h1"), haproxy.upstream()] {
-        let (_server, proxy) = before(&upstream).await;
+        let server = Origin::issuing(300).await;
+        let config = Config::one_route(&upstream, &token_at(&server.url())).server("half_close = true");
+        let proxy = Proxy::start(config).await;
         let mut wire = proxy.wire().await;
         wire.send(format!("GET /slow HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen())).await;
         wire.finish().await;

@@ -235,7 +235,7 @@ async fn a_handshake_that_may_not_be_is_refused_before_the_api_hears_of_it() {
 }
 
 #[tokio::test]
-async fn only_a_websocket_is_upgraded_to() {
+async fn what_is_no_handshake_of_a_websocket_is_an_ordinary_request() {
     let stage = Stage::plain().await;
     let own = handshake(&stage.proxy, "/", "");
     for request in [

@@ -33,6 +33,8 @@ pub(in crate::config) struct Server {
     pub(in crate::config) keep_alive_timeout: Period,
     /// How long an application may leave an answer unread.
     pub(in crate::config) send_timeout: Period,
+    /// Whether an HTTP/1.1 application that closes only its own side still gets its response; otherwise it has gone.
+    pub(in crate::config) half_close: bool,
     /// HTTP/2 streams at a time on one connection.
     pub(in crate::config) max_streams: u32,
     /// HTTP/2 requests that one connection may take back in a second before it is closed.
@@ -55,6 +57,7 @@ impl Default for Server {
             header_timeout: Period::seconds(30),
             keep_alive_timeout: Period::seconds(75),
             send_timeout: Period::seconds(60),
+            half_close: false,
             max_streams: 256,
             max_resets: 200,
             drain_timeout: Period::seconds(25),

@@ -39,6 +39,7 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
             review,
         ),
         send_timeout: duration(&at("send_timeout"), server.send_timeout, Zero::Refused, review),
+        half_close: server.half_close,
         max_streams: u32::try_from(streams).unwrap_or(u32::MAX),
         drain_timeout: duration(&at("drain_timeout"), server.drain_timeout, Zero::Allowed, review),
     }

@@ -27,6 +27,8 @@ pub(in crate::proxy) struct Answer {
     room: usize,
     /// Whether the head said how long the body is.
     length: Length,
+    /// Whether the upstream closes with this response, though not all of the request was sent.
+    cuts_upload: bool,
 }
 
 enum Source {
@@ -81,6 +83,7 @@ impl Answer {
         keeper: Rc<dyn Keeper>,
         upload: Option<(Upload, Duration)>,
     ) -> Result<Self, Malformed> {
+        let cuts_upload = reuse == Reuse::No && upload.is_some();
         let background =
             upload.map(|(upload, patience)| Background::spawn(upload, Rc::clone(&wire.stream), patience));
         let mut reading = Reading { wire, keeper, reuse, background };
@@ -93,13 +96,14 @@ impl Answer {
         } else {
             Source::Reading(Box::new(reading))
         };
-        Ok(Self { data, decoder, source, room: HEAD_ROOM, length })
+        Ok(Self { data, decoder, source, room: HEAD_ROOM, length, cuts_upload })
     }
 
     /// What 101 leads to.
     pub(super) fn tunnel(wire: Wire) -> Self {
         let source = Source::Tunnel(Box::new(wire));
-        Self { data: None, decoder: Decoder::none(), source, room: 0, length: Length::Known }
+        let decoder = Decoder::none();
+        Self { data: None, decoder, source, room: 0, length: Length::Known, cuts_upload: false }
     }
 
     /// The connection behind a 101, what of the new protocol was read already, and the count that ends with the connection;
@@ -163,6 +167,11 @@ impl Answer {
     fn has_news(&self) -> News {
         let waiting = self.data.is_none() && matches!(self.source, Source::Reading(_));
         if waiting { News::None } else { News::Some }
+    }
+
+    /// Whether the rest of the request's body will not be sent.
+    pub(in crate::proxy) const fn cuts_upload(&self) -> bool {
+        self.cuts_upload
     }
 
     /// Whether nothing is to come any more.

@@ -4,9 +4,9 @@
 //! an upload never waits for an application that is slow to read.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io::IoSlice;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::super::sending::Head;
 use super::connection::{Keeper, Wire};
 use super::encode::{self, BodyFraming, LINE_END};
 use super::stream::Stream;
+use crate::clock;
 
 /// What is left of a request to send.
 #[derive(Debug)]
@@ -246,6 +247,10 @@ pub(super) struct Background {
 
 struct Shared {
     state: Cell<BackgroundState>,
+    /// How long the upstream may take nothing.
+    patience: Cell<Duration>,
+    /// The task, to look at that again.
+    sender: Cell<Option<Waker>>,
     /// Whoever waits for the answer, and is told of a failure.
     reader: Cell<Option<Waker>>,
     /// The connection to give back at the end, where the answer has ended first.
@@ -264,12 +269,14 @@ impl Background {
     pub(super) fn spawn(mut upload: Upload, stream: Rc<RefCell<Stream>>, patience: Duration) -> Self {
         let shared = Rc::new(Shared {
             state: Cell::new(BackgroundState::Sending),
+            patience: Cell::new(patience),
+            sender: Cell::default(),
             reader: Cell::default(),
             left: Cell::default(),
         });
         let of_task = Rc::clone(&shared);
         let task = tokio::task::spawn_local(async move {
-            let ended = drive(&mut upload, &stream, patience).await;
+            let ended = drive(&mut upload, &stream, &of_task).await;
             of_task.state.set(match ended {
                 Ok(()) => BackgroundState::Sent,
                 Err(fault) => BackgroundState::Failed(fault),
@@ -293,10 +300,14 @@ impl Background {
         self.shared.reader.set(Some(cx.waker().clone()));
     }
 
-    /// The answer is through: the upload goes on alone, and gives the connection back.
+    /// The response is whole: the upload goes on alone for as long as the upstream takes it, and gives the connection back.
     pub(super) fn detach(mut self, wire: Wire, keeper: Rc<dyn Keeper>) {
         self.detached = true;
         self.shared.left.set(Some((wire, keeper)));
+        self.shared.patience.set(self.shared.patience.get().min(LAST_PATIENCE));
+        if let Some(sender) = self.shared.sender.take() {
+            sender.wake();
+        }
     }
 }
 
@@ -308,20 +319,37 @@ impl Drop for Background {
     }
 }
 
-/// Sends the rest of `upload`; the upstream may take nothing of what is there for as long as `patience`.
-async fn drive(upload: &mut Upload, stream: &RefCell<Stream>, patience: Duration) -> Result<(), UploadFault> {
-    loop {
-        let before = upload.written;
-        let sent = tokio::time::timeout(patience, poll_fn(|cx| upload.poll(stream, cx))).await;
-        if let Ok(ended) = sent {
-            return ended;
+/// Sends the rest of `upload`, for as long as the upstream takes some of what is there within the patience of `shared`. A body
+/// that is silent has a limit of its own.
+async fn drive(upload: &mut Upload, stream: &RefCell<Stream>, shared: &Shared) -> Result<(), UploadFault> {
+    let (mut written, mut since) = (upload.written, clock::now());
+    let mut timer = pin!(tokio::time::sleep_until(since + shared.patience.get()));
+    poll_fn(|cx| {
+        let polled = upload.poll(stream, cx);
+        if polled.is_ready() {
+            return polled;
         }
-        // A body that is silent has a limit of its own.
-        if upload.queued() > 0 && upload.written == before {
-            return Err(UploadFault::Connection);
+        shared.sender.set(Some(cx.waker().clone()));
+        if upload.queued() == 0 {
+            // The next part's time has not begun.
+            written = u64::MAX;
+            return Poll::Pending;
         }
-    }
+        if written != upload.written {
+            (written, since) = (upload.written, clock::now());
+        }
+        let deadline = since + shared.patience.get();
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(UploadFault::Connection))
+    })
+    .await
 }
 
+/// How long the upstream may take nothing of a request that it has responded to in full. A server that reads on takes more
+/// at once; one that does not holds up the application for nothing.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Behind the data of the last chunk: its line end, and the chunk that is none.
 const END_OF_CHUNKS: &[u8] = b"\r\n0\r\n\r\n";
