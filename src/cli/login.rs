@@ -46,7 +46,7 @@ impl Login {
         let client = self.reach.client()?;
         let status = match client.status().await {
             Ok(status) => status,
-            Err(nobody) if nobody.is_nobody() => return self.by_the_store(&nobody).await,
+            Err(absent) if absent.is_absent() => return self.by_the_store(&absent).await,
             Err(error) => return Err(error.into()),
         };
         match self.by_the_proxy(&client, &status).await {
@@ -80,22 +80,22 @@ impl Login {
         }
     }
 
-    async fn by_the_store(&self, nobody: &ClientError) -> anyhow::Result<Answer> {
+    async fn by_the_store(&self, absent: &ClientError) -> anyhow::Result<Answer> {
         let settings = match self.reach.own_settings() {
             Ok(settings) => settings,
             Err(problems) => {
-                complain(&format!("{nobody}, and no configuration says where to log in:\n{problems}"));
+                complain(&format!("{absent}, and no configuration says where to log in:\n{problems}"));
                 return Ok(Answer::No);
             }
         };
         let Some((name, account, store)) = self.account(&settings)? else { return Ok(Answer::No) };
         if !account.is_durable() {
-            let first = match nobody {
+            let first = match absent {
                 ClientError::NoSurface => "Give the proxy a control surface (`listen` in [control])",
                 _ => "Start the proxy first (cupbearer run)",
             };
             complain(&format!(
-                "{nobody}, and the token store is a process' memory: the login would end with this command. {first}, \
+                "{absent}, and the token store is a process' memory: the login would end with this command. {first}, \
                  or set `kind` in [store] to \"keyring\" or \"file\""
             ));
             return Ok(Answer::No);

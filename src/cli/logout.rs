@@ -31,7 +31,7 @@ impl Logout {
             Err(error) => error,
         };
         match error.downcast_ref::<ClientError>() {
-            Some(nobody) if nobody.is_nobody() => self.by_the_store(nobody).await,
+            Some(absent) if absent.is_absent() => self.by_the_store(absent).await,
             Some(error) => {
                 complain(&error.to_string());
                 Ok(Answer::No)
@@ -64,19 +64,19 @@ impl Logout {
     }
 
     /// There is no proxy to ask: what is stored is given back and deleted here.
-    async fn by_the_store(&self, nobody: &ClientError) -> anyhow::Result<Answer> {
+    async fn by_the_store(&self, absent: &ClientError) -> anyhow::Result<Answer> {
         let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
-                "{nobody}, and there is no configuration that says where tokens are stored; see cupbearer check"
+                "{absent}, and there is no configuration that says where tokens are stored; see cupbearer check"
             ));
             return Ok(Answer::No);
         };
         match app::log_out(&settings, &name).await {
             Ok(session) => {
                 let done = self.done(&name, session.as_ref().map(url::Url::as_str));
-                if matches!(nobody, ClientError::NoSurface) {
+                if matches!(absent, ClientError::NoSurface) {
                     say(&format!(
-                        "{nobody}: a proxy that runs goes on with the token that it holds until it is started again"
+                        "{absent}: a proxy that runs goes on with the token that it holds until it is started again"
                     ));
                 }
                 done

@@ -38,7 +38,7 @@ impl Status {
                 answer(&self.shown(&status)?)?;
                 Ok(Answer::Yes)
             }
-            Err(error) if error.is_nobody() => {
+            Err(error) if error.is_absent() => {
                 complain(&error.to_string());
                 Ok(Answer::No)
             }

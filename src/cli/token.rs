@@ -31,7 +31,7 @@ impl Token {
             Err(error) => error,
         };
         match error.downcast_ref::<ClientError>() {
-            Some(nobody) if nobody.is_nobody() => self.fetch(nobody).await,
+            Some(absent) if absent.is_absent() => self.fetch(absent).await,
             Some(error) => {
                 complain(&error.to_string());
                 Ok(Answer::No)
@@ -48,10 +48,10 @@ impl Token {
     }
 
     /// Asks the authorization server: there is no proxy to ask.
-    async fn fetch(&self, nobody: &ClientError) -> anyhow::Result<Answer> {
+    async fn fetch(&self, absent: &ClientError) -> anyhow::Result<Answer> {
         let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
-                "{nobody}, and there is no configuration to ask for a token by; see cupbearer check"
+                "{absent}, and there is no configuration to ask for a token by; see cupbearer check"
             ));
             return Ok(Answer::No);
         };

@@ -1,7 +1,8 @@
 //! Whatever restricts the proxy restricts the control surface too: which processes may connect to it, and what those may do that
 //! the proxy would refuse.
 //!
-//! TCP tells nobody's user: where the configuration restricts who may use the proxy, a TCP listener only shows how things stand.
+//! TCP does not report the user of a peer: where the configuration restricts who may use the proxy, a TCP listener is for reading
+//! alone.
 //! A Unix socket's file has a mode, and a name in the abstract namespace is for the program's own user in its own container.
 
 use http::StatusCode;
@@ -25,7 +26,7 @@ pub struct ControlSettings {
 pub struct Access {
     /// The keys that keep other users of this machine from the proxy; empty: none does.
     pub restricted_by: Vec<&'static str>,
-    /// Users that may connect to Unix sockets with a path; empty: whoever the mode lets in.
+    /// Users that may connect to Unix sockets with a path; empty: all that the mode lets in.
     pub allowed_uids: Vec<u32>,
 }
 
@@ -55,7 +56,7 @@ impl ControlSettings {
     pub(super) fn judge(&self, access: &Access, peer: Option<&Peer>) -> Result<(), Problem> {
         let detail = match (&self.listen, peer) {
             (None | Some(LocalAddress::Tcp(_)), _) => return Ok(()),
-            (Some(_), None) => "The system does not report whose process this is.".to_owned(),
+            (Some(_), None) => "The system does not report the user of this process.".to_owned(),
             (Some(LocalAddress::Path(_)), Some(peer)) => {
                 if access.allowed_uids.is_empty()
                     || access.allowed_uids.contains(&peer.uid)
@@ -92,8 +93,8 @@ pub(super) fn refusal(read_only: &str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "Read-only", detail)
 }
 
-/// Whether `asked` is answered where the control surface is for reading alone. A login's progress has addresses and codes that are
-/// for the person alone who began it.
+/// Whether a read-only control surface serves `asked`. A login's progress holds addresses and codes that are for the person who
+/// began it.
 pub(super) const fn is_reading(asked: &Asked<'_>) -> bool {
     match asked {
         Asked::Page | Asked::Events | Asked::Status | Asked::OtherMethod(_) | Asked::Unknown => true,

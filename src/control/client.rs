@@ -44,7 +44,7 @@ pub enum ClientError {
         /// Whom we asked.
         address: LocalAddress,
     },
-    /// The configuration has no control listener, so that a proxy that runs by it cannot be asked.
+    /// The configuration has no control listener: a proxy that runs by it cannot be reached.
     #[error("the configuration has no control surface: `listen` in [control] is \"none\"")]
     NoSurface,
     /// What listens under that name is not this user's.
@@ -79,9 +79,9 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether there is no proxy that could be asked: none runs, or it has no control listener.
+    /// Whether there is no control surface to talk to: no proxy runs, or its configuration has none.
     #[must_use]
-    pub const fn is_nobody(&self) -> bool {
+    pub const fn is_absent(&self) -> bool {
         matches!(self, Self::NotRunning { .. } | Self::NoSurface)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `GET /status`, `POST /tokens/{name}/renew`, `POST /tokens/{name}/access_token`. It changes state and gives a token
 //! out, so it listens on loopback or on a Unix socket alone, its guard keeps web pages away from it, and whatever restricts the
-//! proxy restricts it too. `app` runs it, the command line asks it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
+//! proxy restricts it too. `app` runs it, the command line talks to it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
 
 mod access;
 mod client;

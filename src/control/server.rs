@@ -116,7 +116,7 @@ pub async fn serve(listener: LocalListener, state: ControlState) {
                 serve::short_requests(listener, LIMITS, evictions, respond).await;
             }
             LocalListener::Unix { listener, file } => {
-                // Removed once nobody listens any more.
+                // Removed after the listener is closed.
                 let _file = file;
                 serve::short_requests(listener, LIMITS, evictions, respond).await;
             }
@@ -141,7 +141,7 @@ async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Bod
     response
 }
 
-/// What is asked, where the process, or the page, that asks may do so.
+/// The request's meaning, where its process, or its page, may make it.
 fn admit<'r>(state: &ControlState, request: &'r Request<Incoming>) -> Result<Asked<'r>, Refused> {
     let peer = request.extensions().get();
     state.judge_peer(peer).map_err(|problem| Refused { reason: "uid", problem })?;
@@ -174,6 +174,9 @@ async fn page(state: &ControlState) -> Outcome {
         let detail = "The system gave no randomness when the program started; use the command line.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No dashboard", detail));
     };
+    if state.read_only().is_some() {
+        return Ok(dashboard::page(token, &[]));
+    }
     let handles: Vec<_> = state.roster.load().values().take(MOST_TOKENS).cloned().collect();
     let in_browser = handles.iter().filter_map(TokenHandle::account).filter(|one| one.summons().is_some());
     let origins = join_all(in_browser.map(|account| async {

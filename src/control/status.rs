@@ -118,7 +118,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// The same without the person who logged in, or is about to: for whoever may read and no more.
+    /// The same without the person who logged in, or is about to: for a reader of a read-only control surface.
     #[must_use]
     pub(super) fn impersonal(self) -> Self {
         Self { user: None, login: None, ..self }

@@ -41,8 +41,8 @@ pub enum AskError {
         /// The bound.
         within: Duration,
     },
-    /// What listens under that name is another user's, or another container's, and gets no request.
-    #[error("{address} is not this user's: {}", stranger(*.peer))]
+    /// Another user's process, or another container's, listens under that name.
+    #[error("no request was sent to {address}: {}", stranger(*.peer))]
     Foreign {
         /// Whom we asked.
         address: LocalAddress,
@@ -85,7 +85,7 @@ async fn exchange(
         LocalAddress::Path(_) | LocalAddress::Abstract(_) => {
             let socket = address.socket().unwrap_or_default();
             let stream = connected(address, UnixStream::connect(socket)).await?;
-            // Whoever comes first has a name without a file, and would be given what is meant for our own.
+            // Any process can take a name without a file first; it must not get what is meant for our own.
             if matches!(address, LocalAddress::Abstract(_)) {
                 match Peer::of(&stream) {
                     Ok(peer) if peer.is_own() => {}

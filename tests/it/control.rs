@@ -335,7 +335,7 @@ fn child_of(id: u32) -> u32 {
 }
 
 #[tokio::test]
-async fn what_somebody_else_has_put_under_the_name_gets_no_request() {
+async fn a_program_of_another_user_under_the_name_gets_no_request() {
     let name = name();
     let dir = tempfile::tempdir().unwrap();
     let seen = open_folder();

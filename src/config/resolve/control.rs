@@ -73,7 +73,10 @@ fn mode(control: &Control, review: &mut Review<'_>) -> Option<u32> {
         return None;
     }
     let mode = socket::mode(&path, &control.unix_mode, review)?;
+    // A sidecar's environment has the address, and says nothing of the file's mode.
+    let is_moved = review.is_override(&LISTEN.into());
     if !has_socket(control)
+        && !is_moved
         && review.is_given(&path)
         && review.is_whole()
         && !review.is_spoken_for(&LISTEN.into())
@@ -94,7 +97,7 @@ pub(super) fn as_restricted_as_the_proxy(settings: &Settings, review: &mut Revie
         ("control.unix_mode", "set it to \"0600\" or \"0660\", or `allowed_uids` in [guard]")
     } else {
         let mend = "set `listen` in [control] to \"unix:/run/cupbearer/control.sock\", or to \"unix:@cupbearer\" for the proxy's \
-                    own user; \"none\" where nobody needs it";
+                    own user; \"none\" for no control surface";
         (LISTEN, mend)
     };
     review.warning(&key.into(), what, mend);

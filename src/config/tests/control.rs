@@ -64,6 +64,10 @@ fn an_address_that_cannot_be_is_refused() {
         "control.unix_mode",
         &["lets nobody connect"],
     );
+    // A sidecar's environment moves the surface, and the file goes on to say what it said.
+    let moved = [("CUPBEARER__CONTROL__LISTEN", "unix:@cupbearer")];
+    let loaded = load_in(&control(&format!("{path}unix_mode = \"0660\"")), &moved).unwrap();
+    assert_eq!(loaded.settings.control.listen, LocalAddress::parse("unix:@cupbearer"));
     for line in ["", "listen = \"unix:@c\"\n", "listen = \"none\"\n"] {
         one_error(&control(&format!("{line}unix_mode = \"0600\"")), "control.unix_mode", &["no Unix socket"]);
     }
@@ -112,7 +116,7 @@ fn a_surface_that_is_open_to_more_users_than_the_proxy_is_warned_about() {
             one_warning(&open, "control.unix_mode", words);
         }
     }
-    // Two sockets of which one is TCP's restrict nobody.
+    // With a TCP address beside it, a socket restricts no user.
     let both = "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n";
     assert!(load_text(&format!("{both}{GOOD}")).unwrap().warnings.is_empty());
     // Users are those of the control surface's socket, too.
