@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::io::Errno;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A value that is never printed: Debug shows `Secret(***)`, and dropping it zeroes its bytes.
@@ -79,6 +80,9 @@ pub enum SecretError {
         /// What the system said.
         kind: std::io::ErrorKind,
     },
+    /// This machine has no descriptor left for it, which passes.
+    #[error("the secret file {} cannot be opened: this machine has no descriptor left", .0.display())]
+    Lacking(PathBuf),
     /// The environment variable is not set, or is empty.
     #[error("the environment variable {0}, which is to hold a secret, is not set")]
     Unset(String),
@@ -129,6 +133,9 @@ impl SecretSource {
 fn read_file(path: &Path) -> Result<(Secret<String>, Option<SystemTime>), SecretError> {
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
+        _ if matches!(Errno::from_io_error(&e), Some(Errno::MFILE | Errno::NFILE)) => {
+            SecretError::Lacking(path.to_owned())
+        }
         kind => SecretError::Unreadable { path: path.to_owned(), kind },
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;

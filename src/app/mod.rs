@@ -2,10 +2,12 @@
 //!
 //! `cli` calls [`run()`]. Nothing else knows how the rooms fit together, and nothing here prints.
 
+mod bounds;
 mod parts;
 mod run;
 mod trial;
 
+pub use bounds::DescriptorBound;
 pub use parts::StartError;
 pub use run::{Started, run};
 pub use trial::{Trial, TrialError, account, fetch_token, log_out, try_out};

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::bounds::DescriptorBound;
 use super::parts::{Parts, StartError};
 use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
@@ -21,7 +22,6 @@ use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
-use crate::net::descriptors;
 use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::local_address::LocalAddress;
@@ -105,10 +105,16 @@ struct Signals {
 impl App {
     async fn start(source: Source, options: Options, loaded: Loaded) -> Result<Self, StartError> {
         let Loaded { settings, warnings, files } = loaded;
-        // Each connection has two sides.
-        let wanted = 2 * settings.server.max_connections as u64;
-        if let Some(limit) = descriptors::raise_limit().filter(|limit| *limit < wanted) {
-            tracing::warn!(limit, wanted, "fewer open files are allowed than max_connections may want");
+        if let Some(DescriptorBound { limit, max_connections, connections, upstream_connections }) =
+            DescriptorBound::of(&settings)
+        {
+            tracing::warn!(
+                limit,
+                max_connections,
+                connections,
+                upstream_connections,
+                "the limit of open files bounds connections; raise it (ulimit -n, LimitNOFILE of systemd)"
+            );
         }
         log_each(&warnings);
         for started in [SECRETS.start(), STORE.start(), resolver::TOKENS.start(), resolver::REQUESTS.start()]

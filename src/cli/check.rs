@@ -30,6 +30,9 @@ impl Check {
         if !loaded.warnings.is_empty() {
             say(&loaded.warnings.to_string());
         }
+        if let Some(bound) = app::DescriptorBound::of(&loaded.settings) {
+            say(&bound.to_string());
+        }
         if self.online {
             return online(&source, &loaded).await;
         }

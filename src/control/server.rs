@@ -30,6 +30,7 @@ use super::status::{Listener, LoggedOut, Route, Status};
 use crate::clock::Moment;
 use crate::login::Desk;
 use crate::metrics::{Metrics, Server};
+use crate::net::descriptors::SURFACE_CONNECTIONS;
 use crate::net::eviction::Evictions;
 use crate::net::local_listener::LocalListener;
 use crate::net::serve::{self, Limits};
@@ -322,8 +323,8 @@ pub(super) fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
 
 /// What the control surface may cost.
 const LIMITS: Limits = Limits {
-    connections: 256,
-    requests: 64,
+    connections: SURFACE_CONNECTIONS,
+    requests: 32,
     header_timeout: Duration::from_secs(10),
     // A renewal has its own, shorter bound, and an answer of its own then.
     request_timeout: RENEW_WAIT.saturating_add(Duration::from_secs(5)),

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use super::readiness::{Phase, Readiness};
 use crate::clock::Moment;
 use crate::metrics::{Metrics, Server};
+use crate::net::descriptors::SURFACE_CONNECTIONS;
 use crate::net::eviction::Evictions;
 use crate::net::serve::{self, Limits};
 use crate::token::Roster;
@@ -98,8 +99,8 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
 
 /// What the health surface may cost.
 const LIMITS: Limits = Limits {
-    connections: 256,
-    requests: 64,
+    connections: SURFACE_CONNECTIONS,
+    requests: 32,
     header_timeout: Duration::from_secs(10),
     request_timeout: Duration::from_secs(10),
 };

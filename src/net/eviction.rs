@@ -16,7 +16,23 @@ use crate::metrics::{EvictionCounter, Metrics, Server};
 pub struct Evictions {
     server: &'static str,
     counter: Option<EvictionCounter>,
-    last: Mutex<Option<Instant>>,
+    spell: Spell,
+}
+
+/// Tells the first of many events that come soon after one another: the one that is logged.
+#[derive(Debug, Default)]
+pub struct Spell(Mutex<Option<Instant>>);
+
+impl Spell {
+    /// Takes note of an event. Whether a spell begins with it: there was none for a minute.
+    pub fn begins(&self) -> bool {
+        self.begins_at(clock::now())
+    }
+
+    fn begins_at(&self, now: Instant) -> bool {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        last.is_none_or(|last| now.saturating_duration_since(last) >= SPELL)
+    }
 }
 
 impl Evictions {
@@ -29,7 +45,7 @@ impl Evictions {
     /// Of a server that has no metrics, by the name that the log has for it.
     #[must_use]
     pub const fn logged(server: &'static str) -> Self {
-        Self { server, counter: None, last: Mutex::new(None) }
+        Self { server, counter: None, spell: Spell(Mutex::new(None)) }
     }
 
     /// An idle connection is closed: `limit` may be open at a time.
@@ -37,7 +53,7 @@ impl Evictions {
         if let Some(counter) = &self.counter {
             counter.count();
         }
-        if self.is_first_of_a_spell(clock::now()) {
+        if self.spell.begins() {
             tracing::warn!(
                 server = self.server,
                 limit,
@@ -45,14 +61,9 @@ impl Evictions {
             );
         }
     }
-
-    fn is_first_of_a_spell(&self, now: Instant) -> bool {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        last.is_none_or(|last| now.saturating_duration_since(last) >= SPELL)
-    }
 }
 
-/// After so long without an eviction, the next one begins another spell.
+/// After so long without an event, the next one begins another spell.
 const SPELL: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
@@ -61,8 +72,8 @@ mod tests {
 
     #[test]
     fn a_spell_is_logged_once() {
-        let (evictions, start) = (Evictions::logged("health"), clock::now());
-        let first = |after: Duration| evictions.is_first_of_a_spell(start + after);
+        let (spell, start) = (Spell::default(), clock::now());
+        let first = |after: Duration| spell.begins_at(start + after);
         assert!(first(Duration::ZERO));
         assert!(!first(SPELL / 2) && !first(SPELL) && !first(SPELL * 3 / 2), "the same spell goes on");
         assert!(first(SPELL * 5 / 2), "a minute without one ends it");

@@ -85,6 +85,9 @@ impl Error {
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
+        if matches!(self.kind, Kind::Secret(SecretError::Lacking(_))) {
+            return Class::Transient;
+        }
         match &self.kind {
             Kind::Secret(_)
             | Kind::Key(..)
@@ -195,12 +198,12 @@ impl Error {
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match &self.kind {
+            Kind::Secret(SecretError::Lacking(_)) | Kind::Machine(_) => "machine",
             Kind::Secret(_) | Kind::ShortSecret => "secret",
             Kind::Key(..) | Kind::GoogleKey(..) => "key",
             Kind::Certificate(..) => "certificate",
             Kind::NoIssuer => "no_issuer",
             Kind::Dns | Kind::Lookup(_) | Kind::Timeout(Phase::Lookup | Phase::ProxyLookup) => "dns",
-            Kind::Machine(_) => "machine",
             Kind::Connect(_) => "connect",
             Kind::Proxy => "proxy",
             Kind::Tls(_) => "tls",

@@ -32,6 +32,7 @@ use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
 use super::wire::{Stream, Wire};
 use crate::clock;
+use crate::net::descriptors::are_lacking;
 use crate::net::{dial, resolver};
 
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
@@ -71,6 +72,8 @@ pub(super) enum DialFault {
     Unreachable(ConnectFault),
     #[error("{0}")]
     Timeout(ConnectStage),
+    #[error("this machine has no descriptor left for a connection to the upstream")]
+    Lacking,
 }
 
 impl DialFault {
@@ -79,6 +82,7 @@ impl DialFault {
         match self {
             Self::Unreachable(fault) => fault.help(),
             Self::Timeout(stage) => stage.help(),
+            Self::Lacking => "raise the limit of open files (ulimit -n)",
         }
     }
 }
@@ -86,6 +90,13 @@ impl DialFault {
 impl From<DialFault> for ProxyError {
     fn from(fault: DialFault) -> Self {
         match fault {
+            // Nothing was sent, and the upstream may be well.
+            DialFault::Lacking => Self::Lacking,
+            DialFault::Unreachable(ConnectFault::Name(error) | ConnectFault::ProxyName(error))
+                if error.is_of_this_machine() =>
+            {
+                Self::Lacking
+            }
             DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
             DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
         }
@@ -104,7 +115,9 @@ pub(super) async fn connect(
         Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, deadline, open).await,
         Err(fault) => Err(fault),
     };
-    upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
+    if !matches!(connected, Err(DialFault::Lacking)) {
+        upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
+    }
     connected
 }
 
@@ -209,12 +222,11 @@ async fn reach(upstream: &Upstream, deadline: Instant) -> Result<(Socket, Connec
         }
         Way::Socket(path) => {
             let connected = async {
-                UnixStream::connect(path).await.map_err(|error| {
-                    DialFault::Unreachable(match error.kind() {
-                        io::ErrorKind::NotFound => ConnectFault::NoSocket,
-                        io::ErrorKind::PermissionDenied => ConnectFault::SocketForbidden,
-                        _ => ConnectFault::Refused,
-                    })
+                UnixStream::connect(path).await.map_err(|error| match error.kind() {
+                    _ if are_lacking(&error) => DialFault::Lacking,
+                    io::ErrorKind::NotFound => DialFault::Unreachable(ConnectFault::NoSocket),
+                    io::ErrorKind::PermissionDenied => DialFault::Unreachable(ConnectFault::SocketForbidden),
+                    _ => DialFault::Unreachable(ConnectFault::Refused),
                 })
             };
             (Socket::Unix(within(deadline, ConnectStage::Tcp, connected).await?), None)
@@ -264,6 +276,9 @@ async fn tcp(target: &Uri, party: Party, deadline: Instant) -> Result<(TcpStream
     });
     let dialed = within(deadline, connect, async {
         dial::connect(addresses).await.map_err(|error| {
+            if are_lacking(&error) {
+                return DialFault::Lacking;
+            }
             DialFault::Unreachable(match (party, error.kind()) {
                 (Party::HttpProxy, _) => ConnectFault::ProxyUnreachable,
                 (Party::Upstream, io::ErrorKind::ConnectionRefused) => ConnectFault::Refused,

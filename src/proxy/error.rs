@@ -50,6 +50,10 @@ pub(super) enum ProxyError {
     },
     #[error("this route has max_concurrent requests under way, and no room in its queue")]
     Overloaded,
+    #[error(
+        "this machine has no descriptor or thread left for a connection to the upstream; nothing was sent"
+    )]
+    Lacking,
     #[error("this route takes no Authorization of the application's own")]
     AuthorizationRefused,
     #[error("no route matches this host and path")]
@@ -139,7 +143,7 @@ impl ProxyError {
             Self::SecretRefused => "secret_refused",
             Self::PeerRefused => "peer_refused",
             Self::RateLimited { .. } => "rate_limited",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::Lacking => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -168,7 +172,7 @@ impl ProxyError {
 
     const fn status(&self) -> StatusCode {
         match self {
-            Self::TokenUnavailable(_) | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TokenUnavailable(_) | Self::Overloaded | Self::Lacking => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
@@ -208,7 +212,7 @@ impl ProxyError {
             | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
-            Self::HeaderTooLarge | Self::RateLimited { .. } | Self::Overloaded => "8",
+            Self::HeaderTooLarge | Self::RateLimited { .. } | Self::Overloaded | Self::Lacking => "8",
             Self::ClientGone => "1",
             Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_)
@@ -251,7 +255,7 @@ impl ProxyError {
             Self::RateLimited { retry_after } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
             }
-            Self::Overloaded => {
+            Self::Overloaded | Self::Lacking => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::MethodNotAllowed { allow } => {

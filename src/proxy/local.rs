@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::metrics::{ProxyMetrics, Side};
 use super::pool::Pool;
 use super::route::RouteTable;
+use super::sockets::Sockets;
 
 /// The routes in force with this worker's connections to each upstream.
 #[derive(Debug)]
@@ -16,7 +17,12 @@ pub(super) struct LocalTable {
 
 impl LocalTable {
     /// Pools in `kept` are taken over where their upstream has not changed, and retired where it has.
-    pub(super) fn new(routes: Arc<RouteTable>, kept: &[Rc<Pool>], metrics: &ProxyMetrics) -> Self {
+    pub(super) fn new(
+        routes: Arc<RouteTable>,
+        kept: &[Rc<Pool>],
+        metrics: &ProxyMetrics,
+        sockets: &Arc<Sockets>,
+    ) -> Self {
         let is_wanted =
             |pool: &Rc<Pool>| routes.upstreams().iter().any(|it| Arc::ptr_eq(it, pool.upstream()));
         for pool in kept.iter().filter(|pool| !is_wanted(pool)) {
@@ -24,8 +30,10 @@ impl LocalTable {
         }
         let pools = routes.upstreams().iter().map(|upstream| {
             let old = kept.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream));
-            old.cloned()
-                .unwrap_or_else(|| Pool::new(Arc::clone(upstream), metrics.connections(Side::Upstream)))
+            old.cloned().unwrap_or_else(|| {
+                let open = metrics.connections(Side::Upstream);
+                Pool::new(Arc::clone(upstream), open, Arc::clone(sockets))
+            })
         });
         Self { pools: pools.collect(), routes }
     }

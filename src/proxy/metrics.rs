@@ -1,6 +1,7 @@
 //! What the request path counts. Everything that a request touches is resolved when a route is made, so that
 //! counting is a few atomic additions and never a look-up by name.
 
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 
 use super::error::KINDS;
 use super::guard::Rejection;
-use crate::metrics::{Metrics, counter_vec, gauge_vec};
+use super::sockets::Socket;
+use crate::metrics::{Metrics, Server, counter_vec, gauge_vec};
+use crate::net::eviction::Evictions;
 
 /// The families of the request path.
 #[derive(Clone, Debug)]
@@ -22,6 +25,7 @@ pub struct ProxyMetrics {
     errors: IntCounterVec,
     rejections: IntCounterVec,
     connections: IntGaugeVec,
+    evictions: Arc<Evictions>,
     aborted: IntCounterVec,
 }
 
@@ -141,6 +145,7 @@ impl ProxyMetrics {
             errors: counter_vec(ERRORS, "Answers of the proxy's own, by kind", &["kind"]),
             rejections: metrics.rejections(),
             connections: gauge_vec(CONNECTIONS, "Open connections", &["side"]),
+            evictions: Arc::new(Evictions::counted(Server::Proxy, metrics)),
             aborted: counter_vec(
                 ABORTED,
                 "Requests that ended before their response was through, by who or what ended them",
@@ -179,10 +184,17 @@ impl ProxyMetrics {
     }
 
     pub(super) fn connections(&self, side: Side) -> OpenConnections {
-        OpenConnections(self.connections.with_label_values(&[match side {
+        let side = match side {
             Side::Downstream => "downstream",
             Side::Upstream => "upstream",
-        }]))
+        };
+        let gauge = self.connections.with_label_values(&[side]);
+        OpenConnections { gauge, socket: RefCell::default() }
+    }
+
+    /// The idle connections of applications that were closed to make room.
+    pub(super) fn evictions(&self) -> &Evictions {
+        &self.evictions
     }
 
     pub(super) fn failed(&self, kind: &str) {
@@ -195,23 +207,35 @@ impl ProxyMetrics {
 }
 
 /// Counts the open connections of one side.
-#[derive(Clone, Debug)]
-pub(super) struct OpenConnections(IntGauge);
+#[derive(Debug)]
+pub(super) struct OpenConnections {
+    gauge: IntGauge,
+    /// What the connection that is counted next holds for as long as it lives.
+    socket: RefCell<Option<Socket>>,
+}
 
 /// An open connection; while it lives, it is counted.
 #[derive(Debug)]
-pub(super) struct Counted(IntGauge);
+pub(super) struct Counted {
+    gauge: IntGauge,
+    _socket: Option<Socket>,
+}
 
 impl OpenConnections {
     pub(super) fn count(&self) -> Counted {
-        self.0.inc();
-        Counted(self.0.clone())
+        self.gauge.inc();
+        Counted { gauge: self.gauge.clone(), _socket: self.socket.take() }
+    }
+
+    /// The same count, for one connection that holds `socket`.
+    pub(super) fn holding(&self, socket: Socket) -> Self {
+        Self { gauge: self.gauge.clone(), socket: RefCell::new(Some(socket)) }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauge.dec();
     }
 }
 

@@ -52,6 +52,7 @@ mod sending;
 mod server;
 mod settings;
 mod socket;
+mod sockets;
 mod stream;
 mod target;
 mod through;

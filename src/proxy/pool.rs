@@ -19,6 +19,7 @@ use super::connect_fault::ConnectStage;
 use super::connection_info::ConnectionInfo;
 use super::error::{ProxyError, WebSocketFault};
 use super::metrics::OpenConnections;
+use super::sockets::{Socket, Sockets};
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
 use crate::clock;
@@ -38,6 +39,7 @@ pub(super) struct Pool {
     /// The attempts that failed so far, and why the last one did: whoever waited behind it shares its fate.
     failed: Cell<(u64, Option<DialFault>)>,
     open: OpenConnections,
+    sockets: Arc<Sockets>,
     /// The worker's clock, as of its last look.
     now: Cell<Instant>,
     /// Whether no new request will come: the upstream was taken out of the configuration.
@@ -97,7 +99,7 @@ pub(super) enum Want {
 }
 
 impl Pool {
-    pub(super) fn new(upstream: Arc<Upstream>, open: OpenConnections) -> Rc<Self> {
+    pub(super) fn new(upstream: Arc<Upstream>, open: OpenConnections, sockets: Arc<Sockets>) -> Rc<Self> {
         let may_share = match upstream.settings.http2 {
             Http2::Auto => upstream.tls.is_some(),
             Http2::Never => false,
@@ -112,6 +114,7 @@ impl Pool {
             opened: Cell::new(0),
             failed: Cell::new((0, None)),
             open,
+            sockets,
             now: Cell::new(clock::now()),
             retired: Cell::new(false),
             era: Cell::new(presence::era()),
@@ -194,7 +197,14 @@ impl Pool {
     }
 
     async fn open(&self, speak: Speak) -> Result<Connection, DialFault> {
-        let sender = connect(&self.upstream, speak, &self.open).await.inspect_err(|fault| {
+        let dialed = match self.socket().await {
+            Some(socket) => connect(&self.upstream, speak, &self.open.holding(socket)).await,
+            None => Err(DialFault::Lacking),
+        };
+        let sender = dialed.inspect_err(|fault| {
+            if *fault == DialFault::Lacking {
+                self.sockets.were_lacking();
+            }
             let (failed, _) = self.failed.get();
             self.failed.set((failed + 1, Some(*fault)));
         })?;
@@ -222,6 +232,20 @@ impl Pool {
                 Ok(Connection::Http2 { sender: one, streams: all, number, age: Age::New })
             }
         }
+    }
+
+    /// A socket for a new connection. Where all are taken, an idle connection gives its own: one of this pool, or the next that
+    /// any worker finds.
+    async fn socket(&self) -> Option<Socket> {
+        if let Some(free) = self.sockets.take() {
+            return Some(free);
+        }
+        let has_idle = !self.idle.borrow().is_empty();
+        if has_idle {
+            // The one that has been idle for longest.
+            drop(self.idle.borrow_mut().remove(0));
+        }
+        self.sockets.wait(self.upstream.settings.connect_timeout).await
     }
 
     /// Lets go of what was connected before the network changed: nobody would ever answer there, and nobody would say so.
@@ -278,15 +302,17 @@ impl Pool {
         if self.active.take() || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty() {
             self.refresh_addresses();
         }
+        let wanted = self.sockets.are_wanted();
         self.idle.borrow_mut().retain(|kept| {
             kept.wire.is_free()
+                && !wanted
                 && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME
                 && self.may_keep(kept.wire.info())
         });
         self.shared.borrow_mut().retain(|kept| {
             let busy = Rc::strong_count(&kept.streams) > 1;
             !kept.sender.is_closed()
-                && (busy || now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
+                && (busy || !wanted && now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
                 && self.may_keep(&kept.info)
         });
     }
@@ -305,7 +331,8 @@ impl Keeper for Pool {
     fn keep(&self, wire: Wire) {
         self.active.set(true);
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !self.retired.get() && self.may_keep(wire.info()) {
+        let room = idle.len() < MAX_IDLE && !self.sockets.are_wanted();
+        if room && !self.retired.get() && self.may_keep(wire.info()) {
             idle.push(Idle { wire, since: self.now.get() });
         }
     }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::thread;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::listener::Bound;
 use super::metrics::ProxyMetrics;
 use super::route::Routes;
 use super::settings::{ListenAddress, ServerSettings};
+use super::sockets::Sockets;
 use super::via::Via;
 use super::worker::{Shared, Worker};
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
+use crate::net::descriptors;
 use crate::net::family;
 use crate::net::local_address::LocalAddress;
 use crate::net::unix::SocketFile;
@@ -101,10 +103,14 @@ impl Listeners {
         records: Records,
         drain: &Drain,
     ) -> io::Result<Workers> {
-        let workers =
-            settings.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let workers = settings.worker_count();
+        let room = settings.shares(descriptors::raise_limit());
+        let max_connections = settings.max_connections.min(room.downstream);
         let shared = Arc::new(Shared {
-            slots: Arc::new(Semaphore::new(settings.max_connections)),
+            max_connections,
+            slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            room_wanted: Notify::new(),
+            sockets: Sockets::new(room.upstream),
             settings,
             acceptor,
             routes,

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
+use crate::net::descriptors::Shares;
 use crate::net::local_address::LocalAddress;
 
 /// The listeners and their limits.
@@ -37,6 +39,20 @@ pub struct ServerSettings {
     pub max_resets: usize,
     /// How long requests under way may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+}
+
+impl ServerSettings {
+    /// Worker threads.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// How a limit of open descriptors is shared out under these settings.
+    #[must_use]
+    pub fn shares(&self, limit: Option<u64>) -> Shares {
+        Shares::of(limit, self.worker_count(), self.listen.len())
+    }
 }
 
 /// Where the proxy listens.

@@ -2,11 +2,13 @@
 
 use std::cell::{RefCell, RefMut};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -58,6 +60,11 @@ impl Stream {
         }
     }
 
+    /// Whether the application has sent what nobody has read yet.
+    pub(super) fn has_input(&self) -> bool {
+        matches!(self.transport.borrow().peek(), Ok(1..))
+    }
+
     /// Whether the connection is gone for certain, both ways: it was reset, or is a Unix socket that was closed. An
     /// application that closes a TCP connection looks like one that only half-closes it. Costs no system call.
     pub(super) fn is_gone(&self) -> bool {
@@ -67,6 +74,16 @@ impl Stream {
 }
 
 impl Transport {
+    /// How much of one byte is there to be read; 0 is the end.
+    fn peek(&self) -> io::Result<usize> {
+        let mut byte = [MaybeUninit::uninit()];
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
+        }
+    }
+
     /// What is known of the socket without asking.
     fn readiness(&self, interest: Interest) -> Ready {
         let ready = match self {

@@ -103,7 +103,7 @@ impl Watch {
     /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
     pub(super) fn new(now: Rc<Cell<Instant>>, max_aborted: usize) -> Rc<Self> {
         Rc::new(Self {
-            accepted: now.get(),
+            accepted: clock::now(),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
             http2: Cell::new(false),
@@ -218,6 +218,19 @@ impl Watch {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let quiet = self.is_quiet() && !self.tunnel.get();
         (quiet && self.phase.get() != Phase::Head && !self.late.get()).then(|| self.since.get())
+    }
+
+    /// Whether a request is in the socket that nobody has looked at yet, or is about to come: who has just connected gets a
+    /// moment to send one.
+    pub(super) fn expects_input(&self) -> bool {
+        let stream = self.stream.get().and_then(Weak::upgrade);
+        self.accepted.elapsed() < FIRST_MOMENT || stream.is_some_and(|stream| stream.has_input())
+    }
+
+    /// Since when a head, or a TLS handshake, has been on its way; `None` where none is.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        let quiet = self.is_quiet() && !self.tunnel.get();
+        (quiet && self.phase.get() == Phase::Head && !self.late.get()).then(|| self.since.get())
     }
 
     /// Whether no request is under way, neither way.
@@ -400,6 +413,8 @@ impl Drop for Busy {
     }
 }
 
+/// How long a new connection keeps its place though nothing has come.
+const FIRST_MOMENT: Duration = Duration::from_millis(250);
 /// How long an answer that has begun may be silent toward an application that has closed its side.
 const DESERTED_AFTER: Duration = Duration::from_secs(10);
 /// From the last answer to the rest: short beside a person's or a scraper's pause, long beside a load generator's.

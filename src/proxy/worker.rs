@@ -20,6 +20,7 @@ use super::metrics::{Counted, OpenConnections, ProxyMetrics, Side};
 use super::route::Routes;
 use super::server::Records;
 use super::settings::ServerSettings;
+use super::sockets::Sockets;
 use super::tunnel::FAREWELL;
 use super::via::Via;
 use super::watch::{Found, Watch};
@@ -37,7 +38,12 @@ pub(super) struct Shared {
     pub(super) metrics: ProxyMetrics,
     pub(super) via: Via,
     pub(super) records: Records,
+    /// Connections of applications at a time, over all workers.
+    pub(super) max_connections: usize,
     pub(super) slots: Arc<Semaphore>,
+    /// Told where a worker finds no connection of its own to close for a new one.
+    pub(super) room_wanted: Notify,
+    pub(super) sockets: Arc<Sockets>,
 }
 
 /// One worker's own.
@@ -80,7 +86,7 @@ impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
         let (http1, http2) = (hyper_server::http1(&shared.settings), hyper_server::http2(&shared.settings));
         let routes = shared.routes.load();
-        let table = LocalTable::new(routes, &[], &shared.metrics);
+        let table = LocalTable::new(routes, &[], &shared.metrics, &shared.sockets);
         Rc::new(Self {
             table: RefCell::new(Rc::new(table)),
             now: Rc::new(Cell::new(clock::now())),
@@ -107,6 +113,9 @@ impl Worker {
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.look_around(),
+                () = self.shared.room_wanted.notified() => {
+                    self.close_idle();
+                }
                 () = drain.started() => break,
             }
         }
@@ -154,6 +163,7 @@ impl Worker {
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: they come back as connections close.
+                    self.make_room();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "connections cannot be accepted for now");
                     }
@@ -191,13 +201,26 @@ impl Worker {
         });
     }
 
-    /// Ends the connection that has been idle for longest: somebody who has something to ask waits for its place.
+    /// Has a connection closed for a new one: one of this worker's, else one of another's.
     fn make_room(&self) {
+        if !self.close_idle() {
+            self.shared.room_wanted.notify_one();
+        }
+    }
+
+    /// Ends the connection that has been idle for longest; where none is, the one whose head has been coming for longest, and
+    /// for a while. Whether there was one.
+    fn close_idle(&self) -> bool {
         let connections = self.connections.borrow();
         let idle = connections.values().filter_map(|watch| Some((watch.idle_since()?, watch)));
-        if let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) {
-            longest.end();
-        }
+        let longest = longest_without_request(idle.collect()).or_else(|| {
+            let slow = connections.values().filter_map(|watch| Some((watch.head_since()?, watch)));
+            longest_without_request(slow.filter(|(since, _)| since.elapsed() >= SLOW_HEAD).collect())
+        });
+        let Some(longest) = longest else { return false };
+        longest.end();
+        self.shared.metrics.evictions().record(self.shared.max_connections);
+        true
     }
 
     fn look_around(&self) {
@@ -252,7 +275,8 @@ impl Worker {
     pub(super) fn table(&self) -> Rc<LocalTable> {
         let mut table = self.table.borrow_mut();
         if !self.shared.routes.is_in_force(&table.routes) {
-            *table = Rc::new(LocalTable::new(self.shared.routes.load(), &table.pools, &self.shared.metrics));
+            let Shared { routes, metrics, sockets, .. } = &*self.shared;
+            *table = Rc::new(LocalTable::new(routes.load(), &table.pools, metrics, sockets));
         }
         Rc::clone(&table)
     }
@@ -295,6 +319,18 @@ impl Worker {
     }
 }
 
+/// Of connections that wait since then, the first whose next request is not there already.
+fn longest_without_request(mut waiting: Vec<(Instant, &Rc<Watch>)>) -> Option<&Rc<Watch>> {
+    loop {
+        let since = |at: &usize| waiting[*at].0;
+        let at = (0..waiting.len()).min_by_key(since)?;
+        let (_, watch) = waiting.swap_remove(at);
+        if !watch.expects_input() {
+            return Some(watch);
+        }
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut connections = self.worker.connections.borrow_mut();
@@ -312,6 +348,8 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a connection that finds the house full looks for one that is idle.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
+/// How long a head may be on its way before its connection gives way to a new one.
+const SLOW_HEAD: Duration = Duration::from_secs(1);
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
 /// The same where an application that closes its side has gone.

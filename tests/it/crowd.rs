@@ -1,14 +1,21 @@
 //! More clients than there is room for: who requests nothing gives way to who does.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cupbearer::net::descriptors::raise_limit;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::support::{Stage, curl, eventually};
+use super::support::{Config, Origin, Program, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at};
 
 const EVICTIONS: &str = "cupbearer_idle_connections_closed_total";
 
@@ -83,4 +90,126 @@ async fn a_probe_s_connection_is_closed_behind_its_answer() {
         let answer = curl(&[&stage.proxy.health_url(path)]).await;
         assert_eq!(answer.field("connection"), Some("close"), "{path}");
     }
+}
+
+/// Connections that say nothing.
+async fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        connections.push(TcpStream::connect(address).await.unwrap());
+    }
+    connections
+}
+
+/// The numbers of the descriptors that a program has open.
+fn descriptors(program: &Program) -> BTreeSet<u64> {
+    let listed = fs::read_dir(format!("/proc/{}/fd", program.id())).unwrap();
+    listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[tokio::test]
+async fn three_thousand_idle_clients_leave_descriptors_for_requests_probes_secrets_and_tokens() {
+    let _raised = raise_limit();
+    let api = Origin::ok().await;
+    let server = Origin::start(|_, number| Reply::token(&format!("token-{number}"), 3)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "first").unwrap();
+    let token = token_at(&server.url())
+        .replace("client_secret = ", &format!("client_secret_file = '{}' # ", secret.display()));
+    let config = Config::one_route(&upstream_at(&api.url()), &token).open_files(1024);
+    let mut proxy = Proxy::start_live_in(dir, config).await;
+    proxy.until_ready().await;
+    let _idle = silent(proxy.listen(), 3000).await;
+    let _half: Vec<_> = {
+        let mut half = silent(proxy.listen(), 500).await;
+        for stream in &mut half {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localh").await;
+        }
+        half
+    };
+    fs::write(&secret, "second").unwrap();
+    let renewed = STANDARD.encode("orders:second");
+    let begun = server.seen().len();
+    eventually("the token is renewed again and again, with what the file holds now", || async {
+        assert_eq!(proxy.get("/").await.status, 200, "{}", proxy.log());
+        assert!(proxy.is_ready().await, "{}", proxy.log());
+        let seen = server.seen();
+        let with_new =
+            |request: &super::support::Message| request.all("authorization")[0].ends_with(&renewed);
+        seen.len() >= begun + 3 && seen.iter().any(with_new)
+    })
+    .await;
+    assert!(descriptors(proxy.program()).len() < 1024);
+    assert!(proxy.metric(EVICTIONS, &["server=\"proxy\""]).await > 2000.0);
+    let log = proxy.log();
+    for line in ["the limit of open files bounds connections", "all connections are taken"] {
+        assert_eq!(log.lines().filter(|logged| logged.contains(line)).count(), 1, "{line}: {log}");
+    }
+    assert!(!log.contains("cannot be accepted"), "it never came to that: {log}");
+    let checked = proxy.command(&["check"]).await;
+    assert!(checked.status.success());
+}
+
+#[tokio::test]
+async fn more_clients_at_once_than_there_are_descriptors_for_are_served_one_after_another() {
+    let api = Origin::start(|_, _| Reply::ok().after(Duration::from_millis(20))).await;
+    let server = Origin::issuing(300).await;
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url())).open_files(300);
+    let proxy = Proxy::start(config).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..200 {
+        let address = proxy.listen();
+        clients.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .await
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        });
+    }
+    while let Some(answer) = clients.join_next().await {
+        let answer = answer.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}\n{}", proxy.log());
+    }
+}
+
+#[tokio::test]
+async fn a_descriptor_that_is_lacking_is_said_as_what_this_machine_lacks() {
+    let stage = Stage::answering(|_, _| Reply::ok().closing()).await;
+    let mut wire = stage.proxy.wire().await;
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", stage.proxy.listen());
+    let program = stage.proxy.program();
+    let pid = i32::try_from(program.id()).ok().and_then(Pid::from_raw);
+    let limit = |soft: u64| {
+        let new = Rlimit { current: Some(soft), maximum: Some(20_000) };
+        prlimit(pid, Resource::Nofile, new).unwrap();
+    };
+    let mut answer = None;
+    for _ in 0..50 {
+        // No number below the limit is free, unless a descriptor is closed meanwhile.
+        let open = descriptors(program);
+        limit((0..20_000).find(|number| !open.contains(number)).unwrap());
+        wire.send(&request).await;
+        let found = wire.response("GET").await.unwrap();
+        if found.status() == 503 {
+            answer = Some(found);
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    limit(20_000);
+    let answer = answer.expect("no connection to the API could be opened");
+    assert_eq!(answer.field("cupbearer-error").as_deref(), Some("overloaded"));
+    assert_eq!(answer.field("retry-after").as_deref(), Some("1"));
+    let body = String::from_utf8(answer.body).unwrap();
+    assert!(body.contains("this machine has no descriptor"), "{body}");
+    let log = stage.proxy.log();
+    assert!(log.contains("no descriptor left for a connection"), "{log}");
+    assert!(!log.contains("cannot be reached"), "it is not the upstream's fault: {log}");
+    wire.send(&request).await;
+    assert_eq!(wire.response("GET").await.unwrap().status(), 200);
 }

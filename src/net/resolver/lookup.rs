@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 
+use crate::net::descriptors::are_lacking;
 use crate::net::threads::NotDone;
 
 /// Why a name has no address.
@@ -40,6 +41,14 @@ impl LookupError {
     }
 }
 
+impl LookupError {
+    /// Whether it is this machine that lacks what a lookup takes.
+    #[must_use]
+    pub const fn is_of_this_machine(self) -> bool {
+        matches!(self, Self::NoResources | Self::NoThread)
+    }
+}
+
 impl From<NotDone> for LookupError {
     fn from(not_done: NotDone) -> Self {
         match not_done {
@@ -69,14 +78,7 @@ pub(super) fn system(host: &str) -> Result<Vec<SocketAddr>, LookupError> {
 }
 
 fn by_system(error: &io::Error) -> LookupError {
-    use rustix::io::Errno;
-    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
-    let errno = Errno::from_io_error(error);
-    if errno.is_some_and(|errno| lacking.contains(&errno)) {
-        LookupError::NoResources
-    } else {
-        LookupError::Unanswered
-    }
+    if are_lacking(error) { LookupError::NoResources } else { LookupError::Unanswered }
 }
 
 /// More than a response over UDP holds; a name with more is used by its first.

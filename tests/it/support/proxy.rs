@@ -28,6 +28,7 @@ pub(crate) struct Config {
     control: Option<String>,
     rest: String,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 impl Config {
@@ -39,6 +40,7 @@ impl Config {
             control: None,
             rest: rest.into(),
             environment: Vec::new(),
+            open_files: None,
         }
     }
 
@@ -76,6 +78,12 @@ impl Config {
     /// A variable of the environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// How many files and sockets the program may have open.
+    pub(crate) fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
         self
     }
 
@@ -124,6 +132,7 @@ struct Place {
     file: PathBuf,
     addresses: [SocketAddr; 3],
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 /// A program that has ended, and can be started again at the same place.
@@ -188,13 +197,17 @@ impl Proxy {
     }
 
     async fn launch(dir: TempDir, file: PathBuf, addresses: [SocketAddr; 3], config: Config) -> Self {
-        let mut proxy = Self::spawn(Place { dir, file, addresses, environment: config.environment });
+        let Config { environment, open_files, .. } = config;
+        let mut proxy = Self::spawn(Place { dir, file, addresses, environment, open_files });
         proxy.until_live().await;
         proxy
     }
 
     fn spawn(place: Place) -> Self {
-        let mut command = cupbearer();
+        let mut command = match place.open_files {
+            None => cupbearer(),
+            Some(limit) => limited(limit),
+        };
         command.arg("run").arg("--config").arg(&place.file);
         command.envs(place.environment.iter().cloned()).current_dir(place.dir.path());
         let program = Program::spawn("cupbearer", command, place.dir.path());
@@ -357,6 +370,15 @@ impl Proxy {
         self.program.signal(Signal::TERM);
         self.end().await
     }
+}
+
+/// The same, with a limit of open files.
+fn limited(open_files: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).kill_on_drop(true);
+    command.arg("-c").arg(format!("ulimit -n {open_files}; exec \"$0\" \"$@\""));
+    command.arg(env!("CARGO_BIN_EXE_cupbearer"));
+    command
 }
 
 /// A command line of the program, apart from the environment of whoever runs the tests.
