@@ -119,10 +119,18 @@ impl Name {
             return (self.best(now).map_or_else(Step::Fail, Step::Use), None);
         }
         let (since, done, begins) = self.begin(now, era);
-        // Where the last lookup failed, this one is not likely to be quick.
-        let patience = if self.failed.is_some() { Duration::ZERO } else { PATIENCE };
-        let patience = self.may_use_last(now).then(|| since + patience);
+        let patience = self.may_use_last(now).then(|| since + self.patience(since));
         (Step::Wait { done, patience }, begins)
+    }
+
+    /// How long a lookup that began at `since` may take before the last good addresses are tried.
+    fn patience(&self, since: Instant) -> Duration {
+        match (&self.failed, &self.known) {
+            // This one is not likely to be quick, either.
+            (Some(_), _) => Duration::ZERO,
+            (None, Some(known)) if since.saturating_duration_since(known.at) < RECENT => PATIENCE,
+            (None, _) => LONG_PATIENCE,
+        }
     }
 
     /// Joins the lookup under way, or marks that one begins and says its number. One that began before the network changed may
@@ -253,8 +261,11 @@ const MAX_RUNNING: usize = 2;
 const RESULT_KEPT: Duration = Duration::from_secs(1);
 /// The same for a failure.
 const FAILURE_KEPT: Duration = Duration::from_millis(500);
-/// How long a lookup may take before the last good addresses are tried.
+/// How long a lookup may take before addresses are tried that are recent, and likely to be right.
 const PATIENCE: Duration = Duration::from_millis(300);
+const RECENT: Duration = Duration::from_secs(30);
+/// The same for older ones: a name server that is slow is no reason to use them (RFC 8767 section 5 has the same bound).
+const LONG_PATIENCE: Duration = Duration::from_millis(1800);
 /// How long the last good addresses are used while no name server responds: the least that RFC 8767 section 5 recommends.
 const LAST_GOOD_KEPT: Duration = Duration::from_hours(24);
 /// How long the last good addresses are used while the name servers say that there is no such name: that is a name server
@@ -334,6 +345,15 @@ mod tests {
         assert!(begins.is_some() && patience == later(now, 42.0), "the next lookup is not waited for");
         look_up(&mut name, Ok(addresses(&[2])), later(now, 42.0));
         assert_eq!(used(name.step(later(now, 42.1), ERA)), addresses(&[2]));
+    }
+
+    #[test]
+    fn a_slow_name_server_is_no_reason_to_use_an_address_of_long_ago() {
+        let now = clock::now();
+        let later = later(now, 3600.0);
+        let (step, _) = found(&[1], now).step(later, ERA);
+        let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
+        assert_eq!(patience - later, LONG_PATIENCE);
     }
 
     #[test]
