@@ -120,6 +120,7 @@ fn routing(c: &mut Criterion) {
         response_header_timeout: second,
         idle_timeout: second,
         max_connection_age: second,
+        max_response_header_size: 64 * 1024,
         ca_file: None,
         certificate: None,
         server_name: None,

@@ -13,13 +13,15 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
 use super::age::Aging;
+use super::error::ResponseCut;
 use super::exchange::Exchange;
 use super::expect::Gate;
 use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
 use super::metrics::Counted;
 use super::received::ReceivedBody;
-use super::replay::{Sending, Upload};
+use super::replay::{RecordLimit, Sending, Upload};
+use super::sending::is_judged_malformed;
 use super::tunnel::Tunnel;
 use super::watch::{Receiving, Watch};
 use super::wire::{self, Answer, AnswerError};
@@ -35,6 +37,8 @@ pub(super) enum BodyError {
     /// The source says to hyper what to reset the HTTP/2 stream at the other side with.
     #[error("the body's HTTP/2 stream was reset before its end")]
     Cut(#[source] h2::Error),
+    #[error("the trailers are larger than max_response_header_size")]
+    TrailersTooLarge(#[source] h2::Error),
     #[error("the body's sender was silent for longer than idle_timeout")]
     Silent,
     /// hyper looks here for what to reset an HTTP/2 stream with.
@@ -43,6 +47,16 @@ pub(super) enum BodyError {
     /// The request was sent again, and this sending of it is over.
     #[error("the request was sent again")]
     Repeated,
+}
+
+impl BodyError {
+    /// What this makes of a response of which nothing was passed on yet.
+    pub(super) fn cut(&self) -> ResponseCut {
+        match self {
+            Self::Sender(error) if is_judged_malformed(error) => ResponseCut::Malformed,
+            _ => ResponseCut::Ended,
+        }
+    }
 }
 
 /// A request's body on its way upstream.
@@ -104,14 +118,14 @@ pub(super) struct Silence {
 }
 
 impl RequestBody {
-    /// Wraps what came with a request; `None` where there is no body to follow. Up to `limit` bytes of it are kept for
-    /// another sending.
+    /// Wraps what came with a request; `None` where there is no body to follow. So much of it is kept for another sending as
+    /// `limit` says.
     pub(super) fn new(
         incoming: ReceivedBody,
         watch: &Rc<Watch>,
         idle_timeout: Duration,
         gate: Option<Gate>,
-        limit: usize,
+        limit: RecordLimit,
     ) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
@@ -322,8 +336,14 @@ impl Download {
     }
 
     /// An answer that comes by HTTP/2, on one of a connection's streams.
-    pub(super) const fn shared(incoming: Incoming, stream: Rc<()>, idle_timeout: Duration) -> Self {
-        let source = DownloadSource::Shared { incoming: ReceivedBody::response(incoming), stream };
+    pub(super) fn shared(
+        incoming: Incoming,
+        stream: Rc<()>,
+        idle_timeout: Duration,
+        max_trailers: usize,
+    ) -> Self {
+        let incoming = ReceivedBody::response(incoming, max_trailers);
+        let source = DownloadSource::Shared { incoming, stream };
         Self { source, silence: Silence::new(idle_timeout), broken: None }
     }
 
@@ -349,6 +369,14 @@ impl Download {
         match &self.source {
             DownloadSource::Wire(answer) => answer.cuts_upload(),
             DownloadSource::Shared { .. } => false,
+        }
+    }
+
+    /// Reads what of an HTTP/2 response is there already, for a failure right behind its head.
+    pub(super) fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        match &mut self.source {
+            DownloadSource::Wire(_) => Ok(()),
+            DownloadSource::Shared { incoming, .. } => incoming.look_ahead(cx),
         }
     }
 

@@ -1,7 +1,8 @@
 //! HTTP/2 frames that carry nothing, and those that begin a request, counted as they come in (RFC 9113 section 10.5).
 //!
-//! `SETTINGS`, `PING`, `PRIORITY`, empty `DATA` and frames of unknown types cost us work and the sender almost none.
-//! hyper takes any number of them. So a socket that speaks HTTP/2 has its frames' headers read here, and nothing else;
+//! `SETTINGS`, `PING`, `PRIORITY`, `GOAWAY`, empty `DATA` and frames of unknown types cost us work and the sender almost none;
+//! so do `RST_STREAM` and `WINDOW_UPDATE` for streams that are closed, or by a byte at a time. A stream is reset once at the
+//! most, and a window is updated as data was sent: what is beyond that carries nothing. hyper takes any number of them. So a socket that speaks HTTP/2 has its frames' headers read here, and nothing else;
 //! its watch ends the connection where too many come. `HEADERS` are a few bytes, and a request's whole work each: a turn
 //! of the connection has a limit to them, too.
 
@@ -13,6 +14,10 @@ pub(super) struct FrameCount {
     read: usize,
     /// Bytes of the payload that are still to come; at first the preface's.
     payload: usize,
+    /// Streams that were opened, less those that were reset.
+    resettable: usize,
+    /// Bytes that were sent, less those that were answered by an update of a window.
+    sent: usize,
 }
 
 /// What began in bytes that came in.
@@ -27,7 +32,12 @@ pub(super) struct Begun {
 impl FrameCount {
     /// For a connection of which nothing was passed yet.
     pub(super) const fn new() -> Self {
-        Self { header: [0; HEADER], read: 0, payload: PREFACE }
+        Self { header: [0; HEADER], read: 0, payload: PREFACE, resettable: 0, sent: 0 }
+    }
+
+    /// Takes note of bytes that went out: the other side may update its windows for them.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.sent = (self.sent + bytes).min(MOST_SENT);
     }
 
     /// Takes note of bytes that came in, and says what has begun in them.
@@ -45,19 +55,36 @@ impl FrameCount {
                 self.read = 0;
                 let [high, middle, low, kind, flags, ..] = self.header;
                 self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                begun.idle += usize::from(carries_nothing(kind, flags, self.payload));
+                begun.idle += usize::from(self.carries_nothing(kind, flags));
                 begun.heads += usize::from(kind == HEADERS);
             }
         }
         begun
     }
+
+    fn carries_nothing(&mut self, kind: u8, flags: u8) -> bool {
+        match kind {
+            DATA => self.payload == 0 && flags & END_STREAM == 0,
+            HEADERS => {
+                self.resettable += 1;
+                false
+            }
+            RST_STREAM => !spend(&mut self.resettable, 1),
+            WINDOW_UPDATE => !spend(&mut self.sent, BYTES_PER_UPDATE),
+            PRIORITY | SETTINGS | PING | GOAWAY => true,
+            _ => kind > LAST_KNOWN,
+        }
+    }
 }
 
-const fn carries_nothing(kind: u8, flags: u8, length: usize) -> bool {
-    match kind {
-        DATA => length == 0 && flags & END_STREAM == 0,
-        PRIORITY | SETTINGS | PING => true,
-        _ => kind > LAST_KNOWN,
+/// Takes `price` off `credit`; whether there was so much.
+const fn spend(credit: &mut usize, price: usize) -> bool {
+    match credit.checked_sub(price) {
+        Some(rest) => {
+            *credit = rest;
+            true
+        }
+        None => false,
     }
 }
 
@@ -68,10 +95,18 @@ const PREFACE: usize = 24;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const LAST_KNOWN: u8 = 9;
 const END_STREAM: u8 = 1;
+/// Bytes that went out for each update of a window. The smallest frame of data has ten, and a receiver may answer it with
+/// two updates, of the stream's window and of the connection's.
+const BYTES_PER_UPDATE: usize = 5;
+/// What is remembered of the bytes that went out: updates for more than this do not come late.
+const MOST_SENT: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -93,8 +128,8 @@ mod tests {
             (DATA, 0, b""),
             (DATA, END_STREAM, b""),
             (PING, 0, &[6; 8]),
-            (8, 0, &[0, 0, 0, 1]),
-            (3, 0, &[0, 0, 0, 8]),
+            (WINDOW_UPDATE, 0, &[0, 0, 0, 1]),
+            (RST_STREAM, 0, &[0, 0, 0, 8]),
             (PRIORITY, 0, &[0; 5]),
             (16, 0, b"u=1"),
         ] {
@@ -102,9 +137,24 @@ mod tests {
         }
         for size in 1..bytes.len() {
             let mut frames = FrameCount::new();
+            frames.wrote(BYTES_PER_UPDATE);
             let begun: Vec<Begun> = bytes.chunks(size).map(|piece| frames.pass(piece)).collect();
             assert_eq!(begun.iter().map(|begun| begun.idle).sum::<usize>(), 5, "in pieces of {size}");
             assert_eq!(begun.iter().map(|begun| begun.heads).sum::<usize>(), 1, "in pieces of {size}");
         }
+    }
+
+    #[test]
+    fn a_stream_is_reset_once_and_windows_grow_as_data_was_sent() {
+        fn idle(frames: &mut FrameCount, kind: u8, count: usize) -> usize {
+            (0..count).map(|_| frames.pass(&frame(kind, 0, &[0; 4])).idle).sum()
+        }
+        let mut frames = FrameCount::new();
+        frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert_eq!(idle(&mut frames, HEADERS, 3), 0);
+        assert_eq!(idle(&mut frames, RST_STREAM, 10), 7);
+        assert_eq!(idle(&mut frames, WINDOW_UPDATE, 7), 7);
+        frames.wrote(10 * BYTES_PER_UPDATE);
+        assert_eq!(idle(&mut frames, WINDOW_UPDATE, 15), 5);
     }
 }

@@ -45,6 +45,8 @@ pub(super) enum Sender {
 pub(super) trait Settings {
     /// Whether it takes extended CONNECT (RFC 8441 section 3); before its SETTINGS are there, it does not.
     fn has_extended_connect(&self) -> bool;
+    /// How many streams it allows at a time; before its SETTINGS are there, [`INITIAL_STREAMS`].
+    fn max_streams(&self) -> usize;
 }
 
 impl<T> Settings for RefCell<http2::Connection<T, RequestBody, WorkerExecutor>>
@@ -53,6 +55,10 @@ where
 {
     fn has_extended_connect(&self) -> bool {
         self.borrow().is_extended_connect_protocol_enabled()
+    }
+
+    fn max_streams(&self) -> usize {
+        self.borrow().current_max_send_streams()
     }
 }
 
@@ -176,7 +182,7 @@ where
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => {
-                within(deadline, ConnectStage::Http2, http2(TokioIo::new(socket), info, open)).await
+                within(deadline, ConnectStage::Http2, http2(upstream, TokioIo::new(socket), info, open)).await
             }
             Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, open)),
         };
@@ -186,7 +192,7 @@ where
         Speak::Http1 => handshake(&tls.with_http1_alone(), socket, deadline).await?,
     };
     if agreed_http2(upstream, &stream) {
-        within(deadline, ConnectStage::Http2, http2(TokioIo::new(stream), info, open)).await
+        within(deadline, ConnectStage::Http2, http2(upstream, TokioIo::new(stream), info, open)).await
     } else {
         Ok(http1(stream.into(), info, open))
     }
@@ -297,7 +303,12 @@ fn http1(stream: Stream, info: ConnectionInfo, open: &OpenConnections) -> Sender
     Sender::Http1(Wire::new(stream, info, open.count()))
 }
 
-async fn http2<T>(io: T, info: ConnectionInfo, open: &OpenConnections) -> Result<Sender, DialFault>
+async fn http2<T>(
+    upstream: &Upstream,
+    io: T,
+    info: ConnectionInfo,
+    open: &OpenConnections,
+) -> Result<Sender, DialFault>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
@@ -305,6 +316,8 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PONG)
+        .initial_max_send_streams(INITIAL_STREAMS)
+        .max_header_list_size(header_list_size(upstream.settings.max_response_header_size))
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_STREAM_WINDOW * MAX_STREAMS as u32)
         .handshake(io)
@@ -314,6 +327,12 @@ where
     let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
     drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), open);
     Ok(Sender::Http2(sender, settings, info))
+}
+
+/// What hyper takes of a head. It is above the limit that is kept to: over the limit of its own hyper reports no size, and
+/// ends the whole connection for a head that is far larger; and of trailers it drops what is over it in silence.
+fn header_list_size(limit: usize) -> u32 {
+    u32::try_from(limit.saturating_mul(4)).unwrap_or(u32::MAX)
 }
 
 /// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
@@ -355,3 +374,5 @@ const HTTP2_PONG: Duration = Duration::from_secs(10);
 /// Bytes that an upstream may send ahead of one application. The connection's window has room for that of all of its streams:
 /// were it smaller, a few applications that do not read would hold up everybody else's answers.
 const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
+/// Streams that are opened on a new HTTP/2 connection before the upstream's SETTINGS say how many it allows.
+pub(super) const INITIAL_STREAMS: usize = 1;

@@ -18,6 +18,7 @@ use super::guard::Rejection;
 use super::malformed::Malformed;
 use super::path::PathFault;
 use super::record::Cause;
+use super::wire::MAX_FIELDS;
 use crate::token::{CallerError, Status, Unavailable};
 
 /// Why the proxy itself answers.
@@ -80,6 +81,20 @@ pub(super) enum ProxyError {
     UpstreamBroken,
     #[error("the upstream's response is not valid HTTP: {0}")]
     UpstreamMalformed(Malformed),
+    #[error("the upstream broke off its response behind the head: {0}")]
+    UpstreamCut(ResponseCut),
+    #[error(
+        "the response's head is larger than the upstream's max_response_header_size ({limit} bytes), or has more than {MAX_FIELDS} fields"
+    )]
+    ResponseHeadTooLarge { limit: usize },
+    #[error(
+        "the upstream's connection ended before the request was processed, and no part of it took effect; send it again"
+    )]
+    NotProcessed,
+    #[error(
+        "the connection to the upstream broke before it answered; the request's head has {size} bytes, which may be more than it takes"
+    )]
+    LargeHeadBroken { size: usize },
     #[error("{0}")]
     WebSocket(WebSocketFault),
     #[error("the request was still going when max_stream_age had passed")]
@@ -130,6 +145,15 @@ pub(super) enum WebSocketFault {
     NoUpgrade,
 }
 
+/// How an upstream broke off a response of which nothing was passed on yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ResponseCut {
+    #[error("its body or its trailers are malformed (RFC 9113 section 8.1.1)")]
+    Malformed,
+    #[error("its stream or its connection ended")]
+    Ended,
+}
+
 impl ProxyError {
     /// What metrics and the `Cupbearer-Error` header call it: a closed set.
     pub(super) const fn kind(&self) -> &'static str {
@@ -155,8 +179,12 @@ impl ProxyError {
             Self::ClientGone => "client_gone",
             Self::UpstreamUnreachable(ConnectFault::Certificate | ConnectFault::Tls) => "upstream_tls",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
-            Self::UpstreamBroken => "upstream_broken",
-            Self::UpstreamMalformed(_) => "upstream_malformed",
+            Self::UpstreamBroken | Self::LargeHeadBroken { .. } | Self::UpstreamCut(ResponseCut::Ended) => {
+                "upstream_broken"
+            }
+            Self::UpstreamMalformed(_) | Self::UpstreamCut(ResponseCut::Malformed) => "upstream_malformed",
+            Self::ResponseHeadTooLarge { .. } => "response_head_too_large",
+            Self::NotProcessed => "not_processed",
             Self::WebSocket(WebSocketFault::NoUpgrade) => "upgrade_refused",
             Self::WebSocket(_) => "websocket_refused",
             Self::StreamTooOld => "stream_too_old",
@@ -172,7 +200,9 @@ impl ProxyError {
 
     const fn status(&self) -> StatusCode {
         match self {
-            Self::TokenUnavailable(_) | Self::Overloaded | Self::Lacking => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TokenUnavailable(_) | Self::Overloaded | Self::Lacking | Self::NotProcessed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
@@ -189,7 +219,10 @@ impl ProxyError {
             Self::HeadTimeout | Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
+            | Self::LargeHeadBroken { .. }
             | Self::UpstreamMalformed(_)
+            | Self::UpstreamCut(_)
+            | Self::ResponseHeadTooLarge { .. }
             | Self::WebSocket(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout(_) | Self::ResponseTimeout | Self::StreamTooOld => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -212,12 +245,19 @@ impl ProxyError {
             | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
-            Self::HeaderTooLarge | Self::RateLimited { .. } | Self::Overloaded | Self::Lacking => "8",
+            Self::HeaderTooLarge
+            | Self::ResponseHeadTooLarge { .. }
+            | Self::RateLimited { .. }
+            | Self::Overloaded
+            | Self::Lacking => "8",
             Self::ClientGone => "1",
             Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
+            | Self::LargeHeadBroken { .. }
             | Self::UpstreamMalformed(_)
+            | Self::UpstreamCut(_)
+            | Self::NotProcessed
             | Self::WebSocket(_)
             | Self::StreamTooOld => "14",
         }
@@ -255,7 +295,7 @@ impl ProxyError {
             Self::RateLimited { retry_after } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
             }
-            Self::Overloaded | Self::Lacking => {
+            Self::Overloaded | Self::Lacking | Self::NotProcessed => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::MethodNotAllowed { allow } => {
@@ -417,7 +457,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
-pub(super) const KINDS: [&str; 28] = [
+pub(super) const KINDS: [&str; 30] = [
     "token_unavailable",
     "subject_required",
     "subject_refused",
@@ -441,6 +481,8 @@ pub(super) const KINDS: [&str; 28] = [
     "upstream_unreachable",
     "upstream_broken",
     "upstream_malformed",
+    "response_head_too_large",
+    "not_processed",
     "websocket_refused",
     "upgrade_refused",
     "stream_too_old",

@@ -28,11 +28,11 @@ use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
 use super::headers::{Expect, HopFields, strip_response};
 use super::malformed::Malformed;
-use super::pool::{Age, Pool, Want};
+use super::pool::{Age, Company, Pool, Want};
 use super::received::ReceivedBody;
 use super::record::Record;
 use super::recovery::{Received, may_refuse, recover};
-use super::replay::{Outcome, Upload};
+use super::replay::{Outcome, RecordLimit, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head};
 use super::trace::{Tracing, Wait};
@@ -76,7 +76,10 @@ pub(super) async fn forward(
     } else {
         (None, None)
     };
-    let limit = used.as_ref().map_or(0, |used| record_limit(&entry.route, used));
+    let limit = RecordLimit {
+        replay: used.as_ref().map_or(0, |used| record_limit(&entry.route, used)),
+        unprocessed: if pool.shares() { UNPROCESSED_LIMIT } else { 0 },
+    };
     let (body, upload) = RequestBody::new(body, &downstream.watch, settings.idle_timeout, gate, limit);
     let begun = clock::now();
     if let (Some(record), Some(upload)) = (record, &upload) {
@@ -169,9 +172,9 @@ impl Sender<'_> {
         Some(self.tracing?.wait(self.token?.name()))
     }
 
-    /// Whether all that was sent so far could be sent again.
-    pub(super) fn may_repeat(&self) -> bool {
-        self.upload.as_ref().is_none_or(|upload| upload.may_repeat())
+    /// Whether all that was sent so far may be sent again with a new token.
+    pub(super) fn may_replay(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.may_replay())
     }
 
     /// Whether nothing of the request is still to be sent.
@@ -235,11 +238,12 @@ impl Sender<'_> {
         let pool = self.pool;
         let mut want = Want::Any;
         let mut stale = 0;
+        let company = if head.size() > LARGE_HEAD { Company::Alone } else { Company::Shared };
         // Whether the upstream may still ask for its nonce.
         let mut may_demand = binding.is_some();
         loop {
             let connection = match head.asks {
-                Asks::Answer => pool.connection(want).await?,
+                Asks::Answer => pool.connection(want, company).await?,
                 Asks::WebSocket => Box::pin(pool.for_websocket(want)).await?,
             };
             let (age, number) = (connection.age(), connection.number());
@@ -276,7 +280,14 @@ impl Sender<'_> {
                 failed => {
                     let again = stale <= MAX_STALE && allows(&head.method, &failed, age, number.is_some());
                     let Some(again) = again.then(|| self.again()).flatten() else {
-                        return Err(ProxyError::from(&failed));
+                        return Err(match failed {
+                            Failure::Died | Failure::Broken
+                                if company == Company::Alone && number.is_some() =>
+                            {
+                                ProxyError::LargeHeadBroken { size: head.size() }
+                            }
+                            failed => ProxyError::from(&failed),
+                        });
                     };
                     again
                 }
@@ -357,7 +368,11 @@ fn allows(method: &Method, failure: &Failure, age: Age, shared: bool) -> bool {
         Failure::Died => stale && is_idempotent(method),
         // The upstream says that it did nothing (RFC 9113 section 8.7).
         Failure::Unprocessed => shared || stale && is_idempotent(method),
-        Failure::Unsent(_) | Failure::Malformed(_) | Failure::Broken => false,
+        Failure::Unsent(_)
+        | Failure::Malformed(_)
+        | Failure::TooLarge(_)
+        | Failure::Cut(_)
+        | Failure::Broken => false,
     }
 }
 
@@ -368,6 +383,12 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Kept connections that one request may find dead. The next is a new one, and the last.
 const MAX_STALE: u32 = 2;
+/// Bytes of an upload that are kept until it is known that an HTTP/2 upstream has begun with it: more than the window that
+/// most servers open a stream with (64 KiB), and what is on its way behind that.
+const UNPROCESSED_LIMIT: usize = 256 * 1024;
+/// Bytes of a request's head from which on it has an HTTP/2 connection to itself until its response begins: servers end a
+/// connection for a head that is too large for them, and every other request on it.
+const LARGE_HEAD: usize = 8 * 1024;
 /// More than any server says with a 401.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);

@@ -258,6 +258,7 @@ fn table() -> &'static RouteTable {
             response_header_timeout: second,
             idle_timeout: second,
             max_connection_age: second,
+            max_response_header_size: 64 * 1024,
             ca_file: None,
             certificate: None,
             server_name: None,

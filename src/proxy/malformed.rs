@@ -3,14 +3,12 @@
 //! `wire` and `headers` judge HTTP/1.1, hyper judges HTTP/2; `error` puts it into a sentence. Never holds a byte of what the
 //! upstream sent.
 
-use super::wire::MAX_HEAD;
-
 /// A response that is not valid HTTP, or that two readers could read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("its first line is not a status line of HTTP/1.1")]
     StatusLine,
-    #[error("its head is larger than {} KiB", MAX_HEAD / 1024)]
+    #[error("its head is too large")]
     HeadTooLarge,
     #[error("it has too many header fields")]
     TooManyFields,

@@ -14,7 +14,7 @@ use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connect::{self, DialFault, Settings, Speak, connect};
+use super::connect::{self, DialFault, INITIAL_STREAMS, Settings, Speak, connect};
 use super::connect_fault::ConnectStage;
 use super::connection_info::ConnectionInfo;
 use super::error::{ProxyError, WebSocketFault};
@@ -65,7 +65,10 @@ struct Shared {
     streams: Rc<()>,
     number: u64,
     used: Instant,
+    opened: Instant,
     settings: Weak<dyn Settings>,
+    /// Lives while a request has it to itself.
+    alone: Weak<()>,
     info: ConnectionInfo,
 }
 
@@ -78,8 +81,26 @@ impl std::fmt::Debug for Shared {
 /// A connection that one request may use.
 #[derive(Debug)]
 pub(super) enum Connection {
-    Http1 { wire: Wire, age: Age },
-    Http2 { sender: http2::SendRequest<RequestBody>, streams: Rc<()>, number: u64, age: Age },
+    Http1 {
+        wire: Wire,
+        age: Age,
+    },
+    Http2 {
+        sender: http2::SendRequest<RequestBody>,
+        streams: Rc<()>,
+        number: u64,
+        age: Age,
+        /// Keeps other requests off the connection while it lives.
+        alone: Option<Rc<()>>,
+    },
+}
+
+/// Whether other requests may be on the same connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    Shared,
+    /// Not until the response begins. HTTP/2 alone: in HTTP/1.1 it is so anyway.
+    Alone,
 }
 
 /// Whether a connection has carried a request before: then it may have died since.
@@ -96,6 +117,42 @@ pub(super) enum Want {
     Any,
     /// One that was opened after that of this number, which has died.
     Newer(u64),
+}
+
+impl Shared {
+    /// Streams that it may carry at a time.
+    fn limit(&self) -> usize {
+        self.settings.upgrade().map_or(MAX_STREAMS, |settings| settings.max_streams().min(MAX_STREAMS))
+    }
+
+    /// Whether its upstream has not said yet how many streams it allows, and may still do so.
+    fn is_unsettled(&self, now: Instant) -> bool {
+        let is_new = now.saturating_duration_since(self.opened) < SETTINGS_TIMEOUT;
+        is_new && !self.sender.is_closed() && self.limit() <= INITIAL_STREAMS
+    }
+
+    /// Takes it for a request, if it has room for that.
+    fn take(&mut self, company: Company) -> Option<Connection> {
+        let under_way = Rc::strong_count(&self.streams) - 1;
+        let has_room = match company {
+            Company::Shared => under_way < self.limit(),
+            Company::Alone => under_way == 0,
+        };
+        if !has_room || self.alone.strong_count() > 0 {
+            return None;
+        }
+        self.used = clock::now();
+        let alone = self.keep_alone(company);
+        let (sender, streams) = (self.sender.clone(), Rc::clone(&self.streams));
+        Some(Connection::Http2 { sender, streams, number: self.number, age: Age::Reused, alone })
+    }
+
+    /// Keeps other requests off it, where that is wanted, for as long as what this gives lives.
+    fn keep_alone(&mut self, company: Company) -> Option<Rc<()>> {
+        let alone = (company == Company::Alone).then(Rc::default)?;
+        self.alone = Rc::downgrade(&alone);
+        Some(alone)
+    }
 }
 
 impl Pool {
@@ -134,13 +191,18 @@ impl Pool {
         &self.upstream
     }
 
+    /// Whether its connections may be HTTP/2's.
+    pub(super) fn shares(&self) -> bool {
+        self.may_share.get()
+    }
+
     /// A connection for one request: a kept one, else a new one.
-    pub(super) async fn connection(&self, want: Want) -> Result<Connection, ProxyError> {
-        if let Some(kept) = self.kept(want) {
+    pub(super) async fn connection(&self, want: Want, company: Company) -> Result<Connection, ProxyError> {
+        if let Some(kept) = self.kept(want, company) {
             return Ok(kept);
         }
         // A new connection is rare and its future is large: boxed, it is no part of every request's.
-        Ok(Box::pin(self.dial(want)).await?)
+        Ok(Box::pin(self.dial(want, company)).await?)
     }
 
     /// A connection that a WebSocket can be asked for on: HTTP/1.1, or HTTP/2 where the upstream is known to speak that and says
@@ -149,10 +211,10 @@ impl Pool {
         if self.upstream.settings.http2 != Http2::PriorKnowledge {
             return match self.idle_http1(want) {
                 Some(kept) => Ok(kept),
-                None => Ok(self.open(Speak::Http1).await?),
+                None => Ok(self.open(Speak::Http1, Company::Alone).await?),
             };
         }
-        let connection = self.connection(want).await?;
+        let connection = self.connection(want, Company::Shared).await?;
         let settings =
             self.shared.borrow().iter().find_map(|kept| {
                 (Some(kept.number) == connection.number()).then(|| Weak::clone(&kept.settings))
@@ -172,16 +234,17 @@ impl Pool {
         Err(ProxyError::WebSocket(WebSocketFault::Unsupported))
     }
 
-    async fn dial(&self, want: Want) -> Result<Connection, DialFault> {
+    async fn dial(&self, want: Want, company: Company) -> Result<Connection, DialFault> {
         if !self.may_share.get() {
-            return self.open(Speak::Configured).await;
+            return self.open(Speak::Configured, company).await;
         }
         let (failed, _) = self.failed.get();
         let limit = self.upstream.settings.connect_timeout;
         let Ok(dialing) = tokio::time::timeout(limit, self.dialing.lock()).await else {
             return Err(DialFault::Timeout(ConnectStage::Tcp));
         };
-        if let Some(kept) = self.kept(want) {
+        self.settled(want).await;
+        if let Some(kept) = self.kept(want, company) {
             return Ok(kept);
         }
         if let (now, Some(fault)) = self.failed.get()
@@ -193,10 +256,25 @@ impl Pool {
             // The one that dialled before found HTTP/1.1: nothing to share, so nothing to wait for.
             drop(dialing);
         }
-        self.open(Speak::Configured).await
+        self.open(Speak::Configured, company).await
     }
 
-    async fn open(&self, speak: Speak) -> Result<Connection, DialFault> {
+    /// Waits until the upstream has said how many streams it allows on the connection that was opened last: there may be room
+    /// on it.
+    async fn settled(&self, want: Want) {
+        let is_unsettled = |kept: &Shared| {
+            let fits = match want {
+                Want::Any => true,
+                Want::Newer(than) => kept.number > than,
+            };
+            fits && kept.is_unsettled(clock::now())
+        };
+        while self.shared.borrow().last().is_some_and(is_unsettled) {
+            tokio::time::sleep(SETTINGS_PAUSE).await;
+        }
+    }
+
+    async fn open(&self, speak: Speak, company: Company) -> Result<Connection, DialFault> {
         let dialed = match self.socket().await {
             Some(socket) => connect(&self.upstream, speak, &self.open.holding(socket)).await,
             None => Err(DialFault::Lacking),
@@ -219,17 +297,21 @@ impl Pool {
             }
             connect::Sender::Http2(sender, settings, info) => {
                 self.may_share.set(true);
-                let streams = Rc::new(());
-                let (one, all) = (sender.clone(), Rc::clone(&streams));
-                self.shared.borrow_mut().push(Shared {
+                let (now, streams) = (clock::now(), Rc::new(()));
+                let mut shared = Shared {
                     sender,
                     streams,
                     number,
-                    used: clock::now(),
+                    used: now,
+                    opened: now,
                     settings,
+                    alone: Weak::new(),
                     info,
-                });
-                Ok(Connection::Http2 { sender: one, streams: all, number, age: Age::New })
+                };
+                let (one, all) = (shared.sender.clone(), Rc::clone(&shared.streams));
+                let alone = shared.keep_alone(company);
+                self.shared.borrow_mut().push(shared);
+                Ok(Connection::Http2 { sender: one, streams: all, number, age: Age::New, alone })
             }
         }
     }
@@ -270,7 +352,7 @@ impl Pool {
         None
     }
 
-    fn kept(&self, want: Want) -> Option<Connection> {
+    fn kept(&self, want: Want, company: Company) -> Option<Connection> {
         if let Some(idle) = self.idle_http1(want) {
             return Some(idle);
         }
@@ -279,19 +361,9 @@ impl Pool {
             return None;
         }
         shared.retain(|kept| !kept.sender.is_closed());
-        let free = shared.iter_mut().find(|kept| {
-            let newer = match want {
-                Want::Any => true,
-                Want::Newer(than) => kept.number > than,
-            };
-            newer && Rc::strong_count(&kept.streams) <= MAX_STREAMS
-        })?;
-        free.used = clock::now();
-        Some(Connection::Http2 {
-            sender: free.sender.clone(),
-            streams: Rc::clone(&free.streams),
-            number: free.number,
-            age: Age::Reused,
+        shared.iter_mut().find_map(|kept| match want {
+            Want::Newer(than) if kept.number <= than => None,
+            Want::Any | Want::Newer(_) => kept.take(company),
         })
     }
 
@@ -342,8 +414,8 @@ impl Keeper for Pool {
 const MAX_IDLE: usize = 512;
 /// How long one is kept: below the keep-alive time of most servers, and a stale one is replaced anyway.
 const MAX_IDLE_TIME: Duration = Duration::from_mins(1);
-/// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, hyper has the others
-/// wait.
+/// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, or all are taken, another is
+/// opened.
 pub(super) const MAX_STREAMS: usize = 100;
 /// How long a new HTTP/2 connection's SETTINGS are waited for, and how often they are looked for.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -3,16 +3,21 @@
 //! A message of HTTP/2 is complete only with `END_STREAM` (RFC 9113 section 8.1). hyper reports the same end of a body
 //! where the sender resets the stream with `NO_ERROR` in its middle, as Node's `destroy()` does. Passed on
 //! like that, half an upload would be stored as a whole one. Bodies of HTTP/1.1 uploads end as hyper reports it.
+//!
+//! The first frames of a response may be looked at before its head is passed on: a response that is malformed right behind
+//! its head becomes an error with a reason, and not a closed connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::Reason;
-use http::Version;
+use http::{HeaderMap, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::body::BodyError;
+use super::sending::size_of_fields;
+use super::wire::MAX_FIELDS;
 
 /// A body that hyper receives.
 #[derive(Debug)]
@@ -20,17 +25,87 @@ pub(super) struct ReceivedBody {
     incoming: Incoming,
     /// What the stream at the other side of the proxy is reset with where this one is cut; `None`: HTTP/1.1.
     reset: Option<Reason>,
+    /// Bytes of its trailers.
+    max_trailers: usize,
+    ahead: Ahead,
+}
+
+/// What was read of a response before its head was passed on.
+#[derive(Debug, Default)]
+struct Ahead {
+    data: [Option<Bytes>; 2],
+    trailers: Option<Box<HeaderMap>>,
+    /// The body ended behind it.
+    ended: bool,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.data.iter().all(Option::is_none) && self.trailers.is_none()
+    }
+
+    fn take(&mut self) -> Option<Frame<Bytes>> {
+        if let Some(data) = self.data.iter_mut().find_map(Option::take) {
+            return Some(Frame::data(data));
+        }
+        self.trailers.take().map(|trailers| Frame::trailers(*trailers))
+    }
 }
 
 impl ReceivedBody {
     /// That of a request.
     pub(super) fn request(incoming: Incoming, version: Version) -> Self {
-        Self { incoming, reset: (version == Version::HTTP_2).then_some(Reason::CANCEL) }
+        let reset = (version == Version::HTTP_2).then_some(Reason::CANCEL);
+        Self { incoming, reset, max_trailers: usize::MAX, ahead: Ahead::default() }
     }
 
-    /// That of an HTTP/2 response.
-    pub(super) const fn response(incoming: Incoming) -> Self {
-        Self { incoming, reset: Some(Reason::INTERNAL_ERROR) }
+    /// That of an HTTP/2 response, with at most so many bytes of trailers.
+    pub(super) fn response(incoming: Incoming, max_trailers: usize) -> Self {
+        Self { incoming, reset: Some(Reason::INTERNAL_ERROR), max_trailers, ahead: Ahead::default() }
+    }
+
+    /// Reads what is there already, and no more than a little of it: a failure that follows the head at once is seen here.
+    pub(super) fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        let mut at = 0;
+        while at < self.ahead.data.len() && !self.incoming.is_end_stream() {
+            match self.poll_incoming(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Ready(None) => {
+                    self.ahead.ended = true;
+                    break;
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => {
+                        self.ahead.data[at] = Some(data);
+                        at += 1;
+                    }
+                    Err(frame) => {
+                        self.ahead.trailers = frame.into_trailers().ok().map(Box::new);
+                        break;
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        Poll::Ready(match (frame, self.reset) {
+            (None, Some(reset)) if !self.is_whole() => Some(Err(BodyError::Cut(reset.into()))),
+            (Some(Ok(frame)), Some(reset)) if self.has_too_large_trailers(&frame) => {
+                Some(Err(BodyError::TrailersTooLarge(reset.into())))
+            }
+            (frame, _) => frame.map(|frame| frame.map_err(BodyError::Sender)),
+        })
+    }
+
+    fn has_too_large_trailers(&self, frame: &Frame<Bytes>) -> bool {
+        let is_too_large =
+            |fields: &HeaderMap| size_of_fields(fields) > self.max_trailers || fields.len() > MAX_FIELDS;
+        self.max_trailers < usize::MAX && frame.trailers_ref().is_some_and(is_too_large)
     }
 
     /// Whether the end that hyper reports is the message's. Where all bytes of its `content-length` came, nothing is lost:
@@ -49,19 +124,21 @@ impl Body for ReceivedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
-        Poll::Ready(match (frame, this.reset) {
-            (None, Some(reset)) if !this.is_whole() => Some(Err(BodyError::Cut(reset.into()))),
-            (frame, _) => frame.map(|frame| frame.map_err(BodyError::Sender)),
-        })
+        match this.ahead.take() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if this.ahead.ended => Poll::Ready(None),
+            None => this.poll_incoming(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.ahead.is_empty() && (self.ahead.ended || self.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let left = self.incoming.size_hint();
+        let ahead: u64 = self.ahead.data.iter().flatten().map(|data| data.len() as u64).sum();
+        left.exact().map_or(left, |left| SizeHint::with_exact(left + ahead))
     }
 }
 
@@ -70,7 +147,7 @@ mod tests {
     use std::convert::Infallible;
     use std::future::pending;
 
-    use http::{HeaderMap, Request, Response};
+    use http::{Request, Response};
     use http_body_util::{BodyExt as _, Empty};
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;

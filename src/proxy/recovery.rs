@@ -52,7 +52,7 @@ pub(super) async fn recover(
         );
         entry.metrics.replay(result);
     };
-    if !sender.may_repeat() {
+    if !sender.may_replay() {
         count(Replay::BodyTooLarge);
         return Ok(refusal);
     }

@@ -30,6 +30,16 @@ pub(super) struct Upload<B = ReceivedBody> {
     outcome: Cell<Outcome>,
 }
 
+/// How much of an upload is kept for another sending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RecordLimit {
+    /// Bytes that may be sent again with a new token; of a body that says it is longer, none are kept for that.
+    pub(super) replay: usize,
+    /// Bytes that are kept while an HTTP/2 upstream may still report that it did not process the request: it takes more only
+    /// of a stream that it has begun with, as its window has no more room (RFC 9113 section 5.2).
+    pub(super) unprocessed: usize,
+}
+
 /// How far an upload has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -58,6 +68,8 @@ struct State<B> {
     /// Until then its connection may not rest.
     receiving: Option<Receiving>,
     record: Record,
+    /// Bytes that may still be sent again with a new token; `None`: there were more.
+    replay_left: Option<usize>,
     /// The sending that has its turn; all before have lost it.
     turn: u32,
     /// Wakes that sending, so that it is told when it has lost its turn.
@@ -93,19 +105,20 @@ pub(super) struct Sending<B = ReceivedBody> {
 }
 
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
-    /// The first sending. Up to `limit` bytes are kept for another; of a body that says it is longer, none are. `receiving`
-    /// ends with what comes from the application.
+    /// The first sending. So much is kept for another as `limit` says. `receiving` ends with what comes from the application.
     pub(super) fn begin(
         incoming: B,
         receiving: Option<Receiving>,
         idle_timeout: Duration,
         gate: Option<Gate>,
-        limit: usize,
+        limit: RecordLimit,
     ) -> (Rc<Self>, Sending<B>) {
         let hint = incoming.size_hint();
-        let fits = limit > 0 && usize::try_from(hint.lower()).is_ok_and(|length| length <= limit);
+        let RecordLimit { replay, unprocessed } = limit;
+        let fits = replay > 0 && usize::try_from(hint.lower()).is_ok_and(|length| length <= replay);
+        let left = if fits { replay.max(unprocessed) } else { unprocessed };
         let record =
-            if fits { Record::Kept { frames: Vec::new(), trailers: None, left: limit } } else { Record::Off };
+            if left > 0 { Record::Kept { frames: Vec::new(), trailers: None, left } } else { Record::Off };
         let state = State {
             incoming,
             silence: Silence::new(idle_timeout),
@@ -115,6 +128,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
             exact: hint.exact().is_some(),
             receiving,
             record,
+            replay_left: fits.then_some(replay),
             turn: 0,
             waker: None,
         };
@@ -133,6 +147,12 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
             unread: Bytes::new(),
         };
         (upload, sending)
+    }
+
+    /// Whether all that was sent so far may be sent again with a new token.
+    pub(super) fn may_replay(&self) -> bool {
+        let state = self.state.borrow();
+        (state.replay_left.is_some() || !state.begun) && self.may_repeat()
     }
 
     /// Whether all that was sent so far could be sent again.
@@ -228,6 +248,10 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
                     count.set(count.get() + data.len() as u64);
                 }
                 self.record.keep(&frame);
+                if let Some(data) = frame.data_ref() {
+                    self.replay_left =
+                        self.replay_left.and_then(|left| left.checked_sub(data.len().max(LEAST_CHARGE)));
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -420,6 +444,16 @@ mod tests {
         fn new(limit: usize, length: Option<u64>) -> Self {
             let application = Application { length, ..Application::default() };
             let (frames, ended) = (Rc::clone(&application.frames), Rc::clone(&application.ended));
+            let limit = RecordLimit { replay: limit, unprocessed: 0 };
+            Self::keeping(application, limit, frames, ended)
+        }
+
+        fn keeping(
+            application: Application,
+            limit: RecordLimit,
+            frames: Rc<RefCell<VecDeque<Frame<Bytes>>>>,
+            ended: Rc<Cell<bool>>,
+        ) -> Self {
             let (upload, first) = Upload::begin(application, None, Duration::from_secs(30), None, limit);
             Self { frames, ended, upload, first }
         }
@@ -520,6 +554,28 @@ mod tests {
         assert_eq!((sent.len(), ended), (90, true));
         assert!(!bench.upload.may_repeat() && bench.upload.again(None).is_none());
         assert_eq!(bench.upload.outcome(), Outcome::Sent);
+    }
+
+    #[tokio::test]
+    async fn what_an_upstream_may_not_have_processed_is_kept_beyond_what_a_new_token_may_repeat() {
+        for length in [None, Some(300)] {
+            let application = Application { length, ..Application::default() };
+            let (frames, ended) = (Rc::clone(&application.frames), Rc::clone(&application.ended));
+            let limit = RecordLimit { replay: 100, unprocessed: 200 };
+            let mut bench = Bench::keeping(application, limit, frames, ended);
+            let part = "x".repeat(90).leak();
+            bench.send(part);
+            drain(&mut bench.first);
+            assert_eq!(bench.upload.may_replay(), length.is_none(), "{length:?}");
+            bench.send(part);
+            drain(&mut bench.first);
+            assert!(!bench.upload.may_replay() && bench.upload.may_repeat(), "{length:?}");
+            let mut again = bench.upload.again(None).unwrap();
+            assert_eq!(drain(&mut again).0.len(), 180);
+            bench.send(part);
+            assert_eq!(drain(&mut again).0.len(), 90);
+            assert!(!bench.upload.may_repeat(), "{length:?}");
+        }
     }
 
     #[tokio::test]

@@ -3,19 +3,21 @@
 //! The head is borrowed and not consumed: a request may be sent again, on another connection or with another token. What
 //! may be sent again, and when, is `forward`'s to say; this file says only how a sending failed.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use http::header::{EXPECT, HOST};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::client::conn::TrySendError;
 
-use super::body::{Download, RequestBody};
-use super::error::ProxyError;
+use super::body::{BodyError, Download, RequestBody};
+use super::error::{ProxyError, ResponseCut};
 use super::malformed::Malformed;
 use super::pool::{Age, Connection, Pool};
 use super::upstream::Upstream;
 use super::websocket;
-use super::wire::{Keeper, Manner};
+use super::wire::{Keeper, MAX_FIELDS, Manner};
 
 /// A request's head as it goes upstream, in origin-form.
 #[derive(Clone, Debug)]
@@ -47,6 +49,10 @@ pub(super) enum Failure {
     Died,
     /// The response is no HTTP.
     Malformed(Malformed),
+    /// The head of the answer is over this many bytes, or has too many fields.
+    TooLarge(usize),
+    /// The response broke off behind its head, before any of it was passed on.
+    Cut(ResponseCut),
     /// Anything else: the request's own body failed, above all.
     Broken,
 }
@@ -55,10 +61,19 @@ impl From<&Failure> for ProxyError {
     fn from(failure: &Failure) -> Self {
         match failure {
             Failure::Malformed(why) => Self::UpstreamMalformed(*why),
-            Failure::Unsent(_) | Failure::Unprocessed | Failure::Died | Failure::Broken => {
-                Self::UpstreamBroken
-            }
+            Failure::TooLarge(limit) => Self::ResponseHeadTooLarge { limit: *limit },
+            Failure::Cut(how) => Self::UpstreamCut(*how),
+            Failure::Unprocessed => Self::NotProcessed,
+            Failure::Unsent(_) | Failure::Died | Failure::Broken => Self::UpstreamBroken,
         }
+    }
+}
+
+impl Head {
+    /// Bytes of it as HTTP/1.1 writes it.
+    pub(super) fn size(&self) -> usize {
+        let target = self.uri.path_and_query().map_or(1, |target| target.as_str().len());
+        self.method.as_str().len() + target + size_of_fields(&self.headers)
     }
 }
 
@@ -86,14 +101,17 @@ impl Connection {
         body: RequestBody,
         on_interim: &dyn Fn(StatusCode, HeaderMap),
     ) -> Result<Response<Download>, Failure> {
-        let patience = pool.upstream().settings.idle_timeout;
+        let settings = &pool.upstream().settings;
+        let (patience, max_head) = (settings.idle_timeout, settings.max_response_header_size);
         match self {
             Self::Http1 { wire, .. } => {
                 let keeper = Rc::clone(pool) as Rc<dyn Keeper>;
-                let response = wire.send(keeper, head, body, Manner { patience, on_interim }).await?;
+                let response =
+                    wire.send(keeper, head, body, Manner { patience, max_head, on_interim }).await?;
                 Ok(response.map(|answer| Download::wire(answer, patience)))
             }
-            Self::Http2 { mut sender, streams, .. } => {
+            // `alone` ends with the head of the response: then the upstream has taken that of the request.
+            Self::Http2 { mut sender, streams, alone: _alone, .. } => {
                 let mut request = to_http2(head, body, pool.upstream());
                 if request.headers_mut().remove(EXPECT).is_some() {
                     on_interim(StatusCode::CONTINUE, HeaderMap::new());
@@ -102,7 +120,16 @@ impl Connection {
                     websocket::to_connect(&mut request);
                 }
                 let response = sender.try_send_request(request).await.map_err(failure)?;
-                Ok(response.map(|incoming| Download::shared(incoming, streams, patience)))
+                if size_of_fields(response.headers()) > max_head || response.headers().len() > MAX_FIELDS {
+                    return Err(Failure::TooLarge(max_head));
+                }
+                let mut response =
+                    response.map(|incoming| Download::shared(incoming, streams, patience, max_head));
+                match poll_fn(|cx| Poll::Ready(response.body_mut().look_ahead(cx))).await {
+                    Ok(()) => Ok(response),
+                    Err(BodyError::TrailersTooLarge(_)) => Err(Failure::TooLarge(max_head)),
+                    Err(error) => Err(Failure::Cut(error.cut())),
+                }
             }
         }
     }
@@ -127,7 +154,9 @@ fn failure(mut failed: TrySendError<Request<RequestBody>>) -> Failure {
         Some(unsent) => Failure::Unsent(unsent.into_body()),
         None if is_unprocessed(failed.error()) => Failure::Unprocessed,
         None if has_died(failed.error()) => Failure::Died,
-        None if failed.error().is_parse() => Failure::Malformed(Malformed::Http2),
+        None if failed.error().is_parse() || is_judged_malformed(failed.error()) => {
+            Failure::Malformed(Malformed::Http2)
+        }
         None => Failure::Broken,
     }
 }
@@ -150,6 +179,20 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
+/// Whether HTTP/2 itself refused the response and reset its stream (RFC 9113 section 8.1.1).
+pub(super) fn is_judged_malformed(error: &hyper::Error) -> bool {
+    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    of_http2.is_some_and(|error| error.is_reset() && error.is_library())
+}
+
+/// Bytes of fields as HTTP/1.1 writes them.
+pub(super) fn size_of_fields(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE).sum()
+}
+
 fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(error), |cause| cause.source())
 }
+
+/// Of a field's line: the colon, the space and the line's end.
+const LINE: usize = 4;

@@ -172,6 +172,14 @@ impl Socket {
         self.watch.wrote(written.is_ready());
         written
     }
+
+    /// The same of bytes that hyper wrote.
+    fn wrote_bytes(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
+            frames.wrote(*bytes);
+        }
+        self.wrote(written)
+    }
 }
 
 impl AsyncRead for Socket {
@@ -202,7 +210,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut *this.stream.transport()).poll_write(cx, bytes);
-        this.wrote(written)
+        this.wrote_bytes(written)
     }
 
     fn poll_write_vectored(
@@ -218,7 +226,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         let written = Pin::new(&mut *this.stream.transport()).poll_write_vectored(cx, slices);
-        this.wrote(written)
+        this.wrote_bytes(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -32,6 +32,8 @@ pub struct UpstreamSettings {
     pub idle_timeout: Duration,
     /// How old a connection may grow before no further request uses it.
     pub max_connection_age: Duration,
+    /// Bytes of a response's head, and of its trailers, as HTTP/1.1 writes them.
+    pub max_response_header_size: usize,
     /// PEM file of the certificate authorities to trust; `None`: the platform's.
     pub ca_file: Option<PathBuf>,
     /// The client certificate on each connection: tokens may be bound to it (RFC 8705 section 3). `None`: none.

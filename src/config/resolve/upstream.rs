@@ -8,7 +8,7 @@ use super::address::{self, Query, secure_url};
 use super::certificates::{Pair, ca_file};
 use super::{Zero, duration, socket};
 use crate::config::Options;
-use crate::config::file::{self, Upstream};
+use crate::config::file::{self, Bytes, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::proxy::{Forwarded, Http2, ListenAddress, Proxy, UpstreamSettings};
@@ -67,6 +67,7 @@ pub(super) fn resolve(
     let idle_timeout = duration(&path.key("idle_timeout"), upstream.idle_timeout, Zero::Refused, review);
     let max_connection_age =
         duration(&path.key("max_connection_age"), upstream.max_connection_age, Zero::Refused, review);
+    let max_response_header_size = header_size(path, upstream, review);
     let http2 = match upstream.http2 {
         file::Http2::Auto => Http2::Auto,
         file::Http2::Never => Http2::Never,
@@ -79,6 +80,7 @@ pub(super) fn resolve(
         response_header_timeout,
         idle_timeout,
         max_connection_age,
+        max_response_header_size,
         ca_file: ca_file.ok()?,
         certificate: certificate.ok()?,
         server_name: server_name.ok()?,
@@ -95,6 +97,16 @@ pub(super) fn resolve(
         },
         via: upstream.via,
     })
+}
+
+fn header_size(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> usize {
+    let Bytes(size) = upstream.max_response_header_size;
+    if !HEADER_SIZE.contains(&size) {
+        let (low, high) = (Bytes(*HEADER_SIZE.start()), Bytes(*HEADER_SIZE.end()));
+        let what = format!("must be from {low} to {high}, not {}", upstream.max_response_header_size);
+        review.error(&path.key("max_response_header_size"), what, "set it to \"64KiB\"");
+    }
+    size
 }
 
 /// The proxy on the way; its user and password may be in it, so no problem shows it.
@@ -171,6 +183,8 @@ fn is_one_of(url: &Url, listeners: &[ListenAddress]) -> bool {
     )
 }
 
+/// What any server needs, and what one response may cost at most.
+const HEADER_SIZE: std::ops::RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
 /// The word for "straight, whatever the environment says".
 const NO_PROXY: &str = "none";
 const EXAMPLE: &str = "write it as in \"http://proxy.example.com:3128\", or \"none\" for no proxy";

@@ -50,6 +50,8 @@ pub(in crate::proxy) trait Keeper {
 pub(in crate::proxy) struct Manner<'m> {
     /// How long the upstream may take nothing of a body that it has begun to answer.
     pub(in crate::proxy) patience: Duration,
+    /// Bytes of the answer's head.
+    pub(in crate::proxy) max_head: usize,
     /// Told of each interim answer (RFC 9110 section 15.2).
     pub(in crate::proxy) on_interim: &'m dyn Fn(StatusCode, HeaderMap),
 }
@@ -61,6 +63,7 @@ struct Asking<'a> {
     refused: bool,
     asked: Asked,
     finder: HeadFinder,
+    max_head: usize,
     interim: usize,
     /// Whether a byte of an answer came.
     heard: bool,
@@ -111,6 +114,7 @@ impl Wire {
             refused: false,
             asked: Asked::of(&head.method, &head.headers),
             finder: HeadFinder::default(),
+            max_head: manner.max_head,
             interim: 0,
             heard: false,
         };
@@ -120,6 +124,9 @@ impl Wire {
             Ok(head) => head,
             Err(Fault::Unsent) => return Err(Failure::Unsent(upload.into_body())),
             Err(Fault::Died) => return Err(Failure::Died),
+            Err(Fault::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields)) => {
+                return Err(Failure::TooLarge(manner.max_head));
+            }
             Err(Fault::Malformed(why)) => return Err(Failure::Malformed(why)),
             Err(Fault::Broken) => return Err(Failure::Broken),
         };
@@ -187,7 +194,7 @@ impl Asking<'_> {
         }
         loop {
             if self.heard {
-                match self.finder.take(&mut wire.input, self.asked) {
+                match self.finder.take(&mut wire.input, self.asked, self.max_head) {
                     Ok(Some(AnswerHead { status, headers, then: Then::Another, .. })) => {
                         self.interim += 1;
                         if self.interim > MAX_INTERIM {

@@ -33,7 +33,7 @@ fn read(wire: &[u8], asked: Asked, cut: usize) -> Result<Read, Malformed> {
     for piece in wire.chunks(cut) {
         input.extend_from_slice(piece);
         while body.is_none() {
-            let Some(head) = finder.take(&mut input, asked)? else { break };
+            let Some(head) = finder.take(&mut input, asked, MAX_HEAD)? else { break };
             let _ = writeln!(text, "{} {:?}", head.status, head.headers);
             match head.then {
                 Then::Another => {}
@@ -54,3 +54,5 @@ fn read(wire: &[u8], asked: Asked, cut: usize) -> Result<Read, Malformed> {
     let ended = body.is_some_and(|decoder| decoder.may_end_here());
     Ok((text, data, ended, input.len()))
 }
+
+const MAX_HEAD: usize = 64 * 1024;

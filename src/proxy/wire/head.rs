@@ -82,21 +82,22 @@ impl HeadFinder {
     /// Takes a head off `input`, or `None` where it has not come whole.
     ///
     /// # Errors
-    /// [`Malformed`] for what is none, is ambiguous, or is over [`MAX_HEAD`] or [`MAX_FIELDS`].
+    /// [`Malformed`] for what is none, is ambiguous, or is over `limit` bytes or [`MAX_FIELDS`].
     pub(super) fn take(
         &mut self,
         input: &mut BytesMut,
         asked: Asked,
+        limit: usize,
     ) -> Result<Option<AnswerHead>, Malformed> {
         if input.first().is_some_and(|first| *first != b'H') {
             return Err(Malformed::StatusLine);
         }
         let Some(end) = head_end(input, self.searched) else {
             self.searched = input.len().saturating_sub(LINE_ENDS);
-            return if input.len() > MAX_HEAD { Err(Malformed::HeadTooLarge) } else { Ok(None) };
+            return if input.len() > limit { Err(Malformed::HeadTooLarge) } else { Ok(None) };
         };
         self.searched = 0;
-        if end > MAX_HEAD {
+        if end > limit {
             return Err(Malformed::HeadTooLarge);
         }
         parse(&input.split_to(end).freeze(), asked).map(Some)
@@ -230,10 +231,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Bytes of an answer's head: no server that means well sends more.
-pub(in crate::proxy) const MAX_HEAD: usize = 64 * 1024;
 /// Fields of an answer's head, or of its trailers.
-pub(super) const MAX_FIELDS: usize = 256;
+pub(in crate::proxy) const MAX_FIELDS: usize = 256;
 /// Room for what the proxy adds of its own.
 const SPARE_FIELDS: usize = 2;
 /// The most that two line ends have in a row.
@@ -243,12 +242,13 @@ const LINE_ENDS: usize = 4;
 mod tests {
     use super::*;
 
+    const MAX_HEAD: usize = 64 * 1024;
     const GET: Asked = Asked { body: BodyWanted::Yes, upgrade: UpgradeWanted::No };
     const HEAD: Asked = Asked { body: BodyWanted::No, upgrade: UpgradeWanted::No };
     const UPGRADE: Asked = Asked { body: BodyWanted::Yes, upgrade: UpgradeWanted::Yes };
 
     fn head(text: &str, asked: Asked) -> Result<Option<AnswerHead>, Malformed> {
-        HeadFinder::default().take(&mut BytesMut::from(text), asked)
+        HeadFinder::default().take(&mut BytesMut::from(text), asked, MAX_HEAD)
     }
 
     fn then(fields: &str, asked: Asked) -> Result<Then, Malformed> {
@@ -266,7 +266,7 @@ mod tests {
             for piece in text.as_bytes().chunks(cut) {
                 input.extend_from_slice(piece);
                 if found.is_none() {
-                    found = finder.take(&mut input, GET).unwrap();
+                    found = finder.take(&mut input, GET, MAX_HEAD).unwrap();
                 }
             }
             let found = found.unwrap();

@@ -19,5 +19,5 @@ mod upload;
 
 pub(super) use answer::{Answer, AnswerError};
 pub(super) use connection::{Keeper, Manner, Wire};
-pub(super) use head::MAX_HEAD;
+pub(super) use head::MAX_FIELDS;
 pub(super) use stream::Stream;

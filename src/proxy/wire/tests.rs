@@ -23,6 +23,7 @@ use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
 use super::super::metrics::{ProxyMetrics, Side};
 use super::super::received::ReceivedBody;
+use super::super::replay::RecordLimit;
 use super::super::sending::{Asks, Failure, Head};
 use super::super::watch::Watch;
 use super::{Answer, AnswerError, Keeper, Manner, Stream, Wire};
@@ -80,7 +81,7 @@ async fn send_with(
     on_interim: &dyn Fn(StatusCode, HeaderMap),
 ) -> Result<Response<Answer>, Failure> {
     let keeper = Rc::clone(kept) as Rc<dyn Keeper>;
-    let manner = Manner { patience: Duration::from_secs(10), on_interim };
+    let manner = Manner { patience: Duration::from_secs(10), max_head: 64 * 1024, on_interim };
     timeout(LIMIT, wire.send(keeper, head, body, manner)).await.unwrap()
 }
 
@@ -124,7 +125,17 @@ async fn application(fields: &str) -> (UnixStream, RequestBody) {
     });
     app.write_all(format!("POST / HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n").as_bytes()).await.unwrap();
     let incoming = timeout(LIMIT, told).await.unwrap().unwrap();
-    (app, RequestBody::new(ReceivedBody::request(incoming, Version::HTTP_11), &watch(), LIMIT, None, 0).0)
+    (
+        app,
+        RequestBody::new(
+            ReceivedBody::request(incoming, Version::HTTP_11),
+            &watch(),
+            LIMIT,
+            None,
+            RecordLimit::default(),
+        )
+        .0,
+    )
 }
 
 /// Reads until `end` has come.
@@ -354,7 +365,7 @@ async fn a_body_that_is_at_hand_goes_with_its_head_in_one_write() {
                     &watch(),
                     LIMIT,
                     None,
-                    0,
+                    RecordLimit::default(),
                 );
                 let kept = Rc::new(Kept::default());
                 let _ = send(wire, &kept, &head(Method::POST), body).await;

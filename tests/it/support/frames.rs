@@ -72,9 +72,30 @@ impl Frames {
         frames
     }
 
+    /// A server's end of a connection, with its preface read and `settings` sent; `None`: it was none of HTTP/2.
+    pub(crate) async fn accept(stream: TcpStream, settings: &[(u16, u32)]) -> Option<Self> {
+        stream.set_nodelay(true).unwrap();
+        let mut frames = Self { stream, unread: Vec::new() };
+        let mut preface = [0; 24];
+        frames.stream.read_exact(&mut preface).await.ok()?;
+        let payload: Vec<u8> = settings
+            .iter()
+            .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat())
+            .collect();
+        frames.send(&frame(SETTINGS, 0, 0, &payload)).await;
+        preface.starts_with(b"PRI * HTTP/2.0").then_some(frames)
+    }
+
     /// Writes bytes; whether the other side still takes them.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         matches!(timeout(PATIENCE, self.stream.write_all(bytes)).await, Ok(Ok(())))
+    }
+
+    /// Ends the connection in order: what was sent last arrives, whatever still comes.
+    pub(crate) async fn close(mut self) {
+        let _ = self.stream.shutdown().await;
+        let mut piece = vec![0; 16 * 1024];
+        while let Ok(Ok(1..)) = timeout(PATIENCE, self.stream.read(&mut piece)).await {}
     }
 
     /// The next frame; `None` where the connection ended, or nothing came for five seconds.

@@ -40,6 +40,9 @@ pub(crate) struct Seen {
     pub(crate) authorization: String,
 }
 
+/// Room for any head that the proxy lets through.
+const LARGE_HEADS: &str = "large_client_header_buffers 8 64k;";
+
 impl Nginx {
     /// With idle connections kept for long.
     pub(crate) async fn start() -> Self {
@@ -48,15 +51,20 @@ impl Nginx {
 
     /// With idle connections closed after `keepalive_timeout`.
     pub(crate) async fn keeping_alive(keepalive_timeout: &str) -> Self {
-        Self::launch(keepalive_timeout, Processes::One).await
+        Self::launch(keepalive_timeout, Processes::One, LARGE_HEADS).await
     }
 
     /// With a master process and workers, as it runs in production: it can be [reloaded](Self::reload).
     pub(crate) async fn reloadable() -> Self {
-        Self::launch("75s", Processes::Master).await
+        Self::launch("75s", Processes::Master, LARGE_HEADS).await
     }
 
-    async fn launch(keepalive_timeout: &str, processes: Processes) -> Self {
+    /// With lines of the test's own, and its own limits of a request's head.
+    pub(crate) async fn with(lines: &str) -> Self {
+        Self::launch("75s", Processes::One, lines).await
+    }
+
+    async fn launch(keepalive_timeout: &str, processes: Processes, lines: &str) -> Self {
         let (master, user) = match processes {
             Processes::One => ("off", ""),
             // Its workers write into the test's folder, which is the user's own.
@@ -79,7 +87,7 @@ impl Nginx {
                 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
                 uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
                 keepalive_timeout {keepalive_timeout}; keepalive_requests 100000000; client_max_body_size 0;
-                large_client_header_buffers 8 64k;
+                {lines}
                 map $http_authorization $let_in {{ default 0; "~^Bearer [A-Za-z0-9._~+/-]+=*$" 1; }}
                 server {{
                     listen {plain} backlog=4096;
@@ -109,6 +117,7 @@ impl Nginx {
                         alias {at}/www/; default_type text/plain; gzip on; gzip_types text/plain; gzip_min_length 1;
                         gzip_proxied any;
                     }}
+                    location /slow/ {{ alias {at}/www/; limit_rate 10k; }}
                     location /files/ {{ alias {at}/www/; dav_methods PUT; }}
                 }}
             }}

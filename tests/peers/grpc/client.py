@@ -167,6 +167,11 @@ class More(Interop):
             error = failure(lambda: self.stub.UnaryCall(unary(response_status=status), timeout=PATIENCE))
             assert (error.code(), error.details()) == (STATUS[number], status.message), (number, error)
 
+    def large_status(self):
+        status = messages.EchoStatus(code=9, message="x" * 12 * 1024)
+        error = failure(lambda: self.stub.UnaryCall(unary(response_status=status), timeout=PATIENCE))
+        assert (error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, status.message), error
+
     def at_once(self):
         calls = [self.stub.UnaryCall.future(unary(response_size=1000), timeout=PATIENCE) for _ in range(500)]
         assert all(len(call.result().payload.body) == 1000 for call in calls)

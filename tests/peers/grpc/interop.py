@@ -15,7 +15,8 @@ STATUS = {code.value[0]: code for code in grpc.StatusCode}
 # As grpc's description of the interop cases names them.
 ECHO_INITIAL, ECHO_TRAILING = "x-grpc-test-echo-initial", "x-grpc-test-echo-trailing-bin"
 # More than a message may have by default, which is 4 MiB.
-OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20),
+           ("grpc.max_metadata_size", 64 << 10), ("grpc.absolute_max_metadata_size", 64 << 10)]
 
 
 def payload(size):
