@@ -79,34 +79,3 @@ async fn an_upstream_need_not_know_of_proxies() {
     let (_stage, seen) = seen_behind("via = false\n").await;
     assert_eq!(seen.field("via"), None);
 }
-
-#[tokio::test]
-async fn a_trace_goes_on_as_it_came_and_is_begun_where_there_is_none() {
-    const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let stage = Stage::plain().await;
-    let url = stage.proxy.url("/x");
-    let given = format!("traceparent: {GIVEN}");
-    assert_eq!(curl(&["--header", &given, "--header", "tracestate: vendor=1", &url]).await.status, 200);
-    assert_eq!(
-        curl(&["--header", "traceparent: 00-broken-01", "--header", "tracestate: vendor=1", &url])
-            .await
-            .status,
-        200
-    );
-    assert_eq!(curl(&["--http2-prior-knowledge", &url]).await.status, 200);
-    let seen = stage.api.seen();
-    assert_eq!(seen[0].all("traceparent"), [GIVEN]);
-    assert_eq!(seen[0].field("tracestate").as_deref(), Some("vendor=1"));
-    let mut begun = Vec::new();
-    for message in &seen[1..] {
-        let parents = message.all("traceparent");
-        assert_eq!(parents.len(), 1);
-        assert!(
-            parents[0].len() == 55 && parents[0].starts_with("00-") && parents[0].ends_with("-02"),
-            "{parents:?}"
-        );
-        assert_eq!(message.field("tracestate"), None);
-        begun.push(parents[0].clone());
-    }
-    assert!(begun.len() == 2 && begun[0] != begun[1], "{begun:?}");
-}
