@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::dashboard::PageToken;
 use super::problem::Problem;
 use super::routes;
+use crate::net::browser::{Initiator, is_speculative};
 
 /// The field that each POST of a program needs, with the value `1`; every answer has it too.
 pub(super) const CONTROL: &str = "cupbearer-control";
@@ -40,6 +41,10 @@ pub(super) fn judge(
         let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "Not our Host", detail);
         return Err(Refused { reason: "host", problem });
     }
+    let initiator = Initiator::of(headers);
+    if initiator != Initiator::SameOrigin && is_speculative(headers) {
+        return Err(foreign("speculative"));
+    }
     let path = uri.path();
     // A frame that comes back from the authorization server is another site's doing. What it brings is held against the
     // `state` of a renewal under way, and nothing is done where that is not the same.
@@ -58,14 +63,15 @@ pub(super) fn judge(
     if !own_origin(headers) {
         return Err(foreign("origin"));
     }
-    let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
-    if sites.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
-        return Err(foreign("fetch_site"));
+    match initiator {
+        Initiator::OtherPage => return Err(foreign("fetch_site")),
+        Initiator::Browser => return Err(foreign("unattended")),
+        Initiator::Unknown | Initiator::SameOrigin | Initiator::Person => {}
     }
     if method != Method::POST {
         return Ok(());
     }
-    let browser = headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+    let browser = headers.contains_key(ORIGIN) || initiator != Initiator::Unknown;
     // The token itself is for programs: a page has no use for it.
     let allowed = if browser {
         !path.ends_with(routes::ACCESS_TOKEN) && page.is_some_and(|page| page.is_in(headers))
@@ -84,8 +90,8 @@ pub(super) fn judge(
 }
 
 fn foreign(reason: &'static str) -> Refused {
-    let detail = "The request came from a web page other than the dashboard, or from one that was loaded before the program \
-        was started anew. Load the dashboard again, or use the command line: cupbearer status, cupbearer renew.";
+    let detail = "The request came from a web page other than the dashboard, from one that was loaded before the program \
+        was started anew, or from a browser ahead of time (prefetch). Load the dashboard again, or use the command line: cupbearer status, cupbearer renew.";
     Refused { reason, problem: Problem::new(StatusCode::FORBIDDEN, "Not for other web pages", detail) }
 }
 
@@ -115,8 +121,6 @@ fn loopback(authority: &Authority) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
-
-const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 #[cfg(test)]
 mod tests {
@@ -179,6 +183,9 @@ mod tests {
             (("origin", "null"), "origin"),
             (("sec-fetch-site", "cross-site"), "fetch_site"),
             (("sec-fetch-site", "same-site"), "fetch_site"),
+            (("sec-fetch-site", "none"), "unattended"),
+            (("sec-purpose", "prefetch;prerender"), "speculative"),
+            (("purpose", "prefetch"), "speculative"),
         ] {
             for method in [Method::GET, Method::POST, Method::OPTIONS] {
                 let page = PageToken::generate().unwrap();
@@ -187,7 +194,8 @@ mod tests {
                 assert_eq!(told, Some((403, reason)), "{field:?}");
             }
         }
-        let typed_in = [host, ("sec-fetch-site", "none")];
+        let typed_in =
+            [host, ("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate"), ("sec-fetch-user", "?1")];
         assert_eq!(status(&Method::GET, "/status", &typed_in), None, "a person may type the address");
     }
 
@@ -232,6 +240,16 @@ mod tests {
         ];
         assert_eq!(status(&Method::GET, "/", &framed), Some(403));
         assert_eq!(status(&Method::GET, "/silent?state=x", &framed), None);
+        let prerendered = [
+            host,
+            ("sec-purpose", "prefetch;prerender"),
+            ("sec-fetch-site", "none"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        for path in ["/", "/silent?state=x"] {
+            assert_eq!(status(&Method::GET, path, &prerendered), Some(403), "{path}");
+        }
         assert_eq!(status(&Method::POST, "/silent", &framed), Some(403));
     }
 

@@ -2,6 +2,7 @@
 
 pub mod acceptor;
 pub mod ask;
+pub mod browser;
 pub mod certificate;
 pub mod descriptors;
 pub mod dial;

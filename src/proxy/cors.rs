@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::error::{BadRequest, ProxyError};
-use super::guard::{Caller, Sentry};
+use super::guard::{Caller, Rejection, Sentry};
 
 /// The allowed origin that a request came from, if it came from one.
 pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderValue> {
@@ -25,13 +25,11 @@ pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderVal
 
 /// The allowed origin whose page may read that its request was refused, and why. Where the guard doubts who asks, nobody.
 pub(super) fn reader(sentry: &Sentry, error: &ProxyError, headers: &HeaderMap) -> Option<HeaderValue> {
-    let doubtful = matches!(
-        error,
-        ProxyError::HostRefused
-            | ProxyError::OriginRefused
-            | ProxyError::PeerRefused
-            | ProxyError::BadRequest(BadRequest::Host)
-    );
+    let doubtful = match error {
+        ProxyError::Refused(rejection) => *rejection != Rejection::Secret,
+        ProxyError::BadRequest(fault) => *fault == BadRequest::Host,
+        _ => false,
+    };
     let origin = headers.get(ORIGIN).filter(|_| !doubtful)?;
     origin.to_str().is_ok_and(|origin| sentry.allows_origin(origin)).then(|| origin.clone())
 }
@@ -173,9 +171,9 @@ mod tests {
         let guard = Guard { allowed_origins: vec!["https://app.example.com".into()], ..Guard::default() };
         let sentry = Sentry::new(guard);
         let page = headers(&[("origin", "https://app.example.com")]);
-        assert!(reader(&sentry, &ProxyError::SecretRefused, &page).is_some());
+        assert!(reader(&sentry, &Rejection::Secret.into(), &page).is_some());
         assert!(reader(&sentry, &ProxyError::NoRoute, &page).is_some());
-        assert!(reader(&sentry, &ProxyError::HostRefused, &page).is_none());
+        assert!(reader(&sentry, &Rejection::Host.into(), &page).is_none());
         let other = headers(&[("origin", "https://evil.example")]);
         assert!(reader(&sentry, &ProxyError::NoRoute, &other).is_none());
     }

@@ -32,18 +32,8 @@ pub(super) enum ProxyError {
     SubjectRefused,
     #[error("the proof that goes with this token could not be made")]
     Proof,
-    #[error(
-        "the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be"
-    )]
-    HostRefused,
-    #[error(
-        "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
-    )]
-    OriginRefused,
-    #[error("each request needs the shared secret, once, in X-Cupbearer-Secret")]
-    SecretRefused,
-    #[error("this connection's user or certificate is not allowed to use this proxy")]
-    PeerRefused,
+    #[error("{0}")]
+    Refused(#[from] Rejection),
     #[error("this route's rate_limit is reached; come back later")]
     RateLimited {
         /// When the next one like it would pass, as far as is known now.
@@ -162,10 +152,7 @@ impl ProxyError {
             Self::SubjectRequired => "subject_required",
             Self::SubjectRefused => "subject_refused",
             Self::Proof => "proof",
-            Self::HostRefused => "host_refused",
-            Self::OriginRefused => "origin_refused",
-            Self::SecretRefused => "secret_refused",
-            Self::PeerRefused => "peer_refused",
+            Self::Refused(rejection) => rejection.kind(),
             Self::RateLimited { .. } => "rate_limited",
             Self::Overloaded | Self::Lacking => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
@@ -206,10 +193,8 @@ impl ProxyError {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
-            Self::OriginRefused | Self::SecretRefused | Self::PeerRefused | Self::AuthorizationRefused => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Refused(Rejection::Host) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Refused(_) | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
@@ -238,11 +223,7 @@ impl ProxyError {
                 _ => "14",
             },
             Self::SubjectRequired | Self::SubjectRefused => "16",
-            Self::HostRefused
-            | Self::OriginRefused
-            | Self::SecretRefused
-            | Self::PeerRefused
-            | Self::AuthorizationRefused => "7",
+            Self::Refused(_) | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
             Self::HeaderTooLarge
@@ -364,17 +345,6 @@ impl Call {
         match kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc")) {
             Some([] | [b'+' | b';', ..]) => Self::Grpc,
             _ => Self::Http,
-        }
-    }
-}
-
-impl From<Rejection> for ProxyError {
-    fn from(rejection: Rejection) -> Self {
-        match rejection {
-            Rejection::Host => Self::HostRefused,
-            Rejection::Origin | Rejection::FetchSite => Self::OriginRefused,
-            Rejection::Secret => Self::SecretRefused,
-            Rejection::Uid | Rejection::Subject => Self::PeerRefused,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Who may use the proxy: what a connection, and then each request on it, must show before a token is near.
 //!
 //! Localhost is no boundary. Any page in a browser on this machine can send requests here, by name (DNS rebinding) or
-//! by address. It cannot choose its `Host`, its `Origin` or its `Sec-Fetch-Site` (Fetch standard), so those three are
-//! judged always. Any program on this machine can connect, whoever runs it: a shared secret, the user at the other end
+//! by address, and have the browser send some ahead of time. It cannot choose their `Host`, their `Origin` or what the
+//! browser says of them (Fetch standard), so those are judged always. Any program on this machine can connect, whoever runs it: a shared secret, the user at the other end
 //! of a Unix socket and the name in a client certificate are judged where the configuration asks for them.
 //!
 //! Each kind of listener has its own way to know who connects: uids are for Unix sockets, certificates for TCP. Neither
@@ -18,7 +18,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::cors;
 use super::peer::Peer;
+use crate::net::browser::{Initiator, is_browser, is_speculative};
 use crate::net::loopback::is_loopback_host;
+use crate::net::names::Subject;
 use crate::secret::Secret;
 
 /// The check that comes before everything else.
@@ -34,7 +36,7 @@ pub struct Guard {
     pub allowed_uids: Vec<u32>,
     /// Names in client certificates that may use the proxy by TCP; empty: every certificate that is trusted. Not empty: a
     /// connection without a certificate is refused, too.
-    pub allowed_subjects: Vec<String>,
+    pub allowed_subjects: Vec<Subject>,
 }
 
 /// A guard at work: with all that can be worked out of it once.
@@ -58,27 +60,85 @@ pub(super) enum Caller {
     Preflight,
 }
 
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a request is refused, with what its sender may know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Rejection {
-    /// The Host is none of ours.
+    #[error(
+        "the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be"
+    )]
     Host,
-    /// The Origin is not allowed.
+    #[error(
+        "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
+    )]
     Origin,
     /// The browser says that another site sent it.
+    #[error(
+        "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
+    )]
     FetchSite,
-    /// It brings no shared secret, a wrong one, or two.
+    #[error(
+        "a browser sent this request ahead of time (prefetch, prerender or preview), which only a page of this proxy's own origin may cause"
+    )]
+    Speculative,
+    #[error(
+        "a browser sent this request by itself: neither a page of this origin nor a person who opened the address caused it"
+    )]
+    Unattended,
+    #[error(
+        "a browser sent this request to this Host over plain HTTP, where it does not say which web page caused it; use https, localhost or the shared secret"
+    )]
+    InsecureHost,
+    /// There is none, a wrong one, or two.
+    #[error("each request needs the shared secret, once, in X-Cupbearer-Secret")]
     Secret,
     /// The user at the other end of the Unix socket is not on the list.
+    #[error("this connection's user or certificate is not allowed to use this proxy")]
     Uid,
     /// No name in the client certificate is on the list, or there is no certificate.
+    #[error("this connection's user or certificate is not allowed to use this proxy")]
     Subject,
 }
 
 impl Rejection {
     /// All of them, for metrics that start at zero.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Host, Self::Origin, Self::FetchSite, Self::Secret, Self::Uid, Self::Subject];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Host,
+        Self::Origin,
+        Self::FetchSite,
+        Self::Speculative,
+        Self::Unattended,
+        Self::InsecureHost,
+        Self::Secret,
+        Self::Uid,
+        Self::Subject,
+    ];
+
+    /// What the `Cupbearer-Error` header calls it.
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Self::Host => "host_refused",
+            Self::Origin | Self::FetchSite | Self::Speculative | Self::Unattended | Self::InsecureHost => {
+                "origin_refused"
+            }
+            Self::Secret => "secret_refused",
+            Self::Uid | Self::Subject => "peer_refused",
+        }
+    }
+
+    /// Its label in metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Origin => "origin",
+            Self::FetchSite => "fetch_site",
+            Self::Speculative => "speculative",
+            Self::Unattended => "unattended",
+            Self::InsecureHost => "insecure_host",
+            Self::Secret => "secret",
+            Self::Uid => "uid",
+            Self::Subject => "subject",
+        }
+    }
 }
 
 impl Sentry {
@@ -134,7 +194,7 @@ impl Sentry {
             return Err(Rejection::Uid);
         }
         let by_certificate = (!is_unix || peer.tls) && !allowed_subjects.is_empty();
-        if by_certificate && !peer.names.iter().any(|n| allowed_subjects.iter().any(|a| is_name(a, n))) {
+        if by_certificate && !peer.names.iter().any(|name| allowed_subjects.contains(name)) {
             return Err(Rejection::Subject);
         }
         peer.passed.set(self.number);
@@ -143,7 +203,12 @@ impl Sentry {
 
     /// Judges what a browser says of the page that sent a request.
     fn judge_page(&self, authority: &str, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Rejection> {
-        if let Some(origin) = only(headers, &ORIGIN).map_err(|()| Rejection::Origin)? {
+        let initiator = Initiator::of(headers);
+        if initiator != Initiator::SameOrigin && is_speculative(headers) {
+            return Err(Rejection::Speculative);
+        }
+        let origin = only(headers, &ORIGIN).map_err(|()| Rejection::Origin)?;
+        if let Some(origin) = origin {
             let origin = origin.to_str().map_err(|_| Rejection::Origin)?;
             // The page that this proxy itself serves; its Host was found to be ours just now.
             let scheme = if peer.tls { "https://" } else { "http://" };
@@ -152,12 +217,25 @@ impl Sentry {
                 return if allowed { Ok(Caller::AllowedOrigin) } else { Err(Rejection::Origin) };
             }
         }
-        let site = only(headers, &SEC_FETCH_SITE).map_err(|()| Rejection::FetchSite)?;
-        match site.map(HeaderValue::as_bytes) {
-            // `same-site` is not enough: every port of localhost is one site.
-            None | Some(b"none" | b"same-origin") => Ok(Caller::Local),
-            Some(_) => Err(Rejection::FetchSite),
+        match initiator {
+            Initiator::OtherPage => Err(Rejection::FetchSite),
+            Initiator::Browser => Err(Rejection::Unattended),
+            Initiator::Unknown
+                if origin.is_none() && self.is_blind(authority, peer) && is_browser(headers) =>
+            {
+                Err(Rejection::InsecureHost)
+            }
+            Initiator::SameOrigin | Initiator::Person | Initiator::Unknown => Ok(Caller::Local),
         }
+    }
+
+    /// Whether a browser that names `authority` says nothing of the page that caused a request, but its `Origin` where it
+    /// sends one: to it only TLS and the loopback are trustworthy (Secure Contexts section 3.1). A page cannot send a
+    /// secret unasked.
+    fn is_blind(&self, authority: &str, peer: &Peer) -> bool {
+        let host = host_of(authority);
+        let is_loopback = is_loopback_host(host) || host.strip_suffix('.').is_some_and(is_loopback_host);
+        !is_loopback && !peer.tls && self.secrets.is_empty()
     }
 
     /// Whether a request brings one of the shared secrets. All are compared whichever it is, each in the same time.
@@ -189,14 +267,6 @@ impl Sentry {
     }
 }
 
-/// Whether a certificate's name is `allowed`: to the letter, but the case of a DNS name does not count (RFC 4343).
-fn is_name(allowed: &str, shown: &str) -> bool {
-    let is_dns = |name: &str| {
-        name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'*'))
-    };
-    allowed == shown || is_dns(allowed) && is_dns(shown) && allowed.eq_ignore_ascii_case(shown)
-}
-
 /// The host of `host[:port]`; IPv6 keeps its brackets.
 pub(super) fn host_of(authority: &str) -> &str {
     match memchr::memrchr(b':', authority.as_bytes()) {
@@ -218,8 +288,6 @@ fn is_address(host: &str, local: IpAddr) -> bool {
     bare.parse::<IpAddr>().is_ok_and(|ip| ip == local)
 }
 
-/// From the Fetch metadata specification; no constant of the `http` crate.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Where an application shows the shared secret; it never goes upstream.
 const SECRET: HeaderName = HeaderName::from_static("x-cupbearer-secret");
 
@@ -314,13 +382,86 @@ mod tests {
     #[test]
     fn a_request_that_another_site_began_is_refused() {
         let site = |s: &str| judge("localhost:8080", &[("sec-fetch-site", s)]);
-        assert_eq!(site("none"), Ok(Caller::Local));
+        assert_eq!(site("none"), Err(Rejection::Unattended), "no navigation of a person's");
         assert_eq!(site("same-origin"), Ok(Caller::Local));
         assert_eq!(site("cross-site"), Err(Rejection::FetchSite));
         assert_eq!(
             site("same-site"),
             Err(Rejection::FetchSite),
             "other ports of localhost are the same site"
+        );
+    }
+
+    #[test]
+    fn a_person_who_opens_the_address_gets_through() {
+        let typed = [
+            ("sec-fetch-site", "none"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-user", "?1"),
+            ("user-agent", "Mozilla/5.0"),
+        ];
+        assert_eq!(judge("localhost:8080", &typed), Ok(Caller::Local));
+        assert_eq!(judge("localhost:8080", &typed[..2]), Err(Rejection::Unattended));
+    }
+
+    #[test]
+    fn what_is_sent_ahead_of_time_is_for_pages_of_our_own_origin() {
+        let site = |site| ("sec-fetch-site", site);
+        for speculation in [
+            ("sec-purpose", "prefetch;prerender"),
+            ("purpose", "prefetch"),
+            ("x-purpose", "preview"),
+            ("x-moz", "prefetch"),
+        ] {
+            let typed = [site("none"), ("sec-fetch-mode", "navigate"), ("sec-fetch-user", "?1"), speculation];
+            for fields in [
+                &typed[..],
+                &[speculation],
+                &[site("cross-site"), speculation],
+                &[("origin", "http://localhost:3000"), site("same-site"), speculation],
+            ] {
+                assert_eq!(judge("localhost:8080", fields), Err(Rejection::Speculative), "{fields:?}");
+            }
+            assert_eq!(judge("localhost:8080", &[site("same-origin"), speculation]), Ok(Caller::Local));
+        }
+    }
+
+    #[test]
+    fn a_browser_that_cannot_say_which_page_caused_a_request_is_refused() {
+        let browser = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)");
+        let here = "127.0.0.1:80";
+        for host in ["orders.local", "Orders.Local.:8080"] {
+            assert_eq!(judge(host, &[browser]), Err(Rejection::InsecureHost), "{host}");
+            assert_eq!(judge(host, &[("user-agent", "curl/8.5.0")]), Ok(Caller::Local), "{host}");
+        }
+        let at = Peer { local: "10.0.0.1:8080".parse().ok(), ..Peer::default() };
+        assert_eq!(judge_at(&sentry(), &at, "10.0.0.1:8080", &[browser]), Err(Rejection::InsecureHost));
+        assert_eq!(
+            judge_at(&sentry(), &Peer::default(), "orders.local", &[browser]),
+            Err(Rejection::InsecureHost)
+        );
+        for host in ["localhost", "localhost.:1", here, "[::1]:9"] {
+            assert_eq!(judge(host, &[browser]), Ok(Caller::Local), "{host}");
+        }
+        let own = [browser, ("origin", "http://orders.local")];
+        assert_eq!(judge("orders.local", &own), Ok(Caller::Local), "a page of our own says so");
+        let allowed = [browser, ("origin", "http://localhost:3000")];
+        assert_eq!(judge("orders.local", &allowed), Ok(Caller::AllowedOrigin));
+        let tls = Peer { tls: true, ..tcp() };
+        assert_eq!(
+            judge_at(&sentry(), &tls, "orders.local", &[browser]),
+            Ok(Caller::Local),
+            "it would say so"
+        );
+        let secret = Sentry::new(Guard {
+            allowed_hosts: vec!["orders.local".into()],
+            shared_secrets: vec![Secret::new("the-secret".into())],
+            ..Guard::default()
+        });
+        assert_eq!(judge_at(&secret, &tcp(), "orders.local", &[browser]), Err(Rejection::Secret));
+        assert_eq!(
+            judge_at(&secret, &tcp(), "orders.local", &[browser, (NAME, "the-secret")]),
+            Ok(Caller::Local)
         );
     }
 
@@ -344,7 +485,7 @@ mod tests {
     fn fields_that_come_twice_are_refused() {
         let origin = ("origin", "http://localhost:8080");
         assert_eq!(judge("localhost:8080", &[origin, origin]), Err(Rejection::Origin));
-        let site = ("sec-fetch-site", "none");
+        let site = ("sec-fetch-site", "same-origin");
         assert_eq!(judge("localhost:8080", &[site, site]), Err(Rejection::FetchSite));
     }
 
@@ -395,17 +536,19 @@ mod tests {
     #[test]
     fn a_certificate_needs_a_name_on_the_list() {
         let sentry = Sentry::new(Guard {
-            allowed_subjects: vec!["orders.example.com".into(), "spiffe://example.com/orders".into()],
+            allowed_subjects: ["orders.example.com", "spiffe://example.com/orders"]
+                .map(|name| Subject::parse(name).unwrap())
+                .into(),
             ..Guard::default()
         });
         let judge = |names: &[&str]| {
-            let names = names.iter().map(|&name| name.to_owned()).collect();
+            let names = names.iter().map(|name| Subject::parse(name).unwrap()).collect();
             judge_at(&sentry, &Peer { tls: true, names, ..tcp() }, "localhost", &[])
         };
         assert_eq!(judge(&["Orders.Example.com"]), Ok(Caller::Local));
         assert_eq!(judge(&["other", "spiffe://example.com/orders"]), Ok(Caller::Local));
         for refused in
-            [&["spiffe://example.com/Orders"][..], &["x.orders.example.com"], &["orders.example.com "], &[]]
+            [&["spiffe://example.com/Orders"][..], &["x.orders.example.com"], &["cn:orders.example.com"], &[]]
         {
             assert_eq!(judge(refused), Err(Rejection::Subject), "{refused:?}");
         }

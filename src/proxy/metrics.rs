@@ -156,7 +156,7 @@ impl ProxyMetrics {
             this.errors.with_label_values(&[kind]);
         }
         for reason in Rejection::ALL {
-            this.rejections.with_label_values(&[reason_label(reason)]);
+            this.rejections.with_label_values(&[reason.as_str()]);
         }
         metrics.register(this.requests.clone());
         metrics.register(this.durations.clone());
@@ -202,7 +202,7 @@ impl ProxyMetrics {
     }
 
     pub(super) fn rejected(&self, reason: Rejection) {
-        self.rejections.with_label_values(&[reason_label(reason)]).inc();
+        self.rejections.with_label_values(&[reason.as_str()]).inc();
     }
 }
 
@@ -274,17 +274,6 @@ impl RouteMetrics {
     pub(super) fn ended(&self, took: Duration) {
         self.in_flight.dec();
         self.duration.observe(took.as_secs_f64());
-    }
-}
-
-const fn reason_label(reason: Rejection) -> &'static str {
-    match reason {
-        Rejection::Host => "host",
-        Rejection::Origin => "origin",
-        Rejection::FetchSite => "fetch_site",
-        Rejection::Secret => "secret",
-        Rejection::Uid => "uid",
-        Rejection::Subject => "subject",
     }
 }
 

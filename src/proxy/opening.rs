@@ -24,7 +24,7 @@ use super::watch::Watch;
 use super::worker::{Stage, Worker};
 use crate::clock;
 use crate::net::acceptor::{ALPN_HTTP2, Acceptor};
-use crate::net::names::{Named, named};
+use crate::net::names::{Named, Subject, named};
 
 /// What a connection's task is to do before it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ async fn shake_hands(
 }
 
 /// Whom the client certificate names, where one was asked for.
-fn client_names(stream: &TlsStream<TcpStream>) -> io::Result<Vec<String>> {
+fn client_names(stream: &TlsStream<TcpStream>) -> io::Result<Vec<Subject>> {
     let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() else { return Ok(Vec::new()) };
     match named(certificate, clock::unix_seconds()) {
         Some(Named { names, is_valid: true }) => Ok(names),

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 
+use crate::net::names::Subject;
+
 /// What is known of a connection before its first request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Peer {
@@ -15,7 +17,7 @@ pub(super) struct Peer {
     /// Whether it is TLS.
     pub(super) tls: bool,
     /// The names in the client certificate that it has shown and that was found to be good.
-    pub(super) names: Vec<String>,
+    pub(super) names: Vec<Subject>,
     /// The number of the guard that found it good last; 0: none did yet.
     pub(super) passed: Cell<u64>,
 }

@@ -94,8 +94,42 @@ async fn requests_that_a_web_page_makes_are_refused() {
         assert!(!allowed, "no page may read it: {answer:?}");
     }
     assert!(stage.api.seen().is_empty());
-    let answer = curl(&["--header", "Sec-Fetch-Site: none", &url]).await;
+    let none = ["--header", "Sec-Fetch-Site: none", "--header", "Sec-Fetch-Mode: navigate"];
+    curl(&[&none[..], &[&url]].concat()).await.assert_proxy_error(403);
+    let answer = curl(&[&none[..], &["--header", "Sec-Fetch-User: ?1", &url]].concat()).await;
     assert_eq!(answer.status, 200, "typed into the address bar: {answer:?}");
+}
+
+#[tokio::test]
+async fn what_a_browser_sends_ahead_of_time_is_refused_in_every_form() {
+    let stage = Stage::plain().await;
+    let url = stage.proxy.url("/");
+    let typed =
+        ["-H", "Sec-Fetch-Site: none", "-H", "Sec-Fetch-Mode: navigate", "-H", "Sec-Fetch-User: ?1", "-H"];
+    let forms = [
+        "Sec-Purpose: prefetch",
+        "Sec-Purpose: prefetch;prerender",
+        "Purpose: prefetch",
+        "X-Purpose: preview",
+        "X-Moz: prefetch",
+    ];
+    for form in forms {
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            let answer = curl(&[&typed[..], &[form, version, &url]].concat()).await;
+            answer.assert_proxy_error(403);
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("ahead of time"), "{detail}");
+        }
+        let control = format!("http://{}/status", stage.proxy.control());
+        let answer = curl(&[&typed[..], &[form, &control]].concat()).await;
+        assert_eq!(answer.status, 403, "{form} at the control surface: {answer:?}");
+    }
+    let speculative = ["reason=\"speculative\""];
+    let counted = stage.proxy.metric("cupbearer_guard_rejections_total", &speculative).await;
+    assert!((counted - 15.0).abs() < 0.5, "{counted}");
+    assert!(stage.api.seen().is_empty());
+    let own = curl(&["-H", "Sec-Fetch-Site: same-origin", "-H", forms[0], &url]).await;
+    assert_eq!(own.status, 200, "a page of the proxy's own origin may: {own:?}");
 }
 
 #[tokio::test]

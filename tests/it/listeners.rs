@@ -226,7 +226,7 @@ async fn a_head_that_never_ends_is_answered_within_tls() {
 
 #[tokio::test]
 async fn mutual_tls_lets_in_who_is_vouched_for_and_listed() {
-    let tls = Tls::mutual("[guard]\nallowed_subjects = [\"orders\"]").await;
+    let tls = Tls::mutual("[guard]\nallowed_subjects = [\"cn:orders\"]").await;
     let listed = tls.certificates.client("orders");
     let answer = tls.shown(&listed).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -248,7 +248,7 @@ async fn who_may_use_the_proxy_is_read_off_a_certificates_alternative_names() {
     for certificate in [
         of("anybody", &["spiffe://example.org/orders"]),
         of("anybody", &["payments.internal", "Orders.Internal"]),
-        of("orders", &[]),
+        of("anybody", &["orders"]),
     ] {
         let answer = tls.shown(&certificate).await;
         assert_eq!((answer.status, answer.proxy_error()), (200, None), "{answer:?}");
@@ -256,8 +256,9 @@ async fn who_may_use_the_proxy_is_read_off_a_certificates_alternative_names() {
     assert!(tls.refusals().await < 0.5);
     let strangers = [
         of("payments", &[]),
-        // Where there are other names, the common name is none (RFC 6125 section 6.4.4).
-        of("orders", &["payments.internal"]),
+        // A common name counts where it is listed as one alone.
+        of("orders", &[]),
+        of("orders.internal", &["payments.internal"]),
         of("anybody", &["spiffe://example.org/orders/x", "x.orders.internal"]),
         of("anybody", &["spiffe://example.org/Orders"]),
     ];
@@ -268,6 +269,88 @@ async fn who_may_use_the_proxy_is_read_off_a_certificates_alternative_names() {
         assert!((tls.refusals().await - f64::from(before + 1)).abs() < 0.1);
     }
     assert_eq!(tls.api.seen().len(), 3, "no token went out for a stranger");
+}
+
+/// An authority, one below it that may issue DNS names under `other.test` alone, and what each of them issues: made by
+/// `openssl`, as people make theirs.
+struct Authorities {
+    dir: TempDir,
+}
+
+impl Authorities {
+    async fn new() -> Self {
+        let this = Self { dir: tempfile::tempdir().unwrap() };
+        let subject = ["-subj", "/CN=an authority of the tests", "-out", "root.pem"];
+        let key = ["-newkey", "rsa:2048", "-noenc", "-keyout", "root.key"];
+        this.openssl(&[&["req", "-x509", "-days", "2"][..], &key, &subject].concat()).await;
+        let constraints = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n\
+                           nameConstraints=critical,permitted;DNS:other.test\n";
+        this.issue("root", "sub", "/CN=a sub-authority", constraints).await;
+        this
+    }
+
+    async fn openssl(&self, arguments: &[&str]) {
+        let mut command = Program::peer("openssl", "openssl");
+        let output = command.args(arguments).current_dir(self.dir.path()).output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A certificate and its key, as `name.pem` and `name.key`.
+    async fn issue(&self, issuer: &str, name: &str, subject: &str, extensions: &str) {
+        let [pem, key, request, conf] = ["pem", "key", "csr", "cnf"].map(|kind| format!("{name}.{kind}"));
+        let [ca, ca_key] = ["pem", "key"].map(|kind| format!("{issuer}.{kind}"));
+        fs::write(self.dir.path().join(&conf), extensions).unwrap();
+        let asked = ["req", "-new", "-newkey", "rsa:2048", "-noenc", "-keyout", &key, "-subj", subject];
+        self.openssl(&[&asked[..], &["-out", &request]].concat()).await;
+        let signed = ["x509", "-req", "-days", "2", "-in", &request, "-CA", &ca, "-CAkey", &ca_key];
+        self.openssl(&[&signed[..], &["-CAcreateserial", "-extfile", &conf, "-out", &pem]].concat()).await;
+    }
+
+    /// What a client shows: a certificate with the common name `orders.default.svc` and these alternative names.
+    async fn client(&self, issuer: &str, alternatives: &str) -> ClientCertificate {
+        let names =
+            if alternatives.is_empty() { String::new() } else { format!("subjectAltName={alternatives}\n") };
+        self.issue(
+            issuer,
+            "leaf",
+            "/CN=orders.default.svc",
+            &format!("extendedKeyUsage=clientAuth\n{names}"),
+        )
+        .await;
+        let read = |file: &str| fs::read_to_string(self.dir.path().join(file)).unwrap();
+        let chain = if issuer == "sub" { read("sub.pem") } else { String::new() };
+        ClientCertificate { certificate: read("leaf.pem") + &chain, key: read("leaf.key") }
+    }
+}
+
+#[tokio::test]
+async fn an_authority_for_other_names_lets_nobody_in_by_a_common_name_or_another_kind_of_name() {
+    let authorities = Authorities::new().await;
+    let ca = authorities.dir.path().join("root.pem");
+    let guard = "[guard]\nallowed_subjects = [\"orders.default.svc\", \"ops@default.svc\", \"10.0.0.7\"]";
+    let tls = Tls::start(&format!(", client_ca_file = '{}'", ca.display()), guard).await;
+    for alternatives in [
+        "",
+        "DNS:other.test",
+        "email:orders.default.svc",
+        "URI:orders.default.svc",
+        "otherName:1.2.3.4;UTF8:orders.default.svc",
+        "URI:mailto:ops@default.svc",
+        "URI:10.0.0.7",
+    ] {
+        let answer = tls.shown(&authorities.client("sub", alternatives).await).await;
+        answer.assert_proxy_error(403);
+        assert_eq!(answer.proxy_error(), Some("peer_refused"), "{alternatives}: {answer:?}");
+    }
+    let outside = tls.shown(&authorities.client("sub", "DNS:orders.default.svc").await).await;
+    assert!(outside.exit != 0 && outside.status == 0, "TLS itself refuses it: {outside:?}");
+    assert!(tls.api.seen().is_empty());
+    for alternatives in ["DNS:Orders.Default.SVC", "email:ops@Default.svc", "IP:10.0.0.7"] {
+        let answer = tls.shown(&authorities.client("root", alternatives).await).await;
+        assert_eq!((answer.status, answer.proxy_error()), (200, None), "{alternatives}: {answer:?}");
+    }
+    let wildcard = tls.shown(&authorities.client("root", "DNS:*.default.svc").await).await;
+    assert_eq!(wildcard.proxy_error(), Some("peer_refused"), "a wildcard names nobody: {wildcard:?}");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use crate::config::file::{self, Control, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Variables, Wanted, Written};
+use crate::net::loopback::is_loopback_host;
+use crate::net::names::{Subject, SubjectFault};
 use crate::proxy::Guard;
 use crate::secret::Secret;
 
@@ -33,6 +35,7 @@ pub(super) fn resolve(
         .zip(&guard.allowed_hosts.0)
         .map(|(path, text)| address::host(path, text, review))
         .collect();
+    hosts_are_trustworthy(&paths, &hosts, &guard, server, review);
     let secrets = secrets(&section, &guard, variables, review);
     uids_have_a_socket(&section, &guard, server, control, review);
     let subjects = subjects(&section, &guard, server, review);
@@ -105,6 +108,30 @@ fn fault(secret: &Secret<String>) -> Option<String> {
     (!fits).then(|| "has a space or another character that does not belong in a header field".to_owned())
 }
 
+/// Warns where a browser cannot say which page caused a request: to it, only TLS and the loopback are trustworthy.
+fn hosts_are_trustworthy(
+    paths: &[KeyPath],
+    hosts: &[Option<String>],
+    guard: &file::Guard,
+    server: &Server,
+    review: &mut Review<'_>,
+) {
+    let tls = server.tls.is_some() || review.is_spoken_for(&KeyPath::from("server.tls"));
+    if tls || guard.asks_for_a_secret() || !listen::has_address(server) || !review.is_whole() {
+        return;
+    }
+    for (path, host) in paths.iter().zip(hosts) {
+        if host.as_ref().is_some_and(|host| !is_loopback_host(host)) {
+            review.warning(
+                path,
+                "is reached over plain HTTP, where no browser says which web page caused a request: browsers are refused \
+                 as far as they are recognised, by `User-Agent` above all",
+                "set `tls` in [server] or `shared_secret_file`; without browsers nearby, leave it",
+            );
+        }
+    }
+}
+
 fn uids_have_a_socket(
     section: &KeyPath,
     guard: &file::Guard,
@@ -134,13 +161,13 @@ fn uids_have_a_socket(
     }
 }
 
-/// The names, as they stand in certificates: compared byte for byte.
+/// The names, each of its kind: a DNS name is none of a URI's.
 fn subjects(
     section: &KeyPath,
     guard: &file::Guard,
     server: &Server,
     review: &mut Review<'_>,
-) -> Option<Vec<String>> {
+) -> Option<Vec<Subject>> {
     let path = section.key("allowed_subjects");
     let names = &guard.allowed_subjects.0;
     if names.is_empty() {
@@ -154,13 +181,21 @@ fn subjects(
         return None;
     }
     let paths = review.elements(&path);
-    for (path, name) in paths.iter().zip(names) {
-        if name.trim().is_empty() {
-            review.error(path, "is empty", "write a name as it stands in the certificate");
-            return None;
+    let parsed: Vec<_> = paths.iter().zip(names).map(|(path, name)| subject(path, name, review)).collect();
+    parsed.into_iter().collect()
+}
+
+fn subject(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<Subject> {
+    let parsed = Subject::parse(name);
+    let mend = match parsed {
+        Ok(_) => "",
+        Err(SubjectFault::Empty) => "write a name as it stands in the certificate",
+        Err(SubjectFault::Wildcard) => "write each name out",
+        Err(SubjectFault::Form) => {
+            "write an alternative name as it stands in the certificate, or \"cn:NAME\" for a common name"
         }
-    }
-    Some(names.clone())
+    };
+    parsed.map_err(|fault| review.error(path, fault.to_string(), mend)).ok()
 }
 
 /// A web origin as a browser writes it (RFC 6454 section 6.2): compared byte for byte with the header.

@@ -1,6 +1,7 @@
 //! `[guard]`: shared secrets, users and names.
 
 use super::*;
+use crate::net::names::Subject;
 use crate::secret::Secret;
 
 /// The control surface is where no other user can connect to it.
@@ -86,7 +87,34 @@ fn names_are_those_of_client_certificates() {
     let tls =
         format!("[server]\ntls = {{ cert_file = {cert}, key_file = {key}, client_ca_file = {cert} }}\n");
     let loaded = load_text(&format!("{tls}{}", guard("allowed_subjects = [\"orders\", \"spiffe://a/b\"]")));
-    assert_eq!(loaded.unwrap().settings.guard.allowed_subjects, ["orders", "spiffe://a/b"]);
+    assert_eq!(
+        loaded.unwrap().settings.guard.allowed_subjects,
+        ["orders", "spiffe://a/b"].map(|name| Subject::parse(name).unwrap())
+    );
     let empty = format!("{tls}{}", guard("allowed_subjects = [\"orders\", \"\"]"));
     one_error(&empty, "guard.allowed_subjects[1]", &["is empty"]);
+    for (name, what) in [("*.a.svc", "wildcard"), ("CN=orders", "cn:NAME"), ("cn:", "is empty")] {
+        let text = format!("{tls}{}", guard(&format!("allowed_subjects = [{name:?}]")));
+        one_error(&text, "guard.allowed_subjects[0]", &[what]);
+    }
+}
+
+#[test]
+fn hosts_that_browsers_do_not_trust_are_warned_about_without_tls_and_secret() {
+    let hosts = "allowed_hosts = [\"localhost\", \"orders.test\"]";
+    one_warning(&guard(hosts), "guard.allowed_hosts[1]", "plain HTTP");
+    let quiet = |text: &str, set: &[(&str, &str)]| {
+        let loaded = load_in(text, set).unwrap();
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    };
+    quiet(&guard(&format!("{hosts}\nshared_secret_env = \"P\"")), &[("P", FIRST)]);
+    quiet(&format!("[server]\nlisten = \"unix:/run/x.sock\"\n{}", guard(hosts)), &[]);
+    quiet(&guard("allowed_hosts = [\"localhost\", \"127.0.0.1\"]"), &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    write_private(&dir.path().join("cert"), &made.cert.pem());
+    write_private(&dir.path().join("key"), &made.signing_key.serialize_pem());
+    let [cert, key] = ["cert", "key"].map(|file| dir.path().join(file).display().to_string());
+    let tls = format!("[server]\ntls = {{ cert_file = {cert:?}, key_file = {key:?} }}\n");
+    quiet(&format!("{tls}{}", guard(hosts)), &[]);
 }

@@ -4,6 +4,7 @@
 //   {"do": "open", "page": "a", "url": "..."}       a new page, which loads the address; with "in": "b" in b's context
 //                                                   a tab that the page opens is called "a-tab"
 //   {"do": "goto", "page": "a", "url": "..."}       the page loads another one
+//   {"do": "reload", "page": "a"}                   the page is loaded again, as a person does it
 //   {"do": "fill", "page": "a", "at": "selector", "text": "..."}
 //   {"do": "click", "page": "a", "at": "selector"}
 //   {"do": "wait", "page": "a", "at": "selector"}   until it is visible
@@ -50,6 +51,7 @@ async function open({ page: name, in: beside, url }) {
 
 const acts = {
   goto: async (page, { url }) => { await page.goto(url, { waitUntil: 'load' }); return { url: page.url() }; },
+  reload: async (page) => { await page.reload({ waitUntil: 'load' }); },
   fill: (page, { at, text }) => page.fill(at, text),
   click: (page, { at }) => page.click(at),
   wait: (page, { at }) => page.waitForSelector(at),
