@@ -4,6 +4,7 @@
 //! `Retry-After` and an error code out of a closed set (RFC 6749 section 5.2 and its registry). It decides nothing
 //! about time; `token` does.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -192,6 +193,12 @@ impl Error {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Why, as an application may know it: a sentence out of a closed set that names the party at fault.
+    #[must_use]
+    pub fn public_reason(&self) -> Cow<'static, str> {
+        self.kind.public_reason()
     }
 
     /// One word out of a closed set, for logs and metrics.

@@ -19,6 +19,7 @@ use super::error::Class;
 use super::key::KeyError;
 
 mod local;
+mod public;
 
 pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
 

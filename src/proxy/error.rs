@@ -384,33 +384,7 @@ fn unavailable_reason(unavailable: &Unavailable) -> String {
         _ => "there is no access token yet",
     };
     let Some(cause) = &unavailable.cause else { return what.to_owned() };
-    let why = match cause.cause() {
-        "secret" => "the client's secret cannot be read, so no token was asked for",
-        "dns" | "connect" | "proxy" | "reset" => "the authorization server cannot be reached",
-        "tls" => "the authorization server's certificate is not trusted, or it does not speak TLS",
-        "timeout" | "stalled" => "the authorization server does not answer in time",
-        "status" => "the authorization server answers with an error",
-        "redirect" => "the authorization server answers with a redirect, which is never followed",
-        "stale" => "the authorization server's tokens have expired when they arrive",
-        "malformed" | "too_large" | "token_type" | "unbound" | "unusable" => {
-            "the authorization server's answer holds no usable token"
-        }
-        "issuer_mismatch" | "no_token_endpoint" | "insecure_endpoint" => {
-            "the authorization server's metadata cannot be used"
-        }
-        "machine" => "this machine lacks what it takes to ask for one",
-        "command" => "the helper program gives none",
-        "token_file" | "token_text" => "where it is to be, there is none",
-        "expired" => "the one that is there has expired",
-        "subject" | "subject_expired" => "the token that is traded in for it is not to be had",
-        "no_caller" => "it is had for a caller alone",
-        "internal" => "an internal error",
-        "logged_out" => "it was logged out",
-        "browser_absent" => "no dashboard is open in the browser that renews it",
-        "login_required" => "there is no refresh token that the authorization server accepts",
-        refused => return format!("{what}: the authorization server refuses the token request ({refused})"),
-    };
-    format!("{what}: {why}")
+    format!("{what}: {}", cause.public_reason())
 }
 
 /// At least 1: a `Retry-After: 0` invites a hot loop.

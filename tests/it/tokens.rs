@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cupbearer::clock;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::{
-    Config, Nginx, ODD_ID, ODD_SECRET, OidcProvider, Origin, Proxy, Reply, SECRET, eventually, token_at,
-    upstream_at,
+    Config, Key, Nginx, ODD_ID, ODD_SECRET, OidcProvider, Origin, Proxy, Reply, SECRET, eventually,
+    free_address, token_at, upstream_at,
 };
 
 /// Attempts in quick succession: what is tested is that there is a next one, not when.
@@ -417,4 +417,79 @@ async fn a_discovery_document_of_another_issuer_is_refused() {
     proxy.get("/").await.assert_proxy_error(503);
     assert!(server.seen().iter().all(|request| request.method() == "GET"), "RFC 8414 section 3.3");
     assert!(proxy.log().contains("issuer"), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn a_request_without_a_token_is_told_who_is_at_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key.pem");
+    fs::write(&key, Key::new("EdDSA").await.pem).unwrap();
+    let server = Origin::start(|request, _| match request.target().as_str() {
+        "/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server" => {
+            let issuer = format!("http://{}", request.field("host").unwrap());
+            Reply::json(200, &json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") }).to_string())
+        }
+        "/denies" => Reply::json(401, r#"{"error":"invalid_client"}"#),
+        "/fails" => Reply::new(503, &[], ""),
+        _ => Reply::new(404, &[], ""),
+    })
+    .await;
+    let (at, nobody) = (server.url(), free_address());
+    let secret = "client_secret = \"sentinel-of-the-secret\"";
+    let cases = [
+        (
+            format!(
+                "token_endpoint = \"{at}/token\"\nclient_auth = \"private_key_jwt\"\nclient_key_file = '{}'",
+                key.display()
+            ),
+            "the client's key cannot be used for signing, so no token request was sent",
+        ),
+        (
+            format!("issuer = \"{at}\"\n{secret}"),
+            "neither the configuration nor the authorization server's metadata name the token_endpoint, so no token request was sent",
+        ),
+        (
+            format!("token_endpoint = \"{at}/denies\"\n{secret}"),
+            "the authorization server does not accept the client or its secret, key or certificate (invalid_client)",
+        ),
+        (
+            format!("token_endpoint = \"{at}/fails\"\n{secret}"),
+            "the authorization server responds with the status 503",
+        ),
+        (
+            format!("token_endpoint = \"http://{nobody}/token\"\n{secret}"),
+            "the authorization server cannot be reached: it refuses the connection",
+        ),
+        (
+            format!(
+                "token_endpoint = \"{at}/token\"\nclient_secret_file = '{}'",
+                dir.path().join("none").display()
+            ),
+            "the client's secret cannot be read, so no token request was sent",
+        ),
+    ];
+    let api = Origin::ok().await;
+    let sections: Vec<_> = cases
+        .iter()
+        .enumerate()
+        .map(|(number, (token, _))| {
+            format!(
+                "[tokens.t{number}]\nclient_id = \"orders\"\n{QUICK}{token}\n\
+                 [[routes]]\npath = \"/{number}\"\nupstream = \"api\"\ntoken = \"t{number}\"\n"
+            )
+        })
+        .collect();
+    let config = upstream_at(&api.url()) + &sections.concat();
+    let proxy = Proxy::start_live(Config::new(config)).await;
+    fs::write(&key, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+    for (number, (_, sentence)) in cases.iter().enumerate() {
+        eventually(sentence, || async {
+            let answer = proxy.get(&format!("/{number}")).await;
+            answer.assert_proxy_error(503);
+            assert!(!answer.text().contains("sentinel") && !answer.text().contains(&at), "{}", answer.text());
+            answer.json()["detail"].as_str().unwrap().ends_with(sentence)
+        })
+        .await;
+    }
+    assert!(api.seen().is_empty());
 }

@@ -1,0 +1,370 @@
+//! What an application may know of a token that could not be had: one sentence for each kind, which names the party at
+//! fault and neither a place, a name nor a word of a server's beyond status and registered code.
+
+use std::borrow::Cow;
+use std::io;
+
+use super::{Code, CommandFault, Flaw, Holder, Kind, Phase, TlsFault};
+
+impl Kind {
+    /// Printable ASCII without a percent sign, as `grpc-message` needs it.
+    pub(in crate::oauth) fn public_reason(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            // This machine, before anything is sent.
+            Self::Secret(_) => "the client's secret cannot be read, so no token request was sent",
+            Self::Key(..) | Self::GoogleKey(..) => {
+                "the client's key cannot be used for signing, so no token request was sent"
+            }
+            Self::Certificate(..) => {
+                "the client's certificate file cannot be used, so no token request was sent"
+            }
+            Self::StoreBusy => "another process holds the lease of this token in the token store",
+            Self::Store | Self::StillStored | Self::Unread => "the token store cannot be used",
+            Self::Stalled => "the token request did not end within any timeout and was cancelled",
+            Self::Panicked => "an internal error of this proxy",
+            Self::Machine(_) => "this machine lacks what a token request takes, so none was sent",
+            // The configuration.
+            Self::ShortSecret => {
+                "the client's secret is too short for client_secret_jwt, so no token request was sent"
+            }
+            Self::NoIssuer => {
+                "the configuration names no issuer for the client's assertion, so no token request was sent"
+            }
+            Self::NoEndpoint(role) => {
+                return Cow::Owned(format!(
+                    "neither the configuration nor the authorization server's metadata name the {role}, so no token request was sent"
+                ));
+            }
+            Self::InsecureEndpoint => {
+                "the token endpoint is plain http on another machine, so no token request was sent"
+            }
+            Self::Unusable => "the token does not fit the header field and scheme that are configured",
+            Self::NoCaller => "it exists for a caller's own token alone, and this request brings none",
+            Self::Spent(Holder::Configuration) => "the configured token has expired",
+            Self::Text(Holder::Configuration, _) => "the configured token is not usable",
+            // The network between.
+            Self::Dns => "the authorization server cannot be reached: its name does not resolve",
+            Self::Lookup(_) => "the authorization server cannot be reached: its name cannot be looked up",
+            Self::Connect(io::ErrorKind::ConnectionRefused) => {
+                "the authorization server cannot be reached: it refuses the connection"
+            }
+            Self::Connect(_) => "the authorization server cannot be reached",
+            Self::Proxy => "the HTTP proxy on the way to the authorization server gives no connection to it",
+            Self::Reset => {
+                "the connection to the authorization server broke before its response was complete"
+            }
+            Self::Timeout(phase) => phase.public_reason(),
+            Self::Tls(fault) => fault.public_reason(),
+            // The authorization server.
+            Self::Redirect(_) => "the authorization server responds with a redirect, which is never followed",
+            Self::Status(status) => {
+                return Cow::Owned(format!(
+                    "the authorization server responds with the status {}",
+                    status.as_u16()
+                ));
+            }
+            Self::Denied(_, code) => return code.public_reason(),
+            Self::TooLarge => "the authorization server's response is too large",
+            Self::Malformed(flaw) => flaw.public_reason(),
+            Self::TokenType => "the authorization server's token is not of the type Bearer",
+            Self::Unbound => "the authorization server's token is not bound to the client's key (DPoP)",
+            Self::OtherIssuer => {
+                "the authorization server's metadata are for another issuer than the configured one"
+            }
+            Self::Stale => "the authorization server's token had expired when it arrived",
+            Self::Inactive => "the authorization server says that the token just issued is not active",
+            Self::CodeRefused => "the authorization server refused the code of the login",
+            Self::LoginRequired | Self::LoginDoubtful => {
+                "there is no refresh token that the authorization server accepts"
+            }
+            Self::Authorization(code) => {
+                return Cow::Owned(format!(
+                    "the authorization server did not complete the login ({})",
+                    code.as_str()
+                ));
+            }
+            Self::Callback(_) => "the browser did not bring a usable authorization response",
+            Self::IdToken(_) => "the ID token of the login is not acceptable",
+            // People.
+            Self::LoggedOut => "it was logged out",
+            Self::BrowserAbsent => "no dashboard is open in the browser that renews it",
+            Self::OtherUser(_) => "another user is logged in at the authorization server in that browser",
+            // Where else a token comes from.
+            Self::Command(fault) => fault.public_reason(),
+            Self::TokenFile(_) => "the token file cannot be read",
+            Self::Text(Holder::Command, _) => "what the helper program printed is not a usable token",
+            Self::Text(Holder::File, _) => "the token file holds no usable token",
+            Self::Spent(Holder::Command) => "the token that the helper program printed has expired",
+            Self::Spent(Holder::File) => "the token in the token file has expired",
+            Self::Subject(_) => "the token that is exchanged for it is not available",
+            Self::SubjectExpired => "the token to exchange for it has expired, so no token request was sent",
+        })
+    }
+}
+
+impl Phase {
+    const fn public_reason(self) -> &'static str {
+        match self {
+            Self::Lookup => {
+                "the authorization server cannot be reached: its name was not resolved within connect_timeout"
+            }
+            Self::Connect => "the authorization server cannot be reached: no connection within connect_timeout",
+            Self::ProxyLookup => {
+                "the authorization server cannot be reached: the name of the HTTP proxy on the way was not resolved within connect_timeout"
+            }
+            Self::Proxy => {
+                "the authorization server cannot be reached: the HTTP proxy on the way gave no connection within connect_timeout"
+            }
+            Self::Tls => {
+                "the authorization server cannot be reached: no TLS handshake was complete within connect_timeout"
+            }
+            Self::Answer => "the authorization server did not respond within timeout",
+        }
+    }
+}
+
+impl TlsFault {
+    const fn public_reason(self) -> &'static str {
+        match self {
+            Self::UnknownIssuer
+            | Self::WrongName
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Revoked
+            | Self::Certificate => "the authorization server's certificate is not accepted",
+            Self::CertificateWanted => {
+                "the authorization server demands a client certificate, and none is configured"
+            }
+            Self::CertificateRefused => "the authorization server refuses this client's certificate",
+            Self::NotTls => "the authorization server does not speak TLS at its address",
+            Self::Alert | Self::Handshake => "the TLS handshake with the authorization server failed",
+        }
+    }
+}
+
+impl Flaw {
+    const fn public_reason(self) -> &'static str {
+        match self {
+            Self::NotHttp => "the authorization server does not speak HTTP at its address",
+            Self::Empty | Self::NotJson | Self::NoAccessToken | Self::AccessToken | Self::ExpiresIn => {
+                "the authorization server's response holds no usable token"
+            }
+            Self::NoRequestUri | Self::Device(_) | Self::NoActive => {
+                "the authorization server's response cannot be used"
+            }
+        }
+    }
+}
+
+impl Code {
+    fn public_reason(self) -> Cow<'static, str> {
+        let what = match self {
+            Self::ServerError | Self::TemporarilyUnavailable => {
+                "the authorization server reports a failure of its own"
+            }
+            Self::SlowDown => "the authorization server wants fewer token requests",
+            Self::InvalidClient => {
+                "the authorization server does not accept the client or its secret, key or certificate"
+            }
+            Self::InvalidGrant => "the authorization server does not accept what the token request spends",
+            Self::UnauthorizedClient | Self::UnsupportedGrantType => {
+                "the authorization server does not allow this grant for the client"
+            }
+            Self::InvalidScope => "the authorization server does not accept the configured scope",
+            Self::InvalidTarget => {
+                "the authorization server does not accept the configured resource or audience"
+            }
+            Self::InvalidDpopProof | Self::UseDpopNonce => {
+                "the authorization server does not accept the proof of possession (DPoP)"
+            }
+            Self::AccessDenied => "the authorization server denies access",
+            Self::InvalidRequest
+            | Self::UnsupportedTokenType
+            | Self::AuthorizationPending
+            | Self::ExpiredToken
+            | Self::LoginRequired
+            | Self::InteractionRequired
+            | Self::ConsentRequired
+            | Self::AccountSelectionRequired
+            | Self::UnsupportedResponseType
+            | Self::InvalidRequestUri
+            | Self::InvalidRedirectUri
+            | Self::Other => "the authorization server refuses the token request",
+        };
+        Cow::Owned(format!("{what} ({})", self.as_str()))
+    }
+}
+
+impl CommandFault {
+    const fn public_reason(&self) -> &'static str {
+        match self {
+            Self::NoProcess(_) => "this machine has no process left for the helper program",
+            Self::Missing(_) | Self::Forbidden(_) | Self::Start(..) => "the helper program cannot be started",
+            Self::TimedOut(_) => "the helper program did not end within command_timeout",
+            Self::Exit(..) | Self::Signal(..) => "the helper program failed",
+            Self::Silent(_) | Self::TooMuch(_) => "the helper program printed no usable token",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use http::StatusCode;
+
+    use super::super::{CallbackFault, CertificateFault, GoogleFault, Held, IdTokenFault, Said, TextFlaw};
+    use super::*;
+    use crate::net::resolver::LookupError;
+    use crate::net::threads::NotDone;
+    use crate::oauth::document::Role;
+    use crate::oauth::key::KeyError;
+    use crate::secret::SecretError;
+
+    /// Who can do something about it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Party {
+        /// This machine, its configuration, its files.
+        Here,
+        Server,
+        Between,
+        Person,
+    }
+
+    fn kinds() -> Vec<(Kind, Party)> {
+        use Party::{Between, Here, Person, Server};
+        let path = || PathBuf::from("/sentinel/path");
+        let held = || Held::Variable("SENTINEL".into());
+        let said = || Said::new(b"sentinel", b"");
+        let status = StatusCode::BAD_REQUEST;
+        let fault = || SecretError::Missing(path());
+        let all: Vec<Kind> = vec![
+            Kind::Secret(fault()),
+            Kind::Key(held(), KeyError::Malformed),
+            Kind::GoogleKey(held(), GoogleFault::Type),
+            Kind::Certificate(path(), CertificateFault::NoCertificate),
+            Kind::ShortSecret,
+            Kind::NoIssuer,
+            Kind::NoEndpoint(Role::Token),
+            Kind::InsecureEndpoint,
+            Kind::Unusable,
+            Kind::StoreBusy,
+            Kind::Store,
+            Kind::StillStored,
+            Kind::Unread,
+            Kind::Stalled,
+            Kind::Panicked,
+            Kind::Machine(NotDone::NoThread),
+            Kind::Command(CommandFault::NoProcess("sentinel".into())),
+            Kind::Command(CommandFault::Missing("sentinel".into())),
+            Kind::Command(CommandFault::TimedOut(said())),
+            Kind::Command(CommandFault::Exit(1, said())),
+            Kind::Command(CommandFault::Silent(said())),
+            Kind::TokenFile(fault()),
+            Kind::Text(Holder::Command, TextFlaw::Empty),
+            Kind::Text(Holder::File, TextFlaw::Denied),
+            Kind::Text(Holder::Configuration, TextFlaw::NotAWord),
+            Kind::Spent(Holder::Command),
+            Kind::Spent(Holder::File),
+            Kind::Spent(Holder::Configuration),
+            Kind::Subject("sentinel".into()),
+            Kind::SubjectExpired,
+        ];
+        let mut all: Vec<_> = all.into_iter().map(|kind| (kind, Here)).collect();
+        let server = [
+            Kind::Redirect(status),
+            Kind::Status(status),
+            Kind::TooLarge,
+            Kind::Malformed(Flaw::NotJson),
+            Kind::Malformed(Flaw::NotHttp),
+            Kind::Malformed(Flaw::Device("sentinel")),
+            Kind::TokenType,
+            Kind::Unbound,
+            Kind::OtherIssuer,
+            Kind::Stale,
+            Kind::Inactive,
+            Kind::CodeRefused,
+            Kind::LoginRequired,
+            Kind::LoginDoubtful,
+            Kind::Authorization(Code::AccessDenied),
+            Kind::Tls(TlsFault::UnknownIssuer),
+            Kind::Tls(TlsFault::CertificateWanted),
+            Kind::Tls(TlsFault::CertificateRefused),
+            Kind::Tls(TlsFault::NotTls),
+            Kind::Tls(TlsFault::Handshake),
+        ];
+        all.extend(server.map(|kind| (kind, Server)));
+        all.extend(super::super::CODES.map(|code| (Kind::Denied(status, code), Server)));
+        all.push((Kind::Denied(status, Code::Other), Server));
+        let between = [
+            Kind::Dns,
+            Kind::Connect(io::ErrorKind::ConnectionRefused),
+            Kind::Connect(io::ErrorKind::HostUnreachable),
+            Kind::Proxy,
+            Kind::Reset,
+            Kind::Lookup(LookupError::Unanswered),
+            Kind::Timeout(Phase::Lookup),
+            Kind::Timeout(Phase::Connect),
+            Kind::Timeout(Phase::ProxyLookup),
+            Kind::Timeout(Phase::Proxy),
+            Kind::Timeout(Phase::Tls),
+            Kind::Timeout(Phase::Answer),
+        ];
+        all.extend(between.map(|kind| (kind, Between)));
+        let people = [
+            Kind::LoggedOut,
+            Kind::BrowserAbsent,
+            Kind::OtherUser("sentinel".into()),
+            Kind::Callback(CallbackFault::NoCode),
+            Kind::IdToken(IdTokenFault::Nonce),
+            Kind::NoCaller,
+        ];
+        all.extend(people.map(|kind| (kind, Person)));
+        all
+    }
+
+    #[test]
+    fn each_sentence_names_the_party_at_fault_and_nothing_else() {
+        for (kind, party) in kinds() {
+            let said = kind.public_reason();
+            let blames_the_server = said.starts_with("the authorization server")
+                || said.starts_with("there is no refresh token that the authorization server")
+                || said.starts_with("the TLS handshake with the authorization server");
+            let names_the_way = said.contains("cannot be reached")
+                || said.contains("on the way to")
+                || said.starts_with("the connection to")
+                || said.contains("did not respond within");
+            let right = match party {
+                Party::Server => blames_the_server,
+                Party::Between => names_the_way,
+                Party::Here | Party::Person => !blames_the_server && !names_the_way,
+            };
+            assert!(right, "{kind:?}: {said}");
+            assert!(
+                !said.contains("refuses the token request") || matches!(kind, Kind::Denied(..)),
+                "{kind:?}"
+            );
+            assert!(said.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'%'), "{said}");
+            assert!(!said.to_lowercase().contains("sentinel"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_was_never_sent_is_said_to_be_so() {
+        let unsent = [
+            Kind::Key(Held::Configuration, KeyError::Malformed),
+            Kind::Certificate(PathBuf::new(), CertificateFault::NoCertificate),
+            Kind::Secret(SecretError::Missing(PathBuf::new())),
+            Kind::ShortSecret,
+            Kind::NoIssuer,
+            Kind::NoEndpoint(Role::Token),
+            Kind::InsecureEndpoint,
+            Kind::SubjectExpired,
+        ];
+        for kind in unsent {
+            assert!(kind.public_reason().contains("no token request was sent"), "{kind:?}");
+        }
+        let endpoint = Kind::NoEndpoint(Role::Token).public_reason();
+        assert!(endpoint.contains("token_endpoint"), "{endpoint}");
+    }
+}
