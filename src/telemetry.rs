@@ -1,7 +1,9 @@
 //! The log: what is written, where to and in which form. It goes to standard error, so that standard output stays
 //! for what a command was asked for.
 
-use std::io::IsTerminal;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -54,17 +56,18 @@ pub fn is_level(level: &str) -> bool {
 /// [`LogError`]
 pub fn start(settings: &LogSettings) -> Result<(), LogError> {
     let filter = filter(&settings.level).ok_or_else(|| LogError::Level(settings.level.clone()))?;
-    let terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE)
-        .with_ansi(terminal);
+    let terminal = io::stderr().is_terminal();
     let text = match settings.format {
         LogFormat::Auto => terminal,
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
+    let form = if text { Form::Text } else { Form::Json };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || Lines { form, out: io::stderr() })
+        .with_span_events(FmtSpan::NONE)
+        .with_ansi(terminal);
     let started = if text {
         log.with_target(false).try_init()
     } else {
@@ -75,4 +78,113 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
 
 fn filter(level: &str) -> Option<EnvFilter> {
     EnvFilter::builder().parse(level).ok()
+}
+
+/// What a line's text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+/// Writes a line at a time, without characters that change how what stands around them is shown: a path or an error may
+/// hold what somebody else chose.
+struct Lines<W> {
+    form: Form,
+    out: W,
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.out.write_all(&escaped(line, self.form))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// The line with such characters written out: as Rust has them in text, as JSON has them in JSON. Escape sequences that
+/// colour a terminal's text are our own: those of others are escaped where the line is made.
+fn escaped(line: &[u8], form: Form) -> Cow<'_, [u8]> {
+    let (body, end) = line.strip_suffix(b"\n").map_or((line, ""), |body| (body, "\n"));
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | 0x1b);
+    if body.iter().all(is_plain) {
+        return Cow::Borrowed(line);
+    }
+    let Ok(text) = std::str::from_utf8(body) else { return Cow::Borrowed(line) };
+    let mut safe = String::with_capacity(line.len() + 16);
+    for character in text.chars() {
+        if !changes_others(character) {
+            safe.push(character);
+            continue;
+        }
+        let code = u32::from(character);
+        // Writing to memory does not fail.
+        let _ = match form {
+            Form::Text => write!(safe, "\\u{{{code:x}}}"),
+            Form::Json => write!(safe, "\\u{code:04x}"),
+        };
+    }
+    safe.push_str(end);
+    Cow::Owned(safe.into_bytes())
+}
+
+/// Controls, line and paragraph separators, and what sets the direction of text (Unicode Standard Annex 9) or is invisible.
+const fn changes_others(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\x08'
+            | '\n'..='\x1a'
+            | '\x1c'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(line: &str, form: Form) -> String {
+        let mut lines = Lines { form, out: Vec::new() };
+        lines.write_all(line.as_bytes()).unwrap();
+        String::from_utf8(lines.out).unwrap()
+    }
+
+    #[test]
+    fn characters_that_change_how_a_line_is_shown_are_written_out() {
+        for (character, text, json) in [
+            ("\u{9b}", "\\u{9b}", "\\u009b"),
+            ("\u{85}", "\\u{85}", "\\u0085"),
+            ("\u{202e}", "\\u{202e}", "\\u202e"),
+            ("\u{2066}", "\\u{2066}", "\\u2066"),
+            ("\u{200f}", "\\u{200f}", "\\u200f"),
+            ("\u{2028}", "\\u{2028}", "\\u2028"),
+            ("\n", "\\u{a}", "\\u000a"),
+            ("\r", "\\u{d}", "\\u000d"),
+            ("\x7f", "\\u{7f}", "\\u007f"),
+        ] {
+            let line = format!("INFO path=/a{character}b größe ☺\n");
+            assert_eq!(written(&line, Form::Text), format!("INFO path=/a{text}b größe ☺\n"));
+            assert_eq!(written(&line, Form::Json), format!("INFO path=/a{json}b größe ☺\n"));
+        }
+    }
+
+    #[test]
+    fn a_plain_line_and_its_colours_are_left_alone() {
+        for line in ["\x1b[32m INFO\x1b[0m request path=\"/a\"\tb\n", "{\"path\":\"/ä\"}\n", "", "\n"] {
+            assert_eq!(written(line, Form::Text), line);
+            assert_eq!(written(line, Form::Json), line);
+        }
+        let json = format!("{{\"path\":\"/{}\"}}\n", '\u{202e}');
+        let read: serde_json::Value = serde_json::from_str(&written(&json, Form::Json)).unwrap();
+        assert_eq!(read["path"], "/\u{202e}");
+    }
 }

@@ -89,11 +89,11 @@ const fn spend(credit: &mut usize, price: usize) -> bool {
 }
 
 /// Bytes of a frame's header, and of the preface (RFC 9113 section 3.4).
-const HEADER: usize = 9;
-const PREFACE: usize = 24;
+pub(super) const HEADER: usize = 9;
+pub(super) const PREFACE: usize = 24;
 /// Types of frames (RFC 9113 section 6); the last is `CONTINUATION`.
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;

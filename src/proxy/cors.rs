@@ -27,7 +27,7 @@ pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderVal
 pub(super) fn reader(sentry: &Sentry, error: &ProxyError, headers: &HeaderMap) -> Option<HeaderValue> {
     let doubtful = match error {
         ProxyError::Refused(rejection) => *rejection != Rejection::Secret,
-        ProxyError::BadRequest(fault) => *fault == BadRequest::Host,
+        ProxyError::BadRequest(fault) => matches!(fault, BadRequest::Host | BadRequest::NoHost),
         _ => false,
     };
     let origin = headers.get(ORIGIN).filter(|_| !doubtful)?;

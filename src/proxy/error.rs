@@ -104,8 +104,16 @@ pub(super) enum BadRequest {
     Malformed,
     #[error("this listener speaks TLS: send the request with https")]
     Plain,
+    #[error("{0}")]
+    Foreign(#[from] Foreign),
     #[error("a request must have exactly one valid Host (RFC 9112 section 3.2)")]
     Host,
+    #[error(
+        "an HTTP/1.0 request without Host does not say which host it is for; send Host (HAProxy: http-check send hdr Host localhost), or check /readyz of the health listener"
+    )]
+    NoHost,
+    #[error("{}", target_sentence(*.0))]
+    TargetByte(Option<u8>),
     #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
     Target,
     #[error(
@@ -118,6 +126,54 @@ pub(super) enum BadRequest {
     Body,
     #[error("the WebSocket handshake has no valid key, or another version than 13 (RFC 6455 section 4.2.1)")]
     Handshake,
+}
+
+/// Another protocol than HTTP/1.1, recognised by a connection's first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Foreign {
+    #[error(
+        "the connection begins with the PROXY protocol, which this proxy does not speak; turn it off where the connection comes from (HAProxy: send-proxy, nginx: proxy_protocol)"
+    )]
+    ProxyProtocol,
+    #[error(
+        "the connection begins with a TLS handshake, and this listener speaks plain HTTP; use http://, or set tls in [server]"
+    )]
+    Tls,
+    #[error(
+        "the connection begins with SOCKS; this is an HTTP proxy for the API: send requests to its own address"
+    )]
+    Socks,
+    #[error(
+        "HTTP/2's preface is where a request of HTTP/1.1 should begin; agree on HTTP/2 by TLS (ALPN), or begin the connection with it"
+    )]
+    Http2,
+}
+
+/// A character that no request target has, and what to do about it.
+fn target_sentence(byte: Option<u8>) -> String {
+    let Some(byte) = byte else {
+        return "the request's target has a character that no URI has; percent-encode it (RFC 3986 section 2.1)"
+            .to_owned();
+    };
+    match byte {
+        b'#' => {
+            "the request's target has a fragment (#), which stays with the client (RFC 9110 section 7.1); \
+                 leave it out, or encode a # that belongs to the target as hex 23 behind a percent sign"
+                .to_owned()
+        }
+        b' ' => {
+            "the request's target has a space; percent-encode it as hex 20 (RFC 3986 section 2.1)".to_owned()
+        }
+        0x21..=0x7e => {
+            format!(
+                "the request's target has the character {}; percent-encode it as hex {byte:02X} (RFC 3986 section 2.1)",
+                char::from(byte)
+            )
+        }
+        _ => format!(
+            "the request's target has the byte 0x{byte:02X}; percent-encode it as hex {byte:02X} (RFC 3986 section 2.1)"
+        ),
+    }
 }
 
 /// Why there is no WebSocket, where the upstream's own answer cannot say so.

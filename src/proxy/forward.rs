@@ -229,7 +229,7 @@ impl Sender<'_> {
             if let Some(opener) = &self.opener {
                 opener.open();
             }
-        } else if strip_response(&mut headers).is_ok() {
+        } else if strip_response(Version::HTTP_11, &mut headers).is_ok() {
             self.downstream.inform(status, headers);
         }
     }

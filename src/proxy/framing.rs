@@ -5,7 +5,11 @@
 //! are gone. So each connection's bytes pass through this scanner first. It knows the message's borders by
 //! itself, and cuts the bytes off before anything ambiguous. In its place hyper reads what it refuses there: it answers 400 and closes, and nothing of what was cut off is ever read as a request.
 //!
-//! It looks at framing alone; fields, paths and everything else are judged on the parsed request.
+//! It looks at framing, at the characters of the request target, which hyper's parser takes for granted, and at a
+//! connection's first bytes, which may be another protocol's. Everything else is judged on the parsed request.
+
+use super::error::{BadRequest, Foreign};
+use super::octets::{self, Octet, encoded};
 
 /// What a connection may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,12 @@ pub(super) struct Framing {
     extra: usize,
     max_line: usize,
     poison: &'static [u8],
+    /// Whether nothing has come yet.
+    is_new: bool,
+    /// The byte of a request target behind those that were admitted last: it goes on percent-encoded.
+    odd: Option<u8>,
+    /// What is wrong with what was refused, or with what hyper refuses in the current head, where more is known than that.
+    fault: Option<BadRequest>,
 }
 
 /// What is read now.
@@ -90,7 +100,20 @@ impl Framing {
             extra: 0,
             max_line,
             poison: POISON,
+            is_new: true,
+            odd: None,
+            fault: None,
         }
+    }
+
+    /// What is wrong with what is refused, where that is known.
+    pub(super) const fn fault(&self) -> Option<BadRequest> {
+        self.fault
+    }
+
+    /// The byte behind those that were admitted last, where it goes on percent-encoded. It counts as admitted then.
+    pub(super) const fn take_odd(&mut self) -> Option<u8> {
+        self.odd.take()
     }
 
     /// Where the connection is now.
@@ -128,8 +151,15 @@ impl Framing {
     }
 
     /// Judges the bytes that were just read, and returns how many of them may be passed on: all, unless something
-    /// ambiguous was among them.
+    /// ambiguous was among them, or the next one is to be encoded ([`Self::take_odd`]).
     pub(super) fn admit(&mut self, bytes: &[u8]) -> usize {
+        if std::mem::take(&mut self.is_new)
+            && self.state == State::Start
+            && let Some(foreign) = bytes.first().and_then(|first| foreign(*first))
+        {
+            self.fault = Some(foreign.into());
+            return self.refuse(0, None);
+        }
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -158,7 +188,13 @@ impl Framing {
                     at += taken as usize;
                 }
                 State::Start | State::Fields | State::ChunkSize | State::Trailers => {
-                    let Some(newline) = memchr::memchr(b'\n', rest) else {
+                    let newline = memchr::memchr(b'\n', rest);
+                    if self.state == State::Start
+                        && let Some(odd) = self.first_odd(&rest[..newline.unwrap_or(rest.len())])
+                    {
+                        return self.meet_odd(at, &rest[..=odd]);
+                    }
+                    let Some(newline) = newline else {
                         if self.line.len() + rest.len() > self.max_line {
                             // hyper answers 431 by its own limit; here only memory is at stake.
                             return self.refuse(at, self.line.last().copied());
@@ -192,6 +228,30 @@ impl Framing {
         bytes.len()
     }
 
+    /// Where the first byte of a request target is that does not go on as it is. Only what is behind the first space of
+    /// the line is one; the CR at its end is none.
+    fn first_odd(&self, piece: &[u8]) -> Option<usize> {
+        let begun = memchr::memchr(b' ', &self.line).is_some();
+        let start = if begun { 0 } else { memchr::memchr(b' ', piece)? + 1 };
+        let odd = |byte: &u8| octets::is_odd(*byte) && !matches!(byte, b' ' | b'\r');
+        piece[start..].iter().position(odd).map(|at| start + at)
+    }
+
+    /// Deals with the last byte of `piece`, which begins at `at` and is one of a request target's.
+    fn meet_odd(&mut self, at: usize, piece: &[u8]) -> usize {
+        let Some((&byte, before)) = piece.split_last() else { return at };
+        let end = at + before.len();
+        if Octet::of(byte) == Octet::Refused || self.line.len() + before.len() > self.max_line {
+            self.fault = (Octet::of(byte) == Octet::Refused).then_some(BadRequest::TargetByte(Some(byte)));
+            let passed = before.last().or(self.line.last()).copied();
+            return self.refuse(end, passed);
+        }
+        self.line.extend_from_slice(before);
+        self.line.extend_from_slice(&encoded(byte));
+        self.odd = Some(byte);
+        end
+    }
+
     /// What hyper is to read in place of what was refused.
     pub(super) const fn poison(&self) -> &'static [u8] {
         self.poison
@@ -210,6 +270,10 @@ impl Framing {
     /// A line without its LF; what comes next.
     fn line_ended(&mut self, line: &[u8]) -> Result<State, Ambiguous> {
         let line = line.strip_suffix(b"\r").ok_or(Ambiguous)?;
+        if line == b"\0" && self.state == State::Start {
+            // The fifth byte of the PROXY protocol's version 2, behind two blank lines.
+            self.fault = Some(Foreign::ProxyProtocol.into());
+        }
         if memchr::memchr2(b'\r', 0, line).is_some() {
             return Err(Ambiguous);
         }
@@ -220,13 +284,20 @@ impl Framing {
                     return Ok(State::Start);
                 }
                 if HTTP2_PREFACE.strip_suffix(b"\r\n").is_some_and(|preface| preface == line) {
+                    if first {
+                        return Ok(State::Http2);
+                    }
                     // Behind anything else it is a request like any other, and no good one.
-                    return if first { Ok(State::Http2) } else { Err(Ambiguous) };
-                }
-                // A fragment is no part of a target (RFC 9112 section 3.2); hyper would cut it off in silence.
-                if memchr::memchr(b'#', line).is_some() {
+                    self.fault = Some(Foreign::Http2.into());
                     return Err(Ambiguous);
                 }
+                if is_proxy_protocol(line) {
+                    self.fault = Some(Foreign::ProxyProtocol.into());
+                    return Err(Ambiguous);
+                }
+                // hyper refuses it.
+                let has_more_words = memchr::memchr_iter(b' ', line).nth(2).is_some();
+                self.fault = has_more_words.then_some(BadRequest::TargetByte(Some(b' ')));
                 self.head = Head { http_1_0: line.ends_with(b"HTTP/1.0"), ..Head::default() };
                 self.extra = 0;
                 Ok(State::Fields)
@@ -305,6 +376,24 @@ impl Head {
     }
 }
 
+/// The protocol that begins with a byte that begins no request.
+const fn foreign(first: u8) -> Option<Foreign> {
+    match first {
+        // The handshake's content type (RFC 8446 section 5.1).
+        0x16 => Some(Foreign::Tls),
+        // Its version (RFC 1928 section 3).
+        4 | 5 => Some(Foreign::Socks),
+        _ => None,
+    }
+}
+
+/// Whether a connection's first bytes are those of the PROXY protocol, version 1 or 2 (HAProxy's `proxy-protocol.txt`).
+pub(super) fn is_proxy_protocol(first: &[u8]) -> bool {
+    let is_v1 =
+        [&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"].iter().any(|v1| first.starts_with(v1));
+    is_v1 || first.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
+}
+
 /// Digits alone, as the grammar has it (RFC 9110 section 8.6): no sign, no list.
 fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > MAX_SIZE_DIGITS {
@@ -354,12 +443,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds `input` in pieces of `step` bytes; how much was let through, and whether it was refused.
+    /// Feeds `input` in pieces of `step` bytes; how much was let through, encoded or not, and whether it was refused.
     fn run(input: &[u8], step: usize) -> (usize, Framing) {
         let mut framing = Framing::new(64 * 1024, Spoken::Either);
         let mut passed = 0;
-        for piece in input.chunks(step) {
-            passed += framing.admit(piece);
+        for mut piece in input.chunks(step) {
+            loop {
+                let admitted = framing.admit(piece);
+                passed += admitted;
+                if framing.take_odd().is_none() {
+                    break;
+                }
+                passed += 1;
+                piece = &piece[admitted + 1..];
+            }
         }
         (passed, framing)
     }
@@ -427,6 +524,58 @@ mod tests {
                 assert!(framing.is_refused(), "{input:?} in pieces of {step}");
             }
         }
+    }
+
+    #[test]
+    fn odd_characters_of_a_target_are_to_be_encoded_however_they_are_cut() {
+        let input =
+            b"GET /a?q={\"b\"}<\xc3\xa9`|^ HTTP/1.1\r\nHost: \"x\"#\r\n\r\nPO\"ST /\" HTTP/1.1\r\n\r\n";
+        for step in 1..=input.len() {
+            let mut framing = Framing::new(1024, Spoken::Either);
+            let mut passed = Vec::new();
+            for mut piece in input.chunks(step) {
+                loop {
+                    let admitted = framing.admit(piece);
+                    passed.extend_from_slice(&piece[..admitted]);
+                    let Some(odd) = framing.take_odd() else { break };
+                    passed.extend_from_slice(&encoded(odd));
+                    piece = &piece[admitted + 1..];
+                }
+            }
+            let text = String::from_utf8(passed).unwrap();
+            assert_eq!(
+                text,
+                "GET /a?q={%22b%22}%3C%C3%A9%60|^ HTTP/1.1\r\nHost: \"x\"#\r\n\r\nPO\"ST /%22 HTTP/1.1\r\n\r\n",
+                "in pieces of {step}"
+            );
+            assert!(!framing.is_refused());
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_named_where_it_is_known() {
+        for (input, fault) in [
+            ("GET /a#b HTTP/1.1\r\n", BadRequest::TargetByte(Some(b'#'))),
+            ("GET /a\x7fb HTTP/1.1\r\n", BadRequest::TargetByte(Some(0x7f))),
+            ("GET /a\tb HTTP/1.1\r\n", BadRequest::TargetByte(Some(b'\t'))),
+            ("\x16\x03\x01\x02\x00", Foreign::Tls.into()),
+            ("\x05\x01\x00", Foreign::Socks.into()),
+            ("PROXY TCP4 10.0.0.1 10.0.0.2 1 80\r\nGET / HTTP/1.1\r\n", Foreign::ProxyProtocol.into()),
+            ("PROXY UNKNOWN\r\n", Foreign::ProxyProtocol.into()),
+            ("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", Foreign::ProxyProtocol.into()),
+            ("GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n", Foreign::Http2.into()),
+        ] {
+            for step in [1, 3, input.len()] {
+                let (_, framing) = run(input.as_bytes(), step);
+                assert!(framing.is_refused(), "{input:?} in pieces of {step}");
+                assert_eq!(framing.fault(), Some(fault), "{input:?} in pieces of {step}");
+            }
+        }
+        let (_, framing) = run(b"GET /a b HTTP/1.1\r\n", 64);
+        assert_eq!(framing.fault(), Some(BadRequest::TargetByte(Some(b' '))), "which hyper refuses");
+        let (_, framing) = run(b"GET /a b HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", 64);
+        assert_eq!(framing.fault(), None);
+        assert!(run(b"PROXY / HTTP/1.1\r\n\r\n", 64).1.fault().is_none(), "a method may be called so");
     }
 
     #[test]

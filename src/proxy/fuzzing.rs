@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONNECTION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::headers::{Overrides, strip_request, strip_response};
 use super::path::judge;
@@ -93,7 +93,7 @@ pub(crate) fn request_head(data: &[u8]) {
         }
     }
     let mut answer = came.clone();
-    if strip_response(&mut answer).is_ok() {
+    if strip_response(Version::HTTP_11, &mut answer).is_ok() {
         for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "cupbearer-error"] {
             assert!(!answer.contains_key(name), "{name} of an answer went on");
         }

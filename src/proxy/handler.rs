@@ -19,12 +19,11 @@ use super::cors;
 use super::discard::{Sends, discard};
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::Exchange;
+use super::fields;
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
-use super::headers::{
-    Expect, HopFields, add_via, has_passed, has_quoted_name, strip_request, strip_response,
-};
+use super::headers::{Expect, HopFields, add_via, has_passed, strip_request, strip_response};
 use super::limits::take_turn;
 use super::local::LocalTable;
 use super::malformed::Malformed;
@@ -52,6 +51,7 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     let table = downstream.worker.table();
     let (mut parts, body) = request.into_parts();
     let body = ReceivedBody::request(body, parts.version);
+    let in_form = fields::normalise(parts.version, &mut parts.headers);
     let connect = match parts.method {
         Method::CONNECT => websocket::from_connect(&mut parts),
         _ => None,
@@ -59,7 +59,11 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     let call = Call::of(parts.version, &parts.headers);
     let sends = if parts.headers.contains_key(EXPECT) { Sends::WhenAsked } else { Sends::AtOnce };
     let mut body = Some(body);
-    let mut response = match admit(&downstream, &table, &parts) {
+    let admitted = match in_form {
+        Ok(()) => admit(&downstream, &table, &parts),
+        Err(_malformed) => Err(BadRequest::Malformed.into()),
+    };
+    let mut response = match admitted {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             let rewriter = Rewriter::new(&entry.route, &parts, &downstream.peer);
@@ -156,9 +160,6 @@ fn admit<'t>(
     // hyper keeps this limit in HTTP/1.1 alone.
     if parts.headers.len() > downstream.worker.settings().max_headers {
         return Err(ProxyError::HeaderTooLarge);
-    }
-    if parts.version == Version::HTTP_2 && has_quoted_name(&parts.headers) {
-        return Err(BadRequest::Malformed.into());
     }
     let guard = table.routes.guard();
     let caller =
@@ -424,7 +425,7 @@ fn strip(downstream: &Downstream, response: &mut Response<ResponseBody>) -> Resu
         StatusCode::UPGRADE_REQUIRED if !downstream.watch.is_http2() => upgrade::passing(response.headers()),
         _ => None,
     };
-    strip_response(response.headers_mut())?;
+    strip_response(response.version(), response.headers_mut())?;
     if let Some(protocols) = required {
         websocket::name_protocols(response.headers_mut(), protocols);
     }

@@ -3,8 +3,10 @@
 //! One pass over the names finds what is there; only that is removed. It runs before anything of ours is put in, so
 //! that no field of the application's can take ours away again.
 
+use http::Version;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+use super::fields;
 use super::malformed::Malformed;
 use super::upgrade::{self, Upgrade};
 use super::upstream::Forwarded;
@@ -87,12 +89,6 @@ pub(super) fn strip_request(
     hop
 }
 
-/// Whether a name has a quotation mark, which no token may (RFC 9110 section 5.6.2). The `http` crate takes it in HTTP/2,
-/// and an HTTP/1.1 upstream would not know what to make of it.
-pub(super) fn has_quoted_name(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| memchr::memchr(b'"', name.as_str().as_bytes()).is_some())
-}
-
 fn expectation(headers: &HeaderMap) -> Expect {
     let mut expected = headers.get_all(header::EXPECT).iter();
     let is_continue = expected.next().is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
@@ -104,9 +100,12 @@ fn expectation(headers: &HeaderMap) -> Expect {
 /// tell that it is there.
 ///
 /// # Errors
-/// Where `Transfer-Encoding` stands beside `Content-Length` or has another coding than chunked, or where the length is
-/// no plain number (RFC 9112 section 6.3).
-pub(super) fn strip_response(headers: &mut HeaderMap) -> Result<(), Malformed> {
+/// Where `Transfer-Encoding` stands beside `Content-Length` or has another coding than chunked (RFC 9112 section 6.3), or where
+/// the length is not one number, or where a field of HTTP/2 has no token for a name.
+pub(super) fn strip_response(version: Version, headers: &mut HeaderMap) -> Result<(), Malformed> {
+    if version == Version::HTTP_2 {
+        fields::from_http2(headers)?;
+    }
     let mut found = Found::default();
     let mut length = false;
     let mut coded = false;
@@ -133,10 +132,7 @@ pub(super) fn strip_response(headers: &mut HeaderMap) -> Result<(), Malformed> {
         }
     }
     if length {
-        let plain = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
-        if !headers.get_all(header::CONTENT_LENGTH).iter().all(plain) {
-            return Err(Malformed::ContentLength);
-        }
+        fields::one_length(headers)?;
     }
     found.remove(headers, is_response_hop_field);
     Ok(())
@@ -161,8 +157,9 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
         trailers.remove(name);
     }
     remove_all(trailers, |name| {
-        kind_of(name) != Kind::EndToEnd || is_response_hop_field(name) || name.contains('"')
+        kind_of(name) != Kind::EndToEnd || is_response_hop_field(name) || !fields::is_token(name)
     });
+    fields::trim(trailers);
 }
 
 /// Whether the `Via` fields name `pseudonym`: then this request was here before (RFC 9110 section 7.6.3).
@@ -440,7 +437,7 @@ mod tests {
     fn an_answer_cannot_pretend_to_be_the_proxys() {
         let mut map =
             headers(&[("cupbearer-error", "token_unavailable"), ("set-cookie", "a"), ("set-cookie", "b")]);
-        assert_eq!(strip_response(&mut map), Ok(()));
+        assert_eq!(strip_response(Version::HTTP_11, &mut map), Ok(()));
         assert_eq!(map, headers(&[("set-cookie", "a"), ("set-cookie", "b")]));
     }
 
@@ -452,11 +449,14 @@ mod tests {
             (&[("content-length", "5, 5")], Malformed::ContentLength),
             (&[("content-length", "+5")], Malformed::ContentLength),
         ] {
-            assert_eq!(strip_response(&mut headers(fields)), Err(why), "{fields:?}");
+            assert_eq!(strip_response(Version::HTTP_11, &mut headers(fields)), Err(why), "{fields:?}");
         }
         for fields in [&[("content-length", "3")][..], &[("transfer-encoding", "chunked")]] {
-            assert_eq!(strip_response(&mut headers(fields)), Ok(()), "{fields:?}");
+            assert_eq!(strip_response(Version::HTTP_11, &mut headers(fields)), Ok(()), "{fields:?}");
         }
+        let mut padded = headers(&[("content-length", "0002")]);
+        assert_eq!(strip_response(Version::HTTP_11, &mut padded), Ok(()));
+        assert_eq!(padded["content-length"], "2");
     }
 
     #[test]

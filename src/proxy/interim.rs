@@ -9,7 +9,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::headers::strip_response;
 
@@ -33,7 +33,7 @@ impl Interim {
         // An interim answer has no body (RFC 9110 section 8.6): what frames one there says nothing.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
-        if strip_response(&mut headers).is_err() {
+        if strip_response(Version::HTTP_11, &mut headers).is_err() {
             return true;
         }
         let mut queued = self.queued.borrow_mut();

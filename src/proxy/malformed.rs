@@ -20,6 +20,8 @@ pub(super) enum Malformed {
     LineEnd,
     #[error("its Content-Length is not a number")]
     ContentLength,
+    #[error("its Content-Length is larger than any body")]
+    LengthTooLarge,
     #[error("it has two Content-Length values")]
     TwoLengths,
     #[error("its Transfer-Encoding is not chunked, once")]

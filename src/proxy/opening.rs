@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::error::BadRequest;
-use super::framing::{Phase, Spoken};
+use super::error::{BadRequest, Foreign};
+use super::framing::{Phase, Spoken, is_proxy_protocol};
 use super::linger::until_closed;
 use super::listener::Accepted;
 use super::peer::Peer;
@@ -102,14 +102,20 @@ async fn shake_hands(
     acceptor: &Acceptor,
     mut tcp: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let mut first = [0];
-    tcp.peek(&mut first).await?;
-    if first[0].is_ascii_uppercase() {
-        // The beginning of a method, and of no handshake: said in words that its sender can read.
-        tcp.write_all(&worker.refuse(BadRequest::Plain.into())).await?;
+    let mut first = [0; FIRST_BYTES];
+    let read = tcp.peek(&mut first).await?;
+    let refusal = match &first[..read] {
+        first if is_proxy_protocol(first) => Some(Foreign::ProxyProtocol.into()),
+        // The beginning of a method, and of no handshake.
+        [b'A'..=b'Z', ..] => Some(BadRequest::Plain),
+        _ => None,
+    };
+    if let Some(refusal) = refusal {
+        // In words that its sender can read.
+        tcp.write_all(&worker.refuse(refusal.into())).await?;
         tcp.shutdown().await?;
         until_closed(&mut tcp).await;
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is plain HTTP"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it begins with no TLS"));
     }
     TlsAcceptor::from(acceptor.config()).accept(tcp).await
 }
@@ -122,3 +128,6 @@ fn client_names(stream: &TlsStream<TcpStream>) -> io::Result<Vec<Subject>> {
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the client certificate has expired")),
     }
 }
+
+/// Bytes that tell the PROXY protocol from all else.
+const FIRST_BYTES: usize = 13;

@@ -9,7 +9,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::FrameCount;
+use super::error::{BadRequest, ProxyError};
 use super::framing::{Framing, Spoken};
+use super::heads::Heads;
+use super::octets::encoded;
 use super::refusal::reason;
 use super::stream::Stream;
 use super::watch::Watch;
@@ -22,14 +25,17 @@ pub(super) struct Socket {
     framing: Framing,
     /// What was read and judged to find out what is spoken, and is not given to hyper yet.
     first: Vec<u8>,
+    /// What was read and judged, and written anew where it had to be: hyper reads it before anything else that comes.
+    later: Vec<u8>,
     /// What is left to give of the framing's poison, once it has refused something.
     poison: Option<&'static [u8]>,
     /// What is left to write of an answer that goes out in place of hyper's.
     refusal: Vec<u8>,
     has_refused: bool,
     is_shut: bool,
-    /// HTTP/2 alone: its frames, and the bytes read in this turn.
+    /// HTTP/2 alone: its frames, the heads among them, and the bytes read in this turn.
     frames: Option<FrameCount>,
+    heads: Option<Heads>,
     at_once: usize,
     watch: Rc<Watch>,
     worker: Rc<Worker>,
@@ -39,10 +45,24 @@ impl Socket {
     /// Wraps the stream of a connection that `worker` has accepted, and `watch` is kept of.
     pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>, watch: Rc<Watch>, spoken: Spoken) -> Self {
         let framing = Framing::new(worker.settings().max_header_size, spoken);
-        let (first, refusal) = (Vec::new(), Vec::new());
+        let (first, later, refusal) = (Vec::new(), Vec::new(), Vec::new());
         watch.reached(framing.phase(), framing.is_http2());
-        let (poison, has_refused, is_shut, frames, at_once) = (None, false, false, None, 0);
-        Self { stream, framing, first, poison, refusal, has_refused, is_shut, frames, at_once, watch, worker }
+        let (poison, has_refused, is_shut, frames, heads, at_once) = (None, false, false, None, None, 0);
+        Self {
+            stream,
+            framing,
+            first,
+            later,
+            poison,
+            refusal,
+            has_refused,
+            is_shut,
+            frames,
+            heads,
+            at_once,
+            watch,
+            worker,
+        }
     }
 
     /// What is spoken: read off the first bytes where nothing else says so. What was read for it is read again by hyper.
@@ -118,31 +138,68 @@ impl Socket {
 
     fn poll_judged(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check()?;
-        if self.framing.is_refused() {
-            self.poison(buf);
-            return Poll::Ready(Ok(()));
+        // Whatever is read may wait for more as a whole: then it is read on.
+        while !self.gives(buf) {
+            let before = buf.filled().len();
+            ready!(self.poll_transport(cx, buf))?;
+            if buf.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            self.admit(buf, before);
+            self.watch.reached(self.framing.phase(), self.framing.is_http2());
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives hyper what is there for it without a read.
+    fn gives(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        if !self.later.is_empty() {
+            give(&mut self.later, buf);
+            return true;
+        }
+        let is_refused = self.framing.is_refused();
+        if is_refused {
+            self.poison(buf);
+        }
+        is_refused
+    }
+
+    /// Judges what was read into `buf` behind `before`, and leaves there what hyper reads as it came.
+    fn admit(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let bytes = &buf.filled()[before..];
+        let mut admitted = self.framing.admit(bytes);
+        let mut same = admitted;
+        while let Some(odd) = self.framing.take_odd() {
+            self.later.extend_from_slice(&encoded(odd));
+            let rest = &bytes[admitted + 1..];
+            let more = self.framing.admit(rest);
+            self.later.extend_from_slice(&rest[..more]);
+            admitted += 1 + more;
+        }
+        if self.framing.is_http2() {
+            let bytes = &buf.filled()[before..];
+            self.count(bytes);
+            let heads = self.heads.get_or_insert_with(|| Heads::behind(&self.first));
+            same = heads.admit(bytes, &mut self.later);
+        }
+        buf.set_filled(before + same);
+    }
+
+    fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.at_once >= READ_AT_ONCE {
             self.at_once = 0;
             // Woken when the worker has looked for news of all its connections, and not before.
             let _pending = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
-        let before = buf.filled().len();
         let read = Pin::new(&mut *self.stream.transport()).poll_read(cx, buf);
         if read.is_pending() {
             self.at_once = 0;
         }
-        ready!(read)?;
-        let admitted = self.framing.admit(&buf.filled()[before..]);
-        buf.set_filled(before + admitted);
-        if self.framing.is_http2() {
-            self.count(&buf.filled()[before..]);
-        } else if self.framing.is_refused() {
-            self.poison(buf);
-        }
-        self.watch.reached(self.framing.phase(), self.framing.is_http2());
-        Poll::Ready(Ok(()))
+        read
     }
 
     /// Takes note of what came in HTTP/2. What was read to find out that it is spoken begins with its preface.
@@ -163,7 +220,11 @@ impl Socket {
             return false;
         }
         if !std::mem::replace(&mut self.has_refused, true) {
-            self.refusal = self.worker.refuse(reason(bytes));
+            let error = match (reason(bytes), self.framing.fault()) {
+                (ProxyError::BadRequest(BadRequest::Malformed), Some(fault)) => fault.into(),
+                (error, _) => error,
+            };
+            self.refusal = self.worker.refuse(error);
         }
         true
     }
@@ -190,12 +251,7 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         if !this.first.is_empty() {
-            let now = this.first.len().min(buf.remaining());
-            buf.put_slice(&this.first[..now]);
-            this.first.drain(..now);
-            if this.first.is_empty() {
-                this.first = Vec::new();
-            }
+            give(&mut this.first, buf);
             return Poll::Ready(Ok(()));
         }
         this.poll_judged(cx, buf)
@@ -260,6 +316,16 @@ impl AsyncWrite for Socket {
         let this = self.get_mut();
         this.is_shut = true;
         Pin::new(&mut *this.stream.transport()).poll_shutdown(cx)
+    }
+}
+
+/// Moves what fits from `bytes` to `buf`.
+fn give(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
+    let now = bytes.len().min(buf.remaining());
+    buf.put_slice(&bytes[..now]);
+    bytes.drain(..now);
+    if bytes.is_empty() {
+        *bytes = Vec::new();
     }
 }
 

@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri, Version};
 
 use super::error::{BadRequest, ProxyError};
+use super::heads::{self, Mark};
 use super::upstream::Upstream;
 
 /// The authority that a request is for, by its target or its `Host`.
@@ -39,6 +40,9 @@ pub(super) fn authority(parts: &Parts) -> Result<&str, BadRequest> {
             Ok(target)
         }
         (None, Some(host)) => Ok(host),
+        (None, None) if parts.version == Version::HTTP_10 && !parts.headers.contains_key(HOST) => {
+            Err(BadRequest::NoHost)
+        }
         (None, None) => Err(BadRequest::Host),
     }
 }
@@ -53,11 +57,22 @@ pub(super) fn refuse_method(method: &Method) -> Result<(), ProxyError> {
 
 /// The path to judge and to route by. `OPTIONS *` is about the server as a whole, and goes where `/` goes.
 pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
+    if let Some(mark) = mark(parts) {
+        return Err(BadRequest::TargetByte(mark.character()));
+    }
     match parts.uri.path() {
         "*" if parts.method == Method::OPTIONS => Ok("/"),
         path if path.starts_with('/') => Ok(path),
         _ => Err(BadRequest::Target),
     }
+}
+
+/// The mark that stands for a target of HTTP/2 with a character that no target has.
+fn mark(parts: &Parts) -> Option<Mark<'_>> {
+    if parts.version != Version::HTTP_2 {
+        return None;
+    }
+    heads::marked(parts.uri.path_and_query()?.as_str())
 }
 
 /// The target to send upstream, in origin-form: the upstream's base path, and `rest` in place of the path, as it came. Where
@@ -71,7 +86,7 @@ pub(super) fn forwarded(uri: &Uri, upstream: &Upstream, rest: &str) -> Result<Ur
             Some(_) if uri.authority().is_none() => Ok(uri.clone()),
             Some(path) => {
                 let target = Uri::from(path.clone());
-                // HTTP/2 lets a fragment come this far; of a path that was nothing else, nothing is left.
+                // In HTTP/2 a fragment may be all that there was: of that, nothing is left.
                 if target.path().is_empty() { Err(BadRequest::Target) } else { Ok(target) }
             }
             None => Err(BadRequest::Target),
@@ -129,7 +144,8 @@ mod tests {
     fn a_request_names_exactly_one_host() {
         assert_eq!(of(Version::HTTP_11, "/", &["localhost:80"]).unwrap(), "localhost:80");
         assert_eq!(of(Version::HTTP_11, "/", &["[::1]:80"]).unwrap(), "[::1]:80");
-        assert_eq!(of(Version::HTTP_10, "/", &[]), Err(BadRequest::Host));
+        assert_eq!(of(Version::HTTP_10, "/", &[]), Err(BadRequest::NoHost));
+        assert_eq!(of(Version::HTTP_10, "/", &["a", "b"]), Err(BadRequest::Host));
         let bad: [&[&str]; 7] = [&[], &["a", "b"], &["a, b"], &["a@b"], &["a:b"], &[""], &["a:999999"]];
         for hosts in bad {
             assert_eq!(of(Version::HTTP_11, "/", hosts), Err(BadRequest::Host), "{hosts:?}");

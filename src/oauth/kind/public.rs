@@ -108,7 +108,9 @@ impl Phase {
             Self::Lookup => {
                 "the authorization server cannot be reached: its name was not resolved within connect_timeout"
             }
-            Self::Connect => "the authorization server cannot be reached: no connection within connect_timeout",
+            Self::Connect => {
+                "the authorization server cannot be reached: no connection within connect_timeout"
+            }
             Self::ProxyLookup => {
                 "the authorization server cannot be reached: the name of the HTTP proxy on the way was not resolved within connect_timeout"
             }

@@ -1,0 +1,153 @@
+//! Header fields as their grammar has them (RFC 9110 sections 5.5, 5.6.2 and 8.6): what came otherwise goes on in that form,
+//! or not at all.
+//!
+//! hyper's parser of HTTP/1.1 keeps to it. HTTP/2 carries names and values as they are, and its library takes a quotation
+//! mark in a name and spaces around a value.
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Version};
+
+use super::malformed::Malformed;
+
+/// Brings the fields of a message from HTTP/2 into form. Spaces around a value are taken off: it means the same without them
+/// in HTTP/1.1, where they are no part of it, and recipients may do so rather than refuse the message (RFC 9113 section
+/// 8.2.1).
+///
+/// # Errors
+/// A name that is no token (RFC 9113 section 8.2.1: malformed).
+pub(super) fn from_http2(headers: &mut HeaderMap) -> Result<(), Malformed> {
+    if headers.keys().any(|name| !is_token(name.as_str())) {
+        return Err(Malformed::FieldName);
+    }
+    trim(headers);
+    Ok(())
+}
+
+/// Brings the fields of a request into the form that they have in HTTP/1.1.
+///
+/// # Errors
+/// As [`from_http2`] and [`one_length`].
+pub(super) fn normalise(version: Version, headers: &mut HeaderMap) -> Result<(), Malformed> {
+    if version == Version::HTTP_2 {
+        from_http2(headers)?;
+    }
+    one_length(headers)
+}
+
+/// Takes spaces and tabs off the values' ends.
+pub(super) fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        let bytes = value.as_bytes();
+        if is_space(bytes.first()) || is_space(bytes.last()) {
+            // Without some of its bytes it is as valid as before.
+            let Ok(mut trimmed) = HeaderValue::from_bytes(bytes.trim_ascii()) else { continue };
+            trimmed.set_sensitive(value.is_sensitive());
+            *value = trimmed;
+        }
+    }
+}
+
+/// Whether a field name is a token. The `http` crate takes a quotation mark for a part of one in HTTP/2, and nothing else.
+pub(super) fn is_token(name: &str) -> bool {
+    memchr::memchr(b'"', name.as_bytes()).is_none()
+}
+
+/// Leaves one `Content-Length`, in its shortest form.
+///
+/// # Errors
+/// Where it is no number, another one each time, or larger than any body: many parsers have 63 bits for it.
+pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), Malformed> {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else { return Ok(()) };
+    let length = length(first)?;
+    let mut is_short = first.len() == 1 || first.as_bytes()[0] != b'0';
+    for again in values {
+        is_short = false;
+        if self::length(again)? != length {
+            return Err(Malformed::TwoLengths);
+        }
+    }
+    if !is_short {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}
+
+fn length(value: &HeaderValue) -> Result<u64, Malformed> {
+    let digits = value.as_bytes();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::ContentLength);
+    }
+    let text = value.to_str().map_err(|_| Malformed::ContentLength)?;
+    text.parse().ok().filter(|length| *length <= LONGEST).ok_or(Malformed::LengthTooLarge)
+}
+
+/// The largest length that a signed number of 64 bits holds.
+pub(super) const LONGEST: u64 = i64::MAX as u64;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_lowercase(name.as_bytes()).unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_name_with_a_quotation_mark_is_malformed() {
+        assert_eq!(from_http2(&mut headers(&[("x-\"a\"", "1")])), Err(Malformed::FieldName));
+        assert_eq!(from_http2(&mut headers(&[("x-!#$%&'*+.^_`|~", "1")])), Ok(()));
+    }
+
+    #[test]
+    fn spaces_around_a_value_are_no_part_of_it() {
+        let mut secret = HeaderValue::from_static(" s ");
+        secret.set_sensitive(true);
+        let mut fields = headers(&[("a", " 1"), ("a", "\t2 \t"), ("b", "x  y"), ("c", " \t "), ("d", "")]);
+        fields.insert("e", secret);
+        from_http2(&mut fields).unwrap();
+        assert_eq!(fields.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(["b", "c", "d", "e"].map(|name| &fields[name]), ["x  y", "", "", "s"]);
+        assert!(fields["e"].is_sensitive());
+    }
+
+    #[test]
+    fn a_length_is_one_number_in_its_shortest_form() {
+        for (values, left) in [
+            (&["0"][..], "0"),
+            (&["17"], "17"),
+            (&["0002"], "2"),
+            (&["000"], "0"),
+            (&["5", "05"], "5"),
+            (&["9223372036854775807"], "9223372036854775807"),
+        ] {
+            let mut fields =
+                headers(&values.iter().map(|value| ("content-length", *value)).collect::<Vec<_>>());
+            assert_eq!(one_length(&mut fields), Ok(()), "{values:?}");
+            assert_eq!(fields.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), [left], "{values:?}");
+        }
+        for (values, why) in [
+            (&["18446744073709551615"][..], Malformed::LengthTooLarge),
+            (&["9223372036854775808"], Malformed::LengthTooLarge),
+            (&["99999999999999999999999"], Malformed::LengthTooLarge),
+            (&["+5"], Malformed::ContentLength),
+            (&["5, 5"], Malformed::ContentLength),
+            (&["-1"], Malformed::ContentLength),
+            (&[""], Malformed::ContentLength),
+            (&["5", "6"], Malformed::TwoLengths),
+        ] {
+            let mut fields =
+                headers(&values.iter().map(|value| ("content-length", *value)).collect::<Vec<_>>());
+            assert_eq!(one_length(&mut fields), Err(why), "{values:?}");
+        }
+        assert_eq!(one_length(&mut HeaderMap::new()), Ok(()));
+    }
+}

@@ -1,0 +1,299 @@
+//! HPACK (RFC 7541), as much of it as finds a request's target in a header block.
+//!
+//! Nothing is remembered from one block to the next: what a block refers to in the dynamic table is passed over. h2 decodes
+//! the block behind it.
+
+use std::ops::Range;
+
+/// A `:path` that a header block spells out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PathLiteral {
+    /// Where its value is in the block, with the length before it.
+    pub(super) value: Range<usize>,
+    /// Whether it goes into the dynamic table (RFC 7541 section 6.2.1): its length counts there.
+    pub(super) is_indexed: bool,
+}
+
+/// Finds it. Pseudo-header fields come first (RFC 9113 section 8.3), so that few fields are looked at.
+pub(super) fn find_path(block: &[u8]) -> Option<PathLiteral> {
+    let mut at = 0;
+    while let Some(&first) = block.get(at) {
+        if first & 0x80 != 0 {
+            let (index, next) = integer(block, at, 7)?;
+            if REGULAR.contains(&index) {
+                return None;
+            }
+            at = next;
+        } else if first & 0xe0 == 0x20 {
+            at = integer(block, at, 5)?.1;
+        } else {
+            let is_indexed = first & 0x40 != 0;
+            let (name, next) = integer(block, at, if is_indexed { 6 } else { 4 })?;
+            at = if name == 0 { string(block, next)?.1.end } else { next };
+            let end = string(block, at)?.1.end;
+            if PATH.contains(&name) || name == 0 && spells_path(&block[next..at]) {
+                return Some(PathLiteral { value: at..end, is_indexed });
+            }
+            if REGULAR.contains(&name) {
+                return None;
+            }
+            at = end;
+        }
+    }
+    None
+}
+
+/// Whether a string literal is `:path`, whose name need not be taken from the static table.
+fn spells_path(literal: &[u8]) -> bool {
+    let mut rest = &b":path"[..];
+    let mut is_same = true;
+    let read = read_string(literal, |byte| {
+        is_same &= rest.split_off_first() == Some(&byte);
+    });
+    read.is_some() && is_same && rest.is_empty()
+}
+
+/// Calls `take` with each byte of a string literal, which begins with its length; `None`: it is malformed.
+pub(super) fn read_string(literal: &[u8], mut take: impl FnMut(u8)) -> Option<()> {
+    let (is_huffman, data) = string(literal, 0)?;
+    let data = &literal[data];
+    if is_huffman {
+        return read_huffman(data, take);
+    }
+    data.iter().copied().for_each(&mut take);
+    Some(())
+}
+
+/// Appends a string literal, not Huffman-coded (RFC 7541 section 5.2).
+pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    const PREFIX: usize = 0x7f;
+    if text.len() < PREFIX {
+        out.push(text.len() as u8);
+    } else {
+        out.push(PREFIX as u8);
+        let mut rest = text.len() - PREFIX;
+        while rest >= 0x80 {
+            out.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        out.push(rest as u8);
+    }
+    out.extend_from_slice(text);
+}
+
+/// An integer behind a prefix of so many bits (RFC 7541 section 5.1), and where it ends.
+fn integer(block: &[u8], mut at: usize, prefix: u32) -> Option<(usize, usize)> {
+    let most = (1 << prefix) - 1;
+    let mut value = usize::from(*block.get(at)?) & most;
+    at += 1;
+    if value < most {
+        return Some((value, at));
+    }
+    for shift in [0, 7, 14] {
+        let byte = *block.get(at)?;
+        at += 1;
+        value += usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((value, at));
+        }
+    }
+    // Longer than any block.
+    None
+}
+
+/// Whether the string literal at `at` is Huffman-coded, and where its bytes are.
+fn string(block: &[u8], at: usize) -> Option<(bool, Range<usize>)> {
+    let is_huffman = block.get(at)? & 0x80 != 0;
+    let (length, start) = integer(block, at, 7)?;
+    let data = start..start.checked_add(length)?;
+    (data.end <= block.len()).then_some((is_huffman, data))
+}
+
+fn read_huffman(data: &[u8], mut take: impl FnMut(u8)) -> Option<()> {
+    let mut rest = data.iter();
+    // The lowest `count` bits are what was read and not decoded.
+    let (mut bits, mut count) = (0_u64, 0);
+    loop {
+        while count <= 56
+            && let Some(byte) = rest.next()
+        {
+            bits = bits << 8 | u64::from(*byte);
+            count += 8;
+        }
+        if count == 0 {
+            return Some(());
+        }
+        let window = bits << (64 - count);
+        let (symbol, length) = symbol(window)?;
+        if length > count {
+            // The padding is the beginning of a code that is all ones (RFC 7541 section 5.2).
+            let is_padding = count < 8 && window == u64::MAX << (64 - count);
+            return is_padding.then_some(());
+        }
+        take(symbol);
+        count -= length;
+    }
+}
+
+/// The symbol whose code `window` begins with, and the code's length.
+fn symbol(window: u64) -> Option<(u8, u32)> {
+    let (symbol, length) = CODE.short[(window >> 56) as usize];
+    if length > 0 {
+        return Some((symbol, u32::from(length)));
+    }
+    (SHORT_BITS + 1..=LONGEST_CODE).find_map(|length| {
+        let within = ((window >> (64 - length)) as usize).checked_sub(CODE.first[length])?;
+        let symbol = CODE.sorted.get(CODE.offset[length] + within)?;
+        (within < CODE.count[length]).then_some((*symbol, length as u32))
+    })
+}
+
+/// What follows from the lengths: the code is canonical, so shorter codes come first, and those of one length are in the
+/// order of their symbols.
+struct Code {
+    sorted: [u8; 256],
+    /// By length: the first code, where its symbol is in `sorted`, and how many there are.
+    first: [usize; LONGEST_CODE + 1],
+    offset: [usize; LONGEST_CODE + 1],
+    count: [usize; LONGEST_CODE + 1],
+    /// By the first eight bits: a symbol and the length of its code; 0: it is longer.
+    short: [(u8, u8); 256],
+}
+
+static CODE: Code = {
+    let mut code = Code {
+        sorted: [0; 256],
+        first: [0; LONGEST_CODE + 1],
+        offset: [0; LONGEST_CODE + 1],
+        count: [0; LONGEST_CODE + 1],
+        short: [(0, 0); 256],
+    };
+    let (mut length, mut next, mut placed) = (1, 0, 0);
+    while length <= LONGEST_CODE {
+        code.first[length] = next;
+        code.offset[length] = placed;
+        let mut symbol = 0;
+        while symbol < 256 {
+            if LENGTHS[symbol] as usize == length {
+                code.sorted[placed] = symbol as u8;
+                if length <= SHORT_BITS {
+                    let spare = SHORT_BITS - length;
+                    let mut entry = next << spare;
+                    while entry < (next + 1) << spare {
+                        code.short[entry] = (symbol as u8, length as u8);
+                        entry += 1;
+                    }
+                }
+                placed += 1;
+                next += 1;
+            }
+            symbol += 1;
+        }
+        code.count[length] = placed - code.offset[length];
+        next <<= 1;
+        length += 1;
+    }
+    code
+};
+
+/// Names in the static table (RFC 7541 appendix A): `:path`, and those that are no pseudo-header fields.
+const PATH: Range<usize> = 4..6;
+const REGULAR: Range<usize> = 15..62;
+const SHORT_BITS: usize = 8;
+const LONGEST_CODE: usize = 30;
+/// The length of each symbol's Huffman code (RFC 7541 appendix B).
+const LENGTHS: [u8; 256] = [
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28,
+    28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6,
+    6, 6, 7, 8, 15, 6, 12, 10, 13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7,
+    8, 13, 19, 13, 14, 6, 15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7,
+    15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24,
+    23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22, 21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23,
+    23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23, 26, 26, 20, 19, 22, 23, 22, 25, 26,
+    26, 26, 27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20,
+    21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27,
+    27, 27, 26,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(literal: &[u8]) -> Option<Vec<u8>> {
+        let mut text = Vec::new();
+        read_string(literal, |byte| text.push(byte)).map(|()| text)
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits
+            .chunks(2)
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn strings_are_read_as_the_standards_examples_have_them() {
+        // RFC 7541 sections C.4 and C.6.
+        for (literal, text) in [
+            ("8c f1e3 c2e5 f23a 6ba0 ab90 f4ff", "www.example.com"),
+            ("86 a8eb 1064 9cbf", "no-cache"),
+            ("96 d07a be94 1054 d444 a820 0595 040b 8166 e082 a62d 1bff", "Mon, 21 Oct 2013 20:13:21 GMT"),
+            (
+                "ad 94e7 821d d7f2 e6c7 b335 dfdf cd5b 3960 d5af 2708 7f36 72c1 ab27 0fb5 291f 9587 3160 65c0 03ed 4ee5 b106 3d50 07",
+                "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
+            ),
+            ("0c 2f73 616d 706c 652f 7061 7468", "/sample/path"),
+            ("80", ""),
+        ] {
+            assert_eq!(decoded(&hex(literal)).as_deref(), Some(text.as_bytes()), "{literal}");
+        }
+        for malformed in ["", "05 6162", "82 ffff", "81 00", "84 ffff ffff", "ff ffff ffff"] {
+            assert_eq!(decoded(&hex(malformed)), None, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn every_symbol_has_a_code_of_its_own() {
+        for symbol in 0..=255_u8 {
+            let length = usize::from(LENGTHS[usize::from(symbol)]);
+            let place = CODE.sorted.iter().position(|sorted| *sorted == symbol).unwrap();
+            let code = CODE.first[length] + place - CODE.offset[length];
+            let window = (code as u64) << (64 - length);
+            assert_eq!(super::symbol(window), Some((symbol, length as u32)));
+        }
+        assert_eq!(symbol(u64::MAX), None, "the end mark is no symbol");
+    }
+
+    #[test]
+    fn a_string_that_is_written_reads_the_same() {
+        for length in [0, 1, 126, 127, 128, 254, 255, 300, 20_000] {
+            let text = vec![b'x'; length];
+            let mut literal = Vec::new();
+            write_string(&text, &mut literal);
+            assert_eq!(decoded(&literal), Some(text));
+        }
+    }
+
+    #[test]
+    fn the_target_is_found_where_a_block_spells_it_out() {
+        // RFC 7541 sections C.3.1 and C.6, and the forms without indexing.
+        let found = |block: &str| find_path(&hex(block)).map(|path| (path.value, path.is_indexed));
+        assert_eq!(found("82 86 84 41 0f 7777 772e 6578 616d 706c 652e 636f 6d"), None, "an indexed /");
+        assert_eq!(found("82 04 0c 2f73 616d 706c 652f 7061 7468"), Some((2..15, false)));
+        assert_eq!(found("3f e1 1f 82 87 41 01 78 44 02 2f 61"), Some((9..12, true)));
+        assert_eq!(
+            found("82 be 15 02 2f 61"),
+            Some((3..6, false)),
+            "never indexed, behind the dynamic table"
+        );
+        assert_eq!(found("00 01 78 01 79 04 01 2f"), Some((6..8, false)), "behind a name of its own");
+        assert_eq!(found("0f 2b 01 61 04 01 2f"), None, "behind a regular field");
+        assert_eq!(found("00 05 3a 70 61 74 68 01 2f"), Some((7..9, false)), "a name spelt out");
+        assert_eq!(found("40 84 b9 58 d3 3f 01 2f"), Some((6..8, true)), "and in Huffman's code");
+        assert_eq!(found("00 05 3a 70 61 74 69 01 2f 00 04 3a 70 61 74 01 2f"), None);
+        for cut in ["04", "04 05 2f", "44 ff", "ff ff ff ff ff", "00"] {
+            assert_eq!(found(cut), None, "{cut}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Request targets with characters that no URI has, and first bytes of other protocols: passed on, or refused by name.
+
+use std::time::Duration;
+
+use super::support::frames::{self, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome};
+use super::support::{
+    Certificates, Config, Message, Origin, Proxy, Stage, curl, eventually, token_at, upstream_at,
+};
+
+#[tokio::test]
+async fn characters_that_no_uri_has_reach_the_api() {
+    let stage = Stage::plain().await;
+    let odd = [
+        (r#"/api/v1/query?query=up{job="x"}"#, "/api/v1/query?query=up{job=%22x%22}"),
+        ("/?q=<b>", "/?q=%3Cb%3E"),
+        ("/a<b>c`d\"e", "/a%3Cb%3Ec%60d%22e"),
+        ("/?a|b^c\\d`e'f[g]", "/?a|b^c\\d%60e'f[g]"),
+        ("/?gr\u{f6}", "/?gr%C3%B6"),
+    ];
+    for (target, _) in odd {
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            let url = format!("{}{target}", stage.proxy.url(""));
+            let answer = curl(&["--globoff", version, &url]).await;
+            assert_eq!((answer.status, answer.proxy_error()), (200, None), "{version} {target}: {answer:?}");
+        }
+    }
+    let reached: Vec<_> = stage.api.seen().iter().map(Message::target).collect();
+    let expected: Vec<_> = odd.iter().flat_map(|(_, target)| [*target, *target]).collect();
+    assert_eq!(reached, expected);
+
+    // Bytes that are no text at all, and a target in pieces.
+    let mut wire = stage.proxy.wire().await;
+    for piece in [&b"GET /caf\xe9?a=\""[..], b"b\"<", b"\xff HTT", b"P/1.1\r\nHost: localhost\r\n\r\n"] {
+        wire.send(piece).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(wire.response("GET").await.unwrap().status(), 200);
+    assert_eq!(stage.api.seen().last().unwrap().target(), "/caf%E9?a=%22b%22%3C%FF");
+}
+
+#[tokio::test]
+async fn what_is_judged_of_an_odd_target_is_what_is_sent() {
+    let routes = "[[routes]]\npath = \"/gr%C3%B6\"\nupstream = \"api\"\ntoken = \"api\"\n";
+    let stage = Stage::routed("", routes).await;
+    let host = stage.proxy.listen().to_string();
+    for (path, status) in [
+        ("/gr\u{f6}/x", 200),
+        ("/gr\u{f6}/\u{ff0e}\u{ff0e}/y", 400),
+        ("/gr\u{f6}/<\"/../../y", 400),
+        ("/other\u{ff0f}gr\u{f6}", 404),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {{host}}\r\n\r\n");
+        assert_eq!(stage.proxy.exchange(&request).await.unwrap().status(), status, "{path}");
+        let mut connection = Frames::connect(stage.proxy.listen(), &[]).await;
+        connection.send(&frames::headers(1, END_STREAM, &frames::get(&host, path))).await;
+        assert_eq!(connection.outcomes(&[1]).await, [Outcome::Status(status)], "{path} over HTTP/2");
+    }
+    let reached: Vec<_> = stage.api.seen().iter().map(Message::target).collect();
+    assert_eq!(reached, ["/gr%C3%B6/x"; 2]);
+}
+
+#[tokio::test]
+async fn a_character_that_is_refused_is_named() {
+    let stage = Stage::plain().await;
+    for (target, word) in [
+        ("/a#b", "a fragment (#)"),
+        ("/a b", "a space"),
+        ("/a\tb", "the byte 0x09"),
+        ("/a?\x7f", "the byte 0x7F"),
+        ("/a?\x01", "the byte 0x01"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {{host}}\r\n\r\n");
+        let answer = stage.proxy.exchange(&request).await.unwrap();
+        assert_eq!(answer.status(), 400, "{target:?}");
+        assert!(answer.text().contains(word), "{target:?}: {}", answer.text());
+    }
+    assert!(stage.api.seen().is_empty());
+}
+
+/// A head with the path in a literal that goes into the dynamic table.
+fn indexed(stream: u32, host: &str, path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x44, path.len() as u8];
+    block.extend_from_slice(path.as_bytes());
+    block.extend([0x01, host.len() as u8]);
+    block.extend_from_slice(host.as_bytes());
+    frames::frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)
+}
+
+#[tokio::test]
+async fn over_http_2_a_refused_target_costs_neither_a_sentence_nor_the_connection() {
+    let stage = Stage::plain().await;
+    let host = stage.proxy.listen().to_string();
+    let mut connection = Frames::connect(stage.proxy.listen(), &[]).await;
+    let mut stream = 1;
+    for round in 0..300_u32 {
+        let bytes = match round % 3 {
+            0 => frames::headers(stream, END_STREAM, &frames::get(&host, "/a#fragment")),
+            1 => indexed(stream, &host, "/q?a=<b>"),
+            // By its index, from the second round on.
+            _ => frames::frame(HEADERS, END_HEADERS | END_STREAM, stream, &{
+                let mut block = vec![0x82, 0x86, 0xbe, 0x01, host.len() as u8];
+                block.extend_from_slice(host.as_bytes());
+                block
+            }),
+        };
+        connection.send(&bytes).await;
+        connection.send(&frames::frame(frames::WINDOW_UPDATE, 0, 0, &1000_u32.to_be_bytes())).await;
+        assert_eq!(connection.outcomes(&[stream]).await, [Outcome::Status(400)], "round {round}");
+        stream += 2;
+    }
+    connection.send(&frames::headers(stream, END_STREAM, &frames::get(&host, "/good"))).await;
+    assert_eq!(connection.outcomes(&[stream]).await, [Outcome::Status(200)]);
+    assert_eq!(stage.api.only().target(), "/good", "no fragment was cut off in silence");
+
+    connection.send(&indexed(stream + 2, &host, "/q?a=<b>")).await;
+    let mut body = Vec::new();
+    while let Ok(frame) = connection.next().await {
+        if frame.kind == frames::DATA {
+            body.extend_from_slice(&frame.payload);
+            if frame.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+    }
+    let body = String::from_utf8(body).unwrap();
+    assert!(body.contains("the character <"), "{body}");
+    connection.send(&indexed(stream + 4, &host, "/gr\u{f6}")).await;
+    assert_eq!(connection.outcomes(&[stream + 4]).await, [Outcome::Status(200)], "text goes on as it came");
+}
+
+#[tokio::test]
+async fn other_protocols_are_named_with_the_way_out() {
+    let stage = Stage::plain().await;
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\x01\x01\x01\x02";
+    let get = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", stage.proxy.listen());
+    for (first, word) in [
+        (b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n".to_vec(), "the PROXY protocol"),
+        (v2.to_vec(), "the PROXY protocol"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), "plain HTTP; use http://"),
+        (b"\x05\x01\x00".to_vec(), "SOCKS"),
+        (b"OPTIONS / HTTP/1.0\r\n\r\n".to_vec(), "http-check send hdr Host"),
+    ] {
+        let mut wire = stage.proxy.wire().await;
+        wire.send([&first[..], get.as_bytes()].concat()).await;
+        let answer = wire.response("GET").await.unwrap();
+        assert_eq!(answer.status(), 400, "{word}");
+        assert!(answer.text().contains(word), "{word}: {}", answer.text());
+    }
+    let by_curl = curl(&["--haproxy-protocol", &stage.proxy.url("/")]).await;
+    by_curl.assert_proxy_error(400);
+    assert!(by_curl.text().contains("send-proxy"), "{by_curl:?}");
+    assert!(stage.api.seen().is_empty());
+    assert_eq!(stage.proxy.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_proxy_protocol_is_named_on_a_listener_with_tls_too() {
+    let dir = tempfile::tempdir().unwrap();
+    Certificates::for_loopback(dir.path());
+    let [cert, key] = ["server.pem", "server.key"].map(|file| dir.path().join(file).display().to_string());
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .server(&format!("tls = {{ cert_file = '{cert}', key_file = '{key}' }}"));
+    let proxy = Proxy::start(config).await;
+    for first in [&b"PROXY TCP6 ::1 ::1 1 2\r\n\x16\x03"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\0"] {
+        let mut wire = proxy.wire().await;
+        wire.send(first).await;
+        let answer = wire.response("GET").await.unwrap();
+        assert_eq!(answer.status(), 400);
+        assert!(answer.text().contains("the PROXY protocol"), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_others_wrote_changes_how_the_log_is_shown() {
+    let says = r"printf 'evil \342\200\256txt\342\200\250INFO all is well\357\273\277' >&2; exit 3";
+    let token = format!("[tokens.api]\ngrant = \"command\"\ncommand = [\"sh\", \"-c\", {says:?}]\n");
+    let api = Origin::ok().await;
+    for (format, written) in [("text", r"\u{202e}"), ("json", r"\u202e")] {
+        let config = Config::one_route(&upstream_at(&api.url()), &token)
+            .and(&format!("[log]\nformat = \"{format}\"\n"));
+        let proxy = Proxy::start_live(config).await;
+        eventually("it is logged", || async { proxy.log().contains("evil") }).await;
+        let log = proxy.log();
+        assert!(log.contains(written), "{log:?}");
+        assert!(!log.contains(['\u{202e}', '\u{2028}', '\u{feff}']), "{log:?}");
+    }
+}
