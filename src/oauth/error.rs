@@ -290,6 +290,8 @@ impl From<SecretError> for Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use url::Url;
 
     use super::*;
@@ -331,5 +333,13 @@ mod tests {
     fn a_place_shows_neither_query_nor_user() {
         let url = Url::parse("https://user:pass@as.example:8443/t/token?key=s3cret#f").unwrap();
         assert_eq!(Place::of(&url).to_string(), "https://as.example:8443/t/token");
+    }
+
+    #[test]
+    fn a_secret_file_that_no_descriptor_is_left_for_is_tried_again_soon() {
+        let lacking = Error::here(Kind::Secret(SecretError::Lacking(PathBuf::from("secret"))));
+        assert_eq!((lacking.class(), lacking.cause()), (Class::Transient, "machine"));
+        let missing = Error::here(Kind::Secret(SecretError::Missing(PathBuf::from("secret"))));
+        assert_eq!((missing.class(), missing.cause()), (Class::Misconfigured, "secret"));
     }
 }

@@ -147,8 +147,12 @@ async fn three_thousand_idle_clients_leave_descriptors_for_requests_probes_secre
         assert_eq!(log.lines().filter(|logged| logged.contains(line)).count(), 1, "{line}: {log}");
     }
     assert!(!log.contains("cannot be accepted"), "it never came to that: {log}");
-    let checked = proxy.command(&["check"]).await;
-    assert!(checked.status.success());
+    let mut check = tokio::process::Command::new("sh");
+    check.args(["-c", "ulimit -n 1024; exec \"$0\" check --config \"$1\"", env!("CARGO_BIN_EXE_cupbearer")]);
+    let checked = check.arg(proxy.config_file()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success(), "{said}");
+    assert!(said.contains("the limit of 1024 open files has room for"), "{said}");
 }
 
 #[tokio::test]
