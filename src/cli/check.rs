@@ -33,6 +33,7 @@ impl Check {
         if let Some(bound) = app::DescriptorBound::of(&loaded.settings) {
             say(&bound.to_string());
         }
+        answer(&format!("memory_limit: {}", loaded.settings.server.memory_limit.budget()))?;
         if self.online {
             return online(&source, &loaded).await;
         }

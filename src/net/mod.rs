@@ -4,6 +4,7 @@ pub mod acceptor;
 pub mod ask;
 pub mod browser;
 pub mod certificate;
+pub mod cgroup;
 pub mod descriptors;
 pub mod dial;
 pub mod eviction;

@@ -280,6 +280,9 @@ impl Body for ResponseBody {
             (this.aging, this.content) = (None, Content::Empty);
             return Poll::Ready(last);
         }
+        if this.exchange.as_ref().is_some_and(Exchange::withholds) {
+            return Poll::Pending;
+        }
         let polled = match &mut this.content {
             Content::Empty | Content::Omitted | Content::Tunnel(_) => Poll::Ready(None),
             Content::Full(bytes) => {

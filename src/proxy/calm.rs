@@ -18,6 +18,8 @@ pub(super) struct FrameCount {
     resettable: usize,
     /// Bytes that were sent, less those that were answered by an update of a window.
     sent: usize,
+    /// Whether that is a body's.
+    of_body: bool,
 }
 
 /// What began in bytes that came in.
@@ -27,12 +29,14 @@ pub(super) struct Begun {
     pub(super) idle: usize,
     /// Heads of requests, and trailers.
     pub(super) heads: usize,
+    /// Bytes of bodies.
+    pub(super) data: usize,
 }
 
 impl FrameCount {
     /// For a connection of which nothing was passed yet.
     pub(super) const fn new() -> Self {
-        Self { header: [0; HEADER], read: 0, payload: PREFACE, resettable: 0, sent: 0 }
+        Self { header: [0; HEADER], read: 0, payload: PREFACE, resettable: 0, sent: 0, of_body: false }
     }
 
     /// Takes note of bytes that went out: the other side may update its windows for them.
@@ -46,6 +50,7 @@ impl FrameCount {
         while !rest.is_empty() {
             let skipped = self.payload.min(rest.len());
             self.payload -= skipped;
+            begun.data += if self.of_body { skipped } else { 0 };
             rest = &rest[skipped..];
             let taken = (HEADER - self.read).min(rest.len());
             self.header[self.read..self.read + taken].copy_from_slice(&rest[..taken]);
@@ -57,6 +62,7 @@ impl FrameCount {
                 self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
                 begun.idle += usize::from(self.carries_nothing(kind, flags));
                 begun.heads += usize::from(kind == HEADERS);
+                self.of_body = kind == DATA;
             }
         }
         begun
@@ -141,6 +147,7 @@ mod tests {
             let begun: Vec<Begun> = bytes.chunks(size).map(|piece| frames.pass(piece)).collect();
             assert_eq!(begun.iter().map(|begun| begun.idle).sum::<usize>(), 5, "in pieces of {size}");
             assert_eq!(begun.iter().map(|begun| begun.heads).sum::<usize>(), 1, "in pieces of {size}");
+            assert_eq!(begun.iter().map(|begun| begun.data).sum::<usize>(), 5, "in pieces of {size}");
         }
     }
 

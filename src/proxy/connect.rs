@@ -25,11 +25,13 @@ use super::body::RequestBody;
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::error::ProxyError;
+use super::metered::Metered;
 use super::metrics::OpenConnections;
 use super::pool::MAX_STREAMS;
 use super::through;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
+use super::window::{connection_window, stream_window};
 use super::wire::{Stream, Wire};
 use crate::clock;
 use crate::net::descriptors::are_lacking;
@@ -116,9 +118,12 @@ pub(super) async fn connect(
     open: &OpenConnections,
 ) -> Result<Sender, DialFault> {
     let deadline = clock::now() + upstream.settings.connect_timeout;
-    let connected = match reach(upstream, deadline).await {
-        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, deadline, open).await,
-        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, deadline, open).await,
+    let started = clock::now();
+    let reached = reach(upstream, deadline).await;
+    let window = stream_window(clock::now().saturating_duration_since(started));
+    let connected = match reached {
+        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, deadline, open, window).await,
+        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, deadline, open, window).await,
         Err(fault) => Err(fault),
     };
     if !matches!(connected, Err(DialFault::Lacking)) {
@@ -174,6 +179,7 @@ async fn begin<S>(
     info: ConnectionInfo,
     deadline: Instant,
     open: &OpenConnections,
+    window: u32,
 ) -> Result<Sender, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Into<Stream> + 'static,
@@ -182,7 +188,8 @@ where
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => {
-                within(deadline, ConnectStage::Http2, http2(upstream, TokioIo::new(socket), info, open)).await
+                let handshake = http2(upstream, TokioIo::new(Metered::new(socket)), info, open, window);
+                within(deadline, ConnectStage::Http2, handshake).await
             }
             Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, open)),
         };
@@ -192,7 +199,8 @@ where
         Speak::Http1 => handshake(&tls.with_http1_alone(), socket, deadline).await?,
     };
     if agreed_http2(upstream, &stream) {
-        within(deadline, ConnectStage::Http2, http2(upstream, TokioIo::new(stream), info, open)).await
+        let handshake = http2(upstream, TokioIo::new(Metered::new(stream)), info, open, window);
+        within(deadline, ConnectStage::Http2, handshake).await
     } else {
         Ok(http1(stream.into(), info, open))
     }
@@ -308,6 +316,7 @@ async fn http2<T>(
     io: T,
     info: ConnectionInfo,
     open: &OpenConnections,
+    window: u32,
 ) -> Result<Sender, DialFault>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
@@ -318,8 +327,8 @@ where
         .keep_alive_timeout(HTTP2_PONG)
         .initial_max_send_streams(INITIAL_STREAMS)
         .max_header_list_size(header_list_size(upstream.settings.max_response_header_size))
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .initial_connection_window_size(HTTP2_STREAM_WINDOW * MAX_STREAMS as u32)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(connection_window(window, MAX_STREAMS as u32))
         .handshake(io)
         .await
         .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
@@ -371,8 +380,5 @@ where
 /// What finds a peer that vanished in HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
-/// Bytes that an upstream may send ahead of one application. The connection's window has room for that of all of its streams:
-/// were it smaller, a few applications that do not read would hold up everybody else's answers.
-const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
 /// Streams that are opened on a new HTTP/2 connection before the upstream's SETTINGS say how many it allows.
 pub(super) const INITIAL_STREAMS: usize = 1;

@@ -22,6 +22,8 @@ use super::handler::handle;
 use super::lateness;
 use super::linger::{Discard, LINGER_SILENCE, LINGER_TIME, linger};
 use super::listener::Accepted;
+use super::memory::{self, Charge, Room, Wanted};
+use super::metrics::Limited;
 use super::opening::{Opened, Order, open, order};
 use super::peer::Peer;
 use super::socket::Socket;
@@ -130,11 +132,14 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Order::Serve => socket.poll_spoken(cx),
         Order::Finish | Order::Cut => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
     });
+    let spoken = spoken.await;
+    let Some(mut charge) = memory_to_serve(&downstream).await else { return };
     // Boxed: a connection that says nothing yet, or no more, is a socket and a few words about it.
-    match spoken.await {
+    match spoken {
         Ok(Spoken::Http2) => Box::pin(http2(socket, &downstream)).await,
         Ok(Spoken::Http1 | Spoken::Either) => {
             while let Some(rested) = Box::pin(http1(socket, &downstream)).await {
+                drop(charge);
                 socket = rested;
                 let woken = poll_fn(|cx| match downstream.order(cx) {
                     Order::Serve => socket.poll_more(cx),
@@ -143,6 +148,8 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
                 if !woken.await {
                     return;
                 }
+                let Some(room) = memory_to_serve(&downstream).await else { return };
+                charge = room;
             }
         }
         Err(_gone) => {}
@@ -151,6 +158,27 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         lateness::tell(&downstream).await;
         linger(&downstream, Discard::new(), false, LINGER_SILENCE).await;
     }
+}
+
+/// Waits until memory has room to serve a connection on which something has begun; `None`: it ended before.
+async fn memory_to_serve(downstream: &Downstream) -> Option<Option<Charge>> {
+    let mut waits = false;
+    poll_fn(|cx| {
+        if downstream.order(cx) == Order::Cut {
+            return Poll::Ready(None);
+        }
+        match memory::served() {
+            Room::Taken(charge) => Poll::Ready(Some(charge)),
+            Room::None => {
+                if !std::mem::replace(&mut waits, true) {
+                    memory::limited(Limited::Connection);
+                }
+                downstream.watch.pause(Wanted::Serve);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 /// Serves HTTP/1.1 until it ends or becomes a tunnel, and then that; or until nothing has been asked for a while. Then the

@@ -45,6 +45,8 @@ pub(super) enum ProxyError {
         "this machine has no descriptor or thread left for a connection to the upstream; nothing was sent"
     )]
     Lacking,
+    #[error("the requests under way take all the memory that memory_limit allows; come back later")]
+    MemoryLimit,
     #[error("this route takes no Authorization of the application's own")]
     AuthorizationRefused,
     #[error("no route matches this host and path")]
@@ -210,7 +212,7 @@ impl ProxyError {
             Self::Proof => "proof",
             Self::Refused(rejection) => rejection.kind(),
             Self::RateLimited { .. } => "rate_limited",
-            Self::Overloaded | Self::Lacking => "overloaded",
+            Self::Overloaded | Self::Lacking | Self::MemoryLimit => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -243,9 +245,11 @@ impl ProxyError {
 
     const fn status(&self) -> StatusCode {
         match self {
-            Self::TokenUnavailable(_) | Self::Overloaded | Self::Lacking | Self::NotProcessed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TokenUnavailable(_)
+            | Self::Overloaded
+            | Self::Lacking
+            | Self::MemoryLimit
+            | Self::NotProcessed => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
@@ -286,6 +290,7 @@ impl ProxyError {
             | Self::ResponseHeadTooLarge { .. }
             | Self::RateLimited { .. }
             | Self::Overloaded
+            | Self::MemoryLimit
             | Self::Lacking => "8",
             Self::ClientGone => "1",
             Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
@@ -332,7 +337,7 @@ impl ProxyError {
             Self::RateLimited { retry_after } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
             }
-            Self::Overloaded | Self::Lacking | Self::NotProcessed => {
+            Self::Overloaded | Self::Lacking | Self::MemoryLimit | Self::NotProcessed => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::MethodNotAllowed { allow } => {

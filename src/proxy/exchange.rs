@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::memory::Charge;
 use super::metrics::{Aborted, RouteMetrics};
 use super::record::{Answerer, Record};
 use super::trace::Tracing;
@@ -28,6 +29,8 @@ pub(super) struct Exchange {
     has_no_body: bool,
     /// Why it is counted as aborted if it ends now; `None`: its answer has come to its end.
     aborted: Option<Aborted>,
+    /// What it costs in memory.
+    charge: Option<Charge>,
 }
 
 impl Exchange {
@@ -41,12 +44,17 @@ impl Exchange {
         metrics.begun();
         let has_no_body = parts.method == Method::HEAD;
         let aborted = Some(Aborted::Application);
-        Self { metrics, started, busy, record, slot: None, has_no_body, aborted }
+        Self { metrics, started, busy, record, slot: None, has_no_body, aborted, charge: None }
     }
 
     /// Keeps a place among those that the route lets through at a time until this ends.
     pub(super) fn hold(&mut self, slot: Option<OwnedSemaphorePermit>) {
         self.slot = slot;
+    }
+
+    /// Keeps its part of the memory until this ends.
+    pub(super) fn charge(&mut self, charge: Option<Charge>) {
+        self.charge = charge;
     }
 
     /// What is told of it, where anybody asks.
@@ -71,6 +79,12 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             record.answered(status, by, clock::now().saturating_duration_since(self.started));
         }
+    }
+
+    /// Whether the next part of the answer has to wait until what is before it was written; then the connection's task is
+    /// woken.
+    pub(super) fn withholds(&self) -> bool {
+        self.busy.withholds()
     }
 
     /// The application asked for more of the answer: whether there was more to give.

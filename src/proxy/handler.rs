@@ -28,6 +28,7 @@ use super::limits::take_turn;
 use super::local::LocalTable;
 use super::malformed::Malformed;
 use super::max_forwards::{count_forward, last_hop, max_forwards};
+use super::memory::{self, Room};
 use super::path::judge;
 use super::received::ReceivedBody;
 use super::record::{Answerer, Record};
@@ -188,6 +189,8 @@ async fn to_upstream(
     form: Form,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
+    let Room::Taken(charge) = memory::request() else { return Err(ProxyError::MemoryLimit) };
+    exchange.charge(charge);
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
     let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);

@@ -7,6 +7,7 @@ use hyper_util::rt::TokioTimer;
 
 use super::connect::WorkerExecutor;
 use super::settings::ServerSettings;
+use super::window::{STREAM_WINDOW, connection_window};
 
 pub(super) fn http1(settings: &ServerSettings) -> http1::Builder {
     let mut http = http1::Builder::new();
@@ -22,6 +23,8 @@ pub(super) fn http1(settings: &ServerSettings) -> http1::Builder {
 pub(super) fn http2(settings: &ServerSettings) -> http2::Builder<WorkerExecutor> {
     let mut http = http2::Builder::new(WorkerExecutor);
     http.timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(connection_window(STREAM_WINDOW, settings.max_streams))
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX))
         .max_send_buf_size(HTTP2_SEND_BUFFER)

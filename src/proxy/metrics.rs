@@ -27,6 +27,7 @@ pub struct ProxyMetrics {
     connections: IntGaugeVec,
     evictions: Arc<Evictions>,
     aborted: IntCounterVec,
+    memory: IntCounterVec,
 }
 
 /// What is counted of one route.
@@ -151,6 +152,11 @@ impl ProxyMetrics {
                 "Requests that ended before their response was through, by who or what ended them",
                 &["route", "cause"],
             ),
+            memory: counter_vec(
+                MEMORY_LIMITED,
+                "What waited, was refused or was not kept because of memory_limit",
+                &["what"],
+            ),
         };
         for kind in KINDS {
             this.errors.with_label_values(&[kind]);
@@ -166,6 +172,8 @@ impl ProxyMetrics {
         metrics.register(this.errors.clone());
         metrics.register(this.connections.clone());
         metrics.register(this.aborted.clone());
+        metrics.register(this.memory.clone());
+        this.memory();
         this
     }
 
@@ -197,12 +205,57 @@ impl ProxyMetrics {
         &self.evictions
     }
 
+    /// What is counted of memory; all of it shows from the start.
+    pub(super) fn memory(&self) -> MemoryMetrics {
+        MemoryMetrics(Limited::ALL.map(|what| self.memory.with_label_values(&[what.as_str()])))
+    }
+
     pub(super) fn failed(&self, kind: &str) {
         self.errors.with_label_values(&[kind]).inc();
     }
 
     pub(super) fn rejected(&self, reason: Rejection) {
         self.rejections.with_label_values(&[reason.as_str()]).inc();
+    }
+}
+
+/// What memory was short for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limited {
+    /// A connection waited, to be accepted or to be served.
+    Connection,
+    /// A request was refused.
+    Request,
+    /// A body was not kept for another sending.
+    ReplayBody,
+    /// Reading paused.
+    Read,
+    /// A connection that stood still was ended before its time.
+    Stalled,
+}
+
+impl Limited {
+    /// All of them: the closed set of the metric's label.
+    const ALL: [Self; 5] = [Self::Connection, Self::Request, Self::ReplayBody, Self::Read, Self::Stalled];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Request => "request",
+            Self::ReplayBody => "replay_body",
+            Self::Read => "read",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// Counts what memory was short for.
+#[derive(Clone, Debug)]
+pub(super) struct MemoryMetrics([IntCounter; Limited::ALL.len()]);
+
+impl MemoryMetrics {
+    pub(super) fn limited(&self, what: Limited) {
+        self.0[what as usize].inc();
     }
 }
 
@@ -285,6 +338,7 @@ const IN_FLIGHT: &str = "cupbearer_requests_in_flight";
 const ERRORS: &str = "cupbearer_proxy_errors_total";
 const CONNECTIONS: &str = "cupbearer_connections";
 const ABORTED: &str = "cupbearer_aborted_total";
+const MEMORY_LIMITED: &str = "cupbearer_memory_limited_total";
 
 /// 100 to 999, as the grammar has it.
 const STATUS_CODES: usize = 900;

@@ -18,6 +18,7 @@ use super::connect::{self, DialFault, INITIAL_STREAMS, Settings, Speak, connect}
 use super::connect_fault::ConnectStage;
 use super::connection_info::ConnectionInfo;
 use super::error::{ProxyError, WebSocketFault};
+use super::memory;
 use super::metrics::OpenConnections;
 use super::sockets::{Socket, Sockets};
 use super::upstream::{Http2, Upstream};
@@ -375,11 +376,13 @@ impl Pool {
             self.refresh_addresses();
         }
         let wanted = self.sockets.are_wanted();
-        self.idle.borrow_mut().retain(|kept| {
-            kept.wire.is_free()
-                && !wanted
-                && now.saturating_duration_since(kept.since) < MAX_IDLE_TIME
-                && self.may_keep(kept.wire.info())
+        let longest = if memory::is_short() { SHORT_IDLE_TIME } else { MAX_IDLE_TIME };
+        self.idle.borrow_mut().retain_mut(|kept| {
+            let idle = now.saturating_duration_since(kept.since);
+            if idle >= SHORT_IDLE_TIME {
+                kept.wire.shrink();
+            }
+            kept.wire.is_free() && !wanted && idle < longest && self.may_keep(kept.wire.info())
         });
         self.shared.borrow_mut().retain(|kept| {
             let busy = Rc::strong_count(&kept.streams) > 1;
@@ -414,6 +417,8 @@ impl Keeper for Pool {
 const MAX_IDLE: usize = 512;
 /// How long one is kept: below the keep-alive time of most servers, and a stale one is replaced anyway.
 const MAX_IDLE_TIME: Duration = Duration::from_mins(1);
+/// How long one keeps its buffers; and how long one is kept at all where memory is short.
+const SHORT_IDLE_TIME: Duration = Duration::from_secs(1);
 /// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, or all are taken, another is
 /// opened.
 pub(super) const MAX_STREAMS: usize = 100;

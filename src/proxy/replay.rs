@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::body::{BodyError, Silence, without_forbidden_trailers};
 use super::expect::Gate;
+use super::memory;
 use super::received::ReceivedBody;
 use super::watch::Receiving;
 use crate::clock;
@@ -244,6 +245,9 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
                 self.silence.broken();
                 self.ended = self.incoming.is_end_stream();
                 let frame = without_forbidden_trailers(frame);
+                if let (Some(receiving), Some(data)) = (&self.receiving, frame.data_ref()) {
+                    receiving.took(data.len());
+                }
                 if let (Some(count), Some(data)) = (&self.count, frame.data_ref()) {
                     count.set(count.get() + data.len() as u64);
                 }
@@ -282,11 +286,11 @@ impl Record {
         let Self::Kept { frames, trailers, left } = self else { return };
         if let Some(data) = frame.data_ref() {
             match left.checked_sub(data.len().max(LEAST_CHARGE)) {
-                Some(rest) => {
+                Some(rest) if memory::may_keep(data.len()) => {
                     *left = rest;
                     frames.push(data.clone());
                 }
-                None => *self = Self::Off,
+                _ => *self = Self::Off,
             }
         } else if let Some(sent) = frame.trailers_ref() {
             *trailers = Some(sent.clone());

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore};
 
 use super::listener::Bound;
+use super::memory::Memory;
 use super::metrics::ProxyMetrics;
 use super::route::Routes;
 use super::settings::{ListenAddress, ServerSettings};
@@ -104,6 +105,9 @@ impl Listeners {
         drain: &Drain,
     ) -> io::Result<Workers> {
         let workers = settings.worker_count();
+        let budget = settings.memory_limit.budget();
+        tracing::info!(memory_limit = %budget, workers, "connections and requests are bounded by memory");
+        let memory = Memory::new(budget.bytes, workers, metrics.memory());
         let room = settings.shares(descriptors::raise_limit());
         let max_connections = settings.max_connections.min(room.downstream);
         let shared = Arc::new(Shared {
@@ -112,6 +116,7 @@ impl Listeners {
             room_wanted: Notify::new(),
             sockets: Sockets::new(room.upstream),
             settings,
+            memory,
             acceptor,
             routes,
             metrics,

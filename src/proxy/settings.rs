@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crate::net::cgroup;
 use crate::net::descriptors::Shares;
 use crate::net::local_address::LocalAddress;
 
@@ -20,6 +21,8 @@ pub struct ServerSettings {
     pub workers: Option<usize>,
     /// Downstream connections at a time, over all workers; the next one waits in the kernel's queue.
     pub max_connections: usize,
+    /// What requests may cost in memory, over all workers.
+    pub memory_limit: MemoryLimit,
     /// Bytes of a request's head; more: 431.
     pub max_header_size: usize,
     /// Header fields of a request; more: 431.
@@ -54,6 +57,72 @@ impl ServerSettings {
         Shares::of(limit, self.worker_count(), self.listen.len())
     }
 }
+
+/// How much memory requests and connections may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// What the container, or the machine, has beyond what the program needs.
+    Auto,
+    /// So many bytes.
+    Bytes(usize),
+    /// As much as they cost.
+    None,
+}
+
+/// What a memory limit comes to on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes; `None`: no limit.
+    pub bytes: Option<usize>,
+    /// What `auto` took it from; `None`: it was not `auto`, or the system does not tell.
+    pub of: Option<cgroup::MemoryLimit>,
+}
+
+impl MemoryLimit {
+    /// What it comes to here and now. Blocks for a few small reads.
+    #[must_use]
+    pub fn budget(self) -> Budget {
+        match self {
+            Self::Auto => {
+                let of = cgroup::MemoryLimit::read();
+                Budget { bytes: of.as_ref().map(automatic), of }
+            }
+            Self::Bytes(bytes) => Budget { bytes: Some(bytes), of: None },
+            Self::None => Budget { bytes: None, of: None },
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(bytes) = self.bytes else { return f.write_str("none") };
+        write!(f, "{} MiB", bytes >> 20)?;
+        match &self.of {
+            None => Ok(()),
+            Some(of) => {
+                let whose = match of.origin {
+                    cgroup::LimitOrigin::Cgroup => "container's limit",
+                    cgroup::LimitOrigin::Machine => "machine's memory",
+                };
+                write!(f, " of the {whose} of {} MiB", of.bytes >> 20)
+            }
+        }
+    }
+}
+
+/// What is left for requests. A machine has other programs, too.
+fn automatic(limit: &cgroup::MemoryLimit) -> usize {
+    let bytes = match limit.origin {
+        cgroup::LimitOrigin::Cgroup => {
+            limit.bytes.saturating_sub(PROGRAM_BYTES + limit.bytes / 8).max(limit.bytes / 4)
+        }
+        cgroup::LimitOrigin::Machine => limit.bytes / 2,
+    };
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What the program needs beside its requests, tokens and the authorization server's connections included.
+const PROGRAM_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Where the proxy listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,5 +179,28 @@ impl ServerTls {
     /// Its files: what a watcher looks at.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         [self.cert_file.as_path(), &self.key_file].into_iter().chain(self.client_ca_file.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_leaves_the_program_its_part() {
+        let of = |mib: u64, origin| automatic(&cgroup::MemoryLimit { bytes: mib << 20, origin }) >> 20;
+        for (mib, budget) in [(16, 4), (32, 12), (64, 40), (128, 96), (1024, 880)] {
+            assert_eq!(of(mib, cgroup::LimitOrigin::Cgroup), budget, "{mib} MiB");
+        }
+        assert_eq!(of(8192, cgroup::LimitOrigin::Machine), 4096);
+    }
+
+    #[test]
+    fn a_budget_says_what_it_was_taken_from() {
+        let of = cgroup::MemoryLimit { bytes: 64 << 20, origin: cgroup::LimitOrigin::Cgroup };
+        let budget = Budget { bytes: Some(40 << 20), of: Some(of) };
+        assert_eq!(budget.to_string(), "40 MiB of the container's limit of 64 MiB");
+        assert_eq!(MemoryLimit::Bytes(32 << 20).budget().to_string(), "32 MiB");
+        assert_eq!(MemoryLimit::None.budget().to_string(), "none");
     }
 }

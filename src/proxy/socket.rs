@@ -10,12 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::FrameCount;
 use super::error::{BadRequest, ProxyError};
-use super::framing::{Framing, Spoken};
+use super::framing::{Framing, Phase, Spoken};
 use super::heads::Heads;
+use super::memory::{self, SMALL_READ, Wanted};
+use super::metrics::Limited;
 use super::octets::encoded;
 use super::refusal::reason;
 use super::stream::Stream;
-use super::watch::Watch;
+use super::watch::{MUCH_UNTAKEN, Watch};
 use super::worker::Worker;
 
 /// A downstream connection.
@@ -37,6 +39,10 @@ pub(super) struct Socket {
     frames: Option<FrameCount>,
     heads: Option<Heads>,
     at_once: usize,
+    /// Bytes of the head that has begun.
+    head: usize,
+    /// Whether reading waits for memory.
+    pauses: bool,
     watch: Rc<Watch>,
     worker: Rc<Worker>,
 }
@@ -47,19 +53,20 @@ impl Socket {
         let framing = Framing::new(worker.settings().max_header_size, spoken);
         let (first, later, refusal) = (Vec::new(), Vec::new(), Vec::new());
         watch.reached(framing.phase(), framing.is_http2());
-        let (poison, has_refused, is_shut, frames, heads, at_once) = (None, false, false, None, None, 0);
         Self {
             stream,
             framing,
             first,
             later,
-            poison,
+            poison: None,
             refusal,
-            has_refused,
-            is_shut,
-            frames,
-            heads,
-            at_once,
+            has_refused: false,
+            is_shut: false,
+            frames: None,
+            heads: None,
+            at_once: 0,
+            head: 0,
+            pauses: false,
             watch,
             worker,
         }
@@ -145,7 +152,9 @@ impl Socket {
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(()));
             }
+            let count = buf.filled().len() - before;
             self.admit(buf, before);
+            self.head = if self.framing.phase() == Phase::Head { self.head + count } else { 0 };
             self.watch.reached(self.framing.phase(), self.framing.is_http2());
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
@@ -195,11 +204,50 @@ impl Socket {
             let _pending = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
-        let read = Pin::new(&mut *self.stream.transport()).poll_read(cx, buf);
+        let before = buf.filled().len();
+        let read = match self.room() {
+            ReadRoom::Any => Pin::new(&mut *self.stream.transport()).poll_read(cx, buf),
+            ReadRoom::Small => self.poll_small(cx, buf),
+            ReadRoom::None => {
+                if !std::mem::replace(&mut self.pauses, true) {
+                    memory::limited(Limited::Read);
+                }
+                self.watch.pause(Wanted::Read);
+                Poll::Pending
+            }
+        };
         if read.is_pending() {
             self.at_once = 0;
         }
-        read
+        ready!(read)?;
+        self.pauses = false;
+        let count = buf.filled().len() - before;
+        memory::read(count);
+        if self.framing.phase() == Phase::Body && !self.framing.is_http2() && self.watch.receives() {
+            self.watch.holds(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much may be read now. A head grows in hyper's buffer, which doubles with each read that fills it: so a large one
+    /// is read in small parts. Where memory has run out, a connection reads on only as far as what it reads is
+    /// taken by others at once.
+    fn room(&self) -> ReadRoom {
+        let large_head = self.head >= LARGE_HEAD;
+        match memory::may_read() {
+            true if large_head => ReadRoom::Small,
+            true => ReadRoom::Any,
+            false if large_head || self.watch.untaken() >= MUCH_UNTAKEN => ReadRoom::None,
+            false => ReadRoom::Small,
+        }
+    }
+
+    fn poll_small(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; SMALL_READ];
+        let mut few = ReadBuf::new(&mut space[..SMALL_READ.min(buf.remaining())]);
+        ready!(Pin::new(&mut *self.stream.transport()).poll_read(cx, &mut few))?;
+        buf.put_slice(few.filled());
+        Poll::Ready(Ok(()))
     }
 
     /// Takes note of what came in HTTP/2. What was read to find out that it is spoken begins with its preface.
@@ -212,6 +260,7 @@ impl Socket {
         let begun = frames.pass(bytes);
         self.at_once += bytes.len() + begun.idle * IDLE_FRAME_WEIGHT + begun.heads * HEAD_WEIGHT;
         self.watch.idled(begun.idle);
+        self.watch.holds(begun.data);
     }
 
     /// Whether hyper is about to refuse what it read; then our own answer is to be flushed in place of its.
@@ -329,6 +378,16 @@ fn give(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
     }
 }
 
+/// How much a connection may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadRoom {
+    Any,
+    Small,
+    None,
+}
+
+/// Bytes of a head that are read without care: more than most have, and what hyper's buffer has at first.
+const LARGE_HEAD: usize = 8 * 1024;
 /// Bytes that an HTTP/2 connection reads before it is the others' turn: hyper reads on for as long as there is something.
 const READ_AT_ONCE: usize = 64 * 1024;
 /// Bytes that a frame counts for which carries nothing: it is short, and as much work as any.

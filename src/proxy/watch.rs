@@ -3,6 +3,8 @@
 //! No timer is armed for a request. Each connection writes down what it is at, and since when; its worker looks at all of them
 //! a few times a second. A connection that is late ends with an error at its next read or write.
 
+mod held;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::framing::Phase;
+use super::memory;
+use super::metrics::Limited;
 use super::settings::ServerSettings;
 use super::stream::Stream;
 use crate::clock;
@@ -56,6 +60,13 @@ pub(super) struct Watch {
     retired: Cell<bool>,
     /// Whether its task was told that it may rest, since the last request.
     resting: Cell<bool>,
+    /// Whether it waits for memory.
+    paused: Cell<bool>,
+    /// Whether a part of an answer waits until what is before it was written.
+    withheld: Cell<bool>,
+    /// Bytes of requests' bodies that were read and not taken, and when some were taken last.
+    untaken: Cell<usize>,
+    taken: Cell<Instant>,
     waker: RefCell<Option<Waker>>,
     /// The worker's clock, as of its last look: exact enough for limits of seconds, and free.
     now: Rc<Cell<Instant>>,
@@ -125,6 +136,10 @@ impl Watch {
             tunnel: Cell::new(false),
             retired: Cell::new(false),
             resting: Cell::new(false),
+            paused: Cell::new(false),
+            withheld: Cell::new(false),
+            untaken: Cell::new(0),
+            taken: Cell::new(now.get()),
             waker: RefCell::new(None),
             now,
         })
@@ -181,7 +196,12 @@ impl Watch {
     /// Whether the socket took what was to be sent.
     pub(super) fn wrote(&self, taken: bool) {
         match (taken, self.unread_since.get()) {
-            (true, _) => self.unread_since.set(None),
+            (true, _) => {
+                self.unread_since.set(None);
+                if self.withheld.replace(false) {
+                    self.wake();
+                }
+            }
             (false, None) => self.unread_since.set(Some(self.now.get())),
             (false, Some(_)) => {}
         }
@@ -217,7 +237,8 @@ impl Watch {
     /// Since when nothing has been asked of the connection; `None` where something is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let quiet = self.is_quiet() && !self.tunnel.get();
-        (quiet && self.phase.get() != Phase::Head && !self.late.get()).then(|| self.since.get())
+        let waits = self.paused.get() || self.late.get();
+        (quiet && self.phase.get() != Phase::Head && !waits).then(|| self.since.get())
     }
 
     /// Whether a request is in the socket that nobody has looked at yet, or is about to come: who has just connected gets a
@@ -252,18 +273,24 @@ impl Watch {
             return Found::Nothing;
         }
         let passed = |since: Instant| self.now.get().saturating_duration_since(since);
+        // What stands still holds memory that others wait for.
+        let short = memory::is_short();
+        let patience = |limit: Duration| if short { limit.min(SHORT_PATIENCE) } else { limit };
         let idle = self.busy.get() == 0;
         let limit = match self.phase.get() {
             // hyper does not read the next head while an answer or a body is under way.
-            Phase::Head if self.is_quiet() => Some(limits.header_timeout),
+            Phase::Head if self.is_quiet() => Some(patience(limits.header_timeout)),
             Phase::Idle if self.is_quiet() => Some(limits.keep_alive_timeout),
             _ => None,
         };
         let late = limit.is_some_and(|limit| passed(self.since.get()) > limit);
-        let unread = self.unread_since.get().is_some_and(|since| passed(since) > limits.send_timeout);
+        let unread =
+            self.unread_since.get().is_some_and(|since| passed(since) > patience(limits.send_timeout));
         // HTTP/2 has windows of its own: an application may shut them all and still answer pings.
         let shut = self.http2.get() && !idle && self.waiting.get() == 0;
-        let stalled = shut && passed(self.moved.get()) > limits.send_timeout;
+        let stalled = shut && passed(self.moved.get()) > patience(limits.send_timeout);
+        let untaken =
+            short && self.untaken.get() >= MUCH_UNTAKEN && passed(self.taken.get()) > SHORT_PATIENCE;
         if passed(self.counted_from.get()) >= SECOND {
             self.counted_from.set(self.now.get());
             self.aborted.set(0);
@@ -273,7 +300,10 @@ impl Watch {
             self.end();
             return Found::ClientGone;
         }
-        if late || unread || stalled {
+        if late || unread || stalled || untaken {
+            if short {
+                memory::limited(Limited::Stalled);
+            }
             let is_head = self.phase.get() == Phase::Head && !self.http2.get();
             self.half_head.set(late && is_head && self.unread_since.get().is_none());
             self.end();
@@ -345,6 +375,16 @@ impl Busy {
         Self { watch, waiting: Cell::new(true), answered: Cell::new(false) }
     }
 
+    /// Whether the next part of the answer has to wait: the socket is full, and hyper would keep what it is given. HTTP/2
+    /// has windows for this.
+    pub(super) fn withholds(&self) -> bool {
+        let full = !self.watch.http2.get() && self.watch.unread_since.get().is_some();
+        if full {
+            self.watch.withheld.set(true);
+        }
+        full
+    }
+
     /// The head of the answer is known.
     pub(super) fn answered(&self) {
         self.answered.set(true);
@@ -374,6 +414,13 @@ impl Busy {
 }
 
 impl Receiving {
+    /// So many bytes of it were taken.
+    pub(super) fn took(&self, bytes: usize) {
+        let watch = &self.watch;
+        watch.untaken.set(watch.untaken.get().saturating_sub(bytes));
+        watch.taken.set(watch.now.get());
+    }
+
     pub(super) fn new(watch: Rc<Watch>) -> Self {
         watch.receiving.set(watch.receiving.get() + 1);
         Self { watch, whole: false }
@@ -393,6 +440,7 @@ impl Drop for Receiving {
         if !self.whole {
             watch.abandon_body();
         }
+        watch.forget_untaken();
     }
 }
 
@@ -410,11 +458,16 @@ impl Drop for Busy {
             }
         }
         watch.since.set(watch.now.get());
+        watch.forget_untaken();
     }
 }
 
 /// How long a new connection keeps its place though nothing has come.
 const FIRST_MOMENT: Duration = Duration::from_millis(250);
+/// How long something may stand still while memory is short.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of bodies that nobody takes: less is in buffers that any connection has.
+pub(super) const MUCH_UNTAKEN: usize = 16 * 1024;
 /// How long an answer that has begun may be silent toward an application that has closed its side.
 const DESERTED_AFTER: Duration = Duration::from_secs(10);
 /// From the last answer to the rest: short beside a person's or a scraper's pause, long beside a load generator's.

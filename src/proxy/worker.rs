@@ -16,7 +16,8 @@ use super::connection::serve;
 use super::error::ProxyError;
 use super::listener::{Accepted, Bound, Listener};
 use super::local::LocalTable;
-use super::metrics::{Counted, OpenConnections, ProxyMetrics, Side};
+use super::memory::{self, Charge, Memory, Relief, Room};
+use super::metrics::{Counted, Limited, OpenConnections, ProxyMetrics, Side};
 use super::route::Routes;
 use super::server::Records;
 use super::settings::ServerSettings;
@@ -33,6 +34,7 @@ use crate::net::acceptor::Acceptor;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: ServerSettings,
+    pub(super) memory: Arc<Memory>,
     pub(super) acceptor: Option<Arc<Acceptor>>,
     pub(super) routes: Arc<Routes>,
     pub(super) metrics: ProxyMetrics,
@@ -83,7 +85,9 @@ pub(super) struct Registered {
 }
 
 impl Worker {
+    /// For the thread that this runs on.
     pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        memory::enter(Arc::clone(&shared.memory));
         let (http1, http2) = (hyper_server::http1(&shared.settings), hyper_server::http2(&shared.settings));
         let routes = shared.routes.load();
         let table = LocalTable::new(routes, &[], &shared.metrics, &shared.sockets);
@@ -116,6 +120,7 @@ impl Worker {
                 () = self.shared.room_wanted.notified() => {
                     self.close_idle();
                 }
+                relief = memory::relief() => self.relieve(relief),
                 () = drain.started() => break,
             }
         }
@@ -133,6 +138,7 @@ impl Worker {
             }
             tokio::select! {
                 _ = ticks.tick() => self.look_around(),
+                relief = memory::relief() => self.relieve(relief),
                 () = self.all_closed.notified() => {}
                 Some(_) = accepting.join_next() => {}
                 () = tokio::time::sleep_until(closing), if self.stage() == Stage::Draining => {}
@@ -194,11 +200,55 @@ impl Worker {
                 Err(_still_full) => {}
             }
         };
+        let charge = self.memory_for_connection().await;
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             serve(worker, accepted).await;
-            drop(slot);
+            drop((slot, charge));
         });
+    }
+
+    /// Waits until memory has room for one more connection.
+    async fn memory_for_connection(&self) -> Option<Charge> {
+        let mut waits = false;
+        loop {
+            if let Room::Taken(charge) = memory::connection() {
+                return charge;
+            }
+            if !std::mem::replace(&mut waits, true) {
+                memory::limited(Limited::Connection);
+            }
+            self.make_memory();
+            tokio::time::sleep(MEMORY_PAUSE).await;
+        }
+    }
+
+    /// Ends those of the connections that have been idle for longest, or whose head stands still: some at a time, as many may be
+    /// waiting.
+    fn make_memory(&self) {
+        let connections = self.connections.borrow();
+        let mut idle: Vec<_> =
+            connections.values().filter_map(|watch| Some((watch.idle_since()?, watch))).collect();
+        if idle.is_empty() {
+            let slow = connections.values().filter_map(|watch| Some((watch.head_since()?, watch)));
+            idle.extend(slow.filter(|(since, _)| since.elapsed() >= SLOW_HEAD));
+        }
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        let most = idle.len().div_ceil(IDLE_SHARE);
+        for (_, longest) in idle.iter().filter(|(_, watch)| !watch.expects_input()).take(most) {
+            longest.end();
+        }
+    }
+
+    /// Has connections that wait for memory go on, or ends some that nobody needs.
+    fn relieve(&self, relief: Relief) {
+        if relief == Relief::Needed {
+            self.make_memory();
+            return;
+        }
+        for watch in self.connections.borrow().values() {
+            watch.resume();
+        }
     }
 
     /// Has a connection closed for a new one: one of this worker's, else one of another's.
@@ -226,6 +276,7 @@ impl Worker {
     fn look_around(&self) {
         let now = clock::now();
         self.now.set(now);
+        memory::look_around();
         for watch in self.connections.borrow().values() {
             if watch.enforce(&self.shared.settings) == Found::ClientGone {
                 self.shared.metrics.failed(ProxyError::ClientGone.kind());
@@ -350,6 +401,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
 /// How long a head may be on its way before its connection gives way to a new one.
 const SLOW_HEAD: Duration = Duration::from_secs(1);
+/// The same where memory is short: an idle connection that was ended gives its memory back at once.
+const MEMORY_PAUSE: Duration = Duration::from_millis(5);
+/// Of so many idle connections one is ended at a time where memory is short.
+const IDLE_SHARE: usize = 64;
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
 /// The same where an application that closes its side has gone.

@@ -59,6 +59,13 @@ async fn every_kind_of_call_passes_over_tls() {
 }
 
 #[tokio::test]
+async fn uploads_that_stand_still_hold_up_no_other_call_of_their_channel() {
+    let api = GrpcApi::start().await;
+    let (_server, proxy) = before(&api).await;
+    api.call(&proxy, &["beside_stuck_uploads"]).await;
+}
+
+#[tokio::test]
 async fn a_deadline_ends_the_call_at_the_api_too() {
     let mut api = GrpcApi::start().await;
     let (_server, proxy) = before(&api).await;

@@ -47,6 +47,7 @@ mod life;
 mod limits;
 mod listeners;
 mod login;
+mod memory;
 mod mtls;
 mod multitude;
 mod network;

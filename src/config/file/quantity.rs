@@ -60,7 +60,7 @@ impl fmt::Display for Period {
 }
 
 impl Bytes {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (number, unit, after) = number_and_unit(text)?;
         let size = UNITS_OF_SIZE.iter().find(|(name, _)| *name == unit)?.1;
         let bytes = usize::try_from(number.checked_mul(size)?).ok()?;
@@ -164,6 +164,11 @@ impl JsonSchema for Period {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
     }
+}
+
+/// What is wrong with a text that is no size.
+pub(super) fn fault_of_size(text: &str) -> Unexpected<'_> {
+    fault(text, FAULTS_OF_SIZE)
 }
 
 struct BytesVisitor;

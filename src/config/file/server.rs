@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::memory::MemoryLimit;
 use super::quantity::{Bytes, Period, Words};
 use super::secret;
 use crate::secret::Secret;
@@ -23,6 +24,9 @@ pub(in crate::config) struct Server {
     pub(in crate::config) allow_remote: bool,
     /// Connections at a time; the next one waits.
     pub(in crate::config) max_connections: usize,
+    /// What connections and requests may cost in memory; auto: the container's limit, or half of the machine's memory, less
+    /// what the program needs; none: no limit.
+    pub(in crate::config) memory_limit: MemoryLimit,
     /// Bytes of a request's head; more is answered with 431.
     pub(in crate::config) max_header_size: Bytes,
     /// Header fields of a request; more is answered with 431.
@@ -52,6 +56,7 @@ impl Default for Server {
             workers: 0,
             allow_remote: false,
             max_connections: 10_000,
+            memory_limit: MemoryLimit::Auto,
             max_header_size: Bytes(64 * 1024),
             max_headers: 100,
             header_timeout: Period::seconds(30),

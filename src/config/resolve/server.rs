@@ -8,7 +8,7 @@ use crate::config::file::{self, Bytes, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::shape::{listed, nearest};
-use crate::proxy::{ServerSettings, ServerTls};
+use crate::proxy::{MemoryLimit, ServerSettings, ServerTls};
 use crate::telemetry::{LogFormat, LogSettings};
 
 /// The limits alone.
@@ -29,6 +29,7 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
         max_resets: number(&at("max_resets"), server.max_resets, 1..=MAX_RESETS, review),
         workers: (workers > 0).then_some(workers),
         max_connections: number(&at("max_connections"), server.max_connections, 1..=MAX_CONNECTIONS, review),
+        memory_limit: memory_limit(server.memory_limit, &at("memory_limit"), review),
         max_header_size: header_size,
         max_headers: number(&at("max_headers"), server.max_headers, 1..=MAX_HEADERS, review),
         header_timeout: duration(&at("header_timeout"), server.header_timeout, Zero::Refused, review),
@@ -42,6 +43,20 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
         half_close: server.half_close,
         max_streams: u32::try_from(streams).unwrap_or(u32::MAX),
         drain_timeout: duration(&at("drain_timeout"), server.drain_timeout, Zero::Allowed, review),
+    }
+}
+
+fn memory_limit(limit: file::MemoryLimit, path: &KeyPath, review: &mut Review<'_>) -> MemoryLimit {
+    match limit {
+        file::MemoryLimit::Auto => MemoryLimit::Auto,
+        file::MemoryLimit::None => MemoryLimit::None,
+        file::MemoryLimit::Size(Bytes(bytes)) => {
+            if bytes < LEAST_MEMORY {
+                let what = format!("must be at least {}, not {limit}", Bytes(LEAST_MEMORY));
+                review.error(path, what, "set it to \"auto\"");
+            }
+            MemoryLimit::Bytes(bytes)
+        }
     }
 }
 
@@ -102,6 +117,8 @@ pub(super) fn log(log: file::Log, review: &mut Review<'_>) -> Option<LogSettings
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// The lower bound is hyper's: a smaller buffer makes it panic.
 const HEADER_SIZE: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
+/// With less, hardly a request at a time gets through.
+const LEAST_MEMORY: usize = 4 * 1024 * 1024;
 const MAX_WORKERS: usize = 1024;
 const MAX_STREAMS: usize = 100_000;
 const MAX_RESETS: usize = 1_000_000;

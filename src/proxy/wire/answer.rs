@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 use super::super::malformed::Malformed;
+use super::super::memory;
 use super::super::metrics::Counted;
 use super::body::Decoder;
 use super::connection::{HEAD_ROOM, Keeper, Wire};
@@ -154,7 +155,8 @@ impl Answer {
             Some(left) => usize::try_from(left).map_or(MAX_ROOM, |left| left.saturating_add(1)),
             None => self.room,
         };
-        let read = ready!(reading.poll_fill(cx, room.min(MAX_ROOM)))?;
+        let room = memory::room_to_read(room.min(MAX_ROOM));
+        let read = ready!(reading.poll_fill(cx, room))?;
         if read == 0 {
             self.source = Source::Ended;
             return Poll::Ready(if self.decoder.may_end_here() { Ok(()) } else { Err(AnswerError::Cut) });

@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
 use super::super::malformed::Malformed;
+use super::super::memory;
 use super::super::metrics::Counted;
 use super::super::sending::{Failure, Head};
 use super::answer::Answer;
@@ -166,7 +167,16 @@ impl Wire {
             self.input = larger;
         }
         let mut stream = self.stream.borrow_mut();
-        pin!(stream.read_buf(&mut self.input)).poll(cx)
+        let read = pin!(stream.read_buf(&mut self.input)).poll(cx);
+        if let Poll::Ready(Ok(read)) = read {
+            memory::read(read);
+        }
+        read
+    }
+
+    /// Gives back all buffers of a connection that nobody needs just now.
+    pub(in crate::proxy) fn shrink(&mut self) {
+        (self.input, self.output) = (BytesMut::new(), Vec::new());
     }
 
     /// Gives back what only a large message needs.

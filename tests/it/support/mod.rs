@@ -4,6 +4,7 @@
 //! installed fails the test with the command that installs it.
 
 mod certificate;
+mod cgroup;
 mod chrome;
 mod corpus;
 mod curl;
@@ -30,6 +31,7 @@ mod websocket;
 mod wire;
 
 pub(crate) use certificate::{Certificates, ClientCertificate};
+pub(crate) use cgroup::Cgroup;
 pub(crate) use chrome::{Chrome, chromium};
 pub(crate) use corpus::{Case, Expect, Line, corpus};
 pub(crate) use curl::{Answer, curl};

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::cgroup::Cgroup;
 use super::curl::{Answer, curl};
 use super::program::{Program, free_address};
 use super::wire::{Message, Wire};
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     rest: String,
     environment: Vec<(String, String)>,
     open_files: Option<u32>,
+    /// Where the program puts itself into a control group.
+    cgroup: Option<PathBuf>,
 }
 
 impl Config {
@@ -41,6 +44,7 @@ impl Config {
             rest: rest.into(),
             environment: Vec::new(),
             open_files: None,
+            cgroup: None,
         }
     }
 
@@ -84,6 +88,12 @@ impl Config {
     /// How many files and sockets the program may have open.
     pub(crate) fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
+        self
+    }
+
+    /// The program runs in this control group from its first moment on.
+    pub(crate) fn within(mut self, cgroup: &Cgroup) -> Self {
+        self.cgroup = Some(cgroup.procs());
         self
     }
 
@@ -133,6 +143,7 @@ struct Place {
     addresses: [SocketAddr; 3],
     environment: Vec<(String, String)>,
     open_files: Option<u32>,
+    cgroup: Option<PathBuf>,
 }
 
 /// A program that has ended, and can be started again at the same place.
@@ -197,16 +208,22 @@ impl Proxy {
     }
 
     async fn launch(dir: TempDir, file: PathBuf, addresses: [SocketAddr; 3], config: Config) -> Self {
-        let Config { environment, open_files, .. } = config;
-        let mut proxy = Self::spawn(Place { dir, file, addresses, environment, open_files });
+        let Config { environment, open_files, cgroup, .. } = config;
+        let mut proxy = Self::spawn(Place { dir, file, addresses, environment, open_files, cgroup });
         proxy.until_live().await;
         proxy
     }
 
     fn spawn(place: Place) -> Self {
-        let mut command = match place.open_files {
-            None => cupbearer(),
-            Some(limit) => limited(limit),
+        let mut command = match (place.open_files, &place.cgroup) {
+            (Some(limit), _) => limited(limit),
+            (None, None) => cupbearer(),
+            (None, Some(procs)) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(procs);
+                shell.arg(cupbearer().as_std().get_program());
+                shell
+            }
         };
         command.arg("run").arg("--config").arg(&place.file);
         command.envs(place.environment.iter().cloned()).current_dir(place.dir.path());

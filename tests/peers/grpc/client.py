@@ -225,6 +225,21 @@ class More(Interop):
             return error
         return None
 
+    def beside_stuck_uploads(self):
+        """Unary calls on a channel whose uploads are not taken."""
+        for _ in range(5):
+            stuck = [self.stub.StreamingInputCall.future(uploads(*[64 * 1024] * 200), metadata=[("x-stuck", "1")])
+                     for _ in range(2)]
+            # By now the uploads have sent all that anybody lets them.
+            time.sleep(0.5)
+            for _ in range(10):
+                assert self.stub.EmptyCall(empty.Empty(), timeout=PATIENCE) == empty.Empty()
+                request = unary(response_size=20_000, payload=payload(20_000))
+                assert len(self.stub.UnaryCall(request, timeout=PATIENCE).payload.body) == 20_000
+            assert not any(call.done() for call in stuck), "the uploads are under way all the while"
+            for call in stuck:
+                call.cancel()
+
     def endless(self):
         """A stream that somebody else ends."""
         call = self.stub.StreamingOutputCall(output(10, 10, interval=PATIENCE / 2), timeout=None)

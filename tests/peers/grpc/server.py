@@ -80,6 +80,12 @@ class Service(service.TestServiceServicer):
     def StreamingInputCall(self, requests, context):
         call = Call("StreamingInputCall", context)
         total = 0
+        if ("x-stuck", "1") in context.invocation_metadata():
+            # It takes one message and no more, until the caller gives up.
+            next(requests)
+            while context.is_active():
+                time.sleep(0.01)
+            return messages.StreamingInputCallResponse()
         for request in requests:
             total += len(request.payload.body)
             tell(event="received", call=call.number, total=total)

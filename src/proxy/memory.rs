@@ -1,0 +1,541 @@
+//! The memory that requests may cost, bounded by `server.memory_limit`.
+//!
+//! Two figures are kept, and the larger one counts: the named costs of the connections and requests that are open, which are
+//! known before the memory is taken, and the memory that the process has beyond what it had at its start, which
+//! includes everything that has no name: kept bodies, HTTP/2 windows, half-read heads, buffers.
+//!
+//! The limit is approached in steps: kept bodies are given up first, then new requests are refused, then new
+//! connections wait, then those wait that are accepted and not served yet, and at last reading pauses. So whatever waits does so
+//! for something that is further on, and what is under way comes to its end. What has no name, above all data that its reader
+//! does not take, has a part of the budget: so there is always room for requests beside it. Each worker counts
+//! for itself and looks at the whole only after a step's worth of memory, so a request costs no shared write.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::metrics::{Limited, MemoryMetrics};
+use crate::net::cgroup::Usage;
+
+/// What all workers have together.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Bytes that requests may cost; `None`: no limit.
+    budget: Option<usize>,
+    usage: Option<Usage>,
+    /// What the sockets' buffers have, as of the last look around: to ask takes the kernel a while.
+    sockets: AtomicUsize,
+    /// What the process had before the first request.
+    base: usize,
+    /// Named costs of what is open, and the kernel's part of them, which no figure of the process shows.
+    held: AtomicIsize,
+    kernel: AtomicIsize,
+    /// Bytes that a worker may count by itself before it looks at the whole.
+    step: usize,
+    /// Whether memory is short: what stands still is given up sooner.
+    short: AtomicBool,
+    metrics: MemoryMetrics,
+}
+
+/// What a connection or a request costs for as long as it is open.
+#[derive(Debug)]
+pub(super) struct Charge {
+    cost: Cost,
+    share: Rc<Share>,
+}
+
+/// What is charged by name. The figures are measured (`docs/limits.md`), and rounded up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cost {
+    /// A connection that rests.
+    Connection,
+    /// A connection that is served, beyond one that rests.
+    Served,
+    /// A request under way, with its connection to the upstream.
+    Request,
+}
+
+/// One worker's part.
+#[derive(Debug)]
+struct Share {
+    memory: Arc<Memory>,
+    /// Changes that the others do not know of yet.
+    held: Cell<isize>,
+    kernel: Cell<isize>,
+    /// What is used in all, as of the last look, and what was counted here since.
+    used: Cell<Used>,
+    since: Cell<usize>,
+    /// How many of each cost are open here.
+    open: [Cell<usize>; 3],
+    /// Looks until what was freed has been given back to the system.
+    freeing: Cell<u32>,
+    /// What waits for memory, and what tells of it.
+    waits: Cell<Option<Wanted>>,
+    wanted: Notify,
+}
+
+thread_local! {
+    /// A worker is a thread. Where there is none, nothing is limited.
+    static SHARE: OnceCell<Rc<Share>> = const { OnceCell::new() };
+}
+
+impl Memory {
+    /// For a process that serves no request yet, and `workers` threads that will.
+    pub(super) fn new(budget: Option<usize>, workers: usize, metrics: MemoryMetrics) -> Arc<Self> {
+        let usage = Usage::open();
+        let base = usage.as_ref().and_then(Usage::anonymous).map_or(0, saturated);
+        let step =
+            budget.map_or(MAX_STEP, |budget| budget / STEPS / workers.max(1)).clamp(MIN_STEP, MAX_STEP);
+        Arc::new(Self {
+            budget,
+            usage,
+            sockets: AtomicUsize::new(0),
+            base,
+            held: AtomicIsize::new(0),
+            kernel: AtomicIsize::new(0),
+            step,
+            short: AtomicBool::new(false),
+            metrics,
+        })
+    }
+
+    /// What is used now.
+    fn used(&self) -> Used {
+        let named = |figure: &AtomicIsize| usize::try_from(figure.load(Ordering::Relaxed)).unwrap_or(0);
+        let process = self.usage.as_ref().and_then(Usage::anonymous).map_or(0, saturated);
+        let kernel = named(&self.kernel) + self.sockets.load(Ordering::Relaxed);
+        let (held, real) = (named(&self.held), process.saturating_sub(self.base) + kernel);
+        Used { all: real.max(held), unnamed: real.saturating_sub(held) }
+    }
+
+    fn look_at_sockets(&self) {
+        if let Some(usage) = &self.usage {
+            self.sockets.store(saturated(usage.sockets()), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of how much is used, and logs where that changes what is done.
+    fn note(&self, Used { all: used, unnamed }: Used, budget: usize) {
+        let short = self.short.load(Ordering::Relaxed);
+        let is_much = used >= Level::Connection.of(budget) || unnamed >= UNNAMED_SHORT.of(budget);
+        let is_little = used < Level::Enough.of(budget) && unnamed < UNNAMED_ENOUGH.of(budget);
+        if is_much && !short && !self.short.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                used_mib = used >> 20,
+                budget_mib = budget >> 20,
+                unnamed_mib = unnamed >> 20,
+                "memory_limit is near; what stands still is given up sooner"
+            );
+        } else if is_little && short && self.short.swap(false, Ordering::Relaxed) {
+            tracing::info!(used_mib = used >> 20, budget_mib = budget >> 20, "memory is available again");
+        }
+    }
+}
+
+/// What is used, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    all: usize,
+    /// What of it is no named cost.
+    unnamed: usize,
+}
+
+/// A part of the budget, in sixteenths.
+#[derive(Clone, Copy, Debug)]
+struct Sixteenths(usize);
+
+impl Sixteenths {
+    const fn of(self, budget: usize) -> usize {
+        budget / 16 * self.0
+    }
+}
+
+/// How much of the budget may be used when something asks for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// Bodies are kept for another sending.
+    Keep,
+    /// New requests are let in.
+    Request,
+    /// New connections are accepted; above it, memory is short.
+    Connection,
+    /// Connections that were accepted are served.
+    Served,
+    /// Reading goes on.
+    Read,
+    /// Below it, it is not short any more.
+    Enough,
+}
+
+impl Level {
+    const fn of(self, budget: usize) -> usize {
+        let part = match self {
+            Self::Keep | Self::Enough => Sixteenths(8),
+            Self::Request => Sixteenths(11),
+            Self::Connection => Sixteenths(13),
+            Self::Served => Sixteenths(14),
+            Self::Read => Sixteenths(16),
+        };
+        part.of(budget)
+    }
+
+    /// What of it may have no name, for what has none.
+    const fn unnamed(self) -> Option<Sixteenths> {
+        match self {
+            Self::Keep => Some(UNNAMED_KEPT),
+            Self::Read => Some(UNNAMED),
+            Self::Request | Self::Connection | Self::Served | Self::Enough => None,
+        }
+    }
+}
+
+impl Cost {
+    /// Bytes in all.
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Connection => CONNECTION_BYTES + SOCKET_BYTES,
+            Self::Served => SERVED_BYTES,
+            Self::Request => REQUEST_BYTES + SOCKET_BYTES,
+        }
+    }
+
+    /// The kernel's part.
+    const fn kernel(self) -> usize {
+        match self {
+            Self::Connection | Self::Request => SOCKET_BYTES,
+            Self::Served => 0,
+        }
+    }
+
+    const fn level(self) -> Level {
+        match self {
+            Self::Connection => Level::Connection,
+            Self::Served => Level::Served,
+            Self::Request => Level::Request,
+        }
+    }
+
+    /// So many on each worker are let in whatever is used: what comes and goes is what gives memory back.
+    const fn floor(self) -> usize {
+        match self {
+            Self::Connection => 16,
+            Self::Served => 8,
+            Self::Request => 4,
+        }
+    }
+}
+
+impl Share {
+    /// Whether `more` may be used for something of `level`.
+    fn has_room(&self, more: usize, level: Level) -> bool {
+        let Some(budget) = self.memory.budget else { return true };
+        let fits = |more: usize| {
+            let Used { all, unnamed } = self.used.get();
+            let unnamed_fits = level.unnamed().is_none_or(|most| unnamed + more <= most.of(budget));
+            all + more <= level.of(budget) && unnamed_fits
+        };
+        if self.since.get() < self.memory.step && fits(more + self.since.get()) {
+            return true;
+        }
+        self.look(budget);
+        fits(more)
+    }
+
+    /// Looks at the whole.
+    fn look(&self, budget: usize) {
+        let memory = &self.memory;
+        memory.held.fetch_add(self.held.take(), Ordering::Relaxed);
+        memory.kernel.fetch_add(self.kernel.take(), Ordering::Relaxed);
+        self.since.set(0);
+        self.used.set(memory.used());
+        memory.note(self.used.get(), budget);
+    }
+
+    fn count(&self, bytes: usize) {
+        self.since.set(self.since.get() + bytes);
+        self.freeing.set(GIVING_BACK);
+    }
+
+    fn limited(&self, what: Limited) {
+        self.memory.metrics.limited(what);
+    }
+
+    fn charge(self: &Rc<Self>, cost: Cost) -> Option<Charge> {
+        let open = &self.open[cost as usize];
+        if open.get() >= cost.floor() && !self.has_room(cost.bytes(), cost.level()) {
+            return None;
+        }
+        open.set(open.get() + 1);
+        self.held.set(self.held.get() + cost.bytes().cast_signed());
+        self.kernel.set(self.kernel.get() + cost.kernel().cast_signed());
+        self.count(cost.bytes());
+        Some(Charge { cost, share: Rc::clone(self) })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let (share, cost) = (&self.share, self.cost);
+        let open = &share.open[cost as usize];
+        open.set(open.get() - 1);
+        share.held.set(share.held.get() - cost.bytes().cast_signed());
+        share.kernel.set(share.kernel.get() - cost.kernel().cast_signed());
+        share.since.set(share.since.get().saturating_sub(cost.bytes()));
+        share.freeing.set(GIVING_BACK);
+    }
+}
+
+/// Has this thread, a worker, count for `memory`.
+pub(super) fn enter(memory: Arc<Memory>) {
+    SHARE.with(|share| {
+        let _ = share.set(Rc::new(Share {
+            memory,
+            held: Cell::new(0),
+            kernel: Cell::new(0),
+            used: Cell::default(),
+            since: Cell::new(usize::MAX / 2),
+            open: Default::default(),
+            freeing: Cell::new(0),
+            waits: Cell::new(None),
+            wanted: Notify::new(),
+        }));
+    });
+}
+
+/// With this thread's share; `otherwise` where it is no worker.
+fn with<T>(otherwise: T, then: impl FnOnce(&Rc<Share>) -> T) -> T {
+    SHARE.with(|share| match share.get() {
+        Some(share) => then(share),
+        None => otherwise,
+    })
+}
+
+/// What may be gone on with.
+#[derive(Debug)]
+pub(super) enum Room {
+    /// There is room; it is taken for as long as the charge lives.
+    Taken(Option<Charge>),
+    /// There is none now.
+    None,
+}
+
+fn charge(cost: Cost) -> Room {
+    with(Room::Taken(None), |share| share.charge(cost).map_or(Room::None, |charge| Room::Taken(Some(charge))))
+}
+
+/// Room for a connection that rests. Nothing is counted where there is none: it is asked for again and again.
+pub(super) fn connection() -> Room {
+    charge(Cost::Connection)
+}
+
+/// Room to serve a connection.
+pub(super) fn served() -> Room {
+    charge(Cost::Served)
+}
+
+/// Room for a request; where there is none, that is counted.
+pub(super) fn request() -> Room {
+    let room = charge(Cost::Request);
+    if matches!(room, Room::None) {
+        limited(Limited::Request);
+    }
+    room
+}
+
+/// Counts that memory was short for something.
+pub(super) fn limited(what: Limited) {
+    with((), |share| share.limited(what));
+}
+
+/// Whether a part of a request's body may be kept for another sending; where it may not, that is counted.
+pub(super) fn may_keep(bytes: usize) -> bool {
+    let may = with(true, |share| share.has_room(bytes, Level::Keep));
+    if !may {
+        limited(Limited::ReplayBody);
+    }
+    may
+}
+
+/// Whether anything may be read that has to be held here until someone takes it.
+pub(super) fn may_read() -> bool {
+    with(true, |share| share.has_room(0, Level::Read))
+}
+
+/// Counts bytes that were read.
+pub(super) fn read(bytes: usize) {
+    with((), |share| share.count(bytes));
+}
+
+/// How many bytes to read at a time, where `wanted` are wanted: fewer where memory has run out, but never none. For what is
+/// read one part after the other, each after the one before it was taken.
+pub(super) fn room_to_read(wanted: usize) -> usize {
+    if wanted <= SMALL_READ || may_read() { wanted } else { SMALL_READ }
+}
+
+/// Whether memory is short, so that what stands still is given up sooner.
+pub(super) fn is_short() -> bool {
+    with(false, |share| share.memory.short.load(Ordering::Relaxed))
+}
+
+/// What memory is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    /// To read on.
+    Read,
+    /// To serve a connection that was accepted.
+    Serve,
+}
+
+/// What came of the wait for memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relief {
+    /// There is some: whatever waits may go on.
+    Room,
+    /// There is none yet, and connections wait for it that were accepted.
+    Needed,
+}
+
+/// Asks to be told of room by [`relief`].
+pub(super) fn want(wanted: Wanted) {
+    with((), |share| {
+        share.waits.set(share.waits.get().max(Some(wanted)));
+        share.wanted.notify_one();
+    });
+}
+
+/// Ends when something wants memory and there is some, or when that has been looked for.
+pub(super) async fn relief() -> Relief {
+    let Some(share) = with(None, |share| Some(Rc::clone(share))) else { return std::future::pending().await };
+    // It may be dropped at any time, and begun again.
+    while share.waits.get().is_none() {
+        share.wanted.notified().await;
+    }
+    loop {
+        tokio::time::sleep(RELIEF_PAUSE).await;
+        give_back(&share);
+        if share.has_room(Cost::Served.bytes(), Level::Served) {
+            share.waits.set(None);
+            return Relief::Room;
+        }
+        if share.waits.get() == Some(Wanted::Serve) {
+            return Relief::Needed;
+        }
+    }
+}
+
+/// Looks at the whole, and gives back to the system what was freed. The worker calls this now and then.
+pub(super) fn look_around() {
+    with((), |share| {
+        if let Some(budget) = share.memory.budget {
+            share.memory.look_at_sockets();
+            share.look(budget);
+        }
+        give_back(share);
+    });
+}
+
+/// The allocator returns pages to the system a second after they were freed, but only where a whole page is freed again at
+/// that time, which never comes where all has gone quiet. So one is.
+fn give_back(share: &Share) {
+    if let Some(left) = share.freeing.get().checked_sub(1) {
+        share.freeing.set(left);
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(WHOLE_PAGE)));
+    }
+}
+
+fn saturated(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What may have no name, and with how much of that bodies are not kept any more.
+const UNNAMED: Sixteenths = Sixteenths(6);
+const UNNAMED_KEPT: Sixteenths = Sixteenths(4);
+/// From where on memory is short for it, and below which there is enough.
+const UNNAMED_SHORT: Sixteenths = Sixteenths(5);
+const UNNAMED_ENOUGH: Sixteenths = Sixteenths(4);
+/// What things cost (`docs/limits.md`).
+const CONNECTION_BYTES: usize = 3 * 1024;
+const SERVED_BYTES: usize = 14 * 1024;
+const REQUEST_BYTES: usize = 16 * 1024;
+/// A socket in the kernel, without what is in its buffers.
+const SOCKET_BYTES: usize = 3 * 1024;
+/// Bytes that may be read whatever is used: they fit into buffers that are there already.
+pub(super) const SMALL_READ: usize = 4 * 1024;
+/// How far each worker may count by itself: together, a sixteenth of the budget.
+const STEPS: usize = 16;
+const MIN_STEP: usize = 64 * 1024;
+const MAX_STEP: usize = 8 * 1024 * 1024;
+/// How often it is looked whether there is room for what waits.
+const RELIEF_PAUSE: Duration = Duration::from_millis(20);
+/// Looks after the last change in which freed memory is given back: they span more than the allocator's own delay.
+const GIVING_BACK: u32 = 8;
+/// More than any page of the allocator's that is shared by several blocks.
+const WHOLE_PAGE: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::proxy::metrics::ProxyMetrics;
+
+    /// Runs `test` on a thread that is a worker with this budget.
+    fn on_worker(budget: usize, test: fn(&Rc<Share>)) {
+        let worker = std::thread::spawn(move || {
+            let metrics = ProxyMetrics::new(&Metrics::new());
+            let mut memory = Arc::into_inner(Memory::new(Some(budget), 1, metrics.memory())).unwrap();
+            // The other tests of this process have memory, too.
+            memory.usage = None;
+            enter(Arc::new(memory));
+            test(&with(None, |share| Some(Rc::clone(share))).unwrap());
+        });
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn requests_are_refused_before_connections_and_reading_stops_last() {
+        on_worker(64 << 20, |share| {
+            let fill = |cost: Cost| std::iter::from_fn(|| share.charge(cost)).collect::<Vec<_>>();
+            let requests = fill(Cost::Request);
+            assert_eq!(requests.len(), (44 << 20) / Cost::Request.bytes());
+            assert!(!share.has_room(1, Level::Keep), "bodies were given up long before");
+            let connections = fill(Cost::Connection);
+            assert_eq!(
+                connections.len(),
+                ((52 << 20) - requests.len() * Cost::Request.bytes()) / Cost::Connection.bytes()
+            );
+            let served = share.charge(Cost::Served);
+            assert!(served.is_some(), "what was accepted goes on");
+            assert!(share.has_room(0, Level::Read));
+            share.look(64 << 20);
+            assert!(is_short());
+            drop((requests, served));
+            share.look(64 << 20);
+            assert!(!is_short());
+            assert!(share.charge(Cost::Request).is_some());
+        });
+    }
+
+    #[test]
+    fn a_few_are_always_let_in_and_a_little_is_always_read() {
+        on_worker(0, |share| {
+            let all: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Request)).collect();
+            assert_eq!(all.len(), Cost::Request.floor());
+            assert!(!may_read());
+            assert_eq!(room_to_read(65_536), SMALL_READ);
+            assert!(!may_keep(1));
+        });
+    }
+
+    #[test]
+    fn nothing_is_limited_where_there_is_no_worker() {
+        let other = std::thread::spawn(|| {
+            assert!(matches!(request(), Room::Taken(None)));
+            assert!(may_read() && may_keep(usize::MAX / 4) && !is_short());
+        });
+        other.join().unwrap();
+    }
+}

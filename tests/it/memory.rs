@@ -1,0 +1,136 @@
+//! A container of 64 MiB under twice the load that once had the kernel kill the program: it lives, a well-behaved client is
+//! served meanwhile, and the memory is given back.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::support::{
+    Cgroup, Config, Origin, Program, Proxy, curl, eventually, hear, node, python, run, token_at, upstream_at,
+};
+
+/// The memory of the sidecars in `deploy/`.
+const CONTAINER_MIB: u64 = 64;
+/// What the debug build keeps after a load, with the metrics of its routes, and idle connections of both sides.
+const AFTER_MIB: u64 = 20;
+
+/// Which protocol the API speaks.
+#[derive(Clone, Copy, Debug)]
+enum Api {
+    Http1,
+    Http2,
+}
+
+/// The proxy in its container, before an API that is slow, endless or deaf by the path (`tests/peers/memory/api.mjs`).
+struct Scene {
+    cgroup: Cgroup,
+    proxy: Proxy,
+    _api: Program,
+    _server: Origin,
+    _dir: TempDir,
+}
+
+impl Scene {
+    async fn set(api: Api) -> Self {
+        let cgroup = Cgroup::with_memory(CONTAINER_MIB);
+        let dir = tempfile::tempdir().unwrap();
+        let mut program = Program::spawn("api", node("memory/api.mjs", None), dir.path());
+        let ready = hear(&mut program, "ready", |event| event["event"] == "ready").await;
+        let url = |key: &str| format!("http://127.0.0.1:{}", ready[key]);
+        let upstream = match api {
+            Api::Http1 => upstream_at(&url("one")),
+            Api::Http2 => upstream_at(&url("two")) + "http2 = \"prior_knowledge\"\n",
+        };
+        let tokens = Origin::issuing(300).await;
+        let config = Config::one_route(&upstream, &token_at(&tokens.url())).within(&cgroup);
+        let proxy = Proxy::start(config).await;
+        Self { cgroup, proxy, _api: program, _server: tokens, _dir: dir }
+    }
+
+    /// So many clients of a kind at once, for so many seconds (`tests/peers/memory/load.py`).
+    async fn load(&self, kind: &str, count: usize, seconds: u32) -> Value {
+        let mut command = python("memory/load.py");
+        command.arg(self.proxy.listen().to_string());
+        command.args([kind, &count.to_string(), &seconds.to_string()]);
+        run(command).await.pop().unwrap()
+    }
+
+    /// A load under which the program lives, serves a well-behaved client, and after which it gives its memory back.
+    async fn survives(&self, kind: &str, count: usize, seconds: u32) -> Value {
+        let done = self.load(kind, count, seconds).await;
+        assert_eq!(self.cgroup.kills(), 0, "{done}");
+        assert_eq!(curl(&[&self.proxy.health_url("/livez")]).await.status, 200, "{}", self.proxy.log());
+        let served = done["well_behaved"]["200"].as_u64().unwrap_or(0);
+        assert!(served >= 3, "a well-behaved client is served meanwhile: {done}");
+        eventually("the memory is given back", || async { self.cgroup.anonymous_mib() <= AFTER_MIB }).await;
+        assert_eq!(self.proxy.get("/").await.status, 200, "everything is as before");
+        done
+    }
+
+    async fn limited(&self, what: &str) -> f64 {
+        self.proxy.metric("cupbearer_memory_limited_total", &[&format!("what=\"{what}\"")]).await
+    }
+}
+
+#[tokio::test]
+async fn responses_that_nobody_reads_do_not_fill_a_container() {
+    let scene = Scene::set(Api::Http2).await;
+    let done = scene.survives("stalled", 182, 12).await;
+    assert!(done["load"]["200"].as_u64().unwrap() > 50, "they got their responses' heads: {done}");
+}
+
+#[tokio::test]
+async fn responses_of_http1_that_nobody_reads_do_not_either() {
+    let scene = Scene::set(Api::Http1).await;
+    scene.survives("stalled", 700, 12).await;
+}
+
+#[tokio::test]
+async fn uploads_that_the_api_does_not_take_do_not_fill_a_container() {
+    let scene = Scene::set(Api::Http2).await;
+    scene.survives("uploads", 98, 12).await;
+    assert!(scene.limited("read").await > 0.0, "reading paused");
+    assert!(scene.limited("stalled").await > 0.0, "what stood still was given up");
+}
+
+#[tokio::test]
+async fn bodies_are_not_kept_where_their_sum_would_be_too_much() {
+    let scene = Scene::set(Api::Http1).await;
+    let done = scene.survives("posts", 1400, 15).await;
+    assert!(done["load"]["200"].as_u64().unwrap() > 100, "{done}");
+    assert!(scene.limited("replay_body").await > 0.0, "bodies were sent once");
+}
+
+#[tokio::test]
+async fn requests_beyond_the_memory_get_503_that_says_when_to_come_back() {
+    let scene = Scene::set(Api::Http1).await;
+    let done = scene.survives("gets", 4000, 15).await;
+    assert!(done["load"]["200"].as_u64().unwrap() > 100, "{done}");
+    let refused = done["load"]["503 overloaded"].as_u64().unwrap_or(0);
+    assert!(refused > 0, "{done}");
+    let refusal = done["refusal"].as_str().unwrap();
+    assert!(refusal.contains("memory_limit") && refusal.contains("retry-after: 1"), "{refusal}");
+    assert!(scene.limited("request").await > 0.0);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_memory_wait_or_take_the_place_of_idle_ones() {
+    let scene = Scene::set(Api::Http1).await;
+    let done = scene.survives("idle", 6500, 10).await;
+    assert!(scene.limited("connection").await > 0.0, "{done}");
+}
+
+#[tokio::test]
+async fn heads_without_end_do_not_fill_a_container() {
+    let scene = Scene::set(Api::Http1).await;
+    scene.survives("heads", 1968, 12).await;
+    assert!(scene.limited("connection").await + scene.limited("read").await > 0.0);
+}
+
+#[tokio::test]
+async fn check_and_the_log_say_what_auto_came_to() {
+    let scene = Scene::set(Api::Http1).await;
+    assert!(scene.proxy.log().contains("40 MiB of the container's limit of 64 MiB"), "{}", scene.proxy.log());
+    let checked = scene.proxy.command(&["check"]).await;
+    let text = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && text.contains("memory_limit: "), "{text}");
+}

@@ -1,0 +1,222 @@
+"""Clients that cost a proxy memory, all in one process, and a well-behaved one beside them.
+
+    load.py ADDRESS KIND COUNT SECONDS
+
+Each kind opens COUNT connections at once and holds them for SECONDS. Meanwhile the well-behaved client sends a GET every
+100 ms, each on a connection of its own. The last line is a JSON object: what came of the load and of the well-behaved.
+"""
+
+import asyncio
+import collections
+import json
+import re
+import resource
+import socket
+import struct
+import sys
+import time
+
+HOST, PORT = sys.argv[1].rsplit(":", 1)
+KIND, COUNT, SECONDS = sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+ADDRESS = (HOST, int(PORT))
+AUTHORITY = sys.argv[1].encode()
+
+DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 7, 8
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def head(method, path):
+    fields = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", AUTHORITY)]
+    return b"".join(b"\0" + bytes([len(n)]) + n + bytes([len(v)]) + v for n, v in fields)
+
+
+def request(method, path, more=b""):
+    return method + b" " + path + b" HTTP/1.1\r\nHost: " + AUTHORITY + b"\r\n" + more + b"\r\n"
+
+
+loop = asyncio.new_event_loop()
+outcomes = collections.Counter()
+# The first of the proxy's own responses, as it came.
+refusals = []
+
+
+async def connect():
+    sock = socket.socket()
+    sock.setblocking(False)
+    # What is not read stays with the proxy, not here.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await loop.sock_connect(sock, ADDRESS)
+    return sock
+
+
+async def status(sock):
+    """The status of a response of HTTP/1.1, read to the end of its head; with its error, where it is the proxy's own."""
+    read = b""
+    while b"\r\n\r\n" not in read:
+        part = await loop.sock_recv(sock, 4096)
+        if not part:
+            return "closed"
+        read += part
+    if b"cupbearer-error:" in read and not refusals:
+        head, body = read.split(b"\r\n\r\n", 1)
+        length = int(re.search(rb"content-length: (\d+)", head)[1])
+        while len(body) < length and (part := await loop.sock_recv(sock, 4096)):
+            body += part
+        refusals.append((head + b"\r\n\r\n" + body).decode())
+    number = read.split(b" ", 2)[1].decode()
+    for line in read.lower().split(b"\r\n"):
+        if line.startswith(b"cupbearer-error:"):
+            return number + " " + line.split(b":", 1)[1].strip().decode()
+    return number
+
+
+async def stalled_reader(path=b"/endless"):
+    sock = await connect()
+    await loop.sock_sendall(sock, request(b"GET", path))
+    outcome = await status(sock)
+    outcomes[outcome] += 1
+    return sock if outcome == "200" else sock.close()
+
+
+async def get():
+    sock = await connect()
+    await loop.sock_sendall(sock, request(b"GET", b"/slow"))
+    outcomes[await status(sock)] += 1
+    return sock
+
+
+async def post():
+    sock = await connect()
+    body = b"b" * 60_000
+    length = b"Content-Length: %d\r\n" % len(body)
+    await loop.sock_sendall(sock, request(b"POST", b"/slow", length) + body)
+    outcomes[await status(sock)] += 1
+    return sock
+
+
+async def idle():
+    sock = await connect()
+    outcomes["connected"] += 1
+    await asyncio.sleep(SECONDS)
+    return sock
+
+
+async def half_head():
+    sock = await connect()
+    begun = b"GET / HTTP/1.1\r\nHost: " + AUTHORITY + b"\r\n"
+    while len(begun) < 60 * 1024:
+        begun += b"X-Filler-%d: %s\r\n" % (len(begun), b"f" * 4000)
+    await loop.sock_sendall(sock, begun)
+    outcomes["sent"] += 1
+    outcomes[await status(sock)] += 1
+    return sock
+
+
+async def stuck_upload():
+    """HTTP/2 uploads on one connection, each as far as the windows let it."""
+    sock = await connect()
+    streams = [1, 3, 5, 7]
+    await loop.sock_sendall(sock, PREFACE + frame(SETTINGS, 0, 0))
+    for stream in streams:
+        await loop.sock_sendall(sock, frame(HEADERS, END_HEADERS, stream, head(b"POST", b"/never")))
+    windows = collections.defaultdict(lambda: 65_535)
+    initial, held = 65_535, b""
+    last, turn = time.monotonic(), 0
+    while time.monotonic() - last < SECONDS:
+        free = [s for s in streams if windows[s] >= 8192 and windows[0] >= 8192]
+        if free:
+            stream = free[turn % len(free)]
+            turn += 1
+            try:
+                await asyncio.wait_for(
+                    loop.sock_sendall(sock, frame(DATA, 0, stream, b"u" * 8192)), SECONDS)
+            except asyncio.TimeoutError:
+                break
+            windows[stream] -= 8192
+            windows[0] -= 8192
+            outcomes["bytes"] += 8192
+            continue
+        try:
+            part = await asyncio.wait_for(loop.sock_recv(sock, 65_536), 1)
+        except asyncio.TimeoutError:
+            continue
+        if not part:
+            outcomes["closed"] += 1
+            break
+        held += part
+        while len(held) >= 9 and len(held) >= 9 + int.from_bytes(held[:3], "big"):
+            length, kind, flags = int.from_bytes(held[:3], "big"), held[3], held[4]
+            stream = int.from_bytes(held[5:9], "big") & 0x7FFFFFFF
+            payload, held = held[9:9 + length], held[9 + length:]
+            if kind == SETTINGS and not flags & ACK:
+                for at in range(0, length, 6):
+                    key, value = struct.unpack(">HI", payload[at:at + 6])
+                    if key == 4:
+                        for each in streams:
+                            windows[each] += value - initial
+                        initial = value
+                await loop.sock_sendall(sock, frame(SETTINGS, ACK, 0))
+            elif kind == WINDOW_UPDATE:
+                windows[stream] += int.from_bytes(payload, "big")
+            elif kind == RST_STREAM or kind == HEADERS:
+                outcomes["refused"] += 1
+                windows[stream] = -(1 << 40)
+    outcomes["held"] += 1
+    return sock
+
+
+async def well_behaved(until):
+    """A GET every 100 ms, each on a connection of its own."""
+    seen, slowest = collections.Counter(), 0
+    while time.monotonic() < until:
+        begun = time.monotonic()
+        sock = socket.socket()
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(30):
+                await loop.sock_connect(sock, ADDRESS)
+                await loop.sock_sendall(sock, request(b"GET", b"/", b"Connection: close\r\n"))
+                seen[await status(sock)] += 1
+        except (TimeoutError, OSError) as error:
+            seen[type(error).__name__] += 1
+        finally:
+            sock.close()
+        slowest = max(slowest, time.monotonic() - begun)
+        await asyncio.sleep(0.1)
+    return seen, slowest
+
+
+async def held(one):
+    try:
+        return await asyncio.wait_for(one(), SECONDS)
+    except asyncio.TimeoutError:
+        outcomes["waiting"] += 1
+    except OSError as error:
+        outcomes[type(error).__name__] += 1
+
+
+KINDS = {"stalled": stalled_reader, "uploads": stuck_upload, "posts": post, "gets": get, "idle": idle, "heads": half_head}
+
+
+async def main():
+    until = time.monotonic() + SECONDS
+    beside = asyncio.create_task(well_behaved(until + 1))
+    await asyncio.sleep(0.3)
+    kept = await asyncio.gather(*(held(KINDS[KIND]) for _ in range(COUNT)))
+    await asyncio.sleep(max(0, until - time.monotonic()))
+    seen, slowest = await beside
+    for sock in filter(None, kept):
+        sock.close()
+    print(json.dumps({"event": "done", "load": outcomes, "well_behaved": seen, "slowest": round(slowest, 2),
+                      "refusal": "".join(refusals)}), flush=True)
+
+
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+asyncio.set_event_loop(loop)
+loop.run_until_complete(main())
