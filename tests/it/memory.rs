@@ -22,11 +22,12 @@ enum Api {
 
 /// The proxy in its container, before an API that is slow, endless or deaf by the path (`tests/peers/memory/api.mjs`).
 struct Scene {
-    cgroup: Cgroup,
     proxy: Proxy,
     _api: Program,
     _server: Origin,
     _dir: TempDir,
+    /// Last: a cgroup can be removed only once the proxy in it has ended.
+    cgroup: Cgroup,
 }
 
 impl Scene {
@@ -43,7 +44,7 @@ impl Scene {
         let tokens = Origin::issuing(300).await;
         let config = Config::one_route(&upstream, &token_at(&tokens.url())).within(&cgroup);
         let proxy = Proxy::start(config).await;
-        Self { cgroup, proxy, _api: program, _server: tokens, _dir: dir }
+        Self { proxy, _api: program, _server: tokens, _dir: dir, cgroup }
     }
 
     /// So many clients of a kind at once, for so many seconds (`tests/peers/memory/load.py`).
