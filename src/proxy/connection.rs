@@ -133,11 +133,12 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Order::Finish | Order::Cut => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
     });
     let spoken = spoken.await;
-    let Some(mut charge) = memory_to_serve(&downstream).await else { return };
+    // A head that is late gets its response below, whatever memory there is.
+    let room = if spoken.is_ok() { memory_to_serve(&downstream).await } else { None };
     // Boxed: a connection that says nothing yet, or no more, is a socket and a few words about it.
-    match spoken {
-        Ok(Spoken::Http2) => Box::pin(http2(socket, &downstream)).await,
-        Ok(Spoken::Http1 | Spoken::Either) => {
+    match (spoken, room) {
+        (Ok(Spoken::Http2), Some(_charge)) => Box::pin(http2(socket, &downstream)).await,
+        (Ok(Spoken::Http1 | Spoken::Either), Some(mut charge)) => {
             while let Some(rested) = Box::pin(http1(socket, &downstream)).await {
                 drop(charge);
                 socket = rested;
@@ -152,7 +153,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
                 charge = room;
             }
         }
-        Err(_gone) => {}
+        (Err(_gone), _) | (_, None) => {}
     }
     if downstream.watch.has_half_a_head() {
         lateness::tell(&downstream).await;

@@ -40,6 +40,8 @@ async fn new_connections_go_where_the_name_leads_now() {
     assert_eq!(proxy.get("/").await.text(), "old");
 
     table.set("localhost", new.ip());
+    // The result of a lookup counts for a second.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(proxy.get("/").await.text(), "old", "a connection that is kept is kept");
     let slow = format!("GET /slow HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen());
     let mut busy = proxy.wire().await;

@@ -137,7 +137,7 @@ async fn a_name_with_an_address_of_ipv6_alone_is_found() {
 }
 
 #[tokio::test]
-async fn a_name_that_moves_is_followed_by_the_next_connection() {
+async fn a_name_that_moves_is_followed() {
     for (name, before, after) in [
         ("api.moves=127.0.0.1,127.0.0.2", "127.0.0.1", "127.0.0.2"),
         ("api.moves=127.0.0.1,::1", "127.0.0.1", "::1"),
@@ -146,6 +146,7 @@ async fn a_name_that_moves_is_followed_by_the_next_connection() {
         assert_eq!(world.get().await["at"], before);
         world.peers.signal(Signal::HUP);
         world.until_said("changed").await;
-        assert_eq!(world.get().await["at"], after);
+        // The result of the lookup before counts for a second, and a kept connection until it is known to lead nowhere.
+        eventually("the name is followed", || async { world.get().await["at"] == after }).await;
     }
 }
