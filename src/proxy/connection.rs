@@ -153,7 +153,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
                 charge = room;
             }
         }
-        (Err(_gone), _) | (_, None) => {}
+        (Err(_), _) | (_, None) => {}
     }
     if downstream.watch.has_half_a_head() {
         lateness::tell(&downstream).await;
