@@ -47,7 +47,7 @@ pub(super) fn mode(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Optio
         return None;
     };
     if mode & ANYBODY_WRITES == 0 {
-        let what = "lets nobody connect: that takes the right to write";
+        let what = "lets no user connect: that takes the right to write";
         review.error(path, what, "set it to \"0600\", or to \"0660\" for the group too");
         return None;
     }

@@ -62,7 +62,7 @@ fn an_address_that_cannot_be_is_refused() {
     one_error(
         &control(&format!("{path}unix_mode = \"0444\"")),
         "control.unix_mode",
-        &["lets nobody connect"],
+        &["lets no user connect"],
     );
     // A sidecar's environment moves the surface, and the file goes on to say what it said.
     let moved = [("CUPBEARER__CONTROL__LISTEN", "unix:@cupbearer")];

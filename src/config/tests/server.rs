@@ -87,7 +87,7 @@ fn a_mode_is_octal_and_lets_somebody_in() {
     for mode in ["", "rw-------", "0800", "60", "00600", "0o600", "1777", "-600"] {
         one_error(&with(mode), "server.unix_mode", &["octal digits"]);
     }
-    one_error(&with("0444"), "server.unix_mode", &["lets nobody connect"]);
+    one_error(&with("0444"), "server.unix_mode", &["lets no user connect"]);
     one_error(&server("unix_mode = \"0600\""), "server.unix_mode", &["no Unix socket"]);
     one_error(&server("unix_mode = 0o600"), "server.unix_mode", &["must be a string"]);
     for mode in ["600", "0600", "0660", "0770"] {
