@@ -429,6 +429,10 @@ fn strip(downstream: &Downstream, response: &mut Response<ResponseBody>) -> Resu
         _ => None,
     };
     strip_response(response.version(), response.headers_mut())?;
+    if response.status() == StatusCode::NO_CONTENT {
+        // A reader that believed it would take the next response for the body (RFC 9110 section 8.6).
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     if let Some(protocols) = required {
         websocket::name_protocols(response.headers_mut(), protocols);
     }

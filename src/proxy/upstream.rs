@@ -222,14 +222,22 @@ impl Upstream {
 
     /// Takes note of how a request went; `None`: it was answered, whatever the answer. Logs a change once.
     pub(super) fn went(&self, error: Option<&ProxyError>) {
-        use ProxyError::{ResponseTimeout, UpstreamBroken, UpstreamMalformed};
+        use ProxyError::{
+            LargeHeadBroken, ResponseHeadTooLarge, ResponseTimeout, UpstreamBroken, UpstreamCut,
+            UpstreamMalformed,
+        };
         match error {
             None if self.condition.answered() => {
                 tracing::info!(upstream = %self.name, "the upstream answers again");
             }
-            Some(error @ (UpstreamBroken | UpstreamMalformed(_) | ResponseTimeout))
-                if self.condition.failed() =>
-            {
+            Some(
+                error @ (UpstreamBroken
+                | UpstreamCut(_)
+                | UpstreamMalformed(_)
+                | ResponseHeadTooLarge { .. }
+                | LargeHeadBroken { .. }
+                | ResponseTimeout),
+            ) if self.condition.failed() => {
                 tracing::warn!(upstream = %self.name, kind = error.kind(), "{error}");
             }
             _ => {}

@@ -465,7 +465,7 @@ async fn a_request_without_a_token_is_told_who_is_at_fault() {
                 "token_endpoint = \"{at}/token\"\nclient_secret_file = '{}'",
                 dir.path().join("none").display()
             ),
-            "the client's secret cannot be read, so no token request was sent",
+            "a secret or an assertion that the configuration names cannot be read, so no token request was sent",
         ),
     ];
     let api = Origin::ok().await;

@@ -11,7 +11,9 @@ impl Kind {
     pub(in crate::oauth) fn public_reason(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             // This machine, before anything is sent.
-            Self::Secret(_) => "the client's secret cannot be read, so no token request was sent",
+            Self::Secret(_) => {
+                "a secret or an assertion that the configuration names cannot be read, so no token request was sent"
+            }
             Self::Key(..) | Self::GoogleKey(..) => {
                 "the client's key cannot be used for signing, so no token request was sent"
             }

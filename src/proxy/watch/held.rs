@@ -25,9 +25,9 @@ impl Watch {
         self.untaken.set(self.untaken.get() + bytes);
     }
 
-    /// What was left of bodies that broke off is gone with them.
+    /// What was left of bodies that broke off, or that nothing wanted, is gone with them.
     pub(super) fn forget_untaken(&self) {
-        if self.is_quiet() {
+        if !self.receives() {
             self.untaken.set(0);
         }
     }
