@@ -24,7 +24,7 @@ pub struct Dialed {
 }
 
 /// Tries `addresses` in their order. The next one is tried as soon as one has failed, or has kept us waiting for
-/// [`ATTEMPT_DELAY`]; those before it go on.
+/// `ATTEMPT_DELAY`; those before it go on.
 ///
 /// # Errors
 /// Why there is no connection: a refusal, where an address refused.
