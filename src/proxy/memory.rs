@@ -175,9 +175,9 @@ impl Level {
     const fn of(self, budget: usize) -> usize {
         let part = match self {
             Self::Keep | Self::Enough => Sixteenths(8),
-            Self::Request => Sixteenths(11),
-            Self::Connection => Sixteenths(13),
-            Self::Served => Sixteenths(14),
+            Self::Request => Sixteenths(13),
+            Self::Connection => Sixteenths(14),
+            Self::Served => Sixteenths(15),
             Self::Read => Sixteenths(16),
         };
         part.of(budget)
@@ -500,12 +500,12 @@ mod tests {
         on_worker(64 << 20, |share| {
             let fill = |cost: Cost| std::iter::from_fn(|| share.charge(cost)).collect::<Vec<_>>();
             let requests = fill(Cost::Request);
-            assert_eq!(requests.len(), (44 << 20) / Cost::Request.bytes());
+            assert_eq!(requests.len(), (52 << 20) / Cost::Request.bytes());
             assert!(!share.has_room(1, Level::Keep), "bodies were given up long before");
             let connections = fill(Cost::Connection);
             assert_eq!(
                 connections.len(),
-                ((52 << 20) - requests.len() * Cost::Request.bytes()) / Cost::Connection.bytes()
+                ((56 << 20) - requests.len() * Cost::Request.bytes()) / Cost::Connection.bytes()
             );
             let served = share.charge(Cost::Served);
             assert!(served.is_some(), "what was accepted goes on");

@@ -114,7 +114,7 @@ impl fmt::Display for Budget {
 fn automatic(limit: &cgroup::MemoryLimit) -> usize {
     let bytes = match limit.origin {
         cgroup::LimitOrigin::Cgroup => {
-            limit.bytes.saturating_sub(PROGRAM_BYTES + limit.bytes / 8).max(limit.bytes / 4)
+            limit.bytes.saturating_sub(PROGRAM_BYTES + limit.bytes / 16).max(limit.bytes / 4)
         }
         cgroup::LimitOrigin::Machine => limit.bytes / 2,
     };
@@ -122,7 +122,7 @@ fn automatic(limit: &cgroup::MemoryLimit) -> usize {
 }
 
 /// What the program needs beside its requests, tokens and the authorization server's connections included.
-const PROGRAM_BYTES: u64 = 16 * 1024 * 1024;
+const PROGRAM_BYTES: u64 = 12 * 1024 * 1024;
 
 /// Where the proxy listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn auto_leaves_the_program_its_part() {
         let of = |mib: u64, origin| automatic(&cgroup::MemoryLimit { bytes: mib << 20, origin }) >> 20;
-        for (mib, budget) in [(16, 4), (32, 12), (64, 40), (128, 96), (1024, 880)] {
+        for (mib, budget) in [(16, 4), (32, 18), (64, 48), (128, 108), (1024, 948)] {
             assert_eq!(of(mib, cgroup::LimitOrigin::Cgroup), budget, "{mib} MiB");
         }
         assert_eq!(of(8192, cgroup::LimitOrigin::Machine), 4096);
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn a_budget_says_what_it_was_taken_from() {
         let of = cgroup::MemoryLimit { bytes: 64 << 20, origin: cgroup::LimitOrigin::Cgroup };
-        let budget = Budget { bytes: Some(40 << 20), of: Some(of) };
-        assert_eq!(budget.to_string(), "40 MiB of the container's limit of 64 MiB");
+        let budget = Budget { bytes: Some(48 << 20), of: Some(of) };
+        assert_eq!(budget.to_string(), "48 MiB of the container's limit of 64 MiB");
         assert_eq!(MemoryLimit::Bytes(32 << 20).budget().to_string(), "32 MiB");
         assert_eq!(MemoryLimit::None.budget().to_string(), "none");
     }

@@ -130,7 +130,7 @@ async fn heads_without_end_do_not_fill_a_container() {
 #[tokio::test]
 async fn check_and_the_log_say_what_auto_came_to() {
     let scene = Scene::set(Api::Http1).await;
-    assert!(scene.proxy.log().contains("40 MiB of the container's limit of 64 MiB"), "{}", scene.proxy.log());
+    assert!(scene.proxy.log().contains("48 MiB of the container's limit of 64 MiB"), "{}", scene.proxy.log());
     let checked = scene.proxy.command(&["check"]).await;
     let text = String::from_utf8(checked.stdout).unwrap();
     assert!(checked.status.success() && text.contains("memory_limit: "), "{text}");
