@@ -116,7 +116,7 @@ async fn requests_beyond_the_memory_get_503_that_says_when_to_come_back() {
 #[tokio::test]
 async fn connections_beyond_the_memory_wait_or_take_the_place_of_idle_ones() {
     let scene = Scene::set(Api::Http1).await;
-    let done = scene.survives("idle", 6500, 10).await;
+    let done = scene.survives("idle", 9000, 10).await;
     assert!(scene.limited("connection").await > 0.0, "{done}");
 }
 
