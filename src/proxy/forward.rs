@@ -238,7 +238,9 @@ impl Sender<'_> {
         let pool = self.pool;
         let mut want = Want::Any;
         let mut stale = 0;
-        let company = if head.size() > LARGE_HEAD { Company::Alone } else { Company::Shared };
+        // HTTP/1.1 shares no connection, so a head is measured for HTTP/2 alone.
+        let is_large = pool.upstream().may_speak_http2() && head.size() > LARGE_HEAD;
+        let company = if is_large { Company::Alone } else { Company::Shared };
         // Whether the upstream may still ask for its nonce.
         let mut may_demand = binding.is_some();
         loop {

@@ -158,11 +158,7 @@ impl Shared {
 
 impl Pool {
     pub(super) fn new(upstream: Arc<Upstream>, open: OpenConnections, sockets: Arc<Sockets>) -> Rc<Self> {
-        let may_share = match upstream.settings.http2 {
-            Http2::Auto => upstream.tls.is_some(),
-            Http2::Never => false,
-            Http2::PriorKnowledge => true,
-        };
+        let may_share = upstream.may_speak_http2();
         Rc::new(Self {
             upstream,
             idle: RefCell::default(),

@@ -211,6 +211,15 @@ impl Upstream {
         }
     }
 
+    /// Whether its connections may turn out to be HTTP/2, which many requests share.
+    pub(super) fn may_speak_http2(&self) -> bool {
+        match self.settings.http2 {
+            Http2::Auto => self.tls.is_some(),
+            Http2::Never => false,
+            Http2::PriorKnowledge => true,
+        }
+    }
+
     /// The host whose address its connections lead to; `None`: a Unix socket's.
     pub(super) fn looked_up(&self) -> Option<&str> {
         match &self.way {
