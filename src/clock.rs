@@ -64,8 +64,49 @@ pub fn moment_at(at: SystemTime) -> Moment {
     }
 }
 
+/// Where `moment` falls on the wall clock, for people: `22:29 UTC`, and the day too where it is another day's.
+#[must_use]
+pub fn time_of(moment: Moment) -> String {
+    time_on_day(wall_at(moment), wall())
+}
+
+/// `at` as seen from `now`.
+fn time_on_day(at: SystemTime, now: SystemTime) -> String {
+    // IMF-fixdate has fixed places: `Sun, 06 Nov 1994 08:49:37 GMT`. Its writer refuses years beyond 9999.
+    let date = |at: SystemTime| {
+        let known = at.duration_since(UNIX_EPOCH).is_ok_and(|since| since < YEAR_9999);
+        known.then(|| httpdate::fmt_http_date(at))
+    };
+    let (Some(at), Some(now)) = (date(at), date(now)) else { return "an unknown time".to_owned() };
+    let (day, time) = (&at[5..16], &at[17..22]);
+    if day == &now[5..16] { format!("{time} UTC") } else { format!("{day} {time} UTC") }
+}
+
 /// How long from the wall clock's now until `at`; zero where that has passed.
 #[must_use]
 pub fn until(at: SystemTime) -> Duration {
     at.duration_since(wall()).unwrap_or_default()
+}
+
+/// The end of the calendar that can be written.
+const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_its_day_where_that_is_another_one() {
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let day = 1_800_000_000 / 86_400 * 86_400;
+        for (then, now, want) in [
+            (day + 80_940, day + 81_000, "22:29 UTC"),
+            (day + 80_940, day + 86_401, "15 Jan 2027 22:29 UTC"),
+            (day + 86_400 + 3600, day + 86_000, "16 Jan 2027 01:00 UTC"),
+            (u64::MAX / 8, day, "an unknown time"),
+        ] {
+            let then = UNIX_EPOCH.checked_add(Duration::from_secs(then)).unwrap();
+            assert_eq!(time_on_day(then, at(now)), want);
+        }
+    }
 }

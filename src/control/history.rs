@@ -36,7 +36,7 @@ pub(super) struct History {
 #[derive(Debug, Default)]
 struct Lately {
     renewals: u64,
-    failures: u64,
+    failed_at: Option<Moment>,
     events: VecDeque<Event>,
 }
 
@@ -74,23 +74,23 @@ impl Lately {
     fn look(&mut self, handle: &TokenHandle) {
         let state = handle.load();
         // Fewer than before: a reload made another token of this name.
-        if state.renewals < self.renewals || state.failures < self.failures {
-            (self.renewals, self.failures) = (0, 0);
+        if state.renewals < self.renewals {
+            (self.renewals, self.failed_at) = (0, None);
         }
-        let failure = state.last_error.as_ref().filter(|_| state.failures > self.failures);
-        if let Some(failure) = failure {
+        let failed_at = state.last_error.as_ref().map(|failure| failure.at);
+        if let Some(failure) = state.last_error.as_ref().filter(|_| failed_at != self.failed_at) {
             let kind = if failure.error.is_logged_out() { "logged_out" } else { "failed" };
             self.push(Event {
                 at: unix(failure.at),
                 kind: kind.to_owned(),
                 cause: Some(failure.error.cause().to_owned()),
-                message: Some(failure.error.to_string()),
+                message: Some(failure.to_string()),
             });
         }
         if let Some(at) = state.last_success.filter(|_| state.renewals > self.renewals) {
             self.push(Event { at: unix(at), kind: "renewed".to_owned(), cause: None, message: None });
         }
-        (self.renewals, self.failures) = (state.renewals, state.failures);
+        (self.renewals, self.failed_at) = (state.renewals, failed_at);
     }
 
     fn push(&mut self, event: Event) {

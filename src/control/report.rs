@@ -28,7 +28,7 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
         next_attempt_in_seconds: state.next_attempt.map(|at| seconds_until(at, now)),
         last_error: state.last_error.as_ref().map(|failure| Failure {
             cause: failure.error.cause().to_owned(),
-            message: failure.error.to_string(),
+            message: failure.to_string(),
             at: unix(failure.at),
             consecutive_failures: u64::from(failure.in_a_row),
         }),

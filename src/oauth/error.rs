@@ -182,6 +182,33 @@ impl Error {
         }
     }
 
+    /// Whether a request was sent for a token. What ended before that, on this machine, is no failed request.
+    pub(crate) const fn was_sent(&self) -> bool {
+        match &self.kind {
+            // Found out here where it has no place, and by the server where it has one.
+            Kind::LoginRequired | Kind::LoginDoubtful => self.place.is_some(),
+            Kind::Secret(_)
+            | Kind::Key(..)
+            | Kind::GoogleKey(..)
+            | Kind::Certificate(..)
+            | Kind::ShortSecret
+            | Kind::NoIssuer
+            | Kind::NoEndpoint(_)
+            | Kind::InsecureEndpoint
+            | Kind::Machine(_)
+            | Kind::LoggedOut
+            | Kind::StoreBusy
+            | Kind::Store
+            | Kind::StillStored
+            | Kind::Unread
+            | Kind::BrowserAbsent
+            | Kind::Subject(_)
+            | Kind::SubjectExpired
+            | Kind::NoCaller => false,
+            _ => true,
+        }
+    }
+
     /// Whether it is no failure, but what someone asked for.
     #[must_use]
     pub const fn is_logged_out(&self) -> bool {

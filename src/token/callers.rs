@@ -275,7 +275,7 @@ impl Callers {
         outcome: Result<Fetched, Error>,
     ) -> TokenState {
         let now = Moment::now();
-        let attempt = Attempt { sent, now, jitter: fastrand::f64() };
+        let attempt = Attempt { sent, now, jitter: fastrand::f64(), inputs: None };
         let mut state = outcome::apply(old, outcome, &attempt, &self.settings);
         // It would cost more than the token, and nobody reads it.
         state.scope = None;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ use super::account::Account;
 use super::callers::{CallerError, Callers};
 use super::rejection::Refusals;
 use super::renewer::Command;
-use super::settings::TokenSettings;
+use super::schedule::retry_at;
+use super::settings::{Backoff, TokenSettings};
 use super::state::{Credentials, Status, TokenState};
 
 /// A token, seen from the reading side.
@@ -49,6 +50,10 @@ pub(super) struct Token {
     /// When it was asked for because an upstream refused it. Held for a comparison, and never on the way of a request
     /// that was not refused.
     refusals: Mutex<Refusals>,
+    /// After how many attempts the renewer was told that a request waits: once for each, however many do.
+    waited: AtomicU64,
+    /// The newest generation of which the renewer was told that an API refuses it; 0: none, or one was accepted since.
+    rejected: AtomicU64,
     renewer: mpsc::WeakUnboundedSender<Command>,
 }
 
@@ -148,6 +153,14 @@ impl TokenHandle {
         self.token.ask(ask, seen)
     }
 
+    pub(super) fn note_rejected(&self, refused: u64, seen: &TokenState) {
+        self.token.note_rejected(refused, seen);
+    }
+
+    pub(super) fn note_accepted(&self) {
+        self.token.note_accepted();
+    }
+
     /// Ready with the next change of state.
     pub(super) fn changed(&self) -> Notified<'_> {
         self.token.changed.notified()
@@ -199,7 +212,8 @@ impl TokenHandle {
                 can_log_in: false,
             });
         }
-        let deadline = Moment::now() + self.token.settings.policy.wait.min(MAX_LIFETIME);
+        let patience = self.token.settings.policy.wait.min(MAX_LIFETIME);
+        let deadline = Moment::now() + patience;
         loop {
             let mut changed = pin!(self.token.changed.notified());
             // Before the state is read, so that no change falls between the two.
@@ -210,14 +224,17 @@ impl TokenHandle {
                 if let Some(credentials) = state.usable(now) {
                     return Ok(Arc::clone(credentials));
                 }
-                let hope = match &state.last_error {
-                    None => self.token.ask(Ask::Token, &state),
-                    // The next attempt is the backoff's to plan: to ask for one would undo it.
-                    Some(_) => state.may_come_by(deadline) && !self.token.is_retired(),
+                let hope = if state.last_error.is_none() {
+                    self.token.ask(Ask::Token, &state)
+                } else {
+                    // The next attempt is the schedule's to plan; it is sooner where requests wait.
+                    self.token.wait_after(&state);
+                    state.may_come_by(deadline, patience) && !self.token.is_retired()
                 };
                 if !hope || now >= deadline {
                     let can_log_in = self.account().is_some();
-                    return Err(Unavailable { can_log_in, ..Unavailable::new(&state, now) });
+                    let backoff = &self.token.settings.policy.retry;
+                    return Err(Unavailable { can_log_in, ..Unavailable::waited_for(&state, now, backoff) });
                 }
             }
             // Where the time runs out, the loop looks a last time.
@@ -388,6 +405,8 @@ impl Token {
             callers,
             account,
             refusals: Mutex::default(),
+            waited: AtomicU64::new(u64::MAX),
+            rejected: AtomicU64::new(0),
             renewer,
         }
     }
@@ -415,12 +434,37 @@ impl Token {
         self.retired.load(Ordering::Acquire)
     }
 
+    /// Says once for each failed attempt that a request waits for a token, however many do.
+    fn wait_after(&self, failed: &TokenState) {
+        let attempts = failed.attempts();
+        if self.waited.load(Ordering::Relaxed) != attempts
+            && self.waited.swap(attempts, Ordering::Relaxed) != attempts
+        {
+            self.ask(Ask::Token, failed);
+        }
+    }
+
+    /// Says once that an API has refused the token that is held.
+    pub(super) fn note_rejected(&self, refused: u64, seen: &TokenState) {
+        let held = seen.credentials.as_ref().is_some_and(|held| held.generation == refused);
+        if held && self.rejected.swap(refused, Ordering::Relaxed) != refused {
+            self.command(Command::Rejected { id: self.id, generation: refused });
+        }
+    }
+
+    /// Says once that an API accepted a token after it had refused others.
+    pub(super) fn note_accepted(&self) {
+        if self.rejected.swap(0, Ordering::Relaxed) != 0 {
+            self.command(Command::Accepted { id: self.id });
+        }
+    }
+
     /// Whether there is a renewer to hear it.
     fn ask(&self, ask: Ask, seen: &TokenState) -> bool {
-        if self.is_retired() {
-            return false;
-        }
-        let command = Command::Ask { id: self.id, ask, seen: seen.attempts() };
+        !self.is_retired() && self.command(Command::Ask { id: self.id, ask, seen: seen.attempts() })
+    }
+
+    fn command(&self, command: Command) -> bool {
         self.renewer.upgrade().is_some_and(|renewer| renewer.send(command).is_ok())
     }
 }
@@ -438,6 +482,15 @@ impl Unavailable {
             retry_after: left.max(Duration::from_secs(1)),
             can_log_in: false,
         }
+    }
+
+    /// The same for a request that waits: it hastens the next attempt.
+    fn waited_for(state: &TokenState, now: Moment, backoff: &Backoff) -> Self {
+        let planned = Self::new(state, now);
+        let soonest = state.next_attempt.and_then(|_| retry_at(&state.facts().waited_for(), backoff, 1.0));
+        let left = soonest.map(|at| at - now);
+        let sooner = left.map_or(planned.retry_after, |left| left.max(Duration::from_secs(1)));
+        Self { retry_after: planned.retry_after.min(sooner), ..planned }
     }
 }
 
@@ -493,7 +546,9 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::{origin, response};
-    use crate::token::{Failure, Fetched, GrantSettings, Limits, Origin, Renewer, RenewerHandle, Source};
+    use crate::token::{
+        Failure, Fetched, GrantSettings, Limits, Origin, Policy, Renewer, RenewerHandle, Source,
+    };
 
     /// Counts how often it is asked. Its tokens live for so long.
     struct Giver(AtomicUsize, Duration);
@@ -547,7 +602,7 @@ mod tests {
     #[test]
     fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
         let now = Moment::now();
-        let failure = Failure { error: Error::here(ErrorKind::Dns), at: now, in_a_row: 1, hold_until: None };
+        let failure = Failure::first(Error::here(ErrorKind::Dns), now);
         for (last_error, next_attempt, want) in [
             (None, None, 1),
             (Some(failure.clone()), Some(now + Duration::from_secs(20)), 20),
@@ -556,6 +611,8 @@ mod tests {
         ] {
             let state = TokenState { last_error, next_attempt, ..TokenState::default() };
             assert_eq!(Unavailable::new(&state, now).retry_after.as_secs(), want);
+            let waited = Unavailable::waited_for(&state, now, &Policy::default().retry);
+            assert_eq!(waited.retry_after.as_secs(), if want == 20 { 1 } else { want }, "{state:?}");
         }
     }
 

@@ -6,9 +6,11 @@
 mod account;
 mod binding;
 mod callers;
+mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handle;
+mod inputs;
 mod metrics;
 #[cfg(test)]
 mod multitude;
@@ -29,6 +31,7 @@ pub mod store;
 pub use account::{Account, LoginError};
 pub use binding::{Binding, Verdict};
 pub use callers::{CallerError, MOST_CALLERS};
+pub use facts::{Advice, Api, Credential, Facts, Failing, History, Worked};
 pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
 pub use rejection::{MIN_REJECT_GAP, Rejection, Renewal};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};

@@ -11,13 +11,15 @@ use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock::{self, Moment};
-use crate::oauth::{Error, ErrorKind, Holder, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+use crate::oauth::{Class, Error, ErrorKind, Holder, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 
 use super::binding::Binding;
-use super::schedule::{Setback, renew_after, retry_at, usable_for};
+use super::facts::{self, Credential, Worked};
+use super::schedule::{renew_after, retry_at, usable_for};
 use super::settings::{Origin, TokenSettings};
 use super::source::Fetched;
-use super::state::{Credentials, Failure, TokenState};
+use super::state::{Credentials, Failure, Rejected, TokenState};
+use super::store::Fingerprint;
 
 /// When an attempt was made.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Attempt {
     pub(super) now: Moment,
     /// From 0 to 1.
     pub(super) jitter: f64,
+    /// The hash of the secrets and keys that it was made with; `None`: they could not be read.
+    pub(super) inputs: Option<Fingerprint>,
 }
 
 /// The state after an attempt.
@@ -89,6 +93,9 @@ fn succeeded(
         (usable_until, expires_at, next_attempt) = (Moment::NEVER, Moment::NEVER, None);
     }
     let generation = old.credentials.as_ref().map_or(0, |credentials| credentials.generation);
+    // A token out of a store says nothing of what this attempt would have been made with.
+    let fresh = sent + ADOPTED >= attempt.sent;
+    let worked = attempt.inputs.filter(|_| fresh).map(|inputs| (attempt.now, inputs)).or(old.worked);
     let credentials = Credentials {
         header: settings.attachment.header.clone(),
         binding: dpop.map(|key| Arc::new(Binding::new(key, response.access_token.expose()))),
@@ -104,6 +111,10 @@ fn succeeded(
         last_success: Some(attempt.now),
         renewals: old.renewals + 1,
         failures: old.failures,
+        attempts: old.attempts + 1,
+        worked,
+        login_ends: None,
+        rejected: old.rejected,
         scope: response.scope,
         user,
         per_caller: false,
@@ -111,38 +122,73 @@ fn succeeded(
 }
 
 fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSettings) -> TokenState {
-    let in_a_row = old.last_error.as_ref().map_or(0, |failure| failure.in_a_row).saturating_add(1);
-    let setback = Setback {
-        now: attempt.now,
-        failures: in_a_row,
-        class: error.class(),
-        hold: error.retry_after(),
-        usable_until: old.credentials.as_ref().map(|credentials| credentials.usable_until),
+    let before = old.last_error.as_ref();
+    let sent = error.was_sent();
+    let attempts = old.attempts + 1;
+    // The end of a login is one failure: what is found afterwards, without a request, says less than the server did.
+    if !sent
+        && error.class() == Class::Refused
+        && before.is_some_and(|before| before.error.class() == Class::Refused && before.error.was_sent())
+    {
+        return TokenState { attempts, next_attempt: None, ..old.clone() };
+    }
+    let failure = Failure {
+        in_a_row: before.map_or(0, |before| before.in_a_row).saturating_add(u32::from(sent)),
+        attempts: before.map_or(0, |before| before.attempts).saturating_add(1),
+        since: before.map_or(attempt.now, |before| before.since),
+        hold_until: error.retry_after().map(|hold| attempt.now + hold),
+        worked: match (old.worked, attempt.inputs) {
+            (Some((until, worked)), Some(inputs)) if worked == inputs => Worked::Same(until),
+            (Some((until, _)), Some(_)) => Worked::Other(until),
+            _ => Worked::Never,
+        },
+        credential: Credential::Client,
+        ..Failure::first(error, attempt.now)
     };
-    TokenState {
-        next_attempt: retry_at(&setback, &settings.policy.retry, attempt.jitter),
-        last_error: Some(Failure {
-            hold_until: error.retry_after().map(|hold| attempt.now + hold),
-            error,
-            at: attempt.now,
-            in_a_row,
-        }),
-        failures: old.failures + 1,
-        ..old.clone()
+    let failures = old.failures + u64::from(sent);
+    let state = TokenState { last_error: Some(failure), failures, attempts, ..old.clone() };
+    TokenState { next_attempt: retry_at(&state.facts(), &settings.policy.retry, attempt.jitter), ..state }
+}
+
+/// The state after an API has refused the token `generation` at `now`; `None`: another one is held by now.
+pub(super) fn rejected(old: &TokenState, generation: u64, now: Moment) -> Option<TokenState> {
+    old.credentials.as_ref().filter(|held| held.generation == generation)?;
+    let is_new = old.last_success.is_some_and(|at| now - at < facts::NEW);
+    let new = if is_new { old.rejected.new.saturating_add(1) } else { 0 };
+    Some(TokenState { rejected: Rejected { generation, new }, ..old.clone() })
+}
+
+/// The state after an API has accepted a token: what it refused before is another matter.
+pub(super) fn accepted(old: &TokenState) -> TokenState {
+    TokenState { rejected: Rejected::default(), ..old.clone() }
+}
+
+/// Says what an API's refusal changed.
+pub(super) fn log_rejected(token: &str, old: &TokenState, new: &TokenState, now: Moment) {
+    let (before, status) = (old.status(now), new.status(now));
+    if before != status {
+        let (status, cause) = (status.as_str(), new.last_error.as_ref().map(|failure| failure.error.cause()));
+        warn!(token, status, cause, "the API refuses the token, and the authorization server its renewal");
+    }
+    if new.rejected.new == facts::NEW_REFUSED {
+        let refused = new.rejected.new;
+        warn!(
+            token,
+            refused,
+            help = "check that `audience`, `issuer` and `scope` are those that the API expects",
+            "the API refuses one new token after the other"
+        );
     }
 }
 
 /// The state after a token was given back: none is held, and none is asked for.
 pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
     TokenState {
-        last_error: Some(Failure {
-            error: Error::here(ErrorKind::LoggedOut),
-            at: now,
-            in_a_row: 1,
-            hold_until: None,
-        }),
+        last_error: Some(Failure::first(Error::here(ErrorKind::LoggedOut), now)),
         renewals: old.renewals,
-        failures: old.failures + 1,
+        failures: old.failures,
+        attempts: old.attempts + 1,
+        worked: old.worked,
         ..TokenState::default()
     }
 }
@@ -201,8 +247,9 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
     match (&old.last_error, &new.last_error) {
         (before, Some(after)) => {
             let (cause, class) = (after.error.cause(), after.error.class().as_str());
-            let error = &after.error;
-            if before.as_ref().is_some_and(|before| before.error == *error) {
+            let error = after;
+            let help = new.advice(now).map(tracing::field::display);
+            if before.as_ref().is_some_and(|before| before.error == error.error) {
                 debug!(
                     token,
                     status,
@@ -213,7 +260,7 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
                     "no token could be had, as before"
                 );
             } else {
-                warn!(token, status, cause, class, next_seconds, %error, "no token could be had");
+                warn!(token, status, cause, class, next_seconds, %error, help, "no token could be had");
             }
         }
         (before, None) if old.credentials.is_none() => {
@@ -247,6 +294,9 @@ pub(super) fn log_lapse(token: &str, state: &TokenState) {
         debug!(token, "the token expired before its renewal");
     }
 }
+
+/// A token that was asked for so long before this attempt began is another's, or one from before a restart.
+const ADOPTED: Duration = Duration::from_secs(1);
 
 /// RFC 9449 section 7.1.
 pub(super) const DPOP_SCHEME: &str = "DPoP";
@@ -304,7 +354,7 @@ mod tests {
         let now = Moment::now();
         let error = Error::here(ErrorKind::Secret(SecretError::Unset("X".into())));
         let failed = TokenState {
-            last_error: Some(Failure { error, at: now, in_a_row: 2, hold_until: None }),
+            last_error: Some(Failure { in_a_row: 2, ..Failure::first(error, now) }),
             next_attempt: Some(now + Duration::from_micros(312_345)),
             ..TokenState::default()
         };

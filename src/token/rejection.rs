@@ -123,6 +123,7 @@ impl TokenHandle {
             };
         }
         let state = self.load();
+        self.note_rejected(refused, &state);
         if let Some(newer) = newer(&state, refused) {
             return Rejection::Newer(newer);
         }
@@ -151,7 +152,10 @@ impl TokenHandle {
         match (self.per_caller(), caller) {
             (Some(callers), Some(caller)) => callers.accepted(caller, generation),
             (Some(_), None) => {}
-            (None, _) => self.refusals().mended(generation),
+            (None, _) => {
+                self.refusals().mended(generation);
+                self.note_accepted();
+            }
         }
     }
 }
@@ -229,7 +233,7 @@ mod tests {
     use crate::oauth::{Error, ErrorKind};
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::response;
-    use crate::token::{Fetched, Limits, Renewer, RenewerHandle, Source, Status};
+    use crate::token::{Advice, Fetched, Limits, Renewer, RenewerHandle, Source, Status};
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -389,7 +393,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_that_fails_keeps_the_token_and_the_backoff_plans_the_next() {
-        for kind in [ErrorKind::Dns, ErrorKind::TokenType, ErrorKind::LoginRequired] {
+        for (kind, status) in [
+            (ErrorKind::Dns, Status::Degraded),
+            // Two witnesses: the upstream refuses the token, and the authorization server another one.
+            (ErrorKind::TokenType, Status::Misconfigured),
+            (ErrorKind::LoginRequired, Status::LoginRequired),
+        ] {
             // One after the other, and both by the same chance: the backoff's pauses are random.
             fastrand::seed(7);
             let quiet = Bench::new().await;
@@ -404,7 +413,7 @@ mod tests {
             let got = join_all((0..100).map(|_| bench.reject(1))).await;
             assert!(got.iter().all(Option::is_none), "{kind:?}");
             assert_eq!(bench.giver.count(), 2, "{kind:?}");
-            assert_eq!(bench.token.load().status(Moment::now()), Status::Degraded);
+            assert_eq!(bench.token.load().status(Moment::now()), status);
             assert_eq!(bench.token.wait().await.unwrap().generation, 1);
             // What the backoff does by itself in these five minutes, and no more.
             for _ in 0..3000 {
@@ -414,6 +423,51 @@ mod tests {
             let asked = bench.giver.count();
             assert!(asked.abs_diff(alone) <= 1 && asked <= 25, "{kind:?}: {asked}, and {alone} without");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_follows_a_refused_renewal_is_the_second_witness() {
+        let bench = Bench::new().await;
+        bench.fail(Error::here(ErrorKind::LoginRequired));
+        assert!(bench.token.renew().await.is_err());
+        let status = || bench.token.load().status(Moment::now());
+        assert_eq!(status(), Status::Degraded);
+        assert!(matches!(bench.token.load().advice(Moment::now()), Some(Advice::LogInBefore(_))));
+        assert_eq!(bench.reject(1).await, None);
+        tokio::task::yield_now().await;
+        assert_eq!(status(), Status::LoginRequired);
+        assert_eq!(
+            bench.token.wait().await.unwrap().generation,
+            1,
+            "the API's own word reaches the application"
+        );
+        *bench.giver.failing.lock().unwrap() = None;
+        bench.token.renew().await.unwrap();
+        assert_eq!((status(), bench.token.load().advice(Moment::now())), (Status::Valid, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_refuses_two_new_tokens_in_a_row_is_advised_about_until_it_accepts_one() {
+        let bench = Bench::new().await;
+        sleep(secs(60)).await;
+        let advice = || bench.token.load().advice(Moment::now());
+        // The first has worked for a while; the two that follow never did.
+        for (held, advised) in [(1, false), (2, false), (3, true)] {
+            assert_eq!(bench.held(), held);
+            // It comes back with a newer one, which the next round refuses.
+            let _newer = bench.reject(held).await;
+            assert_eq!(advice(), None, "the newer one was not refused yet");
+            if advised {
+                break;
+            }
+            sleep(MIN_REJECT_GAP * (1 << held)).await;
+        }
+        assert_eq!(bench.reject(bench.held()).await, None, "too soon");
+        tokio::task::yield_now().await;
+        assert_eq!(advice(), Some(Advice::CheckAudience(3)));
+        bench.token.accepted(bench.held(), None);
+        tokio::task::yield_now().await;
+        assert_eq!(advice(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -62,6 +62,15 @@ pub(super) enum Command {
         /// How many attempts had ended when it was asked: what ended since is the answer.
         seen: u64,
     },
+    /// An API has refused this generation.
+    Rejected {
+        id: u64,
+        generation: u64,
+    },
+    /// An API has accepted a token after it had refused another.
+    Accepted {
+        id: u64,
+    },
     Forget {
         id: u64,
         done: oneshot::Sender<Result<(), Error>>,
@@ -551,28 +560,91 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_misconfigured_is_tried_slowly_and_at_once_when_something_changed() {
+    async fn what_is_misconfigured_is_tried_more_and_more_slowly_and_at_once_when_something_changed() {
         let bench = bench(32);
-        let secret = || failing(ErrorKind::Secret(crate::secret::SecretError::Unset("X".into())));
-        let source = Script::new(move |_| secret());
+        let source = Script::always(failing(ErrorKind::TokenType));
         let token = bench.add("api", &source);
-        sleep(secs(3)).await;
-        assert_eq!((source.count(), status(&token)), (1, Status::Misconfigured));
+        sleep(HOUR).await;
+        let calls = source.calls();
+        assert_eq!(status(&token), Status::Misconfigured);
+        assert!((61..400).contains(&calls.len()), "{}", calls.len());
+        assert!(calls[1] - calls[0] <= secs(1), "what is refused at first may be a hiccup");
+        let last: Vec<Duration> = calls.windows(2).skip(20).map(|pair| pair[1] - pair[0]).collect();
+        assert!(
+            last.iter().all(|gap| *gap <= secs(61)) && last.iter().any(|gap| *gap != last[0]),
+            "{last:?}"
+        );
         token.wake();
-        sleep(MOMENT * 2).await;
-        assert_eq!(source.count(), 2);
-        sleep(secs(59)).await;
-        assert_eq!(source.count(), 2);
         sleep(secs(2)).await;
-        assert_eq!(source.count(), 3, "retry.max is over");
+        assert!(source.count() > calls.len());
         source.play(|_| hourly());
-        sleep(secs(2)).await;
         token.wake();
-        sleep(MOMENT * 2).await;
-        assert_eq!((source.count(), status(&token)), (4, Status::Valid));
+        sleep(secs(2)).await;
+        let count = source.count();
+        assert_eq!(status(&token), Status::Valid);
         token.wake();
         sleep(secs(5)).await;
-        assert_eq!(source.count(), 4, "a token that is well is left alone");
+        assert_eq!(source.count(), count, "a token that is well is left alone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_requests_wait_attempts_are_seconds_apart_and_one_serves_all() {
+        let bench = bench(32);
+        let source = Script::new(|call| if call == 1 { hourly() } else { failing(ErrorKind::Dns) });
+        let token = bench.add("api", &source);
+        let first = token.wait().await.unwrap();
+        // The outage begins long before the end: the backoff is at its bound by then.
+        sleep_until(first.usable_until + MOMENT).await;
+        let (start, before) = (Moment::now(), source.count());
+        while start.elapsed() < secs(60) {
+            let error = token.wait().await.unwrap_err();
+            assert!(error.retry_after <= secs(5), "{error:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+        let asked = source.count() - before;
+        assert!((11..=60).contains(&asked), "{asked}");
+        source.play(|_| hourly());
+        let back = Moment::now();
+        while token.wait().await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!(back.elapsed() <= secs(6), "{:?}", back.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_after_a_quiet_time_starts_the_next_attempt_unless_the_server_wants_none() {
+        for hold in [None, Some(secs(50))] {
+            let bench = bench(32);
+            let source = Script::always(Step::Fail { takes: MOMENT, kind: ErrorKind::Reset, hold });
+            let token = bench.add("api", &source);
+            loop {
+                sleep(secs(1)).await;
+                let state = token.load();
+                let quiet = state.next_attempt.is_some_and(|at| at - Moment::now() > secs(20));
+                if quiet && Moment::now() - state.last_error.as_ref().unwrap().at > secs(5) {
+                    break;
+                }
+            }
+            let before = source.count();
+            token.wait().await.unwrap_err();
+            sleep(MOMENT * 2).await;
+            assert_eq!(source.count() - before, usize::from(hold.is_none()), "{hold:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_left_this_machine_is_no_failed_request() {
+        let bench = bench(32);
+        let source = Script::always(failing(ErrorKind::LoginRequired));
+        let token = bench.add("api", &source);
+        sleep(secs(1)).await;
+        token.wake();
+        sleep(secs(2)).await;
+        assert_eq!((source.count(), status(&token)), (2, Status::LoginRequired));
+        assert_eq!((token.load().failures, token.load().last_error.as_ref().unwrap().in_a_row), (0, 0));
+        let text = bench.metrics.render();
+        assert!(text.contains(r#"cupbearer_token_renewals_total{result="refused",token="api"} 0"#), "{text}");
+        assert!(text.contains(r#"cupbearer_token_state{state="login_required",token="api"} 1"#), "{text}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -606,7 +678,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn tokens_with_no_or_few_seconds_to_live_make_no_hot_loop() {
         for (lives, at_most) in
-            [(Duration::ZERO, 15), (Duration::from_millis(300), 61), (secs(1), 61), (secs(3), 40)]
+            [(Duration::ZERO, 61), (Duration::from_millis(300), 61), (secs(1), 61), (secs(3), 40)]
         {
             let bench = bench(32);
             let source = Script::always(Step::Token { takes: MOMENT, lives });

@@ -9,6 +9,7 @@ use crate::clock::Moment;
 
 use crate::oauth::{Class, MAX_LIFETIME};
 
+use super::facts::{Credential, Facts, Failing};
 use super::settings::{Backoff, Policy};
 
 /// For how long after it was asked for a token is sent: its lifetime less the margin, which is never more than a
@@ -31,52 +32,61 @@ pub fn renew_after(lifetime: Duration, policy: &Policy, jitter: f64) -> Duration
     planned.min(latest).saturating_sub(early).max(MIN_RENEWAL_GAP)
 }
 
-/// What a failed attempt has to say about the next one.
-#[derive(Clone, Copy, Debug)]
-pub struct Setback {
-    /// When it failed.
-    pub now: Moment,
-    /// How many have failed in a row, this one included.
-    pub failures: u32,
-    /// Whose fault it was.
-    pub class: Class,
-    /// How long the server asks to be left alone for.
-    pub hold: Option<Duration>,
-    /// When the token held stops being usable; `None`: none is held.
-    pub usable_until: Option<Moment>,
+/// The same, where the login that renews it ends by itself after `login`: before the earlier of the two ends.
+#[must_use]
+pub fn renew_before(lifetime: Duration, login: Option<Duration>, policy: &Policy, jitter: f64) -> Duration {
+    let sooner = login.map_or(lifetime, |login| login.min(lifetime));
+    renew_after(sooner, policy, jitter)
 }
 
-/// When to try again; `None`: not before someone asks.
+/// When to try again after a failure; `None`: not before something changes or a person wants it. `facts` are those at
+/// the failure; without one there is nothing to plan.
 ///
-/// Full-jitter backoff from `initial`, doubled by each failure, up to `max`; `max` itself where the configuration is
-/// at fault. A server's `Retry-After` is kept to. Where the token held expires before, one attempt is made within
-/// two seconds of its end; once that time has begun, the backoff alone counts.
+/// Full-jitter backoff from `initial`, doubled by each failure, up to `max`, whoever is at fault: what is refused may
+/// have worked a minute ago. While requests wait for a token the next attempt is [`WAITED_FOR`] away at most, a little
+/// more in a long outage. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
+/// made within two seconds of that end; once that time has begun, the backoff alone counts.
 #[must_use]
-pub fn retry_at(setback: &Setback, backoff: &Backoff, jitter: f64) -> Option<Moment> {
+pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment> {
+    let failing = facts.failing.as_ref()?;
+    if failing.class == Class::Refused || failing.credential == Credential::Withheld {
+        return None;
+    }
     let floor = (backoff.initial / 2).clamp(MIN_RETRY_GAP, MAX_DELAY);
     let max = backoff.max.clamp(floor, MAX_DELAY);
-    let delay = match setback.class {
-        Class::Refused => return None,
-        Class::Misconfigured => max,
-        Class::Transient => {
-            let doublings = setback.failures.saturating_sub(1).min(32);
-            let bound = backoff.initial.saturating_mul(2_u32.saturating_pow(doublings)).clamp(floor, max);
-            share(bound, unit(jitter)).max(floor)
-        }
-    };
-    let now = setback.now;
+    let person = failing.credential == Credential::Person;
+    let doublings =
+        failing.attempts.saturating_sub(1).saturating_add(if person { PERSON_DOUBLINGS } else { 0 });
+    let bound = backoff.initial.saturating_mul(2_u32.saturating_pow(doublings.min(32))).clamp(floor, max);
+    let mut delay = share(bound, unit(jitter)).max(floor);
+    if failing.waited_for && !person {
+        let bound = waited_for(failing, max);
+        delay = delay.min(bound / 2 + share(bound / 2, unit(jitter)));
+    }
+    let now = failing.at;
     let mut at = now + delay;
-    let last_chance = setback.usable_until.map(|end| end - LAST_CHANCE);
-    if let Some(begin) = last_chance.filter(|begin| *begin > now + floor) {
-        // In its first half, so that the answer has time to come; not all proxies at the very same instant. Never a
+    let ends = [facts.usable_until, facts.login_ends].into_iter().flatten();
+    let last_chances = ends.map(|end| end - LAST_CHANCE).filter(|begin| *begin > now + floor);
+    if let Some(begin) = last_chances.min() {
+        // In its first half, so that the response has time to come; not all proxies at the very same instant. Never a
         // second time: an end that comes near would pull each retry to the shortest gap.
         at = at.min(begin + share(LAST_CHANCE / 2, unit(jitter)));
     }
-    if let Some(hold) = setback.hold {
+    if let Some(hold) = failing.hold {
         // Not all at the very instant that a crowd was told.
         at = at.max(now + hold.min(MAX_DELAY) + share(floor, unit(jitter)));
     }
     Some(at)
+}
+
+/// The bound of the delay while requests wait. An outage that lasts gets a thirtieth of its length: a fleet whose requests
+/// all wait must not be what keeps the server down. One that passes by itself gets a few seconds at most.
+fn waited_for(failing: &Failing, max: Duration) -> Duration {
+    let longest = match failing.class {
+        Class::Transient => WAITED_FOR_LONG,
+        Class::Misconfigured | Class::Refused => max,
+    };
+    (failing.lasts(failing.at) / 30).min(longest).max(WAITED_FOR)
 }
 
 /// A number from 0 to 1, whatever was given.
@@ -96,6 +106,17 @@ pub const MIN_RENEWAL_GAP: Duration = Duration::from_secs(1);
 /// No failure is followed by another attempt sooner, whatever the configuration.
 pub const MIN_RETRY_GAP: Duration = Duration::from_millis(100);
 
+/// While requests wait for lack of a token, the next attempt is no further away than this after the last one; in the
+/// latter half of it.
+pub const WAITED_FOR: Duration = Duration::from_secs(2);
+
+/// The same once an outage has lasted for some minutes.
+pub const WAITED_FOR_LONG: Duration = Duration::from_secs(5);
+
+/// A refused password is tried once more, after some seconds and not at once: what refused it may have been another login
+/// of the same person at that moment.
+const PERSON_DOUBLINGS: u32 = 4;
+
 /// How long before a token's end a last attempt is made while renewals fail.
 const LAST_CHANCE: Duration = Duration::from_secs(2);
 
@@ -110,13 +131,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::token::facts::tests::failing;
 
     fn policy(renew_at: f64, jitter: f64, margin: Duration) -> Policy {
         Policy { renew_at, jitter, expiry_margin: margin, ..Policy::default() }
     }
 
-    fn transient(failures: u32) -> Setback {
-        Setback { now: Moment::now(), failures, class: Class::Transient, hold: None, usable_until: None }
+    /// What is known after so many failures in a row, of which the first was just now.
+    fn after(class: Class, attempts: u32) -> Facts {
+        let failing = Failing { attempts, ..failing(class, Moment::now()) };
+        Facts { failing: Some(failing), ..Facts::default() }
+    }
+
+    fn transient(attempts: u32) -> Facts {
+        after(Class::Transient, attempts)
+    }
+
+    fn with(facts: Facts, change: impl FnOnce(&mut Failing)) -> Facts {
+        let mut failing = facts.failing.unwrap();
+        change(&mut failing);
+        Facts { failing: Some(failing), ..facts }
+    }
+
+    fn delay(facts: &Facts, backoff: &Backoff, jitter: f64) -> Duration {
+        retry_at(facts, backoff, jitter).unwrap() - facts.failing.unwrap().at
     }
 
     #[test]
@@ -135,36 +173,97 @@ mod tests {
     }
 
     #[test]
-    fn the_backoff_doubles_up_to_its_bound() {
-        let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_mins(1) };
-        let delays: Vec<u64> = (1..=9)
-            .map(|failures| {
-                let setback = transient(failures);
-                (retry_at(&setback, &backoff, 1.0).unwrap() - setback.now).as_millis() as u64
-            })
-            .collect();
-        assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+    fn a_login_that_ends_before_its_token_is_renewed_before_it_ends() {
+        let policy = Policy::default();
+        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+        for (lifetime, login, want) in [
+            (minute, None, renew_after(minute, &policy, 0.0)),
+            (minute, Some(hour), renew_after(minute, &policy, 0.0)),
+            (hour, Some(minute), renew_after(minute, &policy, 0.0)),
+        ] {
+            assert_eq!(renew_before(lifetime, login, &policy, 0.0), want, "{lifetime:?} {login:?}");
+        }
+        assert!(renew_before(minute, Some(Duration::from_secs(20)), &policy, 0.0) <= Duration::from_secs(15));
     }
 
     #[test]
-    fn what_is_misconfigured_is_tried_slowly_and_what_is_refused_never() {
+    fn the_backoff_doubles_up_to_its_bound_whoever_is_at_fault() {
+        let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_mins(1) };
+        for class in [Class::Transient, Class::Misconfigured] {
+            let delays: Vec<u128> =
+                (1..=9).map(|n| delay(&after(class, n), &backoff, 1.0).as_millis()).collect();
+            assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+            // With jitter over all of it: those who collided do not collide again.
+            assert_eq!(delay(&after(class, 9), &backoff, 0.25), Duration::from_secs(15));
+        }
+    }
+
+    #[test]
+    fn what_only_a_person_can_change_is_not_tried_again() {
         let backoff = Policy::default().retry;
-        let setback = Setback { class: Class::Misconfigured, ..transient(1) };
-        assert_eq!(retry_at(&setback, &backoff, 0.0), Some(setback.now + backoff.max));
-        assert_eq!(retry_at(&Setback { class: Class::Refused, ..transient(1) }, &backoff, 0.0), None);
+        assert_eq!(retry_at(&after(Class::Refused, 1).waited_for(), &backoff, 0.0), None);
+        let withheld =
+            with(after(Class::Misconfigured, 2), |failing| failing.credential = Credential::Withheld);
+        assert_eq!(retry_at(&withheld.waited_for(), &backoff, 0.0), None);
+        assert_eq!(retry_at(&Facts::default(), &backoff, 0.0), None);
+    }
+
+    #[test]
+    fn a_refused_password_is_tried_once_more_after_some_seconds_whoever_waits() {
+        let backoff = Policy::default().retry;
+        let person = with(after(Class::Misconfigured, 1), |failing| failing.credential = Credential::Person);
+        for facts in [person, person.waited_for()] {
+            assert_eq!(delay(&facts, &backoff, 1.0), Duration::from_secs(8));
+        }
+    }
+
+    #[test]
+    fn while_requests_wait_the_next_attempt_is_a_few_seconds_away() {
+        let backoff = Policy::default().retry;
+        let (secs, mins) = (Duration::from_secs, Duration::from_mins);
+        for (class, attempts, lasts, hold, want) in [
+            // The backoff where it is shorter.
+            (Class::Transient, 1, secs(0), None, (0.25, 0.5)),
+            (Class::Transient, 9, secs(30), None, (1.0, 2.0)),
+            (Class::Transient, 9, mins(2), None, (2.0, 4.0)),
+            (Class::Transient, 60, mins(60), None, (2.5, 5.0)),
+            (Class::Misconfigured, 9, secs(28), None, (1.0, 2.0)),
+            (Class::Misconfigured, 9, mins(5), None, (5.0, 10.0)),
+            // What has been wrong for half an hour is the configuration's fault.
+            (Class::Misconfigured, 60, mins(60), None, (30.0, 60.0)),
+            // A server's own wish goes before.
+            (Class::Transient, 9, secs(30), Some(secs(40)), (40.0, 40.25)),
+        ] {
+            let facts = with(after(class, attempts), |failing| {
+                failing.since = failing.at - lasts;
+                failing.hold = hold;
+            });
+            let waited = facts.waited_for();
+            let at = |jitter| delay(&waited, &backoff, jitter).as_secs_f64();
+            // The backoff's own delay may be shorter by chance.
+            let latest = (at(1.0), want.1);
+            assert!((latest.0 - latest.1).abs() < 1e-6, "{waited:?}: {latest:?}");
+            assert!((0..=100).all(|n| at(f64::from(n) / 100.0) <= want.1 + 1e-6), "{waited:?}");
+            assert!((0..=100).any(|n| at(f64::from(n) / 100.0) >= want.0), "{waited:?}");
+            assert!(delay(&facts, &backoff, 1.0) >= delay(&waited, &backoff, 1.0));
+        }
     }
 
     #[test]
     fn a_token_about_to_end_gets_a_last_attempt_but_not_within_retry_after() {
         let backoff = Policy::default().retry;
-        let mut setback = Setback { class: Class::Misconfigured, ..transient(9) };
-        setback.usable_until = Some(setback.now + Duration::from_secs(30));
-        for (jitter, seconds) in [(0.0, 28), (1.0, 29)] {
-            let at = setback.now + Duration::from_secs(seconds);
-            assert_eq!(retry_at(&setback, &backoff, jitter), Some(at));
+        let mut facts = after(Class::Misconfigured, 9);
+        let now = facts.failing.unwrap().at;
+        let end = Some(now + Duration::from_secs(30));
+        for (usable_until, login_ends) in [(end, None), (Some(now + Duration::from_hours(1)), end)] {
+            facts = Facts { usable_until, login_ends, ..facts };
+            for (jitter, seconds) in [(0.49, 28), (1.0, 29)] {
+                let at = retry_at(&facts, &backoff, jitter).unwrap();
+                assert_eq!((at - now).as_secs(), seconds, "{jitter}");
+            }
         }
-        setback.hold = Some(Duration::from_mins(2));
-        assert!(retry_at(&setback, &backoff, 1.0).unwrap() >= setback.now + Duration::from_mins(2));
+        let held = with(facts, |failing| failing.hold = Some(Duration::from_mins(2)));
+        assert!(delay(&held, &backoff, 1.0) >= Duration::from_mins(2));
     }
 
     fn seconds(range: std::ops::Range<f64>) -> impl Strategy<Value = Duration> {
@@ -202,15 +301,18 @@ mod tests {
         fn a_retry_is_never_hot_never_late_and_never_within_retry_after(
             failures in any::<u32>(), initial in seconds(0.0..1e4), max in seconds(0.0..1e6),
             hold in proptest::option::of(seconds(0.0..3600.0)), left in proptest::option::of(seconds(0.0..1e4)),
-            jitter in 0.0..=1.0_f64,
+            jitter in 0.0..=1.0_f64, waited in any::<bool>(),
         ) {
             let backoff = Backoff { initial, max };
-            let mut setback = transient(failures);
-            setback.hold = hold;
-            setback.usable_until = left.map(|left| setback.now + left);
-            let delay = retry_at(&setback, &backoff, jitter).unwrap() - setback.now;
+            let mut facts = with(transient(failures), |failing| {
+                failing.hold = hold;
+                failing.waited_for = waited;
+            });
+            facts.usable_until = left.map(|left| facts.failing.unwrap().at + left);
+            let delay = delay(&facts, &backoff, jitter);
             let floor = (initial / 2).max(MIN_RETRY_GAP);
-            prop_assert!(delay >= floor);
+            let least = if waited { floor.min(WAITED_FOR / 2) } else { floor };
+            prop_assert!(delay >= least);
             prop_assert!(delay >= hold.unwrap_or_default());
             if hold.is_none() {
                 prop_assert!(delay <= max.max(floor));
@@ -223,20 +325,22 @@ mod tests {
             max in seconds(0.0..100.0), jitters in proptest::collection::vec(0.0..=1.0_f64, 200),
         ) {
             let backoff = Backoff { initial, max };
-            let mut setback = transient(failures);
-            let end = setback.now + left;
-            setback.usable_until = Some(end);
+            let mut facts = transient(failures);
+            let end = facts.failing.unwrap().at + left;
+            facts.usable_until = Some(end);
             let mut brought = 0;
             for jitter in jitters {
-                let at = retry_at(&setback, &backoff, jitter).unwrap();
-                let alone = retry_at(&Setback { usable_until: None, ..setback }, &backoff, jitter).unwrap();
+                let at = retry_at(&facts, &backoff, jitter).unwrap();
+                let alone = retry_at(&Facts { usable_until: None, ..facts }, &backoff, jitter).unwrap();
                 prop_assert!(at <= alone);
                 if at != alone {
                     prop_assert!(at < end && end - at <= LAST_CHANCE);
                     brought += 1;
                 }
-                setback.now = at;
-                setback.failures += 1;
+                facts = with(facts, |failing| {
+                    failing.at = at;
+                    failing.attempts += 1;
+                });
             }
             prop_assert!(brought <= 1, "{brought} attempts");
         }
@@ -252,10 +356,14 @@ mod tests {
             };
             let _ = renew_after(absurd, &policy, number);
             let _ = usable_for(absurd, &policy);
-            let mut setback = transient(failures);
-            setback.hold = Some(absurd);
-            setback.usable_until = Some(setback.now + absurd);
-            prop_assert!(retry_at(&setback, &policy.retry, number).is_some());
+            let _ = renew_before(absurd, Some(absurd), &policy, number);
+            let mut facts = with(transient(failures), |failing| {
+                failing.hold = Some(absurd);
+                failing.waited_for = true;
+            });
+            facts.usable_until = Some(facts.failing.unwrap().at + absurd);
+            facts.login_ends = facts.usable_until;
+            prop_assert!(retry_at(&facts, &policy.retry, number).is_some());
         }
     }
 }

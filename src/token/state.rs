@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Moment;
 use http::{HeaderName, HeaderValue};
@@ -13,6 +14,8 @@ use crate::oauth::{Class, Error, Identity};
 use crate::secret::Secret;
 
 use super::binding::Binding;
+use super::facts::{Advice, Api, Credential, Facts, Failing, Worked};
+use super::store::Fingerprint;
 
 /// One token at one instant.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +30,16 @@ pub struct TokenState {
     pub last_success: Option<Moment>,
     /// How many attempts have succeeded.
     pub renewals: u64,
-    /// How many have failed.
+    /// How many requests have failed. An attempt that sent none is no failed request: it waits for a person, say.
     pub failures: u64,
+    /// How many attempts have ended, with a request or without.
+    pub attempts: u64,
+    /// Until when which inputs worked: secrets and keys by their hash, never by themselves.
+    pub(super) worked: Option<(Moment, Fingerprint)>,
+    /// When the login ends unless it is renewed before, as far as its server says.
+    pub login_ends: Option<Moment>,
+    /// What the API refused.
+    pub(super) rejected: Rejected,
     /// The scope granted, where the server says so.
     pub scope: Option<Vec<String>>,
     /// Who logged in for it, where the server said so.
@@ -44,10 +55,63 @@ pub struct Failure {
     pub error: Error,
     /// When.
     pub at: Moment,
-    /// How many have failed in a row, this one included.
+    /// How many requests have failed in a row, this one's included.
     pub in_a_row: u32,
+    /// How many attempts have failed in a row, with a request or without.
+    pub(super) attempts: u32,
+    /// When the first of them failed.
+    pub(super) since: Moment,
     /// Until when the server asks to be left alone (`Retry-After`); nobody and nothing calls it before.
     pub hold_until: Option<Moment>,
+    /// Whether its inputs worked before.
+    pub(super) worked: Worked,
+    /// Whose credential it spent.
+    pub(super) credential: Credential,
+}
+
+impl Failure {
+    /// The first one, at `at`.
+    pub(super) fn first(error: Error, at: Moment) -> Self {
+        Self {
+            in_a_row: u32::from(error.was_sent()),
+            error,
+            at,
+            attempts: 1,
+            since: at,
+            hold_until: None,
+            worked: Worked::Never,
+            credential: Credential::Client,
+        }
+    }
+
+    fn facts(&self) -> Failing {
+        Failing {
+            class: self.error.class(),
+            at: self.at,
+            since: self.since,
+            attempts: self.attempts,
+            hold: self.hold_until.map(|until| until - self.at),
+            worked: self.worked,
+            credential: self.credential,
+            waited_for: false,
+        }
+    }
+}
+
+/// For people: the error, and what its history adds.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.error, self.facts().history())
+    }
+}
+
+/// The newest token that an API refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rejected {
+    /// Which one; 0: none was.
+    pub(super) generation: u64,
+    /// How many in a row were refused although each was new.
+    pub(super) new: u32,
 }
 
 /// What goes on a request: the finished header, and how long it is good.
@@ -131,33 +195,50 @@ impl TokenState {
         self.credentials.as_ref().filter(|credentials| now < credentials.usable_until)
     }
 
-    /// The state at `now` in one word.
+    /// All that the schedule, the state and the advice follow from.
     #[must_use]
-    pub fn status(&self, now: Moment) -> Status {
-        match (self.usable(now), &self.last_error) {
-            (Some(_), None) => Status::Valid,
-            (Some(_), Some(_)) => Status::Degraded,
-            (None, Some(failure)) if failure.error.class() == Class::Refused => Status::LoginRequired,
-            (None, Some(failure)) if failure.error.class() == Class::Misconfigured => Status::Misconfigured,
-            (None, _) if self.per_caller => Status::Valid,
-            (None, _) if self.credentials.is_some() => Status::Expired,
-            (None, _) => Status::Pending,
+    pub fn facts(&self) -> Facts {
+        let held = self.credentials.as_deref();
+        Facts {
+            usable_until: held.map(|held| held.usable_until),
+            login_ends: self.login_ends,
+            api: Api {
+                refuses: held.is_some_and(|held| held.generation == self.rejected.generation),
+                new_refused: self.rejected.new,
+            },
+            failing: self.last_error.as_ref().map(Failure::facts),
+            per_caller: self.per_caller,
         }
     }
 
-    /// Whether a first token may still come by `deadline` although the last attempt failed: the failure passes by
-    /// itself and the next attempt, which may be under way, is no later.
+    /// The state at `now` in one word.
     #[must_use]
-    pub fn may_come_by(&self, deadline: Moment) -> bool {
+    pub fn status(&self, now: Moment) -> Status {
+        self.facts().status(now)
+    }
+
+    /// What an operator is advised to do; `None`: nothing beyond what the last error says.
+    #[must_use]
+    pub fn advice(&self, now: Moment) -> Option<Advice> {
+        self.facts().advice(now)
+    }
+
+    /// Whether a first token may still come by `deadline` for a request that waits `patience` at most, although the last
+    /// attempt failed: the failure passes by itself, has not lasted longer than a request waits, and the next attempt,
+    /// which may be under way, is no later.
+    #[must_use]
+    pub fn may_come_by(&self, deadline: Moment, patience: Duration) -> bool {
         self.credentials.is_none()
-            && self.last_error.as_ref().is_some_and(|failure| failure.error.class() == Class::Transient)
+            && self.last_error.as_ref().is_some_and(|failure| {
+                failure.error.class() == Class::Transient && failure.at - failure.since < patience
+            })
             && self.next_attempt.is_some_and(|at| at < deadline)
     }
 
     /// How many attempts have come to an end.
     #[must_use]
     pub const fn attempts(&self) -> u64 {
-        self.renewals + self.failures
+        self.attempts
     }
 
     /// Until when no attempt may start because the server asked for it; `None`: it did not, or that is over.
@@ -169,8 +250,6 @@ impl TokenState {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::oauth::ErrorKind;
 
@@ -188,7 +267,7 @@ mod tests {
     }
 
     fn failure(kind: ErrorKind) -> Failure {
-        Failure { error: Error::here(kind), at: Moment::now(), in_a_row: 1, hold_until: None }
+        Failure::first(Error::here(kind), Moment::now())
     }
 
     #[test]
@@ -225,29 +304,20 @@ mod tests {
                 last_error: Some(failure(kind)),
                 ..TokenState::default()
             };
-            assert_eq!(state.may_come_by(deadline), want, "{state:?}");
+            assert_eq!(state.may_come_by(deadline, Duration::from_secs(10)), want, "{state:?}");
         }
+        let lasting = Failure { since: now - Duration::from_secs(11), ..failure(ErrorKind::Dns) };
+        let state = TokenState { next_attempt: soon, last_error: Some(lasting), ..TokenState::default() };
+        assert!(!state.may_come_by(deadline, Duration::from_secs(10)), "an outage is told at once");
     }
 
     #[test]
-    fn the_status_tells_what_a_person_must_know() {
-        let now = Moment::now();
-        let live = Some(credentials(now + Duration::from_secs(1)));
-        let dead = Some(credentials(now));
-        for (credentials, last_error, want) in [
-            (None, None, Status::Pending),
-            (None, Some(failure(ErrorKind::Dns)), Status::Pending),
-            (None, Some(failure(ErrorKind::TokenType)), Status::Misconfigured),
-            (live.clone(), None, Status::Valid),
-            (live.clone(), Some(failure(ErrorKind::TokenType)), Status::Degraded),
-            (live, Some(failure(ErrorKind::LoginRequired)), Status::Degraded),
-            (dead.clone(), None, Status::Expired),
-            (dead.clone(), Some(failure(ErrorKind::Dns)), Status::Expired),
-            (dead.clone(), Some(failure(ErrorKind::TokenType)), Status::Misconfigured),
-            (dead, Some(failure(ErrorKind::LoginRequired)), Status::LoginRequired),
-        ] {
-            let state = TokenState { credentials, last_error, ..TokenState::default() };
-            assert_eq!(state.status(now), want, "{state:?}");
+    fn the_api_refuses_what_is_held_and_not_what_was_held_before() {
+        let held = Some(credentials(Moment::now() + Duration::from_secs(1)));
+        for (generation, refuses) in [(0, false), (1, true), (2, false)] {
+            let rejected = Rejected { generation, new: 0 };
+            let state = TokenState { credentials: held.clone(), rejected, ..TokenState::default() };
+            assert_eq!(state.facts().api.refuses, refuses, "{generation}");
         }
     }
 }

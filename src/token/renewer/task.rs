@@ -15,14 +15,16 @@ use crate::clock::{Moment, sleep_until};
 use crate::lifecycle::Drain;
 use crate::oauth::{Error, ErrorKind};
 use crate::token::handle::{Ask, Token};
+use crate::token::inputs::fingerprint;
 use crate::token::metrics::{PoolMetrics, TokenMetrics};
 use crate::token::outcome::{self, Memory};
 use crate::token::queue::{Queue, Urgency};
-use crate::token::schedule::MIN_RENEWAL_GAP;
+use crate::token::schedule::{MIN_RENEWAL_GAP, retry_at};
 use crate::token::shares::Shares;
 use crate::token::source::{Fetched, ServerId, Source};
 use crate::token::span;
-use crate::token::state::Status;
+use crate::token::state::{Status, TokenState};
+use crate::token::store::Fingerprint;
 use crate::traces::Traces;
 
 /// Drives every token; see [`super::Renewer`].
@@ -68,7 +70,8 @@ struct Ended {
 }
 
 enum Outcome {
-    Fetched(Result<Fetched, Error>),
+    /// With the hash of the inputs that it was made with, where they could be read.
+    Fetched(Result<Fetched, Error>, Option<Fingerprint>),
     Forgotten(Result<(), Error>),
 }
 
@@ -154,6 +157,8 @@ impl Task {
             // The loop has looked at the clock by now.
             Command::Look => {}
             Command::Ask { id, ask, seen } => self.hear(id, ask, seen),
+            Command::Rejected { id, generation } => self.rejected(id, generation),
+            Command::Accepted { id } => self.accepted(id),
             Command::Forget { id, done } => self.forget(id, done),
         }
     }
@@ -229,6 +234,9 @@ impl Task {
             entry.woken = entry.woken.max(matches!(ask, Ask::Wake | Ask::Changed).then_some(ask));
             return;
         }
+        if ask == Ask::Token && state.last_error.is_some() {
+            return self.waited_for(id, &state, now);
+        }
         let wanted = match ask {
             Ask::Token | Ask::Renew => state.attempts() == seen,
             Ask::Wake => state.last_error.is_some(),
@@ -259,10 +267,15 @@ impl Task {
         self.shares.begin(entry.server);
         let source = Arc::clone(&entry.source);
         let bound = source.patience();
+        let settings = Arc::clone(&entry.token.settings);
         let attempt = async move {
-            let fetch = async { source.fetch().await };
+            let mut inputs = None;
+            let fetch = async {
+                inputs = fingerprint(&settings).await;
+                source.fetch().await
+            };
             let outcome = bounded(bound, fetch).await;
-            Ended { id, sent: now, outcome: Outcome::Fetched(outcome) }
+            Ended { id, sent: now, outcome: Outcome::Fetched(outcome, inputs) }
         };
         entry.running = Some(self.attempts.spawn(attempt));
         entry.last_start = Some(now);
@@ -310,7 +323,7 @@ impl Task {
             self.freed(entry.server);
         }
         match ended.outcome {
-            Outcome::Fetched(outcome) => self.fetched(ended.id, ended.sent, outcome),
+            Outcome::Fetched(outcome, inputs) => self.fetched(ended.id, ended.sent, outcome, inputs),
             Outcome::Forgotten(outcome) => self.forgotten(ended.id, &outcome),
         }
         let waits = |entry: &Entry| !entry.leaving.is_empty() && entry.running.is_none();
@@ -346,12 +359,49 @@ impl Task {
         }
     }
 
-    fn fetched(&mut self, id: u64, sent: Moment, outcome: Result<Fetched, Error>) {
+    /// A request waits while renewals fail: the next attempt is a few seconds away at most.
+    fn waited_for(&mut self, id: u64, state: &TokenState, now: Moment) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let backoff = &entry.token.settings.policy.retry;
+        let Some(at) = retry_at(&state.facts().waited_for(), backoff, fastrand::f64()) else { return };
+        let at = entry.earliest(now).max(at);
+        if entry.parked.is_some() || state.next_attempt.is_none_or(|planned| planned <= at) {
+            return;
+        }
+        self.queue.hasten(id, at, Urgency::Planned);
+        entry.token.publish(TokenState { next_attempt: Some(at), ..state.clone() });
+    }
+
+    fn rejected(&mut self, id: u64, generation: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let (now, old) = (Moment::now(), entry.token.state());
+        let Some(state) = outcome::rejected(&old, generation, now) else { return };
+        outcome::log_rejected(&entry.token.name, &old, &state, now);
+        entry.show(id, state.status(now), &self.owners, &self.metrics);
+        entry.token.publish(state);
+    }
+
+    fn accepted(&mut self, id: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let state = outcome::accepted(&entry.token.state());
+        entry.show(id, state.status(Moment::now()), &self.owners, &self.metrics);
+        entry.token.publish(state);
+    }
+
+    fn fetched(
+        &mut self,
+        id: u64,
+        sent: Moment,
+        outcome: Result<Fetched, Error>,
+        inputs: Option<Fingerprint>,
+    ) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let now = Moment::now();
         entry.running = None;
         let old = entry.token.state();
-        let attempt = outcome::Attempt { sent, now, jitter: fastrand::f64() };
+        let attempt = outcome::Attempt { sent, now, jitter: fastrand::f64(), inputs };
+        // What ended on this machine is no token request.
+        let requested = outcome.as_ref().map_or_else(Error::was_sent, |_| true);
         if let Ok(fetched) = &outcome {
             outcome::log_oddities(
                 &entry.token.name,
@@ -385,11 +435,11 @@ impl Task {
             self.lapses.insert((credentials.usable_until, id));
         }
         let failed = state.last_error.as_ref().map(|failure| failure.error.class());
-        if entry.server.is_some() {
+        if entry.server.is_some() && requested {
             span::renewal(&self.traces, &entry.token.name, now - sent, &state);
         }
-        let metrics = entry.show(id, state.status(now), &self.owners, &self.metrics);
-        if let Some((pool, _)) = &entry.pool {
+        let metrics = entry.show(id, state.status(now), &self.owners, &self.metrics).filter(|_| requested);
+        if let Some((pool, _)) = entry.pool.as_ref().filter(|_| requested) {
             pool.ended(now - sent, failed);
         } else if let Some(metrics) = metrics {
             metrics.ended(&entry.token.name, now - sent, failed);
