@@ -131,6 +131,35 @@ fn escaped(line: &[u8], form: Form) -> Cow<'_, [u8]> {
     Cow::Owned(safe.into_bytes())
 }
 
+/// One line of text for people, of whatever origin: characters that change how others are shown are written out, as they
+/// are in the log. A terminal's escape sequences are such too.
+#[must_use]
+pub fn plain_line(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: &char| !changes_others(*c) && *c != '\x1b';
+    if text.chars().all(|c| is_plain(&c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_plain(&character) {
+            safe.push(character);
+        } else {
+            // Writing to memory does not fail.
+            let _ = write!(safe, "\\u{{{:x}}}", u32::from(character));
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// JSON that is printed: the same characters, as JSON has them.
+#[must_use]
+pub fn plain_json(json: &str) -> String {
+    let lines = json
+        .split('\n')
+        .map(|line| String::from_utf8_lossy(&escaped(line.as_bytes(), Form::Json)).into_owned());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Controls, line and paragraph separators, and what sets the direction of text (Unicode Standard Annex 9) or is invisible.
 const fn changes_others(character: char) -> bool {
     matches!(
@@ -156,6 +185,13 @@ mod tests {
         let mut lines = Lines { form, out: Vec::new() };
         lines.write_all(line.as_bytes()).unwrap();
         String::from_utf8(lines.out).unwrap()
+    }
+
+    #[test]
+    fn what_a_command_prints_has_no_characters_that_change_others() {
+        assert_eq!(plain_line("größer ☺"), "größer ☺");
+        assert_eq!(plain_line("a\u{1b}[2Jb\u{202e}c\nd"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}d");
+        assert_eq!(plain_json("{\n \"a\": \"\u{202e}\"\n}"), "{\n \"a\": \"\\u202e\"\n}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cupbearer login`: a person logs in, and the token stays fresh from then on.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::fmt::Display;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -10,18 +11,22 @@ use cupbearer::clock::Moment;
 use cupbearer::config::Settings;
 use cupbearer::control::{self, Client, ClientError};
 use cupbearer::login::{Desk, Progress};
+use cupbearer::telemetry::plain_line;
 use cupbearer::token::{Account, Flow, Store};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Answer;
 use super::output::{answer, complain, say};
 use super::reach::Reach;
+use super::status::MEMORY;
 use prompt::Prompt;
+use typed::Typed;
 
 pub(super) use prompt::open_browser;
 
 mod prompt;
+mod typed;
 
 /// Log in with a browser, or on another device, so that a token is there and stays fresh
 ///
@@ -47,8 +52,15 @@ impl Login {
         let status = match client.status().await {
             Ok(status) => status,
             Err(absent) if absent.is_absent() => return self.by_the_store(&absent).await,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                complain(&error.to_string());
+                return Ok(Answer::No);
+            }
         };
+        if let Some(why) = &status.read_only {
+            // It changes nothing for anyone who connects; whoever may write to the store may log in.
+            return self.by_the_store(why).await;
+        }
         match self.by_the_proxy(&client, &status).await {
             Ok(answer) => Ok(answer),
             // From here on it is the proxy's login, which has ended where the proxy has.
@@ -80,7 +92,7 @@ impl Login {
         }
     }
 
-    async fn by_the_store(&self, absent: &ClientError) -> anyhow::Result<Answer> {
+    async fn by_the_store(&self, absent: &impl Display) -> anyhow::Result<Answer> {
         let settings = match self.reach.own_settings() {
             Ok(settings) => settings,
             Err(problems) => {
@@ -90,13 +102,11 @@ impl Login {
         };
         let Some((name, account, store)) = self.account(&settings)? else { return Ok(Answer::No) };
         if !account.is_durable() {
-            let first = match absent {
-                ClientError::NoSurface => "Give the proxy a control surface (`listen` in [control])",
-                _ => "Start the proxy first (cupbearer run)",
-            };
             complain(&format!(
-                "{absent}, and the token store is a process' memory: the login would end with this command. {first}, \
-                 or set `kind` in [store] to \"keyring\" or \"file\""
+                "{absent}, and the token store is a process' memory: the login would end with this command. Start the proxy \
+                 (cupbearer run{}) with a control surface that may change state (`listen` in [control]), or set `kind` in \
+                 [store] to \"keyring\" or \"file\"",
+                self.reach.config_option()
             ));
             return Ok(Answer::No);
         }
@@ -173,9 +183,9 @@ impl Login {
         {
             say("No browser could be opened here; open the address yourself.");
         }
-        let mut pasted = (begun.authorization_url.is_some()
-            && (self.no_browser || std::io::stdin().is_terminal()))
-        .then(lines);
+        let mut typed = Typed::read(
+            begun.authorization_url.is_some() && (self.no_browser || std::io::stdin().is_terminal()),
+        );
         let ended = loop {
             tokio::select! {
                 ended = tokio::signal::ctrl_c() => {
@@ -185,12 +195,7 @@ impl Login {
                     complain(&format!("{name}: the login was called off; nothing has changed"));
                     return Ok(None);
                 }
-                line = next(&mut pasted) => {
-                    let Some(line) = line else {
-                        // Nobody types any more.
-                        pasted = None;
-                        continue;
-                    };
+                line = typed.next() => {
                     prompt.clear();
                     if let Err(error) = looks.finish(&line).await {
                         say(&error);
@@ -201,7 +206,7 @@ impl Login {
                     if !login.is_waiting() {
                         break login;
                     }
-                    prompt.wait(&login);
+                    prompt.wait(&login, typed.unfinished());
                 }
             }
         };
@@ -219,7 +224,7 @@ impl Login {
 
 /// Says that it is done, and where it is kept.
 fn done(name: &str, who: &str, kept: &str) -> anyhow::Result<Answer> {
-    answer(&format!("{name}: logged in{who}; kept in {kept}"))?;
+    answer(&plain_line(&format!("{name}: logged in{who}; kept in {kept}")))?;
     Ok(Answer::Yes)
 }
 
@@ -288,31 +293,7 @@ impl Looks for ByDesk {
     }
 
     async fn finish(&mut self, url: &str) -> Result<(), String> {
-        let url = url
-            .parse()
-            .map_err(|_| "that is no address; copy the whole one that the browser ended at".to_owned())?;
-        self.desk.paste(&self.name, &url).await.map_err(|error| error.to_string())
-    }
-}
-
-/// What a person types, line by line, on a thread of its own: a read of a terminal cannot be called off.
-fn lines() -> mpsc::Receiver<String> {
-    let (line, lines) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for text in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if !text.trim().is_empty() && line.blocking_send(text.trim().to_owned()).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
-
-/// The next of them; `None`: there will be no more. Never, where nobody is asked for any.
-async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
-    match lines {
-        Some(open) => open.recv().await,
-        None => std::future::pending().await,
+        self.desk.paste(&self.name, url).await.map_err(|error| error.to_string())
     }
 }
 
@@ -320,8 +301,6 @@ fn listed(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What the status calls a store that ends with the proxy.
-const MEMORY: &str = "memory";
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// How long what the store would not take at once is tried again.
 const LAST_WRITES: Duration = Duration::from_secs(5);

@@ -67,7 +67,8 @@ impl Logout {
     async fn by_the_store(&self, absent: &ClientError) -> anyhow::Result<Answer> {
         let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
-                "{absent}, and there is no configuration that says where tokens are stored; see cupbearer check"
+                "{absent}, and there is no configuration that says where tokens are stored; see cupbearer check{}",
+                self.reach.config_option()
             ));
             return Ok(Answer::No);
         };

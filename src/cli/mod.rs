@@ -37,7 +37,7 @@ use output::complain;
     name = "cupbearer",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done; 1 the answer is no; 2 usage or unexpected.\nTry `cupbearer demo` to see it at work."
+    after_help = "Exit codes: 0 done; 1 the answer is no, or the proxy is not there or refuses it; 2 usage or unexpected.\nTry `cupbearer demo` to see it at work."
 )]
 struct Cli {
     #[command(subcommand)]

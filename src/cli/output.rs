@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use cupbearer::telemetry::plain_line;
+
 /// Writes an answer, and a line end.
 pub(super) fn answer(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -10,9 +12,10 @@ pub(super) fn answer(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Says on standard error what went wrong.
+/// Says on standard error what went wrong. A file, an authorization server or another process may have a part in it.
 pub(super) fn complain(text: &str) {
-    say(&format!("cupbearer: {text}"));
+    let lines: Vec<_> = text.split('\n').map(plain_line).collect();
+    say(&format!("cupbearer: {}", lines.join("\n")));
 }
 
 /// Says something on standard error. There is nobody to tell where even that fails.

@@ -20,10 +20,14 @@ pub(super) struct Reach {
     #[arg(long, value_name = "FILE", env = "CUPBEARER_CONFIG")]
     config: Option<PathBuf>,
     /// The running proxy's control listener; default: as `CUPBEARER__CONTROL__LISTEN` says, else its configuration,
-    /// else 127.0.0.1:9902. An IP address and a port, unix:PATH, or unix:@NAME
-    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_CONTROL", value_parser = local_address)]
-    control: Option<LocalAddress>,
+    /// else 127.0.0.1:9902. An IP address and a port, unix:PATH, unix:@NAME, or none
+    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_CONTROL", value_parser = surface)]
+    control: Option<Surface>,
 }
+
+/// Where a control surface is; `None`: there is none.
+#[derive(Clone, Debug)]
+struct Surface(Option<LocalAddress>);
 
 /// A listener that commands look for: how it is named, and where it is if nothing says so.
 struct Place<T> {
@@ -71,12 +75,33 @@ impl Reach {
         Ok(Some((settings, name)))
     }
 
+    /// What a command that is advised takes to mean the same proxy: the options that were given, each with a space before
+    /// it.
+    pub(super) fn options(&self) -> String {
+        let control = self.control.as_ref().map(|Surface(address)| {
+            let address = address.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
+            format!(" --control {}", quoted(&address))
+        });
+        self.config_option() + &control.unwrap_or_default()
+    }
+
+    /// The same of a command that reads the configuration alone.
+    pub(super) fn config_option(&self) -> String {
+        let config =
+            self.config.as_ref().map(|file| format!(" --config {}", quoted(&file.to_string_lossy())));
+        config.unwrap_or_default()
+    }
+
     /// A client of the proxy that is meant.
     ///
     /// # Errors
     /// Where a configuration was named that does not say where its proxy is: to ask another one would be worse.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(find(self.control.clone().map(Some), self.config.clone(), CONTROL)?))
+        Ok(Client::new(find(
+            self.control.clone().map(|Surface(address)| address),
+            self.config.clone(),
+            CONTROL,
+        )?))
     }
 }
 
@@ -98,11 +123,24 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
         .map_err(|_| "an IP address and a port, such as 127.0.0.1:9902")
 }
 
-/// Reads an address of the control surface as a flag has it.
+/// Reads where the control surface is, as a flag has it.
+fn surface(text: &str) -> Result<Surface, &'static str> {
+    if text == NONE { Ok(Surface(None)) } else { local_address(text).map(|address| Surface(Some(address))) }
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+,=%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 fn local_address(text: &str) -> Result<LocalAddress, &'static str> {
-    LocalAddress::parse(text)
-        .or_else(|| address(text).ok().map(LocalAddress::Tcp))
-        .ok_or("an IP address and a port, such as 127.0.0.1:9902, or a Unix socket: unix:PATH, unix:@NAME")
+    LocalAddress::parse(text).or_else(|| address(text).ok().map(LocalAddress::Tcp)).ok_or(
+        "an IP address and a port, such as 127.0.0.1:9902, or a Unix socket: unix:PATH, unix:@NAME, or none",
+    )
 }
 
 fn find<T>(told: Option<T>, config: Option<PathBuf>, place: Place<T>) -> anyhow::Result<T> {
@@ -145,12 +183,14 @@ fn load(config: Option<PathBuf>, options: Options) -> Result<Settings, Problems>
     Ok(config::load(&source, env::vars_os(), options)?.settings)
 }
 
+/// In place of an address.
+const NONE: &str = "none";
 const DEFAULT_FILE: &str = "config.toml";
 /// `None`: there is no control surface.
 const CONTROL: Place<Option<LocalAddress>> = Place {
     flag: "--control",
     variable: "CUPBEARER__CONTROL__LISTEN",
-    read: |text| if text == "none" { Some(None) } else { local_address(text).ok().map(Some) },
+    read: |text| if text == NONE { Some(None) } else { local_address(text).ok().map(Some) },
     expected: "an IP address and a port, a Unix socket (unix:PATH, unix:@NAME) or none",
     of: |settings| settings.control.listen.clone(),
     default: Some(LocalAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9902))),
@@ -168,7 +208,7 @@ const HEALTH: Place<SocketAddr> = Place {
 
 #[cfg(test)]
 mod tests {
-    use super::{address, local_address};
+    use super::{Reach, Surface, address, local_address, surface};
 
     #[test]
     fn an_address_may_be_a_port_of_localhost() {
@@ -177,6 +217,16 @@ mod tests {
         for text in ["localhost", "localhost:x", "9902", "example.com:9902"] {
             assert!(address(text).unwrap_err().contains("127.0.0.1:9902"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_advised_means_the_same_proxy() {
+        let reach = |config: Option<&str>, control| Reach { config: config.map(Into::into), control };
+        assert_eq!(reach(None, None).options(), "");
+        assert_eq!(reach(Some("/etc/c.toml"), None).options(), " --config /etc/c.toml");
+        let both = reach(Some("it's here.toml"), Some(surface("unix:@c").unwrap()));
+        assert_eq!(both.options(), " --config 'it'\\''s here.toml' --control unix:@c");
+        assert_eq!(reach(None, Some(Surface(None))).options(), " --control none");
     }
 
     #[test]
@@ -189,8 +239,9 @@ mod tests {
         ] {
             assert_eq!(local_address(text).unwrap().to_string(), shown);
         }
-        for text in ["none", "unix:", "unix:@", "/run/c.sock", "example.com:1"] {
-            assert!(local_address(text).unwrap_err().contains("unix:@NAME"), "{text}");
+        assert!(surface("none").unwrap().0.is_none());
+        for text in ["None", "unix:", "unix:@", "/run/c.sock", "example.com:1"] {
+            assert!(surface(text).unwrap_err().contains("unix:@NAME, or none"), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use cupbearer::clock;
 use cupbearer::control::{self, Client};
+use cupbearer::telemetry::{plain_json, plain_line};
 
 use super::Answer;
 use super::output::{answer, complain};
@@ -38,11 +39,10 @@ impl Status {
                 answer(&self.shown(&status)?)?;
                 Ok(Answer::Yes)
             }
-            Err(error) if error.is_absent() => {
+            Err(error) => {
                 complain(&error.to_string());
                 Ok(Answer::No)
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -70,16 +70,22 @@ impl Status {
 
     fn shown(&self, status: &control::Status) -> serde_json::Result<String> {
         match (self.json, self.watch) {
-            (false, _) => Ok(table(status, clock::unix_seconds())),
-            (true, false) => serde_json::to_string_pretty(status),
+            (false, _) => Ok(table(status, clock::unix_seconds(), &self.reach.options())),
+            (true, false) => serde_json::to_string_pretty(status).map(|json| plain_json(&json)),
             // One object a line, for whoever reads them as they come.
-            (true, true) => serde_json::to_string(status),
+            (true, true) => serde_json::to_string(status).map(|json| plain_json(&json)),
         }
     }
 }
 
-/// `now` is in seconds since 1970.
-fn table(status: &control::Status, now: u64) -> String {
+/// `now` is in seconds since 1970; `options` are those of a command that is advised. Nothing in it moves the cursor or
+/// turns the text around.
+fn table(status: &control::Status, now: u64, options: &str) -> String {
+    let lines = lines(status, now, options);
+    lines.iter().map(|line| plain_line(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     let seconds = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), span);
     rows.extend(status.tokens.iter().map(|token| {
@@ -107,26 +113,37 @@ fn table(status: &control::Status, now: u64) -> String {
         })
         .collect();
     for token in &status.tokens {
+        let name = &token.name;
+        let mut notes = Vec::new();
         if let Some(callers) = token.callers {
-            lines.push(format!("\n{}: one for each caller, {callers} held now", token.name));
+            notes.push(format!("one for each caller, {callers} held now"));
         }
         if let Some(user) = &token.user {
-            lines.push(format!("\n{}: logged in as {user}", token.name));
+            notes.push(format!("logged in as {user}"));
         }
         if let Some(error) = &token.last_error {
-            lines.push(format!(
-                "\n{}: {} ({} in a row)",
-                token.name, error.message, error.consecutive_failures
-            ));
+            let often = match error.consecutive_failures {
+                0 | 1 => String::new(),
+                several => format!(" ({several} in a row)"),
+            };
+            notes.push(format!("{}{often}", error.message));
+        }
+        for note in notes {
+            lines.extend([String::new(), format!("{name}: {note}")]);
         }
         if token.can_log_in && token.status == "login_required" {
-            lines.push(format!("  to log in: cupbearer login {}", token.name));
+            let memory = status.store == MEMORY;
+            lines.push(if status.read_only.is_some() && memory {
+                "  to log in: set `listen` in [control] to a Unix socket, or `kind` in [store] to \"file\" or \"keyring\"".to_owned()
+            } else {
+                format!("  to log in: cupbearer login {name}{options}")
+            });
         }
     }
     if let Some(why) = &status.read_only {
-        lines.push(format!("\nread-only: {why}"));
+        lines.extend([String::new(), format!("read-only: {why}")]);
     }
-    lines.join("\n")
+    lines
 }
 
 /// Seconds as a person reads them: `59s`, `4m05s`, `2h03m`, `3d4h`.
@@ -140,6 +157,8 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
+/// What the status calls a store that ends with the proxy.
+pub(super) const MEMORY: &str = "memory";
 const COLUMNS: [&str; 8] =
     ["TOKEN", "GRANT", "STATE", "EXPIRES IN", "LAST RENEWAL", "NEXT RENEWAL", "RENEWALS", "FAILURES"];
 /// Between two tables of `--watch`.
@@ -160,6 +179,41 @@ mod tests {
         }
     }
 
+    fn status(tokens: Vec<Token>) -> Status {
+        Status {
+            version: String::new(),
+            uptime_seconds: 0,
+            config_file: None,
+            store: "memory".to_owned(),
+            listeners: Vec::new(),
+            tokens,
+            routes: Vec::new(),
+            read_only: None,
+        }
+    }
+
+    #[test]
+    fn what_is_advised_works_and_means_the_same_proxy() {
+        let token: Token = serde_json::from_str(
+            r#"{"name":"api","grant":"authorization_code","required":true,"status":"login_required","can_log_in":true,
+                "renewals":0,"failures":1,"last_error":{"cause":"login_required","message":"a\u202e\u001b[2Jb\nc","at":1,"consecutive_failures":1}}"#,
+        )
+        .unwrap();
+        let mut status = status(vec![token]);
+        let shown = table(&status, 1, " --config x.toml");
+        assert!(shown.ends_with("\n  to log in: cupbearer login api --config x.toml"), "{shown}");
+        assert!(shown.contains("api: a\\u{202e}\\u{1b}[2Jb\\u{a}c\n"), "{shown}");
+        assert!(!shown.contains("in a row"), "{shown}");
+        status.read_only = Some("guard.shared_secret restricts who may use the proxy".to_owned());
+        let shown = table(&status, 1, "");
+        assert!(
+            shown.contains("to log in: set `listen` in [control]") && !shown.contains("cupbearer login"),
+            "{shown}"
+        );
+        "keyring".clone_into(&mut status.store);
+        assert!(table(&status, 1, "").contains("cupbearer login api"), "{shown}");
+    }
+
     #[test]
     fn the_table_tells_last_and_next_renewal() {
         let token: Token = serde_json::from_str(
@@ -171,18 +225,9 @@ mod tests {
             r#"{"name":"b","grant":"file","required":true,"status":"pending","renewals":0,"failures":0}"#,
         )
         .unwrap();
-        let status = Status {
-            version: String::new(),
-            uptime_seconds: 0,
-            config_file: None,
-            store: "memory".to_owned(),
-            listeners: Vec::new(),
-            tokens: vec![token, unknown],
-            routes: Vec::new(),
-            read_only: None,
-        };
+        let status = status(vec![token, unknown]);
         assert_eq!(
-            table(&status, 1012),
+            table(&status, 1012, ""),
             "TOKEN  GRANT   STATE    EXPIRES IN  LAST RENEWAL  NEXT RENEWAL  RENEWALS  FAILURES\n\
              api    static  valid    4m50s       12s ago       3m20s         3         0\n\
              b      file    pending  -           -             -             0         0"

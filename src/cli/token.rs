@@ -51,7 +51,8 @@ impl Token {
     async fn fetch(&self, absent: &ClientError) -> anyhow::Result<Answer> {
         let Some((settings, name)) = self.reach.configured(self.token.as_deref())? else {
             complain(&format!(
-                "{absent}, and there is no configuration to ask for a token by; see cupbearer check"
+                "{absent}, and there is no configuration to ask for a token by; see cupbearer check{}",
+                self.reach.config_option()
             ));
             return Ok(Answer::No);
         };

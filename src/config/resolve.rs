@@ -27,7 +27,7 @@ use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
 use crate::control::{Access, ControlSettings};
-use crate::proxy::{Guard, Route, ServerSettings, ServerTls, UpstreamSettings};
+use crate::proxy::{Guard, ListenAddress, Route, ServerSettings, ServerTls, UpstreamSettings};
 use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
 use crate::token::{GrantSettings, StoreSettings, TokenSettings};
@@ -79,24 +79,33 @@ impl Settings {
         files
     }
 
-    /// Who may use the proxy: whatever restricts that restricts the control surface too.
+    /// Who may use the proxy: whatever restricts that restricts the control surface too. A key counts where it keeps users
+    /// from a listener, and none does while another listener lets every user in.
     #[must_use]
     pub fn access(&self) -> Access {
         let Guard { shared_secrets, allowed_uids, allowed_subjects, .. } = &self.guard;
-        let secret =
+        let secret_key =
             if self.guard_secret_file.is_some() { "guard.shared_secret_file" } else { "guard.shared_secret" };
-        let mutual_tls = self.server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-        let listen = &self.server.listen;
-        let sockets_alone = !listen.is_empty() && listen.iter().all(|address| address.tcp().is_none());
+        let secret = !shared_secrets.is_empty();
+        let addresses = &self.server.listen;
+        let has_tcp = addresses.iter().any(|address| address.tcp().is_some());
+        let modes = addresses.iter().filter_map(ListenAddress::unix_mode);
+        let has_socket = modes.clone().next().is_some();
+        let others_connect = modes.clone().any(|mode| mode & listen::OTHERS_WRITE != 0);
+        // TLS is of the TCP listeners, and users are those of Unix sockets.
+        let mutual_tls = has_tcp && self.server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let uids = has_socket && !allowed_uids.is_empty();
         let restricted_by = [
-            (!shared_secrets.is_empty(), secret),
-            (!allowed_uids.is_empty(), "guard.allowed_uids"),
-            (!allowed_subjects.is_empty(), "guard.allowed_subjects"),
+            (secret, secret_key),
+            (uids, "guard.allowed_uids"),
+            (mutual_tls && !allowed_subjects.is_empty(), "guard.allowed_subjects"),
             (mutual_tls, "server.tls.client_ca_file"),
-            (sockets_alone, "server.listen, on Unix sockets alone,"),
+            (has_socket && !has_tcp && !others_connect, "server.listen, on Unix sockets alone,"),
         ];
+        let open = !secret && (has_tcp && !mutual_tls || has_socket && others_connect && !uids);
+        let restricted_by = restricted_by.into_iter().filter(|(is, _)| *is && !open);
         Access {
-            restricted_by: restricted_by.into_iter().filter_map(|(is, key)| is.then_some(key)).collect(),
+            restricted_by: restricted_by.map(|(_, key)| key).collect(),
             allowed_uids: allowed_uids.clone(),
         }
     }
@@ -156,6 +165,7 @@ pub(super) fn resolve(
         traces: traces?,
     };
     control::as_restricted_as_the_proxy(&settings, review);
+    control::serves_logins(&settings, review);
     Some(settings)
 }
 

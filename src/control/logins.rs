@@ -8,7 +8,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use url::Url;
 
 use super::login::{Login, LoginCallback, LoginRequest};
 use super::problem::Problem;
@@ -60,16 +59,13 @@ pub(super) fn cancel(desk: &Desk, token: &TokenHandle) -> Outcome {
 
 /// `POST /tokens/{name}/login/callback`: the address that a browser on another machine ended at.
 pub(super) async fn paste(desk: &Desk, token: &TokenHandle, pasted: &LoginCallback) -> Outcome {
-    let Ok(url) = Url::parse(pasted.url.trim()) else {
-        let detail = "What was given is no address; copy the whole address that the browser ended at.";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "No address", detail));
-    };
-    match desk.paste(token.name(), &url).await {
+    match desk.paste(token.name(), &pasted.url).await {
         Ok(()) => progress(desk, token),
         Err(PasteError::NoLogin) => Err(no_login(token)),
         Err(error @ PasteError::Stranger) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "Not this login", error.to_string()))
         }
+        Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, "Not the last address", error.to_string())),
     }
 }
 

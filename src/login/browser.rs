@@ -1,14 +1,17 @@
 //! A login with a browser on this machine (RFC 6749 section 4.1, RFC 8252).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::StatusCode;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use url::Url;
 
 use super::page::page;
+use super::paste::{PasteError, Pasted};
 use super::progress::{Ending, Step};
 use super::redirect::{Redirect, RedirectError};
 use crate::clock::{Moment, sleep_until};
@@ -23,11 +26,20 @@ pub(super) struct BrowserLogin {
     pending: Pending,
 }
 
-/// An answer that somebody brings by hand, and whether it is one to this login.
-pub(super) struct Pasted {
-    pub(super) callback: Callback,
-    pub(super) reply: oneshot::Sender<bool>,
+/// A response that a person brings by hand, and where to report what came of it.
+pub(super) struct ByHand {
+    pub(super) pasted: Pasted,
+    pub(super) reply: oneshot::Sender<Result<(), PasteError>>,
 }
+
+/// How a login with a browser ended, and its last page.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// Serves that page for a little longer: a browser may load it twice.
+    pub(super) last_page: BoxFuture<'static, ()>,
+}
+
+type Outcome = Result<Option<Identity>, Ending>;
 
 /// Why it could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -52,104 +64,122 @@ impl BrowserLogin {
     }
 
     /// Waits for the browser until `until`, or for its last address by hand through `pasted`.
-    pub(super) async fn finish(
-        self,
-        until: Moment,
-        mut pasted: mpsc::Receiver<Pasted>,
-    ) -> Result<Option<Identity>, Ending> {
+    pub(super) async fn finish(self, until: Moment, mut pasted: mpsc::Receiver<ByHand>) -> Ended {
         let redirect_uri = self.redirect.uri().to_owned();
-        let (done, mut outcome) = mpsc::channel(1);
-        let visit = Arc::new(Visit { account: self.account, pending: Mutex::new(Some(self.pending)), done });
+        let (done, mut ended) = watch::channel(None);
+        let Self { account, redirect, url, pending } = self;
+        let visit = Arc::new(Visit { account, url, pending, done, taken: AtomicBool::new(false) });
         let visitor = Arc::clone(&visit);
-        let server = self.redirect.serve(move |callback| {
+        let mut server: BoxFuture<'static, ()> = Box::pin(redirect.serve(move |callback| {
             let visit = Arc::clone(&visitor);
             async move { visit.receive(callback).await }
-        });
-        tokio::pin!(server);
+        }));
         let by_hand = async {
-            while let Some(Pasted { callback, reply }) = pasted.recv().await {
-                let _ = reply.send(visit.is_answered_by(&callback));
-                visit.receive(callback).await;
+            while let Some(ByHand { pasted, reply }) = pasted.recv().await {
+                let taken = visit.take(pasted.callback.clone());
+                let _ = reply.send(if taken { Ok(()) } else { Err(pasted.fault(Some(&visit.url))) });
             }
             std::future::pending::<()>().await;
         };
-        tokio::pin!(by_hand);
-        let ended = tokio::select! {
+        let outcome = tokio::select! {
             () = &mut server => None,
-            () = &mut by_hand => None,
-            ended = outcome.recv() => ended,
+            () = by_hand => None,
+            outcome = outcome_of(&mut ended) => outcome,
             () = sleep_until(until) => None,
         };
-        let Some(ended) = ended else {
-            return Err(Ending {
-                cause: "timed_out",
-                message: format!(
-                    "no browser came back to {redirect_uri} in time; where the server's page said that this redirect URI is \
-                     not registered, register it for this client (for any port, as RFC 8252 section 7.3 has it), or set \
-                     `redirect_uri` to the one that is"
-                ),
-            });
+        let Some(outcome) = outcome else {
+            let message = format!(
+                "no browser came back to {redirect_uri} in time; where the server's page said that this redirect URI is \
+                 not registered, register it for this client (for any port, as RFC 8252 section 7.3 has it), or set \
+                 `redirect_uri` to the one that is"
+            );
+            let outcome = Err(Ending { cause: "timed_out", message });
+            return Ended { outcome, last_page: Box::pin(async {}) };
         };
-        // The browser has the page to come.
-        tokio::select! {
-            () = &mut server => {}
-            () = sleep(LAST_PAGE) => {}
-        }
-        ended
+        // The page is on its way to the browser.
+        let _ = timeout(LAST_PAGE, &mut server).await;
+        let last_page = Box::pin(async move {
+            let _ = timeout(LAST_PAGE_AGAIN, server).await;
+        });
+        Ended { outcome, last_page }
     }
 }
 
-/// What the answers of a browser are held against.
+/// The outcome, as soon as there is one.
+async fn outcome_of(ended: &mut watch::Receiver<Option<Outcome>>) -> Option<Outcome> {
+    ended.wait_for(Option::is_some).await.ok()?.clone()
+}
+
+/// What the responses of a browser are held against.
 struct Visit {
     account: Arc<Account>,
-    /// Gone once it was answered: it counts once.
-    pending: Mutex<Option<Pending>>,
-    done: mpsc::Sender<Result<Option<Identity>, Ending>>,
+    /// Where the login began.
+    url: Url,
+    pending: Pending,
+    /// `None`: nothing has come of it yet.
+    done: watch::Sender<Option<Outcome>>,
+    /// Its response has come: a code counts once.
+    taken: AtomicBool,
 }
 
 impl Visit {
-    fn is_answered_by(&self, callback: &Callback) -> bool {
-        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.as_ref().is_some_and(|pending| callback.answers(pending))
+    /// Takes a response to this login. The first one is redeemed, and any later one has the outcome of that: a browser
+    /// loads a page again, or has loaded it ahead of time. Whether it is a response to this login.
+    fn take(&self, callback: Callback) -> bool {
+        if !callback.answers(&self.pending) || !callback.is_response() {
+            return false;
+        }
+        if self.taken.swap(true, Ordering::AcqRel) {
+            return true;
+        }
+        let description = callback.description();
+        // What was sent once is never sent again: it goes on, and is reported, where the browser has gone away.
+        let (account, pending, done) = (Arc::clone(&self.account), self.pending.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let outcome = account.redeem(callback, &pending).await;
+            let outcome = outcome.map_err(|error| Ending::said(&error, description.as_deref()));
+            done.send_replace(Some(outcome));
+        });
+        true
     }
 
     async fn receive(&self, callback: Callback) -> http::Response<http_body_util::Full<bytes::Bytes>> {
-        let pending = {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            match pending.take_if(|pending| callback.answers(pending)) {
-                Some(pending) => pending,
-                None => return strangers(pending.is_some()),
-            }
-        };
-        let description = callback.description();
-        // What was sent once is never sent again: it goes on, and is told of, where the browser has gone away.
-        let (account, done) = (Arc::clone(&self.account), self.done.clone());
-        let redeemed = tokio::spawn(async move {
-            let outcome = account.redeem(callback, &pending).await;
-            let outcome = outcome.map_err(|error| Ending::said(&error, description.as_deref()));
-            let _ = done.send(outcome.clone()).await;
-            outcome
-        });
-        match redeemed.await {
-            Ok(Ok(Some(user))) => {
+        let answers = callback.answers(&self.pending);
+        if !self.take(callback) {
+            return self.refused(answers);
+        }
+        match outcome_of(&mut self.done.subscribe()).await {
+            Some(Ok(Some(user))) => {
                 page(StatusCode::OK, "Logged in", &format!("You are logged in as {user}. {CLOSE}"))
             }
-            Ok(Ok(None)) => page(StatusCode::OK, "Logged in", &format!("You are logged in. {CLOSE}")),
-            Ok(Err(ending)) => page(StatusCode::OK, "Not logged in", &ending.message),
-            Err(_ended) => page(StatusCode::OK, "Not logged in", "The login was broken off."),
+            Some(Ok(None)) => page(StatusCode::OK, "Logged in", &format!("You are logged in. {CLOSE}")),
+            Some(Err(ending)) => page(StatusCode::OK, "Not logged in", &ending.message),
+            None => page(StatusCode::OK, "Not logged in", "The login was broken off."),
         }
     }
-}
 
-/// Another login's answer, one that nobody asked for, or one that was given already.
-fn strangers(waiting: bool) -> http::Response<http_body_util::Full<bytes::Bytes>> {
-    let sentence = if waiting {
-        "This does not answer the login that is under way (its state is another one), so nothing was done with it. Go on in \
-         the page that cupbearer opened, or begin again."
-    } else {
-        "This login has been answered already. Begin a new one where that is not what you wanted."
-    };
-    page(StatusCode::BAD_REQUEST, "Not this login", sentence)
+    /// For what ends no login: another login's response, one that is not whole, or one that came unasked.
+    fn refused(&self, answers: bool) -> http::Response<http_body_util::Full<bytes::Bytes>> {
+        let (heading, sentence) = if self.done.borrow().is_some() {
+            (
+                "The login is over",
+                "It ended before this page was loaded. Cupbearer shows how, where the login began.",
+            )
+        } else if answers {
+            (
+                "Not the end of the login",
+                "This address has neither a code nor an error in it, so nothing was done with it. Go on in the page that \
+                 cupbearer opened, or begin again.",
+            )
+        } else {
+            (
+                "Not this login",
+                "This does not answer the login that is under way (its state is another one), so nothing was done with it. \
+                 Go on in the page that cupbearer opened, or begin again.",
+            )
+        };
+        page(StatusCode::BAD_REQUEST, heading, sentence)
+    }
 }
 
 impl LoginError {
@@ -162,6 +192,8 @@ impl LoginError {
     }
 }
 
-/// How long the last page has to reach the browser before its listener is closed.
+/// How long the last page has to reach the browser before the login is reported as over, and a command ends.
 const LAST_PAGE: Duration = Duration::from_millis(500);
+/// How long it can be loaded again after that.
+const LAST_PAGE_AGAIN: Duration = Duration::from_secs(10);
 const CLOSE: &str = "You can close this page.";

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
-use url::Url;
 
-use super::browser::{BrowserLogin, OpenError, Pasted};
+use super::browser::{BrowserLogin, ByHand, Ended, OpenError};
 use super::device::DeviceLogin;
+use super::paste::{PasteError, Pasted};
 use super::progress::{Ending, Progress, Stage};
 use super::redirect::RedirectError;
 use super::silent::{SilentError, SilentRenewal, SilentStart};
@@ -36,7 +37,7 @@ struct Shared {
 /// One token's login, under way or just over.
 struct Seat {
     progress: watch::Sender<Progress>,
-    pasted: mpsc::Sender<Pasted>,
+    pasted: mpsc::Sender<ByHand>,
     task: JoinHandle<()>,
 }
 
@@ -52,19 +53,6 @@ pub enum BeginError {
     /// Nobody could keep it.
     #[error("a login could not be kept: {0}")]
     Store(#[from] StoreError),
-}
-
-/// Why an address that was given by hand was of no use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PasteError {
-    /// No login with a browser waits for one.
-    #[error("no login with a browser is under way")]
-    NoLogin,
-    /// It is another login's, or not whole.
-    #[error(
-        "this address does not answer the login that is under way; copy the whole address that the browser ended at"
-    )]
-    Stranger,
 }
 
 impl Desk {
@@ -103,7 +91,9 @@ impl Desk {
             }
             Flow::DeviceCode => {
                 let login = DeviceLogin::open(Arc::clone(account)).await?;
-                (login.until(), login.step(), Box::pin(login.finish()))
+                let (until, step) = (login.until(), login.step());
+                let work = async { Ended { outcome: login.finish().await, last_page: Box::pin(async {}) } };
+                (until, step, Box::pin(work))
             }
         };
         let progress = Progress { id, flow, until, stage: Stage::Waiting(step) };
@@ -112,9 +102,10 @@ impl Desk {
         let teller = progress.clone();
         let token = name.clone();
         let task = tokio::spawn(async move {
-            let outcome = work.await;
+            let Ended { outcome, last_page } = work.await;
             tell(&token, &outcome, roster.as_ref());
             teller.send_modify(|progress| progress.stage = Stage::of(outcome));
+            last_page.await;
         });
         let seat = Seat { progress, pasted, task };
         if let Some(old) = self.seats().insert(name, seat) {
@@ -138,20 +129,16 @@ impl Desk {
     ///
     /// # Errors
     /// [`PasteError`]; the login goes on waiting.
-    pub async fn paste(&self, token: &str, url: &Url) -> Result<(), PasteError> {
-        let callback = Callback::parse(url.query().unwrap_or_default());
-        let (reply, answer) = oneshot::channel();
+    pub async fn paste(&self, token: &str, text: &str) -> Result<(), PasteError> {
         let hand = {
             let seats = self.seats();
             let waiting = seats.get(token).filter(|seat| !seat.progress.borrow().is_over());
             waiting.ok_or(PasteError::NoLogin)?.pasted.clone()
         };
-        hand.try_send(Pasted { callback, reply }).map_err(|_| PasteError::NoLogin)?;
-        match answer.await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(PasteError::Stranger),
-            Err(_over) => Err(PasteError::NoLogin),
-        }
+        let pasted = Pasted::read(text)?;
+        let (reply, answer) = oneshot::channel();
+        hand.try_send(ByHand { pasted, reply }).map_err(|_| PasteError::NoLogin)?;
+        answer.await.unwrap_or(Err(PasteError::NoLogin))
     }
 
     /// Begins a renewal in a hidden frame of the dashboard, which comes back to `redirect_uri`.
@@ -227,7 +214,7 @@ impl Drop for Shared {
     }
 }
 
-type Work = std::pin::Pin<Box<dyn Future<Output = Result<Option<Identity>, Ending>> + Send>>;
+type Work = BoxFuture<'static, Ended>;
 
 /// Says how it ended: in the log, and to the token, which finds it in the store.
 fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<&Roster>) {

@@ -8,11 +8,13 @@ mod browser;
 mod desk;
 mod device;
 mod page;
+mod paste;
 mod progress;
 mod redirect;
 mod silent;
 
-pub use desk::{BeginError, Desk, PasteError};
+pub use desk::{BeginError, Desk};
+pub use paste::PasteError;
 pub use progress::{Progress, Stage, Step};
 pub use redirect::RedirectError;
 pub use silent::{SilentError, SilentStart};

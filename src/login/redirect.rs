@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,9 +17,10 @@ use tokio::net::TcpListener;
 use url::{Host, Url};
 
 use super::page::page;
+use crate::net::browser::is_speculative;
 use crate::net::eviction::Evictions;
 use crate::net::serve::{Limits, short_requests};
-use crate::oauth::Callback;
+use crate::oauth::{Callback, RedirectUri};
 
 /// Why there is nowhere to come back to.
 #[derive(Debug, thiserror::Error)]
@@ -44,33 +45,29 @@ pub enum RedirectError {
 pub(super) struct Redirect {
     listeners: Vec<TcpListener>,
     /// With the port that it has.
-    uri: Url,
+    uri: RedirectUri,
 }
 
 impl Redirect {
     /// Listens where `configured` says; without a port there, at a free one. `localhost` is both loopback addresses
-    /// where the machine has both: browsers differ in which one they take first.
-    pub(super) async fn open(configured: &Url) -> Result<Self, RedirectError> {
+    /// where the machine has both: browsers differ in which one they take first, and a program at the other one would
+    /// receive the code.
+    pub(super) async fn open(configured: &RedirectUri) -> Result<Self, RedirectError> {
+        let hosts = match configured.url().host() {
+            Some(Host::Ipv6(address)) => vec![IpAddr::V6(address)],
+            Some(Host::Ipv4(address)) => vec![IpAddr::V4(address)],
+            _ => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        };
         let port = configured.port().unwrap_or(0);
-        let (first, second) = match configured.host() {
-            Some(Host::Ipv6(address)) => (SocketAddr::from((address, port)), None),
-            Some(Host::Ipv4(address)) => (SocketAddr::from((address, port)), None),
-            _ => (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Some(Ipv6Addr::LOCALHOST)),
+        let mut tries = 1;
+        let (listeners, port) = loop {
+            match bind(&hosts, port).await {
+                // The port that is free at one address is taken at the other.
+                Err(RedirectError::Taken(_)) if port == 0 && tries < MOST_PORTS => tries += 1,
+                outcome => break outcome?,
+            }
         };
-        let refused = |error: &io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => RedirectError::Taken(first),
-            kind => RedirectError::Refused { address: first, kind },
-        };
-        let listener = TcpListener::bind(first).await.map_err(|error| refused(&error))?;
-        let port = listener.local_addr().map_err(|error| refused(&error))?.port();
-        let mut listeners = vec![listener];
-        if let Some(second) = second {
-            listeners.extend(TcpListener::bind((second, port)).await.ok());
-        }
-        let mut uri = configured.clone();
-        // A host is there, so that a port can be.
-        let _ = uri.set_port(Some(port));
-        Ok(Self { listeners, uri })
+        Ok(Self { listeners, uri: configured.clone().on_port(port) })
     }
 
     /// What the authorization server is told, to the letter.
@@ -84,7 +81,7 @@ impl Redirect {
         J: Fn(Callback) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let uri = self.uri;
+        let uri = self.uri.url().clone();
         let servers = self.listeners.into_iter().map(|listener| {
             let (uri, judge) = (uri.clone(), judge.clone());
             short_requests(listener, LIMITS, Evictions::logged("login"), move |request: Request<Incoming>| {
@@ -99,6 +96,30 @@ impl Redirect {
             })
         });
         futures_util::future::join_all(servers).await;
+    }
+}
+
+/// Listens at each of `hosts` that this machine has, all on one port. A port that is taken at one of them counts as taken.
+async fn bind(hosts: &[IpAddr], mut port: u16) -> Result<(Vec<TcpListener>, u16), RedirectError> {
+    let mut listeners = Vec::with_capacity(hosts.len());
+    let mut refused = None;
+    for host in hosts {
+        let address = SocketAddr::new(*host, port);
+        let bound = TcpListener::bind(address).await;
+        match bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener))) {
+            Ok((actual, listener)) => {
+                port = actual;
+                listeners.push(listener);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(RedirectError::Taken(address));
+            }
+            Err(error) => refused = Some(RedirectError::Refused { address, kind: error.kind() }),
+        }
+    }
+    match refused {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok((listeners, port)),
     }
 }
 
@@ -120,9 +141,18 @@ fn admit<B>(uri: &Url, request: &Request<B>) -> Result<Callback, (StatusCode, &'
     if request.method() != Method::GET {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "A login ends with a GET."));
     }
+    // A code counts once: the request that a person sees the response of redeems it.
+    if is_speculative(request.headers()) {
+        return Err((
+            StatusCode::FORBIDDEN,
+            "A login does not end with a request that is sent ahead of time.",
+        ));
+    }
     Ok(Callback::parse(request.uri().query().unwrap_or_default()))
 }
 
+/// How many free ports are tried where one has to be free at two addresses.
+const MOST_PORTS: u32 = 10;
 /// What the place may cost: a browser and a few strangers. The request that ends the login waits for the token.
 const LIMITS: Limits = Limits {
     connections: 16,
@@ -157,19 +187,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_request_that_is_sent_ahead_of_time_ends_no_login() {
+        let uri = Url::parse("http://127.0.0.1:4711/callback").unwrap();
+        let request = Request::builder()
+            .uri("/callback?state=a&code=b")
+            .header(HOST, "127.0.0.1:4711")
+            .header("sec-purpose", "prefetch")
+            .body(())
+            .unwrap();
+        assert_eq!(admit(&uri, &request).unwrap_err().0, StatusCode::FORBIDDEN);
+    }
+
+    async fn opened(text: &str) -> Result<Redirect, RedirectError> {
+        Redirect::open(&RedirectUri::parse(text).unwrap()).await
+    }
+
     #[tokio::test]
-    async fn a_port_that_is_taken_is_named_with_what_to_do() {
-        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let uri = Url::parse(&format!("http://127.0.0.1:{port}/callback")).unwrap();
-        let error = Redirect::open(&uri).await.unwrap_err().to_string();
-        assert!(error.contains(&port.to_string()) && error.contains("`redirect_uri`"), "{error}");
+    async fn a_port_that_is_taken_at_any_address_of_the_name_is_named_with_what_to_do() {
+        for (held, host) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "localhost"),
+            ("[::1]", "localhost"),
+            ("[::1]", "[::1]"),
+        ] {
+            let taken = TcpListener::bind(format!("{held}:0")).await.unwrap();
+            let address = taken.local_addr().unwrap();
+            let error = opened(&format!("http://{host}:{}/callback", address.port())).await.unwrap_err();
+            assert!(matches!(error, RedirectError::Taken(at) if at == address), "{held} {host}: {error}");
+            assert!(error.to_string().contains("`redirect_uri`"), "{error}");
+        }
     }
 
     #[tokio::test]
     async fn without_a_port_a_free_one_is_told_to_the_server() {
         for text in ["http://127.0.0.1/callback", "http://localhost/callback"] {
-            let redirect = Redirect::open(&Url::parse(text).unwrap()).await.unwrap();
+            let redirect = opened(text).await.unwrap();
             let uri = Url::parse(redirect.uri()).unwrap();
             assert!(uri.port().is_some_and(|port| port > 0) && uri.path() == "/callback", "{uri}");
         }

@@ -35,6 +35,9 @@ pub enum SubjectFault {
     /// A `*`: who may use the proxy is named.
     #[error("has a wildcard, which matches no certificate")]
     Wildcard,
+    /// What tools print before a name, and no certificate has in it.
+    #[error("begins with `{0}`, which stands in no certificate")]
+    Label(&'static str),
     /// Anything else.
     #[error("is neither a DNS name, a URI, an e-mail address, an IP address nor cn:NAME")]
     Form,
@@ -57,17 +60,24 @@ impl Subject {
                 Ok(Self::CommonName(name.to_owned()))
             };
         }
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_plain && (text.contains("://") || text.starts_with("urn:")) {
-            return Ok(Self::Uri(text.to_owned()));
-        }
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Ip(address));
+        let begins =
+            |label: &&&str| text.get(..label.len()).is_some_and(|start| start.eq_ignore_ascii_case(label));
+        if let Some(label) = LABELS.iter().find(begins) {
+            return Err(SubjectFault::Label(label));
         }
         if text.contains('*') {
             return Err(SubjectFault::Wildcard);
         }
-        let parsed = if text.contains('@') { Self::email(text) } else { Self::dns(text) };
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let parsed = if text.contains("://") || text.starts_with("urn:") {
+            is_uri(text).then(|| Self::Uri(text.to_owned()))
+        } else if let Ok(address) = text.parse() {
+            Some(Self::Ip(address))
+        } else if text.contains('@') {
+            Self::email(text).filter(|_| is_mailbox(text))
+        } else {
+            Self::dns(text).filter(|_| !ends_in_digits(text))
+        };
         parsed.filter(|_| is_plain).ok_or(SubjectFault::Form)
     }
 
@@ -97,6 +107,30 @@ impl Subject {
         }
     }
 }
+
+/// A scheme (RFC 3986 section 3.1), and something after it.
+fn is_uri(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+            && !rest.trim_matches('/').is_empty()
+    })
+}
+
+/// One mailbox at a host, without a name or brackets around it.
+fn is_mailbox(text: &str) -> bool {
+    let Some((mailbox, host)) = text.rsplit_once('@') else { return false };
+    Subject::dns(host).is_some() && !mailbox.contains(['<', '>', ':', ',', ';', '@'])
+}
+
+/// The last label of a DNS name is no number: such a name reads as an IPv4 address that is none.
+fn ends_in_digits(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// As OpenSSL prints names and as links have them, in any case. `cn:` in lower case is this program's own.
+const LABELS: [&str; 8] = ["URI:", "DNS:", "DNSName:", "IP:", "IP Address:", "email:", "rfc822:", "mailto:"];
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {

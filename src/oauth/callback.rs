@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use super::authorization_code::Pending;
 use super::error::Error;
 use super::grant::Grant;
-use super::kind::{CallbackFault, Code, Kind};
+use super::kind::{CallbackFault, Code, FoundIssuer, Kind};
 
 /// The parameters of an authorization response, each as it came; one that came twice counts as none
 /// (RFC 6749 section 3.1).
@@ -60,6 +60,19 @@ impl Callback {
         verify_slices_are_equal(state.as_bytes(), pending.state.expose().as_bytes()).is_ok()
     }
 
+    /// Whether it is a response at all: it has a code or an error. An authorization request, or a page that was loaded
+    /// again, has the state alone.
+    #[must_use]
+    pub const fn is_response(&self) -> bool {
+        self.code.is_some() || self.error.is_some()
+    }
+
+    /// Whether it has neither state nor code nor error.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.state.is_none() && !self.is_response()
+    }
+
     /// What the server says of its refusal, for people: what a terminal or a page would take for more than text is
     /// gone from it, and it is cut at 200 characters.
     #[must_use]
@@ -78,7 +91,11 @@ impl Callback {
                 return Err(Error::here(Kind::Callback(CallbackFault::NoIssuer)));
             }
             (Some(stated), Some(known)) if stated != known => {
-                return Err(Error::here(Kind::Callback(CallbackFault::OtherIssuer)));
+                let fault = CallbackFault::OtherIssuer {
+                    found: FoundIssuer::of(Some(stated)),
+                    configured: known.clone(),
+                };
+                return Err(Error::here(Kind::Callback(fault)));
             }
             _ => {}
         }
@@ -149,10 +166,14 @@ mod tests {
 
     #[test]
     fn the_answer_of_another_server_is_not_redeemed() {
+        let other = |found| CallbackFault::OtherIssuer {
+            found: FoundIssuer::of(Some(found)),
+            configured: "https://as.example".to_owned(),
+        };
         for (query, says, want) in [
             ("state=right&code=a", true, CallbackFault::NoIssuer),
-            ("state=right&code=a&iss=https://evil.example", true, CallbackFault::OtherIssuer),
-            ("state=right&code=a&iss=https://as.example/", false, CallbackFault::OtherIssuer),
+            ("state=right&code=a&iss=https://evil.example", true, other("https://evil.example")),
+            ("state=right&code=a&iss=https://as.example/", false, other("https://as.example/")),
             ("state=right&error=access_denied", true, CallbackFault::NoIssuer),
             ("state=right", false, CallbackFault::NoCode),
             ("state=right&code=a&code=b", false, CallbackFault::NoCode),

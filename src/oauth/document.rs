@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::warn;
 use url::Url;
 
-use super::kind::{Flaw, Kind, Place};
+use super::kind::{Flaw, FoundIssuer, Kind, Place};
 use super::server::{Issuer, is_loopback};
 
 /// What an endpoint is for.
@@ -65,8 +65,9 @@ impl Endpoints {
         let document: Map<String, Value> =
             serde_json::from_slice(body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
         // RFC 8414 section 3.3: identical, or a server could speak for another.
-        if document.get("issuer").and_then(Value::as_str) != Some(issuer.as_str()) {
-            return Err(Kind::OtherIssuer);
+        let found = document.get("issuer").and_then(Value::as_str);
+        if found != Some(issuer.as_str()) {
+            return Err(Kind::OtherIssuer(FoundIssuer::of(found)));
         }
         let aliases = match handshake {
             Handshake::MutualTls => document.get("mtls_endpoint_aliases").and_then(Value::as_object),
@@ -204,10 +205,12 @@ mod tests {
         for other in
             ["https://a.example/", "https://A.example", "https://a.example:443", "http://a.example", ""]
         {
-            assert_eq!(judge("https://a.example", other, endpoint), Err(Kind::OtherIssuer), "{other}");
+            let error = judge("https://a.example", other, endpoint).unwrap_err();
+            assert!(error.to_string().contains(&FoundIssuer::of(Some(other)).to_string()), "{error}");
         }
         for nobody in [r#"{"token_endpoint":"https://a.example/t"}"#, r#"{"issuer":["https://a.example"]}"#] {
-            assert_eq!(parse("https://a.example", nobody, Handshake::Plain), Err(Kind::OtherIssuer));
+            let error = parse("https://a.example", nobody, Handshake::Plain);
+            assert_eq!(error, Err(Kind::OtherIssuer(FoundIssuer::of(None))));
         }
         assert_eq!(parse("https://a.example", "[]", Handshake::Plain), Err(Kind::Malformed(Flaw::NotJson)));
     }

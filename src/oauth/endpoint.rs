@@ -823,7 +823,7 @@ mod tests {
                 "redirect",
             ),
             (page("<html>sentinel"), Class::Transient, "malformed"),
-            (page(r#"{"issuer":"https://sentinel.example"}"#), Class::Misconfigured, "issuer_mismatch"),
+            (page(r#"{"issuer":"https://other.example"}"#), Class::Misconfigured, "issuer_mismatch"),
             (Reply::Flood, Class::Transient, "too_large"),
             (Reply::Drip, Class::Transient, "timeout"),
         ] {

@@ -99,7 +99,7 @@ impl Error {
             | Kind::Redirect(_)
             | Kind::TokenType
             | Kind::Unbound
-            | Kind::OtherIssuer
+            | Kind::OtherIssuer(_)
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable
@@ -255,7 +255,7 @@ impl Error {
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",
             Kind::Unbound => "unbound",
-            Kind::OtherIssuer => "issuer_mismatch",
+            Kind::OtherIssuer(_) => "issuer_mismatch",
             Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale => "stale",

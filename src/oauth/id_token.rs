@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::secret::Secret;
 
 use super::callback::plain;
-use super::kind::IdTokenFault;
+use super::kind::{FoundIssuer, IdTokenFault};
 
 /// What an ID token must say.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ pub(super) fn read(token: &Secret<String>, expected: Expected<'_>) -> Result<Ide
     let claims = claims(token.expose()).ok_or(IdTokenFault::Malformed)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     if expected.issuer.is_some_and(|issuer| text("iss") != Some(issuer)) {
-        return Err(IdTokenFault::Issuer);
+        return Err(IdTokenFault::Issuer(FoundIssuer::of(text("iss"))));
     }
     let ours = |value: &Value| value.as_str() == Some(expected.client_id);
     let (audience, alone) = match claims.get("aud") {
@@ -188,7 +188,10 @@ mod tests {
 
     #[test]
     fn a_token_of_another_login_issuer_or_client_is_not_taken() {
-        assert_eq!(judge(|c| c["iss"] = json!("https://as.example/")), Err(IdTokenFault::Issuer));
+        assert_eq!(
+            judge(|c| c["iss"] = json!("https://as.example/")),
+            Err(IdTokenFault::Issuer(FoundIssuer::of(Some("https://as.example/"))))
+        );
         assert_eq!(judge(|c| c["aud"] = json!("other")), Err(IdTokenFault::Audience));
         assert_eq!(judge(|c| c["aud"] = json!(["laptop", "other"])), Err(IdTokenFault::Audience));
         assert_eq!(judge(|c| c["azp"] = json!("other")), Err(IdTokenFault::Audience));

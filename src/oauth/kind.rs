@@ -18,9 +18,11 @@ use super::document::Role;
 use super::error::Class;
 use super::key::KeyError;
 
+mod found;
 mod local;
 mod public;
 
+pub(crate) use found::FoundIssuer;
 pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
 
 /// What went wrong.
@@ -75,9 +77,9 @@ pub(crate) enum Kind {
     )]
     Unbound,
     #[error(
-        "the metadata there are for another issuer; `issuer` must equal the document's to the letter, a final slash included"
+        "the metadata there are for another issuer, {0}; `issuer` must equal the document's to the letter, a final slash included"
     )]
-    OtherIssuer,
+    OtherIssuer(FoundIssuer),
     #[error("nothing says where the {0} is; set `{0}`, or an `issuer` whose metadata name it")]
     NoEndpoint(Role),
     #[error("the token endpoint is plain http on another machine; a secret goes there by https alone")]
@@ -191,27 +193,29 @@ pub(crate) enum GoogleFault {
 }
 
 /// What is wrong with what a browser brought back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallbackFault {
     #[error(
         "the answer that the browser brought does not say who gave it (`iss`), and this server promised to"
     )]
     NoIssuer,
-    #[error("the answer that the browser brought is another authorization server's (`iss`)")]
-    OtherIssuer,
+    #[error(
+        "the answer that the browser brought is another authorization server's: its `iss` is {found}, and the configured issuer is \"{configured}\""
+    )]
+    OtherIssuer { found: FoundIssuer, configured: String },
     #[error("the answer that the browser brought has no code")]
     NoCode,
 }
 
 /// Why an ID token is not taken (OpenID Connect Core 1.0 section 3.1.3.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IdTokenFault {
     #[error("is missing although the scope has `openid`")]
     Missing,
     #[error("is no JWT")]
     Malformed,
-    #[error("is of another issuer")]
-    Issuer,
+    #[error("is of another issuer, {0}")]
+    Issuer(FoundIssuer),
     #[error("is for another client")]
     Audience,
     #[error("is of another login: its nonce is not ours")]

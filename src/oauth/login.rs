@@ -162,6 +162,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::super::authorization_code::Manner;
+    use super::super::kind::FoundIssuer;
     use super::super::peer::{Peer, Reply, client, plain, settings};
     use super::super::server::Location;
     use super::*;
@@ -277,7 +278,7 @@ mod tests {
                 r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#.to_owned(),
                 IdTokenFault::Missing,
             ),
-            (answer, IdTokenFault::Issuer),
+            (answer, IdTokenFault::Issuer(FoundIssuer::of(Some("x")))),
         ] {
             let (_peer, server) = server("", answer.leak()).await;
             let (client, request) = (client(), request(&["openid"]));

@@ -30,6 +30,7 @@ mod metadata;
 #[cfg(test)]
 mod peer;
 mod random;
+mod redirect_uri;
 mod response;
 mod revocation;
 mod server;
@@ -53,6 +54,7 @@ pub use id_token::Identity;
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::{CommandFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
+pub use redirect_uri::RedirectUri;
 pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
 pub(crate) use response::{jwt_expiry, parse_bare, parse_json};
 pub use revocation::TokenHint;

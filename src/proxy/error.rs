@@ -435,7 +435,7 @@ impl From<BadRequest> for ProxyError {
 fn unavailable_sentence(unavailable: &Unavailable) -> String {
     let why = unavailable_reason(unavailable);
     let mend = unavailable.can_log_in && unavailable.status == Status::LoginRequired;
-    if mend { format!("{why}; log in: cupbearer login, or in the dashboard") } else { why }
+    if mend { format!("{why}; log in: cupbearer login") } else { why }
 }
 
 fn unavailable_reason(unavailable: &Unavailable) -> String {

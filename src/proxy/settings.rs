@@ -147,6 +147,15 @@ impl ListenAddress {
             Self::Unix { .. } => None,
         }
     }
+
+    /// A Unix socket's mode; `None` for an address and port.
+    #[must_use]
+    pub const fn unix_mode(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix { mode, .. } => Some(*mode),
+        }
+    }
 }
 
 impl From<&ListenAddress> for LocalAddress {

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
-use url::Url;
 
-use crate::oauth::{Client, KeySettings, ServerSettings, TokenRequest};
+use crate::oauth::{Client, KeySettings, RedirectUri, ServerSettings, TokenRequest};
 use crate::secret::SecretSource;
 
 /// All there is to know about a token before it is fetched. Two that are equal are the same token: a reload
@@ -91,7 +90,7 @@ pub struct LoginSettings {
     /// What a login is, where nobody says otherwise.
     pub flow: Flow,
     /// Where a browser comes back to, on this machine. Without a port: at one that is free then (RFC 8252 section 7.3).
-    pub redirect_uri: Url,
+    pub redirect_uri: RedirectUri,
     /// More parameters of the authorization request.
     pub authorization_params: Vec<(String, String)>,
     /// Whether the request is pushed ahead where the server only offers that (RFC 9126); where it demands it, it is.

@@ -270,6 +270,18 @@ async fn a_name_without_a_file_is_for_the_same_user_in_the_same_container() {
         "{}",
         both(&output)
     );
+    // Whatever the command, to be refused is a no.
+    for words in [&["status"][..], &["status", "--json"], &["token", "api"], &["renew", "api"], &["login"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cupbearer"));
+        command.args(words).args(["--control", &format!("unix:@{name}")]);
+        let output = as_user(OTHER, command).await;
+        assert!(
+            output.status.code() == Some(1) && both(&output).contains("run this command as that user"),
+            "{words:?}: {:?} {}",
+            output.status,
+            both(&output)
+        );
+    }
     assert_eq!(server.seen().len(), 1);
     assert!(proxy.metric("cupbearer_guard_rejections_total", &["reason=\"uid\""]).await >= 9.0);
     for (words, says) in [(&["status"][..], "valid"), (&["renew"], "renewed"), (&["token"], "token-1")] {

@@ -274,9 +274,10 @@ async fn curl_fails(url: &str) -> bool {
 async fn the_answer_of_another_server_is_not_redeemed() {
     let laptop = Laptop::new(60).await;
     let proxy = Proxy::start_live(laptop.config("")).await;
-    for (iss, part) in
-        [("", "does not say who gave it"), ("&iss=https://evil.example", "another authorization server's")]
-    {
+    for (iss, part) in [
+        ("", "does not say who gave it"),
+        ("&iss=https://evil.example", "its `iss` is \"https://evil.example\""),
+    ] {
         let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
         let address: url::Url = command.address("/auth?").await.parse().unwrap();
         let query = |name: &str| address.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
@@ -318,6 +319,19 @@ async fn a_request_is_pushed_ahead_where_the_server_demands_it() {
     );
 }
 
+/// Logs in as Alice in a browser for which the redirect URI leads nowhere; the address that it ends at.
+pub(crate) async fn last_address(chrome: &mut Chrome, address: &str, issuer: &str) -> String {
+    chrome.open("person", address).await;
+    chrome.log_in("person", issuer, "alice").await;
+    loop {
+        let looked = chrome.order(json!({ "do": "look", "page": "person" })).await;
+        match looked["lost"].as_str() {
+            Some(lost) if lost.contains("code=") => return lost.to_owned(),
+            _ => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_last_address_can_be_brought_by_hand() {
     let laptop = Laptop::new(60).await;
@@ -330,23 +344,24 @@ async fn the_last_address_can_be_brought_by_hand() {
     stdin.write_all(b"http://127.0.0.1:1/callback?state=wrong&code=x\n").await.unwrap();
     eventually("a wrong one is told", || async { command.said().contains("does not answer the login") })
         .await;
+    // Where the login begins has the right state, and no code.
+    let stdin = command.child.stdin.as_mut().unwrap();
+    stdin.write_all(format!("{address}\n").as_bytes()).await.unwrap();
+    eventually("the first address is told from the last", || async {
+        command.said().contains("this is the address to open, where the login begins")
+    })
+    .await;
 
     // A browser on another machine: where it is sent back to is nowhere there.
     let mut chrome = Chrome::start_with(&[("RULES", "MAP localhost ~NOTFOUND")]).await;
-    chrome.open("person", &address).await;
-    chrome.log_in("person", &laptop.server.issuer(), "alice").await;
-    let last = loop {
-        let looked = chrome.order(json!({ "do": "look", "page": "person" })).await;
-        match looked["lost"].as_str() {
-            Some(lost) if lost.contains("code=") => break lost.to_owned(),
-            _ => tokio::time::sleep(Duration::from_millis(25)).await,
-        }
-    };
+    let last = last_address(&mut chrome, &address, &laptop.server.issuer()).await;
     let stdin = command.child.stdin.as_mut().unwrap();
     stdin.write_all(format!("{last}\n").as_bytes()).await.unwrap();
     let (code, said) = command.ended().await;
     assert!(code == 0 && said.contains("logged in as Alice"), "{code} {said}");
     proxy.accepted("/").await;
+    let late = curl(&[&last]).await;
+    assert!(late.status == 200 && late.text().contains("You are logged in as Alice"), "{}", late.text());
 
     let spent = last.split("code=").nth(1).unwrap().split('&').next().unwrap();
     let token = String::from_utf8(proxy.command(&["token"]).await.stdout).unwrap();
@@ -355,6 +370,34 @@ async fn the_last_address_can_be_brought_by_hand() {
     for secret in [spent, token.trim()] {
         assert!(secret.len() > 20 && !told.contains(secret), "neither code nor token is told of");
     }
+}
+
+#[tokio::test]
+async fn a_last_address_that_is_loaded_ahead_of_time_or_twice_is_one_login() {
+    let laptop = Laptop::new(60).await;
+    let proxy = Proxy::start_live(laptop.config("redirect_uri = \"http://localhost/callback\"")).await;
+    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let address = command.address("/auth?").await;
+    let mut chrome = Chrome::start_with(&[("RULES", "MAP localhost ~NOTFOUND")]).await;
+    let last = last_address(&mut chrome, &address, &laptop.server.issuer()).await;
+    let before = laptop.server.token_requests().await;
+    let ahead = curl(&["--header", "Sec-Purpose: prefetch", &last]).await;
+    assert_eq!((ahead.status, laptop.server.token_requests().await), (403, before), "{}", ahead.text());
+    // The state alone is no response, and ends nothing.
+    let state = last.split(['?', '&']).find(|part| part.starts_with("state=")).unwrap();
+    let bare = curl(&[&format!("{}?{state}", last.split_once('?').unwrap().0)]).await;
+    assert!(bare.status == 400 && bare.text().contains("neither a code nor an error"), "{}", bare.text());
+    for _ in 0..2 {
+        let loaded = curl(&[&last]).await;
+        assert!(
+            loaded.status == 200 && loaded.text().contains("You are logged in as Alice"),
+            "{}",
+            loaded.text()
+        );
+    }
+    assert_eq!(laptop.server.token_requests().await, before + 1, "the code is redeemed once");
+    let (code, said) = command.ended().await;
+    assert!(code == 0 && said.contains("logged in as Alice"), "{code} {said}");
 }
 
 #[tokio::test]
@@ -390,13 +433,18 @@ async fn what_stands_in_the_way_of_a_login_is_said_and_leaves_nothing_behind() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let fixed = format!("redirect_uri = \"http://127.0.0.1:{port}/callback\"");
+    // A browser may look for `localhost` there first, and hand the code to that program.
+    let taken = TcpListener::bind("[::1]:0").await.unwrap();
+    let named =
+        format!("redirect_uri = \"http://localhost:{}/callback\"", taken.local_addr().unwrap().port());
     let endpoint = format!("{}/token", laptop.server.issuer());
     let bare = laptop.config("").text().replace(
         &format!("issuer = \"{}\"", laptop.server.issuer()),
         &format!("token_endpoint = \"{endpoint}\""),
     );
     for (config, words, part) in [
-        (laptop.config(&fixed), &["--no-browser"][..], "another program listens on"),
+        (laptop.config(&fixed), &["--no-browser"][..], "another program listens on 127.0.0.1:"),
+        (laptop.config(&named), &["--no-browser"][..], "another program listens on [::1]:"),
         (
             Config::new(bare.clone()),
             &["--no-browser"][..],

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::support::{Config, OidcProvider, Program, Proxy, eventually, upstream_at};
+use tokio::io::AsyncWriteExt as _;
+
+use super::login::last_address;
+use super::support::{Chrome, Config, OidcProvider, Program, Proxy, eventually, upstream_at};
 
 /// A command on a terminal of its own; what it shows goes to a file.
 struct Terminal {
@@ -16,6 +20,12 @@ struct Terminal {
 impl Terminal {
     fn start(config: &Path, words: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let mut command = Self::command(config, words, &dir);
+        command.stdin(Stdio::null());
+        Self { program: Program::spawn("script", command, dir.path()), dir }
+    }
+
+    fn command(config: &Path, words: &str, dir: &TempDir) -> tokio::process::Command {
         let mut command = Program::peer("script", "bsdutils");
         let line = format!(
             "stty cols 120 rows 50; exec {} {words} --config {}",
@@ -23,8 +33,8 @@ impl Terminal {
             config.display()
         );
         command.args(["--quiet", "--return", "--flush", "--command", &line, "shown"]).current_dir(dir.path());
-        command.env("TERM", "xterm-256color").env("SHELL", "/bin/sh").stdin(Stdio::null());
-        Self { program: Program::spawn("script", command, dir.path()), dir }
+        command.env("TERM", "xterm-256color").env("SHELL", "/bin/sh");
+        command
     }
 
     fn shown(&self) -> String {
@@ -111,6 +121,38 @@ async fn the_device_login_shows_its_code_large_a_picture_that_can_be_read_and_th
 }
 
 #[tokio::test]
+async fn an_address_that_is_longer_than_a_terminals_line_is_pasted_whole() {
+    let server = OidcProvider::with_api(60).await;
+    let store = tempfile::tempdir().unwrap();
+    let text = config(&server, &store.path().join("tokens")).text().replace(
+        "grant = \"device_code\"",
+        "grant = \"authorization_code\"\nredirect_uri = \"http://localhost/callback\"",
+    );
+    let proxy = Proxy::start_live(Config::new(text)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Terminal::command(&proxy.config_file(), "login --no-browser", &dir);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let shown = || std::fs::read_to_string(dir.path().join("shown")).unwrap_or_default();
+    eventually("it waits", || async { shown().contains("Waiting for the login") }).await;
+    let text = shown();
+    let address = text.lines().map(str::trim).find(|line| line.contains("/auth?")).unwrap();
+    let mut chrome = Chrome::start_with(&[("RULES", "MAP localhost ~NOTFOUND")]).await;
+    let last = last_address(&mut chrome, address, &server.issuer()).await;
+    // As a server that puts all it knows of the session into the address; the code comes last.
+    let (before, query) = last.split_once('?').unwrap();
+    let long = format!("{before}?session_state={}&{query}", "x".repeat(8_000));
+    let stdin = child.stdin.as_mut().unwrap();
+    stdin.write_all(long.as_bytes()).await.unwrap();
+    let count = format!("{} characters typed, Enter sends them", long.len());
+    eventually("all of it has come", || async { shown().contains(&count) }).await;
+    stdin.write_all(b"\n").await.unwrap();
+    let status = tokio::time::timeout(Duration::from_mins(1), child.wait()).await.unwrap().unwrap();
+    let text = shown();
+    assert!(status.success() && text.contains("api: logged in as alice"), "{status} {text}");
+    assert!(!text.contains("xxxxxxxx"), "an address with a code in it is not shown: {text}");
+}
+
+#[tokio::test]
 async fn the_status_is_a_table_that_is_drawn_anew_each_second() {
     let server = OidcProvider::start(60).await;
     let store = tempfile::tempdir().unwrap();
@@ -123,5 +165,5 @@ async fn the_status_is_a_table_that_is_drawn_anew_each_second() {
     let drawn = |shown: &str| shown.matches("login_required").count();
     let shown = terminal.shows("drawn three times", |shown| drawn(shown) >= 3).await;
     assert!(shown.matches("\u{1b}[H").count() >= 2, "each takes the place of the one before: {shown:?}");
-    assert!(shown.contains("cupbearer login api"), "it says what to do: {shown}");
+    assert!(shown.contains("cupbearer login api --config "), "it says what to do: {shown}");
 }

@@ -40,8 +40,8 @@ impl Prompt {
         say(&text(name, login, no_browser, self.terminal));
     }
 
-    /// That it still waits.
-    pub(super) fn wait(&mut self, login: &Login) {
+    /// That it still waits; `typed` characters wait for Enter.
+    pub(super) fn wait(&mut self, login: &Login, typed: usize) {
         if !self.hinted && self.since.elapsed() >= PATIENCE {
             self.hinted = true;
             self.clear();
@@ -57,7 +57,8 @@ impl Prompt {
             self.waiting = true;
             let _ = write!(
                 std::io::stderr().lock(),
-                "\r{CLEAR_LINE}Waiting for the login, {left} left (Ctrl-C calls it off)"
+                "\r{CLEAR_LINE}Waiting for the login, {left} left (Ctrl-C calls it off){}",
+                pending(typed)
             );
         } else if !self.told {
             self.told = true;
@@ -70,6 +71,14 @@ impl Prompt {
         if std::mem::take(&mut self.waiting) {
             let _ = write!(std::io::stderr().lock(), "\r{CLEAR_LINE}");
         }
+    }
+}
+
+fn pending(typed: usize) -> String {
+    match typed {
+        0 => String::new(),
+        1 => "; 1 character typed, Enter sends it".to_owned(),
+        _ => format!("; {typed} characters typed, Enter sends them"),
     }
 }
 

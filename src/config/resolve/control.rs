@@ -1,5 +1,6 @@
 //! `[control]`: where the control surface listens, and that it is not open to more users than the proxy is.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::listen::{Taken, claim_socket, single};
@@ -9,6 +10,7 @@ use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::control::ControlSettings;
 use crate::net::local_address::{LocalAddress, UNIX};
+use crate::token::StoreSettings;
 
 /// Resolves the section. `usual` is the default address, `sockets` and `taken` are where the others listen.
 pub(super) fn resolve(
@@ -28,6 +30,13 @@ pub(super) fn resolve(
             claim_socket(&path, &socket, sockets, review);
             Some(LocalAddress::Path(socket))
         }
+        None if control.listen.parse::<SocketAddr>().is_err() => {
+            let forms = format!(
+                "must be an IP address and a port (\"{usual}\"), a Unix socket (\"unix:PATH\", \"unix:@NAME\") or \"{NONE}\""
+            );
+            review.error(&path, forms, format!("write \"{}\"", meant(&control.listen, usual)));
+            return None;
+        }
         None => {
             let (path, address) = single(LISTEN, &control.listen, usual, taken, review)?;
             if !address.ip().to_canonical().is_loopback() {
@@ -41,6 +50,17 @@ pub(super) fn resolve(
         }
     };
     Some(ControlSettings { listen, unix_mode: unix_mode? })
+}
+
+/// What is meant by `text`, which is none of the forms.
+fn meant(text: &str, usual: &str) -> String {
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    match (text, port) {
+        (text, _) if text.trim().eq_ignore_ascii_case(NONE) => NONE.to_owned(),
+        (text, _) if text.starts_with(['@', '/', '.']) && text.len() > 1 => format!("{UNIX}{text}"),
+        (_, Some(port)) => format!("127.0.0.1:{port}"),
+        _ => usual.to_owned(),
+    }
 }
 
 fn abstract_name(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<LocalAddress> {
@@ -101,6 +121,37 @@ pub(super) fn as_restricted_as_the_proxy(settings: &Settings, review: &mut Revie
         (LISTEN, mend)
     };
     review.warning(&key.into(), what, mend);
+}
+
+/// Says so where a login has no way in, or no page renews it in a browser.
+pub(super) fn serves_logins(settings: &Settings, review: &mut Review<'_>) {
+    let ControlSettings { listen, .. } = &settings.control;
+    let read_only = settings.control.read_only(&settings.access());
+    let logins = settings.tokens.iter().filter_map(|(name, token)| Some((name, token.login()?)));
+    for (name, login) in logins {
+        let path = KeyPath::from("tokens").key(name);
+        let closed = match (&listen, &read_only) {
+            (None, _) => "there is no control surface (`listen` in [control] is \"none\")",
+            (_, Some(_)) => "the control surface is read-only",
+            _ => "",
+        };
+        if !closed.is_empty() && settings.store == StoreSettings::Memory {
+            let what = format!(
+                "no person can log in for it: {closed}, and a login in the memory of `cupbearer login` does not reach the proxy"
+            );
+            let mend = "set `kind` in [store] to \"file\" or \"keyring\", or `listen` in [control] to an address that changes \
+                        state, such as \"unix:@cupbearer\"";
+            review.error(&path.key("grant"), what, mend);
+        }
+        let has_page = matches!(listen, Some(LocalAddress::Tcp(_))) && read_only.is_none();
+        if login.renews_in_browser() && !has_page {
+            let what =
+                "no browser can renew it: no dashboard that may change state is served on a TCP address";
+            let mend = "set `listen` in [control] to \"127.0.0.1:9902\" in a configuration that does not restrict the proxy, or \
+                        `renew_via` to \"refresh_token\"";
+            review.warning(&path.key("renew_via"), what, mend);
+        }
+    }
 }
 
 const LISTEN: &str = "control.listen";

@@ -191,6 +191,7 @@ fn subject(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<Subjec
         Ok(_) => "",
         Err(SubjectFault::Empty) => "write a name as it stands in the certificate",
         Err(SubjectFault::Wildcard) => "write each name out",
+        Err(SubjectFault::Label(_)) => "write the name alone, as in \"spiffe://example.com/orders\"",
         Err(SubjectFault::Form) => {
             "write an alternative name as it stands in the certificate, or \"cn:NAME\" for a common name"
         }

@@ -196,4 +196,5 @@ fn claim(path: &KeyPath, address: SocketAddr, taken: &mut Taken, review: &mut Re
 
 /// For its owner alone.
 const PRIVATE: u32 = 0o600;
-const OTHERS_WRITE: u32 = 0o002;
+/// Every user of the machine may connect to a Unix socket.
+pub(super) const OTHERS_WRITE: u32 = 0o002;

@@ -49,7 +49,11 @@ fn an_address_that_cannot_be_is_refused() {
         ("unix:@a\\u0000b", "zero byte"),
         (&format!("unix:@{long}"), "108 bytes long"),
         ("nowhere", "127.0.0.1:9902"),
-        ("None", "127.0.0.1:9902"),
+        ("None", "write \"none\""),
+        ("", "a Unix socket (\"unix:PATH\", \"unix:@NAME\") or \"none\""),
+        ("@x", "write \"unix:@x\""),
+        ("/run/c.sock", "write \"unix:/run/c.sock\""),
+        ("localhost:9902", "write \"127.0.0.1:9902\""),
         ("0.0.0.0:9902", "changes state"),
     ] {
         one_error(&control(&format!("listen = \"{address}\"")), "control.listen", &[words]);
@@ -71,6 +75,25 @@ fn an_address_that_cannot_be_is_refused() {
     for line in ["", "listen = \"unix:@c\"\n", "listen = \"none\"\n"] {
         one_error(&control(&format!("{line}unix_mode = \"0600\"")), "control.unix_mode", &["no Unix socket"]);
     }
+}
+
+#[test]
+fn a_login_that_no_person_could_begin_is_refused() {
+    let login = GOOD
+        .replace("grant = \"client_credentials\"", "")
+        .replace("[tokens.api]\n", "[tokens.api]\ngrant = \"authorization_code\"\n");
+    for (lines, memory) in [
+        ("[control]\nlisten = \"none\"\n", "no control surface"),
+        ("[guard]\nshared_secret = \"sixteen-characters\"\n", "read-only"),
+    ] {
+        let text = format!("{lines}[store]\nkind = \"memory\"\n{login}");
+        one_error(&text, "tokens.api.grant", &["no person can log in", memory, "`kind` in [store]"]);
+        let kept = format!("{lines}[store]\nkind = \"file\"\npath = \"tokens\"\n{login}");
+        assert!(load_text(&kept).is_ok(), "`cupbearer login` writes to the store");
+    }
+    let browser = login.replace("[tokens.api]\n", "[tokens.api]\nrenew_via = \"browser\"\n");
+    let socket = format!("[control]\nlisten = \"unix:@c\"\n[store]\nkind = \"memory\"\n{browser}");
+    one_warning(&socket, "tokens.api.renew_via", "no browser can renew it");
 }
 
 #[test]
@@ -119,6 +142,26 @@ fn a_surface_that_is_open_to_more_users_than_the_proxy_is_warned_about() {
     // With a TCP address beside it, a socket restricts no user.
     let both = "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n";
     assert!(load_text(&format!("{both}{GOOD}")).unwrap().warnings.is_empty());
+    // A socket that every user can connect to, and users of a proxy that has no socket, restrict none either.
+    for open in [
+        "[server]\nlisten = \"unix:/run/x.sock\"\nunix_mode = \"0666\"\n".to_owned(),
+        "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n[guard]\nallowed_uids = [7]\n"
+            .to_owned(),
+        "[guard]\nallowed_uids = [7]\n".to_owned(),
+        format!(
+            "{}unix_mode = \"0666\"\n",
+            tls.replace("[server]\n", "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n")
+        ),
+    ] {
+        let settings = load_text(&format!("{open}{GOOD}")).unwrap().settings;
+        assert_eq!(settings.access().restricted_by, Vec::<&str>::new(), "{open}");
+    }
+    let each = format!(
+        "{}[guard]\nallowed_uids = [7]\n{GOOD}",
+        tls.replace("[server]\n", "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n")
+    );
+    let access = load_text(&each).unwrap().settings.access();
+    assert_eq!(access.restricted_by, ["guard.allowed_uids", "server.tls.client_ca_file"]);
     // Users are those of the control surface's socket, too.
     let users = format!("[guard]\nallowed_uids = [7]\n{}", control("listen = \"unix:/run/c.sock\""));
     assert!(load_text(&users).unwrap().warnings.is_empty());

@@ -404,6 +404,18 @@ fn a_persons_login_has_a_loopback_redirect_and_is_kept_where_a_restart_finds_it(
     assert_eq!(login.authorization_params, [("login_hint".to_owned(), "alice".to_owned())]);
     assert!(matches!(settings.store, StoreSettings::Keyring(_)), "{:?}", settings.store);
 
+    let written = with_grant(
+        "grant = \"authorization_code\"\nredirect_uri = \"http://127.0.0.1:80/cb\"\n[store]\nkind = \"memory\"",
+    );
+    let settings = load_text(&written).unwrap().settings;
+    let origin = settings.tokens["api"].server().unwrap();
+    let GrantSettings::Login(login) = &origin.grant else { panic!("{origin:?}") };
+    assert_eq!(
+        (login.redirect_uri.as_str(), login.redirect_uri.port()),
+        ("http://127.0.0.1:80/cb", Some(80)),
+        "the port that is written is the one that is registered"
+    );
+
     for (uri, part) in [
         ("https://127.0.0.1/cb", "an http URL on this machine"),
         ("http://0.0.0.0/cb", "must lead to 127.0.0.1"),

@@ -93,7 +93,24 @@ fn names_are_those_of_client_certificates() {
     );
     let empty = format!("{tls}{}", guard("allowed_subjects = [\"orders\", \"\"]"));
     one_error(&empty, "guard.allowed_subjects[1]", &["is empty"]);
-    for (name, what) in [("*.a.svc", "wildcard"), ("CN=orders", "cn:NAME"), ("cn:", "is empty")] {
+    for (name, what) in [
+        ("*.a.svc", "wildcard"),
+        ("spiffe://x/*", "wildcard"),
+        ("urn:x:*", "wildcard"),
+        ("CN=orders", "cn:NAME"),
+        ("cn:", "is empty"),
+        ("mailto:a@b.example", "begins with `mailto:`"),
+        ("URI:spiffe://x/y", "begins with `URI:`"),
+        ("uri:spiffe://x/y", "begins with `URI:`"),
+        ("IP Address:10.0.0.1", "begins with `IP Address:`"),
+        ("DNS:orders", "begins with `DNS:`"),
+        ("<a@b.example>", "cn:NAME"),
+        ("://x", "cn:NAME"),
+        ("spiffe://", "cn:NAME"),
+        ("10.0.0.0/8", "cn:NAME"),
+        ("10.0.0.256", "cn:NAME"),
+        ("10.0.0.1:443", "cn:NAME"),
+    ] {
         let text = format!("{tls}{}", guard(&format!("allowed_subjects = [{name:?}]")));
         one_error(&text, "guard.allowed_subjects[0]", &[what]);
     }

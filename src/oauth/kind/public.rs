@@ -70,7 +70,7 @@ impl Kind {
             Self::Malformed(flaw) => flaw.public_reason(),
             Self::TokenType => "the authorization server's token is not of the type Bearer",
             Self::Unbound => "the authorization server's token is not bound to the client's key (DPoP)",
-            Self::OtherIssuer => {
+            Self::OtherIssuer(_) => {
                 "the authorization server's metadata are for another issuer than the configured one"
             }
             Self::Stale => "the authorization server's token had expired when it arrived",
@@ -217,7 +217,9 @@ mod tests {
 
     use http::StatusCode;
 
-    use super::super::{CallbackFault, CertificateFault, GoogleFault, Held, IdTokenFault, Said, TextFlaw};
+    use super::super::{
+        CallbackFault, CertificateFault, FoundIssuer, GoogleFault, Held, IdTokenFault, Said, TextFlaw,
+    };
     use super::*;
     use crate::net::resolver::LookupError;
     use crate::net::threads::NotDone;
@@ -284,7 +286,7 @@ mod tests {
             Kind::Malformed(Flaw::Device("sentinel")),
             Kind::TokenType,
             Kind::Unbound,
-            Kind::OtherIssuer,
+            Kind::OtherIssuer(FoundIssuer::of(Some("sentinel"))),
             Kind::Stale,
             Kind::Inactive,
             Kind::CodeRefused,

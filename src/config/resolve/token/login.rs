@@ -1,11 +1,12 @@
 //! `authorization_code` and `device_code`: how a person logs in.
 
-use url::{Host, Url};
+use url::Host;
 
 use super::request::{PROTOCOL_NAMES, key_instead};
 use crate::config::file::{Grant, RenewVia, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
+use crate::oauth::RedirectUri;
 use crate::token::{Flow, LoginSettings};
 
 /// The settings of a token that a person logs in for.
@@ -36,12 +37,13 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
 }
 
 /// A loopback address (RFC 8252 section 7.3): whatever else a browser was sent to would have the code.
-fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Url> {
+fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<RedirectUri> {
     let mend = "write it as in \"http://127.0.0.1/callback\", or with the port that is registered";
-    let Some(url) = Url::parse(text).ok().filter(|url| url.scheme() == "http") else {
+    let Some(uri) = RedirectUri::parse(text).filter(|uri| uri.url().scheme() == "http") else {
         review.error(path, "must be an http URL on this machine", mend);
         return None;
     };
+    let url = uri.url();
     let here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -60,5 +62,5 @@ fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<U
         review.error(path, "has more than host, port and path", mend);
         return None;
     }
-    Some(url)
+    Some(uri)
 }

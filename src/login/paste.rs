@@ -1,0 +1,123 @@
+//! The address that a browser on another machine ended at, as a person brings it by hand: it may be quoted, broken into
+//! lines, or another address altogether.
+
+use url::{Position, Url};
+
+use crate::oauth::Callback;
+
+/// Why an address that was given by hand was of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasteError {
+    /// No login with a browser waits for one.
+    #[error("no login with a browser is under way")]
+    NoLogin,
+    /// It is no address.
+    #[error(
+        "this is not an address; copy the whole address that the browser ended at, from http: to its last character"
+    )]
+    NoAddress,
+    /// It is where the login begins.
+    #[error(
+        "this is the address to open, where the login begins; open it in a browser, log in there, and paste the address that the browser ends at"
+    )]
+    Authorization,
+    /// It has neither state nor code nor error.
+    #[error(
+        "this address has no code in it, so it is not the one that the browser ends at after the login; that one begins with the redirect URI and has `code=` and `state=` in it"
+    )]
+    NoCode,
+    /// It is another login's, or not whole.
+    #[error(
+        "this address does not answer the login that is under way; copy the whole address that the browser ended at"
+    )]
+    Stranger,
+}
+
+/// What a person pasted.
+pub(super) struct Pasted {
+    pub(super) callback: Callback,
+    /// The address, where it is a whole one.
+    url: Option<Url>,
+}
+
+impl Pasted {
+    /// Reads `text`: an address, or the part of it from the question mark on.
+    pub(super) fn read(text: &str) -> Result<Self, PasteError> {
+        // A terminal or a mail breaks a long line; no address has a space in it.
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let text = text.trim_matches(['"', '\'', '`', '<', '>']);
+        if let Ok(url) = Url::parse(text) {
+            let parameters =
+                url.query().filter(|query| !Callback::parse(query).is_empty()).or(url.fragment());
+            let callback = Callback::parse(parameters.unwrap_or_default());
+            return Ok(Self { callback, url: Some(url) });
+        }
+        let query = text.split_once('?').map_or(text, |(_, query)| query);
+        let callback = Callback::parse(query);
+        if callback.is_empty() {
+            return Err(PasteError::NoAddress);
+        }
+        Ok(Self { callback, url: None })
+    }
+
+    /// Why it does not end the login that began at `authorization`, where its response does not answer that.
+    pub(super) fn fault(&self, authorization: Option<&Url>) -> PasteError {
+        if self.callback.is_response() {
+            return PasteError::Stranger;
+        }
+        let begins = |url: &Url| {
+            authorization.is_some_and(|begin| url[..Position::AfterPath] == begin[..Position::AfterPath])
+                || url.query_pairs().any(|(name, _)| REQUEST_PARAMETERS.contains(&&*name))
+        };
+        if self.url.as_ref().is_some_and(begins) { PasteError::Authorization } else { PasteError::NoCode }
+    }
+}
+
+/// What an authorization request has, and no response.
+const REQUEST_PARAMETERS: [&str; 4] = ["response_type", "code_challenge", "request_uri", "redirect_uri"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> Option<PasteError> {
+        let begin = Url::parse("https://as.example/auth?tenant=1").unwrap();
+        match Pasted::read(text) {
+            Ok(pasted) if pasted.callback.is_response() => None,
+            Ok(pasted) => Some(pasted.fault(Some(&begin))),
+            Err(error) => Some(error),
+        }
+    }
+
+    #[test]
+    fn the_last_address_is_read_as_people_bring_it() {
+        for text in [
+            "http://127.0.0.1:1/cb?code=a&state=b",
+            "\"http://127.0.0.1:1/cb?code=a&state=b\"",
+            "<http://127.0.0.1:1/cb?code=a&\n  state=b>",
+            "http://127.0.0.1:1/cb#code=a&state=b",
+            "/cb?code=a&state=b",
+            "?code=a&state=b",
+            "code=a&state=b",
+            "http://127.0.0.1:1/cb?error=access_denied&state=b",
+        ] {
+            assert_eq!(fault(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn another_address_is_told_for_what_it_is() {
+        for (text, want) in [
+            ("https://as.example/auth?tenant=1&state=b&response_type=code", PasteError::Authorization),
+            ("https://as.example/auth?request_uri=urn:x", PasteError::Authorization),
+            ("https://as.example/other?client_id=a&redirect_uri=b&state=c", PasteError::Authorization),
+            ("https://as.example/login?session=1", PasteError::NoCode),
+            ("http://127.0.0.1:1/cb?state=b", PasteError::NoCode),
+            ("http://127.0.0.1:1/cb", PasteError::NoCode),
+            ("yes", PasteError::NoAddress),
+            ("", PasteError::NoAddress),
+        ] {
+            assert_eq!(fault(text), Some(want), "{text}");
+        }
+    }
+}
