@@ -9,10 +9,11 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use cupbearer::clock::{self, Moment};
 use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
+use cupbearer::net::outbound_proxy::OutboundProxy;
 use cupbearer::oauth::{Dpop, Error, Lifetime, SigningKey, TokenResponse, TokenType};
 use cupbearer::proxy::{
-    Attached, Forwarded, Guard, Http2, OnUnauthorized, OwnAuthorization, Proxy, ProxyMetrics, Route,
-    RouteLimits, RouteTable, Upstream, UpstreamSettings, attach,
+    Attached, Forwarded, Guard, Http2, OnUnauthorized, OwnAuthorization, ProxyMetrics, Route, RouteLimits,
+    RouteTable, Upstream, UpstreamSettings, attach,
 };
 use cupbearer::secret::{Secret, SecretSource};
 use cupbearer::token::{
@@ -125,7 +126,7 @@ fn routing(c: &mut Criterion) {
         certificate: None,
         server_name: None,
         socket: None,
-        proxy: Proxy::Environment,
+        proxy: OutboundProxy::Environment,
         forwarded: Forwarded::Remove,
         via: true,
     };

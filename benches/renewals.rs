@@ -17,6 +17,7 @@ use cupbearer::clock;
 use cupbearer::demo::{AuthorizationServer as Peer, Options};
 use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
+use cupbearer::net::outbound_proxy::OutboundProxy;
 use cupbearer::oauth::{
     AuthorizationServer, Client, ClientAuth, Error, Lifetime, Location, ServerSettings, TokenRequest,
     TokenResponse, TokenType, Transport,
@@ -100,7 +101,7 @@ async fn drive(tokens: usize) {
     let transport = Transport {
         ca_file: None,
         certificate: None,
-        proxy: None,
+        proxy: OutboundProxy::Direct,
         connect_timeout: Duration::from_secs(10),
         timeout: Duration::from_mins(1),
     };

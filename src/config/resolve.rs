@@ -7,6 +7,7 @@ mod control;
 mod guard;
 mod limits;
 mod listen;
+mod proxy;
 mod recovery;
 mod route;
 mod server;

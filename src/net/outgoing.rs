@@ -1,59 +1,11 @@
-//! What the program asks others by itself, over HTTP: authorization servers, and a collector of traces. Not the request path, which has
-//! connections of its own.
+//! How long a server wants to be left alone: `Retry-After` of authorization servers and of a collector of traces.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
-use super::resolver::{LookupError, Resolver};
 use crate::clock;
-
-/// A client that is set up for secrets: it follows no redirect, tells nobody where it comes from, and takes no proxy out of the
-/// environment. `resolver` looks its names up. More is for the caller to say.
-pub fn client(
-    tls: rustls::ClientConfig,
-    resolver: &'static Resolver,
-    connect_timeout: Duration,
-) -> reqwest::ClientBuilder {
-    // A bit less for the name, so that a lookup that takes too long is what the error says.
-    let names = Names { resolver, timeout: connect_timeout.mul_f64(LOOKUP_SHARE) };
-    reqwest::Client::builder()
-        .dns_resolver(names)
-        .connect_timeout(connect_timeout)
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .user_agent(concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
-}
-
-/// Why there are no addresses, as found in the causes of a client's error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameFault {
-    /// The lookup took too long.
-    #[error("its name was not resolved in time")]
-    Timeout,
-    /// The lookup failed.
-    #[error("its name cannot be resolved: {0}")]
-    Failed(LookupError),
-}
-
-struct Names {
-    resolver: &'static Resolver,
-    timeout: Duration,
-}
-
-impl reqwest::dns::Resolve for Names {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let Self { resolver, timeout } = *self;
-        Box::pin(async move {
-            let found = tokio::time::timeout(timeout, resolver.addresses(name.as_str())).await;
-            let addresses = found.map_err(|_elapsed| NameFault::Timeout)?.map_err(NameFault::Failed)?;
-            Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
-        })
-    }
-}
 
 /// `Retry-After` (RFC 9110 section 10.2.3) in seconds or as a date, up to [`MAX_RETRY_AFTER`].
 #[must_use]
@@ -67,9 +19,6 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     };
     (!hold.is_zero()).then(|| hold.min(MAX_RETRY_AFTER))
 }
-
-/// How much of the time for a connection its name may take.
-const LOOKUP_SHARE: f64 = 0.9;
 
 /// No server may keep anybody away for longer with one answer.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);

@@ -11,6 +11,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
 pub use super::certificate::ClientCertificate;
+use super::trust::Trusted;
 
 /// Why a TLS configuration could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,15 +90,19 @@ pub fn client_config(
     no_roots: NoRoots,
     certificate: Option<&ClientCertificate>,
 ) -> Result<ClientConfig, TlsError> {
-    let roots = match ca_file {
-        Some(path) => Arc::new(roots_from(path)?),
-        None => platform_roots(no_roots)?,
+    let trusted = match ca_file {
+        Some(path) => trusted_by(path)?,
+        None => platform_trust(no_roots)?,
     };
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider implements TLS 1.2 and 1.3")
-            .with_root_certificates(roots);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider implements TLS 1.2 and 1.3");
+    let builder = match trusted.verifier(provider) {
+        // As strict as rustls' own about names and validity; `trust` says in what it differs.
+        Some(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
+        None => builder.with_root_certificates(trusted.authorities()),
+    };
     Ok(match certificate {
         // What was loaded and checked, rather than what the files hold by now.
         Some(certificate) => {
@@ -109,29 +114,42 @@ pub fn client_config(
 
 /// The certificate authorities in a PEM file.
 pub(super) fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
+    Ok(read_certificates(path)?.0)
+}
+
+/// The certificates in a PEM file, as authorities and as they are.
+fn trusted_by(path: &Path) -> Result<Trusted, TlsError> {
+    let (authorities, certificates) = read_certificates(path)?;
+    Ok(Trusted::new(authorities, &certificates))
+}
+
+fn read_certificates(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let pem =
         std::fs::read(path).map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
     let mut roots = RootCertStore::empty();
+    let mut certificates = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| TlsError::CaEmpty(path.to_owned()))?;
-        roots.add(certificate).map_err(|_| TlsError::CaUnusable(path.to_owned()))?;
+        roots.add(certificate.clone()).map_err(|_| TlsError::CaUnusable(path.to_owned()))?;
+        certificates.push(certificate);
     }
-    if roots.is_empty() { Err(TlsError::CaEmpty(path.to_owned())) } else { Ok(roots) }
+    if roots.is_empty() { Err(TlsError::CaEmpty(path.to_owned())) } else { Ok((roots, certificates)) }
 }
 
 /// Read once: the platform's store has some hundred certificates, and every upstream may want it.
-fn platform_roots(no_roots: NoRoots) -> Result<Arc<RootCertStore>, TlsError> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let roots = ROOTS.get_or_init(|| {
+fn platform_trust(no_roots: NoRoots) -> Result<Trusted, TlsError> {
+    static TRUSTED: OnceLock<Trusted> = OnceLock::new();
+    let trusted = TRUSTED.get_or_init(|| {
+        let certificates = rustls_native_certs::load_native_certs().certs;
         let mut roots = RootCertStore::empty();
         // A store may hold relics that cannot be parsed; the others count.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(roots)
+        roots.add_parsable_certificates(certificates.iter().cloned());
+        Trusted::new(roots, &certificates)
     });
-    if roots.is_empty() && no_roots == NoRoots::Refused {
+    if trusted.is_empty() && no_roots == NoRoots::Refused {
         return Err(TlsError::NoPlatformRoots);
     }
-    Ok(Arc::clone(roots))
+    Ok(trusted.clone())
 }
 
 #[cfg(test)]

@@ -282,7 +282,7 @@ impl Kind {
             Self::Dns
                 | Self::Lookup(_)
                 | Self::Connect(_)
-                | Self::Proxy
+                | Self::Proxy(_)
                 | Self::Tls(_)
                 | Self::Timeout(_)
                 | Self::Reset
@@ -307,6 +307,13 @@ pub(crate) async fn read(source: &SecretSource) -> Result<Secret<String>, Error>
         }
     };
     Ok(secret?)
+}
+
+/// The same, of a secret that is one line by its nature.
+pub(super) async fn read_line(source: &SecretSource) -> Result<Secret<String>, Error> {
+    let secret = read(source).await?;
+    source.one_line(&secret)?;
+    Ok(secret)
 }
 
 /// Does what may block on `file` where it holds up nothing else.
@@ -335,6 +342,7 @@ mod tests {
     use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
     use super::super::server::{Issuer, Location};
     use super::*;
+    use crate::net::outbound_proxy::OutboundProxy;
 
     async fn ask(peer: &Peer, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
         ask_at(peer.url("/token"), client, request).await
@@ -703,20 +711,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_configured_proxy_is_taken_and_named_when_it_fails() {
-        let proxy = Peer::start(|_| Reply::token()).await;
-        let mut settings = settings(Location::endpoint("http://as.invalid/token".parse().unwrap()));
-        settings.transport.proxy = Some(proxy.url("/"));
-        let server = AuthorizationServer::new(&settings).unwrap();
-        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap();
-        assert_eq!(proxy.lines(), ["POST http://as.invalid/token"]);
-
-        settings.location = Location::endpoint("https://as.invalid/token".parse().unwrap());
-        let refusing = Peer::start(|_| Reply::Http(403, "", String::new())).await;
-        settings.transport.proxy = Some(refusing.url("/"));
-        let server = AuthorizationServer::new(&settings).unwrap();
-        let error = server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap_err();
-        assert_eq!((error.class(), error.cause()), (Class::Transient, "proxy"), "{error}");
+    async fn a_proxy_that_opens_no_tunnel_is_named_with_its_reason() {
+        for (status, what) in [
+            (407, "demands other credentials (status 407); set the user and the password"),
+            (403, "does not allow this destination (status 403); allow the host"),
+            (502, "has no connection to the destination (status 502); check host and port"),
+        ] {
+            let refusing = Peer::start(move |_| Reply::Http(status, "", String::new())).await;
+            for scheme in ["http", "https"] {
+                let url = format!("{scheme}://as.invalid/token");
+                let mut settings = settings(Location::endpoint(url.parse().unwrap()));
+                settings.transport.proxy = OutboundProxy::Through(refusing.url("/"));
+                let server = AuthorizationServer::new(&settings).unwrap();
+                let error =
+                    server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap_err();
+                assert_eq!((error.class(), error.cause()), (Class::Transient, "proxy"), "{error}");
+                assert!(error.to_string().contains(what), "{error}");
+            }
+            assert_eq!(refusing.lines(), ["CONNECT as.invalid:80", "CONNECT as.invalid:443"]);
+        }
     }
 
     #[tokio::test]

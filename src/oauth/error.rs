@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::net::proxy_fault::ProxyStage;
 use crate::secret::SecretError;
 
 use super::kind::{Code, Holder, Kind, Phase, Place};
@@ -111,7 +112,7 @@ impl Error {
             | Kind::Lookup(_)
             | Kind::Machine(_)
             | Kind::Connect(_)
-            | Kind::Proxy
+            | Kind::Proxy(_)
             | Kind::Tls(_)
             | Kind::Timeout(_)
             | Kind::Reset
@@ -163,7 +164,7 @@ impl Error {
     /// Whether it is a network that was missing: the server was not reached, and did not refuse the connection either.
     pub(crate) const fn lacks_network(&self) -> bool {
         match &self.kind {
-            Kind::Dns | Kind::Lookup(_) | Kind::Proxy | Kind::Timeout(_) | Kind::Reset => true,
+            Kind::Dns | Kind::Lookup(_) | Kind::Proxy(_) | Kind::Timeout(_) | Kind::Reset => true,
             Kind::Connect(kind) => !matches!(kind, std::io::ErrorKind::ConnectionRefused),
             _ => false,
         }
@@ -237,9 +238,11 @@ impl Error {
             Kind::Key(..) | Kind::GoogleKey(..) => "key",
             Kind::Certificate(..) => "certificate",
             Kind::NoIssuer => "no_issuer",
-            Kind::Dns | Kind::Lookup(_) | Kind::Timeout(Phase::Lookup | Phase::ProxyLookup) => "dns",
+            Kind::Dns | Kind::Lookup(_) | Kind::Timeout(Phase::Lookup | Phase::Proxy(ProxyStage::Lookup)) => {
+                "dns"
+            }
             Kind::Connect(_) => "connect",
-            Kind::Proxy => "proxy",
+            Kind::Proxy(_) => "proxy",
             Kind::Tls(_) => "tls",
             Kind::Timeout(_) => "timeout",
             Kind::Reset => "reset",

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use http::StatusCode;
 use url::Url;
 
+use crate::net::proxy_fault::{ProxyFault, ProxyStage};
 use crate::net::resolver::LookupError;
 use crate::net::threads::NotDone;
+use crate::net::tls_fault::TlsFault;
 use crate::secret::{SecretError, SecretSource};
 
 use super::document::Role;
@@ -50,9 +52,9 @@ pub(crate) enum Kind {
     Lookup(LookupError),
     #[error("no connection ({0}); check host, port and firewall")]
     Connect(io::ErrorKind),
-    #[error("no connection through the configured proxy; check `proxy` and what it lets through")]
-    Proxy,
-    #[error("TLS failed: {0}")]
+    #[error("{0}; {help}", help = .0.help())]
+    Proxy(ProxyFault),
+    #[error("TLS failed: {0}; {help}", help = .0.help())]
     Tls(TlsFault),
     #[error("{0}")]
     Timeout(Phase),
@@ -235,35 +237,6 @@ pub(crate) enum CertificateFault {
     NoCertificate,
 }
 
-/// Why TLS failed (RFC 8446 section 6, RFC 5280 section 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TlsFault {
-    #[error("the certificate comes from an unknown issuer; name its authority in `ca_file`")]
-    UnknownIssuer,
-    #[error("the certificate is for another name than the one configured")]
-    WrongName,
-    #[error("the certificate has expired; compare the clock too")]
-    Expired,
-    #[error("the certificate is not valid yet; compare the clock too")]
-    NotYetValid,
-    #[error("the certificate is revoked")]
-    Revoked,
-    #[error("the certificate is not acceptable")]
-    Certificate,
-    #[error("the other side wants a client certificate; name one in `client_cert_file`")]
-    CertificateWanted,
-    #[error(
-        "the other side refused this client's certificate; check its authority, its end and what is registered"
-    )]
-    CertificateRefused,
-    #[error("the other side refused the handshake; it may want a client certificate, or another one")]
-    Alert,
-    #[error("the other side does not speak TLS; check the port")]
-    NotTls,
-    #[error("the handshake did not succeed")]
-    Handshake,
-}
-
 /// Which time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Phase {
@@ -271,12 +244,8 @@ pub(crate) enum Phase {
     Lookup,
     #[error("no connection within `connect_timeout`; check host, port and firewall")]
     Connect,
-    #[error("the name of the HTTP proxy was not resolved within `connect_timeout`; {help}", help = LookupError::Unanswered.help())]
-    ProxyLookup,
-    #[error(
-        "no connection through the HTTP proxy within `connect_timeout`; check `proxy` and what it lets through"
-    )]
-    Proxy,
+    #[error("{0}; {help}", help = .0.help())]
+    Proxy(ProxyStage),
     #[error(
         "the TLS handshake was not complete within `connect_timeout`; check that the port speaks TLS, and what stands in front of the server"
     )]

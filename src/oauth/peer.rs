@@ -26,6 +26,7 @@ use url::Url;
 use super::client::{Client, ClientAuth};
 use super::grant::TokenRequest;
 use super::server::{Location, ServerSettings, Transport};
+use crate::net::outbound_proxy::OutboundProxy;
 use crate::net::tls::ClientCertificate;
 use crate::secret::{Secret, SecretSource};
 
@@ -302,7 +303,7 @@ pub(super) fn settings(location: Location) -> ServerSettings {
         transport: Transport {
             ca_file: None,
             certificate: None,
-            proxy: None,
+            proxy: OutboundProxy::Direct,
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(2),
         },

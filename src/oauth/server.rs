@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::net::outbound_proxy::OutboundProxy;
 use crate::net::tls::ClientCertificate;
 
 /// An authorization server and the way to it.
@@ -94,8 +95,8 @@ pub struct Transport {
     pub ca_file: Option<PathBuf>,
     /// The client certificate on each connection (RFC 8705); `None`: none.
     pub certificate: Option<ClientCertificate>,
-    /// An HTTP proxy on the way; `None`: none, the environment's `HTTPS_PROXY` included.
-    pub proxy: Option<Url>,
+    /// The HTTP proxy on the way.
+    pub proxy: OutboundProxy,
     /// For the connection alone.
     pub connect_timeout: Duration,
     /// For one exchange, from connect to the last byte of the answer; discovery and token request are one each.

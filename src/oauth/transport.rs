@@ -3,24 +3,24 @@
 //! It sends what it is given and hands back status, `Retry-After` and body. What they mean is for `response` and
 //! `metadata`.
 
-use std::error::Error as StdError;
-use std::io;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, DATE, HeaderMap};
 use http::{Request, StatusCode};
-use rustls::{AlertDescription, CertificateError};
-use tokio::time::Instant;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body as _;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::clock;
-use crate::net::outgoing::{NameFault, retry_after};
+use crate::net::http_client::{ConnectStage, HttpFault};
+use crate::net::outgoing::retry_after;
 use crate::net::resolver::LookupError;
 use crate::net::tls::{NoRoots, TlsError, client_config};
 
 use super::connections::Connections;
 use super::error::Error;
-use super::kind::{Flaw, Kind, Phase, Place, TlsFault};
+use super::kind::{Flaw, Kind, Phase, Place};
 use super::server::Transport;
 
 /// What keeps an authorization server from being set up at all.
@@ -32,15 +32,14 @@ pub enum ServerError {
     /// Neither an issuer nor a token endpoint is named.
     #[error("nothing says where the authorization server is")]
     Nowhere,
-    /// The proxy's URL is not one.
-    #[error("the proxy on the way to the authorization server is not an http URL")]
+    /// The HTTP proxy that the environment names is none that can be used.
+    #[error(
+        "the proxy that the environment names is none at http://; name one by `proxy`, or set that to \"none\""
+    )]
     Proxy,
-    /// The HTTP library refused the settings.
-    #[error("the settings of the way to the authorization server were refused")]
-    Refused,
 }
 
-/// A reqwest client that is set up for secrets.
+/// The connections, set up for secrets.
 #[derive(Clone, Debug)]
 pub(super) struct Http(Connections);
 
@@ -70,104 +69,56 @@ impl Http {
 
     /// One exchange. The answer is read whole, within the transport's `timeout`.
     pub(super) async fn send(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Error> {
-        let start = clock::now();
-        let failed = |e: reqwest::Error| Error::at(place.clone(), self.classify(&e, start));
-        let request = reqwest::Request::try_from(request).map_err(failed)?;
-        let client = self.0.client(request.url());
-        let mut response = client.execute(request).await.map_err(failed)?;
-        let status = response.status();
-        let retry_after = retry_after(response.headers());
-        let max_age = max_age(response.headers());
-        let date = date(response.headers());
+        let exchange = self.exchange(request, place);
+        let late = |_elapsed| Error::at(place.clone(), Kind::Timeout(Phase::Answer));
+        timeout(self.0.timeout(), exchange).await.map_err(late)?
+    }
+
+    async fn exchange(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Error> {
+        let failed = |fault: HttpFault| Error::at(place.clone(), kind_of(fault));
+        let client = self.0.client(request.uri());
+        let response = client.send(request.map(|body| Full::new(Bytes::from(body)))).await.map_err(failed)?;
+        let (head, mut incoming) = response.into_parts();
+        let retry_after = retry_after(&head.headers);
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
-        if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        if incoming.size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
         }
         let mut body = Zeroizing::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| failed(HttpFault::of(&error)))?;
+            let Some(chunk) = frame.data_ref() else { continue };
             if body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(too_large());
             }
-            body.extend_from_slice(&chunk);
+            body.extend_from_slice(chunk);
         }
-        let headers = std::mem::take(response.headers_mut());
-        Ok(Answer { status, retry_after, max_age, date, headers, body })
-    }
-
-    /// What went wrong, of all that a transport's error says. The error itself holds the URL and is dropped.
-    fn classify(&self, error: &reqwest::Error, start: Instant) -> Kind {
-        let proxied = self.0.are_proxied();
-        if let Some(fault) = find::<rustls::Error>(error) {
-            return Kind::Tls(tls_fault(fault));
-        }
-        match (find::<NameFault>(error), proxied) {
-            (Some(NameFault::Timeout), false) => return Kind::Timeout(Phase::Lookup),
-            (Some(NameFault::Timeout), true) => return Kind::Timeout(Phase::ProxyLookup),
-            (Some(NameFault::Failed(LookupError::NoSuchName)), false) => return Kind::Dns,
-            (Some(NameFault::Failed(error)), false) => return Kind::Lookup(*error),
-            _ => {}
-        }
-        if error.is_timeout() {
-            return Kind::Timeout(match (error.is_connect(), proxied) {
-                (false, _) => Phase::Answer,
-                (true, _) if self.0.began_tls_since(start) => Phase::Tls,
-                (true, false) => Phase::Connect,
-                (true, true) => Phase::Proxy,
-            });
-        }
-        let io = find::<io::Error>(error).map_or(io::ErrorKind::Other, io::Error::kind);
-        if error.is_connect() {
-            return if proxied { Kind::Proxy } else { Kind::Connect(io) };
-        }
-        match find::<hyper::Error>(error) {
-            Some(e) if e.is_parse() => Kind::Malformed(Flaw::NotHttp),
-            _ => Kind::Reset,
-        }
+        Ok(Answer {
+            status: head.status,
+            retry_after,
+            max_age: max_age(&head.headers),
+            date: date(&head.headers),
+            headers: head.headers,
+            body,
+        })
     }
 }
 
-const fn tls_fault(error: &rustls::Error) -> TlsFault {
-    use AlertDescription as A;
-    use CertificateError as C;
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            // A signature is bad where an authority was made anew under its old name.
-            C::UnknownIssuer | C::BadSignature => TlsFault::UnknownIssuer,
-            C::NotValidForName | C::NotValidForNameContext { .. } => TlsFault::WrongName,
-            C::Expired | C::ExpiredContext { .. } => TlsFault::Expired,
-            C::NotValidYet | C::NotValidYetContext { .. } => TlsFault::NotYetValid,
-            C::Revoked => TlsFault::Revoked,
-            _ => TlsFault::Certificate,
-        },
-        rustls::Error::AlertReceived(alert) => match alert {
-            A::CertificateRequired => TlsFault::CertificateWanted,
-            A::BadCertificate
-            | A::UnsupportedCertificate
-            | A::CertificateRevoked
-            | A::CertificateExpired
-            | A::CertificateUnknown
-            | A::UnknownCA
-            | A::AccessDenied => TlsFault::CertificateRefused,
-            _ => TlsFault::Alert,
-        },
-        rustls::Error::InvalidMessage(_) => TlsFault::NotTls,
-        _ => TlsFault::Handshake,
+/// What went wrong on the way, of all that an error of the network says.
+const fn kind_of(fault: HttpFault) -> Kind {
+    match fault {
+        HttpFault::Lookup(LookupError::NoSuchName) => Kind::Dns,
+        HttpFault::Lookup(error) => Kind::Lookup(error),
+        HttpFault::Connect(kind) => Kind::Connect(kind),
+        HttpFault::Proxy(fault) => Kind::Proxy(fault),
+        HttpFault::Tls(fault) => Kind::Tls(fault),
+        HttpFault::Timeout(ConnectStage::Lookup) => Kind::Timeout(Phase::Lookup),
+        HttpFault::Timeout(ConnectStage::Tcp) => Kind::Timeout(Phase::Connect),
+        HttpFault::Timeout(ConnectStage::Proxy(stage)) => Kind::Timeout(Phase::Proxy(stage)),
+        HttpFault::Timeout(ConnectStage::Tls) => Kind::Timeout(Phase::Tls),
+        HttpFault::NotHttp => Kind::Malformed(Flaw::NotHttp),
+        HttpFault::Broken => Kind::Reset,
     }
-}
-
-/// The first error of type `T` in the chain of causes; an `io::Error` hides what it wraps from `source`.
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 /// `max-age` out of `Cache-Control`, whatever stands around it.
@@ -260,7 +211,7 @@ mod tests {
             Peer::start_mutual_tls(&authority.identity("localhost", 2999), &authority, |_| Reply::token())
                 .await;
         for (certificate, says) in [
-            (None, "wants a client certificate"),
+            (None, "wants a client certificate; name one in `client_cert_file`"),
             (Some(stranger.client("orders")), "refused this client's certificate"),
         ] {
             let mut settings = settings(Location::endpoint(peer.url("/token")));

@@ -4,21 +4,16 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
-use http::uri::Scheme;
 use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::body::RequestBody;
@@ -28,14 +23,16 @@ use super::error::ProxyError;
 use super::metered::Metered;
 use super::metrics::OpenConnections;
 use super::pool::MAX_STREAMS;
-use super::through;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
 use super::window::{connection_window, stream_window};
 use super::wire::{Stream, Wire};
 use crate::clock;
 use crate::net::descriptors::are_lacking;
-use crate::net::{dial, resolver};
+use crate::net::handshake::connect as connect_tls;
+use crate::net::proxy_fault::{ProxyFault, ProxyStage};
+use crate::net::reach::{ReachError, reach as reach_host};
+use crate::net::{http_connect, resolver};
 
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
@@ -100,11 +97,9 @@ impl From<DialFault> for ProxyError {
         match fault {
             // Nothing was sent, and the upstream may be well.
             DialFault::Lacking => Self::Lacking,
-            DialFault::Unreachable(ConnectFault::Name(error) | ConnectFault::ProxyName(error))
-                if error.is_of_this_machine() =>
-            {
-                Self::Lacking
-            }
+            DialFault::Unreachable(
+                ConnectFault::Name(error) | ConnectFault::Proxy(ProxyFault::Name(error)),
+            ) if error.is_of_this_machine() => Self::Lacking,
             DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
             DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
         }
@@ -210,9 +205,12 @@ async fn handshake<S>(tls: &UpstreamTls, socket: S, deadline: Instant) -> Result
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let connector = TlsConnector::from(Arc::clone(&tls.config));
-    let shaken = connector.connect(tls.server_name.clone(), socket);
-    within(deadline, ConnectStage::Tls, async { shaken.await.map_err(|error| tls_fault(&error)) }).await
+    let shaken = async {
+        connect_tls(&tls.config, tls.server_name.clone(), socket)
+            .await
+            .map_err(|fault| DialFault::Unreachable(ConnectFault::Tls(fault)))
+    };
+    within(deadline, ConnectStage::Tls, shaken).await
 }
 
 fn agreed_http2<S>(upstream: &Upstream, stream: &TlsStream<S>) -> bool {
@@ -231,8 +229,8 @@ async fn reach(upstream: &Upstream, deadline: Instant) -> Result<(Socket, Connec
     let (socket, address) = match &upstream.way {
         Way::Straight => {
             let target = address(&upstream.scheme, &upstream.authority);
-            let (stream, address) = tcp(&target, Party::Upstream, deadline).await?;
-            (Socket::Tcp(stream), Some(address))
+            let dialed = reach_host(&resolver::REQUESTS, &target, deadline).await.map_err(straight)?;
+            (Socket::Tcp(dialed.stream), Some(dialed.address))
         }
         Way::Socket(path) => {
             let connected = async {
@@ -246,65 +244,46 @@ async fn reach(upstream: &Upstream, deadline: Instant) -> Result<(Socket, Connec
             (Socket::Unix(within(deadline, ConnectStage::Tcp, connected).await?), None)
         }
         Way::Through(proxy) => {
-            let (mut stream, address) = tcp(&proxy.address, Party::HttpProxy, deadline).await?;
+            let reached = reach_host(&resolver::REQUESTS, &proxy.address, deadline).await;
+            let mut dialed = reached.map_err(to_proxy)?;
             let shown = proxy.authorization.as_ref();
             let tunnel = async {
-                through::open(&mut stream, &upstream.scheme, &upstream.authority, shown)
+                http_connect::open(&mut dialed.stream, &upstream.scheme, &upstream.authority, shown)
                     .await
-                    .map_err(DialFault::Unreachable)
+                    .map_err(|fault| DialFault::Unreachable(ConnectFault::Proxy(fault)))
             };
-            within(deadline, ConnectStage::ProxyTunnel, tunnel).await?;
-            (Socket::Tcp(stream), Some(address))
+            within(deadline, ConnectStage::Proxy(ProxyStage::Tunnel), tunnel).await?;
+            (Socket::Tcp(dialed.stream), Some(dialed.address))
         }
     };
     Ok((socket, ConnectionInfo::new(address, upstream.settings.max_connection_age)))
 }
 
-/// Whom a TCP connection leads to.
-#[derive(Clone, Copy)]
-enum Party {
-    Upstream,
-    HttpProxy,
+/// Why no TCP connection to the upstream itself was made.
+fn straight(error: ReachError) -> DialFault {
+    let io = match error {
+        ReachError::Lookup(error) => return DialFault::Unreachable(ConnectFault::Name(error)),
+        ReachError::LookupTimeout => return DialFault::Timeout(ConnectStage::Lookup),
+        ReachError::ConnectTimeout => return DialFault::Timeout(ConnectStage::Tcp),
+        ReachError::Connect(io) => io,
+    };
+    match io.kind() {
+        _ if are_lacking(&io) => DialFault::Lacking,
+        io::ErrorKind::ConnectionRefused => DialFault::Unreachable(ConnectFault::Refused),
+        _ => DialFault::Unreachable(ConnectFault::Network),
+    }
 }
 
-/// Looks the host of `target` up and connects to one of its addresses.
-async fn tcp(target: &Uri, party: Party, deadline: Instant) -> Result<(TcpStream, IpAddr), DialFault> {
-    let host = target.host().unwrap_or_default();
-    let port = target.port_u16().unwrap_or(if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
-    let (lookup, connect) = match party {
-        Party::Upstream => (ConnectStage::Lookup, ConnectStage::Tcp),
-        Party::HttpProxy => (ConnectStage::ProxyLookup, ConnectStage::ProxyTcp),
-    };
-    let addresses = within(deadline, lookup, async {
-        resolver::REQUESTS.addresses(host).await.map_err(|error| {
-            DialFault::Unreachable(match party {
-                Party::Upstream => ConnectFault::Name(error),
-                Party::HttpProxy => ConnectFault::ProxyName(error),
-            })
-        })
-    });
-    // Set, not made anew: a link-local address has a scope.
-    let addresses = addresses.await?.into_iter().map(|mut address| {
-        address.set_port(port);
-        address
-    });
-    let dialed = within(deadline, connect, async {
-        dial::connect(addresses).await.map_err(|error| {
-            if are_lacking(&error) {
-                return DialFault::Lacking;
-            }
-            DialFault::Unreachable(match (party, error.kind()) {
-                (Party::HttpProxy, _) => ConnectFault::ProxyUnreachable,
-                (Party::Upstream, io::ErrorKind::ConnectionRefused) => ConnectFault::Refused,
-                (Party::Upstream, _) => ConnectFault::Network,
-            })
-        })
-    });
-    let dialed = dialed.await?;
-    for slow in dialed.slow {
-        resolver::REQUESTS.was_slow(host, slow);
+/// Why no TCP connection to the HTTP proxy was made.
+fn to_proxy(error: ReachError) -> DialFault {
+    let unreachable = |fault| DialFault::Unreachable(ConnectFault::Proxy(fault));
+    match error {
+        ReachError::Lookup(error) => unreachable(ProxyFault::Name(error)),
+        ReachError::LookupTimeout => DialFault::Timeout(ConnectStage::Proxy(ProxyStage::Lookup)),
+        ReachError::Connect(error) if are_lacking(&error) => DialFault::Lacking,
+        ReachError::Connect(_) => unreachable(ProxyFault::Unreachable),
+        ReachError::ConnectTimeout => DialFault::Timeout(ConnectStage::Proxy(ProxyStage::Tcp)),
     }
-    Ok((dialed.stream, dialed.address))
 }
 
 fn http1(stream: Stream, info: ConnectionInfo, open: &OpenConnections) -> Sender {
@@ -353,15 +332,6 @@ fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, open: &O
         }
         drop(counted);
     });
-}
-
-fn tls_fault(error: &io::Error) -> DialFault {
-    let fault = match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(_)) => ConnectFault::Certificate,
-        _ => ConnectFault::Tls,
-    };
-    tracing::debug!(%error, "a TLS handshake with an upstream failed");
-    DialFault::Unreachable(fault)
 }
 
 /// Spawns what hyper needs on the worker that asks: nothing of a connection ever leaves its worker.

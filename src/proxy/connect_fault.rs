@@ -1,7 +1,9 @@
 //! Why there is no connection to an upstream, or which of its stages took too long: the sentence for the application, and what
 //! an operator does about it.
 
+use crate::net::proxy_fault::{ProxyFault, ProxyStage};
 use crate::net::resolver::LookupError;
+use crate::net::tls_fault::TlsFault;
 
 /// Why there is no connection to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,20 +16,12 @@ pub(super) enum ConnectFault {
     NoSocket,
     #[error("its Unix socket lets this user not connect")]
     SocketForbidden,
-    #[error("the name of the HTTP proxy on the way cannot be resolved: {0}")]
-    ProxyName(LookupError),
-    #[error("the HTTP proxy on the way cannot be reached")]
-    ProxyUnreachable,
-    #[error("the HTTP proxy on the way refused: it answered {0}{hint}", hint = if matches!(*.0, 401 | 407) { ", for it wants other credentials" } else { "" })]
-    ProxyRefused(u16),
-    #[error("the HTTP proxy on the way gave no answer that is HTTP")]
-    ProxyBroken,
+    #[error("{0}")]
+    Proxy(ProxyFault),
     #[error("there is no way to its address")]
     Network,
-    #[error("its certificate is not trusted, or is for another name")]
-    Certificate,
-    #[error("the TLS handshake failed")]
-    Tls,
+    #[error("TLS failed: {0}")]
+    Tls(TlsFault),
     #[error("it did not answer in the protocol that http2 asks for")]
     Protocol,
 }
@@ -36,14 +30,13 @@ impl ConnectFault {
     /// What to do about it.
     pub(super) const fn help(self) -> &'static str {
         match self {
-            Self::Name(error) | Self::ProxyName(error) => error.help(),
+            Self::Name(error) => error.help(),
             Self::Refused => "check host and port, and that the API listens there",
             Self::NoSocket | Self::SocketForbidden => "check `socket` and who may use it",
-            Self::ProxyUnreachable | Self::ProxyBroken => "check `proxy`, HTTPS_PROXY and http_proxy",
-            Self::ProxyRefused(_) => "check `proxy`, its user and password, and what it lets through",
+            Self::Proxy(fault) => fault.help(),
             Self::Network => "check the host's address, routes and firewall",
-            Self::Certificate => "check `ca_file`, `server_name` and the host in `url`",
-            Self::Tls => "check that the port speaks TLS, and whether it asks for a client certificate",
+            Self::Tls(TlsFault::WrongName) => "check `server_name` and the host in `url`",
+            Self::Tls(fault) => fault.help(),
             Self::Protocol => "check `http2`",
         }
     }
@@ -56,12 +49,8 @@ pub(super) enum ConnectStage {
     Lookup,
     #[error("the upstream did not accept a connection within connect_timeout")]
     Tcp,
-    #[error("the name of the HTTP proxy on the way was not resolved within connect_timeout")]
-    ProxyLookup,
-    #[error("the HTTP proxy on the way did not accept a connection within connect_timeout")]
-    ProxyTcp,
-    #[error("the HTTP proxy on the way did not respond to CONNECT within connect_timeout")]
-    ProxyTunnel,
+    #[error("{0}")]
+    Proxy(ProxyStage),
     #[error(
         "the upstream accepted a connection and did not complete the TLS handshake within connect_timeout"
     )]
@@ -74,10 +63,9 @@ impl ConnectStage {
     /// What to do about it.
     pub(super) const fn help(self) -> &'static str {
         match self {
-            Self::Lookup | Self::ProxyLookup => LookupError::Unanswered.help(),
+            Self::Lookup => LookupError::Unanswered.help(),
             Self::Tcp => "check host, port and firewall",
-            Self::ProxyTcp => "check `proxy`, HTTPS_PROXY and http_proxy",
-            Self::ProxyTunnel => "check that the HTTP proxy works, and that it reaches the upstream",
+            Self::Proxy(stage) => stage.help(),
             Self::Tls => "check that the port speaks TLS, and what stands in front of the API",
             Self::Http2 => "check `http2`",
         }

@@ -222,7 +222,7 @@ impl ProxyError {
             Self::HeaderTooLarge => "header_too_large",
             Self::HeadTimeout | Self::RequestTimeout => "request_timeout",
             Self::ClientGone => "client_gone",
-            Self::UpstreamUnreachable(ConnectFault::Certificate | ConnectFault::Tls) => "upstream_tls",
+            Self::UpstreamUnreachable(ConnectFault::Tls(_)) => "upstream_tls",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamBroken | Self::LargeHeadBroken { .. } | Self::UpstreamCut(ResponseCut::Ended) => {
                 "upstream_broken"

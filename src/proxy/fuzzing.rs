@@ -14,9 +14,10 @@ use super::headers::{Overrides, strip_request, strip_response};
 use super::path::judge;
 use super::route::{Entry, OnUnauthorized, OwnAuthorization, Route, RouteLimits, RouteTable};
 use super::target;
-use super::upstream::{Forwarded, Http2, Proxy, Upstream, UpstreamSettings};
+use super::upstream::{Forwarded, Http2, Upstream, UpstreamSettings};
 use super::{Guard, ProxyMetrics};
 use crate::metrics::Metrics;
+use crate::net::outbound_proxy::OutboundProxy;
 
 /// An answer of an upstream: what was asked, how it is cut, and its bytes.
 pub(crate) fn answer(data: &[u8]) {
@@ -263,7 +264,7 @@ fn table() -> &'static RouteTable {
             certificate: None,
             server_name: None,
             socket: None,
-            proxy: Proxy::Direct,
+            proxy: OutboundProxy::Direct,
             forwarded: Forwarded::Remove,
             via: true,
         };

@@ -382,7 +382,8 @@ const UNROUTED: &str = "none";
 pub(super) mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::proxy::{Forwarded, Proxy};
+    use crate::net::outbound_proxy::OutboundProxy;
+    use crate::proxy::Forwarded;
 
     pub(in crate::proxy) fn route(path: &str) -> Route {
         Route {
@@ -416,7 +417,7 @@ pub(super) mod tests {
             certificate: None,
             server_name: None,
             socket: None,
-            proxy: Proxy::Environment,
+            proxy: OutboundProxy::Environment,
             forwarded: Forwarded::Remove,
             via: true,
         };

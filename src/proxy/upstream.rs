@@ -1,6 +1,5 @@
 //! The protected API: where it is and how it is reached.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +13,8 @@ use url::Url;
 use super::condition::Condition;
 use super::connect::DialFault;
 use super::error::ProxyError;
-use super::way::{Environment, Unusable, Way};
+use super::way::Way;
+use crate::net::outbound_proxy::{Environment, OutboundProxy, Unusable};
 use crate::net::tls::{ClientCertificate, NoRoots, TlsError, client_config};
 
 /// An upstream as it is configured.
@@ -43,38 +43,12 @@ pub struct UpstreamSettings {
     /// The Unix socket that it listens on; the URL says what is asked for there.
     pub socket: Option<PathBuf>,
     /// The HTTP proxy that connections go through.
-    pub proxy: Proxy,
+    pub proxy: OutboundProxy,
     /// What it is told of whom a request came from.
     pub forwarded: Forwarded,
     /// Whether it is told that proxies are in the way (RFC 9110 section 7.6.3). Without that none is named, not even one
     /// that the application named, and a request that comes back here is not known to have been here before.
     pub via: bool,
-}
-
-/// The HTTP proxy on the way to an upstream (CONNECT, RFC 9110 section 9.3.6).
-#[derive(Clone, Default, PartialEq, Eq)]
-pub enum Proxy {
-    /// The one that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
-    #[default]
-    Environment,
-    /// None.
-    Direct,
-    /// This one; a user and a password in it are sent to it alone.
-    Through(Url),
-}
-
-/// Without the user and the password.
-impl fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Environment => f.write_str("Environment"),
-            Self::Direct => f.write_str("Direct"),
-            Self::Through(url) => {
-                let host = url.host_str().unwrap_or_default();
-                write!(f, "Through({host}:{})", url.port_or_known_default().unwrap_or_default())
-            }
-        }
-    }
 }
 
 /// What becomes of `Forwarded` (RFC 7239) and `X-Forwarded-*`.

@@ -1,11 +1,11 @@
 //! The way of spans to a collector: OTLP over HTTP in protobuf (OTLP specification 1.x, section "OTLP/HTTP"), a batch at a time. When they are
 //! sent, what is sent again, and what a user hears of it; `message` says in what words. [`super::Traces::start`] begins it.
 
-use std::error::Error as _;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -17,7 +17,9 @@ use super::message::message;
 use super::metrics::SpanMetrics;
 use super::{Collector, Span, TracesError};
 use crate::clock;
-use crate::net::outgoing::{self, retry_after};
+use crate::net::http_client::{HttpClient, HttpFault, Ways};
+use crate::net::outbound_proxy::OutboundProxy;
+use crate::net::outgoing::retry_after;
 use crate::net::resolver;
 use crate::net::tls::{NoRoots, client_config};
 
@@ -25,7 +27,8 @@ use crate::net::tls::{NoRoots, client_config};
 #[derive(Debug)]
 pub(super) struct Exporter {
     collector: Collector,
-    client: reqwest::Client,
+    uri: Uri,
+    client: HttpClient,
     /// The collector asked for silence until then.
     silent_until: Option<Instant>,
     /// The last batch was lost.
@@ -35,8 +38,8 @@ pub(super) struct Exporter {
 /// Why a batch was not taken.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{}", causes(.0))]
-    Network(reqwest::Error),
+    #[error("{0}")]
+    Network(HttpFault),
     #[error("it gave no answer in time")]
     Timeout,
     #[error("it answered {0}")]
@@ -49,7 +52,9 @@ impl Exporter {
     /// Reads the certificate authorities.
     pub(super) fn new(collector: Collector) -> Result<Self, TracesError> {
         let client = client(&collector)?;
-        Ok(Self { collector, client, silent_until: None, failing: false })
+        let uri = collector.endpoint.as_str().parse();
+        let uri = uri.map_err(|_| TracesError::Collector("the endpoint is no URL".to_owned()))?;
+        Ok(Self { collector, uri, client, silent_until: None, failing: false })
     }
 
     /// Sends `spans` as they come, until `end` is told or nobody is left who records any; then the rest.
@@ -175,10 +180,12 @@ impl Exporter {
 
     /// What the collector says of those that it refused.
     async fn post(&self, message: bytes::Bytes) -> Result<ExportTracePartialSuccess, Failure> {
-        let mut headers = self.collector.headers.clone();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
-        let request = self.client.post(self.collector.endpoint.clone()).headers(headers).body(message);
-        let mut response = request.send().await.map_err(Failure::Network)?;
+        let mut request = Request::new(Full::new(message));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.collector.headers.clone();
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        let mut response = self.client.send(request).await.map_err(Failure::Network)?;
         if !response.status().is_success() {
             return Err(Failure::Status(response.status(), retry_after(response.headers())));
         }
@@ -187,11 +194,13 @@ impl Exporter {
         let is_protobuf =
             kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(PROTOBUF));
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(Failure::Network)? {
+        while let Some(frame) = response.body_mut().frame().await {
+            let frame = frame.map_err(|error| Failure::Network(HttpFault::of(&error)))?;
+            let Some(chunk) = frame.data_ref() else { continue };
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(Failure::NotOtlp);
             }
-            body.extend_from_slice(&chunk);
+            body.extend_from_slice(chunk);
         }
         // Nothing at all is what the message says where all is well, whatever it is called.
         if !is_protobuf && !body.is_empty() {
@@ -221,25 +230,19 @@ impl Failure {
     }
 }
 
-fn client(collector: &Collector) -> Result<reqwest::Client, TracesError> {
+fn client(collector: &Collector) -> Result<HttpClient, TracesError> {
     let Collector { endpoint, ca_file, .. } = collector;
     // In the clear none are needed.
     let no_roots = if endpoint.scheme() == "https" { NoRoots::Refused } else { NoRoots::Allowed };
     let tls = client_config(ca_file.as_deref(), no_roots, None)?;
-    outgoing::client(tls, &resolver::REQUESTS, CONNECT_TIMEOUT)
-        .build()
-        .map_err(|error| TracesError::Collector(causes(&error)))
-}
-
-/// What lies behind an error of the transport, without the URL, which is said beside it.
-fn causes(error: &reqwest::Error) -> String {
-    let mut all = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        all.push(error.to_string());
-        cause = error.source();
-    }
-    if all.is_empty() { "the request could not be sent".to_owned() } else { all.join(": ") }
+    Ok(HttpClient::new(Ways {
+        tls,
+        resolver: &resolver::REQUESTS,
+        proxy: OutboundProxy::Direct,
+        connect_timeout: CONNECT_TIMEOUT,
+        idle_connections: 1,
+        idle_timeout: IDLE_TIMEOUT,
+    }))
 }
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -251,6 +254,8 @@ const DELAY: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// For a connection to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection to the collector is kept without a batch.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Before the first repetition where the collector says nothing of it; twice as long before each one more.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Whatever a collector asks for.

@@ -204,10 +204,13 @@ async fn a_proxy_that_refuses_is_told_of_by_its_status() {
     let api = Api::start(1000).await;
     let way = Tinyproxy::start(&[1]).await;
     for (url, words) in [
-        (way.url("alice:sentinel"), ", for it wants other credentials"),
-        (way.url("alice:wonderland"), "refused: it answered 403"),
+        (way.url("alice:sentinel"), "the HTTP proxy on the way demands other credentials (status 40"),
+        (
+            way.url("alice:wonderland"),
+            "the HTTP proxy on the way does not allow this destination (status 403)",
+        ),
         (format!("http://{}", free_address()), "the HTTP proxy on the way cannot be reached"),
-        (format!("http://{}", api.tls), "gave no answer that is HTTP"),
+        (format!("http://{}", api.tls), "the HTTP proxy on the way did not respond in HTTP"),
     ] {
         let (_server, proxy) = before(&(api.tls_upstream() + &format!("proxy = \"{url}\"\n"))).await;
         let answer = proxy.get("/").await;
@@ -215,7 +218,8 @@ async fn a_proxy_that_refuses_is_told_of_by_its_status() {
         assert_eq!(answer.proxy_error(), Some("upstream_unreachable"), "{url}");
         let log = proxy.log();
         // What speaks TLS may answer in the clear that it does.
-        let other = url.ends_with(&api.tls.to_string()) && log.contains("refused: it answered 400");
+        let other =
+            url.ends_with(&api.tls.to_string()) && log.contains("refused to open a tunnel (status 400)");
         assert!(log.contains(words) || other, "{words} in {log}");
         assert!(!log.contains("sentinel") && !log.contains("wonderland"), "{log}");
     }
@@ -260,6 +264,81 @@ async fn the_environments_proxy_counts_except_where_it_says_otherwise_and_for_th
 }
 
 #[tokio::test]
+async fn tokens_take_the_proxies_of_the_environment_as_upstreams_do() {
+    let server = Api::start(1000).await;
+    let api = Origin::ok().await;
+    let way = Detour::to(server.tls).await;
+    let token = token_at("https://inner.test/token") + &ca(&server.inner.ca);
+    let variable = format!("http://alice:wonder%20land@{}", way.address);
+    let tried = |token: String, variables: &'static [(&'static str, &'static str)]| {
+        let mut config = Config::one_route(&upstream_at(&api.url()), &token);
+        for name in ["HTTPS_PROXY", "https_proxy"] {
+            if variables.iter().all(|(set, _)| *set != name) {
+                config = config.environment(name, &variable);
+            }
+        }
+        for (name, value) in variables {
+            config = config.environment(name, value);
+        }
+        async move { config.checked_online().await.1 }
+    };
+    let works = |said: &str| said.contains("the authorization server gave a token");
+    for variables in [&[("HTTPS_PROXY", "")], &[("https_proxy", "")]] {
+        let said = tried(token.clone(), variables).await;
+        assert!(works(&said), "{said}");
+    }
+    let asked = way.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].starts_with("CONNECT inner.test:443 HTTP/1.1\r\n"), "{asked:?}");
+    // alice:wonder land
+    assert!(asked[0].contains("proxy-authorization: Basic YWxpY2U6d29uZGVyIGxhbmQ=\r\n"), "{asked:?}");
+    for variables in [&[("NO_PROXY", "example.com, .test")], &[("no_proxy", "inner.test")]] {
+        let said = tried(token.clone(), variables).await;
+        assert!(said.contains("the host name does not resolve"), "{said}");
+    }
+    let said = tried(token.clone() + "proxy = \"none\"\n", &[]).await;
+    assert!(said.contains("the host name does not resolve"), "{said}");
+    assert!(!said.contains("wonder"), "{said}");
+    // Never for this machine.
+    let near = token_at(&format!("https://localhost:{}/token", server.tls.port())) + &ca(&server.outer.ca);
+    let said = tried(near, &[]).await;
+    assert!(works(&said), "{said}");
+    assert_eq!(way.asked().len(), 2);
+    // What is no proxy does not count as none.
+    let said = tried(token, &[("HTTPS_PROXY", "socks5://127.0.0.1:1")]).await;
+    assert!(said.contains("the proxy that the environment names is none at http://"), "{said}");
+}
+
+#[tokio::test]
+async fn a_proxy_between_is_worded_alike_for_tokens_and_upstreams() {
+    let api = Api::start(1000).await;
+    let nowhere = free_address().port();
+    let way = Tinyproxy::start(&[api.tls.port(), nowhere]).await;
+    let closed = Tinyproxy::start(&[1]).await;
+    let run = |port: u16, proxy: String| {
+        let keys = ca(&api.outer.ca) + &format!("proxy = \"{proxy}\"\n");
+        let at = format!("https://localhost:{port}");
+        let config =
+            Config::one_route(&(upstream_at(&at) + &keys), &(token_at(&format!("{at}/token")) + &keys));
+        async move { config.checked_online().await.1 }
+    };
+    let said = run(api.tls.port(), way.url("alice:wonderland")).await;
+    assert!(said.contains("the configuration is good and works"), "{said}");
+    eventually("tunnels alone", || async { way.log().matches("CONNECT localhost").count() == 2 }).await;
+    for (port, proxy, what) in [
+        (api.tls.port(), way.url("alice:sentinel"), "demands other credentials (status 40"),
+        (api.tls.port(), closed.url("alice:wonderland"), "does not allow this destination (status 403)"),
+        (nowhere, way.url("alice:wonderland"), "has no connection to the destination (status 50"),
+        (api.tls.port(), format!("http://{}", free_address()), "cannot be reached"),
+    ] {
+        let said = run(port, proxy).await;
+        let what = format!("the HTTP proxy on the way {what}");
+        assert_eq!(said.matches(&what).count(), 2, "{what} in {said}");
+        assert!(!said.contains("sentinel") && !said.contains("wonderland"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn another_server_name_is_asked_for_and_checked() {
     let api = Api::start(1000).await;
     let url = upstream_at(&format!("https://localhost:{}", api.tls.port())) + &ca(&api.inner.ca);
@@ -268,9 +347,10 @@ async fn another_server_name_is_asked_for_and_checked() {
     assert_eq!((answer.status, answer.field("saw-name")), (200, Some("inner.test")), "{answer:?}");
     assert_eq!(answer.field("saw-host"), Some(format!("localhost:{}", api.tls.port()).as_str()));
     // The certificate that comes is for another name.
+    let url = upstream_at(&format!("https://localhost:{}", api.tls.port())) + &ca(&api.outer.ca);
     let (_server, proxy) = before(&(url + "server_name = \"elsewhere.test\"\n")).await;
     proxy.get("/").await.assert_proxy_error(502);
-    assert!(proxy.log().contains("certificate is not trusted"), "{}", proxy.log());
+    assert!(proxy.log().contains("the certificate is for another name"), "{}", proxy.log());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ compile_error!("these tests are of a program with traces: scripts/test, or cargo
 mod access;
 mod addresses;
 mod browser;
+mod certificates;
 mod cli;
 mod client_auth;
 mod clients;

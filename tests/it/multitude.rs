@@ -8,6 +8,7 @@ use cupbearer::clock::Moment;
 use cupbearer::demo::{AuthorizationServer as Peer, Options};
 use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
+use cupbearer::net::outbound_proxy::OutboundProxy;
 use cupbearer::oauth::{
     AuthorizationServer, Client, ClientAuth, Error, Location, ServerSettings, TokenRequest, Transport,
 };
@@ -41,7 +42,7 @@ fn origin(endpoint: &str, client: String) -> ServerOrigin {
     let transport = Transport {
         ca_file: None,
         certificate: None,
-        proxy: None,
+        proxy: OutboundProxy::Direct,
         connect_timeout: Duration::from_secs(10),
         timeout: Duration::from_mins(1),
     };

@@ -6,12 +6,13 @@ use url::{Host, Url};
 
 use super::address::{self, Query, secure_url};
 use super::certificates::{Pair, ca_file};
-use super::{Zero, duration, socket};
+use super::{Zero, duration, proxy, socket};
 use crate::config::Options;
 use crate::config::file::{self, Bytes, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
-use crate::proxy::{Forwarded, Http2, ListenAddress, Proxy, UpstreamSettings};
+use crate::net::outbound_proxy::OutboundProxy;
+use crate::proxy::{Forwarded, Http2, ListenAddress, UpstreamSettings};
 
 pub(super) fn resolve(
     path: &KeyPath,
@@ -39,7 +40,7 @@ pub(super) fn resolve(
         let what = "is the proxy's own listener: a request would go round for ever";
         review.error(path, what, "name the API");
     }
-    let proxy = proxy(path, upstream, review);
+    let proxy = way_out(path, upstream, review);
     let server_name = server_name(path, upstream, url.as_ref(), review);
     let ca_file = ca_file(&path.key("ca_file"), upstream.ca_file.as_deref(), review);
     let pair = Pair {
@@ -109,34 +110,15 @@ fn header_size(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> 
     size
 }
 
-/// The proxy on the way; its user and password may be in it, so no problem shows it.
-fn proxy(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> Option<Proxy> {
+/// The proxy on the way; a Unix socket has none.
+fn way_out(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> Option<OutboundProxy> {
     let path = path.key("proxy");
-    let Some(text) = &upstream.proxy else { return Some(Proxy::Environment) };
-    if text == NO_PROXY {
-        return Some(Proxy::Direct);
-    }
-    if upstream.socket.is_some() {
+    let proxy = proxy::resolve(&path, upstream.proxy.as_deref(), review)?;
+    if upstream.socket.is_some() && matches!(proxy, OutboundProxy::Through(_)) {
         review.error(&path, "has no meaning beside `socket`", "take one of the two out");
         return None;
     }
-    let url = Url::parse(text).ok().filter(Url::has_host);
-    let (what, mend) = match &url {
-        Some(url) if url.scheme() == "https" => (
-            "must begin with http://: the proxy is spoken to in the clear",
-            "use the port that it has for http",
-        ),
-        Some(url) if url.scheme() == "http" => {
-            if url.path() == "/" && url.query().is_none() && url.fragment().is_none() {
-                return url.port_or_known_default().map(|_| Proxy::Through(url.clone()));
-            }
-            ("must be the address of a proxy alone", "take out what follows the port")
-        }
-        Some(_) => ("must begin with http://", EXAMPLE),
-        None => ("is not the URL of a proxy", EXAMPLE),
-    };
-    review.error(&path, what, mend);
-    None
+    Some(proxy)
 }
 
 /// `Err`: something was reported.
@@ -185,6 +167,3 @@ fn is_one_of(url: &Url, listeners: &[ListenAddress]) -> bool {
 
 /// What any server needs, and what one response may cost at most.
 const HEADER_SIZE: std::ops::RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
-/// The word for "straight, whatever the environment says".
-const NO_PROXY: &str = "none";
-const EXAMPLE: &str = "write it as in \"http://proxy.example.com:3128\", or \"none\" for no proxy";

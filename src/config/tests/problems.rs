@@ -179,7 +179,7 @@ fn a_secret_of_the_wrong_shape_or_at_the_wrong_key_is_never_shown() {
         "client_id = [\"sentinel\"]",
         "params = { a = 8675309867 }",
         "params = \"sentinel\"",
-        "proxy = \"http://u:sentinel@p\"",
+        "proxy = \"ftp://u:sentinel@p\"",
         "audience = 8675309867",
         "renew_at = \"sentinel\"",
         "wait = \"sentinel\"",

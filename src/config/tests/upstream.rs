@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::proxy::{Forwarded, Proxy, UpstreamSettings};
+use crate::net::outbound_proxy::OutboundProxy;
+use crate::proxy::{Forwarded, UpstreamSettings};
 
 fn api(text: &str) -> UpstreamSettings {
     load_text(text).unwrap_or_else(|problems| panic!("{problems}")).settings.upstreams["api"].clone()
@@ -29,10 +30,10 @@ fn a_unix_socket_may_be_spoken_to_in_the_clear_whatever_the_host_is() {
 
 #[test]
 fn a_proxy_is_named_or_none_or_the_environments() {
-    assert_eq!(api(GOOD).proxy, Proxy::Environment);
-    assert_eq!(api(&with("proxy = \"none\"")).proxy, Proxy::Direct);
+    assert_eq!(api(GOOD).proxy, OutboundProxy::Environment);
+    assert_eq!(api(&with("proxy = \"none\"")).proxy, OutboundProxy::Direct);
     let named = api(&with("proxy = \"http://alice:sentinel@proxy.example.com:3128\""));
-    let Proxy::Through(url) = &named.proxy else { panic!() };
+    let OutboundProxy::Through(url) = &named.proxy else { panic!() };
     assert_eq!((url.username(), url.password(), url.port()), ("alice", Some("sentinel"), Some(3128)));
     let shown = format!("{named:?}");
     assert!(shown.contains("proxy.example.com:3128") && !shown.contains("sentinel"), "{shown}");
@@ -50,7 +51,7 @@ fn a_proxy_is_named_or_none_or_the_environments() {
     }
     let both = with("socket = \"/run/api.sock\"\nproxy = \"http://p:1\"");
     one_error(&both, "upstreams.api.proxy", &["beside `socket`"]);
-    assert_eq!(api(&with("socket = \"/run/api.sock\"\nproxy = \"none\"")).proxy, Proxy::Direct);
+    assert_eq!(api(&with("socket = \"/run/api.sock\"\nproxy = \"none\"")).proxy, OutboundProxy::Direct);
     // A proxy does not make the clear any safer.
     let clear = with("proxy = \"http://p:1\"").replace("https://api.example.com", "http://api.example.com");
     one_error(&clear, "upstreams.api.url", &["must be https"]);

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::io;
 
-use super::{Code, CommandFault, Flaw, Holder, Kind, Phase, TlsFault};
+use super::{Code, CommandFault, Flaw, Holder, Kind, Phase};
+use crate::net::tls_fault::TlsFault;
 
 impl Kind {
     /// Printable ASCII without a percent sign, as `grpc-message` needs it.
@@ -51,12 +52,17 @@ impl Kind {
                 "the authorization server cannot be reached: it refuses the connection"
             }
             Self::Connect(_) => "the authorization server cannot be reached",
-            Self::Proxy => "the HTTP proxy on the way to the authorization server gives no connection to it",
+            Self::Proxy(fault) => {
+                return Cow::Owned(format!("the authorization server cannot be reached: {fault}"));
+            }
             Self::Reset => {
                 "the connection to the authorization server broke before its response was complete"
             }
+            Self::Timeout(Phase::Proxy(stage)) => {
+                return Cow::Owned(format!("the authorization server cannot be reached: {stage}"));
+            }
             Self::Timeout(phase) => phase.public_reason(),
-            Self::Tls(fault) => fault.public_reason(),
+            Self::Tls(fault) => return public_reason_of_tls(*fault),
             // The authorization server.
             Self::Redirect(_) => "the authorization server responds with a redirect, which is never followed",
             Self::Status(status) => {
@@ -113,11 +119,8 @@ impl Phase {
             Self::Connect => {
                 "the authorization server cannot be reached: no connection within connect_timeout"
             }
-            Self::ProxyLookup => {
-                "the authorization server cannot be reached: the name of the HTTP proxy on the way was not resolved within connect_timeout"
-            }
-            Self::Proxy => {
-                "the authorization server cannot be reached: the HTTP proxy on the way gave no connection within connect_timeout"
+            Self::Proxy(_) => {
+                "the authorization server cannot be reached: the HTTP proxy on the way is too slow"
             }
             Self::Tls => {
                 "the authorization server cannot be reached: no TLS handshake was complete within connect_timeout"
@@ -127,23 +130,28 @@ impl Phase {
     }
 }
 
-impl TlsFault {
-    const fn public_reason(self) -> &'static str {
-        match self {
-            Self::UnknownIssuer
-            | Self::WrongName
-            | Self::Expired
-            | Self::NotYetValid
-            | Self::Revoked
-            | Self::Certificate => "the authorization server's certificate is not accepted",
-            Self::CertificateWanted => {
-                "the authorization server demands a client certificate, and none is configured"
-            }
-            Self::CertificateRefused => "the authorization server refuses this client's certificate",
-            Self::NotTls => "the authorization server does not speak TLS at its address",
-            Self::Alert | Self::Handshake => "the TLS handshake with the authorization server failed",
+fn public_reason_of_tls(fault: TlsFault) -> Cow<'static, str> {
+    use TlsFault as F;
+    Cow::Borrowed(match fault {
+        F::UnknownIssuer
+        | F::SelfSigned
+        | F::WrongName
+        | F::NoName
+        | F::Expired
+        | F::NotYetValid
+        | F::Revoked
+        | F::Algorithm
+        | F::Purpose
+        | F::Certificate => "the authorization server's certificate is not accepted",
+        F::CertificateWanted => {
+            "the authorization server demands a client certificate, and none is configured"
         }
-    }
+        F::CertificateRefused => "the authorization server refuses this client's certificate",
+        F::NotTls => "the authorization server does not speak TLS at its address",
+        F::NoVersion | F::NoCipher | F::NoProtocol | F::UnknownName | F::Alert | F::Closed | F::Handshake => {
+            "the TLS handshake with the authorization server failed"
+        }
+    })
 }
 
 impl Flaw {
@@ -221,6 +229,7 @@ mod tests {
         CallbackFault, CertificateFault, FoundIssuer, GoogleFault, Held, IdTokenFault, Said, TextFlaw,
     };
     use super::*;
+    use crate::net::proxy_fault::{ProxyFault, ProxyStage};
     use crate::net::resolver::LookupError;
     use crate::net::threads::NotDone;
     use crate::oauth::document::Role;
@@ -306,13 +315,15 @@ mod tests {
             Kind::Dns,
             Kind::Connect(io::ErrorKind::ConnectionRefused),
             Kind::Connect(io::ErrorKind::HostUnreachable),
-            Kind::Proxy,
+            Kind::Proxy(ProxyFault::Refused(407)),
+            Kind::Proxy(ProxyFault::Unreachable),
+            Kind::Proxy(ProxyFault::Unusable),
             Kind::Reset,
             Kind::Lookup(LookupError::Unanswered),
             Kind::Timeout(Phase::Lookup),
             Kind::Timeout(Phase::Connect),
-            Kind::Timeout(Phase::ProxyLookup),
-            Kind::Timeout(Phase::Proxy),
+            Kind::Timeout(Phase::Proxy(ProxyStage::Lookup)),
+            Kind::Timeout(Phase::Proxy(ProxyStage::Tunnel)),
             Kind::Timeout(Phase::Tls),
             Kind::Timeout(Phase::Answer),
         ];

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::{Fetched, Source, Sources};
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{
     Client, ClientAuth, Error, KeySettings, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
     TokenType, Transport,
@@ -54,7 +55,7 @@ pub(in crate::token) fn origin(grant: GrantSettings) -> ServerOrigin {
     let transport = Transport {
         ca_file: None,
         certificate: None,
-        proxy: None,
+        proxy: OutboundProxy::Direct,
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
     };

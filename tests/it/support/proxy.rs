@@ -97,6 +97,18 @@ impl Config {
         self
     }
 
+    /// The exit code of `cupbearer check --online`, and all that it writes.
+    pub(crate) async fn checked_online(&self) -> (Option<i32>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        fs::write(&file, self.render([free_address(), free_address(), free_address()])).unwrap();
+        let mut command = cupbearer();
+        command.envs(self.environment.iter().cloned()).args(["check", "--online", "--config"]).arg(&file);
+        let output = command.output().await.unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    }
+
     /// The lines that the test gave, without the addresses.
     pub(crate) fn text(&self) -> String {
         self.rest.clone()

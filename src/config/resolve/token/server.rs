@@ -4,9 +4,9 @@ use crate::config::Options;
 use crate::config::file::Token;
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
-use crate::config::resolve::address::{self, Query, secure_url};
+use crate::config::resolve::address::{Query, secure_url};
 use crate::config::resolve::certificates::ca_file;
-use crate::config::resolve::{Zero, duration};
+use crate::config::resolve::{Zero, duration, proxy};
 use crate::net::tls::ClientCertificate;
 use crate::oauth::{Location, ServerSettings, Transport};
 
@@ -20,17 +20,7 @@ pub(super) fn resolve(
 ) -> Option<ServerSettings> {
     let location = location(path, token, token_uri, options, review);
     let ca_file = ca_file(&path.key("ca_file"), token.ca_file.as_deref(), review);
-    let proxy_path = path.key("proxy");
-    let proxy = match &token.proxy {
-        Some(text) => address::url(&proxy_path, text, Query::Refused, review).and_then(|url| {
-            if url.path() == "/" {
-                return Some(Some(url));
-            }
-            review.error(&proxy_path, "must be the address of a proxy, without a path", "take out the path");
-            None
-        }),
-        None => Some(None),
-    };
+    let proxy = proxy::resolve(&path.key("proxy"), token.proxy.as_deref(), review);
     let connect_timeout =
         duration(&path.key("connect_timeout"), token.connect_timeout, Zero::Refused, review);
     let timeout = duration(&path.key("timeout"), token.timeout, Zero::Refused, review);

@@ -1,8 +1,9 @@
 //! A tunnel through an HTTP proxy (CONNECT, RFC 9110 section 9.3.6): after the proxy's 2xx the connection is the
-//! upstream's, byte for byte.
+//! destination's, byte for byte.
 //!
-//! An upstream in the clear is reached the same way: the request itself, with the token in it, is never the proxy's to
-//! read in absolute-form, and what it does to requests is nobody's to guess.
+//! A destination in the clear is reached the same way: the request itself, with a token or a secret in it, is never the
+//! proxy's to read in absolute-form, and what it does to requests is nobody's to guess. Callers: `proxy::connect` for
+//! upstreams, `http_client` for authorization servers.
 
 use http::HeaderValue;
 use http::header::PROXY_AUTHORIZATION;
@@ -10,22 +11,25 @@ use http::uri::{Authority, Scheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::connect_fault::ConnectFault;
+use super::proxy_fault::ProxyFault;
 
-/// Asks the proxy at the other end of `stream` for a tunnel to the upstream. The caller bounds the time.
-pub(super) async fn open(
+/// Opens a tunnel to `authority` through the proxy at the other end of `stream`. The caller bounds the time.
+///
+/// # Errors
+/// [`ProxyFault`] where the proxy refuses, or does not speak HTTP.
+pub async fn open(
     stream: &mut TcpStream,
     scheme: &Scheme,
     authority: &Authority,
     authorization: Option<&HeaderValue>,
-) -> Result<(), ConnectFault> {
+) -> Result<(), ProxyFault> {
     let request = request(scheme, authority, authorization);
-    stream.write_all(&request).await.map_err(|_| ConnectFault::ProxyBroken)?;
+    stream.write_all(&request).await.map_err(|_| ProxyFault::Broken)?;
     let head = head(stream).await?;
     match status(&head) {
         Some(200..=299) => Ok(()),
-        Some(status) => Err(ConnectFault::ProxyRefused(status)),
-        None => Err(ConnectFault::ProxyBroken),
+        Some(status) => Err(ProxyFault::Refused(status)),
+        None => Err(ProxyFault::Broken),
     }
 }
 
@@ -45,20 +49,20 @@ fn request(scheme: &Scheme, authority: &Authority, authorization: Option<&Header
 
 /// Reads the head of the answer and not a byte more: an upstream may speak first, and what it says is not ours. A 2xx has
 /// no body, whatever its fields say.
-async fn head(stream: &mut TcpStream) -> Result<Vec<u8>, ConnectFault> {
+async fn head(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyFault> {
     let mut head = Vec::with_capacity(MAX_HEAD_BYTES);
     let mut next = [0; 1024];
     loop {
-        let seen = stream.peek(&mut next).await.map_err(|_| ConnectFault::ProxyBroken)?;
+        let seen = stream.peek(&mut next).await.map_err(|_| ProxyFault::Broken)?;
         if seen == 0 || head.len() + seen > MAX_HEAD_BYTES {
-            return Err(ConnectFault::ProxyBroken);
+            return Err(ProxyFault::Broken);
         }
         let before = head.len();
         head.extend_from_slice(&next[..seen]);
         let from = before.saturating_sub(END.len() - 1);
         let end = head[from..].windows(END.len()).position(|bytes| bytes == END);
         let ours = end.map_or(seen, |at| from + at + END.len() - before);
-        stream.read_exact(&mut next[..ours]).await.map_err(|_| ConnectFault::ProxyBroken)?;
+        stream.read_exact(&mut next[..ours]).await.map_err(|_| ProxyFault::Broken)?;
         if end.is_some() {
             head.truncate(before + ours);
             return Ok(head);
@@ -94,7 +98,7 @@ mod tests {
         target: &str,
         authorization: Option<&HeaderValue>,
         pieces: Vec<Vec<u8>>,
-    ) -> (String, Result<Vec<u8>, ConnectFault>) {
+    ) -> (String, Result<Vec<u8>, ProxyFault>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
@@ -148,14 +152,14 @@ mod tests {
     #[tokio::test]
     async fn any_other_answer_opens_nothing() {
         for (answer, fault) in [
-            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", ConnectFault::ProxyRefused(407)),
-            ("HTTP/1.1 502 x\r\ncontent-length: 3\r\n\r\nbad", ConnectFault::ProxyRefused(502)),
-            ("HTTP/1.1 100 Continue\r\n\r\n", ConnectFault::ProxyRefused(100)),
-            ("HTTP/1.1 2000 x\r\n\r\n", ConnectFault::ProxyBroken),
-            ("HTTP/2 200\r\n\r\n", ConnectFault::ProxyBroken),
-            ("SSH-2.0-x\r\n\r\n", ConnectFault::ProxyBroken),
-            ("HTTP/1.1 200", ConnectFault::ProxyBroken),
-            ("", ConnectFault::ProxyBroken),
+            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", ProxyFault::Refused(407)),
+            ("HTTP/1.1 502 x\r\ncontent-length: 3\r\n\r\nbad", ProxyFault::Refused(502)),
+            ("HTTP/1.1 100 Continue\r\n\r\n", ProxyFault::Refused(100)),
+            ("HTTP/1.1 2000 x\r\n\r\n", ProxyFault::Broken),
+            ("HTTP/2 200\r\n\r\n", ProxyFault::Broken),
+            ("SSH-2.0-x\r\n\r\n", ProxyFault::Broken),
+            ("HTTP/1.1 200", ProxyFault::Broken),
+            ("", ProxyFault::Broken),
         ] {
             assert_eq!(ask("a", None, vec![answer.into()]).await.1, Err(fault), "{answer}");
         }
@@ -171,7 +175,7 @@ mod tests {
             while other.write_all(&[b'x'; 1000]).await.is_ok() {}
         });
         let opened = open(&mut stream, &Scheme::HTTP, &"a".parse().unwrap(), None).await;
-        assert_eq!(opened, Err(ConnectFault::ProxyBroken));
+        assert_eq!(opened, Err(ProxyFault::Broken));
         drop(stream);
         proxy.await.unwrap();
     }
