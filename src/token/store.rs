@@ -154,6 +154,9 @@ pub enum StoreError {
         .0.display()
     )]
     WrongKey(PathBuf),
+    /// The entry is encrypted with another key than the keyring's.
+    #[error("{} is encrypted with another key than the one in the keyring; unlock the keyring that has it", .0.display())]
+    OtherKeyring(PathBuf),
     /// The key for the store cannot be read.
     #[error("the key of the token store: {0}")]
     KeyUnreadable(#[from] SecretError),
@@ -177,7 +180,7 @@ pub enum KeyringFault {
     )]
     Absent,
     /// It is locked, and nobody unlocked it.
-    #[error("it is locked; unlock it")]
+    #[error("it is locked, or does not have the key of the stored tokens; unlock the keyring")]
     Locked,
     /// It does not give back what it was given.
     #[error("it does not give back the key that was put into it")]

@@ -16,7 +16,7 @@ use crate::token::settings::FolderSettings;
 
 use super::entry::{Entry, Flaw, decode};
 use super::folder::{Folder, Found};
-use super::keyring;
+use super::keyring::KeyringKey;
 use super::seal::{OpenError, SealingKey, is_newer, is_sealed};
 use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking};
 
@@ -24,9 +24,18 @@ use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking
 #[derive(Clone, Debug)]
 pub struct FileStore {
     folder: Folder,
-    encryption_key: Option<SecretSource>,
-    /// Where that key is, for people.
-    sealed: &'static str,
+    keys: Keys,
+}
+
+/// Where the key is that entries are encrypted with.
+#[derive(Clone, Debug)]
+enum Keys {
+    /// Nowhere: they are not.
+    None,
+    /// Where the configuration says.
+    Configured(SecretSource),
+    /// In the platform's keyring.
+    Keyring(KeyringKey),
 }
 
 impl FileStore {
@@ -35,27 +44,29 @@ impl FileStore {
     /// # Errors
     /// [`StoreError`] where the folder or the key cannot be used.
     pub fn open(settings: &FolderSettings) -> Result<Self, StoreError> {
-        let store = Self {
-            folder: Folder::open(&settings.path)?,
-            encryption_key: settings.encryption_key.clone(),
-            sealed: if settings.encryption_key.is_some() { ", encrypted" } else { "" },
-        };
+        let keys = settings.encryption_key.clone().map_or(Keys::None, Keys::Configured);
+        let store = Self { folder: Folder::open(&settings.path)?, keys };
         store.key()?;
         Ok(store)
     }
 
-    /// The same with a key that the platform's keyring keeps. Blocks for that, within bounds.
+    /// The same with a key that the platform's keyring keeps, as soon as it gives it. Blocks for that, within bounds.
     ///
     /// # Errors
-    /// [`StoreError::Keyring`] where the keyring is not to be relied on; others where the folder is not.
+    /// [`StoreError`] where the folder cannot be used.
     pub fn open_by_keyring(settings: &FolderSettings) -> Result<Self, StoreError> {
         let folder = Folder::open(&settings.path)?;
-        let encryption_key = Some(keyring::key(&folder)?);
-        Ok(Self { folder, encryption_key, sealed: ", encrypted with a key in the keyring" })
+        let keys = Keys::Keyring(KeyringKey::open(&folder)?);
+        Ok(Self { folder, keys })
     }
 
     fn key(&self) -> Result<Option<SealingKey>, StoreError> {
-        self.encryption_key.as_ref().map(SealingKey::read).transpose()
+        let source = match &self.keys {
+            Keys::None => None,
+            Keys::Configured(source) => Some(source.clone()),
+            Keys::Keyring(keyring) => keyring.get()?,
+        };
+        source.as_ref().map(SealingKey::read).transpose()
     }
 
     fn read(&self, key: &Key, setting_aside: SettingAside) -> Result<Option<Entry>, StoreError> {
@@ -90,7 +101,12 @@ impl FileStore {
             let sealing = self.key()?.ok_or_else(|| StoreError::NoKey(path.to_owned()))?;
             match sealing.open(&key.name, bytes) {
                 Ok(plain) => opened = plain,
-                Err(OpenError::OtherKey) => return Err(StoreError::WrongKey(path.to_owned())),
+                Err(OpenError::OtherKey) => {
+                    return Err(match self.keys {
+                        Keys::Keyring(_) => StoreError::OtherKeyring(path.to_owned()),
+                        Keys::None | Keys::Configured(_) => StoreError::WrongKey(path.to_owned()),
+                    });
+                }
                 Err(OpenError::Flaw(flaw)) => return Ok(Err(flaw)),
             }
             opened.as_slice()
@@ -164,7 +180,13 @@ impl TokenStore for FileStore {
     }
 
     fn describe(&self) -> String {
-        format!("files in {}{}", self.folder.path().display(), self.sealed)
+        let sealed = match &self.keys {
+            Keys::None => "",
+            Keys::Configured(_) => ", encrypted",
+            Keys::Keyring(keyring) if keyring.is_there() => ", encrypted with a key in the keyring",
+            Keys::Keyring(_) => "; the keyring gives no key yet",
+        };
+        format!("files in {}{sealed}", self.folder.path().display())
     }
 }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::metrics::Metrics;
-use crate::token::settings::{FolderSettings, StoreSettings};
+use crate::token::settings::StoreSettings;
 
 use super::alarm::StoreAlarm;
 use super::entry::{Entry, Fingerprint};
@@ -64,21 +64,10 @@ pub fn open_store(settings: &StoreSettings, alarm: &StoreAlarm) -> Result<Store,
     let place: Arc<dyn TokenStore> = match settings {
         StoreSettings::Memory => Arc::new(MemoryStore::default()),
         StoreSettings::File(folder) => Arc::new(FileStore::open(folder)?),
-        StoreSettings::Keyring(folder) => Arc::new(keyring_or_files(folder)?),
+        StoreSettings::Keyring(folder) => Arc::new(FileStore::open_by_keyring(folder)?),
     };
     info!(store = place.describe(), "tokens are kept here");
     Ok(Store::new(place, alarm.clone()))
-}
-
-/// The keyring, or files where it is not to be had; which one is said.
-fn keyring_or_files(folder: &FolderSettings) -> Result<FileStore, StoreError> {
-    FileStore::open_by_keyring(folder).or_else(|cause| match cause {
-        StoreError::Keyring(_) => {
-            warn!(%cause, folder = %folder.path.display(), "the keyring is not to be had; tokens are kept in files alone");
-            FileStore::open(folder)
-        }
-        other => Err(other),
-    })
 }
 
 impl Store {
