@@ -53,7 +53,7 @@ pub enum SecretSource {
     Inline(Secret<String>),
     /// The name of an environment variable, read at each use.
     Env(String),
-    /// A file, read at each use; one trailing line end is trimmed.
+    /// A file, read at each use.
     File(PathBuf),
 }
 
@@ -89,34 +89,96 @@ pub enum SecretError {
     /// The environment variable is not text.
     #[error("the environment variable {0}, which is to hold a secret, is not UTF-8 text")]
     EnvNotUtf8(String),
+    /// What stands in the configuration is empty.
+    #[error("the secret in the configuration is empty")]
+    Blank,
+    /// There is a NUL or its like in it: another file than was meant, or one in UTF-16.
+    #[error("{0} holds a control character, such as NUL; write it as plain UTF-8 text")]
+    Control(String),
+    /// A secret of one line has more.
+    #[error("{0} holds more than one line; write the secret alone")]
+    Lines(String),
 }
 
 impl SecretSource {
-    /// Reads the secret now. Blocks for one read of a small local file.
+    /// Reads the secret now. Blocks for one read of a small local file. Wherever it comes from, a byte order mark before it and
+    /// line ends after it are not part of it, and control characters but tab and line end are refused.
     ///
     /// # Errors
     /// [`SecretError`], which names the file or the variable.
     pub fn read(&self) -> Result<Secret<String>, SecretError> {
-        match self {
-            Self::Inline(secret) => Ok(secret.clone()),
-            Self::Env(name) => match std::env::var(name) {
-                Ok(value) if value.is_empty() => Err(SecretError::Unset(name.clone())),
-                Ok(value) => Ok(Secret::new(value)),
-                Err(std::env::VarError::NotPresent) => Err(SecretError::Unset(name.clone())),
-                Err(std::env::VarError::NotUnicode(_)) => Err(SecretError::EnvNotUtf8(name.clone())),
-            },
-            Self::File(path) => Ok(read_file(path)?.0),
-        }
+        Ok(self.read_dated()?.0)
     }
 
-    /// The same, and when its file was written last; `None` where no file is behind it.
+    /// The same, of a secret that is one line by its nature: a client secret, a password.
+    ///
+    /// # Errors
+    /// [`SecretError`], which names the file or the variable.
+    pub fn read_line(&self) -> Result<Secret<String>, SecretError> {
+        let secret = self.read()?;
+        self.one_line(&secret)?;
+        Ok(secret)
+    }
+
+    /// Whether `secret`, which was read here, is one line.
+    ///
+    /// # Errors
+    /// [`SecretError::Lines`]
+    pub fn one_line(&self, secret: &Secret<String>) -> Result<(), SecretError> {
+        if secret.expose().contains(['\n', '\r']) {
+            return Err(SecretError::Lines(self.place()));
+        }
+        Ok(())
+    }
+
+    /// The same as [`SecretSource::read`], and when its file was written last; `None` where no file is behind it.
     ///
     /// # Errors
     /// [`SecretError`], which names the file or the variable.
     pub fn read_dated(&self) -> Result<(Secret<String>, Option<SystemTime>), SecretError> {
         match self {
-            Self::File(path) => read_file(path),
-            Self::Inline(_) | Self::Env(_) => Ok((self.read()?, None)),
+            Self::Inline(secret) => Ok((self.clean(secret.expose().as_bytes())?, None)),
+            Self::Env(name) => match std::env::var_os(name) {
+                Some(value) => Ok((self.clean(value.as_encoded_bytes())?, None)),
+                None => Err(SecretError::Unset(name.clone())),
+            },
+            Self::File(path) => {
+                let (bytes, written) = read_file(path)?;
+                Ok((self.clean(&bytes)?, written))
+            }
+        }
+    }
+
+    /// What the secret is of the bytes that stand there: one rule for files, variables and the configuration.
+    ///
+    /// # Errors
+    /// [`SecretError`], which names the file or the variable.
+    pub fn clean(&self, bytes: &[u8]) -> Result<Secret<String>, SecretError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| match self {
+            Self::File(path) => SecretError::NotUtf8(path.clone()),
+            Self::Env(name) => SecretError::EnvNotUtf8(name.clone()),
+            Self::Inline(_) => SecretError::Control(self.place()),
+        })?;
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim_end_matches(['\n', '\r']);
+        if text.is_empty() {
+            return Err(match self {
+                Self::File(path) => SecretError::Empty(path.clone()),
+                Self::Env(name) => SecretError::Unset(name.clone()),
+                Self::Inline(_) => SecretError::Blank,
+            });
+        }
+        if text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) {
+            return Err(SecretError::Control(self.place()));
+        }
+        Ok(Secret::new(text.to_owned()))
+    }
+
+    /// Where it is, in a sentence.
+    fn place(&self) -> String {
+        match self {
+            Self::Inline(_) => "the secret in the configuration".to_owned(),
+            Self::Env(name) => format!("the environment variable {name}"),
+            Self::File(path) => format!("the secret file {}", path.display()),
         }
     }
 
@@ -130,7 +192,8 @@ impl SecretSource {
     }
 }
 
-fn read_file(path: &Path) -> Result<(Secret<String>, Option<SystemTime>), SecretError> {
+/// The bytes of a file, and when it was written last.
+fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<SystemTime>), SecretError> {
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
         _ if matches!(Errno::from_io_error(&e), Some(Errno::MFILE | Errno::NFILE)) => {
@@ -147,15 +210,11 @@ fn read_file(path: &Path) -> Result<(Secret<String>, Option<SystemTime>), Secret
     if bytes.len() > MAX_SECRET_BYTES {
         return Err(SecretError::TooLarge(path.to_owned()));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| SecretError::NotUtf8(path.to_owned()))?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    if text.is_empty() {
-        return Err(SecretError::Empty(path.to_owned()));
-    }
-    Ok((Secret::new(text.to_owned()), written))
+    Ok((bytes, written))
 }
 
+/// What Windows' editors put before a text in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// More than any client secret, key or token that is in use; a mistaken path to a large file stops here.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
 
@@ -180,10 +239,40 @@ mod tests {
 
     #[test]
     fn a_trailing_line_end_is_trimmed_and_inner_space_kept() {
-        for (given, want) in [("s3 cret\n", "s3 cret"), ("s3cret\r\n", "s3cret"), (" lead", " lead")] {
+        for (given, want) in [
+            ("s3 cret\n", "s3 cret"),
+            ("s3cret\r\n", "s3cret"),
+            ("s3cret\n\n", "s3cret"),
+            (" lead", " lead"),
+            ("\u{feff}s3cret\r\n", "s3cret"),
+            ("-----BEGIN\n\tx\n-----END\n", "-----BEGIN\n\tx\n-----END"),
+        ] {
             let (_dir, source) = file_with(given.as_bytes());
             assert_eq!(source.read().unwrap().expose(), want);
+            // The same rule, wherever it comes from.
+            for source in [SecretSource::Inline(Secret::new(given.to_owned())), SecretSource::Env("X".into())]
+            {
+                assert_eq!(source.clean(given.as_bytes()).unwrap().expose(), want);
+            }
         }
+    }
+
+    #[test]
+    fn control_characters_and_second_lines_are_refused_by_the_place_alone() {
+        for given in ["sen\0tinel", "\u{1b}[Asentinel", "sentinel\u{7f}", "s\0e\0n\0"] {
+            let (_dir, file) = file_with(given.as_bytes());
+            for source in
+                [file, SecretSource::Env("PLACE".into()), SecretSource::Inline(given.to_owned().into())]
+            {
+                let error = source.clean(given.as_bytes()).unwrap_err();
+                assert!(matches!(error, SecretError::Control(_)), "{error:?}");
+                assert!(!error.to_string().contains("sentinel"), "{error}");
+            }
+        }
+        let (_dir, source) = file_with(b"one\ntwo\n");
+        assert!(matches!(source.read_line(), Err(SecretError::Lines(_))));
+        let (_dir, source) = file_with(b"one\r\n");
+        assert_eq!(source.read_line().unwrap().expose(), "one");
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Written<'_> {
             }
             Self::File(Some(file)) => {
                 let source = SecretSource::File(review.file(path, file));
-                let now = match source.read() {
+                let now = match read_as(&source, noun) {
                     Ok(secret) => Some(secret),
                     Err(error @ (SecretError::Missing(_) | SecretError::Empty(_)))
                         if absent == Absent::Awaited =>
@@ -221,8 +221,16 @@ impl Written<'_> {
                         "set it before the start",
                     );
                 }
-                let now = value.and_then(OsStr::to_str).map(|text| Secret::new(text.to_owned()));
-                found(SecretSource::Env(name.to_owned()), now)
+                let source = SecretSource::Env(name.to_owned());
+                let now =
+                    match value.map(|value| cleaned(&source, value.as_encoded_bytes(), noun)).transpose() {
+                        Ok(now) => now,
+                        Err(error) => {
+                            review.error(path, error.to_string(), format!("set it to the {noun} alone"));
+                            return None;
+                        }
+                    };
+                found(source, now)
             }
             Self::Inline(Some(secret)) => {
                 let into_a_file = format!("into a file and name that by `{first}`");
@@ -230,14 +238,43 @@ impl Written<'_> {
                     review.error(path, "is empty", format!("put the {noun} {into_a_file}"));
                     return None;
                 }
+                let source = SecretSource::Inline(secret.clone());
+                let now = match read_as(&source, noun) {
+                    Ok(now) => now,
+                    Err(error) => {
+                        review.error(path, error.to_string(), format!("put the {noun} {into_a_file}"));
+                        return None;
+                    }
+                };
                 let what = format!("the {noun} itself stands in the configuration");
                 review.warning(path, what, format!("put it {into_a_file}"));
-                found(SecretSource::Inline(secret.clone()), Some(secret.clone()))
+                found(source, Some(now))
             }
             Self::File(None) | Self::Env(None) | Self::Inline(None) => None,
         }
     }
 }
+
+/// Reads a secret that is called `noun`.
+fn read_as(source: &SecretSource, noun: &str) -> Result<Secret<String>, SecretError> {
+    let secret = source.read()?;
+    if ONE_LINE.contains(&noun) {
+        source.one_line(&secret)?;
+    }
+    Ok(secret)
+}
+
+/// The same, of bytes that were read already.
+fn cleaned(source: &SecretSource, bytes: &[u8], noun: &str) -> Result<Secret<String>, SecretError> {
+    let secret = source.clean(bytes)?;
+    if ONE_LINE.contains(&noun) {
+        source.one_line(&secret)?;
+    }
+    Ok(secret)
+}
+
+/// What is one line by its nature; keys and tokens may be more.
+const ONE_LINE: [&str; 2] = ["secret", "password"];
 
 /// A secret that everybody on the machine may read is none.
 fn warn_of_others(path: &KeyPath, file: &std::path::Path, exposed: Exposed, review: &mut Review<'_>) {

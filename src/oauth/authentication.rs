@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 use super::assertion::{Claims, Signer};
 use super::client::{AssertionAudience, Client, ClientAuth};
-use super::endpoint::read;
+use super::endpoint::{read, read_line};
 use super::error::Error;
 use super::kind::Kind;
 use super::server::Issuer;
@@ -50,10 +50,10 @@ impl ClientAuth {
     /// Reads what this method needs, now.
     pub(super) async fn read(&self) -> Result<Keys, Error> {
         Ok(match self {
-            Self::SecretBasic(source) => Keys::Basic(read(source).await?),
-            Self::SecretPost(source) => Keys::Post(read(source).await?),
+            Self::SecretBasic(source) => Keys::Basic(read_line(source).await?),
+            Self::SecretPost(source) => Keys::Post(read_line(source).await?),
             Self::SecretJwt { secret, audience } => Keys::Signer {
-                signer: Signer::secret(read(secret).await?).map_err(Error::here)?,
+                signer: Signer::secret(read_line(secret).await?).map_err(Error::here)?,
                 audience: *audience,
             },
             Self::PrivateKeyJwt { key, audience } => {
