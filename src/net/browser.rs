@@ -37,6 +37,18 @@ impl Initiator {
     }
 }
 
+/// Whether [`Initiator`], [`is_speculative`] or the `Origin` of a request depend on the field of this name.
+#[must_use]
+pub fn is_of_browser(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'o') => name == "origin",
+        Some(b'p') => name == "purpose",
+        Some(b's') => name.starts_with("sec-"),
+        Some(b'x') => matches!(name, "x-purpose" | "x-moz"),
+        _ => false,
+    }
+}
+
 /// Whether a browser sends this request ahead of time, before anyone wants the response: a prefetch, a prerendering or
 /// a preview. Chromium says `Sec-Fetch-Site: none` of those that a page's speculation rules cause.
 #[must_use]

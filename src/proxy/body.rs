@@ -97,7 +97,7 @@ pub(super) struct Download {
     source: DownloadSource,
     silence: Silence,
     /// Why it broke off, before anybody was told.
-    broken: Option<BodyError>,
+    broken: Option<Box<BodyError>>,
 }
 
 #[derive(Debug)]
@@ -406,13 +406,13 @@ impl Body for Download {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(error) = this.broken.take() {
-            return Poll::Ready(Some(Err(error)));
+            return Poll::Ready(Some(Err(*error)));
         }
         match this.poll_source(cx) {
             // hyper drops what it has not written when a body fails. What came before the failure goes out first: the
             // application is to see a part of an answer, and not nothing.
             Poll::Ready(Some(Err(error))) => {
-                this.broken = Some(error);
+                this.broken = Some(Box::new(error));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

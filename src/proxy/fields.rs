@@ -7,6 +7,8 @@
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Version};
 
+use crate::net::browser::is_of_browser;
+
 use super::malformed::Malformed;
 
 /// Brings the fields of a message from HTTP/2 into form. Spaces around a value are taken off: it means the same without them
@@ -27,11 +29,38 @@ pub(super) fn from_http2(headers: &mut HeaderMap) -> Result<(), Malformed> {
 ///
 /// # Errors
 /// As [`from_http2`] and [`one_length`].
-pub(super) fn normalise(version: Version, headers: &mut HeaderMap) -> Result<(), Malformed> {
+pub(super) fn normalise(
+    version: Version,
+    headers: &mut HeaderMap,
+    present: Present,
+) -> Result<(), Malformed> {
     if version == Version::HTTP_2 {
         from_http2(headers)?;
     }
-    one_length(headers)
+    if present.content_length { one_length(headers) } else { Ok(()) }
+}
+
+/// Which fields a request has of those that most requests lack and some step asks for, seen in one pass over the names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Present {
+    pub(super) content_length: bool,
+    pub(super) expect: bool,
+    /// A field by which a browser says what caused the request.
+    pub(super) browser: bool,
+}
+
+impl Present {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "content-length" => present.content_length = true,
+                "expect" => present.expect = true,
+                name => present.browser |= is_of_browser(name),
+            }
+        }
+        present
+    }
 }
 
 /// Takes spaces and tabs off the values' ends.
@@ -60,18 +89,24 @@ pub(super) fn is_token(name: &str) -> bool {
 pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), Malformed> {
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = values.next() else { return Ok(()) };
+    let mut values = values.peekable();
+    if is_in_form(first.as_bytes()) && values.peek().is_none() {
+        return Ok(());
+    }
     let length = length(first)?;
-    let mut is_short = first.len() == 1 || first.as_bytes()[0] != b'0';
     for again in values {
-        is_short = false;
         if self::length(again)? != length {
             return Err(Malformed::TwoLengths);
         }
     }
-    if !is_short {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(())
+}
+
+/// Whether a length has its shortest form and is surely no larger than [`LONGEST`], as nearly all are.
+fn is_in_form(digits: &[u8]) -> bool {
+    let fits = (1..SURE_DIGITS).contains(&digits.len());
+    fits && (digits.len() == 1 || digits[0] != b'0') && digits.iter().all(u8::is_ascii_digit)
 }
 
 fn length(value: &HeaderValue) -> Result<u64, Malformed> {
@@ -85,6 +120,9 @@ fn length(value: &HeaderValue) -> Result<u64, Malformed> {
 
 /// The largest length that a signed number of 64 bits holds.
 pub(super) const LONGEST: u64 = i64::MAX as u64;
+
+/// A number with fewer digits is less than [`LONGEST`].
+const SURE_DIGITS: usize = 19;
 
 #[cfg(test)]
 mod tests {

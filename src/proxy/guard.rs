@@ -151,22 +151,40 @@ impl Sentry {
         }
     }
 
-    /// Judges a request that names `authority` (host and port, from `Host` or the target) and came from `peer`.
+    /// Judges a request that names `authority` (host and port, from `Host` or the target) and came from `peer`. `says_page`
+    /// tells whether a browser may have said what caused it ([`is_of_browser`](crate::net::browser::is_of_browser)).
     pub(super) fn judge(
         &self,
         authority: &str,
         peer: &Peer,
         method: &Method,
         headers: &HeaderMap,
+        says_page: bool,
     ) -> Result<Caller, Rejection> {
         self.judge_peer(peer)?;
-        if !self.owns(host_of(authority), peer) {
+        let host = host_of(authority);
+        let is_loopback = is_loopback_host(host);
+        if !is_loopback && !self.owns(host, peer) {
             return Err(Rejection::Host);
         }
-        let caller = self.judge_page(authority, peer, headers)?;
+        let is_blind = !is_loopback && self.is_blind(host, peer);
+        if !says_page {
+            let hidden = is_blind && is_browser(headers);
+            return if hidden {
+                Err(Rejection::InsecureHost)
+            } else {
+                self.judge_secret(Caller::Local, headers)
+            };
+        }
+        let caller = self.judge_page(authority, peer, headers, is_blind)?;
         if caller == Caller::AllowedOrigin && cors::is_preflight(method, headers) {
             return Ok(Caller::Preflight);
         }
+        self.judge_secret(caller, headers)
+    }
+
+    /// Lets `caller` pass with a shared secret, where there is one.
+    fn judge_secret(&self, caller: Caller, headers: &HeaderMap) -> Result<Caller, Rejection> {
         if !self.secrets.is_empty() && !self.knows_secret(headers) {
             return Err(Rejection::Secret);
         }
@@ -202,7 +220,13 @@ impl Sentry {
     }
 
     /// Judges what a browser says of the page that sent a request.
-    fn judge_page(&self, authority: &str, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Rejection> {
+    fn judge_page(
+        &self,
+        authority: &str,
+        peer: &Peer,
+        headers: &HeaderMap,
+        is_blind: bool,
+    ) -> Result<Caller, Rejection> {
         let initiator = Initiator::of(headers);
         if initiator != Initiator::SameOrigin && is_speculative(headers) {
             return Err(Rejection::Speculative);
@@ -220,21 +244,18 @@ impl Sentry {
         match initiator {
             Initiator::OtherPage => Err(Rejection::FetchSite),
             Initiator::Browser => Err(Rejection::Unattended),
-            Initiator::Unknown
-                if origin.is_none() && self.is_blind(authority, peer) && is_browser(headers) =>
-            {
+            Initiator::Unknown if origin.is_none() && is_blind && is_browser(headers) => {
                 Err(Rejection::InsecureHost)
             }
             Initiator::SameOrigin | Initiator::Person | Initiator::Unknown => Ok(Caller::Local),
         }
     }
 
-    /// Whether a browser that names `authority` says nothing of the page that caused a request, but its `Origin` where it
+    /// Whether a browser that names `host`, which is not the loopback as it stands, says nothing of the page that caused a request, but its `Origin` where it
     /// sends one: to it only TLS and the loopback are trustworthy (Secure Contexts section 3.1). A page cannot send a
     /// secret unasked.
-    fn is_blind(&self, authority: &str, peer: &Peer) -> bool {
-        let host = host_of(authority);
-        let is_loopback = is_loopback_host(host) || host.strip_suffix('.').is_some_and(is_loopback_host);
+    fn is_blind(&self, host: &str, peer: &Peer) -> bool {
+        let is_loopback = host.strip_suffix('.').is_some_and(is_loopback_host);
         !is_loopback && !peer.tls && self.secrets.is_empty()
     }
 
@@ -247,10 +268,9 @@ impl Sentry {
         })
     }
 
-    /// Whether `host` is a name for this proxy.
+    /// Whether `host` is a name for this proxy, besides the loopback's.
     fn owns(&self, host: &str, peer: &Peer) -> bool {
-        is_loopback_host(host)
-            || self.is_allowed(host)
+        self.is_allowed(host)
             || peer.local.is_some_and(|local| is_address(host, local.ip()))
             || host.strip_suffix('.').is_some_and(|name| self.owns_name(name))
     }
@@ -294,6 +314,7 @@ const SECRET: HeaderName = HeaderName::from_static("x-cupbearer-secret");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::browser::is_of_browser;
 
     fn sentry() -> Sentry {
         Sentry::new(Guard {
@@ -319,7 +340,8 @@ mod tests {
         }
         let preflight = headers.contains_key("access-control-request-method");
         let method = if preflight { Method::OPTIONS } else { Method::GET };
-        sentry.judge(host, peer, &method, &headers)
+        let says_page = headers.keys().any(|name| is_of_browser(name.as_str()));
+        sentry.judge(host, peer, &method, &headers, says_page)
     }
 
     fn judge(host: &str, fields: &[(&'static str, &str)]) -> Result<Caller, Rejection> {

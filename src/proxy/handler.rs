@@ -19,7 +19,7 @@ use super::cors;
 use super::discard::{Sends, discard};
 use super::error::{BadRequest, Call, ProxyError};
 use super::exchange::Exchange;
-use super::fields;
+use super::fields::{self, Present};
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
@@ -52,16 +52,17 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     let table = downstream.worker.table();
     let (mut parts, body) = request.into_parts();
     let body = ReceivedBody::request(body, parts.version);
-    let in_form = fields::normalise(parts.version, &mut parts.headers);
+    let present = Present::of(&parts.headers);
+    let in_form = fields::normalise(parts.version, &mut parts.headers, present);
     let connect = match parts.method {
         Method::CONNECT => websocket::from_connect(&mut parts),
         _ => None,
     };
     let call = Call::of(parts.version, &parts.headers);
-    let sends = if parts.headers.contains_key(EXPECT) { Sends::WhenAsked } else { Sends::AtOnce };
+    let sends = if present.expect { Sends::WhenAsked } else { Sends::AtOnce };
     let mut body = Some(body);
     let admitted = match in_form {
-        Ok(()) => admit(&downstream, &table, &parts),
+        Ok(()) => admit(&downstream, &table, &parts, present),
         Err(_malformed) => Err(BadRequest::Malformed.into()),
     };
     let mut response = match admitted {
@@ -156,6 +157,7 @@ fn admit<'t>(
     downstream: &Downstream,
     table: &'t LocalTable,
     parts: &Parts,
+    present: Present,
 ) -> Result<Admitted<'t>, ProxyError> {
     let authority = target::authority(parts)?;
     // hyper keeps this limit in HTTP/1.1 alone.
@@ -163,10 +165,9 @@ fn admit<'t>(
         return Err(ProxyError::HeaderTooLarge);
     }
     let guard = table.routes.guard();
-    let caller =
-        guard.judge(authority, &downstream.peer, &parts.method, &parts.headers).inspect_err(|rejection| {
-            downstream.worker.shared().metrics.rejected(*rejection);
-        })?;
+    let caller = guard
+        .judge(authority, &downstream.peer, &parts.method, &parts.headers, present.browser)
+        .inspect_err(|rejection| downstream.worker.shared().metrics.rejected(*rejection))?;
     target::refuse_method(&parts.method)?;
     if caller == Caller::Preflight {
         return Ok(Admitted::Preflight);
@@ -254,7 +255,7 @@ async fn to_upstream(
         target::forwarded(&parts.uri, upstream, rest)?
     };
     make_hop_fields(headers, &hop, upstream.host.clone());
-    let upgrade = hop.upgrade.take().filter(|_| parts.version == Version::HTTP_11);
+    let upgrade = hop.upgrade.take().filter(|_| parts.version == Version::HTTP_11).map(|upgrade| *upgrade);
     let is_bare = parts.method == Method::GET && body.as_ref().is_none_or(ReceivedBody::is_end_stream);
     let handshake = Handshake::wanted(form, upgrade, is_bare, upstream, headers)?;
     let asks = if handshake.is_some() { Asks::WebSocket } else { Asks::Answer };

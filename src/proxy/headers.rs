@@ -21,7 +21,7 @@ pub(super) struct HopFields {
     /// `DPoP` was there: a proof of the application's own, which goes with no token of ours.
     pub(super) dpop: bool,
     /// What the request asks to be upgraded to, where that may go on.
-    pub(super) upgrade: Option<Upgrade>,
+    pub(super) upgrade: Option<Box<Upgrade>>,
     /// What was expected.
     pub(super) expect: Expect,
 }
@@ -78,7 +78,7 @@ pub(super) fn strip_request(
         hop.expect = expectation(headers);
     }
     if upgrades {
-        hop.upgrade = upgrade::wanted(headers);
+        hop.upgrade = upgrade::wanted(headers).map(Box::new);
     }
     if found.more {
         hop.te_trailers = headers.get_all(header::TE).iter().any(|v| {

@@ -27,14 +27,15 @@ pub(super) struct ReceivedBody {
     reset: Option<Reason>,
     /// Bytes of its trailers.
     max_trailers: usize,
-    ahead: Ahead,
+    /// Boxed: most bodies have none, and all are moved about.
+    ahead: Option<Box<Ahead>>,
 }
 
 /// What was read of a response before its head was passed on.
 #[derive(Debug, Default)]
 struct Ahead {
-    data: [Option<Bytes>; 2],
-    trailers: Option<Box<HeaderMap>>,
+    data: [Option<Bytes>; FRAMES_AHEAD],
+    trailers: Option<HeaderMap>,
     /// The body ended behind it.
     ended: bool,
 }
@@ -44,11 +45,15 @@ impl Ahead {
         self.data.iter().all(Option::is_none) && self.trailers.is_none()
     }
 
+    fn len(&self) -> u64 {
+        self.data.iter().flatten().map(|data| data.len() as u64).sum()
+    }
+
     fn take(&mut self) -> Option<Frame<Bytes>> {
         if let Some(data) = self.data.iter_mut().find_map(Option::take) {
             return Some(Frame::data(data));
         }
-        self.trailers.take().map(|trailers| Frame::trailers(*trailers))
+        self.trailers.take().map(Frame::trailers)
     }
 }
 
@@ -56,36 +61,37 @@ impl ReceivedBody {
     /// That of a request.
     pub(super) fn request(incoming: Incoming, version: Version) -> Self {
         let reset = (version == Version::HTTP_2).then_some(Reason::CANCEL);
-        Self { incoming, reset, max_trailers: usize::MAX, ahead: Ahead::default() }
+        Self { incoming, reset, max_trailers: usize::MAX, ahead: None }
     }
 
     /// That of an HTTP/2 response, with at most so many bytes of trailers.
     pub(super) fn response(incoming: Incoming, max_trailers: usize) -> Self {
-        Self { incoming, reset: Some(Reason::INTERNAL_ERROR), max_trailers, ahead: Ahead::default() }
+        Self { incoming, reset: Some(Reason::INTERNAL_ERROR), max_trailers, ahead: None }
     }
 
     /// Reads what is there already, and no more than a little of it: a failure that follows the head at once is seen here.
     pub(super) fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         let mut at = 0;
-        while at < self.ahead.data.len() && !self.incoming.is_end_stream() {
-            match self.poll_incoming(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Some(Err(error))) => return Err(error),
-                Poll::Ready(None) => {
-                    self.ahead.ended = true;
+        while at < FRAMES_AHEAD && !self.incoming.is_end_stream() {
+            let Poll::Ready(frame) = self.poll_incoming(cx) else { break };
+            let frame = frame.transpose()?.map(Frame::into_data);
+            if matches!(&frame, Some(Ok(data)) if data.is_empty()) {
+                continue;
+            }
+            let ahead = self.ahead.get_or_insert_default();
+            match frame {
+                None => {
+                    ahead.ended = true;
                     break;
                 }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => {}
-                    Ok(data) => {
-                        self.ahead.data[at] = Some(data);
-                        at += 1;
-                    }
-                    Err(frame) => {
-                        self.ahead.trailers = frame.into_trailers().ok().map(Box::new);
-                        break;
-                    }
-                },
+                Some(Ok(data)) => {
+                    ahead.data[at] = Some(data);
+                    at += 1;
+                }
+                Some(Err(frame)) => {
+                    ahead.trailers = frame.into_trailers().ok();
+                    break;
+                }
             }
         }
         Ok(())
@@ -124,23 +130,32 @@ impl Body for ReceivedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        match this.ahead.take() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None if this.ahead.ended => Poll::Ready(None),
-            None => this.poll_incoming(cx),
+        if let Some(ahead) = &mut this.ahead {
+            match ahead.take() {
+                Some(frame) => return Poll::Ready(Some(Ok(frame))),
+                None if ahead.ended => return Poll::Ready(None),
+                None => this.ahead = None,
+            }
         }
+        this.poll_incoming(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_empty() && (self.ahead.ended || self.incoming.is_end_stream())
+        match &self.ahead {
+            Some(ahead) => ahead.is_empty() && (ahead.ended || self.incoming.is_end_stream()),
+            None => self.incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = self.incoming.size_hint();
-        let ahead: u64 = self.ahead.data.iter().flatten().map(|data| data.len() as u64).sum();
+        let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.len());
         left.exact().map_or(left, |left| SizeHint::with_exact(left + ahead))
     }
 }
+
+/// So many frames of data are looked at before a head is passed on.
+const FRAMES_AHEAD: usize = 2;
 
 #[cfg(test)]
 mod tests {
