@@ -293,11 +293,7 @@ fn service(
         let downstream = Rc::clone(&downstream);
         downstream.informs.set(request.version() == Version::HTTP_11);
         downstream.watch.called();
-        async move {
-            let response = handle(Rc::clone(&downstream), request).await;
-            downstream.watch.responded();
-            Ok::<_, Infallible>(response)
-        }
+        handle(downstream, request)
     })
 }
 

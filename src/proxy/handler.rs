@@ -1,5 +1,6 @@
 //! One request: guard, route, credentials, forward, answer. Plain calls in order.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +48,10 @@ use crate::secret::Secret;
 use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
-pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn handle(
+    downstream: Rc<Downstream>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
     let started = clock::now();
     let table = downstream.worker.table();
     let (mut parts, body) = request.into_parts();
@@ -128,7 +132,8 @@ pub(super) async fn handle(downstream: Rc<Downstream>, request: Request<Incoming
     if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    downstream.watch.responded();
+    Ok(response)
 }
 
 /// Gives an answer's body what ends when it does, and what ends it at its age.

@@ -35,8 +35,8 @@ pub(in crate::proxy) struct Wire {
     output: Vec<u8>,
     /// Whether `input` has had room for more than a head.
     grown: bool,
-    /// Until when it is used again.
-    info: ConnectionInfo,
+    /// Until when it is used again. Boxed, as a connection is moved about for each request.
+    info: Box<ConnectionInfo>,
     pub(super) counted: Counted,
 }
 
@@ -86,12 +86,12 @@ impl Wire {
             input: BytesMut::new(),
             output: Vec::new(),
             grown: false,
-            info,
+            info: Box::new(info),
             counted,
         }
     }
 
-    pub(in crate::proxy) const fn info(&self) -> &ConnectionInfo {
+    pub(in crate::proxy) fn info(&self) -> &ConnectionInfo {
         &self.info
     }
 
