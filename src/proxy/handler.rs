@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, VIA};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
@@ -24,7 +24,7 @@ use super::fields::{self, Present};
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
-use super::headers::{Expect, HopFields, add_via, has_passed, strip_request, strip_response};
+use super::headers::{Expect, HopFields, add_via, has_passed, join_cookies, strip_request, strip_response};
 use super::limits::take_turn;
 use super::local::LocalTable;
 use super::malformed::Malformed;
@@ -484,20 +484,6 @@ fn make_hop_fields(headers: &mut HeaderMap, hop: &HopFields, host: HeaderValue) 
     }
     if hop.expect == Expect::Continue {
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
-    }
-}
-
-/// HTTP/2 may split Cookie into crumbs; HTTP/1.1 knows one field (RFC 9113 section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    const COOKIE: HeaderName = http::header::COOKIE;
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
-        return;
-    }
-    let joined =
-        headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
-    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        headers.insert(COOKIE, joined);
     }
 }
 

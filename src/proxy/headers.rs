@@ -180,6 +180,23 @@ pub(super) fn add_via(headers: &mut HeaderMap, ours: &HeaderValue) {
     }
 }
 
+/// HTTP/2 may split Cookie into crumbs; HTTP/1.1 knows one field (RFC 9113 section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let joined = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect::<Vec<_>>()
+        .join(&b"; "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// Which of the removable fields a head has.
 #[derive(Default)]
 struct Found {
