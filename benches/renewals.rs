@@ -106,7 +106,7 @@ async fn drive(tokens: usize) {
         timeout: Duration::from_mins(1),
     };
     let location = Location::endpoint(endpoint.parse().expect("a URL"));
-    let server = ServerSettings { location, transport };
+    let server = ServerSettings { location, transport, token_type: None };
     let shared = Arc::new(AuthorizationServer::new(&server).expect("no TLS"));
     let origin = ServerOrigin {
         server,

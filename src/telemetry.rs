@@ -161,7 +161,7 @@ pub fn plain_json(json: &str) -> String {
 }
 
 /// Controls, line and paragraph separators, and what sets the direction of text (Unicode Standard Annex 9) or is invisible.
-const fn changes_others(character: char) -> bool {
+pub(crate) const fn changes_others(character: char) -> bool {
     matches!(
         character,
         '\0'..='\x08'

@@ -32,7 +32,7 @@ pub struct Trial {
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     /// The authorization server gave no token.
-    #[error(transparent)]
+    #[error("{}", in_full(.0))]
     Token(#[from] Error),
     /// The way to it cannot be set up.
     #[error(transparent)]
@@ -65,11 +65,17 @@ impl TrialError {
     pub fn mend(&self, key: &str) -> String {
         match self {
             Self::Token(error) => match error.class() {
+                _ if error.help().is_some() => {
+                    format!("{}; the keys are those of [{key}]", error.help().unwrap_or_default())
+                }
                 Class::Transient => format!("see that what [{key}] names is there, and answers this machine"),
                 Class::Misconfigured => {
                     format!(
                         "compare [{key}] with what the authorization server, or the helper program, expects"
                     )
+                }
+                Class::Doubtful => {
+                    format!("log in again, or compare [{key}] with what the authorization server expects")
                 }
                 Class::Refused => "log in again".to_owned(),
             },
@@ -84,6 +90,15 @@ impl TrialError {
             ),
             Self::Probe(error) => format!("{}; the keys are those of [{key}]", error.help()),
         }
+    }
+}
+
+/// What happened, with the server's own words; what to do about it stands below it.
+fn in_full(error: &Error) -> String {
+    match (error.help(), error.description()) {
+        (None, _) => error.in_full(),
+        (Some(_), None) => error.happened(),
+        (Some(_), Some(description)) => format!("{} (the server says: \"{description}\")", error.happened()),
     }
 }
 

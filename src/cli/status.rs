@@ -126,7 +126,8 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
                 0 | 1 => String::new(),
                 several => format!(" ({several} in a row)"),
             };
-            notes.push(format!("{}{often}", error.message));
+            let words = error.server_says.as_ref().map(|words| format!("\n  the server says: \"{words}\""));
+            notes.push(format!("{}{often}{}", error.message, words.unwrap_or_default()));
         }
         for note in notes {
             lines.extend([String::new(), format!("{name}: {note}")]);

@@ -29,6 +29,7 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
         last_error: state.last_error.as_ref().map(|failure| Failure {
             cause: failure.error.cause().to_owned(),
             message: failure.to_string(),
+            server_says: failure.error.description().map(str::to_owned),
             at: unix(failure.at),
             consecutive_failures: u64::from(failure.in_a_row),
         }),

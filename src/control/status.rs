@@ -118,10 +118,12 @@ pub struct Token {
 }
 
 impl Token {
-    /// The same without the person who logged in, or is about to: for a reader of a read-only control surface.
+    /// The same without the person who logged in, or is about to, and without what a server says, which may name one: for
+    /// a reader of a read-only control surface.
     #[must_use]
     pub(super) fn impersonal(self) -> Self {
-        Self { user: None, login: None, ..self }
+        let last_error = self.last_error.map(|failure| Failure { server_says: None, ..failure });
+        Self { user: None, login: None, last_error, ..self }
     }
 }
 
@@ -144,6 +146,9 @@ pub struct Failure {
     pub cause: String,
     /// A sentence for people. Never a body of the authorization server.
     pub message: String,
+    /// The description that the authorization server gave in its own words, cleaned and bounded; it may name a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_says: Option<String>,
     /// When.
     pub at: u64,
     /// How many in a row.

@@ -132,12 +132,11 @@ impl Visit {
         if self.taken.swap(true, Ordering::AcqRel) {
             return true;
         }
-        let description = callback.description();
         // What was sent once is never sent again: it goes on, and is reported, where the browser has gone away.
         let (account, pending, done) = (Arc::clone(&self.account), self.pending.clone(), self.done.clone());
         tokio::spawn(async move {
             let outcome = account.redeem(callback, &pending).await;
-            let outcome = outcome.map_err(|error| Ending::said(&error, description.as_deref()));
+            let outcome = outcome.map_err(Ending::from);
             done.send_replace(Some(outcome));
         });
         true

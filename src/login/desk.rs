@@ -48,7 +48,7 @@ pub enum BeginError {
     #[error(transparent)]
     Redirect(#[from] RedirectError),
     /// The authorization server has no such way to log in, could not be reached, or refused.
-    #[error(transparent)]
+    #[error("{}", .0.in_full())]
     Server(#[from] Error),
     /// Nobody could keep it.
     #[error("a login could not be kept: {0}")]

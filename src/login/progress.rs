@@ -93,19 +93,8 @@ pub(super) struct Ending {
     pub(super) message: String,
 }
 
-impl Ending {
-    /// With what the server said of it in its own words, which are shown as a quotation.
-    pub(super) fn said(error: &LoginError, description: Option<&str>) -> Self {
-        let mut message = error.to_string();
-        if let Some(description) = description {
-            message = format!("{message} (the server says: \"{description}\")");
-        }
-        Self { cause: error.cause(), message }
-    }
-}
-
 impl From<LoginError> for Ending {
     fn from(error: LoginError) -> Self {
-        Self::said(&error, None)
+        Self { cause: error.cause(), message: error.to_string() }
     }
 }

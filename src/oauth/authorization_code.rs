@@ -58,6 +58,8 @@ pub struct Pending {
     pub(super) issuer: Option<String>,
     /// Whether the answer must say so (RFC 9207 section 2.4).
     pub(super) says_issuer: bool,
+    /// Whether the configuration has such requests pushed ahead.
+    pub(super) pushed: bool,
 }
 
 /// Where to send a browser, and what to expect of it.
@@ -84,7 +86,7 @@ impl Draft {
         issuer: Option<&str>,
         server: Offer,
     ) -> Result<Self, Kind> {
-        let AuthorizationRequest { client, request, params, redirect_uri, manner, pushed: _, dpop } = *ask;
+        let AuthorizationRequest { client, request, params, redirect_uri, manner, pushed, dpop } = *ask;
         let verifier = random::word()?;
         let challenge =
             PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.expose().clone()));
@@ -139,6 +141,7 @@ impl Draft {
             redirect_uri: redirect_uri.to_owned(),
             issuer: issuer.map(str::to_owned),
             says_issuer: server.says_issuer,
+            pushed,
         };
         Ok(Self { pairs, pending, web_message })
     }
@@ -167,8 +170,7 @@ pub(super) fn request_uri(answer: &Answer) -> Result<String, Kind> {
         request_uri: Option<String>,
     }
     response::accepted(answer.status, &answer.body)?;
-    let members: Members =
-        serde_json::from_slice(&answer.body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
+    let members: Members = response::members(&answer.body)?;
     let name =
         members.request_uri.filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()));
     name.ok_or(Kind::Malformed(Flaw::NoRequestUri))

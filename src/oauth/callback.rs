@@ -11,6 +11,8 @@ use super::authorization_code::Pending;
 use super::error::Error;
 use super::grant::Grant;
 use super::kind::{CallbackFault, Code, FoundIssuer, Kind};
+use super::remark::{Carried, Remark, is_hidden};
+use super::report::Report;
 
 /// The parameters of an authorization response, each as it came; one that came twice counts as none
 /// (RFC 6749 section 3.1).
@@ -74,10 +76,16 @@ impl Callback {
     }
 
     /// What the server says of its refusal, for people: what a terminal or a page would take for more than text is
-    /// gone from it, and it is cut at 200 characters.
+    /// gone from it, and so is the middle of a long one.
     #[must_use]
     pub fn description(&self) -> Option<String> {
-        self.description.as_deref().map(|text| plain(text, 200)).filter(|text| !text.is_empty())
+        let remark = Remark::of(self.description.as_deref()?, &Carried::default())?;
+        Some(remark.as_str().to_owned())
+    }
+
+    /// What the server says of its refusal, as an error keeps it.
+    pub(super) fn report(&self) -> Report {
+        Report::said(self.error.as_deref(), self.description.as_deref())
     }
 
     /// What the code is redeemed with.
@@ -122,11 +130,7 @@ impl fmt::Debug for Callback {
 /// follows, at most `limit` characters.
 pub(super) fn plain(text: &str, limit: usize) -> String {
     let kept = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    kept.filter(|c| !hostile(*c)).take(limit).collect::<String>().trim().to_owned()
+    kept.filter(|c| !is_hidden(*c)).take(limit).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -141,6 +145,7 @@ mod tests {
             redirect_uri: "http://127.0.0.1:1/callback".to_owned(),
             issuer: Some("https://as.example".to_owned()),
             says_issuer,
+            pushed: false,
         }
     }
 

@@ -10,7 +10,7 @@ use url::Url;
 use crate::secret::Secret;
 
 use super::kind::{Flaw, Kind};
-use super::response::{accepted, seconds};
+use super::response::{accepted, members, seconds};
 use super::transport::Answer;
 
 /// A login that has begun and goes on on another device.
@@ -44,8 +44,7 @@ impl DeviceAuthorization {
             interval: Option<Value>,
         }
         accepted(answer.status, &answer.body)?;
-        let members: Members =
-            serde_json::from_slice(&answer.body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
+        let members: Members = members(&answer.body)?;
         let lacks = |member| Kind::Malformed(Flaw::Device(member));
         let visible =
             |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
@@ -83,6 +82,8 @@ mod tests {
     use http::{HeaderMap, StatusCode};
     use zeroize::Zeroizing;
 
+    use super::super::kind::Code;
+    use super::super::remark::Carried;
     use super::*;
 
     fn read(body: &str) -> Result<DeviceAuthorization, Kind> {
@@ -93,6 +94,7 @@ mod tests {
             date: None,
             headers: HeaderMap::new(),
             body: Zeroizing::new(body.as_bytes().to_vec()),
+            carried: Carried::default(),
         })
     }
 
@@ -105,6 +107,12 @@ mod tests {
         assert_eq!((given.interval, given.expires_in), (Duration::from_secs(5), Duration::from_mins(10)));
         assert_eq!(given.verification_uri_complete, None);
         assert!(!format!("{given:?}").contains("\"d\""));
+    }
+
+    #[test]
+    fn a_refusal_in_a_success_is_a_refusal() {
+        let refused = read(r#"{"error":"device_flow_disabled","error_description":"no"}"#);
+        assert_eq!(refused, Err(Kind::Denied(StatusCode::OK, Code::UnauthorizedClient)));
     }
 
     #[test]

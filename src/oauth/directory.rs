@@ -22,7 +22,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Nothing is asked yet.
     pub(super) fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
-        let ServerSettings { location, transport } = settings;
+        let ServerSettings { location, transport, token_type: _ } = settings;
         if location.token_endpoint.is_none() && location.issuer.is_none() {
             return Err(ServerError::Nowhere);
         }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use tracing::warn;
 use url::Url;
 
-use super::kind::{Flaw, FoundIssuer, Kind, Place};
+use super::kind::{FoundIssuer, Kind, Place};
+use super::response::members;
 use super::server::{Issuer, is_loopback};
 
 /// What an endpoint is for.
@@ -62,8 +63,7 @@ impl Endpoints {
     /// Reads a document of `issuer`, which must have a token endpoint. Any other endpoint that is not to be used is left
     /// out.
     pub(super) fn parse(body: &[u8], issuer: &Issuer, handshake: Handshake) -> Result<Self, Kind> {
-        let document: Map<String, Value> =
-            serde_json::from_slice(body).map_err(|_| Kind::Malformed(Flaw::NotJson))?;
+        let document: Map<String, Value> = members(body)?;
         // RFC 8414 section 3.3: identical, or a server could speak for another.
         let found = document.get("issuer").and_then(Value::as_str);
         if found != Some(issuer.as_str()) {
@@ -174,6 +174,7 @@ const ROLES: [Role; 8] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::kind::Flaw;
     use super::*;
 
     fn parse(configured: &str, document: &str, handshake: Handshake) -> Result<Endpoints, Kind> {

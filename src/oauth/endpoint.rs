@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use tracing::{info, warn};
 use url::Url;
 
@@ -20,14 +20,17 @@ use super::client::Client;
 use super::directory::Directory;
 use super::document::Role;
 use super::dpop::{DPOP, Dpop, Nonce, Target};
-use super::error::{Class, Error};
+use super::error::Error;
 use super::grant::{Grant, TokenRequest};
 use super::introspection::Introspection;
 use super::kind::{Code, Kind, Place};
+use super::login_end;
+use super::mention::Mention;
 use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
 use super::revocation::{self, TokenHint};
 use super::server::ServerSettings;
 use super::server_clock::ServerClock;
+use super::situation::{Key, Situation};
 use super::transport::{Answer, Http, ServerError};
 use super::write::write;
 
@@ -38,6 +41,8 @@ pub struct AuthorizationServer {
     pub(super) http: Http,
     clock: ServerClock,
     introspection: Introspection,
+    /// What else this server calls a Bearer token.
+    token_type: Option<String>,
     /// That an answer to a token exchange lacked its type was said already.
     untyped: AtomicBool,
 }
@@ -51,6 +56,8 @@ struct Ask<'a> {
     grant: &'a Grant,
     request: &'a TokenRequest,
     dpop: Option<&'a Dpop>,
+    /// What else the server calls a Bearer token.
+    token_type: Option<&'a str>,
 }
 
 /// What came of one request.
@@ -73,6 +80,7 @@ impl AuthorizationServer {
             http: Http::new(&settings.transport)?,
             clock: ServerClock::default(),
             introspection: Introspection::default(),
+            token_type: settings.token_type.clone(),
             untyped: AtomicBool::new(false),
         })
     }
@@ -100,7 +108,9 @@ impl AuthorizationServer {
     ) -> Result<TokenResponse, Error> {
         let keys = &client.auth.read().await?;
         let url = &self.directory.token_endpoint(&self.http).await?;
-        let outcome = self.ask_by_its_clock(Ask { url, client, keys, grant, request, dpop }).await;
+        let token_type = self.token_type.as_deref();
+        let outcome =
+            self.ask_by_its_clock(Ask { url, client, keys, grant, request, dpop, token_type }).await;
         if outcome.as_ref().is_err_and(|error| error.kind().may_have_moved()) {
             self.directory.doubt(Role::Token);
         }
@@ -189,7 +199,7 @@ impl AuthorizationServer {
             Ok(answer) => Answered {
                 nonce: ask.dpop.map_or(Nonce::None, |dpop| dpop.take_note(&origin, &answer.headers)),
                 date: answer.date,
-                outcome: judge(&answer, ask).map_err(|kind| Error::at(place, kind).after(answer.retry_after)),
+                outcome: judge(&answer, ask).map_err(|kind| answer.failure(place, kind, ask.situation())),
             },
             Err(error) => Answered { outcome: Err(error), date: None, nonce: Nonce::None },
         }
@@ -197,7 +207,7 @@ impl AuthorizationServer {
 
     fn write(
         &self,
-        Ask { url, client, keys, grant, request, dpop }: Ask<'_>,
+        Ask { url, client, keys, grant, request, dpop, .. }: Ask<'_>,
         origin: &str,
         now: SystemTime,
     ) -> Result<Request<Vec<u8>>, Kind> {
@@ -248,27 +258,28 @@ impl AuthorizationServer {
     }
 }
 
+impl Ask<'_> {
+    fn situation(&self) -> Situation {
+        Situation::token(self.client, self.grant, self.request).with(Key::Dpop, self.dpop.is_some())
+    }
+}
+
 /// What an answer means to this request.
-fn judge(answer: &Answer, Ask { grant, dpop, .. }: Ask<'_>) -> Result<TokenResponse, Kind> {
-    let wanted = if dpop.is_some() { Wanted::Bound } else { Wanted::Bearer };
+fn judge(answer: &Answer, Ask { grant, dpop, token_type, .. }: Ask<'_>) -> Result<TokenResponse, Kind> {
+    let wanted = if dpop.is_some() { Wanted::Bound } else { Wanted::Bearer(token_type) };
     match parse_as(answer.status, &answer.body, wanted) {
         Ok(mut response) => {
             response.count_from(answer.date.unwrap_or_else(clock::wall));
             Ok(response)
         }
-        Err(kind) => Err(match (grant, &kind) {
-            // Under load a server may say anything.
-            (Grant::RefreshToken(_), Kind::Denied(_, Code::InvalidGrant))
-                if Error::here(kind.clone()).class() != Class::Transient =>
-            {
-                Kind::LoginRequired
-            }
-            // Some servers refuse a refresh token so; but so do proxies that did not like a request.
-            (Grant::RefreshToken(_), Kind::Status(StatusCode::BAD_REQUEST))
-                if answer.body.trim_ascii().is_empty() =>
-            {
-                Kind::LoginDoubtful
-            }
+        // Some servers refuse a proof so: the same is done about it.
+        Err(Kind::Denied(status, Code::InvalidRequest))
+            if dpop.is_some() && answer.report().mentions().has(Mention::Dpop) =>
+        {
+            Err(Kind::Denied(status, Code::InvalidDpopProof))
+        }
+        Err(kind) => Err(match grant {
+            Grant::RefreshToken(_) => login_end::judge(answer.status, &answer.body, kind),
             _ => kind,
         }),
     }
@@ -337,6 +348,7 @@ mod tests {
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
     use super::super::client::{AssertionAudience, ClientAuth, KeySettings};
+    use super::super::error::Class;
     use super::super::grant::{Exchange, TypedToken};
     use super::super::key::vectors;
     use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
@@ -496,7 +508,7 @@ mod tests {
         for (reply, class, cause) in [
             (denied(401, "invalid_client"), Class::Misconfigured, "invalid_client"),
             (denied(400, "invalid_scope"), Class::Misconfigured, "invalid_scope"),
-            (denied(400, "sentinel"), Class::Misconfigured, "other"),
+            (denied(400, "a sentinel"), Class::Misconfigured, "other"),
             (denied(503, "temporarily_unavailable"), Class::Transient, "temporarily_unavailable"),
             (Reply::Http(400, "", String::new()), Class::Misconfigured, "status"),
             (Reply::Http(404, "", "<html>sentinel</html>".into()), Class::Misconfigured, "status"),
@@ -554,13 +566,17 @@ mod tests {
         let login = (Class::Refused, "login_required");
         let wrong = |cause| (Class::Misconfigured, cause);
         let wait = |cause| (Class::Transient, cause);
+        let doubt = (Class::Doubtful, "login_doubtful");
         for (status, body, refresh, other) in [
             (400, body("invalid_grant"), login, wrong("invalid_grant")),
             (401, body("invalid_grant"), login, wrong("invalid_grant")),
             (200, body("invalid_grant"), login, wrong("invalid_grant")),
-            (400, String::new(), login, wrong("status")),
-            (400, "\r\n".into(), login, wrong("status")),
-            (400, "<html>".into(), wrong("status"), wrong("status")),
+            (400, String::new(), doubt, wrong("status")),
+            (400, "\r\n".into(), doubt, wrong("status")),
+            (400, "{}".into(), doubt, wrong("status")),
+            (400, body("invalid_request"), doubt, wrong("invalid_request")),
+            // A firewall's or a portal's.
+            (400, "<html>".into(), wait("status"), wait("status")),
             (401, String::new(), wrong("status"), wrong("status")),
             (400, body("invalid_client"), wrong("invalid_client"), wrong("invalid_client")),
             (400, body("invalid_target"), wrong("invalid_target"), wrong("invalid_target")),

@@ -1,8 +1,10 @@
 //! Why a token could not be had: whose fault it is, whether to try again, and what an operator is told.
 //!
-//! An [`Error`] holds no body, no header value, no query and no secret: of what the server said, only its status,
-//! `Retry-After` and an error code out of a closed set (RFC 6749 section 5.2 and its registry). It decides nothing
-//! about time; `token` does.
+//! An [`Error`] holds no body, no header value, no query and no secret. Of what the server said it holds the status,
+//! `Retry-After`, the error code, as a short word where nobody registered it, and the description: cleaned, bounded, and
+//! dropped where it repeats what was sent. The description is in no [`fmt::Display`] and no [`fmt::Debug`]: who shows it
+//! to a person takes it by [`Error::description`]. Applications and metrics get closed sets alone. It decides nothing about
+//! time; `token` does.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +16,7 @@ use crate::net::proxy_fault::ProxyStage;
 use crate::secret::SecretError;
 
 use super::kind::{Code, Holder, Kind, Phase, Place};
+use super::refusal::{Details, Meaning, Sentence};
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Error {
     kind: Kind,
     place: Option<Place>,
     retry_after: Option<Duration>,
+    /// What is known of the response and of what was asked, where there was one.
+    details: Option<Box<Details>>,
 }
 
 /// Whose fault it is, and so when to try again.
@@ -30,6 +35,8 @@ pub enum Class {
     Transient,
     /// The configuration's, here or at the server; it stays until someone acts. Slowly.
     Misconfigured,
+    /// Either of the two, or the login has ended: a few times as if it passed, then as good as never.
+    Doubtful,
     /// The grant is spent: nothing but a login helps. Never.
     Refused,
 }
@@ -41,6 +48,7 @@ impl Class {
         match self {
             Self::Transient => "transient",
             Self::Misconfigured => "misconfigured",
+            Self::Doubtful => "doubtful",
             Self::Refused => "refused",
         }
     }
@@ -49,18 +57,97 @@ impl Class {
 impl Error {
     /// An error that has no place: it happened on this machine.
     pub(crate) const fn here(kind: Kind) -> Self {
-        Self { kind, place: None, retry_after: None }
+        Self { kind, place: None, retry_after: None, details: None }
     }
 
     /// An error on the way to `place` or in its answer.
     pub(crate) const fn at(place: Place, kind: Kind) -> Self {
-        Self { kind, place: Some(place), retry_after: None }
+        Self { kind, place: Some(place), retry_after: None, details: None }
     }
 
     /// The same, with the time that the server asks to be left alone for.
     pub(crate) const fn after(mut self, hold: Option<Duration>) -> Self {
         self.retry_after = hold;
         self
+    }
+
+    /// The same, with what the response and its circumstances say.
+    pub(super) fn with(mut self, details: Details) -> Self {
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    /// The same, where `other` came of another address that was tried.
+    pub(super) fn beside(mut self, other: &Self) -> Self {
+        if let (Some(details), Some(place)) = (&mut self.details, &other.place) {
+            details.tried.push((place.clone(), other.fact()));
+        }
+        self
+    }
+
+    /// What the server says of it in its own words, for people at a terminal, in `status` and in the log alone: plain
+    /// text on one line, of at most some hundred characters, without anything that was sent to it.
+    #[must_use]
+    pub fn description(&self) -> Option<&str> {
+        Some(self.details.as_ref()?.remark.as_ref()?.as_str())
+    }
+
+    /// The error with what the server says of it: for a person at a terminal.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        match self.description() {
+            Some(description) => format!("{self} (the server says: \"{description}\")"),
+            None => self.to_string(),
+        }
+    }
+
+    /// What status, code and circumstances mean; `None`: it is no refusal.
+    fn meaning(&self) -> Option<Meaning> {
+        let details = self.details.as_deref();
+        match self.kind {
+            Kind::Status(status) => Some(Meaning::of(status, None, details)),
+            Kind::Denied(status, code) => Some(Meaning::of(status, Some(code), details)),
+            Kind::Authorization(code) => {
+                details.map(|_| Meaning::of(StatusCode::BAD_REQUEST, Some(code), details))
+            }
+            Kind::LoginDoubtful => details.map(|known| Meaning::of(known.status, known.code, details)),
+            _ => None,
+        }
+    }
+
+    /// Where it happened and what, without what to do about it where [`Self::help`] says that.
+    #[must_use]
+    pub fn happened(&self) -> String {
+        let whole = self.to_string();
+        match self.help() {
+            Some(help) => whole.replace(&format!("; {help}"), ""),
+            None => whole,
+        }
+    }
+
+    /// What happened.
+    fn fact(&self) -> String {
+        match self.sentence() {
+            Some(sentence) => sentence.fact(),
+            None => self.kind.to_string(),
+        }
+    }
+
+    /// What to do about a refusal, with the keys that this configuration has or lacks; `None`: what happened says so
+    /// itself, or only waiting helps.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let situation = self.details.as_ref().map(|details| &details.situation);
+        Some(self.meaning()?.help(situation)).filter(|help| !help.is_empty())
+    }
+
+    fn sentence(&self) -> Option<Sentence<'_>> {
+        let details = self.details.as_deref();
+        match self.kind {
+            Kind::Status(status) => Some(Sentence { status, code: None, details }),
+            Kind::Denied(status, code) => Some(Sentence { status, code: Some(code), details }),
+            _ => None,
+        }
     }
 
     pub(super) const fn kind(&self) -> &Kind {
@@ -70,7 +157,7 @@ impl Error {
     /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2). Of a refresh
     /// token that is [`Kind::LoginRequired`] already.
     pub(crate) fn is_invalid_grant(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired)
+        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_))
             || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
     }
 
@@ -133,16 +220,28 @@ impl Error {
             | Kind::SubjectExpired => Class::Transient,
             Kind::Command(fault) => fault.class(),
             Kind::TokenFile(error) => of_file(error),
+            // A page may be a firewall's or a portal's, which goes away.
+            Kind::Status(_) if self.meaning() == Some(Meaning::Gate) => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
-            Kind::Denied(status, code) => by_status(*status, code.class(*status)),
+            Kind::Denied(status, code) => match self.meaning() {
+                // The code may be one that passes, and the status or the configuration says whose fault it is.
+                Some(Meaning::Client | Meaning::ProofDemanded) => by_status(*status, Class::Misconfigured),
+                _ => by_status(*status, code.class(*status)),
+            },
             Kind::Authorization(code) => code.class(StatusCode::BAD_REQUEST),
+            Kind::LoginDoubtful => Class::Doubtful,
             Kind::LoggedOut
             | Kind::LoginRequired
-            | Kind::LoginDoubtful
+            | Kind::LoginEnded(_)
             | Kind::CodeRefused
             | Kind::OtherUser(_)
             | Kind::Callback(_) => Class::Refused,
         }
+    }
+
+    /// Whether there is nothing at the address.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self.kind, Kind::Status(status) | Kind::Denied(status, _) if matches!(status.as_u16(), 404 | 405 | 410))
     }
 
     /// Whether it is what was traded in that is not good: the next caller's may be (RFC 8693 section 2.2.2).
@@ -150,7 +249,13 @@ impl Error {
     pub fn refuses_subject(&self) -> bool {
         match &self.kind {
             Kind::SubjectExpired => true,
-            Kind::Denied(_, Code::InvalidGrant | Code::InvalidRequest) => self.class() != Class::Transient,
+            // 401 is the client's own failure, whatever the code beside it.
+            Kind::Denied(_, Code::InvalidGrant | Code::InvalidRequest | Code::AccessDenied) => {
+                self.class() != Class::Transient && self.meaning() != Some(Meaning::Client)
+            }
+            Kind::Denied(_, Code::Other) => {
+                self.class() != Class::Transient && self.meaning() == Some(Meaning::Exchange)
+            }
             _ => false,
         }
     }
@@ -172,7 +277,7 @@ impl Error {
 
     /// Whether nothing is left to spend: the session of a browser may still have some.
     pub(crate) const fn wants_login(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired)
+        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_))
     }
 
     /// The error code that the server answered with, where it is a registered one.
@@ -226,7 +331,15 @@ impl Error {
     /// Why, as an application may know it: a sentence out of a closed set that names the party at fault.
     #[must_use]
     pub fn public_reason(&self) -> Cow<'static, str> {
-        self.kind.public_reason()
+        match (&self.kind, self.meaning()) {
+            (Kind::Denied(_, code), Some(meaning)) => {
+                Cow::Owned(format!("{} ({})", meaning.public_reason(), code.as_str()))
+            }
+            (Kind::Status(_), Some(meaning @ (Meaning::Gate | Meaning::Client))) => {
+                Cow::Borrowed(meaning.public_reason())
+            }
+            _ => self.kind.public_reason(),
+        }
     }
 
     /// One word out of a closed set, for logs and metrics.
@@ -269,7 +382,8 @@ impl Error {
             Kind::LoggedOut => "logged_out",
             Kind::StoreBusy => "store_busy",
             Kind::Store | Kind::StillStored | Kind::Unread => "store",
-            Kind::LoginRequired | Kind::LoginDoubtful => "login_required",
+            Kind::LoginRequired | Kind::LoginEnded(_) => "login_required",
+            Kind::LoginDoubtful => "login_doubtful",
             Kind::Command(_) => "command",
             Kind::TokenFile(_) => "token_file",
             Kind::Text(..) => "token_text",
@@ -302,7 +416,28 @@ impl fmt::Display for Error {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
-        self.kind.fmt(f)?;
+        match (self.sentence(), self.details.as_deref()) {
+            (Some(sentence), _) => sentence.fmt(f)?,
+            (None, None) => self.kind.fmt(f)?,
+            (None, Some(Details { token_type: Some(word), .. })) if self.kind == Kind::TokenType => {
+                write!(f, "the token is of the type {word}, not Bearer; {}", word.help())?;
+            }
+            (None, Some(details)) => {
+                match self.kind {
+                    Kind::Authorization(_) => {}
+                    _ => details.opening(f)?,
+                }
+                self.kind.fmt(f)?;
+                if let (Kind::Authorization(_), Some(meaning)) = (&self.kind, self.meaning()) {
+                    let fact = meaning.fact(Some(&details.situation));
+                    let colon = if fact.is_empty() { "" } else { ": " };
+                    write!(f, "{colon}{fact}")?;
+                }
+                if let Some(help) = self.help() {
+                    write!(f, "; {help}")?;
+                }
+            }
+        }
         if let Some(hold) = self.retry_after {
             write!(f, "; it asks for no request within {} s", hold.as_secs())?;
         }

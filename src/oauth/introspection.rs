@@ -18,7 +18,9 @@ use super::authentication::Proof;
 use super::client::Client;
 use super::error::Error;
 use super::kind::{Flaw, Kind, Place};
-use super::response::{Lifetime, left};
+use super::report::without_mark;
+use super::response::{Lifetime, accepted, left};
+use super::situation::{Asked, Situation};
 use super::transport::{Answer, Http};
 use super::write::form;
 
@@ -75,7 +77,8 @@ impl Introspection {
         let mut memory = self.lock();
         memory.rests_until = Some(clock::now() + REST);
         if !std::mem::replace(&mut memory.said, true) {
-            warn!(cause = error.cause(), %error, "introspection failed; default_lifetime is taken where a token does not say how long it lives");
+            let server_says = error.description();
+            warn!(cause = error.cause(), %error, server_says, "introspection failed; default_lifetime is taken where a token does not say how long it lives");
         }
     }
 
@@ -102,7 +105,8 @@ async fn look(
     let pairs = [("token", token.expose().as_str()), ("token_type_hint", "access_token")];
     let request = form(url, client, proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
     let answer = http.send(request, place).await?;
-    judge(&answer).map_err(|kind| Error::at(place.clone(), kind).after(answer.retry_after))
+    let situation = Situation::of(Asked::Introspection, client);
+    judge(&answer).map_err(|kind| answer.failure(place.clone(), kind, situation))
 }
 
 fn judge(answer: &Answer) -> Result<Seen, Kind> {
@@ -113,13 +117,9 @@ fn judge(answer: &Answer) -> Result<Seen, Kind> {
         exp: Option<serde_json::Value>,
         iat: Option<serde_json::Value>,
     }
-    match answer.status {
-        status if status.is_redirection() => return Err(Kind::Redirect(status)),
-        status if !status.is_success() => return Err(Kind::Status(status)),
-        _ => {}
-    }
+    accepted(answer.status, &answer.body)?;
     let members: Members =
-        serde_json::from_slice(&answer.body).map_err(|_| Kind::Malformed(Flaw::NoActive))?;
+        serde_json::from_slice(without_mark(&answer.body)).map_err(|_| Kind::Malformed(Flaw::NoActive))?;
     if !members.active {
         return Ok(Seen::Inactive);
     }

@@ -1,7 +1,7 @@
 //! What can go wrong on the way to a token, each with the sentence that an operator reads.
 //!
-//! Closed sets, all of them: nothing that a server wrote gets in here but a status and a registered error code.
-//! `error` says what follows from each.
+//! Closed sets, all of them: of what a server wrote, a status, a registered error code and the word for a token type get in
+//! here. What else it says of a refusal stands beside the kind, in an error's details. `error` says what follows from each.
 
 use std::fmt;
 use std::io;
@@ -17,13 +17,16 @@ use crate::net::tls_fault::TlsFault;
 use crate::secret::{SecretError, SecretSource};
 
 use super::document::Role;
-use super::error::Class;
 use super::key::KeyError;
+use super::login_end::LoginEnd;
+use super::refusal::Sentence;
 
+mod code;
 mod found;
 mod local;
 mod public;
 
+pub(crate) use code::Code;
 pub(crate) use found::FoundIssuer;
 pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
 
@@ -60,19 +63,17 @@ pub(crate) enum Kind {
     Timeout(Phase),
     #[error("the connection was closed before the answer was complete")]
     Reset,
-    #[error("it answered {}, a redirect; a secret follows none, so configure the final address", .0.as_u16())]
+    #[error("it responded with {}, a redirect; a secret follows none, so configure the final address", .0.as_u16())]
     Redirect(StatusCode),
-    #[error("it answered {}{}", .0.as_u16(), mend_of_status(*.0))]
+    #[error("{}", Sentence { status: *.0, code: None, details: None })]
     Status(StatusCode),
-    #[error("it answered {} with the error `{}`{}", .0.as_u16(), .1.as_str(), .1.mend())]
+    #[error("{}", Sentence { status: *.0, code: Some(*.1), details: None })]
     Denied(StatusCode, Code),
     #[error("the answer is larger than {} KiB", super::transport::MAX_BODY_BYTES / 1024)]
     TooLarge,
     #[error("{0}")]
     Malformed(Flaw),
-    #[error(
-        "the token is not of the type Bearer; where this server binds tokens to a key (DPoP), set `dpop = true`"
-    )]
+    #[error("the token is not of the type Bearer")]
     TokenType,
     #[error(
         "a token bound to our key (DPoP) was asked for and the server gave one that is not; have it demand DPoP of this client, or take `dpop` away"
@@ -114,11 +115,9 @@ pub(crate) enum Kind {
     StillStored,
     #[error("the token store cannot be read, so that nobody knows what to give back; the log says why")]
     Unread,
-    #[error(
-        "it answered 400 without a word, as some servers do to a refresh token that is spent; log in, or renew it to try it once more"
-    )]
+    #[error("the request is refused, or the login has ended: cupbearer login")]
     LoginDoubtful,
-    #[error("the authorization server answered the browser with the error `{}`{}", .0.as_str(), .0.mend())]
+    #[error("the authorization server sent the browser back with the error `{}`", .0.as_str())]
     Authorization(Code),
     #[error("{0}; the code was not redeemed, so begin again")]
     Callback(CallbackFault),
@@ -136,10 +135,10 @@ pub(crate) enum Kind {
         "the browser is logged in at the authorization server as somebody else by now, {0}; log in again as the one whose token it is to be"
     )]
     OtherUser(String),
-    #[error(
-        "nobody is logged in, or the login has ended: there is no refresh token that the server accepts; log in, or put a new one in its place"
-    )]
+    #[error("nobody is logged in: there is no refresh token; log in, or put one in its place")]
     LoginRequired,
+    #[error("the login has ended: {}; {}", .0.reason(), .0.help())]
+    LoginEnded(LoginEnd),
     #[error("{0}")]
     Command(CommandFault),
     #[error("{0}; the token is to be there")]
@@ -261,8 +260,18 @@ pub(crate) enum Flaw {
     NotHttp,
     #[error("the answer has an empty body")]
     Empty,
-    #[error("the answer is not a JSON object; check the address")]
+    #[error("the response is not a JSON object; check the address")]
     NotJson,
+    #[error(
+        "the response is an HTML page; check the address, and what stands in front of the server (a login page)"
+    )]
+    Page,
+    #[error("the response begins as a JSON object and is none: it is cut off or malformed")]
+    BrokenJson,
+    #[error("the response has a member twice, so that it is not clear which one counts (RFC 8259 section 4)")]
+    Twice,
+    #[error("the response is compressed in a way that was not asked for and cannot be read")]
+    Encoding,
     #[error("the answer has no `access_token`")]
     NoAccessToken,
     #[error("the answer's `access_token` is not a string of visible ASCII")]
@@ -284,133 +293,13 @@ impl Flaw {
     }
 }
 
-/// An error code of the OAuth registry, or [`Code::Other`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
-    InvalidRequest,
-    InvalidClient,
-    InvalidGrant,
-    UnauthorizedClient,
-    UnsupportedGrantType,
-    InvalidScope,
-    InvalidTarget,
-    UnsupportedTokenType,
-    InvalidDpopProof,
-    UseDpopNonce,
-    AccessDenied,
-    ServerError,
-    TemporarilyUnavailable,
-    SlowDown,
-    AuthorizationPending,
-    ExpiredToken,
-    LoginRequired,
-    InteractionRequired,
-    ConsentRequired,
-    AccountSelectionRequired,
-    UnsupportedResponseType,
-    InvalidRequestUri,
-    InvalidRedirectUri,
-    Other,
-}
-
-impl Code {
-    /// The registered code that `text` is, to the letter.
-    pub(crate) fn parse(text: &str) -> Self {
-        CODES.iter().find(|code| code.as_str() == text).copied().unwrap_or(Self::Other)
-    }
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::InvalidClient => "invalid_client",
-            Self::InvalidGrant => "invalid_grant",
-            Self::UnauthorizedClient => "unauthorized_client",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",
-            Self::UnsupportedTokenType => "unsupported_token_type",
-            Self::InvalidDpopProof => "invalid_dpop_proof",
-            Self::UseDpopNonce => "use_dpop_nonce",
-            Self::AccessDenied => "access_denied",
-            Self::ServerError => "server_error",
-            Self::TemporarilyUnavailable => "temporarily_unavailable",
-            Self::SlowDown => "slow_down",
-            Self::AuthorizationPending => "authorization_pending",
-            Self::ExpiredToken => "expired_token",
-            Self::LoginRequired => "login_required",
-            Self::InteractionRequired => "interaction_required",
-            Self::ConsentRequired => "consent_required",
-            Self::AccountSelectionRequired => "account_selection_required",
-            Self::UnsupportedResponseType => "unsupported_response_type",
-            Self::InvalidRequestUri => "invalid_request_uri",
-            Self::InvalidRedirectUri => "invalid_redirect_uri",
-            Self::Other => "other",
-        }
-    }
-
-    pub(super) fn class(self, status: StatusCode) -> Class {
-        match self {
-            // A proof is dated: clocks are put right, and nonces come anew.
-            Self::ServerError
-            | Self::TemporarilyUnavailable
-            | Self::SlowDown
-            | Self::AuthorizationPending
-            | Self::InvalidDpopProof
-            | Self::UseDpopNonce => Class::Transient,
-            // A "success" with an error nobody registered says nothing about the configuration.
-            Self::Other if status.is_success() => Class::Transient,
-            Self::LoginRequired
-            | Self::InteractionRequired
-            | Self::ConsentRequired
-            | Self::AccountSelectionRequired
-            | Self::ExpiredToken => Class::Refused,
-            _ => Class::Misconfigured,
-        }
-    }
-
-    const fn mend(self) -> &'static str {
-        match self {
-            Self::InvalidClient => {
-                "; check `client_id`, `client_auth` and the secret, key or certificate, and for an assertion its audience and this machine's clock"
-            }
-            Self::InvalidGrant => {
-                "; check what this grant spends: the password, the assertion's key, issuer, subject and audience, or the subject token"
-            }
-            Self::UnauthorizedClient | Self::UnsupportedGrantType => {
-                "; allow this grant for the client at the authorization server"
-            }
-            Self::InvalidScope => "; check `scope`",
-            Self::InvalidTarget => "; check `resource` and `audience`",
-            Self::InvalidDpopProof => {
-                "; compare the clocks of this machine and the server, check that `token_endpoint` is the server's own name for it, and the kind of the key"
-            }
-            Self::UseDpopNonce => ", and takes none of the nonces that it gives",
-            Self::AccessDenied => "; whoever logged in said no, or may not use this client",
-            Self::InvalidRedirectUri => {
-                "; register the redirect URI for this client, or set `redirect_uri` to the one that is"
-            }
-            Self::ExpiredToken => "; the time to log in is over, so begin again",
-            Self::LoginRequired => {
-                "; nobody is logged in there in this browser, the session has ended, or the browser blocks third-party cookies in a frame: log in again"
-            }
-            Self::InteractionRequired | Self::AccountSelectionRequired => {
-                "; the server wants to ask something (a second factor, an account): log in again"
-            }
-            Self::ConsentRequired => "; the server wants consent to be given: log in again",
-            Self::UnsupportedResponseType => "; allow the authorization code grant for this client",
-            Self::InvalidRequest => "; check `params`, `client_auth` and what this server demands",
-            _ => "",
-        }
-    }
-}
-
 /// Where an error happened: scheme, host, port and path of a URL; never its query, nor a user name in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(String);
+pub(crate) struct Place(Box<str>);
 
 impl Place {
     pub(crate) fn of(url: &Url) -> Self {
-        Self(format!("{}{}", url.origin().ascii_serialization(), url.path()))
+        Self(format!("{}{}", url.origin().ascii_serialization(), url.path()).into_boxed_str())
     }
 }
 
@@ -419,39 +308,3 @@ impl fmt::Display for Place {
         f.write_str(&self.0)
     }
 }
-
-const fn mend_of_status(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        401 | 403 => " without a reason; check the client and its secret",
-        404 | 405 | 410 => "; check the address",
-        429 => ", too many requests",
-        500.. => ", a failure of its own",
-        _ => " without a reason",
-    }
-}
-
-const CODES: [Code; 23] = [
-    Code::InvalidRequest,
-    Code::InvalidClient,
-    Code::InvalidGrant,
-    Code::UnauthorizedClient,
-    Code::UnsupportedGrantType,
-    Code::InvalidScope,
-    Code::InvalidTarget,
-    Code::UnsupportedTokenType,
-    Code::InvalidDpopProof,
-    Code::UseDpopNonce,
-    Code::AccessDenied,
-    Code::ServerError,
-    Code::TemporarilyUnavailable,
-    Code::SlowDown,
-    Code::AuthorizationPending,
-    Code::ExpiredToken,
-    Code::LoginRequired,
-    Code::InteractionRequired,
-    Code::ConsentRequired,
-    Code::AccountSelectionRequired,
-    Code::UnsupportedResponseType,
-    Code::InvalidRequestUri,
-    Code::InvalidRedirectUri,
-];

@@ -1,6 +1,7 @@
 //! A person's login at an authorization server, step by step: where to send the browser, what to redeem, what to show
 //! for another device, where a session ends. When each step comes is for the caller.
 
+use http::StatusCode;
 use url::Url;
 
 use super::authorization_code::{Authorization, AuthorizationRequest, Draft, Pending, request_uri};
@@ -13,7 +14,10 @@ use super::error::Error;
 use super::grant::{Grant, TokenRequest};
 use super::id_token::{self, Expected, Identity};
 use super::kind::{Code, IdTokenFault, Kind, Place};
+use super::remark::Carried;
+use super::report::Form;
 use super::response::TokenResponse;
+use super::situation::{Asked, Key, Situation};
 use super::write::form;
 use crate::clock;
 
@@ -42,7 +46,12 @@ impl AuthorizationServer {
             keys.prove(ask.client, self.audience(&token_endpoint), self.now()).map_err(Error::here)?;
         let request = form(&url, ask.client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
         let answer = self.http.send(request, &place).await?;
-        let name = request_uri(&answer).map_err(|kind| Error::at(place, kind).after(answer.retry_after))?;
+        let situation = Situation::of(Asked::Push, ask.client)
+            .asking(ask.request)
+            .with(Key::AuthorizationParams, !ask.params.is_empty())
+            .with(Key::PushedAuthorization, ask.pushed)
+            .with(Key::Dpop, ask.dpop.is_some());
+        let name = request_uri(&answer).map_err(|kind| answer.failure(place, kind, situation))?;
         Ok(draft.pushed_address(endpoint, ask.client, &name))
     }
 
@@ -58,7 +67,18 @@ impl AuthorizationServer {
         request: &TokenRequest,
         dpop: Option<&Dpop>,
     ) -> Result<(TokenResponse, Option<Identity>), Error> {
-        let grant = callback.grant(pending)?;
+        let situation = Situation::of(Asked::Authorization, client)
+            .asking(request)
+            .with(Key::PushedAuthorization, pending.pushed)
+            .with(Key::Dpop, dpop.is_some());
+        let report = callback.report();
+        let grant = callback.grant(pending).map_err(|error| match error.kind() {
+            Kind::Authorization(_) => {
+                let nothing = Carried::default();
+                error.with(report.details(StatusCode::BAD_REQUEST, Form::Other, &nothing, situation))
+            }
+            _ => error,
+        })?;
         // The code stands for what was asked for (RFC 6749 section 4.1.3): the scope is not asked for again.
         let request = TokenRequest { scope: Vec::new(), audience: None, ..request.clone() };
         let response = match self.token(client, &grant, &request, dpop).await {
@@ -86,6 +106,9 @@ impl AuthorizationServer {
         let keys = client.auth.read().await?;
         let token_endpoint = self.directory.token_endpoint(&self.http).await?;
         let proof = keys.prove(client, self.audience(&token_endpoint), self.now()).map_err(Error::here)?;
+        let situation = Situation::of(Asked::DeviceAuthorization, client)
+            .asking(request)
+            .with(Key::AuthorizationParams, !params.is_empty());
         let scope = request.scope.join(" ");
         // A public client names itself (RFC 8628 section 3.1); with a secret in the header, to do so again is allowed.
         let mut pairs = vec![("scope", scope.as_str())];
@@ -94,7 +117,7 @@ impl AuthorizationServer {
         pairs.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let request = form(&url, client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
         let answer = self.http.send(request, &place).await?;
-        DeviceAuthorization::read(&answer).map_err(|kind| Error::at(place, kind).after(answer.retry_after))
+        DeviceAuthorization::read(&answer).map_err(|kind| answer.failure(place, kind, situation))
     }
 
     /// Asks once whether the person has finished on the other device (RFC 8628 section 3.4).

@@ -20,7 +20,9 @@ use crate::clock;
 use super::document::{Endpoints, Handshake, Role};
 use super::error::Error;
 use super::kind::{Kind, Place};
+use super::response::accepted;
 use super::server::Issuer;
+use super::situation::Situation;
 use super::transport::Http;
 
 /// An issuer and what it last said of itself.
@@ -112,10 +114,8 @@ impl Metadata {
         match self.fetch(http, &self.issuer.openid_metadata()).await {
             Ok(found) => Ok(found),
             // Most servers have one of the two: a document that is there says more than one that is not.
-            Err(second) if matches!(second.kind(), Kind::Status(status) if status.as_u16() == 404) => {
-                Err(first)
-            }
-            Err(second) => Err(second),
+            Err(second) if second.is_absence() && !first.is_absence() => Err(first.beside(&second)),
+            Err(second) => Err(second.beside(&first)),
         }
     }
 
@@ -126,19 +126,15 @@ impl Metadata {
             .body(Vec::new())
             .map_err(|_| Error::at(place.clone(), Kind::NoEndpoint(Role::Token)))?;
         let answer = http.send(request, &place).await?;
-        let wrong = match answer.status {
-            status if status.is_redirection() => Kind::Redirect(status),
-            status if !status.is_success() => Kind::Status(status),
-            _ => match Endpoints::parse(&answer.body, &self.issuer, self.handshake) {
-                Ok(endpoints) => {
-                    let fresh_for =
-                        answer.max_age.map_or(LIFETIME, |age| age.clamp(MIN_LIFETIME, MAX_LIFETIME));
-                    return Ok(Found { endpoints, fresh_for });
-                }
-                Err(kind) => kind,
-            },
-        };
-        Err(Error::at(place, wrong).after(answer.retry_after))
+        let parsed = accepted(answer.status, &answer.body)
+            .and_then(|()| Endpoints::parse(&answer.body, &self.issuer, self.handshake));
+        match parsed {
+            Ok(endpoints) => {
+                let fresh_for = answer.max_age.map_or(LIFETIME, |age| age.clamp(MIN_LIFETIME, MAX_LIFETIME));
+                Ok(Found { endpoints, fresh_for })
+            }
+            Err(kind) => Err(answer.failure(place, kind, Situation::METADATA)),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod device_code;
 mod directory;
 mod document;
 mod dpop;
+mod encoding;
 mod endpoint;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -26,15 +27,22 @@ mod jws;
 mod key;
 mod kind;
 mod login;
+mod login_end;
+mod mention;
 mod metadata;
 #[cfg(test)]
 mod peer;
 mod random;
 mod redirect_uri;
+mod refusal;
+mod remark;
+mod report;
 mod response;
 mod revocation;
 mod server;
 mod server_clock;
+mod situation;
+mod token_type;
 mod transport;
 mod write;
 

@@ -307,6 +307,7 @@ pub(super) fn settings(location: Location) -> ServerSettings {
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(2),
         },
+        token_type: None,
     }
 }
 

@@ -7,11 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::secret::Secret;
 
 use super::kind::{Code, Flaw, Kind};
+use super::report::{Form, Report, without_mark};
+use super::token_type::is_bearer;
 
 /// An access token as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +61,15 @@ pub enum TokenType {
 
 /// The kind of token that was asked for; no other is taken in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// One that is good by itself.
-    Bearer,
+pub(super) enum Wanted<'a> {
+    /// One that is good by itself, which this server may call so, too.
+    Bearer(Option<&'a str>),
     /// One that is bound to a key of ours.
     Bound,
+}
+
+impl Wanted<'_> {
+    pub(super) const BEARER: Self = Self::Bearer(None);
 }
 
 /// No token counts as good for longer: beyond it lie only mistakes, and the overflow of clocks.
@@ -70,49 +77,68 @@ pub const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Reads an answer that is to hold a token which is good by itself. Nothing of `body` gets into the error.
 pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {
-    parse_as(status, body, Wanted::Bearer)
+    parse_as(status, body, Wanted::BEARER)
 }
 
 /// The same for a token of either kind.
-pub(super) fn parse_as(status: StatusCode, body: &[u8], wanted: Wanted) -> Result<TokenResponse, Kind> {
+pub(super) fn parse_as(status: StatusCode, body: &[u8], wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
+    // Whatever the status: a code says more.
+    if let Some(code) = refusal(status, body) {
+        return Err(Kind::Denied(status, code));
+    }
     if status.is_redirection() {
         return Err(Kind::Redirect(status));
-    }
-    // serde would take an array for the members in their order.
-    let object = body.trim_ascii_start().starts_with(b"{");
-    let answer = if object { serde_json::from_slice::<Answer>(body).ok() } else { None };
-    if let Some(Answer { error: Some(error), .. }) = &answer
-        && !error.is_null()
-    {
-        return Err(Kind::Denied(status, error.as_str().map_or(Code::Other, Code::parse)));
     }
     if !status.is_success() {
         return Err(Kind::Status(status));
     }
-    if body.trim_ascii().is_empty() {
-        return Err(Kind::Malformed(Flaw::Empty));
-    }
-    success(answer.ok_or(Kind::Malformed(Flaw::NotJson))?, wanted)
+    success(members(body)?, wanted)
 }
 
 /// Whether an answer that holds no token is a success; else what it says (RFC 6749 section 5.2, which the other
 /// endpoints share).
 pub(super) fn accepted(status: StatusCode, body: &[u8]) -> Result<(), Kind> {
-    #[derive(Deserialize)]
-    struct Members {
-        error: Option<Value>,
+    match refusal(status, body) {
+        Some(code) => Err(Kind::Denied(status, code)),
+        None if status.is_success() => Ok(()),
+        None if status.is_redirection() => Err(Kind::Redirect(status)),
+        None => Err(Kind::Status(status)),
     }
-    if status.is_success() {
-        return Ok(());
+}
+
+/// The code of a response that refuses, whatever its status. A success has one only where it says so outright.
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Option<Code> {
+    let report = Report::read(body);
+    let code = report.code()?;
+    if status.is_client_error() || status.is_server_error() {
+        return Some(code);
     }
+    let members = serde_json::from_slice::<Members>(without_mark(body)).unwrap_or_default();
+    let has_error =
+        members.error.is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)) && error != "");
+    let has_token = members.access_token.is_some_and(|token| !token.is_null());
     if status.is_redirection() {
-        return Err(Kind::Redirect(status));
+        return (has_error && code != Code::Other).then_some(code);
     }
-    let members = serde_json::from_slice(body).unwrap_or(Members { error: None });
-    Err(match members.error.as_ref().and_then(Value::as_str) {
-        Some(code) => Kind::Denied(status, Code::parse(code)),
-        None => Kind::Status(status),
-    })
+    (has_error || !has_token && report.fails).then_some(code)
+}
+
+/// The members of a JSON object, each as it comes.
+pub(super) fn members<T: DeserializeOwned>(body: &[u8]) -> Result<T, Kind> {
+    let body = without_mark(body);
+    // serde would take an array for the members in their order.
+    let flaw = match Form::of(body) {
+        Form::Empty => Flaw::Empty,
+        Form::Page => Flaw::Page,
+        Form::Json => match serde_json::from_slice(body) {
+            Ok(members) => return Ok(members),
+            // It is an object, so that what does not fit is a member that is there twice.
+            Err(_) => Flaw::Twice,
+        },
+        Form::Other if body.trim_ascii_start().starts_with(b"{") => Flaw::BrokenJson,
+        Form::Other => Flaw::NotJson,
+    };
+    Err(Kind::Malformed(flaw))
 }
 
 /// Reads a token response that came from elsewhere than a token endpoint.
@@ -123,13 +149,13 @@ pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, Kind> {
 /// Makes a response of a token alone, without anything said of it.
 pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
     let access_token = Some(Value::String(token.to_owned()));
-    success(Answer { access_token, ..Answer::default() }, Wanted::Bearer)
+    success(Members { access_token, ..Members::default() }, Wanted::BEARER)
 }
 
 /// The members that count; all others are ignored (RFC 6749 section 5.1). Each is taken as it comes, so that a
 /// strange one is judged by its own rule.
 #[derive(Default, Deserialize)]
-struct Answer {
+struct Members {
     error: Option<Value>,
     access_token: Option<Value>,
     token_type: Option<Value>,
@@ -140,7 +166,7 @@ struct Answer {
     id_token: Option<Value>,
 }
 
-fn success(answer: Answer, wanted: Wanted) -> Result<TokenResponse, Kind> {
+fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
     let access_token = match answer.access_token {
         None | Some(Value::Null) => return Err(Kind::Malformed(Flaw::NoAccessToken)),
         Some(Value::String(token)) => Secret::new(token),
@@ -154,11 +180,9 @@ fn success(answer: Answer, wanted: Wanted) -> Result<TokenResponse, Kind> {
         (Some(Value::String(name)), Wanted::Bound) if name.eq_ignore_ascii_case("dpop") => TokenType::Dpop,
         // It must be said (RFC 9449 section 5): a token that is not bound is good for whoever finds it.
         (_, Wanted::Bound) => return Err(Kind::Unbound),
-        (None | Some(Value::Null), Wanted::Bearer) => TokenType::Assumed,
-        (Some(Value::String(name)), Wanted::Bearer) if name.eq_ignore_ascii_case("bearer") => {
-            TokenType::Bearer
-        }
-        (Some(_), Wanted::Bearer) => return Err(Kind::TokenType),
+        (None | Some(Value::Null), Wanted::Bearer(_)) => TokenType::Assumed,
+        (Some(Value::String(name)), Wanted::Bearer(more)) if is_bearer(&name, more) => TokenType::Bearer,
+        (Some(_), Wanted::Bearer(_)) => return Err(Kind::TokenType),
     };
     let lifetime = match answer.expires_in {
         None | Some(Value::Null) => {
@@ -251,10 +275,13 @@ pub(super) fn claims(token: &str) -> Option<Claims> {
     serde_json::from_slice(&payload).ok()
 }
 
-/// A space-separated list (RFC 6749 section 3.3); some servers send an array of strings.
+/// A space-separated list (RFC 6749 section 3.3); some servers send commas, or an array of strings.
 fn scopes(value: Value) -> Option<Vec<String>> {
     let words: Vec<String> = match value {
-        Value::String(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+        Value::String(text) if text.trim().contains(' ') => {
+            text.split_ascii_whitespace().map(|word| word.trim_end_matches(',').to_owned()).collect()
+        }
+        Value::String(text) => text.trim().split(',').map(str::to_owned).collect(),
         Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => return None,
     };
@@ -362,9 +389,16 @@ mod tests {
         }
         assert_eq!(answer(r#"{"access_token":"t"}"#).unwrap().token_type, TokenType::Assumed);
         assert_eq!(kind("null"), Ok(TokenType::Assumed));
-        for value in [r#""mac""#, r#""N_A""#, r#""""#, r#""DPoP""#, "7"] {
+        for value in [r#""""#, r#""bearer ""#, r#""BearerToken""#] {
+            assert_eq!(kind(value), Ok(TokenType::Bearer), "{value}");
+        }
+        for value in [r#""mac""#, r#""N_A""#, r#""DPoP""#, "7"] {
             assert_eq!(kind(value), Err(Kind::TokenType), "{value}");
         }
+        let bot = br#"{"access_token":"t","token_type":"bot"}"#;
+        let read = |wanted| parse_as(StatusCode::OK, bot, wanted);
+        assert_eq!(read(Wanted::Bearer(Some("bot"))).unwrap().token_type, TokenType::Bearer);
+        assert_eq!(read(Wanted::BEARER), Err(Kind::TokenType));
     }
 
     #[test]
@@ -384,8 +418,10 @@ mod tests {
         for (body, want) in [
             ("", Kind::Malformed(Flaw::Empty)),
             (" \r\n", Kind::Malformed(Flaw::Empty)),
-            ("{", Kind::Malformed(Flaw::NotJson)),
-            ("<html>", Kind::Malformed(Flaw::NotJson)),
+            ("{", Kind::Malformed(Flaw::BrokenJson)),
+            (r#"{"access_token":"t","#, Kind::Malformed(Flaw::BrokenJson)),
+            ("<html>", Kind::Malformed(Flaw::Page)),
+            (r#"{"access_token":"t","access_token":"u"}"#, Kind::Malformed(Flaw::Twice)),
             ("[]", Kind::Malformed(Flaw::NotJson)),
             ("null", Kind::Malformed(Flaw::NotJson)),
             (r#""text""#, Kind::Malformed(Flaw::NotJson)),
@@ -419,7 +455,13 @@ mod tests {
         assert_eq!(got.scope, Some(vec!["a".into(), "b".into()]));
         let got = answer(r#"{"access_token":"t","scope":["a","b"]}"#).unwrap();
         assert_eq!(got.scope, Some(vec!["a".into(), "b".into()]));
-        assert_eq!(answer(r#"{"access_token":"t","error":null}"#).unwrap().scope, None);
+        let got = answer(r#"{"access_token":"t","scope":"a,b"}"#).unwrap();
+        assert_eq!(got.scope, Some(vec!["a".into(), "b".into()]));
+        for nothing in ["null", r#""""#, "false"] {
+            let body = format!(r#"{{"access_token":"t","error":{nothing}}}"#);
+            assert_eq!(answer(&body).unwrap().scope, None, "{nothing}");
+        }
+        assert!(answer("\u{feff}{\"access_token\":\"t\"}").is_ok());
     }
 
     #[test]
@@ -443,7 +485,7 @@ mod tests {
         for name in ["DPoP", "dpop"] {
             let said = format!(r#","token_type":"{name}""#);
             assert_eq!(read(&said, Wanted::Bound), Ok(TokenType::Dpop));
-            assert_eq!(read(&said, Wanted::Bearer), Err(Kind::TokenType));
+            assert_eq!(read(&said, Wanted::BEARER), Err(Kind::TokenType));
         }
         for said in [r#","token_type":"Bearer""#, r#","token_type":null"#, "", r#","token_type":7"#] {
             assert_eq!(read(said, Wanted::Bound), Err(Kind::Unbound), "{said}");

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::error::Error;
 use super::kind::{Kind, Place};
 use super::response::accepted;
+use super::situation::{Asked, Situation};
 use super::transport::Http;
 use super::write::form;
 
@@ -48,7 +49,8 @@ pub(super) async fn revoke(
     let answer = http.send(request, &place).await?;
     // RFC 7009 section 2.2: the body of a success says nothing; section 2.2.1: errors are those of the token endpoint,
     // and `unsupported_token_type`.
-    accepted(answer.status, &answer.body).map_err(|kind| Error::at(place, kind).after(answer.retry_after))
+    let situation = Situation::of(Asked::Revocation, client);
+    accepted(answer.status, &answer.body).map_err(|kind| answer.failure(place, kind, situation))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct ServerSettings {
     pub location: Location,
     /// How it is reached: apart from any upstream's settings.
     pub transport: Transport,
+    /// What else it calls a Bearer token: `BearerToken`, `bot`. `None`: nothing.
+    pub token_type: Option<String>,
 }
 
 /// Where an authorization server's endpoints are: named in the configuration, which wins over any metadata, or found

@@ -19,8 +19,10 @@ use crate::net::resolver::LookupError;
 use crate::net::tls::{NoRoots, TlsError, client_config};
 
 use super::connections::Connections;
+use super::encoding::{decoded, plain};
 use super::error::Error;
 use super::kind::{Flaw, Kind, Phase, Place};
+use super::remark::Carried;
 use super::server::Transport;
 
 /// What keeps an authorization server from being set up at all.
@@ -53,8 +55,10 @@ pub(super) struct Answer {
     /// What the server's clock showed (RFC 9110 section 6.6.1).
     pub(super) date: Option<SystemTime>,
     pub(super) headers: HeaderMap,
-    /// At most [`MAX_BODY_BYTES`].
+    /// At most [`MAX_BODY_BYTES`], decoded.
     pub(super) body: Zeroizing<Vec<u8>>,
+    /// What the request carried, which no error may repeat.
+    pub(super) carried: Carried,
 }
 
 impl Http {
@@ -76,6 +80,8 @@ impl Http {
 
     async fn exchange(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Error> {
         let failed = |fault: HttpFault| Error::at(place.clone(), kind_of(fault));
+        let carried = Carried::by(&request);
+        let request = plain(request);
         let client = self.0.client(request.uri());
         let response = client.send(request.map(|body| Full::new(Bytes::from(body)))).await.map_err(failed)?;
         let (head, mut incoming) = response.into_parts();
@@ -93,6 +99,8 @@ impl Http {
             }
             body.extend_from_slice(chunk);
         }
+        let body = decoded(&head.headers, body)
+            .map_err(|kind| Error::at(place.clone(), kind).after(retry_after))?;
         Ok(Answer {
             status: head.status,
             retry_after,
@@ -100,6 +108,7 @@ impl Http {
             date: date(&head.headers),
             headers: head.headers,
             body,
+            carried,
         })
     }
 }

@@ -35,7 +35,7 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
     /// On the way to the authorization server, or there.
-    #[error(transparent)]
+    #[error("{}", .0.in_full())]
     Protocol(#[from] Error),
     /// Nobody keeps it.
     #[error("the login cannot be kept: {0}")]

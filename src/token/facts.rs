@@ -47,6 +47,8 @@ pub struct Failing {
     pub since: Moment,
     /// How many failed in a row, the last one included.
     pub attempts: u32,
+    /// How many of the last ones in a row may have found the end of the login.
+    pub doubtful: u32,
     /// For how long, from `at`, the server asks to be left alone.
     pub hold: Option<Duration>,
     /// Whether the inputs of the last one worked before.
@@ -103,9 +105,10 @@ impl Facts {
         match failing.class {
             _ if usable && !dead => Status::Degraded,
             Class::Refused => Status::LoginRequired,
+            Class::Doubtful if dead || failing.ends_the_login() => Status::LoginRequired,
             Class::Misconfigured if dead || !failing.is_hiccup(now) => Status::Misconfigured,
             _ if self.per_caller => Status::Valid,
-            Class::Misconfigured | Class::Transient => self.without_token(),
+            Class::Misconfigured | Class::Doubtful | Class::Transient => self.without_token(),
         }
     }
 
@@ -118,8 +121,7 @@ impl Facts {
     pub fn advice(&self, now: Moment) -> Option<Advice> {
         if let Some(failing) = &self.failing {
             let end = self.usable_until.filter(|end| now < *end && *end < Moment::NEVER)?;
-            return (failing.class == Class::Refused && !self.api.refuses)
-                .then_some(Advice::LogInBefore(end));
+            return (failing.ends_the_login() && !self.api.refuses).then_some(Advice::LogInBefore(end));
         }
         (self.api.refuses && self.api.new_refused >= NEW_REFUSED)
             .then_some(Advice::CheckAudience(self.api.new_refused))
@@ -142,6 +144,13 @@ impl Failing {
         now.saturating_duration_since(self.since)
     }
 
+    /// Whether nothing but a login is left to hope for: the server refuses the refresh token, or has said so often what it
+    /// says of one.
+    #[must_use]
+    pub fn ends_the_login(&self) -> bool {
+        self.class == Class::Refused || self.class == Class::Doubtful && self.doubtful >= DOUBTFUL_ATTEMPTS
+    }
+
     /// Whether it is the server's hiccup rather than the configuration's fault: the very same inputs worked before, and
     /// it has not lasted for long.
     #[must_use]
@@ -155,11 +164,14 @@ impl Failing {
     #[must_use]
     pub fn history(&self) -> History {
         match self.class {
-            Class::Misconfigured => History(self.worked),
+            Class::Misconfigured | Class::Doubtful => History(self.worked),
             Class::Transient | Class::Refused => History(Worked::Never),
         }
     }
 }
+
+/// What may be the end of a login is tried so often before it is taken for that.
+pub(super) const DOUBTFUL_ATTEMPTS: u32 = 4;
 
 /// Text to append to the sentence of an error; empty where the history adds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +232,7 @@ pub(in crate::token) mod tests {
             at,
             since: at,
             attempts: 1,
+            doubtful: u32::from(class == Class::Doubtful),
             hold: None,
             worked: Worked::Never,
             credential: Credential::Client,
@@ -242,6 +255,7 @@ pub(in crate::token) mod tests {
         let replaced = Some(Failing { worked: Worked::Other(now), ..failing(Class::Misconfigured, now) });
         let person =
             Some(Failing { worked, credential: Credential::Withheld, ..failing(Class::Misconfigured, now) });
+        let ended = Some(Failing { doubtful: DOUBTFUL_ATTEMPTS, ..failing(Class::Doubtful, now) });
         for (usable_until, api, failing, want) in [
             (none, accepted, none.map(|_: Moment| unreachable!()), Status::Pending),
             (none, accepted, of(Class::Transient), Status::Pending),
@@ -267,6 +281,11 @@ pub(in crate::token) mod tests {
             (live, refused, of(Class::Refused), Status::LoginRequired),
             (live, refused, of(Class::Misconfigured), Status::Misconfigured),
             (live, refused, hiccup, Status::Misconfigured),
+            // What may be the end of a login is taken for it once it was said a few times, or the API says so too.
+            (dead, accepted, of(Class::Doubtful), Status::Expired),
+            (live, accepted, ended, Status::Degraded),
+            (dead, accepted, ended, Status::LoginRequired),
+            (live, refused, of(Class::Doubtful), Status::LoginRequired),
         ] {
             let facts = Facts { usable_until, api, failing, ..Facts::default() };
             assert_eq!(facts.status(now), want, "{facts:?}");

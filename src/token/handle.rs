@@ -104,7 +104,7 @@ pub enum RenewError {
         left: Duration,
     },
     /// It was tried and failed.
-    #[error(transparent)]
+    #[error("{}", .0.in_full())]
     Failed(Error),
     /// No attempt came to an end within [`RENEW_WAIT`].
     #[error("no answer came within {} s; the renewal goes on", RENEW_WAIT.as_secs())]
@@ -326,7 +326,7 @@ impl TokenHandle {
     /// where no login is stored: to forget it has changed the store, too.
     pub fn wake_by_store(&self) {
         let waits = self.load().last_error.as_ref().is_some_and(|failure| match failure.error.class() {
-            Class::Refused => self.settings().spends_a_login(),
+            Class::Refused | Class::Doubtful => self.settings().spends_a_login(),
             Class::Transient | Class::Misconfigured => failure.error.is_of_the_store(),
         });
         if waits {

@@ -174,8 +174,13 @@ const LAST_SUCCESS: &str = "cupbearer_token_last_success_timestamp_seconds";
 const STATE: &str = "cupbearer_token_state";
 
 const SUCCESS: &str = "success";
-const RESULTS: [&str; 4] =
-    [SUCCESS, Class::Transient.as_str(), Class::Misconfigured.as_str(), Class::Refused.as_str()];
+const RESULTS: [&str; 5] = [
+    SUCCESS,
+    Class::Transient.as_str(),
+    Class::Misconfigured.as_str(),
+    Class::Doubtful.as_str(),
+    Class::Refused.as_str(),
+];
 
 /// From a server next door to one that hardly answers.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];

@@ -135,6 +135,10 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
     let failure = Failure {
         in_a_row: before.map_or(0, |before| before.in_a_row).saturating_add(u32::from(sent)),
         attempts: before.map_or(0, |before| before.attempts).saturating_add(1),
+        doubtful: match error.class() {
+            Class::Doubtful => before.map_or(0, |before| before.doubtful).saturating_add(1),
+            _ => 0,
+        },
         since: before.map_or(attempt.now, |before| before.since),
         hold_until: error.retry_after().map(|hold| attempt.now + hold),
         worked: match (old.worked, attempt.inputs) {

@@ -59,7 +59,10 @@ pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment>
         failing.attempts.saturating_sub(1).saturating_add(if person { PERSON_DOUBLINGS } else { 0 });
     let bound = backoff.initial.saturating_mul(2_u32.saturating_pow(doublings.min(32))).clamp(floor, max);
     let mut delay = share(bound, unit(jitter)).max(floor);
-    if failing.waited_for && !person {
+    if failing.ends_the_login() {
+        delay = DOUBTFUL_GAP + share(DOUBTFUL_GAP / 10, unit(jitter));
+    }
+    if failing.waited_for && !person && !failing.ends_the_login() {
         let bound = waited_for(failing, max);
         delay = delay.min(bound / 2 + share(bound / 2, unit(jitter)));
     }
@@ -84,7 +87,7 @@ pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment>
 fn waited_for(failing: &Failing, max: Duration) -> Duration {
     let longest = match failing.class {
         Class::Transient => WAITED_FOR_LONG,
-        Class::Misconfigured | Class::Refused => max,
+        Class::Misconfigured | Class::Doubtful | Class::Refused => max,
     };
     (failing.lasts(failing.at) / 30).min(longest).max(WAITED_FOR)
 }
@@ -116,6 +119,9 @@ pub const WAITED_FOR_LONG: Duration = Duration::from_secs(5);
 /// A refused password is tried once more, after some seconds and not at once: what refused it may have been another login
 /// of the same person at that moment.
 const PERSON_DOUBLINGS: u32 = 4;
+
+/// How seldom it is tried after what is taken for the end of a login: some servers block who asks too often.
+const DOUBTFUL_GAP: Duration = Duration::from_hours(1);
 
 /// How long before a token's end a last attempt is made while renewals fail.
 const LAST_CHANCE: Duration = Duration::from_secs(2);
@@ -206,6 +212,19 @@ mod tests {
             with(after(Class::Misconfigured, 2), |failing| failing.credential = Credential::Withheld);
         assert_eq!(retry_at(&withheld.waited_for(), &backoff, 0.0), None);
         assert_eq!(retry_at(&Facts::default(), &backoff, 0.0), None);
+    }
+
+    #[test]
+    fn what_may_be_the_end_of_a_login_is_tried_a_few_times_and_then_once_an_hour_whoever_waits() {
+        let backoff = Policy::default().retry;
+        let after = |doubtful| with(after(Class::Doubtful, doubtful), |failing| failing.doubtful = doubtful);
+        for (doubtful, at_most) in [(1, 500), (2, 1000), (3, 2000)] {
+            assert_eq!(delay(&after(doubtful), &backoff, 1.0), Duration::from_millis(at_most));
+        }
+        for facts in [after(4), after(9), after(9).waited_for()] {
+            assert_eq!(delay(&facts, &backoff, 0.0), DOUBTFUL_GAP);
+            assert!(delay(&facts, &backoff, 1.0) <= DOUBTFUL_GAP + DOUBTFUL_GAP / 10);
+        }
     }
 
     #[test]

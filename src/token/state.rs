@@ -59,6 +59,8 @@ pub struct Failure {
     pub in_a_row: u32,
     /// How many attempts have failed in a row, with a request or without.
     pub(super) attempts: u32,
+    /// How many of the last attempts may have found the end of the login.
+    pub(super) doubtful: u32,
     /// When the first of them failed.
     pub(super) since: Moment,
     /// Until when the server asks to be left alone (`Retry-After`); nobody and nothing calls it before.
@@ -74,6 +76,7 @@ impl Failure {
     pub(super) fn first(error: Error, at: Moment) -> Self {
         Self {
             in_a_row: u32::from(error.was_sent()),
+            doubtful: u32::from(error.class() == Class::Doubtful),
             error,
             at,
             attempts: 1,
@@ -90,6 +93,7 @@ impl Failure {
             at: self.at,
             since: self.since,
             attempts: self.attempts,
+            doubtful: self.doubtful,
             hold: self.hold_until.map(|until| until - self.at),
             worked: self.worked,
             credential: self.credential,

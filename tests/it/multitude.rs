@@ -47,7 +47,11 @@ fn origin(endpoint: &str, client: String) -> ServerOrigin {
         timeout: Duration::from_mins(1),
     };
     ServerOrigin {
-        server: ServerSettings { location: Location::endpoint(endpoint.parse().unwrap()), transport },
+        server: ServerSettings {
+            location: Location::endpoint(endpoint.parse().unwrap()),
+            transport,
+            token_type: None,
+        },
         client: Client {
             id: client,
             auth: ClientAuth::SecretBasic(SecretSource::Inline(Secret::new("a secret".into()))),

@@ -131,6 +131,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) dpop_key_file: Option<String>,
     /// The header field that carries the token.
     pub(in crate::config) header: String,
+    /// What else this server calls a Bearer token, such as `"bot"`.
+    pub(in crate::config) token_type: String,
     /// The scheme before the token; "" sends the bare token.
     pub(in crate::config) scheme: String,
     /// Share of the lifetime after which the token is renewed.
@@ -219,6 +221,7 @@ impl Default for Token {
             dpop: false,
             dpop_key_file: None,
             header: "Authorization".to_owned(),
+            token_type: "Bearer".to_owned(),
             scheme: "Bearer".to_owned(),
             renew_at,
             jitter,

@@ -182,7 +182,8 @@
       if (failure) {
         this.banner.className = `banner ${kind === 'good' ? 'warn' : kind}`;
         const often = failure.consecutive_failures > 1 ? ` (${failure.consecutive_failures} in a row, the last at ${clock(failure.at)})` : '';
-        write(this.bannerText, `${failure.message}${often}`);
+        const words = failure.server_says ? ` The server says: \u201c${failure.server_says}\u201d` : '';
+        write(this.bannerText, `${failure.message}${often}${words}`);
         write(this.bannerWay, this.wayOut(token));
         show(this.bannerWay, this.bannerWay.textContent !== '');
       }

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::io;
 
-use super::{Code, CommandFault, Flaw, Holder, Kind, Phase};
+use super::super::refusal::Meaning;
+use super::{CommandFault, Flaw, Holder, Kind, Phase};
 use crate::net::tls_fault::TlsFault;
 
 impl Kind {
@@ -71,7 +72,10 @@ impl Kind {
                     status.as_u16()
                 ));
             }
-            Self::Denied(_, code) => return code.public_reason(),
+            Self::Denied(status, code) => {
+                let meaning = Meaning::of(*status, Some(*code), None);
+                return Cow::Owned(format!("{} ({})", meaning.public_reason(), code.as_str()));
+            }
             Self::TooLarge => "the authorization server's response is too large",
             Self::Malformed(flaw) => flaw.public_reason(),
             Self::TokenType => "the authorization server's token is not of the type Bearer",
@@ -82,8 +86,10 @@ impl Kind {
             Self::Stale => "the authorization server's token had expired when it arrived",
             Self::Inactive => "the authorization server says that the token just issued is not active",
             Self::CodeRefused => "the authorization server refused the code of the login",
-            Self::LoginRequired | Self::LoginDoubtful => {
-                "there is no refresh token that the authorization server accepts"
+            Self::LoginRequired => "nobody is logged in",
+            Self::LoginEnded(end) => end.public_reason(),
+            Self::LoginDoubtful => {
+                "the authorization server refuses to refresh it, and it may be that the login has ended"
             }
             Self::Authorization(code) => {
                 return Cow::Owned(format!(
@@ -158,52 +164,19 @@ impl Flaw {
     const fn public_reason(self) -> &'static str {
         match self {
             Self::NotHttp => "the authorization server does not speak HTTP at its address",
-            Self::Empty | Self::NotJson | Self::NoAccessToken | Self::AccessToken | Self::ExpiresIn => {
-                "the authorization server's response holds no usable token"
-            }
+            Self::Page => "the authorization server's address responds with a page for people",
+            Self::Empty
+            | Self::NotJson
+            | Self::BrokenJson
+            | Self::Twice
+            | Self::Encoding
+            | Self::NoAccessToken
+            | Self::AccessToken
+            | Self::ExpiresIn => "the authorization server's response holds no usable token",
             Self::NoRequestUri | Self::Device(_) | Self::NoActive => {
                 "the authorization server's response cannot be used"
             }
         }
-    }
-}
-
-impl Code {
-    fn public_reason(self) -> Cow<'static, str> {
-        let what = match self {
-            Self::ServerError | Self::TemporarilyUnavailable => {
-                "the authorization server reports a failure of its own"
-            }
-            Self::SlowDown => "the authorization server wants fewer token requests",
-            Self::InvalidClient => {
-                "the authorization server does not accept the client or its secret, key or certificate"
-            }
-            Self::InvalidGrant => "the authorization server does not accept what the token request spends",
-            Self::UnauthorizedClient | Self::UnsupportedGrantType => {
-                "the authorization server does not allow this grant for the client"
-            }
-            Self::InvalidScope => "the authorization server does not accept the configured scope",
-            Self::InvalidTarget => {
-                "the authorization server does not accept the configured resource or audience"
-            }
-            Self::InvalidDpopProof | Self::UseDpopNonce => {
-                "the authorization server does not accept the proof of possession (DPoP)"
-            }
-            Self::AccessDenied => "the authorization server denies access",
-            Self::InvalidRequest
-            | Self::UnsupportedTokenType
-            | Self::AuthorizationPending
-            | Self::ExpiredToken
-            | Self::LoginRequired
-            | Self::InteractionRequired
-            | Self::ConsentRequired
-            | Self::AccountSelectionRequired
-            | Self::UnsupportedResponseType
-            | Self::InvalidRequestUri
-            | Self::InvalidRedirectUri
-            | Self::Other => "the authorization server refuses the token request",
-        };
-        Cow::Owned(format!("{what} ({})", self.as_str()))
     }
 }
 
@@ -234,6 +207,8 @@ mod tests {
     use crate::net::threads::NotDone;
     use crate::oauth::document::Role;
     use crate::oauth::key::KeyError;
+    use crate::oauth::kind::code::{CODES, Code};
+    use crate::oauth::login_end::LoginEnd;
     use crate::secret::SecretError;
 
     /// Who can do something about it.
@@ -299,7 +274,8 @@ mod tests {
             Kind::Stale,
             Kind::Inactive,
             Kind::CodeRefused,
-            Kind::LoginRequired,
+            Kind::LoginEnded(LoginEnd::Unknown),
+            Kind::LoginEnded(LoginEnd::User),
             Kind::LoginDoubtful,
             Kind::Authorization(Code::AccessDenied),
             Kind::Tls(TlsFault::UnknownIssuer),
@@ -309,7 +285,7 @@ mod tests {
             Kind::Tls(TlsFault::Handshake),
         ];
         all.extend(server.map(|kind| (kind, Server)));
-        all.extend(super::super::CODES.map(|code| (Kind::Denied(status, code), Server)));
+        all.extend(CODES.map(|code| (Kind::Denied(status, code), Server)));
         all.push((Kind::Denied(status, Code::Other), Server));
         let between = [
             Kind::Dns,
@@ -330,6 +306,7 @@ mod tests {
         all.extend(between.map(|kind| (kind, Between)));
         let people = [
             Kind::LoggedOut,
+            Kind::LoginRequired,
             Kind::BrowserAbsent,
             Kind::OtherUser("sentinel".into()),
             Kind::Callback(CallbackFault::NoCode),
@@ -345,7 +322,6 @@ mod tests {
         for (kind, party) in kinds() {
             let said = kind.public_reason();
             let blames_the_server = said.starts_with("the authorization server")
-                || said.starts_with("there is no refresh token that the authorization server")
                 || said.starts_with("the TLS handshake with the authorization server");
             let names_the_way = said.contains("cannot be reached")
                 || said.contains("on the way to")

@@ -60,7 +60,7 @@ pub(in crate::token) fn origin(grant: GrantSettings) -> ServerOrigin {
         timeout: Duration::from_secs(1),
     };
     ServerOrigin {
-        server: ServerSettings { location: Location::default(), transport },
+        server: ServerSettings { location: Location::default(), transport, token_type: None },
         client: Client { id: "c".into(), auth: ClientAuth::None },
         grant,
         request: TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] },

@@ -118,11 +118,12 @@ const LOGIN: Use = Use::Grants(&[Grant::AuthorizationCode, Grant::DeviceCode]);
 const EXCHANGE: Use = Use::Grants(&[Grant::TokenExchange]);
 
 /// Every key that has not always a meaning.
-const USES: [(&str, Use); 56] = [
+const USES: [(&str, Use); 57] = [
     ("issuer", Use::Server),
     ("token_endpoint", Use::Server),
     ("revocation_endpoint", Use::Server),
     ("introspection_endpoint", Use::Server),
+    ("token_type", Use::Server),
     ("authorization_endpoint", LOGIN),
     ("device_authorization_endpoint", LOGIN),
     ("redirect_uri", LOGIN),

@@ -26,7 +26,26 @@ pub(super) fn resolve(
     let timeout = duration(&path.key("timeout"), token.timeout, Zero::Refused, review);
     let transport =
         Transport { ca_file: ca_file.ok()?, certificate, proxy: proxy?, connect_timeout, timeout };
-    Some(ServerSettings { location: location?, transport })
+    let token_type = token_type(&path.key("token_type"), &token.token_type, review)?;
+    // Bearer is what every server may say.
+    let token_type = Some(token_type).filter(|word| !word.eq_ignore_ascii_case("bearer"));
+    Some(ServerSettings { location: location?, transport, token_type })
+}
+
+/// What else the server calls a Bearer token.
+fn token_type(path: &KeyPath, word: &str, review: &mut Review<'_>) -> Option<String> {
+    let word = word.trim();
+    if word.eq_ignore_ascii_case("dpop") {
+        let help = "set `dpop = true` instead, which makes the key that such a token is bound to";
+        review.error(path, "is \"DPoP\", which no token without a key is", help);
+        return None;
+    }
+    let is_plain = word.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if word.is_empty() || !is_plain {
+        review.error(path, "is no word for a type of tokens", "write it as the server does, or leave it out");
+        return None;
+    }
+    Some(word.to_owned())
 }
 
 fn location(

@@ -257,7 +257,7 @@ async fn a_refusal_without_a_word_buries_no_refresh_token() {
     let source = source(&authority, &store, seed("seed"));
     source.fetch().await.unwrap();
     authority.next.lock().unwrap().push(Error::here(ErrorKind::LoginDoubtful));
-    assert_eq!(cause(&source.fetch().await), LOGIN);
+    assert_eq!(cause(&source.fetch().await), ("login_doubtful", Class::Doubtful));
     assert_eq!(refresh(&entry(&store).await), Some("refresh-1"));
     assert_eq!(access(&source.fetch().await), "access-2");
 }

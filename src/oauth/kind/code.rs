@@ -1,0 +1,180 @@
+//! Error codes: those of the OAuth registry, and what other servers call the same.
+
+use http::StatusCode;
+
+use super::super::error::Class;
+
+/// An error code of the OAuth registry, or [`Code::Other`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    InvalidRequest,
+    InvalidClient,
+    InvalidGrant,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    InvalidScope,
+    InvalidTarget,
+    UnsupportedTokenType,
+    InvalidDpopProof,
+    UseDpopNonce,
+    AccessDenied,
+    ServerError,
+    TemporarilyUnavailable,
+    SlowDown,
+    AuthorizationPending,
+    ExpiredToken,
+    LoginRequired,
+    InteractionRequired,
+    ConsentRequired,
+    AccountSelectionRequired,
+    UnsupportedResponseType,
+    InvalidRequestUri,
+    InvalidRedirectUri,
+    Other,
+}
+
+impl Code {
+    /// The code that `word` is, or means at the servers that have their own; else [`Code::Other`].
+    pub(crate) fn parse(word: &str) -> Self {
+        Self::registered(word).unwrap_or(Self::Other)
+    }
+
+    /// The registered code that `word` is or means. Servers differ in case and in hyphens.
+    pub(in crate::oauth) fn registered(word: &str) -> Option<Self> {
+        let word = word.trim().to_ascii_lowercase().replace('-', "_");
+        let registered = CODES.iter().find(|code| code.as_str() == word);
+        registered.or_else(|| Some(&SYNONYMS.iter().find(|(synonym, _)| *synonym == word)?.1)).copied()
+    }
+
+    pub(in crate::oauth) const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
+            Self::AccessDenied => "access_denied",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::SlowDown => "slow_down",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::ExpiredToken => "expired_token",
+            Self::LoginRequired => "login_required",
+            Self::InteractionRequired => "interaction_required",
+            Self::ConsentRequired => "consent_required",
+            Self::AccountSelectionRequired => "account_selection_required",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::Other => "other",
+        }
+    }
+
+    pub(in crate::oauth) fn class(self, status: StatusCode) -> Class {
+        match self {
+            // A proof is dated: clocks are put right, and nonces come anew.
+            Self::ServerError
+            | Self::TemporarilyUnavailable
+            | Self::SlowDown
+            | Self::AuthorizationPending
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce => Class::Transient,
+            // A "success" with an error nobody registered says nothing about the configuration.
+            Self::Other if status.is_success() => Class::Transient,
+            Self::LoginRequired
+            | Self::InteractionRequired
+            | Self::ConsentRequired
+            | Self::AccountSelectionRequired
+            | Self::ExpiredToken => Class::Refused,
+            _ => Class::Misconfigured,
+        }
+    }
+}
+
+pub(in crate::oauth) const CODES: [Code; 23] = [
+    Code::InvalidRequest,
+    Code::InvalidClient,
+    Code::InvalidGrant,
+    Code::UnauthorizedClient,
+    Code::UnsupportedGrantType,
+    Code::InvalidScope,
+    Code::InvalidTarget,
+    Code::UnsupportedTokenType,
+    Code::InvalidDpopProof,
+    Code::UseDpopNonce,
+    Code::AccessDenied,
+    Code::ServerError,
+    Code::TemporarilyUnavailable,
+    Code::SlowDown,
+    Code::AuthorizationPending,
+    Code::ExpiredToken,
+    Code::LoginRequired,
+    Code::InteractionRequired,
+    Code::ConsentRequired,
+    Code::AccountSelectionRequired,
+    Code::UnsupportedResponseType,
+    Code::InvalidRequestUri,
+    Code::InvalidRedirectUri,
+];
+
+/// What GitHub, Microsoft, Auth0, Slack and others write in place of a registered code.
+const SYNONYMS: [(&str, Code); 27] = [
+    ("authorization_declined", Code::AccessDenied),
+    ("authorization_denied", Code::AccessDenied),
+    ("consent_denied", Code::AccessDenied),
+    ("user_denied", Code::AccessDenied),
+    ("bad_verification_code", Code::InvalidGrant),
+    ("incorrect_device_code", Code::InvalidGrant),
+    ("invalid_code", Code::InvalidGrant),
+    ("bad_refresh_token", Code::InvalidGrant),
+    ("invalid_refresh_token", Code::InvalidGrant),
+    ("code_expired", Code::ExpiredToken),
+    ("device_code_expired", Code::ExpiredToken),
+    ("device_flow_disabled", Code::UnauthorizedClient),
+    ("too_many_requests", Code::SlowDown),
+    ("rate_limited", Code::SlowDown),
+    ("rate_limit_exceeded", Code::SlowDown),
+    ("throttled", Code::SlowDown),
+    ("incorrect_client_credentials", Code::InvalidClient),
+    ("invalid_client_id", Code::InvalidClient),
+    ("invalid_client_secret", Code::InvalidClient),
+    ("bad_client_secret", Code::InvalidClient),
+    ("redirect_uri_mismatch", Code::InvalidRedirectUri),
+    ("invalid_resource", Code::InvalidTarget),
+    ("invalid_audience", Code::InvalidTarget),
+    ("mfa_required", Code::InteractionRequired),
+    ("internal_error", Code::ServerError),
+    ("internal_server_error", Code::ServerError),
+    ("temporarily_unavaliable", Code::TemporarilyUnavailable),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_known_in_any_case_and_under_the_names_that_servers_give_it() {
+        for (word, code) in [
+            ("invalid_grant", Code::InvalidGrant),
+            ("INVALID_GRANT", Code::InvalidGrant),
+            (" invalid-client ", Code::InvalidClient),
+            ("authorization_declined", Code::AccessDenied),
+            ("bad_verification_code", Code::InvalidGrant),
+            ("device_flow_disabled", Code::UnauthorizedClient),
+            ("too_many_requests", Code::SlowDown),
+            ("unheard_of", Code::Other),
+            ("invalid_grants", Code::Other),
+            ("", Code::Other),
+        ] {
+            assert_eq!(Code::parse(word), code, "{word}");
+        }
+        for code in CODES {
+            assert_eq!(Code::registered(code.as_str()), Some(code));
+        }
+    }
+}

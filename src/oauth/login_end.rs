@@ -1,0 +1,295 @@
+//! How the end of a login looks: what a refused refresh token means, in whatever words a server says it.
+//!
+//! RFC 6749 section 5.2 has `invalid_grant` for it. Many servers say it otherwise, and some of what they say is also said
+//! of a wrong client. A refusal in JSON that is not clearly the client's is doubtful: `token` asks a few times more.
+
+use http::StatusCode;
+
+use super::kind::{Code, Flaw, Kind};
+use super::mention::{Mention, Mentions};
+use super::report::{Form, Report};
+
+/// Why a login has ended, as far as the server says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoginEnd {
+    /// A refresh token that was used before came a second time.
+    Reused,
+    /// The user is disabled, locked or gone.
+    User,
+    /// Consent was withdrawn.
+    Consent,
+    /// Its time is over.
+    Expired,
+    /// The server wants to ask the person something.
+    Interaction,
+    /// Nothing says why.
+    Unknown,
+}
+
+impl LoginEnd {
+    fn of(code: Option<Code>, mentions: Mentions) -> Self {
+        match code {
+            Some(Code::ConsentRequired) => return Self::Consent,
+            Some(Code::InteractionRequired | Code::AccountSelectionRequired | Code::LoginRequired) => {
+                return Self::Interaction;
+            }
+            _ => {}
+        }
+        let reasons = [
+            (Mention::Reuse, Self::Reused),
+            (Mention::User, Self::User),
+            (Mention::Consent, Self::Consent),
+            (Mention::Expired, Self::Expired),
+        ];
+        reasons.into_iter().find(|(mention, _)| mentions.has(*mention)).map_or(Self::Unknown, |(_, end)| end)
+    }
+
+    /// After "the login has ended".
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Reused => {
+                "the refresh token had been used before, by a copy of this configuration, by a refresh that was cut off, or by a thief"
+            }
+            Self::User => "the user is disabled, locked or deleted at the authorization server",
+            Self::Consent => "the consent to this client was withdrawn",
+            Self::Expired => "its time is over, or it was idle for too long",
+            Self::Interaction => {
+                "the authorization server wants to ask the person something (a password, a second factor)"
+            }
+            Self::Unknown => "the authorization server no longer accepts the refresh token",
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) const fn help(self) -> &'static str {
+        match self {
+            Self::Reused => {
+                "see that nothing else uses this login, then log in again, or put a new refresh token in its place"
+            }
+            Self::User => {
+                "have the user enabled there first, or log in as another one: until then no login succeeds"
+            }
+            _ => "log in again, or put a new refresh token in its place",
+        }
+    }
+
+    /// The same for an application: a closed set, without advice.
+    pub(super) const fn public_reason(self) -> &'static str {
+        match self {
+            Self::Reused => {
+                "the authorization server no longer accepts the refresh token, which had been used before"
+            }
+            Self::User => "the authorization server has disabled, locked or deleted the user of this login",
+            Self::Consent => "the authorization server says that the consent to this client was withdrawn",
+            Self::Expired => "the authorization server says that the time of this login is over",
+            Self::Interaction => "the authorization server wants to ask the user of this login something",
+            Self::Unknown => "the authorization server no longer accepts the refresh token of this login",
+        }
+    }
+}
+
+/// What a failed refresh is: the end of the login where the response says so, a doubtful one where it may be, else what it
+/// would be of any other grant.
+pub(super) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Kind {
+    // Load and rate pass by themselves, whatever the body says.
+    if matches!(status.as_u16(), 408 | 425 | 429 | 500..) || status.is_redirection() {
+        return kind;
+    }
+    let refused = matches!(kind, Kind::Status(_) | Kind::Denied(..));
+    let report = Report::read(body);
+    let form = Form::of(body);
+    let failed = refused || report.fails && matches!(kind, Kind::Malformed(Flaw::NoAccessToken));
+    if !failed {
+        return kind;
+    }
+    match form {
+        Form::Json => {}
+        // Some servers refuse a refresh token so; but so do proxies that did not like a request.
+        Form::Empty if status == StatusCode::BAD_REQUEST => return Kind::LoginDoubtful,
+        Form::Empty | Form::Page | Form::Other => return kind,
+    }
+    let mentions = report.mentions();
+    let code = report.code();
+    match code {
+        Some(
+            Code::InvalidGrant
+            | Code::LoginRequired
+            | Code::InteractionRequired
+            | Code::ConsentRequired
+            | Code::AccountSelectionRequired
+            | Code::ExpiredToken,
+        ) => Kind::LoginEnded(LoginEnd::of(code, mentions)),
+        Some(
+            Code::InvalidClient
+            | Code::UnsupportedGrantType
+            | Code::InvalidScope
+            | Code::InvalidTarget
+            | Code::InvalidDpopProof
+            | Code::UseDpopNonce
+            | Code::SlowDown
+            | Code::TemporarilyUnavailable
+            | Code::AuthorizationPending,
+        ) => kind,
+        _ if mentions.has(Mention::Ended) => Kind::LoginEnded(LoginEnd::of(code, mentions)),
+        Some(Code::UnauthorizedClient) => kind,
+        _ if is_clearly_the_clients(status, code, mentions) => kind,
+        // An address that is not the token endpoint's.
+        None if matches!(status.as_u16(), 404 | 405 | 410) => kind,
+        _ => Kind::LoginDoubtful,
+    }
+}
+
+/// Whether the refusal names something that the configuration sets, or is the one of client authentication.
+fn is_clearly_the_clients(status: StatusCode, code: Option<Code>, mentions: Mentions) -> bool {
+    let named = [
+        Mention::Client,
+        Mention::Scope,
+        Mention::Audience,
+        Mention::Resource,
+        Mention::Dpop,
+        Mention::Https,
+        Mention::KeyId,
+    ];
+    let unnamed = matches!(code, None | Some(Code::InvalidRequest | Code::AccessDenied));
+    let unnamed = unnamed && !mentions.has(Mention::Token);
+    named.into_iter().any(|mention| mentions.has(mention)) || status == StatusCode::UNAUTHORIZED && unnamed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::response::{Wanted, parse_as};
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    enum Verdict {
+        Ended(LoginEnd),
+        Doubtful,
+        Other,
+    }
+
+    fn verdict(status: u16, body: &str) -> Verdict {
+        let status = StatusCode::from_u16(status).unwrap();
+        let kind = parse_as(status, body.as_bytes(), Wanted::BEARER).unwrap_err();
+        match judge(status, body.as_bytes(), kind) {
+            Kind::LoginEnded(end) => Verdict::Ended(end),
+            Kind::LoginDoubtful => Verdict::Doubtful,
+            _ => Verdict::Other,
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_login_is_known_in_whatever_words_it_is_said() {
+        use LoginEnd::{Consent, Expired, Interaction, Reused, Unknown, User};
+        for (status, body, want) in [
+            (400, r#"{"error":"invalid_grant"}"#, Unknown),
+            (400, r#"{"error":"INVALID_GRANT"}"#, Unknown),
+            // Keycloak 26.
+            (400, r#"{"error":"invalid_grant","error_description":"Session not active"}"#, Unknown),
+            (400, r#"{"error":"invalid_grant","error_description":"Token is not active"}"#, Expired),
+            (400, r#"{"error":"invalid_grant","error_description":"Stale token"}"#, Reused),
+            (400, r#"{"error":"invalid_grant","error_description":"User disabled"}"#, User),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_description":"Client no longer has requested consent from user"}"#,
+                Consent,
+            ),
+            // Hydra.
+            (
+                400,
+                r#"{"error":"invalid_grant","error_description":"The provided authorization grant (e.g., authorization code, resource owner credentials) or refresh token is invalid, expired, revoked, does not match the redirection URI used in the authorization request, or was issued to another client. The refresh token was already used."}"#,
+                Reused,
+            ),
+            (
+                401,
+                r#"{"error":"token_inactive","error_description":"Token is inactive because it is malformed, expired or otherwise invalid. Token validation failed."}"#,
+                Expired,
+            ),
+            // GitHub, Slack, Atlassian, Fitbit, UAA, Twitch, Salesforce, Auth0.
+            (200, r#"{"error":"bad_refresh_token"}"#, Unknown),
+            (200, r#"{"ok":false,"error":"invalid_refresh_token"}"#, Unknown),
+            (200, r#"{"error":"invalid_code"}"#, Unknown),
+            (200, r#"{"ok":false,"error":"token_expired"}"#, Expired),
+            (
+                403,
+                r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#,
+                Unknown,
+            ),
+            (
+                400,
+                r#"{"errors":[{"errorType":"invalid_grant","message":"Refresh token invalid"}],"success":false}"#,
+                Unknown,
+            ),
+            (
+                401,
+                r#"{"error":"invalid_token","error_description":"The token expired, was revoked"}"#,
+                Expired,
+            ),
+            (400, r#"{"status":400,"message":"Invalid refresh token"}"#, Unknown),
+            (400, r#"{"error":"invalid_grant","error_description":"expired access/refresh token"}"#, Expired),
+            (
+                403,
+                r#"{"error":"mfa_required","error_description":"Multifactor authentication required"}"#,
+                Interaction,
+            ),
+            (400, r#"{"status":"BAD_REFRESH_TOKEN"}"#, Unknown),
+            (200, r#"{"status":"BAD_REFRESH_TOKEN"}"#, Unknown),
+            (400, r#"{"error":"some_code","error_description":"The session has expired"}"#, Expired),
+        ] {
+            assert_eq!(verdict(status, body), Verdict::Ended(want), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_the_end_of_a_login_is_doubtful() {
+        for (status, body) in [
+            (400, ""),
+            (400, r#"{"error":"invalid_request"}"#),
+            (400, r#"{"error":"invalid_request","error_description":"Value passed for the token was bad."}"#),
+            (400, "{}"),
+            (400, r#"{"message":"Bad Request"}"#),
+            (400, r#"{"error":400}"#),
+            (401, r#"{"error":"server_error"}"#),
+            (403, r#"{"error":"access_denied"}"#),
+            (400, r#"{"error":"inactive_user"}"#),
+            (200, r#"{"code":20037}"#),
+            (401, r#"{"error":"invalid_request","error_description":"Invalid Token!"}"#),
+            (200, r#"{"error":"unheard_of"}"#),
+        ] {
+            assert_eq!(verdict(status, body), Verdict::Doubtful, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_clients_or_passes_by_itself_is_no_end() {
+        for (status, body) in [
+            (401, r#"{"error":"invalid_client"}"#),
+            (
+                401,
+                r#"{"error":"unauthorized_client","error_description":"Invalid client or Invalid client credentials"}"#,
+            ),
+            (401, r#"{"error":"access_denied","error_description":"Unauthorized"}"#),
+            (401, r#"{"message":"Unauthorized"}"#),
+            (401, ""),
+            (400, r#"{"error":"invalid_request","error_description":"scope parameter not supported"}"#),
+            (400, r#"{"error":"invalid_request","error_description":"client_id is missing"}"#),
+            (
+                400,
+                r#"{"error":"invalid_dpop_proof","error_description":"The DPoP proof JWT header is missing."}"#,
+            ),
+            (400, r#"{"error":"invalid_scope"}"#),
+            (400, r#"{"error":"unsupported_grant_type"}"#),
+            (400, "<html>Bad Request</html>"),
+            (403, "<html>"),
+            (400, "Bad Request"),
+            (404, r#"{"message":"no route matched"}"#),
+            (429, r#"{"error":"invalid_grant"}"#),
+            (500, r#"{"error":"invalid_grant"}"#),
+            (503, r#"{"message":"refresh token invalid"}"#),
+            (200, "{}"),
+            (200, r#"{"code":0,"msg":"ok"}"#),
+            (302, r#"{"error":"invalid_grant"}"#),
+        ] {
+            assert_eq!(verdict(status, body), Verdict::Other, "{status} {body}");
+        }
+    }
+}
