@@ -35,6 +35,8 @@ impl Source for Always {
                 lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
                 scope: None,
                 refresh_token: None,
+                refresh_expires_in: None,
+                oddity: None,
                 issued_token_type: None,
                 id_token: None,
             }

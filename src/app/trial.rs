@@ -204,6 +204,7 @@ async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialErro
     let ends = match response.lifetime {
         Lifetime::ExpiresIn(lifetime) => asked.unwrap_or_else(clock::wall).checked_add(lifetime),
         Lifetime::ExpiresAt(at) => Some(at),
+        Lifetime::NoTime(_) => asked,
         Lifetime::Unbounded | Lifetime::Unknown => None,
     };
     match ends {

@@ -129,6 +129,15 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
             let words = error.server_says.as_ref().map(|words| format!("\n  the server says: \"{words}\""));
             notes.push(format!("{}{often}{}", error.message, words.unwrap_or_default()));
         }
+        if let Some(left) = token.login_expires_in_seconds {
+            notes.push(match left {
+                0 => "the login is over, as far as its server says".to_owned(),
+                left => format!("the login ends in {} unless it is renewed before", span(left)),
+            });
+        }
+        if let Some(help) = &token.help {
+            notes.push(format!("help: {help}"));
+        }
         for note in notes {
             lines.extend([String::new(), format!("{name}: {note}")]);
         }
@@ -213,6 +222,22 @@ mod tests {
         );
         "keyring".clone_into(&mut status.store);
         assert!(table(&status, 1, "").contains("cupbearer login api"), "{shown}");
+    }
+
+    #[test]
+    fn the_end_of_a_login_and_the_way_out_are_below_the_table() {
+        let token: Token = serde_json::from_str(
+            r#"{"name":"api","grant":"authorization_code","required":true,"status":"degraded","renewals":1,"failures":1,
+                "login_expires_in_seconds":1799,"help":"log in before 23:14 UTC"}"#,
+        )
+        .unwrap();
+        let status: Status = serde_json::from_value(serde_json::json!({
+            "version": "", "uptime_seconds": 0, "listeners": [], "tokens": [token], "routes": []
+        }))
+        .unwrap();
+        let shown = table(&status, 1012, "");
+        assert!(shown.contains("api: the login ends in 29m59s unless it is renewed before"), "{shown}");
+        assert!(shown.contains("api: help: log in before 23:14 UTC"), "{shown}");
     }
 
     #[test]

@@ -382,6 +382,8 @@ mod tests {
             token_type: TokenType::Bearer,
             scope: Some(vec!["read".to_owned(), "write".to_owned()]),
             refresh_token: None,
+            refresh_expires_in: None,
+            oddity: None,
             issued_token_type: None,
             id_token: None,
         }

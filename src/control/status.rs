@@ -78,6 +78,15 @@ pub struct Token {
     /// When the held token expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+    /// Until the login ends unless it is renewed before, as far as its server says; 0 where it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_expires_in_seconds: Option<u64>,
+    /// When it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_expires_at: Option<u64>,
+    /// What to do about it, where the last error does not say so: a sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
     /// Counts the tokens that were held under this name; the first is 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
@@ -95,7 +104,7 @@ pub struct Token {
     pub last_error: Option<Failure>,
     /// Successful renewals since the start.
     pub renewals: u64,
-    /// Failed ones.
+    /// Requests that failed; what ended on this machine is none.
     pub failures: u64,
     /// For how many callers one is held; `None` where it is not one for each caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,7 +160,7 @@ pub struct Failure {
     pub server_says: Option<String>,
     /// When.
     pub at: u64,
-    /// How many in a row.
+    /// How many requests in a row; 0 where none was sent.
     pub consecutive_failures: u64,
 }
 

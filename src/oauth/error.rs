@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::net::outgoing::RetryAfter;
 use crate::net::proxy_fault::ProxyStage;
 use crate::secret::SecretError;
 
@@ -23,7 +24,7 @@ use super::refusal::{Details, Meaning, Sentence};
 pub struct Error {
     kind: Kind,
     place: Option<Place>,
-    retry_after: Option<Duration>,
+    retry_after: Option<RetryAfter>,
     /// What is known of the response and of what was asked, where there was one.
     details: Option<Box<Details>>,
 }
@@ -66,8 +67,8 @@ impl Error {
     }
 
     /// The same, with the time that the server asks to be left alone for.
-    pub(crate) const fn after(mut self, hold: Option<Duration>) -> Self {
-        self.retry_after = hold;
+    pub(crate) fn after(mut self, hold: Option<impl Into<RetryAfter>>) -> Self {
+        self.retry_after = hold.map(Into::into);
         self
     }
 
@@ -191,6 +192,7 @@ impl Error {
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable
+            | Kind::Withheld
             | Kind::Spent(Holder::Configuration)
             | Kind::Text(Holder::Configuration, _)
             | Kind::IdToken(_)
@@ -206,6 +208,8 @@ impl Error {
             | Kind::TooLarge
             | Kind::Malformed(_)
             | Kind::Stale
+            | Kind::NoTime(_)
+            | Kind::Slow { .. }
             | Kind::Inactive
             | Kind::Stalled
             | Kind::Panicked
@@ -288,11 +292,40 @@ impl Error {
         }
     }
 
+    /// Whether it may be a person's password that is refused, and neither the client nor what was asked for.
+    pub(crate) fn refuses_person(&self) -> bool {
+        let may = match &self.kind {
+            Kind::Denied(_, code) => !matches!(
+                code,
+                Code::InvalidClient
+                    | Code::UnauthorizedClient
+                    | Code::UnsupportedGrantType
+                    | Code::InvalidScope
+                    | Code::InvalidTarget
+                    | Code::InvalidDpopProof
+                    | Code::UseDpopNonce
+            ),
+            Kind::Status(status) => matches!(status.as_u16(), 400 | 401 | 403),
+            _ => false,
+        };
+        may && self.class() != Class::Transient
+    }
+
+    /// The same refusal as the last one of a password, which is not sent again.
+    pub(crate) fn withheld(self) -> Self {
+        Self { kind: Kind::Withheld, ..self }
+    }
+
+    /// Whether a person's password is no longer sent.
+    pub(crate) const fn is_withheld(&self) -> bool {
+        matches!(self.kind, Kind::Withheld)
+    }
+
     /// Whether a request was sent for a token. What ended before that, on this machine, is no failed request.
     pub(crate) const fn was_sent(&self) -> bool {
         match &self.kind {
             // Found out here where it has no place, and by the server where it has one.
-            Kind::LoginRequired | Kind::LoginDoubtful => self.place.is_some(),
+            Kind::LoginRequired | Kind::LoginDoubtful | Kind::Withheld => self.place.is_some(),
             Kind::Secret(_)
             | Kind::Key(..)
             | Kind::GoogleKey(..)
@@ -324,8 +357,14 @@ impl Error {
     /// How long the server asks to be left alone for (RFC 9110 section 10.2.3), from when this error was made; never
     /// more than an hour.
     #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after.and_then(RetryAfter::known)
+    }
+
+    /// The same; `unreadable` where it asks for a pause in words that cannot be read.
+    #[must_use]
+    pub(crate) fn pause(&self, unreadable: Duration) -> Option<Duration> {
+        self.retry_after.map(|hold| hold.known().unwrap_or(unreadable))
     }
 
     /// Why, as an application may know it: a sentence out of a closed set that names the party at fault.
@@ -374,7 +413,8 @@ impl Error {
             Kind::OtherIssuer(_) => "issuer_mismatch",
             Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
-            Kind::Stale => "stale",
+            Kind::Stale | Kind::NoTime(_) | Kind::Slow { .. } => "stale",
+            Kind::Withheld => "withheld",
             Kind::Inactive => "inactive",
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",
@@ -438,8 +478,12 @@ impl fmt::Display for Error {
                 }
             }
         }
-        if let Some(hold) = self.retry_after {
-            write!(f, "; it asks for no request within {} s", hold.as_secs())?;
+        match self.retry_after {
+            Some(RetryAfter::In(hold)) => write!(f, "; it asks for no request within {} s", hold.as_secs())?,
+            Some(RetryAfter::Unreadable) => {
+                f.write_str("; its `Retry-After` cannot be read, so the next request waits for `retry.max`")?;
+            }
+            None => {}
         }
         Ok(())
     }

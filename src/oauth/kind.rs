@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::StatusCode;
 use url::Url;
@@ -91,6 +92,16 @@ pub(crate) enum Kind {
         "the token had expired when it arrived; compare the clocks of this machine and the authorization server"
     )]
     Stale,
+    #[error(
+        "the server says `expires_in` {0}, so that the token is over when it comes; have the server give it a lifetime, or leave `expires_in` out"
+    )]
+    NoTime(i64),
+    #[error("the response took {} s, and the token lives for {} s", .took.as_secs(), .lives.as_secs())]
+    Slow { took: Duration, lives: Duration },
+    #[error(
+        "the password was refused twice and is not sent again, so that no protection against guessing locks the account; correct the password, or run `cupbearer renew` to send it once more"
+    )]
+    Withheld,
     #[error(
         "the token just issued is not active, says introspection; let this client introspect its own tokens, or take `introspection_endpoint` away"
     )]

@@ -61,9 +61,11 @@ pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use id_token::Identity;
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Code as ErrorCode;
+#[cfg(test)]
+pub(crate) use kind::Place;
 pub(crate) use kind::{CommandFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use redirect_uri::RedirectUri;
-pub use response::{Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+pub use response::{Lifetime, MAX_LIFETIME, Oddity, TokenResponse, TokenType};
 pub(crate) use response::{jwt_expiry, parse_bare, parse_json};
 pub use revocation::TokenHint;
 pub use server::{Issuer, Location, ServerSettings, Transport};

@@ -31,6 +31,11 @@ pub struct TokenResponse {
     pub refresh_token: Option<Secret<String>>,
     /// What kind of token it is, which an answer to a token exchange must say (RFC 8693 section 2.2.1).
     pub issued_token_type: Option<String>,
+    /// For how long the refresh token is good unless it is used before: `refresh_expires_in` (Keycloak) or
+    /// `refresh_token_expires_in`. `None`: for ever, or the server does not say.
+    pub refresh_expires_in: Option<Duration>,
+    /// What is strange about `expires_in`.
+    pub oddity: Option<Oddity>,
     /// Who logged in, as the server says (OpenID Connect Core 1.0 section 3.1.3.3). Not verified.
     pub id_token: Option<Secret<String>>,
 }
@@ -42,10 +47,26 @@ pub enum Lifetime {
     ExpiresIn(Duration),
     /// The `exp` claim of a JWT (RFC 7519 section 4.1.4), read where `expires_in` is missing. Nobody verified it.
     ExpiresAt(SystemTime),
+    /// `expires_in` that is zero or less, as the server says it: over when it comes.
+    NoTime(i64),
     /// Nothing says so: the configured default applies.
     Unknown,
     /// For ever: an opaque token that the configuration holds.
     Unbounded,
+}
+
+/// What is strange about an `expires_in`, and was set right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// It is an instant, in seconds or milliseconds since 1970, and no duration.
+    Instant,
+    /// It is longer than the token's own life, as its claims `iat` and `exp` have it; the shorter counts.
+    LongerThanToken {
+        /// What `expires_in` says.
+        said: Duration,
+        /// From `iat` to `exp`.
+        own: Duration,
+    },
 }
 
 /// What the server said about the token's type (RFC 6749 section 7.1). Other types are refused.
@@ -162,6 +183,8 @@ struct Members {
     expires_in: Option<Value>,
     scope: Option<Value>,
     refresh_token: Option<Value>,
+    refresh_expires_in: Option<Value>,
+    refresh_token_expires_in: Option<Value>,
     issued_token_type: Option<Value>,
     id_token: Option<Value>,
 }
@@ -184,18 +207,30 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
         (Some(Value::String(name)), Wanted::Bearer(more)) if is_bearer(&name, more) => TokenType::Bearer,
         (Some(_), Wanted::Bearer(_)) => return Err(Kind::TokenType),
     };
+    let mut oddity = None;
     let lifetime = match answer.expires_in {
         None | Some(Value::Null) => {
             jwt_expiry(access_token.expose()).map_or(Lifetime::Unknown, Lifetime::ExpiresAt)
         }
-        Some(value) => Lifetime::ExpiresIn(seconds(&value).ok_or(Kind::Malformed(Flaw::ExpiresIn))?),
+        Some(value) => {
+            let said = number(&value).ok_or(Kind::Malformed(Flaw::ExpiresIn))?;
+            let (lifetime, strange) = lifetime(said, claims(access_token.expose()).as_ref());
+            oddity = strange;
+            lifetime
+        }
     };
+    // A flaw in it costs nothing but the plan.
+    let refresh_life = answer.refresh_expires_in.or(answer.refresh_token_expires_in);
+    let refresh_expires_in =
+        refresh_life.and_then(|value| number(&value)).filter(|said| *said > 0.0 && instant(*said).is_none());
     Ok(TokenResponse {
         access_token,
         lifetime,
         token_type,
         scope: answer.scope.and_then(scopes),
         refresh_token: answer.refresh_token.and_then(text).map(Secret::new),
+        refresh_expires_in: refresh_expires_in.map(clamped),
+        oddity,
         issued_token_type: answer.issued_token_type.and_then(text),
         id_token: answer.id_token.and_then(text).map(Secret::new),
     })
@@ -209,9 +244,41 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
-/// `expires_in` as servers write it: a number, a float, or either in a string. What is over counts as zero, what is
-/// absurd as [`MAX_LIFETIME`].
+/// What `expires_in` means beside the claims of a JWT. The two are compared by the token's own life: a machine whose
+/// clock is wrong goes on working.
+fn lifetime(said: f64, claims: Option<&Claims>) -> (Lifetime, Option<Oddity>) {
+    if said <= 0.0 {
+        return (Lifetime::NoTime(said.floor() as i64), None);
+    }
+    if let Some(at) = instant(said) {
+        return (Lifetime::ExpiresAt(UNIX_EPOCH + at), Some(Oddity::Instant));
+    }
+    let said = clamped(said);
+    let own =
+        claims.and_then(|claims| Some(claims.exp - claims.iat()?)).filter(|own| *own > 0.0).map(clamped);
+    match own {
+        Some(own) if own < said => {
+            let strange = said - own > (own / 10).max(Duration::from_secs(1));
+            (Lifetime::ExpiresIn(own), strange.then_some(Oddity::LongerThanToken { said, own }))
+        }
+        _ => (Lifetime::ExpiresIn(said), None),
+    }
+}
+
+/// The instant since 1970 that a number of seconds or milliseconds is where it would be absurd as a duration: between
+/// the years 2017 and 2036.
+fn instant(said: f64) -> Option<Duration> {
+    let seconds = if INSTANTS.contains(&said) { said } else { said / 1000.0 };
+    INSTANTS.contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// `expires_in` as servers write it; what is over counts as zero, what is absurd as [`MAX_LIFETIME`].
 pub(super) fn seconds(value: &Value) -> Option<Duration> {
+    number(value).map(clamped)
+}
+
+/// A number, a float, or either in a string.
+fn number(value: &Value) -> Option<f64> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         // `parse` alone would also take "inf" and "nan".
@@ -225,7 +292,7 @@ pub(super) fn seconds(value: &Value) -> Option<Duration> {
         }
         _ => return None,
     };
-    Some(clamped(seconds))
+    Some(seconds)
 }
 
 fn clamped(seconds: f64) -> Duration {
@@ -236,10 +303,16 @@ impl TokenResponse {
     /// Counts a JWT's `exp` from `now`, which is the server's own clock where it said so: then neither of the two
     /// clocks need be right. Where the answer has an `expires_in`, nothing changes.
     pub(super) fn count_from(&mut self, now: SystemTime) {
-        if matches!(self.lifetime, Lifetime::ExpiresAt(_))
-            && let Some(Claims { exp, iat }) = claims(self.access_token.expose())
-        {
-            self.lifetime = Lifetime::ExpiresIn(left(exp, iat.and_then(|iat| iat.as_f64()), now));
+        let Lifetime::ExpiresAt(at) = self.lifetime else { return };
+        let claims = claims(self.access_token.expose());
+        let iat = claims.as_ref().and_then(Claims::iat);
+        if self.oddity == Some(Oddity::Instant) {
+            let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            let own = claims.and_then(|claims| Some(claims.exp - iat?)).filter(|own| *own > 0.0);
+            let whole = own.map_or(MAX_LIFETIME, clamped);
+            self.lifetime = Lifetime::ExpiresIn(left(at, None, now).min(whole));
+        } else if let Some(Claims { exp, .. }) = claims {
+            self.lifetime = Lifetime::ExpiresIn(left(exp, iat, now));
         }
     }
 }
@@ -272,7 +345,19 @@ pub(super) fn claims(token: &str) -> Option<Claims> {
         return None;
     }
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    serde_json::from_slice(&payload).ok()
+    let mut claims: Claims = serde_json::from_slice(&payload).ok()?;
+    if claims.exp > INSTANTS.end * 10.0 && instant(claims.exp).is_some() {
+        claims.exp /= 1000.0;
+    }
+    Some(claims)
+}
+
+impl Claims {
+    /// When it was made, in seconds; some servers write milliseconds.
+    fn iat(&self) -> Option<f64> {
+        let iat = self.iat.as_ref()?.as_f64()?;
+        Some(if iat > INSTANTS.end * 10.0 { iat / 1000.0 } else { iat })
+    }
 }
 
 /// A space-separated list (RFC 6749 section 3.3); some servers send commas, or an array of strings.
@@ -288,6 +373,10 @@ fn scopes(value: Value) -> Option<Vec<String>> {
     // Scopes are shown in status; RFC 6749 section 3.3 allows no more than this.
     Some(words.into_iter().filter(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_graphic())).collect())
 }
+
+/// What is an instant and no duration, in seconds since 1970. Below lie durations that mean "for ever" (31 years), above
+/// it the largest number of 32 bits, which means the same.
+const INSTANTS: std::ops::Range<f64> = 1.5e9..2.1e9;
 
 /// The year 9999.
 const MAX_UNIX_SECONDS: f64 = 253_402_300_799.0;
@@ -317,14 +406,87 @@ mod tests {
             ("3600.5", 3600.5),
             (r#"" 60 ""#, 60.0),
             (r#""1.5e2""#, 150.0),
-            ("0", 0.0),
-            ("-5", 0.0),
-            (r#""-5""#, 0.0),
             ("1e30", MAX_LIFETIME.as_secs_f64()),
             ("18446744073709551615", MAX_LIFETIME.as_secs_f64()),
             (r#""99999999999999999999999999""#, MAX_LIFETIME.as_secs_f64()),
         ] {
             assert_eq!(lifetime(given), Ok(Lifetime::ExpiresIn(Duration::from_secs_f64(want))), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_expires_in_of_no_time_is_told_as_the_server_says_it() {
+        for (given, said) in [("0", 0), ("-1", -1), ("-5", -5), (r#""-5""#, -5), ("-0.5", -1), ("0.0", 0)] {
+            assert_eq!(lifetime(given), Ok(Lifetime::NoTime(said)), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_expires_in_that_is_an_instant_counts_from_the_servers_clock() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let hour = Lifetime::ExpiresIn(Duration::from_hours(1));
+        for said in ["1800003600", r#""1800003600""#, "1800003600000"] {
+            let body = format!(r#"{{"access_token":"t","expires_in":{said}}}"#);
+            let mut got = answer(&body).unwrap();
+            assert_eq!(got.oddity, Some(Oddity::Instant), "{said}");
+            got.count_from(now);
+            assert_eq!(got.lifetime, hour, "{said}");
+        }
+        let token = jwt(r#"{"iat":1800000000,"exp":1800000600}"#);
+        let mut got = answer(&format!(r#"{{"access_token":"{token}","expires_in":1800003600}}"#)).unwrap();
+        got.count_from(now);
+        assert_eq!(got.lifetime, Lifetime::ExpiresIn(Duration::from_mins(10)), "the earlier of the two");
+        for forever in ["1000000000", "2147483647", "4294967295", "9999999999"] {
+            assert_eq!(lifetime(forever), Ok(Lifetime::ExpiresIn(MAX_LIFETIME)), "{forever}");
+        }
+    }
+
+    #[test]
+    fn an_expires_in_longer_than_the_tokens_own_life_is_cut_to_it_whatever_the_clocks_say() {
+        let secs = Duration::from_secs;
+        for (claims, said, want, strange) in [
+            (r#"{"iat":1000,"exp":1600}"#, 3600, 600, true),
+            (r#"{"iat":1800000000,"exp":1800000600}"#, 3600, 600, true),
+            (r#"{"iat":1800000000000,"exp":1800000600000}"#, 3600, 600, true),
+            // Rounded.
+            (r#"{"iat":1000,"exp":4599}"#, 3600, 3599, false),
+            (r#"{"iat":1000,"exp":9000}"#, 3600, 3600, false),
+            (r#"{"exp":1600}"#, 3600, 3600, false),
+            (r#"{"iat":1600,"exp":1600}"#, 3600, 3600, false),
+            (r#"{"iat":"odd","exp":1600}"#, 3600, 3600, false),
+        ] {
+            let token = jwt(claims);
+            let got = answer(&format!(r#"{{"access_token":"{token}","expires_in":{said}}}"#)).unwrap();
+            assert_eq!(got.lifetime, Lifetime::ExpiresIn(secs(want)), "{claims}");
+            let oddity = Oddity::LongerThanToken { said: secs(said), own: secs(want) };
+            assert_eq!(got.oddity, strange.then_some(oddity), "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_jwt_whose_times_are_in_milliseconds_is_read_in_seconds() {
+        let exp = UNIX_EPOCH + Duration::from_secs(1_800_000_600);
+        let token = jwt(r#"{"iat":1800000000000,"exp":1800000600000}"#);
+        let mut got = answer(&format!(r#"{{"access_token":"{token}"}}"#)).unwrap();
+        assert_eq!(got.lifetime, Lifetime::ExpiresAt(exp));
+        got.count_from(UNIX_EPOCH + Duration::from_secs(1_800_000_100));
+        assert_eq!(got.lifetime, Lifetime::ExpiresIn(Duration::from_secs(500)));
+    }
+
+    #[test]
+    fn a_refresh_tokens_life_is_read_under_both_names_and_zero_is_for_ever() {
+        for (members, want) in [
+            (r#""refresh_expires_in":1800"#, Some(1800)),
+            (r#""refresh_token_expires_in":1800"#, Some(1800)),
+            (r#""refresh_token_expires_in":"1800""#, Some(1800)),
+            (r#""refresh_expires_in":0"#, None),
+            (r#""refresh_expires_in":-1"#, None),
+            (r#""refresh_expires_in":null"#, None),
+            (r#""refresh_expires_in":"soon""#, None),
+            (r#""x":1"#, None),
+        ] {
+            let got = answer(&format!(r#"{{"access_token":"t",{members}}}"#)).unwrap();
+            assert_eq!(got.refresh_expires_in, want.map(Duration::from_secs), "{members}");
         }
     }
 
@@ -375,7 +537,7 @@ mod tests {
         let said = format!(r#"{{"access_token":"{}","expires_in":60}}"#, jwt(r#"{"exp":2000000600}"#));
         let mut got = answer(&said).unwrap();
         got.count_from(at(2_000_000_000));
-        assert_eq!(got.lifetime, secs(60), "expires_in wins");
+        assert_eq!(got.lifetime, secs(60), "what says nothing of its own life changes nothing");
     }
 
     #[test]

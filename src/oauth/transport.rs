@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::net::http_client::{ConnectStage, HttpFault};
-use crate::net::outgoing::retry_after;
+use crate::net::outgoing::{RetryAfter, retry_after};
 use crate::net::resolver::LookupError;
 use crate::net::tls::{NoRoots, TlsError, client_config};
 
@@ -49,7 +49,7 @@ pub(super) struct Http(Connections);
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Capped at [`MAX_RETRY_AFTER`].
-    pub(super) retry_after: Option<Duration>,
+    pub(super) retry_after: Option<RetryAfter>,
     /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
     pub(super) max_age: Option<Duration>,
     /// What the server's clock showed (RFC 9110 section 6.6.1).
@@ -99,8 +99,8 @@ impl Http {
             }
             body.extend_from_slice(chunk);
         }
-        let body = decoded(&head.headers, body)
-            .map_err(|kind| Error::at(place.clone(), kind).after(retry_after))?;
+        let body =
+            decoded(&head.headers, body).map_err(|kind| Error::at(place.clone(), kind).after(retry_after))?;
         Ok(Answer {
             status: head.status,
             retry_after,

@@ -23,7 +23,6 @@ use crate::oauth::{Error, ErrorKind, MAX_LIFETIME};
 use crate::secret::Secret;
 use crate::traces::Traces;
 
-use super::handle::Unavailable;
 use super::metrics::TokenMetrics;
 use super::outcome::{self, Attempt};
 use super::rejection::{Judgement, Refusals, Rejection, Renewal, newer};
@@ -31,6 +30,7 @@ use super::settings::TokenSettings;
 use super::source::{Fetched, Source};
 use super::span;
 use super::state::{Credentials, TokenState};
+use super::unavailable::Unavailable;
 
 mod lru;
 
@@ -304,7 +304,7 @@ impl Callers {
                 debug!(token = self.name, cause = error.cause(), "a caller's token was refused");
             }
             Some(error) => {
-                if error.retry_after().is_some() {
+                if error.pause(self.settings.policy.retry.max).is_some() {
                     cache.hold = Some(TokenState { credentials: None, ..state.clone() });
                 }
                 if cache.logged.as_ref() != Some(&error) {

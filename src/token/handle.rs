@@ -3,7 +3,6 @@
 //! [`TokenHandle::load`] is the request path: it takes no lock and allocates nothing. Everything else asks the renewer,
 //! which alone writes. Handles may be used from any thread and any runtime.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::{Moment, timeout_at};
 use crate::oauth::{Class, Error, ErrorKind, MAX_LIFETIME};
@@ -23,9 +22,9 @@ use super::account::Account;
 use super::callers::{CallerError, Callers};
 use super::rejection::Refusals;
 use super::renewer::Command;
-use super::schedule::retry_at;
-use super::settings::{Backoff, TokenSettings};
+use super::settings::TokenSettings;
 use super::state::{Credentials, Status, TokenState};
+use super::unavailable::{NO_ATTEMPT_PLANNED, Unavailable};
 
 /// A token, seen from the reading side.
 #[derive(Clone)]
@@ -79,19 +78,6 @@ pub(super) enum Ask {
     Wake,
     /// What the token is read from has changed: the one held is an old one.
     Changed,
-}
-
-/// Why a request gets no token. For the proxy's 503.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable {
-    /// The token's state.
-    pub status: Status,
-    /// Why the last attempt failed; `None`: the time to wait ran out before one came to an end.
-    pub cause: Option<Error>,
-    /// When it is worth while to come again; at least a second.
-    pub retry_after: Duration,
-    /// Whether a person can log in for it.
-    pub can_log_in: bool,
 }
 
 /// Why a renewal that someone asked for did not happen.
@@ -421,6 +407,12 @@ impl Token {
         self.changed.notify_waiters();
     }
 
+    /// Puts a state in force that no attempt led to: what is under way goes on.
+    pub(super) fn revise(&self, state: TokenState) {
+        self.state.store(Arc::new(state));
+        self.changed.notify_waiters();
+    }
+
     /// Says that nobody renews this token any more. What is held stays usable until it expires.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
@@ -469,70 +461,8 @@ impl Token {
     }
 }
 
-impl Unavailable {
-    pub(super) fn new(state: &TokenState, now: Moment) -> Self {
-        let left = match (&state.last_error, state.next_attempt) {
-            (Some(_), Some(at)) => at.saturating_duration_since(now),
-            (Some(_), None) => NO_ATTEMPT_PLANNED,
-            (None, _) => Duration::ZERO,
-        };
-        Self {
-            status: state.status(now),
-            cause: state.last_error.as_ref().map(|failure| failure.error.clone()),
-            retry_after: left.max(Duration::from_secs(1)),
-            can_log_in: false,
-        }
-    }
-
-    /// The same for a request that waits: it hastens the next attempt.
-    fn waited_for(state: &TokenState, now: Moment, backoff: &Backoff) -> Self {
-        let planned = Self::new(state, now);
-        let soonest = state.next_attempt.and_then(|_| retry_at(&state.facts().waited_for(), backoff, 1.0));
-        let left = soonest.map(|at| at - now);
-        let sooner = left.map_or(planned.retry_after, |left| left.max(Duration::from_secs(1)));
-        Self { retry_after: planned.retry_after.min(sooner), ..planned }
-    }
-}
-
-/// The tokens now in force, by name. A reload swaps them whole.
-#[derive(Clone, Debug, Default)]
-pub struct Roster {
-    tokens: Arc<ArcSwap<BTreeMap<String, TokenHandle>>>,
-    /// How often it was filled.
-    filled: Arc<watch::Sender<u64>>,
-}
-
-impl Roster {
-    /// The tokens in force now.
-    #[must_use]
-    pub fn load(&self) -> Arc<BTreeMap<String, TokenHandle>> {
-        self.tokens.load_full()
-    }
-
-    /// Puts others in force.
-    pub fn replace(&self, tokens: BTreeMap<String, TokenHandle>) {
-        self.tokens.store(Arc::new(tokens));
-        self.filled.send_modify(|times| *times += 1);
-    }
-
-    /// How often it was filled.
-    pub(super) fn filled(&self) -> u64 {
-        *self.filled.borrow()
-    }
-
-    /// The token `name`, once the roster has been filled more often than `since`: a source that was made for a
-    /// configuration may be asked before that configuration's tokens are in force.
-    pub(super) async fn find(&self, name: &str, since: u64) -> Option<TokenHandle> {
-        self.filled.subscribe().wait_for(|times| *times > since).await.ok()?;
-        self.load().get(name).cloned()
-    }
-}
-
 /// How long someone who asks for a renewal waits for its outcome.
 pub const RENEW_WAIT: Duration = Duration::from_mins(1);
-
-/// What an application is told where only a person can bring the token back.
-const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
@@ -546,9 +476,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::{origin, response};
-    use crate::token::{
-        Failure, Fetched, GrantSettings, Limits, Origin, Policy, Renewer, RenewerHandle, Source,
-    };
+    use crate::token::{Fetched, GrantSettings, Limits, Origin, Renewer, RenewerHandle, Source};
 
     /// Counts how often it is asked. Its tokens live for so long.
     struct Giver(AtomicUsize, Duration);
@@ -597,35 +525,5 @@ mod tests {
             let asked = giver.0.load(Ordering::SeqCst);
             assert!((5..60).contains(&asked), "{asked}");
         }
-    }
-
-    #[test]
-    fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
-        let now = Moment::now();
-        let failure = Failure::first(Error::here(ErrorKind::Dns), now);
-        for (last_error, next_attempt, want) in [
-            (None, None, 1),
-            (Some(failure.clone()), Some(now + Duration::from_secs(20)), 20),
-            (Some(failure.clone()), Some(now), 1),
-            (Some(failure), None, NO_ATTEMPT_PLANNED.as_secs()),
-        ] {
-            let state = TokenState { last_error, next_attempt, ..TokenState::default() };
-            assert_eq!(Unavailable::new(&state, now).retry_after.as_secs(), want);
-            let waited = Unavailable::waited_for(&state, now, &Policy::default().retry);
-            assert_eq!(waited.retry_after.as_secs(), if want == 20 { 1 } else { want }, "{state:?}");
-        }
-    }
-
-    #[test]
-    fn a_roster_is_swapped_whole_and_for_all_who_look() {
-        let roster = Roster::default();
-        let other = roster.clone();
-        let (commands, _inbox) = mpsc::unbounded_channel();
-        let settings = Arc::new(settings());
-        let token = Arc::new(Token::new(1, "api".into(), settings, None, None, commands.downgrade()));
-        roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
-        assert_eq!(other.load()["api"].name(), "api");
-        roster.replace(BTreeMap::new());
-        assert!(other.load().is_empty());
     }
 }

@@ -18,6 +18,7 @@ mod outcome;
 mod queue;
 mod rejection;
 mod renewer;
+mod roster;
 pub mod schedule;
 mod settings;
 mod shares;
@@ -27,14 +28,16 @@ mod source;
 mod span;
 mod state;
 pub mod store;
+mod unavailable;
 
 pub use account::{Account, LoginError};
 pub use binding::{Binding, Verdict};
 pub use callers::{CallerError, MOST_CALLERS};
 pub use facts::{Advice, Api, Credential, Facts, Failing, History, Worked};
-pub use handle::{ForgetError, RENEW_WAIT, RenewError, Roster, StateRef, TokenHandle, Unavailable};
+pub use handle::{ForgetError, RENEW_WAIT, RenewError, StateRef, TokenHandle};
 pub use rejection::{MIN_REJECT_GAP, Rejection, Renewal};
 pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
+pub use roster::Roster;
 pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, Flow,
     FolderSettings, GrantSettings, LoginSettings, Origin, Policy, RenewVia, ServerOrigin, StoreSettings,
@@ -43,3 +46,4 @@ pub use settings::{
 pub use source::{Fetched, ServerSource, Source, Sources, Summons};
 pub use state::{Credentials, Failure, Status, TokenState};
 pub use store::{Store, StoreAlarm, StoreError, open_store};
+pub use unavailable::Unavailable;

@@ -67,6 +67,8 @@ impl Source for Server {
                 token_type: TokenType::Bearer,
                 scope: None,
                 refresh_token: None,
+                refresh_expires_in: None,
+                oddity: None,
                 issued_token_type: None,
                 id_token: None,
             }

@@ -11,12 +11,14 @@ use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock::{self, Moment};
-use crate::oauth::{Class, Error, ErrorKind, Holder, Lifetime, MAX_LIFETIME, TokenResponse, TokenType};
+use crate::oauth::{
+    Class, Error, ErrorKind, Holder, Lifetime, MAX_LIFETIME, Oddity, TokenResponse, TokenType,
+};
 
 use super::binding::Binding;
 use super::facts::{self, Credential, Worked};
-use super::schedule::{renew_after, retry_at, usable_for};
-use super::settings::{Origin, TokenSettings};
+use super::schedule::{renew_before, retry_at, usable_for};
+use super::settings::{GrantSettings, Origin, TokenSettings};
 use super::source::Fetched;
 use super::state::{Credentials, Failure, Rejected, TokenState};
 use super::store::Fingerprint;
@@ -63,6 +65,7 @@ fn succeeded(
             left => left.saturating_add(attempt.now - sent),
         },
         Lifetime::Unknown => policy.default_lifetime,
+        Lifetime::NoTime(_) => Duration::ZERO,
         Lifetime::Unbounded => MAX_LIFETIME,
     };
     let lifetime = until.map_or(lifetime, |end| lifetime.min(end - sent)).min(MAX_LIFETIME);
@@ -81,14 +84,26 @@ fn succeeded(
     if usable_until <= attempt.now {
         // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
         return Err(Error::here(match settings.origin {
-            Origin::Server(_) => ErrorKind::Stale,
+            Origin::Server(_) => match response.lifetime {
+                Lifetime::NoTime(said) => ErrorKind::NoTime(said),
+                Lifetime::ExpiresIn(lives) if !lives.is_zero() => {
+                    ErrorKind::Slow { took: attempt.now - sent, lives }
+                }
+                _ => ErrorKind::Stale,
+            },
             Origin::Command(_) => ErrorKind::Spent(Holder::Command),
             Origin::File(_) => ErrorKind::Spent(Holder::File),
             Origin::Static(_) => ErrorKind::Spent(Holder::Configuration),
         }));
     }
     let mut expires_at = sent + lifetime;
-    let mut next_attempt = Some(sent + renew_after(lifetime, policy, attempt.jitter));
+    let login_ends = match response.refresh_expires_in {
+        Some(life) if renews(settings, &response) => Some(sent + life),
+        None if response.refresh_token.is_none() => old.login_ends.filter(|end| *end > attempt.now),
+        _ => None,
+    };
+    let login = login_ends.map(|end| end - sent);
+    let mut next_attempt = Some(sent + renew_before(lifetime, login, policy, attempt.jitter));
     if response.lifetime == Lifetime::Unbounded && until.is_none() {
         (usable_until, expires_at, next_attempt) = (Moment::NEVER, Moment::NEVER, None);
     }
@@ -113,12 +128,19 @@ fn succeeded(
         failures: old.failures,
         attempts: old.attempts + 1,
         worked,
-        login_ends: None,
+        login_ends,
         rejected: old.rejected,
         scope: response.scope,
         user,
         per_caller: false,
     })
+}
+
+/// Whether the refresh token is what the next renewal spends: its end counts then.
+fn renews(settings: &TokenSettings, response: &TokenResponse) -> bool {
+    let earned = response.refresh_token.is_some()
+        && settings.server().is_some_and(|origin| origin.grant != GrantSettings::ClientCredentials);
+    settings.spends_a_login() || earned
 }
 
 fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSettings) -> TokenState {
@@ -140,13 +162,19 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
             _ => 0,
         },
         since: before.map_or(attempt.now, |before| before.since),
-        hold_until: error.retry_after().map(|hold| attempt.now + hold),
+        hold_until: error.pause(settings.policy.retry.max).map(|hold| attempt.now + hold),
         worked: match (old.worked, attempt.inputs) {
             (Some((until, worked)), Some(inputs)) if worked == inputs => Worked::Same(until),
             (Some((until, _)), Some(_)) => Worked::Other(until),
             _ => Worked::Never,
         },
-        credential: Credential::Client,
+        credential: if error.is_withheld() {
+            Credential::Withheld
+        } else if settings.spends_a_password() && error.refuses_person() {
+            Credential::Person
+        } else {
+            Credential::Client
+        },
         ..Failure::first(error, attempt.now)
     };
     let failures = old.failures + u64::from(sent);
@@ -212,6 +240,10 @@ fn header_value(scheme: &str, token: &str) -> Option<HeaderValue> {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     lifetime: bool,
+    length: bool,
+    instant: bool,
+    longer: bool,
+    login: bool,
     token_type: bool,
     scope: bool,
 }
@@ -233,6 +265,7 @@ pub(super) fn log_oddities(
             "the server does not say how long the token lives; default_lifetime is taken"
         );
     }
+    log_lifetimes(token, response, settings, memory);
     if response.token_type == TokenType::Assumed && !std::mem::replace(&mut memory.token_type, true) {
         warn!(token, "the server does not say the token's type; Bearer is taken");
     }
@@ -241,6 +274,48 @@ pub(super) fn log_oddities(
         response.scope.as_ref().is_some_and(|granted| asked.iter().any(|scope| !granted.contains(scope)));
     if narrower && !std::mem::replace(&mut memory.scope, true) {
         warn!(token, "the server granted less scope than was asked for");
+    }
+}
+
+/// Says, once for each token, what is strange about how long it lives.
+fn log_lifetimes(token: &str, response: &TokenResponse, settings: &TokenSettings, memory: &mut Memory) {
+    match response.oddity {
+        Some(Oddity::Instant) if !std::mem::replace(&mut memory.instant, true) => {
+            warn!(
+                token,
+                "`expires_in` is an instant since 1970 and no duration; it is counted from the server's clock"
+            );
+        }
+        Some(Oddity::LongerThanToken { said, own }) if !std::mem::replace(&mut memory.longer, true) => {
+            let (expires_in, own_seconds) = (said.as_secs(), own.as_secs());
+            warn!(
+                token,
+                expires_in,
+                own_seconds,
+                "`expires_in` is longer than the token's own life from `iat` to `exp`; the shorter counts"
+            );
+        }
+        _ => {}
+    }
+    let Lifetime::ExpiresIn(lifetime) = response.lifetime else { return };
+    if lifetime > LONG_LIFETIME && !std::mem::replace(&mut memory.length, true) {
+        let days = lifetime.as_secs() / 86_400;
+        warn!(
+            token,
+            days, "the server says that the token lives for more than 30 days; check `expires_in` there"
+        );
+    }
+    if let Some(login) = response.refresh_expires_in.filter(|login| *login < lifetime)
+        && renews(settings, response)
+        && !std::mem::replace(&mut memory.login, true)
+    {
+        let (lifetime_seconds, refresh_seconds) = (lifetime.as_secs(), login.as_secs());
+        warn!(
+            token,
+            lifetime_seconds,
+            refresh_seconds,
+            "the refresh token ends before the access token; the token is renewed before the earlier of the two"
+        );
     }
 }
 
@@ -253,7 +328,11 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
             let (cause, class) = (after.error.cause(), after.error.class().as_str());
             let error = after;
             let help = new.advice(now).map(tracing::field::display);
-            if before.as_ref().is_some_and(|before| before.error == error.error) {
+            if !error.error.was_sent() && error.error.class() == Class::Refused {
+                if before.as_ref().is_none_or(|before| before.error != error.error) {
+                    info!(token, status, cause, %error, help, "waiting for a login");
+                }
+            } else if before.as_ref().is_some_and(|before| before.error == error.error) {
                 debug!(
                     token,
                     status,
@@ -299,6 +378,9 @@ pub(super) fn log_lapse(token: &str, state: &TokenState) {
     }
 }
 
+/// A token that lives for longer is worth a warning: nobody can take it back before.
+const LONG_LIFETIME: Duration = Duration::from_hours(24 * 30);
+
 /// A token that was asked for so long before this attempt began is another's, or one from before a restart.
 const ADOPTED: Duration = Duration::from_secs(1);
 
@@ -311,7 +393,11 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::net::outgoing::RetryAfter;
+    use crate::oauth::Place;
     use crate::secret::SecretError;
+    use crate::token::renewer::tests::settings;
+    use crate::token::source::tests::{origin, response};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -379,5 +465,103 @@ mod tests {
             assert!(line.contains(level) && line.contains(words), "{words} in: {line}");
         }
         assert!(!logged(&none, &failed, now).contains("request failed"));
+    }
+
+    /// What becomes of a token that was asked for `took` ago.
+    fn after(old: &TokenState, outcome: Result<Fetched, Error>, took: Duration) -> TokenState {
+        let now = Moment::now();
+        let inputs = Some(Fingerprint::of([b"secret".as_slice()]));
+        let attempt = Attempt { sent: now - took, now, jitter: 0.0, inputs };
+        apply(old, outcome, &attempt, &login())
+    }
+
+    fn login() -> TokenSettings {
+        let grant = GrantSettings::RefreshToken { seed: None };
+        TokenSettings { origin: Origin::Server(Box::new(origin(grant))), ..settings() }
+    }
+
+    fn lives(lifetime: Lifetime, login: Option<u64>) -> Fetched {
+        let response = response("t", Duration::ZERO);
+        TokenResponse { lifetime, refresh_expires_in: login.map(Duration::from_secs), ..response }.into()
+    }
+
+    fn minute() -> Lifetime {
+        Lifetime::ExpiresIn(Duration::from_mins(1))
+    }
+
+    #[test]
+    fn a_login_that_ends_first_is_what_the_next_renewal_is_planned_by() {
+        let none = TokenState::default();
+        for (login, within, shown) in
+            [(None, 45, None), (Some(3600), 45, Some(3600)), (Some(20), 15, Some(20))]
+        {
+            let state = after(&none, Ok(lives(minute(), login)), Duration::ZERO);
+            let (now, next) = (state.last_success.unwrap(), state.next_attempt.unwrap());
+            assert!(next - now <= Duration::from_secs(within), "{login:?}: {:?}", next - now);
+            assert!(next - now > Duration::from_secs(within / 2), "{login:?}: {:?}", next - now);
+            assert_eq!(state.login_ends.map(|end| (end - now).as_secs()), shown);
+            // The next response says nothing and brings no other refresh token.
+            let again = after(&state, Ok(lives(minute(), None)), Duration::ZERO);
+            assert_eq!(again.login_ends, state.login_ends);
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_over_when_it_comes_is_reported_as_what_happened() {
+        let none = TokenState::default();
+        for (lifetime, took, says) in [
+            (Lifetime::NoTime(0), 0, "`expires_in` 0,"),
+            (Lifetime::NoTime(-1), 0, "`expires_in` -1,"),
+            (Lifetime::ExpiresIn(Duration::from_secs(10)), 25, "took 25 s, and the token lives for 10 s"),
+            (Lifetime::ExpiresIn(Duration::ZERO), 0, "compare the clocks"),
+            (Lifetime::ExpiresAt(clock::wall() - Duration::from_mins(1)), 0, "compare the clocks"),
+        ] {
+            let state = after(&none, Ok(lives(lifetime, None)), Duration::from_secs(took));
+            let failure = state.last_error.unwrap().to_string();
+            assert!(failure.contains(says), "{lifetime:?}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_remembers_whether_the_same_secret_worked() {
+        let refused = || Err(Error::here(ErrorKind::TokenType));
+        let none = after(&TokenState::default(), refused(), Duration::ZERO);
+        assert_eq!(none.last_error.unwrap().worked, Worked::Never);
+        let held = after(&TokenState::default(), Ok(lives(minute(), None)), Duration::ZERO);
+        let at = held.last_success.unwrap();
+        let same = after(&held, refused(), Duration::ZERO).last_error.unwrap();
+        assert_eq!(same.worked, Worked::Same(at));
+        assert!(same.to_string().contains("with the same secret"), "{same}");
+        let other = TokenState { worked: Some((at, Fingerprint::of([b"old".as_slice()]))), ..held.clone() };
+        assert_eq!(after(&other, refused(), Duration::ZERO).last_error.unwrap().worked, Worked::Other(at));
+        // What came out of a store was not asked for with this secret.
+        let stored =
+            Fetched { asked: Some(clock::wall() - Duration::from_secs(20)), ..lives(minute(), None) };
+        assert_eq!(after(&TokenState::default(), Ok(stored), Duration::ZERO).worked, None);
+    }
+
+    #[test]
+    fn the_end_of_a_login_is_one_failure() {
+        let held = after(&TokenState::default(), Ok(lives(minute(), None)), Duration::ZERO);
+        let place = Place::of(&"https://as.example/token".parse().unwrap());
+        let by_server = Error::at(place, ErrorKind::LoginRequired);
+        let ended = after(&held, Err(by_server.clone()), Duration::ZERO);
+        let found = after(&ended, Err(Error::here(ErrorKind::LoginRequired)), Duration::ZERO);
+        let failure = found.last_error.as_ref().unwrap();
+        assert_eq!((found.failures, failure.in_a_row, &failure.error), (1, 1, &by_server));
+        assert_eq!((found.attempts, found.next_attempt), (3, None));
+        let fresh = after(&TokenState::default(), Err(Error::here(ErrorKind::LoginRequired)), Duration::ZERO);
+        assert_eq!((fresh.failures, fresh.last_error.unwrap().in_a_row), (0, 0), "nothing was sent");
+    }
+
+    #[test]
+    fn a_pause_that_cannot_be_read_is_the_longest_one() {
+        let busy = Error::here(ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE));
+        let error = busy.after(Some(RetryAfter::Unreadable));
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+        let state = after(&TokenState::default(), Err(error), Duration::ZERO);
+        let failure = state.last_error.as_ref().unwrap();
+        assert_eq!(failure.hold_until, Some(failure.at + login().policy.retry.max));
+        assert!(state.next_attempt >= failure.hold_until);
     }
 }

@@ -284,6 +284,8 @@ pub(super) mod tests {
             token_type: TokenType::Bearer,
             scope: None,
             refresh_token: None,
+            refresh_expires_in: None,
+            oddity: None,
             issued_token_type: None,
             id_token: None,
         }

@@ -281,6 +281,12 @@ impl TokenSettings {
         self.server().is_some_and(|origin| spends(&origin.grant))
     }
 
+    /// Whether it is earned with a person's password: a server that counts refusals may lock the account.
+    #[must_use]
+    pub fn spends_a_password(&self) -> bool {
+        self.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::Password { .. }))
+    }
+
     /// Whether its files hold the token itself, and not what it is earned with.
     #[must_use]
     pub const fn is_read(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::oauth::{
 use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::account::Account;
-use super::handle::Roster;
+use super::roster::Roster;
 use super::settings::{
     BearerAssertion, ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings,
 };
@@ -25,6 +25,7 @@ mod command;
 mod exchange;
 mod file;
 mod fixed;
+mod person;
 mod possession;
 mod server;
 mod silent;
@@ -36,6 +37,7 @@ mod text;
 use command::CommandSource;
 use file::FileSource;
 use fixed::FixedSource;
+use person::Person;
 pub(in crate::token) use possession::Possession;
 pub use server::ServerSource;
 use silent::Silent;
@@ -72,6 +74,9 @@ pub trait Source: Send + Sync {
     fn account(&self) -> Option<Arc<Account>> {
         None
     }
+
+    /// A person wants the next attempt: what was refused too often to be sent again may be sent once more.
+    fn pardon(&self) {}
 
     /// Gives back and forgets what is held, here and at the authorization server: the end of a login. `access_token`
     /// is the one that requests carried.
@@ -136,6 +141,10 @@ impl<S: Source + ?Sized> Source for Arc<S> {
         (**self).account()
     }
 
+    fn pardon(&self) {
+        (**self).pardon();
+    }
+
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         (**self).forget(access_token)
     }
@@ -147,13 +156,15 @@ pub struct Sources {
     roster: Roster,
     store: Store,
     servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
+    /// Whose passwords are sent, by authorization server and name.
+    persons: Vec<((ServerId, String), Arc<Person>)>,
 }
 
 impl Sources {
     /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
     #[must_use]
     pub const fn new(roster: Roster, store: Store) -> Self {
-        Self { roster, store, servers: Vec::new() }
+        Self { roster, store, servers: Vec::new(), persons: Vec::new() }
     }
 
     /// The source of the token `name`. Blocks while it reads certificates.
@@ -164,7 +175,11 @@ impl Sources {
         match &settings.origin {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
-                let source = ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone());
+                let mut source =
+                    ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone());
+                if let GrantSettings::Password { username, .. } = &origin.grant {
+                    source = source.of_person(self.person(ServerId::of(&server), username));
+                }
                 let Some(spends) = self.kept(origin) else { return Ok(Arc::new(source)) };
                 let (key, request) = (Key::of(name, origin), request(origin));
                 let GrantSettings::Login(login) = &origin.grant else {
@@ -207,6 +222,16 @@ impl Sources {
             | GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => None,
             _ => self.store.is_durable().then_some(Spends::Nothing),
         }
+    }
+
+    /// Tokens of one person take turns, and count refusals together.
+    fn person(&mut self, server: ServerId, name: &str) -> Arc<Person> {
+        if let Some((_, person)) = self.persons.iter().find(|((at, one), _)| *at == server && one == name) {
+            return Arc::clone(person);
+        }
+        let person = Arc::<Person>::default();
+        self.persons.push(((server, name.to_owned()), Arc::clone(&person)));
+        person
     }
 
     fn server(&mut self, settings: &ServerSettings) -> Result<Arc<AuthorizationServer>, ServerError> {

@@ -19,7 +19,7 @@ use super::{Collector, Span, TracesError};
 use crate::clock;
 use crate::net::http_client::{HttpClient, HttpFault, Ways};
 use crate::net::outbound_proxy::OutboundProxy;
-use crate::net::outgoing::retry_after;
+use crate::net::outgoing::{RetryAfter, retry_after};
 use crate::net::resolver;
 use crate::net::tls::{NoRoots, client_config};
 
@@ -187,7 +187,10 @@ impl Exporter {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
         let mut response = self.client.send(request).await.map_err(Failure::Network)?;
         if !response.status().is_success() {
-            return Err(Failure::Status(response.status(), retry_after(response.headers())));
+            return Err(Failure::Status(
+                response.status(),
+                retry_after(response.headers()).and_then(RetryAfter::known),
+            ));
         }
         let kind =
             response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or(PROTOBUF);

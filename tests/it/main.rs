@@ -38,6 +38,7 @@ mod grants;
 mod grpc;
 mod guard;
 mod hangups;
+mod hiccups;
 mod hostile;
 mod house;
 mod http2_upstream;

@@ -69,7 +69,7 @@
       this.facts = make('dl');
       this.values = {};
       for (const [key, label] of [
-        ['user', 'Logged in as'], ['next', 'Next renewal'], ['last', 'Last renewal'], ['scope', 'Scope'],
+        ['user', 'Logged in as'], ['next', 'Next renewal'], ['last', 'Last renewal'], ['login_ends', 'Login ends'], ['scope', 'Scope'],
         ['counts', 'Renewals'], ['callers', 'Callers'],
       ]) {
         const value = make('dd');
@@ -174,11 +174,12 @@
       write(this.badge, `${icon} ${word}`);
       if (before && before !== token.status) say(`${this.name}: ${word}`);
       this.fact('user', token.user);
+      this.fact('login_ends', token.login_expires_at === undefined ? undefined : `at ${clock(token.login_expires_at)} unless renewed`);
       this.fact('scope', token.scope);
       this.fact('counts', `${token.renewals} done, ${token.failures} failed`);
       this.fact('callers', token.callers === undefined ? undefined : `${token.callers} held, one for each caller`);
       const failure = token.last_error;
-      show(this.banner, Boolean(failure));
+      show(this.banner, Boolean(failure || token.help));
       if (failure) {
         this.banner.className = `banner ${kind === 'good' ? 'warn' : kind}`;
         const often = failure.consecutive_failures > 1 ? ` (${failure.consecutive_failures} in a row, the last at ${clock(failure.at)})` : '';
@@ -186,6 +187,10 @@
         write(this.bannerText, `${failure.message}${often}${words}`);
         write(this.bannerWay, this.wayOut(token));
         show(this.bannerWay, this.bannerWay.textContent !== '');
+      } else if (token.help) {
+        this.banner.className = 'banner warn';
+        write(this.bannerText, token.help);
+        show(this.bannerWay, false);
       }
       if (!failure && token.user) this.endSession = undefined;
       this.login();
@@ -195,6 +200,7 @@
     }
 
     wayOut(token) {
+      if (token.help) return `The way out: ${token.help}.`;
       if (readOnly) return '';
       if (token.status === 'login_required' && token.can_log_in) return 'The way out: log in again, with the button below.';
       if (token.last_error.cause === 'browser_absent') return 'This page renews it by itself now that it is open.';

@@ -19,13 +19,15 @@ use crate::token::inputs::fingerprint;
 use crate::token::metrics::{PoolMetrics, TokenMetrics};
 use crate::token::outcome::{self, Memory};
 use crate::token::queue::{Queue, Urgency};
-use crate::token::schedule::{MIN_RENEWAL_GAP, retry_at};
+use crate::token::schedule::MIN_RENEWAL_GAP;
 use crate::token::shares::Shares;
 use crate::token::source::{Fetched, ServerId, Source};
 use crate::token::span;
-use crate::token::state::{Status, TokenState};
+use crate::token::state::Status;
 use crate::token::store::Fingerprint;
 use crate::traces::Traces;
+
+mod requests;
 
 /// Drives every token; see [`super::Renewer`].
 pub(super) struct Task {
@@ -242,6 +244,9 @@ impl Task {
             Ask::Wake => state.last_error.is_some(),
             Ask::Changed => true,
         };
+        if ask == Ask::Renew && wanted && state.last_error.is_some() {
+            entry.source.pardon();
+        }
         if wanted && state.hold(now).is_none() {
             let urgency = match ask {
                 Ask::Token | Ask::Renew => Urgency::Waiting,
@@ -357,35 +362,6 @@ impl Task {
             // Whoever asked may have stopped waiting.
             let _ = done.send(outcome.clone());
         }
-    }
-
-    /// A request waits while renewals fail: the next attempt is a few seconds away at most.
-    fn waited_for(&mut self, id: u64, state: &TokenState, now: Moment) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let backoff = &entry.token.settings.policy.retry;
-        let Some(at) = retry_at(&state.facts().waited_for(), backoff, fastrand::f64()) else { return };
-        let at = entry.earliest(now).max(at);
-        if entry.parked.is_some() || state.next_attempt.is_none_or(|planned| planned <= at) {
-            return;
-        }
-        self.queue.hasten(id, at, Urgency::Planned);
-        entry.token.publish(TokenState { next_attempt: Some(at), ..state.clone() });
-    }
-
-    fn rejected(&mut self, id: u64, generation: u64) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (now, old) = (Moment::now(), entry.token.state());
-        let Some(state) = outcome::rejected(&old, generation, now) else { return };
-        outcome::log_rejected(&entry.token.name, &old, &state, now);
-        entry.show(id, state.status(now), &self.owners, &self.metrics);
-        entry.token.publish(state);
-    }
-
-    fn accepted(&mut self, id: u64) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let state = outcome::accepted(&entry.token.state());
-        entry.show(id, state.status(Moment::now()), &self.owners, &self.metrics);
-        entry.token.publish(state);
     }
 
     fn fetched(

@@ -4,6 +4,7 @@
 //! two; `life` is what goes on in a year. All chance comes from the seed: a seed that fails fails again.
 //! `CUPBEARER_SIMULATION="SEEDS DAYS"` runs more than the suite does, `CUPBEARER_SEED` one alone.
 
+mod herd;
 mod judge;
 mod life;
 mod source;

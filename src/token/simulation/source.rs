@@ -36,7 +36,7 @@ impl ModelSource {
             return self.request().await;
         }
         match first {
-            Err(error) if fault == Some(Fault::DeafToRetryAfter) => Err(error.after(None)),
+            Err(error) if fault == Some(Fault::DeafToRetryAfter) => Err(error.after(None::<Duration>)),
             Err(error) if fault == Some(Fault::GivesUp) && error.class() == Class::Transient => {
                 Err(Error::here(ErrorKind::LoginRequired))
             }
@@ -101,6 +101,8 @@ fn response(text: String, lifetime: Lifetime) -> Fetched {
         token_type: TokenType::Bearer,
         scope: None,
         refresh_token: None,
+        refresh_expires_in: None,
+        oddity: None,
         issued_token_type: None,
         id_token: None,
     }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::clock::{self, Moment};
 use crate::oauth::{Error, ErrorKind, Exchange, Grant, TypedToken, jwt_expiry, read};
 use crate::secret::{Secret, SecretSource};
-use crate::token::handle::Roster;
+use crate::token::roster::Roster;
 use crate::token::settings::{ExchangeSettings, Subject};
 
 /// A grant, and until when what it trades in is good; `None`: nothing says.

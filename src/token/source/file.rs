@@ -23,7 +23,8 @@ impl FileSource {
             dated(&self.file).await?.map_err(|error| Error::here(ErrorKind::TokenFile(error)))?;
         let response = text::read(secret.expose(), Holder::File)?;
         // `expires_in` counts from when the token was handed out: not later than it was written here.
-        let asked = written.filter(|_| matches!(response.lifetime, Lifetime::ExpiresIn(_)));
+        let asked =
+            written.filter(|_| matches!(response.lifetime, Lifetime::ExpiresIn(_) | Lifetime::NoTime(_)));
         Ok(Fetched { asked, ..response.into() })
     }
 }

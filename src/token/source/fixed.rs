@@ -26,7 +26,7 @@ impl FixedSource {
         match (response.lifetime, written) {
             // A JWT's own claim, and what a file of a known age says.
             (Lifetime::ExpiresAt(_), _) => {}
-            (Lifetime::ExpiresIn(_), Some(_)) => asked = written,
+            (Lifetime::ExpiresIn(_) | Lifetime::NoTime(_), Some(_)) => asked = written,
             _ => response.lifetime = Lifetime::Unbounded,
         }
         Ok(Fetched { asked, ..response.into() })

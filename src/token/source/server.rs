@@ -11,10 +11,11 @@ use crate::oauth::{
     AuthorizationServer, Dpop, Error, ErrorKind, Grant, Lifetime, TokenHint, TokenRequest, read,
 };
 use crate::secret::Secret;
-use crate::token::handle::Roster;
+use crate::token::roster::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 
 use super::exchange::{self, Traded};
+use super::person::Person;
 use super::possession::Possession;
 use super::stored::{Exchange, Spent};
 use super::{Fetched, ServerId, Source, bearer};
@@ -24,6 +25,8 @@ use super::{Fetched, ServerId, Source, bearer};
 pub struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
+    /// Whose password it sends, where it sends one.
+    person: Arc<Person>,
     /// The key that its tokens are bound to, where they are.
     possession: Option<Possession>,
     roster: Roster,
@@ -37,7 +40,13 @@ impl ServerSource {
     pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
         let since = roster.filled();
         let possession = origin.dpop.clone().map(Possession::new);
-        Self { server, origin, possession, roster, since }
+        Self { server, origin, person: Arc::default(), possession, roster, since }
+    }
+
+    /// The same where other tokens spend the password of the same person.
+    #[must_use]
+    pub(super) fn of_person(self, person: Arc<Person>) -> Self {
+        Self { person, ..self }
     }
 
     /// Reads what the grant spends, and asks.
@@ -50,7 +59,8 @@ impl ServerSource {
             }
             GrantSettings::Password { username, password } => {
                 let password = read(password).await?;
-                Grant::Password { username: username.clone(), password }
+                let grant = Grant::Password { username: username.clone(), password: password.clone() };
+                return self.person.log_in(&password, self.send(&grant, &self.origin.request)).await;
             }
             GrantSettings::JwtBearer(assertion) => {
                 bearer::grant(assertion, &self.origin, self.server.now()).await?
@@ -125,6 +135,10 @@ impl Source for ServerSource {
         Some(ServerId::of(&self.server))
     }
 
+    fn pardon(&self) {
+        self.person.pardon();
+    }
+
     fn patience(&self) -> Duration {
         self.origin
             .server
@@ -165,6 +179,10 @@ impl Exchange for ServerSource {
 
     fn server(&self) -> Option<ServerId> {
         Source::server(self)
+    }
+
+    fn pardon(&self) {
+        self.person.pardon();
     }
 
     fn patience(&self) -> Duration {

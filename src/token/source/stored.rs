@@ -48,6 +48,9 @@ pub(in crate::token) trait Exchange: Send + Sync {
         None
     }
 
+    /// See [`Source::pardon`].
+    fn pardon(&self) {}
+
     /// How long either takes at most.
     fn patience(&self) -> Duration;
 }
@@ -141,6 +144,10 @@ impl<E: Exchange + 'static> Source for Stored<E> {
         self.inner.exchange.server()
     }
 
+    fn pardon(&self) {
+        self.inner.exchange.pardon();
+    }
+
     fn patience(&self) -> Duration {
         // Two rounds of a request; to forget is three.
         let exchanges = self.inner.exchange.patience().saturating_mul(ROUNDS + 1);
@@ -177,6 +184,7 @@ impl<E: Exchange> Inner<E> {
             }
             Err(error) => return self.ask_without_store(&error).await,
         };
+        let mut refused = None;
         for _ in 0..ROUNDS {
             let entry = match self.store.load(&self.key, Some(&lease)).await {
                 Ok(entry) => entry,
@@ -188,7 +196,11 @@ impl<E: Exchange> Inner<E> {
             if wanted.is_closed() {
                 break;
             }
-            let token = self.refresh_token(entry.as_ref()).await?;
+            let token = match self.refresh_token(entry.as_ref()).await {
+                // What the server said says more than that nothing is left.
+                Err(error) if error.wants_login() => return Err(refused.unwrap_or(error)),
+                token => token?,
+            };
             let spent = Spent {
                 granted: entry.as_ref().filter(|_| token.is_some()).and_then(|entry| entry.granted.clone()),
                 refresh_token: token.as_ref().map(|token| token.secret.clone()),
@@ -205,11 +217,12 @@ impl<E: Exchange> Inner<E> {
                 }
                 (Err(error), Some(token)) if error.is_invalid_grant() => {
                     self.bury(entry, &token, &lease).await;
+                    refused = Some(error).filter(Error::wants_login).or(refused);
                 }
                 (Err(error), _) => return Err(error),
             }
         }
-        Err(Error::here(ErrorKind::LoginRequired))
+        Err(refused.unwrap_or(Error::here(ErrorKind::LoginRequired)))
     }
 
     /// A token out of the store, without a lease.

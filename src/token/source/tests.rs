@@ -39,6 +39,8 @@ pub(in crate::token) fn response(token: &str, lives: Duration) -> TokenResponse 
         token_type: TokenType::Bearer,
         scope: None,
         refresh_token: None,
+        refresh_expires_in: None,
+        oddity: None,
         issued_token_type: None,
         id_token: None,
     }

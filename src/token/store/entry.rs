@@ -55,6 +55,8 @@ pub struct StoredAccess {
     pub bound_to: Option<Fingerprint>,
     /// The scope granted, where the server said so.
     pub scope: Option<Vec<String>>,
+    /// When the refresh token that came with it ends, where the server said so.
+    pub login_ends: Option<SystemTime>,
 }
 
 /// A SHA-256 hash: tells two things apart without keeping them.
@@ -169,6 +171,7 @@ impl Entry {
             expires_at: access.and_then(|access| access.expires).map(seconds),
             bound_to: access.and_then(|access| access.bound_to).map(Fingerprint::encode),
             scope: access.and_then(|access| access.scope.as_deref()),
+            login_ends_at: access.and_then(|access| access.login_ends).map(seconds),
             dpop_key: dpop_key.as_deref().map(String::as_str),
             user: self.user.as_ref().map(Identity::as_str),
             subject: self.user.as_ref().map(Identity::subject),
@@ -202,6 +205,7 @@ impl StoredAccess {
         let expires = match response.lifetime {
             Lifetime::ExpiresIn(lifetime) => asked.checked_add(lifetime),
             Lifetime::ExpiresAt(at) => Some(at),
+            Lifetime::NoTime(_) => Some(asked),
             Lifetime::Unknown | Lifetime::Unbounded => None,
         };
         Self {
@@ -212,6 +216,7 @@ impl StoredAccess {
             expires,
             bound_to,
             scope: response.scope.clone(),
+            login_ends: response.refresh_expires_in.and_then(|life| asked.checked_add(life)),
         }
     }
 
@@ -223,6 +228,8 @@ impl StoredAccess {
             token_type: self.token_type,
             scope: self.scope.clone(),
             refresh_token: None,
+            refresh_expires_in: self.login_ends.and_then(|at| at.duration_since(self.asked).ok()),
+            oddity: None,
             issued_token_type: None,
             id_token: None,
         }
@@ -270,6 +277,10 @@ fn entry(read: Read) -> Option<Entry> {
                     None => None,
                 },
                 scope: read.scope,
+                login_ends: match read.login_ends_at {
+                    Some(at) => Some(time(at)?),
+                    None => None,
+                },
             })
         }
     };
@@ -326,6 +337,8 @@ struct Outgoing<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    login_ends_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     dpop_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
@@ -348,6 +361,7 @@ struct Read {
     expires_at: Option<u64>,
     bound_to: Option<String>,
     scope: Option<Vec<String>>,
+    login_ends_at: Option<u64>,
     dpop_key: Option<String>,
     user: Option<String>,
     subject: Option<String>,
@@ -420,6 +434,7 @@ pub(in crate::token) mod tests {
                 expires: time(1_800_003_600),
                 bound_to: Some(print("thumbprint")),
                 scope: Some(vec!["orders:read".to_owned()]),
+                login_ends: time(1_800_001_800),
             }),
             dpop_key: Some(Secret::new(b"sentinel-key".to_vec())),
             user: Some(Identity::stored("Alice <alice@example.com>", "u1".to_owned())),
@@ -506,6 +521,7 @@ pub(in crate::token) mod tests {
                     expires: expires.and_then(time),
                     bound_to: None,
                     scope,
+                    login_ends: expires.and_then(time),
                     request: print("r"),
                 }),
                 ..full()

@@ -78,6 +78,8 @@ impl Exchange for Arc<Authority> {
                 token_type: TokenType::Bearer,
                 scope: None,
                 refresh_token,
+                refresh_expires_in: None,
+                oddity: None,
                 issued_token_type: None,
                 id_token: None,
             };

@@ -1,0 +1,65 @@
+//! The tokens now in force, by name: what requests and sources find them in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::handle::TokenHandle;
+
+/// The tokens now in force, by name. A reload swaps them whole.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    tokens: Arc<ArcSwap<BTreeMap<String, TokenHandle>>>,
+    /// How often it was filled.
+    filled: Arc<watch::Sender<u64>>,
+}
+
+impl Roster {
+    /// The tokens in force now.
+    #[must_use]
+    pub fn load(&self) -> Arc<BTreeMap<String, TokenHandle>> {
+        self.tokens.load_full()
+    }
+
+    /// Puts others in force.
+    pub fn replace(&self, tokens: BTreeMap<String, TokenHandle>) {
+        self.tokens.store(Arc::new(tokens));
+        self.filled.send_modify(|times| *times += 1);
+    }
+
+    /// How often it was filled.
+    pub(super) fn filled(&self) -> u64 {
+        *self.filled.borrow()
+    }
+
+    /// The token `name`, once the roster has been filled more often than `since`: a source that was made for a
+    /// configuration may be asked before that configuration's tokens are in force.
+    pub(super) async fn find(&self, name: &str, since: u64) -> Option<TokenHandle> {
+        self.filled.subscribe().wait_for(|times| *times > since).await.ok()?;
+        self.load().get(name).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::token::handle::Token;
+    use crate::token::renewer::tests::settings;
+
+    #[test]
+    fn a_roster_is_swapped_whole_and_for_all_who_look() {
+        let roster = Roster::default();
+        let other = roster.clone();
+        let (commands, _inbox) = mpsc::unbounded_channel();
+        let settings = Arc::new(settings());
+        let token = Arc::new(Token::new(1, "api".into(), settings, None, None, commands.downgrade()));
+        roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
+        assert_eq!(other.load()["api"].name(), "api");
+        roster.replace(BTreeMap::new());
+        assert!(other.load().is_empty());
+    }
+}

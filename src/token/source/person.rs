@@ -1,0 +1,176 @@
+//! A person's password at an authorization server: sent by one token at a time, and not again once it was refused twice.
+//!
+//! Servers that protect passwords against guessing count refusals and lock the account; some refuse a login while another
+//! one of the same person is under way. So all tokens of one person take turns and count together. `server` calls this
+//! around each request; a password that was replaced starts anew, and so does one that somebody sends by hand.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::oauth::{Error, ErrorKind};
+use crate::secret::Secret;
+use crate::token::store::Fingerprint;
+
+/// One person at one authorization server.
+#[derive(Debug)]
+pub(super) struct Person {
+    /// One login at a time.
+    turn: Semaphore,
+    refused: Mutex<Refused>,
+}
+
+#[derive(Debug, Default)]
+struct Refused {
+    password: Option<Fingerprint>,
+    times: u32,
+}
+
+impl Default for Person {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1), refused: Mutex::default() }
+    }
+}
+
+impl Person {
+    /// Sends `request`, which spends `password`, once no other login of this person is under way.
+    ///
+    /// # Errors
+    /// The request's own; [`ErrorKind::Withheld`] with the last refusal, and without a request after that.
+    pub(super) async fn log_in<T, E: From<Error> + Into<Error> + Clone>(
+        &self,
+        password: &Secret<String>,
+        request: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        // Nobody closes it.
+        let _turn = self.turn.acquire().await;
+        let password = Fingerprint::of_secret(password);
+        if self.is_withheld(password) {
+            return Err(Error::here(ErrorKind::Withheld).into());
+        }
+        let outcome = request.await;
+        let refusal = outcome.as_ref().err().cloned().map(Into::into);
+        match refusal.filter(Error::refuses_person) {
+            Some(error) if self.count(password) >= TRIES => Err(error.withheld().into()),
+            Some(_) => outcome,
+            None => {
+                if outcome.is_ok() {
+                    *self.refused() = Refused::default();
+                }
+                outcome
+            }
+        }
+    }
+
+    /// Lets the password be sent once more: somebody wants it.
+    pub(super) fn pardon(&self) {
+        let mut refused = self.refused();
+        refused.times = refused.times.min(TRIES - 1);
+    }
+
+    fn is_withheld(&self, password: Fingerprint) -> bool {
+        let refused = self.refused();
+        refused.password == Some(password) && refused.times >= TRIES
+    }
+
+    /// One more refusal of it; how many there were.
+    fn count(&self, password: Fingerprint) -> u32 {
+        let mut refused = self.refused();
+        if refused.password != Some(password) {
+            *refused = Refused { password: Some(password), times: 0 };
+        }
+        refused.times += 1;
+        refused.times
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often a password is sent that is refused.
+const TRIES: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::future::join_all;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::oauth::ErrorCode;
+
+    fn refused(status: u16, code: &str) -> Error {
+        Error::here(ErrorKind::Denied(StatusCode::from_u16(status).unwrap(), ErrorCode::parse(code)))
+    }
+
+    /// What becomes of a login at a server that says this; and how often it was asked by then.
+    async fn log_in(
+        person: &Person,
+        password: &str,
+        says: Result<(), Error>,
+        asked: &AtomicU32,
+    ) -> Result<(), Error> {
+        let password = Secret::new(password.to_owned());
+        let request = async {
+            asked.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            says
+        };
+        person.log_in(&password, request).await
+    }
+
+    #[tokio::test]
+    async fn a_password_is_refused_twice_at_most_until_it_changes_or_somebody_sends_it() {
+        let (person, asked) = (Person::default(), AtomicU32::new(0));
+        let wrong = || Err(refused(401, "invalid_grant"));
+        let withheld = |outcome: Result<(), Error>| outcome.is_err_and(|error| error.is_withheld());
+        assert_eq!(log_in(&person, "old", wrong(), &asked).await, wrong());
+        for _ in 0..10 {
+            assert!(withheld(log_in(&person, "old", wrong(), &asked).await));
+        }
+        assert_eq!(asked.swap(0, Ordering::SeqCst), 2);
+        for _ in 0..2 {
+            person.pardon();
+            for _ in 0..3 {
+                assert!(withheld(log_in(&person, "old", wrong(), &asked).await));
+            }
+        }
+        assert_eq!(asked.swap(0, Ordering::SeqCst), 2, "once for each time that somebody wants it");
+        assert_eq!(log_in(&person, "new", Ok(()), &asked).await, Ok(()));
+        assert_eq!(log_in(&person, "old", wrong(), &asked).await, wrong(), "it counts anew");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_refuse_the_person_does_not_count() {
+        let (person, asked) = (Person::default(), AtomicU32::new(0));
+        for error in [
+            refused(401, "invalid_client"),
+            refused(400, "unauthorized_client"),
+            refused(400, "invalid_scope"),
+            refused(503, "invalid_grant"),
+            Error::here(ErrorKind::Reset),
+        ] {
+            for _ in 0..4 {
+                assert_eq!(log_in(&person, "p", Err(error.clone()), &asked).await, Err(error.clone()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn tokens_of_one_person_log_in_one_after_the_other() {
+        let person = Person::default();
+        let (under_way, most) = (AtomicU32::new(0), AtomicU32::new(0));
+        let password = Secret::new("p".to_owned());
+        let request = || async {
+            most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            under_way.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, Error>(())
+        };
+        let got = join_all((0..6).map(|_| person.log_in(&password, request()))).await;
+        assert!(got.iter().all(Result::is_ok));
+        assert_eq!(most.load(Ordering::SeqCst), 1);
+    }
+}
