@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::Sleep;
 
 use super::age::Aging;
 use super::error::ResponseCut;
@@ -22,10 +21,10 @@ use super::metrics::Counted;
 use super::received::ReceivedBody;
 use super::replay::{RecordLimit, Sending, Upload};
 use super::sending::is_judged_malformed;
+use super::silence::Silence;
 use super::tunnel::Tunnel;
 use super::watch::{Receiving, Watch};
 use super::wire::{self, Answer, AnswerError};
-use crate::clock;
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +85,20 @@ enum Content {
     /// Nothing follows the head, though it has the length of what a GET would get (RFC 9110 section 8.6).
     Omitted,
     Full(Bytes),
+    /// The proxy's own, whose stream is reset behind it.
+    Refusal(Refusal),
     Upstream(Download),
     /// Not a body: what follows the answer's head in place of one.
     Tunnel(Box<Tunnel>),
+}
+
+/// How far the refusal of a malformed request of HTTP/2 has come.
+#[derive(Debug)]
+enum Refusal {
+    Sentence(Bytes),
+    /// What was given is being written: a reset takes back what is not.
+    Written,
+    Reset,
 }
 
 /// An upstream's answer that is being received.
@@ -106,15 +116,6 @@ enum DownloadSource {
     Wire(Answer),
     /// HTTP/2; it counts as one of its connection's streams for as long as `stream` lives.
     Shared { incoming: ReceivedBody, stream: Rc<()> },
-}
-
-/// Measures how long a body has been waited for.
-#[derive(Debug)]
-pub(super) struct Silence {
-    limit: Duration,
-    /// Made at the first wait: most bodies come whole.
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
 }
 
 impl RequestBody {
@@ -190,6 +191,15 @@ impl ResponseBody {
         Self { content, trailers: None, exchange: None, aging: None }
     }
 
+    /// Resets the stream behind a body of the proxy's own: a request of HTTP/2 that is malformed gets a response, and is a
+    /// stream error all the same (RFC 9113 section 8.1.1).
+    pub(super) fn reset_behind(&mut self) {
+        self.content = match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Full(sentence) => Content::Refusal(Refusal::Sentence(sentence)),
+            other => other,
+        };
+    }
+
     /// What an upstream sends, as it comes.
     pub(super) const fn upstream(download: Download) -> Self {
         Self::of(Content::Upstream(download))
@@ -246,7 +256,7 @@ impl Content {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty | Self::Omitted | Self::Tunnel(_) => true,
-            Self::Full(_) => false,
+            Self::Full(_) | Self::Refusal(_) => false,
             Self::Upstream(download) => download.is_end_stream(),
         }
     }
@@ -256,6 +266,7 @@ impl Content {
     fn is_through(&self) -> bool {
         match self {
             Self::Upstream(download) => download.is_end_stream() || download.size_hint().exact() == Some(0),
+            Self::Refusal(step) => !matches!(step, Refusal::Sentence(_)),
             Self::Empty | Self::Omitted | Self::Tunnel(_) | Self::Full(_) => self.is_end_stream(),
         }
     }
@@ -290,6 +301,17 @@ impl Body for ResponseBody {
                 this.content = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Content::Refusal(step) => match std::mem::replace(step, Refusal::Reset) {
+                Refusal::Sentence(sentence) => {
+                    *step = Refusal::Written;
+                    Poll::Ready(Some(Ok(Frame::data(sentence))))
+                }
+                Refusal::Written => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Refusal::Reset => Poll::Ready(Some(Err(BodyError::Cut(h2::Reason::PROTOCOL_ERROR.into())))),
+            },
             Content::Upstream(download) => Pin::new(download).poll_frame(cx),
         };
         if let Some(watch) = &this.trailers
@@ -311,6 +333,7 @@ impl Body for ResponseBody {
                     }
                 }
                 Poll::Ready(None) => exchange.completed(),
+                Poll::Ready(Some(Err(_))) if matches!(this.content, Content::Refusal(_)) => {}
                 Poll::Ready(Some(Err(_))) => exchange.broken(),
                 Poll::Pending => {}
             }
@@ -325,8 +348,10 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Omitted => SizeHint::default(),
-            Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
-            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Full(bytes) | Content::Refusal(Refusal::Sentence(bytes)) => {
+                SizeHint::with_exact(bytes.len() as u64)
+            }
+            Content::Empty | Content::Tunnel(_) | Content::Refusal(_) => SizeHint::with_exact(0),
             Content::Upstream(download) => download.size_hint(),
         }
     }
@@ -440,27 +465,6 @@ impl Body for Download {
             DownloadSource::Wire(answer) => answer.size_hint(),
             DownloadSource::Shared { incoming, .. } => incoming.size_hint(),
         }
-    }
-}
-
-impl Silence {
-    pub(super) const fn new(limit: Duration) -> Self {
-        Self { limit, timer: None, waiting: false }
-    }
-
-    pub(super) fn broken(&mut self) {
-        self.waiting = false;
-    }
-
-    /// Ready once the wait that this call belongs to has lasted too long.
-    pub(super) fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        if !self.waiting {
-            self.waiting = true;
-            timer.as_mut().reset(clock::now() + limit);
-        }
-        timer.as_mut().poll(cx)
     }
 }
 

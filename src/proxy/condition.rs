@@ -10,38 +10,46 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// How the last request to an upstream went.
+/// How requests to an upstream went since the last that was answered.
 #[derive(Debug)]
 pub(super) struct Condition {
     since: Instant,
-    fails: AtomicBool,
+    /// The kinds of failures since then, a bit for each.
+    failing: AtomicU64,
     /// Whether its failing was said, and nothing since.
     said: AtomicBool,
-    /// When that was last said, in milliseconds from `since`, and one more; 0: never.
-    said_at: AtomicU64,
+    /// When each kind was last said, in milliseconds from `since`, and one more; 0: never.
+    said_at: [AtomicU64; KINDS as usize],
 }
 
 impl Condition {
     /// Nothing is known, which passes for well.
     pub(super) fn new() -> Self {
-        let (fails, said) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { since: clock::now(), fails, said, said_at: AtomicU64::new(0) }
+        Self {
+            since: clock::now(),
+            failing: AtomicU64::new(0),
+            said: AtomicBool::new(false),
+            said_at: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
-    /// A request was not answered; whether to say so. An upstream that fails every other request is told of once a minute.
-    pub(super) fn failed(&self) -> bool {
-        self.failed_after(clock::now().saturating_duration_since(self.since))
+    /// A request was not answered, for a reason of this kind, below [`KINDS`]; whether to say so. An upstream that fails every
+    /// other request is told of once a minute, for each kind of failure.
+    pub(super) fn failed(&self, kind: u32) -> bool {
+        self.failed_after(kind, clock::now().saturating_duration_since(self.since))
     }
 
-    fn failed_after(&self, passed: Duration) -> bool {
-        if self.fails.swap(true, Ordering::Relaxed) {
+    fn failed_after(&self, kind: u32, passed: Duration) -> bool {
+        let Some(said_at) = self.said_at.get(kind as usize) else { return false };
+        let bit = 1 << kind;
+        if self.failing.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return false;
         }
         let now = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        let said_at = self.said_at.load(Ordering::Relaxed);
-        let quiet = said_at == 0 || Duration::from_millis(now.saturating_sub(said_at - 1)) >= BETWEEN_LINES;
+        let last = said_at.load(Ordering::Relaxed);
+        let quiet = last == 0 || Duration::from_millis(now.saturating_sub(last - 1)) >= BETWEEN_LINES;
         if quiet {
-            self.said_at.store(now.saturating_add(1), Ordering::Relaxed);
+            said_at.store(now.saturating_add(1), Ordering::Relaxed);
             self.said.store(true, Ordering::Relaxed);
         }
         quiet
@@ -49,12 +57,14 @@ impl Condition {
 
     /// A request was answered; whether to say so. Where all is well it is a look at what nobody writes.
     pub(super) fn answered(&self) -> bool {
-        self.fails.load(Ordering::Relaxed)
-            && self.fails.swap(false, Ordering::Relaxed)
+        self.failing.load(Ordering::Relaxed) != 0
+            && self.failing.swap(0, Ordering::Relaxed) != 0
             && self.said.swap(false, Ordering::Relaxed)
     }
 }
 
+/// Kinds of failures that are told apart.
+pub(super) const KINDS: u32 = 64;
 /// The least time from one line about an upstream that fails to the next.
 const BETWEEN_LINES: Duration = Duration::from_mins(1);
 
@@ -70,8 +80,8 @@ mod tests {
     fn a_change_is_said_once_and_so_is_the_one_back() {
         let condition = Condition::new();
         assert!(!condition.answered(), "all was well");
-        assert!(condition.failed_after(second(0)));
-        assert!(!condition.failed_after(second(1)) && !condition.failed_after(second(3600)));
+        assert!(condition.failed_after(0, second(0)));
+        assert!(!condition.failed_after(0, second(1)) && !condition.failed_after(0, second(3600)));
         assert!(condition.answered());
         assert!(!condition.answered());
     }
@@ -79,11 +89,21 @@ mod tests {
     #[test]
     fn an_upstream_that_fails_now_and_then_is_told_of_once_a_minute() {
         let condition = Condition::new();
-        assert!(condition.failed_after(second(5)) && condition.answered());
+        assert!(condition.failed_after(0, second(5)) && condition.answered());
         for at in 6..65 {
-            assert!(!condition.failed_after(second(at)), "{at}");
+            assert!(!condition.failed_after(0, second(at)), "{at}");
             assert!(!condition.answered(), "{at}: what was not said is not taken back");
         }
-        assert!(condition.failed_after(second(65)) && condition.answered());
+        assert!(condition.failed_after(0, second(65)) && condition.answered());
+    }
+
+    #[test]
+    fn each_kind_of_failure_is_said_once() {
+        let condition = Condition::new();
+        assert!(condition.failed_after(3, second(0)) && condition.failed_after(63, second(1)));
+        assert!(!condition.failed_after(3, second(2)) && !condition.failed_after(63, second(2)));
+        assert!(condition.answered() && !condition.answered());
+        assert!(!condition.failed_after(3, second(3)), "said a moment ago");
+        assert!(condition.failed_after(4, second(3)));
     }
 }

@@ -1,7 +1,7 @@
 //! New connections to an upstream: name look-up, TCP or a Unix socket, a proxy's tunnel, TLS, and the HTTP handshake, all
 //! within `connect_timeout`. Where that is too short, the stage that was under way is what is reported.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ use super::connection_info::ConnectionInfo;
 use super::error::ProxyError;
 use super::metered::Metered;
 use super::metrics::OpenConnections;
+use super::peer_settings::{Introduced, PeerSettings, greet};
 use super::pool::MAX_STREAMS;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
@@ -37,14 +38,33 @@ use crate::net::{http_connect, resolver};
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
     Http1(Wire),
-    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>, ConnectionInfo),
+    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>, PeerSettings, ConnectionInfo),
 }
 
-/// What an HTTP/2 upstream has said of itself.
+/// The making of a connection: until when, and how far it has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt<'a> {
+    pub(super) deadline: Instant,
+    pub(super) stage: &'a Cell<ConnectStage>,
+}
+
+impl Attempt<'_> {
+    /// Bounds one of its stages.
+    async fn within<T>(
+        self,
+        stage: ConnectStage,
+        work: impl Future<Output = Result<T, DialFault>>,
+    ) -> Result<T, DialFault> {
+        self.stage.set(stage);
+        timeout_at(self.deadline, work).await.unwrap_or(Err(DialFault::Timeout(stage)))
+    }
+}
+
+/// What an HTTP/2 upstream says of itself now.
 pub(super) trait Settings {
-    /// Whether it takes extended CONNECT (RFC 8441 section 3); before its SETTINGS are there, it does not.
+    /// Whether it takes extended CONNECT (RFC 8441 section 3).
     fn has_extended_connect(&self) -> bool;
-    /// How many streams it allows at a time; before its SETTINGS are there, [`INITIAL_STREAMS`].
+    /// How many streams it allows at a time.
     fn max_streams(&self) -> usize;
 }
 
@@ -111,14 +131,14 @@ pub(super) async fn connect(
     upstream: &Upstream,
     speak: Speak,
     open: &OpenConnections,
+    attempt: Attempt<'_>,
 ) -> Result<Sender, DialFault> {
-    let deadline = clock::now() + upstream.settings.connect_timeout;
     let started = clock::now();
-    let reached = reach(upstream, deadline).await;
+    let reached = reach(upstream, attempt).await;
     let window = stream_window(clock::now().saturating_duration_since(started));
     let connected = match reached {
-        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, deadline, open, window).await,
-        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, deadline, open, window).await,
+        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, attempt, open, window).await,
+        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, attempt, open, window).await,
         Err(fault) => Err(fault),
     };
     if !matches!(connected, Err(DialFault::Lacking)) {
@@ -145,26 +165,42 @@ impl ProbeError {
 /// # Errors
 /// [`ProbeError`], in words for a person.
 pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
+    let stage = Cell::new(ConnectStage::Lookup);
     let deadline = clock::now() + upstream.settings.connect_timeout;
+    let attempt = Attempt { deadline, stage: &stage };
     let spoken = async {
-        let (socket, _) = reach(upstream, deadline).await?;
-        let http2 = match (&upstream.tls, socket) {
-            (None, _) => upstream.settings.http2 == Http2::PriorKnowledge,
-            (Some(tls), Socket::Tcp(tcp)) => agreed_http2(upstream, &handshake(tls, tcp, deadline).await?),
-            (Some(tls), Socket::Unix(unix)) => agreed_http2(upstream, &handshake(tls, unix, deadline).await?),
-        };
-        Ok(if http2 { "HTTP/2" } else { "HTTP/1.1" })
+        match (&upstream.tls, reach(upstream, attempt).await?.0) {
+            (None, Socket::Tcp(tcp)) => {
+                spoken_on(tcp, upstream.settings.http2 == Http2::PriorKnowledge, attempt).await
+            }
+            (None, Socket::Unix(unix)) => {
+                spoken_on(unix, upstream.settings.http2 == Http2::PriorKnowledge, attempt).await
+            }
+            (Some(tls), Socket::Tcp(tcp)) => {
+                let stream = handshake(tls, tcp, attempt).await?;
+                let http2 = agreed_http2(upstream, &stream);
+                spoken_on(stream, http2, attempt).await
+            }
+            (Some(tls), Socket::Unix(unix)) => {
+                let stream = handshake(tls, unix, attempt).await?;
+                let http2 = agreed_http2(upstream, &stream);
+                spoken_on(stream, http2, attempt).await
+            }
+        }
     };
     spoken.await.map_err(ProbeError)
 }
 
-/// Bounds one stage of a connection's making.
-async fn within<T>(
-    deadline: Instant,
-    stage: ConnectStage,
-    work: impl Future<Output = Result<T, DialFault>>,
-) -> Result<T, DialFault> {
-    timeout_at(deadline, work).await.unwrap_or(Err(DialFault::Timeout(stage)))
+/// What a connection speaks; HTTP/2 is begun, to see that the other side does.
+async fn spoken_on<S>(stream: S, http2: bool, attempt: Attempt<'_>) -> Result<&'static str, DialFault>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if !http2 {
+        return Ok("HTTP/1.1");
+    }
+    let greeted = async { greet(stream).await.map_err(DialFault::Unreachable) };
+    attempt.within(ConnectStage::Http2, greeted).await.map(|()| "HTTP/2")
 }
 
 async fn begin<S>(
@@ -172,7 +208,7 @@ async fn begin<S>(
     speak: Speak,
     socket: S,
     info: ConnectionInfo,
-    deadline: Instant,
+    attempt: Attempt<'_>,
     open: &OpenConnections,
     window: u32,
 ) -> Result<Sender, DialFault>
@@ -183,25 +219,25 @@ where
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => {
-                let handshake = http2(upstream, TokioIo::new(Metered::new(socket)), info, open, window);
-                within(deadline, ConnectStage::Http2, handshake).await
+                let handshake = http2(upstream, Metered::new(socket), info, open, window);
+                attempt.within(ConnectStage::Http2, handshake).await
             }
             Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, open)),
         };
     };
     let stream = match speak {
-        Speak::Configured => handshake(tls, socket, deadline).await?,
-        Speak::Http1 => handshake(&tls.with_http1_alone(), socket, deadline).await?,
+        Speak::Configured => handshake(tls, socket, attempt).await?,
+        Speak::Http1 => handshake(&tls.with_http1_alone(), socket, attempt).await?,
     };
     if agreed_http2(upstream, &stream) {
-        let handshake = http2(upstream, TokioIo::new(Metered::new(stream)), info, open, window);
-        within(deadline, ConnectStage::Http2, handshake).await
+        let handshake = http2(upstream, Metered::new(stream), info, open, window);
+        attempt.within(ConnectStage::Http2, handshake).await
     } else {
         Ok(http1(stream.into(), info, open))
     }
 }
 
-async fn handshake<S>(tls: &UpstreamTls, socket: S, deadline: Instant) -> Result<TlsStream<S>, DialFault>
+async fn handshake<S>(tls: &UpstreamTls, socket: S, attempt: Attempt<'_>) -> Result<TlsStream<S>, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -210,7 +246,7 @@ where
             .await
             .map_err(|fault| DialFault::Unreachable(ConnectFault::Tls(fault)))
     };
-    within(deadline, ConnectStage::Tls, shaken).await
+    attempt.within(ConnectStage::Tls, shaken).await
 }
 
 fn agreed_http2<S>(upstream: &Upstream, stream: &TlsStream<S>) -> bool {
@@ -225,11 +261,13 @@ enum Socket {
 }
 
 /// Goes the way to the upstream.
-async fn reach(upstream: &Upstream, deadline: Instant) -> Result<(Socket, ConnectionInfo), DialFault> {
+async fn reach(upstream: &Upstream, attempt: Attempt<'_>) -> Result<(Socket, ConnectionInfo), DialFault> {
     let (socket, address) = match &upstream.way {
         Way::Straight => {
             let target = address(&upstream.scheme, &upstream.authority);
-            let dialed = reach_host(&resolver::REQUESTS, &target, deadline).await.map_err(straight)?;
+            attempt.stage.set(ConnectStage::Lookup);
+            let dialed =
+                reach_host(&resolver::REQUESTS, &target, attempt.deadline).await.map_err(straight)?;
             (Socket::Tcp(dialed.stream), Some(dialed.address))
         }
         Way::Socket(path) => {
@@ -241,10 +279,11 @@ async fn reach(upstream: &Upstream, deadline: Instant) -> Result<(Socket, Connec
                     _ => DialFault::Unreachable(ConnectFault::Refused),
                 })
             };
-            (Socket::Unix(within(deadline, ConnectStage::Tcp, connected).await?), None)
+            (Socket::Unix(attempt.within(ConnectStage::Tcp, connected).await?), None)
         }
         Way::Through(proxy) => {
-            let reached = reach_host(&resolver::REQUESTS, &proxy.address, deadline).await;
+            attempt.stage.set(ConnectStage::Proxy(ProxyStage::Lookup));
+            let reached = reach_host(&resolver::REQUESTS, &proxy.address, attempt.deadline).await;
             let mut dialed = reached.map_err(to_proxy)?;
             let shown = proxy.authorization.as_ref();
             let tunnel = async {
@@ -252,7 +291,7 @@ async fn reach(upstream: &Upstream, deadline: Instant) -> Result<(Socket, Connec
                     .await
                     .map_err(|fault| DialFault::Unreachable(ConnectFault::Proxy(fault)))
             };
-            within(deadline, ConnectStage::Proxy(ProxyStage::Tunnel), tunnel).await?;
+            attempt.within(ConnectStage::Proxy(ProxyStage::Tunnel), tunnel).await?;
             (Socket::Tcp(dialed.stream), Some(dialed.address))
         }
     };
@@ -290,31 +329,33 @@ fn http1(stream: Stream, info: ConnectionInfo, open: &OpenConnections) -> Sender
     Sender::Http1(Wire::new(stream, info, open.count()))
 }
 
-async fn http2<T>(
+/// Begins HTTP/2, and waits for the other side to do so.
+async fn http2<S>(
     upstream: &Upstream,
-    io: T,
+    stream: S,
     info: ConnectionInfo,
     open: &OpenConnections,
     window: u32,
 ) -> Result<Sender, DialFault>
 where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let (stream, beginning) = Introduced::new(stream);
     let (sender, connection) = http2::Builder::new(WorkerExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PONG)
-        .initial_max_send_streams(INITIAL_STREAMS)
         .max_header_list_size(header_list_size(upstream.settings.max_response_header_size))
         .initial_stream_window_size(window)
         .initial_connection_window_size(connection_window(window, MAX_STREAMS as u32))
-        .handshake(io)
+        .handshake(TokioIo::new(stream))
         .await
-        .map_err(|_| DialFault::Unreachable(ConnectFault::Protocol))?;
+        .map_err(|_| DialFault::Unreachable(ConnectFault::ClosedEarly))?;
     let connection = Rc::new(RefCell::new(connection));
     let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
     drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), open);
-    Ok(Sender::Http2(sender, settings, info))
+    let peer = beginning.known().await.map_err(DialFault::Unreachable)?;
+    Ok(Sender::Http2(sender, settings, peer, info))
 }
 
 /// What hyper takes of a head. It is above the limit that is kept to: over the limit of its own hyper reports no size, and
@@ -350,5 +391,3 @@ where
 /// What finds a peer that vanished in HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
-/// Streams that are opened on a new HTTP/2 connection before the upstream's SETTINGS say how many it allows.
-pub(super) const INITIAL_STREAMS: usize = 1;

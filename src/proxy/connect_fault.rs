@@ -22,8 +22,10 @@ pub(super) enum ConnectFault {
     Network,
     #[error("TLS failed: {0}")]
     Tls(TlsFault),
-    #[error("it did not answer in the protocol that http2 asks for")]
+    #[error("it does not speak HTTP/2 there, as its http2 demands")]
     Protocol,
+    #[error("it closed the connection before it began HTTP/2")]
+    ClosedEarly,
 }
 
 impl ConnectFault {
@@ -37,7 +39,9 @@ impl ConnectFault {
             Self::Network => "check the host's address, routes and firewall",
             Self::Tls(TlsFault::WrongName) => "check `server_name` and the host in `url`",
             Self::Tls(fault) => fault.help(),
-            Self::Protocol => "check `http2`",
+            Self::Protocol | Self::ClosedEarly => {
+                "set http2 = \"never\" for an API that speaks HTTP/1.1; \"auto\" lets TLS decide"
+            }
         }
     }
 }
@@ -57,6 +61,10 @@ pub(super) enum ConnectStage {
     Tls,
     #[error("the upstream accepted a connection and did not begin HTTP/2 within connect_timeout")]
     Http2,
+    #[error(
+        "the upstream allowed no request at a time within connect_timeout (its SETTINGS_MAX_CONCURRENT_STREAMS is 0)"
+    )]
+    Streams,
 }
 
 impl ConnectStage {
@@ -67,7 +75,8 @@ impl ConnectStage {
             Self::Tcp => "check host, port and firewall",
             Self::Proxy(stage) => stage.help(),
             Self::Tls => "check that the port speaks TLS, and what stands in front of the API",
-            Self::Http2 => "check `http2`",
+            Self::Http2 => "check `http2`, and that the API begins with its SETTINGS",
+            Self::Streams => "check the limits of the API's HTTP/2 server",
         }
     }
 }

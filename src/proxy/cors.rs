@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::ResponseBody;
-use super::error::{BadRequest, ProxyError};
+use super::error::{BadRequest, CUPBEARER_RESPONSE, ProxyError};
 use super::guard::{Caller, Rejection, Sentry};
 
 /// The allowed origin that a request came from, if it came from one.
@@ -27,7 +27,9 @@ pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderVal
 pub(super) fn reader(sentry: &Sentry, error: &ProxyError, headers: &HeaderMap) -> Option<HeaderValue> {
     let doubtful = match error {
         ProxyError::Refused(rejection) => *rejection != Rejection::Secret,
-        ProxyError::BadRequest(fault) => matches!(fault, BadRequest::Host | BadRequest::NoHost),
+        ProxyError::BadRequest(fault) => {
+            matches!(fault, BadRequest::Host | BadRequest::NoHost | BadRequest::TwoHosts | BadRequest::User)
+        }
         _ => false,
     };
     let origin = headers.get(ORIGIN).filter(|_| !doubtful)?;
@@ -55,6 +57,7 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response<ResponseBody> {
         }
         headers.append(VARY, ask.into());
     }
+    headers.insert(CUPBEARER_RESPONSE, HeaderValue::from_static("preflight"));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_SECONDS));
     if let Some(origin) = asked.get(ORIGIN) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -119,7 +122,10 @@ mod tests {
             ("access-control-request-private-network", "true"),
         ]);
         let response = preflight(&asked);
-        assert_eq!(response.status(), 204);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["cupbearer-response"]),
+            (204, &HeaderValue::from_static("preflight"))
+        );
         for (name, value) in [
             ("access-control-allow-origin", "https://app.example.com"),
             ("access-control-allow-methods", "PUT"),

@@ -12,6 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
+pub(super) use super::bad_request::{BadRequest, Foreign};
 use super::body::ResponseBody;
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::guard::Rejection;
@@ -53,6 +54,10 @@ pub(super) enum ProxyError {
     NoRoute,
     #[error("no route takes this method for this path")]
     MethodNotAllowed { allow: HeaderValue },
+    #[error(
+        "neither CONNECT nor TRACE is forwarded: one would open a tunnel, the other would show the token"
+    )]
+    MethodRefused { allow: HeaderValue },
     #[error("{0}")]
     BadRequest(BadRequest),
     #[error("this request has passed this proxy before: its upstream leads back to it")]
@@ -87,6 +92,10 @@ pub(super) enum ProxyError {
         "the connection to the upstream broke before it answered; the request's head has {size} bytes, which may be more than it takes"
     )]
     LargeHeadBroken { size: usize },
+    #[error(
+        "the request's head has {size} bytes, and the upstream takes no more than {limit} (its SETTINGS_MAX_HEADER_LIST_SIZE); nothing was sent"
+    )]
+    UpstreamHeadLimit { size: usize, limit: usize },
     #[error("{0}")]
     WebSocket(WebSocketFault),
     #[error("the request was still going when max_stream_age had passed")]
@@ -95,87 +104,6 @@ pub(super) enum ProxyError {
     ConnectTimeout(ConnectStage),
     #[error("the upstream did not answer within response_header_timeout")]
     ResponseTimeout,
-}
-
-/// What is wrong with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadRequest {
-    #[error("{0}")]
-    Path(PathFault),
-    #[error("the request's head is no HTTP/1.1, or can be read in two ways (RFC 9112)")]
-    Malformed,
-    #[error("this listener speaks TLS: send the request with https")]
-    Plain,
-    #[error("{0}")]
-    Foreign(#[from] Foreign),
-    #[error("a request must have exactly one valid Host (RFC 9112 section 3.2)")]
-    Host,
-    #[error(
-        "an HTTP/1.0 request without Host does not say which host it is for; send Host (HAProxy: http-check send hdr Host localhost), or check /readyz of the health listener"
-    )]
-    NoHost,
-    #[error("{}", target_sentence(*.0))]
-    TargetByte(Option<u8>),
-    #[error("the target is of a form that this method does not take (RFC 9112 section 3.2)")]
-    Target,
-    #[error(
-        "the path can be read in two ways that lead to two routes; send it without encoded slashes, empty segments or ;parameters, and in the case of the route"
-    )]
-    AmbiguousPath,
-    #[error("the request has two credentials of its own; send one")]
-    Credentials,
-    #[error("the request's body is malformed")]
-    Body,
-    #[error("the WebSocket handshake has no valid key, or another version than 13 (RFC 6455 section 4.2.1)")]
-    Handshake,
-}
-
-/// Another protocol than HTTP/1.1, recognised by a connection's first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Foreign {
-    #[error(
-        "the connection begins with the PROXY protocol, which this proxy does not speak; turn it off where the connection comes from (HAProxy: send-proxy, nginx: proxy_protocol)"
-    )]
-    ProxyProtocol,
-    #[error(
-        "the connection begins with a TLS handshake, and this listener speaks plain HTTP; use http://, or set tls in [server]"
-    )]
-    Tls,
-    #[error(
-        "the connection begins with SOCKS; this is an HTTP proxy for the API: send requests to its own address"
-    )]
-    Socks,
-    #[error(
-        "HTTP/2's preface is where a request of HTTP/1.1 should begin; agree on HTTP/2 by TLS (ALPN), or begin the connection with it"
-    )]
-    Http2,
-}
-
-/// A character that no request target has, and what to do about it.
-fn target_sentence(byte: Option<u8>) -> String {
-    let Some(byte) = byte else {
-        return "the request's target has a character that no URI has; percent-encode it (RFC 3986 section 2.1)"
-            .to_owned();
-    };
-    match byte {
-        b'#' => {
-            "the request's target has a fragment (#), which stays with the client (RFC 9110 section 7.1); \
-                 leave it out, or encode a # that belongs to the target as hex 23 behind a percent sign"
-                .to_owned()
-        }
-        b' ' => {
-            "the request's target has a space; percent-encode it as hex 20 (RFC 3986 section 2.1)".to_owned()
-        }
-        0x21..=0x7e => {
-            format!(
-                "the request's target has the character {}; percent-encode it as hex {byte:02X} (RFC 3986 section 2.1)",
-                char::from(byte)
-            )
-        }
-        _ => format!(
-            "the request's target has the byte 0x{byte:02X}; percent-encode it as hex {byte:02X} (RFC 3986 section 2.1)"
-        ),
-    }
 }
 
 /// Why there is no WebSocket, where the upstream's own answer cannot say so.
@@ -215,11 +143,11 @@ impl ProxyError {
             Self::Overloaded | Self::Lacking | Self::MemoryLimit => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
             Self::NoRoute => "no_route",
-            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => "method_not_allowed",
             Self::BadRequest(_) => "bad_request",
             Self::Loop => "loop",
             Self::ExpectationFailed => "expectation_failed",
-            Self::HeaderTooLarge => "header_too_large",
+            Self::HeaderTooLarge | Self::UpstreamHeadLimit { .. } => "header_too_large",
             Self::HeadTimeout | Self::RequestTimeout => "request_timeout",
             Self::ClientGone => "client_gone",
             Self::UpstreamUnreachable(ConnectFault::Tls(_)) => "upstream_tls",
@@ -256,11 +184,13 @@ impl ProxyError {
             Self::Refused(Rejection::Host) => StatusCode::MISDIRECTED_REQUEST,
             Self::Refused(_) | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
-            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::HeaderTooLarge | Self::UpstreamHeadLimit { .. } => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
             Self::HeadTimeout | Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
@@ -284,9 +214,10 @@ impl ProxyError {
             },
             Self::SubjectRequired | Self::SubjectRefused => "16",
             Self::Refused(_) | Self::AuthorizationRefused => "7",
-            Self::NoRoute | Self::MethodNotAllowed { .. } => "12",
+            Self::NoRoute | Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => "12",
             Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
             Self::HeaderTooLarge
+            | Self::UpstreamHeadLimit { .. }
             | Self::ResponseHeadTooLarge { .. }
             | Self::RateLimited { .. }
             | Self::Overloaded
@@ -318,6 +249,14 @@ impl ProxyError {
         )
     }
 
+    /// Whether HTTP/2 has it reset the stream, whatever the response (RFC 9113 section 8.1.1).
+    pub(super) const fn is_stream_error(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(BadRequest::Malformed(Malformed::FieldNameOfHttp2 | Malformed::ConnectionField))
+        )
+    }
+
     /// The answer. A gRPC call gets a trailers-only answer instead, as its protocol has it.
     pub(super) fn into_response(self, call: Call) -> Response<ResponseBody> {
         let mut response = match call {
@@ -340,7 +279,7 @@ impl ProxyError {
             Self::Overloaded | Self::Lacking | Self::MemoryLimit | Self::NotProcessed => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
-            Self::MethodNotAllowed { allow } => {
+            Self::MethodNotAllowed { allow } | Self::MethodRefused { allow } => {
                 headers.insert(ALLOW, allow);
             }
             Self::SubjectRequired => {
@@ -383,8 +322,8 @@ impl ProxyError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from_static(self.grpc_status()));
-        // The sentences are printable ASCII without a percent sign, which is what grpc-message takes unencoded.
-        let message = format!("cupbearer: {self}");
+        // The sentences are printable ASCII, of which grpc-message takes all but the percent sign unencoded.
+        let message = format!("cupbearer: {self}").replace('%', "%25");
         if let Ok(message) = HeaderValue::from_str(&message) {
             headers.insert(GRPC_MESSAGE, message);
         }
@@ -453,8 +392,10 @@ fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-/// On each answer that is the proxy's own.
-pub(super) const CUPBEARER_ERROR: HeaderName = HeaderName::from_static("cupbearer-error");
+/// On each response that is the proxy's own and reports a failure.
+const CUPBEARER_ERROR: HeaderName = HeaderName::from_static("cupbearer-error");
+/// On each response that is the proxy's own and reports none; its value says what it responds to.
+pub(super) const CUPBEARER_RESPONSE: HeaderName = HeaderName::from_static("cupbearer-response");
 /// RFC 6750 section 3: a challenge has a parameter, and no error where no token was brought.
 const CHALLENGE: &str = r#"Bearer realm="cupbearer""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="cupbearer", error="invalid_token""#;
@@ -554,6 +495,14 @@ mod tests {
         );
         let response = ProxyError::Overloaded.into_response(Call::Grpc);
         assert_eq!(response.headers()["grpc-status"], "8", "RESOURCE_EXHAUSTED");
+    }
+
+    #[test]
+    fn a_percent_sign_is_encoded_in_a_grpc_message_alone() {
+        let space = || ProxyError::from(BadRequest::TargetByte(Some(b' ')));
+        assert!(space().problem_json().contains("as %20 "));
+        let response = space().into_response(Call::Grpc);
+        assert!(response.headers()["grpc-message"].to_str().unwrap().contains("as %2520 "));
     }
 
     #[test]

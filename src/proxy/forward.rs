@@ -373,6 +373,7 @@ fn allows(method: &Method, failure: &Failure, age: Age, shared: bool) -> bool {
         Failure::Unsent(_)
         | Failure::Malformed(_)
         | Failure::TooLarge(_)
+        | Failure::HeadRefused { .. }
         | Failure::Cut(_)
         | Failure::Broken => false,
     }

@@ -9,7 +9,9 @@
 //! connection's first bytes, which may be another protocol's. Everything else is judged on the parsed request.
 
 use super::error::{BadRequest, Foreign};
-use super::octets::{self, Octet, encoded};
+use super::head_fault::{self, At, is_token};
+use super::malformed::Malformed;
+use super::octets::{Octet, encoded, is_odd};
 
 /// What a connection may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +39,12 @@ pub(super) struct Framing {
     poison: &'static [u8],
     /// Whether nothing has come yet.
     is_new: bool,
-    /// The byte of a request target behind those that were admitted last: it goes on percent-encoded.
-    odd: Option<u8>,
-    /// What is wrong with what was refused, or with what hyper refuses in the current head, where more is known than that.
+    /// Whether the current request line has come to its target, or beyond.
+    in_target: bool,
+    /// What is wrong with what was refused, where that is known.
     fault: Option<BadRequest>,
+    /// The number of the last read of a head.
+    last_read: u64,
 }
 
 /// What is read now.
@@ -66,6 +70,15 @@ enum State {
     Refused,
 }
 
+/// Where bytes that were read stopped going on as they are.
+#[derive(Clone, Copy, Debug)]
+struct Rewritten {
+    /// So many went on before that.
+    same: usize,
+    /// So many are admitted: as they are, or written anew.
+    done: usize,
+}
+
 /// What a head says of the body behind it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
@@ -85,10 +98,6 @@ pub(super) enum Phase {
     Body,
 }
 
-/// Something two servers could read in two ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ambiguous;
-
 impl Framing {
     /// A connection on which nothing was read yet. `max_line` bounds one line of a head, in bytes.
     pub(super) const fn new(max_line: usize, spoken: Spoken) -> Self {
@@ -101,19 +110,15 @@ impl Framing {
             max_line,
             poison: POISON,
             is_new: true,
-            odd: None,
+            in_target: false,
             fault: None,
+            last_read: 0,
         }
     }
 
-    /// What is wrong with what is refused, where that is known.
-    pub(super) const fn fault(&self) -> Option<BadRequest> {
-        self.fault
-    }
-
-    /// The byte behind those that were admitted last, where it goes on percent-encoded. It counts as admitted then.
-    pub(super) const fn take_odd(&mut self) -> Option<u8> {
-        self.odd.take()
+    /// What is wrong with what is refused, or with what hyper refuses, where that is known.
+    pub(super) fn fault(&self) -> Option<BadRequest> {
+        self.fault.or_else(|| head_fault::of(self.last_read))
     }
 
     /// Where the connection is now.
@@ -150,15 +155,34 @@ impl Framing {
         matches!(self.state, State::Refused)
     }
 
-    /// Judges the bytes that were just read, and returns how many of them may be passed on: all, unless something
-    /// ambiguous was among them, or the next one is to be encoded ([`Self::take_odd`]).
-    pub(super) fn admit(&mut self, bytes: &[u8]) -> usize {
+    /// Judges the bytes that were just read, and returns how many of them go on as they are. What goes on behind those is
+    /// put into `out`: targets with characters that are percent-encoded, and all that follows them. Nothing of what comes
+    /// behind something ambiguous goes on.
+    pub(super) fn admit(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+        let mut rewritten = None;
+        let end = self.judge(bytes, out, &mut rewritten);
+        match rewritten {
+            None => end,
+            Some(Rewritten { same, done }) => {
+                out.extend_from_slice(bytes.get(done..end).unwrap_or_default());
+                same
+            }
+        }
+    }
+
+    /// Returns how many of the bytes are admitted, as they are or `rewritten`.
+    fn judge(&mut self, bytes: &[u8], out: &mut Vec<u8>, rewritten: &mut Option<Rewritten>) -> usize {
         if std::mem::take(&mut self.is_new)
             && self.state == State::Start
             && let Some(foreign) = bytes.first().and_then(|first| foreign(*first))
         {
             self.fault = Some(foreign.into());
             return self.refuse(0, None);
+        }
+        match self.state {
+            State::Start => self.last_read = head_fault::keep(At::RequestLine, &self.line, bytes),
+            State::Fields => self.last_read = head_fault::keep(At::Fields, &self.line, bytes),
+            _ => {}
         }
         let mut at = 0;
         while at < bytes.len() {
@@ -189,16 +213,25 @@ impl Framing {
                 }
                 State::Start | State::Fields | State::ChunkSize | State::Trailers => {
                     let newline = memchr::memchr(b'\n', rest);
+                    if newline.is_none() && self.line.len() + rest.len() > self.max_line {
+                        // hyper answers 431 by its own limit; here only memory is at stake.
+                        return self.refuse(at, self.line.last().copied());
+                    }
                     if self.state == State::Start
-                        && let Some(odd) = self.first_odd(&rest[..newline.unwrap_or(rest.len())])
+                        && let line = &rest[..newline.unwrap_or(rest.len())]
+                        && let Some(odd) = self.first_odd(line)
                     {
-                        return self.meet_odd(at, &rest[..=odd]);
+                        let from = rewritten.map_or(at + odd, |before| before.done);
+                        out.extend_from_slice(&bytes[from..at + odd]);
+                        let same = rewritten.map_or(from, |before| before.same);
+                        let encoded = self.encode(&line[odd..], out);
+                        let done = at + odd + encoded.unwrap_or_else(|taken| taken);
+                        *rewritten = Some(Rewritten { same, done });
+                        if encoded.is_err() {
+                            return self.refuse(done, None);
+                        }
                     }
                     let Some(newline) = newline else {
-                        if self.line.len() + rest.len() > self.max_line {
-                            // hyper answers 431 by its own limit; here only memory is at stake.
-                            return self.refuse(at, self.line.last().copied());
-                        }
                         self.line.extend_from_slice(rest);
                         // The preface of HTTP/2 begins like a request line and has no line end in its last part.
                         return bytes.len();
@@ -215,10 +248,14 @@ impl Framing {
                         self.line = line;
                         judged
                     };
-                    let Ok(next) = judged else {
-                        let cut = at.max(end.saturating_sub(1));
-                        let passed = if cut > at { Some(bytes[cut - 1]) } else { earlier };
-                        return self.refuse(cut, passed);
+                    let next = match judged {
+                        Ok(next) => next,
+                        Err(fault) => {
+                            self.fault = self.fault.or(Some(fault.into()));
+                            let cut = at.max(end.saturating_sub(1));
+                            let passed = if cut > at { Some(bytes[cut - 1]) } else { earlier };
+                            return self.refuse(cut, passed);
+                        }
                     };
                     self.state = next;
                     at = end + 1;
@@ -230,26 +267,29 @@ impl Framing {
 
     /// Where the first byte of a request target is that does not go on as it is. Only what is behind the first space of
     /// the line is one; the CR at its end is none.
-    fn first_odd(&self, piece: &[u8]) -> Option<usize> {
-        let begun = memchr::memchr(b' ', &self.line).is_some();
-        let start = if begun { 0 } else { memchr::memchr(b' ', piece)? + 1 };
-        let odd = |byte: &u8| octets::is_odd(*byte) && !matches!(byte, b' ' | b'\r');
-        piece[start..].iter().position(odd).map(|at| start + at)
+    fn first_odd(&mut self, piece: &[u8]) -> Option<usize> {
+        let start = if self.in_target { 0 } else { memchr::memchr(b' ', piece)? + 1 };
+        self.in_target = true;
+        piece[start..].iter().position(|byte| is_odd_in_line(*byte)).map(|at| start + at)
     }
 
-    /// Deals with the last byte of `piece`, which begins at `at` and is one of a request target's.
-    fn meet_odd(&mut self, at: usize, piece: &[u8]) -> usize {
-        let Some((&byte, before)) = piece.split_last() else { return at };
-        let end = at + before.len();
-        if Octet::of(byte) == Octet::Refused || self.line.len() + before.len() > self.max_line {
-            self.fault = (Octet::of(byte) == Octet::Refused).then_some(BadRequest::TargetByte(Some(byte)));
-            let passed = before.last().or(self.line.last()).copied();
-            return self.refuse(end, passed);
+    /// Writes a part of a request line with its odd characters percent-encoded; returns its length.
+    ///
+    /// # Errors
+    /// The length of what is before a character that is refused.
+    fn encode(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<usize, usize> {
+        out.reserve(piece.len());
+        for (at, byte) in piece.iter().copied().enumerate() {
+            if !is_odd_in_line(byte) {
+                out.push(byte);
+            } else if Octet::of(byte) == Octet::Encoded {
+                out.extend_from_slice(&encoded(byte));
+            } else {
+                self.fault = Some(BadRequest::TargetByte(Some(byte)));
+                return Err(at);
+            }
         }
-        self.line.extend_from_slice(before);
-        self.line.extend_from_slice(&encoded(byte));
-        self.odd = Some(byte);
-        end
+        Ok(piece.len())
     }
 
     /// What hyper is to read in place of what was refused.
@@ -268,17 +308,18 @@ impl Framing {
     }
 
     /// A line without its LF; what comes next.
-    fn line_ended(&mut self, line: &[u8]) -> Result<State, Ambiguous> {
-        let line = line.strip_suffix(b"\r").ok_or(Ambiguous)?;
+    fn line_ended(&mut self, line: &[u8]) -> Result<State, Malformed> {
+        let line = line.strip_suffix(b"\r").ok_or(Malformed::BareLineFeed)?;
         if line == b"\0" && self.state == State::Start {
             // The fifth byte of the PROXY protocol's version 2, behind two blank lines.
             self.fault = Some(Foreign::ProxyProtocol.into());
         }
-        if memchr::memchr2(b'\r', 0, line).is_some() {
-            return Err(Ambiguous);
+        if let Some(at) = memchr::memchr2(b'\r', 0, line) {
+            return Err(if line[at] == 0 { Malformed::Nul } else { Malformed::BareCarriageReturn });
         }
         match self.state {
             State::Start => {
+                self.in_target = false;
                 let first = std::mem::take(&mut self.may_be_http2);
                 if line.is_empty() {
                     return Ok(State::Start);
@@ -289,15 +330,12 @@ impl Framing {
                     }
                     // Behind anything else it is a request like any other, and no good one.
                     self.fault = Some(Foreign::Http2.into());
-                    return Err(Ambiguous);
+                    return Err(Malformed::Version);
                 }
                 if is_proxy_protocol(line) {
                     self.fault = Some(Foreign::ProxyProtocol.into());
-                    return Err(Ambiguous);
+                    return Err(Malformed::RequestLine);
                 }
-                // hyper refuses it.
-                let has_more_words = memchr::memchr_iter(b' ', line).nth(2).is_some();
-                self.fault = has_more_words.then_some(BadRequest::TargetByte(Some(b' ')));
                 self.head = Head { http_1_0: line.ends_with(b"HTTP/1.0"), ..Head::default() };
                 self.extra = 0;
                 Ok(State::Fields)
@@ -318,30 +356,30 @@ impl Framing {
             State::Trailers => {
                 self.count_extra(line.len())?;
                 if line.starts_with(b" ") || line.starts_with(b"\t") {
-                    Err(Ambiguous)
+                    Err(Malformed::Trailers)
                 } else {
                     Ok(State::Trailers)
                 }
             }
             State::Body(_) | State::Chunk(_) | State::Http2 | State::Tunnel | State::Refused => {
-                Err(Ambiguous)
+                Err(Malformed::LineEnd)
             }
         }
     }
 
     /// Size lines count one byte for each chunk that they announce, so that only the surplus adds up.
-    fn count_extra(&mut self, bytes: usize) -> Result<(), Ambiguous> {
+    fn count_extra(&mut self, bytes: usize) -> Result<(), Malformed> {
         self.extra += bytes.saturating_sub(MAX_SIZE_DIGITS);
-        if self.extra > MAX_EXTRA { Err(Ambiguous) } else { Ok(()) }
+        if self.extra > MAX_EXTRA { Err(Malformed::ChunkExtensions) } else { Ok(()) }
     }
 }
 
 impl Head {
     /// Takes note of a field line.
-    fn field(&mut self, line: &[u8]) -> Result<(), Ambiguous> {
+    fn field(&mut self, line: &[u8]) -> Result<(), Malformed> {
         // obs-fold (RFC 9112 section 5.2), or space before the first field (section 2.2).
         if line[0] == b' ' || line[0] == b'\t' {
-            return Err(Ambiguous);
+            return Err(Malformed::FoldedLine);
         }
         // Only two fields frame a message; the others need not be looked at twice.
         if !matches!(line[0] | 0x20, b'c' | b't') {
@@ -352,12 +390,19 @@ impl Head {
         // A space before the colon hides the field from one parser and not from the next (section 5.1).
         let bare = name.trim_ascii();
         if bare.eq_ignore_ascii_case(b"content-length") {
-            let once = self.content_length.is_none() && bare == name;
-            self.content_length = Some(decimal(value).filter(|_| once).ok_or(Ambiguous)?);
+            if bare != name {
+                return Err(Malformed::SpaceBeforeColon);
+            }
+            if self.content_length.is_some() {
+                return Err(Malformed::TwoLengths);
+            }
+            self.content_length = Some(decimal(value)?);
         } else if bare.eq_ignore_ascii_case(b"transfer-encoding") {
-            let once = !self.chunked && bare == name;
-            if !once || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Ambiguous);
+            if bare != name {
+                return Err(Malformed::SpaceBeforeColon);
+            }
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Malformed::TransferEncoding);
             }
             self.chunked = true;
         }
@@ -365,15 +410,20 @@ impl Head {
     }
 
     /// The head has ended: what follows it (RFC 9112 section 6.3).
-    const fn body(self) -> Result<State, Ambiguous> {
+    const fn body(self) -> Result<State, Malformed> {
         match (self.chunked, self.content_length) {
-            (true, Some(_)) => Err(Ambiguous),
-            (true, None) if self.http_1_0 => Err(Ambiguous),
+            (true, Some(_)) => Err(Malformed::LengthAndEncoding),
+            (true, None) if self.http_1_0 => Err(Malformed::EncodingInHttp10),
             (true, None) => Ok(State::ChunkSize),
             (false, Some(0) | None) => Ok(State::Start),
             (false, Some(length)) => Ok(State::Body(length)),
         }
     }
+}
+
+/// Whether a byte behind a request's method does not go on as it is. The spaces of the line, and the CR at its end, do.
+fn is_odd_in_line(byte: u8) -> bool {
+    is_odd(byte) && !matches!(byte, b' ' | b'\r')
 }
 
 /// The protocol that begins with a byte that begins no request.
@@ -395,32 +445,30 @@ pub(super) fn is_proxy_protocol(first: &[u8]) -> bool {
 }
 
 /// Digits alone, as the grammar has it (RFC 9110 section 8.6): no sign, no list.
-fn decimal(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > MAX_SIZE_DIGITS {
-        return None;
+fn decimal(value: &[u8]) -> Result<u64, Malformed> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::ContentLength);
     }
-    value.iter().try_fold(0_u64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
+    if value.len() > MAX_SIZE_DIGITS {
+        return Err(Malformed::LengthTooLarge);
+    }
+    Ok(value.iter().fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0')))
 }
 
 /// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1), where an extension must have a name.
-fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     if digits == 0 || digits > MAX_SIZE_DIGITS {
-        return Err(Ambiguous);
+        return Err(Malformed::ChunkSize);
     }
     let size = line[..digits]
         .iter()
         .fold(0_u64, |sum, byte| sum * 16 + u64::from(char::from(*byte).to_digit(16).unwrap_or_default()));
     match &line[digits..] {
         [] => Ok(size),
-        [b';', name, ..] if is_token_byte(*name) => Ok(size),
-        _ => Err(Ambiguous),
+        [b';', name, ..] if is_token(*name) => Ok(size),
+        _ => Err(Malformed::ChunkSize),
     }
-}
-
-const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// A NUL, which is allowed nowhere in a head, and a head's end, so that hyper does not wait for more before it says so.
@@ -440,25 +488,36 @@ const MAX_EXTRA: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds `input` in pieces of `step` bytes; how much was let through, encoded or not, and whether it was refused.
-    fn run(input: &[u8], step: usize) -> (usize, Framing) {
+    /// Feeds `input` in pieces of `step` bytes; what goes on, and whether it was refused.
+    fn passed(input: &[u8], step: usize) -> (Vec<u8>, Framing) {
         let mut framing = Framing::new(64 * 1024, Spoken::Either);
-        let mut passed = 0;
-        for mut piece in input.chunks(step) {
-            loop {
-                let admitted = framing.admit(piece);
-                passed += admitted;
-                if framing.take_odd().is_none() {
-                    break;
-                }
-                passed += 1;
-                piece = &piece[admitted + 1..];
-            }
+        let mut passed = Vec::new();
+        for piece in input.chunks(step) {
+            let mut out = Vec::new();
+            let same = framing.admit(piece, &mut out);
+            passed.extend_from_slice(&piece[..same]);
+            passed.append(&mut out);
         }
         (passed, framing)
+    }
+
+    /// How much goes on.
+    fn run(input: &[u8], step: usize) -> (usize, Framing) {
+        let (passed, framing) = passed(input, step);
+        (passed.len(), framing)
+    }
+
+    /// What goes on of bytes of which none are written anew.
+    fn admit(framing: &mut Framing, bytes: &[u8]) -> usize {
+        let mut out = Vec::new();
+        let same = framing.admit(bytes, &mut out);
+        assert!(out.is_empty());
+        same
     }
 
     fn head(fields: &str) -> String {
@@ -531,25 +590,35 @@ mod tests {
         let input =
             b"GET /a?q={\"b\"}<\xc3\xa9`|^ HTTP/1.1\r\nHost: \"x\"#\r\n\r\nPO\"ST /\" HTTP/1.1\r\n\r\n";
         for step in 1..=input.len() {
-            let mut framing = Framing::new(1024, Spoken::Either);
-            let mut passed = Vec::new();
-            for mut piece in input.chunks(step) {
-                loop {
-                    let admitted = framing.admit(piece);
-                    passed.extend_from_slice(&piece[..admitted]);
-                    let Some(odd) = framing.take_odd() else { break };
-                    passed.extend_from_slice(&encoded(odd));
-                    piece = &piece[admitted + 1..];
-                }
-            }
-            let text = String::from_utf8(passed).unwrap();
+            let (passed, framing) = passed(input, step);
             assert_eq!(
-                text,
+                String::from_utf8(passed).unwrap(),
                 "GET /a?q={%22b%22}%3C%C3%A9%60|^ HTTP/1.1\r\nHost: \"x\"#\r\n\r\nPO\"ST /%22 HTTP/1.1\r\n\r\n",
                 "in pieces of {step}"
             );
             assert!(!framing.is_refused());
         }
+    }
+
+    #[test]
+    fn what_is_before_a_refused_character_goes_on_and_nothing_behind_it() {
+        for step in [1, 5, 100] {
+            let (passed, framing) = passed(b"GET / HTTP/1.1\r\n\r\nGET /\"a\"b#c\"d HTTP/1.1\r\n\r\n", step);
+            assert_eq!(passed, b"GET / HTTP/1.1\r\n\r\nGET /%22a%22b", "in pieces of {step}");
+            assert!(framing.is_refused());
+        }
+    }
+
+    /// With one look at the rest of the line for each odd byte this takes minutes.
+    #[test]
+    fn a_target_of_odd_characters_costs_what_its_length_does() {
+        let odd = 4 << 20;
+        let line =
+            ["M".repeat(1000), " /".to_owned(), "\"".repeat(odd), " HTTP/1.1\r\n\r\n".to_owned()].concat();
+        let begun = crate::clock::now();
+        let (passed, framing) = passed(line.as_bytes(), line.len());
+        assert!(!framing.is_refused() && passed.len() == line.len() + 2 * odd);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
     #[test]
@@ -564,6 +633,20 @@ mod tests {
             ("PROXY UNKNOWN\r\n", Foreign::ProxyProtocol.into()),
             ("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", Foreign::ProxyProtocol.into()),
             ("GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n", Foreign::Http2.into()),
+            ("GET / HTTP/1.1\n", Malformed::BareLineFeed.into()),
+            ("GET / HTTP/1.1\r\nX: a\rb\r\n", Malformed::BareCarriageReturn.into()),
+            ("GET / HTTP/1.1\r\nX: a\0b\r\n", Malformed::Nul.into()),
+            ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n", Malformed::FoldedLine.into()),
+            ("GET / HTTP/1.1\r\nContent-Length: +5\r\n", Malformed::ContentLength.into()),
+            ("GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n", Malformed::LengthTooLarge.into()),
+            ("GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n", Malformed::TwoLengths.into()),
+            ("GET / HTTP/1.1\r\nContent-Length : 5\r\n", Malformed::SpaceBeforeColon.into()),
+            ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", Malformed::TransferEncoding.into()),
+            (
+                "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+                Malformed::LengthAndEncoding.into(),
+            ),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed::EncodingInHttp10.into()),
         ] {
             for step in [1, 3, input.len()] {
                 let (_, framing) = run(input.as_bytes(), step);
@@ -574,6 +657,8 @@ mod tests {
         let (_, framing) = run(b"GET /a b HTTP/1.1\r\n", 64);
         assert_eq!(framing.fault(), Some(BadRequest::TargetByte(Some(b' '))), "which hyper refuses");
         let (_, framing) = run(b"GET /a b HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", 64);
+        assert_eq!(framing.fault(), Some(BadRequest::TargetByte(Some(b' '))));
+        let (_, framing) = run(b"GET /a HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", 64);
         assert_eq!(framing.fault(), None);
         assert!(run(b"PROXY / HTTP/1.1\r\n\r\n", 64).1.fault().is_none(), "a method may be called so");
     }
@@ -582,16 +667,16 @@ mod tests {
     fn nothing_behind_an_ambiguity_gets_through() {
         let input = b"GET / HTTP/1.1\nHost: x\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
         let mut framing = Framing::new(1024, Spoken::Either);
-        let passed = framing.admit(input);
+        let passed = admit(&mut framing, input);
         assert_eq!(&input[..passed], b"GET / HTTP/1.");
-        assert_eq!(framing.admit(b"GET / HTTP/1.1\r\n\r\n"), 0);
+        assert_eq!(admit(&mut framing, b"GET / HTTP/1.1\r\n\r\n"), 0);
     }
 
     #[test]
     fn http_2_passes_untouched() {
         let mut framing = Framing::new(1024, Spoken::Either);
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\n\r\x04";
-        assert_eq!(framing.admit(preface), preface.len());
+        assert_eq!(admit(&mut framing, preface), preface.len());
         assert!(framing.is_http2());
     }
 
@@ -602,7 +687,7 @@ mod tests {
             assert!(framing.is_refused() && !framing.is_http2(), "{before:?}");
         }
         let mut framing = Framing::new(1024, Spoken::Http1);
-        framing.admit(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        admit(&mut framing, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         assert!(framing.is_refused());
     }
 
@@ -621,7 +706,7 @@ mod tests {
             ("\n", Spoken::Http1),
         ] {
             let mut framing = Framing::new(1024, Spoken::Either);
-            framing.admit(read.as_bytes());
+            admit(&mut framing, read.as_bytes());
             assert_eq!(framing.spoken(read.as_bytes()), spoken, "{read:?}");
         }
     }
@@ -629,9 +714,9 @@ mod tests {
     #[test]
     fn a_tunnel_passes_untouched() {
         let mut framing = Framing::new(8, Spoken::Http1);
-        framing.admit(b"\x81\x05hel");
+        admit(&mut framing, b"\x81\x05hel");
         framing.open();
-        assert_eq!(framing.admit(b"\0\n\n\r\nlonger than a line\n"), 24);
+        assert_eq!(admit(&mut framing, b"\0\n\n\r\nlonger than a line\n"), 24);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
 use super::guard::Caller;
 use super::headers::{Expect, HopFields, add_via, has_passed, join_cookies, strip_request, strip_response};
+use super::heads;
 use super::limits::take_turn;
 use super::local::LocalTable;
 use super::malformed::Malformed;
@@ -57,7 +58,13 @@ pub(super) async fn handle(
     let (mut parts, body) = request.into_parts();
     let body = ReceivedBody::request(body, parts.version);
     let present = Present::of(&parts.headers);
-    let in_form = fields::normalise(parts.version, &mut parts.headers, present);
+    let mut in_form = fields::normalise(parts.version, &mut parts.headers, present);
+    if parts.version == Version::HTTP_2 {
+        downstream.stream.odd_targets.restore(&mut parts);
+        if downstream.stream.has_marked_fields.get() {
+            in_form = in_form.and(heads::marked_field(&parts.headers));
+        }
+    }
     let connect = match parts.method {
         Method::CONNECT => websocket::from_connect(&mut parts),
         _ => None,
@@ -67,7 +74,7 @@ pub(super) async fn handle(
     let mut body = Some(body);
     let admitted = match in_form {
         Ok(()) => admit(&downstream, &table, &parts, present),
-        Err(_malformed) => Err(BadRequest::Malformed.into()),
+        Err(fault) => Err(BadRequest::Malformed(fault).into()),
     };
     let mut response = match admitted {
         Ok(Admitted::Route { entry, caller }) => {
@@ -116,7 +123,11 @@ pub(super) async fn handle(
         Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
         Err(error) => {
             let reader = cors::reader(table.routes.guard(), &error, &parts.headers);
+            let is_stream_error = error.is_stream_error();
             let mut response = own(&downstream, &table, &parts, started, Err(error), call);
+            if is_stream_error {
+                response.body_mut().reset_behind();
+            }
             if let Some(origin) = reader {
                 cors::allow(response.headers_mut(), origin);
             }
@@ -268,7 +279,11 @@ async fn to_upstream(
     let method = std::mem::take(&mut parts.method);
     let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
     let outbound = Outbound { head: &mut head, hop, entry, used, handshake, record: exchange.record() };
-    let answered = forward(pool, outbound, body, downstream).await;
+    let forwarded = forward(pool, outbound, body, downstream).await;
+    let answered = forwarded.and_then(|mut response| {
+        strip(downstream, &mut response).map_err(ProxyError::UpstreamMalformed)?;
+        Ok(response)
+    });
     pool.upstream().went(answered.as_ref().err());
     answered
 }
@@ -398,24 +413,18 @@ fn finish(
     call: Call,
 ) -> Response<ResponseBody> {
     let error = match answered {
-        Ok(mut response) => match strip(downstream, &mut response) {
-            Ok(()) => {
-                if response.extensions_mut().remove::<BodyUnasked>().is_some() {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                *response.version_mut() = Version::HTTP_11;
-                let unchanged = response.status() == StatusCode::NOT_MODIFIED;
-                if unchanged
-                    && response.headers().contains_key(CONTENT_LENGTH)
-                    && !downstream.watch.is_http2()
-                {
-                    response.body_mut().omit();
-                }
-                exchange.answered(response.status(), Answerer::Upstream);
-                return response;
+        Ok(mut response) => {
+            if response.extensions_mut().remove::<BodyUnasked>().is_some() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Err(why) => ProxyError::UpstreamMalformed(why),
-        },
+            *response.version_mut() = Version::HTTP_11;
+            let unchanged = response.status() == StatusCode::NOT_MODIFIED;
+            if unchanged && response.headers().contains_key(CONTENT_LENGTH) && !downstream.watch.is_http2() {
+                response.body_mut().omit();
+            }
+            exchange.answered(response.status(), Answerer::Upstream);
+            return response;
+        }
         Err(error) => error,
     };
     let cause = error.cause();

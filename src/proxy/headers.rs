@@ -341,6 +341,7 @@ fn is_response_hop_field(name: &str) -> bool {
             | "transfer-encoding"
             | "upgrade"
             | "cupbearer-error"
+            | "cupbearer-response"
     )
 }
 

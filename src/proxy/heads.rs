@@ -1,16 +1,27 @@
-//! The heads of HTTP/2 requests, on the way to h2: targets with characters that no URI has.
+//! The heads of HTTP/2 requests, on the way to h2: what it would reset without a response.
 //!
-//! h2 resets the stream of such a request before anyone can respond to it, ends the connection once there were many, and
-//! cuts a fragment off in silence. So each `:path` that is spelt out is looked at here. Where it has characters that are
-//! to be encoded, the field is written anew. Where that cannot be, a mark takes its place, and the handler refuses the
-//! request in words: where a character is refused, or where the field goes into the dynamic table, in which an entry of
-//! another length would put the peer's table out of step. All other bytes go on as they came.
+//! h2 resets the stream of a request with a malformed target, host, length or field name before anyone can respond to it,
+//! ends the connection for some of them at once and for others once there were many, and cuts a fragment off in silence. So
+//! each field that is spelt out is looked at here. A target with characters that are to be encoded is written anew. For what
+//! is refused a mark takes its place, and the handler refuses the request in words. Where a field goes into the dynamic
+//! table, an entry of another length would put the peer's table out of step: a mark is as long as what it stands for, and an
+//! encoded target is kept until the handler has the request ([`super::odd_targets`]). All other bytes go on as they came,
+//! trailers among them.
 
-use http::uri::PathAndQuery;
+use std::cell::Cell;
+
+use http::HeaderMap;
+use http::uri::{Authority, PathAndQuery};
 
 use super::calm::{HEADER, HEADERS, PREFACE};
-use super::hpack::{PathLiteral, find_path, read_string, write_string};
+use super::error::BadRequest;
+use super::fields::LONGEST;
+use super::head_fault::is_token;
+use super::hpack::{Literal, Name, literals, read_string, write_string};
+use super::malformed::Malformed;
 use super::octets::{Octet, encoded, is_odd};
+use super::odd_targets::OddTargets;
+use super::stream::Stream;
 
 /// Follows the frames of one connection.
 #[derive(Debug)]
@@ -19,30 +30,44 @@ pub(super) struct Heads {
     unseen: usize,
     /// The beginning of a frame whose end has not come.
     held: Vec<u8>,
+    /// The stream of the last request: a head of one that is no newer is trailers.
+    last: u32,
+}
+
+/// Where what is written anew leaves word for the handler.
+#[derive(Clone, Copy, Debug)]
+struct Notes<'a> {
+    targets: &'a OddTargets,
+    has_marked_fields: &'a Cell<bool>,
 }
 
 impl Heads {
     /// For a connection of which `read` was passed on already.
     pub(super) const fn behind(read: &[u8]) -> Self {
-        Self { unseen: PREFACE.saturating_sub(read.len()), held: Vec::new() }
+        Self { unseen: PREFACE.saturating_sub(read.len()), held: Vec::new(), last: 0 }
     }
 
-    /// Looks at bytes that came in, and says how many of them go on as they are. What goes on behind those is put into
-    /// `out`; what is in neither waits for more.
-    pub(super) fn admit(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    /// Looks at bytes that came in by `stream`, and says how many of them go on as they are. What goes on behind those is put
+    /// into `out`; what is in neither waits for more.
+    pub(super) fn admit(&mut self, bytes: &[u8], stream: &Stream, out: &mut Vec<u8>) -> usize {
+        let notes = Notes { targets: &stream.odd_targets, has_marked_fields: &stream.has_marked_fields };
+        self.admit_with(bytes, notes, out)
+    }
+
+    fn admit_with(&mut self, bytes: &[u8], notes: Notes<'_>, out: &mut Vec<u8>) -> usize {
         if self.held.is_empty() {
-            return self.look(bytes, out);
+            return self.look(bytes, notes, out);
         }
         let mut all = std::mem::take(&mut self.held);
         all.extend_from_slice(bytes);
         let mut rewritten = Vec::new();
-        let same = self.look(&all, &mut rewritten);
+        let same = self.look(&all, notes, &mut rewritten);
         out.extend_from_slice(&all[..same]);
         out.append(&mut rewritten);
         0
     }
 
-    fn look(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    fn look(&mut self, bytes: &[u8], notes: Notes<'_>, out: &mut Vec<u8>) -> usize {
         // What is before `done` is in `out`, but for the first bytes, which are as they came.
         let (mut at, mut done, mut same) = (0, 0, None);
         loop {
@@ -57,14 +82,18 @@ impl Heads {
                 continue;
             }
             let Some(frame) = rest.get(..HEADER + length) else { break };
-            if let Some(rewritten) = rewrite(header, &frame[HEADER..]) {
-                if same.is_some() {
-                    out.extend_from_slice(&bytes[done..at]);
-                } else {
-                    same = Some(at);
+            let stream = u32::from_be_bytes([header[5] & 0x7f, header[6], header[7], header[8]]);
+            if stream > self.last {
+                self.last = stream;
+                if let Some(rewritten) = rewrite(header, &frame[HEADER..], notes) {
+                    if same.is_some() {
+                        out.extend_from_slice(&bytes[done..at]);
+                    } else {
+                        same = Some(at);
+                    }
+                    out.extend_from_slice(&rewritten);
+                    done = at + frame.len();
                 }
-                out.extend_from_slice(&rewritten);
-                done = at + frame.len();
             }
             at += frame.len();
         }
@@ -79,8 +108,8 @@ impl Heads {
     }
 }
 
-/// The frame with another target; `None`: it goes on as it is.
-fn rewrite(header: &[u8; HEADER], payload: &[u8]) -> Option<Vec<u8>> {
+/// The frame with other fields; `None`: it goes on as it is.
+fn rewrite(header: &[u8; HEADER], payload: &[u8], notes: Notes<'_>) -> Option<Vec<u8>> {
     let flags = header[4];
     let (padding, rest) = if flags & PADDED == 0 {
         (0, payload)
@@ -90,84 +119,246 @@ fn rewrite(header: &[u8; HEADER], payload: &[u8]) -> Option<Vec<u8>> {
     };
     let (priority, rest) = rest.split_at_checked(if flags & PRIORITY == 0 { 0 } else { PRIORITY_BYTES })?;
     let block = &rest[..rest.len().checked_sub(padding)?];
-    let path = find_path(block)?;
-    let literal = &block[path.value.clone()];
-    let mut has_odd = false;
-    read_string(literal, |byte| has_odd |= is_odd(byte))?;
-    if !has_odd {
+    let (mut frame, mut done) = (Vec::new(), 0);
+    for literal in literals(block) {
+        let room = LARGEST_FRAME.saturating_sub(payload.len() - (literal.value.len()) + SPARE);
+        let Some(field) = replaced(block, &literal, room, notes) else { continue };
+        if frame.is_empty() {
+            frame.extend_from_slice(header);
+            frame[4] = flags & !PADDED;
+            frame.extend_from_slice(priority);
+        }
+        frame.extend_from_slice(&block[done..literal.at.start]);
+        frame.extend_from_slice(&field);
+        done = literal.at.end;
+    }
+    if frame.is_empty() {
         return None;
     }
-    let mut target = Vec::new();
-    read_string(literal, |byte| target.push(byte))?;
-    let others = priority.len() + (block.len() - literal.len()) + LONGEST_PREFIX;
-    let target = encode(&target, &path, LARGEST_FRAME.checked_sub(others)?)?;
-    let mut frame = Vec::with_capacity(HEADER + block.len() + target.len());
-    frame.extend_from_slice(header);
-    frame[4] = flags & !PADDED;
-    frame.extend_from_slice(priority);
-    frame.extend_from_slice(&block[..path.value.start]);
-    write_string(&target, &mut frame);
-    frame.extend_from_slice(&block[path.value.end..]);
-    let length = (frame.len() - HEADER) as u32;
+    frame.extend_from_slice(&block[done..]);
+    let length =
+        u32::try_from(frame.len() - HEADER).ok().filter(|length| *length as usize <= LARGEST_FRAME)?;
     frame[..3].copy_from_slice(&length.to_be_bytes()[1..]);
     Some(frame)
 }
 
-/// The target as it goes on, or the mark in its place; `None`: it goes on as it came, since h2 takes it, or since neither
-/// fits into `room` bytes.
-fn encode(target: &[u8], path: &PathLiteral, room: usize) -> Option<Vec<u8>> {
-    let refused = target.iter().find(|byte| Octet::of(**byte) == Octet::Refused);
-    if refused.is_none() && !path.is_indexed {
-        let mut written = Vec::with_capacity(target.len() + 8);
-        for byte in target {
-            match Octet::of(*byte) {
-                Octet::Encoded => written.extend_from_slice(&encoded(*byte)),
-                Octet::Plain | Octet::Refused => written.push(*byte),
-            }
+/// The field that takes a literal's place; `None`: it goes on as it is.
+fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> Option<Vec<u8>> {
+    let value = &block[literal.value.clone()];
+    let name = match &literal.name {
+        Name::Index(index) => match *index {
+            AUTHORITY => Known::Authority,
+            4 | 5 => Known::Path,
+            CONTENT_LENGTH => Known::Length,
+            TRANSFER_ENCODING => Known::Connection(b"transfer-encoding".len()),
+            _ => return None,
+        },
+        Name::Spelt(name) => Known::of(&block[name.clone()], value)?,
+    };
+    let with_value = |value: Vec<u8>| {
+        let mut field = block[literal.at.start..literal.value.start].to_vec();
+        write_string(&value, &mut field);
+        field
+    };
+    let with_name = |kind: u8, length: usize| {
+        notes.has_marked_fields.set(true);
+        let mut field = vec![block[literal.at.start] & 0xf0];
+        if literal.is_indexed {
+            field[0] = 0x40;
         }
-        if written.len() <= room {
-            return Some(written);
-        }
+        let length = if literal.is_indexed { length } else { length.max(2) };
+        write_string(&[b"~", &[kind][..], &b"~".repeat(length)].concat()[..length], &mut field);
+        field.extend_from_slice(value);
+        field
+    };
+    match name {
+        Known::Path => target(value, literal.is_indexed, room, notes.targets).map(with_value),
+        Known::Authority => authority(value, literal.is_indexed).map(with_value),
+        Known::Length => (!is_length(value)?).then(|| with_name(LENGTH, b"content-length".len())),
+        Known::Connection(length) => Some(with_name(CONNECTION, length)),
+        Known::Invalid(length) => Some(with_name(INVALID, length)),
     }
-    if PathAndQuery::try_from(target).is_ok_and(|taken| taken.as_str().as_bytes() == target) {
-        return None;
-    }
-    let odd = *refused.or_else(|| target.iter().find(|byte| is_odd(**byte)))?;
-    let fits = (MARK.len()..=room).contains(&target.len());
-    fits.then(|| mark(odd, target.len()))
 }
 
-/// A target of the same length that h2 takes, and that says which character was in the way.
-fn mark(odd: u8, length: usize) -> Vec<u8> {
-    let mut mark = MARK.to_vec();
-    mark.extend_from_slice(&encoded(odd)[1..]);
-    mark.resize(length, b'.');
+/// A field that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Path,
+    Authority,
+    Length,
+    /// One that is about the connection (RFC 9113 section 8.2.2), with a name of this length.
+    Connection(usize),
+    /// One that has no valid name (RFC 9113 section 8.2.1), of this length.
+    Invalid(usize),
+}
+
+impl Known {
+    /// The field of this name, a string literal, and `value`, another.
+    fn of(literal: &[u8], value: &[u8]) -> Option<Self> {
+        let (mut name, mut length, mut is_valid) = ([0; LONGEST_KNOWN], 0, true);
+        read_string(literal, |byte| {
+            if let Some(place) = name.get_mut(length) {
+                *place = byte;
+            }
+            is_valid &= is_token(byte) && !byte.is_ascii_uppercase() || length == 0 && byte == b':';
+            length += 1;
+        })?;
+        if !is_valid || length == 0 {
+            return Some(Self::Invalid(length));
+        }
+        match name.get(..length)? {
+            b":path" => Some(Self::Path),
+            b":authority" => Some(Self::Authority),
+            b"content-length" => Some(Self::Length),
+            b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
+                Some(Self::Connection(length))
+            }
+            b"te" if !is_trailers(value)? => Some(Self::Connection(length)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a string literal is what `TE` may be (RFC 9113 section 8.2.2).
+fn is_trailers(literal: &[u8]) -> Option<bool> {
+    let mut rest = &b"trailers"[..];
+    let mut is_same = true;
+    read_string(literal, |byte| is_same &= rest.split_off_first() == Some(&byte))?;
+    Some(is_same && rest.is_empty())
+}
+
+/// Whether a string literal is a length that h2 takes, and all others after it.
+fn is_length(literal: &[u8]) -> Option<bool> {
+    let mut length = Some(0_u64);
+    let mut is_empty = true;
+    read_string(literal, |byte| {
+        is_empty = false;
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+        length = length.zip(digit).and_then(|(sum, digit)| sum.checked_mul(10)?.checked_add(digit));
+    })?;
+    Some(!is_empty && length.is_some_and(|length| length <= LONGEST))
+}
+
+/// A host that takes the place of one that is none.
+fn authority(literal: &[u8], is_indexed: bool) -> Option<Vec<u8>> {
+    let (mut is_plain, mut colons, mut length) = (true, 0, 0);
+    read_string(literal, |byte| {
+        length += 1;
+        colons += usize::from(byte == b':');
+        is_plain &= byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');
+    })?;
+    if is_plain && colons <= 1 && length > 0 {
+        return None;
+    }
+    let mut host = Vec::with_capacity(length);
+    read_string(literal, |byte| host.push(byte))?;
+    if Authority::try_from(&host[..]).is_ok() {
+        return None;
+    }
+    let length = if is_indexed { length } else { length.max(1) };
+    Some(vec![MARKED_HOST; length])
+}
+
+/// The target that goes on, or what takes its place; `None`: it goes on as it came.
+fn target(literal: &[u8], is_indexed: bool, room: usize, targets: &OddTargets) -> Option<Vec<u8>> {
+    let (mut first, mut length, mut has_odd) = (0, 0_usize, false);
+    read_string(literal, |byte| {
+        if length == 0 {
+            first = byte;
+        }
+        length += 1;
+        has_odd |= is_odd(byte);
+    })?;
+    // An empty one is left to h2, which resets the stream.
+    if !has_odd && (first == b'/' || first == b'*' && length == 1 || length == 0) {
+        return None;
+    }
+    let mut target = Vec::with_capacity(length);
+    read_string(literal, |byte| target.push(byte))?;
+    let marked = |fault: &[u8]| mark(fault, if is_indexed { Some(length) } else { None });
+    if first != b'/' {
+        return Some(marked(NO_SLASH));
+    }
+    if let Some(refused) = target.iter().find(|byte| Octet::of(**byte) == Octet::Refused) {
+        return Some(marked(&encoded(*refused)[1..]));
+    }
+    let mut written = Vec::with_capacity(length + 8);
+    for byte in &target {
+        match Octet::of(*byte) {
+            Octet::Encoded => written.extend_from_slice(&encoded(*byte)),
+            Octet::Plain | Octet::Refused => written.push(*byte),
+        }
+    }
+    let goes_on = if is_indexed { targets.keep(written, length) } else { Some(written) };
+    if let Some(goes_on) = goes_on.filter(|goes_on| goes_on.len() <= room) {
+        return Some(goes_on);
+    }
+    if PathAndQuery::try_from(&target[..]).is_ok_and(|taken| taken.as_str().as_bytes() == target) {
+        return None;
+    }
+    let odd = target.iter().find(|byte| is_odd(**byte))?;
+    Some(marked(&encoded(*odd)[1..]))
+}
+
+/// A target that h2 takes, and that says what is wrong with the one that it stands for; of this length, where that counts.
+fn mark(fault: &[u8], length: Option<usize>) -> Vec<u8> {
+    let mut mark = [MARK, fault].concat();
+    if let Some(length) = length {
+        mark.resize(length, b'.');
+    }
     mark
 }
 
-/// What stands behind the beginning of a mark; `None`: `target` is none.
-pub(super) fn marked(target: &str) -> Option<Mark<'_>> {
-    target.as_bytes().strip_prefix(MARK).and_then(|rest| std::str::from_utf8(rest).ok()).map(Mark)
+/// What is wrong with a request whose target is a mark, or a number that is not known any more; `None`: it is none.
+pub(super) fn fault(target: &str) -> Option<BadRequest> {
+    let rest = target.strip_prefix('?')?;
+    let fault = rest.as_bytes().strip_prefix(&MARK[1..])?;
+    if fault.starts_with(NO_SLASH) {
+        return Some(Malformed::PathWithoutSlash.into());
+    }
+    let digits = fault.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+    Some(BadRequest::TargetByte(digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())))
 }
 
-/// The mark of a target that is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark<'t>(&'t str);
+/// Whether a host stands for one that is none.
+pub(super) fn is_marked_authority(host: &str) -> bool {
+    host.bytes().all(|byte| byte == MARKED_HOST)
+}
 
-impl Mark<'_> {
-    /// The character that was in the way; `None`: the target was too short to say it.
-    pub(super) fn character(self) -> Option<u8> {
-        u8::from_str_radix(self.0.get(..2)?, 16).ok()
+/// Finds a field that stands for a fault.
+///
+/// # Errors
+/// The fault.
+pub(super) fn marked_field(headers: &HeaderMap) -> Result<(), Malformed> {
+    let marked = headers.keys().find_map(|name| name.as_str().as_bytes().strip_prefix(b"~"));
+    match marked.map(|kind| kind.first().copied()) {
+        None => Ok(()),
+        Some(Some(LENGTH)) => Err(Malformed::ContentLength),
+        Some(Some(CONNECTION)) => Err(Malformed::ConnectionField),
+        Some(_) => Err(Malformed::FieldNameOfHttp2),
     }
 }
 
 /// How a mark begins: as no target does, for it has a backtick that is not encoded, and no path.
 const MARK: &[u8] = b"?`";
+/// What follows for a target that does not begin with a slash; for a character, it is two digits.
+const NO_SLASH: &[u8] = b"p";
+/// All that a host has that stands for another.
+const MARKED_HOST: u8 = b'~';
+/// The second character of a name that begins with `~`.
+const LENGTH: u8 = b'l';
+const CONNECTION: u8 = b'c';
+const INVALID: u8 = b'n';
 
+/// Names in the static table (RFC 7541 appendix A).
+const AUTHORITY: usize = 1;
+const CONTENT_LENGTH: usize = 28;
+const TRANSFER_ENCODING: usize = 57;
+const LONGEST_KNOWN: usize = b"transfer-encoding".len();
 /// h2's `SETTINGS_MAX_FRAME_SIZE` (RFC 9113 section 6.5.2): it refuses larger frames.
 const LARGEST_FRAME: usize = 16 * 1024;
-/// Bytes of a string's length where it is in a frame of that size.
-const LONGEST_PREFIX: usize = 4;
+/// Bytes that other fields may have more in a frame that is written anew, with a string's length among them.
+const SPARE: usize = 64;
 /// Flags of `HEADERS`, and the bytes of what `PRIORITY` announces (RFC 9113 section 6.2).
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
@@ -198,19 +389,32 @@ mod tests {
 
     /// All that goes on of a connection whose bytes come in pieces of `step`.
     fn pass(bytes: &[u8], step: usize) -> Vec<u8> {
+        pass_with(bytes, step, &OddTargets::default()).0
+    }
+
+    /// And whether a field was marked.
+    fn pass_with(bytes: &[u8], step: usize, targets: &OddTargets) -> (Vec<u8>, bool) {
         let mut heads = Heads::behind(b"");
         let mut passed = Vec::new();
+        let has_marked_fields = &Cell::new(false);
         for piece in bytes.chunks(step) {
             let mut out = Vec::new();
-            let same = heads.admit(piece, &mut out);
+            let same = heads.admit_with(piece, Notes { targets, has_marked_fields }, &mut out);
             passed.extend_from_slice(&piece[..same]);
             passed.append(&mut out);
         }
-        passed
+        (passed, has_marked_fields.get())
     }
 
+    /// Each frame on a stream of its own.
     fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
-        [PREFACE_BYTES, &frame(4, 0, &[]), &frames.concat()].concat()
+        let mut bytes = [PREFACE_BYTES, &frame(4, 0, &[])].concat();
+        for (at, frame) in frames.iter().enumerate() {
+            let stream = bytes.len() + HEADER - 1;
+            bytes.extend_from_slice(frame);
+            bytes[stream] = 2 * at as u8 + 1;
+        }
+        bytes
     }
 
     #[test]
@@ -243,27 +447,138 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_go_on_is_marked_in_its_own_length() {
-        for (form, came, mark, odd) in [
-            (0x04, &b"/a#bc"[..], &b"?`23."[..], Some(b'#')),
-            (0x44, b"/a\"b<c", b"?`22..", Some(b'"')),
-            (0x44, b"/a\"#", b"?`23", Some(b'#')),
-            (0x04, b"/a b", b"?`20", Some(b' ')),
-            (0x04, b"/a\x7f", b"?`7", None),
-            (0x44, b"/#", b"?`", None),
+    fn what_cannot_go_on_is_marked_and_in_its_own_length_where_that_counts() {
+        let odd = |byte| Some(BadRequest::TargetByte(byte));
+        let slash = Some(BadRequest::Malformed(Malformed::PathWithoutSlash));
+        for (form, came, mark, fault) in [
+            (0x04, &b"/a#bc"[..], &b"?`23"[..], odd(Some(b'#'))),
+            (0x04, b"/a b", b"?`20", odd(Some(b' '))),
+            (0x04, b"/#", b"?`23", odd(Some(b'#'))),
+            (0x04, b"/a\x7f", b"?`7F", odd(Some(0x7f))),
+            (0x04, b"foo", b"?`p", slash),
+            (0x04, b"?`22", b"?`p", slash),
+            (0x04, b"http://x/", b"?`p", slash),
+            (0x44, b"/a\"#", b"?`23", odd(Some(b'#'))),
+            (0x44, b"/x#", b"?`2", odd(None)),
+            (0x44, b"/<", b"?`", odd(None)),
+            (0x44, b"foo/bar", b"?`p....", slash),
         ] {
             let of = |path| connection(&[frame(HEADERS, 5, &block(form, path))]);
             assert_eq!(pass(&of(came), 1000), of(mark), "{came:?}");
-            assert_eq!(marked(std::str::from_utf8(mark).unwrap()).unwrap().character(), odd);
+            assert_eq!(super::fault(std::str::from_utf8(mark).unwrap()), fault, "{came:?}");
         }
-        let umlaut = connection(&[frame(HEADERS, 5, &block(0x44, "/gr\u{f6}".as_bytes()))]);
-        assert_eq!(pass(&umlaut, 1000), umlaut, "h2 takes it");
-        for target in ["/?`22", "?22", "?", "", "*"] {
-            assert_eq!(marked(target), None);
+        for target in ["/?`22", "?22", "?", "", "*", "?|00"] {
+            assert_eq!(fault(target), None);
         }
         let huge = [b"/".to_vec(), vec![b'<'; 9_000]].concat();
         let of = |path: &[u8]| connection(&[frame(HEADERS, 5, &block(0x04, path))]);
-        assert_eq!(pass(&of(&huge), 1000), of(&mark(b'<', huge.len())), "encoded, it would not fit a frame");
+        assert_eq!(pass(&of(&huge), 1000), of(b"?`3C"), "encoded, it would not fit a frame");
+        for plain in [&b"/"[..], b"*", b"/a?b=c", b""] {
+            assert_eq!(pass(&of(plain), 1000), of(plain));
+        }
+    }
+
+    #[test]
+    fn an_odd_target_that_goes_into_the_table_is_kept_for_the_handler() {
+        let targets = OddTargets::default();
+        let of = |path: &[u8]| connection(&[frame(HEADERS, 5, &block(0x44, path))]);
+        let (passed, _) = pass_with(&of(b"/q?a=<b>"), 3, &targets);
+        assert_eq!(passed, of(b"?|00...."));
+        let mut parts = http::Request::get("http://x/?|00....").body(()).unwrap().into_parts().0;
+        targets.restore(&mut parts);
+        assert_eq!(parts.uri, "http://x/?|00....", "only what has no path");
+        let (passed, _) = pass_with(&of("/gr\u{f6}".as_bytes()), 1000, &targets);
+        assert_eq!(passed, of(b"?|01."));
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_marked() {
+        let of = |form: u8, host: &[u8]| {
+            let mut block = vec![0x82, 0x86, 0x84, form];
+            write_string(host, &mut block);
+            connection(&[frame(HEADERS, 5, &block)])
+        };
+        for form in [0x01, 0x41] {
+            for good in ["localhost:8080", "[::1]:80", "a_b", "127.0.0.1"] {
+                assert_eq!(pass(&of(form, good.as_bytes()), 1000), of(form, good.as_bytes()), "{good}");
+            }
+            for bad in ["a b", "a/b", "a:b:c", "\u{f6}", "a\0"] {
+                assert_eq!(
+                    pass(&of(form, bad.as_bytes()), 1000),
+                    of(form, &b"~".repeat(bad.len())),
+                    "{bad:?}"
+                );
+            }
+        }
+        assert!(is_marked_authority("~~~") && !is_marked_authority("a~"));
+    }
+
+    #[test]
+    fn fields_that_h2_would_reset_are_marked() {
+        // A literal with a name of its own, and its value.
+        let spelt = |form: u8, name: &str, value: &str| {
+            let mut field = vec![form];
+            write_string(name.as_bytes(), &mut field);
+            write_string(value.as_bytes(), &mut field);
+            field
+        };
+        let indexed = |form: &[u8], value: &str| {
+            let mut field = form.to_vec();
+            write_string(value.as_bytes(), &mut field);
+            field
+        };
+        let cases = [
+            (spelt(0, "X-Upper", "1"), spelt(0, "~n~~~~~", "1")),
+            (spelt(0x40, "X-Upper", "1"), spelt(0x40, "~n~~~~~", "1")),
+            (spelt(0x10, "a b", "1"), spelt(0x10, "~n~", "1")),
+            (spelt(0, "X", "1"), spelt(0, "~n", "1")),
+            (spelt(0x40, "X", "1"), spelt(0x40, "~", "1")),
+            (spelt(0, "", "1"), spelt(0, "~n", "1")),
+            (spelt(0, "connection", "close"), spelt(0, "~c~~~~~~~~", "close")),
+            (spelt(0, "te", "gzip"), spelt(0, "~c", "gzip")),
+            (spelt(0, "content-length", "x"), spelt(0, "~l~~~~~~~~~~~~", "x")),
+            (indexed(&[0x0f, 0x0d], "+3"), spelt(0, "~l~~~~~~~~~~~~", "+3")),
+            (indexed(&[0x5c], ""), spelt(0x40, "~l~~~~~~~~~~~~", "")),
+            (indexed(&[0x0f, 0x2a], "chunked"), spelt(0, "~c~~~~~~~~~~~~~~~", "chunked")),
+        ];
+        let of = |field: &[u8]| {
+            let block = [&block(0x04, b"/<")[..], field, &[0x90]].concat();
+            connection(&[frame(HEADERS, 4, &block)])
+        };
+        let goes_on = |field: &[u8]| {
+            let block = [&block(0x04, b"/%3C")[..], field, &[0x90]].concat();
+            connection(&[frame(HEADERS, 4, &block)])
+        };
+        for (came, wanted) in cases {
+            let (passed, is_marked) = pass_with(&of(&came), 1000, &OddTargets::default());
+            assert_eq!(passed, goes_on(&wanted), "{came:?}");
+            assert!(is_marked);
+            // Trailers go on as they came.
+            let mut both = connection(&[frame(HEADERS, 4, &block(0x04, b"/"))]);
+            both.extend(frame(HEADERS, 5, &came));
+            assert_eq!(pass(&both, 1000), both);
+        }
+        for good in [
+            spelt(0, "x-lower", "A"),
+            spelt(0, "te", "trailers"),
+            indexed(&[0x0f, 0x0d], "17"),
+            spelt(0, "~own", "1"),
+            spelt(0, ":protocol", "websocket"),
+        ] {
+            let (passed, is_marked) = pass_with(&of(&good), 1000, &OddTargets::default());
+            assert!(passed == goes_on(&good) && !is_marked, "{good:?}");
+        }
+        for (name, fault) in [
+            ("~l~~", Malformed::ContentLength),
+            ("~c", Malformed::ConnectionField),
+            ("~n~", Malformed::FieldNameOfHttp2),
+            ("~", Malformed::FieldNameOfHttp2),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, http::HeaderValue::from_static("1"));
+            assert_eq!(marked_field(&headers), Err(fault));
+        }
+        assert_eq!(marked_field(&HeaderMap::new()), Ok(()));
     }
 
     #[test]

@@ -1,56 +1,57 @@
-//! HPACK (RFC 7541), as much of it as finds a request's target in a header block.
+//! HPACK (RFC 7541), as much of it as finds what a header block spells out.
 //!
 //! Nothing is remembered from one block to the next: what a block refers to in the dynamic table is passed over. h2 decodes
 //! the block behind it.
 
 use std::ops::Range;
 
-/// A `:path` that a header block spells out.
+/// A field that a header block spells out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PathLiteral {
-    /// Where its value is in the block, with the length before it.
+pub(super) struct Literal {
+    /// Where it is in the block.
+    pub(super) at: Range<usize>,
+    pub(super) name: Name,
+    /// Where its value is, with the length before it.
     pub(super) value: Range<usize>,
     /// Whether it goes into the dynamic table (RFC 7541 section 6.2.1): its length counts there.
     pub(super) is_indexed: bool,
 }
 
-/// Finds it. Pseudo-header fields come first (RFC 9113 section 8.3), so that few fields are looked at.
-pub(super) fn find_path(block: &[u8]) -> Option<PathLiteral> {
-    let mut at = 0;
-    while let Some(&first) = block.get(at) {
-        if first & 0x80 != 0 {
-            let (index, next) = integer(block, at, 7)?;
-            if REGULAR.contains(&index) {
-                return None;
-            }
-            at = next;
-        } else if first & 0xe0 == 0x20 {
-            at = integer(block, at, 5)?.1;
-        } else {
-            let is_indexed = first & 0x40 != 0;
-            let (name, next) = integer(block, at, if is_indexed { 6 } else { 4 })?;
-            at = if name == 0 { string(block, next)?.1.end } else { next };
-            let end = string(block, at)?.1.end;
-            if PATH.contains(&name) || name == 0 && spells_path(&block[next..at]) {
-                return Some(PathLiteral { value: at..end, is_indexed });
-            }
-            if REGULAR.contains(&name) {
-                return None;
-            }
-            at = end;
-        }
-    }
-    None
+/// How a literal names its field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// By the index of another one with that name.
+    Index(usize),
+    /// Spelt out: where it is, with the length before it.
+    Spelt(Range<usize>),
 }
 
-/// Whether a string literal is `:path`, whose name need not be taken from the static table.
-fn spells_path(literal: &[u8]) -> bool {
-    let mut rest = &b":path"[..];
-    let mut is_same = true;
-    let read = read_string(literal, |byte| {
-        is_same &= rest.split_off_first() == Some(&byte);
-    });
-    read.is_some() && is_same && rest.is_empty()
+/// The literals of a block, in order, until its end or where it is cut or malformed.
+pub(super) fn literals(block: &[u8]) -> impl Iterator<Item = Literal> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at;
+            let first = *block.get(at)?;
+            if first & 0x80 != 0 {
+                at = integer(block, at, 7)?.1;
+            } else if first & 0xe0 == 0x20 {
+                at = integer(block, at, 5)?.1;
+            } else {
+                let is_indexed = first & 0x40 != 0;
+                let (index, next) = integer(block, at, if is_indexed { 6 } else { 4 })?;
+                let (name, next) = match index {
+                    0 => {
+                        let end = string(block, next)?.1.end;
+                        (Name::Spelt(next..end), end)
+                    }
+                    index => (Name::Index(index), next),
+                };
+                at = string(block, next)?.1.end;
+                return Some(Literal { at: start..at, name, value: next..at, is_indexed });
+            }
+        }
+    })
 }
 
 /// Calls `take` with each byte of a string literal, which begins with its length; `None`: it is malformed.
@@ -196,9 +197,6 @@ static CODE: Code = {
     code
 };
 
-/// Names in the static table (RFC 7541 appendix A): `:path`, and those that are no pseudo-header fields.
-const PATH: Range<usize> = 4..6;
-const REGULAR: Range<usize> = 15..62;
 const SHORT_BITS: usize = 8;
 const LONGEST_CODE: usize = 30;
 /// The length of each symbol's Huffman code (RFC 7541 appendix B).
@@ -276,24 +274,29 @@ mod tests {
     }
 
     #[test]
-    fn the_target_is_found_where_a_block_spells_it_out() {
-        // RFC 7541 sections C.3.1 and C.6, and the forms without indexing.
-        let found = |block: &str| find_path(&hex(block)).map(|path| (path.value, path.is_indexed));
-        assert_eq!(found("82 86 84 41 0f 7777 772e 6578 616d 706c 652e 636f 6d"), None, "an indexed /");
-        assert_eq!(found("82 04 0c 2f73 616d 706c 652f 7061 7468"), Some((2..15, false)));
-        assert_eq!(found("3f e1 1f 82 87 41 01 78 44 02 2f 61"), Some((9..12, true)));
-        assert_eq!(
-            found("82 be 15 02 2f 61"),
-            Some((3..6, false)),
-            "never indexed, behind the dynamic table"
-        );
-        assert_eq!(found("00 01 78 01 79 04 01 2f"), Some((6..8, false)), "behind a name of its own");
-        assert_eq!(found("0f 2b 01 61 04 01 2f"), None, "behind a regular field");
-        assert_eq!(found("00 05 3a 70 61 74 68 01 2f"), Some((7..9, false)), "a name spelt out");
-        assert_eq!(found("40 84 b9 58 d3 3f 01 2f"), Some((6..8, true)), "and in Huffman's code");
-        assert_eq!(found("00 05 3a 70 61 74 69 01 2f 00 04 3a 70 61 74 01 2f"), None);
-        for cut in ["04", "04 05 2f", "44 ff", "ff ff ff ff ff", "00"] {
-            assert_eq!(found(cut), None, "{cut}");
+    fn what_a_block_spells_out_is_found() {
+        // RFC 7541 sections C.2, C.3.1 and C.6, and the forms without indexing.
+        let found = |block: &str| {
+            let block = hex(block);
+            let all = literals(&block).map(|literal| {
+                let name = match literal.name {
+                    Name::Index(index) => index.to_string(),
+                    Name::Spelt(name) => String::from_utf8(decoded(&block[name]).unwrap()).unwrap(),
+                };
+                let value = String::from_utf8(decoded(&block[literal.value]).unwrap()).unwrap();
+                format!("{name}={value}{}", if literal.is_indexed { "+" } else { "" })
+            });
+            all.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(found("82 86 84 41 0f 7777 772e 6578 616d 706c 652e 636f 6d"), "1=www.example.com+");
+        assert_eq!(found("82 04 0c 2f73 616d 706c 652f 7061 7468"), "4=/sample/path");
+        assert_eq!(found("3f e1 1f 82 87 41 01 78 44 02 2f 61"), "1=x+ 4=/a+");
+        assert_eq!(found("82 be 15 02 2f 61"), "5=/a", "never indexed, behind the dynamic table");
+        assert_eq!(found("00 01 78 01 79 04 01 2f"), "x=y 4=/");
+        assert_eq!(found("0f 2b 01 61 04 01 2f"), "58=a 4=/");
+        assert_eq!(found("40 84 b9 58 d3 3f 01 2f"), ":path=/+", "a name in Huffman's code");
+        for cut in ["04", "04 05 2f", "44 ff", "ff ff ff ff ff", "00", "00 01 78"] {
+            assert_eq!(found(cut), "", "{cut}");
         }
     }
 }

@@ -1,13 +1,45 @@
-//! What makes an upstream's response malformed: a closed set, each with the words that log and response have for it.
+//! What makes a message malformed: a closed set, each with the words that log and response have for it.
 //!
-//! `wire` and `headers` judge HTTP/1.1, hyper judges HTTP/2; `error` puts it into a sentence. Never holds a byte of what the
-//! upstream sent.
+//! `wire` and `headers` judge an upstream's responses of HTTP/1.1, `framing`, `head_fault` and `heads` an application's
+//! requests, and hyper judges HTTP/2; `error` puts it into a sentence. Never holds a byte of what was sent.
 
-/// A response that is not valid HTTP, or that two readers could read in two ways.
+/// A message that is not valid HTTP, or that two readers could read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("its first line is not a status line of HTTP/1.1")]
     StatusLine,
+    #[error(
+        "its first line is not a method, a target and HTTP/1.1, with one space between each (RFC 9112 section 3)"
+    )]
+    RequestLine,
+    #[error("its first line begins or ends with a space, or has two in a row (RFC 9112 section 3)")]
+    RequestLineSpaces,
+    #[error("its method has an invalid character (RFC 9110 section 9.1)")]
+    Method,
+    #[error("its target is not a valid URI (RFC 3986)")]
+    Target,
+    #[error("its version is neither HTTP/1.1 nor HTTP/1.0")]
+    Version,
+    #[error("its target does not begin with a slash (RFC 9113 section 8.3.1)")]
+    PathWithoutSlash,
+    #[error("its :authority is not a valid host and port (RFC 9113 section 8.3.1)")]
+    Authority,
+    #[error("a line begins with a space; lines are not folded (RFC 9112 section 5.2)")]
+    FoldedLine,
+    #[error("a header field has no colon")]
+    NoColon,
+    #[error("a header field has a space before its colon (RFC 9112 section 5.1)")]
+    SpaceBeforeColon,
+    #[error("a line ends in LF without CR (RFC 9112 section 2.2)")]
+    BareLineFeed,
+    #[error("a line has a CR that is not its end (RFC 9112 section 2.2)")]
+    BareCarriageReturn,
+    #[error("a line has a NUL")]
+    Nul,
+    #[error("the name of a header field is not a token in lower case (RFC 9113 section 8.2.1)")]
+    FieldNameOfHttp2,
+    #[error("a header field is about the connection, as none of HTTP/2 is (RFC 9113 section 8.2.2)")]
+    ConnectionField,
     #[error("its head is too large")]
     HeadTooLarge,
     #[error("it has too many header fields")]

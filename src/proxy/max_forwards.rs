@@ -4,6 +4,7 @@ use http::header::{CONTENT_LENGTH, MAX_FORWARDS};
 use http::{HeaderMap, HeaderValue, Response};
 
 use super::body::ResponseBody;
+use super::error::CUPBEARER_RESPONSE;
 
 /// How many hops are left; what is no number is left alone.
 pub(super) fn max_forwards(headers: &HeaderMap) -> Option<u64> {
@@ -20,6 +21,8 @@ pub(super) fn count_forward(headers: &mut HeaderMap) {
 /// The response to a request that ends here.
 pub(super) fn last_hop() -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    headers.insert(CUPBEARER_RESPONSE, HeaderValue::from_static("max-forwards"));
     response
 }

@@ -14,12 +14,14 @@ use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connect::{self, DialFault, INITIAL_STREAMS, Settings, Speak, connect};
-use super::connect_fault::ConnectStage;
+use super::connect::{self, Attempt, DialFault, Settings, Speak, connect};
+use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
+use super::dials::Dials;
 use super::error::{ProxyError, WebSocketFault};
 use super::memory;
 use super::metrics::OpenConnections;
+use super::peer_settings::PeerSettings;
 use super::sockets::{Socket, Sockets};
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
@@ -32,13 +34,10 @@ pub(super) struct Pool {
     upstream: Arc<Upstream>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
-    /// One connection at a time is opened while the answer may be HTTP/2: the others will share it.
-    dialing: tokio::sync::Mutex<()>,
+    dials: Dials,
     may_share: Cell<bool>,
     /// Connections opened so far.
     opened: Cell<u64>,
-    /// The attempts that failed so far, and why the last one did: whoever waited behind it shares its fate.
-    failed: Cell<(u64, Option<DialFault>)>,
     open: OpenConnections,
     sockets: Arc<Sockets>,
     /// The worker's clock, as of its last look.
@@ -66,8 +65,8 @@ struct Shared {
     streams: Rc<()>,
     number: u64,
     used: Instant,
-    opened: Instant,
     settings: Weak<dyn Settings>,
+    peer: PeerSettings,
     /// Lives while a request has it to itself.
     alone: Weak<()>,
     info: ConnectionInfo,
@@ -91,6 +90,7 @@ pub(super) enum Connection {
         streams: Rc<()>,
         number: u64,
         age: Age,
+        peer: PeerSettings,
         /// Keeps other requests off the connection while it lives.
         alone: Option<Rc<()>>,
     },
@@ -126,18 +126,12 @@ impl Shared {
         self.settings.upgrade().map_or(MAX_STREAMS, |settings| settings.max_streams().min(MAX_STREAMS))
     }
 
-    /// Whether its upstream has not said yet how many streams it allows, and may still do so.
-    fn is_unsettled(&self, now: Instant) -> bool {
-        let is_new = now.saturating_duration_since(self.opened) < SETTINGS_TIMEOUT;
-        is_new && !self.sender.is_closed() && self.limit() <= INITIAL_STREAMS
-    }
-
     /// Takes it for a request, if it has room for that.
-    fn take(&mut self, company: Company) -> Option<Connection> {
+    fn take(&mut self, company: Company, age: Age) -> Option<Connection> {
         let under_way = Rc::strong_count(&self.streams) - 1;
         let has_room = match company {
             Company::Shared => under_way < self.limit(),
-            Company::Alone => under_way == 0,
+            Company::Alone => under_way == 0 && self.limit() > 0,
         };
         if !has_room || self.alone.strong_count() > 0 {
             return None;
@@ -145,7 +139,7 @@ impl Shared {
         self.used = clock::now();
         let alone = self.keep_alone(company);
         let (sender, streams) = (self.sender.clone(), Rc::clone(&self.streams));
-        Some(Connection::Http2 { sender, streams, number: self.number, age: Age::Reused, alone })
+        Some(Connection::Http2 { sender, streams, number: self.number, age, peer: self.peer, alone })
     }
 
     /// Keeps other requests off it, where that is wanted, for as long as what this gives lives.
@@ -163,10 +157,9 @@ impl Pool {
             upstream,
             idle: RefCell::default(),
             shared: RefCell::default(),
-            dialing: tokio::sync::Mutex::new(()),
+            dials: Dials::new(MAX_STREAMS),
             may_share: Cell::new(may_share),
             opened: Cell::new(0),
-            failed: Cell::new((0, None)),
             open,
             sockets,
             now: Cell::new(clock::now()),
@@ -206,116 +199,112 @@ impl Pool {
     /// that it has extended CONNECT.
     pub(super) async fn for_websocket(&self, want: Want) -> Result<Connection, ProxyError> {
         if self.upstream.settings.http2 != Http2::PriorKnowledge {
-            return match self.idle_http1(want) {
-                Some(kept) => Ok(kept),
-                None => Ok(self.open(Speak::Http1, Company::Alone).await?),
-            };
+            if let Some(kept) = self.idle_http1(want) {
+                return Ok(kept);
+            }
+            return Ok(Connection::Http1 { wire: self.open_http1().await?, age: Age::New });
         }
         let connection = self.connection(want, Company::Shared).await?;
-        let settings =
-            self.shared.borrow().iter().find_map(|kept| {
-                (Some(kept.number) == connection.number()).then(|| Weak::clone(&kept.settings))
-            });
-        // Its SETTINGS are the first that it says (RFC 9113 section 3.4). On a new connection they are still under way.
-        let deadline = clock::now() + SETTINGS_TIMEOUT;
-        while let Some(settings) = settings.as_ref().and_then(Weak::upgrade) {
-            if settings.has_extended_connect() {
-                return Ok(connection);
-            }
-            if connection.age() == Age::Reused || clock::now() >= deadline {
-                break;
-            }
-            drop(settings);
-            tokio::time::sleep(SETTINGS_PAUSE).await;
+        let shared = self.shared.borrow();
+        let its = shared.iter().find(|kept| Some(kept.number) == connection.number());
+        let settings = its.and_then(|kept| kept.settings.upgrade());
+        if settings.is_some_and(|settings| settings.has_extended_connect()) {
+            return Ok(connection);
         }
         Err(ProxyError::WebSocket(WebSocketFault::Unsupported))
     }
 
+    /// Opens a connection, or waits for one that others open, all within `connect_timeout`.
     async fn dial(&self, want: Want, company: Company) -> Result<Connection, DialFault> {
-        if !self.may_share.get() {
-            return self.open(Speak::Configured, company).await;
-        }
-        let (failed, _) = self.failed.get();
-        let limit = self.upstream.settings.connect_timeout;
-        let Ok(dialing) = tokio::time::timeout(limit, self.dialing.lock()).await else {
-            return Err(DialFault::Timeout(ConnectStage::Tcp));
-        };
-        self.settled(want).await;
-        if let Some(kept) = self.kept(want, company) {
-            return Ok(kept);
-        }
-        if let (now, Some(fault)) = self.failed.get()
-            && now > failed
-        {
-            return Err(fault);
-        }
-        if !self.may_share.get() {
-            // The one that dialled before found HTTP/1.1: nothing to share, so nothing to wait for.
-            drop(dialing);
-        }
-        self.open(Speak::Configured, company).await
-    }
-
-    /// Waits until the upstream has said how many streams it allows on the connection that was opened last: there may be room
-    /// on it.
-    async fn settled(&self, want: Want) {
-        let is_unsettled = |kept: &Shared| {
-            let fits = match want {
-                Want::Any => true,
-                Want::Newer(than) => kept.number > than,
-            };
-            fits && kept.is_unsettled(clock::now())
-        };
-        while self.shared.borrow().last().is_some_and(is_unsettled) {
-            tokio::time::sleep(SETTINGS_PAUSE).await;
-        }
-    }
-
-    async fn open(&self, speak: Speak, company: Company) -> Result<Connection, DialFault> {
-        let dialed = match self.socket().await {
-            Some(socket) => connect(&self.upstream, speak, &self.open.holding(socket)).await,
-            None => Err(DialFault::Lacking),
-        };
-        let sender = dialed.inspect_err(|fault| {
-            if *fault == DialFault::Lacking {
-                self.sockets.were_lacking();
+        let deadline = clock::now() + self.upstream.settings.connect_timeout;
+        let failures = self.dials.failures();
+        loop {
+            if let Some(kept) = self.kept(want, company) {
+                return Ok(kept);
             }
-            let (failed, _) = self.failed.get();
-            self.failed.set((failed + 1, Some(*fault)));
-        })?;
+            if let Some(fault) = self.dials.fate(failures) {
+                return Err(fault);
+            }
+            if self.is_shut() {
+                if clock::now() >= deadline {
+                    return Err(DialFault::Timeout(ConnectStage::Streams));
+                }
+                tokio::time::sleep(SETTINGS_PAUSE).await;
+            } else if company == Company::Shared && self.may_share.get() && self.dials.have_room() {
+                let ended = tokio::time::timeout_at(deadline, self.dials.ended()).await;
+                ended.map_err(|_| DialFault::Timeout(self.dials.stage().get()))?;
+            } else if let Some(opened) = self.open(company, deadline).await? {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// Whether the upstream allows no request at all for now, on a connection that it keeps.
+    fn is_shut(&self) -> bool {
+        self.shared.borrow().iter().any(|kept| !kept.sender.is_closed() && kept.limit() == 0)
+    }
+
+    /// Opens a connection for a request, and for others where it can be shared; `None`: the upstream allows none on it for now.
+    async fn open(&self, company: Company, deadline: Instant) -> Result<Option<Connection>, DialFault> {
+        let _dialing = (self.may_share.get() && company == Company::Shared).then(|| self.dials.begin());
+        let sender = self.connect(Speak::Configured, deadline).await?;
         let number = self.opened.get() + 1;
         self.opened.set(number);
         match sender {
             connect::Sender::Http1(wire) => {
-                if speak == Speak::Configured {
-                    self.may_share.set(false);
-                }
-                Ok(Connection::Http1 { wire, age: Age::New })
+                self.may_share.set(false);
+                Ok(Some(Connection::Http1 { wire, age: Age::New }))
             }
-            connect::Sender::Http2(sender, settings, info) => {
+            connect::Sender::Http2(sender, settings, peer, info) => {
                 self.may_share.set(true);
-                let (now, streams) = (clock::now(), Rc::new(()));
                 let mut shared = Shared {
                     sender,
-                    streams,
+                    streams: Rc::new(()),
                     number,
-                    used: now,
-                    opened: now,
+                    used: clock::now(),
                     settings,
+                    peer,
                     alone: Weak::new(),
                     info,
                 };
-                let (one, all) = (shared.sender.clone(), Rc::clone(&shared.streams));
-                let alone = shared.keep_alone(company);
+                self.dials.learn(shared.limit());
+                let taken = shared.take(company, Age::New);
                 self.shared.borrow_mut().push(shared);
-                Ok(Connection::Http2 { sender: one, streams: all, number, age: Age::New, alone })
+                Ok(taken)
             }
         }
     }
 
+    /// Opens a connection that speaks HTTP/1.1, whatever else the upstream knows.
+    async fn open_http1(&self) -> Result<Wire, DialFault> {
+        let deadline = clock::now() + self.upstream.settings.connect_timeout;
+        match self.connect(Speak::Http1, deadline).await? {
+            connect::Sender::Http1(wire) => Ok(wire),
+            connect::Sender::Http2(..) => Err(DialFault::Unreachable(ConnectFault::Protocol)),
+        }
+    }
+
+    async fn connect(&self, speak: Speak, deadline: Instant) -> Result<connect::Sender, DialFault> {
+        let connected = match self.socket(deadline).await {
+            Some(socket) => {
+                let attempt = Attempt { deadline, stage: self.dials.stage() };
+                connect(&self.upstream, speak, &self.open.holding(socket), attempt).await
+            }
+            None => Err(DialFault::Lacking),
+        };
+        connected.inspect_err(|fault| {
+            if *fault == DialFault::Lacking {
+                self.sockets.were_lacking();
+            }
+            if speak == Speak::Configured {
+                self.dials.fail(*fault);
+            }
+        })
+    }
+
     /// A socket for a new connection. Where all are taken, an idle connection gives its own: one of this pool, or the next that
     /// any worker finds.
-    async fn socket(&self) -> Option<Socket> {
+    async fn socket(&self, deadline: Instant) -> Option<Socket> {
         if let Some(free) = self.sockets.take() {
             return Some(free);
         }
@@ -324,7 +313,7 @@ impl Pool {
             // The one that has been idle for longest.
             drop(self.idle.borrow_mut().remove(0));
         }
-        self.sockets.wait(self.upstream.settings.connect_timeout).await
+        self.sockets.wait(deadline.saturating_duration_since(clock::now())).await
     }
 
     /// Lets go of what was connected before the network changed: nobody would ever answer there, and nobody would say so.
@@ -360,7 +349,7 @@ impl Pool {
         shared.retain(|kept| !kept.sender.is_closed());
         shared.iter_mut().find_map(|kept| match want {
             Want::Newer(than) if kept.number <= than => None,
-            Want::Any | Want::Newer(_) => kept.take(company),
+            Want::Any | Want::Newer(_) => kept.take(company, Age::Reused),
         })
     }
 
@@ -418,6 +407,5 @@ const SHORT_IDLE_TIME: Duration = Duration::from_secs(1);
 /// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, or all are taken, another is
 /// opened.
 pub(super) const MAX_STREAMS: usize = 100;
-/// How long a new HTTP/2 connection's SETTINGS are waited for, and how often they are looked for.
-const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
-const SETTINGS_PAUSE: Duration = Duration::from_millis(5);
+/// How often an upstream that allows no request for now is looked at again.
+const SETTINGS_PAUSE: Duration = Duration::from_millis(20);

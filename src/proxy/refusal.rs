@@ -13,7 +13,7 @@ pub(super) fn reason(written: &[u8]) -> ProxyError {
     let status = written.split(|byte| *byte == b' ').nth(1);
     match status {
         Some(b"414" | b"431") => ProxyError::HeaderTooLarge,
-        _ => BadRequest::Malformed.into(),
+        _ => BadRequest::Unreadable.into(),
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn in_its_place_goes_a_whole_answer_of_our_own() {
-        let (status, wire) = wire(BadRequest::Malformed.into());
+        let (status, wire) = wire(BadRequest::Unreadable.into());
         let text = String::from_utf8(wire).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(status, 400);

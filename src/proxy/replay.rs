@@ -16,10 +16,11 @@ use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::body::{BodyError, Silence, without_forbidden_trailers};
+use super::body::{BodyError, without_forbidden_trailers};
 use super::expect::Gate;
 use super::memory;
 use super::received::ReceivedBody;
+use super::silence::Silence;
 use super::watch::Receiving;
 use crate::clock;
 

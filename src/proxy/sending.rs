@@ -51,6 +51,8 @@ pub(super) enum Failure {
     Malformed(Malformed),
     /// The head of the answer is over this many bytes, or has too many fields.
     TooLarge(usize),
+    /// The head of the request is larger than the upstream says that it takes; nothing was sent.
+    HeadRefused { size: usize, limit: usize },
     /// The response broke off behind its head, before any of it was passed on.
     Cut(ResponseCut),
     /// Anything else: the request's own body failed, above all.
@@ -62,6 +64,7 @@ impl From<&Failure> for ProxyError {
         match failure {
             Failure::Malformed(why) => Self::UpstreamMalformed(*why),
             Failure::TooLarge(limit) => Self::ResponseHeadTooLarge { limit: *limit },
+            Failure::HeadRefused { size, limit } => Self::UpstreamHeadLimit { size: *size, limit: *limit },
             Failure::Cut(how) => Self::UpstreamCut(*how),
             Failure::Unprocessed => Self::NotProcessed,
             Failure::Unsent(_) | Failure::Died | Failure::Broken => Self::UpstreamBroken,
@@ -74,6 +77,16 @@ impl Head {
     pub(super) fn size(&self) -> usize {
         let target = self.uri.path_and_query().map_or(1, |target| target.as_str().len());
         self.method.as_str().len() + target + size_of_fields(&self.headers)
+    }
+
+    /// Bytes of it as HTTP/2 counts them (RFC 9113 section 6.5.2).
+    fn list_size(&self, upstream: &Upstream) -> usize {
+        let names = [":method", ":scheme", ":authority", ":path"];
+        let pseudo = names.map(|name| name.len() + ENTRY).iter().sum::<usize>()
+            + upstream.scheme.as_str().len()
+            + upstream.authority.as_str().len();
+        let host = self.headers.get(HOST).map_or(0, |host| HOST.as_str().len() + host.len() + ENTRY);
+        self.size() + self.headers.len() * (ENTRY - LINE) + pseudo - host
     }
 }
 
@@ -111,7 +124,13 @@ impl Connection {
                 Ok(response.map(|answer| Download::wire(answer, patience)))
             }
             // `alone` ends with the head of the response: then the upstream has taken that of the request.
-            Self::Http2 { mut sender, streams, alone: _alone, .. } => {
+            Self::Http2 { mut sender, streams, peer, alone: _alone, .. } => {
+                if let Some(limit) = peer.max_header_list_size.map(|limit| limit as usize)
+                    && let size = head.list_size(pool.upstream())
+                    && size > limit
+                {
+                    return Err(Failure::HeadRefused { size, limit });
+                }
                 let mut request = to_http2(head, body, pool.upstream());
                 if request.headers_mut().remove(EXPECT).is_some() {
                     on_interim(StatusCode::CONTINUE, HeaderMap::new());
@@ -119,7 +138,8 @@ impl Connection {
                 if head.asks == Asks::WebSocket {
                     websocket::to_connect(&mut request);
                 }
-                let response = sender.try_send_request(request).await.map_err(failure)?;
+                let response =
+                    sender.try_send_request(request).await.map_err(|failed| failure(failed, max_head))?;
                 if size_of_fields(response.headers()) > max_head || response.headers().len() > MAX_FIELDS {
                     return Err(Failure::TooLarge(max_head));
                 }
@@ -149,11 +169,12 @@ fn to_http2(head: &Head, body: RequestBody, upstream: &Upstream) -> Request<Requ
     request
 }
 
-fn failure(mut failed: TrySendError<Request<RequestBody>>) -> Failure {
+fn failure(mut failed: TrySendError<Request<RequestBody>>, max_head: usize) -> Failure {
     match failed.take_message() {
         Some(unsent) => Failure::Unsent(unsent.into_body()),
         None if is_unprocessed(failed.error()) => Failure::Unprocessed,
         None if has_died(failed.error()) => Failure::Died,
+        None if is_over_all_limits(failed.error()) => Failure::TooLarge(max_head),
         None if failed.error().is_parse() || is_judged_malformed(failed.error()) => {
             Failure::Malformed(Malformed::Http2)
         }
@@ -179,10 +200,19 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Whether HTTP/2 itself refused the response and reset its stream (RFC 9113 section 8.1.1).
+/// Whether HTTP/2 itself refused what the upstream sent, and reset its stream (RFC 9113 section 8.1.1) or, where the
+/// compression of heads cannot go on, ended the connection (section 4.3).
 pub(super) fn is_judged_malformed(error: &hyper::Error) -> bool {
     let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.is_some_and(|error| error.is_reset() && error.is_library())
+    of_http2.is_some_and(|error| error.is_library() && (error.is_reset() || error.is_go_away()))
+}
+
+/// Whether HTTP/2 ended the connection for a head that is far above all limits.
+fn is_over_all_limits(error: &hyper::Error) -> bool {
+    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    of_http2.is_some_and(|error| {
+        error.is_library() && error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+    })
 }
 
 /// Bytes of fields as HTTP/1.1 writes them.
@@ -196,3 +226,5 @@ fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error 
 
 /// Of a field's line: the colon, the space and the line's end.
 const LINE: usize = 4;
+/// What HTTP/2 counts for a field beside its name and its value.
+const ENTRY: usize = 32;

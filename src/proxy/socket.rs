@@ -9,12 +9,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::FrameCount;
-use super::error::{BadRequest, ProxyError};
+use super::error::ProxyError;
 use super::framing::{Framing, Phase, Spoken};
 use super::heads::Heads;
 use super::memory::{self, SMALL_READ, Wanted};
 use super::metrics::Limited;
-use super::octets::encoded;
 use super::refusal::reason;
 use super::stream::Stream;
 use super::watch::{MUCH_UNTAKEN, Watch};
@@ -179,20 +178,12 @@ impl Socket {
     /// Judges what was read into `buf` behind `before`, and leaves there what hyper reads as it came.
     fn admit(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let bytes = &buf.filled()[before..];
-        let mut admitted = self.framing.admit(bytes);
-        let mut same = admitted;
-        while let Some(odd) = self.framing.take_odd() {
-            self.later.extend_from_slice(&encoded(odd));
-            let rest = &bytes[admitted + 1..];
-            let more = self.framing.admit(rest);
-            self.later.extend_from_slice(&rest[..more]);
-            admitted += 1 + more;
-        }
+        let mut same = self.framing.admit(bytes, &mut self.later);
         if self.framing.is_http2() {
             let bytes = &buf.filled()[before..];
             self.count(bytes);
             let heads = self.heads.get_or_insert_with(|| Heads::behind(&self.first));
-            same = heads.admit(bytes, &mut self.later);
+            same = heads.admit(bytes, &self.stream, &mut self.later);
         }
         buf.set_filled(before + same);
     }
@@ -269,9 +260,9 @@ impl Socket {
             return false;
         }
         if !std::mem::replace(&mut self.has_refused, true) {
-            let error = match (reason(bytes), self.framing.fault()) {
-                (ProxyError::BadRequest(BadRequest::Malformed), Some(fault)) => fault.into(),
-                (error, _) => error,
+            let error = match reason(bytes) {
+                ProxyError::BadRequest(unreadable) => self.framing.fault().unwrap_or(unreadable).into(),
+                error => error,
             };
             self.refusal = self.worker.refuse(error);
         }

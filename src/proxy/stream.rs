@@ -1,6 +1,6 @@
 //! The stream under a downstream connection: TCP or a Unix socket, plain or TLS.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::interim::Interim;
+use super::odd_targets::OddTargets;
 
 /// A downstream connection's stream: hyper reads and writes it, and others may look at it.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub(super) struct Stream {
     transport: RefCell<Transport>,
     /// Interim answers that wait for their turn to be written.
     pub(super) interim: Interim,
+    /// What its requests' targets are, where h2 must not read them.
+    pub(super) odd_targets: OddTargets,
+    /// Whether one of its requests had a field that stands for a fault ([`super::heads`]).
+    pub(super) has_marked_fields: Cell<bool>,
 }
 
 /// What carries the bytes.
@@ -33,7 +38,12 @@ pub(super) enum Transport {
 
 impl Stream {
     pub(super) fn new(transport: Transport) -> Rc<Self> {
-        Rc::new(Self { transport: RefCell::new(transport), interim: Interim::default() })
+        Rc::new(Self {
+            transport: RefCell::new(transport),
+            interim: Interim::default(),
+            odd_targets: OddTargets::default(),
+            has_marked_fields: Cell::new(false),
+        })
     }
 
     /// For one read or write.

@@ -6,7 +6,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri, Version};
 
 use super::error::{BadRequest, ProxyError};
-use super::heads::{self, Mark};
+use super::heads;
+use super::malformed::Malformed;
 use super::upstream::Upstream;
 
 /// The authority that a request is for, by its target or its `Host`.
@@ -30,14 +31,17 @@ pub(super) fn authority(parts: &Parts) -> Result<&str, BadRequest> {
         // HTTP/2 it need not, but the two must agree (RFC 9113 section 8.3.1).
         (Some(target), host) => {
             let target = target.as_str();
-            let at_odds = match host {
-                Some(host) => parts.version == Version::HTTP_2 && !host.eq_ignore_ascii_case(target),
-                None => parts.version != Version::HTTP_2 || parts.headers.contains_key(HOST),
-            };
-            if at_odds || !is_authority(target) {
-                return Err(BadRequest::Host);
+            let is_http2 = parts.version == Version::HTTP_2;
+            match host {
+                _ if memchr::memchr(b'@', target.as_bytes()).is_some() => Err(BadRequest::User),
+                _ if is_http2 && heads::is_marked_authority(target) => {
+                    Err(BadRequest::Malformed(Malformed::Authority))
+                }
+                Some(host) if is_http2 && !host.eq_ignore_ascii_case(target) => Err(BadRequest::TwoHosts),
+                None if !is_http2 || parts.headers.contains_key(HOST) => Err(BadRequest::Host),
+                _ if !is_authority(target) => Err(BadRequest::Host),
+                _ => Ok(target),
             }
-            Ok(target)
         }
         (None, Some(host)) => Ok(host),
         (None, None) if parts.version == Version::HTTP_10 && !parts.headers.contains_key(HOST) => {
@@ -50,15 +54,15 @@ pub(super) fn authority(parts: &Parts) -> Result<&str, BadRequest> {
 /// Methods that are never forwarded. CONNECT would make an open tunnel; TRACE would echo the token.
 pub(super) fn refuse_method(method: &Method) -> Result<(), ProxyError> {
     if *method == Method::CONNECT || *method == Method::TRACE {
-        return Err(ProxyError::MethodNotAllowed { allow: HeaderValue::from_static(ALLOWED) });
+        return Err(ProxyError::MethodRefused { allow: HeaderValue::from_static(ALLOWED) });
     }
     Ok(())
 }
 
 /// The path to judge and to route by. `OPTIONS *` is about the server as a whole, and goes where `/` goes.
 pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
-    if let Some(mark) = mark(parts) {
-        return Err(BadRequest::TargetByte(mark.character()));
+    if let Some(fault) = mark(parts) {
+        return Err(fault);
     }
     match parts.uri.path() {
         "*" if parts.method == Method::OPTIONS => Ok("/"),
@@ -67,12 +71,12 @@ pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
     }
 }
 
-/// The mark that stands for a target of HTTP/2 with a character that no target has.
-fn mark(parts: &Parts) -> Option<Mark<'_>> {
+/// What is wrong with a target of HTTP/2 that a mark stands for.
+fn mark(parts: &Parts) -> Option<BadRequest> {
     if parts.version != Version::HTTP_2 {
         return None;
     }
-    heads::marked(parts.uri.path_and_query()?.as_str())
+    heads::fault(parts.uri.path_and_query()?.as_str())
 }
 
 /// The target to send upstream, in origin-form: the upstream's base path, and `rest` in place of the path, as it came. Where
@@ -159,7 +163,12 @@ mod tests {
         assert_eq!(of(Version::HTTP_11, "http://localhost/", &["a b"]), Err(BadRequest::Host));
         assert_eq!(of(Version::HTTP_2, "http://localhost/", &[]).unwrap(), "localhost");
         assert_eq!(of(Version::HTTP_2, "http://localhost/", &["localhost"]).unwrap(), "localhost");
-        assert_eq!(of(Version::HTTP_2, "http://localhost/", &["evil.example"]), Err(BadRequest::Host));
-        assert_eq!(of(Version::HTTP_11, "http://user@localhost/", &["localhost"]), Err(BadRequest::Host));
+        assert_eq!(of(Version::HTTP_2, "http://localhost/", &["evil.example"]), Err(BadRequest::TwoHosts));
+        assert_eq!(of(Version::HTTP_2, "http://localhost/", &["a b"]), Err(BadRequest::Host));
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            assert_eq!(of(version, "http://user@localhost/", &["localhost"]), Err(BadRequest::User));
+        }
+        let marked = BadRequest::Malformed(Malformed::Authority);
+        assert_eq!(of(Version::HTTP_2, "http://~~~/", &[]), Err(marked));
     }
 }

@@ -24,14 +24,14 @@ use bytes::{Buf as _, Bytes};
 use http::{HeaderValue, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::age::Age;
 use super::body::ResponseBody;
 use super::connection::{self, Downstream};
 use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
-use super::linger::{LINGER_SILENCE, LINGER_TIME};
+use super::last_words::LastWords;
 use super::metrics::Counted;
 use super::websocket::{self, ConnectStream};
 use super::worker::Worker;
@@ -104,7 +104,7 @@ impl Opening {
             None => {
                 websocket::name_protocols(response.headers_mut(), self.tunnel.protocol.clone());
                 downstream.tunnel.set(Some(connection::Tunnel::new(move |socket, early| {
-                    self.run(socket, early, half_close)
+                    self.run(socket, early, half_close, By::Connection)
                 })));
             }
             // It ends with the stream, and so with the connection at the latest.
@@ -112,7 +112,7 @@ impl Opening {
                 tokio::task::spawn_local(async move {
                     if let Ok(stream) = stream.await {
                         // In HTTP/2 an application that has gone resets the stream.
-                        self.run(TokioIo::new(stream), Bytes::new(), HalfClose::Waits).await;
+                        self.run(TokioIo::new(stream), Bytes::new(), HalfClose::Waits, By::Stream).await;
                     }
                 });
             }
@@ -121,7 +121,7 @@ impl Opening {
 
     /// Passes bytes on until both sides have ended, or the tunnel has to end. `early` is what the application sent
     /// behind its request's head.
-    async fn run(self, downstream: impl Io, early: Bytes, half_close: HalfClose) {
+    async fn run(self, downstream: impl Io, early: Bytes, half_close: HalfClose, by: By) {
         let Self { tunnel, mut exchange, age, worker } = self;
         let Tunnel { upstream, early: answered, speaks, idle_timeout, place, counted, .. } = *tunnel;
         let leave = async {
@@ -137,7 +137,9 @@ impl Opening {
             }
         };
         let ends = Ends { downstream, upstream };
-        let rules = Rules { speaks, half_close, idle: idle_timeout };
+        let is_http2 = place.is_some() || by == By::Stream;
+        let end = if is_http2 && speaks == Speaks::WebSocket { End::CloseFrame } else { End::Silence };
+        let rules = Rules { speaks, half_close, idle: idle_timeout, end };
         match tie(ends, early, answered, rules, leave).await {
             Ok(()) => exchange.completed(),
             Err(error) => {
@@ -147,6 +149,15 @@ impl Opening {
         }
         drop((exchange, place, counted));
     }
+}
+
+/// What the application has a tunnel by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// Its HTTP/1.1 connection.
+    Connection,
+    /// A stream of HTTP/2.
+    Stream,
 }
 
 /// Why the proxy ends a tunnel.
@@ -180,6 +191,17 @@ struct Rules {
     half_close: HalfClose,
     /// The longest silence of both sides together.
     idle: Duration,
+    end: End,
+}
+
+/// What shows that a tunnel has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Both sides have ended.
+    Silence,
+    /// A close frame has gone by, too (RFC 6455 section 7.1.5): hyper reports the same end of an HTTP/2 stream where it was
+    /// reset.
+    CloseFrame,
 }
 
 /// Passes bytes between `ends` until both have ended. When `leave` is ready, or both sides have been silent for too long, it
@@ -215,7 +237,9 @@ async fn tie<D: Io, U: Io>(
     let why = tokio::select! {
         biased;
         () = passed => {
-            return up.fault.take().or(down.fault.take()).map_or(Ok(()), Err);
+            let is_closed = up.frames.is_closed() || down.frames.is_closed();
+            let cut = (rules.end == End::CloseFrame && !is_closed).then(|| io::ErrorKind::UnexpectedEof.into());
+            return up.fault.take().or(down.fault.take()).or(cut).map_or(Ok(()), Err);
         }
         why = leave => why,
         () = silence(&moved, rules.idle) => Leave::Idle,
@@ -237,31 +261,6 @@ async fn tie<D: Io, U: Io>(
     });
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
     Ok(())
-}
-
-/// The time that a tunnel has left once one side has gone.
-struct LastWords {
-    timer: Pin<Box<Sleep>>,
-    silence: Duration,
-    until: Instant,
-}
-
-impl LastWords {
-    /// `gone` says that the application has ended its side, and nothing else has happened.
-    fn new(gone: bool) -> Self {
-        let (silence, limit) = if gone { (GONE, GONE) } else { (LINGER_SILENCE, LINGER_TIME) };
-        let until = clock::now() + limit;
-        Self { timer: Box::pin(tokio::time::sleep_until(until)), silence, until }
-    }
-
-    /// Ready once nothing is waited for any more.
-    fn poll_over(&mut self, moved: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = (moved + self.silence).min(self.until);
-        if self.timer.deadline() != deadline {
-            self.timer.as_mut().reset(deadline);
-        }
-        self.timer.as_mut().poll(cx)
-    }
 }
 
 /// Ready once nothing has moved for `limit`.
@@ -488,11 +487,11 @@ const ROOM: usize = 16 * 1024;
 const MAX_ROUNDS: usize = 16;
 /// How long the two sides have for the frame under way and for an answer to the close frame.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
-/// How long the upstream has for its last words to an application that has ended its side, and so has gone.
-const GONE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use super::super::last_words::GONE;
+    use super::super::linger::LINGER_TIME;
     use super::*;
     use std::future::pending;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -509,7 +508,8 @@ mod tests {
 
     const IDLE: Duration = Duration::from_mins(5);
 
-    const PATIENT: Rules = Rules { speaks: Speaks::WebSocket, half_close: HalfClose::Waits, idle: IDLE };
+    const PATIENT: Rules =
+        Rules { speaks: Speaks::WebSocket, half_close: HalfClose::Waits, idle: IDLE, end: End::Silence };
 
     fn stage(early: [&'static [u8]; 2]) -> Stage {
         stage_by(PATIENT, early)
@@ -714,5 +714,21 @@ mod tests {
         assert_eq!(rest(&mut stage.application).await, b"");
         assert_eq!(rest(&mut stage.upstream).await, b"");
         assert!(stage.tied.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_websocket_by_http_2_that_ends_without_a_close_frame_was_cut() {
+        for (frame, end, whole) in [
+            (&[0x81, 1, b'a'][..], End::CloseFrame, false),
+            (&[0x88, 0], End::CloseFrame, true),
+            (&[0x81, 1, b'a'], End::Silence, true),
+        ] {
+            let mut stage = stage_by(Rules { end, ..PATIENT }, [b"", b""]);
+            stage.upstream.write_all(frame).await.unwrap();
+            drop(stage.upstream);
+            assert_eq!(rest(&mut stage.application).await, frame);
+            drop(stage.application);
+            assert_eq!(stage.tied.await.unwrap().is_ok(), whole, "{frame:?} {end:?}");
+        }
     }
 }

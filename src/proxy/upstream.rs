@@ -205,27 +205,34 @@ impl Upstream {
 
     /// Takes note of how a request went; `None`: it was answered, whatever the answer. Logs a change once.
     pub(super) fn went(&self, error: Option<&ProxyError>) {
-        use ProxyError::{
-            LargeHeadBroken, ResponseHeadTooLarge, ResponseTimeout, UpstreamBroken, UpstreamCut,
-            UpstreamMalformed,
-        };
         match error {
             None if self.condition.answered() => {
                 tracing::info!(upstream = %self.name, "the upstream answers again");
             }
-            Some(
-                error @ (UpstreamBroken
-                | UpstreamCut(_)
-                | UpstreamMalformed(_)
-                | ResponseHeadTooLarge { .. }
-                | LargeHeadBroken { .. }
-                | ResponseTimeout),
-            ) if self.condition.failed() => {
+            Some(error) if failing(error).is_some_and(|kind| self.condition.failed(kind)) => {
                 tracing::warn!(upstream = %self.name, kind = error.kind(), "{error}");
             }
             _ => {}
         }
     }
+}
+
+/// Which failure of the upstream's it is; `None`: it is another's, or [`Upstream::found`] reports it.
+const fn failing(error: &ProxyError) -> Option<u32> {
+    use ProxyError::{
+        LargeHeadBroken, ResponseHeadTooLarge, ResponseTimeout, UpstreamBroken, UpstreamCut,
+        UpstreamMalformed,
+    };
+    Some(match error {
+        UpstreamBroken => 0,
+        LargeHeadBroken { .. } => 1,
+        ResponseHeadTooLarge { .. } => 2,
+        ResponseTimeout => 3,
+        UpstreamCut(how) => 4 + *how as u32,
+        // Each has words of its own.
+        UpstreamMalformed(why) => 8 + *why as u32,
+        _ => return None,
+    })
 }
 
 impl UpstreamTls {

@@ -120,6 +120,49 @@ async fn a_malformed_head_is_a_400_and_the_end_of_the_connection() {
 }
 
 #[tokio::test]
+async fn each_malformed_head_is_refused_by_a_sentence_of_its_own() {
+    let stage = Stage::plain().await;
+    for (what, head) in HEADS {
+        let words = match what {
+            "no Host" | "two Hosts" | "two Hosts that differ" | "a list of hosts" => "exactly one valid Host",
+            what if what.starts_with("both framings") => "both Content-Length and Transfer-Encoding",
+            "two lengths" => "two Content-Length values",
+            "a length beyond 64 bits" => "larger than any body",
+            what if what.contains("length") => "Content-Length is not a number",
+            "chunked in HTTP/1.0" => "is HTTP/1.0 and has Transfer-Encoding",
+            what if what.contains("coding") || what.contains("hunked") => {
+                "Transfer-Encoding is not chunked, once"
+            }
+            what if what.contains("bare LF") => "ends in LF without CR",
+            "a bare CR in a value" => "a CR that is not its end",
+            what if what.contains("colon") && !what.contains("without") => "a space before its colon",
+            "a space before the first field" => "lines are not folded",
+            what if what.starts_with("a folded line") => "lines are not folded",
+            "a NUL in a value" => "a NUL",
+            "a field without a name" => "a header field has an invalid name",
+            "a line without a colon" => "a header field has no colon",
+            "an asterisk for a GET" => "a form that this method does not take",
+            "a space in the target" => "the request's target has a space",
+            "a version to come" => "neither HTTP/1.1 nor HTTP/1.0",
+            other => panic!("{other} has no sentence here"),
+        };
+        let answer = stage.proxy.exchange(head).await.unwrap();
+        assert!(answer.text().contains(words), "{what}: {words}: {}", answer.text());
+    }
+    // In pieces, and behind another request.
+    let mut wire = stage.proxy.wire().await;
+    let host = stage.proxy.listen().to_string();
+    wire.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+    assert_eq!(wire.response("GET").await.unwrap().status(), 200);
+    for piece in ["GET / HTTP/1.1\r\nHo", "st: x\r\nX-A", " : 1\r\n\r\n"] {
+        wire.send(piece).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answer = wire.response("GET").await.unwrap();
+    assert!(answer.text().contains("a space before its colon"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn even_what_is_no_http_is_refused_in_the_proxys_own_words() {
     let stage = Stage::plain().await;
     let host = stage.proxy.listen();

@@ -301,6 +301,31 @@ async fn what_is_wrong_with_a_malformed_response_is_in_the_answer_and_in_the_log
 }
 
 #[tokio::test]
+async fn each_kind_of_malformed_response_is_logged_once_wherever_it_is_found() {
+    let api = Origin::start(|request, _| match request.target().as_str() {
+        "/name" => Reply::raw("HTTP/1.1 200 OK\r\na field: 1\r\n\r\n").closing(),
+        "/length" => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n").closing(),
+        // What the handler finds, once the head has been read as one.
+        "/long" => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\n").closing(),
+        _ => Reply::ok(),
+    })
+    .await;
+    let stage = Stage::with(api, "", "").await;
+    for _ in 0..2 {
+        for path in ["/name", "/length", "/long"] {
+            stage.proxy.get(path).await.assert_proxy_error(502);
+        }
+    }
+    let log = stage.proxy.log();
+    for words in ["has an invalid name", "is not a number", "is larger than any body"] {
+        assert_eq!(log.lines().filter(|line| line.contains(words)).count(), 1, "{words}: {log}");
+    }
+    assert!(!log.contains("answers again"), "{log}");
+    assert_eq!(stage.proxy.get("/").await.status, 200);
+    eventually("it answers again", || async { stage.proxy.log().contains("answers again") }).await;
+}
+
+#[tokio::test]
 async fn an_upstream_that_fails_is_told_of_when_it_begins_and_when_it_ends() {
     let failures = [
         (Reply::raw("").closing(), 502, "upstream_broken", "broke before it answered"),

@@ -41,6 +41,7 @@ mod hangups;
 mod hiccups;
 mod hostile;
 mod house;
+mod http2_settings;
 mod http2_upstream;
 mod image;
 mod inject;

@@ -225,7 +225,7 @@ fn number(bytes: &[u8]) -> u32 {
 }
 
 /// `:status`, which comes first; 0: it is written in a way that is not known here.
-fn status(block: &[u8]) -> u16 {
+pub(crate) fn status(block: &[u8]) -> u16 {
     let mut at = 0;
     while block.get(at).is_some_and(|byte| byte >> 5 == 0b001) {
         at += 1;
