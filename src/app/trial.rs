@@ -167,9 +167,14 @@ pub async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, Tri
     let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
     let source = Sources::new(Roster::default(), store).make(name, token)?;
+    let account = source.account();
+    let id_token = match &account {
+        Some(account) => account.id_token().await,
+        None => None,
+    };
     source.forget(None).await?;
-    match source.account() {
-        Some(account) => Ok(account.end_session().await.ok().flatten()),
+    match account {
+        Some(account) => Ok(account.end_session(id_token.as_ref()).await.ok().flatten()),
         None => Ok(None),
     }
 }

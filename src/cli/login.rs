@@ -112,7 +112,7 @@ impl Login {
         }
         let flow = if self.device { Flow::DeviceCode } else { account.settings().flow };
         let desk = Desk::default();
-        let progress = match desk.begin(&account, None, flow).await {
+        let progress = match desk.begin(&account, None, flow, None).await {
             Ok(progress) => progress,
             Err(error) => {
                 complain(&format!("{name}: {error}"));

@@ -45,12 +45,12 @@ impl Logout {
         answer(&format!("{name}: logged out"))?;
         if let Some(url) = session {
             let opened = !self.no_browser && open_browser(url);
-            let how = if opened {
-                "is ended in your browser, at"
-            } else {
-                "lasts; to end it, open in your browser"
-            };
-            say(&format!("The session at the authorization server {how}\n\n  {url}\n"));
+            // Whether it ends is between the browser and the server, which may ask for a confirmation.
+            let how = if opened { "your browser opens" } else { "open" };
+            say(&format!(
+                "Your browser's session at the authorization server may last. To end it, {how} this address, and confirm there if\n\
+                 it asks:\n\n  {url}\n"
+            ));
         }
         Ok(Answer::Yes)
     }

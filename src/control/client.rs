@@ -122,7 +122,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; `Refused` where there is no such way to log in.
     pub async fn login(&self, token: &str, flow: Option<&str>) -> Result<Login, ClientError> {
-        let body = LoginRequest { flow: flow.map(str::to_owned) };
+        let body = LoginRequest { flow: flow.map(str::to_owned), browser: None };
         self.question_with(Request::post(routes::login(token)), &body, RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
     }
 

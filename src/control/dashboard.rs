@@ -40,8 +40,8 @@ impl PageToken {
     }
 }
 
-/// The page. `frames`: the origins of the authorization servers that a hidden frame of it turns to.
-pub(super) fn page(token: &PageToken, frames: &[String]) -> Response<Full<Bytes>> {
+/// The page. `frames`: the origins of the authorization servers that a hidden frame of it turns to; `None`: it has none.
+pub(super) fn page(token: &PageToken, frames: Option<&[String]>) -> Response<Full<Bytes>> {
     let mut body = String::with_capacity(HTML.len() + STYLE.len() + SCRIPT.len() + 100);
     for (index, part) in HTML.split("{}").enumerate() {
         body.push_str(part);
@@ -63,20 +63,18 @@ pub(super) fn page(token: &PageToken, frames: &[String]) -> Response<Full<Bytes>
 }
 
 /// Nothing but our own style and script, by their hashes.
-fn policy(frames: &[String]) -> String {
+fn policy(frames: Option<&[String]>) -> String {
     let [style, script] = [STYLE, SCRIPT].map(|text| STANDARD.encode(digest(&SHA256, text.as_bytes())));
     let mut policy = format!(
         "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; frame-src"
     );
-    if frames.is_empty() {
-        policy.push_str(" 'none'");
-    } else {
-        // Back to our own address the frame comes in the end.
-        policy.push_str(" 'self'");
-        for origin in frames {
-            let _ = write!(policy, " {origin}");
-        }
+    let Some(frames) = frames else { return policy + " 'none'" };
+    // Back to our own address the frame comes in the end. On its way it passes through what the server has it pass: a
+    // login page elsewhere, a broker, a federation.
+    policy.push_str(" 'self' https: http://127.0.0.1:* http://localhost:*");
+    for origin in frames.iter().filter(|origin| !origin.starts_with("https:")) {
+        let _ = write!(policy, " {origin}");
     }
     policy
 }
@@ -96,11 +94,13 @@ mod tests {
     #[tokio::test]
     async fn the_page_is_whole_in_itself_and_lets_nothing_in() {
         let token = PageToken::generate().unwrap();
-        let page = page(&token, &["https://as.example".to_owned()]);
+        let page = page(&token, Some(&["https://as.example".to_owned(), "http://as.test".to_owned()]));
         let policy = page.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(
             policy.starts_with("default-src 'none'")
-                && policy.ends_with("frame-src 'self' https://as.example")
+                && policy.ends_with(
+                    "frame-src 'self' https: http://127.0.0.1:* http://localhost:* http://as.test"
+                )
         );
         assert!(!policy.contains("unsafe"), "{policy}");
         let body = String::from_utf8(page.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -117,7 +117,7 @@ mod tests {
                 "{found:?}"
             );
         }
-        assert!(super::policy(&[]).ends_with("frame-src 'none'"));
+        assert!(super::policy(None).ends_with("frame-src 'none'"));
     }
 
     #[test]

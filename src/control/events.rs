@@ -1,8 +1,9 @@
 //! The dashboard's live feed: server-sent events (HTML Living Standard section 9.2). The whole status at once and after
 //! each change, what goes through the proxy each second, and nothing at all where nobody listens.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,20 +21,51 @@ use super::server::{ControlState, status};
 use super::status::{Status, Token};
 use crate::clock;
 
-/// How many pages listen.
+/// The pages that listen, and the browsers that they are open in.
 #[derive(Clone, Debug)]
-pub(super) struct Seats(Arc<Semaphore>);
+pub(super) struct Seats {
+    free: Arc<Semaphore>,
+    browsers: Arc<Mutex<Vec<String>>>,
+}
+
+/// The place of one page, for as long as it listens.
+#[derive(Debug)]
+pub(super) struct Seat {
+    _place: OwnedSemaphorePermit,
+    name: String,
+    browsers: Arc<Mutex<Vec<String>>>,
+}
 
 impl Default for Seats {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_LISTENERS)))
+        Self { free: Arc::new(Semaphore::new(MOST_LISTENERS)), browsers: Arc::default() }
     }
 }
 
 impl Seats {
-    /// A place to listen from; `None`: all are taken.
-    pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_owned().ok()
+    /// A place to listen from, for a page in `browser`; `None`: all are taken.
+    pub(super) fn take(&self, browser: &str) -> Option<Seat> {
+        let place = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        self.lock().push(browser.to_owned());
+        Some(Seat { _place: place, name: browser.to_owned(), browsers: Arc::clone(&self.browsers) })
+    }
+
+    /// The browsers in which a page listens.
+    pub(super) fn browsers(&self) -> BTreeSet<String> {
+        self.lock().iter().filter(|browser| !browser.is_empty()).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.browsers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut browsers = self.browsers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = browsers.iter().position(|browser| *browser == self.name) {
+            browsers.swap_remove(index);
+        }
     }
 }
 
@@ -50,7 +82,7 @@ struct Shown {
 /// A feed, between two of its events.
 struct Feed {
     state: ControlState,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
     /// What was told last, without what changes by itself.
     told: Option<Shown>,
     told_at: Instant,
@@ -62,7 +94,7 @@ struct Feed {
 /// The body of `GET /events`.
 pub(super) fn body(
     state: ControlState,
-    seat: OwnedSemaphorePermit,
+    seat: Seat,
 ) -> StreamBody<impl Stream<Item = Result<Frame<Bytes>, Infallible>>> {
     let now = clock::now();
     let totals = Totals::read(&state.metrics);

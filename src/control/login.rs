@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report::unix;
 use crate::clock::Moment;
 use crate::login::{Progress, Stage, Step};
 
@@ -34,6 +35,9 @@ pub struct Login {
     /// How long a person still has, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<u64>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<u64>,
     /// Who logged in, where the server says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -52,6 +56,9 @@ pub struct LoginRequest {
     /// `authorization_code` or `device_code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<String>,
+    /// What the dashboard calls the browser that it is open in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub browser: Option<String>,
 }
 
 /// The body of `POST /tokens/{name}/login/callback`.
@@ -66,7 +73,12 @@ impl Login {
     /// How a login stands at `now`.
     #[must_use]
     pub fn of(progress: &Progress, now: Moment) -> Self {
-        let shown = Self { id: progress.id, flow: progress.flow.as_str().to_owned(), ..Self::default() };
+        let shown = Self {
+            id: progress.id,
+            flow: progress.flow.as_str().to_owned(),
+            ended_at: progress.ended.map(unix),
+            ..Self::default()
+        };
         match &progress.stage {
             Stage::Waiting(step) => {
                 let left = progress.left(now).as_secs();

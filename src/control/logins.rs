@@ -1,19 +1,22 @@
 //! What the control surface does for people who log in: begin, look, call off, take the last address by hand; and the
 //! renewals that the dashboard makes in a hidden frame.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::login::{Login, LoginCallback, LoginRequest};
 use super::problem::Problem;
 use super::server::json;
 use crate::clock::Moment;
-use crate::login::{BeginError, Desk, PasteError, SilentError};
+use crate::login::{BeginError, Desk, PasteError, Refusal, SilentError};
 use crate::oauth::{Callback, Class};
 use crate::token::{Flow, Roster, TokenHandle};
 
@@ -29,7 +32,7 @@ pub(super) async fn begin(desk: &Desk, roster: &Roster, token: &TokenHandle, ask
             return Err(Problem::new(StatusCode::BAD_REQUEST, "Unknown flow", detail));
         }
     };
-    match desk.begin(account, Some(roster.clone()), flow).await {
+    match desk.begin(account, Some(roster.clone()), flow, asked.browser.filter(|name| is_name(name))).await {
         Ok(progress) => Ok(json(&Login::of(&progress.borrow(), Moment::now()))),
         Err(error) => {
             let status = match &error {
@@ -78,12 +81,29 @@ struct Frame {
     origin: String,
 }
 
+/// The body of `POST /tokens/{name}/silent`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct SilentRequest {
+    /// What the page calls the browser that it is open in.
+    #[serde(default)]
+    browser: String,
+}
+
 /// `POST /tokens/{name}/silent`. `headers` say under which address the page was loaded, which is where its frame comes
-/// back to.
-pub(super) async fn begin_silent(desk: &Desk, token: &TokenHandle, headers: &HeaderMap) -> Outcome {
+/// back to; `open`: the browsers in which a page is open.
+pub(super) async fn begin_silent(
+    desk: &Desk,
+    token: &TokenHandle,
+    headers: &HeaderMap,
+    asked: SilentRequest,
+    open: &BTreeSet<String>,
+) -> Outcome {
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let redirect_uri = format!("http://{host}{}", super::routes::SILENT);
-    match desk.begin_silent(token, &redirect_uri).await {
+    let Ok(redirect_uri) = Url::parse(&format!("http://{host}{}", super::routes::SILENT)) else {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "Not renewed", "The Host is no address."));
+    };
+    let browser = Some(asked.browser).filter(|name| is_name(name)).unwrap_or_default();
+    match desk.begin_silent(token, &redirect_uri, &browser, open).await {
         Ok(start) => Ok(json(&Frame {
             origin: start.url.origin().ascii_serialization(),
             authorization_url: start.url.to_string(),
@@ -97,30 +117,21 @@ pub(super) async fn begin_silent(desk: &Desk, token: &TokenHandle, headers: &Hea
 pub(super) async fn finish_silent(
     desk: &Desk,
     members: serde_json::Map<String, serde_json::Value>,
+    open: BTreeSet<String>,
 ) -> Outcome {
     let text = members.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
-    match desk.finish_silent(Callback::of(text)).await {
-        Ok(()) => Ok(json(&serde_json::json!({ "renewed": true }))),
-        // That the server wants a person is an answer, too; the token's state has it.
-        Err(SilentError::Login(error)) => {
-            Ok(json(&serde_json::json!({ "renewed": false, "message": error.to_string() })))
-        }
-        Err(error) => Err(silent_problem(&error)),
-    }
+    desk.finish_silent(Callback::of(text), open)
+        .await
+        .map(|refusal| json(&FrameOutcome::of(refusal)))
+        .map_err(|error| silent_problem(&error))
 }
 
-/// `GET /silent`: the answer came to the frame itself. What it says is for nobody's eyes: the page hears of the outcome
-/// by the token's state.
-pub(super) async fn frame(desk: &Desk, query: &str) -> Response<Full<Bytes>> {
-    let (status, sentence) = match desk.finish_silent(Callback::parse(query)).await {
-        Ok(()) => (StatusCode::OK, "renewed\n"),
-        Err(SilentError::Stranger) => {
-            (StatusCode::BAD_REQUEST, "this answers no renewal that is under way\n")
-        }
-        Err(_) => (StatusCode::OK, "not renewed; the dashboard says why\n"),
+/// `GET /silent`: the answer came to the frame itself, and the page that holds it reads what came of it.
+pub(super) async fn frame(desk: &Desk, query: &str, open: BTreeSet<String>) -> Response<Full<Bytes>> {
+    let mut response = match desk.finish_silent(Callback::parse(query), open).await {
+        Ok(refusal) => json(&FrameOutcome::of(refusal)),
+        Err(error) => silent_problem(&error).response(),
     };
-    let mut response = Response::new(Full::from(sentence));
-    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -129,6 +140,28 @@ pub(super) async fn frame(desk: &Desk, query: &str) -> Response<Full<Bytes>> {
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'self'"),
     );
     response
+}
+
+/// How a renewal in a frame ended. That the server wants a person is a response, too.
+#[derive(Serialize)]
+struct FrameOutcome {
+    renewed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// Whether other browsers are still called for.
+    page_only: bool,
+}
+
+impl FrameOutcome {
+    fn of(refusal: Option<Refusal>) -> Self {
+        let page_only = refusal.as_ref().is_some_and(|refusal| refusal.page_only);
+        Self { renewed: refusal.is_none(), message: refusal.map(|refusal| refusal.message), page_only }
+    }
+}
+
+/// Whether a page could have made this name of its browser.
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// Reads a small JSON body; an empty one is `T`'s default.
@@ -165,7 +198,7 @@ fn no_login(token: &TokenHandle) -> Problem {
 fn silent_problem(error: &SilentError) -> Problem {
     let status = match error {
         SilentError::Stranger => StatusCode::BAD_REQUEST,
-        SilentError::NotInBrowser => StatusCode::CONFLICT,
+        SilentError::NotInBrowser | SilentError::OtherBrowser => StatusCode::CONFLICT,
         SilentError::Login(_) => StatusCode::BAD_GATEWAY,
     };
     Problem::new(status, "Not renewed", error.to_string())

@@ -1,6 +1,6 @@
 //! What a token's state looks like on the control surface. Reads, never writes.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::login::Login;
 use super::status::{AccessToken, Failure, Token};
@@ -41,10 +41,19 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
         callers: handle.callers().map(|count| count as u64),
         user: state.user.as_ref().filter(|_| credentials.is_some()).map(ToString::to_string),
         can_log_in: account.is_some(),
-        login: account.and_then(|_| desk.progress(handle.name())).map(|login| Login::of(&login, now)),
+        can_log_in_by_device: account.is_some_and(|account| desk.may_offer_devices(account)),
+        login: account
+            .and_then(|_| desk.progress(handle.name()))
+            .filter(|login| is_news(login.ended, state.last_success, now))
+            .map(|login| Login::of(&login, now)),
         renew_via: account.map(|account| account.settings().renew_via.as_str().to_owned()),
         browser_wanted: account.and_then(|account| account.summons()).is_some_and(|call| call.is_wanted()),
     }
+}
+
+/// Whether a login is still to be shown: it has not ended, or a while ago at most and the token was not renewed since.
+fn is_news(ended: Option<Moment>, renewed: Option<Moment>, now: Moment) -> bool {
+    ended.is_none_or(|ended| now < ended + LOGIN_NEWS && renewed.is_none_or(|renewed| renewed < ended))
 }
 
 /// The token itself, where one is held that may be sent at `now`. The one place where a token leaves on purpose.
@@ -64,12 +73,30 @@ pub(super) fn access_token(handle: &TokenHandle, now: Moment) -> Option<AccessTo
     })
 }
 
+/// How long it is shown how a login ended.
+const LOGIN_NEWS: Duration = Duration::from_mins(10);
+
 /// Up: what has just come for 20 seconds has 20 left, and 0 is for what is over.
 fn seconds_until(at: Moment, now: Moment) -> u64 {
     at.saturating_duration_since(now).as_secs_f64().ceil() as u64
 }
 
 /// Rounded: the wall clock is read anew each time, and the same instant must not flicker between two seconds.
-fn unix(at: Moment) -> u64 {
+pub(super) fn unix(at: Moment) -> u64 {
     clock::wall_at(at).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs_f64().round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_login_goes_away_with_time_and_with_the_next_token() {
+        let now = Moment::now();
+        let ago = |seconds| Some(now - Duration::from_secs(seconds));
+        assert!(is_news(None, ago(1), now), "it goes on");
+        assert!(is_news(ago(30), None, now) && is_news(ago(30), ago(60), now));
+        assert!(!is_news(ago(30), ago(10), now), "it was renewed since");
+        assert!(!is_news(ago(601), None, now));
+    }
 }

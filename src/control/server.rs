@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use url::form_urlencoded;
 
 use super::access::{self, Access, ControlSettings};
 use super::dashboard::{self, PageToken};
@@ -36,7 +37,7 @@ use crate::net::local_listener::LocalListener;
 use crate::net::serve::{self, Limits};
 use crate::net::unix_peer::Peer;
 use crate::oauth::Class;
-use crate::token::{ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
+use crate::token::{Failure, ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
 
 /// What the control surface speaks of.
 #[derive(Clone, Debug)]
@@ -128,7 +129,7 @@ pub async fn serve(listener: LocalListener, state: ControlState) {
 
 async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Body> {
     let outcome = match admit(&state, &request) {
-        Ok(Asked::Events) => events(&state),
+        Ok(Asked::Events) => events(&state, request.uri().query().unwrap_or_default()),
         Ok(_) => act(&state, request).await.map(|response| response.map(BodyExt::boxed_unsync)),
         Err(refused) => {
             state.rejections.count(refused.reason);
@@ -159,14 +160,38 @@ fn admit<'r>(state: &ControlState, request: &'r Request<Incoming>) -> Result<Ask
 /// A body that may go on for as long as its connection.
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-fn events(state: &ControlState) -> Result<Response<Body>, Problem> {
-    let Some(seat) = state.seats.take() else {
+fn events(state: &ControlState, query: &str) -> Result<Response<Body>, Problem> {
+    let named = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "browser");
+    let browser = named
+        .map(|(_, browser)| browser.into_owned())
+        .filter(|name| logins::is_name(name))
+        .unwrap_or_default();
+    let Some(seat) = state.seats.take(&browser) else {
         let detail = "Too many pages listen already; close some of them.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages", detail));
     };
+    ask_browser(state, &browser);
     let mut response = Response::new(events::body(state.clone(), seat).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     Ok(response)
+}
+
+/// A token that no other browser could renew is tried with this one, which was not asked yet.
+fn ask_browser(state: &ControlState, browser: &str) {
+    if browser.is_empty() || state.read_only().is_some() {
+        return;
+    }
+    let open = state.seats.browsers();
+    for handle in state.roster.load().values().take(MOST_TOKENS) {
+        let summons = handle.account().and_then(|account| account.summons());
+        let refused =
+            |failure: &Failure| failure.error.class() == Class::Refused && !failure.error.is_logged_out();
+        if summons.is_some_and(|summons| summons.is_unasked(browser, &open))
+            && handle.load().last_error.as_ref().is_some_and(refused)
+        {
+            handle.wake();
+        }
+    }
 }
 
 /// The dashboard. Its frames may turn to the authorization servers of the tokens that it renews.
@@ -175,19 +200,20 @@ async fn page(state: &ControlState) -> Outcome {
         let detail = "The system gave no randomness when the program started; use the command line.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No dashboard", detail));
     };
-    if state.read_only().is_some() {
-        return Ok(dashboard::page(token, &[]));
-    }
     let handles: Vec<_> = state.roster.load().values().take(MOST_TOKENS).cloned().collect();
-    let in_browser = handles.iter().filter_map(TokenHandle::account).filter(|one| one.summons().is_some());
-    let origins = join_all(in_browser.map(|account| async {
+    let accounts = handles.iter().filter_map(TokenHandle::account);
+    let in_browser: Vec<_> = accounts.filter(|account| account.summons().is_some()).collect();
+    if in_browser.is_empty() || state.read_only().is_some() {
+        return Ok(dashboard::page(token, None));
+    }
+    let origins = join_all(in_browser.iter().map(|account| async {
         // Without metadata there is nothing to turn to yet: the page is loaded again by then.
         timeout(METADATA_WAIT, account.authorization_origin()).await.ok()?.ok()
     }));
     let mut frames: Vec<String> = origins.await.into_iter().flatten().collect();
     frames.sort();
     frames.dedup();
-    Ok(dashboard::page(token, &frames))
+    Ok(dashboard::page(token, Some(&frames)))
 }
 
 async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
@@ -207,9 +233,16 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
         Asked::LoginProgress(name) => logins::progress(desk, &find(name)?)?,
         Asked::LoginCancel(name) => logins::cancel(desk, &find(name)?)?,
         Asked::LoginCallback(name) => logins::paste(desk, &find(name)?, &logins::body(body).await?).await?,
-        Asked::Silent(name) => logins::begin_silent(desk, &find(name)?, &parts.headers).await?,
-        Asked::SilentMessage => logins::finish_silent(desk, logins::body(body).await?).await?,
-        Asked::SilentFrame => logins::frame(desk, parts.uri.query().unwrap_or_default()).await,
+        Asked::Silent(name) => {
+            let asked = logins::body(body).await?;
+            logins::begin_silent(desk, &find(name)?, &parts.headers, asked, &state.seats.browsers()).await?
+        }
+        Asked::SilentMessage => {
+            logins::finish_silent(desk, logins::body(body).await?, state.seats.browsers()).await?
+        }
+        Asked::SilentFrame => {
+            logins::frame(desk, parts.uri.query().unwrap_or_default(), state.seats.browsers()).await
+        }
         Asked::OtherMethod(methods) => {
             let detail = format!("This path takes {methods}.");
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Other method", detail).allowing(methods)
@@ -274,10 +307,14 @@ async fn renew(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
 
 async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
     desk.cancel(token.name());
+    let id_token = match token.account() {
+        Some(account) => account.id_token().await,
+        None => None,
+    };
     let Err(error) = token.forget().await else {
         let end_session = match token.account() {
             // What is forgotten is forgotten, whether or not the server tells where a browser forgets it.
-            Some(account) => account.end_session().await.ok().flatten(),
+            Some(account) => account.end_session(id_token.as_ref()).await.ok().flatten(),
             None => None,
         };
         return json(&LoggedOut {

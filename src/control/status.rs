@@ -115,6 +115,9 @@ pub struct Token {
     /// Whether a person logs in for it.
     #[serde(default)]
     pub can_log_in: bool,
+    /// Whether a login on another device may begin, as far as that is known.
+    #[serde(default)]
+    pub can_log_in_by_device: bool,
     /// The login that is under way, or how the last one ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,

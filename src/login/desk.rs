@@ -1,7 +1,7 @@
 //! The logins under way: one for each token. A second one of the same token takes the place of the first, so that a
 //! browser window that was closed holds up nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,15 +10,16 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
+use url::Url;
 
 use super::browser::{BrowserLogin, ByHand, Ended, OpenError};
 use super::device::DeviceLogin;
 use super::paste::{PasteError, Pasted};
 use super::progress::{Ending, Progress, Stage};
 use super::redirect::RedirectError;
-use super::silent::{SilentError, SilentRenewal, SilentStart};
+use super::silent::{Refusal, SilentError, SilentRenewal, SilentStart};
 use crate::clock::Moment;
-use crate::oauth::{Callback, Error, Identity};
+use crate::oauth::{Callback, Class, Error, Identity};
 use crate::token::{Account, Flow, Roster, StoreError, TokenHandle};
 
 /// Where people log in. Shared by clone.
@@ -31,6 +32,8 @@ pub struct Desk {
 struct Shared {
     seats: Mutex<BTreeMap<String, Seat>>,
     silent: Mutex<Vec<SilentRenewal>>,
+    /// The tokens whose client may not begin a login on another device: its server refused it.
+    no_device: Mutex<BTreeSet<String>>,
     ids: AtomicU64,
 }
 
@@ -57,7 +60,8 @@ pub enum BeginError {
 
 impl Desk {
     /// Begins a login and says what the person is to do. It goes on by itself; what comes back sees it.
-    /// The token of that name in `roster` is told of what comes of it; without one, it is in the store alone.
+    /// The token of that name in `roster` is told of what comes of it; without one, it is in the store alone. `browser`
+    /// is the one whose dashboard it was begun in.
     ///
     /// # Errors
     /// [`BeginError`]; then no login is under way that was not before.
@@ -66,6 +70,7 @@ impl Desk {
         account: &Arc<Account>,
         roster: Option<Roster>,
         flow: Flow,
+        browser: Option<String>,
     ) -> Result<watch::Receiver<Progress>, BeginError> {
         // Before anybody is sent to log in for nothing.
         account.probe().await?;
@@ -90,21 +95,28 @@ impl Desk {
                 (until, login.step(), Box::pin(login.finish(until, by_hand)))
             }
             Flow::DeviceCode => {
-                let login = DeviceLogin::open(Arc::clone(account)).await?;
+                let opened = DeviceLogin::open(Arc::clone(account)).await;
+                self.note_device(&name, opened.as_ref().err());
+                let login = opened?;
                 let (until, step) = (login.until(), login.step());
                 let work = async { Ended { outcome: login.finish().await, last_page: Box::pin(async {}) } };
                 (until, step, Box::pin(work))
             }
         };
-        let progress = Progress { id, flow, until, stage: Stage::Waiting(step) };
+        let progress = Progress { id, flow, until, stage: Stage::Waiting(step), ended: None };
         let (progress, watch) = watch::channel(progress);
         info!(token = name, flow = flow.as_str(), "a login has begun");
         let teller = progress.clone();
         let token = name.clone();
+        let account = Arc::clone(account);
         let task = tokio::spawn(async move {
             let Ended { outcome, last_page } = work.await;
+            if let (Ok(_), Some(summons)) = (&outcome, account.summons()) {
+                // On another device no cookie is set in this browser.
+                summons.logged_in(browser.as_deref().filter(|_| flow == Flow::AuthorizationCode));
+            }
             tell(&token, &outcome, roster.as_ref());
-            teller.send_modify(|progress| progress.stage = Stage::of(outcome));
+            teller.send_modify(|progress| progress.end(Stage::of(outcome)));
             last_page.await;
         });
         let seat = Seat { progress, pasted, task };
@@ -118,6 +130,21 @@ impl Desk {
     #[must_use]
     pub fn progress(&self, token: &str) -> Option<Progress> {
         self.seats().get(token).map(|seat| seat.progress.borrow().clone())
+    }
+
+    /// Whether a login of this account on another device may begin, as far as that is known.
+    #[must_use]
+    pub fn may_offer_devices(&self, account: &Account) -> bool {
+        account.may_offer_devices() && !self.no_device().contains(account.name())
+    }
+
+    fn note_device(&self, token: &str, error: Option<&Error>) {
+        let mut refused = self.no_device();
+        match error {
+            None => drop(refused.remove(token)),
+            Some(error) if error.class() == Class::Misconfigured => drop(refused.insert(token.to_owned())),
+            Some(_) => {}
+        }
     }
 
     /// Calls a login off. Whether there was one.
@@ -141,37 +168,47 @@ impl Desk {
         answer.await.unwrap_or(Err(PasteError::NoLogin))
     }
 
-    /// Begins a renewal in a hidden frame of the dashboard, which comes back to `redirect_uri`.
+    /// Begins a renewal in a hidden frame of a dashboard in `browser`, which comes back to `redirect_uri`; `open`: the
+    /// browsers in which one is open.
     ///
     /// # Errors
     /// [`SilentError`]
     pub async fn begin_silent(
         &self,
         handle: &TokenHandle,
-        redirect_uri: &str,
+        redirect_uri: &Url,
+        browser: &str,
+        open: &BTreeSet<String>,
     ) -> Result<SilentStart, SilentError> {
-        let (renewal, start) = SilentRenewal::open(handle, redirect_uri).await?;
+        let (renewal, start) = SilentRenewal::open(handle, redirect_uri, browser, open).await?;
         let now = Moment::now();
         let mut silent = self.silent();
-        // A second one of the same token is a page that was loaded anew.
-        silent.retain(|other| !other.is_over(now) && other.name() != renewal.name());
+        // A second one of the same browser is a page that was loaded anew.
+        silent.retain(|other| !other.is_over(now) && !other.is_like(&renewal));
+        if silent.len() >= MOST_SILENT {
+            silent.remove(0);
+        }
         silent.push(renewal);
         Ok(start)
     }
 
-    /// Takes what such a frame brought back.
+    /// Takes what such a frame brought back; `None`: a token.
     ///
     /// # Errors
-    /// [`SilentError`]; a refusal of the authorization server is the token's state by then.
-    pub async fn finish_silent(&self, callback: Callback) -> Result<(), SilentError> {
+    /// [`SilentError`]; a refusal of the authorization server is the token's state by then, or that page's alone.
+    pub async fn finish_silent(
+        &self,
+        callback: Callback,
+        open: BTreeSet<String>,
+    ) -> Result<Option<Refusal>, SilentError> {
         let renewal = {
             let mut silent = self.silent();
             let now = Moment::now();
             let found = silent.iter().position(|one| !one.is_over(now) && one.is_answered_by(&callback));
-            found.map(|index| silent.swap_remove(index)).ok_or(SilentError::Stranger)?
+            found.map(|index| silent.remove(index)).ok_or(SilentError::Stranger)?
         };
         // What was sent once is never sent again: it goes on where the frame is gone.
-        match tokio::spawn(renewal.finish(callback)).await {
+        match tokio::spawn(renewal.finish(callback, open)).await {
             Ok(outcome) => outcome,
             Err(_ended) => Err(SilentError::Stranger),
         }
@@ -179,6 +216,10 @@ impl Desk {
 
     fn seats(&self) -> MutexGuard<'_, BTreeMap<String, Seat>> {
         self.shared.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn no_device(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.shared.no_device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn silent(&self) -> MutexGuard<'_, Vec<SilentRenewal>> {
@@ -199,7 +240,7 @@ impl Seat {
         self.progress.send_if_modified(|progress| {
             let waiting = !progress.is_over();
             if waiting {
-                progress.stage = Stage::Cancelled;
+                progress.end(Stage::Cancelled);
             }
             waiting
         })
@@ -233,5 +274,7 @@ fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<
 
 /// How long a person has for a login with a browser.
 const LOGIN_TIME: Duration = Duration::from_mins(10);
+/// More frames at a time than browsers with a dashboard.
+const MOST_SILENT: usize = 64;
 /// How long a frame has.
 pub(super) const SILENT_TIME: Duration = Duration::from_mins(1);

@@ -17,4 +17,4 @@ pub use desk::{BeginError, Desk};
 pub use paste::PasteError;
 pub use progress::{Progress, Stage, Step};
 pub use redirect::RedirectError;
-pub use silent::{SilentError, SilentStart};
+pub use silent::{Refusal, SilentError, SilentStart};

@@ -19,6 +19,8 @@ pub struct Progress {
     pub until: Moment,
     /// How it stands.
     pub stage: Stage,
+    /// When it ended; `None`: it has not.
+    pub ended: Option<Moment>,
 }
 
 /// How a login stands.
@@ -68,6 +70,11 @@ impl Progress {
     #[must_use]
     pub fn left(&self, now: Moment) -> Duration {
         self.until.saturating_duration_since(now)
+    }
+
+    pub(super) fn end(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.ended = Some(Moment::now());
     }
 
     /// Whether it has come to an end.

@@ -1,13 +1,14 @@
 //! A renewal that a browser makes without showing anything: begun by the dashboard, ended by what its hidden frame
 //! brings back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use url::Url;
 
 use crate::clock::Moment;
-use crate::oauth::{Callback, Manner, Pending};
-use crate::token::{LoginError, TokenHandle};
+use crate::oauth::{Callback, Error, ErrorCode, ErrorKind, FrameFault, Manner, Pending};
+use crate::token::{LoginError, TokenHandle, Whose};
 
 /// What the dashboard's frame is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,11 @@ pub enum SilentError {
     /// The token is not renewed in a browser.
     #[error("this token is not renewed in a browser; set `renew_via = \"browser\"`")]
     NotInBrowser,
+    /// Another browser has the session, or this one was refused already.
+    #[error(
+        "this browser does not renew the token: the browser in which the login was made does, while a dashboard is open there; to renew it here, log in here"
+    )]
+    OtherBrowser,
     /// No renewal of ours is answered by this.
     #[error("this answers no renewal that is under way")]
     Stranger,
@@ -32,30 +38,60 @@ pub enum SilentError {
     Login(#[from] LoginError),
 }
 
+/// How a frame's renewal ended without a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A sentence for the person at the page.
+    pub message: String,
+    /// Whether it is that page's browser alone: others are still called for.
+    pub page_only: bool,
+}
+
 /// A renewal that is under way in a frame.
 pub(super) struct SilentRenewal {
     handle: TokenHandle,
     pending: Pending,
+    /// The browser whose frame it is.
+    browser: String,
+    /// The origin of the dashboard, and that of the authorization server.
+    page: String,
+    server: String,
     until: Moment,
 }
 
 impl SilentRenewal {
-    /// Asks where to send the frame, which comes back to `redirect_uri`.
+    /// Asks where to send the frame of `browser`, which comes back to `redirect_uri`; `open`: the browsers in which a
+    /// dashboard is open.
     pub(super) async fn open(
         handle: &TokenHandle,
-        redirect_uri: &str,
+        redirect_uri: &Url,
+        browser: &str,
+        open: &BTreeSet<String>,
     ) -> Result<(Self, SilentStart), SilentError> {
-        let account = handle.account().filter(|account| account.summons().is_some());
-        let account = account.ok_or(SilentError::NotInBrowser)?;
+        let account = handle.account().ok_or(SilentError::NotInBrowser)?;
+        let summons = account.summons().ok_or(SilentError::NotInBrowser)?;
+        if !summons.wants(browser, open) {
+            return Err(SilentError::OtherBrowser);
+        }
         let authorization =
-            account.authorize(redirect_uri, Manner::Silent).await.map_err(LoginError::from)?;
+            account.authorize(redirect_uri.as_str(), Manner::Silent).await.map_err(LoginError::from)?;
+        let server = authorization.url.origin().ascii_serialization();
+        summons.sent(server.clone());
         let start = SilentStart { url: authorization.url, web_message: authorization.web_message };
-        let until = Moment::now() + super::desk::SILENT_TIME;
-        Ok((Self { handle: handle.clone(), pending: authorization.pending, until }, start))
+        let renewal = Self {
+            handle: handle.clone(),
+            pending: authorization.pending,
+            browser: browser.to_owned(),
+            page: redirect_uri.origin().ascii_serialization(),
+            server,
+            until: Moment::now() + super::desk::SILENT_TIME,
+        };
+        Ok((renewal, start))
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.handle.name()
+    /// Whether it is of the same token and browser.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.handle.name() == other.handle.name() && self.browser == other.browser
     }
 
     pub(super) fn is_over(&self, now: Moment) -> bool {
@@ -66,23 +102,39 @@ impl SilentRenewal {
         callback.answers(&self.pending)
     }
 
-    /// Takes the answer: the token it brings, or the refusal, which only a login mends.
-    pub(super) async fn finish(self, callback: Callback) -> Result<(), SilentError> {
-        let Some(account) = self.handle.account().map(Arc::clone) else {
+    /// Takes the answer: the token it brings, or the refusal.
+    pub(super) async fn finish(
+        self,
+        callback: Callback,
+        open: BTreeSet<String>,
+    ) -> Result<Option<Refusal>, SilentError> {
+        let Self { handle, pending, browser, page, server, .. } = self;
+        let Some(account) = handle.account().map(Arc::clone) else {
             return Err(SilentError::NotInBrowser);
         };
-        match account.redeem_renewal(callback, &self.pending).await {
+        let summons = account.summons().map(Arc::clone).ok_or(SilentError::NotInBrowser)?;
+        match account.redeem_renewal(callback, &pending).await {
             Ok(()) => {
+                summons.renewed(&browser);
                 // Where no attempt waits for it, the next one finds it now.
-                self.handle.wake();
-                Ok(())
+                handle.wake();
+                Ok(None)
             }
             Err(LoginError::Protocol(error)) => {
+                let withheld = error.code() == Some(ErrorCode::LoginRequired)
+                    && summons.is_first_after_login(&browser)
+                    && page != server;
+                let error = if withheld {
+                    Error::here(ErrorKind::Frame(FrameFault::CookiesWithheld { page, server }))
+                } else {
+                    error
+                };
+                let sentence = error.to_string();
                 // The renewer's attempt has its outcome; where none is waiting, the next one calls again.
-                if let Some(summons) = account.summons() {
-                    summons.refused(error.clone());
-                }
-                Err(LoginError::Protocol(error).into())
+                let page_only = summons.refused(&browser, error, &open) == Whose::Browser;
+                let message =
+                    if page_only { format!("{sentence}; {}", SilentError::OtherBrowser) } else { sentence };
+                Ok(Some(Refusal { message, page_only }))
             }
             Err(error) => Err(error.into()),
         }

@@ -66,6 +66,14 @@ impl Directory {
         self.needed(Role::DeviceAuthorization, http).await
     }
 
+    /// Whether a login on another device may begin, as far as that is known without a request.
+    pub(super) fn may_offer_devices(&self) -> bool {
+        let role = Role::DeviceAuthorization;
+        let known = self.metadata.as_ref().map(Metadata::known);
+        self.is_configured(role)
+            || known.is_some_and(|known| known.is_none_or(|endpoints| endpoints.get(role).is_some()))
+    }
+
     /// Where a browser ends its session; `None`: the server does not offer it.
     pub(super) async fn end_session_endpoint(&self, http: &Http) -> Result<Option<Url>, Error> {
         self.offered(Role::EndSession, http).await

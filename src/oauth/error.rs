@@ -16,7 +16,7 @@ use crate::net::outgoing::RetryAfter;
 use crate::net::proxy_fault::ProxyStage;
 use crate::secret::SecretError;
 
-use super::kind::{Code, Holder, Kind, Phase, Place};
+use super::kind::{Code, FrameFault, Holder, Kind, Phase, Place};
 use super::refusal::{Details, Meaning, Sentence};
 
 /// A token request that failed, or that was never sent.
@@ -221,6 +221,7 @@ impl Error {
             | Kind::Text(..)
             | Kind::Subject(_)
             | Kind::BrowserAbsent
+            | Kind::Frame(FrameFault::Lost { .. })
             | Kind::SubjectExpired => Class::Transient,
             Kind::Command(fault) => fault.class(),
             Kind::TokenFile(error) => of_file(error),
@@ -239,6 +240,7 @@ impl Error {
             | Kind::LoginEnded(_)
             | Kind::CodeRefused
             | Kind::OtherUser(_)
+            | Kind::Frame(FrameFault::CookiesWithheld { .. })
             | Kind::Callback(_) => Class::Refused,
         }
     }
@@ -406,6 +408,8 @@ impl Error {
             Kind::IdToken(_) => "id_token",
             Kind::OtherUser(_) => "other_user",
             Kind::BrowserAbsent => "browser_absent",
+            Kind::Frame(FrameFault::Lost { .. }) => "frame_lost",
+            Kind::Frame(FrameFault::CookiesWithheld { .. }) => "cookies_withheld",
             Kind::TooLarge => "too_large",
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",

@@ -24,11 +24,13 @@ use super::refusal::Sentence;
 
 mod code;
 mod found;
+mod frame;
 mod local;
 mod public;
 
 pub(crate) use code::Code;
 pub(crate) use found::FoundIssuer;
+pub(crate) use frame::FrameFault;
 pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
 
 /// What went wrong.
@@ -142,6 +144,8 @@ pub(crate) enum Kind {
         "it waits for an open dashboard to renew it in; open the control address in the browser that logged in"
     )]
     BrowserAbsent,
+    #[error("{0}")]
+    Frame(FrameFault),
     #[error(
         "the browser is logged in at the authorization server as somebody else by now, {0}; log in again as the one whose token it is to be"
     )]

@@ -20,6 +20,7 @@ use super::response::TokenResponse;
 use super::situation::{Asked, Key, Situation};
 use super::write::form;
 use crate::clock;
+use crate::secret::Secret;
 
 impl AuthorizationServer {
     /// Where to send a browser for a login. Asks for the metadata where that is due, and pushes the request ahead where
@@ -138,6 +139,12 @@ impl AuthorizationServer {
         Ok((response, identity))
     }
 
+    /// Whether a login on another device may begin, as far as that is known without a request.
+    #[must_use]
+    pub fn may_offer_devices(&self) -> bool {
+        self.directory.may_offer_devices()
+    }
+
     /// The origin of the pages that a login goes through.
     ///
     /// # Errors
@@ -148,13 +155,22 @@ impl AuthorizationServer {
     }
 
     /// Where a browser ends its session at the server (OpenID Connect RP-Initiated Logout 1.0 section 2); `None`: the
-    /// server does not offer it. No ID token goes there: it would lie in the browser's history.
+    /// server does not offer it. `id_token` is that of the login, expired or not (`id_token_hint`); `back` is where the browser
+    /// goes then (`post_logout_redirect_uri`).
     ///
     /// # Errors
     /// [`Error`] where the metadata could not be had.
-    pub async fn end_session(&self, client: &Client) -> Result<Option<Url>, Error> {
+    pub async fn end_session(
+        &self,
+        client: &Client,
+        id_token: Option<&Secret<String>>,
+        back: Option<&str>,
+    ) -> Result<Option<Url>, Error> {
         let Some(mut url) = self.directory.end_session_endpoint(&self.http).await? else { return Ok(None) };
-        url.query_pairs_mut().append_pair("client_id", &client.id);
+        let hint = id_token.map(|token| ("id_token_hint", token.expose().as_str()));
+        let back = back.map(|uri| ("post_logout_redirect_uri", uri));
+        let pairs = [Some(("client_id", client.id.as_str())), hint, back];
+        url.query_pairs_mut().extend_pairs(pairs.into_iter().flatten());
         Ok(Some(url))
     }
 
@@ -287,6 +303,20 @@ mod tests {
             assert!(form.contains(&(name.into(), value.to_owned())), "{name}: {form:?}");
         }
         assert!(!form.iter().any(|(name, _)| name == "scope"), "{form:?}");
+    }
+
+    #[tokio::test]
+    async fn a_logout_says_which_session_and_where_to_go_then() {
+        let (_peer, server) =
+            server(r#","end_session_endpoint":"https://as.example/end?tenant=1""#, "").await;
+        let client = client();
+        let bare = server.end_session(&client, None, None).await.unwrap().unwrap();
+        assert_eq!(bare.as_str(), "https://as.example/end?tenant=1&client_id=orders");
+        let token = Secret::new("e30.e30.s".to_owned());
+        let whole =
+            server.end_session(&client, Some(&token), Some("http://127.0.0.1:9902/")).await.unwrap().unwrap();
+        assert_eq!(parameter(&whole, "id_token_hint").as_deref(), Some("e30.e30.s"));
+        assert_eq!(parameter(&whole, "post_logout_redirect_uri").as_deref(), Some("http://127.0.0.1:9902/"));
     }
 
     #[tokio::test]

@@ -84,6 +84,11 @@ impl Metadata {
         flight.await
     }
 
+    /// The endpoints of the last document; `None`: there is none yet.
+    pub(super) fn known(&self) -> Option<Arc<Endpoints>> {
+        self.state().known.as_ref().map(|known| Arc::clone(&known.endpoints))
+    }
+
     /// Says that an endpoint did not work: the next request looks whether it has moved.
     pub(super) fn doubt(&self) {
         self.state().doubt(clock::now());

@@ -63,7 +63,7 @@ pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Code as ErrorCode;
 #[cfg(test)]
 pub(crate) use kind::Place;
-pub(crate) use kind::{CommandFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
+pub(crate) use kind::{CommandFault, FrameFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use redirect_uri::RedirectUri;
 pub use response::{Lifetime, MAX_LIFETIME, Oddity, TokenResponse, TokenType};
 pub(crate) use response::{jwt_expiry, parse_bare, parse_json};

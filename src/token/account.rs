@@ -15,7 +15,9 @@ use crate::oauth::{
     ErrorKind, Identity, Manner, Pending, TokenResponse,
 };
 
-use super::settings::{LoginSettings, ServerOrigin};
+use crate::secret::Secret;
+
+use super::settings::{Flow, LoginSettings, ServerOrigin};
 use super::source::{Possession, Summons};
 use super::store::{Entry, Fingerprint, Key, Store, StoreError, StoredAccess};
 
@@ -172,6 +174,12 @@ impl Account {
         Ok(identity)
     }
 
+    /// Whether a login on another device may begin, as far as that is known without a request.
+    #[must_use]
+    pub fn may_offer_devices(&self) -> bool {
+        self.login.flow == Flow::DeviceCode || self.server.may_offer_devices()
+    }
+
     /// The origin of the authorization server's pages.
     ///
     /// # Errors
@@ -180,12 +188,19 @@ impl Account {
         self.server.authorization_origin().await
     }
 
-    /// Where a browser ends its session at the authorization server; `None`: it offers no such place.
+    /// The ID token of the login that is stored, for [`Self::end_session`]: to be read before the login is forgotten.
+    pub async fn id_token(&self) -> Option<Secret<String>> {
+        self.store.load(&self.key, None).await.ok().flatten()?.id_token
+    }
+
+    /// Where a browser ends its session at the authorization server; `None`: it offers no such place. `id_token` says
+    /// which session: without it a server asks the person first, and some lead nowhere afterwards.
     ///
     /// # Errors
     /// [`Error`] where its metadata could not be had.
-    pub async fn end_session(&self) -> Result<Option<Url>, Error> {
-        self.server.end_session(&self.origin.client).await
+    pub async fn end_session(&self, id_token: Option<&Secret<String>>) -> Result<Option<Url>, Error> {
+        let back = self.login.post_logout_redirect_uri.as_deref();
+        self.server.end_session(&self.origin.client, id_token, back).await
     }
 
     /// Looks whether a login could be kept at all: before anybody is sent to log in.
@@ -225,6 +240,7 @@ impl Account {
             access: Some(StoredAccess::of(response, self.request, asked, bound_to)),
             dpop_key: kept_key.and_then(|key| key.to_pkcs8().ok()),
             user: identity.cloned(),
+            id_token: response.id_token.clone(),
             ..Entry::empty(self.key.client)
         };
         self.store.keep(&self.key, entry, base.as_ref(), &lease).await;

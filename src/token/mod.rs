@@ -43,7 +43,7 @@ pub use settings::{
     FolderSettings, GrantSettings, LoginSettings, Origin, Policy, RenewVia, ServerOrigin, StoreSettings,
     Subject, TokenSettings,
 };
-pub use source::{Fetched, ServerSource, Source, Sources, Summons};
+pub use source::{Fetched, ServerSource, Source, Sources, Summons, Whose};
 pub use state::{Credentials, Failure, Status, TokenState};
 pub use store::{Store, StoreAlarm, StoreError, open_store};
 pub use unavailable::Unavailable;

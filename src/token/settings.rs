@@ -97,6 +97,8 @@ pub struct LoginSettings {
     pub pushed_authorization: bool,
     /// What a renewal spends.
     pub renew_via: RenewVia,
+    /// Where a browser goes once its session at the server has ended; `None`: the server decides.
+    pub post_logout_redirect_uri: Option<String>,
 }
 
 impl LoginSettings {

@@ -41,7 +41,7 @@ use person::Person;
 pub(in crate::token) use possession::Possession;
 pub use server::ServerSource;
 use silent::Silent;
-pub use silent::Summons;
+pub use silent::{Summons, Whose};
 use stored::{Spends, Stored};
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.

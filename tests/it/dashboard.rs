@@ -39,7 +39,8 @@ impl Desktop {
         server
             .register(json!({
                 "client_id": "page", "token_endpoint_auth_method": "none", "application_type": "web",
-                "redirect_uris": [callback, format!("{}silent", url(&proxy))], "response_types": ["code"],
+                "redirect_uris": [callback, format!("{}silent", url(&proxy)), format!("{}silent", by_name(&proxy))],
+                "response_types": ["code"],
                 "grant_types": ["authorization_code"],
             }))
             .await;
@@ -77,6 +78,20 @@ impl Desktop {
     }
 }
 
+/// Like [`eventually`], for what takes the life of a token and the time that a frame has.
+async fn in_time<F: Future<Output = bool>>(what: &str, is: impl Fn() -> F) {
+    let start = cupbearer::clock::now();
+    while !is().await {
+        assert!(start.elapsed().as_secs() < 120, "still not so: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+/// The same machine, and another site.
+fn by_name(proxy: &Proxy) -> String {
+    format!("http://localhost:{}/", proxy.control().port())
+}
+
 fn url(proxy: &Proxy) -> String {
     format!("http://{}/", proxy.control())
 }
@@ -97,10 +112,7 @@ async fn a_person_logs_in_watches_the_token_being_renewed_and_logs_out() {
     let before =
         desktop.chrome.order(json!({ "do": "run", "page": "desk", "script": count })).await["value"].clone();
     desktop.chrome.until("desk", &format!("{count} !== {before}")).await;
-    desktop
-        .chrome
-        .until("desk", "/[3-9] renewals/.test(document.querySelector('summary').textContent)")
-        .await;
+    desktop.chrome.until("desk", "/[3-9] done/.test(document.querySelector('.card dl').textContent)").await;
     desktop.chrome.until("desk", "document.querySelector('#plots b').textContent !== '-'").await;
 
     // By the keyboard alone.
@@ -119,7 +131,13 @@ async fn a_person_logs_in_watches_the_token_being_renewed_and_logs_out() {
 
     desktop.chrome.click("desk", "button:text-is('Log out')").await;
     desktop.chrome.click("desk", "button:text-is('Log out, and give the token back')").await;
-    desktop.shows("login required").await;
+    desktop.shows("logged out").await;
+    let shown = desktop.chrome.text("desk").await;
+    assert!(shown.contains("gets 503 now (api: logged out)"), "{shown}");
+    assert!(!shown.contains("Alice"), "who was logged in is not: {shown}");
+    let red = "document.querySelectorAll('.card .bad').length";
+    let red = desktop.chrome.order(json!({ "do": "run", "page": "desk", "script": red })).await;
+    assert_eq!(red["value"], 0, "a logout that was wanted is no failure");
     desktop.chrome.wait("desk", "a:text-is('end that session, too')").await;
     assert!(desktop.server.requests_at("/token/revocation").await >= 1);
     desktop.proxy.get("/").await.assert_proxy_error(503);
@@ -178,6 +196,82 @@ async fn in_browser(server: OidcProvider, renewals: u64) {
     desktop.log_in("bob").await;
     assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "bob");
     assert_eq!(desktop.wrong().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_browser_without_a_session_does_not_end_the_login_of_another() {
+    let mut desktop = Desktop::new(OidcProvider::with_api(20).await, IN_BROWSER).await;
+    desktop.shows("login required").await;
+    desktop.log_in("alice").await;
+    let before = desktop.token().await["renewals"].as_u64().unwrap();
+    // The browser that logged in is closed, so that the other one is the first to hear the call.
+    desktop.chrome.goto("desk", "about:blank").await;
+    desktop.chrome.open("second", &url(&desktop.proxy)).await;
+    desktop
+        .chrome
+        .until("second", "document.body.innerText.includes('this browser does not renew the token')")
+        .await;
+    let token = desktop.token().await;
+    assert_eq!((&token["browser_wanted"], &token["renewals"]), (&json!(true), &json!(before)), "{token}");
+    assert_ne!(token["last_error"]["cause"], "login_required", "{token}");
+    // It comes back while the other one is open, and renews.
+    desktop.chrome.goto("desk", &url(&desktop.proxy)).await;
+    in_time("it is renewed", || async { desktop.token().await["renewals"].as_u64().unwrap() > before }).await;
+    desktop.shows("valid").await;
+    assert_eq!(desktop.proxy.accepted("/").await["claims"]["sub"], "alice");
+}
+
+#[tokio::test]
+async fn a_browser_that_withholds_the_servers_cookies_is_told_so_and_not_to_log_in_again() {
+    let mut desktop = Desktop::new(OidcProvider::with_api(15).await, IN_BROWSER).await;
+    desktop.chrome.goto("desk", &by_name(&desktop.proxy)).await;
+    desktop.shows("login required").await;
+    desktop.log_in("alice").await;
+    let cause = |token: &Value| token["last_error"]["cause"] == "cookies_withheld";
+    in_time("the frame was refused", || async { cause(&desktop.token().await) }).await;
+    desktop.chrome.until("desk", "document.body.innerText.includes('third-party cookies')").await;
+    let shown = desktop.chrome.text("desk").await;
+    for words in
+        ["third-party cookies", "http://localhost:", "http://127.0.0.1:", "renew_via = \"refresh_token\""]
+    {
+        assert!(shown.contains(words), "{words} in {shown}");
+    }
+    assert!(!shown.contains("Log in with the button below"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_frame_passes_through_another_origin_and_one_that_does_not_come_back_is_a_failure() {
+    let server = OidcProvider::with_api(12).await;
+    let (issuer, waits) = (server.issuer(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let (real, stays) = (issuer.clone(), std::sync::Arc::clone(&waits));
+    let login_page = Origin::start(move |request, _| {
+        if stays.load(std::sync::atomic::Ordering::Relaxed) && request.target().contains("prompt=none") {
+            return Reply::new(200, &[("content-type", "text/html")], "<!doctype html>a page for a person");
+        }
+        let location = format!("{real}{}", request.target());
+        Reply::new(302, &[("location", location.as_str())], "")
+    })
+    .await;
+    server
+        .set(json!({ "metadata": { "authorization_endpoint": format!("{}/auth", login_page.url()) } }))
+        .await;
+    let mut desktop = Desktop::new(server, IN_BROWSER).await;
+    desktop.shows("login required").await;
+    desktop.log_in("alice").await;
+    let renewals = desktop.token().await["renewals"].as_u64().unwrap();
+    in_time("a frame renews it", || async { desktop.token().await["renewals"].as_u64().unwrap() > renewals })
+        .await;
+    assert_eq!(desktop.wrong().await, Vec::<Value>::new(), "the policy lets the frame pass");
+
+    waits.store(true, std::sync::atomic::Ordering::Relaxed);
+    let lost = |token: &Value| token["last_error"]["cause"] == "frame_lost";
+    in_time("the frame is given up", || async { lost(&desktop.token().await) }).await;
+    let error = desktop.token().await["last_error"].clone();
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(&login_page.url()) && message.contains("did not come back"), "{error}");
+    waits.store(false, std::sync::atomic::Ordering::Relaxed);
+    let renewals = desktop.token().await["renewals"].as_u64().unwrap();
+    in_time("it goes on", || async { desktop.token().await["renewals"].as_u64().unwrap() > renewals }).await;
 }
 
 #[tokio::test]

@@ -477,7 +477,8 @@ async fn what_stands_in_the_way_of_a_login_is_said_and_leaves_nothing_behind() {
 async fn a_logout_gives_all_back_and_says_where_the_browser_forgets() {
     let laptop = Laptop::new(60).await;
     let issuer = laptop.server.issuer();
-    let proxy = Proxy::start_live(laptop.config("")).await;
+    let proxy =
+        Proxy::start_live(laptop.config("post_logout_redirect_uri = \"http://127.0.0.1:9902/\"")).await;
     let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
     let mut chrome = Chrome::start().await;
     chrome.open("person", &command.address("/auth?").await).await;
@@ -488,9 +489,18 @@ async fn a_logout_gives_all_back_and_says_where_the_browser_forgets() {
     let out = proxy.command(&["logout", "--no-browser"]).await;
     let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
     assert!(
-        out.status.success() && said.contains(&format!("{issuer}/session/end?client_id=laptop")),
+        out.status.success()
+            && said.contains(&format!("{issuer}/session/end?client_id=laptop&id_token_hint=ey")),
         "{said}"
     );
+    assert!(!said.contains("is ended"), "what the browser does there is not known here: {said}");
+    // The server knows the session by the hint, and leads back.
+    let end = said.lines().map(str::trim).find(|line| line.contains("/session/end?")).unwrap();
+    let back = format!("post_logout_redirect_uri={}", "http%3A%2F%2F127.0.0.1%3A9902%2F");
+    assert!(end.ends_with(&back), "{end}");
+    chrome.goto("person", end).await;
+    let asked = chrome.text("person").await;
+    assert!(asked.contains("Do you want to sign-out"), "{asked}");
     proxy.get("/").await.assert_proxy_error(503);
     let stored: Vec<Value> = std::fs::read_dir(laptop.store.path().join("tokens"))
         .unwrap()

@@ -68,6 +68,8 @@ pub(in crate::config) struct Token {
     /// Whether the authorization request is pushed ahead (RFC 9126) although the server only offers that; where it
     /// demands it, it is.
     pub(in crate::config) pushed_authorization: bool,
+    /// Where the browser goes once a logout has ended its session at the authorization server, as it is registered there.
+    pub(in crate::config) post_logout_redirect_uri: Option<String>,
     /// What renews a login: its refresh token, or, where there is none, the browser in which the dashboard is open.
     pub(in crate::config) renew_via: RenewVia,
     /// The resource owner whose password is spent.
@@ -192,6 +194,7 @@ impl Default for Token {
             redirect_uri: "http://127.0.0.1/callback".to_owned(),
             authorization_params: BTreeMap::new(),
             pushed_authorization: false,
+            post_logout_redirect_uri: None,
             renew_via: RenewVia::default(),
             username: None,
             password_file: None,

@@ -146,6 +146,7 @@ fn the_reference_with_every_key_uncommented_means_the_same() {
         "device_authorization_endpoint",
         "redirect_uri",
         "pushed_authorization",
+        "post_logout_redirect_uri",
         "renew_via",
         "kind = ",
         "username",

@@ -28,7 +28,7 @@
     if (h) return `${h} h ${m} min`;
     return `${m}:${String(s % 60).padStart(2, '0')}`;
   };
-  const many = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+  const failureOf = (token) => token.last_error?.cause;
   const clock = (at) => new Date(at * 1000).toLocaleTimeString();
 
   const STATES = {
@@ -38,7 +38,31 @@
     expired: ['bad', '\u2715', 'expired'],
     misconfigured: ['bad', '\u2715', 'misconfigured'],
     login_required: ['bad', '\u2192', 'login required'],
+    logged_out: ['calm', '\u25cf', 'logged out'],
   };
+  // What is so where no token can be used: the headline in place of the time that is left, and what follows from it.
+  const NEWS = {
+    pending: ['On its way', 'the first token was requested'],
+    expired: ['Expired', 'requests get 503 until it is renewed, which is tried again by itself'],
+    misconfigured: ['No token', 'requests get 503 until the configuration or the secret is changed'],
+    login_required: ['Login required', 'requests get 503 until a person logs in'],
+    logged_out_person: ['Logged out', 'requests get 503 until a person logs in'],
+    logged_out: ['Logged out', 'requests get 503 until it is renewed'],
+  };
+  // A logout that was wanted is no failure.
+  const stateOf = (token) => (token.last_error?.cause === 'logged_out' && !['valid', 'degraded'].includes(token.status) ? 'logged_out' : token.status);
+  const usable = (token) => ['valid', 'degraded'].includes(token.status);
+
+  // The same for all pages of this browser, and nothing else: a token is renewed by the browser that has the session.
+  const BROWSER = (() => {
+    const made = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+    try {
+      const kept = localStorage.getItem('cupbearer-browser');
+      if (kept) return kept;
+      localStorage.setItem('cupbearer-browser', made);
+    } catch { /* A browser that keeps nothing is another one each time. */ }
+    return made;
+  })();
 
   // --- What is asked of the proxy. ---------------------------------------------------------------------------------
   async function call(path, body) {
@@ -49,7 +73,7 @@
       cache: 'no-store',
     });
     const told = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(told.detail ?? `It answered ${answer.status}.`);
+    if (!answer.ok) throw Object.assign(new Error(told.detail ?? `The response is ${answer.status}.`), { status: answer.status });
     return told;
   }
   const at = (name, what) => `/tokens/${encodeURIComponent(name).replaceAll('%20', '+')}/${what}`;
@@ -150,7 +174,7 @@
       return this.busy(other && flow ? this.buttons.device : this.buttons.login, async () => {
         try {
           this.endSession = undefined;
-          const login = await call(at(this.name, 'login'), flow ? { flow } : undefined);
+          const login = await call(at(this.name, 'login'), { browser: BROWSER, ...(flow ? { flow } : {}) });
           if (tab && login.authorization_url) {
             tab.opener = null;
             tab.location.replace(login.authorization_url);
@@ -165,26 +189,30 @@
     }
 
     update(token, history, now) {
-      const before = this.token?.status;
+      const before = this.state;
       this.token = token;
+      this.state = stateOf(token);
       this.seen = now;
-      const [kind, icon, word] = STATES[token.status] ?? ['warn', '?', token.status];
+      const [kind, icon, word] = STATES[this.state] ?? ['warn', '?', this.state];
       write(this.grant, token.grant + (token.renew_via === 'browser' ? ', renewed in this browser' : ''));
       this.badge.className = `badge ${kind}`;
       write(this.badge, `${icon} ${word}`);
-      if (before && before !== token.status) say(`${this.name}: ${word}`);
-      this.fact('user', token.user);
-      this.fact('login_ends', token.login_expires_at === undefined ? undefined : `at ${clock(token.login_expires_at)} unless renewed`);
-      this.fact('scope', token.scope);
-      this.fact('counts', `${token.renewals} done, ${token.failures} failed`);
+      if (before && before !== this.state) say(`${this.name}: ${word}`);
+      // Who is logged in while that counts; afterwards, who was, and until when.
+      write(this.values.user.term, usable(token) ? 'Logged in as' : 'Last login');
+      const ended = token.expires_at === undefined ? '' : `, until ${clock(token.expires_at)}`;
+      this.fact('user', token.user && (usable(token) ? token.user : `${token.user}${ended}`));
+      this.fact('login_ends', token.login_expires_at === undefined || !usable(token) ? undefined : `at ${clock(token.login_expires_at)} unless renewed`);
+      this.fact('scope', usable(token) ? token.scope : undefined);
+      this.fact('counts', `${token.renewals} done, ${token.failures} failed since the start`);
       this.fact('callers', token.callers === undefined ? undefined : `${token.callers} held, one for each caller`);
       const failure = token.last_error;
-      show(this.banner, Boolean(failure || token.help));
+      show(this.banner, Boolean(failure || token.help) && this.state !== 'logged_out');
       if (failure) {
         this.banner.className = `banner ${kind === 'good' ? 'warn' : kind}`;
-        const often = failure.consecutive_failures > 1 ? ` (${failure.consecutive_failures} in a row, the last at ${clock(failure.at)})` : '';
+        const often = failure.consecutive_failures > 1 ? `, ${failure.consecutive_failures} in a row` : '';
         const words = failure.server_says ? ` The server says: \u201c${failure.server_says}\u201d` : '';
-        write(this.bannerText, `${failure.message}${often}${words}`);
+        write(this.bannerText, `${failure.message} (at ${clock(failure.at)}${often})${words}`);
         write(this.bannerWay, this.wayOut(token));
         show(this.bannerWay, this.bannerWay.textContent !== '');
       } else if (token.help) {
@@ -200,11 +228,13 @@
     }
 
     wayOut(token) {
+      // Another login changes nothing then.
+      if (failureOf(token) === 'cookies_withheld') return '';
       if (token.help) return `The way out: ${token.help}.`;
       if (readOnly) return '';
-      if (token.status === 'login_required' && token.can_log_in) return 'The way out: log in again, with the button below.';
+      if (token.status === 'login_required' && token.can_log_in) return 'Log in with the button below.';
       if (token.last_error.cause === 'browser_absent') return 'This page renews it by itself now that it is open.';
-      if (token.status === 'misconfigured') return 'The way out: mend the configuration or the secret; it is tried again by itself.';
+      if (token.status === 'misconfigured') return 'Change the configuration or the secret; it is tried again by itself.';
       return '';
     }
 
@@ -216,17 +246,17 @@
     }
 
     arrange() {
-      const { can_log_in: login, grant, user, status, generation, expires_in_seconds: left } = this.token;
+      const { can_log_in: login, can_log_in_by_device: device, grant, user, status, generation, expires_in_seconds: left } = this.token;
       const wants = status === 'login_required';
       const b = this.buttons;
       const idle = !this.asked && !readOnly;
       show(b.login, Boolean(login) && idle);
-      show(b.device, Boolean(login) && grant !== 'device_code' && wants && idle);
+      show(b.device, Boolean(login && device) && grant !== 'device_code' && wants && idle);
       show(b.renew, !wants && this.token.callers === undefined && idle);
       show(b.logout, (left !== undefined || user !== undefined || generation !== undefined) && !wants && idle);
       show(this.sure, Boolean(this.asked) && !readOnly);
       show(this.keep, Boolean(this.asked) && !readOnly);
-      write(b.login, wants || !user ? 'Log in' : 'Log in anew');
+      write(b.login, wants || !user ? 'Log in' : 'Log in again');
       b.login.className = wants || !user ? 'first' : '';
     }
 
@@ -242,7 +272,7 @@
       box.replaceChildren();
       show(box, true);
       if (this.endSession) {
-        box.append(make('p', {}, 'Logged out here. The session of this browser at the authorization server may last; '),
+        box.append(make('p', {}, 'Logged out here. The session of this browser at the authorization server may last; it may ask for a confirmation: '),
           make('p', {}, link(this.endSession, 'end that session, too')));
       } else if (login?.state === 'waiting' && login.user_code) {
         box.append(make('p', {}, 'On any device, open ', link(login.verification_uri), ' and enter the code'),
@@ -252,7 +282,7 @@
       } else if (login?.state === 'waiting') {
         box.append(make('p', {}, 'A login goes on in another tab. ', link(login.authorization_url, 'Open it here'), ' if there is none.'), cancel());
       } else if (login?.state === 'failed') {
-        box.append(make('p', {}, `The last login failed: ${login.message}`));
+        box.append(make('p', {}, `The login ${login.ended_at ? `at ${clock(login.ended_at)} ` : ''}failed: ${login.message}`));
       } else {
         show(box, false);
       }
@@ -262,15 +292,20 @@
       const { token } = this;
       const passed = (now - this.seen) / 1000;
       const left = token.expires_in_seconds === undefined ? undefined : Math.max(0, token.expires_in_seconds - passed);
-      if (left === undefined) {
+      const [news, consequence] = usable(token) ? [] : NEWS[this.state === 'logged_out' && token.can_log_in ? 'logged_out_person' : this.state] ?? [];
+      if (news) {
+        write(this.count, news);
+        write(this.unit, consequence);
+      } else if (left === undefined) {
         write(this.count, token.generation ? 'no end' : 'none');
         write(this.unit, token.generation ? '' : 'held');
       } else {
         write(this.count, span(left));
-        write(this.unit, left > 0 ? 'left' : 'over');
+        write(this.unit, 'left');
       }
+      this.left.classList.toggle('news', Boolean(news));
       const whole = token.expires_at && token.last_renewal ? Math.max(1, token.expires_at - token.last_renewal) : 0;
-      show(this.bar, whole > 0);
+      show(this.bar, whole > 0 && !news);
       if (whole) this.fill.style.transform = `scaleX(${Math.min(1, left / whole)})`;
       const next = token.next_attempt_in_seconds;
       this.fact('next', token.browser_wanted ? 'under way in this browser'
@@ -286,8 +321,7 @@
       this.drawn = drawn;
       show(this.timeline, history.length > 0);
       this.line.style.display = history.length > 1 ? '' : 'none';
-      const failures = history.filter(({ kind }) => kind === 'failed').length;
-      write(this.summary, `Timeline: ${many(history.filter(({ kind }) => kind === 'renewed').length, 'renewal')}, ${many(failures, 'failure')}`);
+      write(this.summary, history.length ? `Timeline since ${clock(history[0].at)}` : 'Timeline');
       const [from, to] = [history[0]?.at ?? 0, Math.max(last?.at ?? 1, (history[0]?.at ?? 0) + 1)];
       this.line.replaceChildren(draw('line', { x1: 0, y1: 12, x2: 300, y2: 12 }));
       for (const event of history) {
@@ -313,22 +347,44 @@
     }, 100);
   });
 
+  // The browsers that the authorization server refused, for tokens that others are still called for.
+  const declined = new Set();
+
+  function decline(name) {
+    declined.add(name);
+    // Whether it is needed by then is another question.
+    setTimeout(() => declined.delete(name), 60000);
+  }
+
+  function told(name, outcome) {
+    const card = cards.get(name);
+    if (!outcome || outcome.renewed || !card) return;
+    if (outcome.page_only) decline(name);
+    if (outcome.page_only && outcome.message) write(card.complaint, outcome.message);
+  }
+
   async function inFrame(name) {
-    const started = await call(at(name, 'silent'));
+    const started = await call(at(name, 'silent'), { browser: BROWSER });
     const frame = make('iframe', { title: 'renewal', hidden: true });
     let hear;
     const answered = new Promise((resolve) => {
       hear = ({ origin, source, data }) => {
         if (origin !== started.origin || source !== frame.contentWindow || data?.type !== 'authorization_response') return;
-        resolve(call('/silent', data.response).catch(() => {}));
+        resolve(call('/silent', data.response).catch(() => {}).then((outcome) => told(name, outcome)));
       };
     });
     if (started.response_mode === 'web_message') window.addEventListener('message', hear);
     try {
+      // Back at our own address it can be read; on every other page of its way it cannot.
+      frame.addEventListener('load', () => {
+        try {
+          if (frame.contentWindow.location.pathname === '/silent') told(name, JSON.parse(frame.contentDocument.body.textContent));
+        } catch { /* Not there yet. */ }
+      });
       frame.src = started.authorization_url;
       document.body.append(frame);
       // Answered as a message, or by the frame itself: either way the call for this browser ends.
-      const over = until(() => !cards.get(name)?.token.browser_wanted, 25000);
+      const over = until(() => !cards.get(name)?.token.browser_wanted || declined.has(name), 25000);
       await Promise.race([over, answered.then(() => over)]);
     } finally {
       window.removeEventListener('message', hear);
@@ -345,7 +401,7 @@
   });
 
   async function renewHere(name) {
-    if (renewing.has(name)) return;
+    if (renewing.has(name) || declined.has(name)) return;
     renewing.add(name);
     const work = async (lock) => { if (lock !== null) await inFrame(name); };
     try {
@@ -353,12 +409,16 @@
       if (navigator.locks) await navigator.locks.request(`cupbearer-silent-${name}`, { ifAvailable: true }, work);
       else await work();
     } catch (error) {
-      write(cards.get(name).complaint, `The renewal in this browser failed: ${error.message}`);
-      await until(() => false, 5000);
+      // Another browser renews it.
+      if (error.status === 409) decline(name);
+      else {
+        write(cards.get(name).complaint, `The renewal in this browser failed: ${error.message}`);
+        await until(() => false, 5000);
+      }
     } finally {
       await until(() => false, 1000);
       renewing.delete(name);
-      if (cards.get(name)?.token.browser_wanted) renewHere(name);
+      if (cards.get(name)?.token.browser_wanted && !declined.has(name)) renewHere(name);
     }
   }
 
@@ -405,7 +465,7 @@
   const cards = new Map();
   const plots = {
     rate: new Plot('Requests per second', ['all'], ''),
-    latency: new Plot('Latency', ['half', '99 of 100'], ' ms'),
+    latency: new Plot('Latency', ['p50', 'p99'], ' ms'),
     codes: new Plot('Status codes per second', ['2xx, 3xx', '4xx', '5xx'], ''),
   };
   byId('plots').append(...Object.values(plots).map((plot) => plot.node));
@@ -431,7 +491,9 @@
         byId('cards').append(card.node);
       }
       cards.get(token.name).update(token, history[index], now);
-      if (token.browser_wanted && !readOnly) renewHere(token.name);
+      // The next call is another one.
+      if (!token.browser_wanted) declined.delete(token.name);
+      else if (!readOnly) renewHere(token.name);
     });
     show(byId('filter-box'), names.length > 10);
     show(byId('more'), more > 0 || names.length === 0);
@@ -461,12 +523,16 @@
       const where = listener ? `http://${listener.address.replace(/^0\.0\.0\.0|^\[::\]/, '127.0.0.1')}${route.path}` : '';
       const socket = listener ? '' : (program.listeners.find(({ name }) => name === 'proxy')?.address ?? '').replace('unix:', '');
       const line = listener ? `curl -i${method}${host} ${where}` : `curl -i${method}${host} --unix-socket ${socket} http://localhost${route.path}`;
-      return [line, route.token ? `with the token ${route.token}, to ${route.upstream}` : `without a token, to ${route.upstream}`];
+      const token = program.tokens.find(({ name }) => name === route.token);
+      const refused = token && token.callers === undefined && !usable(token);
+      const state = refused ? (STATES[stateOf(token)] ?? ['', '', token.status])[2] : '';
+      return [line, route.token ? `with the token ${route.token}, to ${route.upstream}` : `without a token, to ${route.upstream}`,
+        refused ? `gets 503 now (${route.token}: ${state})` : ''];
     });
     const text = JSON.stringify(lines);
     if (tries.told === text) return;
     tries.told = text;
-    byId('try').replaceChildren(...lines.map(([line, what]) => {
+    byId('try').replaceChildren(...lines.map(([line, what, refused]) => {
       const copy = make('button', { type: 'button', 'aria-label': `Copy: ${line}`, on: { click: async () => {
         try {
           await navigator.clipboard.writeText(line);
@@ -478,7 +544,7 @@
         }
         setTimeout(() => write(copy, 'Copy'), 2000);
       } } }, 'Copy');
-      const code = make('code', {}, make('span', {}, line), make('small', {}, what));
+      const code = make('code', {}, make('span', {}, line), make('small', {}, what), ...(refused ? [make('small', { className: 'refused' }, refused)] : []));
       return make('div', { className: 'curl' }, code, copy);
     }));
   }
@@ -503,7 +569,7 @@
     live.once ||= yes;
   }
 
-  const feed = new EventSource('/events');
+  const feed = new EventSource(`/events?browser=${BROWSER}`);
   let lost;
   feed.addEventListener('status', ({ data }) => { clearTimeout(lost); lost = undefined; live(true); status(JSON.parse(data)); });
   feed.addEventListener('traffic', ({ data }) => {

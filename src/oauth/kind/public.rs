@@ -109,6 +109,7 @@ impl Kind {
             // People.
             Self::LoggedOut => "it was logged out",
             Self::BrowserAbsent => "no dashboard is open in the browser that renews it",
+            Self::Frame(fault) => fault.public_reason(),
             Self::OtherUser(_) => "another user is logged in at the authorization server in that browser",
             // Where else a token comes from.
             Self::Command(fault) => fault.public_reason(),
@@ -206,7 +207,8 @@ mod tests {
     use http::StatusCode;
 
     use super::super::{
-        CallbackFault, CertificateFault, FoundIssuer, GoogleFault, Held, IdTokenFault, Said, TextFlaw,
+        CallbackFault, CertificateFault, FoundIssuer, FrameFault, GoogleFault, Held, IdTokenFault, Said,
+        TextFlaw,
     };
     use super::*;
     use crate::net::proxy_fault::{ProxyFault, ProxyStage};
@@ -315,6 +317,8 @@ mod tests {
             Kind::LoggedOut,
             Kind::LoginRequired,
             Kind::BrowserAbsent,
+            Kind::Frame(FrameFault::Lost { server: "sentinel".into() }),
+            Kind::Frame(FrameFault::CookiesWithheld { page: "sentinel".into(), server: "sentinel".into() }),
             Kind::OtherUser("sentinel".into()),
             Kind::Callback(CallbackFault::NoCode),
             Kind::IdToken(IdTokenFault::Nonce),

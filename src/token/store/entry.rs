@@ -34,6 +34,8 @@ pub struct Entry {
     pub dpop_key: Option<Secret<Vec<u8>>>,
     /// Who logged in, where the server said so.
     pub user: Option<Identity>,
+    /// The ID token of the login: what a logout shows the server to end that very session.
+    pub id_token: Option<Secret<String>>,
     /// When it was written.
     pub written: SystemTime,
 }
@@ -149,6 +151,7 @@ impl Entry {
             access: None,
             dpop_key: None,
             user: None,
+            id_token: None,
             written: crate::clock::wall(),
         }
     }
@@ -175,6 +178,7 @@ impl Entry {
             dpop_key: dpop_key.as_deref().map(String::as_str),
             user: self.user.as_ref().map(Identity::as_str),
             subject: self.user.as_ref().map(Identity::subject),
+            id_token: self.id_token.as_ref().map(|token| token.expose().as_str()),
             written_at: seconds(self.written),
         };
         // Room for all of it: a buffer that grows leaves copies behind that nobody zeroes.
@@ -186,7 +190,8 @@ impl Entry {
             + long(written.dpop_key)
             + scope
             + long(written.user)
-            + long(written.subject);
+            + long(written.subject)
+            + long(written.id_token);
         let mut bytes = Zeroizing::new(Vec::with_capacity(room + FRAME_BYTES));
         serde_json::to_writer(&mut *bytes, &written).expect("strings and numbers are JSON");
         bytes.push(b'\n');
@@ -301,6 +306,7 @@ fn entry(read: Read) -> Option<Entry> {
             Some(key) => Some(Secret::new(URL_SAFE_NO_PAD.decode(key.as_bytes()).ok()?)),
             None => None,
         },
+        id_token: read.id_token.map(Secret::new),
         user: read.user.map(|words| Identity::stored(&words, read.subject.unwrap_or_default())),
         written: time(read.written_at)?,
     })
@@ -344,6 +350,8 @@ struct Outgoing<'a> {
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
     written_at: u64,
 }
 
@@ -365,6 +373,7 @@ struct Read {
     dpop_key: Option<String>,
     user: Option<String>,
     subject: Option<String>,
+    id_token: Option<String>,
     written_at: u64,
 }
 
@@ -438,6 +447,7 @@ pub(in crate::token) mod tests {
             }),
             dpop_key: Some(Secret::new(b"sentinel-key".to_vec())),
             user: Some(Identity::stored("Alice <alice@example.com>", "u1".to_owned())),
+            id_token: Some(secret("sentinel-id-token")),
             written: time(1_800_000_001).unwrap(),
         }
     }

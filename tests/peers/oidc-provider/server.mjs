@@ -47,6 +47,7 @@ const clients = [
   {
     client_id: 'laptop', token_endpoint_auth_method: 'none', application_type: 'native', response_types: ['code'],
     redirect_uris: ['http://127.0.0.1/callback', 'http://127.0.0.1/silent', 'http://localhost/callback'],
+    post_logout_redirect_uris: ['http://127.0.0.1:9902/'],
     grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   },
   { client_id: 'odd-post', client_secret: 'p w:+/%&="-of-at-least-32-bytes-0000', token_endpoint_auth_method: 'client_secret_post', ...machine },

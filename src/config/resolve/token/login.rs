@@ -27,12 +27,20 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
         RenewVia::Browser => crate::token::RenewVia::Browser,
     };
     let flow = if token.grant == Grant::DeviceCode { Flow::DeviceCode } else { Flow::AuthorizationCode };
+    let back = token.post_logout_redirect_uri.as_deref();
+    let back_path = path.key("post_logout_redirect_uri");
+    if back.is_some_and(|uri| RedirectUri::parse(uri).is_none()) {
+        let mend = "write it as it is registered, such as \"http://127.0.0.1:9902/\" for the dashboard";
+        review.error(&back_path, "must be an absolute URI", mend);
+        sound = false;
+    }
     Some(LoginSettings {
         flow,
         redirect_uri: redirect_uri.filter(|_| sound)?,
         authorization_params: token.authorization_params.clone().into_iter().collect(),
         pushed_authorization: token.pushed_authorization,
         renew_via,
+        post_logout_redirect_uri: back.map(str::to_owned),
     })
 }
 

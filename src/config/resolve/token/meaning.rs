@@ -118,7 +118,7 @@ const LOGIN: Use = Use::Grants(&[Grant::AuthorizationCode, Grant::DeviceCode]);
 const EXCHANGE: Use = Use::Grants(&[Grant::TokenExchange]);
 
 /// Every key that has not always a meaning.
-const USES: [(&str, Use); 57] = [
+const USES: [(&str, Use); 58] = [
     ("issuer", Use::Server),
     ("token_endpoint", Use::Server),
     ("revocation_endpoint", Use::Server),
@@ -129,6 +129,7 @@ const USES: [(&str, Use); 57] = [
     ("redirect_uri", LOGIN),
     ("authorization_params", LOGIN),
     ("pushed_authorization", LOGIN),
+    ("post_logout_redirect_uri", LOGIN),
     ("renew_via", LOGIN),
     ("client_id", Use::Server),
     ("client_auth", Use::Server),
