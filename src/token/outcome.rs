@@ -378,7 +378,7 @@ pub(super) fn log_lapse(token: &str, state: &TokenState) {
     }
 }
 
-/// A token that lives for longer is worth a warning: nobody can take it back before.
+/// A token that lives for longer is worth a warning: a stolen one is good for as long.
 const LONG_LIFETIME: Duration = Duration::from_hours(24 * 30);
 
 /// A token that was asked for so long before this attempt began is another's, or one from before a restart.

@@ -42,7 +42,7 @@ pub fn renew_before(lifetime: Duration, login: Option<Duration>, policy: &Policy
 /// When to try again after a failure; `None`: not before something changes or a person wants it. `facts` are those at
 /// the failure; without one there is nothing to plan.
 ///
-/// Full-jitter backoff from `initial`, doubled by each failure, up to `max`, whoever is at fault: what is refused may
+/// Full-jitter backoff from `initial`, doubled by each failure, up to `max`, for every class: what is refused may
 /// have worked a minute ago. While requests wait for a token the next attempt is [`WAITED_FOR`] away at most, a little
 /// more in a long outage. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
 /// made within two seconds of that end; once that time has begun, the backoff alone counts.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backoff_doubles_up_to_its_bound_whoever_is_at_fault() {
+    fn the_backoff_doubles_up_to_its_bound_in_every_class() {
         let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_mins(1) };
         for class in [Class::Transient, Class::Misconfigured] {
             let delays: Vec<u128> =
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_password_is_tried_once_more_after_some_seconds_whoever_waits() {
+    fn a_refused_password_is_tried_once_more_after_some_seconds_even_while_requests_wait() {
         let backoff = Policy::default().retry;
         let person = with(after(Class::Misconfigured, 1), |failing| failing.credential = Credential::Person);
         for facts in [person, person.waited_for()] {

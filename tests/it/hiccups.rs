@@ -137,7 +137,7 @@ async fn a_server_that_is_down_is_back_within_seconds_of_its_return_while_reques
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_somebody_sends_it() {
+async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_a_person_wants_it() {
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");
     fs::write(&password, "wrong").unwrap();
@@ -185,7 +185,7 @@ async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_somebod
     assert!(proxy.log().contains("refused twice"), "{}", proxy.log());
 
     assert!(!proxy.command(&["renew", "api"]).await.status.success());
-    assert_eq!(server.seen().len(), 3, "somebody wanted it");
+    assert_eq!(server.seen().len(), 3, "a person wanted it");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(server.seen().len(), 3);
 

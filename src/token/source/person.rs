@@ -2,7 +2,8 @@
 //!
 //! Servers that protect passwords against guessing count refusals and lock the account; some refuse a login while another
 //! one of the same person is under way. So all tokens of one person take turns and count together. `server` calls this
-//! around each request; a password that was replaced starts anew, and so does one that somebody sends by hand.
+//! around each request; a password that was replaced starts anew, and
+//! `cupbearer renew` allows one more try.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -42,7 +43,7 @@ impl Person {
         password: &Secret<String>,
         request: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        // Nobody closes it.
+        // It is never closed.
         let _turn = self.turn.acquire().await;
         let password = Fingerprint::of_secret(password);
         if self.is_withheld(password) {
@@ -62,7 +63,7 @@ impl Person {
         }
     }
 
-    /// Lets the password be sent once more: somebody wants it.
+    /// Lets the password be sent once more, by a person's wish.
     pub(super) fn pardon(&self) {
         let mut refused = self.refused();
         refused.times = refused.times.min(TRIES - 1);
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_refused_twice_at_most_until_it_changes_or_somebody_sends_it() {
+    async fn a_password_is_refused_twice_at_most_until_it_changes_or_a_person_wants_it() {
         let (person, asked) = (Person::default(), AtomicU32::new(0));
         let wrong = || Err(refused(401, "invalid_grant"));
         let withheld = |outcome: Result<(), Error>| outcome.is_err_and(|error| error.is_withheld());
@@ -137,7 +138,7 @@ mod tests {
                 assert!(withheld(log_in(&person, "old", wrong(), &asked).await));
             }
         }
-        assert_eq!(asked.swap(0, Ordering::SeqCst), 2, "once for each time that somebody wants it");
+        assert_eq!(asked.swap(0, Ordering::SeqCst), 2, "once for each wish");
         assert_eq!(log_in(&person, "new", Ok(()), &asked).await, Ok(()));
         assert_eq!(log_in(&person, "old", wrong(), &asked).await, wrong(), "it counts anew");
     }
