@@ -10,12 +10,12 @@ use crate::clock;
 use crate::config::Settings;
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, Error, Lifetime, ServerError, TokenResponse};
+use crate::oauth::{Class, ClientAuth, Error, JwtFacts, Lifetime, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::{
-    Account, Fetched, Limits, Origin, Renewer, Roster, Source as _, Sources, Store, StoreAlarm, StoreError,
-    StoreSettings, TokenSettings, open_store,
+    Account, Fetched, GrantSettings, Limits, Origin, Renewer, Roster, Source as _, Sources, Store,
+    StoreAlarm, StoreError, StoreSettings, Subject, TokenSettings, open_store,
 };
 use crate::traces::TracesError;
 
@@ -26,6 +26,15 @@ pub struct Trial {
     pub key: String,
     /// What was found out, as a sentence; or why it does not work.
     pub outcome: Result<String, TrialError>,
+    /// What a person should know beside that: what is not as it was asked for, or what a file says of itself.
+    pub notes: Vec<String>,
+}
+
+/// A token that was asked for.
+enum Asked {
+    Given(TokenResponse),
+    /// A person has to log in first, and the server offers what that takes.
+    NobodyYet,
 }
 
 /// Why something does not work.
@@ -48,6 +57,9 @@ pub enum TrialError {
         "it was not asked for: that would spend the refresh token, and with kind = \"memory\" in [store] what comes back for it would be lost"
     )]
     WouldSpend,
+    /// A person has to log in first.
+    #[error("nobody is logged in yet")]
+    NobodyYet(String),
     /// The way to the upstream cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -79,6 +91,7 @@ impl TrialError {
                 }
                 Class::Refused => "log in again".to_owned(),
             },
+            Self::NobodyYet(name) => format!("cupbearer login {name}"),
             Self::Expired => format!("have what [{key}] names give a newer one, and compare the clocks"),
             Self::Store(_) => "mend [store]".to_owned(),
             Self::WouldSpend => "set `kind` in [store] to \"file\", or ask the running proxy".to_owned(),
@@ -112,28 +125,42 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
             Origin::File(_) => "the file",
             Origin::Static(_) => "the configuration",
         };
+        let mut notes = Vec::new();
         let outcome = if token.is_per_caller() {
             Ok("each caller's own token is traded in for it; there is none to try that with".to_owned())
         } else {
-            ask(settings, name).await.map(|response| match response.scope {
-                Some(scope) => format!("{giver} gave a token with the scope \"{}\"", scope.join(" ")),
-                None => format!("{giver} gave a token"),
-            })
+            match ask(settings, name).await {
+                Ok(Asked::Given(response)) => {
+                    notes.extend(ignored(token, &response));
+                    Ok(match response.scope {
+                        Some(scope) => format!("{giver} gave a token with the scope \"{}\"", scope.join(" ")),
+                        None => format!("{giver} gave a token"),
+                    })
+                }
+                Ok(Asked::NobodyYet) => {
+                    notes.push(format!("nobody is logged in yet: cupbearer login {name}"));
+                    Ok("the authorization server offers what a login takes".to_owned())
+                }
+                Err(error) => {
+                    notes.extend(described(token));
+                    Err(error)
+                }
+            }
         };
-        trials.push(Trial { key: format!("tokens.{name}"), outcome });
+        trials.push(Trial { key: format!("tokens.{name}"), outcome, notes });
     }
     for (name, upstream) in &settings.upstreams {
         let outcome = async {
             let upstream = Upstream::new(name, upstream.clone())?;
             Ok(format!("the upstream took a connection ({})", probe(&upstream).await?))
         };
-        trials.push(Trial { key: format!("upstreams.{name}"), outcome: outcome.await });
+        trials.push(Trial { key: format!("upstreams.{name}"), outcome: outcome.await, notes: Vec::new() });
     }
     #[cfg(feature = "otlp")]
     if let Some(collector) = &settings.traces.collector {
         let outcome = crate::traces::try_out(collector).await.map_err(TrialError::from);
         let outcome = outcome.map(|()| "the collector took a message without spans".to_owned());
-        trials.push(Trial { key: "telemetry".to_owned(), outcome });
+        trials.push(Trial { key: "telemetry".to_owned(), outcome, notes: Vec::new() });
     }
     trials
 }
@@ -143,7 +170,10 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
 /// # Errors
 /// [`TrialError`]
 pub async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<String>, TrialError> {
-    Ok(ask(settings, name).await?.access_token)
+    match ask(settings, name).await? {
+        Asked::Given(response) => Ok(response.access_token),
+        Asked::NobodyYet => Err(TrialError::NobodyYet(name.to_owned())),
+    }
 }
 
 /// How a person logs in for the token `name` where no proxy runs; `None`: nobody does. Once the login is over, what the
@@ -181,12 +211,14 @@ pub async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, Tri
 
 /// Asks for the token `name` through the configured store: a refresh token that is changed at each use would be lost
 /// anywhere else. The tokens that it is traded for are asked for first.
-async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialError> {
+async fn ask(settings: &Settings, name: &str) -> Result<Asked, TrialError> {
     let token = settings.tokens.get(name).ok_or(TrialError::Server(ServerError::Nowhere))?;
     let subjects = subjects(settings, token);
     let store =
         match (&settings.store, subjects.values().copied().chain([token]).any(TokenSettings::spends_a_login))
         {
+            // Nothing that a person's login left can be in it.
+            (StoreSettings::Memory, true) if token.is_login() => Store::memory(),
             (StoreSettings::Memory, true) => return Err(TrialError::WouldSpend),
             (stored, true) => open_store(stored, &StoreAlarm::new(&Metrics::new()))?,
             // To be sure that the server gives one, none is taken out of a store.
@@ -202,6 +234,12 @@ async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialErro
         held.insert(name.to_owned(), renewer.add(name, subject.clone(), source));
     }
     let source = sources.make(name, token)?;
+    if let Some(account) = source.account()
+        && !account.is_kept().await?
+    {
+        account.preview().await?;
+        return Ok(Asked::NobodyYet);
+    }
     roster.replace(held);
     let fetched = source.fetch().await;
     store.flush(LAST_WRITES).await;
@@ -214,8 +252,44 @@ async fn ask(settings: &Settings, name: &str) -> Result<TokenResponse, TrialErro
     };
     match ends {
         Some(at) if clock::until(at).is_zero() => Err(TrialError::Expired),
-        _ => Ok(response),
+        _ => Ok(Asked::Given(response)),
     }
+}
+
+/// What of `audience` and `resource` is not in the token that came, where that says whom it is for.
+fn ignored(token: &TokenSettings, response: &TokenResponse) -> Option<String> {
+    let request = &token.server()?.request;
+    let facts = JwtFacts::read(response.access_token.expose())?;
+    let is_there = |wanted: &str| {
+        facts.audience().iter().any(|one| one.trim_end_matches('/') == wanted.trim_end_matches('/'))
+    };
+    let audience = request.audience.iter().map(|wanted| ("audience", wanted));
+    let resource = request.resource.iter().map(|wanted| ("resource", wanted));
+    let (key, wanted) = audience.chain(resource).find(|(_, wanted)| !is_there(wanted))?;
+    Some(format!(
+        "`{key}` asks for \"{wanted}\", and the token is not for that: it is {facts}; the server may name it otherwise, or \
+         have ignored `{key}`"
+    ))
+}
+
+/// What the files say of themselves that a refused token request was made of.
+fn described(token: &TokenSettings) -> Vec<String> {
+    let Some(origin) = token.server() else { return Vec::new() };
+    let mut files = Vec::new();
+    if let ClientAuth::AssertionFile(source) = &origin.client.auth {
+        files.push(("the assertion", source));
+    }
+    if let GrantSettings::TokenExchange(exchange) = &origin.grant {
+        if let Subject::File(source) = &exchange.subject {
+            files.push(("the token to trade in", source));
+        }
+        files.extend(exchange.actor.iter().map(|(source, _)| ("the actor's token", source)));
+    }
+    let described = files.into_iter().filter_map(|(what, source)| {
+        let facts = JwtFacts::read(source.read().ok()?.expose())?;
+        Some(format!("{what} in {} is {facts}", source.file()?.display()))
+    });
+    described.collect()
 }
 
 /// The tokens that `token` is traded for, and those that these are.

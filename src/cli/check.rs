@@ -48,7 +48,7 @@ async fn online(source: &Source, loaded: &Loaded) -> anyhow::Result<Answer> {
         Source::Text { name, .. } => name.clone(),
         Source::Flags(_) => "command line".to_owned(),
     };
-    let mut failed = 0;
+    let (mut failed, mut noted) = (0, 0);
     for found in app::try_out(&loaded.settings).await {
         match found.outcome {
             Ok(facts) => answer(&format!("{}: {facts}", found.key))?,
@@ -57,12 +57,19 @@ async fn online(source: &Source, loaded: &Loaded) -> anyhow::Result<Answer> {
                 failed += 1;
             }
         }
+        for note in &found.notes {
+            say(&format!("{place}: {}: note: {note}", found.key));
+            noted += 1;
+        }
     }
     if failed > 0 {
         say(&format!("\n{}", count(&loaded.warnings, failed)));
         return Ok(Answer::No);
     }
-    answer("the configuration is good and works")?;
+    answer(match noted {
+        0 => "the configuration is good and works",
+        _ => "the configuration is good, and works as far as the notes say",
+    })?;
     Ok(Answer::Yes)
 }
 

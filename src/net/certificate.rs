@@ -7,15 +7,18 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::tls::TlsError;
+use crate::clock;
 
 /// A client's certificate and its key, read and checked against each other.
 ///
@@ -27,6 +30,8 @@ pub struct ClientCertificate {
     pub cert_file: PathBuf,
     /// PEM: the private key.
     pub key_file: PathBuf,
+    /// When it ends (`notAfter`), for people; `None`: it cannot be read.
+    not_after: Option<SystemTime>,
     /// SHA-256 of the first certificate in DER: `x5t#S256` (RFC 8705 section 3.1).
     pub thumbprint: [u8; 32],
     certified: Arc<CertifiedKey>,
@@ -40,7 +45,20 @@ impl ClientCertificate {
     /// [`TlsError`], which names the file.
     pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
         let (certified, thumbprint) = certified(cert_file, key_file)?;
-        Ok(Self { cert_file: cert_file.to_owned(), key_file: key_file.to_owned(), thumbprint, certified })
+        let not_after = certified.cert.first().and_then(not_after);
+        Ok(Self {
+            not_after,
+            cert_file: cert_file.to_owned(),
+            key_file: key_file.to_owned(),
+            thumbprint,
+            certified,
+        })
+    }
+
+    /// When it expired, if it has by this machine's clock.
+    #[must_use]
+    pub fn expired(&self) -> Option<SystemTime> {
+        self.not_after.filter(|at| clock::until(*at).is_zero())
     }
 
     /// Both files: what a watcher looks at.
@@ -95,6 +113,13 @@ pub(super) fn certified(
         _ => TlsError::CertificateMalformed(cert_file.to_owned()),
     })?;
     Ok((Arc::new(certified), thumbprint))
+}
+
+/// When a certificate ends (RFC 5280 section 4.1.2.5).
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -252,6 +277,21 @@ mod tests {
         ] {
             let said = error.to_string();
             assert!(said.contains(name) && said.contains(says), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_says_when_it_ended() {
+        let files = Files::new();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let key_file = files.write("key.pem", key.serialize_pem());
+        for (until, has_expired) in [(2002, true), (2999, false)] {
+            let mut params = rcgen::CertificateParams::new(["orders".to_owned()]).unwrap();
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(until, 1, 1);
+            let cert = files.write("cert.pem", params.self_signed(&key).unwrap().pem());
+            let loaded = ClientCertificate::load(&cert, &key_file).unwrap();
+            assert_eq!(loaded.expired().is_some(), has_expired, "{until}");
         }
     }
 

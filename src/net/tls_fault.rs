@@ -42,6 +42,9 @@ pub enum TlsFault {
     /// The server does not accept the client certificate.
     #[error("the other side refused this client's certificate")]
     CertificateRefused,
+    /// The same, and the certificate has expired.
+    #[error("this client's own certificate has expired, and the other side does not accept it")]
+    OwnExpired,
     /// No version of TLS in common.
     #[error("the other side speaks neither TLS 1.2 nor TLS 1.3")]
     NoVersion,
@@ -169,6 +172,7 @@ impl TlsFault {
                 "check the chain with `openssl verify -x509_strict`, or have another one issued"
             }
             Self::CertificateWanted => "name one in `client_cert_file`",
+            Self::OwnExpired => "have another one issued, or see why nothing writes it",
             Self::CertificateRefused => "check its authority, its end and what is registered",
             Self::NoVersion => "enable TLS 1.2 or 1.3 there",
             Self::NoCipher => {

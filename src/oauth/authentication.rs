@@ -14,6 +14,7 @@ use super::assertion::{Claims, Signer};
 use super::client::{AssertionAudience, Client, ClientAuth};
 use super::endpoint::{read, read_line};
 use super::error::Error;
+use super::jwt_facts::{still_good, unquoted};
 use super::kind::Kind;
 use super::server::Issuer;
 
@@ -59,7 +60,11 @@ impl ClientAuth {
             Self::PrivateKeyJwt { key, audience } => {
                 Keys::Signer { signer: Signer::read(key).await?, audience: *audience }
             }
-            Self::AssertionFile(source) => Keys::Assertion(read(source).await?),
+            Self::AssertionFile(source) => {
+                let assertion = read(source).await?;
+                still_good("assertion", source, &assertion)?;
+                Keys::Assertion(Secret::new(unquoted(assertion.expose().trim_ascii()).to_owned()))
+            }
             Self::Tls | Self::None => Keys::Nothing,
         })
     }

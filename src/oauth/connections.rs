@@ -70,6 +70,12 @@ impl Connections {
         self.0.transport.timeout
     }
 
+    /// Whether the client's certificate has expired by this machine's clock.
+    pub(super) fn certificate_has_expired(&self) -> bool {
+        let certificate = self.0.transport.certificate.as_ref();
+        certificate.is_some_and(|certificate| certificate.expired().is_some())
+    }
+
     /// What a request to `target` is sent by. It does not wait for a lookup that is due.
     pub(super) fn client(&self, target: &Uri) -> HttpClient {
         let proxy = self.0.transport.proxy.to(target, &self.0.environment).ok().flatten();

@@ -57,6 +57,8 @@ pub(super) struct Offer {
     pub(super) requires_pushed: bool,
     /// An answer may come as a message to another window.
     pub(super) web_message: bool,
+    /// There is a list of methods for PKCE, and S256 is not in it (RFC 8414 section 2).
+    pub(super) lacks_s256: bool,
 }
 
 impl Endpoints {
@@ -114,6 +116,10 @@ impl Offer {
         Self {
             says_issuer: says("authorization_response_iss_parameter_supported"),
             requires_pushed: says("require_pushed_authorization_requests"),
+            lacks_s256: document
+                .get("code_challenge_methods_supported")
+                .and_then(Value::as_array)
+                .is_some_and(|methods| methods.iter().all(|method| method != "S256")),
             web_message: modes.is_some_and(|modes| modes.iter().any(|mode| mode == "web_message")),
         }
     }

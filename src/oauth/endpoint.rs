@@ -23,6 +23,7 @@ use super::dpop::{DPOP, Dpop, Nonce, Target};
 use super::error::Error;
 use super::grant::{Grant, TokenRequest};
 use super::introspection::Introspection;
+use super::jwt_facts::jwt_issued;
 use super::kind::{Code, Kind, Place};
 use super::login_end;
 use super::mention::Mention;
@@ -164,9 +165,16 @@ impl AuthorizationServer {
             Err(Kind::Denied(_, Code::InvalidDpopProof)) => ask.dpop.is_some(),
             _ => false,
         };
-        let Some(distance) = date.filter(|_| refused).and_then(|date| self.clock.apart(date)) else {
-            return outcome;
+        if let Ok(response) = &outcome {
+            self.note_time(response);
+        }
+        // Some servers date no answer (Keycloak).
+        let found = match date {
+            _ if !refused => None,
+            Some(date) => self.clock.apart(date),
+            None => self.clock.apart_by_tokens(),
         };
+        let Some(distance) = found else { return outcome };
         let second = self.ask_with_its_nonce(ask, distance.now()).await.outcome;
         if second.is_ok() {
             info!(place = %Place::of(ask.url), seconds_ahead = distance.seconds(),
@@ -174,6 +182,14 @@ impl AuthorizationServer {
             self.clock.assume(distance);
         }
         second
+    }
+
+    /// What a response's own tokens say of the server's clock.
+    fn note_time(&self, response: &TokenResponse) {
+        let tokens = [response.id_token.as_ref(), Some(&response.access_token)];
+        if let Some(at) = tokens.into_iter().flatten().find_map(|token| jwt_issued(token.expose())) {
+            self.clock.issued(at);
+        }
     }
 
     /// Asks; once more where the proof was refused and a nonce for another given (RFC 9449 section 8). A server that
@@ -303,7 +319,7 @@ impl Kind {
     /// Whether it is likely that the token endpoint is somewhere else by now.
     fn may_have_moved(&self) -> bool {
         self.is_unreachable()
-            || matches!(self, Self::Redirect(_))
+            || matches!(self, Self::Redirect(_) | Self::RedirectTo(..))
             || matches!(self, Self::Status(status) if matches!(status.as_u16(), 404 | 405 | 410))
     }
 }

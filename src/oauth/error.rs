@@ -186,6 +186,8 @@ impl Error {
             | Kind::ShortSecret
             | Kind::NoIssuer
             | Kind::Redirect(_)
+            | Kind::RedirectTo(..)
+            | Kind::NoPkce
             | Kind::TokenType
             | Kind::Unbound
             | Kind::OtherIssuer(_)
@@ -222,7 +224,8 @@ impl Error {
             | Kind::Subject(_)
             | Kind::BrowserAbsent
             | Kind::Frame(FrameFault::Lost { .. })
-            | Kind::SubjectExpired => Class::Transient,
+            | Kind::SubjectExpired
+            | Kind::Outdated { .. } => Class::Transient,
             Kind::Command(fault) => fault.class(),
             Kind::TokenFile(error) => of_file(error),
             // A page may be a firewall's or a portal's, which goes away.
@@ -400,7 +403,9 @@ impl Error {
             Kind::Tls(_) => "tls",
             Kind::Timeout(_) => "timeout",
             Kind::Reset => "reset",
-            Kind::Redirect(_) => "redirect",
+            Kind::Redirect(_) | Kind::RedirectTo(..) => "redirect",
+            Kind::NoPkce => "no_pkce",
+            Kind::Outdated { .. } => "outdated",
             Kind::Status(_) => "status",
             Kind::Denied(_, code) | Kind::Authorization(code) => code.as_str(),
             Kind::CodeRefused => "code_refused",

@@ -120,7 +120,7 @@ pub(super) fn read(token: &Secret<String>, expected: Expected<'_>) -> Result<Ide
     }
 }
 
-fn claims(token: &str) -> Option<Map<String, Value>> {
+pub(super) fn claims(token: &str) -> Option<Map<String, Value>> {
     let mut parts = token.split('.');
     let (Some(_header), Some(payload), Some(_signature), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())

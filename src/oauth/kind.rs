@@ -166,6 +166,20 @@ pub(crate) enum Kind {
     Subject(String),
     #[error("the token to trade in has expired, so it was not sent")]
     SubjectExpired,
+    /// What a file holds says itself that it has expired; `told` is the file and the date.
+    #[error(
+        "the {what} in the file {told}; see why nothing writes another one, and compare the clock; no token request was made"
+    )]
+    Outdated { what: &'static str, told: Box<str> },
+    #[error(
+        "it responded with {status}, a redirect to {1}, which no secret follows: configure the final address; where that is a page to log in at, the server does not serve this endpoint",
+        status = .0.as_u16()
+    )]
+    RedirectTo(StatusCode, Place),
+    #[error(
+        "the metadata name no method S256 for PKCE (`code_challenge_methods_supported`), and a login here uses no other; switch it on at the authorization server"
+    )]
+    NoPkce,
     #[error("this token is traded for the one that a caller brings; without a caller there is none")]
     NoCaller,
 }

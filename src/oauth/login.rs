@@ -22,7 +22,42 @@ use super::write::form;
 use crate::clock;
 use crate::secret::Secret;
 
+/// What a person's login takes of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginWay {
+    /// A browser on this machine; whether its request is pushed ahead although that is not demanded.
+    Browser {
+        /// See [`AuthorizationRequest::pushed`].
+        pushed: bool,
+    },
+    /// Another device.
+    Device,
+}
+
 impl AuthorizationServer {
+    /// Whether the server offers what a login takes, as far as the configuration and the metadata say. Nothing is sent but
+    /// the request for the metadata.
+    ///
+    /// # Errors
+    /// [`Error`]: what is missing, or why the metadata could not be read.
+    pub async fn preview_login(&self, way: LoginWay) -> Result<(), Error> {
+        self.directory.token_endpoint(&self.http).await?;
+        let LoginWay::Browser { pushed } = way else {
+            return self.directory.device_authorization_endpoint(&self.http).await.map(drop);
+        };
+        self.directory.authorization_endpoint(&self.http).await?;
+        let offer = self.directory.offer(&self.http).await?;
+        if offer.lacks_s256 {
+            return Err(Error::here(Kind::NoPkce));
+        }
+        if (offer.requires_pushed || pushed)
+            && self.directory.pushed_authorization_endpoint(&self.http).await?.is_none()
+        {
+            return Err(Error::here(Kind::NoEndpoint(super::document::Role::PushedAuthorization)));
+        }
+        Ok(())
+    }
+
     /// Where to send a browser for a login. Asks for the metadata where that is due, and pushes the request ahead where
     /// the server demands it (RFC 9126), or offers it and that is wanted.
     ///

@@ -1,7 +1,8 @@
 //! An authorization server's clock, which is not always ours.
 //!
 //! An assertion says when it was made, and a JWT when it ends, both by the server's clock. Its answers say what that
-//! clock shows (`Date`, RFC 9110 section 6.6.1). `endpoint` calls this. No token's life is counted by it: that is for
+//! clock shows (`Date`, RFC 9110 section 6.6.1), and where they do not, a token that just came says when it was issued (`iat`).
+//! `endpoint` calls this. No token's life is counted by it: that is for
 //! clocks that nobody sets.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,6 +15,18 @@ use crate::clock;
 pub(super) struct ServerClock {
     /// In seconds; below zero it is behind.
     ahead: AtomicI64,
+    /// What the newest token says of it, for servers that send no `Date`; [`UNHEARD`]: none said so yet.
+    heard: HeardOf,
+}
+
+/// The distance that a token told, in seconds.
+#[derive(Debug)]
+struct HeardOf(AtomicI64);
+
+impl Default for HeardOf {
+    fn default() -> Self {
+        Self(AtomicI64::new(UNHEARD))
+    }
 }
 
 /// A distance that explains why a server refused an assertion.
@@ -32,6 +45,18 @@ impl ServerClock {
         let found = seconds(date, clock::wall());
         let assumed = self.ahead.load(Ordering::Relaxed);
         (found.abs_diff(assumed) > TOLERATED.as_secs()).then_some(Distance(found))
+    }
+
+    /// Takes note of when a token that just came says that it was issued (`iat`).
+    pub(super) fn issued(&self, at: SystemTime) {
+        self.heard.0.store(seconds(at, clock::wall()), Ordering::Relaxed);
+    }
+
+    /// The same as [`ServerClock::apart`], by the newest token, for an answer without a `Date`.
+    pub(super) fn apart_by_tokens(&self) -> Option<Distance> {
+        let heard = self.heard.0.load(Ordering::Relaxed);
+        let assumed = self.ahead.load(Ordering::Relaxed);
+        (heard != UNHEARD && heard.abs_diff(assumed) > TOLERATED.as_secs()).then_some(Distance(heard))
     }
 
     /// Assumes `distance` from now on: an assertion that did was taken.
@@ -62,6 +87,8 @@ fn seconds(theirs: SystemTime, ours: SystemTime) -> i64 {
     }
 }
 
+/// No token has told anything.
+const UNHEARD: i64 = i64::MIN;
 /// A distance that no server minds; `Date` itself is a second or so old.
 const TOLERATED: Duration = Duration::from_secs(10);
 
@@ -84,6 +111,16 @@ mod tests {
             assert!(seconds(clock.now(), there).abs() <= 1);
             assert_eq!(clock.apart(there), None);
         }
+        // Where no answer is dated, a token is.
+        let quiet = ServerClock::default();
+        assert_eq!(quiet.apart_by_tokens(), None);
+        quiet.issued(wall + Duration::from_secs(2));
+        assert_eq!(quiet.apart_by_tokens(), None);
+        quiet.issued(wall - Duration::from_secs(90));
+        let distance = quiet.apart_by_tokens().unwrap();
+        assert!(distance.seconds().abs_diff(-90) <= 1, "{distance:?}");
+        quiet.assume(distance);
+        assert_eq!(quiet.apart_by_tokens(), None);
         // Somebody set the clocks right.
         clock.assume(clock.apart(clock::wall()).unwrap());
         assert!(seconds(clock.now(), clock::wall()).abs() <= 1);

@@ -6,17 +6,19 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, DATE, HeaderMap};
+use http::header::{CACHE_CONTROL, DATE, HeaderMap, LOCATION};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body as _;
 use tokio::time::timeout;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::net::http_client::{ConnectStage, HttpFault};
 use crate::net::outgoing::{RetryAfter, retry_after};
 use crate::net::resolver::LookupError;
 use crate::net::tls::{NoRoots, TlsError, client_config};
+use crate::net::tls_fault::TlsFault;
 
 use super::connections::Connections;
 use super::encoding::{decoded, plain};
@@ -79,12 +81,16 @@ impl Http {
     }
 
     async fn exchange(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Error> {
-        let failed = |fault: HttpFault| Error::at(place.clone(), kind_of(fault));
+        let failed = |fault: HttpFault| Error::at(place.clone(), kind_of(self.explained(fault)));
         let carried = Carried::by(&request);
         let request = plain(request);
         let client = self.0.client(request.uri());
+        let target = request.uri().to_string();
         let response = client.send(request.map(|body| Full::new(Bytes::from(body)))).await.map_err(failed)?;
         let (head, mut incoming) = response.into_parts();
+        if let Some(leads) = redirect(head.status, &head.headers, &target) {
+            return Err(Error::at(place.clone(), Kind::RedirectTo(head.status, leads)));
+        }
         let retry_after = retry_after(&head.headers);
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if incoming.size_hint().lower() > MAX_BODY_BYTES as u64 {
@@ -113,6 +119,21 @@ impl Http {
     }
 }
 
+impl Http {
+    /// A server that refuses a certificate seldom says why; what the certificate says of itself may.
+    fn explained(&self, fault: HttpFault) -> HttpFault {
+        match fault {
+            HttpFault::Tls(TlsFault::CertificateRefused | TlsFault::Alert | TlsFault::Closed)
+            | HttpFault::Broken
+                if self.0.certificate_has_expired() =>
+            {
+                HttpFault::Tls(TlsFault::OwnExpired)
+            }
+            fault => fault,
+        }
+    }
+}
+
 /// What went wrong on the way, of all that an error of the network says.
 const fn kind_of(fault: HttpFault) -> Kind {
     match fault {
@@ -128,6 +149,15 @@ const fn kind_of(fault: HttpFault) -> Kind {
         HttpFault::NotHttp => Kind::Malformed(Flaw::NotHttp),
         HttpFault::Broken => Kind::Reset,
     }
+}
+
+/// Where a redirect leads, relative to what was requested; `None`: it is none, or does not say.
+fn redirect(status: StatusCode, headers: &HeaderMap, target: &str) -> Option<Place> {
+    if !status.is_redirection() {
+        return None;
+    }
+    let to = headers.get(LOCATION)?.to_str().ok()?;
+    Url::parse(target).ok()?.join(to).ok().as_ref().map(Place::of)
 }
 
 /// `max-age` out of `Cache-Control`, whatever stands around it.
@@ -171,6 +201,20 @@ mod tests {
             headers.insert(CACHE_CONTROL, value.parse().unwrap());
             assert_eq!(max_age(&headers), want.map(Duration::from_secs), "{value}");
         }
+    }
+
+    #[test]
+    fn a_redirect_says_where_it_leads_without_its_query() {
+        let leads = |status, to: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, http::HeaderValue::from_static(to));
+            let place =
+                redirect(StatusCode::from_u16(status).unwrap(), &headers, "https://as.test/oauth2/par?a");
+            place.map(|place| place.to_string())
+        };
+        assert_eq!(leads(302, "/login?state=sentinel").as_deref(), Some("https://as.test/login"));
+        assert_eq!(leads(307, "http://u:sentinel@other.test/x#y").as_deref(), Some("http://other.test/x"));
+        assert_eq!(leads(200, "/login"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use url::Url;
 use crate::clock;
 use crate::oauth::{
     Authorization, AuthorizationRequest, AuthorizationServer, Callback, DeviceAuthorization, Dpop, Error,
-    ErrorKind, Identity, Manner, Pending, TokenResponse,
+    ErrorKind, Identity, LoginWay, Manner, Pending, TokenResponse,
 };
 
 use crate::secret::Secret;
@@ -86,6 +86,27 @@ impl Account {
     #[must_use]
     pub const fn summons(&self) -> Option<&Arc<Summons>> {
         self.summons.as_ref()
+    }
+
+    /// Whether a login is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub async fn is_kept(&self) -> Result<bool, StoreError> {
+        Ok(self.store.load(&self.key, None).await?.is_some())
+    }
+
+    /// Whether the server offers what a login takes, as far as that is known beforehand.
+    ///
+    /// # Errors
+    /// [`Error`]: what is missing, or why the metadata could not be read.
+    pub async fn preview(&self) -> Result<(), Error> {
+        self.server
+            .preview_login(match self.login.flow {
+                Flow::DeviceCode => LoginWay::Device,
+                Flow::AuthorizationCode => LoginWay::Browser { pushed: self.login.pushed_authorization },
+            })
+            .await
     }
 
     /// Where to send a browser that is to come back to `redirect_uri`.

@@ -289,6 +289,12 @@ impl TokenSettings {
         self.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::Password { .. }))
     }
 
+    /// Whether a person logs in for it.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        self.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::Login(_)))
+    }
+
     /// Whether its files hold the token itself, and not what it is earned with.
     #[must_use]
     pub const fn is_read(&self) -> bool {

@@ -15,6 +15,7 @@ mod access;
 mod addresses;
 mod browser;
 mod certificates;
+mod checked;
 mod cli;
 mod client_auth;
 mod clients;

@@ -75,7 +75,15 @@ impl Pair<'_> {
             let what = format!("every user of this machine may read the file {}", key.display());
             review.warning(key_path, what, format!("chmod 600 {}", key.display()));
         }
-        ClientCertificate::load(&cert, &key).map(Some).map_err(|error| {
+        let loaded = ClientCertificate::load(&cert, &key);
+        if let Ok(certificate) = &loaded
+            && let Some(at) = certificate.expired()
+        {
+            let at = httpdate::fmt_http_date(at);
+            let what = format!("the certificate in the file {} expired at {at}", cert.display());
+            review.warning(cert_path, what, "have another one issued, and compare the clock");
+        }
+        loaded.map(Some).map_err(|error| {
             let cert_mend = cert_mend(self.whose);
             let (path, mend) = match &error {
                 TlsError::KeyMismatch { .. } => {

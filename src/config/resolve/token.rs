@@ -4,6 +4,7 @@ mod attachment;
 mod client;
 pub(super) mod exchange;
 mod grant;
+mod jwt;
 mod key;
 mod local;
 mod login;

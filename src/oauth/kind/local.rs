@@ -126,6 +126,8 @@ pub(crate) enum TextFlaw {
     Empty,
     #[error("is no token: it is not one word of visible ASCII")]
     NotAWord,
+    #[error("has a quotation mark at one end, or several; the token alone belongs there")]
+    Quoted,
     #[error("begins like JSON and is none; it may be half-written")]
     NotJson,
     #[error("is JSON without an `access_token` that is a word of visible ASCII")]

@@ -53,19 +53,18 @@ impl Kind {
                 "the authorization server cannot be reached: it refuses the connection"
             }
             Self::Connect(_) => "the authorization server cannot be reached",
-            Self::Proxy(fault) => {
-                return Cow::Owned(format!("the authorization server cannot be reached: {fault}"));
-            }
+            Self::Proxy(fault) => return unreachable(fault),
             Self::Reset => {
                 "the connection to the authorization server broke before its response was complete"
             }
-            Self::Timeout(Phase::Proxy(stage)) => {
-                return Cow::Owned(format!("the authorization server cannot be reached: {stage}"));
-            }
+            Self::Timeout(Phase::Proxy(stage)) => return unreachable(stage),
             Self::Timeout(phase) => phase.public_reason(),
             Self::Tls(fault) => return public_reason_of_tls(*fault),
             // The authorization server.
-            Self::Redirect(_) => "the authorization server responds with a redirect, which is never followed",
+            Self::Redirect(_) | Self::RedirectTo(..) => {
+                "the authorization server responds with a redirect, which is never followed"
+            }
+            Self::NoPkce => "the authorization server does not offer PKCE with S256",
             Self::Status(status) => {
                 return Cow::Owned(format!(
                     "the authorization server responds with the status {}",
@@ -120,6 +119,7 @@ impl Kind {
             Self::Spent(Holder::File) => "the token in the token file has expired",
             Self::Subject(_) => "the token that is exchanged for it is not available",
             Self::SubjectExpired => "the token to exchange for it has expired, so no token request was sent",
+            Self::Outdated { what, .. } => return outdated(what),
         })
     }
 }
@@ -144,6 +144,14 @@ impl Phase {
     }
 }
 
+fn unreachable(why: &impl std::fmt::Display) -> Cow<'static, str> {
+    Cow::Owned(format!("the authorization server cannot be reached: {why}"))
+}
+
+fn outdated(what: &str) -> Cow<'static, str> {
+    Cow::Owned(format!("the configured {what} has expired, so no token request was sent"))
+}
+
 fn public_reason_of_tls(fault: TlsFault) -> Cow<'static, str> {
     use TlsFault as F;
     Cow::Borrowed(match fault {
@@ -160,6 +168,7 @@ fn public_reason_of_tls(fault: TlsFault) -> Cow<'static, str> {
         F::CertificateWanted => {
             "the authorization server demands a client certificate, and none is configured"
         }
+        F::OwnExpired => "this client's certificate for the authorization server has expired",
         F::CertificateRefused => "the authorization server refuses this client's certificate",
         F::NotTls => "the authorization server does not speak TLS at its address",
         F::NoVersion | F::NoCipher | F::NoProtocol | F::UnknownName | F::Alert | F::Closed | F::Handshake => {
@@ -207,8 +216,8 @@ mod tests {
     use http::StatusCode;
 
     use super::super::{
-        CallbackFault, CertificateFault, FoundIssuer, FrameFault, GoogleFault, Held, IdTokenFault, Said,
-        TextFlaw,
+        CallbackFault, CertificateFault, FoundIssuer, FrameFault, GoogleFault, Held, IdTokenFault, Place,
+        Said, TextFlaw,
     };
     use super::*;
     use crate::net::proxy_fault::{ProxyFault, ProxyStage};
@@ -268,10 +277,13 @@ mod tests {
             Kind::Spent(Holder::Configuration),
             Kind::Subject("sentinel".into()),
             Kind::SubjectExpired,
+            Kind::Outdated { what: "assertion", told: "sentinel".into() },
         ];
         let mut all: Vec<_> = all.into_iter().map(|kind| (kind, Here)).collect();
         let server = [
             Kind::Redirect(status),
+            Kind::RedirectTo(status, Place::of(&"https://sentinel.example/login".parse().unwrap())),
+            Kind::NoPkce,
             Kind::Status(status),
             Kind::TooLarge,
             Kind::Malformed(Flaw::NotJson),
@@ -364,6 +376,7 @@ mod tests {
             Kind::NoEndpoint(Role::Token),
             Kind::InsecureEndpoint,
             Kind::SubjectExpired,
+            Kind::Outdated { what: "assertion", told: "sentinel".into() },
         ];
         for kind in unsent {
             assert!(kind.public_reason().contains("no token request was sent"), "{kind:?}");

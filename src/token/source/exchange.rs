@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::clock::{self, Moment};
-use crate::oauth::{Error, ErrorKind, Exchange, Grant, TypedToken, jwt_expiry, read};
+use crate::oauth::{Error, ErrorKind, Exchange, Grant, TypedToken, jwt_expiry, read, still_good, unquoted};
 use crate::secret::{Secret, SecretSource};
 use crate::token::roster::Roster;
 use crate::token::settings::{ExchangeSettings, Subject};
@@ -64,7 +64,9 @@ async fn trade(settings: &ExchangeSettings, subject: Good) -> Result<Traded, Err
 }
 
 async fn from_file(source: &SecretSource) -> Result<Good, Error> {
-    good(Secret::new(read(source).await?.expose().trim_ascii().to_owned()))
+    let token = read(source).await?;
+    still_good("token to trade in", source, &token)?;
+    good(Secret::new(unquoted(token.expose().trim_ascii()).to_owned()))
 }
 
 /// Judges a token by its own word, where it has one. An expired one is not sent: the answer is known.

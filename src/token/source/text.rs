@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 
 use crate::oauth::{
-    Error, ErrorKind, Holder, Lifetime, TextFlaw, TokenResponse, TokenType, parse_bare, parse_json,
+    Error, ErrorKind, Holder, Lifetime, TextFlaw, TokenResponse, TokenType, parse_bare, parse_json, unquoted,
 };
 use crate::secret::Secret;
 
@@ -21,12 +21,20 @@ pub(super) fn read(text: &str, holder: Holder) -> Result<TokenResponse, Error> {
             Ok(response) => return Ok(response),
             Err(flaw) => flaw,
         },
-        Some(_) => match parse_bare(text) {
-            Ok(response) => return Ok(TokenResponse { token_type: TokenType::Bearer, ..response }),
+        Some(_) => match parse_bare(unquoted(text)) {
+            Ok(response) if !is_quoted(response.access_token.expose()) => {
+                return Ok(TokenResponse { token_type: TokenType::Bearer, ..response });
+            }
+            Ok(_) => TextFlaw::Quoted,
             Err(_) => TextFlaw::NotAWord,
         },
     };
     Err(Error::here(ErrorKind::Text(holder, flaw)))
+}
+
+/// Whether a quotation mark is left at either end: no token has one (RFC 6750 section 2.1).
+fn is_quoted(token: &str) -> bool {
+    token.starts_with(['"', '\'']) || token.ends_with(['"', '\''])
 }
 
 fn json(text: &str) -> Result<TokenResponse, TextFlaw> {
@@ -141,6 +149,8 @@ mod tests {
         let minute = Lifetime::ExpiresIn(Duration::from_mins(1));
         for (text, lifetime) in [
             ("t0ken", Lifetime::Unknown),
+            ("\"t0ken\"\n", Lifetime::Unknown),
+            ("'t0ken'", Lifetime::Unknown),
             (" \r\nt0ken\r\n\n", Lifetime::Unknown),
             (r#"{"access_token":"t0ken","expires_in":60}"#, minute),
             (r#" {"access_token":"t0ken","status":"ok"} "#, Lifetime::Unknown),
@@ -165,6 +175,9 @@ mod tests {
             ("", TextFlaw::Empty),
             (" \n", TextFlaw::Empty),
             ("sentinel one", TextFlaw::NotAWord),
+            ("\"sentinel", TextFlaw::Quoted),
+            ("\"\"sentinel\"\"", TextFlaw::Quoted),
+            ("\"\"", TextFlaw::NotAWord),
             ("sentin\u{e9}l", TextFlaw::NotAWord),
             ("sentinel\nsecond", TextFlaw::NotAWord),
             (r#"{"access_token":"sentinel"#, TextFlaw::NotJson),

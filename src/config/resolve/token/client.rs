@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::key;
 use super::meaning::auth_word;
+use super::{jwt, key};
 use crate::config::file::{self, Grant, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
@@ -115,7 +115,10 @@ pub(super) fn resolve(
         file::ClientAuth::AssertionFile => {
             let keys = vec![("assertion_file", Written::File(token.assertion_file.as_deref()))];
             let wanted = Wanted { noun: "assertion", owner: "the client", keys };
-            ClientAuth::AssertionFile(wanted.require(path, variables, review)?.source)
+            let found = wanted.require(path, variables, review)?;
+            jwt::review("assertion", &found, review);
+            jwt::review_client_assertion(&found, token, review);
+            ClientAuth::AssertionFile(found.source)
         }
         file::ClientAuth::None => {
             if token.grant == Grant::ClientCredentials {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
+use super::jwt;
 use crate::config::file::{Grant, OwnAuthorization, Route, Token};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
@@ -72,7 +73,9 @@ fn subject(
         (file, _) => {
             let keys = vec![("subject_token_file", Written::File(file.as_deref()))];
             let wanted = Wanted { noun: "token", owner: "the subject", keys };
-            return Some(Subject::File(wanted.require(path, variables, review)?.source));
+            let found = wanted.require(path, variables, review)?;
+            jwt::review("token to trade in", &found, review);
+            return Some(Subject::File(found.source));
         }
     };
     let subject = named_subject(text);
