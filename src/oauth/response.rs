@@ -258,7 +258,7 @@ fn lifetime(said: f64, claims: Option<&Claims>) -> (Lifetime, Option<Oddity>) {
         claims.and_then(|claims| Some(claims.exp - claims.iat()?)).filter(|own| *own > 0.0).map(clamped);
     match own {
         Some(own) if own < said => {
-            let strange = said - own > (own / 10).max(Duration::from_secs(1));
+            let strange = said.saturating_sub(own) > (own / 10).max(Duration::from_secs(1));
             (Lifetime::ExpiresIn(own), strange.then_some(Oddity::LongerThanToken { said, own }))
         }
         _ => (Lifetime::ExpiresIn(said), None),

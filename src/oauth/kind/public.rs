@@ -83,11 +83,7 @@ impl Kind {
                 "the authorization server's metadata are for another issuer than the configured one"
             }
             Self::Stale => "the authorization server's token had expired when it arrived",
-            Self::NoTime(said) => {
-                return Cow::Owned(format!(
-                    "the authorization server says that its token lives for {said} seconds"
-                ));
-            }
+            Self::NoTime(_) => "the authorization server says that its token lives for no time",
             Self::Slow { .. } => "the authorization server took longer to respond than its token lives",
             Self::Withheld => "the authorization server refused the password twice, and it is not sent again",
             Self::Inactive => "the authorization server says that the token just issued is not active",

@@ -73,7 +73,7 @@ struct Ended {
 
 enum Outcome {
     /// With the hash of the inputs that it was made with, where they could be read.
-    Fetched(Result<Fetched, Error>, Option<Fingerprint>),
+    Fetched(Box<Result<Fetched, Error>>, Option<Fingerprint>),
     Forgotten(Result<(), Error>),
 }
 
@@ -280,7 +280,7 @@ impl Task {
                 source.fetch().await
             };
             let outcome = bounded(bound, fetch).await;
-            Ended { id, sent: now, outcome: Outcome::Fetched(outcome, inputs) }
+            Ended { id, sent: now, outcome: Outcome::Fetched(Box::new(outcome), inputs) }
         };
         entry.running = Some(self.attempts.spawn(attempt));
         entry.last_start = Some(now);
@@ -328,7 +328,7 @@ impl Task {
             self.freed(entry.server);
         }
         match ended.outcome {
-            Outcome::Fetched(outcome, inputs) => self.fetched(ended.id, ended.sent, outcome, inputs),
+            Outcome::Fetched(outcome, inputs) => self.fetched(ended.id, ended.sent, *outcome, inputs),
             Outcome::Forgotten(outcome) => self.forgotten(ended.id, &outcome),
         }
         let waits = |entry: &Entry| !entry.leaving.is_empty() && entry.running.is_none();
