@@ -403,7 +403,7 @@ async fn without_a_control_surface_the_commands_say_so() {
     let said = both(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("Give the proxy a control surface") && said.contains("\"keyring\" or \"file\""),
+        said.contains("no person can log in for it") && said.contains("\"file\" or \"keyring\""),
         "{said}"
     );
 }
