@@ -20,6 +20,7 @@ mod rejection;
 mod renewer;
 mod roster;
 pub mod schedule;
+mod scopes;
 mod settings;
 mod shares;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::oauth::{
 use super::binding::Binding;
 use super::facts::{self, Credential, Worked};
 use super::schedule::{renew_before, retry_at, usable_for};
+use super::scopes::withheld;
 use super::settings::{GrantSettings, Origin, TokenSettings};
 use super::source::Fetched;
 use super::state::{Credentials, Failure, Rejected, TokenState};
@@ -269,11 +270,10 @@ pub(super) fn log_oddities(
     if response.token_type == TokenType::Assumed && !std::mem::replace(&mut memory.token_type, true) {
         warn!(token, "the server does not say the token's type; Bearer is taken");
     }
-    let asked = &origin.request.scope;
-    let narrower =
-        response.scope.as_ref().is_some_and(|granted| asked.iter().any(|scope| !granted.contains(scope)));
-    if narrower && !std::mem::replace(&mut memory.scope, true) {
-        warn!(token, "the server granted less scope than was asked for");
+    let granted = response.scope.as_deref().filter(|granted| !granted.is_empty());
+    let withheld = granted.map_or_else(Vec::new, |granted| withheld(&origin.request.scope, granted));
+    if !withheld.is_empty() && !std::mem::replace(&mut memory.scope, true) {
+        warn!(token, withheld = withheld.join(" "), "the server granted less scope than was asked for");
     }
 }
 
@@ -328,6 +328,12 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
             let (cause, class) = (after.error.cause(), after.error.class().as_str());
             let error = after;
             let help = new.advice(now).map(tracing::field::display);
+            let server_says = after.error.description();
+            // Who was logged in, and for how long the token of that login is good.
+            let ended = new.facts().failing.is_some_and(|failing| failing.ends_the_login());
+            let user = new.user.as_ref().filter(|_| ended).map(tracing::field::display);
+            let expiry = new.credentials.as_ref().map(|credentials| credentials.expires_at);
+            let good_until = expiry.filter(|at| ended && *at < Moment::NEVER).map(clock::time_of);
             if !error.error.was_sent() && error.error.class() == Class::Refused {
                 if before.as_ref().is_none_or(|before| before.error != error.error) {
                     info!(token, status, cause, %error, help, "waiting for a login");
@@ -343,7 +349,19 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
                     "no token could be had, as before"
                 );
             } else {
-                warn!(token, status, cause, class, next_seconds, %error, help, "no token could be had");
+                warn!(
+                    token,
+                    status,
+                    cause,
+                    class,
+                    next_seconds,
+                    %error,
+                    server_says,
+                    user,
+                    good_until,
+                    help,
+                    "no token could be had"
+                );
             }
         }
         (before, None) if old.credentials.is_none() => {

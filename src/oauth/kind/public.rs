@@ -220,6 +220,7 @@ mod tests {
     use crate::net::resolver::LookupError;
     use crate::net::threads::NotDone;
     use crate::oauth::document::Role;
+    use crate::oauth::error::Error;
     use crate::oauth::key::KeyError;
     use crate::oauth::kind::code::{CODES, Code};
     use crate::oauth::login_end::LoginEnd;
@@ -379,5 +380,34 @@ mod tests {
         }
         let endpoint = Kind::NoEndpoint(Role::Token).public_reason();
         assert!(endpoint.contains("token_endpoint"), "{endpoint}");
+    }
+
+    /// The table is checked against the code, so that it lacks no failure and no word of it is out of date.
+    #[test]
+    fn every_failure_is_in_the_documentation_with_cause_class_and_sentence() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut missing = std::collections::BTreeSet::new();
+        for (kind, _) in kinds() {
+            let error = Error::here(kind);
+            let (cause, class, reason) = (error.cause(), error.class().as_str(), error.public_reason());
+            let row = format!("| `{cause}` | {class} | {reason} |");
+            if !text.lines().any(|line| line.starts_with(&row)) {
+                missing.insert(row);
+            }
+        }
+        let more = [
+            Meaning::Client,
+            Meaning::Exchange,
+            Meaning::Gate,
+            Meaning::Https,
+            Meaning::ProofDemanded,
+            Meaning::Spent,
+        ];
+        for meaning in more.map(Meaning::public_reason).into_iter().filter(|reason| !text.contains(reason)) {
+            missing.insert(meaning.to_owned());
+        }
+        let missing: Vec<_> = missing.into_iter().collect();
+        assert!(missing.is_empty(), "docs/errors.md lacks:\n{}", missing.join("\n"));
     }
 }
