@@ -143,7 +143,7 @@ fn routing(c: &mut Criterion) {
             token: None,
             own_authorization: OwnAuthorization::Replace,
             on_unauthorized: OnUnauthorized::Replay,
-            replay_body_limit: 64 * 1024,
+            replay_body_limit: 256 * 1024,
             limits: RouteLimits::default(),
             max_stream_age: None,
             rewrite: cupbearer::proxy::Rewrite::default(),

@@ -212,6 +212,9 @@ impl Login {
         };
         prompt.clear();
         if ended.is_done() {
+            if let Some(advice) = &ended.advice {
+                complain(&format!("{name}: {advice}"));
+            }
             return Ok(Some(ended.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default()));
         }
         let why = ended

@@ -41,6 +41,9 @@ pub struct Login {
     /// Who logged in, where the server says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// What to know of a login that ended well: that it does not last, and what helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// Why it failed: one word of a closed set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -84,9 +87,12 @@ impl Login {
                 let left = progress.left(now).as_secs();
                 shown.waiting(step, left)
             }
-            Stage::Done { user } => {
-                Self { state: DONE.to_owned(), user: user.as_ref().map(ToString::to_string), ..shown }
-            }
+            Stage::Done { user, advice } => Self {
+                state: DONE.to_owned(),
+                user: user.as_ref().map(ToString::to_string),
+                advice: advice.clone(),
+                ..shown
+            },
             Stage::Failed { cause, message } => Self {
                 state: FAILED.to_owned(),
                 cause: Some((*cause).to_owned()),

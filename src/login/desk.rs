@@ -107,16 +107,19 @@ impl Desk {
         let (progress, watch) = watch::channel(progress);
         info!(token = name, flow = flow.as_str(), "a login has begun");
         let teller = progress.clone();
-        let token = name.clone();
-        let account = Arc::clone(account);
+        let (token, account) = (name.clone(), Arc::clone(account));
         let task = tokio::spawn(async move {
             let Ended { outcome, last_page } = work.await;
             if let (Ok(_), Some(summons)) = (&outcome, account.summons()) {
                 // On another device no cookie is set in this browser.
                 summons.logged_in(browser.as_deref().filter(|_| flow == Flow::AuthorizationCode));
             }
+            let advice = account.advice().filter(|_| outcome.is_ok());
             tell(&token, &outcome, roster.as_ref());
-            teller.send_modify(|progress| progress.end(Stage::of(outcome)));
+            if let Some(advice) = &advice {
+                warn!(token, "{advice}");
+            }
+            teller.send_modify(|progress| progress.end(Stage::of(outcome, advice)));
             last_page.await;
         });
         let seat = Seat { progress, pasted, task };

@@ -32,6 +32,8 @@ pub enum Stage {
     Done {
         /// Who logged in, where the server says so.
         user: Option<Identity>,
+        /// What to know of it: that it does not last, and what helps.
+        advice: Option<String>,
     },
     /// It ended without a token.
     Failed {
@@ -85,9 +87,10 @@ impl Progress {
 }
 
 impl Stage {
-    pub(super) fn of(outcome: Result<Option<Identity>, Ending>) -> Self {
+    /// `advice` is for one that ended well.
+    pub(super) fn of(outcome: Result<Option<Identity>, Ending>, advice: Option<String>) -> Self {
         match outcome {
-            Ok(user) => Self::Done { user },
+            Ok(user) => Self::Done { user, advice },
             Err(Ending { cause, message }) => Self::Failed { cause, message },
         }
     }

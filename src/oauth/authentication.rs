@@ -145,7 +145,7 @@ mod tests {
     }
 
     async fn ask(server: &AuthorizationServer, client: &Client) -> Result<TokenResponse, Error> {
-        server.token(client, &Grant::ClientCredentials, &plain(), None).await
+        Ok(server.token(client, &Grant::ClientCredentials, &plain(), None).await?)
     }
 
     /// Header and claims of the assertion in a request, which has all that RFC 7523 section 2.2 asks for and no more.

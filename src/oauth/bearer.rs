@@ -7,12 +7,16 @@ use std::time::SystemTime;
 use crate::secret::Secret;
 
 use super::assertion::{Claims, Signer};
-use super::client::KeySettings;
-use super::endpoint::read;
+use super::client::{Client, KeySettings};
+use super::dpop::Dpop;
+use super::endpoint::{AuthorizationServer, read};
 use super::error::Error;
+use super::failure::TokenFailure;
 use super::google::GoogleKey;
+use super::grant::{Grant, TokenRequest};
 use super::key::SigningKey;
 use super::kind::{Held, Kind};
+use super::response::TokenResponse;
 use super::server::Location;
 
 /// What is known of an assertion before its key is read.
@@ -68,6 +72,32 @@ impl Bearer<'_> {
     }
 }
 
+impl AuthorizationServer {
+    /// Asks for a token with an assertion that is signed for this request; once more, by the server's clock, where it
+    /// was refused and that clock is not where it was taken to be. A refused assertion is not spent.
+    ///
+    /// # Errors
+    /// [`TokenFailure`]: see [`AuthorizationServer::token`].
+    pub async fn token_for(
+        &self,
+        bearer: &Bearer<'_>,
+        client: &Client,
+        request: &TokenRequest,
+        dpop: Option<&Dpop>,
+    ) -> Result<TokenResponse, TokenFailure> {
+        let grant = Grant::JwtBearer(bearer.sign(self.now()).await?);
+        let first = match self.token(client, &grant, request, dpop).await {
+            Err(failure) if failure.is_invalid_grant() => failure,
+            outcome => return outcome,
+        };
+        let Some(distance) = first.distance() else { return Err(first) };
+        let grant = Grant::JwtBearer(bearer.sign(distance.now()).await?);
+        let response = self.token(client, &grant, request, dpop).await?;
+        self.assume(distance, first.place());
+        Ok(response)
+    }
+}
+
 impl Location {
     /// What the configuration calls the server: its issuer, else its token endpoint.
     fn name(&self) -> Option<&str> {
@@ -78,13 +108,15 @@ impl Location {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
 
     use super::super::error::Class;
     use super::super::key::{Algorithm, vectors};
-    use super::super::peer::{inline, verified};
+    use super::super::peer::{Peer, Reply, client, inline, plain, settings, verified};
     use super::*;
     use crate::clock;
     use crate::secret::SecretSource;
@@ -170,6 +202,43 @@ mod tests {
         let delegated = Bearer { subject: Some("alice@p.example"), ..own };
         want["sub"] = "alice@p.example".into();
         assert_eq!(said(&delegated.sign(clock::wall()).await.unwrap(), vectors::RSA).1, want);
+    }
+
+    /// A server whose clock is `ahead` of ours, and that accepts an assertion only within its own time.
+    async fn strict(ahead: i64) -> Peer {
+        Peer::start(move |seen| {
+            let now = UNIX_EPOCH + Duration::from_secs(clock::unix_seconds().saturating_add_signed(ahead));
+            let date = format!("Date: {}\r\n", httpdate::fmt_http_date(now)).leak();
+            let (_, claims) = verified(&seen.parameter("assertion"), vectors::P256);
+            let claim = |name: &str| UNIX_EPOCH + Duration::from_secs(claims[name].as_u64().unwrap());
+            if claim("iat") <= now && now < claim("exp") {
+                Reply::token()
+            } else {
+                Reply::Http(400, date, r#"{"error":"invalid_grant"}"#.into())
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn an_assertion_that_a_server_with_another_clock_refuses_is_dated_by_that_clock() {
+        let key = key(inline(vectors::P256));
+        for (ahead, first, then) in [(600, 2, 1), (-600, 2, 1), (0, 1, 1), (60, 1, 1)] {
+            let peer = strict(ahead).await;
+            let location = Location::endpoint(peer.url("/token"));
+            let server = AuthorizationServer::new(&settings(location.clone())).unwrap();
+            let bearer = bearer(&key, &location);
+            server.token_for(&bearer, &client(), &plain(), None).await.unwrap();
+            assert_eq!(peer.lines().len(), first, "{ahead}");
+            server.token_for(&bearer, &client(), &plain(), None).await.unwrap();
+            assert_eq!(peer.lines().len(), first + then, "{ahead}: it is remembered");
+        }
+        let refusing = Peer::start(|_| Reply::Http(400, "", r#"{"error":"invalid_grant"}"#.into())).await;
+        let location = Location::endpoint(refusing.url("/token"));
+        let server = AuthorizationServer::new(&settings(location.clone())).unwrap();
+        let bearer = bearer(&key, &location);
+        let error = server.token_for(&bearer, &client(), &plain(), None).await.unwrap_err();
+        assert_eq!((error.cause(), refusing.lines().len()), ("invalid_grant", 1), "no clock explains it");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{Method, Request};
 use tracing::{info, warn};
@@ -21,6 +21,7 @@ use super::directory::Directory;
 use super::document::Role;
 use super::dpop::{DPOP, Dpop, Nonce, Target};
 use super::error::Error;
+use super::failure::{Issued, TokenFailure};
 use super::grant::{Grant, TokenRequest};
 use super::introspection::Introspection;
 use super::jwt_facts::jwt_issued;
@@ -30,7 +31,7 @@ use super::mention::Mention;
 use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
 use super::revocation::{self, TokenHint};
 use super::server::ServerSettings;
-use super::server_clock::ServerClock;
+use super::server_clock::{Distance, ServerClock};
 use super::situation::{Key, Situation};
 use super::transport::{Answer, Http, ServerError};
 use super::write::write;
@@ -63,7 +64,7 @@ struct Ask<'a> {
 
 /// What came of one request.
 struct Answered {
-    outcome: Result<TokenResponse, Error>,
+    outcome: Result<TokenResponse, TokenFailure>,
     /// What the server's clock showed.
     date: Option<SystemTime>,
     /// Whether it gave a nonce for the proofs to come.
@@ -99,14 +100,15 @@ impl AuthorizationServer {
     /// kind is refused.
     ///
     /// # Errors
-    /// [`Error`], which says whose fault it is. Where the client's secret cannot be read, nothing is sent.
+    /// [`TokenFailure`], which says whose fault it is, and holds what came in the response to a grant that counts once.
+    /// Where the client's secret cannot be read, nothing is sent.
     pub async fn token(
         &self,
         client: &Client,
         grant: &Grant,
         request: &TokenRequest,
         dpop: Option<&Dpop>,
-    ) -> Result<TokenResponse, Error> {
+    ) -> Result<TokenResponse, TokenFailure> {
         let keys = &client.auth.read().await?;
         let url = &self.directory.token_endpoint(&self.http).await?;
         let token_type = self.token_type.as_deref();
@@ -123,11 +125,10 @@ impl AuthorizationServer {
             warn!(place = %Place::of(url), "the answer to a token exchange has no issued_token_type; the token is taken as an access token");
         }
         if response.lifetime == Lifetime::Unknown {
-            response.lifetime = match self.introspect(url, client, keys, &response.access_token).await {
-                // The refresh token that came with it counts all the same, and must not be lost.
-                Err(_) if response.refresh_token.is_some() => Lifetime::ExpiresIn(Duration::ZERO),
-                lifetime => lifetime?,
-            };
+            match self.introspect(url, client, keys, &response.access_token).await {
+                Ok(lifetime) => response.lifetime = lifetime,
+                Err(error) => return Err(TokenFailure::from(error).with(Issued::of(response))),
+            }
         }
         Ok(response)
     }
@@ -158,9 +159,9 @@ impl AuthorizationServer {
 
     /// Asks; once more where the client's assertion or the proof was refused and the server's clock is not where we took
     /// it to be. A server that refuses either has not spent the grant.
-    async fn ask_by_its_clock(&self, ask: Ask<'_>) -> Result<TokenResponse, Error> {
+    async fn ask_by_its_clock(&self, ask: Ask<'_>) -> Result<TokenResponse, TokenFailure> {
         let Answered { outcome, date, .. } = self.ask_with_its_nonce(ask, self.clock.now()).await;
-        let refused = match outcome.as_ref().map_err(Error::kind) {
+        let refused = match outcome.as_ref().map_err(|failure| failure.kind()) {
             Err(Kind::Denied(_, Code::InvalidClient)) => ask.keys.are_dated(),
             Err(Kind::Denied(_, Code::InvalidDpopProof)) => ask.dpop.is_some(),
             _ => false,
@@ -168,18 +169,18 @@ impl AuthorizationServer {
         if let Ok(response) = &outcome {
             self.note_time(response);
         }
-        // Some servers date no answer (Keycloak).
+        // Some servers date no response (Keycloak).
         let found = match date {
-            _ if !refused => None,
             Some(date) => self.clock.apart(date),
-            None => self.clock.apart_by_tokens(),
+            None if refused => self.clock.apart_by_tokens(),
+            None => None,
         };
-        let Some(distance) = found else { return outcome };
+        let Some(distance) = found.filter(|_| refused) else {
+            return outcome.map_err(|failure| failure.apart(found));
+        };
         let second = self.ask_with_its_nonce(ask, distance.now()).await.outcome;
         if second.is_ok() {
-            info!(place = %Place::of(ask.url), seconds_ahead = distance.seconds(),
-                "the authorization server's clock is apart from this machine's; assertions are dated by the server's");
-            self.clock.assume(distance);
+            self.assume(distance, Some(&Place::of(ask.url)));
         }
         second
     }
@@ -192,12 +193,23 @@ impl AuthorizationServer {
         }
     }
 
+    /// Dates assertions from now on by a clock so far from ours: one that was has been accepted.
+    pub(super) fn assume(&self, distance: Distance, place: Option<&Place>) {
+        let place = place.map(tracing::field::display);
+        info!(
+            place,
+            seconds_ahead = distance.seconds(),
+            "the authorization server's clock is apart from this machine's; assertions are dated by the server's"
+        );
+        self.clock.assume(distance);
+    }
+
     /// Asks; once more where the proof was refused and a nonce for another given (RFC 9449 section 8). A server that
     /// refuses the proof has not spent the grant.
     async fn ask_with_its_nonce(&self, ask: Ask<'_>, now: SystemTime) -> Answered {
         let first = self.ask(ask, now).await;
         let refused = matches!(
-            first.outcome.as_ref().map_err(Error::kind),
+            first.outcome.as_ref().map_err(|failure| failure.kind()),
             Err(Kind::Denied(_, Code::UseDpopNonce | Code::InvalidDpopProof))
         );
         if refused && first.nonce == Nonce::Given { self.ask(ask, now).await } else { first }
@@ -215,9 +227,12 @@ impl AuthorizationServer {
             Ok(answer) => Answered {
                 nonce: ask.dpop.map_or(Nonce::None, |dpop| dpop.take_note(&origin, &answer.headers)),
                 date: answer.date,
-                outcome: judge(&answer, ask).map_err(|kind| answer.failure(place, kind, ask.situation())),
+                outcome: judge(&answer, ask).map_err(|kind| {
+                    let issued = answer.status.is_success().then(|| Issued::find(&answer.body)).flatten();
+                    TokenFailure::from(answer.failure(place, kind, ask.situation())).with(issued)
+                }),
             },
-            Err(error) => Answered { outcome: Err(error), date: None, nonce: Nonce::None },
+            Err(error) => Answered { outcome: Err(error.into()), date: None, nonce: Nonce::None },
         }
     }
 
@@ -378,7 +393,7 @@ mod tests {
 
     async fn ask_at(url: Url, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
         let server = AuthorizationServer::new(&settings(Location::endpoint(url))).unwrap();
-        server.token(client, &Grant::ClientCredentials, request, None).await
+        Ok(server.token(client, &Grant::ClientCredentials, request, None).await?)
     }
 
     /// What this thread logs.

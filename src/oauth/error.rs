@@ -151,6 +151,11 @@ impl Error {
         }
     }
 
+    /// Where it happened; `None`: on this machine.
+    pub(super) const fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
     pub(super) const fn kind(&self) -> &Kind {
         &self.kind
     }
@@ -158,7 +163,7 @@ impl Error {
     /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2). Of a refresh
     /// token that is [`Kind::LoginRequired`] already.
     pub(crate) fn is_invalid_grant(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_))
+        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted)
             || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
     }
 
@@ -241,6 +246,7 @@ impl Error {
             Kind::LoggedOut
             | Kind::LoginRequired
             | Kind::LoginEnded(_)
+            | Kind::LoginInterrupted
             | Kind::CodeRefused
             | Kind::OtherUser(_)
             | Kind::Frame(FrameFault::CookiesWithheld { .. })
@@ -284,9 +290,36 @@ impl Error {
         }
     }
 
+    /// Whether what was to be spent never left this machine.
+    pub(crate) const fn was_not_sent(&self) -> bool {
+        match &self.kind {
+            Kind::Dns
+            | Kind::Lookup(_)
+            | Kind::Machine(_)
+            | Kind::Connect(_)
+            | Kind::Proxy(_)
+            | Kind::Tls(_) => true,
+            Kind::Timeout(phase) => !matches!(phase, Phase::Answer),
+            _ => self.place.is_none() && !self.may_have_spent(),
+        }
+    }
+
+    /// Whether the server may have spent what was sent, and its response was lost.
+    pub(crate) const fn may_have_spent(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Timeout(Phase::Answer)
+                | Kind::Reset
+                | Kind::TooLarge
+                | Kind::Malformed(_)
+                | Kind::Stalled
+                | Kind::Panicked
+        )
+    }
+
     /// Whether nothing is left to spend: the session of a browser may still have some.
     pub(crate) const fn wants_login(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_))
+        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted)
     }
 
     /// The error code that the server answered with, where it is a registered one.
@@ -431,7 +464,7 @@ impl Error {
             Kind::LoggedOut => "logged_out",
             Kind::StoreBusy => "store_busy",
             Kind::Store | Kind::StillStored | Kind::Unread => "store",
-            Kind::LoginRequired | Kind::LoginEnded(_) => "login_required",
+            Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted => "login_required",
             Kind::LoginDoubtful => "login_doubtful",
             Kind::Command(_) => "command",
             Kind::TokenFile(_) => "token_file",
@@ -545,6 +578,27 @@ mod tests {
         let error = denied(400, "s3cret\r\nset-cookie: x");
         assert_eq!(error.cause(), "other");
         assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_lost_response_may_have_spent_the_grant_and_a_lost_connection_has_not() {
+        let place = || Place::of(&Url::parse("https://as.example/token").unwrap());
+        for (kind, unsent, unknown) in [
+            (Kind::Dns, true, false),
+            (Kind::Connect(std::io::ErrorKind::ConnectionRefused), true, false),
+            (Kind::Timeout(Phase::Tls), true, false),
+            (Kind::Timeout(Phase::Answer), false, true),
+            (Kind::Reset, false, true),
+            (Kind::Status(StatusCode::SERVICE_UNAVAILABLE), false, false),
+            (Kind::LoginRequired, false, false),
+        ] {
+            let error = Error::at(place(), kind);
+            assert_eq!((error.was_not_sent(), error.may_have_spent()), (unsent, unknown), "{error}");
+        }
+        let unread = Error::here(Kind::Secret(SecretError::Missing(PathBuf::from("secret"))));
+        assert_eq!((unread.was_not_sent(), unread.may_have_spent()), (true, false));
+        let stalled = Error::here(Kind::Stalled);
+        assert_eq!((stalled.was_not_sent(), stalled.may_have_spent()), (false, true));
     }
 
     #[test]

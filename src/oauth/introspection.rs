@@ -162,7 +162,7 @@ mod tests {
     }
 
     async fn ask(server: &AuthorizationServer) -> Result<TokenResponse, Error> {
-        server.token(&client(), &Grant::ClientCredentials, &plain(), None).await
+        Ok(server.token(&client(), &Grant::ClientCredentials, &plain(), None).await?)
     }
 
     const DATE: &str = "Date: Wed, 18 May 2033 03:33:20 GMT\r\n";

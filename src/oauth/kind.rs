@@ -154,6 +154,11 @@ pub(crate) enum Kind {
     LoginRequired,
     #[error("the login has ended: {}; {}", .0.reason(), .0.help())]
     LoginEnded(LoginEnd),
+    #[error(
+        "the last refresh was interrupted before its response was stored, and the refresh token is not accepted any more: \
+         a server without a grace period ends the login then; log in, or put a new refresh token in its place"
+    )]
+    LoginInterrupted,
     #[error("{0}")]
     Command(CommandFault),
     #[error("{0}; the token is to be there")]

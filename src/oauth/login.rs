@@ -11,6 +11,7 @@ use super::device_code::DeviceAuthorization;
 use super::dpop::Dpop;
 use super::endpoint::AuthorizationServer;
 use super::error::Error;
+use super::failure::{Issued, TokenFailure};
 use super::grant::{Grant, TokenRequest};
 use super::id_token::{self, Expected, Identity};
 use super::kind::{Code, IdTokenFault, Kind, Place};
@@ -32,6 +33,21 @@ pub enum LoginWay {
     },
     /// Another device.
     Device,
+}
+
+/// Why a login did not come to its end, and what is to be kept of it all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginFailure {
+    /// Why.
+    pub error: Error,
+    /// What the response holds beside its flaw, and who logged in; `None`: nothing that may be kept.
+    pub kept: Option<Box<(Issued, Option<Identity>)>>,
+}
+
+impl From<Error> for LoginFailure {
+    fn from(error: Error) -> Self {
+        Self { error, kept: None }
+    }
 }
 
 impl AuthorizationServer {
@@ -94,7 +110,7 @@ impl AuthorizationServer {
     /// Redeems what a browser brought back; it counts once. Who logged in comes with it, where an ID token says so.
     ///
     /// # Errors
-    /// [`Error`]: the server refused the login or the code, or the answer is not to this request.
+    /// [`LoginFailure`]: the server refused the login or the code, the answer is not to this request, or it is of no use.
     pub async fn redeem(
         &self,
         client: &Client,
@@ -102,7 +118,7 @@ impl AuthorizationServer {
         pending: &Pending,
         request: &TokenRequest,
         dpop: Option<&Dpop>,
-    ) -> Result<(TokenResponse, Option<Identity>), Error> {
+    ) -> Result<(TokenResponse, Option<Identity>), LoginFailure> {
         let situation = Situation::of(Asked::Authorization, client)
             .asking(request)
             .with(Key::PushedAuthorization, pending.pushed)
@@ -119,11 +135,12 @@ impl AuthorizationServer {
         let request = TokenRequest { scope: Vec::new(), audience: None, ..request.clone() };
         let response = match self.token(client, &grant, &request, dpop).await {
             Err(error) if error.code() == Some(Code::InvalidGrant) => {
-                return Err(Error::here(Kind::CodeRefused));
+                return Err(Error::here(Kind::CodeRefused).into());
             }
-            outcome => outcome?,
+            Err(failure) => return Err(self.login_failure(client, failure, Some(pending))),
+            Ok(response) => response,
         };
-        let identity = self.identity(client, &response, Some(pending))?;
+        let identity = self.identity(client, response.id_token.as_ref(), Some(pending))?;
         Ok((response, identity))
     }
 
@@ -159,18 +176,19 @@ impl AuthorizationServer {
     /// Asks once whether the person has finished on the other device (RFC 8628 section 3.4).
     ///
     /// # Errors
-    /// [`Error`]; its code says whether the person is not done yet.
+    /// [`LoginFailure`]; its code says whether the person is not done yet.
     pub async fn redeem_device(
         &self,
         client: &Client,
         device: &DeviceAuthorization,
         request: &TokenRequest,
         dpop: Option<&Dpop>,
-    ) -> Result<(TokenResponse, Option<Identity>), Error> {
+    ) -> Result<(TokenResponse, Option<Identity>), LoginFailure> {
         let grant = Grant::DeviceCode(device.device_code.clone());
         let request = TokenRequest { scope: Vec::new(), audience: None, ..request.clone() };
-        let response = self.token(client, &grant, &request, dpop).await?;
-        let identity = self.identity(client, &response, None)?;
+        let outcome = self.token(client, &grant, &request, dpop).await;
+        let response = outcome.map_err(|failure| self.login_failure(client, failure, None))?;
+        let identity = self.identity(client, response.id_token.as_ref(), None)?;
         Ok((response, identity))
     }
 
@@ -209,15 +227,33 @@ impl AuthorizationServer {
         Ok(Some(url))
     }
 
+    /// What is kept of a login whose response is of no use: nothing where its ID token is not to this login, for the
+    /// refresh token may be somebody else's then.
+    fn login_failure(
+        &self,
+        client: &Client,
+        failure: TokenFailure,
+        pending: Option<&Pending>,
+    ) -> LoginFailure {
+        let Some(issued) = failure.issued() else { return Error::from(failure).into() };
+        match self.identity(client, issued.id_token.as_ref(), pending) {
+            Ok(identity) => {
+                let kept = Box::new((issued.clone(), identity));
+                LoginFailure { error: failure.into(), kept: Some(kept) }
+            }
+            Err(error) => error.into(),
+        }
+    }
+
     fn identity(
         &self,
         client: &Client,
-        response: &TokenResponse,
+        id_token: Option<&Secret<String>>,
         pending: Option<&Pending>,
     ) -> Result<Option<Identity>, Error> {
         let fault = |fault| Error::here(Kind::IdToken(fault));
         let nonce = pending.and_then(|pending| pending.nonce.as_ref());
-        let Some(token) = &response.id_token else {
+        let Some(token) = id_token else {
             return if nonce.is_some() { Err(fault(IdTokenFault::Missing)) } else { Ok(None) };
         };
         let expected = Expected {
@@ -374,7 +410,7 @@ mod tests {
                 server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
             let callback = Callback::parse(&format!("state={}&code=c", pending.state.expose()));
             let error = server.redeem(&client, callback, &pending, &request, None).await.unwrap_err();
-            assert_eq!(error, Error::here(Kind::IdToken(want)));
+            assert_eq!(error, Error::here(Kind::IdToken(want)).into());
         }
     }
 }

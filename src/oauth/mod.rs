@@ -17,6 +17,7 @@ mod dpop;
 mod encoding;
 mod endpoint;
 mod error;
+mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod google;
@@ -57,17 +58,19 @@ pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
 pub use endpoint::AuthorizationServer;
 pub(crate) use endpoint::{blocking, read};
 pub use error::{Class, Error};
+pub use failure::{Issued, TokenFailure};
 pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use id_token::Identity;
 pub use jwt_facts::JwtFacts;
 pub(crate) use jwt_facts::{still_good, unquoted};
+pub(crate) use id_token::jwt_subject;
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Code as ErrorCode;
 #[cfg(test)]
 pub(crate) use kind::Place;
 pub(crate) use kind::{CommandFault, FrameFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
-pub use login::LoginWay;
+pub use login::{LoginFailure, LoginWay};
 pub use redirect_uri::RedirectUri;
 pub use response::{Lifetime, MAX_LIFETIME, Oddity, TokenResponse, TokenType};
 pub(crate) use response::{jwt_expiry, parse_bare, parse_json};

@@ -237,7 +237,7 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
 }
 
 /// A string that says something.
-fn text(value: Value) -> Option<String> {
+pub(super) fn text(value: Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text),
         _ => None,
@@ -361,7 +361,7 @@ impl Claims {
 }
 
 /// A space-separated list (RFC 6749 section 3.3); some servers send commas, or an array of strings.
-fn scopes(value: Value) -> Option<Vec<String>> {
+pub(super) fn scopes(value: Value) -> Option<Vec<String>> {
     let words: Vec<String> = match value {
         Value::String(text) if text.trim().contains(' ') => {
             text.split_ascii_whitespace().map(|word| word.trim_end_matches(',').to_owned()).collect()

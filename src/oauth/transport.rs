@@ -235,7 +235,7 @@ mod tests {
 
     async fn ask(settings: &ServerSettings) -> Result<TokenResponse, Error> {
         let server = AuthorizationServer::new(settings).unwrap();
-        server.token(&by_certificate(), &Grant::ClientCredentials, &plain(), None).await
+        Ok(server.token(&by_certificate(), &Grant::ClientCredentials, &plain(), None).await?)
     }
 
     #[tokio::test]

@@ -34,6 +34,7 @@ use super::memory::{self, Room};
 use super::path::judge;
 use super::received::ReceivedBody;
 use super::record::{Answerer, Record};
+use super::recovery::has_settled;
 use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::{Asks, Head};
@@ -230,7 +231,8 @@ async fn to_upstream(
         }
         let is_ours = caller.is_none();
         used = Some(credentials(headers, token, caller, downstream, exchange.tracing()).await?);
-        if take_turn(entry, downstream, exchange).await? && is_ours {
+        let queued = take_turn(entry, downstream, exchange).await?;
+        if (has_settled(entry, token, body.as_ref()).await || queued) && is_ours {
             // It may have been renewed meanwhile.
             used = Some(credentials(headers, token, None, downstream, exchange.tracing()).await?);
         }

@@ -5,6 +5,7 @@
 //! answer. `forward` calls this where the token was ours; how often a token is renewed is the token's own affair.
 
 use http::{HeaderValue, Response, StatusCode};
+use hyper::body::Body as _;
 
 use super::attach::{Used, put};
 use super::body::Download;
@@ -13,6 +14,7 @@ use super::forward::{Sender, put_away};
 use super::grpc;
 use super::handler::subject;
 use super::metrics::Replay;
+use super::received::ReceivedBody;
 use super::route::{Entry, OnUnauthorized};
 use super::sending::Head;
 use crate::token::{Credentials, Rejection, TokenHandle};
@@ -85,6 +87,23 @@ pub(super) async fn recover(
         }
     }
     answer
+}
+
+/// Whether a request has waited for a refresh, at a server that ends the old token with it: one that could not be sent
+/// again afterwards, as its body is longer than what is kept.
+pub(super) async fn has_settled(entry: &Entry, token: &TokenHandle, body: Option<&ReceivedBody>) -> bool {
+    if !token.is_changing() {
+        return false;
+    }
+    let route = &entry.route;
+    let length = body.map_or(Some(0), |body| body.size_hint().upper());
+    let is_kept = length.is_some_and(|length| length <= route.replay_body_limit as u64);
+    if route.on_unauthorized == OnUnauthorized::Replay && is_kept {
+        return false;
+    }
+    // Rare: boxed, it is no part of every request's future.
+    Box::pin(token.settled()).await;
+    true
 }
 
 /// Says that the credentials of `generation` were refused. `None`: they were traded for what is no token.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use url::Url;
@@ -12,14 +13,13 @@ use url::Url;
 use crate::clock;
 use crate::oauth::{
     Authorization, AuthorizationRequest, AuthorizationServer, Callback, DeviceAuthorization, Dpop, Error,
-    ErrorKind, Identity, LoginWay, Manner, Pending, TokenResponse,
+    ErrorKind, Identity, Issued, LoginFailure, LoginWay, Manner, Pending, TokenResponse,
 };
-
 use crate::secret::Secret;
 
 use super::settings::{Flow, LoginSettings, ServerOrigin};
 use super::source::{Possession, Summons};
-use super::store::{Entry, Fingerprint, Key, Store, StoreError, StoredAccess};
+use super::store::{Entry, Fingerprint, Key, Spending, Store, StoreError, StoredAccess};
 
 /// One token's login.
 pub struct Account {
@@ -31,6 +31,8 @@ pub struct Account {
     request: Fingerprint,
     possession: Option<Possession>,
     summons: Option<Arc<Summons>>,
+    /// The last login brought no refresh token, and none is there of before.
+    lacks_refresh_token: AtomicBool,
 }
 
 /// Why a login did not come to its end.
@@ -55,7 +57,8 @@ impl Account {
     ) -> Self {
         let possession = origin.dpop.clone().map(Possession::new);
         let summons = login.renews_in_browser().then(Arc::default);
-        Self { server, origin, login, store, key, request, possession, summons }
+        let lacks_refresh_token = AtomicBool::new(false);
+        Self { server, origin, login, store, key, request, possession, summons, lacks_refresh_token }
     }
 
     /// The token's name.
@@ -80,6 +83,18 @@ impl Account {
     #[must_use]
     pub fn is_durable(&self) -> bool {
         self.store.is_durable()
+    }
+
+    /// What a person is to know of the login that was just kept: that it ends with its access token, and how one comes that
+    /// does not. `None`: it lasts.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        self.lacks_refresh_token.load(Ordering::Relaxed).then(|| {
+            let help = help(&self.origin.request.scope, &self.login);
+            format!(
+                "the server gave no refresh token, so this login ends when its access token expires; help: {help}"
+            )
+        })
     }
 
     /// What calls for the browser that renews this token; `None`: none does.
@@ -160,15 +175,9 @@ impl Account {
         let dpop = self.proof_key().await?;
         let asked = clock::wall();
         let Self { server, origin, .. } = self;
-        let (response, identity) =
-            server.redeem(&origin.client, callback, pending, &origin.request, dpop.as_deref()).await?;
-        if let (Some(before), Some(now)) = (before, &identity)
-            && now.differs(before)
-        {
-            return Err(Error::here(ErrorKind::OtherUser(now.to_string())).into());
-        }
-        self.keep(&response, identity.as_ref(), asked, dpop.as_deref()).await?;
-        Ok(identity)
+        let redeemed =
+            server.redeem(&origin.client, callback, pending, &origin.request, dpop.as_deref()).await;
+        self.take(redeemed, before, asked, dpop.as_deref()).await
     }
 
     /// Begins a login on another device.
@@ -189,10 +198,37 @@ impl Account {
         let dpop = self.proof_key().await?;
         let asked = clock::wall();
         let Self { server, origin, .. } = self;
-        let (response, identity) =
-            server.redeem_device(&origin.client, device, &origin.request, dpop.as_deref()).await?;
-        self.keep(&response, identity.as_ref(), asked, dpop.as_deref()).await?;
-        Ok(identity)
+        let redeemed = server.redeem_device(&origin.client, device, &origin.request, dpop.as_deref()).await;
+        self.take(redeemed, None, asked, dpop.as_deref()).await
+    }
+
+    /// Keeps what a login brought. Of a response with a flaw that is its refresh token: the code that it came for is
+    /// spent. The flaw is reported all the same.
+    async fn take(
+        &self,
+        redeemed: Result<(TokenResponse, Option<Identity>), LoginFailure>,
+        before: Option<&Identity>,
+        asked: SystemTime,
+        dpop: Option<&Dpop>,
+    ) -> Result<Option<Identity>, LoginError> {
+        let (kept, identity, flaw) = match redeemed {
+            Ok((response, identity)) => (Kept::of(response, self.request, asked, dpop), identity, None),
+            Err(LoginFailure { error, kept }) => {
+                let Some(kept) = kept else { return Err(error.into()) };
+                let (issued, identity) = *kept;
+                (Kept::only(issued), identity, Some(error))
+            }
+        };
+        if let (Some(before), Some(now)) = (before, &identity)
+            && now.differs(before)
+        {
+            return Err(Error::here(ErrorKind::OtherUser(now.to_string())).into());
+        }
+        self.keep(kept, identity.as_ref(), dpop).await?;
+        match flaw {
+            Some(error) => Err(error.into()),
+            None => Ok(identity),
+        }
     }
 
     /// Whether a login on another device may begin, as far as that is known without a request.
@@ -243,37 +279,148 @@ impl Account {
     /// In the place of whatever login was there.
     async fn keep(
         &self,
-        response: &TokenResponse,
+        kept: Kept,
         identity: Option<&Identity>,
-        asked: SystemTime,
         dpop: Option<&Dpop>,
     ) -> Result<(), StoreError> {
         let lease = self.store.lease(&self.key).await?;
         let base = self.store.load(&self.key, Some(&lease)).await?;
         let kept_key = self.possession.as_ref().filter(|possession| !possession.is_configured()).and(dpop);
         let asked_scope = Some(&self.origin.request.scope).filter(|scope| !scope.is_empty());
-        let bound_to = dpop.map(|key| Fingerprint::of([key.thumbprint().as_bytes()]));
-        let entry = Entry {
+        let is_answered = kept.access.is_some();
+        let mut entry = Entry {
             generation: base.as_ref().map_or(0, |base| base.generation).saturating_add(1),
-            refresh_token: response.refresh_token.clone(),
-            // Where the answer says nothing, all that was asked for was granted (RFC 6749 section 5.1).
-            granted: response.scope.clone().or_else(|| asked_scope.cloned()),
-            access: Some(StoredAccess::of(response, self.request, asked, bound_to)),
+            refresh_token: kept.refresh_token,
+            // Where the response says nothing, all that was asked for was granted (RFC 6749 section 5.1).
+            granted: kept.scope.or_else(|| asked_scope.cloned()),
+            access: kept.access,
             dpop_key: kept_key.and_then(|key| key.to_pkcs8().ok()),
             user: identity.cloned(),
-            id_token: response.id_token.clone(),
+            id_token: kept.id_token,
             ..Entry::empty(self.key.client)
         };
+        if entry.refresh_token.is_none() {
+            entry.refresh_token = base.as_ref().and_then(|base| still_good(base, &entry));
+        }
+        let lacks = entry.refresh_token.is_none() && !self.login.renews_in_browser();
+        self.lacks_refresh_token.store(lacks, Ordering::Relaxed);
         self.store.keep(&self.key, entry, base.as_ref(), &lease).await;
-        if let Some(summons) = &self.summons {
+        // Whatever was interrupted before, this is a login of its own.
+        self.store.spending(&self.key, Spending::Over, &lease).await;
+        if let Some(summons) = self.summons.as_ref().filter(|_| is_answered) {
             summons.answered();
         }
         Ok(())
     }
 }
 
+/// What a login brought.
+struct Kept {
+    refresh_token: Option<Secret<String>>,
+    scope: Option<Vec<String>>,
+    access: Option<StoredAccess>,
+    id_token: Option<Secret<String>>,
+}
+
+impl Kept {
+    fn of(response: TokenResponse, request: Fingerprint, asked: SystemTime, dpop: Option<&Dpop>) -> Self {
+        let bound_to = dpop.map(|key| Fingerprint::of([key.thumbprint().as_bytes()]));
+        let access = Some(StoredAccess::of(&response, request, asked, bound_to));
+        let TokenResponse { refresh_token, scope, id_token, .. } = response;
+        Self { refresh_token, scope, access, id_token }
+    }
+
+    fn only(issued: Issued) -> Self {
+        let Issued { refresh_token, scope, id_token } = issued;
+        Self { refresh_token: Some(refresh_token), scope, access: None, id_token }
+    }
+}
+
+/// How a login comes to bring a refresh token, by what this configuration asks for.
+fn help(scope: &[String], login: &LoginSettings) -> &'static str {
+    let is_asked_for = scope.iter().any(|scope| scope == "offline_access")
+        || login.authorization_params.iter().any(|(name, value)| name == "access_type" && value == "offline");
+    match (is_asked_for, login.flow) {
+        (false, Flow::AuthorizationCode) => {
+            "add \"offline_access\" to `scope`; at Google, set `authorization_params = { access_type = \"offline\", prompt = \"consent\" }`"
+        }
+        (false, Flow::DeviceCode) => "add \"offline_access\" to `scope`",
+        (true, Flow::AuthorizationCode) => {
+            "allow refresh tokens (offline access) for this client at the server, or set `renew_via = \"browser\"`"
+        }
+        (true, Flow::DeviceCode) => "allow refresh tokens (offline access) for this client at the server",
+    }
+}
+
+/// The refresh token of an earlier login of the same person, where the new one brought none: servers give it once, or
+/// only where consent is given. It is good for the key that it was bound to alone.
+fn still_good(base: &Entry, new: &Entry) -> Option<Secret<String>> {
+    let (before, now) = (base.user.as_ref()?, new.user.as_ref()?);
+    let is_same = !now.subject().is_empty() && now.subject() == before.subject();
+    let fits = base.earned.is_none() && base.dpop_key == new.dpop_key;
+    base.refresh_token.clone().filter(|_| is_same && fits)
+}
+
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Account").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::RedirectUri;
+    use crate::token::settings::RenewVia;
+    use crate::token::store::Earned;
+    use crate::token::store::tests::{full, print};
+
+    fn identity(subject: &str) -> Option<Identity> {
+        Some(Identity::stored("Alice", subject.to_owned()))
+    }
+
+    #[test]
+    fn the_refresh_token_of_the_same_person_and_key_is_kept_and_no_other() {
+        let login = |base: &Entry| Entry { refresh_token: None, earned: None, ..base.clone() };
+        let base = Entry { earned: None, user: identity("u1"), ..full() };
+        let kept = |base: &Entry, new: &Entry| still_good(base, new).is_some();
+        assert!(kept(&base, &login(&base)));
+        let another = Entry { user: identity("u2"), ..login(&base) };
+        let unnamed = Entry { user: None, ..login(&base) };
+        let nameless = Entry { user: identity(""), ..login(&base) };
+        let other_key = Entry { dpop_key: None, ..login(&base) };
+        for new in [another, unnamed, nameless, other_key] {
+            assert!(!kept(&base, &new), "{new:?}");
+        }
+        let earned = Entry { earned: Some(Earned { request: print("r"), subject: None }), ..base.clone() };
+        assert!(!kept(&earned, &login(&base)), "it is a grant's, and no login's");
+        let refused = Entry { refresh_token: None, ..base.clone() };
+        assert!(!kept(&refused, &login(&base)));
+    }
+
+    #[test]
+    fn the_help_for_a_login_without_a_refresh_token_is_what_this_configuration_lacks() {
+        let login = |flow, params: &[(&str, &str)]| LoginSettings {
+            flow,
+            redirect_uri: RedirectUri::parse("http://127.0.0.1/callback").unwrap(),
+            authorization_params: params.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+            pushed_authorization: false,
+            renew_via: RenewVia::RefreshToken,
+        };
+        let offline = [("access_type", "offline")];
+        for (scope, flow, params, want) in [
+            (&[][..], Flow::AuthorizationCode, &[][..], "access_type"),
+            (&["openid".to_owned()], Flow::DeviceCode, &[], "add \"offline_access\""),
+            (&["offline_access".to_owned()], Flow::AuthorizationCode, &[], "renew_via"),
+            (&[], Flow::AuthorizationCode, &offline, "allow refresh tokens"),
+            (&["offline_access".to_owned()], Flow::DeviceCode, &[], "allow refresh tokens"),
+        ] {
+            let text = help(scope, &login(flow, params));
+            assert!(text.contains(want), "{text}");
+            assert_eq!(
+                text.contains("add \"offline"),
+                scope.iter().all(|s| s != "offline_access") && params.is_empty()
+            );
+        }
     }
 }

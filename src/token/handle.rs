@@ -19,10 +19,12 @@ use crate::oauth::{Class, Error, ErrorKind, MAX_LIFETIME};
 use crate::secret::Secret;
 
 use super::account::Account;
+use super::activity::Activity;
 use super::callers::{CallerError, Callers};
 use super::rejection::Refusals;
 use super::renewer::Command;
 use super::settings::TokenSettings;
+use super::source::Source;
 use super::state::{Credentials, Status, TokenState};
 use super::unavailable::{NO_ATTEMPT_PLANNED, Unavailable};
 
@@ -46,6 +48,7 @@ pub(super) struct Token {
     callers: Option<Arc<Callers>>,
     /// How a person logs in for it, where one does.
     account: Option<Arc<Account>>,
+    pub(super) activity: Activity,
     /// When it was asked for because an upstream refused it. Held for a comparison, and never on the way of a request
     /// that was not refused.
     refusals: Mutex<Refusals>,
@@ -70,6 +73,8 @@ impl Deref for StateRef {
 /// What someone wants of the renewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ask {
+    /// An upstream refused the token held, or the store has changed: another process may have had a newer one.
+    Look,
     /// A request waits for a usable token.
     Token,
     /// A person wants a new one now.
@@ -133,6 +138,10 @@ impl TokenHandle {
     pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
         // Whoever panicked while it held the lock left a whole note behind: it is put in by one assignment.
         self.token.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn activity(&self) -> &Activity {
+        &self.token.activity
     }
 
     pub(super) fn ask(&self, ask: Ask, seen: &TokenState) -> bool {
@@ -306,17 +315,20 @@ impl TokenHandle {
         self.load().last_error.as_ref().is_some_and(|failure| failure.error.is_logged_out())
     }
 
-    /// Says that what the store holds of this token has changed. A token that waits for that is tried again: for another
-    /// process to log in, or for the store itself. No other is: most changes are this process' own, and a server whose
-    /// tokens are of no use would be asked for the next as fast as they are stored. One that was logged out stays so
-    /// where no login is stored: to forget it has changed the store, too.
+    /// Says that what the store holds of this token has changed. A token that waits for a login, or for the store itself,
+    /// is tried again. One that could not be had otherwise is looked for there, and nothing is asked for: another process
+    /// may have had it, and most changes are this process' own. One that was logged out stays so where no login is stored:
+    /// to forget it has changed the store, too.
     pub fn wake_by_store(&self) {
-        let waits = self.load().last_error.as_ref().is_some_and(|failure| match failure.error.class() {
-            Class::Refused | Class::Doubtful => self.settings().spends_a_login(),
-            Class::Transient | Class::Misconfigured => failure.error.is_of_the_store(),
-        });
-        if waits {
-            self.wake();
+        let state = self.load();
+        let Some(failure) = &state.last_error else { return };
+        match failure.error.class() {
+            Class::Refused | Class::Doubtful if self.settings().spends_a_login() => self.wake(),
+            Class::Refused | Class::Doubtful => {}
+            Class::Transient | Class::Misconfigured if failure.error.is_of_the_store() => self.wake(),
+            Class::Transient | Class::Misconfigured => {
+                self.token.ask(Ask::Look, &state);
+            }
         }
     }
 
@@ -377,7 +389,7 @@ impl Token {
         name: String,
         settings: Arc<TokenSettings>,
         callers: Option<Arc<Callers>>,
-        account: Option<Arc<Account>>,
+        source: &dyn Source,
         renewer: mpsc::WeakUnboundedSender<Command>,
     ) -> Self {
         let state = TokenState { per_caller: callers.is_some(), ..TokenState::default() };
@@ -389,7 +401,8 @@ impl Token {
             changed: Notify::new(),
             retired: AtomicBool::new(false),
             callers,
-            account,
+            account: source.account(),
+            activity: Activity::new(source.is_shared()),
             refusals: Mutex::default(),
             waited: AtomicU64::new(u64::MAX),
             rejected: AtomicU64::new(0),
@@ -401,9 +414,17 @@ impl Token {
         self.state.load_full()
     }
 
-    /// Puts a new state in force and tells whoever waits. The renewer alone calls this.
+    /// Puts a new state in force and tells whoever waits: the attempt that led to it has ended. The renewer alone calls
+    /// this.
     pub(super) fn publish(&self, state: TokenState) {
         self.state.store(Arc::new(state));
+        self.activity.set_renewing(false);
+        self.changed.notify_waiters();
+    }
+
+    /// Tells whoever waits for a look into the store that it has ended.
+    pub(super) fn has_looked(&self, number: u64) {
+        self.activity.look_ended(number);
         self.changed.notify_waiters();
     }
 
@@ -416,6 +437,7 @@ impl Token {
     /// Says that nobody renews this token any more. What is held stays usable until it expires.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        self.activity.set_renewing(false);
         if let Some(callers) = &self.callers {
             callers.retire();
         }

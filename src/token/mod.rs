@@ -4,6 +4,7 @@
 //! file.
 
 mod account;
+mod activity;
 mod binding;
 mod callers;
 mod facts;

@@ -1,10 +1,11 @@
 //! What follows when an upstream refuses a token: one renewal, and not too often.
 //!
 //! Any number of requests may be refused at once, and an upstream may refuse whatever it is given. So those that were
-//! refused the same token share one renewal, and a token that was had because of a refusal and is refused in its turn
-//! makes the next one wait longer: [`MIN_REJECT_GAP`] at first, then twice as long each time, up to `retry.max`. While
-//! renewals fail, the backoff plans them and a refusal asks for none. `handle` and `callers` keep these rules; the proxy
-//! calls [`TokenHandle::reject`].
+//! refused the same token share one renewal, planned or not, and a token that was had because of a refusal and is refused
+//! in its turn makes the next one wait longer: [`MIN_REJECT_GAP`] at first, then twice as long each time, up to
+//! `retry.max`. While renewals fail, the backoff plans them and a refusal asks for none. The gap limits requests to the
+//! authorization server alone: within it, the store is looked at for a newer token of another process. `handle` and
+//! `callers` keep these rules; the proxy calls [`TokenHandle::reject`].
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -43,8 +44,10 @@ pub struct Renewal {
 
 #[derive(Debug)]
 enum Way {
-    /// The renewer's; `seen` is how many attempts had ended when it was asked.
-    Renewer { token: TokenHandle, seen: u64 },
+    /// The renewer's; `seen` is how many attempts had ended when it was asked, or joined.
+    Renewer { token: TokenHandle, seen: u64, joined: bool },
+    /// A look into the store, by its number.
+    Look { token: TokenHandle, number: u64 },
     /// An exchange for one caller.
     Exchange(watch::Receiver<Option<TokenState>>),
 }
@@ -64,7 +67,20 @@ impl Renewal {
     pub async fn outcome(self) -> Option<Arc<Credentials>> {
         let Self { way, refused, deadline } = self;
         match way {
-            Way::Renewer { token, seen } => renewed(&token, refused, seen, deadline).await,
+            Way::Renewer { token, seen, joined } => {
+                let is_over = |state: &TokenState| {
+                    state.attempts() != seen || joined && !token.activity().is_renewing()
+                };
+                renewed(&token, refused, deadline, is_over).await
+            }
+            Way::Look { token, number } => {
+                let is_over = |_: &TokenState| token.activity().has_looked(number);
+                let found = renewed(&token, refused, deadline, is_over).await;
+                if found.is_none() {
+                    token.refusals().looked_in_vain(Moment::now());
+                }
+                found
+            }
             Way::Exchange(mut told) => {
                 let told = timeout_at(deadline, told.wait_for(Option::is_some)).await.ok()?.ok()?;
                 newer(told.as_ref()?, refused)
@@ -73,17 +89,26 @@ impl Renewal {
     }
 }
 
-async fn renewed(token: &TokenHandle, refused: u64, seen: u64, deadline: Moment) -> Option<Arc<Credentials>> {
+/// Waits for other credentials than the refused ones, until that for which it waits `is_over`.
+async fn renewed(
+    token: &TokenHandle,
+    refused: u64,
+    deadline: Moment,
+    is_over: impl Fn(&TokenState) -> bool,
+) -> Option<Arc<Credentials>> {
     loop {
         let mut changed = pin!(token.changed());
         // Before the state is read, so that no change falls between the two.
         changed.as_mut().enable();
         {
-            let state = token.load();
-            if let Some(newer) = newer(&state, refused) {
+            // Whether it is over is asked first: what came of it is in the state then.
+            let before = token.load();
+            let over = is_over(&before) || token.is_retired() || Moment::now() >= deadline;
+            drop(before);
+            if let Some(newer) = newer(&token.load(), refused) {
                 return Some(newer);
             }
-            if state.attempts() != seen || token.is_retired() || Moment::now() >= deadline {
+            if over {
                 return None;
             }
         }
@@ -122,17 +147,32 @@ impl TokenHandle {
                 None => Rejection::NotNow,
             };
         }
+        // Before the state is read: what ends between the two is seen there.
+        let renewing = self.activity().is_renewing();
         let state = self.load();
-        self.note_rejected(refused, &state);
         if let Some(newer) = newer(&state, refused) {
+            let just_now = state.last_success.is_some_and(|at| now < at + REVOKED_WITHIN);
+            if just_now && newer.generation == refused + 1 {
+                self.has_revoked();
+            }
             return Rejection::Newer(newer);
         }
-        if state.last_error.is_some() {
-            return Rejection::NotNow;
-        }
         let seen = state.attempts();
-        match self.refusals().judge(refused, seen, now, policy.retry.max) {
-            Judgement::TooSoon => return Rejection::NotNow,
+        if renewing {
+            if state.usable(now).is_some() {
+                self.has_revoked();
+            }
+            drop(state);
+            let way = Way::Renewer { token: self.clone(), seen, joined: true };
+            return Rejection::Asked(Renewal { way, refused, deadline });
+        }
+        self.note_rejected(refused, &state);
+        if state.last_error.is_some() {
+            return self.look(&state, refused, now, deadline);
+        }
+        let judgement = self.refusals().judge(refused, seen, now, policy.retry.max);
+        match judgement {
+            Judgement::TooSoon => return self.look(&state, refused, now, deadline),
             Judgement::UnderWay => {}
             Judgement::Ask => {
                 tracing::info!(token = self.name(), "an upstream refused the token; another is asked for");
@@ -142,8 +182,54 @@ impl TokenHandle {
             }
         }
         drop(state);
-        let way = Way::Renewer { token: self.clone(), seen };
+        let way = Way::Renewer { token: self.clone(), seen, joined: false };
         Rejection::Asked(Renewal { way, refused, deadline })
+    }
+
+    /// Has the store looked at where another process may have had a newer token; not again right after one that found
+    /// nothing.
+    fn look(&self, state: &TokenState, refused: u64, now: Moment, deadline: Moment) -> Rejection {
+        if !self.activity().is_shared() || self.refusals().has_looked_lately(now) {
+            return Rejection::NotNow;
+        }
+        let number = self.activity().next_look();
+        if !self.ask(Ask::Look, state) {
+            return Rejection::NotNow;
+        }
+        let way = Way::Look { token: self.clone(), number };
+        Rejection::Asked(Renewal { way, refused, deadline })
+    }
+
+    /// Takes note that a refresh has ended the token of before, which was good by its own word.
+    fn has_revoked(&self) {
+        if self.activity().has_revoked() {
+            tracing::info!(
+                token = self.name(),
+                "the authorization server ends the old token at each refresh; requests that cannot be sent again wait \
+                 for one that is under way"
+            );
+        }
+    }
+
+    /// Whether the token held is likely to end at any moment: it is being refreshed at a server that was seen to end the
+    /// old one then. This is on the way of a request.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.activity().revokes() && self.activity().is_renewing()
+    }
+
+    /// Waits until it is not, for [`LONGEST_CHANGE`] at most. Where renewals fail, nobody waits: the token held is good
+    /// for as long as it lives.
+    pub async fn settled(&self) {
+        let deadline = Moment::now() + LONGEST_CHANGE;
+        loop {
+            let mut changed = pin!(self.changed());
+            changed.as_mut().enable();
+            let over = !self.is_changing() || self.load().last_error.is_some() || Moment::now() >= deadline;
+            if over || timeout_at(deadline, changed).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// An upstream took the credentials of this generation, which came because others were refused: what was wrong is
@@ -164,6 +250,8 @@ impl TokenHandle {
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     last: Option<Asked>,
+    /// When a look into the store found nothing newer.
+    vain: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -207,6 +295,14 @@ impl Refusals {
         Judgement::Ask
     }
 
+    fn looked_in_vain(&mut self, now: Moment) {
+        self.vain = Some(now);
+    }
+
+    fn has_looked_lately(&self, now: Moment) -> bool {
+        self.vain.is_some_and(|at| now < at + LOOK_GAP)
+    }
+
     /// The credentials that came because of the last refusal were taken.
     pub(super) fn mended(&mut self, generation: u64) {
         if let Some(last) = self.last.as_mut().filter(|last| last.refused != generation) {
@@ -219,6 +315,16 @@ impl Refusals {
 
 /// Between two renewals of a token because it was refused. A renewal that mends nothing doubles it, up to `retry.max`.
 pub const MIN_REJECT_GAP: Duration = Duration::from_secs(5);
+
+/// Between a look into the store that found nothing newer and the next: an upstream that refuses whatever it is given
+/// costs the disk no more.
+const LOOK_GAP: Duration = Duration::from_millis(100);
+
+/// A token that is refused so soon after its successor came was ended by it.
+const REVOKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a request that cannot be sent again waits for a refresh that is under way.
+pub(super) const LONGEST_CHANGE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -247,6 +353,10 @@ mod tests {
         calls: AtomicUsize,
         failing: Mutex<Option<Error>>,
         same: Mutex<bool>,
+        /// Another process may share the store, and has put this token into it.
+        shared: bool,
+        stored: Mutex<Option<&'static str>>,
+        looks: AtomicUsize,
     }
 
     impl Giver {
@@ -266,6 +376,18 @@ mod tests {
                 let name = if *self.same.lock().unwrap() { "t".to_owned() } else { format!("t{call}") };
                 Ok(response(&name, HOUR).into())
             })
+        }
+
+        fn find_newer(&self) -> BoxFuture<'_, Option<Fetched>> {
+            Box::pin(async {
+                self.looks.fetch_add(1, Ordering::SeqCst);
+                sleep(Duration::from_millis(200)).await;
+                self.stored.lock().unwrap().take().map(|name| response(name, HOUR).into())
+            })
+        }
+
+        fn is_shared(&self) -> bool {
+            self.shared
         }
     }
 
@@ -346,6 +468,131 @@ mod tests {
         assert!(got.await.unwrap().iter().all(|generation| *generation == 2));
         assert_eq!(giver.count(), 2);
         drop(trigger);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_joins_the_renewal_that_is_under_way_whatever_the_gap_says() {
+        let bench = Bench::new().await;
+        assert_eq!(bench.reject(1).await, Some(2));
+        assert_eq!(bench.reject(2).await, None, "within the gap, and nothing is under way");
+        let token = bench.token.clone();
+        let planned = tokio::spawn(async move { token.renew().await });
+        sleep(secs(1)).await;
+        while !bench.token.activity().is_renewing() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let got = join_all((0..100).map(|_| bench.reject(2))).await;
+        assert!(got.iter().all(|generation| *generation == Some(3)), "{got:?}");
+        planned.await.unwrap().unwrap();
+        assert_eq!(bench.giver.count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_joins_a_renewal_that_fails_and_ends_with_it() {
+        let bench = Bench::new().await;
+        bench.fail(Error::here(ErrorKind::Dns));
+        assert_eq!(bench.reject(1).await, None);
+        let token = bench.token.clone();
+        tokio::spawn(async move { token.renew().await });
+        while !bench.token.activity().is_renewing() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let start = Moment::now();
+        assert_eq!(bench.reject(1).await, None);
+        assert!(start.elapsed() <= Duration::from_millis(500), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn within_the_gap_the_newer_token_of_another_process_is_found() {
+        let bench = Bench::giving(Giver { shared: true, ..Giver::default() }).await;
+        assert_eq!(bench.reject(1).await, Some(2));
+        *bench.giver.stored.lock().unwrap() = Some("theirs");
+        let got = join_all((0..100).map(|_| bench.reject(2))).await;
+        assert!(got.iter().all(|generation| *generation == Some(3)), "{got:?}");
+        assert_eq!(
+            (bench.giver.count(), bench.giver.looks.load(Ordering::SeqCst)),
+            (2, 1),
+            "one look, no request"
+        );
+        // And while renewals fail.
+        bench.fail(Error::here(ErrorKind::Dns));
+        assert!(bench.token.renew().await.is_err());
+        *bench.giver.stored.lock().unwrap() = Some("theirs again");
+        assert_eq!(bench.reject(3).await, Some(4));
+        assert_eq!(bench.token.load().status(Moment::now()), Status::Valid);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_that_find_nothing_are_few_and_none_is_made_where_nobody_shares_the_store() {
+        for shared in [true, false] {
+            let bench = Bench::giving(Giver { shared, ..Giver::default() }).await;
+            assert_eq!(bench.reject(1).await, Some(2));
+            let start = Moment::now();
+            while start.elapsed() < secs(3) {
+                assert_eq!(bench.reject(2).await, None);
+                sleep(Duration::from_millis(1)).await;
+            }
+            let looks = bench.giver.looks.load(Ordering::SeqCst);
+            assert_eq!((2..=11).contains(&looks), shared, "{looks}");
+            assert_eq!(bench.giver.count(), 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_during_a_look_is_done_after_it() {
+        let bench = Bench::giving(Giver { shared: true, ..Giver::default() }).await;
+        assert_eq!(bench.reject(1).await, Some(2));
+        let looking = bench.token.reject(2, None);
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(bench.giver.looks.load(Ordering::SeqCst), 1);
+        bench.token.renew().await.unwrap();
+        assert_eq!(bench.held(), 3);
+        let Rejection::Asked(looking) = looking else { panic!("{looking:?}") };
+        assert_eq!(looking.outcome().await.map(|newer| newer.generation), Some(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_changes_brings_the_token_of_another_process_through_an_outage() {
+        let bench = Bench::giving(Giver { shared: true, ..Giver::default() }).await;
+        bench.fail(Error::here(ErrorKind::Dns));
+        assert!(bench.token.renew().await.is_err());
+        let calls = bench.giver.count();
+        bench.token.wake_by_store();
+        sleep(Duration::from_millis(250)).await;
+        assert_eq!(
+            bench.token.load().status(Moment::now()),
+            Status::Degraded,
+            "it was this process' own change"
+        );
+        *bench.giver.stored.lock().unwrap() = Some("theirs");
+        bench.token.wake_by_store();
+        sleep(Duration::from_millis(250)).await;
+        assert_eq!(bench.token.load().status(Moment::now()), Status::Valid);
+        // The backoff may have tried once meanwhile.
+        assert!(bench.giver.count() <= calls + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ends_the_old_token_at_a_refresh_is_noticed_and_its_next_refresh_waited_for() {
+        let bench = Bench::new().await;
+        let renewing = |token: &TokenHandle| {
+            let token = token.clone();
+            tokio::spawn(async move { token.renew().await })
+        };
+        let first = renewing(&bench.token);
+        sleep(Duration::from_millis(100)).await;
+        assert!(!bench.token.is_changing(), "nobody knows yet");
+        assert_eq!(bench.reject(1).await, Some(2));
+        first.await.unwrap().unwrap();
+        sleep(secs(2)).await;
+        assert!(!bench.token.is_changing());
+        bench.token.settled().await;
+        let second = renewing(&bench.token);
+        sleep(Duration::from_millis(100)).await;
+        assert!(bench.token.is_changing());
+        bench.token.settled().await;
+        assert_eq!(bench.held(), 3);
+        second.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -149,8 +149,7 @@ impl RenewerHandle {
         let callers = settings.is_per_caller().then(|| {
             Callers::new(&name, Arc::clone(&settings), Arc::clone(&source), Arc::clone(&self.exchanges))
         });
-        let token =
-            Arc::new(Token::new(id, name, settings, callers, source.account(), self.commands.downgrade()));
+        let token = Arc::new(Token::new(id, name, settings, callers, &*source, self.commands.downgrade()));
         if credentials.is_some() {
             token.publish(TokenState { credentials, ..TokenState::clone(&token.state()) });
         }

@@ -46,9 +46,22 @@ impl Roster {
 mod tests {
     use tokio::sync::mpsc;
 
+    use futures_util::future::BoxFuture;
+
     use super::*;
+    use crate::oauth::{Error, ErrorKind};
     use crate::token::handle::Token;
     use crate::token::renewer::tests::settings;
+    use crate::token::source::{Fetched, Source};
+
+    /// A source of no token.
+    struct Never;
+
+    impl Source for Never {
+        fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
+            Box::pin(async { Err(Error::here(ErrorKind::Store)) })
+        }
+    }
 
     #[test]
     fn a_roster_is_swapped_whole_and_for_all_who_look() {
@@ -56,7 +69,7 @@ mod tests {
         let other = roster.clone();
         let (commands, _inbox) = mpsc::unbounded_channel();
         let settings = Arc::new(settings());
-        let token = Arc::new(Token::new(1, "api".into(), settings, None, None, commands.downgrade()));
+        let token = Arc::new(Token::new(1, "api".into(), settings, None, &Never, commands.downgrade()));
         roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
         assert_eq!(other.load()["api"].name(), "api");
         roster.replace(BTreeMap::new());

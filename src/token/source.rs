@@ -29,6 +29,7 @@ mod person;
 mod possession;
 mod server;
 mod silent;
+mod spending;
 mod stored;
 #[cfg(test)]
 pub(in crate::token) mod tests;
@@ -42,7 +43,8 @@ pub(in crate::token) use possession::Possession;
 pub use server::ServerSource;
 use silent::Silent;
 pub use silent::{Summons, Whose};
-use stored::{Spends, Stored};
+use spending::Spends;
+use stored::Stored;
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
 pub trait Source: Send + Sync {
@@ -51,6 +53,16 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Error`], which says whose fault it is.
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>>;
+
+    /// Looks whether another process has had a newer token meanwhile. Nothing is asked for: it may be called at any time.
+    fn find_newer(&self) -> BoxFuture<'_, Option<Fetched>> {
+        Box::pin(async { None })
+    }
+
+    /// Whether another process can put one where [`Source::find_newer`] looks.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Trades a caller's own token in for one. Each call asks once; it may be dropped at any await.
     ///
@@ -125,6 +137,14 @@ impl<S: Source + ?Sized> Source for Arc<S> {
         (**self).fetch()
     }
 
+    fn find_newer(&self) -> BoxFuture<'_, Option<Fetched>> {
+        (**self).find_newer()
+    }
+
+    fn is_shared(&self) -> bool {
+        (**self).is_shared()
+    }
+
     fn on_behalf<'a>(&'a self, subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
         (**self).on_behalf(subject)
     }
@@ -180,25 +200,13 @@ impl Sources {
                 if let GrantSettings::Password { username, .. } = &origin.grant {
                     source = source.of_person(self.person(ServerId::of(&server), username));
                 }
-                let Some(spends) = self.kept(origin) else { return Ok(Arc::new(source)) };
-                let (key, request) = (Key::of(name, origin), request(origin));
-                let GrantSettings::Login(login) = &origin.grant else {
-                    let policy = settings.policy.clone();
-                    return Ok(Arc::new(Stored::new(
-                        source,
-                        self.store.clone(),
-                        key,
-                        request,
-                        spends,
-                        policy,
-                    )));
-                };
-                let store = self.store.clone();
-                let account =
-                    Account::new(server, (**origin).clone(), login.clone(), store, key.clone(), request);
+                let Some((spends, store)) = self.kept(origin) else { return Ok(Arc::new(source)) };
+                let (key, request, policy) =
+                    (Key::of(name, origin), request(origin), settings.policy.clone());
+                let stored = Stored::new(source, store.clone(), key.clone(), request, spends, policy);
+                let GrantSettings::Login(login) = &origin.grant else { return Ok(Arc::new(stored)) };
+                let account = Account::new(server, (**origin).clone(), login.clone(), store, key, request);
                 let account = Arc::new(account);
-                let stored =
-                    Stored::new(source, self.store.clone(), key, request, spends, settings.policy.clone());
                 Ok(match account.summons().cloned() {
                     Some(summons) => Arc::new(Silent::new(stored, account, summons)),
                     None => Arc::new(stored.with_account(account)),
@@ -210,18 +218,26 @@ impl Sources {
         }
     }
 
-    /// Whether a token is kept in the store, and what it spends. `None`: to keep it would be of no use, and cost memory.
-    fn kept(&self, origin: &ServerOrigin) -> Option<Spends> {
-        match &origin.grant {
-            GrantSettings::RefreshToken { seed } => Some(Spends::RefreshToken(seed.clone())),
-            GrantSettings::Login(_) => Some(Spends::RefreshToken(None)),
-            // A token for each caller: the cache that they are in is bounded, and no disk is. Or one of which only the
-            // key's file may say whose it is (Google): with another's file in its place, the token kept would be
-            // somebody else's.
-            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. })
-            | GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => None,
-            _ => self.store.is_durable().then_some(Spends::Nothing),
-        }
+    /// What a token spends, and where it is kept; `None`: to keep it would be of no use, and cost memory.
+    fn kept(&self, origin: &ServerOrigin) -> Option<(Spends, Store)> {
+        let spends = match &origin.grant {
+            GrantSettings::RefreshToken { seed } => Spends::RefreshToken(seed.clone()),
+            GrantSettings::Login(_) => Spends::RefreshToken(None),
+            // A token for each caller: the cache that they are in is bounded, and no disk is.
+            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => return None,
+            // Only the key's file may say whose it is (Google): with another's file in its place at the next start, the
+            // token kept would be somebody else's.
+            GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => {
+                return Some((Spends::Earned, Store::memory()));
+            }
+            GrantSettings::Password { .. }
+            | GrantSettings::JwtBearer(_)
+            | GrantSettings::TokenExchange(_) => Spends::Earned,
+            GrantSettings::ClientCredentials => {
+                return self.store.is_durable().then(|| (Spends::Nothing, self.store.clone()));
+            }
+        };
+        Some((spends, self.store.clone()))
     }
 
     /// Tokens of one person take turns, and count refusals together.

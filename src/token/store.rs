@@ -28,7 +28,9 @@ mod outbox;
 mod seal;
 
 pub use alarm::StoreAlarm;
-pub use entry::{Entry, Fingerprint, Flaw, StoredAccess, decode};
+#[cfg(test)]
+pub(in crate::token) use entry::tests;
+pub use entry::{Earned, Entry, Fingerprint, Flaw, StoredAccess, decode};
 pub use file::FileStore;
 pub(in crate::token) use key::request;
 pub use memory::MemoryStore;
@@ -65,6 +67,21 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         lease: &'a Lease,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Notes which refresh token is being spent, or that none is any more, and says what was noted before: what its
+    /// holder began to spend and did not come to the end of. It outlasts the process, and need not outlast a loss of
+    /// power, so that it costs no wait for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing depends on it but what a person reads.
+    fn spending<'a>(
+        &'a self,
+        _key: &'a Key,
+        _now: Spending,
+        _lease: &'a Lease,
+    ) -> BoxFuture<'a, Result<Option<Fingerprint>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Forgets an entry; there may be none.
     ///
     /// # Errors
@@ -81,6 +98,17 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
 
     /// What it is and where, for the log and for `status`.
     fn describe(&self) -> String;
+}
+
+/// What becomes of the note about the refresh token that is being spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spending {
+    /// It is read.
+    Read,
+    /// This one is being spent.
+    Of(Fingerprint),
+    /// None is.
+    Over,
 }
 
 /// Whose entry it is.

@@ -47,6 +47,7 @@ mod http2_upstream;
 mod image;
 mod inject;
 mod jumps;
+mod kept;
 mod life;
 mod limits;
 mod listeners;

@@ -57,7 +57,7 @@ impl Default for Route {
             token: None,
             own_authorization: OwnAuthorization::default(),
             on_unauthorized: OnUnauthorized::default(),
-            replay_body_limit: Bytes(64 * 1024),
+            replay_body_limit: Bytes(256 * 1024),
             rate_limit: None,
             rate_burst: None,
             max_concurrent: None,

@@ -12,7 +12,7 @@ pub(super) fn resolve(path: &KeyPath, route: &Route, review: &mut Review<'_>) ->
     let Bytes(limit) = route.replay_body_limit;
     if limit > MAX_REPLAY_BYTES {
         let what = format!("must be at most {}, not {}", Bytes(MAX_REPLAY_BYTES), route.replay_body_limit);
-        review.error(&size, what, "set it to \"64KiB\": each request under way may keep as much");
+        review.error(&size, what, "set it to \"256KiB\": each request under way may keep as much");
     }
     let tokenless = route.token.as_deref() == Some(NO_TOKEN);
     if tokenless && review.is_given(&word) && route.on_unauthorized != file::OnUnauthorized::Pass {

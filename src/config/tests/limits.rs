@@ -17,7 +17,7 @@ fn route(lines: &str) -> Route {
 fn nothing_is_limited_and_everything_recovers_unless_it_is_said() {
     let route = route("");
     assert_eq!(route.limits, RouteLimits::default());
-    assert_eq!((route.on_unauthorized, route.replay_body_limit), (OnUnauthorized::Replay, 64 * 1024));
+    assert_eq!((route.on_unauthorized, route.replay_body_limit), (OnUnauthorized::Replay, 256 * 1024));
     assert_eq!(route.max_stream_age, None);
 }
 

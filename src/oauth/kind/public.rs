@@ -90,6 +90,9 @@ impl Kind {
             Self::CodeRefused => "the authorization server refused the code of the login",
             Self::LoginRequired => "nobody is logged in",
             Self::LoginEnded(end) => end.public_reason(),
+            Self::LoginInterrupted => {
+                "the login has ended: the last refresh was interrupted, and the authorization server does not accept its refresh token any more"
+            }
             Self::LoginDoubtful => {
                 "the authorization server refuses to refresh it, and it may be that the login has ended"
             }

@@ -59,6 +59,13 @@ struct Entry {
     lapse: Option<Moment>,
     /// Someone said during the attempt under way that something has changed since it began.
     woken: Option<Ask>,
+    /// What is under way is a look into the store, by its number.
+    looking: Option<u64>,
+    /// Another is wanted once what is under way has ended.
+    look_again: bool,
+    /// What was asked for, or became due, during a look.
+    asked: Option<(Ask, u64)>,
+    due: Option<Urgency>,
     memory: Memory,
     /// The pool that counts it, and as what; `None`: its metrics are its own.
     pool: Option<(Arc<PoolMetrics>, Status)>,
@@ -74,6 +81,7 @@ struct Ended {
 enum Outcome {
     /// With the hash of the inputs that it was made with, where they could be read.
     Fetched(Box<Result<Fetched, Error>>, Option<Fingerprint>),
+    Looked(Option<Box<Fetched>>),
     Forgotten(Result<(), Error>),
 }
 
@@ -199,6 +207,10 @@ impl Task {
             last_start: None,
             lapse: None,
             woken: None,
+            looking: None,
+            look_again: false,
+            asked: None,
+            due: None,
             memory: Memory::default(),
             pool,
         };
@@ -232,6 +244,17 @@ impl Task {
         if state.per_caller {
             return;
         }
+        if ask == Ask::Look {
+            entry.look_again = true;
+            if entry.running.is_none() {
+                self.start_looking(id);
+            }
+            return;
+        }
+        if entry.looking.is_some() {
+            entry.asked = entry.asked.max(Some((ask, seen)));
+            return;
+        }
         if entry.running.is_some() {
             entry.woken = entry.woken.max(matches!(ask, Ask::Wake | Ask::Changed).then_some(ask));
             return;
@@ -243,6 +266,7 @@ impl Task {
             Ask::Token | Ask::Renew => state.attempts() == seen,
             Ask::Wake => state.last_error.is_some(),
             Ask::Changed => true,
+            Ask::Look => false,
         };
         if ask == Ask::Renew && wanted && state.last_error.is_some() {
             entry.source.pardon();
@@ -251,7 +275,7 @@ impl Task {
             let urgency = match ask {
                 Ask::Token | Ask::Renew => Urgency::Waiting,
                 Ask::Changed => Urgency::Planned,
-                Ask::Wake => Urgency::Retrying,
+                Ask::Wake | Ask::Look => Urgency::Retrying,
             };
             // What is parked for less is taken up again where it is more urgent now.
             if entry.parked.is_none_or(|parked| urgency < parked) {
@@ -264,6 +288,11 @@ impl Task {
     /// Starts an attempt, or parks it where its server has all of its share.
     fn start(&mut self, id: u64, urgency: Urgency, now: Moment) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.looking.is_some() {
+            // What it finds may be what is due.
+            entry.due = Some(entry.due.map_or(urgency, |due| due.min(urgency)));
+            return;
+        }
         if !self.shares.admits(entry.server, urgency) {
             entry.parked = Some(urgency);
             self.shares.park(entry.server, id, urgency);
@@ -282,8 +311,44 @@ impl Task {
             let outcome = bounded(bound, fetch).await;
             Ended { id, sent: now, outcome: Outcome::Fetched(Box::new(outcome), inputs) }
         };
+        entry.token.activity.set_renewing(true);
         entry.running = Some(self.attempts.spawn(attempt));
         entry.last_start = Some(now);
+    }
+
+    /// Looks into the store, which asks the server nothing: no share of its slots is waited for.
+    fn start_looking(&mut self, id: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let (source, sent) = (Arc::clone(&entry.source), Moment::now());
+        entry.look_again = false;
+        entry.looking = Some(entry.token.activity.look_begins());
+        self.shares.begin(entry.server);
+        entry.running = Some(self.attempts.spawn(async move {
+            let found = bounded(source.patience(), async { Ok(source.find_newer().await) }).await;
+            Ended { id, sent, outcome: Outcome::Looked(found.unwrap_or_default().map(Box::new)) }
+        }));
+    }
+
+    /// Puts in force what a look has found; where that is nothing, what was due or asked for meanwhile takes its turn.
+    fn looked(&mut self, id: u64, sent: Moment, found: Option<Fetched>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.running = None;
+        let (number, due, asked) = (entry.looking.take(), entry.due.take(), entry.asked.take());
+        let token = Arc::clone(&entry.token);
+        match found {
+            Some(fetched) => self.fetched(id, sent, Ok(fetched), None),
+            None => {
+                if let Some(urgency) = due {
+                    self.queue.hasten(id, Moment::now(), urgency);
+                }
+            }
+        }
+        if let Some(number) = number {
+            token.has_looked(number);
+        }
+        if let Some((ask, seen)) = asked {
+            self.hear(id, ask, seen);
+        }
     }
 
     /// A slot of `server`'s is free: who was parked for it has its turn. Others may have come to be gone, or more urgent,
@@ -329,12 +394,16 @@ impl Task {
         }
         match ended.outcome {
             Outcome::Fetched(outcome, inputs) => self.fetched(ended.id, ended.sent, *outcome, inputs),
+            Outcome::Looked(found) => self.looked(ended.id, ended.sent, found.map(|found| *found)),
             Outcome::Forgotten(outcome) => self.forgotten(ended.id, &outcome),
         }
         let waits = |entry: &Entry| !entry.leaving.is_empty() && entry.running.is_none();
         if self.entries.get(&ended.id).is_some_and(waits) {
             self.queue.remove(ended.id);
             self.start_forgetting(ended.id);
+        }
+        if self.entries.get(&ended.id).is_some_and(|entry| entry.look_again && entry.running.is_none()) {
+            self.start_looking(ended.id);
         }
     }
 

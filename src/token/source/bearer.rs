@@ -1,17 +1,12 @@
 //! What a `jwt_bearer` grant spends: an assertion, signed anew for each attempt.
 
-use std::time::SystemTime;
-
-use crate::oauth::{Bearer, Error, Grant};
+use crate::oauth::{Bearer, GoogleKey, read};
 use crate::token::settings::{BearerAssertion, ServerOrigin};
+use crate::token::store::Fingerprint;
 
-/// The grant, with its key read now. `now` is the server's clock, as far as it is known.
-pub(super) async fn grant(
-    assertion: &BearerAssertion,
-    origin: &ServerOrigin,
-    now: SystemTime,
-) -> Result<Grant, Error> {
-    let bearer = Bearer {
+/// What is known of it before its key is read.
+pub(super) fn bearer<'a>(assertion: &'a BearerAssertion, origin: &'a ServerOrigin) -> Bearer<'a> {
+    Bearer {
         key: &assertion.key,
         issuer: assertion.issuer.as_deref(),
         subject: assertion.subject.as_deref(),
@@ -19,8 +14,17 @@ pub(super) async fn grant(
         client_id: &origin.client.id,
         server: &origin.server.location,
         scope: &origin.request.scope,
-    };
-    Ok(Grant::JwtBearer(bearer.sign(now).await?))
+    }
+}
+
+/// Whose name the assertion has where only its key says so: that of a Google service account.
+pub(super) async fn subject(assertion: &BearerAssertion) -> Option<Fingerprint> {
+    if assertion.issuer.is_some() {
+        return None;
+    }
+    let text = read(&assertion.key.key).await.ok()?;
+    let email = GoogleKey::parse(text.expose())?.ok()?.email;
+    Some(Fingerprint::of([email.as_bytes()]))
 }
 
 #[cfg(test)]
@@ -54,11 +58,12 @@ mod tests {
         let mut origin = origin(GrantSettings::JwtBearer(assertion.clone()));
         origin.server.location = Location::endpoint("https://as.example/token".parse().unwrap());
         origin.client.id = "orders".to_owned();
-        let sign = || grant(&assertion, &origin, clock::wall());
+        let bearer = bearer(&assertion, &origin);
+        let sign = || bearer.sign(clock::wall());
         assert_eq!(sign().await.unwrap_err().cause(), "secret");
         for (kind, alg) in [(&rcgen::PKCS_ECDSA_P256_SHA256, "ES256"), (&rcgen::PKCS_ED25519, "EdDSA")] {
             std::fs::write(&path, rcgen::KeyPair::generate_for(kind).unwrap().serialize_pem()).unwrap();
-            let Grant::JwtBearer(jwt) = sign().await.unwrap() else { panic!("another grant") };
+            let jwt = sign().await.unwrap();
             let part = |n| URL_SAFE_NO_PAD.decode(jwt.expose().split('.').nth(n).unwrap()).unwrap();
             let header = String::from_utf8(part(0)).unwrap();
             assert!(header.contains(alg), "{header}");

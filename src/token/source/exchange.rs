@@ -5,10 +5,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::clock::{self, Moment};
-use crate::oauth::{Error, ErrorKind, Exchange, Grant, TypedToken, jwt_expiry, read, still_good, unquoted};
+use crate::oauth::{
+    Error, ErrorKind, Exchange, Grant, TypedToken, jwt_expiry, jwt_subject, read, still_good, unquoted,
+};
 use crate::secret::{Secret, SecretSource};
 use crate::token::roster::Roster;
 use crate::token::settings::{ExchangeSettings, Subject};
+use crate::token::store::Fingerprint;
 
 /// A grant, and until when what it trades in is good; `None`: nothing says.
 #[derive(Debug)]
@@ -37,6 +40,20 @@ pub(super) async fn configured(
         Subject::Incoming => return Err(Error::here(ErrorKind::NoCaller)),
     };
     trade(settings, subject).await
+}
+
+/// Whose token would be traded in; `None`: it cannot be read. A JWT's own word counts, as the next token of the same
+/// person is another text.
+pub(super) async fn subject(settings: &ExchangeSettings, roster: &Roster, since: u64) -> Option<Fingerprint> {
+    let token = match &settings.subject {
+        Subject::File(source) => Secret::new(read(source).await.ok()?.expose().trim_ascii().to_owned()),
+        Subject::Token(name) => from_roster(name, roster, since).await.ok()?.token,
+        Subject::Incoming => return None,
+    };
+    Some(match jwt_subject(token.expose()) {
+        Some(parts) => Fingerprint::of(parts.iter().map(String::as_bytes)),
+        None => Fingerprint::of_secret(&token),
+    })
 }
 
 /// The grant that trades in a caller's token.

@@ -8,11 +8,12 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::{self, Moment};
 use crate::oauth::{
-    AuthorizationServer, Dpop, Error, ErrorKind, Grant, Lifetime, TokenHint, TokenRequest, read,
+    AuthorizationServer, Dpop, Error, ErrorKind, Grant, Lifetime, TokenFailure, TokenHint, TokenRequest, read,
 };
 use crate::secret::Secret;
 use crate::token::roster::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
+use crate::token::store::Fingerprint;
 
 use super::exchange::{self, Traded};
 use super::person::Person;
@@ -50,57 +51,80 @@ impl ServerSource {
     }
 
     /// Reads what the grant spends, and asks.
-    async fn ask_with(&self, spent: Spent) -> Result<Fetched, Error> {
-        let grant = match &self.origin.grant {
-            GrantSettings::ClientCredentials => Grant::ClientCredentials,
+    async fn ask_with(&self, spent: Spent) -> Result<Fetched, TokenFailure> {
+        if let Some(token) = spent.refresh_token {
+            return self.refresh(token, spent.granted.as_deref()).await;
+        }
+        match &self.origin.grant {
+            GrantSettings::ClientCredentials => self.send(&Grant::ClientCredentials).await,
             // `Stored` brings it.
             GrantSettings::RefreshToken { .. } | GrantSettings::Login(_) => {
-                Grant::RefreshToken(spent.refresh_token.ok_or(Error::here(ErrorKind::LoginRequired))?)
+                Err(Error::here(ErrorKind::LoginRequired).into())
             }
             GrantSettings::Password { username, password } => {
                 let password = read(password).await?;
                 let grant = Grant::Password { username: username.clone(), password: password.clone() };
-                return self.person.log_in(&password, self.send(&grant, &self.origin.request)).await;
+                self.person.log_in(&password, self.send(&grant)).await
             }
             GrantSettings::JwtBearer(assertion) => {
-                bearer::grant(assertion, &self.origin, self.server.now()).await?
+                let (dpop, bearer) = (self.proof_key().await?, bearer::bearer(assertion, &self.origin));
+                let Self { server, origin, .. } = self;
+                let response =
+                    server.token_for(&bearer, &origin.client, &origin.request, dpop.as_deref()).await?;
+                Ok(Fetched { dpop, ..response.into() })
             }
             GrantSettings::TokenExchange(settings) => {
-                return self.trade(exchange::configured(settings, &self.roster, self.since).await?).await;
+                self.trade(exchange::configured(settings, &self.roster, self.since).await?).await
             }
-        };
+        }
+    }
+
+    /// With no more scope than was granted (RFC 6749 section 6).
+    async fn refresh(
+        &self,
+        token: Secret<String>,
+        granted: Option<&[String]>,
+    ) -> Result<Fetched, TokenFailure> {
         let mut request = Cow::Borrowed(&self.origin.request);
-        if let Some(granted) = &spent.granted
+        if let Some(granted) = granted
             && request.scope.iter().any(|scope| !granted.contains(scope))
         {
             request.to_mut().scope.retain(|scope| granted.contains(scope));
         }
-        self.send(&grant, &request).await
+        self.send_for(&Grant::RefreshToken(token), &request).await
+    }
+
+    async fn send(&self, grant: &Grant) -> Result<Fetched, TokenFailure> {
+        self.send_for(grant, &self.origin.request).await
     }
 
     /// One token request, with a proof where the token is to be bound to a key.
-    async fn send(&self, grant: &Grant, request: &TokenRequest) -> Result<Fetched, Error> {
-        let dpop = match &self.possession {
-            Some(possession) => Some(possession.key().await?),
-            None => None,
-        };
+    async fn send_for(&self, grant: &Grant, request: &TokenRequest) -> Result<Fetched, TokenFailure> {
+        let dpop = self.proof_key().await?;
         let response = self.server.token(&self.origin.client, grant, request, dpop.as_deref()).await?;
         Ok(Fetched { dpop, ..response.into() })
+    }
+
+    async fn proof_key(&self) -> Result<Option<Arc<Dpop>>, Error> {
+        match &self.possession {
+            Some(possession) => possession.key().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn ask_on_behalf(&self, subject: &Secret<String>) -> Result<Fetched, Error> {
         match &self.origin.grant {
             GrantSettings::TokenExchange(settings) => {
-                self.trade(exchange::on_behalf(settings, subject).await?).await
+                Ok(self.trade(exchange::on_behalf(settings, subject).await?).await?)
             }
             _ => Err(Error::here(ErrorKind::NoCaller)),
         }
     }
 
     /// Trades; what comes is used no longer than what it was traded for.
-    async fn trade(&self, traded: Traded) -> Result<Fetched, Error> {
+    async fn trade(&self, traded: Traded) -> Result<Fetched, TokenFailure> {
         let asked = Moment::now();
-        let mut fetched = self.send(&traded.grant, &self.origin.request).await?;
+        let mut fetched = self.send(&traded.grant).await?;
         if let Some(end) = traded.until {
             // For whoever stores it: a restart must not give it back what it never had.
             fetched.response.lifetime = match fetched.response.lifetime {
@@ -115,7 +139,7 @@ impl ServerSource {
 
 impl Source for ServerSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
-        Box::pin(self.ask_with(Spent::default()))
+        Box::pin(async { Ok(self.ask_with(Spent::default()).await?) })
     }
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
@@ -169,8 +193,20 @@ impl Exchange for ServerSource {
         key.to_pkcs8().ok()
     }
 
-    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, TokenFailure>> {
         Box::pin(self.ask_with(spent))
+    }
+
+    fn subject(&self) -> BoxFuture<'_, Option<Fingerprint>> {
+        Box::pin(async {
+            match &self.origin.grant {
+                GrantSettings::TokenExchange(settings) => {
+                    exchange::subject(settings, &self.roster, self.since).await
+                }
+                GrantSettings::JwtBearer(assertion) => bearer::subject(assertion).await,
+                _ => None,
+            }
+        })
     }
 
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>> {
@@ -190,9 +226,9 @@ impl Exchange for ServerSource {
     }
 }
 
-/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, the same by
-/// the server's clock, and a look at the token.
-const EXCHANGES: u32 = 7;
+/// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, both by the
+/// server's clock, for the client and for what the grant spends, and a look at the token.
+const EXCHANGES: u32 = 11;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.
 const BACKSTOP: Duration = Duration::from_secs(10);

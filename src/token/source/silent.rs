@@ -196,6 +196,14 @@ impl<S: Source> Source for Silent<S> {
         })
     }
 
+    fn find_newer(&self) -> BoxFuture<'_, Option<Fetched>> {
+        self.inner.find_newer()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     fn account(&self) -> Option<Arc<Account>> {
         Some(Arc::clone(&self.account))
     }

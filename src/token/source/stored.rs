@@ -14,21 +14,30 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenHint, read};
-use crate::secret::{Secret, SecretSource};
+use crate::oauth::{
+    Class, Dpop, Error, ErrorCode, ErrorKind, Issued, MAX_LIFETIME, TokenFailure, TokenHint, TokenResponse,
+    read,
+};
+use crate::secret::Secret;
 use crate::token::account::Account;
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
 use crate::token::store::{
-    Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Store, StoreError, StoredAccess,
+    Earned, Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Spending, Store, StoreError, StoredAccess,
 };
 
+use super::spending::{Spendable, Spends};
 use super::{Fetched, ServerId, Source};
 
 /// What asks the authorization server, once for each call.
 pub(in crate::token) trait Exchange: Send + Sync {
-    /// Asks for a token.
-    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>>;
+    /// Asks for a token: with the refresh token that is spent, else by the grant that is configured.
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, TokenFailure>>;
+
+    /// On whose behalf the grant itself would be, where the request alone does not say it and it can be read.
+    fn subject(&self) -> BoxFuture<'_, Option<Fingerprint>> {
+        Box::pin(async { None })
+    }
 
     /// The key that the next token is to be bound to (RFC 9449); `None`: to none. `stored` is the one that was kept
     /// beside the login, and the one that counts where none is configured.
@@ -64,15 +73,6 @@ pub(in crate::token) struct Spent {
     pub(in crate::token) granted: Option<Vec<String>>,
 }
 
-/// What a grant spends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::token) enum Spends {
-    /// Nothing that counts once: it may be asked for without a store, too.
-    Nothing,
-    /// A refresh token: the newest of the store and of the configuration.
-    RefreshToken(Option<SecretSource>),
-}
-
 /// A token that is kept in a store.
 pub(in crate::token) struct Stored<E> {
     inner: Arc<Inner<E>>,
@@ -96,6 +96,8 @@ struct Memory {
     handed: Option<Fingerprint>,
     /// It was said that a restart loses the login.
     warned: bool,
+    /// The server gives this client refresh tokens and does not let it use them.
+    useless: bool,
 }
 
 impl<E: Exchange + 'static> Stored<E> {
@@ -134,6 +136,20 @@ impl<E: Exchange + 'static> Source for Stored<E> {
         });
         // The channel breaks where the task panicked or the runtime ends.
         Box::pin(async { outcome.await.unwrap_or(Err(Error::here(ErrorKind::Panicked))) })
+    }
+
+    /// With the lease: while another process holds it, the newer token is on its way.
+    fn find_newer(&self) -> BoxFuture<'_, Option<Fetched>> {
+        Box::pin(async {
+            let Inner { store, key, .. } = &*self.inner;
+            let lease = store.lease(key).await.ok()?;
+            let entry = store.load(key, Some(&lease)).await.ok().flatten();
+            self.inner.adopt(entry.as_ref()).await
+        })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.store.is_durable()
     }
 
     fn account(&self) -> Option<Arc<Account>> {
@@ -184,8 +200,11 @@ impl<E: Exchange> Inner<E> {
             }
             Err(error) => return self.ask_without_store(&error).await,
         };
-        let mut refused = None;
-        for _ in 0..ROUNDS {
+        let earned = self.earned().await;
+        // What the server said of the refresh token that it refused.
+        let mut said = None;
+        let mut interrupted = false;
+        for round in 1..=ROUNDS {
             let entry = match self.store.load(&self.key, Some(&lease)).await {
                 Ok(entry) => entry,
                 Err(error) => return self.ask_without_store(&error).await,
@@ -196,11 +215,16 @@ impl<E: Exchange> Inner<E> {
             if wanted.is_closed() {
                 break;
             }
-            let token = match self.refresh_token(entry.as_ref()).await {
-                // What the server said says more than that nothing is left.
-                Err(error) if error.wants_login() => return Err(refused.unwrap_or(error)),
+            let token = match self.spends.choose(entry.as_ref(), earned).await {
+                Err(error) if error.wants_login() => {
+                    interrupted |= self.store.spending(&self.key, Spending::Read, &lease).await.is_some();
+                    return Err(ended(said.or(Some(error)), interrupted));
+                }
                 token => token?,
             };
+            // What can be repeated is, where a refresh token did not help.
+            let repeats = self.spends == Spends::Earned && (round == ROUNDS || self.memory().useless);
+            let token = token.filter(|_| !repeats);
             let spent = Spent {
                 granted: entry.as_ref().filter(|_| token.is_some()).and_then(|entry| entry.granted.clone()),
                 refresh_token: token.as_ref().map(|token| token.secret.clone()),
@@ -208,21 +232,100 @@ impl<E: Exchange> Inner<E> {
             // What the login is bound to is asked with, not a key of this process.
             self.exchange.key(entry.as_ref().and_then(|entry| entry.dpop_key.as_ref())).await?;
             let asked = clock::wall();
-            match (self.ask(spent).await, token) {
-                (Ok(fetched), token) => {
-                    let user = entry.as_ref().and_then(|entry| entry.user.clone());
+            let before = self.begin(token.as_ref(), &lease).await;
+            let outcome = self.ask(spent).await;
+            let refused = outcome.as_ref().is_err_and(|failure| failure.is_invalid_grant());
+            interrupted |=
+                refused && before.is_some() && before == token.as_ref().map(Spendable::fingerprint);
+            self.end(token.as_ref(), &outcome, before, interrupted, &lease).await;
+            let failure = match outcome {
+                Ok(fetched) => {
+                    let user =
+                        entry.as_ref().filter(|_| token.is_some()).and_then(|entry| entry.user.clone());
                     let fetched = Fetched { user, ..fetched };
-                    self.keep(entry, token, &fetched, asked, &lease).await;
+                    self.keep(entry, token, &fetched, asked, earned, &lease).await;
                     return Ok(self.hand_out(fetched, asked));
                 }
-                (Err(error), Some(token)) if error.is_invalid_grant() => {
+                Err(failure) => failure,
+            };
+            if let Some(issued) = failure.issued() {
+                self.save(entry, token, issued, earned, &lease).await;
+                return Err(failure.into());
+            }
+            match token {
+                Some(token) if refused || self.repeats(&failure) => {
                     self.bury(entry, &token, &lease).await;
-                    refused = Some(error).filter(Error::wants_login).or(refused);
+                    said = Some(Error::from(failure)).filter(Error::wants_login).or(said);
                 }
-                (Err(error), _) => return Err(error),
+                Some(_) if self.is_useless(&failure) => {
+                    self.memory().useless = true;
+                    warn!(
+                        token = self.key.name,
+                        error = %*failure,
+                        "the server gives refresh tokens and does not accept them from this client; the grant itself \
+                         is used for each renewal"
+                    );
+                }
+                _ => return Err(failure.into()),
             }
         }
-        Err(refused.unwrap_or(Error::here(ErrorKind::LoginRequired)))
+        Err(ended(said, interrupted))
+    }
+
+    /// What a refresh token would be earned by now.
+    async fn earned(&self) -> Earned {
+        let subject = match self.spends {
+            Spends::Earned => self.exchange.subject().await,
+            Spends::Nothing | Spends::RefreshToken(_) => None,
+        };
+        Earned { request: self.request, subject }
+    }
+
+    /// Whether the end of a refresh token, in whatever words, leads to the grant that can be repeated.
+    fn repeats(&self, failure: &TokenFailure) -> bool {
+        self.spends == Spends::Earned && failure.class() == Class::Refused
+    }
+
+    /// Whether the server does not let this client use the refresh tokens that it issues.
+    fn is_useless(&self, failure: &TokenFailure) -> bool {
+        self.spends == Spends::Earned
+            && matches!(
+                failure.code(),
+                Some(
+                    ErrorCode::UnauthorizedClient
+                        | ErrorCode::UnsupportedGrantType
+                        | ErrorCode::InvalidScope
+                        | ErrorCode::InvalidTarget
+                        | ErrorCode::InvalidRequest
+                )
+            )
+    }
+
+    /// Notes that a refresh token is being spent: where this process is killed before its successor is stored, the next
+    /// one knows why it is refused. What was noted before comes back.
+    async fn begin(&self, token: Option<&Spendable>, lease: &Lease) -> Option<Fingerprint> {
+        self.store.spending(&self.key, Spending::Of(token?.fingerprint()), lease).await
+    }
+
+    /// Notes what came of it. A response that did not arrive leaves the note where it is, and so does a refusal that it
+    /// explains.
+    async fn end(
+        &self,
+        token: Option<&Spendable>,
+        outcome: &Result<Fetched, TokenFailure>,
+        before: Option<Fingerprint>,
+        interrupted: bool,
+        lease: &Lease,
+    ) {
+        let is_unknown =
+            matches!(outcome, Err(failure) if failure.issued().is_none() && failure.may_have_spent());
+        if token.is_none() || is_unknown || interrupted {
+            return;
+        }
+        // Where nothing was sent, an interruption of before is one still.
+        let unsent = outcome.as_ref().is_err_and(|failure| failure.was_not_sent());
+        let now = before.filter(|_| unsent).map_or(Spending::Over, Spending::Of);
+        self.store.spending(&self.key, now, lease).await;
     }
 
     /// A token out of the store, without a lease.
@@ -263,52 +366,18 @@ impl<E: Exchange> Inner<E> {
         Some(Fetched { asked: Some(access.asked), dpop, user, ..Fetched::from(access.response()) })
     }
 
-    /// What is to be spent. `None`: the grant spends nothing.
-    async fn refresh_token(&self, entry: Option<&Entry>) -> Result<Option<Spendable>, Error> {
-        let Spends::RefreshToken(source) = &self.spends else { return Ok(None) };
-        let seed = match source {
-            Some(source) => Some(read(source).await),
-            None => None,
-        };
-        let stored = entry.and_then(|entry| Some((entry.refresh_token.as_ref()?, entry.seed)));
-        let known = entry.and_then(|entry| entry.seed);
-        let of_store = |token: &Secret<String>, seed| Spendable { secret: token.clone(), seed };
-        match (stored, seed) {
-            // A login's; or its seed is not there to be compared with.
-            (Some((token, seed @ None)), _) | (Some((token, seed)), None | Some(Err(_))) => {
-                Ok(Some(of_store(token, seed)))
-            }
-            (Some((token, Some(seed))), Some(Ok(configured)))
-                if Fingerprint::of_secret(&configured) == seed =>
-            {
-                Ok(Some(of_store(token, Some(seed))))
-            }
-            // New, or changed since the one that the stored token came from.
-            (_, Some(Ok(configured))) => {
-                let seed = Fingerprint::of_secret(&configured);
-                // It was spent, and what came of it was refused.
-                if known == Some(seed) {
-                    return Err(Error::here(ErrorKind::LoginRequired));
-                }
-                Ok(Some(Spendable { secret: configured, seed: Some(seed) }))
-            }
-            (None, Some(Err(error))) => Err(error),
-            (None, None) => Err(Error::here(ErrorKind::LoginRequired)),
-        }
-    }
-
-    async fn ask(&self, spent: Spent) -> Result<Fetched, Error> {
+    async fn ask(&self, spent: Spent) -> Result<Fetched, TokenFailure> {
         // The lease must not be held for ever, whatever the exchange does.
         match timeout(self.exchange.patience(), self.exchange.ask(spent)).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+            Err(_elapsed) => Err(Error::here(ErrorKind::Stalled).into()),
         }
     }
 
     /// Asks all the same where what is spent cannot be lost; else not at all: another may be spending it.
     async fn ask_without_store(&self, error: &StoreError) -> Result<Fetched, Error> {
         self.store.alarm().raise(&self.key.name, error);
-        if self.spends != Spends::Nothing {
+        if matches!(self.spends, Spends::RefreshToken(_)) {
             return Err(Error::here(ErrorKind::Store));
         }
         let asked = clock::wall();
@@ -316,34 +385,82 @@ impl<E: Exchange> Inner<E> {
         Ok(self.hand_out(fetched, asked))
     }
 
-    /// Writes what an answer brought.
+    /// Writes what a response brought.
     async fn keep(
         &self,
         base: Option<Entry>,
         spent: Option<Spendable>,
         fetched: &Fetched,
         asked: SystemTime,
+        earned: Earned,
         lease: &Lease,
     ) {
         let Fetched { response, dpop, .. } = fetched;
+        let TokenResponse { refresh_token, scope, .. } = response;
         let mut entry = self.next(base.as_ref());
         let bound_to = dpop.as_deref().map(thumbprint);
         entry.access = Some(StoredAccess::of(response, self.request, asked, bound_to));
         if let Some(key) = dpop.as_deref().and_then(|key| self.exchange.kept_key(key)) {
             entry.dpop_key = Some(key);
         }
-        if let Some(spent) = spent {
-            if entry.seed != spent.seed {
-                entry.granted = None;
-            }
-            entry.seed = spent.seed;
-            if response.refresh_token.is_some() {
-                self.warn_of_rotation();
-            }
-            // RFC 6749 section 6: without a new one, the old one stays.
-            entry.refresh_token = Some(response.refresh_token.clone().unwrap_or(spent.secret));
-        }
+        self.put(&mut entry, spent, refresh_token.as_ref(), scope.as_ref(), earned);
         self.store.keep(&self.key, entry, base.as_ref(), lease).await;
+    }
+
+    /// Writes the refresh token of a response that is of no other use: the one that was spent for it is gone.
+    async fn save(
+        &self,
+        base: Option<Entry>,
+        spent: Option<Spendable>,
+        issued: &Issued,
+        earned: Earned,
+        lease: &Lease,
+    ) {
+        if self.spends == Spends::Nothing {
+            return;
+        }
+        let mut entry = self.next(base.as_ref());
+        if entry.dpop_key.is_none()
+            && let Ok(Some(key)) = self.exchange.key(None).await
+        {
+            entry.dpop_key = self.exchange.kept_key(&key);
+        }
+        self.put(&mut entry, spent, Some(&issued.refresh_token), issued.scope.as_ref(), earned);
+        self.store.keep(&self.key, entry, base.as_ref(), lease).await;
+    }
+
+    /// Puts a refresh token into `entry`, and where it is from.
+    fn put(
+        &self,
+        entry: &mut Entry,
+        spent: Option<Spendable>,
+        refresh_token: Option<&Secret<String>>,
+        scope: Option<&Vec<String>>,
+        earned: Earned,
+    ) {
+        match (&self.spends, spent) {
+            (Spends::Nothing, _) | (Spends::RefreshToken(_), None) => {}
+            // RFC 6749 section 6: without a new one, the old one stays.
+            (Spends::Earned, Some(spent)) => {
+                entry.refresh_token = Some(refresh_token.cloned().unwrap_or(spent.secret));
+            }
+            (Spends::Earned, None) => {
+                entry.refresh_token = refresh_token.cloned();
+                entry.earned = refresh_token.map(|_| earned);
+                entry.granted = scope.cloned();
+                (entry.seed, entry.user) = (None, None);
+            }
+            (Spends::RefreshToken(_), Some(spent)) => {
+                if entry.seed != spent.seed {
+                    entry.granted = None;
+                }
+                if refresh_token.is_some() {
+                    self.warn_of_rotation();
+                }
+                entry.refresh_token = Some(refresh_token.cloned().unwrap_or(spent.secret));
+                (entry.seed, entry.earned) = (spent.seed, None);
+            }
+        }
     }
 
     /// Remembers that a refresh token is worth nothing, unless another has come into the store meanwhile. A stored one
@@ -449,14 +566,16 @@ impl<E: Exchange> Inner<E> {
     }
 }
 
-fn thumbprint(key: &Dpop) -> Fingerprint {
-    Fingerprint::of([key.thumbprint().as_bytes()])
+/// Why nothing is left to spend: what the server said of it, or that a refresh was interrupted.
+fn ended(said: Option<Error>, interrupted: bool) -> Error {
+    if interrupted {
+        return Error::here(ErrorKind::LoginInterrupted);
+    }
+    said.unwrap_or(Error::here(ErrorKind::LoginRequired))
 }
 
-/// A refresh token, and the configured one that it came from.
-struct Spendable {
-    secret: Secret<String>,
-    seed: Option<Fingerprint>,
+fn thumbprint(key: &Dpop) -> Fingerprint {
+    Fingerprint::of([key.thumbprint().as_bytes()])
 }
 
 /// How often it is asked in one attempt: with what is stored, and with what came into its place since.

@@ -26,6 +26,8 @@ pub struct Entry {
     pub refresh_token: Option<Secret<String>>,
     /// The configured refresh token that was spent for this; `None`: a login brought it, or no refresh token did.
     pub seed: Option<Fingerprint>,
+    /// By what the refresh token was earned, where a grant that can be repeated brought it; `None`: a login did.
+    pub earned: Option<Earned>,
     /// The scope that came with the login; a refresh may ask for no more (RFC 6749 section 6). `None`: nobody knows.
     pub granted: Option<Vec<String>>,
     /// The newest access token.
@@ -38,6 +40,24 @@ pub struct Entry {
     pub id_token: Option<Secret<String>>,
     /// When it was written.
     pub written: SystemTime,
+}
+
+/// What a grant that can be repeated (a password, an assertion, an exchange) was asked for when it brought a refresh
+/// token. Another request, or another person's, is not answered by that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earned {
+    /// All that was asked for.
+    pub request: Fingerprint,
+    /// On whose behalf, where the request alone does not say it.
+    pub subject: Option<Fingerprint>,
+}
+
+impl Earned {
+    /// Whether it was the same as `now`, whose subject may be unknown.
+    #[must_use]
+    pub fn is(self, now: Self) -> bool {
+        self.request == now.request && (now.subject.is_none() || self.subject == now.subject)
+    }
 }
 
 /// An access token, and how long it is good.
@@ -88,11 +108,11 @@ impl Fingerprint {
         &self.0
     }
 
-    fn encode(self) -> String {
+    pub(super) fn encode(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    fn decode(text: &str) -> Option<Self> {
+    pub(super) fn decode(text: &str) -> Option<Self> {
         Some(Self(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?))
     }
 }
@@ -147,6 +167,7 @@ impl Entry {
             generation: 0,
             refresh_token: None,
             seed: None,
+            earned: None,
             granted: None,
             access: None,
             dpop_key: None,
@@ -166,12 +187,16 @@ impl Entry {
             generation: self.generation,
             refresh_token: self.refresh_token.as_ref().map(|token| token.expose().as_str()),
             seed: self.seed.map(Fingerprint::encode),
+            earned_by: self.earned.map(|earned| earned.request.encode()),
+            earned_for: self.earned.and_then(|earned| earned.subject).map(Fingerprint::encode),
             granted: self.granted.as_deref(),
             access_token: access.map(|access| access.token.expose().as_str()),
             token_type: access.and_then(|access| type_name(access.token_type)),
             request: access.map(|access| access.request.encode()),
             asked_at: access.map(|access| seconds(access.asked)),
+            asked_at_ms: access.map(|access| milliseconds(access.asked)),
             expires_at: access.and_then(|access| access.expires).map(seconds),
+            expires_at_ms: access.and_then(|access| access.expires).map(milliseconds),
             bound_to: access.and_then(|access| access.bound_to).map(Fingerprint::encode),
             scope: access.and_then(|access| access.scope.as_deref()),
             login_ends_at: access.and_then(|access| access.login_ends).map(seconds),
@@ -272,9 +297,9 @@ fn entry(read: Read) -> Option<Entry> {
                 request: Fingerprint::decode(&read.request?)?,
                 token,
                 token_type: type_of(read.token_type.as_deref())?,
-                asked: time(read.asked_at?)?,
+                asked: precise(read.asked_at?, read.asked_at_ms)?,
                 expires: match read.expires_at {
-                    Some(at) => Some(time(at)?),
+                    Some(at) => Some(precise(at, read.expires_at_ms)?),
                     None => None,
                 },
                 bound_to: match read.bound_to {
@@ -298,6 +323,16 @@ fn entry(read: Read) -> Option<Entry> {
         refresh_token,
         seed: match read.seed {
             Some(seed) => Some(Fingerprint::decode(&seed)?),
+            None => None,
+        },
+        earned: match read.earned_by {
+            Some(request) => Some(Earned {
+                request: Fingerprint::decode(&request)?,
+                subject: match read.earned_for {
+                    Some(subject) => Some(Fingerprint::decode(&subject)?),
+                    None => None,
+                },
+            }),
             None => None,
         },
         granted: read.granted,
@@ -327,6 +362,10 @@ struct Outgoing<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    earned_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earned_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     granted: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_token: Option<&'a str>,
@@ -334,10 +373,15 @@ struct Outgoing<'a> {
     token_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<String>,
+    /// In whole seconds, for releases that know no others.
     #[serde(skip_serializing_if = "Option::is_none")]
     asked_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    asked_at_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bound_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -361,12 +405,16 @@ struct Read {
     generation: u64,
     refresh_token: Option<String>,
     seed: Option<String>,
+    earned_by: Option<String>,
+    earned_for: Option<String>,
     granted: Option<Vec<String>>,
     access_token: Option<String>,
     token_type: Option<String>,
     request: Option<String>,
     asked_at: Option<u64>,
+    asked_at_ms: Option<u64>,
     expires_at: Option<u64>,
+    expires_at_ms: Option<u64>,
     bound_to: Option<String>,
     scope: Option<Vec<String>>,
     login_ends_at: Option<u64>,
@@ -396,6 +444,19 @@ fn type_of(name: Option<&str>) -> Option<TokenType> {
 
 fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn milliseconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A time to the millisecond, where the entry has it: a token of two seconds that counts whole seconds is renewed by
+/// each of the processes that share it.
+fn precise(seconds: u64, milliseconds: Option<u64>) -> Option<SystemTime> {
+    let whole = time(seconds)?;
+    let fraction =
+        milliseconds.filter(|precise| precise / 1000 == seconds).map_or(0, |precise| precise % 1000);
+    whole.checked_add(Duration::from_millis(fraction))
 }
 
 fn time(seconds: u64) -> Option<SystemTime> {
@@ -434,6 +495,7 @@ pub(in crate::token) mod tests {
             generation: 7,
             refresh_token: Some(secret("sentinel-refresh")),
             seed: Some(print("seed")),
+            earned: Some(Earned { request: print("request"), subject: Some(print("subject")) }),
             granted: Some(vec!["orders:read".to_owned()]),
             access: Some(StoredAccess {
                 request: print("request"),
@@ -467,6 +529,46 @@ pub(in crate::token) mod tests {
         assert_eq!(decode(&bare.encode()), Ok(bare));
         let text = String::from_utf8(entry.encode().to_vec()).unwrap();
         assert!(text.contains(r#""expires_at":1800003600"#) && !text.contains("expires_in"), "{text}");
+    }
+
+    fn at(milliseconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn times_are_kept_to_the_millisecond_and_older_entries_are_read() {
+        let mut entry = full();
+        let access = entry.access.as_mut().unwrap();
+        (access.asked, access.expires) = (at(1_800_000_000_250), Some(at(1_800_000_002_125)));
+        let text = String::from_utf8(entry.encode().to_vec()).unwrap();
+        assert_eq!(decode(text.as_bytes()), Ok(entry.clone()));
+        // As a release wrote it that knew seconds alone, and as one left it that changed those alone.
+        let older = text
+            .replace(r#","asked_at_ms":1800000000250"#, "")
+            .replace(r#","expires_at_ms":1800000002125"#, "");
+        let foreign =
+            text.replace("1800000000250", "1700000000250").replace("1800000002125", "18446744073709551615");
+        for text in [older, foreign] {
+            let access = decode(text.as_bytes()).unwrap().access.unwrap();
+            assert_eq!((access.asked, access.expires), (at(1_800_000_000_000), Some(at(1_800_000_002_000))));
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_is_used_for_the_request_and_the_subject_that_earned_it() {
+        let earned =
+            |request, subject: Option<&str>| Earned { request: print(request), subject: subject.map(print) };
+        for (was, now, want) in [
+            (earned("r", None), earned("r", None), true),
+            (earned("r", Some("alice")), earned("r", Some("alice")), true),
+            // Who it is cannot be read now.
+            (earned("r", Some("alice")), earned("r", None), true),
+            (earned("r", Some("alice")), earned("r", Some("bob")), false),
+            (earned("r", None), earned("r", Some("bob")), false),
+            (earned("other", Some("alice")), earned("r", Some("alice")), false),
+        ] {
+            assert_eq!(was.is(now), want, "{was:?} {now:?}");
+        }
     }
 
     #[test]
@@ -515,8 +617,8 @@ pub(in crate::token) mod tests {
             generation in any::<u64>(),
             refresh in proptest::option::of("\\PC{1,80}"),
             token in "[!-~]{1,80}",
-            asked in 0..MAX_UNIX_SECONDS,
-            expires in proptest::option::of(0..MAX_UNIX_SECONDS),
+            asked in 0..MAX_UNIX_SECONDS * 1000,
+            expires in proptest::option::of(0..MAX_UNIX_SECONDS * 1000),
             scope in proptest::option::of(proptest::collection::vec("\\PC{0,20}", 0..4)),
             key in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
         ) {
@@ -527,8 +629,8 @@ pub(in crate::token) mod tests {
                 access: Some(StoredAccess {
                     token: Secret::new(token),
                     token_type: TokenType::Assumed,
-                    asked: time(asked).unwrap(),
-                    expires: expires.and_then(time),
+                    asked: at(asked),
+                    expires: expires.map(at),
                     bound_to: None,
                     scope,
                     login_ends: expires.and_then(time),

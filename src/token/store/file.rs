@@ -14,11 +14,11 @@ use crate::clock;
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 
-use super::entry::{Entry, Flaw, decode};
+use super::entry::{Entry, Fingerprint, Flaw, decode};
 use super::folder::{Folder, Found};
 use super::keyring::KeyringKey;
 use super::seal::{OpenError, SealingKey, is_newer, is_sealed};
-use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking};
+use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, Spending, StoreError, TokenStore, blocking};
 
 /// A folder of tokens.
 #[derive(Clone, Debug)]
@@ -163,6 +163,19 @@ impl TokenStore for FileStore {
             // A write that hangs and is given up keeps the lease until it is over: it must not undo a later one.
             let _lease = lease;
             store.write(&name, &entry)
+        }))
+    }
+
+    fn spending<'a>(
+        &'a self,
+        key: &'a Key,
+        now: Spending,
+        lease: &'a Lease,
+    ) -> BoxFuture<'a, Result<Option<Fingerprint>, StoreError>> {
+        let (folder, lease, name) = (self.folder.clone(), lease.clone(), key.name.clone());
+        Box::pin(blocking(self.folder.path(), move || {
+            let _lease = lease;
+            folder.spending(&name, now)
         }))
     }
 
@@ -336,6 +349,27 @@ mod tests {
         let error = put(&store, &Entry { generation: 8, ..full() }).await.unwrap_err();
         assert!(error.to_string().contains("api.token cannot be written"), "{error}");
         assert_eq!(get(&store).await, Ok(Some(full())));
+    }
+
+    #[tokio::test]
+    async fn what_a_holder_began_to_spend_is_known_to_the_next_one() {
+        let top = tempfile::tempdir().unwrap();
+        let one = store(top.path(), None);
+        let lease = one.lease(&key()).await.unwrap();
+        let (first, second) = (print("first"), print("second"));
+        assert_eq!(one.spending(&key(), Spending::Of(first), &lease).await, Ok(None));
+        // It is killed.
+        drop(lease);
+        let other = store(top.path(), None);
+        let lease = other.lease(&key()).await.unwrap();
+        assert_eq!(other.spending(&key(), Spending::Read, &lease).await, Ok(Some(first)));
+        assert_eq!(other.spending(&key(), Spending::Of(second), &lease).await, Ok(Some(first)));
+        assert!(one.folder.try_lock("api").unwrap().is_none(), "to note it lets go of no lease");
+        assert_eq!(other.spending(&key(), Spending::Over, &lease).await, Ok(Some(second)));
+        assert_eq!(other.spending(&key(), Spending::Read, &lease).await, Ok(None));
+        // Something else stands there.
+        std::fs::write(top.path().join("api.lock"), "nonsense").unwrap();
+        assert_eq!(other.spending(&key(), Spending::Read, &lease).await, Ok(None));
     }
 
     #[tokio::test]

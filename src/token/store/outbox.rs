@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::metrics::Metrics;
 use crate::token::settings::StoreSettings;
@@ -20,7 +20,7 @@ use super::alarm::StoreAlarm;
 use super::entry::{Entry, Fingerprint};
 use super::file::FileStore;
 use super::memory::MemoryStore;
-use super::{Key, Lease, StoreError, TokenStore};
+use super::{Key, Lease, Spending, StoreError, TokenStore};
 
 /// A place for tokens, and what it would not take yet. Shared by clone; a reload that leaves `[store]` alone keeps it.
 #[derive(Clone, Debug)]
@@ -157,6 +157,17 @@ impl Store {
                     let writer = tokio::spawn(write_again(Arc::downgrade(&self.shared)));
                     outbox.writer = Some(writer.abort_handle());
                 }
+            }
+        }
+    }
+
+    /// See [`TokenStore::spending`]; where that fails, nothing was noted.
+    pub async fn spending(&self, key: &Key, now: Spending, lease: &Lease) -> Option<Fingerprint> {
+        match self.shared.place.spending(key, now, lease).await {
+            Ok(before) => before,
+            Err(error) => {
+                debug!(token = key.name, %error, "what is being spent could not be noted in the token store");
+                None
             }
         }
     }

@@ -24,6 +24,7 @@ mod program;
 mod projected;
 mod proxy;
 mod recorder;
+mod rotating;
 mod script;
 mod stage;
 mod tinyproxy;
@@ -50,6 +51,7 @@ pub(crate) use program::{PATIENCE, Program, eventually, free_address, repository
 pub(crate) use projected::project;
 pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
 pub(crate) use recorder::{Record, Recorder};
+pub(crate) use rotating::{Behaviour, FIRST, Rotating};
 pub(crate) use script::{hear, node, python, run, told};
 pub(crate) use stage::{CREDENTIALS, Stage};
 pub(crate) use tinyproxy::Tinyproxy;

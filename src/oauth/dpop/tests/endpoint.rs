@@ -20,7 +20,7 @@ fn denied(code: &str, headers: &'static str) -> Reply {
 async fn ask(peer: &Peer, client: &Client, dpop: &Dpop) -> Result<TokenResponse, Error> {
     let server =
         AuthorizationServer::new(&settings(Location::endpoint(peer.url("/token?tenant=a")))).unwrap();
-    server.token(client, &Grant::ClientCredentials, &plain(), Some(dpop)).await
+    Ok(server.token(client, &Grant::ClientCredentials, &plain(), Some(dpop)).await?)
 }
 
 /// The proofs that came, verified, each with another name.

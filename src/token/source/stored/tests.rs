@@ -9,11 +9,13 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, ErrorCode, Lifetime, TokenResponse, TokenType};
+use crate::oauth::{Lifetime, TokenType};
+use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 use crate::token::store::{FileStore, Flaw, MemoryStore, StoreAlarm, TokenStore};
 
 mod authority;
+mod earned;
 mod recorder;
 
 use authority::Authority;
@@ -243,7 +245,7 @@ async fn a_refused_new_seed_leaves_the_stored_login_alone() {
     let authority = Arc::new(Authority { rotates: false, ..Authority::new() });
     let store = Store::memory();
     source(&authority, &store, seed("seed")).fetch().await.unwrap();
-    authority.next.lock().unwrap().push(invalid_grant());
+    authority.next.lock().unwrap().push(invalid_grant().into());
     let mistyped = source_for(&authority, &store, seed("typo"), "anew");
     assert_eq!(access(&mistyped.fetch().await), "access-2");
     assert_eq!(access(&mistyped.fetch().await), "access-3");
@@ -256,7 +258,7 @@ async fn a_refusal_without_a_word_buries_no_refresh_token() {
     let store = Store::memory();
     let source = source(&authority, &store, seed("seed"));
     source.fetch().await.unwrap();
-    authority.next.lock().unwrap().push(Error::here(ErrorKind::LoginDoubtful));
+    authority.next.lock().unwrap().push(Error::here(ErrorKind::LoginDoubtful).into());
     assert_eq!(cause(&source.fetch().await), ("login_doubtful", Class::Doubtful));
     assert_eq!(refresh(&entry(&store).await), Some("refresh-1"));
     assert_eq!(access(&source.fetch().await), "access-2");
@@ -274,7 +276,7 @@ async fn a_server_that_is_down_does_not_bury_a_refresh_token() {
         Error::here(ErrorKind::Denied(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::InvalidGrant)),
         Error::here(ErrorKind::Denied(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient)),
     ] {
-        authority.next.lock().unwrap().push(error.clone());
+        authority.next.lock().unwrap().push(error.clone().into());
         assert_eq!(source.fetch().await, Err(error));
     }
     assert_eq!(access(&source.fetch().await), "access-1");
@@ -383,7 +385,7 @@ async fn to_forget_gives_back_the_refresh_token_first_and_deletes_whatever_the_s
         source.fetch().await.unwrap();
         authority.journal.lock().unwrap().clear();
         if down {
-            authority.next.lock().unwrap().push(Error::here(ErrorKind::Dns));
+            authority.next.lock().unwrap().push(Error::here(ErrorKind::Dns).into());
         }
         assert_eq!(source.forget(Some(Secret::new("access-1".to_owned()))).await.is_err(), down);
         let journal = authority.journal.lock().unwrap().join(", ");

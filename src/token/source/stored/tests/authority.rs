@@ -9,11 +9,15 @@ pub(super) struct Authority {
     /// How long an answer takes.
     pub(super) takes: Duration,
     pub(super) rotates: bool,
+    /// A refresh token comes with the grant, too.
+    pub(super) gives: bool,
+    /// The refresh token that each request spent.
+    pub(super) seen: Mutex<Vec<Option<String>>>,
     pub(super) lives: Duration,
     pub(super) bound: bool,
     pub(super) key: Mutex<Option<Arc<Dpop>>>,
     /// The answer to the next call, where it is none of the usual.
-    pub(super) next: Mutex<Vec<Error>>,
+    pub(super) next: Mutex<Vec<TokenFailure>>,
     pub(super) calls: AtomicUsize,
 }
 
@@ -29,6 +33,8 @@ impl Authority {
             journal: Journal::default(),
             takes: Duration::ZERO,
             rotates: true,
+            gives: false,
+            seen: Mutex::default(),
             lives: HOUR,
             bound: false,
             key: Mutex::default(),
@@ -41,6 +47,10 @@ impl Authority {
         self.calls.load(Ordering::SeqCst)
     }
 
+    pub(super) fn spent(&self) -> Vec<Option<String>> {
+        self.seen.lock().unwrap().clone()
+    }
+
     pub(super) fn say(&self, what: impl Into<String>) {
         self.journal.lock().unwrap().push(what.into());
     }
@@ -51,10 +61,11 @@ impl Authority {
 }
 
 impl Exchange for Arc<Authority> {
-    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, Error>> {
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, TokenFailure>> {
         Box::pin(async move {
             self.calls.fetch_add(1, Ordering::SeqCst);
             self.say("ask");
+            self.seen.lock().unwrap().push(spent.refresh_token.as_ref().map(|token| token.expose().clone()));
             if let Some(error) = self.next.lock().unwrap().pop() {
                 return Err(error);
             }
@@ -65,12 +76,15 @@ impl Exchange for Arc<Authority> {
             if let Some(token) = spent.refresh_token {
                 if *token.expose() != login.valid {
                     login.valid = String::new();
-                    return Err(invalid_grant());
+                    return Err(invalid_grant().into());
                 }
                 if self.rotates {
                     login.valid = format!("refresh-{}", login.issued);
                     refresh_token = Some(Secret::new(login.valid.clone()));
                 }
+            } else if self.gives {
+                login.valid = format!("refresh-{}", login.issued);
+                refresh_token = Some(Secret::new(login.valid.clone()));
             }
             let response = TokenResponse {
                 access_token: Secret::new(format!("access-{}", login.issued)),
@@ -111,7 +125,7 @@ impl Exchange for Arc<Authority> {
         Box::pin(async move {
             self.say(format!("revoke {hint:?} {}", token.expose()));
             match self.next.lock().unwrap().pop() {
-                Some(error) => Err(error),
+                Some(error) => Err(error.into()),
                 None => Ok(()),
             }
         })

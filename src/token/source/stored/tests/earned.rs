@@ -1,0 +1,185 @@
+//! Refresh tokens that come with a flaw, or by a grant that can be repeated.
+
+use super::*;
+
+fn flawed(refresh_token: &str) -> TokenFailure {
+    let issued = Issued { refresh_token: Secret::new(refresh_token.to_owned()), scope: None, id_token: None };
+    TokenFailure::from(Error::here(ErrorKind::TokenType)).with(Some(issued))
+}
+
+fn denied(code: ErrorCode) -> TokenFailure {
+    Error::here(ErrorKind::Denied(StatusCode::BAD_REQUEST, code)).into()
+}
+
+/// An authority that takes this one as the refresh token of the next request.
+fn expecting(refresh_token: &str) -> Arc<Authority> {
+    let authority = Authority::new();
+    authority.state.lock().unwrap().valid = refresh_token.to_owned();
+    Arc::new(authority)
+}
+
+#[tokio::test]
+async fn a_refresh_token_beside_a_flaw_is_written_before_the_flaw_is_reported() {
+    let authority = expecting("next");
+    let (_, store) = recorded(&authority);
+    let source = source(&authority, &store, seed("seed"));
+    authority.next.lock().unwrap().push(flawed("next"));
+    assert_eq!(cause(&source.fetch().await), ("token_type", Class::Misconfigured));
+    let journal = authority.journal.lock().unwrap().join(" ");
+    assert_eq!(journal, "look lease load ask write");
+    assert_eq!(refresh(&entry(&store).await), Some("next"));
+    assert_eq!(access(&source.fetch().await), "access-1");
+}
+
+#[tokio::test]
+async fn a_flaw_leaves_the_access_token_of_before_in_the_store() {
+    let authority = expecting("seed");
+    let store = Store::memory();
+    let source = source(&authority, &store, seed("seed"));
+    source.fetch().await.unwrap();
+    authority.next.lock().unwrap().push(flawed("next"));
+    source.fetch().await.unwrap_err();
+    let left = entry(&store).await;
+    assert_eq!(left.access.unwrap().token.expose(), "access-1");
+}
+
+#[tokio::test]
+async fn what_a_grant_earned_is_spent_and_the_grant_repeated_where_that_is_refused() {
+    let authority = Arc::new(Authority { gives: true, ..Authority::new() });
+    let store = Store::memory();
+    let source = source(&authority, &store, Spends::Earned);
+    assert_eq!(access(&source.fetch().await), "access-1");
+    assert_eq!(access(&source.fetch().await), "access-2");
+    assert_eq!(authority.spent(), [None, Some("refresh-1".to_owned())]);
+    authority.refuse();
+    // The third was refused, and the fourth is the grant itself: in one attempt.
+    assert_eq!(access(&source.fetch().await), "access-4");
+    assert_eq!(authority.spent()[2..], [Some("refresh-2".to_owned()), None]);
+    assert_eq!(refresh(&entry(&store).await), Some("refresh-4"));
+}
+
+#[tokio::test]
+async fn a_flaw_in_what_a_grant_brought_begins_no_second_session() {
+    let authority = Arc::new(Authority { gives: true, ..Authority::new() });
+    authority.state.lock().unwrap().valid = "next".to_owned();
+    let store = Store::memory();
+    let source = source(&authority, &store, Spends::Earned);
+    authority.next.lock().unwrap().push(flawed("next"));
+    source.fetch().await.unwrap_err();
+    assert_eq!(access(&source.fetch().await), "access-1");
+    assert_eq!(authority.spent(), [None, Some("next".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_refresh_repeats_its_grant_and_does_not_try_again() {
+    let authority = Arc::new(Authority { gives: true, ..Authority::new() });
+    let store = Store::memory();
+    let source = source(&authority, &store, Spends::Earned);
+    source.fetch().await.unwrap();
+    authority.next.lock().unwrap().push(denied(ErrorCode::UnauthorizedClient));
+    assert_eq!(access(&source.fetch().await), "access-2");
+    assert_eq!(access(&source.fetch().await), "access-3");
+    assert_eq!(authority.spent(), [None, Some("refresh-1".to_owned()), None, None]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_does_not_lead_to_the_grant() {
+    let authority = Arc::new(Authority { gives: true, ..Authority::new() });
+    let store = Store::memory();
+    let source = source(&authority, &store, Spends::Earned);
+    source.fetch().await.unwrap();
+    for error in [
+        TokenFailure::from(Error::here(ErrorKind::Reset)),
+        denied(ErrorCode::InvalidClient),
+        Error::here(ErrorKind::Status(StatusCode::BAD_GATEWAY)).into(),
+    ] {
+        authority.next.lock().unwrap().push(error.clone());
+        assert_eq!(source.fetch().await, Err(error.into()));
+    }
+    assert_eq!(authority.spent().iter().filter(|spent| spent.is_none()).count(), 1);
+}
+
+#[tokio::test]
+async fn neither_a_login_spends_what_a_grant_earned_nor_a_grant_a_login() {
+    let authority = Arc::new(Authority { gives: true, ..Authority::new() });
+    let store = Store::memory();
+    source(&authority, &store, Spends::Earned).fetch().await.unwrap();
+    // The same token, configured as a login.
+    let login = source_for(&authority, &store, Spends::RefreshToken(None), "anew");
+    assert_eq!(cause(&login.fetch().await), LOGIN);
+    let another = source_for(&authority, &store, Spends::Earned, "anew");
+    another.fetch().await.unwrap();
+    assert_eq!(authority.spent(), [None, None]);
+
+    let lease = store.lease(&key()).await.unwrap();
+    let person =
+        Entry { refresh_token: Some(Secret::new("a login's".to_owned())), ..Entry::empty(key().client) };
+    store.keep(&key(), person, None, &lease).await;
+    drop(lease);
+    source_for(&authority, &store, Spends::Earned, "third").fetch().await.unwrap();
+    assert_eq!(authority.spent(), [None, None, None]);
+}
+
+#[tokio::test]
+async fn a_grant_whose_store_is_gone_is_asked_for_all_the_same() {
+    let authority = Arc::new(Authority { gives: true, ..Authority::new() });
+    let (recorder, store) = recorded(&authority);
+    *recorder.unleasable.lock().unwrap() = Some(full_disk());
+    let source = source(&authority, &store, Spends::Earned);
+    assert_eq!(access(&source.fetch().await), "access-1");
+    assert_eq!(access(&source.fetch().await), "access-2");
+}
+
+#[tokio::test]
+async fn to_forget_what_a_grant_earned_gives_back_its_refresh_token() {
+    let authority = Arc::new(Authority { gives: true, ..Authority::new() });
+    let store = Store::memory();
+    let source = source(&authority, &store, Spends::Earned);
+    source.fetch().await.unwrap();
+    authority.journal.lock().unwrap().clear();
+    source.forget(None).await.unwrap();
+    let journal = authority.journal.lock().unwrap().join(", ");
+    assert_eq!(journal, "revoke RefreshToken refresh-1, revoke AccessToken access-1");
+    assert_eq!(store.load(&key(), None).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_refresh_that_was_interrupted_is_named_where_its_token_is_refused_and_only_there() {
+    for interrupted in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Arc::new(Authority::new());
+        let store = files(folder.path());
+        source(&authority, &store, seed("seed")).fetch().await.unwrap();
+        if interrupted {
+            let lease = store.lease(&key()).await.unwrap();
+            let token = Fingerprint::of([b"refresh-1".as_slice()]);
+            store.spending(&key(), Spending::Of(token), &lease).await;
+        }
+        authority.refuse();
+        let again = source_for(&authority, &store, seed("seed"), "anew");
+        let want = if interrupted { ErrorKind::LoginInterrupted } else { ErrorKind::LoginRequired };
+        assert_eq!(again.fetch().await, Err(Error::here(want.clone())));
+        // And at each start after that.
+        let later = source_for(&authority, &files(folder.path()), seed("seed"), "anew");
+        assert_eq!(later.fetch().await, Err(Error::here(want)));
+        assert_eq!(authority.calls(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_response_is_an_interruption_and_a_lost_connection_is_none() {
+    for (kind, want) in [
+        (ErrorKind::Reset, ErrorKind::LoginInterrupted),
+        (ErrorKind::Dns, ErrorKind::LoginRequired),
+        (ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE), ErrorKind::LoginRequired),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Arc::new(Authority::new());
+        let source = source(&authority, &files(folder.path()), seed("seed"));
+        source.fetch().await.unwrap();
+        authority.next.lock().unwrap().push(Error::here(kind).into());
+        source.fetch().await.unwrap_err();
+        authority.refuse();
+        assert_eq!(source.fetch().await, Err(Error::here(want)));
+    }
+}

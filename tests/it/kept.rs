@@ -1,0 +1,237 @@
+//! Refresh tokens that must not be lost: in a response with a flaw, of a grant that is no login, and where the program is
+//! killed between a response and the store.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::support::{Behaviour, Config, FIRST, Proxy, Rotating, curl, eventually};
+
+const REFRESH: &str = "refresh_token";
+
+fn store(dir: &Path) -> String {
+    format!("[store]\nkind = \"file\"\npath = '{}'", dir.join("store").display())
+}
+
+/// A login whose first refresh token lies in a file.
+fn login(server: &Rotating, dir: &Path, lines: &str) -> Config {
+    let seed = dir.join("first");
+    fs::write(&seed, FIRST).unwrap();
+    let lines = format!(
+        "grant = \"refresh_token\"\nrefresh_token_file = '{}'\nretry = {{ initial = \"100ms\", max = \"300ms\" }}\n{lines}",
+        seed.display()
+    );
+    server.config(&lines).and(&store(dir))
+}
+
+fn password(server: &Rotating, lines: &str) -> Config {
+    server.config(&format!(
+        "grant = \"password\"\nusername = \"alice\"\npassword = \"wonder\"\nretry = {{ initial = \"100ms\", max = \"300ms\" }}\n{lines}"
+    ))
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+async fn status(proxy: &Proxy) -> String {
+    proxy.status().await["tokens"][0]["status"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_refresh_whose_response_has_a_flaw_loses_no_login() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour {
+        bodies: [
+            // As Slack has it.
+            r#"{"ok":true,"access_token":"{access}","token_type":"bot","expires_in":43200,"refresh_token":"{refresh}"}"#,
+            r#"{"access_token":"{access}","token_type":"Bearer","expires_in":"1h","refresh_token":"{refresh}"}"#,
+            "{\"access_token\":\"{access} \\u00e9\",\"token_type\":\"Bearer\",\"expires_in\":60,\"refresh_token\":\"{refresh}\"}",
+            r#"{"token_type":"Bearer","expires_in":60,"refresh_token":"{refresh}"}"#,
+            r#"{"error":"temporarily_unavailable","refresh_token":"{refresh}"}"#,
+        ]
+        .into(),
+        ..Behaviour::default()
+    })
+    .await;
+    let proxy = Proxy::start(login(&server, dir.path(), "")).await;
+    assert_eq!(proxy.get("/").await.text(), "access-6", "{}", proxy.log());
+    assert_eq!((server.grants(REFRESH), server.logins()), (6, (1, 0)), "none came twice");
+    let log = proxy.log();
+    assert!(log.contains("token_type") || log.contains("Bearer"), "each flaw was reported: {log}");
+    assert!(!log.contains("refresh-") && !log.contains("access-"), "{log}");
+}
+
+#[tokio::test]
+async fn a_flaw_before_a_kill_loses_no_login_either() {
+    let dir = folder();
+    let flaw = r#"{"access_token":"{access}","token_type":"bot","refresh_token":"{refresh}"}"#;
+    let server = Rotating::start(Behaviour { bodies: [flaw; 100].into(), ..Behaviour::default() }).await;
+    let proxy = Proxy::start_live(login(&server, dir.path(), "")).await;
+    for _ in 0..3 {
+        let before = server.grants(REFRESH);
+        eventually("it was refreshed again", || async { server.grants(REFRESH) > before + 1 }).await;
+    }
+    let stopped = proxy.stop().await;
+    server.behave(|server| server.bodies.clear());
+    let mut proxy = stopped.start().await;
+    proxy.until_ready().await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    assert_eq!(server.logins(), (1, 0));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_bound_although_that_was_demanded_loses_no_login() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour::default()).await;
+    let proxy = Proxy::start_live(login(&server, dir.path(), "dpop = true")).await;
+    eventually("it was refreshed again", || async { server.grants(REFRESH) > 2 }).await;
+    assert_eq!(server.logins(), (1, 0), "{}", proxy.log());
+    // Where the demand is given up, the login is there.
+    let proxy = {
+        let stopped = proxy.stop().await;
+        let file = stopped.dir().join("config.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(file, text.replace("dpop = true", "")).unwrap();
+        stopped.start().await
+    };
+    eventually("it serves", || async { proxy.get("/").await.status == 200 }).await;
+    assert_eq!(server.logins(), (1, 0));
+}
+
+#[tokio::test]
+async fn the_refresh_token_of_a_password_is_used_and_the_password_once_more_where_it_is_refused() {
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let proxy = Proxy::start(password(&server, "")).await;
+    eventually("four were spent", || async { server.grants(REFRESH) >= 4 }).await;
+    assert_eq!((server.grants("password"), server.logins()), (1, (1 + 1, 0)));
+    server.end_logins();
+    eventually("the password was sent again", || async { server.grants("password") == 2 }).await;
+    let refreshes = server.grants(REFRESH);
+    eventually("and its refresh token used", || async { server.grants(REFRESH) > refreshes + 1 }).await;
+    assert_eq!((server.grants("password"), status(&proxy).await.as_str()), (2, "valid"));
+    assert_eq!(proxy.status().await["tokens"][0]["failures"], 0, "in the same attempt: {}", proxy.log());
+}
+
+#[tokio::test]
+async fn the_refresh_token_of_a_password_outlives_a_restart_and_is_what_is_given_back() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let config = password(&server, "revoke_on_exit = false").and(&store(dir.path()));
+    let proxy = Proxy::start(config).await.kill().await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let mut proxy = proxy.start().await;
+    proxy.until_ready().await;
+    assert_eq!(server.grants("password"), 1);
+    let said = proxy.command(&["logout"]).await;
+    assert!(said.status.success(), "{said:?}");
+    assert!(server.revoked()[0].starts_with("refresh_token refresh-"), "{:?}", server.revoked());
+    assert_eq!(server.logins(), (2, 1), "the session of the password has ended");
+}
+
+#[tokio::test]
+async fn the_end_of_the_program_gives_back_the_refresh_token_of_a_password() {
+    let server = Rotating::start(Behaviour::default()).await;
+    let proxy = Proxy::start(password(&server, "revoke_on_exit = true")).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    proxy.stop().await;
+    assert_eq!(server.revoked()[0], "refresh_token refresh-1");
+    assert_eq!(server.logins(), (2, 1));
+}
+
+#[tokio::test]
+async fn another_persons_password_uses_none_of_the_first_ones_refresh_tokens() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let config = password(&server, "").and(&store(dir.path()));
+    let stopped = Proxy::start(config).await.stop().await;
+    let file = stopped.dir().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("alice", "bob")).unwrap();
+    let before = server.grants(REFRESH);
+    let mut proxy = stopped.start().await;
+    proxy.until_ready().await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    assert_eq!((server.grants("password"), server.grants(REFRESH)), (2, before));
+}
+
+#[tokio::test]
+async fn client_credentials_spend_no_refresh_token_that_comes_with_them() {
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let _proxy = Proxy::start(server.config("grant = \"client_credentials\"\n")).await;
+    eventually("it was renewed", || async { server.grants("client_credentials") >= 3 }).await;
+    assert_eq!(server.grants(REFRESH), 0);
+}
+
+#[tokio::test]
+async fn an_exchange_uses_its_refresh_token_until_the_subject_is_another_person() {
+    use base64::Engine as _;
+    let dir = folder();
+    let subject = dir.path().join("subject");
+    let jwt = |who: &str, nth: u32| {
+        let claims = format!(r#"{{"iss":"https://as.example","sub":"{who}","n":{nth}}}"#);
+        format!("e30.{}.c2ln", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims))
+    };
+    fs::write(&subject, jwt("alice", 1)).unwrap();
+    let server = Rotating::start(Behaviour {
+        lifetime: 2,
+        members: r#","issued_token_type":"urn:ietf:params:oauth:token-type:refresh_token""#.to_owned(),
+        ..Behaviour::default()
+    })
+    .await;
+    const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let _proxy = Proxy::start(server.config(&format!(
+        "grant = \"token_exchange\"\nsubject_token_file = '{}'\n\
+         requested_token_type = \"urn:ietf:params:oauth:token-type:refresh_token\"\n",
+        subject.display()
+    )))
+    .await;
+    eventually("it was refreshed", || async { server.grants(REFRESH) >= 2 }).await;
+    assert_eq!(server.grants(GRANT), 1);
+    // The next token of the same person.
+    fs::write(&subject, jwt("alice", 2)).unwrap();
+    let refreshes = server.grants(REFRESH);
+    eventually("it is refreshed still", || async { server.grants(REFRESH) >= refreshes + 2 }).await;
+    assert_eq!(server.grants(GRANT), 1);
+    fs::write(&subject, jwt("bob", 3)).unwrap();
+    eventually("it was exchanged anew", || async { server.grants(GRANT) == 2 }).await;
+}
+
+#[tokio::test]
+async fn a_kill_between_the_response_and_the_store_is_named_at_the_next_start() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let proxy = Proxy::start(login(&server, dir.path(), "")).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    server.behave(|server| server.takes = Duration::from_secs(20));
+    let before = server.grants(REFRESH);
+    eventually("a refresh is under way", || async { server.grants(REFRESH) > before }).await;
+    let stopped = proxy.kill().await;
+    server.behave(|server| server.takes = Duration::ZERO);
+    let proxy = stopped.start().await;
+    eventually("the login has ended", || async { status(&proxy).await == "login_required" }).await;
+    let says = |proxy: &Proxy| {
+        let log = proxy.log();
+        assert!(log.contains("the last refresh was interrupted"), "{log}");
+        assert!(log.contains("without a grace period ends the login then"), "{log}");
+    };
+    says(&proxy);
+    let text = proxy.get("/").await.text();
+    assert!(text.contains("the last refresh was interrupted"), "{text}");
+    // And at the start after that one.
+    let proxy = proxy.kill().await.start().await;
+    eventually("it is still so", || async { status(&proxy).await == "login_required" }).await;
+    says(&proxy);
+
+    // A login that ends otherwise is not said to have been interrupted.
+    let dir = folder();
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let proxy = Proxy::start(login(&server, dir.path(), "")).await;
+    server.end_logins();
+    eventually("the login has ended", || async { status(&proxy).await == "login_required" }).await;
+    assert!(!proxy.log().contains("interrupted"), "{}", proxy.log());
+    let answer = curl(&[&proxy.url("/")]).await;
+    answer.assert_proxy_error(503);
+}
