@@ -62,9 +62,9 @@ pub use failure::{Issued, TokenFailure};
 pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use id_token::Identity;
+pub(crate) use id_token::jwt_subject;
 pub use jwt_facts::JwtFacts;
 pub(crate) use jwt_facts::{still_good, unquoted};
-pub(crate) use id_token::jwt_subject;
 pub use key::{Algorithm, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Code as ErrorCode;
 #[cfg(test)]

@@ -406,6 +406,7 @@ mod tests {
             authorization_params: params.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
             pushed_authorization: false,
             renew_via: RenewVia::RefreshToken,
+            post_logout_redirect_uri: None,
         };
         let offline = [("access_type", "offline")];
         for (scope, flow, params, want) in [

@@ -66,6 +66,7 @@ mod refusals;
 mod renewal;
 mod request;
 mod resets;
+mod revoking;
 mod rotation;
 mod routes;
 mod secrets;
