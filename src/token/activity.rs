@@ -10,7 +10,8 @@ pub(super) struct Activity {
     /// Another process may put a token where this one finds it.
     shared: bool,
     renewing: AtomicBool,
-    /// Looks into the store, by number: the last that has begun, and the last that has ended.
+    /// Looks into the store, by number: the last that is wanted, that has begun, and that has ended.
+    wanted: AtomicU64,
     begun: AtomicU64,
     ended: AtomicU64,
     revokes: AtomicBool,
@@ -35,9 +36,16 @@ impl Activity {
         self.renewing.store(renewing, Ordering::SeqCst);
     }
 
-    /// The number of a look that begins after now.
-    pub(super) fn next_look(&self) -> u64 {
-        self.begun.load(Ordering::SeqCst) + 1
+    /// Wants a look that begins after now, and gives its number.
+    pub(super) fn want_look(&self) -> u64 {
+        let number = self.begun.load(Ordering::SeqCst) + 1;
+        self.wanted.fetch_max(number, Ordering::SeqCst);
+        number
+    }
+
+    /// Whether a look is wanted that has not begun.
+    pub(super) fn wants_look(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst) > self.begun.load(Ordering::SeqCst)
     }
 
     pub(super) fn look_begins(&self) -> u64 {
@@ -72,10 +80,12 @@ mod tests {
     fn a_look_that_had_begun_before_does_not_count_as_one_that_begins_now() {
         let activity = Activity::default();
         let running = activity.look_begins();
-        let wanted = activity.next_look();
+        let wanted = activity.want_look();
         activity.look_ended(running);
         assert!(activity.has_looked(running) && !activity.has_looked(wanted));
+        assert!(activity.wants_look());
         let next = activity.look_begins();
+        assert!(!activity.wants_look(), "one is enough for all who wanted it before");
         activity.look_ended(next);
         assert!(activity.has_looked(wanted));
     }

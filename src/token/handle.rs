@@ -327,6 +327,7 @@ impl TokenHandle {
             Class::Refused | Class::Doubtful => {}
             Class::Transient | Class::Misconfigured if failure.error.is_of_the_store() => self.wake(),
             Class::Transient | Class::Misconfigured => {
+                self.token.activity.want_look();
                 self.token.ask(Ask::Look, &state);
             }
         }

@@ -192,7 +192,7 @@ impl TokenHandle {
         if !self.activity().is_shared() || self.refusals().has_looked_lately(now) {
             return Rejection::NotNow;
         }
-        let number = self.activity().next_look();
+        let number = self.activity().want_look();
         if !self.ask(Ask::Look, state) {
             return Rejection::NotNow;
         }

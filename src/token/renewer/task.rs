@@ -61,8 +61,6 @@ struct Entry {
     woken: Option<Ask>,
     /// What is under way is a look into the store, by its number.
     looking: Option<u64>,
-    /// Another is wanted once what is under way has ended.
-    look_again: bool,
     /// What was asked for, or became due, during a look.
     asked: Option<(Ask, u64)>,
     due: Option<Urgency>,
@@ -208,7 +206,6 @@ impl Task {
             lapse: None,
             woken: None,
             looking: None,
-            look_again: false,
             asked: None,
             due: None,
             memory: Memory::default(),
@@ -245,8 +242,7 @@ impl Task {
             return;
         }
         if ask == Ask::Look {
-            entry.look_again = true;
-            if entry.running.is_none() {
+            if entry.running.is_none() && entry.token.activity.wants_look() {
                 self.start_looking(id);
             }
             return;
@@ -320,7 +316,6 @@ impl Task {
     fn start_looking(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (source, sent) = (Arc::clone(&entry.source), Moment::now());
-        entry.look_again = false;
         entry.looking = Some(entry.token.activity.look_begins());
         self.shares.begin(entry.server);
         entry.running = Some(self.attempts.spawn(async move {
@@ -402,7 +397,11 @@ impl Task {
             self.queue.remove(ended.id);
             self.start_forgetting(ended.id);
         }
-        if self.entries.get(&ended.id).is_some_and(|entry| entry.look_again && entry.running.is_none()) {
+        if self
+            .entries
+            .get(&ended.id)
+            .is_some_and(|entry| entry.token.activity.wants_look() && entry.running.is_none())
+        {
             self.start_looking(ended.id);
         }
     }
