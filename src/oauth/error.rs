@@ -16,7 +16,7 @@ use crate::net::outgoing::RetryAfter;
 use crate::net::proxy_fault::ProxyStage;
 use crate::secret::SecretError;
 
-use super::kind::{Code, FrameFault, Holder, Kind, Phase, Place};
+use super::kind::{Code, Holder, Kind, Phase, Place, class_of_file};
 use super::refusal::{Details, Meaning, Sentence};
 
 /// A token request that failed, or that was never sent.
@@ -228,11 +228,11 @@ impl Error {
             | Kind::Text(..)
             | Kind::Subject(_)
             | Kind::BrowserAbsent
-            | Kind::Frame(FrameFault::Lost { .. })
             | Kind::SubjectExpired
             | Kind::Outdated { .. } => Class::Transient,
             Kind::Command(fault) => fault.class(),
-            Kind::TokenFile(error) => of_file(error),
+            Kind::TokenFile(error) => class_of_file(error),
+            Kind::Frame(fault) => fault.class(),
             // A page may be a firewall's or a portal's, which goes away.
             Kind::Status(_) if self.meaning() == Some(Meaning::Gate) => Class::Transient,
             Kind::Status(status) => by_status(*status, Class::Misconfigured),
@@ -249,7 +249,6 @@ impl Error {
             | Kind::LoginInterrupted
             | Kind::CodeRefused
             | Kind::OtherUser(_)
-            | Kind::Frame(FrameFault::CookiesWithheld { .. })
             | Kind::Callback(_) => Class::Refused,
         }
     }
@@ -446,8 +445,7 @@ impl Error {
             Kind::IdToken(_) => "id_token",
             Kind::OtherUser(_) => "other_user",
             Kind::BrowserAbsent => "browser_absent",
-            Kind::Frame(FrameFault::Lost { .. }) => "frame_lost",
-            Kind::Frame(FrameFault::CookiesWithheld { .. }) => "cookies_withheld",
+            Kind::Frame(fault) => fault.cause(),
             Kind::TooLarge => "too_large",
             Kind::Malformed(_) => "malformed",
             Kind::TokenType => "token_type",
@@ -474,14 +472,6 @@ impl Error {
             Kind::SubjectExpired => "subject_expired",
             Kind::NoCaller => "no_caller",
         }
-    }
-}
-
-/// What is still to be written comes by itself.
-const fn of_file(error: &SecretError) -> Class {
-    match error {
-        SecretError::Missing(_) | SecretError::Empty(_) | SecretError::NotUtf8(_) => Class::Transient,
-        _ => Class::Misconfigured,
     }
 }
 

@@ -31,6 +31,7 @@ mod public;
 pub(crate) use code::Code;
 pub(crate) use found::FoundIssuer;
 pub(crate) use frame::FrameFault;
+pub(in crate::oauth) use local::class_of_file;
 pub(crate) use local::{CommandFault, Holder, Said, TextFlaw};
 
 /// What went wrong.

@@ -224,7 +224,10 @@ async fn the_device_flow_asks_no_sooner_than_it_may_and_ends_where_it_is_refused
     let begun = cupbearer::clock::now();
     let command = Login::start(login(&proxy.config_file(), &["--device"]));
     let (code, said) = command.ended().await;
-    assert!(code == 1 && said.contains("access_denied") && said.contains("said no"), "{code} {said}");
+    assert!(
+        code == 1 && said.contains("access_denied") && said.contains("the person declined"),
+        "{code} {said}"
+    );
     // 5 s to the first question, since the server names no interval, and 5 more to the second.
     assert!(begun.elapsed() >= Duration::from_secs(15), "{:?}", begun.elapsed());
 }

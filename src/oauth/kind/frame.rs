@@ -1,5 +1,7 @@
 //! What can go wrong with a renewal in a hidden frame of the dashboard, beyond what the authorization server reports.
 
+use super::super::error::Class;
+
 /// Why the frame brought no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameFault {
@@ -24,6 +26,20 @@ pub(crate) enum FrameFault {
 }
 
 impl FrameFault {
+    pub(in crate::oauth) const fn class(&self) -> Class {
+        match self {
+            Self::Lost { .. } => Class::Transient,
+            Self::CookiesWithheld { .. } => Class::Refused,
+        }
+    }
+
+    pub(in crate::oauth) const fn cause(&self) -> &'static str {
+        match self {
+            Self::Lost { .. } => "frame_lost",
+            Self::CookiesWithheld { .. } => "cookies_withheld",
+        }
+    }
+
     pub(super) const fn public_reason(&self) -> &'static str {
         match self {
             Self::Lost { .. } => {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::super::error::Class;
+use crate::secret::SecretError;
 
 /// What a helper program did instead of printing a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,14 @@ impl CommandFault {
             Self::Missing(_) | Self::Forbidden(_) => Class::Misconfigured,
             _ => Class::Transient,
         }
+    }
+}
+
+/// Of a token in a file. What is still to be written comes by itself.
+pub(in crate::oauth) const fn class_of_file(error: &SecretError) -> Class {
+    match error {
+        SecretError::Missing(_) | SecretError::Empty(_) | SecretError::NotUtf8(_) => Class::Transient,
+        _ => Class::Misconfigured,
     }
 }
 
