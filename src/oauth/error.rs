@@ -19,6 +19,8 @@ use crate::secret::SecretError;
 use super::kind::{Code, Holder, Kind, Phase, Place, class_of_file};
 use super::refusal::{Details, Meaning, Sentence};
 
+mod reach;
+
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -280,42 +282,6 @@ impl Error {
         matches!(self.kind, Kind::Denied(_, Code::UnsupportedTokenType))
     }
 
-    /// Whether it is a network that was missing: the server was not reached, and did not refuse the connection either.
-    pub(crate) const fn lacks_network(&self) -> bool {
-        match &self.kind {
-            Kind::Dns | Kind::Lookup(_) | Kind::Proxy(_) | Kind::Timeout(_) | Kind::Reset => true,
-            Kind::Connect(kind) => !matches!(kind, std::io::ErrorKind::ConnectionRefused),
-            _ => false,
-        }
-    }
-
-    /// Whether what was to be spent never left this machine.
-    pub(crate) const fn was_not_sent(&self) -> bool {
-        match &self.kind {
-            Kind::Dns
-            | Kind::Lookup(_)
-            | Kind::Machine(_)
-            | Kind::Connect(_)
-            | Kind::Proxy(_)
-            | Kind::Tls(_) => true,
-            Kind::Timeout(phase) => !matches!(phase, Phase::Answer),
-            _ => self.place.is_none() && !self.may_have_spent(),
-        }
-    }
-
-    /// Whether the server may have spent what was sent, and its response was lost.
-    pub(crate) const fn may_have_spent(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Timeout(Phase::Answer)
-                | Kind::Reset
-                | Kind::TooLarge
-                | Kind::Malformed(_)
-                | Kind::Stalled
-                | Kind::Panicked
-        )
-    }
-
     /// Whether nothing is left to spend: the session of a browser may still have some.
     pub(crate) const fn wants_login(&self) -> bool {
         matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted)
@@ -356,33 +322,6 @@ impl Error {
     /// Whether a person's password is no longer sent.
     pub(crate) const fn is_withheld(&self) -> bool {
         matches!(self.kind, Kind::Withheld)
-    }
-
-    /// Whether a request was sent for a token. What ended before that, on this machine, is no failed request.
-    pub(crate) const fn was_sent(&self) -> bool {
-        match &self.kind {
-            // Found out here where it has no place, and by the server where it has one.
-            Kind::LoginRequired | Kind::LoginDoubtful | Kind::Withheld => self.place.is_some(),
-            Kind::Secret(_)
-            | Kind::Key(..)
-            | Kind::GoogleKey(..)
-            | Kind::Certificate(..)
-            | Kind::ShortSecret
-            | Kind::NoIssuer
-            | Kind::NoEndpoint(_)
-            | Kind::InsecureEndpoint
-            | Kind::Machine(_)
-            | Kind::LoggedOut
-            | Kind::StoreBusy
-            | Kind::Store
-            | Kind::StillStored
-            | Kind::Unread
-            | Kind::BrowserAbsent
-            | Kind::Subject(_)
-            | Kind::SubjectExpired
-            | Kind::NoCaller => false,
-            _ => true,
-        }
     }
 
     /// Whether it is no failure, but what someone asked for.

@@ -375,19 +375,19 @@ mod tests {
     use crate::token::store::Earned;
     use crate::token::store::tests::{full, print};
 
-    fn identity(subject: &str) -> Option<Identity> {
-        Some(Identity::stored("Alice", subject.to_owned()))
+    fn identity(subject: &str) -> Identity {
+        Identity::stored("Alice", subject.to_owned())
     }
 
     #[test]
     fn the_refresh_token_of_the_same_person_and_key_is_kept_and_no_other() {
         let login = |base: &Entry| Entry { refresh_token: None, earned: None, ..base.clone() };
-        let base = Entry { earned: None, user: identity("u1"), ..full() };
+        let base = Entry { earned: None, user: Some(identity("u1")), ..full() };
         let kept = |base: &Entry, new: &Entry| still_good(base, new).is_some();
         assert!(kept(&base, &login(&base)));
-        let another = Entry { user: identity("u2"), ..login(&base) };
+        let another = Entry { user: Some(identity("u2")), ..login(&base) };
         let unnamed = Entry { user: None, ..login(&base) };
-        let nameless = Entry { user: identity(""), ..login(&base) };
+        let nameless = Entry { user: Some(identity("")), ..login(&base) };
         let other_key = Entry { dpop_key: None, ..login(&base) };
         for new in [another, unnamed, nameless, other_key] {
             assert!(!kept(&base, &new), "{new:?}");

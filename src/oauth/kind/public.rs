@@ -66,10 +66,8 @@ impl Kind {
             }
             Self::NoPkce => "the authorization server does not offer PKCE with S256",
             Self::Status(status) => {
-                return Cow::Owned(format!(
-                    "the authorization server responds with the status {}",
-                    status.as_u16()
-                ));
+                return format!("the authorization server responds with the status {}", status.as_u16())
+                    .into();
             }
             Self::Denied(status, code) => {
                 let meaning = Meaning::of(*status, Some(*code), None);
@@ -97,10 +95,8 @@ impl Kind {
                 "the authorization server refuses to refresh it, and it may be that the login has ended"
             }
             Self::Authorization(code) => {
-                return Cow::Owned(format!(
-                    "the authorization server did not complete the login ({})",
-                    code.as_str()
-                ));
+                return format!("the authorization server did not complete the login ({})", code.as_str())
+                    .into();
             }
             Self::Callback(_) => "the browser did not bring a usable authorization response",
             Self::IdToken(_) => "the ID token of the login is not acceptable",

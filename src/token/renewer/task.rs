@@ -27,6 +27,8 @@ use crate::token::state::Status;
 use crate::token::store::Fingerprint;
 use crate::traces::Traces;
 
+mod forget;
+mod look;
 mod requests;
 
 /// Drives every token; see [`super::Renewer`].
@@ -312,40 +314,6 @@ impl Task {
         entry.last_start = Some(now);
     }
 
-    /// Looks into the store, which asks the server nothing: no share of its slots is waited for.
-    fn start_looking(&mut self, id: u64) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (source, sent) = (Arc::clone(&entry.source), Moment::now());
-        entry.looking = Some(entry.token.activity.look_begins());
-        self.shares.begin(entry.server);
-        entry.running = Some(self.attempts.spawn(async move {
-            let found = bounded(source.patience(), async { Ok(source.find_newer().await) }).await;
-            Ended { id, sent, outcome: Outcome::Looked(found.unwrap_or_default().map(Box::new)) }
-        }));
-    }
-
-    /// Puts in force what a look has found; where that is nothing, what was due or asked for meanwhile takes its turn.
-    fn looked(&mut self, id: u64, sent: Moment, found: Option<Fetched>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.running = None;
-        let (number, due, asked) = (entry.looking.take(), entry.due.take(), entry.asked.take());
-        let token = Arc::clone(&entry.token);
-        match found {
-            Some(fetched) => self.fetched(id, sent, Ok(fetched), None),
-            None => {
-                if let Some(urgency) = due {
-                    self.queue.hasten(id, Moment::now(), urgency);
-                }
-            }
-        }
-        if let Some(number) = number {
-            token.has_looked(number);
-        }
-        if let Some((ask, seen)) = asked {
-            self.hear(id, ask, seen);
-        }
-    }
-
     /// A slot of `server`'s is free: who was parked for it has its turn. Others may have come to be gone, or more urgent,
     /// since they were.
     fn freed(&mut self, server: Option<ServerId>) {
@@ -358,29 +326,6 @@ impl Task {
                 return;
             }
         }
-    }
-
-    /// Forgets a token, after whatever is under way for it: an answer that is on its way would bring it back.
-    fn forget(&mut self, id: u64, done: oneshot::Sender<Result<(), Error>>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.leaving.push(done);
-        entry.parked = None;
-        self.queue.remove(id);
-        if entry.running.is_none() {
-            self.start_forgetting(id);
-        }
-    }
-
-    fn start_forgetting(&mut self, id: u64) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let source = Arc::clone(&entry.source);
-        self.shares.begin(entry.server);
-        let held = entry.token.state().credentials.as_ref().and_then(|held| held.access_token());
-        let sent = Moment::now();
-        entry.running = Some(self.attempts.spawn(async move {
-            let outcome = bounded(source.patience(), async { source.forget(held).await }).await;
-            Ended { id, sent, outcome: Outcome::Forgotten(outcome) }
-        }));
     }
 
     fn settle(&mut self, ended: Ended) {
@@ -403,32 +348,6 @@ impl Task {
             .is_some_and(|entry| entry.token.activity.wants_look() && entry.running.is_none())
         {
             self.start_looking(ended.id);
-        }
-    }
-
-    fn forgotten(&mut self, id: u64, outcome: &Result<(), Error>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let now = Moment::now();
-        entry.running = None;
-        entry.last_start = Some(now);
-        if let Some(at) = entry.lapse.take() {
-            self.lapses.remove(&(at, id));
-        }
-        let state = outcome::forgotten(&entry.token.state(), now);
-        entry.woken = None;
-        match outcome {
-            Ok(()) => tracing::info!(token = entry.token.name, "the token was given back and forgotten"),
-            Err(error) => {
-                tracing::warn!(token = entry.token.name, %error, "the token was forgotten, and its server was not told");
-            }
-        }
-        if let Some(metrics) = entry.show(id, state.status(now), &self.owners, &self.metrics) {
-            metrics.forgotten(&entry.token.name);
-        }
-        entry.token.publish(state);
-        for done in entry.leaving.drain(..) {
-            // Whoever asked may have stopped waiting.
-            let _ = done.send(outcome.clone());
         }
     }
 

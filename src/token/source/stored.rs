@@ -11,13 +11,10 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{
-    Class, Dpop, Error, ErrorCode, ErrorKind, Issued, MAX_LIFETIME, TokenFailure, TokenHint, TokenResponse,
-    read,
-};
+use crate::oauth::{Dpop, Error, ErrorKind, Issued, MAX_LIFETIME, TokenFailure, TokenHint, TokenResponse};
 use crate::secret::Secret;
 use crate::token::account::Account;
 use crate::token::schedule::usable_for;
@@ -28,6 +25,10 @@ use crate::token::store::{
 
 use super::spending::{Spendable, Spends};
 use super::{Fetched, ServerId, Source};
+
+mod earned;
+mod forget;
+mod interruption;
 
 /// What asks the authorization server, once for each call.
 pub(in crate::token) trait Exchange: Send + Sync {
@@ -272,62 +273,6 @@ impl<E: Exchange> Inner<E> {
         Err(ended(said, interrupted))
     }
 
-    /// What a refresh token would be earned by now.
-    async fn earned(&self) -> Earned {
-        let subject = match self.spends {
-            Spends::Earned => self.exchange.subject().await,
-            Spends::Nothing | Spends::RefreshToken(_) => None,
-        };
-        Earned { request: self.request, subject }
-    }
-
-    /// Whether the end of a refresh token, in whatever words, leads to the grant that can be repeated.
-    fn repeats(&self, failure: &TokenFailure) -> bool {
-        self.spends == Spends::Earned && failure.class() == Class::Refused
-    }
-
-    /// Whether the server does not let this client use the refresh tokens that it issues.
-    fn is_useless(&self, failure: &TokenFailure) -> bool {
-        self.spends == Spends::Earned
-            && matches!(
-                failure.code(),
-                Some(
-                    ErrorCode::UnauthorizedClient
-                        | ErrorCode::UnsupportedGrantType
-                        | ErrorCode::InvalidScope
-                        | ErrorCode::InvalidTarget
-                        | ErrorCode::InvalidRequest
-                )
-            )
-    }
-
-    /// Notes that a refresh token is being spent: where this process is killed before its successor is stored, the next
-    /// one knows why it is refused. What was noted before comes back.
-    async fn begin(&self, token: Option<&Spendable>, lease: &Lease) -> Option<Fingerprint> {
-        self.store.spending(&self.key, Spending::Of(token?.fingerprint()), lease).await
-    }
-
-    /// Notes what came of it. A response that did not arrive leaves the note where it is, and so does a refusal that it
-    /// explains.
-    async fn end(
-        &self,
-        token: Option<&Spendable>,
-        outcome: &Result<Fetched, TokenFailure>,
-        before: Option<Fingerprint>,
-        interrupted: bool,
-        lease: &Lease,
-    ) {
-        let is_unknown =
-            matches!(outcome, Err(failure) if failure.issued().is_none() && failure.may_have_spent());
-        if token.is_none() || is_unknown || interrupted {
-            return;
-        }
-        // Where nothing was sent, an interruption of before is one still.
-        let unsent = outcome.as_ref().is_err_and(|failure| failure.was_not_sent());
-        let now = before.filter(|_| unsent).map_or(Spending::Over, Spending::Of);
-        self.store.spending(&self.key, now, lease).await;
-    }
-
     /// A token out of the store, without a lease.
     async fn look(&self) -> Option<Fetched> {
         let entry = self.store.load(&self.key, None).await.ok().flatten();
@@ -499,56 +444,6 @@ impl<E: Exchange> Inner<E> {
     fn hand_out(&self, fetched: Fetched, asked: SystemTime) -> Fetched {
         self.memory().handed = Some(Fingerprint::of_secret(&fetched.response.access_token));
         Fetched { asked: fetched.asked.or(Some(asked)), ..fetched }
-    }
-
-    /// The refresh token first: with it goes what came of it. What is held here goes whatever the server says.
-    async fn forget(&self, held: Option<Secret<String>>) -> Result<(), Error> {
-        let lease = self.store.lease(&self.key).await.ok();
-        let (entry, mut outcome) = match self.store.load(&self.key, lease.as_ref()).await {
-            Ok(entry) => (entry, Ok(())),
-            // What nobody could read, nobody can give back.
-            Err(error) => {
-                self.store.alarm().raise(&self.key.name, &error);
-                (None, Err(Error::here(ErrorKind::Unread)))
-            }
-        };
-        let (refresh, stored) = match entry {
-            Some(entry) => (entry.refresh_token, entry.access.map(|access| access.token)),
-            None => (None, None),
-        };
-        let held = held.filter(|held| stored.as_ref() != Some(held));
-        let access = [stored, held].into_iter().flatten().map(|token| (token, TokenHint::AccessToken));
-        let refresh = refresh.into_iter().map(|token| (token, TokenHint::RefreshToken));
-        let mut login_ended = false;
-        for (token, hint) in refresh.chain(access) {
-            let told = match timeout(self.exchange.patience(), self.exchange.revoke(&token, hint)).await {
-                Ok(told) => told,
-                Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
-            };
-            // Few servers take back a JWT; with the refresh token the login has ended, and what is left of it ends soon.
-            if login_ended && told.as_ref().is_err_and(Error::is_unsupported_token_type) {
-                info!(
-                    token = self.key.name,
-                    "the login has ended; its access token is good until it expires"
-                );
-                continue;
-            }
-            login_ended |= hint == TokenHint::RefreshToken && told.is_ok();
-            outcome = outcome.and(told);
-        }
-        if self.store.delete(&self.key).await.is_err() {
-            // It has raised the alarm. That the token would come back is worse than that the server was not told.
-            outcome = Err(Error::here(ErrorKind::StillStored));
-        }
-        if let (Spends::RefreshToken(Some(source)), Some(lease)) = (&self.spends, &lease)
-            && let Ok(seed) = read(source).await
-        {
-            // The configured refresh token is still there, and would log in again: it counts as spent.
-            let entry = Entry { seed: Some(Fingerprint::of_secret(&seed)), ..self.next(None) };
-            self.store.keep(&self.key, entry, None, lease).await;
-        }
-        self.memory().handed = None;
-        outcome
     }
 
     fn warn_of_rotation(&self) {

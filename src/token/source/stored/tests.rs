@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::oauth::{Class, ErrorCode};
 use crate::oauth::{Lifetime, TokenType};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;

@@ -1,0 +1,63 @@
+//! The end of what is kept: given back at the authorization server and forgotten here.
+
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::oauth::{Error, ErrorKind, TokenHint, read};
+use crate::secret::Secret;
+use crate::token::source::spending::Spends;
+use crate::token::store::{Entry, Fingerprint};
+
+use super::{Exchange, Inner};
+
+impl<E: Exchange> Inner<E> {
+    /// The refresh token first: with it goes what came of it. What is held here goes whatever the server says.
+    pub(super) async fn forget(&self, held: Option<Secret<String>>) -> Result<(), Error> {
+        let lease = self.store.lease(&self.key).await.ok();
+        let (entry, mut outcome) = match self.store.load(&self.key, lease.as_ref()).await {
+            Ok(entry) => (entry, Ok(())),
+            // What nobody could read, nobody can give back.
+            Err(error) => {
+                self.store.alarm().raise(&self.key.name, &error);
+                (None, Err(Error::here(ErrorKind::Unread)))
+            }
+        };
+        let (refresh, stored) = match entry {
+            Some(entry) => (entry.refresh_token, entry.access.map(|access| access.token)),
+            None => (None, None),
+        };
+        let held = held.filter(|held| stored.as_ref() != Some(held));
+        let access = [stored, held].into_iter().flatten().map(|token| (token, TokenHint::AccessToken));
+        let refresh = refresh.into_iter().map(|token| (token, TokenHint::RefreshToken));
+        let mut login_ended = false;
+        for (token, hint) in refresh.chain(access) {
+            let told = match timeout(self.exchange.patience(), self.exchange.revoke(&token, hint)).await {
+                Ok(told) => told,
+                Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+            };
+            // Few servers take back a JWT; with the refresh token the login has ended, and what is left of it ends soon.
+            if login_ended && told.as_ref().is_err_and(Error::is_unsupported_token_type) {
+                info!(
+                    token = self.key.name,
+                    "the login has ended; its access token is good until it expires"
+                );
+                continue;
+            }
+            login_ended |= hint == TokenHint::RefreshToken && told.is_ok();
+            outcome = outcome.and(told);
+        }
+        if self.store.delete(&self.key).await.is_err() {
+            // It has raised the alarm. That the token would come back is worse than that the server was not told.
+            outcome = Err(Error::here(ErrorKind::StillStored));
+        }
+        if let (Spends::RefreshToken(Some(source)), Some(lease)) = (&self.spends, &lease)
+            && let Ok(seed) = read(source).await
+        {
+            // The configured refresh token is still there, and would log in again: it counts as spent.
+            let entry = Entry { seed: Some(Fingerprint::of_secret(&seed)), ..self.next(None) };
+            self.store.keep(&self.key, entry, None, lease).await;
+        }
+        self.memory().handed = None;
+        outcome
+    }
+}
