@@ -53,12 +53,17 @@ impl Stream {
 
     /// Whether the application has closed its side, whatever of its bytes is unread. For a connection that nothing reads now:
     /// one of HTTP/1.1 with a request under way, since hyper looks for the end only when it is through with that. Costs no
-    /// system call.
-    ///
-    /// In TLS an application says so inside the encryption first; what tells here is that its TCP connection ended.
+    /// system call, but in TLS where something came: there an application may close its side within the encryption and leave
+    /// its TCP connection open (RFC 8446 section 6.1).
     pub(super) fn has_ended(&self) -> bool {
         let ready = self.transport.borrow().readiness(Interest::READABLE | Interest::ERROR);
-        ready.is_read_closed() || ready.is_error()
+        if ready.is_read_closed() || ready.is_error() {
+            return true;
+        }
+        match &mut *self.transport.borrow_mut() {
+            Transport::Tls(stream) if ready.is_readable() => has_close_notify(stream),
+            _ => false,
+        }
     }
 
     /// Reads what is there, past any TLS, into `buf`: for bytes that are only discarded.
@@ -80,6 +85,23 @@ impl Stream {
     pub(super) fn is_gone(&self) -> bool {
         let ready = self.transport.borrow().readiness(Interest::WRITABLE | Interest::ERROR);
         ready.is_write_closed() || ready.is_error()
+    }
+}
+
+/// Whether what came ends with a `close_notify`. What is before it stays in the TLS session for the next read.
+fn has_close_notify(stream: &mut TlsStream<TcpStream>) -> bool {
+    let (tcp, session) = stream.get_mut();
+    // An error, or more than the session holds, shows at the next read.
+    while matches!(session.read_tls(&mut WhatCame(tcp)), Ok(1..)) && session.process_new_packets().is_ok() {}
+    session.process_new_packets().is_ok_and(|state| state.peer_has_closed())
+}
+
+/// Reads without waiting.
+struct WhatCame<'a>(&'a TcpStream);
+
+impl io::Read for WhatCame<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buf)
     }
 }
 

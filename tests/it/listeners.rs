@@ -16,13 +16,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::support::{
-    Answer, CREDENTIALS, Certificates, ClientCertificate, Config, Origin, Program, Proxy, cupbearer, curl,
-    eventually, free_address, h2load, token_at, upstream_at,
+    Answer, CREDENTIALS, Certificates, ClientCertificate, Config, Message, Origin, Program, Proxy, Reply,
+    cupbearer, curl, eventually, free_address, h2load, token_at, upstream_at,
 };
 
 /// An origin, an authorization server, and what a proxy between them is configured by.
 async fn between() -> (Origin, Origin, Config) {
-    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let think = |request: &Message, _: usize| match request.target().as_str() {
+        "/never" => Reply::ok().after(Duration::from_hours(1)),
+        _ => Reply::ok(),
+    };
+    let (api, server) = (Origin::start(think).await, Origin::issuing(300).await);
     let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()));
     (api, server, config)
 }
@@ -222,6 +226,31 @@ async fn a_head_that_never_ends_is_answered_within_tls() {
     // An end without close_notify would be an error here.
     stream.read_to_end(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// The end that TLS has of its own: the TCP connection stays open, as that of a client that has hung does.
+#[tokio::test]
+async fn an_application_that_closes_its_side_of_tls_alone_has_gone() {
+    let tls = Tls::start("", "").await;
+    let under_way = async || tls.proxy.metric("cupbearer_requests_in_flight", &["route=\"/\""]).await;
+    let open = async || tls.proxy.metric("cupbearer_connections", &["side=\"downstream\""]).await;
+    // The second has sent the beginning of another request before.
+    for behind in ["", "G"] {
+        let mut stream = tls.connect(&tls.client(&[b"http/1.1"])).await;
+        let request = format!("GET /never HTTP/1.1\r\nHost: localhost\r\n\r\n{behind}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        eventually("it is under way", async || under_way().await > 0.5).await;
+        stream.get_mut().1.send_close_notify();
+        stream.flush().await.unwrap();
+        eventually("its request is cancelled", async || under_way().await < 0.5).await;
+        eventually("its connection is closed", async || open().await < 0.5).await;
+    }
+    assert_eq!(
+        tls.proxy.metric("cupbearer_proxy_errors_total", &["kind=\"client_gone\""]).await,
+        2.0,
+        "{}",
+        tls.proxy.log()
+    );
 }
 
 #[tokio::test]
