@@ -10,27 +10,27 @@
 //! does not take, has a part of the budget: so there is always room for requests beside it. Each worker counts
 //! for itself and looks at the whole only after a step's worth of memory, so a request costs no shared write.
 
+mod process;
+
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::metrics::{Limited, MemoryMetrics};
-use crate::net::cgroup::Usage;
+use super::settings::Budget;
+
+use process::Process;
 
 /// What all workers have together.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// Bytes that requests may cost; `None`: no limit.
     budget: Option<usize>,
-    usage: Option<Usage>,
-    /// What the sockets' buffers have, as of the last look around: to ask takes the kernel a while.
-    sockets: AtomicUsize,
-    /// What the process had before the first request.
-    base: usize,
+    process: Process,
     /// Named costs of what is open, and the kernel's part of them, which no figure of the process shows.
     held: AtomicIsize,
     kernel: AtomicIsize,
@@ -71,6 +71,8 @@ struct Share {
     since: Cell<usize>,
     /// How many of each cost are open here.
     open: [Cell<usize>; 3],
+    /// Of those, the requests and served connections that the others know of.
+    under_way: Cell<usize>,
     /// Looks until what was freed has been given back to the system.
     freeing: Cell<u32>,
     /// What waits for memory, and what tells of it.
@@ -85,16 +87,14 @@ thread_local! {
 
 impl Memory {
     /// For a process that serves no request yet, and `workers` threads that will.
-    pub(super) fn new(budget: Option<usize>, workers: usize, metrics: MemoryMetrics) -> Arc<Self> {
-        let usage = Usage::open();
-        let base = usage.as_ref().and_then(Usage::anonymous).map_or(0, saturated);
+    pub(super) fn new(budget: &Budget, workers: usize, metrics: MemoryMetrics) -> Arc<Self> {
+        let process = Process::new(budget.beside(), workers);
+        let budget = budget.bytes;
         let step =
             budget.map_or(MAX_STEP, |budget| budget / STEPS / workers.max(1)).clamp(MIN_STEP, MAX_STEP);
         Arc::new(Self {
             budget,
-            usage,
-            sockets: AtomicUsize::new(0),
-            base,
+            process,
             held: AtomicIsize::new(0),
             kernel: AtomicIsize::new(0),
             step,
@@ -106,16 +106,15 @@ impl Memory {
     /// What is used now.
     fn used(&self) -> Used {
         let named = |figure: &AtomicIsize| usize::try_from(figure.load(Ordering::Relaxed)).unwrap_or(0);
-        let process = self.usage.as_ref().and_then(Usage::anonymous).map_or(0, saturated);
-        let kernel = named(&self.kernel) + self.sockets.load(Ordering::Relaxed);
-        let (held, real) = (named(&self.held), process.saturating_sub(self.base) + kernel);
+        let held = named(&self.held);
+        let real = self.process.beyond_its_own() + named(&self.kernel);
         Used { all: real.max(held), unnamed: real.saturating_sub(held) }
     }
 
-    fn look_at_sockets(&self) {
-        if let Some(usage) = &self.usage {
-            self.sockets.store(saturated(usage.sockets()), Ordering::Relaxed);
-        }
+    /// What the named costs come to in the process itself.
+    fn named(&self) -> usize {
+        let named = self.held.load(Ordering::Relaxed) - self.kernel.load(Ordering::Relaxed);
+        usize::try_from(named).unwrap_or(0)
     }
 
     /// Takes note of how much is used, and logs where that changes what is done.
@@ -250,6 +249,9 @@ impl Share {
         let memory = &self.memory;
         memory.held.fetch_add(self.held.take(), Ordering::Relaxed);
         memory.kernel.fetch_add(self.kernel.take(), Ordering::Relaxed);
+        let under_way = self.open[Cost::Served as usize].get() + self.open[Cost::Request as usize].get();
+        let change = under_way.cast_signed() - self.under_way.replace(under_way).cast_signed();
+        memory.process.is_used_by(change);
         self.since.set(0);
         self.used.set(memory.used());
         memory.note(self.used.get(), budget);
@@ -264,11 +266,16 @@ impl Share {
         self.memory.metrics.limited(what);
     }
 
+    /// Whether one more is let in.
+    fn may_charge(&self, cost: Cost) -> bool {
+        self.open[cost as usize].get() < cost.floor() || self.has_room(cost.bytes(), cost.level())
+    }
+
     fn charge(self: &Rc<Self>, cost: Cost) -> Option<Charge> {
-        let open = &self.open[cost as usize];
-        if open.get() >= cost.floor() && !self.has_room(cost.bytes(), cost.level()) {
+        if !self.may_charge(cost) {
             return None;
         }
+        let open = &self.open[cost as usize];
         open.set(open.get() + 1);
         self.held.set(self.held.get() + cost.bytes().cast_signed());
         self.kernel.set(self.kernel.get() + cost.kernel().cast_signed());
@@ -299,11 +306,17 @@ pub(super) fn enter(memory: Arc<Memory>) {
             used: Cell::default(),
             since: Cell::new(usize::MAX / 2),
             open: Default::default(),
+            under_way: Cell::new(0),
             freeing: Cell::new(0),
             waits: Cell::new(None),
             wanted: Notify::new(),
         }));
     });
+}
+
+/// What this worker has now is the program's own.
+pub(super) fn started() {
+    with((), |share| share.memory.process.started());
 }
 
 /// With this thread's share; `otherwise` where it is no worker.
@@ -417,11 +430,16 @@ pub(super) async fn relief() -> Relief {
     loop {
         tokio::time::sleep(RELIEF_PAUSE).await;
         give_back(&share);
-        if share.has_room(Cost::Served.bytes(), Level::Served) {
+        let wanted = share.waits.get();
+        let is_there = match wanted {
+            Some(Wanted::Serve) => share.may_charge(Cost::Served),
+            Some(Wanted::Read) | None => share.has_room(0, Level::Read),
+        };
+        if is_there {
             share.waits.set(None);
             return Relief::Room;
         }
-        if share.waits.get() == Some(Wanted::Serve) {
+        if wanted == Some(Wanted::Serve) {
             return Relief::Needed;
         }
     }
@@ -431,8 +449,9 @@ pub(super) async fn relief() -> Relief {
 pub(super) fn look_around() {
     with((), |share| {
         if let Some(budget) = share.memory.budget {
-            share.memory.look_at_sockets();
+            share.memory.process.look_at_sockets();
             share.look(budget);
+            share.memory.process.look(share.memory.named());
         }
         give_back(share);
     });
@@ -445,10 +464,6 @@ fn give_back(share: &Share) {
         share.freeing.set(left);
         drop(std::hint::black_box(Vec::<u8>::with_capacity(WHOLE_PAGE)));
     }
-}
-
-fn saturated(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// What may have no name, and with how much of that bodies are not kept any more.
@@ -486,9 +501,10 @@ mod tests {
     fn on_worker(budget: usize, test: fn(&Rc<Share>)) {
         let worker = std::thread::spawn(move || {
             let metrics = ProxyMetrics::new(&Metrics::new());
-            let mut memory = Arc::into_inner(Memory::new(Some(budget), 1, metrics.memory())).unwrap();
+            let budget = Budget { bytes: Some(budget), of: None };
+            let mut memory = Arc::into_inner(Memory::new(&budget, 1, metrics.memory())).unwrap();
             // The other tests of this process have memory, too.
-            memory.usage = None;
+            memory.process = Process::unknown();
             enter(Arc::new(memory));
             test(&with(None, |share| Some(Rc::clone(share))).unwrap());
         });
@@ -516,6 +532,22 @@ mod tests {
             share.look(64 << 20);
             assert!(!is_short());
             assert!(share.charge(Cost::Request).is_some());
+        });
+    }
+
+    #[test]
+    fn a_connection_that_waits_goes_on_where_fewer_are_served_than_always_are() {
+        on_worker(0, |share| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            let served: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Served)).collect();
+            want(Wanted::Serve);
+            assert_eq!(runtime.block_on(relief()), Relief::Needed);
+            drop(served);
+            assert_eq!(runtime.block_on(relief()), Relief::Room);
         });
     }
 

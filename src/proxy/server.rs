@@ -107,7 +107,7 @@ impl Listeners {
         let workers = settings.worker_count();
         let budget = settings.memory_limit.budget();
         tracing::info!(memory_limit = %budget, workers, "connections and requests are bounded by memory");
-        let memory = Memory::new(budget.bytes, workers, metrics.memory());
+        let memory = Memory::new(&budget, workers, metrics.memory());
         let room = settings.shares(descriptors::raise_limit());
         let max_connections = settings.max_connections.min(room.downstream);
         let shared = Arc::new(Shared {

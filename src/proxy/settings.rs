@@ -93,6 +93,14 @@ impl MemoryLimit {
     }
 }
 
+impl Budget {
+    /// Bytes of the container, or the machine, that it leaves to the program itself; `None`: it was not taken from either.
+    pub(super) fn beside(&self) -> Option<usize> {
+        let whole = usize::try_from(self.of.as_ref()?.bytes).unwrap_or(usize::MAX);
+        Some(whole.saturating_sub(self.bytes?))
+    }
+}
+
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = self.bytes else { return f.write_str("none") };

@@ -52,7 +52,10 @@ fn memory_limit(limit: file::MemoryLimit, path: &KeyPath, review: &mut Review<'_
         file::MemoryLimit::None => MemoryLimit::None,
         file::MemoryLimit::Size(Bytes(bytes)) => {
             if bytes < LEAST_MEMORY {
-                let what = format!("must be at least {}, not {limit}", Bytes(LEAST_MEMORY));
+                let what = format!(
+                    "must be at least {}, not {limit}: with less, a few slow readers hold up all other requests",
+                    Bytes(LEAST_MEMORY)
+                );
                 review.error(path, what, "set it to \"auto\"");
             }
             MemoryLimit::Bytes(bytes)
@@ -118,7 +121,7 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// The lower bound is hyper's: a smaller buffer makes it panic.
 const HEADER_SIZE: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
 /// With less, hardly a request at a time gets through.
-const LEAST_MEMORY: usize = 4 * 1024 * 1024;
+const LEAST_MEMORY: usize = 8 * 1024 * 1024;
 const MAX_WORKERS: usize = 1024;
 const MAX_STREAMS: usize = 100_000;
 const MAX_RESETS: usize = 1_000_000;
