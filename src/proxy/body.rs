@@ -17,6 +17,7 @@ use super::exchange::Exchange;
 use super::expect::Gate;
 use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
+use super::metered::Place;
 use super::metrics::Counted;
 use super::received::ReceivedBody;
 use super::replay::{RecordLimit, Sending, Upload};
@@ -114,8 +115,15 @@ pub(super) struct Download {
 enum DownloadSource {
     /// HTTP/1.1.
     Wire(Answer),
-    /// HTTP/2; it counts as one of its connection's streams for as long as `stream` lives.
-    Shared { incoming: ReceivedBody, stream: Rc<()> },
+    /// HTTP/2.
+    Shared(SharedBody),
+}
+
+/// A body that is received on one of a connection's streams; it counts as one of those for as long as `stream` lives.
+#[derive(Debug)]
+struct SharedBody {
+    incoming: ReceivedBody,
+    stream: Rc<Place>,
 }
 
 impl RequestBody {
@@ -366,12 +374,12 @@ impl Download {
     /// An answer that comes by HTTP/2, on one of a connection's streams.
     pub(super) fn shared(
         incoming: Incoming,
-        stream: Rc<()>,
+        stream: Rc<Place>,
         idle_timeout: Duration,
         max_trailers: usize,
     ) -> Self {
         let incoming = ReceivedBody::response(incoming, max_trailers);
-        let source = DownloadSource::Shared { incoming, stream };
+        let source = DownloadSource::Shared(SharedBody { incoming, stream });
         Self { source, silence: Silence::new(idle_timeout), broken: None }
     }
 
@@ -380,15 +388,15 @@ impl Download {
     pub(super) fn into_tunnel(self) -> Option<(wire::Stream, Bytes, Counted)> {
         match self.source {
             DownloadSource::Wire(answer) => answer.into_tunnel(),
-            DownloadSource::Shared { .. } => None,
+            DownloadSource::Shared(_) => None,
         }
     }
 
     /// The place of an HTTP/2 stream on its connection, for what follows its answer's head; `None` for HTTP/1.1.
-    pub(super) fn into_place(self) -> Option<Rc<()>> {
-        match self.source {
+    pub(super) fn into_place(self) -> Option<Rc<Place>> {
+        match &self.source {
             DownloadSource::Wire(_) => None,
-            DownloadSource::Shared { stream, .. } => Some(stream),
+            DownloadSource::Shared(body) => Some(Rc::clone(&body.stream)),
         }
     }
 
@@ -396,7 +404,7 @@ impl Download {
     pub(super) const fn cuts_upload(&self) -> bool {
         match &self.source {
             DownloadSource::Wire(answer) => answer.cuts_upload(),
-            DownloadSource::Shared { .. } => false,
+            DownloadSource::Shared(_) => false,
         }
     }
 
@@ -404,7 +412,7 @@ impl Download {
     pub(super) fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         match &mut self.source {
             DownloadSource::Wire(_) => Ok(()),
-            DownloadSource::Shared { incoming, .. } => incoming.look_ahead(cx),
+            DownloadSource::Shared(body) => body.incoming.look_ahead(cx),
         }
     }
 
@@ -416,7 +424,7 @@ impl Download {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             DownloadSource::Wire(answer) => answer.poll_frame(cx).map_err(BodyError::Answer),
-            DownloadSource::Shared { incoming, .. } => Pin::new(incoming).poll_frame(cx),
+            DownloadSource::Shared(body) => body.poll_frame(cx),
         }
     }
 }
@@ -456,15 +464,31 @@ impl Body for Download {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             DownloadSource::Wire(answer) => answer.is_end_stream(),
-            DownloadSource::Shared { incoming, .. } => incoming.is_end_stream(),
+            DownloadSource::Shared(body) => body.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             DownloadSource::Wire(answer) => answer.size_hint(),
-            DownloadSource::Shared { incoming, .. } => incoming.size_hint(),
+            DownloadSource::Shared(body) => body.incoming.size_hint(),
         }
+    }
+}
+
+impl SharedBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.stream.0.took(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
+    }
+}
+
+impl Drop for SharedBody {
+    fn drop(&mut self) {
+        self.stream.0.ended(|| self.incoming.is_end_stream());
     }
 }
 

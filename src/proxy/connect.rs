@@ -20,7 +20,7 @@ use super::body::RequestBody;
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::error::ProxyError;
-use super::metered::Metered;
+use super::metered::{Intake, Metered};
 use super::metrics::OpenConnections;
 use super::peer_settings::{Introduced, PeerSettings, greet};
 use super::pool::MAX_STREAMS;
@@ -38,7 +38,7 @@ use crate::net::{http_connect, resolver};
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
     Http1(Wire),
-    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>, PeerSettings, ConnectionInfo),
+    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>, PeerSettings, ConnectionInfo, Rc<Intake>),
 }
 
 /// The making of a connection: until when, and how far it has come.
@@ -219,7 +219,7 @@ where
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => {
-                let handshake = http2(upstream, Metered::new(socket), info, open, window);
+                let handshake = http2(upstream, socket, info, open, window);
                 attempt.within(ConnectStage::Http2, handshake).await
             }
             Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, open)),
@@ -230,7 +230,7 @@ where
         Speak::Http1 => handshake(&tls.with_http1_alone(), socket, attempt).await?,
     };
     if agreed_http2(upstream, &stream) {
-        let handshake = http2(upstream, Metered::new(stream), info, open, window);
+        let handshake = http2(upstream, stream, info, open, window);
         attempt.within(ConnectStage::Http2, handshake).await
     } else {
         Ok(http1(stream.into(), info, open))
@@ -340,11 +340,14 @@ async fn http2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (stream, beginning) = Introduced::new(stream);
+    let intake = Rc::new(Intake::default());
+    let (stream, beginning) = Introduced::new(Metered::new(stream, Rc::clone(&intake)));
     let (sender, connection) = http2::Builder::new(WorkerExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PONG)
+        .max_concurrent_reset_streams(MAX_STREAMS)
+        .max_local_error_reset_streams(MAX_LATE_FRAMES)
         .max_header_list_size(header_list_size(upstream.settings.max_response_header_size))
         .initial_stream_window_size(window)
         .initial_connection_window_size(connection_window(window, MAX_STREAMS as u32))
@@ -355,7 +358,7 @@ where
     let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
     drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), open);
     let peer = beginning.known().await.map_err(DialFault::Unreachable)?;
-    Ok(Sender::Http2(sender, settings, peer, info))
+    Ok(Sender::Http2(sender, settings, peer, info, intake))
 }
 
 /// What hyper takes of a head. It is above the limit that is kept to: over the limit of its own hyper reports no size, and
@@ -391,3 +394,6 @@ where
 /// What finds a peer that vanished in HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
+/// Frames for streams that were reset a while ago, as downloads are that an application breaks off: what is on its way then is
+/// no fault of the upstream's, and no reason to end its other streams.
+const MAX_LATE_FRAMES: usize = 1 << 20;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::body::ResponseBody;
 use super::framing::Spoken;
 use super::handler::handle;
+use super::hyper_server;
 use super::lateness;
 use super::linger::{Discard, LINGER_SILENCE, LINGER_TIME, linger};
 use super::listener::Accepted;
@@ -28,6 +29,7 @@ use super::opening::{Opened, Order, open, order};
 use super::peer::Peer;
 use super::socket::Socket;
 use super::stream::Stream;
+use super::stream_task::StreamExecutor;
 use super::watch::Watch;
 use super::worker::Worker;
 
@@ -265,7 +267,9 @@ enum Served {
 
 async fn http2(socket: Socket, downstream: &Rc<Downstream>) {
     let service = service(downstream);
-    let mut connection = pin!(downstream.worker.http2().serve_connection(TokioIo::new(socket), service));
+    let streams = StreamExecutor(Rc::clone(&downstream.watch));
+    let http2 = hyper_server::http2(downstream.worker.settings(), streams);
+    let mut connection = pin!(http2.serve_connection(TokioIo::new(socket), service));
     let mut told = false;
     let served = poll_fn(|cx| {
         match downstream.order(cx) {

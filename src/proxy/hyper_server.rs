@@ -5,8 +5,8 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 
-use super::connect::WorkerExecutor;
 use super::settings::ServerSettings;
+use super::stream_task::StreamExecutor;
 use super::window::{STREAM_WINDOW, connection_window};
 
 pub(super) fn http1(settings: &ServerSettings) -> http1::Builder {
@@ -20,8 +20,9 @@ pub(super) fn http1(settings: &ServerSettings) -> http1::Builder {
     http
 }
 
-pub(super) fn http2(settings: &ServerSettings) -> http2::Builder<WorkerExecutor> {
-    let mut http = http2::Builder::new(WorkerExecutor);
+/// For one connection, whose streams `streams` spawns.
+pub(super) fn http2(settings: &ServerSettings, streams: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    let mut http = http2::Builder::new(streams);
     http.timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(connection_window(STREAM_WINDOW, settings.max_streams))

@@ -104,11 +104,28 @@ impl Rest {
 
 fn tcp(address: SocketAddr) -> io::Result<Bound> {
     let socket = bound(address, Families::Own)?;
+    follow_readers(&socket);
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Bound { socket, address: ListenAddress::Tcp(address) })
+}
+
+/// What is accepted takes more to send only as its reader takes what is sent. Without it the kernel holds megabytes for a reader
+/// who is slow, and reports for as long that it takes no more: a slow reader could not be told from one that has stopped. What is
+/// accepted inherits it, so that it costs no system call for each connection.
+fn follow_readers(socket: &Socket) {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if let Err(error) = socket.set_tcp_notsent_lowat(MOST_UNSENT) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT cannot be set");
+    }
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    let _ = socket;
 }
 
 fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
     let socket = unix::bound(path, mode)?;
     Ok(Bound { socket, address: ListenAddress::Unix { path: path.to_owned(), mode } })
 }
+
+/// Bytes that the kernel takes of a response beyond what it may send now.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const MOST_UNSENT: u32 = 64 * 1024;

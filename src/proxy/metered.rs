@@ -1,12 +1,15 @@
 //! A connection to an HTTP/2 upstream that reads no more than memory allows.
 //!
 //! Every stream has a window, so what one response may leave here is bounded; the sum of all is not. Where memory has run
-//! out, the connection reads a little at a time, with pauses: enough for pings, settings and window updates, which
-//! would otherwise wait behind data that no application takes.
+//! out, the connection reads as much as its streams take: a response that is read comes as fast as before, and one that
+//! stands still has no more of its window filled than a little now and then. That little is enough for pings, settings and
+//! window updates, which would otherwise wait behind data that no application takes.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,18 +17,93 @@ use tokio::time::Sleep;
 
 use super::memory::{self, SMALL_READ};
 use super::metrics::Limited;
+use super::window::STREAM_WINDOW;
+
+/// What the streams of one connection let it read while memory has run out.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    is_limited: Cell<bool>,
+    is_clogged: Cell<bool>,
+    /// Bytes that may be read at once.
+    credit: Cell<usize>,
+    /// The connection, where it waits.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Intake {
+    /// A stream's reader took so many bytes.
+    pub(super) fn took(&self, bytes: usize) {
+        if self.is_limited.get() {
+            self.allow(bytes + FRAME_BYTES);
+        }
+    }
+
+    /// A stream ends; `is_whole` where all of its response was taken. Otherwise what it held is gone, and what is on its way to
+    /// it is dropped as it comes.
+    pub(super) fn ended(&self, is_whole: impl FnOnce() -> bool) {
+        if self.is_limited.get() && !is_whole() {
+            self.allow(STREAM_WINDOW as usize);
+        }
+    }
+
+    /// Whether what the connection brings waits behind what its streams have left unread.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.is_clogged.get()
+    }
+
+    fn allow(&self, bytes: usize) {
+        self.credit.set(self.credit.get() + bytes);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn limit(&self) {
+        if !self.is_limited.replace(true) {
+            self.credit.set(0);
+        }
+    }
+}
+
+/// A stream's place on an HTTP/2 connection: it counts as one for as long as any of its references lives.
+#[derive(Debug)]
+pub(super) struct Place(pub(super) Rc<Intake>);
 
 /// A stream whose reads are counted.
 #[derive(Debug)]
 pub(super) struct Metered<S> {
     stream: S,
+    intake: Rc<Intake>,
     /// Until when the next small read waits.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Metered<S> {
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, pause: None }
+    pub(super) const fn new(stream: S, intake: Rc<Intake>) -> Self {
+        Self { stream, intake, pause: None }
+    }
+}
+
+impl<S> Metered<S> {
+    /// How much may be read while memory has run out: what the streams have taken, and a little after each pause.
+    fn poll_allowed(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        self.intake.limit();
+        let pause = self.pause.get_or_insert_with(|| {
+            memory::limited(Limited::Read);
+            Box::pin(tokio::time::sleep(PAUSE))
+        });
+        if pause.as_mut().poll(cx).is_ready() {
+            self.pause = None;
+            self.intake.credit.set(self.intake.credit.get().max(SMALL_READ));
+        }
+        match self.intake.credit.get() {
+            0 => {
+                self.intake.is_clogged.set(true);
+                *self.intake.waker.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            credit => Poll::Ready(credit),
+        }
     }
 }
 
@@ -34,19 +112,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         if memory::may_read() {
+            this.intake.is_limited.set(false);
+            this.intake.is_clogged.set(false);
             this.pause = None;
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         } else {
-            let pause = this.pause.get_or_insert_with(|| {
-                memory::limited(Limited::Read);
-                Box::pin(tokio::time::sleep(PAUSE))
-            });
-            ready!(pause.as_mut().poll(cx));
+            let most = ready!(this.poll_allowed(cx)).min(buf.remaining());
             let mut space = [0; SMALL_READ];
-            let mut few = ReadBuf::new(&mut space[..SMALL_READ.min(buf.remaining())]);
-            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut few))?;
+            let mut few = ReadBuf::new(&mut space[..SMALL_READ.min(most)]);
+            let read = Pin::new(&mut this.stream).poll_read(cx, &mut few);
+            if read.is_pending() {
+                // All that came was read.
+                this.intake.is_clogged.set(false);
+            }
+            ready!(read)?;
+            let count = few.filled().len();
             buf.put_slice(few.filled());
-            this.pause = None;
+            this.intake.credit.set(this.intake.credit.get().saturating_sub(count));
         }
         memory::read(buf.filled().len() - before);
         Poll::Ready(Ok(()))
@@ -81,3 +163,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
 /// Between two small reads.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What a frame has beside a body's bytes, and a small response's head.
+const FRAME_BYTES: usize = 256;

@@ -67,6 +67,7 @@ mod silence;
 mod socket;
 mod sockets;
 mod stream;
+mod stream_task;
 mod target;
 mod trace;
 mod traceparent;

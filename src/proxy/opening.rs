@@ -79,7 +79,8 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
     };
     // A handshake has as long as a head.
     watch.reached(Phase::Head, false);
-    let mut shaking: Pin<Box<dyn Future<Output = _>>> = Box::pin(shake_hands(worker, acceptor, tcp));
+    watch.awaits_handshake();
+    let mut shaking: Pin<Box<dyn Future<Output = _>>> = Box::pin(shake_hands(worker, watch, acceptor, tcp));
     let shaken = poll_fn(|cx| match order(worker, watch, cx) {
         Order::Serve => shaking.as_mut().poll(cx),
         Order::Finish | Order::Cut => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -99,11 +100,13 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
 
 async fn shake_hands(
     worker: &Worker,
+    watch: &Watch,
     acceptor: &Acceptor,
     mut tcp: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
     let mut first = [0; FIRST_BYTES];
     let read = tcp.peek(&mut first).await?;
+    watch.began_handshake();
     let refusal = match &first[..read] {
         first if is_proxy_protocol(first) => Some(Foreign::ProxyProtocol.into()),
         // The beginning of a method, and of no handshake.

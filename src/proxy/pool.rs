@@ -20,6 +20,7 @@ use super::connection_info::ConnectionInfo;
 use super::dials::Dials;
 use super::error::{ProxyError, WebSocketFault};
 use super::memory;
+use super::metered::Place;
 use super::metrics::OpenConnections;
 use super::peer_settings::PeerSettings;
 use super::sockets::{Socket, Sockets};
@@ -62,7 +63,7 @@ struct Idle {
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
     /// Its count, less this one, is the number of requests under way.
-    streams: Rc<()>,
+    streams: Rc<Place>,
     number: u64,
     used: Instant,
     settings: Weak<dyn Settings>,
@@ -87,7 +88,7 @@ pub(super) enum Connection {
     },
     Http2 {
         sender: http2::SendRequest<RequestBody>,
-        streams: Rc<()>,
+        streams: Rc<Place>,
         number: u64,
         age: Age,
         peer: PeerSettings,
@@ -255,11 +256,11 @@ impl Pool {
                 self.may_share.set(false);
                 Ok(Some(Connection::Http1 { wire, age: Age::New }))
             }
-            connect::Sender::Http2(sender, settings, peer, info) => {
+            connect::Sender::Http2(sender, settings, peer, info, intake) => {
                 self.may_share.set(true);
                 let mut shared = Shared {
                     sender,
-                    streams: Rc::new(()),
+                    streams: Rc::new(Place(intake)),
                     number,
                     used: clock::now(),
                     settings,
@@ -347,10 +348,18 @@ impl Pool {
             return None;
         }
         shared.retain(|kept| !kept.sender.is_closed());
-        shared.iter_mut().find_map(|kept| match want {
-            Want::Newer(than) if kept.number <= than => None,
-            Want::Any | Want::Newer(_) => kept.take(company, Age::Reused),
-        })
+        let fits = |kept: &Shared| match want {
+            Want::Newer(than) => kept.number > than,
+            Want::Any => true,
+        };
+        let is_clogged = |kept: &Shared| kept.streams.0.is_clogged();
+        let mut free = shared.iter_mut().filter(|kept| fits(kept) && !is_clogged(kept));
+        let taken = free.find_map(|kept| kept.take(company, Age::Reused));
+        // What comes by a new connection is not behind what others have left unread.
+        if taken.is_some() || shared.iter().filter(|kept| is_clogged(kept)).count() < MAX_CLOGGED {
+            return taken;
+        }
+        shared.iter_mut().filter(|kept| fits(kept)).find_map(|kept| kept.take(company, Age::Reused))
     }
 
     /// Closes what has been idle for too long, is too old, or leads to an address that the upstream no longer has; requests
@@ -407,5 +416,7 @@ const SHORT_IDLE_TIME: Duration = Duration::from_secs(1);
 /// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, or all are taken, another is
 /// opened.
 pub(super) const MAX_STREAMS: usize = 100;
+/// HTTP/2 connections that no new request is sent on because they read only now and then, for lack of memory.
+const MAX_CLOGGED: usize = 8;
 /// How often an upstream that allows no request for now is looked at again.
 const SETTINGS_PAUSE: Duration = Duration::from_millis(20);

@@ -265,6 +265,9 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Pending => {
+                if let Some(receiving) = &self.receiving {
+                    receiving.starves();
+                }
                 ready!(self.silence.poll_too_long(cx));
                 Poll::Ready(Some(Err(BodyError::Silent)))
             }

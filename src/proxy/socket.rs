@@ -278,6 +278,7 @@ impl Socket {
     fn wrote_bytes(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
             frames.wrote(*bytes);
+            self.watch.wrote_bytes(*bytes);
         }
         self.wrote(written)
     }

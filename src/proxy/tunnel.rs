@@ -32,6 +32,7 @@ use super::connection::{self, Downstream};
 use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
 use super::last_words::LastWords;
+use super::metered::Place;
 use super::metrics::Counted;
 use super::websocket::{self, ConnectStream};
 use super::worker::Worker;
@@ -53,7 +54,7 @@ pub(super) struct Tunnel {
     /// The longest silence of both sides together.
     pub(super) idle_timeout: Duration,
     /// The stream's place on a shared connection.
-    pub(super) place: Option<Rc<()>>,
+    pub(super) place: Option<Rc<Place>>,
     /// The connection, where it is the tunnel's own.
     pub(super) counted: Option<Counted>,
 }

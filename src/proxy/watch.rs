@@ -3,7 +3,9 @@
 //! No timer is armed for a request. Each connection writes down what it is at, and since when; its worker looks at all of them
 //! a few times a second. A connection that is late ends with an error at its next read or write.
 
+mod busy;
 mod held;
+mod streams;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
@@ -18,6 +20,11 @@ use super::metrics::Limited;
 use super::settings::ServerSettings;
 use super::stream::Stream;
 use crate::clock;
+
+pub(super) use busy::Busy;
+pub(super) use held::Receiving;
+use streams::Judgement;
+pub(super) use streams::{StreamKey, Streams};
 
 /// A downstream connection as its worker sees it.
 #[derive(Debug)]
@@ -50,11 +57,14 @@ pub(super) struct Watch {
     max_aborted: usize,
     /// What may be looked at to see whether the application is still there.
     stream: OnceCell<Weak<Stream>>,
-    /// Since when the socket takes no more of what is to be sent.
+    /// Since when the socket takes no more of what is to be sent, and since when it takes everything.
     unread_since: Cell<Option<Instant>>,
+    flowing_since: Cell<Instant>,
     late: Cell<bool>,
     /// Whether it is late with the rest of a head that has begun.
     half_head: Cell<bool>,
+    /// Whether it waits for the first byte of a TLS handshake.
+    silent: Cell<bool>,
     /// Whether it has become a tunnel, which has limits of its own.
     tunnel: Cell<bool>,
     retired: Cell<bool>,
@@ -62,11 +72,17 @@ pub(super) struct Watch {
     resting: Cell<bool>,
     /// Whether it waits for memory.
     paused: Cell<bool>,
+    /// Whether a part of an answer was given and not written yet; HTTP/1.1 alone.
+    unwritten: Cell<bool>,
     /// Whether a part of an answer waits until what is before it was written.
     withheld: Cell<bool>,
     /// Bytes of requests' bodies that were read and not taken, and when some were taken last.
     untaken: Cell<usize>,
     taken: Cell<Instant>,
+    /// Requests' bodies of which everything that came was taken.
+    starving: Cell<usize>,
+    /// HTTP/2 alone.
+    streams: Streams,
     waker: RefCell<Option<Waker>>,
     /// The worker's clock, as of its last look: exact enough for limits of seconds, and free.
     now: Rc<Cell<Instant>>,
@@ -94,22 +110,6 @@ pub(super) enum Found {
     ClientGone,
 }
 
-/// A request under way: while one lives, its connection is not idle.
-#[derive(Debug)]
-pub(super) struct Busy {
-    watch: Rc<Watch>,
-    waiting: Cell<bool>,
-    answered: Cell<bool>,
-}
-
-/// A request's body that is being received: hyper may hold a part of it after the answer's end, and reads no request
-/// before it is through with that. Dropped before the body's end, it abandons the rest.
-#[derive(Debug)]
-pub(super) struct Receiving {
-    watch: Rc<Watch>,
-    whole: bool,
-}
-
 impl Watch {
     /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
     pub(super) fn new(now: Rc<Cell<Instant>>, max_aborted: usize) -> Rc<Self> {
@@ -131,15 +131,20 @@ impl Watch {
             max_aborted,
             stream: OnceCell::new(),
             unread_since: Cell::new(None),
+            flowing_since: Cell::new(now.get()),
             late: Cell::new(false),
             half_head: Cell::new(false),
+            silent: Cell::new(false),
             tunnel: Cell::new(false),
             retired: Cell::new(false),
             resting: Cell::new(false),
             paused: Cell::new(false),
+            unwritten: Cell::new(false),
             withheld: Cell::new(false),
             untaken: Cell::new(0),
             taken: Cell::new(now.get()),
+            starving: Cell::new(0),
+            streams: Streams::default(),
             waker: RefCell::new(None),
             now,
         })
@@ -165,6 +170,9 @@ impl Watch {
 
     /// hyper has nothing left to write of what it was given.
     pub(super) fn flushed(&self) {
+        if self.unwritten.replace(false) && self.withheld.replace(false) {
+            self.wake();
+        }
         if self.turn.get() == Turn::Response && self.busy.get() == 0 {
             self.turn.set(Turn::Application);
         }
@@ -197,7 +205,9 @@ impl Watch {
     pub(super) fn wrote(&self, taken: bool) {
         match (taken, self.unread_since.get()) {
             (true, _) => {
-                self.unread_since.set(None);
+                if self.unread_since.take().is_some() {
+                    self.flowing_since.set(self.now.get());
+                }
                 if self.withheld.replace(false) {
                     self.wake();
                 }
@@ -205,6 +215,16 @@ impl Watch {
             (false, None) => self.unread_since.set(Some(self.now.get())),
             (false, Some(_)) => {}
         }
+    }
+
+    /// The socket took so many bytes of HTTP/2.
+    pub(super) fn wrote_bytes(&self, bytes: usize) {
+        self.streams.wrote(bytes);
+    }
+
+    /// The streams of an HTTP/2 connection.
+    pub(super) const fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// So many HTTP/2 frames came that carry nothing; ends the connection where they are too many.
@@ -238,20 +258,36 @@ impl Watch {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let quiet = self.is_quiet() && !self.tunnel.get();
         let waits = self.paused.get() || self.late.get();
-        (quiet && self.phase.get() != Phase::Head && !waits).then(|| self.since.get())
+        let between = self.phase.get() != Phase::Head || self.silent.get();
+        (quiet && between && !waits).then(|| self.since.get())
     }
 
-    /// Whether a request is in the socket that nobody has looked at yet, or is about to come: who has just connected gets a
-    /// moment to send one.
-    pub(super) fn expects_input(&self) -> bool {
+    /// Whether a request is in the socket that nobody has looked at yet.
+    pub(super) fn has_input(&self) -> bool {
         let stream = self.stream.get().and_then(Weak::upgrade);
-        self.accepted.elapsed() < FIRST_MOMENT || stream.is_some_and(|stream| stream.has_input())
+        stream.is_some_and(|stream| stream.has_input())
+    }
+
+    /// The same, or one is about to come: who has just connected gets a moment to send it.
+    pub(super) fn expects_input(&self) -> bool {
+        self.accepted.elapsed() < FIRST_MOMENT || self.has_input()
+    }
+
+    /// A TLS handshake is to begin: until it has, the connection is idle.
+    pub(super) fn awaits_handshake(&self) {
+        self.silent.set(true);
+    }
+
+    /// The first byte of it has come.
+    pub(super) fn began_handshake(&self) {
+        self.silent.set(false);
     }
 
     /// Since when a head, or a TLS handshake, has been on its way; `None` where none is.
     pub(super) fn head_since(&self) -> Option<Instant> {
         let quiet = self.is_quiet() && !self.tunnel.get();
-        (quiet && self.phase.get() == Phase::Head && !self.late.get()).then(|| self.since.get())
+        let begun = self.phase.get() == Phase::Head && !self.silent.get();
+        (quiet && begun && !self.late.get()).then(|| self.since.get())
     }
 
     /// Whether no request is under way, neither way.
@@ -286,11 +322,12 @@ impl Watch {
         let late = limit.is_some_and(|limit| passed(self.since.get()) > limit);
         let unread =
             self.unread_since.get().is_some_and(|since| passed(since) > patience(limits.send_timeout));
+        let http2 = self.http2.get();
         // HTTP/2 has windows of its own: an application may shut them all and still answer pings.
-        let shut = self.http2.get() && !idle && self.waiting.get() == 0;
-        let stalled = shut && passed(self.moved.get()) > patience(limits.send_timeout);
-        let untaken =
-            short && self.untaken.get() >= MUCH_UNTAKEN && passed(self.taken.get()) > SHORT_PATIENCE;
+        let shut = http2 && !idle && self.waiting.get() == 0;
+        let stalled = shut && passed(self.moved.get()) > limits.send_timeout;
+        let holds_much = self.untaken.get() >= MUCH_UNTAKEN;
+        let untaken = short && !http2 && holds_much && passed(self.taken.get()) > SHORT_PATIENCE;
         if passed(self.counted_from.get()) >= SECOND {
             self.counted_from.set(self.now.get());
             self.aborted.set(0);
@@ -304,17 +341,34 @@ impl Watch {
             if short {
                 memory::limited(Limited::Stalled);
             }
-            let is_head = self.phase.get() == Phase::Head && !self.http2.get();
+            let is_head = self.phase.get() == Phase::Head && !http2;
             self.half_head.set(late && is_head && self.unread_since.get().is_none());
             self.end();
-        } else if self.http2.get() && idle && passed(self.since.get()) > limits.keep_alive_timeout {
-            self.retired.set(true);
+        } else if http2 && !idle && short {
+            self.reset_stalled(holds_much);
+        } else if http2 && idle && passed(self.since.get()) > patience(limits.keep_alive_timeout) {
+            // What was left to write of its responses may have no reader: then it does not end in order.
+            let longest = patience(limits.keep_alive_timeout) + patience(limits.send_timeout);
+            if self.retired.replace(true) && passed(self.since.get()) > longest {
+                self.end();
+            }
             self.wake();
         } else if !self.resting.get() && self.rests() {
             self.resting.set(true);
             self.wake();
         }
         Found::Nothing
+    }
+
+    /// Resets the streams that stand still.
+    fn reset_stalled(&self, uploads_hold_much: bool) {
+        let now = self.now.get();
+        let flows = now.saturating_duration_since(self.flowing_since.get()) >= SECOND;
+        let socket_is_open = self.unread_since.get().is_none() && flows;
+        let judgement = Judgement { now, patience: SHORT_PATIENCE, socket_is_open, uploads_hold_much };
+        for _ in 0..self.streams.reset_stalled(judgement) {
+            memory::limited(Limited::Stalled);
+        }
     }
 
     /// Whether an HTTP/1.1 application is gone that has a response to wait for: nothing reads its connection meanwhile.
@@ -363,102 +417,6 @@ impl Watch {
             Some(kept) => kept.clone_from(waker),
             None => *kept = Some(waker.clone()),
         }
-    }
-}
-
-impl Busy {
-    pub(super) fn new(watch: Rc<Watch>) -> Self {
-        watch.busy.set(watch.busy.get() + 1);
-        watch.resting.set(false);
-        watch.begun.set(false);
-        watch.waiting.set(watch.waiting.get() + 1);
-        Self { watch, waiting: Cell::new(true), answered: Cell::new(false) }
-    }
-
-    /// Whether the next part of the answer has to wait: the socket is full, and hyper would keep what it is given. HTTP/2
-    /// has windows for this.
-    pub(super) fn withholds(&self) -> bool {
-        let full = !self.watch.http2.get() && self.watch.unread_since.get().is_some();
-        if full {
-            self.watch.withheld.set(true);
-        }
-        full
-    }
-
-    /// The head of the answer is known.
-    pub(super) fn answered(&self) {
-        self.answered.set(true);
-        self.watch.begun.set(true);
-        self.watch.moved.set(self.watch.now.get());
-    }
-
-    /// Has the connection end in order if it was accepted `limit` ago or more.
-    pub(super) fn retire_if_older(&self, limit: Duration) {
-        let watch = &self.watch;
-        if watch.http2.get() && clock::now().saturating_duration_since(watch.accepted) >= limit {
-            watch.retired.set(true);
-            watch.wake();
-        }
-    }
-
-    /// The application asked for more of the answer: whether the upstream has it to give.
-    pub(super) fn asked(&self, given: bool) {
-        if given {
-            self.watch.moved.set(self.watch.now.get());
-        }
-        if self.waiting.replace(!given) == given {
-            let waiting = self.watch.waiting.get();
-            self.watch.waiting.set(if given { waiting - 1 } else { waiting + 1 });
-        }
-    }
-}
-
-impl Receiving {
-    /// So many bytes of it were taken.
-    pub(super) fn took(&self, bytes: usize) {
-        let watch = &self.watch;
-        watch.untaken.set(watch.untaken.get().saturating_sub(bytes));
-        watch.taken.set(watch.now.get());
-    }
-
-    pub(super) fn new(watch: Rc<Watch>) -> Self {
-        watch.receiving.set(watch.receiving.get() + 1);
-        Self { watch, whole: false }
-    }
-
-    /// The body has come to its end.
-    pub(super) fn ended(mut self) {
-        self.whole = true;
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        let watch = &self.watch;
-        watch.receiving.set(watch.receiving.get() - 1);
-        watch.since.set(watch.now.get());
-        if !self.whole {
-            watch.abandon_body();
-        }
-        watch.forget_untaken();
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let watch = &self.watch;
-        watch.busy.set(watch.busy.get() - 1);
-        if self.waiting.get() {
-            watch.waiting.set(watch.waiting.get() - 1);
-        }
-        if !self.answered.get() {
-            watch.aborted.set(watch.aborted.get() + 1);
-            if watch.aborted.get() > watch.max_aborted && watch.http2.get() {
-                watch.end();
-            }
-        }
-        watch.since.set(watch.now.get());
-        watch.forget_untaken();
     }
 }
 

@@ -6,12 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::connect::WorkerExecutor;
 use super::connection::serve;
 use super::error::ProxyError;
 use super::listener::{Accepted, Bound, Listener};
@@ -62,7 +61,6 @@ pub(super) struct Worker {
     ending: Notify,
     open: OpenConnections,
     http1: http1::Builder,
-    http2: http2::Builder<WorkerExecutor>,
 }
 
 /// How near the end is.
@@ -88,9 +86,10 @@ impl Worker {
     /// For the thread that this runs on.
     pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
         memory::enter(Arc::clone(&shared.memory));
-        let (http1, http2) = (hyper_server::http1(&shared.settings), hyper_server::http2(&shared.settings));
+        let http1 = hyper_server::http1(&shared.settings);
         let routes = shared.routes.load();
         let table = LocalTable::new(routes, &[], &shared.metrics, &shared.sockets);
+        memory::started();
         Rc::new(Self {
             table: RefCell::new(Rc::new(table)),
             now: Rc::new(Cell::new(clock::now())),
@@ -101,7 +100,6 @@ impl Worker {
             ending: Notify::new(),
             open: shared.metrics.connections(Side::Downstream),
             http1,
-            http2,
             shared,
         })
     }
@@ -265,7 +263,7 @@ impl Worker {
         let idle = connections.values().filter_map(|watch| Some((watch.idle_since()?, watch)));
         let longest = longest_without_request(idle.collect()).or_else(|| {
             let slow = connections.values().filter_map(|watch| Some((watch.head_since()?, watch)));
-            longest_without_request(slow.filter(|(since, _)| since.elapsed() >= SLOW_HEAD).collect())
+            longest_without_request(slow.filter(|(since, _)| since.elapsed() >= FULL_SLOW_HEAD).collect())
         });
         let Some(longest) = longest else { return false };
         longest.end();
@@ -364,10 +362,6 @@ impl Worker {
     pub(super) const fn http1(&self) -> &http1::Builder {
         &self.http1
     }
-
-    pub(super) const fn http2(&self) -> &http2::Builder<WorkerExecutor> {
-        &self.http2
-    }
 }
 
 /// Of connections that wait since then, the first whose next request is not there already.
@@ -376,7 +370,8 @@ fn longest_without_request(mut waiting: Vec<(Instant, &Rc<Watch>)>) -> Option<&R
         let since = |at: &usize| waiting[*at].0;
         let at = (0..waiting.len()).min_by_key(since)?;
         let (_, watch) = waiting.swap_remove(at);
-        if !watch.expects_input() {
+        // Who has just connected is the last to be closed, and gets no moment: behind it others wait to be accepted.
+        if !watch.has_input() {
             return Some(watch);
         }
     }
@@ -399,8 +394,10 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a connection that finds the house full looks for one that is idle.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
-/// How long a head may be on its way before its connection gives way to a new one.
+/// How long a head may be on its way before its connection gives way to a new one: where memory is short, and where all
+/// connections are taken.
 const SLOW_HEAD: Duration = Duration::from_secs(1);
+const FULL_SLOW_HEAD: Duration = Duration::from_millis(250);
 /// The same where memory is short: an idle connection that was ended gives its memory back at once.
 const MEMORY_PAUSE: Duration = Duration::from_millis(5);
 /// Of so many idle connections one is ended at a time where memory is short.

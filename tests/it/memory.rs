@@ -85,6 +85,41 @@ async fn responses_of_http1_that_nobody_reads_do_not_either() {
     scene.survives("stalled", 700, 12).await;
 }
 
+/// Twice the load that once had every other request time out.
+#[tokio::test]
+async fn http2_downloads_that_stand_still_are_reset_and_all_else_on_their_connections_goes_on() {
+    let scene = Scene::set(Api::Http2).await;
+    let mut command = node("memory/streams.mjs", None);
+    command.arg(scene.proxy.listen().to_string()).args(["20", "40", "24"]);
+    let done = run(command).await.pop().unwrap();
+    assert_eq!(scene.cgroup.kills(), 0, "{done}");
+    let count = |of: &str, outcome: &str| done[of][outcome].as_u64().unwrap_or(0);
+    let downloads: u64 = done["downloads"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    // CANCEL (RFC 9113 section 7).
+    assert!(count("downloads", "200 reset 8") > downloads / 2, "{done}");
+    assert_eq!(done["connections_lost"], 0, "{done}");
+    let waited = count("waiting", "200") + count("waiting", "503");
+    assert!(waited == 20 && count("waiting", "200") >= 10, "the other requests go on: {done}");
+    assert!(count("well_behaved", "200") >= 5, "small requests to the same API are served: {done}");
+    assert!(scene.limited("stalled").await > 100.0);
+    let resets = scene.proxy.get("/resets").await;
+    let resets: Value = serde_json::from_slice(&resets.body).unwrap();
+    assert!(resets["8"].as_u64().unwrap() > downloads / 2, "the API learns of it: {resets}");
+    eventually("the memory is given back", || async { scene.cgroup.anonymous_mib() <= AFTER_MIB }).await;
+}
+
+#[tokio::test]
+async fn readers_that_are_slow_and_steady_are_not_taken_for_stalled_ones() {
+    for api in [Api::Http1, Api::Http2] {
+        let scene = Scene::set(api).await;
+        let done = scene.load("slow", 200, 20).await;
+        assert_eq!(done["load"]["read on"], 200, "{api:?}: {done}");
+        assert!(scene.limited("stalled").await < 0.5, "{api:?}: {done}");
+        assert!(scene.proxy.log().contains("memory_limit is near"), "{api:?}: it was short meanwhile");
+        assert_eq!(scene.cgroup.kills(), 0, "{done}");
+    }
+}
+
 #[tokio::test]
 async fn uploads_that_the_api_does_not_take_do_not_fill_a_container() {
     let scene = Scene::set(Api::Http2).await;

@@ -5,8 +5,11 @@ import http2 from 'node:http2';
 
 const PART = Buffer.alloc(16 * 1024, 'x');
 
+// How HTTP/2 streams of endless responses ended: their codes, each with a count.
+const resets = {};
+
 const serve = (request, response) => {
-  const path = new URL(request.url, 'http://api').pathname;
+  const { pathname: path, searchParams } = new URL(request.url, 'http://api');
   response.on('error', () => {});
   request.on('error', () => {});
   if (path === '/endless') {
@@ -15,6 +18,10 @@ const serve = (request, response) => {
       while (!response.destroyed && response.write(PART));
     };
     response.on('drain', write);
+    response.stream?.on('close', () => {
+      const code = response.stream?.rstCode ?? request.stream.rstCode;
+      resets[code] = (resets[code] ?? 0) + 1;
+    });
     response.writeHead(200, { 'content-type': 'application/octet-stream' });
     write();
   } else if (path === '/never') {
@@ -23,6 +30,11 @@ const serve = (request, response) => {
   } else if (path === '/slow') {
     request.resume();
     request.on('end', () => setTimeout(() => response.end('slow'), 3000));
+  } else if (path === '/late') {
+    request.resume();
+    setTimeout(() => response.end('late'), Number(searchParams.get('ms')));
+  } else if (path === '/resets') {
+    response.end(JSON.stringify(resets));
   } else {
     request.resume();
     request.on('end', () => response.end('ok'));

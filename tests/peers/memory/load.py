@@ -40,6 +40,7 @@ def request(method, path, more=b""):
 
 
 loop = asyncio.new_event_loop()
+BEGUN = time.monotonic()
 outcomes = collections.Counter()
 # The first of the proxy's own responses, as it came.
 refusals = []
@@ -81,6 +82,32 @@ async def stalled_reader(path=b"/endless"):
     outcome = await status(sock)
     outcomes[outcome] += 1
     return sock if outcome == "200" else sock.close()
+
+
+async def slow_reader():
+    """100 kB a second of an endless response, over a socket as any application has it."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    await loop.sock_connect(sock, ADDRESS)
+    await loop.sock_sendall(sock, request(b"GET", b"/endless"))
+    # In time for its outcome to count.
+    end = BEGUN + SECONDS - 0.5
+    while time.monotonic() < end:
+        left = 10_000
+        while left > 0 and time.monotonic() < end:
+            try:
+                part = await asyncio.wait_for(loop.sock_recv(sock, left), max(0.01, end - time.monotonic()))
+            except asyncio.TimeoutError:
+                break
+            except ConnectionError:
+                part = b""
+            if not part:
+                outcomes["cut"] += 1
+                return sock.close()
+            left -= len(part)
+        await asyncio.sleep(0.1)
+    outcomes["read on"] += 1
+    return sock
 
 
 async def get():
@@ -200,7 +227,7 @@ async def held(one):
         outcomes[type(error).__name__] += 1
 
 
-KINDS = {"stalled": stalled_reader, "uploads": stuck_upload, "posts": post, "gets": get, "idle": idle, "heads": half_head}
+KINDS = {"stalled": stalled_reader, "slow": slow_reader, "uploads": stuck_upload, "posts": post, "gets": get, "idle": idle, "heads": half_head}
 
 
 async def main():
