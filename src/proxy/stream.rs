@@ -80,6 +80,11 @@ impl Stream {
         matches!(self.transport.borrow().peek(), Ok(1..))
     }
 
+    /// Whether more can be written, as far as is known without a system call.
+    pub(super) fn is_writable(&self) -> bool {
+        self.transport.borrow().readiness(Interest::WRITABLE).is_writable()
+    }
+
     /// Whether the connection is gone for certain, both ways: it was reset, or is a Unix socket that was closed. An
     /// application that closes a TCP connection looks like one that only half-closes it. Costs no system call.
     pub(super) fn is_gone(&self) -> bool {

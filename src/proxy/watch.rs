@@ -321,7 +321,8 @@ impl Watch {
         };
         let late = limit.is_some_and(|limit| passed(self.since.get()) > limit);
         let unread =
-            self.unread_since.get().is_some_and(|since| passed(since) > patience(limits.send_timeout));
+            self.unread_since.get().is_some_and(|since| passed(since) > patience(limits.send_timeout))
+                && !self.is_writable();
         let http2 = self.http2.get();
         // HTTP/2 has windows of its own: an application may shut them all and still answer pings.
         let shut = http2 && !idle && self.waiting.get() == 0;
@@ -358,6 +359,12 @@ impl Watch {
             self.wake();
         }
         Found::Nothing
+    }
+
+    /// Whether the socket takes more, and the connection's task has yet to run: then it is not the reader who is late.
+    fn is_writable(&self) -> bool {
+        let stream = self.stream.get().and_then(Weak::upgrade);
+        stream.is_some_and(|stream| stream.is_writable())
     }
 
     /// Resets the streams that stand still.

@@ -53,6 +53,8 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     table: RefCell<Rc<LocalTable>>,
     now: Rc<Cell<Instant>>,
+    /// Whether its last look around came late.
+    was_late: Cell<bool>,
     stage: Cell<Stage>,
     connections: RefCell<BTreeMap<u64, Rc<Watch>>>,
     next_connection: Cell<u64>,
@@ -93,6 +95,7 @@ impl Worker {
         Rc::new(Self {
             table: RefCell::new(Rc::new(table)),
             now: Rc::new(Cell::new(clock::now())),
+            was_late: Cell::new(false),
             stage: Cell::new(Stage::Serving),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -273,9 +276,13 @@ impl Worker {
 
     fn look_around(&self) {
         let now = clock::now();
-        self.now.set(now);
+        let since = now.saturating_duration_since(self.now.replace(now));
         memory::look_around();
-        for watch in self.connections.borrow().values() {
+        // Where the worker itself was late, nobody else is before all had their turn.
+        let is_late = since >= LATE_LOOK && !self.was_late.get();
+        self.was_late.set(is_late);
+        let watches = self.connections.borrow();
+        for watch in watches.values().filter(|_| !is_late) {
             if watch.enforce(&self.shared.settings) == Found::ClientGone {
                 self.shared.metrics.failed(ProxyError::ClientGone.kind());
             }
@@ -402,6 +409,8 @@ const FULL_SLOW_HEAD: Duration = Duration::from_millis(250);
 const MEMORY_PAUSE: Duration = Duration::from_millis(5);
 /// Of so many idle connections one is ended at a time where memory is short.
 const IDLE_SHARE: usize = 64;
+/// From one look around to the next: with so much, the worker had more to do than it could.
+const LATE_LOOK: Duration = Duration::from_secs(2);
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(1);
 /// The same where an application that closes its side has gone.

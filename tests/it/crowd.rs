@@ -174,8 +174,8 @@ async fn clients_that_send_nothing_give_way_at_once_where_all_places_are_taken()
         let _silent = silent(proxy.listen(), 3000).await;
         let url = format!("{scheme}://{}/", proxy.listen());
         let ca = certificates.ca.display().to_string();
-        let served = timeout(Duration::from_secs(30), curl(&["--cacert", &ca, &url])).await;
-        assert_eq!(served.expect("it is served soon").status, 200, "{}", proxy.log());
+        let answer = timeout(Duration::from_secs(30), curl(&["--cacert", &ca, &url])).await;
+        assert_eq!(answer.expect("it is served soon").status, 200, "{}", proxy.log());
     }
 }
 

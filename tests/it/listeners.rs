@@ -245,12 +245,8 @@ async fn an_application_that_closes_its_side_of_tls_alone_has_gone() {
         eventually("its request is cancelled", async || under_way().await < 0.5).await;
         eventually("its connection is closed", async || open().await < 0.5).await;
     }
-    assert_eq!(
-        tls.proxy.metric("cupbearer_proxy_errors_total", &["kind=\"client_gone\""]).await,
-        2.0,
-        "{}",
-        tls.proxy.log()
-    );
+    let gone = tls.proxy.metric("cupbearer_proxy_errors_total", &["kind=\"client_gone\""]).await;
+    assert!(gone > 1.5, "both are counted: {}", tls.proxy.log());
 }
 
 #[tokio::test]

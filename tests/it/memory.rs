@@ -32,6 +32,11 @@ struct Scene {
 
 impl Scene {
     async fn set(api: Api) -> Self {
+        Self::with(api, "").await
+    }
+
+    /// With these lines in its section `server`.
+    async fn with(api: Api, server: &str) -> Self {
         let cgroup = Cgroup::with_memory(CONTAINER_MIB);
         let dir = tempfile::tempdir().unwrap();
         let mut program = Program::spawn("api", node("memory/api.mjs", None), dir.path());
@@ -42,7 +47,7 @@ impl Scene {
             Api::Http2 => upstream_at(&url("two")) + "http2 = \"prior_knowledge\"\n",
         };
         let tokens = Origin::issuing(300).await;
-        let config = Config::one_route(&upstream, &token_at(&tokens.url())).within(&cgroup);
+        let config = Config::one_route(&upstream, &token_at(&tokens.url())).server(server).within(&cgroup);
         let proxy = Proxy::start(config).await;
         Self { proxy, _api: program, _server: tokens, _dir: dir, cgroup }
     }
@@ -111,9 +116,9 @@ async fn http2_downloads_that_stand_still_are_reset_and_all_else_on_their_connec
 #[tokio::test]
 async fn readers_that_are_slow_and_steady_are_not_taken_for_stalled_ones() {
     for api in [Api::Http1, Api::Http2] {
-        let scene = Scene::set(api).await;
-        let done = scene.load("slow", 200, 20).await;
-        assert_eq!(done["load"]["read on"], 200, "{api:?}: {done}");
+        let scene = Scene::with(api, "memory_limit = \"20MiB\"").await;
+        let done = scene.load("slow", 100, 15).await;
+        assert_eq!(done["load"]["read on"], 100, "{api:?}: {done}");
         assert!(scene.limited("stalled").await < 0.5, "{api:?}: {done}");
         assert!(scene.proxy.log().contains("memory_limit is near"), "{api:?}: it was short meanwhile");
         assert_eq!(scene.cgroup.kills(), 0, "{done}");

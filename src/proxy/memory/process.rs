@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(own(), 8, "the least of a while");
         process.settle(6);
         assert_eq!(own(), 6, "what is given back is free for requests at once");
-        (0..2 * QUIET_LOOKS).for_each(|_| process.settle(30));
+        (0..3 * QUIET_LOOKS).for_each(|_| process.settle(30));
         assert_eq!(own(), 10, "the budget is left to requests");
     }
 }
