@@ -263,7 +263,7 @@ impl Watch {
     }
 
     /// Whether a request is in the socket that nobody has looked at yet.
-    pub(super) fn has_input(&self) -> bool {
+    fn has_input(&self) -> bool {
         let stream = self.stream.get().and_then(Weak::upgrade);
         stream.is_some_and(|stream| stream.has_input())
     }

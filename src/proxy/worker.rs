@@ -377,8 +377,7 @@ fn longest_without_request(mut waiting: Vec<(Instant, &Rc<Watch>)>) -> Option<&R
         let since = |at: &usize| waiting[*at].0;
         let at = (0..waiting.len()).min_by_key(since)?;
         let (_, watch) = waiting.swap_remove(at);
-        // Who has just connected is the last to be closed, and gets no moment: behind it others wait to be accepted.
-        if !watch.has_input() {
+        if !watch.expects_input() {
             return Some(watch);
         }
     }
