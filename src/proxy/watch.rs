@@ -268,9 +268,14 @@ impl Watch {
         stream.is_some_and(|stream| stream.has_input())
     }
 
-    /// The same, or one is about to come: who has just connected gets a moment to send it.
-    pub(super) fn expects_input(&self) -> bool {
-        self.accepted.elapsed() < FIRST_MOMENT || self.has_input()
+    /// The same, or one is about to come: who has just connected gets a `moment` to send it.
+    pub(super) fn expects_input(&self, moment: Duration) -> bool {
+        self.accepted.elapsed() < moment || self.has_input()
+    }
+
+    /// Whether no request has come yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_quiet() && !self.begun.get()
     }
 
     /// A TLS handshake is to begin: until it has, the connection is idle.
@@ -428,7 +433,7 @@ impl Watch {
 }
 
 /// How long a new connection keeps its place though nothing has come.
-const FIRST_MOMENT: Duration = Duration::from_millis(250);
+pub(super) const FIRST_MOMENT: Duration = Duration::from_millis(250);
 /// How long something may stand still while memory is short.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of bodies that nobody takes: less is in buffers that any connection has.

@@ -23,7 +23,7 @@ use super::settings::ServerSettings;
 use super::sockets::Sockets;
 use super::tunnel::FAREWELL;
 use super::via::Via;
-use super::watch::{Found, Watch};
+use super::watch::{FIRST_MOMENT, Found, Watch};
 use super::{hyper_server, refusal};
 use crate::clock;
 use crate::lifecycle::Drain;
@@ -55,6 +55,9 @@ pub(super) struct Worker {
     now: Rc<Cell<Instant>>,
     /// Whether its last look around came late.
     was_late: Cell<bool>,
+    /// How long who has just connected keeps its place where all are taken. It halves with each that has sent nothing in it:
+    /// so a crowd of those gives way at once, and clients with requests get theirs.
+    moment: Cell<Duration>,
     stage: Cell<Stage>,
     connections: RefCell<BTreeMap<u64, Rc<Watch>>>,
     next_connection: Cell<u64>,
@@ -96,6 +99,7 @@ impl Worker {
             table: RefCell::new(Rc::new(table)),
             now: Rc::new(Cell::new(clock::now())),
             was_late: Cell::new(false),
+            moment: Cell::new(FIRST_MOMENT),
             stage: Cell::new(Stage::Serving),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -236,7 +240,7 @@ impl Worker {
         }
         idle.sort_unstable_by_key(|(since, _)| *since);
         let most = idle.len().div_ceil(IDLE_SHARE);
-        for (_, longest) in idle.iter().filter(|(_, watch)| !watch.expects_input()).take(most) {
+        for (_, longest) in idle.iter().filter(|(_, watch)| !watch.expects_input(FIRST_MOMENT)).take(most) {
             longest.end();
         }
     }
@@ -264,11 +268,17 @@ impl Worker {
     fn close_idle(&self) -> bool {
         let connections = self.connections.borrow();
         let idle = connections.values().filter_map(|watch| Some((watch.idle_since()?, watch)));
-        let longest = longest_without_request(idle.collect()).or_else(|| {
+        let longest = longest_without_request(idle.collect(), self.moment.get()).or_else(|| {
             let slow = connections.values().filter_map(|watch| Some((watch.head_since()?, watch)));
-            longest_without_request(slow.filter(|(since, _)| since.elapsed() >= FULL_SLOW_HEAD).collect())
+            longest_without_request(
+                slow.filter(|(since, _)| since.elapsed() >= FULL_SLOW_HEAD).collect(),
+                FIRST_MOMENT,
+            )
         });
         let Some(longest) = longest else { return false };
+        if longest.is_new() {
+            self.moment.set(self.moment.get() / 2);
+        }
         longest.end();
         self.shared.metrics.evictions().record(self.shared.max_connections);
         true
@@ -281,6 +291,7 @@ impl Worker {
         // Where the worker itself was late, nobody else is before all had their turn.
         let is_late = since >= LATE_LOOK && !self.was_late.get();
         self.was_late.set(is_late);
+        self.moment.set((self.moment.get() * 2).clamp(LEAST_MOMENT, FIRST_MOMENT));
         let watches = self.connections.borrow();
         for watch in watches.values().filter(|_| !is_late) {
             if watch.enforce(&self.shared.settings) == Found::ClientGone {
@@ -372,12 +383,12 @@ impl Worker {
 }
 
 /// Of connections that wait since then, the first whose next request is not there already.
-fn longest_without_request(mut waiting: Vec<(Instant, &Rc<Watch>)>) -> Option<&Rc<Watch>> {
+fn longest_without_request(mut waiting: Vec<(Instant, &Rc<Watch>)>, moment: Duration) -> Option<&Rc<Watch>> {
     loop {
         let since = |at: &usize| waiting[*at].0;
         let at = (0..waiting.len()).min_by_key(since)?;
         let (_, watch) = waiting.swap_remove(at);
-        if !watch.expects_input() {
+        if !watch.expects_input(moment) {
             return Some(watch);
         }
     }
@@ -404,6 +415,8 @@ const ROOM_PAUSE: Duration = Duration::from_millis(50);
 /// connections are taken.
 const SLOW_HEAD: Duration = Duration::from_secs(1);
 const FULL_SLOW_HEAD: Duration = Duration::from_millis(250);
+/// What is left of the moment that a new connection gets, where a crowd of them sends nothing.
+const LEAST_MOMENT: Duration = Duration::from_millis(1);
 /// The same where memory is short: an idle connection that was ended gives its memory back at once.
 const MEMORY_PAUSE: Duration = Duration::from_millis(5);
 /// Of so many idle connections one is ended at a time where memory is short.

@@ -15,7 +15,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::support::{Config, Origin, Program, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at};
+use super::support::{
+    Certificates, Config, Origin, Program, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at,
+};
 
 const EVICTIONS: &str = "cupbearer_idle_connections_closed_total";
 
@@ -153,6 +155,28 @@ async fn three_thousand_idle_clients_leave_descriptors_for_requests_probes_secre
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success(), "{said}");
     assert!(said.contains("the limit of 1024 open files has room for"), "{said}");
+}
+
+/// Each of them once kept its place for a quarter of a second at least: here that comes to more than a minute, and with TLS to
+/// five.
+#[tokio::test]
+async fn clients_that_send_nothing_give_way_at_once_where_all_places_are_taken() {
+    let _raised = raise_limit();
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::for_loopback(dir.path());
+    let at = |file: &str| dir.path().join(file).display().to_string();
+    let tls = format!("tls = {{ cert_file = '{}', key_file = '{}' }}", at("server.pem"), at("server.key"));
+    for (scheme, lines) in [("http", ""), ("https", &tls)] {
+        let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()));
+        // Room for nine.
+        let proxy = Proxy::start(config.server(lines).open_files(220)).await;
+        let _silent = silent(proxy.listen(), 3000).await;
+        let url = format!("{scheme}://{}/", proxy.listen());
+        let ca = certificates.ca.display().to_string();
+        let answer = timeout(Duration::from_secs(30), curl(&["--cacert", &ca, &url])).await;
+        assert_eq!(answer.expect("it is served soon").status, 200, "{}", proxy.log());
+    }
 }
 
 #[tokio::test]
