@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::support::{Behaviour, Config, FIRST, Proxy, Rotating, curl, eventually};
 
 const REFRESH: &str = "refresh_token";
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 fn store(dir: &Path) -> String {
     format!("[store]\nkind = \"file\"\npath = '{}'", dir.join("store").display())
@@ -181,7 +182,6 @@ async fn an_exchange_uses_its_refresh_token_until_the_subject_is_another_person(
         ..Behaviour::default()
     })
     .await;
-    const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
     let _proxy = Proxy::start(server.config(&format!(
         "grant = \"token_exchange\"\nsubject_token_file = '{}'\n\
          requested_token_type = \"urn:ietf:params:oauth:token-type:refresh_token\"\n",
@@ -189,14 +189,14 @@ async fn an_exchange_uses_its_refresh_token_until_the_subject_is_another_person(
     )))
     .await;
     eventually("it was refreshed", || async { server.grants(REFRESH) >= 2 }).await;
-    assert_eq!(server.grants(GRANT), 1);
+    assert_eq!(server.grants(EXCHANGE), 1);
     // The next token of the same person.
     fs::write(&subject, jwt("alice", 2)).unwrap();
     let refreshes = server.grants(REFRESH);
     eventually("it is refreshed still", || async { server.grants(REFRESH) >= refreshes + 2 }).await;
-    assert_eq!(server.grants(GRANT), 1);
+    assert_eq!(server.grants(EXCHANGE), 1);
     fs::write(&subject, jwt("bob", 3)).unwrap();
-    eventually("it was exchanged anew", || async { server.grants(GRANT) == 2 }).await;
+    eventually("it was exchanged anew", || async { server.grants(EXCHANGE) == 2 }).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use cupbearer::clock::Moment;
 
 use super::origin::{Origin, Reply};
 use super::wire::Message;
@@ -54,7 +56,7 @@ struct State {
     good: HashMap<String, u64>,
     spent: HashMap<String, u64>,
     ended: HashSet<u64>,
-    access: HashMap<String, (u64, Instant)>,
+    access: HashMap<String, (u64, Moment)>,
     grants: BTreeMap<String, u64>,
     revoked: Vec<String>,
     statuses: BTreeMap<u16, u64>,
@@ -151,7 +153,7 @@ impl State {
     fn api(&mut self, request: &Message) -> Reply {
         let credentials = request.field("authorization").unwrap_or_default();
         let token = credentials.strip_prefix("Bearer ").unwrap_or_default();
-        let good = self.access.get(token).is_some_and(|(_, end)| Instant::now() < *end);
+        let good = self.access.get(token).is_some_and(|(_, end)| Moment::now() < *end);
         let status = if good { 200 } else { 401 };
         *self.statuses.entry(status).or_default() += 1;
         if good {
@@ -183,7 +185,7 @@ impl State {
         let (access, refresh) = (format!("access-{}", self.issued), format!("refresh-{}", self.issued));
         let lifetime = self.behaviour.lifetime;
         self.good.insert(refresh.clone(), login);
-        self.access.insert(access.clone(), (login, Instant::now() + Duration::from_secs(lifetime)));
+        self.access.insert(access.clone(), (login, Moment::now() + Duration::from_secs(lifetime)));
         let usual = format!(
             r#"{{"access_token":"{{access}}","token_type":"Bearer","expires_in":{lifetime},"refresh_token":"{{refresh}}"{}}}"#,
             self.behaviour.members
