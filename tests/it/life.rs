@@ -341,7 +341,9 @@ async fn a_port_in_use_is_named_and_ends_the_start() {
     // Its health listener's address, from flags alone: what moves it has no flag.
     let mut command = cupbearer();
     command.args(["run", "--upstream", &stage.api.url(), "--token-endpoint", &stage.server.url()]);
-    command.args(["--client-id", "x", "--client-secret-file"]).arg(&file);
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "s3cret").unwrap();
+    command.args(["--client-id", "x", "--client-secret-file"]).arg(&secret);
     command.args(["--listen", &free_address().to_string()]).current_dir(dir.path());
     command.env("CUPBEARER__HEALTH__LISTEN", stage.proxy.health_address().to_string());
     let output = command.output().await.unwrap();

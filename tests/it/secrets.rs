@@ -56,7 +56,10 @@ async fn no_secret_is_ever_shown() {
     fs::write(&secret, CLIENT_SECRET).unwrap();
     // A good token, then every kind of failure with a sentinel in it.
     let server = Origin::start(|_, before| {
-        let error = format!(r#"{{"error":"invalid_scope","error_description":"{ERROR_BODY}"}}"#);
+        // A description is shown to people, but not one that repeats what was sent; nor anything else of the body.
+        let error = format!(
+            r#"{{"error":"invalid_scope","error_description":"not for {CLIENT_SECRET}","detail":"{ERROR_BODY}"}}"#
+        );
         match before % 7 {
             0 => Reply::token(TOKEN, 2),
             1 => Reply::json(400, &error),

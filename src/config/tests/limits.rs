@@ -68,8 +68,8 @@ fn a_401_is_followed_by_what_is_said() {
     for (lines, want, limit) in [
         ("on_unauthorized = \"replay\"\nreplay_body_limit = \"0B\"", OnUnauthorized::Replay, 0),
         ("replay_body_limit = \"16MiB\"", OnUnauthorized::Replay, 16 << 20),
-        ("on_unauthorized = \"renew\"", OnUnauthorized::Renew, 64 * 1024),
-        ("on_unauthorized = \"pass\"", OnUnauthorized::Pass, 64 * 1024),
+        ("on_unauthorized = \"renew\"", OnUnauthorized::Renew, 256 * 1024),
+        ("on_unauthorized = \"pass\"", OnUnauthorized::Pass, 256 * 1024),
     ] {
         let route = route(lines);
         assert_eq!((route.on_unauthorized, route.replay_body_limit), (want, limit), "{lines}");

@@ -18,7 +18,7 @@ impl<E: Exchange> Inner<E> {
 
     /// Whether the end of a refresh token, in whatever words, leads to the grant that can be repeated.
     pub(super) fn repeats(&self, failure: &TokenFailure) -> bool {
-        self.spends == Spends::Earned && failure.class() == Class::Refused
+        self.spends == Spends::Earned && matches!(failure.class(), Class::Refused | Class::Doubtful)
     }
 
     /// Whether the server does not let this client use the refresh tokens that it issues.
