@@ -226,7 +226,7 @@ async fn what_is_configured_is_sent_once() {
 async fn every_useless_answer_is_a_failed_renewal_and_the_next_attempt_counts() {
     const MARK: &str = "mark-of-the-body";
     let answers: Vec<Reply> = [
-        r#"{"error":"temporarily_unavailable","detail":"mark-of-the-body"}"#,
+        r#"{"error":"temporarily_unavailable","note":"mark-of-the-body"}"#,
         r#"{"token_type":"Bearer","mark-of-the-body":1}"#,
         r#"{"access_token":7,"token_type":"Bearer","note":"mark-of-the-body"}"#,
         r#"{"access_token":"","token_type":"Bearer"}"#,
