@@ -43,7 +43,7 @@ impl JwtFacts {
         Some(Self { issuer: text("iss"), subject: text("sub"), audience, expires })
     }
 
-    /// When it expired, if it has by this machine's clock, with [`SKEW`] to spare.
+    /// When it expired, if it has by this machine's clock, with a minute or so to spare.
     #[must_use]
     pub fn expired(&self) -> Option<SystemTime> {
         self.expires.filter(|at| clock::until(*at + SKEW).is_zero())

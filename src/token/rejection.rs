@@ -218,7 +218,7 @@ impl TokenHandle {
         self.activity().revokes() && self.activity().is_renewing()
     }
 
-    /// Waits until it is not, for [`LONGEST_CHANGE`] at most. Where renewals fail, nobody waits: the token held is good
+    /// Waits until it is not, for `LONGEST_CHANGE` at most. Where renewals fail, nobody waits: the token held is good
     /// for as long as it lives.
     pub async fn settled(&self) {
         let deadline = Moment::now() + LONGEST_CHANGE;
