@@ -121,7 +121,7 @@ impl Keycloak {
 }
 
 /// A realm with the confidential client `orders`, the public client `laptop`, the introspecting client `api`, and the
-/// user `alice`. Tokens of the first two are for `api` too.
+/// user `alice`. Tokens of the first two are for `api` too, and those of `laptop` for `orders`.
 #[derive(Debug)]
 pub(crate) struct Realm {
     keycloak: &'static Keycloak,
@@ -134,24 +134,26 @@ impl Realm {
     pub(crate) async fn new(settings: Value) -> Self {
         let keycloak = SHARED.get_or_init(Keycloak::start).await;
         let name = format!("realm-{:08x}", fastrand::u32(..));
-        let mappers = json!([{
-            "name": "for-api", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
-            "config": { "included.client.audience": "api", "access.token.claim": "true", "introspection.token.claim": "true" },
-        }]);
+        let audience = |client: &str| {
+            json!({
+                "name": format!("for-{client}"), "protocol": "openid-connect",
+                "protocolMapper": "oidc-audience-mapper",
+                "config": {
+                    "included.client.audience": client, "access.token.claim": "true", "introspection.token.claim": "true",
+                },
+            })
+        };
         let mut representation = json!({
             "realm": name, "enabled": true, "sslRequired": "none", "eventsEnabled": true,
-            "enabledEventTypes": ["LOGIN", "LOGIN_ERROR", "REFRESH_TOKEN", "REFRESH_TOKEN_ERROR"],
+            "enabledEventTypes": ["LOGIN", "LOGIN_ERROR", "REFRESH_TOKEN", "REFRESH_TOKEN_ERROR", "TOKEN_EXCHANGE"],
             "clients": [
                 {
                     "clientId": "orders", "secret": SECRET, "serviceAccountsEnabled": true,
-                    "standardFlowEnabled": false, "directAccessGrantsEnabled": true, "protocolMappers": mappers,
-                    "attributes": {
-                        "standard.token.exchange.enabled": "true",
-                        "standard.token.exchange.enableRefreshRequestedTokenType": "SAME_SESSION",
-                    },
+                    "standardFlowEnabled": false, "directAccessGrantsEnabled": true, "protocolMappers": [audience("api")],
                 },
                 {
-                    "clientId": "laptop", "publicClient": true, "redirectUris": ["*"], "protocolMappers": mappers,
+                    "clientId": "laptop", "publicClient": true, "redirectUris": ["*"],
+                    "protocolMappers": [audience("api"), audience("orders")],
                     "directAccessGrantsEnabled": true,
                 },
                 { "clientId": "api", "secret": SECRET, "standardFlowEnabled": false },

@@ -10,6 +10,7 @@
 mod support;
 
 mod api;
+mod exchange;
 mod frames;
 mod hiccups;
 mod hydra;

@@ -13,10 +13,12 @@ use super::patience::until_ready;
 use super::steady::{Outcome, Steady};
 use super::support::{Origin, Proxy};
 
-/// How long each load goes on: about ten renewals of a token of three seconds.
-const LOAD: Duration = Duration::from_secs(30);
+/// How long each load goes on: some twenty renewals of a token, of which a few meet a request on its way to the API.
+const LOAD: Duration = Duration::from_mins(1);
+/// The lifetime of a token. Of three seconds, a machine that does much else leaves too little for a refresh.
+const LIFETIME: &str = "4s";
 
-/// A server with tokens of three seconds, an API that introspects, and one login in a store.
+/// A server with short tokens, an API that introspects, and one login in a store.
 struct Stage {
     hydra: Hydra,
     api: Origin,
@@ -27,7 +29,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let hydra = Hydra::start("3s").await;
+        let hydra = Hydra::start(LIFETIME).await;
         let client = hydra.register(json!({})).await;
         let api = api::introspecting(hydra.introspection()).await;
         let refresh_token = hydra.log_in(&client).await;
@@ -52,18 +54,18 @@ impl Stage {
     }
 }
 
-/// No request failed. Only where a machine that does much else delayed a refresh for so long that the token expired
-/// meanwhile is a 503 right.
+/// No request failed. Only where a machine that does much else delayed a refresh until the token expired, or for longer
+/// than a request waits, is another status right.
 async fn judge(outcome: &Outcome, proxies: &[&Proxy]) {
     let (mut slow, mut logs) = (0.0, String::new());
     for proxy in proxies {
         const FAMILY: &str = "cupbearer_token_renewal_duration_seconds";
         let all = proxy.metric(&format!("{FAMILY}_count"), &[]).await;
-        slow += all - proxy.metric(&format!("{FAMILY}_bucket"), &["le=\"0.25\""]).await;
+        slow += all - proxy.metric(&format!("{FAMILY}_bucket"), &["le=\"1\""]).await;
         logs += &proxy.log();
     }
     let counts = outcome.counts();
-    let right: &[u16] = if slow > 0.0 { &[200, 503] } else { &[200] };
+    let right: &[u16] = if slow > 0.0 { &[200, 401, 503] } else { &[200] };
     assert!(counts.keys().all(|status| right.contains(status)), "{counts:?}, {slow} slow refreshes\n{logs}");
     assert!(counts[&200] > 100, "{counts:?}\n{logs}");
 }
@@ -75,9 +77,9 @@ async fn no_request_fails_where_each_refresh_revokes_the_token_before() {
     let load = Steady::start(&[proxy.listen()], &["/orders"]);
     sleep(LOAD).await;
     let outcome = load.stop().await;
-    outcome.row("Hydra, 3-second tokens, one proxy", None);
+    outcome.row("Hydra, 4-second tokens, one proxy", None);
     let renewals = proxy.status().await["tokens"][0]["renewals"].as_u64().unwrap();
-    assert!(renewals >= 5, "{renewals}\n{}", proxy.log());
+    assert!(renewals >= 10, "{renewals}\n{}", proxy.log());
     judge(&outcome, &[&proxy]).await;
 }
 
@@ -88,7 +90,7 @@ async fn no_request_fails_where_another_proxy_on_the_store_makes_the_refresh() {
     let load = Steady::start(&[first.listen(), second.listen()], &["/orders"]);
     sleep(LOAD).await;
     let outcome = load.stop().await;
-    outcome.row("Hydra, 3-second tokens, two proxies on one store", None);
+    outcome.row("Hydra, 4-second tokens, two proxies on one store", None);
     judge(&outcome, &[&first, &second]).await;
 }
 
@@ -96,13 +98,13 @@ async fn no_request_fails_where_another_proxy_on_the_store_makes_the_refresh() {
 async fn uploads_too_large_to_be_sent_twice_wait_for_a_refresh_once_it_was_seen_to_revoke() {
     let stage = Stage::new().await;
     let proxy = stage.proxy().await;
-    let load = Steady::uploads(&[proxy.listen()], 100_000);
+    let load = Steady::uploads(&[proxy.listen()], 400_000);
     // The first one that meets a refresh may fail: that is how the proxy learns of it.
     sleep(LOAD / 2).await;
     let learned = load.now();
     sleep(LOAD).await;
     let outcome = load.stop().await;
-    outcome.row("Hydra, 3-second tokens, uploads of 100 kB", Some(learned));
+    outcome.row("Hydra, 4-second tokens, uploads of 400 kB", Some(learned));
     let counts = outcome.counts();
     assert!(counts.keys().all(|status| [200, 401, 503].contains(status)), "{counts:?}\n{}", proxy.log());
     assert_eq!(outcome.since(learned, 401), 0, "{counts:?}\n{}", proxy.log());

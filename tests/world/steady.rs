@@ -46,10 +46,10 @@ impl Steady {
         Self::sending(proxies, requests.collect(), GAP)
     }
 
-    /// POST requests with a body of so many bytes, five a second.
+    /// POST requests with a body of so many bytes, ten a second.
     pub(crate) fn uploads(proxies: &[SocketAddr], bytes: usize) -> Self {
         let head = format!("POST /upload HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {bytes}\r\n\r\n");
-        Self::sending(proxies, vec![head + &"x".repeat(bytes)], GAP * 4)
+        Self::sending(proxies, vec![head + &"x".repeat(bytes)], GAP * 2)
     }
 
     fn sending(proxies: &[SocketAddr], requests: Vec<String>, gap: Duration) -> Self {
