@@ -47,8 +47,12 @@ pub(super) async fn revoke(
     let pairs = [("token", token.expose().as_str()), ("token_type_hint", hint.as_str())];
     let request = form(url, client, proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
     let answer = http.send(request, &place).await?;
-    // RFC 7009 section 2.2: the body of a success says nothing; section 2.2.1: errors are those of the token endpoint,
-    // and `unsupported_token_type`.
+    // RFC 7009 section 2.2: the body of a success says nothing. Keycloak's has the error `invalid_token` where the token
+    // has ended before, as an access token does with its refresh token.
+    if answer.status.is_success() {
+        return Ok(());
+    }
+    // Section 2.2.1: errors are those of the token endpoint, and `unsupported_token_type`.
     let situation = Situation::of(Asked::Revocation, client);
     accepted(answer.status, &answer.body).map_err(|kind| answer.failure(place, kind, situation))
 }
@@ -101,6 +105,7 @@ mod tests {
         let says = |code: &str| format!(r#"{{"error":"{code}","error_description":"sentinel"}}"#);
         for (reply, want) in [
             (Reply::ok("sentinel, whatever it is"), None),
+            (Reply::Http(200, "", says("invalid_token")), None),
             (Reply::Http(204, "", String::new()), None),
             (
                 Reply::Http(400, "", says("unsupported_token_type")),
