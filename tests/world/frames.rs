@@ -44,6 +44,11 @@ async fn a_hidden_frame_renews_through_a_login_page_of_another_origin() {
         let status = super::support::curl(&[&format!("http://{control}/status")]).await.json();
         status["tokens"][0].clone()
     };
+    let start = clock::now();
+    while status().await["status"] != "valid" {
+        assert!(start.elapsed() < Duration::from_mins(1), "{}\n{}", status().await, proxy.log());
+        sleep(Duration::from_millis(100)).await;
+    }
     let before = status().await["renewals"].as_u64().unwrap();
     let start = clock::now();
     let mut served = 0;
