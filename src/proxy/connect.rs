@@ -22,7 +22,7 @@ use super::connection_info::ConnectionInfo;
 use super::error::ProxyError;
 use super::metered::{Intake, Metered};
 use super::metrics::OpenConnections;
-use super::peer_settings::{Introduced, PeerSettings, greet};
+use super::peer_settings::{PeerSettings, greet};
 use super::pool::MAX_STREAMS;
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
@@ -341,7 +341,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let intake = Rc::new(Intake::default());
-    let (stream, beginning) = Introduced::new(Metered::new(stream, Rc::clone(&intake)));
+    let (stream, beginning) = Metered::new(stream, Rc::clone(&intake));
     let (sender, connection) = http2::Builder::new(WorkerExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)

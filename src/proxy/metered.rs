@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::memory::{self, SMALL_READ};
 use super::metrics::Limited;
+use super::peer_settings::{Beginning, Opening};
 use super::window::STREAM_WINDOW;
 
 /// What the streams of one connection let it read while memory has run out.
@@ -69,18 +70,22 @@ impl Intake {
 #[derive(Debug)]
 pub(super) struct Place(pub(super) Rc<Intake>);
 
-/// A stream whose reads are counted.
+/// A connection whose reads are counted, and whose first frame is read on its way.
 #[derive(Debug)]
 pub(super) struct Metered<S> {
     stream: S,
     intake: Rc<Intake>,
     /// Until when the next small read waits.
     pause: Option<Pin<Box<Sleep>>>,
+    /// Ends with the first frame.
+    opening: Option<Opening>,
 }
 
 impl<S> Metered<S> {
-    pub(super) const fn new(stream: S, intake: Rc<Intake>) -> Self {
-        Self { stream, intake, pause: None }
+    pub(super) fn new(stream: S, intake: Rc<Intake>) -> (Self, Rc<Beginning>) {
+        let opening = Opening::default();
+        let beginning = opening.beginning();
+        (Self { stream, intake, pause: None, opening: Some(opening) }, beginning)
     }
 }
 
@@ -130,7 +135,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             buf.put_slice(few.filled());
             this.intake.credit.set(this.intake.credit.get().saturating_sub(count));
         }
-        memory::read(buf.filled().len() - before);
+        let read = &buf.filled()[before..];
+        memory::read(read.len());
+        if this.opening.as_mut().is_some_and(|opening| opening.read(read)) {
+            this.opening = None;
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -1,17 +1,14 @@
 //! What an HTTP/2 upstream says of itself as a connection begins: its SETTINGS, the first frame that it sends (RFC 9113
 //! section 3.4).
 //!
-//! hyper does not report when they came, and hides some of them. So the first bytes of a connection are read here on their
-//! way to hyper, and nothing behind them. A connection carries no request before: how many streams it takes and how large a
+//! hyper does not report when they came, and hides some of them. So `metered` shows the first bytes of a connection to this
+//! on their way to hyper, and nothing behind them. A connection carries no request before: how many streams it takes and how large a
 //! head may be is known by then, and so is whether the other side speaks HTTP/2 at all.
 
 use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
 use super::calm::{HEADER, SETTINGS};
@@ -52,25 +49,27 @@ impl Beginning {
     }
 }
 
-/// A connection whose first frame is read on its way.
-#[derive(Debug)]
-pub(super) struct Introduced<S> {
-    stream: S,
-    /// Ends with the first frame.
-    opening: Option<Opening>,
-}
-
-#[derive(Debug)]
-struct Opening {
+/// A connection whose first frame has not come whole.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
     reader: Reader,
     beginning: Rc<Beginning>,
 }
 
-impl<S> Introduced<S> {
-    pub(super) fn new(stream: S) -> (Self, Rc<Beginning>) {
-        let beginning = Rc::new(Beginning::default());
-        let opening = Opening { reader: Reader::default(), beginning: Rc::clone(&beginning) };
-        (Self { stream, opening: Some(opening) }, beginning)
+impl Opening {
+    /// The beginning that it ends with.
+    pub(super) fn beginning(&self) -> Rc<Beginning> {
+        Rc::clone(&self.beginning)
+    }
+
+    /// Takes bytes that came; whether they end it.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
+        let known = self.reader.take(bytes);
+        let ends = known.is_some();
+        if let Some(known) = known {
+            self.beginning.tell(known);
+        }
+        ends
     }
 }
 
@@ -132,46 +131,6 @@ impl Reader {
     /// What a connection is that ends here.
     const fn end(&self) -> ConnectFault {
         if self.0.is_empty() { ConnectFault::ClosedEarly } else { ConnectFault::Protocol }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Introduced<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let Some(opening) = &mut this.opening else { return Pin::new(&mut this.stream).poll_read(cx, buf) };
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if let Some(known) = opening.reader.take(&buf.filled()[before..]) {
-            opening.beginning.tell(known);
-            this.opening = None;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Introduced<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
