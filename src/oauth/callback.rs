@@ -11,7 +11,7 @@ use super::authorization_code::Pending;
 use super::error::Error;
 use super::grant::Grant;
 use super::kind::{CallbackFault, Code, FoundIssuer, Kind};
-use super::remark::{Carried, Remark, is_hidden};
+use super::remark::is_hidden;
 use super::report::Report;
 
 /// The parameters of an authorization response, each as it came; one that came twice counts as none
@@ -75,14 +75,6 @@ impl Callback {
         self.state.is_none() && !self.is_response()
     }
 
-    /// What the server says of its refusal, for people: what a terminal or a page would take for more than text is
-    /// gone from it, and so is the middle of a long one.
-    #[must_use]
-    pub fn description(&self) -> Option<String> {
-        let remark = Remark::of(self.description.as_deref()?, &Carried::default())?;
-        Some(remark.as_str().to_owned())
-    }
-
     /// What the server says of its refusal, as an error keeps it.
     pub(super) fn report(&self) -> Report {
         Report::said(self.error.as_deref(), self.description.as_deref())
@@ -135,7 +127,13 @@ pub(super) fn plain(text: &str, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
+    use crate::oauth::client::{Client, ClientAuth};
+    use crate::oauth::remark::{Carried, Remark};
+    use crate::oauth::report::Form;
+    use crate::oauth::situation::{Asked, Situation};
 
     fn pending(says_issuer: bool) -> Pending {
         Pending {
@@ -192,7 +190,11 @@ mod tests {
     fn a_refusal_is_a_registered_word_and_its_description_is_plain_text() {
         let query = "state=right&error=access_denied&error_description=%1b%5B2J%3Cscript%3E%0a%E2%80%AEno";
         let callback = Callback::parse(query);
-        assert_eq!(callback.description().as_deref(), Some("[2J<script> no"));
+        let client = Client { id: "orders".to_owned(), auth: ClientAuth::None };
+        let situation = Situation::of(Asked::Authorization, &client);
+        let details =
+            callback.report().details(StatusCode::BAD_REQUEST, Form::Other, &Carried::default(), situation);
+        assert_eq!(details.remark.as_ref().map(Remark::as_str), Some("[2J<script> no"));
         let error = callback.grant(&pending(false)).unwrap_err();
         assert_eq!((error.cause(), error.code()), ("access_denied", Some(Code::AccessDenied)));
         let error = Callback::parse("state=right&error=s3cret").grant(&pending(false)).unwrap_err();
