@@ -146,12 +146,12 @@ fn renews(settings: &TokenSettings, response: &TokenResponse) -> bool {
 
 fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSettings) -> TokenState {
     let before = old.last_error.as_ref();
-    let sent = error.was_sent();
+    let sent = error.is_counted();
     let attempts = old.attempts + 1;
     // The end of a login is one failure: what is found afterwards, without a request, says less than the server did.
     if !sent
         && error.class() == Class::Refused
-        && before.is_some_and(|before| before.error.class() == Class::Refused && before.error.was_sent())
+        && before.is_some_and(|before| before.error.class() == Class::Refused && before.error.is_counted())
     {
         return TokenState { attempts, next_attempt: None, ..old.clone() };
     }
@@ -334,7 +334,7 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
             let user = new.user.as_ref().filter(|_| ended).map(tracing::field::display);
             let expiry = new.credentials.as_ref().map(|credentials| credentials.expires_at);
             let good_until = expiry.filter(|at| ended && *at < Moment::NEVER).map(clock::time_of);
-            if !error.error.was_sent() && error.error.class() == Class::Refused {
+            if !error.error.is_counted() && error.error.class() == Class::Refused {
                 if before.as_ref().is_none_or(|before| before.error != error.error) {
                     info!(token, status, cause, %error, help, "waiting for a login");
                 }

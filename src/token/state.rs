@@ -75,7 +75,7 @@ impl Failure {
     /// The first one, at `at`.
     pub(super) fn first(error: Error, at: Moment) -> Self {
         Self {
-            in_a_row: u32::from(error.was_sent()),
+            in_a_row: u32::from(error.is_counted()),
             doubtful: u32::from(error.class() == Class::Doubtful),
             error,
             at,

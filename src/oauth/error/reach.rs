@@ -40,8 +40,9 @@ impl Error {
         )
     }
 
-    /// Whether a request was sent for a token. What ended before that, on this machine, is no failed request.
-    pub(crate) const fn was_sent(&self) -> bool {
+    /// Whether it counts as a request for a token. What ended before one was tried, on this machine, does not; one that did
+    /// not reach the server does, although [`Self::was_not_sent`].
+    pub(crate) const fn is_counted(&self) -> bool {
         match &self.kind {
             // Found out here where it has no place, and by the server where it has one.
             Kind::LoginRequired | Kind::LoginDoubtful | Kind::Withheld => self.place.is_some(),

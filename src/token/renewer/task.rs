@@ -364,7 +364,7 @@ impl Task {
         let old = entry.token.state();
         let attempt = outcome::Attempt { sent, now, jitter: fastrand::f64(), inputs };
         // What ended on this machine is no token request.
-        let requested = outcome.as_ref().map_or_else(Error::was_sent, |_| true);
+        let requested = outcome.as_ref().map_or_else(Error::is_counted, |_| true);
         if let Ok(fetched) = &outcome {
             outcome::log_oddities(
                 &entry.token.name,
