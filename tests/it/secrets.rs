@@ -66,7 +66,12 @@ async fn no_secret_is_ever_shown() {
             2 => Reply::json(500, ERROR_BODY),
             3 => Reply::json(200, &format!(r#"{{"access_token":"{TOKEN}","token_type":"mac"}}"#)),
             4 => Reply::json(200, &format!(r#"{{"access_token":"{TOKEN}"#)),
-            5 => Reply::new(307, &[("location", &format!("http://127.0.0.1:1/{QUERY}?{QUERY}"))], ERROR_BODY),
+            // Where a redirect leads is shown: it may be the final address. Its user, query and
+            // fragment are not.
+            5 => {
+                let elsewhere = format!("http://{QUERY}:{QUERY}@127.0.0.1:1/token?{QUERY}#{QUERY}");
+                Reply::new(307, &[("location", &elsewhere)], ERROR_BODY)
+            }
             _ => Reply::raw(format!("{ERROR_BODY} is no HTTP\r\n\r\n")).closing(),
         }
     })
