@@ -59,6 +59,7 @@ mod network;
 mod outage;
 mod proofs;
 mod protocols;
+mod providers;
 mod readme;
 mod recovery;
 mod refresh;

@@ -1,0 +1,144 @@
+//! Hosted providers, each as data in a file of `tests/providers`, and one driver for all: it plays the provider, runs the
+//! program with the keys that the file has for it, and compares.
+//!
+//! `CUPBEARER_PROVIDER=okta` plays those whose file's name begins so.
+
+mod data;
+mod page;
+mod play;
+mod stub;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+
+use data::{Provider, Standing, providers};
+use play::{Keys, play};
+
+/// So many are played at a time.
+const AT_A_TIME: usize = 12;
+
+/// How many the table has at least.
+const FEWEST: usize = 36;
+
+#[tokio::test]
+async fn every_provider_of_the_table_works_and_fails_as_its_file_says() {
+    let chosen = std::env::var("CUPBEARER_PROVIDER").unwrap_or_default();
+    let keys = Arc::new(Keys::new().await);
+    let table: Vec<Arc<Provider>> =
+        providers().into_iter().filter(|provider| provider.id.starts_with(&chosen)).map(Arc::new).collect();
+    assert!(!table.is_empty(), "no file begins with {chosen}");
+    let played = futures_util::stream::iter(table.iter().map(|provider| async {
+        // A task of its own: where one ends in a panic, the others are played nevertheless.
+        let played = tokio::spawn(play(Arc::clone(provider), Arc::clone(&keys))).await;
+        let wrong = played.unwrap_or_else(|error| vec![error.to_string()]);
+        wrong.into_iter().map(|fault| format!("{}: {fault}", provider.id)).collect::<Vec<_>>()
+    }));
+    let wrong: Vec<String> =
+        played.buffer_unordered(AT_A_TIME).flat_map(futures_util::stream::iter).collect().await;
+    let scenes: usize =
+        table.iter().map(|provider| 1 + provider.api.refusals.len() + provider.cases.len()).sum();
+    println!("{} providers, {scenes} scenes", table.len());
+    assert!(wrong.is_empty(), "{} scenes are not as their files say:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_file_names_its_sources_and_proves_what_it_says() {
+    let table = providers();
+    assert!(table.len() >= FEWEST, "{} files", table.len());
+    let mut names = BTreeMap::new();
+    for provider in &table {
+        let id = &provider.id;
+        assert!(names.insert(&provider.name, id).is_none(), "{id}: its name is there twice");
+        assert!(!provider.sources.is_empty(), "{id} names no source");
+        for source in &provider.sources {
+            assert!(source.starts_with("https://"), "{id}: {source}");
+        }
+        assert_eq!(needs(provider), provider.status, "{id}: what its keys are");
+        let proves = provider.cases.len() + provider.api.refusals.len();
+        assert!(proves > 0, "{id} has no failure: how the API refuses, or how the server does");
+        assert!(
+            provider.status != Standing::Cannot || !provider.limits.is_empty(),
+            "{id}: what cannot be done?"
+        );
+        for case in &provider.cases {
+            assert!(!case.expect.says.is_empty(), "{id}: {} expects no sentence", case.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_wrong_is_found_out() {
+    let keys = Arc::new(Keys::new().await);
+    let text =
+        std::fs::read_to_string(crate::support::repository().join("tests/providers/paypal.toml")).unwrap();
+    for (right, wrong, complaint) in [
+        ("client = \"basic\"", "client = \"post\"", "the client shows"),
+        ("then = \"renewed\"", "then = \"passed\"", "in place of 401"),
+        ("class = \"transient\"", "class = \"refused\"", "no failure of the class refused"),
+        ("lifetime = 31668", "lifetime = 60", "in place of 60 s"),
+        (
+            "[requests.token]",
+            "[requests.revoke]\nurl = \"https://api-m.paypal.com/x\"\n[requests.token]",
+            "no request met",
+        ),
+    ] {
+        assert!(text.contains(right), "{right}");
+        let provider = Provider::parse("paypal", &text.replacen(right, wrong, 1));
+        let found = play(Arc::new(provider), Arc::clone(&keys)).await;
+        assert!(found.iter().any(|fault| fault.contains(complaint)), "{wrong}: {found:?}");
+    }
+}
+
+/// What the keys say of the effort; what cannot be done, no key says.
+fn needs(provider: &Provider) -> Standing {
+    let table = provider.table("", &[]);
+    if provider.status == Standing::Cannot {
+        return Standing::Cannot;
+    }
+    if table.get("grant").and_then(toml::Value::as_str) == Some("command") {
+        return Standing::Command;
+    }
+    let usual = |name: &String| USUAL.contains(&name.as_str());
+    if table.keys().all(usual) && provider.route.is_empty() { Standing::AsItIs } else { Standing::WithKeys }
+}
+
+/// What every provider takes: endpoints, the client and its proof, a scope.
+const USUAL: [&str; 16] = [
+    "issuer",
+    "token_endpoint",
+    "authorization_endpoint",
+    "device_authorization_endpoint",
+    "revocation_endpoint",
+    "introspection_endpoint",
+    "grant",
+    "client_id",
+    "client_auth",
+    "client_secret_file",
+    "client_key_file",
+    "key_file",
+    "assertion_file",
+    "refresh_token_file",
+    "scope",
+    "redirect_uri",
+];
+
+/// Where it is written anew, and how.
+const PAGE: &str = "docs/providers.md";
+
+#[test]
+fn the_page_is_the_table() {
+    let page = page::render(&providers());
+    let path = crate::support::repository().join(PAGE);
+    if std::env::var_os("CUPBEARER_WRITE_PAGE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = written.lines().zip(page.lines()).find(|(old, new)| old != new);
+    assert!(
+        written == page,
+        "{PAGE} is not what the table says: {differs:?}\n\
+         This writes it: CUPBEARER_WRITE_PAGE=1 scripts/test the_page_is_the_table"
+    );
+}
