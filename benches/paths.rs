@@ -38,6 +38,7 @@ impl Source for Always {
                 refresh_expires_in: None,
                 oddity: None,
                 issued_token_type: None,
+                api_host: None,
                 id_token: None,
             }
             .into())

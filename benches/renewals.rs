@@ -19,8 +19,8 @@ use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
 use cupbearer::net::outbound_proxy::OutboundProxy;
 use cupbearer::oauth::{
-    AuthorizationServer, Client, ClientAuth, Error, Lifetime, Location, ServerSettings, TokenRequest,
-    TokenResponse, TokenType, Transport,
+    AuthorizationServer, Client, ClientAuth, Dialect, Error, Lifetime, Location, ServerSettings,
+    TokenRequest, TokenResponse, TokenType, Transport,
 };
 use cupbearer::secret::{Secret, SecretSource};
 use cupbearer::token::{
@@ -78,6 +78,7 @@ fn response() -> Fetched {
         refresh_expires_in: None,
         oddity: None,
         issued_token_type: None,
+        api_host: None,
         id_token: None,
     }
     .into()
@@ -108,7 +109,7 @@ async fn drive(tokens: usize) {
         timeout: Duration::from_mins(1),
     };
     let location = Location::endpoint(endpoint.parse().expect("a URL"));
-    let server = ServerSettings { location, transport, token_type: None };
+    let server = ServerSettings { location, transport, token_type: None, dialect: Dialect::default() };
     let shared = Arc::new(AuthorizationServer::new(&server).expect("no TLS"));
     let origin = ServerOrigin {
         server,

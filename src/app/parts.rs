@@ -115,6 +115,20 @@ pub(super) struct Prepared {
     sources: BTreeMap<String, (TokenSettings, Arc<dyn Source>)>,
 }
 
+/// The hosts that each token is sent to.
+fn hosts(settings: &Settings) -> BTreeMap<String, BTreeSet<String>> {
+    let mut hosts = BTreeMap::<String, BTreeSet<String>>::new();
+    for route in &settings.routes {
+        let upstream = settings.upstreams.get(&route.upstream);
+        if let (Some(token), Some(host)) =
+            (&route.token, upstream.and_then(|upstream| upstream.url.host_str()))
+        {
+            hosts.entry(token.clone()).or_default().insert(host.to_owned());
+        }
+    }
+    hosts
+}
+
 /// What is to be put in force.
 pub(super) struct Adopted {
     pub(super) table: RouteTable,
@@ -165,6 +179,8 @@ impl Parts {
     /// Takes `prepared` up: new and changed tokens are asked for, the others untouched. The caller puts the table of
     /// routes in force, and then has the tokens that are `gone` let go: until that moment requests may want them.
     pub(super) fn adopt(&mut self, prepared: Prepared, settings: &Settings) -> Result<Adopted, StartError> {
+        // Before a new source asks for its first token.
+        self.roster.set_hosts(hosts(settings));
         let held = self.roster.load();
         let mut tokens = BTreeMap::new();
         for name in settings.tokens.keys() {

@@ -32,7 +32,7 @@ pub struct Trial {
 
 /// A token that was asked for.
 enum Asked {
-    Given(TokenResponse),
+    Given(Box<TokenResponse>),
     /// A person has to log in first, and the server offers what that takes.
     NobodyYet,
 }
@@ -124,6 +124,7 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
             Origin::Command(_) => "the command",
             Origin::File(_) => "the file",
             Origin::Static(_) => "the configuration",
+            Origin::SelfSigned(_) => "the key",
         };
         let mut notes = Vec::new();
         let outcome = if token.is_per_caller() {
@@ -252,7 +253,7 @@ async fn ask(settings: &Settings, name: &str) -> Result<Asked, TrialError> {
     };
     match ends {
         Some(at) if clock::until(at).is_zero() => Err(TrialError::Expired),
-        _ => Ok(Asked::Given(response)),
+        _ => Ok(Asked::Given(Box::new(response))),
     }
 }
 

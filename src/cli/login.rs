@@ -184,7 +184,8 @@ impl Login {
             say("No browser could be opened here; open the address yourself.");
         }
         let mut typed = Typed::read(
-            begun.authorization_url.is_some() && (self.no_browser || std::io::stdin().is_terminal()),
+            begun.authorization_url.is_some()
+                && (self.no_browser || begun.is_by_hand() || std::io::stdin().is_terminal()),
         );
         let ended = loop {
             tokio::select! {

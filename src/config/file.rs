@@ -3,6 +3,7 @@
 //! The doc comments here are the descriptions of the JSON schema, so they speak to a user. What a value means, and
 //! whether values fit together, is `resolve`'s business.
 
+mod dialect;
 mod memory;
 mod quantity;
 mod route;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use dialect::{Pkce, RequestFormat, Response, TokenMethod};
 pub(super) use memory::MemoryLimit;
 pub(super) use quantity::{Bytes, Period, Rate};
 pub(super) use route::{OnUnauthorized, OwnAuthorization, Route};

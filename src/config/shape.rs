@@ -109,6 +109,7 @@ fn in_plain_words(expected: &dyn Expected) -> String {
         "f32" | "f64" => "a number".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a map" => "a table".to_owned(),
+        "any valid JSON value" => "a string, a number, true, false, a list or a table".to_owned(),
         words if words.starts_with("struct ") => "a table".to_owned(),
         words if words.starts_with("enum ") => "a word in quotes".to_owned(),
         words => words.to_owned(),

@@ -2,6 +2,7 @@
 
 mod checks;
 mod control;
+mod dialect;
 mod environment;
 mod exchange;
 mod flags;

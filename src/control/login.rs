@@ -120,6 +120,12 @@ impl Login {
         }
     }
 
+    /// Whether the browser ends at an address that is not this program's, for a person to bring by hand.
+    #[must_use]
+    pub fn is_by_hand(&self) -> bool {
+        self.redirect_uri.as_deref().is_some_and(|uri| !uri.starts_with("http:"))
+    }
+
     /// Whether a person is still to do something.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

@@ -422,6 +422,7 @@ mod tests {
             refresh_expires_in: None,
             oddity: None,
             issued_token_type: None,
+            api_host: None,
             id_token: None,
         }
     }

@@ -21,9 +21,43 @@ use crate::token::{Account, LoginError};
 /// A login that a browser is to bring to its end.
 pub(super) struct BrowserLogin {
     account: Arc<Account>,
-    redirect: Redirect,
+    end: End,
     url: Url,
     pending: Pending,
+}
+
+/// Where the browser ends.
+enum End {
+    /// At a listener of this program.
+    Here(Redirect),
+    /// At this address of somebody else's, which a person brings by hand.
+    Elsewhere(String),
+}
+
+impl End {
+    /// The redirect URI, as the authorization server has it.
+    fn uri(&self) -> &str {
+        match self {
+            Self::Here(redirect) => redirect.uri(),
+            Self::Elsewhere(uri) => uri,
+        }
+    }
+
+    /// Why nothing came.
+    fn timed_out(&self) -> String {
+        let uri = self.uri();
+        match self {
+            Self::Here(_) => format!(
+                "no browser came back to {uri} in time; where the server's page said that this redirect URI is \
+                 not registered, register it for this client (for any port, as RFC 8252 section 7.3 has it), or set \
+                 `redirect_uri` to the one that is"
+            ),
+            Self::Elsewhere(_) => format!(
+                "the address that begins with {uri} was not pasted in time; begin again, and paste the whole address that \
+                 the browser ends at after the login"
+            ),
+        }
+    }
 }
 
 /// A response that a person brings by hand, and where to report what came of it.
@@ -53,27 +87,41 @@ pub(super) enum OpenError {
 impl BrowserLogin {
     /// Opens the place to come back to, and asks where to send the browser.
     pub(super) async fn open(account: Arc<Account>) -> Result<Self, OpenError> {
-        let redirect = Redirect::open(&account.settings().redirect_uri).await?;
-        let authorization = account.authorize(redirect.uri(), Manner::Interactive).await?;
-        Ok(Self { account, redirect, url: authorization.url, pending: authorization.pending })
+        let configured = &account.settings().redirect_uri;
+        let end = if configured.is_here() {
+            End::Here(Redirect::open(configured).await?)
+        } else {
+            End::Elsewhere(configured.as_str().to_owned())
+        };
+        let authorization = account.authorize(end.uri(), Manner::Interactive).await?;
+        Ok(Self { account, end, url: authorization.url, pending: authorization.pending })
     }
 
     /// What the person is to do.
     pub(super) fn step(&self) -> Step {
-        Step::Browser { url: self.url.clone(), redirect_uri: self.redirect.uri().to_owned() }
+        Step::Browser { url: self.url.clone(), redirect_uri: self.end.uri().to_owned() }
     }
 
     /// Waits for the browser until `until`, or for its last address by hand through `pasted`.
     pub(super) async fn finish(self, until: Moment, mut pasted: mpsc::Receiver<ByHand>) -> Ended {
-        let redirect_uri = self.redirect.uri().to_owned();
         let (done, mut ended) = watch::channel(None);
-        let Self { account, redirect, url, pending } = self;
+        let Self { account, end, url, pending } = self;
+        let timed_out = end.timed_out();
         let visit = Arc::new(Visit { account, url, pending, done, taken: AtomicBool::new(false) });
         let visitor = Arc::clone(&visit);
-        let mut server: BoxFuture<'static, ()> = Box::pin(redirect.serve(move |callback| {
-            let visit = Arc::clone(&visitor);
-            async move { visit.receive(callback).await }
-        }));
+        let mut server: Option<BoxFuture<'static, ()>> = match end {
+            End::Here(redirect) => Some(Box::pin(redirect.serve(move |callback| {
+                let visit = Arc::clone(&visitor);
+                async move { visit.receive(callback).await }
+            }))),
+            End::Elsewhere(_) => None,
+        };
+        let serving = async {
+            match &mut server {
+                Some(server) => server.await,
+                None => std::future::pending().await,
+            }
+        };
         let by_hand = async {
             while let Some(ByHand { pasted, reply }) = pasted.recv().await {
                 let taken = visit.take(pasted.callback.clone());
@@ -82,20 +130,16 @@ impl BrowserLogin {
             std::future::pending::<()>().await;
         };
         let outcome = tokio::select! {
-            () = &mut server => None,
+            () = serving => None,
             () = by_hand => None,
             outcome = outcome_of(&mut ended) => outcome,
             () = sleep_until(until) => None,
         };
         let Some(outcome) = outcome else {
-            let message = format!(
-                "no browser came back to {redirect_uri} in time; where the server's page said that this redirect URI is \
-                 not registered, register it for this client (for any port, as RFC 8252 section 7.3 has it), or set \
-                 `redirect_uri` to the one that is"
-            );
-            let outcome = Err(Ending { cause: "timed_out", message });
+            let outcome = Err(Ending { cause: "timed_out", message: timed_out });
             return Ended { outcome, last_page: Box::pin(async {}) };
         };
+        let Some(mut server) = server else { return Ended { outcome, last_page: Box::pin(async {}) } };
         // The page is on its way to the browser.
         let _ = timeout(LAST_PAGE, &mut server).await;
         let last_page = Box::pin(async move {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
 
@@ -115,7 +116,7 @@ impl Desk {
                 summons.logged_in(browser.as_deref().filter(|_| flow == Flow::AuthorizationCode));
             }
             let advice = account.advice().filter(|_| outcome.is_ok());
-            tell(&token, &outcome, roster.as_ref());
+            tell(&token, &outcome, roster.as_ref()).await;
             if let Some(advice) = &advice {
                 warn!(token, "{advice}");
             }
@@ -261,20 +262,21 @@ impl Drop for Shared {
 type Work = BoxFuture<'static, Ended>;
 
 /// Says how it ended: in the log, and to the token, which finds it in the store.
-fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<&Roster>) {
+async fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<&Roster>) {
     match outcome {
         Ok(_user) => {
             info!(token, "somebody has logged in");
-            // As it is now: a reload may have made another of it meanwhile.
-            if let Some(handle) = roster.and_then(|roster| roster.load().get(token).cloned()) {
-                // One that is good is another user's, or an older login's.
-                if handle.load().usable(Moment::now()).is_some() { handle.replace() } else { handle.wake() }
+            // A request that follows the login finds its token.
+            if let Some(roster) = roster {
+                let _ = timeout(TAKEN_UP, roster.take_up(token)).await;
             }
         }
         Err(ending) => warn!(token, cause = ending.cause, "a login failed: {}", ending.message),
     }
 }
 
+/// How long a login waits until the token is taken out of the store before it is reported as done.
+const TAKEN_UP: Duration = Duration::from_secs(5);
 /// How long a person has for a login with a browser.
 const LOGIN_TIME: Duration = Duration::from_mins(10);
 /// More frames at a time than browsers with a dashboard.

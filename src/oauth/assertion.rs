@@ -3,6 +3,7 @@
 //! Each is made for one request: a server refuses one that it has seen before. `authentication` and `bearer` say what
 //! is in them; how a key signs is for `jws`.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::secret::Secret;
 
@@ -36,18 +38,49 @@ pub(super) enum Signer {
     },
 }
 
+/// What is configured of an assertion beside who says it, of whom, to whom.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AssertionTerms {
+    /// More claims; none of those that are written here.
+    pub claims: Map<String, Value>,
+    /// From `iat` to `exp`. Default 3 min: enough for a server whose clock is a minute ahead, and less than the five
+    /// minutes that some allow.
+    pub lifetime: Duration,
+}
+
+impl AssertionTerms {
+    /// The claims that each assertion has, or that would contradict them (RFC 7519 section 4.1).
+    pub const RESERVED: [&str; 7] = ["iss", "sub", "aud", "iat", "exp", "nbf", "jti"];
+}
+
+impl Default for AssertionTerms {
+    fn default() -> Self {
+        Self { claims: Map::new(), lifetime: Duration::from_mins(3) }
+    }
+}
+
+/// A claim may be worth as much as a parameter: the names are shown, the values never.
+impl fmt::Debug for AssertionTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.claims.keys().collect();
+        f.debug_struct("AssertionTerms").field("claims", &names).field("lifetime", &self.lifetime).finish()
+    }
+}
+
 /// What an assertion says (RFC 7523 section 3), but for the time and its own name.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Serialize)]
 pub(super) struct Claims<'a> {
-    #[serde(rename = "iss")]
-    pub(super) issuer: &'a str,
+    #[serde(rename = "iss", skip_serializing_if = "Option::is_none")]
+    pub(super) issuer: Option<&'a str>,
     #[serde(rename = "sub", skip_serializing_if = "Option::is_none")]
     pub(super) subject: Option<&'a str>,
-    #[serde(rename = "aud")]
-    pub(super) audience: &'a str,
+    #[serde(rename = "aud", skip_serializing_if = "Option::is_none")]
+    pub(super) audience: Option<&'a str>,
     /// What is asked for, which Google reads here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) scope: Option<&'a str>,
+    #[serde(flatten)]
+    pub(super) more: &'a Map<String, Value>,
 }
 
 impl Signer {
@@ -80,8 +113,14 @@ impl Signer {
         Ok(Self::Key { key: Box::new(key), key_id, thumbprint })
     }
 
-    /// Writes an assertion that no other is like. `now` is the server's clock, as far as it is known.
-    pub(super) fn write(&self, claims: &Claims<'_>, now: SystemTime) -> Result<Secret<String>, KeyError> {
+    /// Writes an assertion that no other is like. `now` is the server's clock, as far as it is known. It is dated back a
+    /// little, and still lives no longer than `lifetime`: some servers compare `iat` and `exp`.
+    pub(super) fn write(
+        &self,
+        claims: &Claims<'_>,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Secret<String>, KeyError> {
         #[derive(Serialize)]
         struct Whole<'a> {
             #[serde(flatten)]
@@ -91,12 +130,8 @@ impl Signer {
             jti: String,
         }
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let whole = Whole {
-            claims,
-            iat: now.saturating_sub(BACKDATED).as_secs(),
-            exp: now.saturating_add(LIFETIME).as_secs(),
-            jti: jti()?,
-        };
+        let iat = now.saturating_sub(BACKDATED.min(lifetime / BACKDATED_SHARE)).as_secs();
+        let whole = Whole { claims, iat, exp: iat.saturating_add(lifetime.as_secs()), jti: jti()? };
         let header = Header { typ: Some("JWT"), ..Header::default() };
         match self {
             Self::Secret(secret) => jws::hs256(secret.expose().as_bytes(), header, &whole),
@@ -134,6 +169,5 @@ const JTI_BYTES: usize = 16;
 /// count a minute from here, whatever `exp` says.
 const BACKDATED: Duration = Duration::from_secs(10);
 
-/// For how long an assertion is good: enough for a server whose clock is a minute ahead, and less than the five minutes
-/// that some allow.
-const LIFETIME: Duration = Duration::from_mins(3);
+/// And no more than this part of its lifetime.
+const BACKDATED_SHARE: u32 = 6;

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::secret::Secret;
 
-use super::assertion::{Claims, Signer};
+use super::assertion::{AssertionTerms, Claims, Signer};
 use super::client::{AssertionAudience, Client, ClientAuth};
 use super::endpoint::{read, read_line};
 use super::error::Error;
@@ -45,6 +45,8 @@ pub(super) enum Proof {
 pub(super) struct Audience<'a> {
     pub(super) issuer: Option<&'a Issuer>,
     pub(super) token_endpoint: &'a Url,
+    /// What else assertions for this server say, and how long they live.
+    pub(super) terms: &'a AssertionTerms,
 }
 
 impl ClientAuth {
@@ -84,12 +86,20 @@ impl Keys {
             Self::Assertion(assertion) => Proof::Assertion(assertion.clone()),
             Self::Nothing => Proof::Nothing,
             Self::Signer { signer, audience: whom } => {
+                let terms = audience.terms;
                 let audience = match whom {
                     AssertionAudience::Issuer => audience.issuer.ok_or(Kind::NoIssuer)?.as_str(),
                     AssertionAudience::Endpoint => audience.token_endpoint.as_str(),
                 };
-                let claims = Claims { issuer: &client.id, subject: Some(&client.id), audience, scope: None };
-                Proof::Assertion(signer.write(&claims, now).map_err(|_| Kind::Panicked)?)
+                let id = Some(client.id.as_str());
+                let claims = Claims {
+                    issuer: id,
+                    subject: id,
+                    audience: Some(audience),
+                    scope: None,
+                    more: &terms.claims,
+                };
+                Proof::Assertion(signer.write(&claims, terms.lifetime, now).map_err(|_| Kind::Panicked)?)
             }
         })
     }

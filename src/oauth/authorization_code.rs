@@ -1,5 +1,5 @@
-//! The authorization code grant (RFC 6749 section 4.1), as far as a browser carries it: with PKCE (RFC 7636, S256 and
-//! nothing else), pushed ahead where the server asks for it (RFC 9126), and with a nonce where an ID token comes of it.
+//! The authorization code grant (RFC 6749 section 4.1), as far as a browser carries it: with PKCE (RFC 7636, S256 or, at
+//! servers that refuse its parameters, not at all), pushed ahead where the server asks for it (RFC 9126), and with a nonce where an ID token comes of it.
 //!
 //! `endpoint` sends what is pushed and redeems the code; `callback` reads what the browser brings back.
 
@@ -10,6 +10,7 @@ use url::Url;
 use crate::secret::Secret;
 
 use super::client::Client;
+use super::dialect::Dialect;
 use super::document::Offer;
 use super::dpop::Dpop;
 use super::grant::TokenRequest;
@@ -35,6 +36,18 @@ pub struct AuthorizationRequest<'a> {
     pub pushed: bool,
     /// The key that the token is to be bound to: the code is bound to it, too (RFC 9449 section 10).
     pub dpop: Option<&'a Dpop>,
+    /// Whether the code is bound to this program.
+    pub pkce: Pkce,
+}
+
+/// Proof Key for Code Exchange (RFC 7636): whether whoever finds a code can redeem it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pkce {
+    /// Nobody but this program can.
+    #[default]
+    S256,
+    /// Without: for servers that refuse its parameters, and for clients that authenticate.
+    None,
 }
 
 /// How the server may answer the browser.
@@ -52,7 +65,8 @@ pub struct Pending {
     pub(super) state: Secret<String>,
     /// `None`: no ID token was asked for.
     pub(super) nonce: Option<Secret<String>>,
-    pub(super) verifier: Secret<String>,
+    /// `None`: the request had no challenge.
+    pub(super) verifier: Option<Secret<String>>,
     pub(super) redirect_uri: String,
     /// What the server calls itself, where that is known.
     pub(super) issuer: Option<String>,
@@ -86,10 +100,14 @@ impl Draft {
         issuer: Option<&str>,
         server: Offer,
     ) -> Result<Self, Kind> {
-        let AuthorizationRequest { client, request, params, redirect_uri, manner, pushed, dpop } = *ask;
-        let verifier = random::word()?;
-        let challenge =
-            PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.expose().clone()));
+        let AuthorizationRequest { client, request, params, redirect_uri, manner, pushed, dpop, pkce } = *ask;
+        let verifier = match pkce {
+            Pkce::S256 => Some(random::word()?),
+            Pkce::None => None,
+        };
+        let challenge = verifier.as_ref().map(|verifier| {
+            PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.expose().clone()))
+        });
         let state = random::word()?;
         let openid = request.scope.iter().any(|scope| scope == "openid");
         let nonce = if openid { Some(random::word()?) } else { None };
@@ -102,9 +120,11 @@ impl Draft {
             ("redirect_uri", redirect_uri),
             ("scope", &scope),
             ("state", state.expose()),
-            ("code_challenge", challenge.as_str()),
-            ("code_challenge_method", challenge.method().as_str()),
         ];
+        if let Some(challenge) = &challenge {
+            pairs.push(("code_challenge", challenge.as_str()));
+            pairs.push(("code_challenge_method", challenge.method().as_str()));
+        }
         pairs.extend(nonce.as_ref().map(|nonce| ("nonce", nonce.expose().as_str())));
         pairs.extend(request.audience.as_deref().map(|audience| ("audience", audience)));
         pairs.extend(request.resource.iter().map(|resource| ("resource", resource.as_str())));
@@ -146,11 +166,11 @@ impl Draft {
         Ok(Self { pairs, pending, web_message })
     }
 
-    /// The address for the browser, with the request in it.
-    pub(super) fn address(self, endpoint: Url) -> Authorization {
+    /// The address for the browser, with the request in it, in the names of `dialect`.
+    pub(super) fn address(self, endpoint: Url, dialect: &Dialect) -> Authorization {
         let Self { pairs, pending, web_message } = self;
         let mut url = endpoint;
-        url.query_pairs_mut().extend_pairs(pairs);
+        url.query_pairs_mut().extend_pairs(pairs.iter().map(|(name, value)| (dialect.name(name), value)));
         Authorization { url, pending, web_message }
     }
 

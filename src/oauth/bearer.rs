@@ -1,4 +1,5 @@
-//! The assertion that a `jwt_bearer` grant spends (RFC 7523 section 2.1): who says so, of whom, to whom.
+//! The assertion that a `jwt_bearer` grant spends (RFC 7523 section 2.1), and the token that `self_signed` is: who says so,
+//! of whom, to whom.
 //!
 //! `token` calls this before each token request; `assertion` writes it.
 
@@ -6,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::secret::Secret;
 
-use super::assertion::{Claims, Signer};
+use super::assertion::{AssertionTerms, Claims, Signer};
 use super::client::{Client, KeySettings};
 use super::dpop::Dpop;
 use super::endpoint::{AuthorizationServer, read};
@@ -36,6 +37,19 @@ pub struct Bearer<'a> {
     pub server: &'a Location,
     /// What for: Google reads it here, as the claim `scope`.
     pub scope: &'a [String],
+    /// What else it says, and how long it lives.
+    pub terms: &'a AssertionTerms,
+    /// Whether it is for an authorization server, or for the API itself: then it has no claims that are not configured.
+    pub used_as: AssertionUse,
+}
+
+/// What an assertion is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssertionUse {
+    /// A grant: claims that are not configured are made up of what is known.
+    Grant,
+    /// It is the access token.
+    AccessToken,
 }
 
 impl Bearer<'_> {
@@ -59,16 +73,33 @@ impl Bearer<'_> {
         };
         let signer = Signer::key(key, &settings).await?;
 
-        let issuer = self.issuer.or_else(|| Some(google.as_ref()?.email.as_str())).unwrap_or(self.client_id);
-        let subject = if google.is_some() { self.subject } else { Some(self.subject.unwrap_or(issuer)) };
+        let email = google.as_ref().map(|google| google.email.as_str());
         let token_uri = google.as_ref().and_then(|google| google.token_uri.as_deref());
-        let Some(audience) = self.audience.or(token_uri).or_else(|| self.server.name()) else {
-            return Err(Error::here(Kind::NoIssuer));
-        };
         let scope = self.scope.join(" ");
-        let scope = Some(scope.as_str()).filter(|scope| google.is_some() && !scope.is_empty());
-        let claims = Claims { issuer, subject, audience, scope };
-        signer.write(&claims, now).map_err(|_| Error::here(Kind::Panicked))
+        let scope = Some(scope.as_str()).filter(|scope| {
+            google.is_some() && !scope.is_empty() && !self.terms.claims.contains_key("scope")
+        });
+        let more = &self.terms.claims;
+        let claims = match self.used_as {
+            AssertionUse::Grant => {
+                let issuer = self.issuer.or(email).unwrap_or(self.client_id);
+                let subject =
+                    if google.is_some() { self.subject } else { Some(self.subject.unwrap_or(issuer)) };
+                let Some(audience) = self.audience.or(token_uri).or_else(|| self.server.name()) else {
+                    return Err(Error::here(Kind::NoIssuer));
+                };
+                Claims { issuer: Some(issuer), subject, audience: Some(audience), scope, more }
+            }
+            // Google wants both to be the account.
+            AssertionUse::AccessToken => Claims {
+                issuer: self.issuer.or(email),
+                subject: self.subject.or(email),
+                audience: self.audience,
+                scope,
+                more,
+            },
+        };
+        signer.write(&claims, self.terms.lifetime, now).map_err(|_| Error::here(Kind::Panicked))
     }
 }
 
@@ -126,7 +157,18 @@ mod tests {
     }
 
     fn bearer<'a>(key: &'a KeySettings, server: &'a Location) -> Bearer<'a> {
-        Bearer { key, issuer: None, subject: None, audience: None, client_id: "orders", server, scope: &[] }
+        let terms: &AssertionTerms = Box::leak(Box::default());
+        Bearer {
+            key,
+            issuer: None,
+            subject: None,
+            audience: None,
+            client_id: "orders",
+            server,
+            scope: &[],
+            terms,
+            used_as: AssertionUse::Grant,
+        }
     }
 
     fn endpoint() -> Location {
@@ -164,6 +206,8 @@ mod tests {
         for (jwk, algorithm, alg) in [
             (vectors::RSA, None, "RS256"),
             (vectors::RSA, Some(Algorithm::Ps256), "PS256"),
+            (vectors::RSA, Some(Algorithm::Rs384), "RS384"),
+            (vectors::RSA, Some(Algorithm::Ps512), "PS512"),
             (vectors::P256, None, "ES256"),
             (vectors::ED25519, None, "EdDSA"),
         ] {
@@ -266,5 +310,46 @@ mod tests {
             assert!(error.to_string().contains(words), "{error}");
             assert!(!format!("{error} {error:?}").contains("sentinel"));
         }
+    }
+
+    #[tokio::test]
+    async fn more_claims_are_said_and_the_lifetime_is_from_iat_to_exp() {
+        let claims = json!({"box_sub_type": "enterprise", "n": 7, "yes": true, "list": ["a"], "t": {"x": 1}});
+        let lifetime = Duration::from_secs(45);
+        let terms = AssertionTerms { claims: claims.as_object().unwrap().clone(), lifetime };
+        let (key, server) = (key(inline(vectors::P256)), endpoint());
+        let jwt = Bearer { terms: &terms, ..bearer(&key, &server) }.sign(clock::wall()).await.unwrap();
+        let (_, said) = verified(jwt.expose(), vectors::P256);
+        for (name, value) in claims.as_object().unwrap() {
+            assert_eq!(&said[name], value, "{said}");
+        }
+        let (iat, exp) = (said["iat"].as_u64().unwrap(), said["exp"].as_u64().unwrap());
+        let now = clock::unix_seconds();
+        assert!(exp - iat == 45 && iat <= now && now < exp && exp > now + 30, "{said} at {now}");
+        assert!(!format!("{terms:?}").contains("enterprise"));
+
+        // Google's scope stands where the claim is not configured.
+        let scope = ["a".to_owned()];
+        let google = google();
+        let of = |claims: Value| AssertionTerms { claims: claims.as_object().unwrap().clone(), lifetime };
+        for (claims, want) in [(json!({}), json!("a")), (json!({"scope": "b"}), json!("b"))] {
+            let terms = of(claims);
+            let bearer = Bearer { scope: &scope, terms: &terms, ..bearer(&google, &server) };
+            let jwt = bearer.sign(clock::wall()).await.unwrap();
+            assert_eq!(verified(jwt.expose(), vectors::RSA).1["scope"], want);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_signed_here_says_what_is_configured_and_no_more() {
+        let (key, server, google) = (key(inline(vectors::P256)), endpoint(), google());
+        let plain = Bearer { used_as: AssertionUse::AccessToken, ..bearer(&key, &server) };
+        assert_eq!(said(&plain.sign(clock::wall()).await.unwrap(), vectors::P256).1, json!({}));
+        let whole = Bearer { issuer: Some("i"), subject: Some("s"), audience: Some("a"), ..plain };
+        let want = json!({"iss": "i", "sub": "s", "aud": "a"});
+        assert_eq!(said(&whole.sign(clock::wall()).await.unwrap(), vectors::P256).1, want);
+        let robot = Bearer { key: &google, audience: Some("https://api.example/"), ..plain };
+        let want = json!({"iss": "robot@p.example", "sub": "robot@p.example", "aud": "https://api.example/"});
+        assert_eq!(said(&robot.sign(clock::wall()).await.unwrap(), vectors::RSA).1, want);
     }
 }

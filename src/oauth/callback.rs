@@ -139,7 +139,7 @@ mod tests {
         Pending {
             state: Secret::new("right".to_owned()),
             nonce: None,
-            verifier: Secret::new("sentinel-verifier".to_owned()),
+            verifier: Some(Secret::new("sentinel-verifier".to_owned())),
             redirect_uri: "http://127.0.0.1:1/callback".to_owned(),
             issuer: Some("https://as.example".to_owned()),
             says_issuer,
@@ -164,7 +164,7 @@ mod tests {
             panic!("{grant:?}")
         };
         assert_eq!((code.expose().as_str(), redirect_uri.as_str()), ("a+b", "http://127.0.0.1:1/callback"));
-        assert_eq!(verifier.expose(), "sentinel-verifier");
+        assert_eq!(verifier.unwrap().expose(), "sentinel-verifier");
     }
 
     #[test]

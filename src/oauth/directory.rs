@@ -22,7 +22,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Nothing is asked yet.
     pub(super) fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
-        let ServerSettings { location, transport, token_type: _ } = settings;
+        let ServerSettings { location, transport, token_type: _, dialect: _ } = settings;
         if location.token_endpoint.is_none() && location.issuer.is_none() {
             return Err(ServerError::Nowhere);
         }
@@ -39,6 +39,14 @@ impl Directory {
     /// Where tokens are asked for.
     pub(super) async fn token_endpoint(&self, http: &Http) -> Result<Url, Error> {
         self.needed(Role::Token, http).await
+    }
+
+    /// Where tokens are refreshed.
+    pub(super) async fn refresh_endpoint(&self, http: &Http) -> Result<Url, Error> {
+        match &self.location.refresh_endpoint {
+            Some(url) => Ok(url.clone()),
+            None => self.token_endpoint(http).await,
+        }
     }
 
     /// Where tokens are given back.

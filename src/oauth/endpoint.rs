@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use http::{Method, Request};
+use http::Request;
 use tracing::{info, warn};
 use url::Url;
 
@@ -17,6 +17,7 @@ use crate::secret::{Secret, SecretSource};
 
 use super::authentication::{Audience, Keys};
 use super::client::Client;
+use super::dialect::Dialect;
 use super::directory::Directory;
 use super::document::Role;
 use super::dpop::{DPOP, Dpop, Nonce, Target};
@@ -27,6 +28,7 @@ use super::introspection::Introspection;
 use super::jwt_facts::jwt_issued;
 use super::kind::{Code, Kind, Place};
 use super::login_end;
+use super::members::Reading;
 use super::mention::Mention;
 use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
 use super::revocation::{self, TokenHint};
@@ -45,6 +47,7 @@ pub struct AuthorizationServer {
     introspection: Introspection,
     /// What else this server calls a Bearer token.
     token_type: Option<String>,
+    pub(super) dialect: Dialect,
     /// That an answer to a token exchange lacked its type was said already.
     untyped: AtomicBool,
 }
@@ -60,6 +63,7 @@ struct Ask<'a> {
     dpop: Option<&'a Dpop>,
     /// What else the server calls a Bearer token.
     token_type: Option<&'a str>,
+    dialect: &'a Dialect,
 }
 
 /// What came of one request.
@@ -83,6 +87,7 @@ impl AuthorizationServer {
             clock: ServerClock::default(),
             introspection: Introspection::default(),
             token_type: settings.token_type.clone(),
+            dialect: settings.dialect.clone(),
             untyped: AtomicBool::new(false),
         })
     }
@@ -110,10 +115,13 @@ impl AuthorizationServer {
         dpop: Option<&Dpop>,
     ) -> Result<TokenResponse, TokenFailure> {
         let keys = &client.auth.read().await?;
-        let url = &self.directory.token_endpoint(&self.http).await?;
-        let token_type = self.token_type.as_deref();
-        let outcome =
-            self.ask_by_its_clock(Ask { url, client, keys, grant, request, dpop, token_type }).await;
+        let url = &match grant {
+            Grant::RefreshToken(_) => self.directory.refresh_endpoint(&self.http).await?,
+            _ => self.directory.token_endpoint(&self.http).await?,
+        };
+        let (token_type, dialect) = (self.token_type.as_deref(), &self.dialect);
+        let ask = Ask { url, client, keys, grant, request, dpop, token_type, dialect };
+        let outcome = self.ask_by_its_clock(ask).await;
         if outcome.as_ref().is_err_and(|error| error.kind().may_have_moved()) {
             self.directory.doubt(Role::Token);
         }
@@ -228,7 +236,11 @@ impl AuthorizationServer {
                 nonce: ask.dpop.map_or(Nonce::None, |dpop| dpop.take_note(&origin, &answer.headers)),
                 date: answer.date,
                 outcome: judge(&answer, ask).map_err(|kind| {
-                    let issued = answer.status.is_success().then(|| Issued::find(&answer.body)).flatten();
+                    let issued = answer
+                        .status
+                        .is_success()
+                        .then(|| Issued::find(&answer.body, ask.reading()))
+                        .flatten();
                     TokenFailure::from(answer.failure(place, kind, ask.situation())).with(issued)
                 }),
             },
@@ -238,14 +250,14 @@ impl AuthorizationServer {
 
     fn write(
         &self,
-        Ask { url, client, keys, grant, request, dpop, .. }: Ask<'_>,
+        Ask { url, client, keys, grant, request, dpop, dialect, .. }: Ask<'_>,
         origin: &str,
         now: SystemTime,
     ) -> Result<Request<Vec<u8>>, Kind> {
         let shown = keys.prove(client, self.audience(url), now)?;
-        let mut request = write(url, client, &shown, grant, request).ok_or(Kind::Panicked)?;
+        let mut request = write(url, client, &shown, grant, request, dialect).ok_or(Kind::Panicked)?;
         if let Some(dpop) = dpop {
-            let target = Target { method: &Method::POST, origin, path: url.path() };
+            let target = Target { method: request.method(), origin, path: url.path() };
             let proof = dpop.proof(target, None, now).map_err(|_| Kind::Panicked)?;
             request.headers_mut().insert(DPOP, proof);
         }
@@ -285,20 +297,27 @@ impl AuthorizationServer {
     }
 
     pub(super) fn audience<'a>(&'a self, token_endpoint: &'a Url) -> Audience<'a> {
-        Audience { issuer: self.directory.issuer(), token_endpoint }
+        let terms = &self.dialect.client_assertion;
+        Audience { issuer: self.directory.issuer(), token_endpoint, terms }
     }
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// How the response is read.
+    const fn reading(&self) -> Reading<'a> {
+        Reading { paths: &self.dialect.response, is_refresh: matches!(self.grant, Grant::RefreshToken(_)) }
+    }
+
     fn situation(&self) -> Situation {
         Situation::token(self.client, self.grant, self.request).with(Key::Dpop, self.dpop.is_some())
     }
 }
 
 /// What an answer means to this request.
-fn judge(answer: &Answer, Ask { grant, dpop, token_type, .. }: Ask<'_>) -> Result<TokenResponse, Kind> {
+fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
+    let Ask { grant, dpop, token_type, .. } = ask;
     let wanted = if dpop.is_some() { Wanted::Bound } else { Wanted::Bearer(token_type) };
-    match parse_as(answer.status, &answer.body, wanted) {
+    match parse_as(answer.status, &answer.body, wanted, ask.reading()) {
         Ok(mut response) => {
             response.count_from(answer.date.unwrap_or_else(clock::wall));
             Ok(response)

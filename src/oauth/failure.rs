@@ -12,6 +12,7 @@ use serde_json::{Deserializer, Map, Value};
 use crate::secret::Secret;
 
 use super::error::Error;
+use super::members::{Members, Reading};
 use super::response::{TokenResponse, scopes, text};
 use super::server_clock::Distance;
 
@@ -63,15 +64,14 @@ impl TokenFailure {
 impl Issued {
     /// Looks into the body of a success that could not be used: the first JSON object in it counts, whatever stands
     /// before or behind it.
-    pub(super) fn find(body: &[u8]) -> Option<Self> {
+    pub(super) fn find(body: &[u8], reading: Reading<'_>) -> Option<Self> {
         let start = body.iter().position(|byte| *byte == b'{')?;
         let mut values = Deserializer::from_slice(&body[start..]).into_iter::<Map<String, Value>>();
-        let mut members = values.next()?.ok()?;
-        let mut member = |name: &str| members.remove(name);
+        let members = Members::of(&values.next()?.ok()?, reading);
         Some(Self {
-            refresh_token: member("refresh_token").and_then(text).map(Secret::new)?,
-            scope: member("scope").and_then(scopes),
-            id_token: member("id_token").and_then(text).map(Secret::new),
+            refresh_token: members.refresh_token.and_then(text).map(Secret::new)?,
+            scope: members.scope.and_then(scopes),
+            id_token: members.id_token.and_then(text).map(Secret::new),
         })
     }
 
@@ -125,21 +125,21 @@ mod tests {
             "<br />\n<b>Notice</b>: x\n{\"refresh_token\":\"next\"} <hr>",
             r#"{"error":"temporarily_unavailable","refresh_token":"next"}"#,
         ] {
-            let found = Issued::find(body.as_bytes()).unwrap_or_else(|| panic!("{body}"));
+            let found = Issued::find(body.as_bytes(), Reading::PLAIN).unwrap_or_else(|| panic!("{body}"));
             assert_eq!(found.refresh_token.expose(), "next", "{body}");
             assert!(!format!("{found:?}").contains("next"));
         }
         for body in
             ["", "{", "[]", r#"{"refresh_token":""}"#, r#"{"refresh_token":null}"#, r#"{"refresh_token":"a"#]
         {
-            assert_eq!(Issued::find(body.as_bytes()), None, "{body}");
+            assert_eq!(Issued::find(body.as_bytes(), Reading::PLAIN), None, "{body}");
         }
     }
 
     #[test]
     fn scope_and_id_token_come_with_it() {
         let body = br#"{"refresh_token":"r","scope":"a b","id_token":"i"}"#;
-        let found = Issued::find(body).unwrap();
+        let found = Issued::find(body, Reading::PLAIN).unwrap();
         assert_eq!(found.scope.unwrap(), ["a", "b"]);
         assert_eq!(found.id_token.unwrap().expose(), "i");
     }

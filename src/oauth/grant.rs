@@ -28,8 +28,8 @@ pub enum Grant {
         code: Secret<String>,
         /// The one of the authorization request, to the letter.
         redirect_uri: String,
-        /// What the request's challenge was made of (RFC 7636 section 4.5).
-        verifier: Secret<String>,
+        /// What the request's challenge was made of (RFC 7636 section 4.5); `None`: it had none.
+        verifier: Option<Secret<String>>,
     },
     /// `urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 section 3.4).
     DeviceCode(Secret<String>),
@@ -107,7 +107,11 @@ mod tests {
             Grant::RefreshToken(secret()),
             Grant::Password { username: "alice".to_owned(), password: secret() },
             Grant::JwtBearer(secret()),
-            Grant::AuthorizationCode { code: secret(), redirect_uri: String::new(), verifier: secret() },
+            Grant::AuthorizationCode {
+                code: secret(),
+                redirect_uri: String::new(),
+                verifier: Some(secret()),
+            },
             Grant::DeviceCode(secret()),
             Grant::TokenExchange(Exchange {
                 subject: typed(),

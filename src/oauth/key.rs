@@ -9,52 +9,98 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::error::{KeyRejected, Unspecified};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaEncoding, RsaKeyPair,
+    EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
+    RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::secret::Secret;
 
+mod curve;
 mod der;
 mod jwk;
 mod pem;
+
+pub use curve::Curve;
 
 /// How a JWT is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
     /// RSASSA-PSS with SHA-256.
     Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
     /// ECDSA on P-256 with SHA-256.
     Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
+    /// ECDSA on secp256k1 with SHA-256 (RFC 8812).
+    Es256K,
     /// Ed25519 (RFC 8037).
     EdDsa,
 }
 
 impl Algorithm {
-    /// What `alg` says (RFC 7518 section 3.1, RFC 8037 section 3.1).
+    const ALL: [Self; 11] = [
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::Es512,
+        Self::Es256K,
+        Self::EdDsa,
+    ];
+
+    /// What `alg` says (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 8812 section 3.2).
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
             Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
+            Self::Es256K => "ES256K",
             Self::EdDsa => "EdDSA",
         }
     }
 
     /// What a JWK's `alg` names; `Ed25519` is RFC 9864's name for what it is here.
     fn parse(name: &str) -> Option<Self> {
-        match name {
-            "RS256" => Some(Self::Rs256),
-            "PS256" => Some(Self::Ps256),
-            "ES256" => Some(Self::Es256),
-            "EdDSA" | "Ed25519" => Some(Self::EdDsa),
-            _ => None,
-        }
+        let name = if name == "Ed25519" { "EdDSA" } else { name };
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
+    /// How an RSA key signs by it; `None`: it is for another kind of key.
+    const fn of_rsa(self) -> Option<&'static dyn RsaEncoding> {
+        Some(match self {
+            Self::Rs256 => &RSA_PKCS1_SHA256,
+            Self::Rs384 => &RSA_PKCS1_SHA384,
+            Self::Rs512 => &RSA_PKCS1_SHA512,
+            Self::Ps256 => &RSA_PSS_SHA256,
+            Self::Ps384 => &RSA_PSS_SHA384,
+            Self::Ps512 => &RSA_PSS_SHA512,
+            _ => return None,
+        })
     }
 }
 
@@ -89,7 +135,9 @@ pub enum KeyError {
     )]
     NotAJwk,
     /// Another kind of key or another curve.
-    #[error("it is of a kind that is not supported; use an RSA, EC P-256 or Ed25519 key")]
+    #[error(
+        "it is of a kind that is not supported; use an RSA, EC (P-256, P-384, P-521, secp256k1) or Ed25519 key"
+    )]
     Kind,
     /// An RSA key that can be broken (RFC 7518 section 3.3).
     #[error("the RSA key is shorter than 2048 bits; make a longer one")]
@@ -100,7 +148,9 @@ pub enum KeyError {
     )]
     Inconsistent,
     /// The JWK names an algorithm that is not among ours.
-    #[error("the JWK's `alg` is not supported; use RS256, PS256, ES256 or EdDSA")]
+    #[error(
+        "the JWK's `alg` is not supported; use RS256, PS256, ES256 or another algorithm of that family, or EdDSA"
+    )]
     Algorithm,
     /// The algorithm asked for is for another kind of key.
     #[error("{} cannot be used with this key, which is for {}", .asked.as_str(), .kind.algorithms())]
@@ -120,8 +170,8 @@ pub enum KeyError {
 pub enum KeyKind {
     /// RSA.
     Rsa,
-    /// An elliptic curve: P-256.
-    P256,
+    /// ECDSA, on this curve.
+    Elliptic(Curve),
     /// An Edwards curve: Ed25519.
     Ed25519,
 }
@@ -129,8 +179,8 @@ pub enum KeyKind {
 impl KeyKind {
     const fn algorithms(self) -> &'static str {
         match self {
-            Self::Rsa => "RS256 and PS256",
-            Self::P256 => "ES256",
+            Self::Rsa => "RS256, RS384, RS512, PS256, PS384 and PS512",
+            Self::Elliptic(curve) => curve.algorithm().as_str(),
             Self::Ed25519 => "EdDSA",
         }
     }
@@ -138,18 +188,16 @@ impl KeyKind {
     const fn default_algorithm(self) -> Algorithm {
         match self {
             Self::Rsa => Algorithm::Rs256,
-            Self::P256 => Algorithm::Es256,
+            Self::Elliptic(curve) => curve.algorithm(),
             Self::Ed25519 => Algorithm::EdDsa,
         }
     }
 
-    const fn takes(self, algorithm: Algorithm) -> bool {
-        matches!(
-            (self, algorithm),
-            (Self::Rsa, Algorithm::Rs256 | Algorithm::Ps256)
-                | (Self::P256, Algorithm::Es256)
-                | (Self::Ed25519, Algorithm::EdDsa)
-        )
+    fn takes(self, algorithm: Algorithm) -> bool {
+        match self {
+            Self::Rsa => algorithm.of_rsa().is_some(),
+            Self::Elliptic(_) | Self::Ed25519 => algorithm == self.default_algorithm(),
+        }
     }
 }
 
@@ -163,7 +211,7 @@ pub struct SigningKey {
 
 enum Pair {
     Rsa(RsaKeyPair),
-    P256(EcdsaKeyPair),
+    Elliptic(Curve, EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
@@ -171,7 +219,7 @@ impl Pair {
     const fn kind(&self) -> KeyKind {
         match self {
             Self::Rsa(_) => KeyKind::Rsa,
-            Self::P256(_) => KeyKind::P256,
+            Self::Elliptic(curve, _) => KeyKind::Elliptic(*curve),
             Self::Ed25519(_) => KeyKind::Ed25519,
         }
     }
@@ -179,7 +227,7 @@ impl Pair {
 
 impl SigningKey {
     /// Reads a key out of PEM (PKCS #8, PKCS #1 or SEC 1, the first that is there) or a private JWK (RFC 7517).
-    /// `algorithm`: `None`: the JWK's `alg`, else RS256, ES256 or EdDSA, as the key is.
+    /// `algorithm`: `None`: the JWK's `alg`, else RS256, the curve's own or EdDSA, as the key is.
     ///
     /// # Errors
     /// [`KeyError`], which says what to mend and nothing of the key.
@@ -211,8 +259,9 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Library`], where the system has no random bytes.
     pub fn generate() -> Result<Self, KeyError> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-        Self::new(Pair::P256(pair), None, None)
+        let curve = Curve::P256;
+        let pair = EcdsaKeyPair::generate(curve.signing())?;
+        Self::new(Pair::Elliptic(curve, pair), None, None)
     }
 
     fn new(pair: Pair, algorithm: Option<Algorithm>, key_id: Option<String>) -> Result<Self, KeyError> {
@@ -225,22 +274,19 @@ impl SigningKey {
         Ok(Self { pair, algorithm, key_id, public_jwk })
     }
 
-    /// The signature of `message` as JWS has it: for ES256 both numbers in 32 bytes each (RFC 7518 section 3.4).
+    /// The signature of `message` as JWS has it: of ECDSA both numbers, each as long as the curve's (RFC 7518 section 3.4).
     ///
     /// # Errors
     /// [`KeyError::Library`]; no key that was read leads to it.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         match &self.pair {
             Pair::Rsa(pair) => {
-                let padding: &'static dyn RsaEncoding = match self.algorithm {
-                    Algorithm::Ps256 => &RSA_PSS_SHA256,
-                    _ => &RSA_PKCS1_SHA256,
-                };
+                let padding = self.algorithm.of_rsa().ok_or(KeyError::Library)?;
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(padding, &SystemRandom::new(), message, &mut signature)?;
                 Ok(signature)
             }
-            Pair::P256(pair) => Ok(pair.sign(&SystemRandom::new(), message)?.as_ref().to_vec()),
+            Pair::Elliptic(_, pair) => Ok(pair.sign(&SystemRandom::new(), message)?.as_ref().to_vec()),
             Pair::Ed25519(pair) => Ok(pair.try_sign(message)?.as_ref().to_vec()),
         }
     }
@@ -277,7 +323,7 @@ impl SigningKey {
     pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, KeyError> {
         let der = match &self.pair {
             Pair::Rsa(pair) => pair.as_der()?.as_ref().to_vec(),
-            Pair::P256(pair) => pair.to_pkcs8v1()?.as_ref().to_vec(),
+            Pair::Elliptic(_, pair) => pair.to_pkcs8v1()?.as_ref().to_vec(),
             Pair::Ed25519(pair) => pair.to_pkcs8v1()?.as_ref().to_vec(),
         };
         Ok(Secret::new(der))

@@ -4,7 +4,7 @@
 use http::StatusCode;
 use url::Url;
 
-use super::authorization_code::{Authorization, AuthorizationRequest, Draft, Pending, request_uri};
+use super::authorization_code::{Authorization, AuthorizationRequest, Draft, Pending, Pkce, request_uri};
 use super::callback::Callback;
 use super::client::Client;
 use super::device_code::DeviceAuthorization;
@@ -19,7 +19,7 @@ use super::remark::Carried;
 use super::report::Form;
 use super::response::TokenResponse;
 use super::situation::{Asked, Key, Situation};
-use super::write::form;
+use super::write::{form, form_in};
 use crate::clock;
 use crate::secret::Secret;
 
@@ -30,6 +30,8 @@ pub enum LoginWay {
     Browser {
         /// See [`AuthorizationRequest::pushed`].
         pushed: bool,
+        /// See [`AuthorizationRequest::pkce`].
+        pkce: Pkce,
     },
     /// Another device.
     Device,
@@ -58,12 +60,12 @@ impl AuthorizationServer {
     /// [`Error`]: what is missing, or why the metadata could not be read.
     pub async fn preview_login(&self, way: LoginWay) -> Result<(), Error> {
         self.directory.token_endpoint(&self.http).await?;
-        let LoginWay::Browser { pushed } = way else {
+        let LoginWay::Browser { pushed, pkce } = way else {
             return self.directory.device_authorization_endpoint(&self.http).await.map(drop);
         };
         self.directory.authorization_endpoint(&self.http).await?;
         let offer = self.directory.offer(&self.http).await?;
-        if offer.lacks_s256 {
+        if offer.lacks_s256 && pkce == Pkce::S256 {
             return Err(Error::here(Kind::NoPkce));
         }
         if (offer.requires_pushed || pushed)
@@ -85,7 +87,7 @@ impl AuthorizationServer {
         let issuer = self.directory.issuer().map(super::server::Issuer::as_str);
         let draft = Draft::new(&ask, issuer, offer).map_err(Error::here)?;
         if !offer.requires_pushed && !ask.pushed {
-            return Ok(draft.address(endpoint));
+            return Ok(draft.address(endpoint, &self.dialect));
         }
         let Some(url) = self.directory.pushed_authorization_endpoint(&self.http).await? else {
             return Err(Error::here(Kind::NoEndpoint(super::document::Role::PushedAuthorization)));
@@ -168,7 +170,8 @@ impl AuthorizationServer {
         pairs.extend(request.audience.as_deref().map(|audience| ("audience", audience)));
         pairs.extend(request.resource.iter().map(|resource| ("resource", resource.as_str())));
         pairs.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let request = form(&url, client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
+        let request =
+            form_in(&self.dialect, &url, client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
         let answer = self.http.send(request, &place).await?;
         DeviceAuthorization::read(&answer).map_err(|kind| answer.failure(place, kind, situation))
     }
@@ -302,7 +305,16 @@ mod tests {
 
     fn ask<'a>(client: &'a Client, request: &'a TokenRequest, manner: Manner) -> AuthorizationRequest<'a> {
         let redirect_uri = "http://127.0.0.1:4711/callback";
-        AuthorizationRequest { client, request, params: &[], redirect_uri, manner, pushed: false, dpop: None }
+        AuthorizationRequest {
+            client,
+            request,
+            params: &[],
+            redirect_uri,
+            manner,
+            pushed: false,
+            dpop: None,
+            pkce: Pkce::S256,
+        }
     }
 
     fn parameter(url: &Url, name: &str) -> Option<String> {
@@ -369,11 +381,40 @@ mod tests {
             ("grant_type", "authorization_code"),
             ("code", "c"),
             ("redirect_uri", "http://127.0.0.1:4711/callback"),
-            ("code_verifier", pending.verifier.expose()),
+            ("code_verifier", pending.verifier.as_ref().unwrap().expose()),
         ] {
             assert!(form.contains(&(name.into(), value.to_owned())), "{name}: {form:?}");
         }
         assert!(!form.iter().any(|(name, _)| name == "scope"), "{form:?}");
+    }
+
+    #[tokio::test]
+    async fn without_pkce_neither_the_request_nor_the_code_has_a_proof() {
+        // A server that lists no method is no obstacle then.
+        let members = r#","code_challenge_methods_supported":[]"#;
+        let (peer, server) =
+            server(members, r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#).await;
+        let way = |pkce| LoginWay::Browser { pushed: false, pkce };
+        server.preview_login(way(Pkce::None)).await.unwrap();
+        let (client, request) = (client(), request(&["orders:read"]));
+        let ask = AuthorizationRequest { pkce: Pkce::None, ..ask(&client, &request, Manner::Interactive) };
+        let Authorization { url, pending, .. } = server.authorize(ask).await.unwrap();
+        assert!(!url.as_str().contains("code_challenge"), "{url}");
+        assert!(parameter(&url, "state").is_some());
+        let callback = Callback::parse(&format!("state={}&code=c", pending.state.expose()));
+        server.redeem(&client, callback, &pending, &request, None).await.unwrap();
+        assert!(!peer.last().body.contains("code_verifier"), "{}", peer.last().body);
+    }
+
+    #[tokio::test]
+    async fn an_endpoints_own_names_stand_in_the_browsers_address() {
+        let (peer, mut server) = server("", "").await;
+        server.dialect.parameter_names = [("client_id".to_owned(), "client_key".to_owned())].into();
+        let (client, request) = (client(), request(&["user.info.basic"]));
+        let url = server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap().url;
+        assert_eq!(parameter(&url, "client_key").as_deref(), Some("orders"));
+        assert_eq!(parameter(&url, "client_id"), None);
+        assert_eq!(peer.lines().len(), 1, "the metadata alone");
     }
 
     #[tokio::test]

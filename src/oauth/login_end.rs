@@ -157,7 +157,7 @@ fn is_clearly_the_clients(status: StatusCode, code: Option<Code>, mentions: Ment
 
 #[cfg(test)]
 mod tests {
-    use super::super::response::{Wanted, parse_as};
+    use super::super::response::parse;
     use super::*;
 
     #[derive(Debug, PartialEq)]
@@ -169,7 +169,7 @@ mod tests {
 
     fn verdict(status: u16, body: &str) -> Verdict {
         let status = StatusCode::from_u16(status).unwrap();
-        let kind = parse_as(status, body.as_bytes(), Wanted::BEARER).unwrap_err();
+        let kind = parse(status, body.as_bytes()).unwrap_err();
         match judge(status, body.as_bytes(), kind) {
             Kind::LoginEnded(end) => Verdict::Ended(end),
             Kind::LoginDoubtful => Verdict::Doubtful,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::client::{Client, ClientAuth};
+use super::dialect::Dialect;
 use super::grant::TokenRequest;
 use super::server::{Location, ServerSettings, Transport};
 use crate::net::outbound_proxy::OutboundProxy;
@@ -308,6 +309,7 @@ pub(super) fn settings(location: Location) -> ServerSettings {
             timeout: Duration::from_secs(2),
         },
         token_type: None,
+        dialect: Dialect::default(),
     }
 }
 
@@ -346,7 +348,13 @@ pub(super) fn verified(jwt: &str, jwk: &str) -> (Value, Value) {
         }
         "EdDSA" => UnparsedPublicKey::new(&ED25519, member("x")).verify(message, &signature).unwrap(),
         rsa => {
-            let how = if rsa == "PS256" { &RSA_PSS_2048_8192_SHA256 } else { &RSA_PKCS1_2048_8192_SHA256 };
+            let how = match rsa {
+                "RS256" => &RSA_PKCS1_2048_8192_SHA256,
+                "RS384" => &RSA_PKCS1_2048_8192_SHA384,
+                "PS256" => &RSA_PSS_2048_8192_SHA256,
+                "PS512" => &RSA_PSS_2048_8192_SHA512,
+                other => panic!("{other} is not verified here"),
+            };
             let public = RsaPublicKeyComponents { n: member("n"), e: member("e") };
             public.verify(how, message, &signature).unwrap();
         }

@@ -38,6 +38,12 @@ impl RedirectUri {
         &self.url
     }
 
+    /// Whether a browser that is sent there comes back to this program. Elsewhere a person brings the address by hand.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+
     /// The port that is written; `None`: any (RFC 8252 section 7.3).
     #[must_use]
     pub const fn port(&self) -> Option<u16> {

@@ -444,7 +444,7 @@ mod tests {
     use super::super::peer::inline;
     use super::super::remark::Carried;
     use super::super::report::Report;
-    use super::super::response::{Wanted, parse_as};
+    use super::super::response::parse;
     use super::*;
     use crate::secret::SecretSource;
 
@@ -459,7 +459,7 @@ mod tests {
 
     fn error(status: u16, body: &str, situation: Situation) -> Error {
         let status = StatusCode::from_u16(status).unwrap();
-        let kind = parse_as(status, body.as_bytes(), Wanted::BEARER).unwrap_err();
+        let kind = parse(status, body.as_bytes()).unwrap_err();
         let form = Form::of(body.as_bytes());
         let details = Report::read(body.as_bytes()).details(status, form, &Carried::default(), situation);
         Error::here(kind).with(details)

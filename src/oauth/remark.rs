@@ -3,12 +3,14 @@
 //! `report` finds them in a response, `callback` in what a browser brings back. They are for a terminal, `status` and the
 //! log line of a failure, never for an application.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use http::header::AUTHORIZATION;
+use serde_json::Value;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -133,7 +135,7 @@ fn shortened(text: &str) -> String {
 pub(super) struct Carried(Vec<Zeroizing<String>>);
 
 impl Carried {
-    /// Reads the form of a request and its client authentication.
+    /// Reads the parameters of a request, its client authentication and its other sensitive fields.
     pub(super) fn by(request: &Request<Vec<u8>>) -> Self {
         let mut words = Vec::new();
         let mut keep = |text: &str| {
@@ -141,7 +143,8 @@ impl Carried {
                 words.push(Zeroizing::new(text.to_ascii_lowercase()));
             }
         };
-        for pair in request.body().split(|byte| *byte == b'&') {
+        let query = request.uri().query().unwrap_or_default();
+        for pair in [request.body().as_slice(), query.as_bytes()].into_iter().flat_map(pairs) {
             let Some((name, value)) = form_urlencoded::parse(pair).next() else { continue };
             if HARMLESS.contains(&&*name) {
                 continue;
@@ -152,6 +155,13 @@ impl Carried {
                 keep(sent);
             }
         }
+        let members: BTreeMap<String, Value> = serde_json::from_slice(request.body()).unwrap_or_default();
+        for (_, value) in members.iter().filter(|(name, _)| !HARMLESS.contains(&name.as_str())) {
+            value.as_str().into_iter().for_each(&mut keep);
+        }
+        let fields = request.headers().iter();
+        let secret = fields.filter(|(name, value)| *name != AUTHORIZATION && value.is_sensitive());
+        secret.filter_map(|(_, value)| value.to_str().ok()).for_each(&mut keep);
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         if let Some((_scheme, credentials)) = header.and_then(|value| value.split_once(' ')) {
             keep(credentials);
@@ -183,6 +193,10 @@ impl Carried {
                     .any(|word| is_part(word.trim_matches('.'), secret))
         })
     }
+}
+
+fn pairs(form: &[u8]) -> impl Iterator<Item = &[u8]> {
+    form.split(|byte| *byte == b'&')
 }
 
 /// Parameters whose values anybody may know.

@@ -9,11 +9,14 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use url::Url;
 
 use crate::secret::Secret;
 
 use super::kind::{Code, Flaw, Kind};
+use super::members::{Expiry, Members, Reading};
 use super::report::{Form, Report, without_mark};
+use super::timestamp::instant_of;
 use super::token_type::is_bearer;
 
 /// An access token as it was handed out.
@@ -31,6 +34,8 @@ pub struct TokenResponse {
     pub refresh_token: Option<Secret<String>>,
     /// What kind of token it is, which an answer to a token exchange must say (RFC 8693 section 2.2.1).
     pub issued_token_type: Option<String>,
+    /// The host of the API that the token is for, where the server says so (`instance_url`, `api_domain`).
+    pub api_host: Option<String>,
     /// For how long the refresh token is good unless it is used before: `refresh_expires_in` (Keycloak) or
     /// `refresh_token_expires_in`. `None`: for ever, or the server does not say.
     pub refresh_expires_in: Option<Duration>,
@@ -98,13 +103,18 @@ pub const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Reads an answer that is to hold a token which is good by itself. Nothing of `body` gets into the error.
 pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {
-    parse_as(status, body, Wanted::BEARER)
+    parse_as(status, body, Wanted::BEARER, Reading::PLAIN)
 }
 
-/// The same for a token of either kind.
-pub(super) fn parse_as(status: StatusCode, body: &[u8], wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
+/// The same for a token of either kind, in the endpoint's own form.
+pub(super) fn parse_as(
+    status: StatusCode,
+    body: &[u8],
+    wanted: Wanted<'_>,
+    reading: Reading<'_>,
+) -> Result<TokenResponse, Kind> {
     // Whatever the status: a code says more.
-    if let Some(code) = refusal(status, body) {
+    if let Some(code) = refusal(status, body, reading) {
         return Err(Kind::Denied(status, code));
     }
     if status.is_redirection() {
@@ -113,13 +123,13 @@ pub(super) fn parse_as(status: StatusCode, body: &[u8], wanted: Wanted<'_>) -> R
     if !status.is_success() {
         return Err(Kind::Status(status));
     }
-    success(members(body)?, wanted)
+    success(Members::read(body, reading)?, wanted)
 }
 
 /// Whether an answer that holds no token is a success; else what it says (RFC 6749 section 5.2, which the other
 /// endpoints share).
 pub(super) fn accepted(status: StatusCode, body: &[u8]) -> Result<(), Kind> {
-    match refusal(status, body) {
+    match refusal(status, body, Reading::PLAIN) {
         Some(code) => Err(Kind::Denied(status, code)),
         None if status.is_success() => Ok(()),
         None if status.is_redirection() => Err(Kind::Redirect(status)),
@@ -128,13 +138,13 @@ pub(super) fn accepted(status: StatusCode, body: &[u8]) -> Result<(), Kind> {
 }
 
 /// The code of a response that refuses, whatever its status. A success has one only where it says so outright.
-pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Option<Code> {
+pub(super) fn refusal(status: StatusCode, body: &[u8], reading: Reading<'_>) -> Option<Code> {
     let report = Report::read(body);
     let code = report.code()?;
     if status.is_client_error() || status.is_server_error() {
         return Some(code);
     }
-    let members = serde_json::from_slice::<Members>(without_mark(body)).unwrap_or_default();
+    let members = Members::of(&serde_json::from_slice(without_mark(body)).unwrap_or_default(), reading);
     let has_error =
         members.error.is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)) && error != "");
     let has_token = members.access_token.is_some_and(|token| !token.is_null());
@@ -173,22 +183,6 @@ pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
     success(Members { access_token, ..Members::default() }, Wanted::BEARER)
 }
 
-/// The members that count; all others are ignored (RFC 6749 section 5.1). Each is taken as it comes, so that a
-/// strange one is judged by its own rule.
-#[derive(Default, Deserialize)]
-struct Members {
-    error: Option<Value>,
-    access_token: Option<Value>,
-    token_type: Option<Value>,
-    expires_in: Option<Value>,
-    scope: Option<Value>,
-    refresh_token: Option<Value>,
-    refresh_expires_in: Option<Value>,
-    refresh_token_expires_in: Option<Value>,
-    issued_token_type: Option<Value>,
-    id_token: Option<Value>,
-}
-
 fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
     let access_token = match answer.access_token {
         None | Some(Value::Null) => return Err(Kind::Malformed(Flaw::NoAccessToken)),
@@ -209,8 +203,15 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
     };
     let mut oddity = None;
     let lifetime = match answer.expires_in {
-        None | Some(Value::Null) => {
-            jwt_expiry(access_token.expose()).map_or(Lifetime::Unknown, Lifetime::ExpiresAt)
+        None | Some(Value::Null) => match answer.expiry {
+            Some(Expiry::At(at)) => Lifetime::ExpiresAt(UNIX_EPOCH + at),
+            Some(Expiry::In(said)) => lifetime(said, claims(access_token.expose()).as_ref()).0,
+            None => jwt_expiry(access_token.expose()).map_or(Lifetime::Unknown, Lifetime::ExpiresAt),
+        },
+        // A point in time in words.
+        Some(value) if number(&value).is_none() && instant_of(&value).is_some() => {
+            let at = instant_of(&value).unwrap_or_default();
+            Lifetime::ExpiresAt(UNIX_EPOCH + at)
         }
         Some(value) => {
             let said = number(&value).ok_or(Kind::Malformed(Flaw::ExpiresIn))?;
@@ -232,8 +233,14 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
         refresh_expires_in: refresh_expires_in.map(clamped),
         oddity,
         issued_token_type: answer.issued_token_type.and_then(text),
+        api_host: answer.instance_url.or(answer.api_domain).and_then(text).as_deref().and_then(host),
         id_token: answer.id_token.and_then(text).map(Secret::new),
     })
+}
+
+/// The host in an address.
+fn host(address: &str) -> Option<String> {
+    Url::parse(address).ok()?.host_str().map(str::to_owned)
 }
 
 /// A string that says something.
@@ -278,7 +285,7 @@ pub(super) fn seconds(value: &Value) -> Option<Duration> {
 }
 
 /// A number, a float, or either in a string.
-fn number(value: &Value) -> Option<f64> {
+pub(super) fn number(value: &Value) -> Option<f64> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         // `parse` alone would also take "inf" and "nan".
@@ -304,16 +311,10 @@ impl TokenResponse {
     /// clocks need be right. Where the answer has an `expires_in`, nothing changes.
     pub(super) fn count_from(&mut self, now: SystemTime) {
         let Lifetime::ExpiresAt(at) = self.lifetime else { return };
-        let claims = claims(self.access_token.expose());
-        let iat = claims.as_ref().and_then(Claims::iat);
-        if self.oddity == Some(Oddity::Instant) {
-            let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            let own = claims.and_then(|claims| Some(claims.exp - iat?)).filter(|own| *own > 0.0);
-            let whole = own.map_or(MAX_LIFETIME, clamped);
-            self.lifetime = Lifetime::ExpiresIn(left(at, None, now).min(whole));
-        } else if let Some(Claims { exp, .. }) = claims {
-            self.lifetime = Lifetime::ExpiresIn(left(exp, iat, now));
-        }
+        let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let own = claims(self.access_token.expose());
+        let own = own.map_or(MAX_LIFETIME, |own| left(own.exp, own.iat(), now));
+        self.lifetime = Lifetime::ExpiresIn(left(at, None, now).min(own));
     }
 }
 
@@ -558,7 +559,7 @@ mod tests {
             assert_eq!(kind(value), Err(Kind::TokenType), "{value}");
         }
         let bot = br#"{"access_token":"t","token_type":"bot"}"#;
-        let read = |wanted| parse_as(StatusCode::OK, bot, wanted);
+        let read = |wanted| parse_as(StatusCode::OK, bot, wanted, Reading::PLAIN);
         assert_eq!(read(Wanted::Bearer(Some("bot"))).unwrap().token_type, TokenType::Bearer);
         assert_eq!(read(Wanted::BEARER), Err(Kind::TokenType));
     }
@@ -642,7 +643,8 @@ mod tests {
     fn a_token_of_another_kind_than_was_asked_for_is_refused() {
         let read = |token_type: &str, wanted| {
             let body = format!(r#"{{"access_token":"t"{token_type}}}"#);
-            parse_as(StatusCode::OK, body.as_bytes(), wanted).map(|response| response.token_type)
+            parse_as(StatusCode::OK, body.as_bytes(), wanted, Reading::PLAIN)
+                .map(|response| response.token_type)
         };
         for name in ["DPoP", "dpop"] {
             let said = format!(r#","token_type":"{name}""#);
@@ -652,7 +654,12 @@ mod tests {
         for said in [r#","token_type":"Bearer""#, r#","token_type":null"#, "", r#","token_type":7"#] {
             assert_eq!(read(said, Wanted::Bound), Err(Kind::Unbound), "{said}");
         }
-        let denied = parse_as(StatusCode::BAD_REQUEST, br#"{"error":"use_dpop_nonce"}"#, Wanted::Bound);
+        let denied = parse_as(
+            StatusCode::BAD_REQUEST,
+            br#"{"error":"use_dpop_nonce"}"#,
+            Wanted::Bound,
+            Reading::PLAIN,
+        );
         assert_eq!(denied, Err(Kind::Denied(StatusCode::BAD_REQUEST, Code::UseDpopNonce)));
     }
 

@@ -10,6 +10,8 @@ use url::{Host, Url};
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::net::tls::ClientCertificate;
 
+use super::dialect::Dialect;
+
 /// An authorization server and the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -19,6 +21,8 @@ pub struct ServerSettings {
     pub transport: Transport,
     /// What else it calls a Bearer token: `BearerToken`, `bot`. `None`: nothing.
     pub token_type: Option<String>,
+    /// How its token endpoint deviates from the protocol.
+    pub dialect: Dialect,
 }
 
 /// Where an authorization server's endpoints are: named in the configuration, which wins over any metadata, or found
@@ -29,6 +33,8 @@ pub struct Location {
     pub issuer: Option<Issuer>,
     /// Where tokens are asked for. The query component is kept (RFC 6749 section 3.2).
     pub token_endpoint: Option<Url>,
+    /// Where tokens are refreshed, where that is another address.
+    pub refresh_endpoint: Option<Url>,
     /// Where tokens are given back (RFC 7009).
     pub revocation_endpoint: Option<Url>,
     /// Where tokens are looked at (RFC 7662).

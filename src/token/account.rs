@@ -119,7 +119,9 @@ impl Account {
         self.server
             .preview_login(match self.login.flow {
                 Flow::DeviceCode => LoginWay::Device,
-                Flow::AuthorizationCode => LoginWay::Browser { pushed: self.login.pushed_authorization },
+                Flow::AuthorizationCode => {
+                    LoginWay::Browser { pushed: self.login.pushed_authorization, pkce: self.login.pkce }
+                }
             })
             .await
     }
@@ -138,6 +140,7 @@ impl Account {
             manner,
             pushed: self.login.pushed_authorization,
             dpop: dpop.as_deref(),
+            pkce: self.login.pkce,
         };
         self.server.authorize(ask).await
     }
@@ -370,7 +373,7 @@ impl fmt::Debug for Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::RedirectUri;
+    use crate::oauth::{Pkce, RedirectUri};
     use crate::token::settings::RenewVia;
     use crate::token::store::Earned;
     use crate::token::store::tests::{full, print};
@@ -405,6 +408,7 @@ mod tests {
             redirect_uri: RedirectUri::parse("http://127.0.0.1/callback").unwrap(),
             authorization_params: params.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
             pushed_authorization: false,
+            pkce: Pkce::S256,
             renew_via: RenewVia::RefreshToken,
             post_logout_redirect_uri: None,
         };

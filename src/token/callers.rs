@@ -422,7 +422,8 @@ mod tests {
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::{origin, response};
     use crate::token::{
-        ExchangeSettings, GrantSettings, Limits, Origin, Renewer, RenewerHandle, Status, Subject, TokenHandle,
+        ExchangeSettings, GrantSettings, Limits, Origin, Renewer, RenewerHandle, Status, Subject,
+        TokenHandle, TradeGrant,
     };
 
     /// Trades `x` for `x-for-n`, or does what the test says.
@@ -471,6 +472,7 @@ mod tests {
 
     fn per_caller() -> TokenSettings {
         let grant = GrantSettings::TokenExchange(ExchangeSettings {
+            grant: TradeGrant::TokenExchange,
             subject: Subject::Incoming,
             subject_token_type: "urn:ietf:params:oauth:token-type:access_token".into(),
             actor: None,

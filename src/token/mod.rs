@@ -43,7 +43,7 @@ pub use roster::Roster;
 pub use settings::{
     Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, Flow,
     FolderSettings, GrantSettings, LoginSettings, Origin, Policy, RenewVia, ServerOrigin, StoreSettings,
-    Subject, TokenSettings,
+    Subject, TokenSettings, TradeGrant,
 };
 pub use source::{Fetched, ServerSource, Source, Sources, Summons, Whose};
 pub use state::{Credentials, Failure, Status, TokenState};

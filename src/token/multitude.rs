@@ -70,6 +70,7 @@ impl Source for Server {
                 refresh_expires_in: None,
                 oddity: None,
                 issued_token_type: None,
+                api_host: None,
                 id_token: None,
             }
             .into())

@@ -85,7 +85,7 @@ fn succeeded(
     if usable_until <= attempt.now {
         // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
         return Err(Error::here(match settings.origin {
-            Origin::Server(_) => match response.lifetime {
+            Origin::Server(_) | Origin::SelfSigned(_) => match response.lifetime {
                 Lifetime::NoTime(said) => ErrorKind::NoTime(said),
                 Lifetime::ExpiresIn(lives) if !lives.is_zero() => {
                     ErrorKind::Slow { took: attempt.now - sent, lives }

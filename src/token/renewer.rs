@@ -286,6 +286,7 @@ pub(super) mod tests {
             refresh_expires_in: None,
             oddity: None,
             issued_token_type: None,
+            api_host: None,
             id_token: None,
         }
     }

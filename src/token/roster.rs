@@ -1,10 +1,13 @@
 //! The tokens now in force, by name: what requests and sources find them in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+
+use crate::clock::Moment;
 
 use super::handle::TokenHandle;
 
@@ -14,6 +17,8 @@ pub struct Roster {
     tokens: Arc<ArcSwap<BTreeMap<String, TokenHandle>>>,
     /// How often it was filled.
     filled: Arc<watch::Sender<u64>>,
+    /// The hosts that each token is sent to.
+    hosts: Arc<ArcSwap<BTreeMap<String, BTreeSet<String>>>>,
 }
 
 impl Roster {
@@ -27,6 +32,41 @@ impl Roster {
     pub fn replace(&self, tokens: BTreeMap<String, TokenHandle>) {
         self.tokens.store(Arc::new(tokens));
         self.filled.send_modify(|times| *times += 1);
+    }
+
+    /// Has the token `name` take what a login has just put into the store, and waits for that.
+    pub async fn take_up(&self, name: &str) {
+        // As it is now: a reload may have made another of it meanwhile.
+        let Some(token) = self.load().get(name).cloned() else { return };
+        let (attempts, usable) = {
+            let state = token.load();
+            (state.attempts(), state.usable(Moment::now()).is_some())
+        };
+        // One that is good is another user's, or an older login's.
+        if usable {
+            token.replace();
+        } else {
+            token.wake();
+        }
+        loop {
+            let mut changed = pin!(token.changed());
+            // Before the state is read, so that no change falls between the two.
+            changed.as_mut().enable();
+            if token.load().attempts() != attempts {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Says which hosts each token is sent to: those of the upstreams of its routes.
+    pub fn set_hosts(&self, hosts: BTreeMap<String, BTreeSet<String>>) {
+        self.hosts.store(Arc::new(hosts));
+    }
+
+    /// Whether the token `name` is sent to some host, and none of them is `host`.
+    pub(super) fn goes_elsewhere(&self, name: &str, host: &str) -> bool {
+        self.hosts.load().get(name).is_some_and(|hosts| !hosts.is_empty() && !hosts.contains(host))
     }
 
     /// How often it was filled.

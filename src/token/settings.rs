@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::oauth::{Client, KeySettings, RedirectUri, ServerSettings, TokenRequest};
+use crate::oauth::{AssertionTerms, Client, KeySettings, Pkce, RedirectUri, ServerSettings, TokenRequest};
 use crate::secret::SecretSource;
 
 /// All there is to know about a token before it is fetched. Two that are equal are the same token: a reload
@@ -35,6 +35,8 @@ pub enum Origin {
     File(SecretSource),
     /// The configuration: it never changes.
     Static(SecretSource),
+    /// A key: the token is a JWT that this program signs.
+    SelfSigned(Box<BearerAssertion>),
 }
 
 /// An OAuth client at its authorization server.
@@ -95,6 +97,8 @@ pub struct LoginSettings {
     pub authorization_params: Vec<(String, String)>,
     /// Whether the request is pushed ahead where the server only offers that (RFC 9126); where it demands it, it is.
     pub pushed_authorization: bool,
+    /// Whether the code is bound to this program (RFC 7636).
+    pub pkce: Pkce,
     /// What a renewal spends.
     pub renew_via: RenewVia,
     /// Where a browser goes once its session at the server has ended; `None`: the server decides.
@@ -150,7 +154,7 @@ impl RenewVia {
     }
 }
 
-/// An assertion that this program signs as an authorization grant (RFC 7523 section 2.1).
+/// An assertion that this program signs: as an authorization grant (RFC 7523 section 2.1), or as the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BearerAssertion {
     /// What it is signed with; a Google service-account key brings its own `kid` and `iss`.
@@ -161,11 +165,15 @@ pub struct BearerAssertion {
     pub subject: Option<String>,
     /// `aud`; `None`: the issuer's identifier, or the token endpoint where no issuer is configured.
     pub audience: Option<String>,
+    /// Further claims, and its lifetime.
+    pub terms: AssertionTerms,
 }
 
 /// What is traded in for a token (RFC 8693).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExchangeSettings {
+    /// The grant that spends it.
+    pub grant: TradeGrant,
     /// Where the subject token is found.
     pub subject: Subject,
     /// The identifier of its type. Default `urn:ietf:params:oauth:token-type:access_token`, or `...:jwt` for a file.
@@ -174,6 +182,16 @@ pub struct ExchangeSettings {
     pub actor: Option<(SecretSource, String)>,
     /// The type asked for.
     pub requested_token_type: Option<String>,
+}
+
+/// A grant that spends a token which was issued before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TradeGrant {
+    /// `token_exchange` (RFC 8693).
+    #[default]
+    TokenExchange,
+    /// `jwt_bearer` (RFC 7523 section 2.1): the token is the assertion, without its type.
+    JwtBearer,
 }
 
 /// Where a subject token is found.
@@ -223,7 +241,7 @@ impl TokenSettings {
     pub fn server(&self) -> Option<&ServerOrigin> {
         match &self.origin {
             Origin::Server(origin) => Some(origin),
-            Origin::Command(_) | Origin::File(_) | Origin::Static(_) => None,
+            Origin::Command(_) | Origin::File(_) | Origin::Static(_) | Origin::SelfSigned(_) => None,
         }
     }
 
@@ -236,12 +254,16 @@ impl TokenSettings {
                 GrantSettings::RefreshToken { .. } => "refresh_token",
                 GrantSettings::Password { .. } => "password",
                 GrantSettings::JwtBearer(_) => "jwt_bearer",
-                GrantSettings::TokenExchange(_) => "token_exchange",
+                GrantSettings::TokenExchange(ref exchange) => match exchange.grant {
+                    TradeGrant::TokenExchange => "token_exchange",
+                    TradeGrant::JwtBearer => "jwt_bearer",
+                },
                 GrantSettings::Login(ref login) => login.flow.as_str(),
             },
             Origin::Command(_) => "command",
             Origin::File(_) => "file",
             Origin::Static(_) => "static",
+            Origin::SelfSigned(_) => "self_signed",
         }
     }
 
@@ -312,9 +334,16 @@ impl TokenSettings {
                 files.extend(origin.grant.files());
             }
             Origin::File(source) | Origin::Static(source) => files.extend(source.file()),
+            Origin::SelfSigned(assertion) => files.extend(assertion.files()),
             Origin::Command(_) => {}
         }
         files
+    }
+}
+
+impl BearerAssertion {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        self.key.key.file().into_iter().chain(self.key.certificate.as_deref())
     }
 }
 
@@ -324,9 +353,7 @@ impl GrantSettings {
             Self::ClientCredentials | Self::Login(_) => Vec::new(),
             Self::RefreshToken { seed } => seed.iter().filter_map(SecretSource::file).collect(),
             Self::Password { password, .. } => password.file().into_iter().collect(),
-            Self::JwtBearer(BearerAssertion { key, .. }) => {
-                key.key.file().into_iter().chain(key.certificate.as_deref()).collect()
-            }
+            Self::JwtBearer(assertion) => assertion.files().collect(),
             Self::TokenExchange(exchange) => {
                 let subject = match &exchange.subject {
                     Subject::File(source) => source.file(),

@@ -28,6 +28,7 @@ mod fixed;
 mod person;
 mod possession;
 mod server;
+mod signed;
 mod silent;
 mod spending;
 mod stored;
@@ -41,6 +42,7 @@ use fixed::FixedSource;
 use person::Person;
 pub(in crate::token) use possession::Possession;
 pub use server::ServerSource;
+use signed::SignedSource;
 use silent::Silent;
 pub use silent::{Summons, Whose};
 use spending::Spends;
@@ -196,7 +198,8 @@ impl Sources {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
                 let mut source =
-                    ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone());
+                    ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone())
+                        .named(name);
                 if let GrantSettings::Password { username, .. } = &origin.grant {
                     source = source.of_person(self.person(ServerId::of(&server), username));
                 }
@@ -215,6 +218,7 @@ impl Sources {
             Origin::Command(settings) => Ok(Arc::new(CommandSource::new(settings.clone()))),
             Origin::File(file) => Ok(Arc::new(FileSource::new(file.clone()))),
             Origin::Static(token) => Ok(Arc::new(FixedSource::new(token.clone()))),
+            Origin::SelfSigned(assertion) => Ok(Arc::new(SignedSource::new((**assertion).clone()))),
         }
     }
 

@@ -39,15 +39,15 @@ impl Laptop {
 }
 
 /// `cupbearer login` under way.
-struct Login {
-    child: Child,
+pub(super) struct Login {
+    pub(super) child: Child,
     log: std::path::PathBuf,
     _dir: TempDir,
 }
 
 impl Login {
     /// Starts the command; what it says goes to a file, as to a pipe.
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("login.log");
         let file = std::fs::File::create(&log).unwrap();
@@ -55,12 +55,12 @@ impl Login {
         Self { child: command.spawn().unwrap(), log, _dir: dir }
     }
 
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// The address that it says to open.
-    async fn address(&self, after: &str) -> String {
+    pub(super) async fn address(&self, after: &str) -> String {
         let find = || {
             let said = self.said();
             let line =
@@ -77,14 +77,14 @@ impl Login {
     }
 
     /// Its exit code, and all that it said.
-    async fn ended(mut self) -> (i32, String) {
+    pub(super) async fn ended(mut self) -> (i32, String) {
         let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("it still runs: {}", self.said())).unwrap();
         (status.code().unwrap_or(-1), self.said())
     }
 }
 
-fn login(config: &Path, words: &[&str]) -> Command {
+pub(super) fn login(config: &Path, words: &[&str]) -> Command {
     let mut command = cupbearer();
     command.arg("login").args(words).arg("--config").arg(config);
     command

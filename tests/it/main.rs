@@ -48,6 +48,7 @@ mod image;
 mod inject;
 mod jumps;
 mod kept;
+mod keys;
 mod life;
 mod limits;
 mod listeners;

@@ -10,7 +10,8 @@ use cupbearer::lifecycle::DrainTrigger;
 use cupbearer::metrics::Metrics;
 use cupbearer::net::outbound_proxy::OutboundProxy;
 use cupbearer::oauth::{
-    AuthorizationServer, Client, ClientAuth, Error, Location, ServerSettings, TokenRequest, Transport,
+    AuthorizationServer, Client, ClientAuth, Dialect, Error, Location, ServerSettings, TokenRequest,
+    Transport,
 };
 use cupbearer::secret::{Secret, SecretSource};
 use cupbearer::token::{
@@ -51,6 +52,7 @@ fn origin(endpoint: &str, client: String) -> ServerOrigin {
             location: Location::endpoint(endpoint.parse().unwrap()),
             transport,
             token_type: None,
+            dialect: Dialect::default(),
         },
         client: Client {
             id: client,

@@ -46,9 +46,15 @@ impl Prompt {
             self.hinted = true;
             self.clear();
             if let Some(redirect) = &login.redirect_uri {
+                let ports = if login.is_by_hand() { "" } else { " (for any port)" };
+                let what = if login.is_by_hand() {
+                    "No address was pasted yet"
+                } else {
+                    "No browser has come back yet"
+                };
                 say(&format!(
-                    "No browser has come back yet. Where the page there says that the redirect URI is not registered: register\n\
-                     {redirect} for this client (for any port), or set `redirect_uri` to the one that is."
+                    "{what}. Where the page there says that the redirect URI is not registered: register\n\
+                     {redirect} for this client{ports}, or set `redirect_uri` to the one that is."
                 ));
             }
         }
@@ -92,12 +98,24 @@ pub(in crate::cli) fn open_browser(url: &str) -> bool {
 
 fn text(name: &str, login: &Login, no_browser: bool, terminal: bool) -> String {
     let Some(url) = &login.authorization_url else { return device(name, login, terminal) };
+    let redirect = login.redirect_uri.as_deref().unwrap_or_default();
+    if login.is_by_hand() {
+        let open = if no_browser {
+            "Open this address in a browser:"
+        } else {
+            "Your browser opens this address; if it does not, open it yourself:"
+        };
+        return format!(
+            "Logging in for the token {name}. {open}\n\n  {url}\n\n\
+             After the login the browser ends at an address that begins with\n{redirect}\n\
+             whatever the page there shows: copy that whole address, paste it here and press Enter.\n"
+        );
+    }
     if !no_browser {
         return format!(
             "Logging in for the token {name}. Your browser opens this address; if it does not, open it yourself:\n\n  {url}\n"
         );
     }
-    let redirect = login.redirect_uri.as_deref().unwrap_or_default();
     format!(
         "Logging in for the token {name}. Open this address in a browser:\n\n  {url}\n\n\
          A browser on this machine comes back by itself. One on another machine ends at an address that begins with\n\
@@ -180,5 +198,14 @@ mod tests {
             "{shown}"
         );
         assert!(!text("api", &login, false, true).contains("paste"));
+        let elsewhere = Login { redirect_uri: Some("https://orders.example/cb".into()), ..login };
+        for no_browser in [false, true] {
+            let shown = text("api", &elsewhere, no_browser, true);
+            assert!(
+                shown.contains("paste it here") && shown.contains("https://orders.example/cb"),
+                "{shown}"
+            );
+            assert!(!shown.contains("comes back by itself"), "{shown}");
+        }
     }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::dialect::{Pkce, RequestFormat, Response, TokenMethod};
 use super::quantity::{Period, Words};
 use super::secret;
+use crate::oauth::AssertionTerms;
 use crate::secret::Secret;
 use crate::token::{Backoff, Policy};
 
@@ -19,6 +21,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) issuer: Option<String>,
     /// The token endpoint itself; wins over the issuer's metadata.
     pub(in crate::config) token_endpoint: Option<String>,
+    /// Where tokens are refreshed; left out: at the token endpoint.
+    pub(in crate::config) refresh_endpoint: Option<String>,
     /// Where tokens are given back (RFC 7009); wins over the issuer's metadata.
     pub(in crate::config) revocation_endpoint: Option<String>,
     /// Where an opaque token's expiry is asked for (RFC 7662) that came without one; wins over the issuer's metadata.
@@ -29,6 +33,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) device_authorization_endpoint: Option<String>,
     /// How the token is earned.
     pub(in crate::config) grant: Grant,
+    /// What `grant_type` says on the wire in place of `client_credentials`; "": the parameter is left out.
+    pub(in crate::config) grant_type: Option<String>,
     /// The client identifier.
     pub(in crate::config) client_id: Option<String>,
     /// How the client proves that it is the one.
@@ -61,7 +67,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) assertion_file: Option<String>,
     /// File of the first refresh token; a newer one in the store counts instead.
     pub(in crate::config) refresh_token_file: Option<String>,
-    /// Where a person's browser comes back to, on this machine; without a port, at one that is free then (RFC 8252).
+    /// Where a person's browser comes back to, on this machine; without a port, at one that is free then (RFC 8252). An
+    /// https address leads elsewhere: a person pastes the address that the browser ends at.
     pub(in crate::config) redirect_uri: String,
     /// More parameters of the authorization request, such as `login_hint` and `prompt`.
     pub(in crate::config) authorization_params: BTreeMap<String, String>,
@@ -70,6 +77,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) pushed_authorization: bool,
     /// Where the browser goes once a logout has ended its session at the authorization server, as it is registered there.
     pub(in crate::config) post_logout_redirect_uri: Option<String>,
+    /// Proof Key for Code Exchange (RFC 7636); "none" for a server that refuses its parameters, and never for a public client.
+    pub(in crate::config) pkce: Pkce,
     /// What renews a login: its refresh token, or, where there is none, the browser in which the dashboard is open.
     pub(in crate::config) renew_via: RenewVia,
     /// The resource owner whose password is spent.
@@ -92,11 +101,16 @@ pub(in crate::config) struct Token {
     pub(in crate::config) issuer_claim: Option<String>,
     /// The assertion's sub: whose token is asked for; left out: the same as its iss, or none with a Google key.
     pub(in crate::config) subject: Option<String>,
+    /// Further claims of the assertion that is signed: of `jwt_bearer` and `self_signed`, else of the client's own.
+    pub(in crate::config) assertion_claims: BTreeMap<String, serde_json::Value>,
+    /// How long that assertion is good, from its iat to its exp.
+    pub(in crate::config) assertion_lifetime: Period,
     /// The assertion's aud; left out: the key file's `token_uri`, else the issuer, else the token endpoint.
     pub(in crate::config) audience_claim: Option<String>,
     /// File of the token that is traded in, such as a projected service-account token; read again at each use.
     pub(in crate::config) subject_token_file: Option<String>,
-    /// "incoming": the token of the request's own Authorization is traded in. "token:NAME": another of the tokens is.
+    /// "incoming": the token of the request's own Authorization is traded in. "token:NAME": another of the tokens is. With
+    /// `jwt_bearer` it is the assertion, in place of one that is signed.
     pub(in crate::config) subject_token: Option<String>,
     /// The type of the token that is traded in; left out: `urn:ietf:params:oauth:token-type:jwt` for a file, else
     /// `urn:ietf:params:oauth:token-type:access_token`.
@@ -127,6 +141,16 @@ pub(in crate::config) struct Token {
     pub(in crate::config) resource: Words,
     /// More form parameters of the token request; the protocol's own names are refused.
     pub(in crate::config) params: BTreeMap<String, String>,
+    /// Where the parameters of token requests stand.
+    pub(in crate::config) request_format: RequestFormat,
+    /// What the protocol's parameters are called by this server, by their own names.
+    pub(in crate::config) parameter_names: BTreeMap<String, String>,
+    /// The method of token requests; the parameters of a GET stand in its query.
+    pub(in crate::config) token_method: TokenMethod,
+    /// Further header fields of token requests.
+    pub(in crate::config) token_headers: BTreeMap<String, String>,
+    /// Where the members of a token response stand, as dotted names.
+    pub(in crate::config) response: Response,
     /// Whether tokens are bound to a key, so that nobody else can use them (`DPoP`, RFC 9449).
     pub(in crate::config) dpop: bool,
     /// File of that private key, PEM or JWK; left out: one is made.
@@ -172,11 +196,13 @@ impl Default for Token {
         Self {
             issuer: None,
             token_endpoint: None,
+            refresh_endpoint: None,
             revocation_endpoint: None,
             introspection_endpoint: None,
             authorization_endpoint: None,
             device_authorization_endpoint: None,
             grant: Grant::default(),
+            grant_type: None,
             client_id: None,
             client_auth: ClientAuth::default(),
             client_secret_file: None,
@@ -195,6 +221,7 @@ impl Default for Token {
             authorization_params: BTreeMap::new(),
             pushed_authorization: false,
             post_logout_redirect_uri: None,
+            pkce: Pkce::default(),
             renew_via: RenewVia::default(),
             username: None,
             password_file: None,
@@ -205,6 +232,8 @@ impl Default for Token {
             key_algorithm: None,
             issuer_claim: None,
             subject: None,
+            assertion_claims: BTreeMap::new(),
+            assertion_lifetime: Period(AssertionTerms::default().lifetime),
             audience_claim: None,
             subject_token_file: None,
             subject_token: None,
@@ -221,6 +250,11 @@ impl Default for Token {
             audience: None,
             resource: Words::default(),
             params: BTreeMap::new(),
+            request_format: RequestFormat::default(),
+            parameter_names: BTreeMap::new(),
+            token_method: TokenMethod::default(),
+            token_headers: BTreeMap::new(),
+            response: Response::default(),
             dpop: false,
             dpop_key_file: None,
             header: "Authorization".to_owned(),
@@ -257,6 +291,7 @@ pub(in crate::config) enum Grant {
     Command,
     File,
     Static,
+    SelfSigned,
 }
 
 /// What renews a login.
@@ -288,10 +323,24 @@ pub(in crate::config) enum ClientAuth {
 pub(in crate::config) enum Algorithm {
     #[serde(rename = "RS256")]
     Rs256,
+    #[serde(rename = "RS384")]
+    Rs384,
+    #[serde(rename = "RS512")]
+    Rs512,
     #[serde(rename = "PS256")]
     Ps256,
+    #[serde(rename = "PS384")]
+    Ps384,
+    #[serde(rename = "PS512")]
+    Ps512,
     #[serde(rename = "ES256")]
     Es256,
+    #[serde(rename = "ES384")]
+    Es384,
+    #[serde(rename = "ES512")]
+    Es512,
+    #[serde(rename = "ES256K")]
+    Es256K,
     #[serde(rename = "EdDSA")]
     EdDsa,
 }

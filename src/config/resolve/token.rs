@@ -2,6 +2,7 @@
 
 mod attachment;
 mod client;
+mod dialect;
 pub(super) mod exchange;
 mod grant;
 mod jwt;
@@ -12,6 +13,7 @@ mod meaning;
 mod policy;
 mod request;
 mod server;
+mod terms;
 
 use crate::config::Options;
 use crate::config::file::{Grant, Token};
@@ -72,6 +74,10 @@ fn origin(
         Grant::Command => return local::command(path, token, review).map(Origin::Command),
         Grant::File => return local::file(path, token, variables, review).map(Origin::File),
         Grant::Static => return local::fixed(path, token, variables, review).map(Origin::Static),
+        Grant::SelfSigned => {
+            let signed = grant::self_signed(path, token, variables, review);
+            return signed.map(|signed| Origin::SelfSigned(Box::new(signed)));
+        }
         _ => {}
     }
     let certificates = client::certificates(path, token, review);

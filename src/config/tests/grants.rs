@@ -417,7 +417,9 @@ fn a_persons_login_has_a_loopback_redirect_and_is_kept_where_a_restart_finds_it(
     );
 
     for (uri, part) in [
-        ("https://127.0.0.1/cb", "an http URL on this machine"),
+        ("https://127.0.0.1/cb#x", "more than host, port, path and query"),
+        ("https://u:p@orders.example/cb", "more than host, port, path and query"),
+        ("http://orders.example/cb", "or be https"),
         ("http://0.0.0.0/cb", "must lead to 127.0.0.1"),
         ("http://localhost.evil.example/cb", "must lead to 127.0.0.1"),
         ("http://127.0.0.1/cb?x=1", "more than host, port and path"),

@@ -1,9 +1,9 @@
 //! What little of DER (X.690) is read here: which kind of key a PKCS #8 holds, and the two numbers of a public RSA key.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
 
 use super::pem::Form;
-use super::{KeyError, Pair};
+use super::{Curve, KeyError, Pair};
 
 /// Reads a key.
 pub(super) fn pair(form: Form, der: &[u8]) -> Result<Pair, KeyError> {
@@ -13,22 +13,21 @@ pub(super) fn pair(form: Form, der: &[u8]) -> Result<Pair, KeyError> {
     };
     match form {
         Form::Pkcs1 => Ok(Pair::Rsa(RsaKeyPair::from_der(der)?)),
-        Form::Sec1 => p256(der),
+        Form::Sec1 => elliptic(der),
         Form::Pkcs8 => match algorithm(der).ok_or(KeyError::Malformed)? {
             RSA => Ok(Pair::Rsa(RsaKeyPair::from_pkcs8(der)?)),
-            ELLIPTIC_CURVE => p256(der),
+            ELLIPTIC_CURVE => elliptic(der),
             ED25519 => Ok(Pair::Ed25519(Ed25519KeyPair::from_pkcs8(der)?)),
             _ => Err(KeyError::Kind),
         },
     }
 }
 
-fn p256(der: &[u8]) -> Result<Pair, KeyError> {
+fn elliptic(der: &[u8]) -> Result<Pair, KeyError> {
     // The curve's name is in the key, wherever its form puts it; the library takes no other, and says not why.
-    if !der.windows(P256.len()).any(|window| window == P256) {
-        return Err(KeyError::Kind);
-    }
-    Ok(Pair::P256(EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der)?))
+    let is_named = |name: &[u8]| der.windows(name.len()).any(|window| window == name);
+    let curve = Curve::ALL.into_iter().find(|curve| is_named(curve.identifier())).ok_or(KeyError::Kind)?;
+    Ok(Pair::Elliptic(curve, EcdsaKeyPair::from_private_key_der(curve.signing(), der)?))
 }
 
 /// The object identifier of the algorithm in a `PrivateKeyInfo` (RFC 5958 section 2).
@@ -79,5 +78,3 @@ const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const ELLIPTIC_CURVE: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// 1.3.101.112 (RFC 8410 section 3).
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-/// 1.2.840.10045.3.1.7, tag and length included (RFC 5480 section 2.1.1.1).
-const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];

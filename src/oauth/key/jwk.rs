@@ -1,15 +1,13 @@
 //! JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037 section 2): a private one read, the public half written.
 
 use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
-};
+use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{KeyError, Pair, der};
+use super::{Curve, KeyError, Pair, der};
 
 /// A private JWK.
 pub(super) struct Jwk {
@@ -48,7 +46,10 @@ pub(super) fn parse(text: &str) -> Result<Jwk, KeyError> {
     let pair = match (members.kty.as_deref(), members.crv.as_deref()) {
         (None, _) => return Err(KeyError::NotAJwk),
         (Some("RSA"), _) => rsa(&members)?,
-        (Some("EC"), Some("P-256")) => p256(&members)?,
+        (Some("EC"), Some(name)) => {
+            let curve = Curve::ALL.into_iter().find(|curve| curve.name() == name);
+            elliptic(curve.ok_or(KeyError::Kind)?, &members)?
+        }
         (Some("OKP"), Some("Ed25519")) => ed25519(&members)?,
         (Some("EC" | "OKP"), None) => return Err(KeyError::Member("crv")),
         _ => return Err(KeyError::Kind),
@@ -73,16 +74,17 @@ fn rsa(members: &Members<'_>) -> Result<Pair, KeyError> {
     Ok(Pair::Rsa(RsaKeyPair::from_components(&components)?))
 }
 
-fn p256(members: &Members<'_>) -> Result<Pair, KeyError> {
-    let (x, y, d) = (coordinate("x", members.x)?, coordinate("y", members.y)?, coordinate("d", members.d)?);
+fn elliptic(curve: Curve, members: &Members<'_>) -> Result<Pair, KeyError> {
+    let part = |name, member| exactly(curve.bytes(), name, member);
+    let (x, y, d) = (part("x", members.x)?, part("y", members.y)?, part("d", members.d)?);
     // SEC 1 section 2.3.3: a point that is not compressed.
     let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
-    let pair = EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &d, &point)?;
-    Ok(Pair::P256(pair))
+    let pair = EcdsaKeyPair::from_private_key_and_public_key(curve.signing(), &d, &point)?;
+    Ok(Pair::Elliptic(curve, pair))
 }
 
 fn ed25519(members: &Members<'_>) -> Result<Pair, KeyError> {
-    let (x, d) = (coordinate("x", members.x)?, coordinate("d", members.d)?);
+    let (x, d) = (exactly(ED25519_BYTES, "x", members.x)?, exactly(ED25519_BYTES, "d", members.d)?);
     Ok(Pair::Ed25519(Ed25519KeyPair::from_seed_and_public_key(&d, &x)?))
 }
 
@@ -97,12 +99,10 @@ fn number(name: &'static str, member: Option<&str>) -> Result<Zeroizing<Vec<u8>>
     }
 }
 
-/// A member of exactly 32 bytes: of these curves, each is (RFC 7518 section 6.2.1.2, RFC 8032 section 5.1.5).
-fn coordinate(name: &'static str, member: Option<&str>) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    octets(name, member).and_then(|bytes| match bytes.len() {
-        32 => Ok(bytes),
-        _ => Err(KeyError::Member(name)),
-    })
+/// A member of exactly `length` bytes: as the curve has it (RFC 7518 section 6.2.1.2, RFC 8032 section 5.1.5).
+fn exactly(length: usize, name: &'static str, member: Option<&str>) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    octets(name, member)
+        .and_then(|bytes| if bytes.len() == length { Ok(bytes) } else { Err(KeyError::Member(name)) })
 }
 
 fn octets(name: &'static str, member: Option<&str>) -> Result<Zeroizing<Vec<u8>>, KeyError> {
@@ -121,12 +121,14 @@ pub(super) fn public(pair: &Pair) -> Result<String, KeyError> {
             let (modulus, exponent) = der::rsa_public(pair.public_key().as_ref()).ok_or(KeyError::Library)?;
             format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(exponent), text(modulus))
         }
-        Pair::P256(pair) => {
+        Pair::Elliptic(curve, pair) => {
             // One byte says that the point is not compressed.
             let point = pair.public_key().as_ref();
-            let (x, y) =
-                point.get(1..).and_then(|both| both.split_at_checked(32)).ok_or(KeyError::Library)?;
-            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
+            let (x, y) = point
+                .get(1..)
+                .and_then(|both| both.split_at_checked(curve.bytes()))
+                .ok_or(KeyError::Library)?;
+            format!(r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#, curve.name(), text(x), text(y))
         }
         Pair::Ed25519(pair) => {
             format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(pair.public_key().as_ref()))
@@ -134,5 +136,7 @@ pub(super) fn public(pair: &Pair) -> Result<String, KeyError> {
     })
 }
 
+/// RFC 8032 section 5.1.5.
+const ED25519_BYTES: usize = 32;
 /// RFC 7518 section 3.3.
 const MIN_RSA_BITS: usize = 2048;

@@ -1,8 +1,11 @@
 //! Keys in every form, and what is none.
 
+use aws_lc_rs::encoding::{AsBigEndian as _, EcPrivateKeyBin};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, ED25519, KeyPair as _,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256K1_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
+    ED25519, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -37,7 +40,7 @@ fn with(jwk: &str, member: &str, value: impl Into<Value>) -> String {
 fn public_bytes(key: &SigningKey) -> Vec<u8> {
     match &key.pair {
         Pair::Rsa(pair) => pair.public_key().as_ref().to_vec(),
-        Pair::P256(pair) => pair.public_key().as_ref().to_vec(),
+        Pair::Elliptic(_, pair) => pair.public_key().as_ref().to_vec(),
         Pair::Ed25519(pair) => pair.public_key().as_ref().to_vec(),
     }
 }
@@ -49,15 +52,48 @@ fn verifies(key: &SigningKey, how: &'static dyn VerificationAlgorithm) -> bool {
 
 #[test]
 fn each_kind_of_key_signs_by_default_what_fits_it() {
-    let rsa = read(vectors::RSA).unwrap();
-    assert!(rsa.algorithm() == Algorithm::Rs256 && verifies(&rsa, &RSA_PKCS1_2048_8192_SHA256));
-    let pss = SigningKey::from_text(vectors::RSA, Some(Algorithm::Ps256)).unwrap();
-    assert!(pss.algorithm() == Algorithm::Ps256 && verifies(&pss, &RSA_PSS_2048_8192_SHA256));
+    assert_eq!(read(vectors::RSA).unwrap().algorithm(), Algorithm::Rs256);
+    for (algorithm, how) in [
+        (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::Rs384, &RSA_PKCS1_2048_8192_SHA384),
+        (Algorithm::Rs512, &RSA_PKCS1_2048_8192_SHA512),
+        (Algorithm::Ps256, &RSA_PSS_2048_8192_SHA256),
+        (Algorithm::Ps384, &RSA_PSS_2048_8192_SHA384),
+        (Algorithm::Ps512, &RSA_PSS_2048_8192_SHA512),
+    ] {
+        let key = SigningKey::from_text(vectors::RSA, Some(algorithm)).unwrap();
+        assert!(key.algorithm() == algorithm && verifies(&key, how), "{algorithm:?}");
+    }
     let edwards = read(vectors::ED25519).unwrap();
     assert!(edwards.algorithm() == Algorithm::EdDsa && verifies(&edwards, &ED25519));
     for key in [read(vectors::P256).unwrap(), SigningKey::generate().unwrap()] {
         assert!(key.algorithm() == Algorithm::Es256 && verifies(&key, &ECDSA_P256_SHA256_FIXED));
         assert_eq!(key.sign(b"message").unwrap().len(), 64);
+    }
+}
+
+#[test]
+fn each_curve_signs_by_its_own_algorithm_in_pem_and_as_a_jwk() {
+    for (curve, algorithm, how) in [
+        (Curve::P256, Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
+        (Curve::P384, Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
+        (Curve::P521, Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
+        (Curve::Secp256k1, Algorithm::Es256K, &ECDSA_P256K1_SHA256_FIXED),
+    ] {
+        let pair = EcdsaKeyPair::generate(curve.signing()).unwrap();
+        let pkcs8 = pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref());
+        let sec1 = pem("EC PRIVATE KEY", pair.private_key().as_der().unwrap().as_ref());
+        let public: Value = serde_json::from_str(read(&pkcs8).unwrap().public_jwk()).unwrap();
+        assert_eq!(public["crv"], curve.name());
+        let number: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().unwrap();
+        let jwk = with(&public.to_string(), "d", URL_SAFE_NO_PAD.encode(number.as_ref()));
+        for text in [pkcs8, sec1, with(&jwk, "alg", algorithm.as_str()), jwk] {
+            let key = read(&text).unwrap();
+            assert!(key.algorithm() == algorithm && verifies(&key, how), "{curve:?}");
+            assert_eq!(key.sign(b"message").unwrap().len(), 2 * curve.bytes());
+            let stored = SigningKey::from_pkcs8(key.to_pkcs8().unwrap().expose(), None).unwrap();
+            assert_eq!(stored.thumbprint(), key.thumbprint());
+        }
     }
 }
 
@@ -78,7 +114,7 @@ fn a_key_is_the_same_in_pem_of_every_kind_and_as_a_jwk() {
     let text = pem("RSA PRIVATE KEY", &pkcs8(vectors::RSA).expose()[26..]);
     assert_eq!(read(&text).unwrap().public_jwk(), rsa.public_jwk());
     let key = read(vectors::P256).unwrap();
-    let Pair::P256(pair) = &key.pair else { panic!("another kind") };
+    let Pair::Elliptic(Curve::P256, pair) = &key.pair else { panic!("another kind") };
     let sec1 = pem("EC PRIVATE KEY", pair.private_key().as_der().unwrap().as_ref());
     assert_eq!(read(&sec1).unwrap().public_jwk(), key.public_jwk());
     // As `openssl ecparam -genkey` writes it, and after a certificate.
@@ -124,7 +160,8 @@ fn a_jwk_names_itself_and_its_algorithm_and_the_configuration_wins() {
     assert_eq!((key.key_id(), key.algorithm()), (Some("2026-1"), Algorithm::Ps256));
     let key = SigningKey::from_text(&jwk, Some(Algorithm::Rs256)).unwrap();
     assert_eq!(key.algorithm(), Algorithm::Rs256);
-    assert_eq!(read(&with(vectors::RSA, "alg", "RS512")).unwrap_err(), KeyError::Algorithm);
+    assert_eq!(read(&with(vectors::RSA, "alg", "RS512")).unwrap().algorithm(), Algorithm::Rs512);
+    assert_eq!(read(&with(vectors::RSA, "alg", "RSA-OAEP")).unwrap_err(), KeyError::Algorithm);
     assert_eq!(read(&with(vectors::ED25519, "alg", "Ed25519")).unwrap().algorithm(), Algorithm::EdDsa);
 }
 
@@ -132,7 +169,7 @@ fn a_jwk_names_itself_and_its_algorithm_and_the_configuration_wins() {
 fn an_algorithm_for_another_kind_of_key_is_refused_by_name() {
     for (jwk, asked, kind) in [
         (vectors::RSA, Algorithm::Es256, KeyKind::Rsa),
-        (vectors::P256, Algorithm::Rs256, KeyKind::P256),
+        (vectors::P256, Algorithm::Es384, KeyKind::Elliptic(Curve::P256)),
         (vectors::ED25519, Algorithm::Ps256, KeyKind::Ed25519),
     ] {
         let error = SigningKey::from_text(jwk, Some(asked)).unwrap_err();
@@ -143,7 +180,11 @@ fn an_algorithm_for_another_kind_of_key_is_refused_by_name() {
 
 #[test]
 fn what_is_no_key_for_us_is_told_apart() {
-    let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap();
+    let other_curve = pkcs8(vectors::P256);
+    let identifier = Curve::P256.identifier();
+    let at = other_curve.expose().windows(identifier.len()).position(|window| window == identifier).unwrap();
+    let mut other_curve = other_curve.expose().clone();
+    other_curve[at + identifier.len() - 1] = 1;
     let encrypted =
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
     let good = pem("PRIVATE KEY", pkcs8(vectors::P256).expose());
@@ -157,7 +198,7 @@ fn what_is_no_key_for_us_is_told_apart() {
         (&pem("OPENSSH PRIVATE KEY", b"sentinel"), KeyError::OpenSsh),
         (&pem("DSA PRIVATE KEY", b"sentinel"), KeyError::Kind),
         (&pem("PRIVATE KEY", b"sentinel"), KeyError::Malformed),
-        (&pem("PRIVATE KEY", p384.as_ref()), KeyError::Kind),
+        (&pem("PRIVATE KEY", &other_curve), KeyError::Kind),
         (&good[..good.len() / 2], KeyError::Malformed),
         (&good.replacen("MI", "!!", 1), KeyError::Malformed),
         (&good.replace("END PRIVATE", "END OTHER"), KeyError::Malformed),
@@ -166,7 +207,8 @@ fn what_is_no_key_for_us_is_told_apart() {
         ("{}", KeyError::NotAJwk),
         ("{", KeyError::NotAJwk),
         (r#"{"keys":[]}"#, KeyError::NotAJwk),
-        (&with(vectors::P256, "crv", "P-384"), KeyError::Kind),
+        (&with(vectors::P256, "crv", "P-192"), KeyError::Kind),
+        (&with(vectors::P256, "crv", "P-384"), KeyError::Member("x")),
         (&with(vectors::P256, "kty", "oct"), KeyError::Kind),
         (&with(vectors::P256, "d", Value::Null), KeyError::Member("d")),
         (&with(vectors::P256, "d", "*"), KeyError::Member("d")),

@@ -104,6 +104,7 @@ fn response(text: String, lifetime: Lifetime) -> Fetched {
         refresh_expires_in: None,
         oddity: None,
         issued_token_type: None,
+        api_host: None,
         id_token: None,
     }
     .into()

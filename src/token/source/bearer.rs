@@ -1,6 +1,6 @@
 //! What a `jwt_bearer` grant spends: an assertion, signed anew for each attempt.
 
-use crate::oauth::{Bearer, GoogleKey, read};
+use crate::oauth::{AssertionUse, Bearer, GoogleKey, read};
 use crate::token::settings::{BearerAssertion, ServerOrigin};
 use crate::token::store::Fingerprint;
 
@@ -14,6 +14,8 @@ pub(super) fn bearer<'a>(assertion: &'a BearerAssertion, origin: &'a ServerOrigi
         client_id: &origin.client.id,
         server: &origin.server.location,
         scope: &origin.request.scope,
+        terms: &assertion.terms,
+        used_as: AssertionUse::Grant,
     }
 }
 
@@ -33,7 +35,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use crate::clock;
-    use crate::oauth::{KeySettings, Location};
+    use crate::oauth::{AssertionTerms, KeySettings, Location};
     use crate::secret::SecretSource;
     use crate::token::settings::GrantSettings;
 
@@ -54,6 +56,7 @@ mod tests {
             issuer: None,
             subject: Some("alice".to_owned()),
             audience: None,
+            terms: AssertionTerms::default(),
         };
         let mut origin = origin(GrantSettings::JwtBearer(assertion.clone()));
         origin.server.location = Location::endpoint("https://as.example/token".parse().unwrap());

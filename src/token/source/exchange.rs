@@ -10,7 +10,7 @@ use crate::oauth::{
 };
 use crate::secret::{Secret, SecretSource};
 use crate::token::roster::Roster;
-use crate::token::settings::{ExchangeSettings, Subject};
+use crate::token::settings::{ExchangeSettings, Subject, TradeGrant};
 use crate::token::store::Fingerprint;
 
 /// A grant, and until when what it trades in is good; `None`: nothing says.
@@ -65,6 +65,9 @@ pub(super) async fn on_behalf(
 }
 
 async fn trade(settings: &ExchangeSettings, subject: Good) -> Result<Traded, Error> {
+    if settings.grant == TradeGrant::JwtBearer {
+        return Ok(Traded { grant: Grant::JwtBearer(subject.token), until: subject.until });
+    }
     let actor = match &settings.actor {
         Some((source, token_type)) => {
             let token = from_file(source).await?.token;
@@ -124,6 +127,7 @@ mod tests {
 
     fn exchange(subject: Subject) -> ExchangeSettings {
         ExchangeSettings {
+            grant: TradeGrant::TokenExchange,
             subject,
             subject_token_type: "urn:ietf:params:oauth:token-type:jwt".into(),
             actor: None,
@@ -166,6 +170,17 @@ mod tests {
         assert_eq!(configured(&settings, &roster, 0).await.unwrap().until, None);
         std::fs::remove_file(file.file().unwrap()).unwrap();
         assert_eq!(configured(&settings, &roster, 0).await.unwrap_err().cause(), "secret");
+    }
+
+    #[tokio::test]
+    async fn a_callers_token_may_be_the_assertion_itself() {
+        let settings = ExchangeSettings { grant: TradeGrant::JwtBearer, ..exchange(Subject::Incoming) };
+        let caller = Secret::new(jwt(100));
+        let traded = on_behalf(&settings, &caller).await.unwrap();
+        assert_eq!(traded.grant, Grant::JwtBearer(caller));
+        assert!(traded.until.is_some());
+        let expired = on_behalf(&settings, &Secret::new(jwt(-1))).await.unwrap_err();
+        assert_eq!(expired.cause(), "subject_expired");
     }
 
     #[tokio::test(start_paused = true)]

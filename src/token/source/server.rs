@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tracing::warn;
 
 use crate::clock::{self, Moment};
 use crate::oauth::{
@@ -33,6 +35,10 @@ pub struct ServerSource {
     roster: Roster,
     /// How often the roster had been filled when this was made.
     since: u64,
+    /// The token's name.
+    name: String,
+    /// It was said that the token goes to another host than the one that the server names.
+    warned: AtomicBool,
 }
 
 impl ServerSource {
@@ -41,13 +47,32 @@ impl ServerSource {
     pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
         let since = roster.filled();
         let possession = origin.dpop.clone().map(Possession::new);
-        Self { server, origin, person: Arc::default(), possession, roster, since }
+        let (name, warned) = (String::new(), AtomicBool::new(false));
+        Self { server, origin, person: Arc::default(), possession, roster, since, name, warned }
+    }
+
+    /// The same for the token of this name, whose upstreams are known.
+    #[must_use]
+    pub(super) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// The same where other tokens spend the password of the same person.
     #[must_use]
     pub(super) fn of_person(self, person: Arc<Person>) -> Self {
         Self { person, ..self }
+    }
+
+    /// Warns once where the server names another host for the API than all those that the token is sent to.
+    fn compare_host(&self, fetched: &Fetched) {
+        let Some(host) = &fetched.response.api_host else { return };
+        if self.roster.goes_elsewhere(&self.name, host) && !self.warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                token = self.name,
+                host,
+                "the authorization server names another host for the API than every upstream of this token's routes; compare `url` in [upstreams]"
+            );
+        }
     }
 
     /// Reads what the grant spends, and asks.
@@ -139,7 +164,11 @@ impl ServerSource {
 
 impl Source for ServerSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
-        Box::pin(async { Ok(self.ask_with(Spent::default()).await?) })
+        Box::pin(async {
+            let fetched = self.ask_with(Spent::default()).await?;
+            self.compare_host(&fetched);
+            Ok(fetched)
+        })
     }
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
@@ -194,7 +223,11 @@ impl Exchange for ServerSource {
     }
 
     fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, TokenFailure>> {
-        Box::pin(self.ask_with(spent))
+        Box::pin(async move {
+            let fetched = self.ask_with(spent).await?;
+            self.compare_host(&fetched);
+            Ok(fetched)
+        })
     }
 
     fn subject(&self) -> BoxFuture<'_, Option<Fingerprint>> {

@@ -12,8 +12,8 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{
-    Client, ClientAuth, Error, KeySettings, Lifetime, Location, ServerSettings, TokenRequest, TokenResponse,
-    TokenType, Transport,
+    AssertionTerms, Client, ClientAuth, Dialect, Error, KeySettings, Lifetime, Location, ServerSettings,
+    TokenRequest, TokenResponse, TokenType, Transport,
 };
 use crate::secret::{Secret, SecretSource};
 use crate::token::{
@@ -42,6 +42,7 @@ pub(in crate::token) fn response(token: &str, lives: Duration) -> TokenResponse 
         refresh_expires_in: None,
         oddity: None,
         issued_token_type: None,
+        api_host: None,
         id_token: None,
     }
 }
@@ -62,7 +63,12 @@ pub(in crate::token) fn origin(grant: GrantSettings) -> ServerOrigin {
         timeout: Duration::from_secs(1),
     };
     ServerOrigin {
-        server: ServerSettings { location: Location::default(), transport, token_type: None },
+        server: ServerSettings {
+            location: Location::default(),
+            transport,
+            token_type: None,
+            dialect: Dialect::default(),
+        },
         client: Client { id: "c".into(), auth: ClientAuth::None },
         grant,
         request: TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] },
@@ -94,7 +100,13 @@ fn a_token_outlives_a_restart_only_where_the_configuration_says_whose_it_is() {
         let key = SecretSource::File("service-account.json".into());
         let key = KeySettings { key, key_id: None, algorithm: None, certificate: None };
         let issuer = issuer.map(str::to_owned);
-        GrantSettings::JwtBearer(BearerAssertion { key, issuer, subject: None, audience: None })
+        GrantSettings::JwtBearer(BearerAssertion {
+            key,
+            issuer,
+            subject: None,
+            audience: None,
+            terms: AssertionTerms::default(),
+        })
     };
     for (grant, kept) in
         [(GrantSettings::ClientCredentials, true), (signed(Some("orders")), true), (signed(None), false)]

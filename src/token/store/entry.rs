@@ -261,6 +261,7 @@ impl StoredAccess {
             refresh_expires_in: self.login_ends.and_then(|at| at.duration_since(self.asked).ok()),
             oddity: None,
             issued_token_type: None,
+            api_host: None,
             id_token: None,
         }
     }

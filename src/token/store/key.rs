@@ -1,7 +1,7 @@
 //! Whose a stored token is, and what it was asked for: what must be the same for it to be used again.
 
-use crate::oauth::Location;
-use crate::token::settings::{GrantSettings, ServerOrigin, Subject};
+use crate::oauth::{Location, MemberPath};
+use crate::token::settings::{GrantSettings, ServerOrigin, Subject, TradeGrant};
 
 use super::Key;
 use super::entry::Fingerprint;
@@ -25,6 +25,7 @@ impl Key {
 
 /// All that an access token depends on, beside the client: another request is not answered by it.
 pub(in crate::token) fn request(origin: &ServerOrigin) -> Fingerprint {
+    let claims = claims(origin);
     let mut parts: Vec<&str> = Vec::new();
     let request = &origin.request;
     parts.push("scope");
@@ -43,11 +44,36 @@ pub(in crate::token) fn request(origin: &ServerOrigin) -> Fingerprint {
     if certificate.is_some() {
         parts.push("certificate");
     }
+    // Another part of the response, or another key's token.
+    let dialect = &origin.server.dialect;
+    let paths = dialect.response.access_token.iter().flat_map(MemberPath::names);
+    for (what, words) in [
+        ("response", paths.map(String::as_str).collect::<Vec<_>>()),
+        ("grant_type", dialect.grant_type.iter().map(String::as_str).collect()),
+        ("claims", claims.iter().map(String::as_str).collect()),
+    ] {
+        if !words.is_empty() {
+            parts.push(what);
+            parts.extend(words);
+        }
+    }
     parts.push("grant");
     parts.extend(grant(&origin.grant));
     // A token may be bound to the certificate (RFC 8705 section 3): with another it is worth nothing.
     let thumbprint = certificate.map(|certificate| certificate.thumbprint.as_slice());
     Fingerprint::of(parts.into_iter().map(str::as_bytes).chain(thumbprint))
+}
+
+/// The further claims of what is signed, by name.
+fn claims(origin: &ServerOrigin) -> Vec<String> {
+    let bearer = match &origin.grant {
+        GrantSettings::JwtBearer(assertion) => Some(&assertion.terms.claims),
+        _ => None,
+    };
+    let claims = bearer.into_iter().chain([&origin.server.dialect.client_assertion.claims]).flatten();
+    let mut claims: Vec<_> = claims.collect();
+    claims.sort_by_key(|(name, _)| *name);
+    claims.into_iter().flat_map(|(name, value)| [name.clone(), value.to_string()]).collect()
 }
 
 /// The grant, and whose rights it gives, as far as the configuration says; nothing secret.
@@ -64,7 +90,10 @@ fn grant(grant: &GrantSettings) -> Vec<&str> {
             vec!["jwt_bearer", issuer, subject, audience]
         }
         GrantSettings::TokenExchange(exchange) => {
-            let mut parts = vec!["token_exchange", exchange.subject_token_type.as_str()];
+            let mut parts = match exchange.grant {
+                TradeGrant::TokenExchange => vec!["token_exchange", exchange.subject_token_type.as_str()],
+                TradeGrant::JwtBearer => vec!["jwt_bearer_of_another"],
+            };
             parts.extend(exchange.requested_token_type.as_deref());
             parts.push("subject");
             match &exchange.subject {
@@ -105,5 +134,21 @@ mod tests {
         assert_ne!(request(&first), request(&second));
         assert_ne!(request(&first), request(&origin(GrantSettings::ClientCredentials)));
         assert_eq!(Key::of("api", &first), Key::of("api", &second), "its login is the same one's");
+    }
+
+    #[test]
+    fn a_token_that_is_read_elsewhere_or_asked_for_with_other_claims_is_another_one() {
+        let plain = origin(GrantSettings::ClientCredentials);
+        let mut read = plain.clone();
+        read.server.dialect.response.access_token = MemberPath::parse("authed_user.access_token");
+        let mut typed = plain.clone();
+        typed.server.dialect.grant_type = Some("account_credentials".to_owned());
+        let mut claimed = plain.clone();
+        let claims = &mut claimed.server.dialect.client_assertion.claims;
+        claims.insert("target_audience".to_owned(), "https://a.example".into());
+        let all = [&plain, &read, &typed, &claimed].map(request);
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[at + 1..].iter().all(|other| other != one), "{at}");
+        }
     }
 }

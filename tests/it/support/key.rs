@@ -11,11 +11,15 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// For `RS256`, `PS256`, `ES256` or `EdDSA`.
+    /// For an algorithm of JWS with RSA or a curve.
     pub(crate) async fn new(algorithm: &'static str) -> Self {
         let options: &[&str] = match algorithm {
-            "RS256" | "PS256" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+            "RS256" | "RS384" | "RS512" | "PS256" | "PS384" | "PS512" => {
+                &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
+            }
             "ES256" => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            "ES384" => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+            "ES512" => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
             "EdDSA" => &["-algorithm", "ED25519"],
             _ => panic!("no key for {algorithm}"),
         };

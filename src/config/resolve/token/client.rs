@@ -121,7 +121,7 @@ pub(super) fn resolve(
             ClientAuth::AssertionFile(found.source)
         }
         file::ClientAuth::None => {
-            if token.grant == Grant::ClientCredentials {
+            if token.grant == Grant::ClientCredentials && token.grant_type.is_none() {
                 let what = "a client without credentials has no credentials to get a token for: most servers refuse \
                             it (RFC 6749 section 4.4)";
                 review.warning(
@@ -136,12 +136,12 @@ pub(super) fn resolve(
     Some(Client { id: id?, auth })
 }
 
-/// The authentication that is meant: a signed assertion needs no client beside it, and where nothing is said of one
-/// there is none.
+/// The authentication that is meant: a signed assertion needs no client beside it, nor do some grants of a server's own,
+/// and where nothing is said of one there is none.
 pub(super) fn auth(path: &KeyPath, token: &Token, review: &Review<'_>) -> file::ClientAuth {
     let said = ["client_auth", "client_id"].iter().chain(&SECRETS);
-    let nobody =
-        token.grant == Grant::JwtBearer && !said.into_iter().any(|key| review.is_given(&path.key(key)));
+    let signed = token.grant == Grant::JwtBearer || token.grant_type.is_some();
+    let nobody = signed && !said.into_iter().any(|key| review.is_given(&path.key(key)));
     if nobody { file::ClientAuth::None } else { token.client_auth }
 }
 
@@ -151,6 +151,18 @@ fn id(path: &KeyPath, token: &Token, auth: file::ClientAuth, review: &mut Review
         // What is signed or traded in speaks for itself.
         None if auth == file::ClientAuth::None
             && matches!(token.grant, Grant::JwtBearer | Grant::TokenExchange)
+            && !review.is_spoken_for(&id_path) =>
+        {
+            Some(String::new())
+        }
+        // A grant of the server's own may know no clients, or has them in `params`.
+        None if token.grant_type.is_some()
+            && !matches!(
+                auth,
+                file::ClientAuth::ClientSecretBasic
+                    | file::ClientAuth::ClientSecretJwt
+                    | file::ClientAuth::PrivateKeyJwt
+            )
             && !review.is_spoken_for(&id_path) =>
         {
             Some(String::new())

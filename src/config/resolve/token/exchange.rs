@@ -1,4 +1,4 @@
-//! What a token exchange trades in (RFC 8693), and how the tokens of a configuration trade with each other.
+//! What a token exchange trades in (RFC 8693), or a JWT bearer grant that signs nothing (RFC 7523), and how the tokens of a configuration trade with each other.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,12 @@ use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::secret_ref::{Need, Variables, Wanted, Written};
 use crate::config::shape::nearest;
-use crate::token::{ExchangeSettings, Subject};
+use crate::token::{ExchangeSettings, Subject, TradeGrant};
 
 pub(super) fn resolve(
     path: &KeyPath,
     token: &Token,
+    grant: TradeGrant,
     variables: &Variables<'_>,
     review: &mut Review<'_>,
 ) -> Option<ExchangeSettings> {
@@ -34,6 +35,7 @@ pub(super) fn resolve(
     let usual = if matches!(subject, Subject::File(_)) { JWT } else { ACCESS_TOKEN };
     let actor_type = actor_type.ok()?.unwrap_or_else(|| JWT.to_owned());
     Some(ExchangeSettings {
+        grant,
         subject,
         subject_token_type: subject_type.ok()?.unwrap_or_else(|| usual.to_owned()),
         actor: actor.ok()?.map(|found| (found.source, actor_type)),
@@ -98,16 +100,24 @@ fn named_subject(text: &str) -> Option<Subject> {
     }
 }
 
+/// Whether a token that was issued before is named.
+pub(super) const fn has_subject(token: &Token) -> bool {
+    token.subject_token.is_some() || token.subject_token_file.is_some()
+}
+
+/// Whether the grant can spend a token that was issued before.
+const fn trades(token: &Token) -> bool {
+    matches!(token.grant, Grant::TokenExchange | Grant::JwtBearer)
+}
+
 /// Whether each caller has a token of their own.
 pub(in crate::config::resolve) fn is_per_caller(token: &Token) -> bool {
-    token.grant == Grant::TokenExchange
-        && token.subject_token_file.is_none()
-        && token.subject_token.as_deref() == Some(INCOMING)
+    trades(token) && token.subject_token_file.is_none() && token.subject_token.as_deref() == Some(INCOMING)
 }
 
 /// The token of the configuration that this one trades in.
 pub(in crate::config::resolve) fn traded_in(token: &Token) -> Option<&str> {
-    (token.grant == Grant::TokenExchange && token.subject_token_file.is_none())
+    (trades(token) && token.subject_token_file.is_none())
         .then(|| token.subject_token.as_deref()?.strip_prefix(TOKEN_PREFIX))
         .flatten()
         .filter(|name| !name.is_empty())

@@ -1,11 +1,11 @@
 //! How the token is earned, with what each grant spends.
 
-use super::{exchange, key, login};
+use super::{exchange, key, login, terms};
 use crate::config::file::{Grant, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Need, Variables, Wanted, Written};
-use crate::token::{BearerAssertion, GrantSettings};
+use crate::token::{BearerAssertion, GrantSettings, TradeGrant};
 
 /// A grant, and what came to light with it.
 #[derive(Default)]
@@ -36,13 +36,19 @@ pub(super) fn resolve(
             login::resolve(path, token, review).map(GrantSettings::Login)
         }
         Grant::Password => password(path, token, variables, review),
+        Grant::JwtBearer if exchange::has_subject(token) => {
+            no_key_beside_a_subject(path, review);
+            let settings = exchange::resolve(path, token, TradeGrant::JwtBearer, variables, review);
+            settings.map(GrantSettings::TokenExchange)
+        }
         Grant::JwtBearer => {
             jwt_bearer(path, token, &mut token_uri, variables, review).map(GrantSettings::JwtBearer)
         }
         Grant::TokenExchange => {
-            exchange::resolve(path, token, variables, review).map(GrantSettings::TokenExchange)
+            let settings = exchange::resolve(path, token, TradeGrant::TokenExchange, variables, review);
+            settings.map(GrantSettings::TokenExchange)
         }
-        Grant::Command | Grant::File | Grant::Static => None,
+        Grant::Command | Grant::File | Grant::Static | Grant::SelfSigned => None,
     };
     Granted { grant, token_uri }
 }
@@ -80,6 +86,17 @@ fn password(
     Some(GrantSettings::Password { username: username?.clone(), password })
 }
 
+/// What is signed has no place where a token that was issued before is the assertion.
+fn no_key_beside_a_subject(path: &KeyPath, review: &mut Review<'_>) {
+    for key in ["key_file", "key_id", "key_algorithm", "issuer_claim", "subject", "audience_claim"] {
+        let key = path.key(key);
+        if review.is_given(&key) {
+            let what = "has no place beside `subject_token` or `subject_token_file`, which is the assertion";
+            review.error(&key, what, "take it out, or the other to have an assertion signed here");
+        }
+    }
+}
+
 fn jwt_bearer(
     path: &KeyPath,
     token: &Token,
@@ -87,8 +104,53 @@ fn jwt_bearer(
     variables: &Variables<'_>,
     review: &mut Review<'_>,
 ) -> Option<BearerAssertion> {
+    let Signed { assertion, path: key_path, told } = signed(path, token, "the assertion", variables, review)?;
+    let says_issuer = told.as_ref().is_none_or(|told| told.issuer);
+    *token_uri = told.and_then(|told| told.token_uri).map(|uri| (key_path, uri));
+    let nobody = token.client_id.is_none() && !review.is_spoken_for(&path.key("client_id"));
+    if assertion.issuer.is_none() && nobody && !says_issuer {
+        let issuer_path = path.key("issuer_claim");
+        let mend = format!("{}, or `client_id`, which stands in for it", review.set(&issuer_path));
+        review.missing(&issuer_path, "nothing says who signs the assertion (its iss)", mend);
+        return None;
+    }
+    Some(assertion)
+}
+
+/// `grant = "self_signed"`.
+pub(super) fn self_signed(
+    path: &KeyPath,
+    token: &Token,
+    variables: &Variables<'_>,
+    review: &mut Review<'_>,
+) -> Option<BearerAssertion> {
+    let Signed { assertion, told, .. } = signed(path, token, "the token", variables, review)?;
+    let says_issuer = told.is_none_or(|told| told.issuer);
+    if assertion.issuer.is_none() && assertion.subject.is_none() && !says_issuer {
+        let issuer_path = path.key("issuer_claim");
+        let help = format!("{}, or `subject`, as the API has it", review.set(&issuer_path));
+        review.missing(&issuer_path, "nothing says whose token it is (its iss or sub)", help);
+        return None;
+    }
+    Some(assertion)
+}
+
+/// What is to be signed, and what its key says of itself.
+struct Signed {
+    assertion: BearerAssertion,
+    path: KeyPath,
+    told: Option<key::Told>,
+}
+
+fn signed(
+    path: &KeyPath,
+    token: &Token,
+    owner: &'static str,
+    variables: &Variables<'_>,
+    review: &mut Review<'_>,
+) -> Option<Signed> {
     let keys = vec![("key_file", Written::File(token.key_file.as_deref()))];
-    let wanted = Wanted { noun: "key to sign with", owner: "the assertion", keys };
+    let wanted = Wanted { noun: "key to sign with", owner, keys };
     let spec = key::Spec {
         id: (path.key("key_id"), token.key_id.as_deref()),
         algorithm: (path.key("key_algorithm"), token.key_algorithm),
@@ -100,18 +162,16 @@ fn jwt_bearer(
     let issuer = claim(&path.key("issuer_claim"), token.issuer_claim.as_deref(), review);
     let subject = claim(&path.key("subject"), token.subject.as_deref(), review);
     let audience = claim(&path.key("audience_claim"), token.audience_claim.as_deref(), review);
+    let terms = terms::of_grant(path, token, review);
     let checked = checked?;
-    let says_issuer = checked.told.as_ref().is_none_or(|told| told.issuer);
-    *token_uri = checked.told.and_then(|told| told.token_uri).map(|uri| (checked.path, uri));
-    let nobody = token.client_id.is_none() && !review.is_spoken_for(&path.key("client_id"));
-    let issuer = issuer.ok()?;
-    if issuer.is_none() && nobody && !says_issuer {
-        let issuer_path = path.key("issuer_claim");
-        let mend = format!("{}, or `client_id`, which stands in for it", review.set(&issuer_path));
-        review.missing(&issuer_path, "nothing says who signs the assertion (its iss)", mend);
-        return None;
-    }
-    Some(BearerAssertion { key: checked.settings, issuer, subject: subject.ok()?, audience: audience.ok()? })
+    let assertion = BearerAssertion {
+        key: checked.settings,
+        issuer: issuer.ok()?,
+        subject: subject.ok()?,
+        audience: audience.ok()?,
+        terms: terms?,
+    };
+    Some(Signed { assertion, path: checked.path, told: checked.told })
 }
 
 /// A claim that is there, or is not; `Err`: it is empty, and that is reported.

@@ -70,8 +70,15 @@ impl Spec<'_> {
         let (algorithm_path, algorithm) = self.algorithm;
         let algorithm = algorithm.map(|algorithm| match algorithm {
             file::Algorithm::Rs256 => Algorithm::Rs256,
+            file::Algorithm::Rs384 => Algorithm::Rs384,
+            file::Algorithm::Rs512 => Algorithm::Rs512,
             file::Algorithm::Ps256 => Algorithm::Ps256,
+            file::Algorithm::Ps384 => Algorithm::Ps384,
+            file::Algorithm::Ps512 => Algorithm::Ps512,
             file::Algorithm::Es256 => Algorithm::Es256,
+            file::Algorithm::Es384 => Algorithm::Es384,
+            file::Algorithm::Es512 => Algorithm::Es512,
+            file::Algorithm::Es256K => Algorithm::Es256K,
             file::Algorithm::EdDsa => Algorithm::EdDsa,
         });
         let told = match &found.now {

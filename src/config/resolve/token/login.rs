@@ -3,10 +3,10 @@
 use url::Host;
 
 use super::request::{PROTOCOL_NAMES, key_instead};
-use crate::config::file::{Grant, RenewVia, Token};
+use crate::config::file::{self, ClientAuth, Grant, RenewVia, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
-use crate::oauth::RedirectUri;
+use crate::oauth::{Pkce, RedirectUri};
 use crate::token::{Flow, LoginSettings};
 
 /// The settings of a token that a person logs in for.
@@ -26,6 +26,7 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
         RenewVia::RefreshToken => crate::token::RenewVia::RefreshToken,
         RenewVia::Browser => crate::token::RenewVia::Browser,
     };
+    let pkce = pkce(path, token, review);
     let flow = if token.grant == Grant::DeviceCode { Flow::DeviceCode } else { Flow::AuthorizationCode };
     let back = token.post_logout_redirect_uri.as_deref();
     let back_path = path.key("post_logout_redirect_uri");
@@ -39,19 +40,50 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
         redirect_uri: redirect_uri.filter(|_| sound)?,
         authorization_params: token.authorization_params.clone().into_iter().collect(),
         pushed_authorization: token.pushed_authorization,
+        pkce: pkce?,
         renew_via,
         post_logout_redirect_uri: back.map(str::to_owned),
     })
 }
 
-/// A loopback address (RFC 8252 section 7.3): whatever else a browser was sent to would have the code.
+/// Without PKCE only the client's secret keeps a code that was found from being redeemed (RFC 9700 section 2.1.1).
+fn pkce(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Pkce> {
+    if token.pkce == file::Pkce::S256 {
+        return Some(Pkce::S256);
+    }
+    let key = path.key("pkce");
+    if token.client_auth == ClientAuth::None && !review.is_spoken_for(&path.key("client_auth")) {
+        let what = "must be \"S256\" for a public client: whoever finds a code could redeem it";
+        review.error(
+            &key,
+            what,
+            "take it out, or set `client_auth` to how the client proves that it is the one",
+        );
+        return None;
+    }
+    let what =
+        "lets whoever has the client's secret redeem a code that another program of this machine finds";
+    review.warning(&key, what, "use it for servers alone that refuse a request with `code_challenge`");
+    Some(Pkce::None)
+}
+
+/// A loopback address (RFC 8252 section 7.3), or one that is encrypted and leads elsewhere: a person brings the code from
+/// there by hand. In the clear whoever is on the way would have it.
 fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<RedirectUri> {
     let mend = "write it as in \"http://127.0.0.1/callback\", or with the port that is registered";
-    let Some(uri) = RedirectUri::parse(text).filter(|uri| uri.url().scheme() == "http") else {
-        review.error(path, "must be an http URL on this machine", mend);
+    let is_web = |uri: &RedirectUri| matches!(uri.url().scheme(), "http" | "https");
+    let Some(uri) = RedirectUri::parse(text).filter(is_web) else {
+        review.error(path, "must be an http URL on this machine, or an https URL", mend);
         return None;
     };
     let url = uri.url();
+    if !uri.is_here() {
+        if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+            review.error(path, "has more than host, port, path and query", "write it as it is registered");
+            return None;
+        }
+        return Some(uri);
+    }
     let here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -59,7 +91,8 @@ fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<R
         None => false,
     };
     if !here {
-        review.error(path, "must lead to 127.0.0.1, [::1] or localhost: the login ends there", mend);
+        let what = "must lead to 127.0.0.1, [::1] or localhost, where the login ends, or be https";
+        review.error(path, what, mend);
         return None;
     }
     if url.query().is_some()

@@ -70,7 +70,7 @@ pub(super) const fn asks_a_server(grant: Grant) -> bool {
         | Grant::Password
         | Grant::JwtBearer
         | Grant::TokenExchange => true,
-        Grant::Command | Grant::File | Grant::Static => false,
+        Grant::Command | Grant::File | Grant::Static | Grant::SelfSigned => false,
     }
 }
 
@@ -93,6 +93,7 @@ const fn word(grant: Grant) -> &'static str {
         Grant::Command => "command",
         Grant::File => "file",
         Grant::Static => "static",
+        Grant::SelfSigned => "self_signed",
     }
 }
 
@@ -113,14 +114,16 @@ const SECRETS: Use =
     Use::Auths(&[ClientAuth::ClientSecretBasic, ClientAuth::ClientSecretPost, ClientAuth::ClientSecretJwt]);
 const KEYS: Use = Use::Auths(&[ClientAuth::PrivateKeyJwt]);
 const PASSWORD: Use = Use::Grants(&[Grant::Password]);
-const BEARER: Use = Use::Grants(&[Grant::JwtBearer]);
+const SIGNED: Use = Use::Grants(&[Grant::JwtBearer, Grant::SelfSigned]);
 const LOGIN: Use = Use::Grants(&[Grant::AuthorizationCode, Grant::DeviceCode]);
 const EXCHANGE: Use = Use::Grants(&[Grant::TokenExchange]);
+const SUBJECT: Use = Use::Grants(&[Grant::TokenExchange, Grant::JwtBearer]);
 
 /// Every key that has not always a meaning.
-const USES: [(&str, Use); 58] = [
+const USES: [(&str, Use); 66] = [
     ("issuer", Use::Server),
     ("token_endpoint", Use::Server),
+    ("refresh_endpoint", Use::Server),
     ("revocation_endpoint", Use::Server),
     ("introspection_endpoint", Use::Server),
     ("token_type", Use::Server),
@@ -131,6 +134,8 @@ const USES: [(&str, Use); 58] = [
     ("pushed_authorization", LOGIN),
     ("post_logout_redirect_uri", LOGIN),
     ("renew_via", LOGIN),
+    ("pkce", LOGIN),
+    ("grant_type", Use::Grants(&[Grant::ClientCredentials])),
     ("client_id", Use::Server),
     ("client_auth", Use::Server),
     ("client_secret_file", SECRETS),
@@ -149,14 +154,14 @@ const USES: [(&str, Use); 58] = [
     ("password_file", PASSWORD),
     ("password_env", PASSWORD),
     ("password", PASSWORD),
-    ("key_file", BEARER),
-    ("key_id", BEARER),
-    ("key_algorithm", BEARER),
-    ("issuer_claim", BEARER),
-    ("subject", BEARER),
-    ("audience_claim", BEARER),
-    ("subject_token_file", EXCHANGE),
-    ("subject_token", EXCHANGE),
+    ("key_file", SIGNED),
+    ("key_id", SIGNED),
+    ("key_algorithm", SIGNED),
+    ("issuer_claim", SIGNED),
+    ("subject", SIGNED),
+    ("audience_claim", SIGNED),
+    ("subject_token_file", SUBJECT),
+    ("subject_token", SUBJECT),
     ("subject_token_type", EXCHANGE),
     ("requested_token_type", EXCHANGE),
     ("actor_token_file", EXCHANGE),
@@ -170,6 +175,11 @@ const USES: [(&str, Use); 58] = [
     ("audience", Use::Server),
     ("resource", Use::Server),
     ("params", Use::Server),
+    ("request_format", Use::Server),
+    ("parameter_names", Use::Server),
+    ("token_method", Use::Server),
+    ("token_headers", Use::Server),
+    ("response", Use::Server),
     ("dpop", Use::Server),
     ("revoke_on_exit", Use::Server),
     ("ca_file", Use::Server),
@@ -188,6 +198,7 @@ const USES: [(&str, Use); 58] = [
             Grant::TokenExchange,
             Grant::Command,
             Grant::File,
+            Grant::SelfSigned,
         ]),
     ),
 ];

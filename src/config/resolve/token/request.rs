@@ -66,7 +66,7 @@ const fn is_scope_char(byte: u8) -> bool {
 /// The key that says what a parameter of this name would.
 pub(super) fn key_instead(name: &str) -> &'static str {
     match name.to_ascii_lowercase().as_str() {
-        "grant_type" => "`grant` says it",
+        "grant_type" => "`grant` says it, and `grant_type` one that has no name here",
         "client_id" => "`client_id` of the token says it",
         "client_secret" => "`client_secret_file` says where it is",
         "client_assertion" | "client_assertion_type" => "`client_auth` says how the client proves who it is",

@@ -1,5 +1,6 @@
 //! The authorization server: where its endpoints are, and how it is reached.
 
+use super::dialect;
 use crate::config::Options;
 use crate::config::file::Token;
 use crate::config::findings::Review;
@@ -19,6 +20,7 @@ pub(super) fn resolve(
     review: &mut Review<'_>,
 ) -> Option<ServerSettings> {
     let location = location(path, token, token_uri, options, review);
+    let dialect = dialect::resolve(path, token, review);
     let ca_file = ca_file(&path.key("ca_file"), token.ca_file.as_deref(), review);
     let proxy = proxy::resolve(&path.key("proxy"), token.proxy.as_deref(), review);
     let connect_timeout =
@@ -29,7 +31,7 @@ pub(super) fn resolve(
     let token_type = token_type(&path.key("token_type"), &token.token_type, review)?;
     // Bearer is what every server may say.
     let token_type = Some(token_type).filter(|word| !word.eq_ignore_ascii_case("bearer"));
-    Some(ServerSettings { location: location?, transport, token_type })
+    Some(ServerSettings { location: location?, transport, token_type, dialect: dialect? })
 }
 
 /// What else the server calls a Bearer token.
@@ -69,6 +71,7 @@ fn location(
         Some(text) => secure_url(&path.key(key), text, Query::Allowed, options, review).map(Some),
         None => Some(None),
     };
+    let refresh_endpoint = further("refresh_endpoint", &token.refresh_endpoint);
     let revocation_endpoint = further("revocation_endpoint", &token.revocation_endpoint);
     let introspection_endpoint = further("introspection_endpoint", &token.introspection_endpoint);
     let authorization_endpoint = further("authorization_endpoint", &token.authorization_endpoint);
@@ -78,6 +81,7 @@ fn location(
         Some(Location {
             authorization_endpoint: authorization_endpoint?,
             device_authorization_endpoint: device_authorization_endpoint?,
+            refresh_endpoint: refresh_endpoint?,
             revocation_endpoint: revocation_endpoint?,
             introspection_endpoint: introspection_endpoint?,
             ..location

@@ -95,6 +95,7 @@ impl Exchange for Arc<Authority> {
                 refresh_expires_in: None,
                 oddity: None,
                 issued_token_type: None,
+                api_host: None,
                 id_token: None,
             };
             Ok(Fetched { dpop: self.key.lock().unwrap().clone(), ..response.into() })
