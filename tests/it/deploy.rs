@@ -444,6 +444,8 @@ async fn every_configuration_under_deploy_is_one() {
         "recipes/okta",
         "recipes/keycloak",
         "recipes/google",
+        "recipes/github-app",
+        "recipes/google-impersonation",
     ] {
         check(&fs::read_to_string(deploy(folder).join("config.toml")).unwrap()).await;
         found += 1;

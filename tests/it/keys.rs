@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::login::{Login, login};
 use super::support::{
-    Config, Key, Message, Origin, Proxy, Reply, SECRET, curl, eventually, upstream_at,
+    Config, Key, Message, Origin, Proxy, Reply, SECRET, curl, eventually, repository, upstream_at,
 };
 
 /// A token endpoint that responds with `token` where `request` finds nothing to object to, else with what it misses.
@@ -399,4 +399,68 @@ async fn a_token_for_another_host_than_every_upstream_is_warned_about_once() {
         assert_eq!(lines, usize::from(elsewhere), "{log}");
         assert!(!elsewhere || log.contains("acme.example.com"), "{log}");
     }
+}
+
+/// The script of a recipe under `deploy/`.
+fn recipe(name: &str) -> String {
+    repository().join("deploy/recipes").join(name).join("token.sh").display().to_string()
+}
+
+#[tokio::test]
+async fn the_recipe_for_an_installation_of_a_github_app_brings_its_token() {
+    let github = strict(
+        |request| {
+            same("the request", request.start(), "POST /app/installations/42/access_tokens HTTP/1.1")?;
+            same("the body", request.text(), "")?;
+            same("Accept", request.all("accept").join(","), "application/vnd.github+json")?;
+            let jwt = request.field("authorization").unwrap_or_default();
+            let jwt = jwt.trim_start_matches("Bearer ");
+            same("alg", part(jwt, 0)["alg"].to_string(), "\"RS256\"")?;
+            let claims = part(jwt, 1);
+            same("iss", claims["iss"].to_string(), "\"Iv1\"")?;
+            let (iat, exp) = (claims["iat"].as_u64().unwrap_or(0), claims["exp"].as_u64().unwrap_or(0));
+            if exp <= iat + 600 && exp > unix_seconds() { Ok(()) } else { Err(claims.to_string()) }
+        },
+        |_| {
+            r#"{"token":"ghs_1","expires_at":"2099-07-11T22:14:10Z","permissions":{"contents":"read"}}"#
+                .to_owned()
+        },
+    )
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app.pem");
+    fs::write(&file, Key::new("RS256").await.pem).unwrap();
+    let (api, proxy) = proxy(&format!(
+        "grant = \"command\"\ncommand = [\"env\", \"GITHUB_API={}\", \"GITHUB_CLIENT_ID=Iv1\", \"GITHUB_INSTALLATION_ID=42\", \
+         \"GITHUB_KEY_FILE={}\", \"{}\"]",
+        github.url(),
+        file.display(),
+        recipe("github-app")
+    ))
+    .await;
+    assert_eq!(credentials(&api, &proxy).await, "Bearer ghs_1");
+    assert!(proxy.status().await["tokens"][0]["expires_in_seconds"].as_u64().unwrap() > 86_400);
+}
+
+#[tokio::test]
+async fn the_recipe_for_impersonation_at_google_brings_the_other_accounts_token() {
+    let google = strict(
+        |request| {
+            let target = "POST /v1/projects/-/serviceAccounts/robot@p.example:generateAccessToken HTTP/1.1";
+            same("the request", request.start(), target)?;
+            same("Authorization", request.field("authorization").unwrap_or_default(), "Bearer ya29.own")?;
+            same("the content type", request.field("content-type").unwrap_or_default(), "application/json")?;
+            same("the body", request.text(), r#"{"scope":["a","b"],"lifetime":"3600s"}"#)
+        },
+        |_| r#"{"accessToken":"ya29.robot","expireTime":"2099-07-11T22:14:10.123456789Z"}"#.to_owned(),
+    )
+    .await;
+    let (api, proxy) = proxy(&format!(
+        "grant = \"command\"\ncommand = [\"env\", \"GOOGLE_IAM_API={}\", \"GOOGLE_SERVICE_ACCOUNT=robot@p.example\", \
+         \"GOOGLE_SCOPE=a b\", \"GOOGLE_SOURCE_TOKEN=echo ya29.own\", \"{}\"]",
+        google.url(),
+        recipe("google-impersonation")
+    ))
+    .await;
+    assert_eq!(credentials(&api, &proxy).await, "Bearer ya29.robot");
 }
