@@ -144,6 +144,7 @@ fn routing(c: &mut Criterion) {
             token: None,
             own_authorization: OwnAuthorization::Replace,
             on_unauthorized: OnUnauthorized::Replay,
+            unauthorized_status: vec![http::StatusCode::UNAUTHORIZED],
             replay_body_limit: 256 * 1024,
             limits: RouteLimits::default(),
             max_stream_age: None,

@@ -1,107 +1,166 @@
-//! What a 401 asks for: the challenges in `WWW-Authenticate` (RFC 9110 section 11.6.1).
+//! What a response asks for: the challenges in `WWW-Authenticate` (RFC 9110 section 11.6.1), and what they say of a token.
+//!
+//! Challenges are read leniently, as APIs write them: with single quotes, without commas, with parameters that belong to no
+//! scheme. What cannot be read says nothing.
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
-/// Whether an answer asks for a proof with a nonce in it (RFC 9449 section 9).
+/// Whether a response asks for a proof with a nonce in it (RFC 9449 section 9).
 #[must_use]
-pub fn demands_nonce(answer: &HeaderMap) -> bool {
+pub fn demands_nonce(response: &HeaderMap) -> bool {
     let mut demanded = false;
-    for_each_challenge(answer, |challenge| {
+    for_each_challenge(response, |challenge| {
         demanded |=
             challenge.scheme.eq_ignore_ascii_case("dpop") && challenge.error == Some("use_dpop_nonce");
     });
     demanded
 }
 
-/// Whether the challenges of a 401 refuse a token that was sent with `scheme`: one of that scheme, or of `Bearer`, which
-/// names no error or `invalid_token` (RFC 6750 section 3.1). No challenge at all says no more than the status, and so
-/// refuses it, too. Any other error is the request's, and any other scheme asks for something that no renewal brings.
-#[must_use]
-pub fn refuses_token(answer: &HeaderMap, scheme: &str) -> bool {
-    let (mut any, mut refused) = (false, false);
-    for_each_challenge(answer, |challenge| {
-        any = true;
-        let ours = [scheme, "Bearer"].iter().any(|own| challenge.scheme.eq_ignore_ascii_case(own));
-        refused |= ours && matches!(challenge.error, None | Some("invalid_token"));
-    });
-    refused || !any
+/// What the challenges of a refusal say of the token that its request carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChallengeVerdict {
+    /// An error that names the token, such as `invalid_token`.
+    TokenError,
+    /// Nothing that tells the token from anything else: no challenge, or one without an error.
+    Unspecified,
+    /// Something that another token does not change.
+    Incurable(Incurable),
 }
 
-/// One challenge, as far as anybody here wants to know it.
+/// What another token does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Incurable {
+    /// `insufficient_scope` (RFC 6750 section 3.1), `insufficient_user_authentication` (RFC 9470) and their like.
+    #[error("the API demands more scope, or another authentication of the user (insufficient_...)")]
+    Insufficient,
+    /// `invalid_request` (RFC 6750 section 3.1).
+    #[error("the API calls the request malformed (invalid_request)")]
+    Request,
+    /// `use_dpop_nonce` and `invalid_dpop_proof` (RFC 9449 section 7.1).
+    #[error("the API demands another DPoP proof")]
+    Proof,
+    /// No challenge is for a token.
+    #[error("the API demands other credentials (Basic, Digest, Negotiate or NTLM)")]
+    Scheme,
+}
+
+/// Judges the challenges of a response that refuses a request whose token was sent with `scheme`.
+///
+/// A refusal is the token's unless the challenges say otherwise: many APIs send no challenge, one of another scheme, or an
+/// error that is not registered. Of several challenges, one whose error names the token decides, then one whose error another
+/// token does not change.
+#[must_use]
+pub fn challenge_verdict(response: &HeaderMap, scheme: &str) -> ChallengeVerdict {
+    let (mut any, mut for_a_token, mut token_error, mut incurable) = (false, false, false, None);
+    for_each_challenge(response, |challenge| {
+        any = true;
+        let is_foreign = OTHER_CREDENTIALS.iter().any(|other| challenge.scheme.eq_ignore_ascii_case(other));
+        if is_foreign && !challenge.scheme.eq_ignore_ascii_case(scheme) {
+            return;
+        }
+        for_a_token = true;
+        if let Some(error) = challenge.error.map(str::to_ascii_lowercase) {
+            match Incurable::of(&error) {
+                Some(why) => incurable = incurable.or(Some(why)),
+                None => token_error |= error.contains("token"),
+            }
+        }
+    });
+    if token_error {
+        return ChallengeVerdict::TokenError;
+    }
+    let incurable = incurable.or((any && !for_a_token).then_some(Incurable::Scheme));
+    incurable.map_or(ChallengeVerdict::Unspecified, ChallengeVerdict::Incurable)
+}
+
+impl Incurable {
+    /// What an `error` in lower case says that another token does not change.
+    fn of(error: &str) -> Option<Self> {
+        match error {
+            "invalid_request" => Some(Self::Request),
+            "use_dpop_nonce" | "invalid_dpop_proof" => Some(Self::Proof),
+            error if error.starts_with("insufficient") => Some(Self::Insufficient),
+            _ => None,
+        }
+    }
+}
+
+/// One challenge, as far as it is looked at.
+#[derive(Default)]
 struct Challenge<'a> {
+    /// Empty where parameters came without one.
     scheme: &'a str,
     error: Option<&'a str>,
 }
 
-fn for_each_challenge<'a>(answer: &'a HeaderMap, mut tell: impl FnMut(Challenge<'a>)) {
-    for field in answer.get_all(WWW_AUTHENTICATE) {
-        match field.to_str() {
-            Ok(field) => challenges_of(field, &mut tell),
-            // Whatever it asks for, it is not what is known here.
-            Err(_) => tell(Challenge { scheme: "", error: None }),
-        }
+fn for_each_challenge(response: &HeaderMap, mut take: impl FnMut(Challenge<'_>)) {
+    for field in response.get_all(WWW_AUTHENTICATE) {
+        challenges_of(&String::from_utf8_lossy(field.as_bytes()), &mut take);
     }
 }
 
-/// Walks through the challenges of one field. A comma parts both challenges and their parameters; a new challenge is
-/// known by the word before the space that its first parameter stands behind.
-fn challenges_of<'a>(field: &'a str, tell: &mut impl FnMut(Challenge<'a>)) {
-    let mut open: Option<Challenge<'a>> = None;
-    for piece in Pieces(field) {
-        let parameter = match piece.split_once([' ', '\t']) {
-            // White space may stand around a parameter's `=`, too.
-            Some((scheme, rest)) if is_token(scheme) && !rest.trim_start().starts_with('=') => {
-                open.replace(Challenge { scheme, error: None }).map(&mut *tell);
-                rest
+/// Walks through the challenges of one field. A comma separates both challenges and their parameters; a word that follows one
+/// and is no parameter begins a challenge.
+fn challenges_of(field: &str, take: &mut impl FnMut(Challenge<'_>)) {
+    let mut open: Option<Challenge<'_>> = None;
+    let mut rest = field;
+    loop {
+        let (separators, more) = split_before(rest, |c| !is_separator(c));
+        let begins = rest.len() == field.len() || separators.contains(',');
+        if more.is_empty() {
+            break;
+        }
+        let (word, more) = split_before(more, |c| is_separator(c) || c == '=');
+        if let Some(value) = more.trim_start().strip_prefix('=') {
+            let (value, more) = value_of(value.trim_start());
+            let challenge = open.get_or_insert_default();
+            if word.eq_ignore_ascii_case("error") {
+                challenge.error.get_or_insert(value);
             }
-            None if is_token(piece) => {
-                open.replace(Challenge { scheme: piece, error: None }).map(&mut *tell);
-                continue;
+            rest = more;
+        } else {
+            // Behind a scheme and a space it is the credentials that the server sends (`NTLM TlRM...`).
+            if begins {
+                open.replace(Challenge { scheme: word, error: None }).map(&mut *take);
             }
-            _ => piece,
-        };
-        if let Some((name, value)) = parameter.split_once('=')
-            && name.trim().eq_ignore_ascii_case("error")
-            && let Some(challenge) = &mut open
-        {
-            challenge.error = Some(value.trim().trim_matches('"'));
+            rest = more;
         }
     }
-    open.map(tell);
+    open.map(take);
 }
 
-fn is_token(word: &str) -> bool {
-    !word.is_empty()
-        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-/// What stands between commas outside of quotes, trimmed.
-struct Pieces<'a>(&'a str);
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let (mut quoted, mut escaped) = (false, false);
-        let end = self.0.bytes().position(|byte| {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                b',' if !quoted => return true,
-                _ => {}
-            }
-            false
+/// A parameter's value that `text` begins with, and what follows.
+fn value_of(text: &str) -> (&str, &str) {
+    if let Some(quoted) = text.strip_prefix('"') {
+        let mut escaped = false;
+        let end = quoted.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
         });
-        let (piece, rest) = end.map_or((self.0, ""), |at| (&self.0[..at], &self.0[at + 1..]));
-        self.0 = rest;
-        Some(piece.trim())
+        return end.map_or((quoted, ""), |end| (&quoted[..end], &quoted[end + 1..]));
     }
+    if let Some(quoted) = text.strip_prefix('\'')
+        && let Some(end) = quoted.find('\'')
+    {
+        return (&quoted[..end], &quoted[end + 1..]);
+    }
+    split_before(text, is_separator)
 }
+
+/// Splits `text` before the first character that `ends` it.
+fn split_before(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(ends).unwrap_or(text.len()))
+}
+
+/// Some servers separate parameters by spaces or semicolons.
+const fn is_separator(c: char) -> bool {
+    matches!(c, ',' | ';' | ' ' | '\t')
+}
+
+/// Schemes of credentials that are no tokens (RFC 7617, RFC 7616, RFC 4559, MS-NTHT).
+const OTHER_CREDENTIALS: [&str; 4] = ["Basic", "Digest", "Negotiate", "NTLM"];
 
 #[cfg(test)]
 mod tests {
@@ -109,78 +168,135 @@ mod tests {
 
     use super::*;
 
-    fn demands(fields: &[&'static str]) -> bool {
+    fn headers(fields: &[&[u8]]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for field in fields {
-            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(field));
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_bytes(field).unwrap());
         }
-        demands_nonce(&headers)
+        headers
     }
 
     #[test]
     fn a_demand_for_a_nonce_is_found_wherever_it_stands() {
-        for fields in [
+        let all: &[&[&[u8]]] = &[
             &[
-                r#"DPoP error="use_dpop_nonce", error_description="Resource server requires nonce in DPoP proof""#,
-            ][..],
-            &[r#"dpop realm="a, b", algs="ES256 PS256", error="use_dpop_nonce""#],
-            &[r#"DPoP algs="ES256",error=use_dpop_nonce"#],
-            &[r#"Bearer, DPoP error = "use_dpop_nonce""#],
-            &[r#"Bearer realm="DPoP", error="invalid_token", DPoP  error="use_dpop_nonce""#],
-            &["Bearer", r#"DPoP error="use_dpop_nonce""#],
-            &[r#"DPoP, , error="use_dpop_nonce""#],
-        ] {
-            assert!(demands(fields), "{fields:?}");
+                br#"DPoP error="use_dpop_nonce", error_description="Resource server requires nonce in DPoP proof""#,
+            ],
+            &[br#"dpop realm="a, b", algs="ES256 PS256", error="use_dpop_nonce""#],
+            &[br#"DPoP algs="ES256",error=use_dpop_nonce"#],
+            &[br#"Bearer, DPoP error = "use_dpop_nonce""#],
+            &[br#"Bearer realm="DPoP", error="invalid_token", DPoP  error="use_dpop_nonce""#],
+            &[b"Bearer", br#"DPoP error="use_dpop_nonce""#],
+            &[br#"DPoP, , error="use_dpop_nonce""#],
+            &[br#"DPoP algs="ES256" error="use_dpop_nonce""#],
+        ];
+        for fields in all {
+            assert!(demands_nonce(&headers(fields)), "{fields:?}");
         }
     }
 
     #[test]
     fn what_only_looks_like_one_is_none() {
-        for fields in [
-            &[][..],
-            &[""],
-            &["DPoP"],
-            &["error=\"use_dpop_nonce\""],
-            &[r#"DPoP error="invalid_token""#],
-            &[r#"DPoP error="invalid_dpop_proof", error_description="use_dpop_nonce""#],
-            &[r#"Bearer error="use_dpop_nonce""#],
-            &[r#"DPoP algs="ES256", Bearer error="use_dpop_nonce""#],
-            &[r#"Bearer realm="x, DPoP error=\"use_dpop_nonce\"""#],
-            &[r#"DPoP realm="\", error=use_dpop_nonce""#],
-        ] {
-            assert!(!demands(fields), "{fields:?}");
+        let all: &[&[&[u8]]] = &[
+            &[],
+            &[b""],
+            &[b"DPoP"],
+            &[b"error=\"use_dpop_nonce\""],
+            &[br#"DPoP error="invalid_token""#],
+            &[br#"DPoP error="invalid_dpop_proof", error_description="use_dpop_nonce""#],
+            &[br#"Bearer error="use_dpop_nonce""#],
+            &[br#"DPoP algs="ES256", Bearer error="use_dpop_nonce""#],
+            &[br#"Bearer realm="x, DPoP error=\"use_dpop_nonce\"""#],
+            &[br#"DPoP realm="\", error=use_dpop_nonce""#],
+        ];
+        for fields in all {
+            assert!(!demands_nonce(&headers(fields)), "{fields:?}");
         }
     }
+
     #[test]
-    fn a_token_is_refused_by_a_challenge_of_its_scheme_or_by_none_at_all() {
-        for (scheme, fields, want) in [
-            ("Bearer", &[][..], true),
-            ("Bearer", &[""], true),
-            ("Bearer", &["Bearer"], true),
-            ("Bearer", &[r#"bearer realm="a, b""#], true),
-            ("Bearer", &[r#"Bearer realm="api", error="invalid_token", error_description="expired""#], true),
-            ("Bearer", &["Basic realm=x", "Bearer"], true),
-            ("Bearer", &["Negotiate, Bearer error=invalid_token"], true),
-            ("DPoP", &[r#"DPoP error="invalid_token", algs="ES256""#], true),
-            ("DPoP", &["Bearer"], true),
-            ("Token", &["token"], true),
-            ("Bearer", &[r#"Bearer error="insufficient_scope", scope="admin""#], false),
-            ("Bearer", &[r#"Bearer error="invalid_request""#], false),
-            ("DPoP", &[r#"DPoP error="use_dpop_nonce""#], false),
-            ("DPoP", &[r#"DPoP error="invalid_dpop_proof""#], false),
-            ("Bearer", &["DPoP algs=ES256"], false),
-            ("Bearer", &[r#"Basic realm="Bearer""#], false),
-            ("Bearer", &["Negotiate"], false),
-            ("Bearer", &["NTLM TlRMTVNT=="], false),
-        ] {
-            let mut headers = HeaderMap::new();
-            for field in fields {
-                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(field));
-            }
-            assert_eq!(refuses_token(&headers, scheme), want, "{scheme} {fields:?}");
+    fn a_refusal_is_the_tokens_unless_its_challenges_say_what_another_token_does_not_change() {
+        use ChallengeVerdict::{Incurable as Cannot, TokenError, Unspecified};
+        use Incurable::{Insufficient, Proof, Request, Scheme};
+        let table: &[(&[&[u8]], ChallengeVerdict)] = &[
+            // No challenge, or one that says nothing.
+            (&[], Unspecified),
+            (&[b""], Unspecified),
+            (&[b" , ;, "], Unspecified),
+            (&[b"Bearer"], Unspecified),
+            (&[b"bearer realm=\"a, b\""], Unspecified),
+            (&[b"Bearer error=\"\""], Unspecified),
+            (&[b"Bearer scope=\"read write\""], Unspecified),
+            (&[b"Token"], Unspecified),
+            (&[b"ApiKey realm=\"api\""], Unspecified),
+            (&[b"OAuth realm=\"https://api.example/\""], Unspecified),
+            (&[b"AWS4-HMAC-SHA256"], Unspecified),
+            (&[b"DPoP algs=\"ES256\""], Unspecified),
+            (&[b"Bearer error=\"unauthorized\""], Unspecified),
+            // The errors of RFC 6750, and what APIs say in their place.
+            (
+                &[br#"Bearer realm="api", error="invalid_token", error_description="expired, it is""#],
+                TokenError,
+            ),
+            (&[b"Bearer error=invalid_token"], TokenError),
+            (&[b"Bearer error = \"invalid_token\""], TokenError),
+            (&[b"BEARER ERROR=\"INVALID_TOKEN\""], TokenError),
+            (&[b"OAuth realm=\"TwitchTV\", error='invalid_token'"], TokenError),
+            (&[b"OAuth2 realm=\"service\", error=\"invalid_token\""], TokenError),
+            (&[b"Bearer error=\"expired_token\""], TokenError),
+            (&[b"Bearer error=\"token_expired\""], TokenError),
+            (&[b"Bearer error=\"revoked_token\""], TokenError),
+            (&[b"Bearer realm=\"api\" error=\"invalid_token\""], TokenError),
+            (&[b"Bearer realm=\"api\"; error=\"invalid_token\""], TokenError),
+            (&[b"DPoP error=\"invalid_token\", algs=\"ES256\""], TokenError),
+            (&[b"error=\"invalid_token\""], TokenError),
+            // Several challenges, in one field or in many.
+            (&[b"Basic realm=x", b"Bearer"], Unspecified),
+            (&[b"Basic realm=\"x\", Bearer realm=\"y\""], Unspecified),
+            (&[b"Negotiate, Bearer error=invalid_token"], TokenError),
+            (&[b"Digest realm=\"a\", nonce=\"b\", OAuth realm=\"c\""], Unspecified),
+            (&[b"Negotiate", b"NTLM", b"Bearer authorization_uri=\"https://login.example/\""], Unspecified),
+            (&[b"Bearer error=\"invalid_token\", DPoP error=\"use_dpop_nonce\""], TokenError),
+            (&[b"Bearer error=\"insufficient_scope\"", b"Bearer error=\"invalid_token\""], TokenError),
+            // What cannot be read.
+            (&[b"\"\"\""], Unspecified),
+            (&[b"=,=;=="], Unspecified),
+            (&[b"Bearer realm=\"never closed, error=insufficient_scope"], Unspecified),
+            (&[b"Bearer realm='never closed"], Unspecified),
+            (&[b"B\xe4rer \xff=\xfe"], Unspecified),
+            (&[b"{\"error\":\"unauthorized\"}"], Unspecified),
+            // What another token does not change.
+            (&[b"Bearer error=\"insufficient_scope\", scope=\"admin\""], Cannot(Insufficient)),
+            (&[b"Bearer error='insufficient_scope', error_description='a, b'"], Cannot(Insufficient)),
+            (&[b"Bearer realm=\"api\" error=\"insufficient_scope\""], Cannot(Insufficient)),
+            (&[b"OAuth2 error=\"insufficient_permissions\""], Cannot(Insufficient)),
+            (&[br#"Bearer error="insufficient_user_authentication", max_age="5""#], Cannot(Insufficient)),
+            (&[br#"Bearer realm="", error="insufficient_claims", claims="eyJ9==""#], Cannot(Insufficient)),
+            (&[b"Bearer", b"Bearer error=\"insufficient_scope\""], Cannot(Insufficient)),
+            (&[b"Basic realm=\"x\", Bearer error=\"insufficient_scope\""], Cannot(Insufficient)),
+            (&[b"error=\"insufficient_scope\""], Cannot(Insufficient)),
+            (&[b"Bearer error=\"invalid_request\""], Cannot(Request)),
+            (&[b"OAuth error=\"Invalid_Request\""], Cannot(Request)),
+            (&[b"DPoP error=\"use_dpop_nonce\""], Cannot(Proof)),
+            (&[b"Bearer, DPoP error=\"use_dpop_nonce\", algs=\"ES256\""], Cannot(Proof)),
+            (&[b"DPoP error=\"invalid_dpop_proof\""], Cannot(Proof)),
+            (&[b"Basic realm=\"Bearer\""], Cannot(Scheme)),
+            (&[b"basic realm=\"caf\xe9\""], Cannot(Scheme)),
+            (&[b"Basic realm='Bearer, OAuth'"], Cannot(Scheme)),
+            (&[b"Basic realm=\"x\", error=\"invalid_token\""], Cannot(Scheme)),
+            (&[b"Negotiate"], Cannot(Scheme)),
+            (&[b"Negotiate YIIabc/+=="], Cannot(Scheme)),
+            (&[b"NTLM TlRMTVNT=="], Cannot(Scheme)),
+            (&[b"Negotiate, NTLM, Basic realm=\"x\""], Cannot(Scheme)),
+            (&[b"Negotiate", b"NTLM"], Cannot(Scheme)),
+            (&[br#"Digest realm="a", qop="auth, auth-int", nonce="b=", opaque="c""#], Cannot(Scheme)),
+        ];
+        for (fields, verdict) in table {
+            let shown: Vec<_> = fields.iter().map(|field| String::from_utf8_lossy(field)).collect();
+            assert_eq!(challenge_verdict(&headers(fields), "Bearer"), *verdict, "{shown:?}");
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_bytes(b"B\xe4rer").unwrap());
-        assert!(!refuses_token(&headers, "Bearer"));
+        // A token may be configured to be sent as one of those.
+        assert_eq!(challenge_verdict(&headers(&[b"Basic realm=\"x\""]), "Basic"), Unspecified);
+        assert_eq!(challenge_verdict(&headers(&[b"Basic realm=\"x\""]), ""), Cannot(Scheme));
     }
 }

@@ -17,9 +17,9 @@ pub(super) struct Condition {
     /// The kinds of failures since then, a bit for each.
     failing: AtomicU64,
     /// Whether its failing was said, and nothing since.
-    said: AtomicBool,
-    /// When each kind was last said, in milliseconds from `since`, and one more; 0: never.
-    said_at: [AtomicU64; KINDS as usize],
+    is_said: AtomicBool,
+    /// When each kind was last said.
+    said: [LogGap; KINDS as usize],
 }
 
 impl Condition {
@@ -28,8 +28,8 @@ impl Condition {
         Self {
             since: clock::now(),
             failing: AtomicU64::new(0),
-            said: AtomicBool::new(false),
-            said_at: std::array::from_fn(|_| AtomicU64::new(0)),
+            is_said: AtomicBool::new(false),
+            said: std::array::from_fn(|_| LogGap::default()),
         }
     }
 
@@ -40,32 +40,47 @@ impl Condition {
     }
 
     fn failed_after(&self, kind: u32, passed: Duration) -> bool {
-        let Some(said_at) = self.said_at.get(kind as usize) else { return false };
+        let Some(said) = self.said.get(kind as usize) else { return false };
         let bit = 1 << kind;
         if self.failing.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return false;
         }
-        let now = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        let last = said_at.load(Ordering::Relaxed);
-        let quiet = last == 0 || Duration::from_millis(now.saturating_sub(last - 1)) >= BETWEEN_LINES;
-        if quiet {
-            said_at.store(now.saturating_add(1), Ordering::Relaxed);
-            self.said.store(true, Ordering::Relaxed);
+        let is_due = said.is_over(passed);
+        if is_due {
+            self.is_said.store(true, Ordering::Relaxed);
         }
-        quiet
+        is_due
     }
 
     /// A request was answered; whether to say so. Where all is well it is a look at what nobody writes.
     pub(super) fn answered(&self) -> bool {
         self.failing.load(Ordering::Relaxed) != 0
             && self.failing.swap(0, Ordering::Relaxed) != 0
-            && self.said.swap(false, Ordering::Relaxed)
+            && self.is_said.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The time from one line in the log to the next of its kind, a minute at least: when the last was written, in milliseconds
+/// from a beginning, and one more; 0: never.
+#[derive(Debug, Default)]
+pub(super) struct LogGap(AtomicU64);
+
+impl LogGap {
+    /// Whether a line is due so long after the beginning; if so, it counts as written.
+    pub(super) fn is_over(&self, passed: Duration) -> bool {
+        let now = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let last = self.0.load(Ordering::Relaxed);
+        let is_over = last == 0 || Duration::from_millis(now.saturating_sub(last - 1)) >= BETWEEN_LINES;
+        if is_over {
+            self.0.store(now.saturating_add(1), Ordering::Relaxed);
+        }
+        is_over
     }
 }
 
 /// Kinds of failures that are told apart.
 pub(super) const KINDS: u32 = 64;
-/// The least time from one line about an upstream that fails to the next.
+/// The least time from one line to the next.
 const BETWEEN_LINES: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //! it is kept.
 //!
 //! A token that is bound to a key goes with a proof of its own each time that a request goes out (RFC 9449 section 7).
-//! An upstream that wants its nonce in it gets the request a second time, on the same terms. What follows a 401 is
-//! `recovery`'s.
+//! An upstream that wants its nonce in it gets the request a second time, on the same terms. What follows when the
+//! token is refused is `recovery`'s.
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
@@ -31,7 +31,7 @@ use super::malformed::Malformed;
 use super::pool::{Age, Company, Pool, Want};
 use super::received::ReceivedBody;
 use super::record::Record;
-use super::recovery::{Received, may_refuse, recover};
+use super::recovery::{Received, may_refuse, note_unlisted, recover};
 use super::replay::{Outcome, RecordLimit, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head};
@@ -91,12 +91,17 @@ pub(super) async fn forward(
     let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
-        && may_refuse(&received)
+        && may_refuse(&entry.route, &received)
     {
         // Rare, and its future is large: boxed, it is no part of every request's.
         received = Box::pin(recover(&sender, entry, head, used, received)).await?;
-    } else if received.status() == StatusCode::UNAUTHORIZED {
-        entry.metrics.unauthorized();
+    } else if received.status().is_client_error() {
+        if received.status() == StatusCode::UNAUTHORIZED {
+            entry.metrics.unauthorized();
+        }
+        if used.is_some() {
+            note_unlisted(entry, &received);
+        }
     }
     if let Some(upload) = &sender.upload {
         upload.forget();

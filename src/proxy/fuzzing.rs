@@ -239,6 +239,7 @@ fn table() -> &'static RouteTable {
             token: None,
             own_authorization: OwnAuthorization::Replace,
             on_unauthorized: OnUnauthorized::Replay,
+            unauthorized_status: Vec::new(),
             replay_body_limit: 0,
             limits: RouteLimits::default(),
             max_stream_age: None,

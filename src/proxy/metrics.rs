@@ -70,7 +70,7 @@ impl Aborted {
     }
 }
 
-/// What came of the wish to send a request again after a 401.
+/// What came of the wish to send a request again after its token was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replay {
     /// It was sent again, and taken.
@@ -134,12 +134,12 @@ impl ProxyMetrics {
             durations: HistogramVec::new(durations, &["route"]).expect("the names are constants"),
             unauthorized: counter_vec(
                 UNAUTHORIZED,
-                "Answers of an upstream with status 401, those that were followed by a replay included",
+                "Responses of an upstream that refuse a token, by status 401 or another of unauthorized_status, those that were followed by a replay included",
                 &["route"],
             ),
             replays: counter_vec(
                 REPLAYS,
-                "Requests that a 401 of the upstream should have had sent again, by what came of it",
+                "Requests that were to be sent again after the upstream had refused their token, by what came of it",
                 &["route", "result"],
             ),
             in_flight: gauge_vec(IN_FLIGHT, "Requests that are not answered to the end yet", &["route"]),

@@ -57,6 +57,7 @@ mod received;
 mod record;
 mod recovery;
 mod refusal;
+mod refusal_log;
 mod replay;
 mod rewrite;
 mod route;

@@ -1,8 +1,9 @@
-//! What follows a 401: a new token, and the request once more.
+//! What follows when an upstream refuses a token: a new one, and the request once more.
 //!
-//! The answer is held as it came until the new token is there. Where none comes, or not in time, or the body is gone, it
-//! goes to the application as if nothing had been. A request is repeated once, and whatever is said to that is the
-//! answer. `forward` calls this where the token was ours; how often a token is renewed is the token's own affair.
+//! A token is refused by a status that the route lists, 401 by default, unless the challenges demand something that another
+//! token does not change. The answer is held as it came until the new token is there. Where none comes, or not in time, or the
+//! body is gone, it goes to the application as if nothing had been. A request is repeated once, and whatever is said to that is
+//! the answer. `forward` calls this where the token was ours; how often a token is renewed is the token's own affair.
 
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Body as _;
@@ -15,16 +16,30 @@ use super::grpc;
 use super::handler::subject;
 use super::metrics::Replay;
 use super::received::ReceivedBody;
-use super::route::{Entry, OnUnauthorized};
+use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::Head;
-use crate::token::{Credentials, Rejection, TokenHandle};
+use crate::token::{ChallengeVerdict, Credentials, Rejection, TokenHandle};
 
 /// An upstream's answer and what it came by.
 pub(super) type Received = Response<Download>;
 
 /// Whether an answer may refuse the token that was sent: what all the others are asked is this.
-pub(super) fn may_refuse(answer: &Response<Download>) -> bool {
-    answer.status() == StatusCode::UNAUTHORIZED || grpc::is_refusal(answer)
+pub(super) fn may_refuse(route: &Route, answer: &Response<Download>) -> bool {
+    is_listed(route, answer.status()) || grpc::is_refusal(answer)
+}
+
+fn is_listed(route: &Route, status: StatusCode) -> bool {
+    status.is_client_error() && route.unauthorized_status.contains(&status)
+}
+
+/// Logs a response that names the token as its reason by another status than the route lists.
+pub(super) fn note_unlisted(entry: &Entry, response: &Response<Download>) {
+    if let Some(token) = &entry.token
+        && entry.route.on_unauthorized != OnUnauthorized::Pass
+        && token.judge_refusal(response.headers()) == ChallengeVerdict::TokenError
+    {
+        entry.refusals.unlisted(entry.metrics.label(), token, response.status());
+    }
 }
 
 /// Does what the route says about a refusal, and gives the answer that goes to the application: `refusal`, or that of the
@@ -38,8 +53,14 @@ pub(super) async fn recover(
 ) -> Result<Received, ProxyError> {
     entry.metrics.unauthorized();
     let Some(token) = &entry.token else { return Ok(refusal) };
-    let counts = refusal.status() != StatusCode::UNAUTHORIZED || token.is_refused_by(refusal.headers());
-    if !counts || entry.route.on_unauthorized == OnUnauthorized::Pass {
+    if entry.route.on_unauthorized == OnUnauthorized::Pass {
+        return Ok(refusal);
+    }
+    let status = refusal.status();
+    if is_listed(&entry.route, status)
+        && let ChallengeVerdict::Incurable(why) = token.judge_refusal(refusal.headers())
+    {
+        entry.refusals.incurable(entry.metrics.label(), token, status, why);
         return Ok(refusal);
     }
     let Some(rejection) = reject(token, used.generation, used.caller.as_ref()) else { return Ok(refusal) };
@@ -50,7 +71,7 @@ pub(super) async fn recover(
         tracing::debug!(
             route = entry.metrics.label(),
             result = result.as_str(),
-            "a request was answered 401"
+            "a response refused the token of its request"
         );
         entry.metrics.replay(result);
     };
@@ -76,7 +97,7 @@ pub(super) async fn recover(
     let answer = sender.round(head, body, Some(used), sender.fresh_deadline()).await;
     match &answer {
         Err(_) => count(Replay::Broken),
-        Ok(answer) if may_refuse(answer) => {
+        Ok(answer) if may_refuse(&entry.route, answer) => {
             entry.metrics.unauthorized();
             count(Replay::StillUnauthorized);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::error::{BadRequest, ProxyError};
 use super::guard::{Guard, Sentry, host_of};
@@ -12,6 +12,7 @@ use super::headers::Overrides;
 use super::limits::Limits;
 use super::metrics::{ProxyMetrics, RouteMetrics};
 use super::path::{JudgedPath, judge};
+use super::refusal_log::RefusalLog;
 use super::rewrite::Rewrite;
 use super::upstream::Upstream;
 use crate::token::TokenHandle;
@@ -33,8 +34,10 @@ pub struct Route {
     pub token: Option<String>,
     /// What the application's own `Authorization` meets.
     pub own_authorization: OwnAuthorization,
-    /// What follows a 401 of the upstream.
+    /// What follows when the upstream refuses the token.
     pub on_unauthorized: OnUnauthorized,
+    /// The statuses by which the upstream refuses a token, 401 alone by default.
+    pub unauthorized_status: Vec<StatusCode>,
     /// Bytes of a request's body that are kept for a replay; a larger one is sent once.
     pub replay_body_limit: usize,
     /// How much of it there may be at a time.
@@ -45,15 +48,15 @@ pub struct Route {
     pub rewrite: Rewrite,
 }
 
-/// What follows a 401 of the upstream.
+/// What follows when the upstream refuses the token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnauthorized {
     /// A new token, and the request once more.
     #[default]
     Replay,
-    /// A new token for later requests; this one gets the 401.
+    /// A new token for later requests; this one gets the refusal.
     Renew,
-    /// Nothing: the 401 is the application's.
+    /// Nothing: the refusal is the application's.
     Pass,
 }
 
@@ -119,6 +122,7 @@ pub(super) struct Entry {
     pub(super) metrics: Arc<RouteMetrics>,
     /// `None`: it lets everything through.
     pub(super) limits: Option<Arc<Limits>>,
+    pub(super) refusals: RefusalLog,
     /// The route's path as [`judge`] reads it most leniently: what other paths are compared with that are read so.
     folded: String,
 }
@@ -182,6 +186,7 @@ impl RouteTable {
                 token,
                 metrics: metrics.route(&route.label()),
                 limits: Limits::new(&route.limits),
+                refusals: RefusalLog::new(),
                 folded: lenient.unwrap_or_else(|| route.path.clone()),
                 route: route.clone(),
             })
@@ -395,6 +400,7 @@ pub(super) mod tests {
             token: None,
             own_authorization: OwnAuthorization::Replace,
             on_unauthorized: OnUnauthorized::Replay,
+            unauthorized_status: vec![StatusCode::UNAUTHORIZED],
             replay_body_limit: 64 * 1024,
             limits: RouteLimits::default(),
             max_stream_age: None,

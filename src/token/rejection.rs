@@ -15,7 +15,7 @@ use http::HeaderMap;
 use tokio::sync::watch;
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{MAX_LIFETIME, refuses_token};
+use crate::oauth::{ChallengeVerdict, MAX_LIFETIME, challenge_verdict};
 use crate::secret::Secret;
 
 use super::handle::{Ask, TokenHandle};
@@ -123,13 +123,13 @@ pub(super) fn newer(state: &TokenState, refused: u64) -> Option<Arc<Credentials>
 }
 
 impl TokenHandle {
-    /// Whether a 401 with these fields refuses the token that the request carried. It may ask for something else: other
+    /// What a refusal with these fields says of the token that the request carried. It may demand something else: other
     /// credentials, or more scope.
     #[must_use]
-    pub fn is_refused_by(&self, answer: &HeaderMap) -> bool {
+    pub fn judge_refusal(&self, response: &HeaderMap) -> ChallengeVerdict {
         let settings = self.settings();
         let bound = settings.server().is_some_and(|origin| origin.dpop.is_some());
-        refuses_token(answer, if bound { DPOP_SCHEME } else { &settings.attachment.scheme })
+        challenge_verdict(response, if bound { DPOP_SCHEME } else { &settings.attachment.scheme })
     }
 
     /// An upstream has refused the credentials of this generation. Where others are held by now, they are given; else

@@ -275,6 +275,131 @@ async fn what_does_not_refuse_the_token_is_passed_on_and_renews_nothing() {
     assert_eq!((stage.api.seen().len(), stage.server.seen().len()), (4, 1));
 }
 
+/// Challenges by which APIs refuse a token, a header field each.
+const REFUSALS: [&[&str]; 12] = [
+    &[],
+    &[""],
+    &["Bearer"],
+    &["OAuth realm=\"TwitchTV\", error='invalid_token'"],
+    &["OAuth2 realm=\"service\", error=\"invalid_token\""],
+    &["Bearer error=\"expired_token\""],
+    &["Bearer error=\"unauthorized\""],
+    &["ApiKey realm=\"api\""],
+    &["Basic realm=\"api\", OAuth realm=\"api\""],
+    &["Negotiate", "Bearer realm=\"api\""],
+    &["Bearer realm=\"never closed"],
+    &["{\"error\": \"invalid_token\"}"],
+];
+
+/// An API that refuses the first token by `status` with these challenges.
+async fn api_with(status: u16, challenges: &'static [&'static str]) -> Origin {
+    Origin::start(move |request, _| match number_of(request) {
+        0 => refused_by(status, challenges),
+        _ => Reply::ok(),
+    })
+    .await
+}
+
+fn refused_by(status: u16, challenges: &[&str]) -> Reply {
+    let fields: Vec<_> = challenges.iter().map(|challenge| ("www-authenticate", *challenge)).collect();
+    Reply::new(status, &fields, "no")
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_in_whatever_words_the_api_refuses_it() {
+    for challenges in REFUSALS {
+        let stage = Stage::with(api_with(401, challenges).await, "", "").await;
+        assert_eq!(stage.proxy.get("/").await.status, 200, "{challenges:?}");
+        assert_eq!(stage.proxy.get("/").await.status, 200, "{challenges:?}");
+        assert_eq!((stage.api.seen().len(), stage.server.seen().len()), (3, 2), "{challenges:?}");
+    }
+}
+
+#[tokio::test]
+async fn aws_puts_its_own_field_in_place_of_a_challenge() {
+    let api = Origin::start(|request, _| match number_of(request) {
+        0 => Reply::new(
+            401,
+            &[
+                ("x-amzn-remapped-www-authenticate", "Bearer scope=\"\" error=\"invalid_token\""),
+                ("x-amzn-errortype", "UnauthorizedException"),
+            ],
+            "{\"message\":\"Unauthorized\"}",
+        ),
+        _ => Reply::ok(),
+    })
+    .await;
+    let stage = Stage::with(api, "", "").await;
+    assert_eq!(stage.proxy.get("/").await.status, 200);
+    assert_eq!(stage.server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_storm_of_refusals_in_every_shape_costs_the_authorization_server_what_one_shape_does() {
+    let api = Origin::start(|request, _| {
+        let shape: usize = request.target().trim_start_matches('/').parse().unwrap();
+        refused_by(if shape.is_multiple_of(2) { 401 } else { 498 }, REFUSALS[shape / 2])
+    })
+    .await;
+    let stage = Stage::with(api, "", "unauthorized_status = [401, 498]\n").await;
+    let start = clock::now();
+    for n in 0..20 * REFUSALS.len() {
+        let shape = n % (2 * REFUSALS.len());
+        let status = if shape.is_multiple_of(2) { 401 } else { 498 };
+        let request = format!("GET /{shape} HTTP/1.1\r\nHost: {{host}}\r\n\r\n");
+        assert_eq!(stage.proxy.exchange(&request).await.unwrap().status(), status);
+    }
+    // The first token, one because of the first refusal, and one for each five seconds that this took.
+    let most = 2 + start.elapsed().as_secs() / 5;
+    let requests = stage.server.seen().len();
+    assert!((2..=usize::try_from(most).unwrap()).contains(&requests), "{requests}");
+}
+
+#[tokio::test]
+async fn the_statuses_that_a_route_lists_renew_the_token_and_no_others_do() {
+    for status in [400, 403, 440, 498] {
+        let listed = "unauthorized_status = [401, 400, 403, 440, 498]\n";
+        let stage = Stage::with(api_with(status, &[]).await, "", listed).await;
+        assert_eq!(stage.proxy.get("/").await.status, 200, "{status}");
+        assert_eq!(stage.server.seen().len(), 2, "{status}");
+        let counted = stage.proxy.metric("cupbearer_upstream_unauthorized_total", &[]).await;
+        assert!((counted - 1.0).abs() < 0.1, "{counted}");
+
+        let stage = Stage::with(api_with(status, &[]).await, "", "").await;
+        assert_eq!(stage.proxy.get("/").await.status, status, "{status}");
+        assert_eq!(stage.server.seen().len(), 1, "{status}");
+    }
+    let stage = Stage::with(api_with(401, &[]).await, "", "unauthorized_status = [498]\n").await;
+    assert_eq!(stage.proxy.get("/").await.status, 401);
+    let listed = "unauthorized_status = [401, 403]\n";
+    let forbidden = &["Bearer error=\"insufficient_scope\""];
+    let stage = Stage::with(api_with(403, forbidden).await, "", listed).await;
+    assert_eq!(stage.proxy.get("/").await.status, 403, "another token does not change that");
+    assert_eq!(stage.server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn the_log_says_once_why_a_refusal_is_passed_on() {
+    let api = Origin::start(|request, _| match request.target().as_str() {
+        "/scope" => refused_by(401, &["Bearer error=\"insufficient_scope\", scope=\"sentinel\""]),
+        "/named" => refused_by(403, &["Bearer error=\"invalid_token\", error_description=\"sentinel\""]),
+        _ => refused_by(403, &[]),
+    })
+    .await;
+    let stage = Stage::with(api, "", "").await;
+    for path in ["/scope", "/plain", "/scope", "/named", "/named", "/scope"] {
+        stage.proxy.get(path).await;
+    }
+    for line in ["a reason that a new token does not change", "by a status that renews none"] {
+        eventually("the line is there", || async { stage.proxy.log().contains(line) }).await;
+        assert_eq!(stage.proxy.log().matches(line).count(), 1, "{}", stage.proxy.log());
+    }
+    let log = stage.proxy.log();
+    assert!(
+        log.contains("insufficient_...") && log.contains("unauthorized_status") && !log.contains("sentinel")
+    );
+}
+
 #[tokio::test]
 async fn a_401_without_a_word_counts() {
     let api = Origin::start(|request, _| match number_of(request) {

@@ -26,6 +26,9 @@ pub(in crate::config) struct Route {
     /// What follows a 401 of the upstream: replay (a new token, and the request once more), renew (a new token for later
     /// requests), or pass (nothing).
     pub(in crate::config) on_unauthorized: OnUnauthorized,
+    /// The statuses by which this API refuses a token that it no longer takes, from 400 to 499.
+    #[schemars(inner(range(min = 400, max = 499)))]
+    pub(in crate::config) unauthorized_status: Vec<u16>,
     /// Bytes of a request's body that are kept for a replay; a larger one is sent once.
     pub(in crate::config) replay_body_limit: Bytes,
     /// How often requests may come, over all workers: 100/s, 600/m, 5000/h; left out: as often as they do.
@@ -57,6 +60,7 @@ impl Default for Route {
             token: None,
             own_authorization: OwnAuthorization::default(),
             on_unauthorized: OnUnauthorized::default(),
+            unauthorized_status: vec![401],
             replay_body_limit: Bytes(256 * 1024),
             rate_limit: None,
             rate_burst: None,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 
+use super::recovery::Recovery;
 use super::token::exchange;
 use super::{Zero, address, duration, limits, recovery};
 use crate::config::file::{self, Token, Upstream};
@@ -67,7 +68,8 @@ pub(super) fn resolve(
 }
 
 fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review<'_>) -> Option<Route> {
-    let (on_unauthorized, replay_body_limit) = recovery::resolve(path, &route, review);
+    let Recovery { on_unauthorized, unauthorized_status, replay_body_limit } =
+        recovery::resolve(path, &route, review);
     let limits = limits::resolve(path, &route, review);
     let prefix = prefix(&path.key("path"), route.path, review);
     let host_path = path.key("host");
@@ -103,6 +105,7 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
         token: token?,
         own_authorization,
         on_unauthorized,
+        unauthorized_status,
         replay_body_limit,
         limits,
         max_stream_age,

@@ -18,6 +18,7 @@ fn nothing_is_limited_and_everything_recovers_unless_it_is_said() {
     let route = route("");
     assert_eq!(route.limits, RouteLimits::default());
     assert_eq!((route.on_unauthorized, route.replay_body_limit), (OnUnauthorized::Replay, 256 * 1024));
+    assert_eq!(route.unauthorized_status, [401]);
     assert_eq!(route.max_stream_age, None);
 }
 
@@ -87,6 +88,31 @@ fn a_401_is_followed_by_what_is_said() {
         "routes[0].on_unauthorized",
         &["no token to renew"],
     );
+}
+
+#[test]
+fn the_statuses_that_refuse_a_token_are_those_that_are_listed() {
+    let listed = |lines: &str| -> Vec<u16> {
+        route(lines).unauthorized_status.iter().map(http::StatusCode::as_u16).collect()
+    };
+    assert_eq!(listed(""), [401]);
+    assert_eq!(listed("unauthorized_status = [401, 498]"), [401, 498]);
+    assert_eq!(listed("unauthorized_status = [400, 403, 440, 499]"), [400, 403, 440, 499]);
+    assert_eq!(listed("on_unauthorized = \"renew\"\nunauthorized_status = [403]"), [403]);
+    let key = "routes[0].unauthorized_status";
+    for (lines, at, words) in [
+        ("unauthorized_status = [401, 500]", format!("{key}[1]"), "from 400 to 499, not 500"),
+        ("unauthorized_status = [399]", format!("{key}[0]"), "from 400 to 499, not 399"),
+        ("unauthorized_status = [0]", format!("{key}[0]"), "from 400 to 499, not 0"),
+        ("unauthorized_status = [\"401\"]", format!("{key}[0]"), "a whole number"),
+        ("unauthorized_status = 401", key.to_owned(), "a list"),
+        ("unauthorized_status = []", key.to_owned(), "is empty"),
+        ("on_unauthorized = \"pass\"\nunauthorized_status = [401]", key.to_owned(), "renews no token"),
+    ] {
+        one_error(&with(lines), &at, &[words]);
+    }
+    let tokenless = with("unauthorized_status = [498]").replace("token = \"api\"", "token = \"none\"");
+    one_error(&tokenless, key, &["no token to renew"]);
 }
 
 #[test]
