@@ -241,7 +241,7 @@ async fn to_upstream(
     }
     told.put(headers);
     if exchange.tracing().is_none() {
-        trace::pass_on_or_begin(headers, &downstream.worker.shared().records.traces);
+        trace::pass_on_or_begin(headers, hop.trace, &downstream.worker.shared().records.traces);
     }
     if let Some(record) = exchange.record_mut() {
         let token = entry.token.as_ref().filter(|_| used.is_some());

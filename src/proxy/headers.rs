@@ -20,6 +20,8 @@ pub(super) struct HopFields {
     pub(super) via: bool,
     /// `DPoP` was there: a proof of the application's own, which goes with no token of ours.
     pub(super) dpop: bool,
+    /// `traceparent` or `tracestate` was there.
+    pub(super) trace: bool,
     /// What the request asks to be upgraded to, where that may go on.
     pub(super) upgrade: Option<Box<Upgrade>>,
     /// What was expected.
@@ -69,6 +71,7 @@ pub(super) fn strip_request(
             "connection" => found.connection = true,
             "via" => hop.via = true,
             "dpop" => hop.dpop = true,
+            "traceparent" | "tracestate" => hop.trace = true,
             "expect" => hop.expect = Expect::Unknown,
             "upgrade" => (upgrades, found.more) = (true, true),
             other => found.more |= stops(other),
@@ -439,6 +442,16 @@ mod tests {
         ]);
         strip_trailers(&mut map);
         assert_eq!(map, headers(&[("grpc-status", "0")]));
+    }
+
+    #[test]
+    fn a_trace_is_noticed_by_either_of_its_fields() {
+        for (name, is_trace) in [("traceparent", true), ("tracestate", true), ("x-trace", false)] {
+            let mut map = HeaderMap::new();
+            map.append(name, HeaderValue::from_static("1"));
+            assert_eq!(strip(&mut map).trace, is_trace, "{name}");
+            assert_eq!(map.len(), 1);
+        }
     }
 
     #[test]

@@ -16,14 +16,19 @@ use crate::traces::{Context, Kind, Parent, Sink, Span, Traces, Value};
 
 /// Decides the trace of a request that is about to go upstream and of which nothing is recorded: leaves a valid
 /// `traceparent` and its `tracestate` as they are; else begins a trace, or removes a broken one where none begins here. A
-/// `tracestate` means nothing without its parent (section 3.3 of the Recommendation).
-pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, traces: &Traces) {
-    if traceparent::parent(headers).is_some() {
-        return;
+/// `tracestate` means nothing without its parent (section 3.3 of the Recommendation). Most requests have neither field:
+/// `may_have` says whether there may be one.
+pub(super) fn pass_on_or_begin(headers: &mut HeaderMap, may_have: bool, traces: &Traces) {
+    if may_have {
+        if traceparent::parent(headers).is_some() {
+            return;
+        }
+        headers.remove(&traceparent::TRACESTATE);
+        if !traces.begins() {
+            headers.remove(&traceparent::TRACEPARENT);
+        }
     }
-    headers.remove(&traceparent::TRACESTATE);
     if !traces.begins() {
-        headers.remove(&traceparent::TRACEPARENT);
         return;
     }
     // Had it been drawn where spans are recorded, it would be.
@@ -218,7 +223,7 @@ mod tests {
             headers.append("traceparent", HeaderValue::from_str(parent).unwrap());
         }
         headers.insert("tracestate", HeaderValue::from_static("a=1"));
-        pass_on_or_begin(&mut headers, &traces);
+        pass_on_or_begin(&mut headers, true, &traces);
         headers
     }
 
@@ -260,6 +265,17 @@ mod tests {
             assert!(traceparent::parent(&headers).is_some() && begun[0] != VALID, "{parents:?}: {begun:?}");
             assert!(begun[0].as_bytes().ends_with(b"-02"), "{begun:?}");
             assert!(!headers.contains_key("tracestate"), "{parents:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_begins_where_no_field_was_seen() {
+        for (sample_ratio, begins) in [(None, false), (Some(1.0), true)] {
+            let settings = TracesSettings { collector: None, sample_ratio };
+            let (traces, _) = Traces::start(&settings, &Metrics::new()).unwrap();
+            let mut headers = HeaderMap::new();
+            pass_on_or_begin(&mut headers, false, &traces);
+            assert_eq!(traceparent::parent(&headers).is_some(), begins);
         }
     }
 
