@@ -38,6 +38,8 @@ pub(super) enum BadRequest {
     Credentials,
     #[error("the request's body is malformed")]
     Body,
+    #[error("the request's body is not valid HTTP: {0}")]
+    MalformedBody(Malformed),
     #[error("the WebSocket handshake has no valid key, or another version than 13 (RFC 6455 section 4.2.1)")]
     Handshake,
 }

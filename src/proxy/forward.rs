@@ -35,6 +35,7 @@ use super::recovery::{Received, may_refuse, note_unlisted, recover};
 use super::replay::{Outcome, RecordLimit, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head};
+use super::stream::Stream;
 use super::trace::{Tracing, Wait};
 use super::upstream::{Upstream, UpstreamSettings};
 use super::websocket::Handshake;
@@ -220,7 +221,10 @@ impl Sender<'_> {
                 self.downstream.keep_timer(timer);
                 answer
             }
-            Some(upload) => while_uploading(sent, upload, &self.pool.upstream().settings).await,
+            Some(upload) => {
+                let stream = &self.downstream.stream;
+                while_uploading(sent, upload, stream, &self.pool.upstream().settings).await
+            }
         };
         if let Some(span) = span {
             span.answered(answer.as_ref());
@@ -316,6 +320,7 @@ type Answer = Result<Received, ProxyError>;
 async fn while_uploading(
     mut sent: Pin<&mut impl Future<Output = Answer>>,
     upload: &Upload,
+    stream: &Stream,
     settings: &UpstreamSettings,
 ) -> Answer {
     loop {
@@ -331,7 +336,9 @@ async fn while_uploading(
             biased;
             answer = &mut sent => {
                 return answer.map_err(|error| match upload.outcome() {
-                    Outcome::Broken => BadRequest::Body.into(),
+                    Outcome::Broken => {
+                        stream.fault.get().map_or(BadRequest::Body, BadRequest::MalformedBody).into()
+                    }
                     Outcome::Silent => ProxyError::RequestTimeout,
                     Outcome::Sending | Outcome::Sent => error,
                 });

@@ -79,6 +79,9 @@ struct Rewritten {
     done: usize,
 }
 
+/// A message has more chunk extensions and trailers than are read.
+struct TooMuch;
+
 /// What a head says of the body behind it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
@@ -204,7 +207,11 @@ impl Framing {
                             1 => b'\n',
                             _ => continue,
                         };
-                        if rest[ahead as usize] != want {
+                        let found = rest[ahead as usize];
+                        if found != want {
+                            let is_bare = found == b'\n';
+                            let fault = if is_bare { Malformed::BareLineFeed } else { Malformed::ChunkEnd };
+                            self.fault = Some(fault.into());
                             return self.refuse(at + ahead as usize, None);
                         }
                     }
@@ -215,6 +222,11 @@ impl Framing {
                     let newline = memchr::memchr(b'\n', rest);
                     if newline.is_none() && self.line.len() + rest.len() > self.max_line {
                         // hyper answers 431 by its own limit; here only memory is at stake.
+                        self.fault = match self.state {
+                            State::ChunkSize => Some(Malformed::ChunkExtensions.into()),
+                            State::Trailers => Some(Malformed::TrailersTooLarge.into()),
+                            _ => self.fault,
+                        };
                         return self.refuse(at, self.line.last().copied());
                     }
                     if self.state == State::Start
@@ -346,7 +358,7 @@ impl Framing {
                 Ok(State::Fields)
             }
             State::ChunkSize => {
-                self.count_extra(line.len())?;
+                self.count_extra(line.len()).map_err(|TooMuch| Malformed::ChunkExtensions)?;
                 match chunk_size(line)? {
                     0 => Ok(State::Trailers),
                     size => Ok(State::Chunk(size + 2)),
@@ -354,12 +366,8 @@ impl Framing {
             }
             State::Trailers if line.is_empty() => Ok(State::Start),
             State::Trailers => {
-                self.count_extra(line.len())?;
-                if line.starts_with(b" ") || line.starts_with(b"\t") {
-                    Err(Malformed::Trailers)
-                } else {
-                    Ok(State::Trailers)
-                }
+                self.count_extra(line.len()).map_err(|TooMuch| Malformed::TrailersTooLarge)?;
+                head_fault::of_trailer(line).map_or(Ok(State::Trailers), Err)
             }
             State::Body(_) | State::Chunk(_) | State::Http2 | State::Tunnel | State::Refused => {
                 Err(Malformed::LineEnd)
@@ -368,9 +376,9 @@ impl Framing {
     }
 
     /// Size lines count one byte for each chunk that they announce, so that only the surplus adds up.
-    fn count_extra(&mut self, bytes: usize) -> Result<(), Malformed> {
+    fn count_extra(&mut self, bytes: usize) -> Result<(), TooMuch> {
         self.extra += bytes.saturating_sub(MAX_SIZE_DIGITS);
-        if self.extra > MAX_EXTRA { Err(Malformed::ChunkExtensions) } else { Ok(()) }
+        if self.extra > MAX_EXTRA { Err(TooMuch) } else { Ok(()) }
     }
 }
 
@@ -458,8 +466,11 @@ fn decimal(value: &[u8]) -> Result<u64, Malformed> {
 /// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1), where an extension must have a name.
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
-    if digits == 0 || digits > MAX_SIZE_DIGITS {
+    if digits == 0 {
         return Err(Malformed::ChunkSize);
+    }
+    if digits > MAX_SIZE_DIGITS {
+        return Err(Malformed::ChunkTooLarge);
     }
     let size = line[..digits]
         .iter()
@@ -467,7 +478,8 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     match &line[digits..] {
         [] => Ok(size),
         [b';', name, ..] if is_token(*name) => Ok(size),
-        _ => Err(Malformed::ChunkSize),
+        [b';', ..] => Err(Malformed::ChunkExtension),
+        _ => Err(Malformed::BehindChunkSize),
     }
 }
 
@@ -654,6 +666,31 @@ mod tests {
                 assert_eq!(framing.fault(), Some(fault), "{input:?} in pieces of {step}");
             }
         }
+        for (body, fault) in [
+            ("5 \r\n", Malformed::BehindChunkSize),
+            ("5;\r\n", Malformed::ChunkExtension),
+            ("5;=\r\n", Malformed::ChunkExtension),
+            ("5\n", Malformed::BareLineFeed),
+            ("0x5\r\n", Malformed::BehindChunkSize),
+            ("+5\r\n", Malformed::ChunkSize),
+            ("\r\n", Malformed::ChunkSize),
+            ("5\r\nhelloX", Malformed::ChunkEnd),
+            ("5\r\nhello\rX", Malformed::ChunkEnd),
+            ("5\r\nhello\n", Malformed::BareLineFeed),
+            ("11111111111111111\r\n", Malformed::ChunkTooLarge),
+            ("0\r\n folded\r\n", Malformed::FoldedTrailer),
+            ("0\r\nno colon\r\n", Malformed::TrailerWithoutColon),
+            ("0\r\nX : 1\r\n", Malformed::TrailerName),
+            ("0\r\nX: \x01\r\n", Malformed::TrailerValue),
+            ("0\r\nX: 1\n", Malformed::BareLineFeed),
+        ] {
+            let input = head("Transfer-Encoding: chunked\r\n") + body;
+            for step in [1, 3, input.len()] {
+                let (_, framing) = run(input.as_bytes(), step);
+                assert!(framing.is_refused(), "{input:?} in pieces of {step}");
+                assert_eq!(framing.fault(), Some(fault.into()), "{input:?} in pieces of {step}");
+            }
+        }
         let (_, framing) = run(b"GET /a b HTTP/1.1\r\n", 64);
         assert_eq!(framing.fault(), Some(BadRequest::TargetByte(Some(b' '))), "which hyper refuses");
         let (_, framing) = run(b"GET /a b HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", 64);
@@ -723,7 +760,10 @@ mod tests {
     fn a_megabyte_of_chunk_extensions_is_refused() {
         let one = format!("1;x={}\r\nz\r\n", "a".repeat(1000));
         let (_, framing) = run((head("Transfer-Encoding: chunked\r\n") + &one.repeat(1000)).as_bytes(), 4096);
-        assert!(framing.is_refused());
+        assert_eq!(framing.fault(), Some(Malformed::ChunkExtensions.into()));
+        let trailers = format!("0\r\n{}", "X: 12345678901234567890\r\n".repeat(3000));
+        let (_, framing) = run((head("Transfer-Encoding: chunked\r\n") + &trailers).as_bytes(), 4096);
+        assert_eq!(framing.fault(), Some(Malformed::TrailersTooLarge.into()));
         let (_, framing) =
             run((head("Transfer-Encoding: chunked\r\n") + &"1\r\nz\r\n".repeat(100_000)).as_bytes(), 4096);
         assert!(!framing.is_refused(), "many small chunks are no extensions");

@@ -111,6 +111,16 @@ fn of_field(line: &[u8], is_whole: bool) -> Option<Malformed> {
     value.iter().any(is_control).then_some(Malformed::FieldValue)
 }
 
+/// What is wrong with a trailer field, a line without its end.
+pub(super) fn of_trailer(line: &[u8]) -> Option<Malformed> {
+    Some(match of_field(line, true)? {
+        Malformed::FoldedLine => Malformed::FoldedTrailer,
+        Malformed::NoColon => Malformed::TrailerWithoutColon,
+        Malformed::FieldValue => Malformed::TrailerValue,
+        _ => Malformed::TrailerName,
+    })
+}
+
 /// `tchar` (RFC 9110 section 5.6.2).
 pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -153,6 +163,21 @@ mod tests {
             assert_eq!(find(At::RequestLine, head.as_bytes()), fault, "{head:?}");
         }
         assert_eq!(find(At::Fields, b"rest: 1\r\nno colon\r\n"), malformed(Malformed::NoColon));
+    }
+
+    #[test]
+    fn each_fault_of_a_trailer_field_is_found() {
+        for (line, fault) in [
+            (" folded", Some(Malformed::FoldedTrailer)),
+            ("nonsense", Some(Malformed::TrailerWithoutColon)),
+            ("X : 1", Some(Malformed::TrailerName)),
+            ("X Y: 1", Some(Malformed::TrailerName)),
+            (": 1", Some(Malformed::TrailerName)),
+            ("X: \x01", Some(Malformed::TrailerValue)),
+            ("X: a\tb", None),
+        ] {
+            assert_eq!(of_trailer(line.as_bytes()), fault, "{line:?}");
+        }
     }
 
     #[test]

@@ -68,15 +68,27 @@ pub(super) enum Malformed {
     Handshake,
     #[error("too many interim responses came before it")]
     TooManyInterim,
-    #[error("the size of a chunk is invalid")]
+    #[error("the size of a chunk is not a hexadecimal number (RFC 9112 section 7.1)")]
     ChunkSize,
+    #[error("the size of a chunk is larger than any body")]
+    ChunkTooLarge,
+    #[error("the size of a chunk is followed by something that is no extension (RFC 9112 section 7.1)")]
+    BehindChunkSize,
+    #[error("a chunk extension has no name (RFC 9112 section 7.1.1)")]
+    ChunkExtension,
     #[error("the extensions of its chunks are too large")]
     ChunkExtensions,
     #[error("a chunk does not end where its size says")]
     ChunkEnd,
-    #[error("its trailers are malformed")]
-    Trailers,
-    #[error("its trailers are too large")]
+    #[error("a line of its trailers begins with a space; lines are not folded (RFC 9112 section 5.2)")]
+    FoldedTrailer,
+    #[error("a trailer field has no colon")]
+    TrailerWithoutColon,
+    #[error("a trailer field has an invalid name, or a space before its colon")]
+    TrailerName,
+    #[error("a trailer field has an invalid value")]
+    TrailerValue,
+    #[error("its trailers are too large, or too many")]
     TrailersTooLarge,
     #[error("it breaks the rules of HTTP/2")]
     Http2,

@@ -19,6 +19,7 @@ use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::dials::Dials;
 use super::error::{ProxyError, WebSocketFault};
+use super::malformed::Malformed;
 use super::memory;
 use super::metered::Place;
 use super::metrics::OpenConnections;
@@ -404,6 +405,10 @@ impl Keeper for Pool {
         if room && !self.retired.get() && self.may_keep(wire.info()) {
             idle.push(Idle { wire, since: self.now.get() });
         }
+    }
+
+    fn was_malformed(&self, why: Malformed) {
+        self.upstream().went(Some(&ProxyError::UpstreamMalformed(why)));
     }
 }
 

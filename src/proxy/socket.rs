@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::FrameCount;
-use super::error::ProxyError;
+use super::error::{BadRequest, ProxyError};
 use super::framing::{Framing, Phase, Spoken};
 use super::heads::Heads;
 use super::memory::{self, SMALL_READ, Wanted};
@@ -179,6 +179,11 @@ impl Socket {
     fn admit(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let bytes = &buf.filled()[before..];
         let mut same = self.framing.admit(bytes, &mut self.later);
+        if self.framing.is_refused()
+            && let Some(BadRequest::Malformed(fault)) = self.framing.fault()
+        {
+            self.stream.fault.set(Some(fault));
+        }
         if self.framing.is_http2() {
             let bytes = &buf.filled()[before..];
             self.count(bytes);

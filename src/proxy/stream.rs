@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::interim::Interim;
+use super::malformed::Malformed;
 use super::odd_targets::OddTargets;
 
 /// A downstream connection's stream: hyper reads and writes it, and others may look at it.
@@ -26,6 +27,8 @@ pub(super) struct Stream {
     pub(super) odd_targets: OddTargets,
     /// Whether one of its requests had a field that stands for a fault ([`super::heads`]).
     pub(super) has_marked_fields: Cell<bool>,
+    /// What is wrong with what was refused: with the body of the request under way, where that breaks off (HTTP/1.1).
+    pub(super) fault: Cell<Option<Malformed>>,
 }
 
 /// What carries the bytes.
@@ -43,6 +46,7 @@ impl Stream {
             interim: Interim::default(),
             odd_targets: OddTargets::default(),
             has_marked_fields: Cell::new(false),
+            fault: Cell::new(None),
         })
     }
 

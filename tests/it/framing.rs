@@ -215,6 +215,40 @@ async fn a_malformed_chunk_is_never_forwarded_as_a_whole_request() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[tokio::test]
+async fn each_malformed_body_is_refused_by_a_sentence_of_its_own() {
+    // It reads each body to its end before it responds.
+    let stage = Stage::plain().await;
+    let long = format!("5;x={}\r\nhello\r\n0\r\n\r\n", "y".repeat(20_000));
+    let others = [
+        ("a trailer without a colon", "5\r\nhello\r\n0\r\nnonsense\r\n\r\n"),
+        ("a trailer with a space before its colon", "5\r\nhello\r\n0\r\nX : 1\r\n\r\n"),
+        ("a folded trailer", "5\r\nhello\r\n0\r\nX: 1\r\n 2\r\n\r\n"),
+        ("an extension that is too long", long.as_str()),
+    ];
+    for (what, body) in CHUNKS.into_iter().chain(others) {
+        let words = match what {
+            "a size with 0x" | "a size with a space after" => "followed by something that is no extension",
+            what if what.contains("ends in LF") => "ends in LF without CR",
+            "a size beyond 64 bits" => "the size of a chunk is larger than any body",
+            what if what.starts_with("a size") || what == "no size" => "is not a hexadecimal number",
+            what if what.contains("empty extension") || what.contains("nameless") => "extension has no name",
+            what if what.starts_with("a chunk") => "does not end where its size says",
+            "a trailer without a colon" => "a trailer field has no colon",
+            "a trailer with a space before its colon" => "a space before its colon",
+            "a folded trailer" => "lines are not folded",
+            "an extension that is too long" => "the extensions of its chunks are too large",
+            other => panic!("{other} has no sentence here"),
+        };
+        let head = "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = stage.proxy.exchange(&(head.to_owned() + body)).await.unwrap();
+        assert_eq!(answer.status(), 400, "{what}");
+        let detail = "the request's body is not valid HTTP: ";
+        assert!(answer.text().contains(detail) && answer.text().contains(words), "{what}: {}", answer.text());
+    }
+    assert!(stage.api.seen().is_empty(), "none came whole");
+}
+
 /// It is read as a host's name, which only CONNECT takes (RFC 9112 section 3.2.3).
 #[tokio::test]
 async fn a_target_that_is_no_path_is_refused() {

@@ -282,7 +282,19 @@ async fn what_is_wrong_with_a_malformed_response_is_in_the_answer_and_in_the_log
         ("HTTP/1.1 200 OK\r\nsentinel field: 1\r\n\r\n", "a header field has an invalid name"),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsentinel\r\n",
-            "the size of a chunk is invalid",
+            "the size of a chunk is not a hexadecimal number (RFC 9112 section 7.1)",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x8\r\nsentinel\r\n",
+            "the size of a chunk is followed by something that is no extension (RFC 9112 section 7.1)",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nsentinel\r\n",
+            "a chunk does not end where its size says",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nsentinel\r\n\r\n",
+            "a trailer field has no colon",
         ),
     ] {
         let bytes = bytes.to_owned();
@@ -298,6 +310,25 @@ async fn what_is_wrong_with_a_malformed_response_is_in_the_answer_and_in_the_log
         assert_eq!(log.lines().filter(|line| line.contains(words)).count(), 1, "{log}");
         assert!(!log.contains("sentinel"), "nothing of the response is in it: {log}");
     }
+}
+
+#[tokio::test]
+async fn a_response_that_turns_out_malformed_in_its_middle_is_named_in_the_log() {
+    let api = Origin::scripted(|mut wire| async move {
+        while wire.head().await.is_some() {
+            wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            wire.send("5\r\nsentinel\r\n").await;
+        }
+    })
+    .await;
+    let stage = Stage::with(api, "", "").await;
+    let mut wire = stage.proxy.wire().await;
+    wire.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", stage.proxy.listen())).await;
+    assert!(wire.rest().await.ends_with(b"5\r\nhello\r\n"), "it is cut");
+    let words = "the upstream's response is not valid HTTP: a chunk does not end where its size says";
+    eventually("it is named", || async { stage.proxy.log().contains(words) }).await;
+    assert!(!stage.proxy.log().contains("sentinel"), "{}", stage.proxy.log());
 }
 
 #[tokio::test]

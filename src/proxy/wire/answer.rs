@@ -141,7 +141,10 @@ impl Answer {
                 Err(error) => Err(error),
             };
             if let Err(error) = polled {
-                self.source = Source::Ended;
+                let source = std::mem::replace(&mut self.source, Source::Ended);
+                if let (Source::Reading(reading), AnswerError::Malformed(why)) = (source, &error) {
+                    reading.keeper.was_malformed(*why);
+                }
                 return Poll::Ready(Some(Err(error)));
             }
         }

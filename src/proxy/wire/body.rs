@@ -6,6 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::{EMPTY_HEADER, Status};
 
+use super::super::head_fault::of_trailer;
 use super::super::malformed::Malformed;
 use super::head::MAX_FIELDS;
 
@@ -122,7 +123,8 @@ impl Decoder {
                 }
                 State::ChunkEnd => {
                     if !b"\r\n".starts_with(&input[..input.len().min(2)]) {
-                        return Err(Malformed::ChunkEnd);
+                        let is_bare = input[0] == b'\n';
+                        return Err(if is_bare { Malformed::BareLineFeed } else { Malformed::ChunkEnd });
                     }
                     if input.len() < 2 {
                         return Ok(());
@@ -147,14 +149,20 @@ impl Decoder {
         let Some(end) = memchr::memchr(b'\n', input) else {
             return if input.len() > MAX_SIZE_LINE { Err(Malformed::ChunkExtensions) } else { Ok(None) };
         };
-        let line = input[..end].strip_suffix(b"\r").ok_or(Malformed::ChunkSize)?;
+        let line = input[..end].strip_suffix(b"\r").ok_or(Malformed::BareLineFeed)?;
         let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
         let (digits, more) = line.split_at(digits);
         // Some servers fill the line up with spaces.
         let extension = more.trim_ascii_start();
-        let plain = extension.is_empty() || extension[0] == b';';
-        if !plain || digits.is_empty() || digits.len() > MAX_SIZE_DIGITS || more.contains(&b'\r') {
+        let is_plain = extension.is_empty() || extension[0] == b';';
+        if digits.is_empty() {
             return Err(Malformed::ChunkSize);
+        } else if digits.len() > MAX_SIZE_DIGITS {
+            return Err(Malformed::ChunkTooLarge);
+        } else if more.contains(&b'\r') {
+            return Err(Malformed::BareCarriageReturn);
+        } else if !is_plain {
+            return Err(Malformed::BehindChunkSize);
         }
         self.extensions += more.len();
         if self.extensions > MAX_EXTENSIONS {
@@ -176,7 +184,7 @@ impl Decoder {
                 return Err(Malformed::TrailersTooLarge);
             }
             let hopeless = input.len() >= 2 && input[0] == b'\r';
-            return if hopeless { Err(Malformed::Trailers) } else { Ok(false) };
+            return if hopeless { Err(Malformed::BareCarriageReturn) } else { Ok(false) };
         };
         if end + 4 > MAX_TRAILERS {
             return Err(Malformed::TrailersTooLarge);
@@ -188,17 +196,38 @@ impl Decoder {
                 let mut trailers = HeaderMap::with_capacity(fields.len());
                 for field in fields {
                     let name =
-                        HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Trailers)?;
+                        HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::TrailerName)?;
                     let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value));
-                    let value = value.map_err(|_| Malformed::Trailers)?;
-                    trailers.try_append(name, value).map_err(|_| Malformed::Trailers)?;
+                    let value = value.map_err(|_| Malformed::TrailerValue)?;
+                    trailers.try_append(name, value).map_err(|_| Malformed::TrailersTooLarge)?;
                 }
                 self.trailers = Some(Box::new(trailers));
                 Ok(true)
             }
-            _ => Err(Malformed::Trailers),
+            _ => Err(fault_of(&section)),
         }
     }
+}
+
+/// What is wrong with a trailer section that cannot be parsed.
+fn fault_of(section: &[u8]) -> Malformed {
+    let lines = section.strip_suffix(b"\r\n\r\n").unwrap_or(section).split(|byte| *byte == b'\n');
+    let mut lines = lines.peekable();
+    while let Some(line) = lines.next() {
+        let is_last = lines.peek().is_none();
+        let line = match line.strip_suffix(b"\r") {
+            Some(line) => line,
+            None if is_last => line,
+            None => return Malformed::BareLineFeed,
+        };
+        if line.contains(&b'\r') {
+            return Malformed::BareCarriageReturn;
+        }
+        if let Some(fault) = of_trailer(line) {
+            return fault;
+        }
+    }
+    Malformed::TrailersTooLarge
 }
 
 /// The value of a hexadecimal digit.
@@ -278,40 +307,46 @@ mod tests {
 
     #[test]
     fn chunks_that_two_readers_would_read_in_two_ways_are_malformed() {
-        for wire in [
-            "\r\n",
-            "x\r\n",
-            "0x5\r\nhello\r\n",
-            "+5\r\nhello\r\n",
-            "-5\r\nhello\r\n",
-            " 5\r\nhello\r\n",
-            "5\nhello\n0\n\n",
-            "5\r\nhello\n0\r\n\r\n",
-            "5\r\nhelloworld\r\n0\r\n\r\n",
-            "5\r\nhelloXX",
-            "5 5\r\nhello\r\n",
-            "5;a\rb\r\nhello\r\n",
-            "10000000000000000\r\n",
-            "0\r\nno colon\r\n\r\n",
-            "0\r\nX : 1\r\n\r\n",
-            "0\r\nX: 1\r\n folded\r\n\r\n",
-            "0\r\n\rX\r\n\r\n",
+        for (wire, fault) in [
+            ("\r\n", Malformed::ChunkSize),
+            ("x\r\n", Malformed::ChunkSize),
+            ("0x5\r\nhello\r\n", Malformed::BehindChunkSize),
+            ("+5\r\nhello\r\n", Malformed::ChunkSize),
+            ("-5\r\nhello\r\n", Malformed::ChunkSize),
+            (" 5\r\nhello\r\n", Malformed::ChunkSize),
+            ("5\nhello\n0\n\n", Malformed::BareLineFeed),
+            ("5\r\nhello\n0\r\n\r\n", Malformed::BareLineFeed),
+            ("5\r\nhelloworld\r\n0\r\n\r\n", Malformed::ChunkEnd),
+            ("5\r\nhelloXX", Malformed::ChunkEnd),
+            ("5 5\r\nhello\r\n", Malformed::BehindChunkSize),
+            ("5;a\rb\r\nhello\r\n", Malformed::BareCarriageReturn),
+            ("10000000000000000\r\n", Malformed::ChunkTooLarge),
+            ("0\r\nno colon\r\n\r\n", Malformed::TrailerWithoutColon),
+            ("0\r\nX : 1\r\n\r\n", Malformed::TrailerName),
+            ("0\r\nX: \x01\r\n\r\n", Malformed::TrailerValue),
+            ("0\r\nX: 1\r\n folded\r\n\r\n", Malformed::FoldedTrailer),
+            ("0\r\nX: 1\nno colon\r\n\r\n", Malformed::BareLineFeed),
+            ("0\r\nX: 1\rY: 2\r\n\r\n", Malformed::BareCarriageReturn),
+            ("0\r\n\rX\r\n\r\n", Malformed::BareCarriageReturn),
         ] {
-            assert!(decode(Decoder::chunked(), wire.as_bytes(), wire.len()).is_err(), "{wire:?}");
-            assert!(decode(Decoder::chunked(), wire.as_bytes(), 1).is_err(), "{wire:?}");
+            for cut in [1, wire.len()] {
+                let decoded = decode(Decoder::chunked(), wire.as_bytes(), cut).map(drop);
+                assert_eq!(decoded, Err(fault), "{wire:?} in pieces of {cut}");
+            }
         }
     }
 
     #[test]
     fn extensions_and_trailers_are_bounded() {
+        let fault = |wire: &str| decode(Decoder::chunked(), wire.as_bytes(), 4096).map(drop);
         let many = "1;aaaaaaaaaaaaaaaa\r\nx\r\n".repeat(MAX_EXTENSIONS / 17 + 1);
-        assert!(decode(Decoder::chunked(), many.as_bytes(), 4096).is_err());
+        assert_eq!(fault(&many), Err(Malformed::ChunkExtensions));
         let one = format!("1;{}", "a".repeat(MAX_EXTENSIONS + 8192));
-        assert!(decode(Decoder::chunked(), one.as_bytes(), 4096).is_err());
+        assert_eq!(fault(&one), Err(Malformed::ChunkExtensions));
         let long = format!("0\r\nX: {}", "a".repeat(MAX_TRAILERS + 8192));
-        assert!(decode(Decoder::chunked(), long.as_bytes(), 4096).is_err());
+        assert_eq!(fault(&long), Err(Malformed::TrailersTooLarge));
         let fields = format!("0\r\n{}\r\n", "x: 1\r\n".repeat(MAX_FIELDS + 1));
-        assert!(decode(Decoder::chunked(), fields.as_bytes(), 4096).is_err());
+        assert_eq!(fault(&fields), Err(Malformed::TrailersTooLarge));
     }
 
     proptest! {

@@ -44,6 +44,9 @@ pub(in crate::proxy) struct Wire {
 pub(in crate::proxy) trait Keeper {
     /// Keeps `wire` for another request.
     fn keep(&self, wire: Wire);
+
+    /// A response was malformed in its body, of which a part was passed on.
+    fn was_malformed(&self, why: Malformed);
 }
 
 /// How a request is sent.

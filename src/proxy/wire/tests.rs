@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
+use super::super::malformed::Malformed;
 use super::super::metrics::{ProxyMetrics, Side};
 use super::super::received::ReceivedBody;
 use super::super::replay::RecordLimit;
@@ -38,6 +39,8 @@ impl Keeper for Kept {
     fn keep(&self, wire: Wire) {
         self.0.borrow_mut().push(wire);
     }
+
+    fn was_malformed(&self, _: Malformed) {}
 }
 
 impl Kept {
