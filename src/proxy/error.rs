@@ -253,7 +253,12 @@ impl ProxyError {
     pub(super) const fn is_stream_error(&self) -> bool {
         matches!(
             self,
-            Self::BadRequest(BadRequest::Malformed(Malformed::FieldNameOfHttp2 | Malformed::ConnectionField))
+            Self::BadRequest(BadRequest::Malformed(
+                Malformed::FieldNameOfHttp2
+                    | Malformed::FieldValueOfHttp2
+                    | Malformed::ConnectionField
+                    | Malformed::EmptyPath
+            ))
         )
     }
 

@@ -62,8 +62,8 @@ pub(super) async fn handle(
     let mut in_form = fields::normalise(parts.version, &mut parts.headers, present);
     if parts.version == Version::HTTP_2 {
         downstream.stream.odd_targets.restore(&mut parts);
-        if downstream.stream.has_marked_fields.get() {
-            in_form = in_form.and(heads::marked_field(&parts.headers));
+        if downstream.stream.has_marks.get() {
+            in_form = in_form.and(heads::marked(&parts));
         }
     }
     let connect = match parts.method {

@@ -5,19 +5,20 @@
 //! each field that is spelt out is looked at here. A target with characters that are to be encoded is written anew. For what
 //! is refused a mark takes its place, and the handler refuses the request in words. Where a field goes into the dynamic
 //! table, an entry of another length would put the peer's table out of step: a mark is as long as what it stands for, and an
-//! encoded target is kept until the handler has the request ([`super::odd_targets`]). All other bytes go on as they came,
-//! trailers among them.
+//! encoded target is kept until the handler has the request ([`super::odd_targets`]). Trailers are looked at for what would
+//! end the connection, and for pseudo-header fields: h2 resets their stream. All other bytes go on as they came.
 
 use std::cell::Cell;
 
-use http::HeaderMap;
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 
-use super::calm::{HEADER, HEADERS, PREFACE};
+use super::calm::{DATA, END_STREAM, HEADER, HEADERS, PREFACE, RST_STREAM};
 use super::error::BadRequest;
 use super::fields::LONGEST;
 use super::head_fault::is_token;
-use super::hpack::{Literal, Name, literals, read_string, write_string};
+use super::head_frames::{Block, HeadFrames, HeadedStreams, LARGEST_FRAME, stream_of};
+use super::hpack::{Literal, Name, has_control, literals, read_string, write_string};
 use super::malformed::Malformed;
 use super::octets::{Octet, encoded, is_odd};
 use super::odd_targets::OddTargets;
@@ -26,158 +27,187 @@ use super::stream::Stream;
 /// Follows the frames of one connection.
 #[derive(Debug)]
 pub(super) struct Heads {
-    /// Bytes that go on unseen: the rest of the preface, or of a frame.
-    unseen: usize,
-    /// The beginning of a frame whose end has not come.
-    held: Vec<u8>,
-    /// The stream of the last request: a head of one that is no newer is trailers.
+    frames: HeadFrames,
+    /// The stream of the last request.
     last: u32,
+    uploads: HeadedStreams,
 }
 
 /// Where what is written anew leaves word for the handler.
 #[derive(Clone, Copy, Debug)]
 struct Notes<'a> {
     targets: &'a OddTargets,
-    has_marked_fields: &'a Cell<bool>,
+    has_marks: &'a Cell<bool>,
 }
 
 impl Heads {
     /// For a connection of which `read` was passed on already.
     pub(super) const fn behind(read: &[u8]) -> Self {
-        Self { unseen: PREFACE.saturating_sub(read.len()), held: Vec::new(), last: 0 }
+        let frames = HeadFrames::behind(PREFACE.saturating_sub(read.len()));
+        Self { frames, last: 0, uploads: HeadedStreams::new() }
     }
 
-    /// Looks at bytes that came in by `stream`, and says how many of them go on as they are. What goes on behind those is put
-    /// into `out`; what is in neither waits for more.
+    /// Looks at bytes that came in by `stream`: see [`HeadFrames::admit`].
     pub(super) fn admit(&mut self, bytes: &[u8], stream: &Stream, out: &mut Vec<u8>) -> usize {
-        let notes = Notes { targets: &stream.odd_targets, has_marked_fields: &stream.has_marked_fields };
+        let notes = Notes { targets: &stream.odd_targets, has_marks: &stream.has_marks };
         self.admit_with(bytes, notes, out)
     }
 
     fn admit_with(&mut self, bytes: &[u8], notes: Notes<'_>, out: &mut Vec<u8>) -> usize {
-        if self.held.is_empty() {
-            return self.look(bytes, notes, out);
-        }
-        let mut all = std::mem::take(&mut self.held);
-        all.extend_from_slice(bytes);
-        let mut rewritten = Vec::new();
-        let same = self.look(&all, notes, &mut rewritten);
-        out.extend_from_slice(&all[..same]);
-        out.append(&mut rewritten);
-        0
-    }
-
-    fn look(&mut self, bytes: &[u8], notes: Notes<'_>, out: &mut Vec<u8>) -> usize {
-        // What is before `done` is in `out`, but for the first bytes, which are as they came.
-        let (mut at, mut done, mut same) = (0, 0, None);
-        loop {
-            let skipped = self.unseen.min(bytes.len() - at);
-            self.unseen -= skipped;
-            at += skipped;
-            let rest = &bytes[at..];
-            let Some(header) = rest.first_chunk::<HEADER>() else { break };
-            let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
-            if header[3] != HEADERS || length > LARGEST_FRAME {
-                self.unseen = HEADER + length;
-                continue;
-            }
-            let Some(frame) = rest.get(..HEADER + length) else { break };
-            let stream = u32::from_be_bytes([header[5] & 0x7f, header[6], header[7], header[8]]);
-            if stream > self.last {
-                self.last = stream;
-                if let Some(rewritten) = rewrite(header, &frame[HEADER..], notes) {
-                    if same.is_some() {
-                        out.extend_from_slice(&bytes[done..at]);
-                    } else {
-                        same = Some(at);
+        let Self { frames, last, uploads } = self;
+        frames.admit(bytes, out, |header, payload| {
+            let (stream, ends) = (stream_of(header), header[4] & END_STREAM != 0);
+            match header[3] {
+                HEADERS if stream > *last => {
+                    *last = stream;
+                    if !ends {
+                        uploads.begin(stream);
                     }
-                    out.extend_from_slice(&rewritten);
-                    done = at + frame.len();
+                    return rewrite(header, payload, notes);
                 }
+                HEADERS if uploads.contains(stream) => {
+                    uploads.end(stream);
+                    return rewrite_trailers(header, payload);
+                }
+                RST_STREAM => uploads.end(stream),
+                DATA if ends => uploads.end(stream),
+                _ => {}
             }
-            at += frame.len();
-        }
-        self.held.extend_from_slice(&bytes[at..]);
-        match same {
-            Some(same) => {
-                out.extend_from_slice(&bytes[done..at]);
-                same
-            }
-            None => at,
-        }
+            None
+        })
     }
 }
 
 /// The frame with other fields; `None`: it goes on as it is.
 fn rewrite(header: &[u8; HEADER], payload: &[u8], notes: Notes<'_>) -> Option<Vec<u8>> {
-    let flags = header[4];
-    let (padding, rest) = if flags & PADDED == 0 {
-        (0, payload)
-    } else {
-        let (padding, rest) = payload.split_first()?;
-        (usize::from(*padding), rest)
-    };
-    let (priority, rest) = rest.split_at_checked(if flags & PRIORITY == 0 { 0 } else { PRIORITY_BYTES })?;
-    let block = &rest[..rest.len().checked_sub(padding)?];
-    let (mut frame, mut done) = (Vec::new(), 0);
-    for literal in literals(block) {
-        let room = LARGEST_FRAME.saturating_sub(payload.len() - (literal.value.len()) + SPARE);
-        let Some(field) = replaced(block, &literal, room, notes) else { continue };
-        if frame.is_empty() {
-            frame.extend_from_slice(header);
-            frame[4] = flags & !PADDED;
-            frame.extend_from_slice(priority);
+    let block = Block::of(header[4], payload)?;
+    let fields = with_others(block.fields, |literal| {
+        let room = LARGEST_FRAME.saturating_sub(payload.len() - literal.value.len() + SPARE);
+        replaced(block.fields, literal, room, notes)
+    })?;
+    block.framed(header, &[&fields])
+}
+
+/// The same of trailers. h2 resets their stream for a pseudo-header field, and for what would have it end the connection.
+fn rewrite_trailers(header: &[u8; HEADER], payload: &[u8]) -> Option<Vec<u8>> {
+    let block = Block::of(header[4], payload)?;
+    let other = with_others(block.fields, |literal| {
+        let value = &block.fields[literal.value.clone()];
+        if let Name::Spelt(name) = &literal.name
+            && let Known::Invalid(length) = Known::of(&block.fields[name.clone()], value)?
+        {
+            return Some(marked_name(block.fields, literal, INVALID, length));
         }
-        frame.extend_from_slice(&block[done..literal.at.start]);
-        frame.extend_from_slice(&field);
+        has_control(value)?.then(|| marked_value(block.fields, literal))
+    });
+    match other {
+        None => block.trailers(header),
+        Some(fields) => block.framed(header, &[&fields, MALFORMED]),
+    }
+}
+
+/// The fields of a block with others in place of some literals; `None`: there are none.
+fn with_others(block: &[u8], mut other: impl FnMut(&Literal) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let (mut fields, mut done) = (None, 0);
+    for literal in literals(block) {
+        let Some(field) = other(&literal) else { continue };
+        let fields: &mut Vec<u8> = fields.get_or_insert_default();
+        fields.extend_from_slice(&block[done..literal.at.start]);
+        fields.extend_from_slice(&field);
         done = literal.at.end;
     }
-    if frame.is_empty() {
-        return None;
-    }
-    frame.extend_from_slice(&block[done..]);
-    let length =
-        u32::try_from(frame.len() - HEADER).ok().filter(|length| *length as usize <= LARGEST_FRAME)?;
-    frame[..3].copy_from_slice(&length.to_be_bytes()[1..]);
-    Some(frame)
+    let mut fields = fields?;
+    fields.extend_from_slice(&block[done..]);
+    Some(fields)
 }
 
 /// The field that takes a literal's place; `None`: it goes on as it is.
 fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> Option<Vec<u8>> {
     let value = &block[literal.value.clone()];
-    let name = match &literal.name {
+    let known = match &literal.name {
         Name::Index(index) => match *index {
             AUTHORITY => Known::Authority,
+            2 | 3 => Known::Word,
+            6 | 7 => Known::Scheme,
             4 | 5 => Known::Path,
+            8..=14 => Known::Invalid(b":status".len()),
             CONTENT_LENGTH => Known::Length,
             TRANSFER_ENCODING => Known::Connection(b"transfer-encoding".len()),
-            _ => return None,
+            _ => Known::Other,
         },
         Name::Spelt(name) => Known::of(&block[name.clone()], value)?,
     };
-    let with_value = |value: Vec<u8>| {
-        let mut field = block[literal.at.start..literal.value.start].to_vec();
-        write_string(&value, &mut field);
+    let marked = |field: Vec<u8>| {
+        notes.has_marks.set(true);
         field
     };
-    let with_name = |kind: u8, length: usize| {
-        notes.has_marked_fields.set(true);
-        let mut field = vec![block[literal.at.start] & 0xf0];
-        if literal.is_indexed {
-            field[0] = 0x40;
+    let with_name = |kind: u8, length: usize| marked(marked_name(block, literal, kind, length));
+    match known {
+        Known::Path if length_of(value)? == 0 => Some(marked(empty_path(literal))),
+        Known::Path => target(value, literal.is_indexed, room, notes.targets)
+            .map(|value| with_value(block, literal, &value)),
+        Known::Authority => {
+            authority(value, literal.is_indexed).map(|value| with_value(block, literal, &value))
         }
-        let length = if literal.is_indexed { length } else { length.max(2) };
-        write_string(&[b"~", &[kind][..], &b"~".repeat(length)].concat()[..length], &mut field);
-        field.extend_from_slice(value);
-        field
-    };
-    match name {
-        Known::Path => target(value, literal.is_indexed, room, notes.targets).map(with_value),
-        Known::Authority => authority(value, literal.is_indexed).map(with_value),
+        Known::Word => {
+            let mark = word(value, literal.is_indexed, MARKED_HOST);
+            mark.map(|value| marked(with_value(block, literal, &value)))
+        }
+        Known::Scheme => {
+            word(value, literal.is_indexed, NO_SCHEME).map(|value| with_value(block, literal, &value))
+        }
         Known::Length => (!is_length(value)?).then(|| with_name(LENGTH, b"content-length".len())),
         Known::Connection(length) => Some(with_name(CONNECTION, length)),
         Known::Invalid(length) => Some(with_name(INVALID, length)),
+        Known::Other => has_control(value)?.then(|| marked(marked_value(block, literal))),
     }
+}
+
+/// A literal with another value.
+fn with_value(block: &[u8], literal: &Literal, value: &[u8]) -> Vec<u8> {
+    let mut field = block[literal.at.start..literal.value.start].to_vec();
+    write_string(value, &mut field);
+    field
+}
+
+/// A literal whose value has a control character, for which h2 would end the connection.
+fn marked_value(block: &[u8], literal: &Literal) -> Vec<u8> {
+    let length = length_of(&block[literal.value.clone()]).unwrap_or_default();
+    with_value(block, literal, &vec![MARKED_VALUE; length])
+}
+
+/// A literal with a name that says what is wrong with it, of this length where that counts.
+fn marked_name(block: &[u8], literal: &Literal, kind: u8, length: usize) -> Vec<u8> {
+    let mut field = vec![if literal.is_indexed { 0x40 } else { block[literal.at.start] & 0xf0 }];
+    let length = if literal.is_indexed { length } else { length.max(2) };
+    write_string(&[b"~", &[kind][..], &b"~".repeat(length)].concat()[..length], &mut field);
+    let value = &block[literal.value.clone()];
+    if has_control(value) == Some(true) {
+        write_string(&vec![MARKED_VALUE; length_of(value).unwrap_or_default()], &mut field);
+    } else {
+        field.extend_from_slice(value);
+    }
+    field
+}
+
+/// A target that is a mark. An entry of the dynamic table is as long as `:path`; h2 takes it where no pseudo-header field
+/// follows.
+fn empty_path(literal: &Literal) -> Vec<u8> {
+    let mut field = vec![4];
+    write_string(&mark(EMPTY, None), &mut field);
+    if literal.is_indexed {
+        field.push(0x40);
+        write_string(&[b'~', PATH, b'~', b'~', b'~'], &mut field);
+        write_string(b"", &mut field);
+    }
+    field
+}
+
+/// Bytes of a string literal once it is decoded; `None`: it is malformed.
+fn length_of(literal: &[u8]) -> Option<usize> {
+    let mut length = 0;
+    read_string(literal, |_| length += 1)?;
+    Some(length)
 }
 
 /// A field that is looked at.
@@ -185,15 +215,20 @@ fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> O
 enum Known {
     Path,
     Authority,
+    /// `:method` or `:protocol`.
+    Word,
+    Scheme,
     Length,
     /// One that is about the connection (RFC 9113 section 8.2.2), with a name of this length.
     Connection(usize),
-    /// One that has no valid name (RFC 9113 section 8.2.1), of this length.
+    /// One that has no valid name (RFC 9113 sections 8.2.1 and 8.3), of this length.
     Invalid(usize),
+    /// Its value alone is.
+    Other,
 }
 
 impl Known {
-    /// The field of this name, a string literal, and `value`, another.
+    /// The field of this name, a string literal, and `value`, another; `None`: they are malformed.
     fn of(literal: &[u8], value: &[u8]) -> Option<Self> {
         let (mut name, mut length, mut is_valid) = ([0; LONGEST_KNOWN], 0, true);
         read_string(literal, |byte| {
@@ -206,16 +241,20 @@ impl Known {
         if !is_valid || length == 0 {
             return Some(Self::Invalid(length));
         }
-        match name.get(..length)? {
-            b":path" => Some(Self::Path),
-            b":authority" => Some(Self::Authority),
-            b"content-length" => Some(Self::Length),
-            b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
-                Some(Self::Connection(length))
+        let is_pseudo = name[0] == b':';
+        Some(match name.get(..length) {
+            Some(b":path") => Self::Path,
+            Some(b":authority") => Self::Authority,
+            Some(b":method" | b":protocol") => Self::Word,
+            Some(b":scheme") => Self::Scheme,
+            Some(b"content-length") => Self::Length,
+            Some(b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade") => {
+                Self::Connection(length)
             }
-            b"te" if !is_trailers(value)? => Some(Self::Connection(length)),
-            _ => None,
-        }
+            Some(b"te") if !is_trailers(value)? => Self::Connection(length),
+            _ if is_pseudo => Self::Invalid(length),
+            _ => Self::Other,
+        })
     }
 }
 
@@ -259,6 +298,17 @@ fn authority(literal: &[u8], is_indexed: bool) -> Option<Vec<u8>> {
     Some(vec![MARKED_HOST; length])
 }
 
+/// What takes the place of a word that is none.
+fn word(literal: &[u8], is_indexed: bool, mark: u8) -> Option<Vec<u8>> {
+    let (mut is_word, mut length) = (true, 0);
+    read_string(literal, |byte| {
+        length += 1;
+        is_word &= is_token(byte);
+    })?;
+    let length = if is_indexed { length } else { length.max(1) };
+    (!is_word || literal.len() == 1).then(|| vec![mark; length])
+}
+
 /// The target that goes on, or what takes its place; `None`: it goes on as it came.
 fn target(literal: &[u8], is_indexed: bool, room: usize, targets: &OddTargets) -> Option<Vec<u8>> {
     let (mut first, mut length, mut has_odd) = (0, 0_usize, false);
@@ -269,8 +319,7 @@ fn target(literal: &[u8], is_indexed: bool, room: usize, targets: &OddTargets) -
         length += 1;
         has_odd |= is_odd(byte);
     })?;
-    // An empty one is left to h2, which resets the stream.
-    if !has_odd && (first == b'/' || first == b'*' && length == 1 || length == 0) {
+    if !has_odd && (first == b'/' || first == b'*' && length == 1) {
         return None;
     }
     let mut target = Vec::with_capacity(length);
@@ -316,6 +365,9 @@ pub(super) fn fault(target: &str) -> Option<BadRequest> {
     if fault.starts_with(NO_SLASH) {
         return Some(Malformed::PathWithoutSlash.into());
     }
+    if fault.starts_with(EMPTY) {
+        return Some(Malformed::EmptyPath.into());
+    }
     let digits = fault.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
     Some(BadRequest::TargetByte(digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())))
 }
@@ -325,50 +377,62 @@ pub(super) fn is_marked_authority(host: &str) -> bool {
     host.bytes().all(|byte| byte == MARKED_HOST)
 }
 
-/// Finds a field that stands for a fault.
+/// Finds what stands for a fault in a head.
 ///
 /// # Errors
 /// The fault.
-pub(super) fn marked_field(headers: &HeaderMap) -> Result<(), Malformed> {
-    let marked = headers.keys().find_map(|name| name.as_str().as_bytes().strip_prefix(b"~"));
-    match marked.map(|kind| kind.first().copied()) {
-        None => Ok(()),
-        Some(Some(LENGTH)) => Err(Malformed::ContentLength),
-        Some(Some(CONNECTION)) => Err(Malformed::ConnectionField),
-        Some(_) => Err(Malformed::FieldNameOfHttp2),
+pub(super) fn marked(parts: &Parts) -> Result<(), Malformed> {
+    if is_marked_authority(parts.method.as_str()) {
+        return Err(Malformed::Method);
     }
+    let marked = parts.headers.keys().find_map(|name| name.as_str().as_bytes().strip_prefix(b"~"));
+    match marked.map(|kind| kind.first().copied()) {
+        None => {}
+        Some(Some(LENGTH)) => return Err(Malformed::ContentLength),
+        Some(Some(CONNECTION)) => return Err(Malformed::ConnectionField),
+        Some(Some(PATH)) => return Err(Malformed::EmptyPath),
+        Some(_) => return Err(Malformed::FieldNameOfHttp2),
+    }
+    let is_marked = |value: &[u8]| !value.is_empty() && value.iter().all(|byte| *byte == MARKED_VALUE);
+    if parts.headers.values().any(|value| is_marked(value.as_bytes())) {
+        return Err(Malformed::FieldValueOfHttp2);
+    }
+    Ok(())
 }
 
 /// How a mark begins: as no target does, for it has a backtick that is not encoded, and no path.
 const MARK: &[u8] = b"?`";
 /// What follows for a target that does not begin with a slash; for a character, it is two digits.
 const NO_SLASH: &[u8] = b"p";
-/// All that a host has that stands for another.
+/// The same for one that is empty.
+const EMPTY: &[u8] = b"e";
+/// All that a host has that stands for another, and a method.
 const MARKED_HOST: u8 = b'~';
+/// All that a scheme has that stands for one that is none: h2 resets the stream for it, and for some others the connection.
+const NO_SCHEME: u8 = b'!';
+/// All that a value has that stands for one with a control character. No text in UTF-8 has it.
+const MARKED_VALUE: u8 = 0xff;
 /// The second character of a name that begins with `~`.
 const LENGTH: u8 = b'l';
 const CONNECTION: u8 = b'c';
 const INVALID: u8 = b'n';
+const PATH: u8 = b'p';
+/// `transfer-encoding: x`, not indexed: h2 resets the stream for it (RFC 9113 section 8.2.2).
+const MALFORMED: &[u8] = &[0x0f, (TRANSFER_ENCODING - 15) as u8, 1, b'x'];
 
 /// Names in the static table (RFC 7541 appendix A).
 const AUTHORITY: usize = 1;
 const CONTENT_LENGTH: usize = 28;
 const TRANSFER_ENCODING: usize = 57;
 const LONGEST_KNOWN: usize = b"transfer-encoding".len();
-/// h2's `SETTINGS_MAX_FRAME_SIZE` (RFC 9113 section 6.5.2): it refuses larger frames.
-const LARGEST_FRAME: usize = 16 * 1024;
 /// Bytes that other fields may have more in a frame that is written anew, with a string's length among them.
 const SPARE: usize = 64;
-/// Flags of `HEADERS`, and the bytes of what `PRIORITY` announces (RFC 9113 section 6.2).
-const PADDED: u8 = 8;
-const PRIORITY: u8 = 0x20;
-const PRIORITY_BYTES: usize = 5;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::proxy::head_frames::{PADDED, PRIORITY};
 
     const PREFACE_BYTES: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -396,14 +460,14 @@ mod tests {
     fn pass_with(bytes: &[u8], step: usize, targets: &OddTargets) -> (Vec<u8>, bool) {
         let mut heads = Heads::behind(b"");
         let mut passed = Vec::new();
-        let has_marked_fields = &Cell::new(false);
+        let has_marks = &Cell::new(false);
         for piece in bytes.chunks(step) {
             let mut out = Vec::new();
-            let same = heads.admit_with(piece, Notes { targets, has_marked_fields }, &mut out);
+            let same = heads.admit_with(piece, Notes { targets, has_marks }, &mut out);
             passed.extend_from_slice(&piece[..same]);
             passed.append(&mut out);
         }
-        (passed, has_marked_fields.get())
+        (passed, has_marks.get())
     }
 
     /// Each frame on a stream of its own.
@@ -473,7 +537,7 @@ mod tests {
         let huge = [b"/".to_vec(), vec![b'<'; 9_000]].concat();
         let of = |path: &[u8]| connection(&[frame(HEADERS, 5, &block(0x04, path))]);
         assert_eq!(pass(&of(&huge), 1000), of(b"?`3C"), "encoded, it would not fit a frame");
-        for plain in [&b"/"[..], b"*", b"/a?b=c", b""] {
+        for plain in [&b"/"[..], b"*", b"/a?b=c"] {
             assert_eq!(pass(&of(plain), 1000), of(plain));
         }
     }
@@ -540,7 +604,21 @@ mod tests {
             (indexed(&[0x0f, 0x0d], "+3"), spelt(0, "~l~~~~~~~~~~~~", "+3")),
             (indexed(&[0x5c], ""), spelt(0x40, "~l~~~~~~~~~~~~", "")),
             (indexed(&[0x0f, 0x2a], "chunked"), spelt(0, "~c~~~~~~~~~~~~~~~", "chunked")),
+            (spelt(0, "x", "a\r\nb"), [&[0, 1, b'x', 4][..], &[0xff; 4]].concat()),
+            (spelt(0x40, "x", "\0"), vec![0x40, 1, b'x', 1, 0xff]),
+            (indexed(&[0x7a], "a\x7f"), vec![0x7a, 2, 0xff, 0xff]),
+            (indexed(&[0x7f, 0x00], "\x01"), vec![0x7f, 0x00, 1, 0xff]),
+            (spelt(0, "X", "\x01"), [&[0, 2][..], b"~n", &[1, 0xff]].concat()),
+            (spelt(0, "content-length", "1\0"), [&[0, 14][..], b"~l~~~~~~~~~~~~", &[2, 0xff, 0xff]].concat()),
+            (spelt(0, ":nobody", "1"), spelt(0, "~n~~~~~", "1")),
+            (indexed(&[0x48], "200"), spelt(0x40, "~n~~~~~", "200")),
+            (indexed(&[0x42], "G T"), indexed(&[0x42], "~~~")),
+            (indexed(&[0x02], ""), indexed(&[0x02], "~")),
         ];
+        let scheme =
+            |form: &[u8]| connection(&[frame(HEADERS, 5, &[&[0x82, 0x84, 0x46][..], form].concat())]);
+        assert_eq!(pass(&scheme(b"\x04\xffa\0b"), 1000), scheme(b"\x04!!!!"), "h2 resets the stream");
+        assert_eq!(pass(&scheme(b"\x04http"), 1000), scheme(b"\x04http"));
         let of = |field: &[u8]| {
             let block = [&block(0x04, b"/<")[..], field, &[0x90]].concat();
             connection(&[frame(HEADERS, 4, &block)])
@@ -553,10 +631,6 @@ mod tests {
             let (passed, is_marked) = pass_with(&of(&came), 1000, &OddTargets::default());
             assert_eq!(passed, goes_on(&wanted), "{came:?}");
             assert!(is_marked);
-            // Trailers go on as they came.
-            let mut both = connection(&[frame(HEADERS, 4, &block(0x04, b"/"))]);
-            both.extend(frame(HEADERS, 5, &came));
-            assert_eq!(pass(&both, 1000), both);
         }
         for good in [
             spelt(0, "x-lower", "A"),
@@ -568,17 +642,85 @@ mod tests {
             let (passed, is_marked) = pass_with(&of(&good), 1000, &OddTargets::default());
             assert!(passed == goes_on(&good) && !is_marked, "{good:?}");
         }
-        for (name, fault) in [
+    }
+
+    #[test]
+    fn a_mark_says_what_is_wrong() {
+        let fault = |method: &str, name: &str, value: &[u8]| {
+            let request = http::Request::builder().method(method).header(name, value);
+            marked(&request.body(()).unwrap().into_parts().0)
+        };
+        for (name, why) in [
             ("~l~~", Malformed::ContentLength),
             ("~c", Malformed::ConnectionField),
             ("~n~", Malformed::FieldNameOfHttp2),
+            ("~p~~~", Malformed::EmptyPath),
             ("~", Malformed::FieldNameOfHttp2),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, http::HeaderValue::from_static("1"));
-            assert_eq!(marked_field(&headers), Err(fault));
+            assert_eq!(fault("GET", name, b"1"), Err(why));
         }
-        assert_eq!(marked_field(&HeaderMap::new()), Ok(()));
+        assert_eq!(fault("~~~", "a", b"1"), Err(Malformed::Method));
+        assert_eq!(fault("GET", "a", b"\xff\xff"), Err(Malformed::FieldValueOfHttp2));
+        for value in [&b""[..], b"1", b"\xffa"] {
+            assert_eq!(fault("GET", "a", value), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_empty_path_is_marked_and_in_the_table_by_another_name() {
+        let came = |form: u8| [0x82, 0x86, 0x41, 1, b'x', form, 0];
+        let of = |block: &[u8]| connection(&[frame(HEADERS, 5, block)]);
+        let goes_on = |rest: &[u8]| of(&[&[0x82, 0x86, 0x41, 1, b'x'][..], rest].concat());
+        let marked = b"\x04\x03?`e";
+        for form in [0x04, 0x05, 0x14] {
+            let (passed, is_marked) = pass_with(&of(&came(form)), 1000, &OddTargets::default());
+            assert!(is_marked);
+            assert_eq!(passed, goes_on(marked), "{form:#x}");
+        }
+        let entry = b"\x40\x05~p~~~\0";
+        assert_eq!(pass(&of(&came(0x44)), 1000), goes_on(&[&marked[..], entry].concat()));
+        assert_eq!(fault("?`e"), Some(Malformed::EmptyPath.into()));
+    }
+
+    #[test]
+    fn trailers_get_a_field_before_all_others_and_a_mark_for_what_would_end_the_connection() {
+        let spelt = |name: &str, value: &str| {
+            let mut field = vec![0];
+            write_string(name.as_bytes(), &mut field);
+            write_string(value.as_bytes(), &mut field);
+            field
+        };
+        let prefixed = |fields: Vec<u8>| [&[0x0f, 0x10, 0][..], &fields].concat();
+        let refused = |fields: &[u8]| [fields, &[0x0f, 0x2a, 1, b'x']].concat();
+        for (came, goes_on) in [
+            (spelt("grpc-status", "0"), prefixed(spelt("grpc-status", "0"))),
+            (vec![0x88], prefixed(vec![0x88])),
+            (spelt(":path", "/"), prefixed(spelt(":path", "/"))),
+            (spelt("connection", "close"), prefixed(spelt("connection", "close"))),
+            (Vec::new(), prefixed(Vec::new())),
+            (spelt("x", "\n"), refused(&[0, 1, b'x', 1, 0xff])),
+            (spelt("X", "1"), refused(&spelt("~n", "1"))),
+            (spelt(":nobody", "1"), refused(&spelt("~n~~~~~", "1"))),
+        ] {
+            let with = |trailers: &[u8]| {
+                let head = connection(&[frame(HEADERS, 4, &block(0x04, b"/"))]);
+                [head, frame(HEADERS, 5, trailers), frame(8, 0, &[0, 0, 1, 0])].concat()
+            };
+            let bytes = with(&came);
+            for step in [1, 3, bytes.len()] {
+                assert_eq!(pass(&bytes, step), with(&goes_on), "{came:?} in pieces of {step}");
+            }
+        }
+        // A head on a stream that has none, or whose request has ended, is h2's to judge.
+        let of = |first: Vec<u8>| connection(&[first]);
+        for ended in [
+            of(frame(HEADERS, 5, &block(0x04, b"/"))),
+            [of(frame(HEADERS, 4, &block(0x04, b"/"))), frame(0, 1, b"x")].concat(),
+            [of(frame(HEADERS, 4, &block(0x04, b"/"))), frame(3, 0, &[0; 4])].concat(),
+        ] {
+            let bytes = [ended, frame(HEADERS, 5, &block(0x04, b"/"))].concat();
+            assert_eq!(pass(&bytes, 1000), bytes);
+        }
     }
 
     #[test]

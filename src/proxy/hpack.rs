@@ -65,6 +65,40 @@ pub(super) fn read_string(literal: &[u8], mut take: impl FnMut(u8)) -> Option<()
     Some(())
 }
 
+/// Whether a string literal has a control character that no field value has (RFC 9110 section 5.5); `None`: it is malformed.
+pub(super) fn has_control(literal: &[u8]) -> Option<bool> {
+    let (is_huffman, data) = string(literal, 0)?;
+    let data = &literal[data];
+    if !is_huffman {
+        return Some(data.iter().copied().any(is_control));
+    }
+    // The codes of control characters begin with ten ones, as few others do.
+    let mut ones = 0;
+    let may_have = data.iter().any(|byte| {
+        let run = ones + byte.leading_ones();
+        ones = if *byte == 0xff { run } else { byte.trailing_ones() };
+        run >= ONES_OF_CONTROL
+    });
+    let mut has_control = false;
+    if may_have {
+        read_huffman(data, |byte| has_control |= is_control(byte))?;
+    }
+    Some(has_control)
+}
+
+const fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
+}
+
+/// Bytes of the updates of the dynamic table's size that a block begins with (RFC 7541 section 4.2); `None`: it is cut.
+pub(super) fn size_updates(block: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while block.get(at).is_some_and(|first| first & 0xe0 == 0x20) {
+        at = integer(block, at, 5)?.1;
+    }
+    Some(at)
+}
+
 /// Appends a string literal, not Huffman-coded (RFC 7541 section 5.2).
 pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) {
     const PREFIX: usize = 0x7f;
@@ -197,6 +231,7 @@ static CODE: Code = {
     code
 };
 
+const ONES_OF_CONTROL: u32 = 10;
 const SHORT_BITS: usize = 8;
 const LONGEST_CODE: usize = 30;
 /// The length of each symbol's Huffman code (RFC 7541 appendix B).
@@ -261,6 +296,35 @@ mod tests {
             assert_eq!(super::symbol(window), Some((symbol, length as u32)));
         }
         assert_eq!(symbol(u64::MAX), None, "the end mark is no symbol");
+    }
+
+    #[test]
+    fn a_control_character_is_found_in_either_coding() {
+        for symbol in 0..=255_u8 {
+            let length = LENGTHS[usize::from(symbol)] as usize;
+            let place = CODE.sorted.iter().position(|sorted| *sorted == symbol).unwrap();
+            let code = (CODE.first[length] + place - CODE.offset[length]) as u64;
+            // Behind another symbol, so that it begins at any bit: `0` and `1` have five bits, `a` too.
+            for before in 0..8 {
+                let (mut bits, mut count) = (0_u128, 0);
+                for _ in 0..before {
+                    bits <<= 5;
+                    count += 5;
+                }
+                bits = bits << length | u128::from(code);
+                count += length;
+                let padding = count.next_multiple_of(8) - count;
+                bits = bits << padding | ((1 << padding) - 1);
+                let bytes = (count + padding) / 8;
+                let data = &bits.to_be_bytes()[16 - bytes..];
+                let literal = [&[0x80 | bytes as u8][..], data].concat();
+                let is_control = symbol < 32 && symbol != b'\t' || symbol == 127;
+                assert_eq!(has_control(&literal), Some(is_control), "{symbol} behind {before}");
+            }
+            let is_control = symbol < 32 && symbol != b'\t' || symbol == 127;
+            assert_eq!(has_control(&[3, b'a', symbol, b'b']), Some(is_control), "{symbol}");
+        }
+        assert_eq!(has_control(&[5, b'a']), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) enum Malformed {
     Target,
     #[error("its version is neither HTTP/1.1 nor HTTP/1.0")]
     Version,
+    #[error("its :path is empty (RFC 9113 section 8.3.1)")]
+    EmptyPath,
     #[error("its target does not begin with a slash (RFC 9113 section 8.3.1)")]
     PathWithoutSlash,
     #[error("its :authority is not a valid host and port (RFC 9113 section 8.3.1)")]
@@ -38,6 +40,8 @@ pub(super) enum Malformed {
     Nul,
     #[error("the name of a header field is not a token in lower case (RFC 9113 section 8.2.1)")]
     FieldNameOfHttp2,
+    #[error("the value of a header field has a control character (RFC 9113 section 8.2.1)")]
+    FieldValueOfHttp2,
     #[error("a header field is about the connection, as none of HTTP/2 is (RFC 9113 section 8.2.2)")]
     ConnectionField,
     #[error("its head is too large")]

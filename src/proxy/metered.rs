@@ -18,6 +18,8 @@ use tokio::time::Sleep;
 use super::memory::{self, SMALL_READ};
 use super::metrics::Limited;
 use super::peer_settings::{Beginning, Opening};
+use super::response_trailers::ResponseTrailers;
+use super::socket::give;
 use super::window::STREAM_WINDOW;
 
 /// What the streams of one connection let it read while memory has run out.
@@ -79,13 +81,17 @@ pub(super) struct Metered<S> {
     pause: Option<Pin<Box<Sleep>>>,
     /// Ends with the first frame.
     opening: Option<Opening>,
+    trailers: ResponseTrailers,
+    /// What was read and written anew: it is read before anything else that comes.
+    later: Vec<u8>,
 }
 
 impl<S> Metered<S> {
     pub(super) fn new(stream: S, intake: Rc<Intake>) -> (Self, Rc<Beginning>) {
         let opening = Opening::default();
         let beginning = opening.beginning();
-        (Self { stream, intake, pause: None, opening: Some(opening) }, beginning)
+        let trailers = ResponseTrailers::new();
+        (Self { stream, intake, pause: None, opening: Some(opening), trailers, later: Vec::new() }, beginning)
     }
 }
 
@@ -112,35 +118,59 @@ impl<S> Metered<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Metered<S> {
+    /// Reads as much as may be read now.
+    fn poll_some(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if memory::may_read() {
+            self.intake.is_limited.set(false);
+            self.intake.is_clogged.set(false);
+            self.pause = None;
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let most = ready!(self.poll_allowed(cx)).min(buf.remaining());
+        let mut space = [0; SMALL_READ];
+        let mut few = ReadBuf::new(&mut space[..SMALL_READ.min(most)]);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut few);
+        if read.is_pending() {
+            // All that came was read.
+            self.intake.is_clogged.set(false);
+        }
+        ready!(read)?;
+        let count = few.filled().len();
+        buf.put_slice(few.filled());
+        self.intake.credit.set(self.intake.credit.get().saturating_sub(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.later.is_empty() {
+            give(&mut this.later, buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        if memory::may_read() {
-            this.intake.is_limited.set(false);
-            this.intake.is_clogged.set(false);
-            this.pause = None;
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        } else {
-            let most = ready!(this.poll_allowed(cx)).min(buf.remaining());
-            let mut space = [0; SMALL_READ];
-            let mut few = ReadBuf::new(&mut space[..SMALL_READ.min(most)]);
-            let read = Pin::new(&mut this.stream).poll_read(cx, &mut few);
-            if read.is_pending() {
-                // All that came was read.
-                this.intake.is_clogged.set(false);
+        loop {
+            ready!(this.poll_some(cx, buf))?;
+            let read = &buf.filled()[before..];
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
             }
-            ready!(read)?;
-            let count = few.filled().len();
-            buf.put_slice(few.filled());
-            this.intake.credit.set(this.intake.credit.get().saturating_sub(count));
+            memory::read(read.len());
+            if this.opening.as_mut().is_some_and(|opening| opening.read(read)) {
+                this.opening = None;
+            }
+            let same = this.trailers.admit(read, &mut this.later);
+            buf.set_filled(before + same);
+            // What was read may wait for more as a whole: then it is read on.
+            if same == 0 {
+                give(&mut this.later, buf);
+            }
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        let read = &buf.filled()[before..];
-        memory::read(read.len());
-        if this.opening.as_mut().is_some_and(|opening| opening.read(read)) {
-            this.opening = None;
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

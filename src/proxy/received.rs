@@ -109,8 +109,9 @@ impl ReceivedBody {
     }
 
     fn has_too_large_trailers(&self, frame: &Frame<Bytes>) -> bool {
+        // One field is `head_frames`'.
         let is_too_large =
-            |fields: &HeaderMap| size_of_fields(fields) > self.max_trailers || fields.len() > MAX_FIELDS;
+            |fields: &HeaderMap| size_of_fields(fields) > self.max_trailers || fields.len() > MAX_FIELDS + 1;
         self.max_trailers < usize::MAX && frame.trailers_ref().is_some_and(is_too_large)
     }
 

@@ -366,7 +366,7 @@ impl AsyncWrite for Socket {
 }
 
 /// Moves what fits from `bytes` to `buf`.
-fn give(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
+pub(super) fn give(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
     let now = bytes.len().min(buf.remaining());
     buf.put_slice(&bytes[..now]);
     bytes.drain(..now);

@@ -25,8 +25,8 @@ pub(super) struct Stream {
     pub(super) interim: Interim,
     /// What its requests' targets are, where h2 must not read them.
     pub(super) odd_targets: OddTargets,
-    /// Whether one of its requests had a field that stands for a fault ([`super::heads`]).
-    pub(super) has_marked_fields: Cell<bool>,
+    /// Whether the head of one of its requests had a mark that stands for a fault ([`super::heads`]).
+    pub(super) has_marks: Cell<bool>,
     /// What is wrong with what was refused: with the body of the request under way, where that breaks off (HTTP/1.1).
     pub(super) fault: Cell<Option<Malformed>>,
 }
@@ -45,7 +45,7 @@ impl Stream {
             transport: RefCell::new(transport),
             interim: Interim::default(),
             odd_targets: OddTargets::default(),
-            has_marked_fields: Cell::new(false),
+            has_marks: Cell::new(false),
             fault: Cell::new(None),
         })
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::join_all;
 
 use super::support::frames::{
-    DATA, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, frame, headers,
+    DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, frame, headers,
 };
 use super::support::{
     Config, FrameServer, GrpcApi, Nginx, Origin, Proxy, Reaction, curl, eventually, fields, h2load, token_at,
@@ -303,8 +303,24 @@ async fn a_response_that_breaks_off_right_behind_its_head_is_a_502_with_a_reason
             1 => [length, self::frame(DATA, END_STREAM, stream, b"short")].concat().into(),
             2 => [head(&[]), self::frame(DATA, 0, stream, b"data"), bad].concat().into(),
             3 => [head(&[]), self::frame(RST_STREAM, 0, stream, &2_u32.to_be_bytes())].concat().into(),
+            // Pseudo-header fields are none of trailers, in whatever form they come.
+            4 => [head(&[]), headers(stream, END_STREAM, &fields(&[(":status", "200")]))].concat().into(),
+            5 => [
+                head(&[]),
+                self::frame(DATA, 0, stream, b"data"),
+                headers(stream, END_STREAM, &fields(&[("x-sum", "1"), (":path", "/")])),
+            ]
+            .concat()
+            .into(),
+            6 => [
+                head(&[]),
+                self::frame(DATA, 0, stream, b"data"),
+                self::frame(HEADERS, END_STREAM | END_HEADERS, stream, &[0x88]),
+            ]
+            .concat()
+            .into(),
             // Once it has begun to go on, it is cut.
-            4 => Reaction {
+            7 => Reaction {
                 bytes: [length, self::frame(DATA, 0, stream, b"short")].concat(),
                 later: self::frame(DATA, END_STREAM, stream, b"and no more"),
                 closes: false,
@@ -318,6 +334,9 @@ async fn a_response_that_breaks_off_right_behind_its_head_is_a_502_with_a_reason
         ("a wrong length", "upstream_malformed"),
         ("bad trailers", "upstream_malformed"),
         ("a reset", "upstream_broken"),
+        ("a status in trailers", "upstream_malformed"),
+        ("a path in trailers", "upstream_malformed"),
+        ("a status in trailers, by its index", "upstream_malformed"),
     ] {
         let answer = curl(&["--http1.1", &proxy.url("/")]).await;
         answer.assert_proxy_error(502);

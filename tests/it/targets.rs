@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::support::frames::{self, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome};
 use super::support::{
-    Certificates, Config, Message, Origin, Proxy, Stage, curl, eventually, token_at, upstream_at,
+    Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, python, run, token_at,
+    upstream_at,
 };
 
 #[tokio::test]
@@ -172,6 +173,11 @@ async fn over_http_2_a_malformed_head_gets_a_sentence_and_costs_no_connection() 
         (with("connection", "close"), "about the connection"),
         (with("transfer-encoding", "chunked"), "about the connection"),
         (with("host", "elsewhere.example"), "different hosts"),
+        (frames::get(&host, ""), "its :path is empty"),
+        (with("x-field", "a\r\nX-Injected: 1"), "has a control character"),
+        (with("x-field", "\0"), "has a control character"),
+        (with("cookie", "a=\x7f"), "has a control character"),
+        (with(":nobody", "1"), "not a token in lower case"),
     ];
     let mut stream = 1;
     for round in 0..30 {
@@ -188,6 +194,65 @@ async fn over_http_2_a_malformed_head_gets_a_sentence_and_costs_no_connection() 
     connection.send(&frames::headers(stream, END_STREAM, &frames::get(&host, "/good"))).await;
     assert_eq!(connection.outcomes(&[stream]).await, [Outcome::Status(200)]);
     assert_eq!(stage.api.only().target(), "/good");
+}
+
+#[tokio::test]
+async fn pythons_h2_gets_the_targets_and_the_refusals_that_curl_gets() {
+    let stage = Stage::plain().await;
+    let address = stage.proxy.listen().to_string();
+    let client = |arguments: &[&str]| {
+        let mut command = python("http2/client.py");
+        command.args(arguments);
+        run(command)
+    };
+    // Each twice: h2 sends the second by its index.
+    let odd = [
+        ("/q?a={\"b\"}", "/q?a={%22b%22}"),
+        ("/q?a=<1>", "/q?a=%3C1%3E"),
+        ("/gr\u{f6}", "/gr%C3%B6"),
+        ("/plain", "/plain"),
+    ];
+    let paths: Vec<&str> = [odd, odd].iter().flatten().map(|(path, _)| *path).collect();
+    let told = client(&[&[&address[..]][..], &paths].concat()).await;
+    assert_eq!(told.len(), paths.len());
+    assert!(told.iter().all(|told| told["status"] == 200), "{told:?}");
+    let reached: Vec<_> = stage.api.seen().iter().map(Message::target).collect();
+    let expected: Vec<_> = [odd, odd].iter().flatten().map(|(_, target)| *target).collect();
+    assert_eq!(reached, expected);
+
+    let bad = ["", "/a#b", "/\tx\u{1}y", "/\tx\ny", "/good"];
+    let told = client(&[&["--unchecked", &address[..]][..], &bad].concat()).await;
+    let words =
+        ["its :path is empty", "a fragment (#)", "has a control character", "has a control character"];
+    for (told, words) in told.iter().zip(words) {
+        assert_eq!(told["status"], 400, "{told}");
+        assert!(told["body"].as_str().unwrap().contains(words), "{words}: {told}");
+    }
+    assert_eq!((told.len(), &told[4]["status"]), (5, &200.into()), "the connection lives: {told:?}");
+}
+
+#[tokio::test]
+async fn a_client_whose_head_is_malformed_costs_its_neighbours_nothing() {
+    let api = Origin::start(|_, _| Reply::ok().after(Duration::from_millis(500))).await;
+    let stage = Stage::with(api, "", "").await;
+    let host = stage.proxy.listen().to_string();
+    let mut connection = Frames::connect(stage.proxy.listen(), &[]).await;
+    connection.send(&frames::headers(1, END_STREAM, &frames::get(&host, "/good"))).await;
+    let mut fields = frames::get(&host, "/");
+    fields.push(("x-field".into(), "a\0b".into()));
+    connection.send(&frames::headers(3, END_STREAM, &fields)).await;
+    // And two uploads whose trailers are.
+    connection.send(&frames::headers(5, 0, &frames::get(&host, "/upload"))).await;
+    connection.send(&frames::headers(5, END_STREAM, &[("x-sum".into(), "a\0b".into())])).await;
+    connection.send(&frames::headers(7, 0, &frames::get(&host, "/upload"))).await;
+    connection.send(&frames::headers(7, END_STREAM, &[(":path".into(), "/other".into())])).await;
+    let outcomes = connection.outcomes(&[1, 3, 5, 7]).await;
+    assert_eq!(outcomes[0], Outcome::Status(200));
+    for outcome in &outcomes[1..] {
+        assert!(matches!(outcome, Outcome::Reset(_) | Outcome::Status(400)), "{outcomes:?}");
+    }
+    connection.send(&frames::headers(9, END_STREAM, &frames::get(&host, "/good"))).await;
+    assert_eq!(connection.outcomes(&[9]).await, [Outcome::Status(200)]);
 }
 
 #[tokio::test]
