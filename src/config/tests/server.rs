@@ -34,6 +34,22 @@ impl Folder {
 const NO_CONTROL: &str = "[control]\nlisten = \"none\"\n";
 
 #[test]
+fn a_memory_limit_has_room_for_a_few_readers() {
+    for small in ["0B", "1MiB", "8388607B"] {
+        let text = server(&format!("memory_limit = \"{small}\""));
+        one_error(
+            &text,
+            "server.memory_limit",
+            &["must be at least 8MiB", small, "slow readers", "\"auto\""],
+        );
+    }
+    for good in ["8MiB", "8388608B", "64MiB", "none", "auto"] {
+        let loaded = load_text(&server(&format!("memory_limit = \"{good}\"")));
+        assert!(loaded.is_ok(), "{good}: {:?}", loaded.err());
+    }
+}
+
+#[test]
 fn a_unix_socket_is_listened_on_beside_the_configuration_with_its_mode() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");
