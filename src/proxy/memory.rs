@@ -1,8 +1,8 @@
 //! The memory that requests may cost, bounded by `server.memory_limit`.
 //!
 //! Two figures are kept, and the larger one counts: the named costs of the connections and requests that are open, which are
-//! known before the memory is taken, and the memory that the process has beyond what it had at its start, which
-//! includes everything that has no name: kept bodies, HTTP/2 windows, half-read heads, buffers.
+//! known before the memory is taken, with the bodies that are kept for another sending; and the memory that the process has
+//! beyond what it had at its start, which includes everything that has no name: HTTP/2 windows, half-read heads, buffers.
 //!
 //! The limit is approached in steps: kept bodies are given up first, then new requests are refused, then new
 //! connections wait, then those wait that are accepted and not served yet, and at last reading pauses. So whatever waits does so
@@ -10,6 +10,7 @@
 //! does not take, has a part of the budget: so there is always room for requests beside it. Each worker counts
 //! for itself and looks at the whole only after a step's worth of memory, so a request costs no shared write.
 
+mod kept;
 mod process;
 
 use std::cell::{Cell, OnceCell};
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 use super::metrics::{Limited, MemoryMetrics};
 use super::settings::Budget;
 
+pub(super) use kept::Kept;
 use process::Process;
 
 /// What all workers have together.
@@ -34,6 +36,8 @@ pub(super) struct Memory {
     /// Named costs of what is open, and the kernel's part of them, which no figure of the process shows.
     held: AtomicIsize,
     kernel: AtomicIsize,
+    /// Bodies among them that are kept.
+    kept: AtomicIsize,
     /// Bytes that a worker may count by itself before it looks at the whole.
     step: usize,
     /// Whether memory is short: what stands still is given up sooner.
@@ -66,6 +70,7 @@ struct Share {
     /// Changes that the others do not know of yet.
     held: Cell<isize>,
     kernel: Cell<isize>,
+    kept: Cell<isize>,
     /// What is used in all, as of the last look, and what was counted here since.
     used: Cell<Used>,
     since: Cell<usize>,
@@ -97,6 +102,7 @@ impl Memory {
             process,
             held: AtomicIsize::new(0),
             kernel: AtomicIsize::new(0),
+            kept: AtomicIsize::new(0),
             step,
             short: AtomicBool::new(false),
             metrics,
@@ -108,7 +114,7 @@ impl Memory {
         let named = |figure: &AtomicIsize| usize::try_from(figure.load(Ordering::Relaxed)).unwrap_or(0);
         let held = named(&self.held);
         let real = self.process.beyond_its_own() + named(&self.kernel);
-        Used { all: real.max(held), unnamed: real.saturating_sub(held) }
+        Used { all: real.max(held), unnamed: real.saturating_sub(held), kept: named(&self.kept) }
     }
 
     /// What the named costs come to in the process itself.
@@ -118,7 +124,7 @@ impl Memory {
     }
 
     /// Takes note of how much is used, and logs where that changes what is done.
-    fn note(&self, Used { all: used, unnamed }: Used, budget: usize) {
+    fn note(&self, Used { all: used, unnamed, .. }: Used, budget: usize) {
         let short = self.short.load(Ordering::Relaxed);
         let is_much = used >= Level::Connection.of(budget) || unnamed >= UNNAMED_SHORT.of(budget);
         let is_little = used < Level::Enough.of(budget) && unnamed < UNNAMED_ENOUGH.of(budget);
@@ -141,6 +147,8 @@ struct Used {
     all: usize,
     /// What of it is no named cost.
     unnamed: usize,
+    /// What of it is kept bodies.
+    kept: usize,
 }
 
 /// A part of the budget, in sixteenths.
@@ -182,7 +190,7 @@ impl Level {
         part.of(budget)
     }
 
-    /// What of it may have no name, for what has none.
+    /// What of it may have no name, for what has none, and for kept bodies together with those.
     const fn unnamed(self) -> Option<Sixteenths> {
         match self {
             Self::Keep => Some(UNNAMED_KEPT),
@@ -233,8 +241,9 @@ impl Share {
     fn has_room(&self, more: usize, level: Level) -> bool {
         let Some(budget) = self.memory.budget else { return true };
         let fits = |more: usize| {
-            let Used { all, unnamed } = self.used.get();
-            let unnamed_fits = level.unnamed().is_none_or(|most| unnamed + more <= most.of(budget));
+            let Used { all, unnamed, kept } = self.used.get();
+            let part = if level == Level::Keep { unnamed + kept } else { unnamed };
+            let unnamed_fits = level.unnamed().is_none_or(|most| part + more <= most.of(budget));
             all + more <= level.of(budget) && unnamed_fits
         };
         if self.since.get() < self.memory.step && fits(more + self.since.get()) {
@@ -249,6 +258,7 @@ impl Share {
         let memory = &self.memory;
         memory.held.fetch_add(self.held.take(), Ordering::Relaxed);
         memory.kernel.fetch_add(self.kernel.take(), Ordering::Relaxed);
+        memory.kept.fetch_add(self.kept.take(), Ordering::Relaxed);
         let under_way = self.open[Cost::Served as usize].get() + self.open[Cost::Request as usize].get();
         let change = under_way.cast_signed() - self.under_way.replace(under_way).cast_signed();
         memory.process.is_used_by(change);
@@ -303,6 +313,7 @@ pub(super) fn enter(memory: Arc<Memory>) {
             memory,
             held: Cell::new(0),
             kernel: Cell::new(0),
+            kept: Cell::new(0),
             used: Cell::default(),
             since: Cell::new(usize::MAX / 2),
             open: Default::default(),
@@ -362,15 +373,6 @@ pub(super) fn request() -> Room {
 /// Counts that memory was short for something.
 pub(super) fn limited(what: Limited) {
     with((), |share| share.limited(what));
-}
-
-/// Whether a part of a request's body may be kept for another sending; where it may not, that is counted.
-pub(super) fn may_keep(bytes: usize) -> bool {
-    let may = with(true, |share| share.has_room(bytes, Level::Keep));
-    if !may {
-        limited(Limited::ReplayBody);
-    }
-    may
 }
 
 /// Whether anything may be read that has to be held here until someone takes it.
@@ -466,7 +468,7 @@ fn give_back(share: &Share) {
     }
 }
 
-/// What may have no name, and with how much of that bodies are not kept any more.
+/// What may have no name, and with how much of that and of kept bodies no more are kept.
 const UNNAMED: Sixteenths = Sixteenths(6);
 const UNNAMED_KEPT: Sixteenths = Sixteenths(4);
 /// From where on memory is short for it, and below which there is enough.
@@ -498,7 +500,7 @@ mod tests {
     use crate::proxy::metrics::ProxyMetrics;
 
     /// Runs `test` on a thread that is a worker with this budget.
-    fn on_worker(budget: usize, test: fn(&Rc<Share>)) {
+    pub(super) fn on_worker(budget: usize, test: fn(&Rc<Share>)) {
         let worker = std::thread::spawn(move || {
             let metrics = ProxyMetrics::new(&Metrics::new());
             let budget = Budget { bytes: Some(budget), of: None };
@@ -558,7 +560,7 @@ mod tests {
             assert_eq!(all.len(), Cost::Request.floor());
             assert!(!may_read());
             assert_eq!(room_to_read(65_536), SMALL_READ);
-            assert!(!may_keep(1));
+            assert!(!Kept::default().may_keep(1));
         });
     }
 
@@ -566,7 +568,7 @@ mod tests {
     fn nothing_is_limited_where_there_is_no_worker() {
         let other = std::thread::spawn(|| {
             assert!(matches!(request(), Room::Taken(None)));
-            assert!(may_read() && may_keep(usize::MAX / 4) && !is_short());
+            assert!(may_read() && Kept::default().may_keep(usize::MAX / 4) && !is_short());
         });
         other.join().unwrap();
     }

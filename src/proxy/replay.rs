@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::body::{BodyError, without_forbidden_trailers};
 use super::expect::Gate;
-use super::memory;
+use super::memory::Kept;
 use super::received::ReceivedBody;
 use super::silence::Silence;
 use super::watch::Receiving;
@@ -87,9 +87,10 @@ enum Record {
         trailers: Option<HeaderMap>,
         /// Bytes that may still be kept.
         left: usize,
+        charge: Kept,
     },
     /// No more is kept, and what was is let go as the sending that has its turn gets to it.
-    Last { frames: Vec<Bytes>, trailers: Option<HeaderMap> },
+    Last { frames: Vec<Bytes>, trailers: Option<HeaderMap>, _charge: Kept },
 }
 
 /// One sending of an upload.
@@ -119,8 +120,11 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
         let RecordLimit { replay, unprocessed } = limit;
         let fits = replay > 0 && usize::try_from(hint.lower()).is_ok_and(|length| length <= replay);
         let left = if fits { replay.max(unprocessed) } else { unprocessed };
-        let record =
-            if left > 0 { Record::Kept { frames: Vec::new(), trailers: None, left } } else { Record::Off };
+        let record = if left > 0 {
+            Record::Kept { frames: Vec::new(), trailers: None, left, charge: Kept::default() }
+        } else {
+            Record::Off
+        };
         let state = State {
             incoming,
             silence: Silence::new(idle_timeout),
@@ -191,7 +195,9 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
     pub(super) fn forget(&self) {
         let state = &mut *self.state.borrow_mut();
         state.record = match std::mem::replace(&mut state.record, Record::Off) {
-            Record::Kept { frames, trailers, .. } if state.turn > 0 => Record::Last { frames, trailers },
+            Record::Kept { frames, trailers, charge, .. } if state.turn > 0 => {
+                Record::Last { frames, trailers, _charge: charge }
+            }
             // The first sending has sent all that was recorded of it.
             _ => Record::Off,
         };
@@ -287,10 +293,11 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
 
 impl Record {
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        let Self::Kept { frames, trailers, left } = self else { return };
+        let Self::Kept { frames, trailers, left, charge } = self else { return };
         if let Some(data) = frame.data_ref() {
-            match left.checked_sub(data.len().max(LEAST_CHARGE)) {
-                Some(rest) if memory::may_keep(data.len()) => {
+            let bytes = data.len().max(LEAST_CHARGE);
+            match left.checked_sub(bytes) {
+                Some(rest) if charge.may_keep(bytes) => {
                     *left = rest;
                     frames.push(data.clone());
                 }
@@ -303,7 +310,7 @@ impl Record {
 
     /// What was recorded, and a sending that has sent so much of it has not sent yet.
     fn next(&self, sent: usize, trailers_sent: bool) -> Option<Frame<Bytes>> {
-        let (Self::Kept { frames, trailers, .. } | Self::Last { frames, trailers }) = self else {
+        let (Self::Kept { frames, trailers, .. } | Self::Last { frames, trailers, .. }) = self else {
             return None;
         };
         match frames.get(sent) {
