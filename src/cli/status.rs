@@ -118,16 +118,22 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
         if let Some(callers) = token.callers {
             notes.push(format!("one for each caller, {callers} held now"));
         }
+        let usable = matches!(token.status.as_str(), "valid" | "degraded");
         if let Some(user) = &token.user {
-            notes.push(format!("logged in as {user}"));
+            notes.push(match token.expires_at.filter(|_| !usable) {
+                _ if usable => format!("logged in as {user}"),
+                Some(at) => format!("{user} was logged in until {} ago", span(now.saturating_sub(at))),
+                None => format!("{user} was logged in"),
+            });
         }
         if let Some(error) = &token.last_error {
+            let before = what_it_means(token, now).filter(|_| !usable).unwrap_or_default();
             let often = match error.consecutive_failures {
                 0 | 1 => String::new(),
                 several => format!(" ({several} in a row)"),
             };
             let words = error.server_says.as_ref().map(|words| format!("\n  the server says: \"{words}\""));
-            notes.push(format!("{}{often}{}", error.message, words.unwrap_or_default()));
+            notes.push(format!("{before}{}{often}{}", error.message, words.unwrap_or_default()));
         }
         if let Some(left) = token.login_expires_in_seconds {
             notes.push(match left {
@@ -154,6 +160,17 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
         lines.extend([String::new(), format!("read-only: {why}")]);
     }
     lines
+}
+
+/// What a failure means for a token that is of no use now; `None`: its state says so.
+fn what_it_means(token: &control::Token, now: u64) -> Option<String> {
+    let expired = token.expires_at.map(|at| span(now.saturating_sub(at)));
+    match (token.status.as_str(), expired) {
+        ("login_required", _) => None,
+        ("misconfigured", Some(ago)) => Some(format!("the token expired {ago} ago and cannot be renewed: ")),
+        (_, Some(ago)) => Some(format!("the token expired {ago} ago and could not be renewed: ")),
+        (_, None) => Some("there is no token yet: ".to_owned()),
+    }
 }
 
 /// Seconds as a person reads them: `59s`, `4m05s`, `2h03m`, `3d4h`.
@@ -238,6 +255,37 @@ mod tests {
         let shown = table(&status, 1012, "");
         assert!(shown.contains("api: the login ends in 29m59s unless it is renewed before"), "{shown}");
         assert!(shown.contains("api: help: log in before 23:14 UTC"), "{shown}");
+    }
+
+    #[test]
+    fn a_token_that_expired_is_told_from_one_that_never_was() {
+        let shown = |status: &str, expires_at: Option<u64>| {
+            let token: Token = serde_json::from_value(serde_json::json!({
+                "name": "api", "grant": "client_credentials", "required": true, "status": status, "renewals": 1, "failures": 1,
+                "expires_at": expires_at, "user": "Alice",
+                "last_error": {"cause": "secret", "message": "no secret", "at": 1, "consecutive_failures": 0}
+            }))
+            .unwrap();
+            table(&self::status(vec![token]), 1060, "")
+        };
+        for (status, expires_at, want) in [
+            (
+                "misconfigured",
+                Some(1000),
+                "api: the token expired 1m00s ago and cannot be renewed: no secret",
+            ),
+            ("expired", Some(1000), "api: the token expired 1m00s ago and could not be renewed: no secret"),
+            ("misconfigured", None, "api: there is no token yet: no secret"),
+            ("pending", None, "api: there is no token yet: no secret"),
+            ("login_required", Some(1000), "api: no secret"),
+            ("login_required", Some(1000), "api: Alice was logged in until 1m00s ago"),
+            ("login_required", None, "api: Alice was logged in"),
+            ("degraded", Some(2000), "api: no secret"),
+            ("degraded", Some(2000), "api: logged in as Alice"),
+        ] {
+            let shown = shown(status, expires_at);
+            assert!(shown.lines().any(|line| line == want), "{want}:\n{shown}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::token::{Roster, TokenHandle};
 pub(super) struct Event {
     /// When, in seconds since 1970.
     pub at: u64,
-    /// `renewed`, `failed` or `logged_out`.
+    /// `renewed`, `adopted`, `failed`, `unsent` (it ended before a request was sent) or `logged_out`.
     pub kind: String,
     /// Why it failed: one word of a closed set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +36,7 @@ pub(super) struct History {
 #[derive(Debug, Default)]
 struct Lately {
     renewals: u64,
+    adoptions: u64,
     failed_at: Option<Moment>,
     events: VecDeque<Event>,
 }
@@ -74,12 +75,16 @@ impl Lately {
     fn look(&mut self, handle: &TokenHandle) {
         let state = handle.load();
         // Fewer than before: a reload made another token of this name.
-        if state.renewals < self.renewals {
-            (self.renewals, self.failed_at) = (0, None);
+        if state.renewals < self.renewals || state.adoptions < self.adoptions {
+            (self.renewals, self.adoptions, self.failed_at) = (0, 0, None);
         }
         let failed_at = state.last_error.as_ref().map(|failure| failure.at);
         if let Some(failure) = state.last_error.as_ref().filter(|_| failed_at != self.failed_at) {
-            let kind = if failure.error.is_logged_out() { "logged_out" } else { "failed" };
+            let kind = match &failure.error {
+                error if error.is_logged_out() => "logged_out",
+                error if error.is_counted() => "failed",
+                _ => "unsent",
+            };
             self.push(Event {
                 at: unix(failure.at),
                 kind: kind.to_owned(),
@@ -87,10 +92,15 @@ impl Lately {
                 message: Some(failure.to_string()),
             });
         }
-        if let Some(at) = state.last_success.filter(|_| state.renewals > self.renewals) {
-            self.push(Event { at: unix(at), kind: "renewed".to_owned(), cause: None, message: None });
+        let kind = match &*state {
+            state if state.renewals > self.renewals => Some("renewed"),
+            state if state.adoptions > self.adoptions => Some("adopted"),
+            _ => None,
+        };
+        if let (Some(at), Some(kind)) = (state.last_success, kind) {
+            self.push(Event { at: unix(at), kind: kind.to_owned(), cause: None, message: None });
         }
-        (self.renewals, self.failed_at) = (state.renewals, failed_at);
+        (self.renewals, self.adoptions, self.failed_at) = (state.renewals, state.adoptions, failed_at);
     }
 
     fn push(&mut self, event: Event) {
@@ -109,3 +119,74 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// Of more tokens nobody looks at timelines.
 pub(super) const MOST_TOKENS: usize = 100;
 const MOST_EVENTS: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::{BoxFuture, ready};
+
+    use super::*;
+    use crate::lifecycle::DrainTrigger;
+    use crate::metrics::Metrics;
+    use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
+    use crate::secret::{Secret, SecretSource};
+    use crate::token::{Attachment, Fetched, Limits, Origin, Policy, Renewer, Source, TokenSettings};
+
+    /// One outcome of each kind, one a call.
+    #[derive(Default)]
+    struct Scripted(AtomicUsize);
+
+    impl Source for Scripted {
+        fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
+            let call = self.0.fetch_add(1, Ordering::SeqCst);
+            let response = TokenResponse {
+                access_token: Secret::new(format!("token-{call}")),
+                lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
+                token_type: TokenType::Bearer,
+                scope: None,
+                refresh_token: None,
+                refresh_expires_in: None,
+                oddity: None,
+                issued_token_type: None,
+                id_token: None,
+            };
+            let outcome = match call {
+                0 => Ok(Fetched { adopted: true, ..response.into() }),
+                1 => Ok(response.into()),
+                2 => Err(Error::here(ErrorKind::ShortSecret)),
+                _ => Err(Error::here(ErrorKind::Reset)),
+            };
+            ready(outcome).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_timeline_tells_requests_that_failed_from_attempts_that_sent_none() {
+        let (_trigger, drain) = DrainTrigger::new();
+        let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
+        let policy = Policy::default();
+        let settings = TokenSettings {
+            origin: Origin::Static(SecretSource::Env("NOT_READ".into())),
+            attachment: Attachment { header: http::header::AUTHORIZATION, scheme: "Bearer".to_owned() },
+            policy: Policy {
+                retry: crate::token::Backoff { initial: policy.retry.max, ..policy.retry },
+                ..policy
+            },
+            required: true,
+            revoke_on_exit: false,
+        };
+        let handle = renewer.add("api", settings, Scripted::default());
+        handle.wait().await.unwrap();
+        let mut lately = Lately::default();
+        lately.look(&handle);
+        for _ in 0..3 {
+            // What it comes to is in the state.
+            let _ = handle.renew().await;
+            lately.look(&handle);
+        }
+        let kinds: Vec<_> = lately.events.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds, ["adopted", "renewed", "unsent", "failed"]);
+    }
+}

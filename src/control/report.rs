@@ -14,7 +14,7 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
     let state = handle.load();
     let credentials = state.credentials.as_deref();
     let account = handle.account();
-    let expiry = credentials.map(|held| held.expires_at).filter(|at| *at < Moment::NEVER);
+    let expiry = state.expiry();
     Token {
         name: handle.name().to_owned(),
         grant: handle.settings().grant().to_owned(),
@@ -24,7 +24,10 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
         expires_at: expiry.map(unix),
         login_expires_in_seconds: state.login_ends.map(|at| seconds_until(at, now)),
         login_expires_at: state.login_ends.map(unix),
-        help: state.advice(now).map(|advice| advice.to_string()),
+        help: state.advice(now).map(|advice| advice.to_string()).or_else(|| {
+            // Of a login that is over it is no news.
+            state.usable(now).and(account).and_then(|account| account.advice())
+        }),
         generation: credentials.map(|held| held.generation),
         scope: state.scope.as_ref().map(|scope| scope.join(" ")),
         last_renewal: state.last_success.map(unix),
@@ -37,9 +40,10 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
             consecutive_failures: u64::from(failure.in_a_row),
         }),
         renewals: state.renewals,
+        adoptions: state.adoptions,
         failures: state.failures,
         callers: handle.callers().map(|count| count as u64),
-        user: state.user.as_ref().filter(|_| credentials.is_some()).map(ToString::to_string),
+        user: state.user.as_ref().map(ToString::to_string),
         can_log_in: account.is_some(),
         can_log_in_by_device: account.is_some_and(|account| desk.may_offer_devices(account)),
         login: account

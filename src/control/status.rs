@@ -72,10 +72,10 @@ pub struct Token {
     pub required: bool,
     /// One word; the same as in the metric `cupbearer_token_state`.
     pub status: String,
-    /// Until the held token expires; 0 where it has.
+    /// Until the newest token expires, held or found in the store at the start; 0 where it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<u64>,
-    /// When the held token expires.
+    /// When it does, or did. Left out: there is no token yet, or it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
     /// Until the login ends unless it is renewed before, as far as its server says; 0 where it has.
@@ -102,14 +102,17 @@ pub struct Token {
     /// Why the last token request failed; `None` where it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<Failure>,
-    /// Successful renewals since the start.
+    /// Successful token requests since the start.
     pub renewals: u64,
+    /// Tokens taken out of the store since the start: another process', an earlier run's or a login's.
+    #[serde(default)]
+    pub adoptions: u64,
     /// Requests that failed; what ended on this machine is none.
     pub failures: u64,
     /// For how many callers one is held; `None` where it is not one for each caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callers: Option<u64>,
-    /// Who logged in, where the authorization server says so: `Alice <alice@example.com>`.
+    /// Who logged in last, where the authorization server says so: `Alice <alice@example.com>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Whether a person logs in for it.

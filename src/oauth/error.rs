@@ -3,8 +3,8 @@
 //! An [`Error`] holds no body, no header value, no query and no secret. Of what the server said it holds the status,
 //! `Retry-After`, the error code, as a short word where nobody registered it, and the description: cleaned, bounded, and
 //! dropped where it repeats what was sent. The description is in no [`fmt::Display`] and no [`fmt::Debug`]: who shows it
-//! to a person takes it by [`Error::description`]. Applications and metrics get closed sets alone. It decides nothing about
-//! time; `token` does.
+//! to a person takes it by [`Error::description`]. Of an error, applications and metrics get closed sets alone. It decides
+//! nothing about time; `token` does.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,6 +17,7 @@ use crate::net::proxy_fault::ProxyStage;
 use crate::secret::SecretError;
 
 use super::kind::{Code, Holder, Kind, Phase, Place, class_of_file};
+use super::login_end::LoginEnd;
 use super::refusal::{Details, Meaning, Sentence};
 
 mod reach;
@@ -86,6 +87,18 @@ impl Error {
             details.tried.push((place.clone(), other.fact()));
         }
         self
+    }
+
+    /// The same, where the refresh before it was interrupted: a server without a grace period ends the login then.
+    pub(crate) fn interrupted(mut self, interrupted: bool) -> Self {
+        if let Some(details) = &mut self.details {
+            details.interrupted = interrupted;
+        }
+        self
+    }
+
+    fn was_interrupted(&self) -> bool {
+        self.details.as_ref().is_some_and(|details| details.interrupted)
     }
 
     /// What the server says of it in its own words, for people at a terminal, in `status` and in the log alone: plain
@@ -231,6 +244,7 @@ impl Error {
             | Kind::Subject(_)
             | Kind::BrowserAbsent
             | Kind::SubjectExpired
+            | Kind::StillRefused(_)
             | Kind::Outdated { .. } => Class::Transient,
             Kind::Command(fault) => fault.class(),
             Kind::TokenFile(error) => class_of_file(error),
@@ -353,6 +367,9 @@ impl Error {
             (Kind::Status(_), Some(meaning @ (Meaning::Gate | Meaning::Client))) => {
                 Cow::Borrowed(meaning.public_reason())
             }
+            (Kind::LoginEnded(LoginEnd::Unknown), _) if self.was_interrupted() => {
+                Kind::LoginInterrupted.public_reason()
+            }
             _ => self.kind.public_reason(),
         }
     }
@@ -407,12 +424,16 @@ impl Error {
             Kind::TokenFile(_) => "token_file",
             Kind::Text(..) => "token_text",
             Kind::Spent(_) => "expired",
+            Kind::StillRefused(_) => "still_refused",
             Kind::Subject(_) => "subject",
             Kind::SubjectExpired => "subject_expired",
             Kind::NoCaller => "no_caller",
         }
     }
 }
+
+/// Behind what the server says of a refresh token.
+const INTERRUPTED: &str = "; the last refresh was interrupted before its response was stored, and a server without a grace period ends the login then";
 
 /// Load and rate, whatever the body says, pass by themselves; the rest is as `otherwise` has it.
 fn by_status(status: StatusCode, otherwise: Class) -> Class {
@@ -446,6 +467,9 @@ impl fmt::Display for Error {
                 }
                 if let Some(help) = self.help() {
                     write!(f, "; {help}")?;
+                }
+                if details.interrupted {
+                    f.write_str(INTERRUPTED)?;
                 }
             }
         }

@@ -49,6 +49,12 @@ impl JwtFacts {
         self.expires.filter(|at| clock::until(*at + SKEW).is_zero())
     }
 
+    /// Who issued it (`iss`), as it is written there.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
     /// Whom it is for (`aud`), as it is written there.
     #[must_use]
     pub fn audience(&self) -> &[String] {

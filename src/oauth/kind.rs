@@ -168,6 +168,9 @@ pub(crate) enum Kind {
     Text(Holder, TextFlaw),
     #[error("{0} has expired; {mend}", mend = .0.renewal())]
     Spent(Holder),
+    /// What a file, a program or the configuration holds is unchanged since the API refused it.
+    #[error("{} still {} the token that the API refuses; {}", .0.name(), .0.verb(), .0.replacement())]
+    StillRefused(Holder),
     #[error("the token {0}, which is traded in for this one, is not to be had; its own state says why")]
     Subject(String),
     #[error("the token to trade in has expired, so it was not sent")]

@@ -31,6 +31,8 @@ pub(super) struct Details {
     pub(super) token_type: Option<TypeWord>,
     /// What else was tried, and what came of it.
     pub(super) tried: Vec<(Place, String)>,
+    /// The refresh before this one was interrupted before its response was stored.
+    pub(super) interrupted: bool,
 }
 
 impl Details {

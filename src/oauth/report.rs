@@ -124,6 +124,7 @@ impl Report {
             form,
             token_type: self.token_type.clone(),
             tried: Vec::new(),
+            interrupted: false,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and keeps the rest for the log. The body is `application/problem+json` (RFC 9457); the header `Cupbearer-Error`
 //! tells the proxy's answer from the API's.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,7 @@ use crate::token::{CallerError, Status, Unavailable};
 /// Why the proxy itself answers.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
-    #[error("{}", unavailable_sentence(.0))]
+    #[error("{0}")]
     TokenUnavailable(Unavailable),
     #[error("this route acts for its caller: send your own token, once, as `Authorization: Bearer`")]
     SubjectRequired,
@@ -327,8 +328,7 @@ impl ProxyError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from_static(self.grpc_status()));
-        // The sentences are printable ASCII, of which grpc-message takes all but the percent sign unencoded.
-        let message = format!("cupbearer: {self}").replace('%', "%25");
+        let message = percent_encoded(&format!("cupbearer: {self}"));
         if let Ok(message) = HeaderValue::from_str(&message) {
             headers.insert(GRPC_MESSAGE, message);
         }
@@ -375,21 +375,19 @@ impl From<BadRequest> for ProxyError {
     }
 }
 
-/// Why there is no token, without a place or a name of the authorization server's: those are for the log.
-fn unavailable_sentence(unavailable: &Unavailable) -> String {
-    let why = unavailable_reason(unavailable);
-    let mend = unavailable.can_log_in && unavailable.status == Status::LoginRequired;
-    if mend { format!("{why}; log in: cupbearer login") } else { why }
-}
-
-fn unavailable_reason(unavailable: &Unavailable) -> String {
-    let what = match unavailable.status {
-        Status::Expired => "the access token has expired and could not be renewed",
-        Status::LoginRequired => "a new login is needed",
-        _ => "there is no access token yet",
-    };
-    let Some(cause) = &unavailable.cause else { return what.to_owned() };
-    format!("{what}: {}", cause.public_reason())
+/// As `grpc-message` has it (gRPC over HTTP/2, "Responses"): a person's name need not be ASCII.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'%' | ..b' ' | 0x7f.. => {
+                // To write into a string cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            _ => encoded.push(byte.into()),
+        }
+    }
+    encoded
 }
 
 /// At least 1: a `Retry-After: 0` invites a hot loop.
@@ -477,8 +475,14 @@ mod tests {
     #[test]
     fn a_missing_token_says_when_to_come_back() {
         let wait = |retry_after| {
-            let unavailable =
-                Unavailable { status: Status::Expired, cause: None, can_log_in: false, retry_after };
+            let unavailable = Unavailable {
+                status: Status::Expired,
+                cause: None,
+                expired: None,
+                user: None,
+                can_log_in: false,
+                retry_after,
+            };
             ProxyError::TokenUnavailable(unavailable).into_response(Call::Http).headers()[RETRY_AFTER].clone()
         };
         assert_eq!(wait(Duration::from_millis(1500)), "2");
@@ -508,6 +512,21 @@ mod tests {
         assert!(space().problem_json().contains("as %20 "));
         let response = space().into_response(Call::Grpc);
         assert!(response.headers()["grpc-message"].to_str().unwrap().contains("as %2520 "));
+    }
+
+    #[test]
+    fn a_name_that_is_not_ascii_reaches_a_grpc_client() {
+        let unavailable = Unavailable {
+            status: Status::LoginRequired,
+            cause: None,
+            expired: None,
+            user: Some("Zo\u{eb}".into()),
+            can_log_in: false,
+            retry_after: Duration::ZERO,
+        };
+        let response = ProxyError::TokenUnavailable(unavailable).into_response(Call::Grpc);
+        let message = "cupbearer: a new login is needed; Zo%C3%AB was logged in";
+        assert_eq!(response.headers()["grpc-message"], message);
     }
 
     #[test]

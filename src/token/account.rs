@@ -31,7 +31,7 @@ pub struct Account {
     request: Fingerprint,
     possession: Option<Possession>,
     summons: Option<Arc<Summons>>,
-    /// The last login brought no refresh token, and none is there of before.
+    /// The login that is kept has no refresh token.
     lacks_refresh_token: AtomicBool,
 }
 
@@ -85,16 +85,22 @@ impl Account {
         self.store.is_durable()
     }
 
-    /// What a person is to know of the login that was just kept: that it ends with its access token, and how one comes that
-    /// does not. `None`: it lasts.
+    /// What a person is to know of the login that is kept: that it ends with its access token, and how one comes that does
+    /// not. `None`: it lasts.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         self.lacks_refresh_token.load(Ordering::Relaxed).then(|| {
             let help = help(&self.origin.request.scope, &self.login);
             format!(
-                "the server gave no refresh token, so this login ends when its access token expires; help: {help}"
+                "this login ends when its access token expires, as the server gave no refresh token; {help}"
             )
         })
+    }
+
+    /// Takes note of the login that is found in the store: another process may have put it there.
+    pub(super) fn note(&self, entry: &Entry) {
+        let lacks = entry.refresh_token.is_none() && !self.login.renews_in_browser();
+        self.lacks_refresh_token.store(lacks, Ordering::Relaxed);
     }
 
     /// What calls for the browser that renews this token; `None`: none does.
@@ -305,8 +311,7 @@ impl Account {
         if entry.refresh_token.is_none() {
             entry.refresh_token = base.as_ref().and_then(|base| still_good(base, &entry));
         }
-        let lacks = entry.refresh_token.is_none() && !self.login.renews_in_browser();
-        self.lacks_refresh_token.store(lacks, Ordering::Relaxed);
+        self.note(&entry);
         self.store.keep(&self.key, entry, base.as_ref(), &lease).await;
         // Whatever was interrupted before, this is a login of its own.
         self.store.spending(&self.key, Spending::Over, &lease).await;

@@ -202,7 +202,9 @@ impl TokenHandle {
         if self.is_per_caller() {
             return Err(Unavailable {
                 status: Status::Misconfigured,
-                cause: Some(Error::here(ErrorKind::NoCaller)),
+                cause: Some(Box::new(Error::here(ErrorKind::NoCaller))),
+                expired: None,
+                user: None,
                 retry_after: NO_ATTEMPT_PLANNED,
                 can_log_in: false,
             });

@@ -1,6 +1,6 @@
 //! What is counted of tokens. Labels: the token's name and closed sets; all series of a token go when it goes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -17,6 +17,7 @@ pub(super) struct TokenMetrics {
     renewals: IntCounterVec,
     duration: HistogramVec,
     last_success: IntGaugeVec,
+    adoptions: IntCounterVec,
     state: IntGaugeVec,
 }
 
@@ -34,12 +35,18 @@ impl TokenMetrics {
                 "When the last token request succeeded, in seconds since 1970",
                 &["token"],
             ),
+            adoptions: counter_vec(
+                ADOPTIONS,
+                "Tokens taken out of the store, where another process, an earlier run or a login had put them",
+                &["token"],
+            ),
             state: gauge_vec(STATE, "1 for the state that the token is in, else 0", &["token", "state"]),
         };
         metrics.register(families.expiry.clone());
         metrics.register(families.renewals.clone());
         metrics.register(families.duration.clone());
         metrics.register(families.last_success.clone());
+        metrics.register(families.adoptions.clone());
         metrics.register(families.state.clone());
         families
     }
@@ -50,6 +57,7 @@ impl TokenMetrics {
             self.renewals.with_label_values(&[token, result]);
         }
         self.duration.with_label_values(&[token]);
+        self.adoptions.with_label_values(&[token]);
         self.status(token, Status::Pending);
     }
 
@@ -63,10 +71,15 @@ impl TokenMetrics {
         }
     }
 
+    /// A token that was requested at `asked`, by whichever process, was taken out of the store.
+    pub(super) fn adopted(&self, token: &str, asked: SystemTime) {
+        self.adoptions.with_label_values(&[token]).inc();
+        self.last_success.with_label_values(&[token]).set(unix(asked));
+    }
+
     /// A new token is held.
     pub(super) fn expiry(&self, token: &str, at: Moment) {
-        let at = clock::wall_at(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        self.expiry.with_label_values(&[token]).set(at.as_secs().cast_signed());
+        self.expiry.with_label_values(&[token]).set(unix(clock::wall_at(at)));
     }
 
     /// The state that a token is in from now on.
@@ -88,6 +101,7 @@ impl TokenMetrics {
         let _ = self.expiry.remove_label_values(&[token]);
         let _ = self.last_success.remove_label_values(&[token]);
         let _ = self.duration.remove_label_values(&[token]);
+        let _ = self.adoptions.remove_label_values(&[token]);
         for result in RESULTS {
             let _ = self.renewals.remove_label_values(&[token, result]);
         }
@@ -104,6 +118,7 @@ impl TokenMetrics {
             renewals: RESULTS.map(|result| self.renewals.with_label_values(&[name, result])),
             duration: self.duration.with_label_values(&[name]),
             last_success: self.last_success.with_label_values(&[name]),
+            adoptions: self.adoptions.with_label_values(&[name]),
             state: Status::ALL.map(|status| self.state.with_label_values(&[name, status.as_str()])),
         }
     }
@@ -115,6 +130,7 @@ pub(super) struct PoolMetrics {
     renewals: [IntCounter; RESULTS.len()],
     duration: Histogram,
     last_success: IntGauge,
+    adoptions: IntCounter,
     state: [IntGauge; Status::ALL.len()],
 }
 
@@ -131,6 +147,12 @@ impl PoolMetrics {
         }
     }
 
+    /// See [`TokenMetrics::adopted`].
+    pub(super) fn adopted(&self, asked: SystemTime) {
+        self.adoptions.inc();
+        self.last_success.set(self.last_success.get().max(unix(asked)));
+    }
+
     /// A token of it is in a state from now on.
     pub(super) fn enter(&self, status: Status) {
         self.gauge(status).inc();
@@ -145,6 +167,10 @@ impl PoolMetrics {
         let place = Status::ALL.iter().position(|one| *one == status);
         &self.state[place.unwrap_or_default()]
     }
+}
+
+fn unix(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed()
 }
 
 /// What is counted of the token store.
@@ -167,6 +193,7 @@ impl StoreMetrics {
 }
 
 const DEGRADED: &str = "cupbearer_store_degraded";
+const ADOPTIONS: &str = "cupbearer_token_adoptions_total";
 const EXPIRY: &str = "cupbearer_token_expiry_timestamp_seconds";
 const RENEWALS: &str = "cupbearer_token_renewals_total";
 const DURATION: &str = "cupbearer_token_renewal_duration_seconds";
@@ -201,8 +228,11 @@ mod tests {
         tokens.expiry("api", Moment::now() + Duration::from_mins(1));
         tokens.status("api", Status::Valid);
         tokens.ended("api", Duration::from_millis(30), Some(Class::Transient));
+        tokens.adopted("api", UNIX_EPOCH + Duration::from_secs(1000));
         let text = metrics.render();
         for line in [
+            r#"cupbearer_token_adoptions_total{token="api"} 1"#,
+            r#"cupbearer_token_last_success_timestamp_seconds{token="api"} 1000"#,
             r#"cupbearer_token_renewals_total{result="success",token="api"} 1"#,
             r#"cupbearer_token_renewals_total{result="transient",token="api"} 1"#,
             r#"cupbearer_token_state{state="valid",token="api"} 1"#,

@@ -52,7 +52,7 @@ pub(super) fn apply(
 
 fn succeeded(
     old: &TokenState,
-    Fetched { response, asked, until, dpop, user }: Fetched,
+    Fetched { response, asked, until, dpop, user, adopted }: Fetched,
     attempt: &Attempt,
     settings: &TokenSettings,
 ) -> Result<TokenState, Error> {
@@ -84,18 +84,17 @@ fn succeeded(
     }
     if usable_until <= attempt.now {
         // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
-        return Err(Error::here(match settings.origin {
-            Origin::Server(_) | Origin::SelfSigned(_) => match response.lifetime {
-                Lifetime::NoTime(said) => ErrorKind::NoTime(said),
-                Lifetime::ExpiresIn(lives) if !lives.is_zero() => {
-                    ErrorKind::Slow { took: attempt.now - sent, lives }
-                }
-                _ => ErrorKind::Stale,
-            },
-            Origin::Command(_) => ErrorKind::Spent(Holder::Command),
-            Origin::File(_) => ErrorKind::Spent(Holder::File),
-            Origin::Static(_) => ErrorKind::Spent(Holder::Configuration),
+        return Err(Error::here(match (holder(settings), response.lifetime) {
+            (Some(holder), _) => ErrorKind::Spent(holder),
+            (None, Lifetime::NoTime(said)) => ErrorKind::NoTime(said),
+            (None, Lifetime::ExpiresIn(lives)) if !lives.is_zero() => {
+                ErrorKind::Slow { took: attempt.now - sent, lives }
+            }
+            (None, _) => ErrorKind::Stale,
         }));
+    }
+    if let Some(holder) = holder(settings).filter(|_| again.is_some() && old.facts().api.refuses) {
+        return Err(Error::here(ErrorKind::StillRefused(holder)));
     }
     let mut expires_at = sent + lifetime;
     let login_ends = match response.refresh_expires_in {
@@ -125,7 +124,8 @@ fn succeeded(
         last_error: None,
         next_attempt,
         last_success: Some(attempt.now),
-        renewals: old.renewals + 1,
+        renewals: old.renewals + u64::from(!adopted),
+        adoptions: old.adoptions + u64::from(adopted),
         failures: old.failures,
         attempts: old.attempts + 1,
         worked,
@@ -134,7 +134,18 @@ fn succeeded(
         scope: response.scope,
         user,
         per_caller: false,
+        stored_until: None,
     })
+}
+
+/// What holds the token, where no authorization server gives it.
+const fn holder(settings: &TokenSettings) -> Option<Holder> {
+    match &settings.origin {
+        Origin::Server(_) | Origin::SelfSigned(_) => None,
+        Origin::Command(_) => Some(Holder::Command),
+        Origin::File(_) => Some(Holder::File),
+        Origin::Static(_) => Some(Holder::Configuration),
+    }
 }
 
 /// Whether the refresh token is what the next renewal spends: its end counts then.
@@ -219,6 +230,7 @@ pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
     TokenState {
         last_error: Some(Failure::first(Error::here(ErrorKind::LoggedOut), now)),
         renewals: old.renewals,
+        adoptions: old.adoptions,
         failures: old.failures,
         attempts: old.attempts + 1,
         worked: old.worked,
@@ -329,14 +341,13 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
             let error = after;
             let help = new.advice(now).map(tracing::field::display);
             let server_says = after.error.description();
-            // Who was logged in, and for how long the token of that login is good.
+            // Who was logged in, and until when the newest token is good, or was.
             let ended = new.facts().failing.is_some_and(|failing| failing.ends_the_login());
             let user = new.user.as_ref().filter(|_| ended).map(tracing::field::display);
-            let expiry = new.credentials.as_ref().map(|credentials| credentials.expires_at);
-            let good_until = expiry.filter(|at| ended && *at < Moment::NEVER).map(clock::time_of);
+            let good_until = new.expiry().map(clock::time_of);
             if !error.error.is_counted() && error.error.class() == Class::Refused {
                 if before.as_ref().is_none_or(|before| before.error != error.error) {
-                    info!(token, status, cause, %error, help, "waiting for a login");
+                    info!(token, status, cause, %error, user, good_until, help, "waiting for a login");
                 }
             } else if before.as_ref().is_some_and(|before| before.error == error.error) {
                 debug!(
@@ -346,7 +357,8 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
                     class,
                     next_seconds,
                     in_a_row = after.in_a_row,
-                    "no token could be had, as before"
+                    "{}, as before",
+                    what_failed(new, now)
                 );
             } else {
                 warn!(
@@ -360,7 +372,8 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
                     user,
                     good_until,
                     help,
-                    "no token could be had"
+                    "{}",
+                    what_failed(new, now)
                 );
             }
         }
@@ -373,6 +386,15 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
             info!(token, status, next_seconds, failures, "the token was renewed after failures");
         }
         (None, None) => debug!(token, status, next_seconds, "the token was renewed"),
+    }
+}
+
+/// What a failed attempt means for the token that there was.
+fn what_failed(state: &TokenState, now: Moment) -> &'static str {
+    match state.expiry() {
+        _ if state.usable(now).is_some() => "the token could not be renewed",
+        Some(_) => "the token expired and could not be renewed",
+        None => "no token could be had",
     }
 }
 
@@ -413,9 +435,11 @@ mod tests {
     use super::*;
     use crate::net::outgoing::RetryAfter;
     use crate::oauth::Place;
-    use crate::secret::SecretError;
+    use crate::secret::{SecretError, SecretSource};
     use crate::token::renewer::tests::settings;
+    use crate::token::settings::CommandSettings;
     use crate::token::source::tests::{origin, response};
+    use crate::token::state::{Past, Status};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -570,6 +594,77 @@ mod tests {
         assert_eq!((found.attempts, found.next_attempt), (3, None));
         let fresh = after(&TokenState::default(), Err(Error::here(ErrorKind::LoginRequired)), Duration::ZERO);
         assert_eq!((fresh.failures, fresh.last_error.unwrap().in_a_row), (0, 0), "nothing was sent");
+    }
+
+    #[test]
+    fn what_still_holds_the_token_that_the_api_refuses_is_named() {
+        let path = std::path::PathBuf::from("/run/token");
+        let file = || SecretSource::File(path.clone());
+        let command = CommandSettings { command: vec!["helper".to_owned()], timeout: Duration::from_secs(1) };
+        for (origin, want) in [
+            (Origin::File(file()), "the file still holds the token that the API refuses; "),
+            (Origin::Static(file()), "the configuration still holds the token that the API refuses; "),
+            (Origin::Command(command), "the helper program still prints the token that the API refuses; "),
+        ] {
+            let settings = TokenSettings { origin, ..settings() };
+            let now = Moment::now();
+            let attempt = Attempt { sent: now, now, jitter: 0.5, inputs: None };
+            let fetched = |text: &str| response(text, Duration::from_mins(5)).into();
+            let held = apply(&TokenState::default(), Ok(fetched("one")), &attempt, &settings);
+            let again = apply(&held, Ok(fetched("one")), &attempt, &settings);
+            assert!(again.last_error.is_none(), "nothing is wrong with the same token by itself");
+            let refused = rejected(&again, 1, now).unwrap();
+            let still = apply(&refused, Ok(fetched("one")), &attempt, &settings);
+            let failure = still.last_error.as_ref().unwrap();
+            assert!(failure.to_string().starts_with(want), "{failure}");
+            // It is one witness: the token stays in use, is looked for again soon, and no request was sent.
+            assert_eq!((still.status(now), still.failures), (Status::Degraded, 0));
+            assert!(still.next_attempt.unwrap() <= now + settings.policy.retry.max);
+            let line = logged(&refused, &still, now);
+            assert!(line.contains("WARN") && line.contains(want), "{line}");
+            let new = apply(&still, Ok(fetched("two")), &attempt, &settings);
+            assert_eq!(new.status(now), Status::Valid);
+        }
+    }
+
+    #[test]
+    fn a_token_out_of_the_store_is_adopted_and_no_renewal() {
+        let none = TokenState::default();
+        let adopted = Fetched { adopted: true, ..lives(minute(), None) };
+        let state = after(&none, Ok(adopted), Duration::ZERO);
+        assert_eq!((state.renewals, state.adoptions), (0, 1));
+        let state = after(&state, Ok(lives(minute(), None)), Duration::ZERO);
+        assert_eq!((state.renewals, state.adoptions), (1, 1));
+        let state = forgotten(&state, Moment::now());
+        assert_eq!((state.renewals, state.adoptions), (1, 1));
+    }
+
+    #[test]
+    fn the_log_tells_a_token_that_expired_from_one_that_never_was() {
+        let now = Moment::now();
+        let error = Error::here(ErrorKind::ShortSecret);
+        let failed = TokenState { last_error: Some(Failure::first(error, now)), ..TokenState::default() };
+        let token = |end| {
+            let held = Credentials { expires_at: end, usable_until: end, ..credentials(now) };
+            TokenState { credentials: Some(Arc::new(held)), ..failed.clone() }
+        };
+        let mut stored = failed.clone();
+        let user = Some(crate::oauth::Identity::stored("Alice", "1".to_owned()));
+        stored.recall(Past { user, until: Some(clock::wall()) });
+        for (state, words) in [
+            (&failed, "no token could be had"),
+            (&token(now + Duration::from_mins(1)), "the token could not be renewed"),
+            (&token(now), "the token expired and could not be renewed"),
+            (&stored, "the token expired and could not be renewed"),
+        ] {
+            let line = logged(&TokenState::default(), state, now);
+            assert!(line.contains(words), "{words} in: {line}");
+            assert_eq!(line.contains("good_until="), state.expiry().is_some(), "{line}");
+        }
+        let login = Failure::first(Error::here(ErrorKind::LoginRequired), now);
+        let line = logged(&TokenState::default(), &TokenState { last_error: Some(login), ..stored }, now);
+        assert!(line.contains("waiting for a login") && line.contains("user=Alice"), "{line}");
+        assert!(line.contains("good_until="), "{line}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::roster::Roster;
 use super::settings::{
     BearerAssertion, ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings,
 };
+use super::state::Past;
 use super::store::{Key, Store, request};
 
 mod bearer;
@@ -84,6 +85,11 @@ pub trait Source: Send + Sync {
         Duration::from_mins(2)
     }
 
+    /// What is known of the token of before: for an attempt that brought none.
+    fn past(&self) -> Past {
+        Past::default()
+    }
+
     /// How a person logs in for it; `None`: nobody does.
     fn account(&self) -> Option<Arc<Account>> {
         None
@@ -126,11 +132,13 @@ pub struct Fetched {
     pub dpop: Option<Arc<Dpop>>,
     /// Who logged in for it, where that is known.
     pub user: Option<Identity>,
+    /// Whether it was in the store already: no request brought it.
+    pub adopted: bool,
 }
 
 impl From<TokenResponse> for Fetched {
     fn from(response: TokenResponse) -> Self {
-        Self { response, asked: None, until: None, dpop: None, user: None }
+        Self { response, asked: None, until: None, dpop: None, user: None, adopted: false }
     }
 }
 
@@ -157,6 +165,10 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn patience(&self) -> Duration {
         (**self).patience()
+    }
+
+    fn past(&self) -> Past {
+        (**self).past()
     }
 
     fn account(&self) -> Option<Arc<Account>> {
@@ -206,13 +218,19 @@ impl Sources {
                 let Some((spends, store)) = self.kept(origin) else { return Ok(Arc::new(source)) };
                 let (key, request, policy) =
                     (Key::of(name, origin), request(origin), settings.policy.clone());
-                let stored = Stored::new(source, store.clone(), key.clone(), request, spends, policy);
-                let GrantSettings::Login(login) = &origin.grant else { return Ok(Arc::new(stored)) };
-                let account = Account::new(server, (**origin).clone(), login.clone(), store, key, request);
-                let account = Arc::new(account);
-                Ok(match account.summons().cloned() {
-                    Some(summons) => Arc::new(Silent::new(stored, account, summons)),
-                    None => Arc::new(stored.with_account(account)),
+                let login = match &origin.grant {
+                    GrantSettings::Login(login) => Some(login.clone()),
+                    _ => None,
+                };
+                let account = login.map(|login| {
+                    let (origin, store, key) = ((**origin).clone(), store.clone(), key.clone());
+                    Arc::new(Account::new(server, origin, login, store, key, request))
+                });
+                let summons = account.as_ref().and_then(|account| account.summons().cloned());
+                let stored = Stored::new(source, store, key, request, spends, policy, account);
+                Ok(match summons {
+                    Some(summons) => Arc::new(Silent::new(stored, summons)),
+                    None => Arc::new(stored),
                 })
             }
             Origin::Command(settings) => Ok(Arc::new(CommandSource::new(settings.clone()))),

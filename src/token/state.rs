@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 use http::{HeaderName, HeaderValue};
 
 use crate::oauth::{Class, Error, Identity};
@@ -28,8 +28,10 @@ pub struct TokenState {
     pub next_attempt: Option<Moment>,
     /// When the last attempt that succeeded did so.
     pub last_success: Option<Moment>,
-    /// How many attempts have succeeded.
+    /// How many attempts have brought a token that was requested for them.
     pub renewals: u64,
+    /// How many tokens were taken out of the store, where another process, an earlier run or a login had put them.
+    pub adoptions: u64,
     /// How many requests have failed. An attempt that sent none is no failed request: it waits for a person, say.
     pub failures: u64,
     /// How many attempts have ended, with a request or without.
@@ -46,6 +48,17 @@ pub struct TokenState {
     pub user: Option<Identity>,
     /// Whether there is a token for each caller, and none here.
     pub per_caller: bool,
+    /// When the token in the store expires, where this process has held none.
+    pub(super) stored_until: Option<Moment>,
+}
+
+/// What the store says of a token of before, which is of no use any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Who had logged in for it.
+    pub user: Option<Identity>,
+    /// When it expires, as far as its server said.
+    pub until: Option<SystemTime>,
 }
 
 /// A failed attempt.
@@ -237,6 +250,22 @@ impl TokenState {
                 failure.error.class() == Class::Transient && failure.at - failure.since < patience
             })
             && self.next_attempt.is_some_and(|at| at < deadline)
+    }
+
+    /// When the newest token expires, or did: the one that is held, or the one that the store had at the start. `None`:
+    /// there was none, or it has no end.
+    #[must_use]
+    pub fn expiry(&self) -> Option<Moment> {
+        let held = self.credentials.as_ref().map(|held| held.expires_at);
+        held.or(self.stored_until).filter(|at| *at < Moment::NEVER)
+    }
+
+    /// Takes over what the store says of a token of before, where this process has held none.
+    pub(super) fn recall(&mut self, past: Past) {
+        if self.credentials.is_none() {
+            self.user = past.user.or_else(|| self.user.take());
+            self.stored_until = past.until.map(clock::moment_at).or(self.stored_until);
+        }
     }
 
     /// How many attempts have come to an end.

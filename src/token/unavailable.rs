@@ -1,21 +1,26 @@
-//! Why a request gets no token, and when it is worth while to come again.
+//! Why a request gets no token, in a sentence for applications, and when it is worth while to come again.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 use crate::oauth::Error;
 
 use super::schedule::retry_at;
 use super::settings::Backoff;
 use super::state::{Status, TokenState};
 
-/// Why a request gets no token. For the proxy's 503.
+/// Why a request gets no token. For the proxy's 503; [`fmt::Display`] is its sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     /// The token's state.
     pub status: Status,
     /// Why the last attempt failed; `None`: the time to wait ran out before one came to an end.
-    pub cause: Option<Error>,
+    pub cause: Option<Box<Error>>,
+    /// When the newest token expired; `None`: none was ever held, as far as this process and the store know.
+    pub expired: Option<Moment>,
+    /// Who had logged in, where a new login is needed and the server said so.
+    pub user: Option<Box<str>>,
     /// When it is worth while to come again; at least a second.
     pub retry_after: Duration,
     /// Whether a person can log in for it.
@@ -29,9 +34,14 @@ impl Unavailable {
             (Some(_), None) => NO_ATTEMPT_PLANNED,
             (None, _) => Duration::ZERO,
         };
+        let status = state.status(now);
+        let user =
+            state.user.as_ref().filter(|user| status == Status::LoginRequired && !user.as_str().is_empty());
         Self {
-            status: state.status(now),
-            cause: state.last_error.as_ref().map(|failure| failure.error.clone()),
+            status,
+            cause: state.last_error.as_ref().map(|failure| Box::new(failure.error.clone())),
+            expired: state.expiry(),
+            user: user.map(|user| user.as_str().into()),
             retry_after: left.max(Duration::from_secs(1)),
             can_log_in: false,
         }
@@ -44,6 +54,48 @@ impl Unavailable {
         let left = soonest.map(|at| at - now);
         let sooner = left.map_or(planned.retry_after, |left| left.max(Duration::from_secs(1)));
         Self { retry_after: planned.retry_after.min(sooner), ..planned }
+    }
+
+    /// Whose login it was, and until when; empty where neither is known.
+    fn last_login(&self) -> String {
+        let until = self.expired.map(clock::time_of);
+        match (&self.user, until) {
+            (Some(user), Some(until)) => format!("{user} was logged in until {until}"),
+            (Some(user), None) => format!("{user} was logged in"),
+            (None, Some(until)) => format!("the last login was good until {until}"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Neither a place nor a name of the authorization server's: those are for the log.
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wants_login = self.status == Status::LoginRequired;
+        match (self.status, self.expired) {
+            (Status::LoginRequired, _) => f.write_str("a new login is needed")?,
+            (Status::Misconfigured, Some(at)) => {
+                write!(f, "the access token expired at {} and cannot be renewed", clock::time_of(at))?;
+            }
+            (_, Some(at)) => {
+                write!(f, "the access token expired at {} and could not be renewed", clock::time_of(at))?;
+            }
+            (Status::Expired, None) => {
+                f.write_str("the access token has expired and could not be renewed")?;
+            }
+            _ => f.write_str("there is no access token yet")?,
+        }
+        if let Some(cause) = &self.cause {
+            write!(f, ": {}", cause.public_reason())?;
+        }
+        let last_login = self.last_login();
+        if wants_login && !last_login.is_empty() {
+            write!(f, "; {last_login}")?;
+        }
+        if wants_login && self.can_log_in {
+            f.write_str("; log in: cupbearer login")?;
+        }
+        Ok(())
     }
 }
 
@@ -70,6 +122,79 @@ mod tests {
             assert_eq!(Unavailable::new(&state, now).retry_after.as_secs(), want);
             let waited = Unavailable::waited_for(&state, now, &Policy::default().retry);
             assert_eq!(waited.retry_after.as_secs(), if want == 20 { 1 } else { want }, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_sentence_tells_a_token_that_expired_from_one_that_never_was_in_each_state() {
+        let at = Moment::now();
+        let time = clock::time_of(at);
+        let short = || Some(ErrorKind::ShortSecret);
+        let why = "the client's secret is too short for client_secret_jwt, so no token request was sent";
+        let login = || Some(ErrorKind::LoginRequired);
+        let alice = Some("Alice <alice@example.com>");
+        for (status, cause, expired, user, want) in [
+            (Status::Pending, None, None, None, "there is no access token yet".to_owned()),
+            (Status::Misconfigured, short(), None, None, format!("there is no access token yet: {why}")),
+            (
+                Status::Misconfigured,
+                short(),
+                Some(at),
+                None,
+                format!("the access token expired at {time} and cannot be renewed: {why}"),
+            ),
+            (
+                Status::Expired,
+                Some(ErrorKind::Dns),
+                Some(at),
+                None,
+                format!(
+                    "the access token expired at {time} and could not be renewed: the authorization server cannot be reached: its name does not resolve"
+                ),
+            ),
+            // After a restart the store still knows it.
+            (
+                Status::Pending,
+                short(),
+                Some(at),
+                None,
+                format!("the access token expired at {time} and could not be renewed: {why}"),
+            ),
+            (
+                Status::LoginRequired,
+                login(),
+                None,
+                None,
+                "a new login is needed: nobody is logged in; log in: cupbearer login".to_owned(),
+            ),
+            (
+                Status::LoginRequired,
+                login(),
+                Some(at),
+                alice,
+                format!(
+                    "a new login is needed: nobody is logged in; Alice <alice@example.com> was logged in until {time}; log in: cupbearer login"
+                ),
+            ),
+            (
+                Status::LoginRequired,
+                login(),
+                Some(at),
+                None,
+                format!(
+                    "a new login is needed: nobody is logged in; the last login was good until {time}; log in: cupbearer login"
+                ),
+            ),
+        ] {
+            let unavailable = Unavailable {
+                status,
+                cause: cause.map(|kind| Box::new(Error::here(kind))),
+                expired,
+                user: user.map(Into::into),
+                retry_after: Duration::from_secs(1),
+                can_log_in: true,
+            };
+            assert_eq!(unavailable.to_string(), want);
         }
     }
 }

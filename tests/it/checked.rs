@@ -136,6 +136,36 @@ async fn an_assertion_that_says_it_has_expired_is_not_sent_and_a_new_one_counts_
 }
 
 #[tokio::test]
+async fn a_subject_token_that_is_for_its_own_issuer_alone_is_warned_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let api = Origin::ok().await;
+    let server = server("", "t".to_owned()).await;
+    let token = format!(
+        "[tokens.api]\nissuer = \"{}\"\ngrant = \"token_exchange\"\nclient_id = \"orders\"\nclient_auth = \"none\"\n\
+         subject_token_file = '{}'\n",
+        server.url(),
+        file.display()
+    );
+    let config = Config::one_route(&upstream_at(&api.url()), &token);
+    for (claims, is_warned) in [
+        // The default token of a Kubernetes service account.
+        (
+            r#"{"iss":"https://kubernetes.default.svc","aud":["https://kubernetes.default.svc"],"sub":"system:serviceaccount:a:b"}"#,
+            true,
+        ),
+        (r#"{"iss":"https://kubernetes.default.svc","aud":["SERVER"]}"#, false),
+        (r#"{"iss":"SERVER","aud":"SERVER/"}"#, false),
+        (r#"{"iss":"https://other.example","aud":"orders"}"#, false),
+    ] {
+        fs::write(&file, jwt(&claims.replace("SERVER", &server.url()))).unwrap();
+        let (_, said) = config.checked_online().await;
+        let warning = "warning: tokens.api.subject_token_file: the token to trade in is for its own issuer";
+        assert_eq!(said.contains(warning), is_warned, "{claims}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn an_assertion_for_another_server_or_another_client_is_warned_about() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("assertion");

@@ -145,6 +145,40 @@ async fn a_person_logs_in_watches_the_token_being_renewed_and_logs_out() {
 }
 
 #[tokio::test]
+async fn a_login_without_a_refresh_token_is_marked_as_long_as_it_lasts() {
+    let lines = "client_id = \"page\"\nscope = \"openid profile api:read\"\naudience = \"https://api.example.test/\"\n";
+    let mut desktop = Desktop::new(OidcProvider::with_api(600).await, lines).await;
+    desktop.shows("login required").await;
+    desktop.log_in("alice").await;
+    let advice = "this login ends when its access token expires, as the server gave no refresh token; add";
+    let banner = "document.querySelector('.banner')";
+    desktop
+        .chrome
+        .until("desk", &format!("!{banner}.hidden && {banner}.textContent.includes('{advice}')"))
+        .await;
+    // Waiting for a login sent no request, and what the login put into the store is no renewal.
+    let timeline = "document.querySelector('.card ol').textContent";
+    desktop.chrome.until("desk", &format!("{timeline}.includes('taken from the store')")).await;
+    desktop
+        .chrome
+        .until(
+            "desk",
+            &format!("{timeline}.includes('no request was sent') && !{timeline}.includes('failed')"),
+        )
+        .await;
+    let token = desktop.token().await;
+    assert_eq!((&token["renewals"], &token["adoptions"]), (&json!(0), &json!(1)), "{token}");
+    assert_eq!(desktop.wrong().await, Vec::<Value>::new());
+
+    let Desktop { proxy, server: _server, _store, .. } = desktop;
+    let proxy = proxy.stop().await.start().await;
+    eventually("the token is there", || async { proxy.status().await["tokens"][0]["status"] == "valid" })
+        .await;
+    let shown = String::from_utf8(proxy.command(&["status"]).await.stdout).unwrap();
+    assert!(shown.contains(&format!("api: help: {advice}")), "after a restart, too: {shown}");
+}
+
+#[tokio::test]
 async fn a_hidden_frame_renews_three_times_until_the_session_ends_and_a_login_goes_on() {
     in_browser(OidcProvider::with_api(15).await, 4).await;
 }

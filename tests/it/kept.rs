@@ -200,10 +200,39 @@ async fn an_exchange_uses_its_refresh_token_until_the_subject_is_another_person(
 }
 
 #[tokio::test]
-async fn a_kill_between_the_response_and_the_store_is_named_at_the_next_start() {
-    let dir = folder();
-    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
-    let proxy = Proxy::start(login(&server, dir.path(), "")).await;
+async fn a_login_whose_token_response_has_a_flaw_keeps_its_refresh_token() {
+    for flow in ["authorization_code", "device_code"] {
+        let dir = folder();
+        // As Slack has it.
+        let flawed = r#"{"ok":true,"access_token":"{access}","token_type":"bot","expires_in":43200,"refresh_token":"{refresh}"}"#;
+        let server = Rotating::start(Behaviour { bodies: [flawed].into(), ..Behaviour::default() }).await;
+        let url = server.url();
+        let lines = format!(
+            "grant = \"{flow}\"\nauthorization_endpoint = \"{url}/authorize\"\n\
+             device_authorization_endpoint = \"{url}/device\"\nscope = \"read\"\n"
+        );
+        let proxy = Proxy::start_live(server.config(&lines).and(&store(dir.path()))).await;
+        let login = format!("http://{}/tokens/api/login", proxy.control());
+        let begun = curl(&["--request", "POST", "--header", "Cupbearer-Control: 1", &login]).await;
+        assert_eq!(begun.status, 200, "{}", begun.text());
+        if let Some(address) = begun.json()["authorization_url"].as_str() {
+            let address: url::Url = address.parse().unwrap();
+            let query =
+                |name: &str| address.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
+            let back = format!("{}?code=c&state={}", query("redirect_uri"), query("state"));
+            assert!(curl(&[&back]).await.text().contains("token_type"), "the browser shows what went wrong");
+        }
+        eventually("the refresh token of the login is used", || async { proxy.get("/").await.status == 200 })
+            .await;
+        assert!(proxy.log().contains("a login failed"), "the flaw is reported: {}", proxy.log());
+        assert_eq!((server.grants(flow), server.grants(REFRESH)), (u64::from(flow != "device_code"), 1));
+        assert_eq!(server.logins(), (2, 0));
+    }
+}
+
+/// A proxy whose refresh was interrupted by its end, started again.
+async fn interrupted(server: &Rotating, folder: &Path) -> Proxy {
+    let proxy = Proxy::start(login(server, folder, "")).await;
     assert_eq!(proxy.get("/").await.status, 200);
     server.behave(|server| server.takes = Duration::from_secs(20));
     let before = server.grants(REFRESH);
@@ -212,6 +241,28 @@ async fn a_kill_between_the_response_and_the_store_is_named_at_the_next_start() 
     server.behave(|server| server.takes = Duration::ZERO);
     let proxy = stopped.start().await;
     eventually("the login has ended", || async { status(&proxy).await == "login_required" }).await;
+    proxy
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_a_user_wins_over_a_refresh_that_was_interrupted() {
+    let dir = folder();
+    let refusal = r#"{"error":"invalid_grant","error_description":"User disabled"}"#;
+    let server = Rotating::start(Behaviour { lifetime: 2, refusal, ..Behaviour::default() }).await;
+    let proxy = interrupted(&server, dir.path()).await;
+    let log = proxy.log();
+    assert!(log.contains("the user is disabled") && log.contains("User disabled"), "{log}");
+    assert!(log.contains("the last refresh was interrupted"), "{log}");
+    let text = proxy.get("/").await.text();
+    assert!(text.contains("disabled, locked or deleted the user of this login"), "{text}");
+    assert!(text.contains("; the last login was good until "), "{text}");
+}
+
+#[tokio::test]
+async fn a_kill_between_the_response_and_the_store_is_named_at_the_next_start() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let proxy = interrupted(&server, dir.path()).await;
     let says = |proxy: &Proxy| {
         let log = proxy.log();
         assert!(log.contains("the last refresh was interrupted"), "{log}");
@@ -220,10 +271,14 @@ async fn a_kill_between_the_response_and_the_store_is_named_at_the_next_start() 
     says(&proxy);
     let text = proxy.get("/").await.text();
     assert!(text.contains("the last refresh was interrupted"), "{text}");
-    // And at the start after that one.
+    // And at the start after that one, which sends no request: none has failed.
+    let refreshes = server.grants(REFRESH);
     let proxy = proxy.kill().await.start().await;
     eventually("it is still so", || async { status(&proxy).await == "login_required" }).await;
     says(&proxy);
+    assert_eq!(server.grants(REFRESH), refreshes);
+    assert_eq!(proxy.status().await["tokens"][0]["failures"], 0);
+    assert!(proxy.metric("cupbearer_token_renewals_total", &["token=\"api\""]).await < 0.5);
 
     // A login that ends otherwise is not said to have been interrupted.
     let dir = folder();

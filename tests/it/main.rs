@@ -71,6 +71,7 @@ mod resets;
 mod revoking;
 mod rotation;
 mod routes;
+mod said;
 mod secrets;
 mod smuggling;
 mod spa;

@@ -49,6 +49,11 @@
     logged_out_person: ['Logged out', 'requests get 503 until a person logs in'],
     logged_out: ['Logged out', 'requests get 503 until it is renewed'],
   };
+  // The same where there was a token, and it has expired.
+  const OLD_NEWS = {
+    pending: ['Expired', 'requests get 503 until a new token comes, which is tried again by itself'],
+    misconfigured: ['Expired', 'it cannot be renewed: requests get 503 until the configuration or the secret is changed'],
+  };
   // A logout that was wanted is no failure.
   const stateOf = (token) => (token.last_error?.cause === 'logged_out' && !['valid', 'degraded'].includes(token.status) ? 'logged_out' : token.status);
   const usable = (token) => ['valid', 'degraded'].includes(token.status);
@@ -77,6 +82,11 @@
     return told;
   }
   const at = (name, what) => `/tokens/${encodeURIComponent(name).replaceAll('%20', '+')}/${what}`;
+
+  // --- What became of a token. -------------------------------------------------------------------------------------
+  const ICONS = { renewed: '\u2713', adopted: '\u2713', failed: '\u25b2', unsent: '\u25cb', logged_out: '\u25cf' };
+  const WORDS = { adopted: 'taken from the store', unsent: 'no request was sent', logged_out: 'logged out' };
+  const said = ({ kind, message }) => `${WORDS[kind] ?? kind}${message && kind !== 'logged_out' ? `: ${message}` : ''}`;
 
   // --- A token's card. ---------------------------------------------------------------------------------------------
   class Card {
@@ -204,7 +214,8 @@
       this.fact('user', token.user && (usable(token) ? token.user : `${token.user}${ended}`));
       this.fact('login_ends', token.login_expires_at === undefined || !usable(token) ? undefined : `at ${clock(token.login_expires_at)} unless renewed`);
       this.fact('scope', usable(token) ? token.scope : undefined);
-      this.fact('counts', `${token.renewals} done, ${token.failures} failed since the start`);
+      const adopted = token.adoptions ? `, ${token.adoptions} taken from the store` : '';
+      this.fact('counts', `${token.renewals} done${adopted}, ${token.failures} failed since the start`);
       this.fact('callers', token.callers === undefined ? undefined : `${token.callers} held, one for each caller`);
       const failure = token.last_error;
       show(this.banner, Boolean(failure || token.help) && this.state !== 'logged_out');
@@ -297,7 +308,8 @@
       const { token } = this;
       const passed = (now - this.seen) / 1000;
       const left = token.expires_in_seconds === undefined ? undefined : Math.max(0, token.expires_in_seconds - passed);
-      const [news, consequence] = usable(token) ? [] : NEWS[this.state === 'logged_out' && token.can_log_in ? 'logged_out_person' : this.state] ?? [];
+      const [news, consequence] = usable(token) ? [] : (token.expires_at === undefined ? undefined : OLD_NEWS[this.state])
+        ?? NEWS[this.state === 'logged_out' && token.can_log_in ? 'logged_out_person' : this.state] ?? [];
       if (news) {
         write(this.count, news);
         write(this.unit, consequence);
@@ -331,15 +343,15 @@
       this.line.replaceChildren(draw('line', { x1: 0, y1: 12, x2: 300, y2: 12 }));
       for (const event of history) {
         const x = 4 + 292 * ((event.at - from) / (to - from));
-        const mark = event.kind === 'logged_out' ? draw('circle', { class: 'logged_out', cx: x, cy: 12, r: 4 }) : event.kind === 'failed'
-          ? draw('path', { class: 'failed', d: `M${x - 4} 18 L${x} 6 L${x + 4} 18 Z` })
-          : draw('rect', { class: 'renewed', x: x - 2, y: 6, width: 4, height: 12 });
+        const mark = ['logged_out', 'unsent'].includes(event.kind) ? draw('circle', { class: event.kind, cx: x, cy: 12, r: 4 })
+          : event.kind === 'failed' ? draw('path', { class: 'failed', d: `M${x - 4} 18 L${x} 6 L${x + 4} 18 Z` })
+          : draw('rect', { class: event.kind, x: x - 2, y: 6, width: 4, height: 12 });
         mark.append(draw('title'));
-        mark.firstChild.textContent = `${clock(event.at)} ${event.kind}${event.message ? `: ${event.message}` : ''}`;
+        mark.firstChild.textContent = `${clock(event.at)} ${said(event)}`;
         this.line.append(mark);
       }
       this.list.replaceChildren(...history.slice().reverse().map((event) => make('li', {},
-        make('time', {}, clock(event.at)), { failed: `\u25b2 failed: ${event.message}`, logged_out: '\u25cf logged out' }[event.kind] ?? '\u2713 renewed')));
+        make('time', {}, clock(event.at)), `${ICONS[event.kind] ?? ''} ${said(event)}`)));
     }
   }
 

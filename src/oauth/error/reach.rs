@@ -45,7 +45,11 @@ impl Error {
     pub(crate) const fn is_counted(&self) -> bool {
         match &self.kind {
             // Found out here where it has no place, and by the server where it has one.
-            Kind::LoginRequired | Kind::LoginDoubtful | Kind::Withheld => self.place.is_some(),
+            Kind::LoginRequired
+            | Kind::LoginEnded(_)
+            | Kind::LoginInterrupted
+            | Kind::LoginDoubtful
+            | Kind::Withheld => self.place.is_some(),
             Kind::Secret(_)
             | Kind::Key(..)
             | Kind::GoogleKey(..)
@@ -63,6 +67,8 @@ impl Error {
             | Kind::BrowserAbsent
             | Kind::Subject(_)
             | Kind::SubjectExpired
+            | Kind::Outdated { .. }
+            | Kind::StillRefused(_)
             | Kind::NoCaller => false,
             _ => true,
         }

@@ -118,6 +118,35 @@ pub(crate) enum Holder {
 }
 
 impl Holder {
+    /// What holds the token, in a sentence.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Command => "the helper program",
+            Self::File => "the file",
+            Self::Configuration => "the configuration",
+        }
+    }
+
+    pub(super) const fn verb(self) -> &'static str {
+        match self {
+            Self::Command => "prints",
+            Self::File | Self::Configuration => "holds",
+        }
+    }
+
+    /// What to do about a token that the API refuses.
+    pub(super) const fn replacement(self) -> &'static str {
+        match self {
+            Self::Command => {
+                "see whether the program keeps an old token, and whether audience, issuer and scope are those that the API expects"
+            }
+            Self::File => {
+                "see why nothing writes another one, and whether audience, issuer and scope are those that the API expects"
+            }
+            Self::Configuration => "put a token in its place that the API accepts",
+        }
+    }
+
     /// What brings another one.
     pub(super) const fn renewal(self) -> &'static str {
         match self {

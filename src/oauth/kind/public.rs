@@ -44,8 +44,6 @@ impl Kind {
             }
             Self::Unusable => "the token does not fit the header field and scheme that are configured",
             Self::NoCaller => "it exists for a caller's own token alone, and this request brings none",
-            Self::Spent(Holder::Configuration) => "the configured token has expired",
-            Self::Text(Holder::Configuration, _) => "the configured token is not usable",
             // The network between.
             Self::Dns => "the authorization server cannot be reached: its name does not resolve",
             Self::Lookup(_) => "the authorization server cannot be reached: its name cannot be looked up",
@@ -108,14 +106,39 @@ impl Kind {
             // Where else a token comes from.
             Self::Command(fault) => fault.public_reason(),
             Self::TokenFile(_) => "the token file cannot be read",
-            Self::Text(Holder::Command, _) => "what the helper program printed is not a usable token",
-            Self::Text(Holder::File, _) => "the token file holds no usable token",
-            Self::Spent(Holder::Command) => "the token that the helper program printed has expired",
-            Self::Spent(Holder::File) => "the token in the token file has expired",
+            Self::Text(holder, _) => holder.unusable(),
+            Self::Spent(holder) => holder.spent(),
+            Self::StillRefused(holder) => holder.still_refused(),
             Self::Subject(_) => "the token that is exchanged for it is not available",
             Self::SubjectExpired => "the token to exchange for it has expired, so no token request was sent",
             Self::Outdated { what, .. } => return outdated(what),
         })
+    }
+}
+
+impl Holder {
+    const fn unusable(self) -> &'static str {
+        match self {
+            Self::Command => "what the helper program printed is not a usable token",
+            Self::File => "the token file holds no usable token",
+            Self::Configuration => "the configured token is not usable",
+        }
+    }
+
+    const fn spent(self) -> &'static str {
+        match self {
+            Self::Command => "the token that the helper program printed has expired",
+            Self::File => "the token in the token file has expired",
+            Self::Configuration => "the configured token has expired",
+        }
+    }
+
+    const fn still_refused(self) -> &'static str {
+        match self {
+            Self::Command => "the helper program still prints the token that the API refuses",
+            Self::File => "the token file still holds the token that the API refuses",
+            Self::Configuration => "the configuration still holds the token that the API refuses",
+        }
     }
 }
 
@@ -207,6 +230,7 @@ impl CommandFault {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use http::StatusCode;
 
@@ -235,14 +259,103 @@ mod tests {
         Person,
     }
 
+    /// The names of all variants of an enum, and which one a value is. A variant that is not in the list does not compile,
+    /// and one without an example fails [`each_kind_of_failure_has_an_example`].
+    macro_rules! variants {
+        ($name:ident of $of:ty { $($variant:ident)* }) => {
+            struct $name;
+            impl $name {
+                const ALL: &[&str] = &[$(stringify!($variant)),*];
+
+                fn of(value: &$of) -> &'static str {
+                    type Of = $of;
+                    match value {
+                        $(Of::$variant { .. } => stringify!($variant),)*
+                    }
+                }
+            }
+        };
+    }
+
+    variants!(Kinds of Kind {
+        Secret Key GoogleKey Certificate ShortSecret NoIssuer Dns Lookup Connect Proxy Tls Timeout Reset Redirect Status
+        Denied TooLarge Malformed TokenType Unbound OtherIssuer NoEndpoint InsecureEndpoint Stale NoTime Slow Withheld
+        Inactive Stalled Machine Panicked Unusable LoggedOut StoreBusy Store StillStored Unread LoginDoubtful
+        Authorization Callback CodeRefused IdToken BrowserAbsent Frame OtherUser LoginRequired LoginEnded
+        LoginInterrupted Command TokenFile Text Spent StillRefused Subject SubjectExpired Outdated RedirectTo NoPkce
+        NoCaller
+    });
+    variants!(Flaws of Flaw {
+        NotHttp Empty NotJson Page BrokenJson Twice Encoding NoAccessToken AccessToken ExpiresIn NoRequestUri Device
+        NoActive
+    });
+    variants!(Phases of Phase { Lookup Connect Proxy Tls Answer });
+    variants!(ProxyStages of ProxyStage { Lookup Tcp Tunnel });
+    variants!(ProxyFaults of ProxyFault { Name Unreachable Refused Broken Unusable });
+    variants!(CommandFaults of CommandFault {
+        NoProcess Missing Forbidden Start TimedOut Exit Signal Silent TooMuch
+    });
+    variants!(FrameFaults of FrameFault { Lost CookiesWithheld });
+    variants!(LoginEnds of LoginEnd { Reused User Consent Expired Interaction Unknown });
+    variants!(Holders of Holder { Command File Configuration });
+    variants!(TlsFaults of TlsFault {
+        UnknownIssuer SelfSigned WrongName NoName Expired NotYetValid Revoked Algorithm Purpose Certificate
+        CertificateWanted CertificateRefused OwnExpired NoVersion NoCipher NoProtocol UnknownName Alert Closed Handshake
+        NotTls
+    });
+    variants!(Meanings of Meaning {
+        Client Grant NoGrant Spent Exchange Scope Target Proof ProofDemanded Nonce Push RedirectUri Declined Forbidden
+        Login Consent Interaction Late Https Request Address Gate Busy Failure Pending Unexplained
+    });
+
+    const MEANINGS: [Meaning; 26] = [
+        Meaning::Client,
+        Meaning::Grant,
+        Meaning::NoGrant,
+        Meaning::Spent,
+        Meaning::Exchange,
+        Meaning::Scope,
+        Meaning::Target,
+        Meaning::Proof,
+        Meaning::ProofDemanded,
+        Meaning::Nonce,
+        Meaning::Push,
+        Meaning::RedirectUri,
+        Meaning::Declined,
+        Meaning::Forbidden,
+        Meaning::Login,
+        Meaning::Consent,
+        Meaning::Interaction,
+        Meaning::Late,
+        Meaning::Https,
+        Meaning::Request,
+        Meaning::Address,
+        Meaning::Gate,
+        Meaning::Busy,
+        Meaning::Failure,
+        Meaning::Pending,
+        Meaning::Unexplained,
+    ];
+
     fn kinds() -> Vec<(Kind, Party)> {
-        use Party::{Between, Here, Person, Server};
+        let parties = [
+            (here(), Party::Here),
+            (server(), Party::Server),
+            (between(), Party::Between),
+            (people(), Party::Person),
+        ];
+        parties
+            .into_iter()
+            .flat_map(|(kinds, party)| kinds.into_iter().map(move |kind| (kind, party)))
+            .collect()
+    }
+
+    fn here() -> Vec<Kind> {
         let path = || PathBuf::from("/sentinel/path");
         let held = || Held::Variable("SENTINEL".into());
         let said = || Said::new(b"sentinel", b"");
-        let status = StatusCode::BAD_REQUEST;
         let fault = || SecretError::Missing(path());
-        let all: Vec<Kind> = vec![
+        vec![
             Kind::Secret(fault()),
             Kind::Key(held(), KeyError::Malformed),
             Kind::GoogleKey(held(), GoogleFault::Type),
@@ -261,6 +374,10 @@ mod tests {
             Kind::Machine(NotDone::NoThread),
             Kind::Command(CommandFault::NoProcess("sentinel".into())),
             Kind::Command(CommandFault::Missing("sentinel".into())),
+            Kind::Command(CommandFault::Forbidden("sentinel".into())),
+            Kind::Command(CommandFault::Start("sentinel".into(), io::ErrorKind::Other)),
+            Kind::Command(CommandFault::Signal(9, said())),
+            Kind::Command(CommandFault::TooMuch(9)),
             Kind::Command(CommandFault::TimedOut(said())),
             Kind::Command(CommandFault::Exit(1, said())),
             Kind::Command(CommandFault::Silent(said())),
@@ -274,56 +391,104 @@ mod tests {
             Kind::Subject("sentinel".into()),
             Kind::SubjectExpired,
             Kind::Outdated { what: "assertion", told: "sentinel".into() },
-        ];
-        let mut all: Vec<_> = all.into_iter().map(|kind| (kind, Here)).collect();
-        let server = [
+            Kind::Outdated { what: "token to trade in", told: "sentinel".into() },
+            Kind::StillRefused(Holder::Command),
+            Kind::StillRefused(Holder::File),
+            Kind::StillRefused(Holder::Configuration),
+            Kind::Tls(TlsFault::OwnExpired),
+        ]
+    }
+
+    fn server() -> Vec<Kind> {
+        let status = StatusCode::BAD_REQUEST;
+        let mut all = vec![
             Kind::Redirect(status),
             Kind::RedirectTo(status, Place::of(&"https://sentinel.example/login".parse().unwrap())),
             Kind::NoPkce,
             Kind::Status(status),
             Kind::TooLarge,
-            Kind::Malformed(Flaw::NotJson),
             Kind::Malformed(Flaw::NotHttp),
+            Kind::Malformed(Flaw::Empty),
+            Kind::Malformed(Flaw::NotJson),
+            Kind::Malformed(Flaw::Page),
+            Kind::Malformed(Flaw::BrokenJson),
+            Kind::Malformed(Flaw::Twice),
+            Kind::Malformed(Flaw::Encoding),
+            Kind::Malformed(Flaw::NoAccessToken),
+            Kind::Malformed(Flaw::AccessToken),
+            Kind::Malformed(Flaw::ExpiresIn),
+            Kind::Malformed(Flaw::NoRequestUri),
             Kind::Malformed(Flaw::Device("sentinel")),
+            Kind::Malformed(Flaw::NoActive),
             Kind::TokenType,
             Kind::Unbound,
             Kind::OtherIssuer(FoundIssuer::of(Some("sentinel"))),
             Kind::Stale,
+            Kind::NoTime(0),
+            Kind::Slow { took: Duration::from_secs(2), lives: Duration::from_secs(1) },
+            Kind::Withheld,
             Kind::Inactive,
             Kind::CodeRefused,
-            Kind::LoginEnded(LoginEnd::Unknown),
+            Kind::LoginEnded(LoginEnd::Reused),
             Kind::LoginEnded(LoginEnd::User),
+            Kind::LoginEnded(LoginEnd::Consent),
+            Kind::LoginEnded(LoginEnd::Expired),
+            Kind::LoginEnded(LoginEnd::Interaction),
+            Kind::LoginEnded(LoginEnd::Unknown),
             Kind::LoginDoubtful,
             Kind::Authorization(Code::AccessDenied),
             Kind::Tls(TlsFault::UnknownIssuer),
+            Kind::Tls(TlsFault::SelfSigned),
+            Kind::Tls(TlsFault::WrongName),
+            Kind::Tls(TlsFault::NoName),
+            Kind::Tls(TlsFault::Expired),
+            Kind::Tls(TlsFault::NotYetValid),
+            Kind::Tls(TlsFault::Revoked),
+            Kind::Tls(TlsFault::Algorithm),
+            Kind::Tls(TlsFault::Purpose),
+            Kind::Tls(TlsFault::Certificate),
             Kind::Tls(TlsFault::CertificateWanted),
             Kind::Tls(TlsFault::CertificateRefused),
-            Kind::Tls(TlsFault::NotTls),
+            Kind::Tls(TlsFault::NoVersion),
+            Kind::Tls(TlsFault::NoCipher),
+            Kind::Tls(TlsFault::NoProtocol),
+            Kind::Tls(TlsFault::UnknownName),
+            Kind::Tls(TlsFault::Alert),
+            Kind::Tls(TlsFault::Closed),
             Kind::Tls(TlsFault::Handshake),
+            Kind::Tls(TlsFault::NotTls),
         ];
-        all.extend(server.map(|kind| (kind, Server)));
-        all.extend(CODES.map(|code| (Kind::Denied(status, code), Server)));
-        all.push((Kind::Denied(status, Code::Other), Server));
-        let between = [
+        all.extend(CODES.into_iter().chain([Code::Other]).map(|code| Kind::Denied(status, code)));
+        all
+    }
+
+    fn between() -> Vec<Kind> {
+        vec![
             Kind::Dns,
             Kind::Connect(io::ErrorKind::ConnectionRefused),
             Kind::Connect(io::ErrorKind::HostUnreachable),
             Kind::Proxy(ProxyFault::Refused(407)),
             Kind::Proxy(ProxyFault::Unreachable),
             Kind::Proxy(ProxyFault::Unusable),
+            Kind::Proxy(ProxyFault::Broken),
+            Kind::Proxy(ProxyFault::Name(LookupError::Unanswered)),
             Kind::Reset,
             Kind::Lookup(LookupError::Unanswered),
             Kind::Timeout(Phase::Lookup),
             Kind::Timeout(Phase::Connect),
             Kind::Timeout(Phase::Proxy(ProxyStage::Lookup)),
+            Kind::Timeout(Phase::Proxy(ProxyStage::Tcp)),
             Kind::Timeout(Phase::Proxy(ProxyStage::Tunnel)),
             Kind::Timeout(Phase::Tls),
             Kind::Timeout(Phase::Answer),
-        ];
-        all.extend(between.map(|kind| (kind, Between)));
-        let people = [
+        ]
+    }
+
+    fn people() -> Vec<Kind> {
+        vec![
             Kind::LoggedOut,
             Kind::LoginRequired,
+            Kind::LoginInterrupted,
             Kind::BrowserAbsent,
             Kind::Frame(FrameFault::Lost { server: "sentinel".into() }),
             Kind::Frame(FrameFault::CookiesWithheld { page: "sentinel".into(), server: "sentinel".into() }),
@@ -331,9 +496,56 @@ mod tests {
             Kind::Callback(CallbackFault::NoCode),
             Kind::IdToken(IdTokenFault::Nonce),
             Kind::NoCaller,
+        ]
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_an_example() {
+        let mut lacking: std::collections::BTreeSet<(&str, &str)> = std::collections::BTreeSet::new();
+        let lists = [
+            ("Kind", Kinds::ALL),
+            ("Flaw", Flaws::ALL),
+            ("Phase", Phases::ALL),
+            ("ProxyStage", ProxyStages::ALL),
+            ("ProxyFault", ProxyFaults::ALL),
+            ("CommandFault", CommandFaults::ALL),
+            ("FrameFault", FrameFaults::ALL),
+            ("LoginEnd", LoginEnds::ALL),
+            ("TlsFault", TlsFaults::ALL),
+            ("Text", Holders::ALL),
+            ("Spent", Holders::ALL),
+            ("StillRefused", Holders::ALL),
+            ("Meaning", Meanings::ALL),
         ];
-        all.extend(people.map(|kind| (kind, Person)));
-        all
+        for (of, all) in lists {
+            lacking.extend(all.iter().map(|name| (of, *name)));
+        }
+        for (kind, _) in kinds() {
+            lacking.remove(&("Kind", Kinds::of(&kind)));
+            let inner = match &kind {
+                Kind::Malformed(flaw) => ("Flaw", Flaws::of(flaw)),
+                Kind::Timeout(phase) => {
+                    if let Phase::Proxy(stage) = phase {
+                        lacking.remove(&("ProxyStage", ProxyStages::of(stage)));
+                    }
+                    ("Phase", Phases::of(phase))
+                }
+                Kind::Proxy(fault) => ("ProxyFault", ProxyFaults::of(fault)),
+                Kind::Command(fault) => ("CommandFault", CommandFaults::of(fault)),
+                Kind::Frame(fault) => ("FrameFault", FrameFaults::of(fault)),
+                Kind::LoginEnded(end) => ("LoginEnd", LoginEnds::of(end)),
+                Kind::Tls(fault) => ("TlsFault", TlsFaults::of(fault)),
+                Kind::Text(holder, _) => ("Text", Holders::of(holder)),
+                Kind::Spent(holder) => ("Spent", Holders::of(holder)),
+                Kind::StillRefused(holder) => ("StillRefused", Holders::of(holder)),
+                _ => continue,
+            };
+            lacking.remove(&inner);
+        }
+        for meaning in MEANINGS {
+            lacking.remove(&("Meaning", Meanings::of(&meaning)));
+        }
+        assert!(lacking.is_empty(), "without an example, and so perhaps in no document: {lacking:?}");
     }
 
     #[test]
@@ -395,15 +607,9 @@ mod tests {
                 missing.insert(row);
             }
         }
-        let more = [
-            Meaning::Client,
-            Meaning::Exchange,
-            Meaning::Gate,
-            Meaning::Https,
-            Meaning::ProofDemanded,
-            Meaning::Spent,
-        ];
-        for meaning in more.map(Meaning::public_reason).into_iter().filter(|reason| !text.contains(reason)) {
+        for meaning in
+            MEANINGS.map(Meaning::public_reason).into_iter().filter(|reason| !text.contains(reason))
+        {
             missing.insert(meaning.to_owned());
         }
         let missing: Vec<_> = missing.into_iter().collect();

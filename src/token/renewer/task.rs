@@ -363,8 +363,10 @@ impl Task {
         entry.running = None;
         let old = entry.token.state();
         let attempt = outcome::Attempt { sent, now, jitter: fastrand::f64(), inputs };
-        // What ended on this machine is no token request.
-        let requested = outcome.as_ref().map_or_else(Error::is_counted, |_| true);
+        // What ended on this machine is no token request, and neither is what was in the store.
+        let requested = outcome.as_ref().map_or_else(Error::is_counted, |fetched| !fetched.adopted);
+        let adopted =
+            outcome.as_ref().ok().filter(|fetched| fetched.adopted).and_then(|fetched| fetched.asked);
         if let Ok(fetched) = &outcome {
             outcome::log_oddities(
                 &entry.token.name,
@@ -374,6 +376,9 @@ impl Task {
             );
         }
         let mut state = outcome::apply(&old, outcome, &attempt, &entry.token.settings);
+        if state.last_error.is_some() {
+            state.recall(entry.source.past());
+        }
         let again = match entry.woken.take() {
             Some(Ask::Changed) => true,
             Some(_) => state.last_error.is_some(),
@@ -401,16 +406,22 @@ impl Task {
         if entry.server.is_some() && requested {
             span::renewal(&self.traces, &entry.token.name, now - sent, &state);
         }
-        let metrics = entry.show(id, state.status(now), &self.owners, &self.metrics).filter(|_| requested);
-        if let Some((pool, _)) = entry.pool.as_ref().filter(|_| requested) {
-            pool.ended(now - sent, failed);
-        } else if let Some(metrics) = metrics {
-            metrics.ended(&entry.token.name, now - sent, failed);
-            if let (None, Some(credentials)) = (failed, &state.credentials)
-                && credentials.expires_at < Moment::NEVER
-            {
-                metrics.expiry(&entry.token.name, credentials.expires_at);
+        let (took, name) = (now - sent, &entry.token.name.clone());
+        let own = entry.show(id, state.status(now), &self.owners, &self.metrics);
+        match (&entry.pool, own) {
+            (Some((pool, _)), _) if requested => pool.ended(took, failed),
+            (Some((pool, _)), _) => adopted.into_iter().for_each(|asked| pool.adopted(asked)),
+            (None, Some(metrics)) => {
+                if requested {
+                    metrics.ended(name, took, failed);
+                } else if let Some(asked) = adopted {
+                    metrics.adopted(name, asked);
+                }
+                if let (None, Some(expiry)) = (failed, state.expiry()) {
+                    metrics.expiry(name, expiry);
+                }
             }
+            (None, None) => {}
         }
         entry.token.publish(state);
     }

@@ -16,6 +16,7 @@ use crate::clock::{Moment, timeout_at};
 use crate::oauth::{Class, Error, ErrorKind, FrameFault};
 use crate::secret::Secret;
 use crate::token::account::Account;
+use crate::token::state::Past;
 
 use super::{Fetched, ServerId, Source};
 
@@ -174,13 +175,12 @@ impl Summons {
 /// A source that turns to a browser where `inner` has nothing left to spend.
 pub(super) struct Silent<S> {
     inner: S,
-    account: Arc<Account>,
     summons: Arc<Summons>,
 }
 
 impl<S> Silent<S> {
-    pub(super) const fn new(inner: S, account: Arc<Account>, summons: Arc<Summons>) -> Self {
-        Self { inner, account, summons }
+    pub(super) const fn new(inner: S, summons: Arc<Summons>) -> Self {
+        Self { inner, summons }
     }
 }
 
@@ -192,7 +192,8 @@ impl<S: Source> Source for Silent<S> {
                 outcome => return outcome,
             }
             self.summons.call().await?;
-            self.inner.fetch().await
+            // It is found in the store, where the browser's renewal has just put it: that was the request.
+            self.inner.fetch().await.map(|fetched| Fetched { adopted: false, ..fetched })
         })
     }
 
@@ -204,8 +205,12 @@ impl<S: Source> Source for Silent<S> {
         self.inner.is_shared()
     }
 
+    fn past(&self) -> Past {
+        self.inner.past()
+    }
+
     fn account(&self) -> Option<Arc<Account>> {
-        Some(Arc::clone(&self.account))
+        self.inner.account()
     }
 
     fn server(&self) -> Option<ServerId> {

@@ -19,6 +19,7 @@ use crate::secret::Secret;
 use crate::token::account::Account;
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
+use crate::token::state::Past;
 use crate::token::store::{
     Earned, Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Spending, Store, StoreError, StoredAccess,
 };
@@ -77,8 +78,6 @@ pub(in crate::token) struct Spent {
 /// A token that is kept in a store.
 pub(in crate::token) struct Stored<E> {
     inner: Arc<Inner<E>>,
-    /// How a person logs in for it, where it is a login that is spent.
-    account: Option<Arc<Account>>,
 }
 
 struct Inner<E> {
@@ -88,6 +87,8 @@ struct Inner<E> {
     request: Fingerprint,
     spends: Spends,
     policy: Policy,
+    /// How a person logs in for it, where it is a login that is spent.
+    account: Option<Arc<Account>>,
     memory: Mutex<Memory>,
 }
 
@@ -99,6 +100,8 @@ struct Memory {
     warned: bool,
     /// The server gives this client refresh tokens and does not let it use them.
     useless: bool,
+    /// What the store says of the token of before.
+    past: Past,
 }
 
 impl<E: Exchange + 'static> Stored<E> {
@@ -110,16 +113,10 @@ impl<E: Exchange + 'static> Stored<E> {
         request: Fingerprint,
         spends: Spends,
         policy: Policy,
+        account: Option<Arc<Account>>,
     ) -> Self {
         let memory = Mutex::default();
-        let inner = Arc::new(Inner { exchange, store, key, request, spends, policy, memory });
-        Self { inner, account: None }
-    }
-
-    /// The same, with the way in which a person logs in for it.
-    #[must_use]
-    pub(in crate::token) fn with_account(self, account: Arc<Account>) -> Self {
-        Self { account: Some(account), ..self }
+        Self { inner: Arc::new(Inner { exchange, store, key, request, spends, policy, account, memory }) }
     }
 }
 
@@ -153,8 +150,12 @@ impl<E: Exchange + 'static> Source for Stored<E> {
         self.inner.store.is_durable()
     }
 
+    fn past(&self) -> Past {
+        self.inner.memory().past.clone()
+    }
+
     fn account(&self) -> Option<Arc<Account>> {
-        self.account.clone()
+        self.inner.account.clone()
     }
 
     fn server(&self) -> Option<ServerId> {
@@ -282,7 +283,10 @@ impl<E: Exchange> Inner<E> {
     /// The stored access token, where it is for this request, is still good, and was not handed out before: of this
     /// process before a restart, or of another one that was faster.
     async fn adopt(&self, entry: Option<&Entry>) -> Option<Fetched> {
-        let access = entry?.access.as_ref().filter(|access| access.request == self.request)?;
+        let access = entry?.access.as_ref().filter(|access| access.request == self.request);
+        let past = Past { user: entry?.user.clone(), until: access.and_then(|access| access.expires) };
+        self.memory().past = past;
+        let access = access?;
         let token = Fingerprint::of_secret(&access.token);
         if self.memory().handed == Some(token) {
             return None;
@@ -307,8 +311,12 @@ impl<E: Exchange> Inner<E> {
             return None;
         }
         self.memory().handed = Some(token);
+        if let (Some(account), Some(entry)) = (&self.account, entry) {
+            account.note(entry);
+        }
         let user = entry?.user.clone();
-        Some(Fetched { asked: Some(access.asked), dpop, user, ..Fetched::from(access.response()) })
+        let fetched = Fetched::from(access.response());
+        Some(Fetched { asked: Some(access.asked), dpop, user, adopted: true, ..fetched })
     }
 
     async fn ask(&self, spent: Spent) -> Result<Fetched, TokenFailure> {
@@ -461,12 +469,13 @@ impl<E: Exchange> Inner<E> {
     }
 }
 
-/// Why nothing is left to spend: what the server said of it, or that a refresh was interrupted.
+/// Why nothing is left to spend: what the server said of it counts first, and that a refresh was interrupted beside it.
 fn ended(said: Option<Error>, interrupted: bool) -> Error {
-    if interrupted {
-        return Error::here(ErrorKind::LoginInterrupted);
+    match said {
+        Some(error) if error.is_counted() => error.interrupted(interrupted),
+        _ if interrupted => Error::here(ErrorKind::LoginInterrupted),
+        said => said.unwrap_or(Error::here(ErrorKind::LoginRequired)),
     }
-    said.unwrap_or(Error::here(ErrorKind::LoginRequired))
 }
 
 fn thumbprint(key: &Dpop) -> Fingerprint {

@@ -32,6 +32,8 @@ pub(crate) struct Behaviour {
     pub(crate) bodies: VecDeque<&'static str>,
     /// The member that goes beside the others into each usual body.
     pub(crate) members: String,
+    /// The body of a refusal.
+    pub(crate) refusal: &'static str,
 }
 
 impl Default for Behaviour {
@@ -43,6 +45,7 @@ impl Default for Behaviour {
             down: false,
             bodies: VecDeque::new(),
             members: String::new(),
+            refusal: r#"{"error":"invalid_grant"}"#,
         }
     }
 }
@@ -146,6 +149,10 @@ impl State {
                 self.revoked.push(format!("{} {token}", text("token_type_hint")));
                 Reply::new(200, &[], "")
             }
+            "/device" => Reply::json(
+                200,
+                r#"{"device_code":"d","user_code":"ABCD","verification_uri":"http://127.0.0.1/","expires_in":600,"interval":1}"#,
+            ),
             _ => self.api(request),
         }
     }
@@ -170,7 +177,7 @@ impl State {
                 self.end(login);
             }
             let Some(login) = self.good.remove(refresh_token) else {
-                return Reply::json(400, r#"{"error":"invalid_grant"}"#);
+                return Reply::json(400, self.behaviour.refusal);
             };
             self.spent.insert(refresh_token.to_owned(), login);
             if self.behaviour.revokes {

@@ -77,6 +77,7 @@ fn subject(
             let wanted = Wanted { noun: "token", owner: "the subject", keys };
             let found = wanted.require(path, variables, review)?;
             jwt::review("token to trade in", &found, review);
+            jwt::review_subject(&found, token, review);
             return Some(Subject::File(found.source));
         }
     };

@@ -19,6 +19,27 @@ pub(super) fn review(what: &str, found: &Found, review: &mut Review<'_>) {
     }
 }
 
+/// Warns of a subject token that is for its own issuer alone, and that is another server: a Kubernetes service account's
+/// default token, say. Whom else a subject token may be for is the server's to decide (RFC 8693 section 2.1).
+pub(super) fn review_subject(found: &Found, token: &Token, review: &mut Review<'_>) {
+    let Some(facts) = found.now.as_ref().and_then(|text| JwtFacts::read(text.expose())) else { return };
+    let Some(issuer) = facts.issuer() else { return };
+    let is_its_issuers = matches!(facts.audience(), [only] if is_same(only, issuer));
+    let is_ours = token.issuer.as_deref().is_none_or(|own| is_same(own, issuer));
+    if is_its_issuers && !is_ours {
+        let what = format!(
+            "the token to trade in is for its own issuer, {}, and not for this authorization server",
+            Shown(issuer)
+        );
+        let help = "have one issued whose `aud` names this authorization server, or what it expects there";
+        review.warning(&found.key, what, help);
+    }
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
+}
+
 /// Warns of a client assertion that is for another server, or about another client.
 pub(super) fn review_client_assertion(found: &Found, token: &Token, review: &mut Review<'_>) {
     let Some(facts) = found.now.as_ref().and_then(|text| JwtFacts::read(text.expose())) else { return };

@@ -6,6 +6,7 @@ use tracing::info;
 use crate::oauth::{Error, ErrorKind, TokenHint, read};
 use crate::secret::Secret;
 use crate::token::source::spending::Spends;
+use crate::token::state::Past;
 use crate::token::store::{Entry, Fingerprint};
 
 use super::{Exchange, Inner};
@@ -57,7 +58,9 @@ impl<E: Exchange> Inner<E> {
             let entry = Entry { seed: Some(Fingerprint::of_secret(&seed)), ..self.next(None) };
             self.store.keep(&self.key, entry, None, lease).await;
         }
-        self.memory().handed = None;
+        let mut memory = self.memory();
+        (memory.handed, memory.past) = (None, Past::default());
+        drop(memory);
         outcome
     }
 }

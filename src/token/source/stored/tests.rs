@@ -57,7 +57,7 @@ fn source_for(
     spends: Spends,
     request: &str,
 ) -> Stored<Arc<Authority>> {
-    Stored::new(Arc::clone(authority), store.clone(), key(), print(request), spends, Policy::default())
+    Stored::new(Arc::clone(authority), store.clone(), key(), print(request), spends, Policy::default(), None)
 }
 
 fn recorded(authority: &Authority) -> (Arc<Recorder>, Store) {

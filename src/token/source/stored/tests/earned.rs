@@ -1,6 +1,7 @@
 //! Refresh tokens that come with a flaw, or by a grant that can be repeated.
 
 use super::*;
+use crate::oauth::{Identity, LoginEnd, Place};
 
 fn flawed(refresh_token: &str) -> TokenFailure {
     let issued = Issued { refresh_token: Secret::new(refresh_token.to_owned()), scope: None, id_token: None };
@@ -164,6 +165,50 @@ async fn a_refresh_that_was_interrupted_is_named_where_its_token_is_refused_and_
         assert_eq!(later.fetch().await, Err(Error::here(want)));
         assert_eq!(authority.calls(), 2);
     }
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_a_refresh_token_wins_over_an_interruption() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Arc::new(Authority::new());
+    let store = files(folder.path());
+    source(&authority, &store, seed("seed")).fetch().await.unwrap();
+    let lease = store.lease(&key()).await.unwrap();
+    store.spending(&key(), Spending::Of(Fingerprint::of([b"refresh-1".as_slice()])), &lease).await;
+    drop(lease);
+    let place = Place::of(&"https://as.example/token".parse().unwrap());
+    let disabled = Error::at(place, ErrorKind::LoginEnded(LoginEnd::User));
+    authority.next.lock().unwrap().push(disabled.clone().into());
+    let again = source_for(&authority, &store, seed("seed"), "anew");
+    assert_eq!(again.fetch().await, Err(disabled));
+    // Found here, without a request: no request has failed.
+    let later =
+        source_for(&authority, &files(folder.path()), seed("seed"), "anew").fetch().await.unwrap_err();
+    assert_eq!((later.is_counted(), authority.calls()), (false, 2));
+    assert_eq!(later, Error::here(ErrorKind::LoginInterrupted));
+}
+
+#[tokio::test]
+async fn the_store_says_whose_login_has_ended_and_until_when_its_token_was_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Arc::new(Authority { lives: Duration::from_secs(1), ..Authority::new() });
+    let store = files(folder.path());
+    source(&authority, &store, seed("seed")).fetch().await.unwrap();
+    let lease = store.lease(&key()).await.unwrap();
+    let base = entry(&store).await;
+    let alice = Identity::stored("Alice", "1".to_owned());
+    let named = Entry { user: Some(alice.clone()), ..base.clone() };
+    store.keep(&key(), named, Some(&base), &lease).await;
+    drop(lease);
+    authority.refuse();
+    sleep(Duration::from_secs(1)).await;
+    let again = source(&authority, &files(folder.path()), seed("seed"));
+    again.fetch().await.unwrap_err();
+    let until = base.access.unwrap().expires;
+    assert!(until.is_some());
+    assert_eq!(again.past(), Past { user: Some(alice), until });
+    again.forget(None).await.unwrap();
+    assert_eq!(again.past(), Past::default());
 }
 
 #[tokio::test]
