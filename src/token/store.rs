@@ -26,6 +26,7 @@ mod keyring;
 mod memory;
 mod outbox;
 mod seal;
+mod withheld;
 
 pub use alarm::StoreAlarm;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub(in crate::token) use key::request;
 pub use memory::MemoryStore;
 pub use outbox::{Store, open_store};
 pub use seal::is_encryption_key;
+pub use withheld::WithheldMark;
 
 /// A place for tokens. Each call ends within [`STORE_WAIT`], a lease's within [`LEASE_WAIT`].
 pub trait TokenStore: Send + Sync + fmt::Debug {

@@ -136,6 +136,16 @@ async fn a_server_that_is_down_is_back_within_seconds_of_its_return_while_reques
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
 }
 
+/// Whether no token of this proxy sends its password any more.
+async fn withheld(proxy: &Proxy) -> bool {
+    let status = proxy.status().await;
+    status["tokens"].as_array().unwrap().iter().all(|token| {
+        token["last_error"]["cause"] == "withheld"
+            && token["status"] == "misconfigured"
+            && token.get("next_attempt_in_seconds").is_none()
+    })
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_a_person_wants_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -166,17 +176,10 @@ async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_a_perso
         )
     };
     let section = one("api") + &one("other");
-    let proxy = Proxy::start_live(Config::one_route(&upstream_at(&api.url()), &section)).await;
-    let withheld = || async {
-        let status = proxy.status().await;
-        let tokens = status["tokens"].as_array().unwrap();
-        tokens.iter().all(|token| {
-            token["last_error"]["cause"] == "withheld"
-                && token["status"] == "misconfigured"
-                && token.get("next_attempt_in_seconds").is_none()
-        })
-    };
-    eventually("the password is withheld", withheld).await;
+    let store = format!("[store]\nkind = \"file\"\npath = '{}'\n", dir.path().join("store").display());
+    let config = Config::one_route(&upstream_at(&api.url()), &section).and(&store);
+    let proxy = Proxy::start_live(config.clone()).await;
+    eventually("the password is withheld", || withheld(&proxy)).await;
     for _ in 0..40 {
         proxy.get("/").await.assert_proxy_error(503);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -189,13 +192,28 @@ async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_a_perso
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(server.seen().len(), 3);
 
+    // Neither a restart nor a replica sends it again.
+    let proxy = proxy.stop().await.start().await;
+    eventually("it is withheld after a restart", || withheld(&proxy)).await;
+    let replica = Proxy::start_live(config).await;
+    eventually("a replica withholds it", || withheld(&replica)).await;
+    drop(replica);
+    assert_eq!(server.seen().len(), 3, "{}", proxy.log());
+    let kept: Vec<_> =
+        fs::read_dir(dir.path().join("store")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for file in kept.iter().filter(|path| path.is_file()) {
+        assert!(!String::from_utf8_lossy(&fs::read(file).unwrap()).contains("wrong"), "{}", file.display());
+    }
+    assert!(!proxy.command(&["renew", "api"]).await.status.success());
+    assert_eq!(server.seen().len(), 4, "a person wanted it, once more");
+
     fs::write(&password, "right").unwrap();
     eventually("the new password works for both", || async {
         let status = proxy.status().await;
         status["tokens"].as_array().unwrap().iter().all(|token| token["status"] == "valid")
     })
     .await;
-    assert_eq!(server.seen().len(), 5);
+    assert_eq!(server.seen().len(), 6);
 }
 
 #[tokio::test]

@@ -69,6 +69,11 @@ impl Person {
         refused.times = refused.times.min(TRIES - 1);
     }
 
+    /// Sends `password` no more: it was refused too often, before a restart or by another process.
+    pub(super) fn withhold(&self, password: &Secret<String>) {
+        *self.refused() = Refused { password: Some(Fingerprint::of_secret(password)), times: TRIES };
+    }
+
     fn is_withheld(&self, password: Fingerprint) -> bool {
         let refused = self.refused();
         refused.password == Some(password) && refused.times >= TRIES

@@ -242,6 +242,19 @@ impl Exchange for ServerSource {
         })
     }
 
+    fn password(&self) -> BoxFuture<'_, Option<Secret<String>>> {
+        Box::pin(async {
+            match &self.origin.grant {
+                GrantSettings::Password { password, .. } => read(password).await.ok(),
+                _ => None,
+            }
+        })
+    }
+
+    fn withhold(&self, password: &Secret<String>) {
+        self.person.withhold(password);
+    }
+
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.server.revoke(&self.origin.client, token, hint))
     }

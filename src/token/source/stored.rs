@@ -14,14 +14,14 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{Dpop, Error, ErrorKind, Issued, MAX_LIFETIME, TokenFailure, TokenHint, TokenResponse};
+use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenFailure, TokenHint};
 use crate::secret::Secret;
 use crate::token::account::Account;
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
 use crate::token::state::Past;
 use crate::token::store::{
-    Earned, Entry, Fingerprint, Key, LEASE_WAIT, Lease, STORE_WAIT, Spending, Store, StoreError, StoredAccess,
+    Entry, Fingerprint, Key, LEASE_WAIT, STORE_WAIT, Spending, Store, StoreError, WithheldMark,
 };
 
 use super::spending::{Spendable, Spends};
@@ -30,6 +30,8 @@ use super::{Fetched, ServerId, Source};
 mod earned;
 mod forget;
 mod interruption;
+mod withheld;
+mod written;
 
 /// What asks the authorization server, once for each call.
 pub(in crate::token) trait Exchange: Send + Sync {
@@ -50,6 +52,14 @@ pub(in crate::token) trait Exchange: Send + Sync {
 
     /// The key in PKCS #8 where it is the store's to keep: nobody else has it.
     fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>>;
+
+    /// The person's password that the grant would send; `None`: it sends none, or it cannot be read.
+    fn password(&self) -> BoxFuture<'_, Option<Secret<String>>> {
+        Box::pin(async { None })
+    }
+
+    /// Sends this password no more, until a person wants it.
+    fn withhold(&self, _password: &Secret<String>) {}
 
     /// Gives a token back (RFC 7009).
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>>;
@@ -102,6 +112,8 @@ struct Memory {
     useless: bool,
     /// What the store says of the token of before.
     past: Past,
+    /// The mark of a withheld password that is known already.
+    withheld: Option<WithheldMark>,
 }
 
 impl<E: Exchange + 'static> Stored<E> {
@@ -233,6 +245,9 @@ impl<E: Exchange> Inner<E> {
             };
             // What the login is bound to is asked with, not a key of this process.
             self.exchange.key(entry.as_ref().and_then(|entry| entry.dpop_key.as_ref())).await?;
+            if token.is_none() {
+                self.withhold(entry.as_ref()).await;
+            }
             let asked = clock::wall();
             let before = self.begin(token.as_ref(), &lease).await;
             let outcome = self.ask(spent).await;
@@ -253,6 +268,11 @@ impl<E: Exchange> Inner<E> {
             if let Some(issued) = failure.issued() {
                 self.save(entry, token, issued, earned, &lease).await;
                 return Err(failure.into());
+            }
+            if failure.is_withheld()
+                && (failure.is_counted() || entry.as_ref().is_none_or(|e| e.withheld.is_none()))
+            {
+                self.mark_withheld(entry.as_ref(), &lease).await;
             }
             match token {
                 Some(token) if refused || self.repeats(&failure) => {
@@ -336,117 +356,6 @@ impl<E: Exchange> Inner<E> {
         let asked = clock::wall();
         let fetched = self.ask(Spent::default()).await?;
         Ok(self.hand_out(fetched, asked))
-    }
-
-    /// Writes what a response brought.
-    async fn keep(
-        &self,
-        base: Option<Entry>,
-        spent: Option<Spendable>,
-        fetched: &Fetched,
-        asked: SystemTime,
-        earned: Earned,
-        lease: &Lease,
-    ) {
-        let Fetched { response, dpop, .. } = fetched;
-        let TokenResponse { refresh_token, scope, .. } = response;
-        let mut entry = self.next(base.as_ref());
-        let bound_to = dpop.as_deref().map(thumbprint);
-        entry.access = Some(StoredAccess::of(response, self.request, asked, bound_to));
-        if let Some(key) = dpop.as_deref().and_then(|key| self.exchange.kept_key(key)) {
-            entry.dpop_key = Some(key);
-        }
-        self.put(&mut entry, spent, refresh_token.as_ref(), scope.as_ref(), earned);
-        self.store.keep(&self.key, entry, base.as_ref(), lease).await;
-    }
-
-    /// Writes the refresh token of a response that is of no other use: the one that was spent for it is gone.
-    async fn save(
-        &self,
-        base: Option<Entry>,
-        spent: Option<Spendable>,
-        issued: &Issued,
-        earned: Earned,
-        lease: &Lease,
-    ) {
-        if self.spends == Spends::Nothing {
-            return;
-        }
-        let mut entry = self.next(base.as_ref());
-        if entry.dpop_key.is_none()
-            && let Ok(Some(key)) = self.exchange.key(None).await
-        {
-            entry.dpop_key = self.exchange.kept_key(&key);
-        }
-        self.put(&mut entry, spent, Some(&issued.refresh_token), issued.scope.as_ref(), earned);
-        self.store.keep(&self.key, entry, base.as_ref(), lease).await;
-    }
-
-    /// Puts a refresh token into `entry`, and where it is from.
-    fn put(
-        &self,
-        entry: &mut Entry,
-        spent: Option<Spendable>,
-        refresh_token: Option<&Secret<String>>,
-        scope: Option<&Vec<String>>,
-        earned: Earned,
-    ) {
-        match (&self.spends, spent) {
-            (Spends::Nothing, _) | (Spends::RefreshToken(_), None) => {}
-            // RFC 6749 section 6: without a new one, the old one stays.
-            (Spends::Earned, Some(spent)) => {
-                entry.refresh_token = Some(refresh_token.cloned().unwrap_or(spent.secret));
-            }
-            (Spends::Earned, None) => {
-                entry.refresh_token = refresh_token.cloned();
-                entry.earned = refresh_token.map(|_| earned);
-                entry.granted = scope.cloned();
-                (entry.seed, entry.user) = (None, None);
-            }
-            (Spends::RefreshToken(_), Some(spent)) => {
-                if entry.seed != spent.seed {
-                    entry.granted = None;
-                }
-                if refresh_token.is_some() {
-                    self.warn_of_rotation();
-                }
-                entry.refresh_token = Some(refresh_token.cloned().unwrap_or(spent.secret));
-                (entry.seed, entry.earned) = (spent.seed, None);
-            }
-        }
-    }
-
-    /// Remembers that a refresh token is worth nothing, unless another has come into the store meanwhile. A stored one
-    /// that was not the one refused is kept, and tried next.
-    async fn bury(&self, base: Option<Entry>, dead: &Spendable, lease: &Lease) {
-        let now = self.store.load(&self.key, Some(lease)).await;
-        let refresh_token =
-            |entry: &Option<Entry>| entry.as_ref().and_then(|entry| entry.refresh_token.clone());
-        if matches!(&now, Ok(now) if refresh_token(now) != refresh_token(&base)) {
-            return;
-        }
-        let mut entry = self.next(base.as_ref());
-        if entry.seed != dead.seed {
-            entry.granted = None;
-        }
-        if entry.refresh_token.as_ref() == Some(&dead.secret) {
-            entry.refresh_token = None;
-        } else if entry.refresh_token.is_some() {
-            warn!(
-                token = self.key.name,
-                "the configured refresh token is refused; the one in the token store is used"
-            );
-        }
-        entry.seed = dead.seed;
-        self.store.keep(&self.key, entry, base.as_ref(), lease).await;
-    }
-
-    /// The entry that follows `base`, as it is.
-    fn next(&self, base: Option<&Entry>) -> Entry {
-        let mut entry = base.cloned().unwrap_or_else(|| Entry::empty(self.key.client));
-        entry.generation = entry.generation.saturating_add(1);
-        entry.written = clock::wall();
-        entry
     }
 
     fn hand_out(&self, fetched: Fetched, asked: SystemTime) -> Fetched {

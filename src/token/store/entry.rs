@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 use crate::oauth::{Identity, Lifetime, TokenResponse, TokenType};
 use crate::secret::Secret;
 
+use super::withheld::WithheldMark;
+
 /// All that is known of a token which is worth keeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -38,6 +40,8 @@ pub struct Entry {
     pub user: Option<Identity>,
     /// The ID token of the login: what a logout shows the server to end that very session.
     pub id_token: Option<Secret<String>>,
+    /// The password that was refused too often to be sent again.
+    pub withheld: Option<WithheldMark>,
     /// When it was written.
     pub written: SystemTime,
 }
@@ -173,6 +177,7 @@ impl Entry {
             dpop_key: None,
             user: None,
             id_token: None,
+            withheld: None,
             written: crate::clock::wall(),
         }
     }
@@ -204,6 +209,7 @@ impl Entry {
             user: self.user.as_ref().map(Identity::as_str),
             subject: self.user.as_ref().map(Identity::subject),
             id_token: self.id_token.as_ref().map(|token| token.expose().as_str()),
+            withheld: self.withheld.map(WithheldMark::encode),
             written_at: seconds(self.written),
         };
         // Room for all of it: a buffer that grows leaves copies behind that nobody zeroes.
@@ -343,6 +349,10 @@ fn entry(read: Read) -> Option<Entry> {
             None => None,
         },
         id_token: read.id_token.map(Secret::new),
+        withheld: match read.withheld {
+            Some(mark) => Some(WithheldMark::decode(&mark)?),
+            None => None,
+        },
         user: read.user.map(|words| Identity::stored(&words, read.subject.unwrap_or_default())),
         written: time(read.written_at)?,
     })
@@ -397,6 +407,8 @@ struct Outgoing<'a> {
     subject: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withheld: Option<String>,
     written_at: u64,
 }
 
@@ -423,6 +435,7 @@ struct Read {
     user: Option<String>,
     subject: Option<String>,
     id_token: Option<String>,
+    withheld: Option<String>,
     written_at: u64,
 }
 
@@ -511,6 +524,7 @@ pub(in crate::token) mod tests {
             dpop_key: Some(Secret::new(b"sentinel-key".to_vec())),
             user: Some(Identity::stored("Alice <alice@example.com>", "u1".to_owned())),
             id_token: Some(secret("sentinel-id-token")),
+            withheld: WithheldMark::decode(&"A".repeat(64)),
             written: time(1_800_000_001).unwrap(),
         }
     }

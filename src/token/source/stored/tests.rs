@@ -9,11 +9,10 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, ErrorCode};
-use crate::oauth::{Lifetime, TokenType};
+use crate::oauth::{Class, ErrorCode, Issued, Lifetime, TokenResponse, TokenType};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
-use crate::token::store::{FileStore, Flaw, MemoryStore, StoreAlarm, TokenStore};
+use crate::token::store::{FileStore, Flaw, Lease, MemoryStore, StoreAlarm, StoredAccess, TokenStore};
 
 mod authority;
 mod earned;
