@@ -151,6 +151,7 @@ mod tests {
                 oddity: None,
                 issued_token_type: None,
                 id_token: None,
+                api_host: None,
             };
             let outcome = match call {
                 0 => Ok(Fetched { adopted: true, ..response.into() }),

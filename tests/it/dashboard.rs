@@ -151,7 +151,7 @@ async fn a_login_without_a_refresh_token_is_marked_as_long_as_it_lasts() {
     desktop.shows("login required").await;
     desktop.log_in("alice").await;
     let advice = "this login ends when its access token expires, as the server gave no refresh token; add";
-    let banner = "document.querySelector('.banner')";
+    let banner = "document.querySelector('.card .banner')";
     desktop
         .chrome
         .until("desk", &format!("!{banner}.hidden && {banner}.textContent.includes('{advice}')"))

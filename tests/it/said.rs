@@ -1,5 +1,5 @@
 //! What the 503, the log and `cupbearer status` say of a token that is of no use: whether there was one, whose it was, and
-//! what still holds the one that the API is_changed.
+//! what still holds the one that the API refuses.
 
 use std::fs;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ async fn a_token_that_expired_and_cannot_be_renewed_is_told_from_one_that_never_
 }
 
 #[tokio::test]
-async fn what_still_holds_the_token_that_the_api_is_changed_is_named_and_a_new_token_counts_at_once() {
+async fn what_still_holds_the_token_that_the_api_refuses_is_named_and_a_new_token_counts_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     let api = Origin::start(|request, _| match request.field("authorization").as_deref() {
@@ -108,7 +108,7 @@ async fn what_still_holds_the_token_that_the_api_is_changed_is_named_and_a_new_t
         let proxy = Proxy::start(Config::one_route(&upstream_at(&api.url()), &section)).await;
         assert_eq!(state(&proxy).await, "valid");
         assert_eq!(proxy.get("/").await.status, 401);
-        let want = format!("{want} the token that the API is_changed");
+        let want = format!("{want} the token that the API refuses");
         eventually("it is named", || async { status(&proxy).await.contains(&want) }).await;
         let log = proxy.log();
         assert!(log.contains(&want) && log.contains("still_refused"), "{log}");
