@@ -1,6 +1,6 @@
 //! A TCP connection to one of several addresses: the first that accepts wins (RFC 8305 section 5).
 //!
-//! It knows no names and no TLS, and its caller bounds the time. Callers: `proxy::connect`, `http_client` of this room.
+//! It knows no names and no TLS, and its caller bounds the time. Callers: `reach` of this room.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -68,7 +68,7 @@ async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// What RFC 8305 section 5 recommends.
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// TCP keep-alive probes find a peer that vanished while a long response is awaited.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 

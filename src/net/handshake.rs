@@ -1,6 +1,6 @@
 //! A TLS handshake with a server, and in words why it failed. The caller bounds the time.
 //!
-//! Callers: `proxy::connect` for upstreams, `http_client` for authorization servers.
+//! Callers: `proxy::connect` for upstreams; `connector` watches those of reqwest.
 
 use std::cell::Cell;
 use std::io;
@@ -15,9 +15,8 @@ use tokio_rustls::client::TlsStream;
 use super::tls_fault::{Progress, TlsFault};
 
 tokio::task_local! {
-    /// Whether the server's certificate has come in the handshake that this task is in. rustls shows nothing of a handshake
-    /// that failed but its error.
-    static CERTIFICATE_CAME: Cell<bool>;
+    /// How far the handshake came that this task is in. rustls shows nothing of a handshake that failed but its error.
+    static PROGRESS: Cell<Option<Progress>>;
 }
 
 /// Makes TLS of `io`.
@@ -34,18 +33,28 @@ where
 {
     let connector = TlsConnector::from(Arc::clone(config));
     let shaken = async { connector.connect(name, io).await.map_err(|error| fault(&error)) };
-    CERTIFICATE_CAME.scope(Cell::new(false), shaken).await
+    watch(shaken).await
 }
 
-/// What `trust` calls when it sees the server's certificate.
-pub(super) fn certificate_came() {
+/// Keeps the [`progress()`] of a handshake within `work`.
+pub(super) async fn watch<F: Future>(work: F) -> F::Output {
+    PROGRESS.scope(Cell::new(None), work).await
+}
+
+/// How far the handshake came; `None`: it has not begun.
+pub(super) fn progress() -> Option<Progress> {
+    PROGRESS.try_with(Cell::get).ok().flatten()
+}
+
+/// What `trust` calls when it is asked about certificates.
+pub(super) fn came_to(progress: Progress) {
     // A handshake that is not ours has nothing to note.
-    let _ = CERTIFICATE_CAME.try_with(|came| came.set(true));
+    let _ = PROGRESS.try_with(|came| came.set(Some(progress)));
 }
 
 fn fault(error: &io::Error) -> TlsFault {
     tracing::debug!(%error, "a TLS handshake failed");
-    let progress = if CERTIFICATE_CAME.with(Cell::get) { Progress::Certificate } else { Progress::Hello };
+    let progress = progress().unwrap_or(Progress::Hello);
     match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
         Some(error) => TlsFault::of(error, progress),
         None => TlsFault::Closed,

@@ -1,9 +1,8 @@
 //! A tunnel through an HTTP proxy (CONNECT, RFC 9110 section 9.3.6): after the proxy's 2xx the connection is the
 //! destination's, byte for byte.
 //!
-//! A destination in the clear is reached the same way: the request itself, with a token or a secret in it, is never the
-//! proxy's to read in absolute-form, and what it does to requests is nobody's to guess. Callers: `proxy::connect` for
-//! upstreams, `http_client` for authorization servers.
+//! An upstream in the clear is reached the same way: no proxy has a request in absolute-form to read or to change. Callers:
+//! `proxy::connect` for upstreams; `connector` to find out what a proxy refuses.
 
 use http::HeaderValue;
 use http::header::PROXY_AUTHORIZATION;

@@ -5,6 +5,7 @@ pub mod ask;
 pub mod browser;
 pub mod certificate;
 pub mod cgroup;
+mod connector;
 pub mod descriptors;
 pub mod dial;
 pub mod eviction;

@@ -2,7 +2,7 @@
 //!
 //! What the environment says of proxies counts as curl and Go have it, with two bounds: it never counts for this machine, and
 //! `HTTP_PROXY` counts only where the program is no CGI script, since a request can set it there (CVE-2016-5385).
-//! `http_connect` opens the tunnel. Callers: `proxy::way` and `http_client` of this room.
+//! `http_connect` opens the tunnel to an upstream. Callers: `proxy::way` and `http_client` of this room.
 
 use std::fmt;
 

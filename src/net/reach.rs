@@ -1,15 +1,16 @@
 //! A TCP connection to a host by its name, before a deadline; where that is too short, the stage that was under way is what is
 //! reported.
 //!
-//! Callers: `proxy::connect` for upstreams, `http_client` for authorization servers, both also for the HTTP proxy on the way.
+//! Callers: `proxy::connect` for upstreams, `connector` in two steps for authorization servers, both also for the HTTP proxy on the way.
 
 use std::io;
+use std::net::SocketAddr;
 
 use http::Uri;
 use http::uri::Scheme;
 use tokio::time::{Instant, timeout_at};
 
-use super::dial::{self, Dialed};
+use super::dial::{Dialed, connect};
 use super::resolver::{LookupError, Resolver};
 
 /// Why there is no connection.
@@ -34,6 +35,19 @@ pub async fn reach(
     target: &Uri,
     deadline: Instant,
 ) -> Result<Dialed, ReachError> {
+    let addresses = look_up(resolver, target, deadline).await?;
+    dial(resolver, target, addresses, deadline).await
+}
+
+/// The addresses of `target` with its port, in the order in which they are to be tried.
+///
+/// # Errors
+/// [`ReachError::Lookup`], [`ReachError::LookupTimeout`]
+pub async fn look_up(
+    resolver: &'static Resolver,
+    target: &Uri,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, ReachError> {
     let host = target.host().unwrap_or_default();
     let port = target.port_u16().unwrap_or(if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
     let addresses = timeout_at(deadline, resolver.addresses(host)).await;
@@ -43,10 +57,23 @@ pub async fn reach(
         address.set_port(port);
         address
     });
-    let dialed = timeout_at(deadline, dial::connect(addresses)).await;
+    Ok(addresses.collect())
+}
+
+/// Connects to one of the `addresses` of `target`.
+///
+/// # Errors
+/// [`ReachError::Connect`], [`ReachError::ConnectTimeout`]
+pub async fn dial(
+    resolver: &'static Resolver,
+    target: &Uri,
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    deadline: Instant,
+) -> Result<Dialed, ReachError> {
+    let dialed = timeout_at(deadline, connect(addresses)).await;
     let dialed = dialed.map_err(|_elapsed| ReachError::ConnectTimeout)?.map_err(ReachError::Connect)?;
     for slow in &dialed.slow {
-        resolver.was_slow(host, *slow);
+        resolver.was_slow(target.host().unwrap_or_default(), *slow);
     }
     Ok(dialed)
 }

@@ -98,11 +98,8 @@ pub fn client_config(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("the provider implements TLS 1.2 and 1.3");
-    let builder = match trusted.verifier(provider) {
-        // As strict as rustls' own about names and validity; `trust` says in what it differs.
-        Some(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
-        None => builder.with_root_certificates(trusted.authorities()),
-    };
+    // As strict as rustls' own about names and validity; `trust` says in what it differs.
+    let builder = builder.dangerous().with_custom_certificate_verifier(trusted.verifier(provider));
     Ok(match certificate {
         // What was loaded and checked, rather than what the files hold by now.
         Some(certificate) => {

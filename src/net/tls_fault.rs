@@ -73,12 +73,12 @@ pub enum TlsFault {
     Handshake,
 }
 
-/// Whether the server's certificate came before the failure.
+/// How far a handshake came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It did not: what failed is the agreement on versions and ciphers.
+    /// It began; no certificate of the server came. What fails now is the agreement on versions and ciphers.
     Hello,
-    /// It did.
+    /// The server's certificate came.
     Certificate,
 }
 

@@ -10,14 +10,16 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::handshake;
-use super::tls_fault::TlsFault;
+use super::tls_fault::{Progress, TlsFault};
 
 /// Certificates that are trusted: as authorities, and as they are.
 #[derive(Clone, Debug)]
@@ -38,21 +40,20 @@ impl Trusted {
         self.authorities.is_empty()
     }
 
-    pub(super) fn authorities(&self) -> Arc<RootCertStore> {
-        Arc::clone(&self.authorities)
-    }
-
-    /// The verifier that trusts them; `None` where there are none.
-    pub(super) fn verifier(&self, provider: Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertVerifier>> {
-        let chains =
-            WebPkiServerVerifier::builder_with_provider(self.authorities(), provider).build().ok()?;
-        Some(Arc::new(Verifier { chains, exact: Arc::clone(&self.exact) }))
+    /// The verifier that trusts them.
+    pub(super) fn verifier(&self, provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+        let algorithms = provider.signature_verification_algorithms;
+        let authorities = Arc::clone(&self.authorities);
+        let chains = WebPkiServerVerifier::builder_with_provider(authorities, provider).build().ok();
+        Arc::new(Verifier { chains, algorithms, exact: Arc::clone(&self.exact) })
     }
 }
 
 #[derive(Debug)]
 struct Verifier {
-    chains: Arc<WebPkiServerVerifier>,
+    /// `None`: there is no authority.
+    chains: Option<Arc<WebPkiServerVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
     exact: Arc<BTreeSet<[u8; 32]>>,
 }
 
@@ -65,14 +66,18 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        handshake::certificate_came();
+        handshake::came_to(Progress::Certificate);
         if self.exact.contains(&fingerprint(end_entity)) {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             verify_validity(end_entity, now)?;
             return Ok(ServerCertVerified::assertion());
         }
-        let verified =
-            self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verified = match &self.chains {
+            Some(chains) => {
+                chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+            None => Err(CertificateError::UnknownIssuer.into()),
+        };
         verified.map_err(|error| match error {
             Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Other(_),
@@ -89,7 +94,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -98,11 +103,13 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
+        // For the ClientHello.
+        handshake::came_to(Progress::Hello);
+        self.algorithms.supported_schemes()
     }
 }
 

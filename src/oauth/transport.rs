@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, DATE, HeaderMap, LOCATION};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::time::timeout;
 use url::Url;
@@ -86,7 +86,7 @@ impl Http {
         let request = plain(request);
         let client = self.0.client(request.uri());
         let target = request.uri().to_string();
-        let response = client.send(request.map(|body| Full::new(Bytes::from(body)))).await.map_err(failed)?;
+        let response = client.send(request.map(Bytes::from)).await.map_err(failed)?;
         let (head, mut incoming) = response.into_parts();
         if let Some(leads) = redirect(head.status, &head.headers, &target) {
             return Err(Error::at(place.clone(), Kind::RedirectTo(head.status, leads)));

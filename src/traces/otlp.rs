@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -180,7 +180,7 @@ impl Exporter {
 
     /// What the collector says of those that it refused.
     async fn post(&self, message: bytes::Bytes) -> Result<ExportTracePartialSuccess, Failure> {
-        let mut request = Request::new(Full::new(message));
+        let mut request = Request::new(message);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.collector.headers.clone();

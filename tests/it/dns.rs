@@ -218,7 +218,13 @@ subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-ke
 text = config({name: keys + '\nconnect_timeout = "1s"' for name, (keys, _, _) in stages.items()})
 text += '[tokens.mute]\ntoken_endpoint = "http://as.test:9400/token"\nclient_id = "a"\nclient_secret = "b"\nconnect_timeout = "1s"\n'
 text += '[tokens.tls]\ntoken_endpoint = "https://10.0.0.2/token"\nca_file = "ca.pem"\nclient_id = "a"\nclient_secret = "b"\nconnect_timeout = "1s"\n'
+for name in ("proxy", "proxyname", "deafproxy"):
+    way = stages[name][0].split("\n")[1]
+    text += f'[tokens.{name}]\ntoken_endpoint = "https://10.0.0.2/token"\n{way}\nca_file = "ca.pem"\nclient_id = "a"\nclient_secret = "b"\nconnect_timeout = "1s"\n'
 proxy = Cupbearer(text)
+for name in ("proxy", "proxyname", "deafproxy"):
+    sentence = "https://10.0.0.2/token: " + stages[name][1]
+    until(f"the failure of a token names its {name}", lambda: sentence in proxy.log())
 for name, (_, sentence, advice) in stages.items():
     status, kind, body = proxy.get(f"/{name}")
     assert (status, kind) == (504, "connect_timeout"), (name, status, kind, body)

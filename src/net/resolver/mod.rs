@@ -6,7 +6,7 @@
 //! results that are kept for a moment, and the last good addresses while the name servers are away (RFC 8767).
 //!
 //! There are two resolvers with threads of their own. What requests look up can take no thread from [`TOKENS`].
-//! Callers: `proxy::connect` and `proxy::pool`, `http_client` of this room.
+//! Callers: `proxy::connect` and `proxy::pool`, `reach` of this room.
 
 mod lookup;
 mod name;
