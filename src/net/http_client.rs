@@ -217,3 +217,65 @@ pub(super) fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static
 }
 
 const AGENT: &str = concat!("cupbearer/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::body::Incoming;
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::super::resolver;
+    use super::super::tls::{NoRoots, client_config};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_speaks_http2_alone_is_understood() {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let ca_file = dir.path().join("ca.pem");
+        std::fs::write(&ca_file, made.cert.pem()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let mut tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let bytes = request.into_body().collect().await.unwrap().to_bytes();
+                Ok::<_, Infallible>(Response::new(Full::new(bytes)))
+            });
+            http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await.unwrap();
+        });
+        let client = HttpClient::new(Ways {
+            tls: client_config(Some(&ca_file), NoRoots::Refused, None).unwrap(),
+            resolver: &resolver::TOKENS,
+            proxy: OutboundProxy::Direct,
+            connect_timeout: Duration::from_mins(1),
+            idle_connections: 1,
+            idle_timeout: Duration::from_mins(1),
+        });
+        for body in ["one", "two"] {
+            let request = Request::post(&url).body(Bytes::from(body)).unwrap();
+            let response = client.send(request).await.unwrap();
+            assert_eq!(response.version(), http::Version::HTTP_2);
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
+        }
+    }
+}
