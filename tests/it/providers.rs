@@ -4,6 +4,7 @@
 //! `CUPBEARER_PROVIDER=okta` plays those whose file's name begins so.
 
 mod data;
+mod judge;
 mod page;
 mod play;
 mod stub;

@@ -199,6 +199,8 @@ pub(super) struct Api {
     pub(super) headers: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) jwt: BTreeMap<String, Jwt>,
+    /// The application's own `Authorization`, where a token is traded for it.
+    pub(super) caller: Option<String>,
     /// How it refuses.
     #[serde(default)]
     pub(super) refusals: Vec<ApiRefusal>,
@@ -221,6 +223,8 @@ pub(super) enum Then {
     Renewed,
     /// The response goes to the application, and no token is renewed.
     Passed,
+    /// Nothing renews the token: the response goes to the application, and a login is needed.
+    Ended,
 }
 
 /// A failure at an authorization server.

@@ -11,9 +11,9 @@ use cupbearer::clock;
 use serde_json::{Value, json};
 use toml::Table;
 
-use super::data::{ApiRefusal, Case, Provider, Response, Role, Standing, Then};
+use super::data::{ApiRefusal, Case, Expect, Provider, Response, Role, Standing, Then};
 use super::stub::{FIRST, SECRET, Stub};
-use crate::support::{Config, Key, Message, Proxy, Wire, cupbearer, free_address};
+use crate::support::{Config, Key, Message, Proxy, Wire, cupbearer, free_address, repository};
 
 /// How long anything may take, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -31,6 +31,12 @@ impl Keys {
     }
 
     fn fill(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        while let Some((before, rest)) = text.split_once("{repository:") {
+            let (path, after) = rest.split_once('}').unwrap();
+            let file = fs::read_to_string(repository().join(path)).unwrap();
+            text = format!("{before}{file}{after}");
+        }
         text.replace("{rsa}", &self.rsa.pem)
             .replace("{ec}", &self.ec.pem)
             .replace("{rsa_json}", &self.rsa.pem.replace('\n', "\\n"))
@@ -182,10 +188,20 @@ fn prepared(provider: &Provider, stub: &Stub, name: &str, mut table: Table) -> T
     table = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", provider.id));
     for (key, value) in &mut table {
         // A scene's files are in a folder of its own.
-        if let toml::Value::String(file) = value
-            && key.ends_with("_file")
-        {
-            *file = format!("{name}/{file}");
+        match value {
+            toml::Value::String(file) if key.ends_with("_file") => *file = format!("{name}/{file}"),
+            toml::Value::Array(words) if key == "command" => {
+                for word in words.iter_mut() {
+                    let text = word.as_str().unwrap_or_default();
+                    let (variable, file) =
+                        text.rsplit_once('=').map_or(("", text), |(name, file)| (name, file));
+                    if provider.files.contains_key(file) {
+                        let equals = if variable.is_empty() { "" } else { "=" };
+                        *word = format!("{variable}{equals}{name}/{file}").into();
+                    }
+                }
+            }
+            _ => {}
         }
     }
     table
@@ -240,6 +256,9 @@ impl Stage {
     async fn works(&self, name: &str) -> Result<(), String> {
         self.acquire(name).await?;
         self.call(name, 200).await?;
+        if self.provider.api.caller.is_some() {
+            return Ok(());
+        }
         let token = self.token(name).await;
         if let Some(lifetime) = self.provider.lifetime {
             let left = token["expires_in_seconds"].as_u64().unwrap_or(u64::MAX);
@@ -281,6 +300,11 @@ impl Stage {
                 let obtained = obtained(&self.token(name).await);
                 if obtained == 1 { Ok(()) } else { Err(format!("{obtained} token requests")) }
             }
+            Then::Ended => {
+                self.call(name, refusal.response.status).await?;
+                let ended = |token: &Value| token["status"] == "login_required";
+                self.until(name, "login_required", ended).await.map(drop)
+            }
         }
     }
 
@@ -300,6 +324,14 @@ impl Stage {
             Role::Metadata | Role::Token | Role::Introspect | Role::Revoke => {}
         }
         let expect = &case.expect;
+        if self.provider.api.caller.is_some() {
+            let response = self.request(name).await?;
+            if response.status() < 400 {
+                return Err(format!("the application gets {}", response.start()));
+            }
+            says(&format!("{} {}", response.text(), self.proxy.log()), &expect.says)?;
+            return self.failed_as(name, expect).await;
+        }
         let token = self
             .until(name, &expect.state, |token| {
                 token["last_error"].is_object() && token["status"] == expect.state.as_str()
@@ -310,13 +342,7 @@ impl Stage {
             return Err(format!("the cause is {} in place of {}", error["cause"], expect.cause));
         }
         says(&format!("{} {} {}", error["message"], token["help"], error["server_says"]), &expect.says)?;
-        if let Some(class) = &expect.class {
-            let labels = [format!("token=\"{name}\""), format!("result=\"{class}\"")];
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            if self.proxy.metric("cupbearer_token_renewals_total", &labels).await < 1.0 {
-                return Err(format!("no failure of the class {class}\n{}", self.proxy.metrics().await));
-            }
-        }
+        self.failed_as(name, expect).await?;
         let next = token["next_attempt_in_seconds"].as_u64();
         match expect.hold {
             Some(hold) if !next.is_some_and(|next| (hold.saturating_sub(10)..hold + 120).contains(&next)) => {
@@ -324,6 +350,17 @@ impl Stage {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a token request failed in the class that is expected.
+    async fn failed_as(&self, name: &str, expect: &Expect) -> Result<(), String> {
+        let Some(class) = &expect.class else { return Ok(()) };
+        let labels = [format!("token=\"{name}\""), format!("result=\"{class}\"")];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        if self.proxy.metric("cupbearer_token_renewals_total", &labels).await < 1.0 {
+            return Err(format!("no failure of the class {class}"));
+        }
+        Ok(())
     }
 
     async fn fails_to_log_in(&self, name: &str, case: &Case) -> Result<(), String> {
@@ -341,6 +378,9 @@ impl Stage {
 
     /// Gets the first token, by a login where it takes one.
     async fn acquire(&self, name: &str) -> Result<(), String> {
+        if self.provider.api.caller.is_some() {
+            return Ok(());
+        }
         if self.is_login() {
             let login = self.log_in(name, None).await?;
             if login["state"] != "done" {
@@ -408,15 +448,22 @@ impl Stage {
 
     /// A request of the application, which gets `status`.
     async fn call(&self, name: &str, status: u16) -> Result<(), String> {
-        let path = &self.provider.api.url[self.provider.api_origin().len()..];
-        let listen = self.proxy.listen();
-        let mut wire = Wire::connect(listen).await;
-        wire.send(format!("GET /{name}{path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n")).await;
-        let response = wire.response("GET").await.ok_or("no response")?;
+        let response = self.request(name).await?;
         if response.status() == status {
             return Ok(());
         }
         Err(format!("the application gets {} in place of {status}: {}", response.start(), response.text()))
+    }
+
+    async fn request(&self, name: &str) -> Result<Message, String> {
+        let path = &self.provider.api.url[self.provider.api_origin().len()..];
+        let listen = self.proxy.listen();
+        let caller = self.provider.api.caller.as_ref();
+        let own = caller.map(|own| format!("Authorization: {own}\r\n")).unwrap_or_default();
+        let mut wire = Wire::connect(listen).await;
+        wire.send(format!("GET /{name}{path} HTTP/1.1\r\nHost: {listen}\r\n{own}Connection: close\r\n\r\n"))
+            .await;
+        wire.response("GET").await.ok_or_else(|| "no response".to_owned())
     }
 
     async fn token(&self, name: &str) -> Value {
