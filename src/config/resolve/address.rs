@@ -91,6 +91,16 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether the URL's host is a link-local address: no router forwards what goes there, and clouds have their metadata
+/// servers there.
+pub(super) fn is_link_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_link_local(),
+        Some(Host::Ipv6(address)) => address.is_unicast_link_local(),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
 /// A host name or an IP address, in lower case, without a port.
 pub(super) fn host(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<String> {
     let fits = |host: &Host| match host {

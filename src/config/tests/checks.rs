@@ -109,6 +109,26 @@ fn what_would_go_out_in_the_clear_is_refused_unless_it_stays_here() {
 }
 
 #[test]
+fn a_metadata_server_at_a_link_local_address_may_be_plain_http_where_no_secret_goes_there() {
+    let by_get = "token_method = \"GET\"\ngrant_type = \"\"";
+    let secret = "client_id = \"x\"\nclient_secret_env = \"ORDERS_SECRET\"";
+    for at in ["169.254.169.254", "[fe80::a9fe:a9fe]"] {
+        let endpoint = format!("token_endpoint = \"http://{at}/token\"");
+        let text = token_of(&format!("{endpoint}\n{by_get}"));
+        assert!(load_text(&text).is_ok(), "{text}");
+        one_error(
+            &token_of(&format!("{endpoint}\n{secret}")),
+            "tokens.api.token_endpoint",
+            &["must be https"],
+        );
+    }
+    for at in ["10.0.0.1", "metadata.example.com"] {
+        let text = token_of(&format!("token_endpoint = \"http://{at}/token\"\n{by_get}"));
+        one_error(&text, "tokens.api.token_endpoint", &["must be https"]);
+    }
+}
+
+#[test]
 fn urls_carry_no_user_no_fragment_and_no_stray_query() {
     for (url, word) in [
         ("https://user:pass@api.example.com", "user name"),

@@ -1,11 +1,13 @@
 //! The authorization server: where its endpoints are, and how it is reached.
 
-use super::dialect;
+use url::Url;
+
+use super::{client, dialect};
 use crate::config::Options;
-use crate::config::file::Token;
+use crate::config::file::{ClientAuth, Grant, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
-use crate::config::resolve::address::{Query, secure_url};
+use crate::config::resolve::address::{self, Query, is_link_local, secure_url};
 use crate::config::resolve::certificates::ca_file;
 use crate::config::resolve::{Zero, duration, proxy};
 use crate::net::tls::ClientCertificate;
@@ -63,10 +65,20 @@ fn location(
         secure_url(&issuer_path, text, Query::Refused, options, review)?;
         text.parse().ok()
     });
-    let endpoint = token
-        .token_endpoint
-        .as_ref()
-        .map(|text| secure_url(&endpoint_path, text, Query::Allowed, options, review));
+    // A cloud's metadata server speaks plain http, and is sent no secret.
+    let no_secret = token.grant == Grant::ClientCredentials
+        && client::auth(path, token, review) == ClientAuth::None
+        && token
+            .token_endpoint
+            .as_ref()
+            .is_some_and(|text| Url::parse(text).is_ok_and(|url| is_link_local(&url)));
+    let endpoint = token.token_endpoint.as_ref().map(|text| {
+        if no_secret {
+            address::url(&endpoint_path, text, Query::Allowed, review)
+        } else {
+            secure_url(&endpoint_path, text, Query::Allowed, options, review)
+        }
+    });
     let mut further = |key: &str, text: &Option<String>| match text {
         Some(text) => secure_url(&path.key(key), text, Query::Allowed, options, review).map(Some),
         None => Some(None),
