@@ -280,7 +280,7 @@ impl Judge<'_> {
     fn jwt(&self, claims: &Value) -> String {
         let header = json!({ "alg": "RS256", "kid": self.scene.client_id });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        format!("{}.{}.{}", part(&header), part(&claims), URL_SAFE_NO_PAD.encode("signature"))
+        format!("{}.{}.{}", part(&header), part(claims), URL_SAFE_NO_PAD.encode("signature"))
     }
 
     pub(super) fn api(&mut self, sent: &Sent) -> Reply {
