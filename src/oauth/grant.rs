@@ -20,6 +20,8 @@ pub enum Grant {
     },
     /// `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523 section 2.1): a signed assertion.
     JwtBearer(Secret<String>),
+    /// The same with a token that another server, or this one, issued before: nothing in it is ours to change.
+    IssuedAssertion(Secret<String>),
     /// `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693 section 2.1).
     TokenExchange(Exchange),
     /// `authorization_code` (RFC 6749 section 4.1.3): what a browser brought back.
@@ -107,6 +109,7 @@ mod tests {
             Grant::RefreshToken(secret()),
             Grant::Password { username: "alice".to_owned(), password: secret() },
             Grant::JwtBearer(secret()),
+            Grant::IssuedAssertion(secret()),
             Grant::AuthorizationCode {
                 code: secret(),
                 redirect_uri: String::new(),

@@ -186,7 +186,7 @@ pub(crate) enum Kind {
     )]
     RedirectTo(StatusCode, Place),
     #[error(
-        "the metadata name no method S256 for PKCE (`code_challenge_methods_supported`), and a login here uses no other; switch it on at the authorization server"
+        "the metadata name no method S256 for PKCE (`code_challenge_methods_supported`), and a login here uses no other; switch it on at the authorization server, or set `pkce = \"none\"` for a client that authenticates"
     )]
     NoPkce,
     #[error("this token is traded for the one that a caller brings; without a caller there is none")]
@@ -310,7 +310,9 @@ pub(crate) enum Flaw {
     Twice,
     #[error("the response is compressed in a way that was not asked for and cannot be read")]
     Encoding,
-    #[error("the answer has no `access_token`")]
+    #[error(
+        "the answer has no `access_token`; where the token stands elsewhere in it, set `response = {{ access_token = \"...\" }}`"
+    )]
     NoAccessToken,
     #[error("the answer's `access_token` is not a string of visible ASCII")]
     AccessToken,

@@ -242,6 +242,7 @@ impl Meaning {
             Self::Spent => match asked {
                 Some(Asked::Password) => "it does not accept the user name or the password",
                 Some(Asked::Assertion) => "it does not accept the assertion",
+                Some(Asked::IssuedAssertion) => "it does not accept the token that is the assertion",
                 Some(Asked::Refresh) => "it does not accept the refresh token",
                 Some(Asked::Code) => {
                     "it does not accept the authorization code, which counts once and for a minute or so"
@@ -471,7 +472,10 @@ mod tests {
     /// Each row: status, body, what was asked, and words that the sentence must and must not have.
     #[test]
     fn the_sentence_follows_from_status_code_grant_and_the_keys_that_are_set() {
-        use Asked::{Assertion, ClientCredentials, DeviceAuthorization, Exchange, Metadata, Password, Push};
+        use Asked::{
+            Assertion, ClientCredentials, DeviceAuthorization, Exchange, IssuedAssertion, Metadata, Password,
+            Push,
+        };
         let of = situation;
         let key = KeySettings { key: inline("x"), key_id: None, algorithm: None, certificate: None };
         let by_key = |key_id: Option<&str>| {
@@ -622,6 +626,7 @@ mod tests {
                 "client_secret",
             ),
             (400, r#"{"error":"invalid_grant"}"#, of(Assertion), "`audience_claim`", "client_secret"),
+            (400, r#"{"error":"invalid_grant"}"#, of(IssuedAssertion), "`subject_token`", "`key_id`"),
             (200, r#"{"error":"device_flow_disabled"}"#, of(DeviceAuthorization), "(device_code)", "secret"),
             (
                 400,

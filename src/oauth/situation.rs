@@ -23,6 +23,8 @@ pub(super) enum Asked {
     Refresh,
     Password,
     Assertion,
+    /// A token for an assertion that was issued before.
+    IssuedAssertion,
     Exchange,
     /// A token for an authorization code.
     Code,
@@ -119,6 +121,7 @@ impl Situation {
             Grant::RefreshToken(_) => Asked::Refresh,
             Grant::Password { .. } => Asked::Password,
             Grant::JwtBearer(_) => Asked::Assertion,
+            Grant::IssuedAssertion(_) => Asked::IssuedAssertion,
             Grant::TokenExchange(_) => Asked::Exchange,
             Grant::AuthorizationCode { .. } => Asked::Code,
             Grant::DeviceCode(_) => Asked::DeviceCode,
@@ -164,7 +167,7 @@ impl Asked {
             Self::ClientCredentials => "use the grant client_credentials",
             Self::Refresh => "use refresh tokens",
             Self::Password => "use the grant password (Keycloak: direct access grants)",
-            Self::Assertion => "use JWT assertions as a grant",
+            Self::Assertion | Self::IssuedAssertion => "use JWT assertions as a grant",
             Self::Exchange => "exchange tokens",
             Self::Code | Self::Authorization => "use the grant authorization_code",
             Self::DeviceCode | Self::DeviceAuthorization => "log in on another device (device_code)",
@@ -192,6 +195,7 @@ impl Asked {
         match self {
             Self::Password => "check `username` and `password_file`, and that the user is enabled and has nothing left to do at the server (a new password, a second factor)",
             Self::Assertion => "check the key of the assertion, `key_id`, `issuer_claim`, `subject`, `audience_claim` and this machine's clock",
+            Self::IssuedAssertion => "check what `subject_token` or `subject_token_file` names: the issuer, audience and expiry of that token, and `scope`",
             Self::Code | Self::DeviceCode => "begin again",
             Self::Refresh => "log in again",
             _ => "check `grant` and what it spends",

@@ -208,7 +208,7 @@ impl Grant {
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken(_) => "refresh_token",
             Self::Password { .. } => "password",
-            Self::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::JwtBearer(_) | Self::IssuedAssertion(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
             Self::TokenExchange(_) => "urn:ietf:params:oauth:grant-type:token-exchange",
             Self::AuthorizationCode { .. } => "authorization_code",
             Self::DeviceCode(_) => "urn:ietf:params:oauth:grant-type:device_code",
@@ -223,7 +223,9 @@ impl Grant {
             Self::Password { username, password } => {
                 vec![("username", username), ("password", password.expose())]
             }
-            Self::JwtBearer(assertion) => vec![("assertion", assertion.expose())],
+            Self::JwtBearer(assertion) | Self::IssuedAssertion(assertion) => {
+                vec![("assertion", assertion.expose())]
+            }
             Self::AuthorizationCode { code, redirect_uri, verifier } => {
                 let mut parameters =
                     vec![("code", code.expose().as_str()), ("redirect_uri", redirect_uri.as_str())];

@@ -66,7 +66,7 @@ pub(super) async fn on_behalf(
 
 async fn trade(settings: &ExchangeSettings, subject: Good) -> Result<Traded, Error> {
     if settings.grant == TradeGrant::JwtBearer {
-        return Ok(Traded { grant: Grant::JwtBearer(subject.token), until: subject.until });
+        return Ok(Traded { grant: Grant::IssuedAssertion(subject.token), until: subject.until });
     }
     let actor = match &settings.actor {
         Some((source, token_type)) => {
@@ -177,7 +177,7 @@ mod tests {
         let settings = ExchangeSettings { grant: TradeGrant::JwtBearer, ..exchange(Subject::Incoming) };
         let caller = Secret::new(jwt(100));
         let traded = on_behalf(&settings, &caller).await.unwrap();
-        assert_eq!(traded.grant, Grant::JwtBearer(caller));
+        assert_eq!(traded.grant, Grant::IssuedAssertion(caller));
         assert!(traded.until.is_some());
         let expired = on_behalf(&settings, &Secret::new(jwt(-1))).await.unwrap_err();
         assert_eq!(expired.cause(), "subject_expired");
