@@ -108,6 +108,7 @@ impl Settings {
         Access {
             restricted_by: restricted_by.map(|(_, key)| key).collect(),
             allowed_uids: allowed_uids.clone(),
+            serves_group: !secret && modes.clone().any(|mode| mode & listen::GROUP_WRITE != 0),
         }
     }
 

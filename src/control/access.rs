@@ -28,6 +28,8 @@ pub struct Access {
     pub restricted_by: Vec<&'static str>,
     /// Users that may connect to Unix sockets with a path; empty: all that the mode lets in.
     pub allowed_uids: Vec<u32>,
+    /// Whether a Unix socket of the proxy serves its group, without a secret.
+    pub serves_group: bool,
 }
 
 impl ControlSettings {
@@ -36,17 +38,22 @@ impl ControlSettings {
     #[must_use]
     pub fn read_only(&self, access: &Access) -> Option<String> {
         let address = self.listen.as_ref()?;
-        let open = match address {
-            LocalAddress::Tcp(_) => true,
-            LocalAddress::Path(_) => self.unix_mode & OTHERS_WRITE != 0 && access.allowed_uids.is_empty(),
-            LocalAddress::Abstract(_) => false,
+        let users = match address {
+            LocalAddress::Tcp(_) => "every user of this machine",
+            LocalAddress::Abstract(_) => return None,
+            LocalAddress::Path(_) if !access.allowed_uids.is_empty() => return None,
+            LocalAddress::Path(_) if self.unix_mode & OTHERS_WRITE != 0 => "every user of this machine",
+            LocalAddress::Path(_) if self.unix_mode & GROUP_WRITE != 0 && !access.serves_group => {
+                "every user of its group"
+            }
+            LocalAddress::Path(_) => return None,
         };
-        if !open || access.restricted_by.is_empty() {
+        if access.restricted_by.is_empty() {
             return None;
         }
         let verb = if access.restricted_by.len() == 1 { "restricts" } else { "restrict" };
         Some(format!(
-            "every user of this machine can connect to {address}, and {} {verb} who may use the proxy: no token is handed out here, \
+            "{users} can connect to {address}, and {} {verb} who may use the proxy: no token is handed out here, \
              and nothing is changed",
             listed(&access.restricted_by)
         ))
@@ -122,6 +129,7 @@ fn listed(keys: &[&str]) -> String {
 /// What to do where the control surface is for reading alone.
 const WAY_OUT: &str = "Set `listen` in [control] to a Unix socket: \"unix:/run/cupbearer/control.sock\" with `unix_mode`, or \
     \"unix:@cupbearer\" for the user that cupbearer runs as.";
+const GROUP_WRITE: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
 #[cfg(test)]
@@ -137,14 +145,23 @@ mod tests {
         let by = |restricted_by: &[&'static str], allowed_uids: &[u32]| Access {
             restricted_by: restricted_by.to_vec(),
             allowed_uids: allowed_uids.to_vec(),
+            serves_group: false,
         };
+        let sockets = by(&["server.listen, on Unix sockets alone,"], &[]);
+        let group = Access { serves_group: true, ..sockets.clone() };
         let secret = by(&["guard.shared_secret"], &[]);
         for (address, mode, access, open) in [
             ("127.0.0.1:9902", 0o600, by(&[], &[]), false),
             ("127.0.0.1:9902", 0o600, secret.clone(), true),
             ("[::1]:9902", 0o600, by(&["guard.allowed_uids"], &[0]), true),
             ("unix:/run/c.sock", 0o600, secret.clone(), false),
-            ("unix:/run/c.sock", 0o660, secret.clone(), false),
+            ("unix:/run/c.sock", 0o660, secret.clone(), true),
+            ("unix:/run/c.sock", 0o660, sockets.clone(), true),
+            ("unix:/run/c.sock", 0o620, sockets.clone(), true),
+            ("unix:/run/c.sock", 0o640, sockets, false),
+            ("unix:/run/c.sock", 0o660, group.clone(), false),
+            ("unix:/run/c.sock", 0o666, group, true),
+            ("unix:/run/c.sock", 0o660, by(&["guard.allowed_uids"], &[0]), false),
             ("unix:/run/c.sock", 0o666, secret.clone(), true),
             ("unix:/run/c.sock", 0o602, secret.clone(), true),
             ("unix:/run/c.sock", 0o666, by(&["guard.allowed_uids"], &[0]), false),
@@ -171,7 +188,7 @@ mod tests {
     fn each_kind_of_socket_has_its_own_processes() {
         let own = rustix::process::geteuid().as_raw();
         let peer = |uid, same_pid_namespace| Some(Peer { uid, same_pid_namespace });
-        let listed = Access { restricted_by: Vec::new(), allowed_uids: vec![own + 2] };
+        let listed = Access { allowed_uids: vec![own + 2], ..Access::default() };
         for (address, access, peer, says) in [
             ("127.0.0.1:1", listed.clone(), None, None),
             ("unix:/run/c.sock", Access::default(), peer(own + 1, false), None),

@@ -634,7 +634,7 @@ mod tests {
     async fn a_restriction_of_the_proxy_counts_here_from_the_next_request_on() {
         let program = settled([Ok(token("sentinel-token"))]).await;
         program.client.access_token("api").await.unwrap();
-        let restricted = Access { restricted_by: vec!["guard.shared_secret"], allowed_uids: Vec::new() };
+        let restricted = Access { restricted_by: vec!["guard.shared_secret"], ..Access::default() };
         program.facts.send_replace(Arc::new(Facts { access: restricted, ..Facts::default() }));
         for path in [
             "tokens/api/access_token",

@@ -114,7 +114,7 @@ pub(super) fn as_restricted_as_the_proxy(settings: &Settings, review: &mut Revie
     }
     let Some(what) = settings.control.read_only(&settings.access()) else { return };
     let (key, mend) = if matches!(settings.control.listen, Some(LocalAddress::Path(_))) {
-        ("control.unix_mode", "set it to \"0600\" or \"0660\", or `allowed_uids` in [guard]")
+        ("control.unix_mode", "set it to \"0600\", or list the users in `allowed_uids` of [guard]")
     } else {
         let mend = "set `listen` in [control] to \"unix:/run/cupbearer/control.sock\", or to \"unix:@cupbearer\" for the proxy's \
                     own user; \"none\" for no control surface";

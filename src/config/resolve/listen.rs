@@ -197,4 +197,5 @@ fn claim(path: &KeyPath, address: SocketAddr, taken: &mut Taken, review: &mut Re
 /// For its owner alone.
 const PRIVATE: u32 = 0o600;
 /// Every user of the machine may connect to a Unix socket.
+pub(super) const GROUP_WRITE: u32 = 0o020;
 pub(super) const OTHERS_WRITE: u32 = 0o002;

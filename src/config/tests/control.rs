@@ -132,13 +132,19 @@ fn a_surface_that_is_open_to_more_users_than_the_proxy_is_warned_about() {
             let loaded = load_text(&with(&format!("listen = \"{line}\""))).unwrap();
             assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         }
-        let open = with("listen = \"unix:/run/c.sock\"\nunix_mode = \"0666\"");
-        if restriction.contains("allowed_uids") {
-            assert!(load_text(&open).unwrap().warnings.is_empty());
-        } else {
-            one_warning(&open, "control.unix_mode", words);
+        for mode in ["0666", "0660"] {
+            let open = with(&format!("listen = \"unix:/run/c.sock\"\nunix_mode = \"{mode}\""));
+            if restriction.contains("allowed_uids") {
+                assert!(load_text(&open).unwrap().warnings.is_empty());
+            } else {
+                one_warning(&open, "control.unix_mode", words);
+            }
         }
     }
+    // A group that uses the proxy may use the control surface, too.
+    let group = "[server]\nlisten = \"unix:/run/x.sock\"\nunix_mode = \"0660\"\n";
+    let both = format!("{group}{}", control("listen = \"unix:/run/c.sock\"\nunix_mode = \"0660\""));
+    assert!(load_text(&both).unwrap().warnings.is_empty());
     // With a TCP address beside it, a socket restricts no user.
     let both = "[server]\nlisten = [\"unix:/run/x.sock\", \"127.0.0.1:8080\"]\n";
     assert!(load_text(&format!("{both}{GOOD}")).unwrap().warnings.is_empty());
