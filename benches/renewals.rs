@@ -112,6 +112,7 @@ async fn drive(tokens: usize) {
     let server = ServerSettings { location, transport, token_type: None, dialect: Dialect::default() };
     let shared = Arc::new(AuthorizationServer::new(&server).expect("no TLS"));
     let origin = ServerOrigin {
+        refresh_scope: true,
         server,
         client: Client { id: "bench".into(), auth: ClientAuth::SecretBasic(secret()) },
         grant: GrantSettings::ClientCredentials,

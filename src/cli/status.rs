@@ -135,6 +135,11 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
             let words = error.server_says.as_ref().map(|words| format!("\n  the server says: \"{words}\""));
             notes.push(format!("{before}{}{often}{}", error.message, words.unwrap_or_default()));
         }
+        if token.until_refused {
+            notes.push(
+                "its server does not say how long it lives; it is used until an API refuses it".to_owned(),
+            );
+        }
         if let Some(left) = token.login_expires_in_seconds {
             notes.push(match left {
                 0 => "the login is over, as far as its server says".to_owned(),
@@ -286,6 +291,16 @@ mod tests {
             let shown = shown(status, expires_at);
             assert!(shown.lines().any(|line| line == want), "{want}:\n{shown}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_used_until_an_api_refuses_it_is_named_below_the_table() {
+        let token: Token = serde_json::from_str(
+            r#"{"name":"api","grant":"device_code","required":true,"status":"valid","until_refused":true,"renewals":1,"failures":0}"#,
+        )
+        .unwrap();
+        let shown = table(&status(vec![token]), 1, "");
+        assert!(shown.contains("api: its server does not say how long it lives"), "{shown}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
         status: state.status(now).as_str().to_owned(),
         expires_in_seconds: expiry.map(|at| seconds_until(at, now)),
         expires_at: expiry.map(unix),
+        until_refused: credentials.is_some() && expiry.is_none() && handle.settings().server().is_some(),
         login_expires_in_seconds: state.login_ends.map(|at| seconds_until(at, now)),
         login_expires_at: state.login_ends.map(unix),
         help: state.advice(now).map(|advice| advice.to_string()).or_else(|| {

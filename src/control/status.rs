@@ -78,6 +78,9 @@ pub struct Token {
     /// When it does, or did. Left out: there is no token yet, or it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+    /// Whether nothing says when the held token expires, so that it is used until an API refuses it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub until_refused: bool,
     /// Until the login ends unless it is renewed before, as far as its server says; 0 where it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_expires_in_seconds: Option<u64>,

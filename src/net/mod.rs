@@ -22,6 +22,7 @@ pub mod outbound_proxy;
 pub mod outgoing;
 pub mod presence;
 pub mod proxy_fault;
+pub mod rate_limit;
 pub mod reach;
 pub mod resolver;
 pub mod serve;

@@ -51,7 +51,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
 }
 
 /// A date of HTTP, or one with another zone than `GMT` in its place.
-fn date(value: &str) -> Option<SystemTime> {
+pub(super) fn date(value: &str) -> Option<SystemTime> {
     if let Ok(at) = httpdate::parse_http_date(value) {
         return Some(at);
     }

@@ -9,7 +9,9 @@ use url::Url;
 
 use crate::secret::Secret;
 
-use super::kind::{Flaw, Kind};
+use super::kind::{Code, Flaw, Kind};
+use super::mention::Mention;
+use super::report::Report;
 use super::response::{accepted, members, seconds};
 use super::transport::Answer;
 
@@ -65,6 +67,26 @@ impl DeviceAuthorization {
     }
 }
 
+/// What a failed question for the token is (RFC 8628 section 3.5), where the words say what the code does not.
+pub(super) fn judge(report: &Report, kind: Kind) -> Kind {
+    let status = match kind {
+        Kind::Status(status) | Kind::Denied(status, Code::Other | Code::InvalidRequest)
+            if status.is_client_error() || status.is_success() =>
+        {
+            status
+        }
+        kind => return kind,
+    };
+    let mentions = report.mentions();
+    let meanings = [
+        (Mention::Pending, Code::AuthorizationPending),
+        (Mention::Rate, Code::SlowDown),
+        (Mention::DeviceCode, Code::ExpiredToken),
+    ];
+    let found = meanings.into_iter().find(|(mention, _)| mentions.has(*mention));
+    found.map_or(kind, |(_, code)| Kind::Denied(status, code))
+}
+
 /// A page for people: nothing but http leads to one.
 fn page(text: &str) -> Option<Url> {
     Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
@@ -82,14 +104,15 @@ mod tests {
     use http::{HeaderMap, StatusCode};
     use zeroize::Zeroizing;
 
-    use super::super::kind::Code;
     use super::super::remark::Carried;
+    use super::super::response::parse;
     use super::*;
 
     fn read(body: &str) -> Result<DeviceAuthorization, Kind> {
         DeviceAuthorization::read(&Answer {
             status: StatusCode::OK,
             retry_after: None,
+            exhausted: false,
             max_age: None,
             date: None,
             headers: HeaderMap::new(),
@@ -107,6 +130,48 @@ mod tests {
         assert_eq!((given.interval, given.expires_in), (Duration::from_secs(5), Duration::from_mins(10)));
         assert_eq!(given.verification_uri_complete, None);
         assert!(!format!("{given:?}").contains("\"d\""));
+    }
+
+    #[test]
+    fn a_login_that_is_pending_is_known_in_whatever_members_and_words_it_is_said() {
+        let code = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let kind = parse(status, body.as_bytes()).unwrap_err();
+            match judge(&Report::read(body.as_bytes()), kind) {
+                Kind::Denied(_, code) => Some(code),
+                _ => None,
+            }
+        };
+        for (status, body, want) in [
+            (400, r#"{"error":"authorization_pending"}"#, Some(Code::AuthorizationPending)),
+            // Twitch, GitHub, Google, AWS.
+            (400, r#"{"status":400,"message":"authorization_pending"}"#, Some(Code::AuthorizationPending)),
+            (200, r#"{"error":"authorization_pending"}"#, Some(Code::AuthorizationPending)),
+            (
+                428,
+                r#"{"error":"authorization_pending","error_description":"Precondition Required"}"#,
+                Some(Code::AuthorizationPending),
+            ),
+            (400, r#"{"__type":"AuthorizationPendingException"}"#, Some(Code::AuthorizationPending)),
+            (400, r#"{"errorCode":"authorization_pending"}"#, Some(Code::AuthorizationPending)),
+            (400, r#"{"errors":["authorization_pending"]}"#, Some(Code::AuthorizationPending)),
+            (400, r#"{"error":{"code":"slow_down"}}"#, Some(Code::SlowDown)),
+            (
+                400,
+                r#"{"error":"invalid_request","error_description":"Authorization is pending"}"#,
+                Some(Code::AuthorizationPending),
+            ),
+            (400, "error=authorization_pending", Some(Code::AuthorizationPending)),
+            (400, "authorization_pending", Some(Code::AuthorizationPending)),
+            (400, r#"{"message":"Polling too fast: slow down"}"#, Some(Code::SlowDown)),
+            (400, r#"{"status":400,"message":"invalid device code"}"#, Some(Code::ExpiredToken)),
+            (400, r#"{"error":"authorization_declined"}"#, Some(Code::AccessDenied)),
+            (400, r#"{"reason":"expired_token"}"#, Some(Code::ExpiredToken)),
+            (400, r#"{"error":"unheard_of"}"#, Some(Code::Other)),
+            (400, "{}", None),
+        ] {
+            assert_eq!(code(status, body), want, "{status} {body}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::secret::{Secret, SecretSource};
 
 use super::authentication::{Audience, Keys};
 use super::client::Client;
+use super::device_code;
 use super::dialect::Dialect;
 use super::directory::Directory;
 use super::document::Role;
@@ -329,7 +330,18 @@ fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
             Err(Kind::Denied(status, Code::InvalidDpopProof))
         }
         Err(kind) => Err(match grant {
+            // Load passes by itself, whatever the body says.
+            _ if answer.exhausted
+                && matches!(
+                    kind,
+                    Kind::Status(_)
+                        | Kind::Denied(_, Code::Other | Code::InvalidRequest | Code::AccessDenied)
+                ) =>
+            {
+                kind
+            }
             Grant::RefreshToken(_) => login_end::judge(answer.status, &answer.body, kind),
+            Grant::DeviceCode(_) => device_code::judge(&answer.report(), kind),
             _ => kind,
         }),
     }

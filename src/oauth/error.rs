@@ -249,10 +249,13 @@ impl Error {
             Kind::Command(fault) => fault.class(),
             Kind::TokenFile(error) => class_of_file(error),
             Kind::Frame(fault) => fault.class(),
-            // A page may be a firewall's or a portal's, which goes away.
-            Kind::Status(_) if self.meaning() == Some(Meaning::Gate) => Class::Transient,
-            Kind::Status(status) => by_status(*status, Class::Misconfigured),
+            Kind::Status(status) => match self.meaning() {
+                // A page may be a firewall's or a portal's, which goes away.
+                Some(Meaning::Gate | Meaning::Foreign | Meaning::Busy) => Class::Transient,
+                _ => by_status(*status, Class::Misconfigured),
+            },
             Kind::Denied(status, code) => match self.meaning() {
+                Some(Meaning::Busy) => Class::Transient,
                 // The code may be one that passes, and the status or the configuration says whose fault it is.
                 Some(Meaning::Client | Meaning::ProofDemanded) => by_status(*status, Class::Misconfigured),
                 _ => by_status(*status, code.class(*status)),
@@ -328,6 +331,21 @@ impl Error {
         may && self.class() != Class::Transient
     }
 
+    /// Whether a refusal says nothing that can be read: neither a code nor whose fault it is.
+    pub(crate) fn is_unexplained(&self) -> bool {
+        let is_unnamed = match self.kind {
+            Kind::Status(status) => matches!(status.as_u16(), 400 | 403 | 409 | 412 | 422 | 428),
+            Kind::Denied(_, Code::Other) => self.details.as_ref().is_some_and(|known| known.word.is_none()),
+            _ => false,
+        };
+        is_unnamed && matches!(self.meaning(), None | Some(Meaning::Unexplained))
+    }
+
+    /// Whether it is the scope that is refused.
+    pub(crate) fn refuses_scope(&self) -> bool {
+        self.class() != Class::Transient && self.meaning() == Some(Meaning::Scope)
+    }
+
     /// The same refusal as the last one of a password, which is not sent again.
     pub(crate) fn withheld(self) -> Self {
         Self { kind: Kind::Withheld, ..self }
@@ -364,12 +382,13 @@ impl Error {
             (Kind::Denied(_, code), Some(meaning)) => {
                 Cow::Owned(format!("{} ({})", meaning.public_reason(), code.as_str()))
             }
-            (Kind::Status(_), Some(meaning @ (Meaning::Gate | Meaning::Client))) => {
-                Cow::Borrowed(meaning.public_reason())
-            }
             (Kind::LoginEnded(LoginEnd::Unknown), _) if self.was_interrupted() => {
                 Kind::LoginInterrupted.public_reason()
             }
+            (
+                Kind::Status(_),
+                Some(meaning @ (Meaning::Gate | Meaning::Foreign | Meaning::Client | Meaning::Busy)),
+            ) => Cow::Borrowed(meaning.public_reason()),
             _ => self.kind.public_reason(),
         }
     }

@@ -24,6 +24,8 @@ pub(crate) enum LoginEnd {
     Interaction,
     /// Nothing says why.
     Unknown,
+    /// The server gave no refresh token.
+    Unrenewable,
 }
 
 impl LoginEnd {
@@ -57,6 +59,9 @@ impl LoginEnd {
                 "the authorization server wants to ask the person something (a password, a second factor)"
             }
             Self::Unknown => "the authorization server no longer accepts the refresh token",
+            Self::Unrenewable => {
+                "nothing renews its access token, since the authorization server gave no refresh token"
+            }
         }
     }
 
@@ -69,6 +74,7 @@ impl LoginEnd {
             Self::User => {
                 "have the user enabled there first, or log in as another one: until then no login succeeds"
             }
+            Self::Unrenewable => "log in again",
             _ => "log in again, or put a new refresh token in its place",
         }
     }
@@ -84,6 +90,7 @@ impl LoginEnd {
             Self::Expired => "the authorization server says that the time of this login is over",
             Self::Interaction => "the authorization server wants to ask the user of this login something",
             Self::Unknown => "the authorization server no longer accepts the refresh token of this login",
+            Self::Unrenewable => "nothing renews the access token of this login",
         }
     }
 }
@@ -103,9 +110,11 @@ pub(super) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Kind {
         return kind;
     }
     match form {
-        Form::Json => {}
+        Form::Json | Form::List | Form::Pairs => {}
         // Some servers refuse a refresh token so; but so do proxies that did not like a request.
         Form::Empty if status == StatusCode::BAD_REQUEST => return Kind::LoginDoubtful,
+        // A registered code is one in a plain text, too.
+        Form::Other if report.code().is_some_and(|code| code != Code::Other) => {}
         Form::Empty | Form::Page | Form::Other => return kind,
     }
     let mentions = report.mentions();
@@ -130,29 +139,44 @@ pub(super) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Kind {
             | Code::TemporarilyUnavailable
             | Code::AuthorizationPending,
         ) => kind,
-        _ if mentions.has(Mention::Ended) => Kind::LoginEnded(LoginEnd::of(code, mentions)),
+        _ if mentions.has(Mention::Rate) => kind,
+        _ if mentions.has(Mention::Ended) && !names_the_request(mentions) => {
+            if names_the_clients(mentions) {
+                Kind::LoginDoubtful
+            } else {
+                Kind::LoginEnded(LoginEnd::of(code, mentions))
+            }
+        }
+        // A refresh sends no other token; with 401 it may be the client's assertion.
+        _ if mentions.has(Mention::Token)
+            && status != StatusCode::UNAUTHORIZED
+            && !names_the_clients(mentions) =>
+        {
+            Kind::LoginEnded(LoginEnd::of(code, mentions))
+        }
         Some(Code::UnauthorizedClient) => kind,
         _ if is_clearly_the_clients(status, code, mentions) => kind,
-        // An address that is not the token endpoint's.
-        None if matches!(status.as_u16(), 404 | 405 | 410) => kind,
+        // An address that is not the token endpoint's, or a realm that is away.
+        _ if matches!(status.as_u16(), 404 | 405 | 410) => kind,
         _ => Kind::LoginDoubtful,
     }
 }
 
 /// Whether the refusal names something that the configuration sets, or is the one of client authentication.
 fn is_clearly_the_clients(status: StatusCode, code: Option<Code>, mentions: Mentions) -> bool {
-    let named = [
-        Mention::Client,
-        Mention::Scope,
-        Mention::Audience,
-        Mention::Resource,
-        Mention::Dpop,
-        Mention::Https,
-        Mention::KeyId,
-    ];
     let unnamed = matches!(code, None | Some(Code::InvalidRequest | Code::AccessDenied));
     let unnamed = unnamed && !mentions.has(Mention::Token);
-    named.into_iter().any(|mention| mentions.has(mention)) || status == StatusCode::UNAUTHORIZED && unnamed
+    names_the_clients(mentions) || status == StatusCode::UNAUTHORIZED && unnamed
+}
+
+fn names_the_clients(mentions: Mentions) -> bool {
+    let named = [Mention::Client, Mention::Audience, Mention::Resource, Mention::KeyId];
+    names_the_request(mentions) || named.into_iter().any(|mention| mentions.has(mention))
+}
+
+/// The same of what has nothing to do with the refresh token: another request with it may be accepted.
+fn names_the_request(mentions: Mentions) -> bool {
+    [Mention::Scope, Mention::Dpop, Mention::Https].into_iter().any(|mention| mentions.has(mention))
 }
 
 #[cfg(test)]
@@ -234,6 +258,42 @@ mod tests {
             (400, r#"{"status":"BAD_REFRESH_TOKEN"}"#, Unknown),
             (200, r#"{"status":"BAD_REFRESH_TOKEN"}"#, Unknown),
             (400, r#"{"error":"some_code","error_description":"The session has expired"}"#, Expired),
+            // X, HubSpot, AWS Cognito, DocuSign, Strava, TikTok, GitHub as a form, a plain word.
+            (
+                400,
+                r#"{"error":"invalid_request","error_description":"Value passed for the token was invalid."}"#,
+                Unknown,
+            ),
+            (400, r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}"#, Unknown),
+            (
+                400,
+                r#"{"__type":"NotAuthorizedException","message":"Refresh Token has been revoked"}"#,
+                Unknown,
+            ),
+            (400, r#"{"error":"refresh_token_expired"}"#, Expired),
+            (
+                400,
+                r#"{"message":"Bad Request","errors":[{"resource":"RefreshToken","field":"refresh_token","code":"invalid"}]}"#,
+                Unknown,
+            ),
+            (
+                200,
+                r#"{"data":{"description":"Refresh token expired","error_code":10010},"message":"error"}"#,
+                Expired,
+            ),
+            (200, "error=bad_refresh_token&error_description=The+refresh+token+is+expired.", Expired),
+            (400, "invalid_grant", Unknown),
+            (403, r#"{"error":"unauthorized_client","error_description":"The token was revoked"}"#, Unknown),
+            (400, r#"{"error":"invalid_request","error_description":"grant is no longer active"}"#, Unknown),
+            (400, r#"[{"errorCode":"INVALID_SESSION_ID","message":"Session expired or invalid"}]"#, Expired),
+            (
+                400,
+                r#"{"error":{"code":"token_inactive","message":"The refresh token is inactive"}}"#,
+                Unknown,
+            ),
+            (400, r#"{"errcode":40030,"errmsg":"invalid refresh_token"}"#, Unknown),
+            (404, r#"{"error":"not_found","error_description":"Refresh token not found"}"#, Unknown),
+            (400, r#"{"code":"x7","message":"Refresh token has already been used"}"#, Reused),
         ] {
             assert_eq!(verdict(status, body), Verdict::Ended(want), "{status} {body}");
         }
@@ -244,7 +304,6 @@ mod tests {
         for (status, body) in [
             (400, ""),
             (400, r#"{"error":"invalid_request"}"#),
-            (400, r#"{"error":"invalid_request","error_description":"Value passed for the token was bad."}"#),
             (400, "{}"),
             (400, r#"{"message":"Bad Request"}"#),
             (400, r#"{"error":400}"#),
@@ -254,6 +313,11 @@ mod tests {
             (200, r#"{"code":20037}"#),
             (401, r#"{"error":"invalid_request","error_description":"Invalid Token!"}"#),
             (200, r#"{"error":"unheard_of"}"#),
+            (200, r#"{"status":"error","message":"no"}"#),
+            (403, r#"{"message":"Forbidden"}"#),
+            (400, r#"{"message":"Refresh token is invalid for this client_id"}"#),
+            (400, "error=unheard_of"),
+            (403, r#"{"error":"access_denied","error_description":"Realm not enabled"}"#),
         ] {
             assert_eq!(verdict(status, body), Verdict::Doubtful, "{status} {body}");
         }
@@ -270,6 +334,14 @@ mod tests {
             (401, r#"{"error":"access_denied","error_description":"Unauthorized"}"#),
             (401, r#"{"message":"Unauthorized"}"#),
             (401, ""),
+            // Google, DingTalk.
+            (401, r#"{"error":"deleted_client","error_description":"The OAuth client was deleted."}"#),
+            (400, r#"{"code":"invalidClientIdOrSecret","message":"no such application"}"#),
+            // Strava.
+            (
+                401,
+                r#"{"message":"Authorization Error","errors":[{"resource":"Application","field":"client_secret","code":"invalid"}]}"#,
+            ),
             (400, r#"{"error":"invalid_request","error_description":"scope parameter not supported"}"#),
             (400, r#"{"error":"invalid_request","error_description":"client_id is missing"}"#),
             (
@@ -282,6 +354,25 @@ mod tests {
             (403, "<html>"),
             (400, "Bad Request"),
             (404, r#"{"message":"no route matched"}"#),
+            (
+                400,
+                r#"{"error":"invalid_request","error_description":"Invalid scope for this refresh token"}"#,
+            ),
+            // Keycloak, while a realm is away.
+            (404, r#"{"error":"Realm does not exist"}"#),
+            (
+                400,
+                r#"{"error":"Access Denied","error_description":"You have made too many requests continuously."}"#,
+            ),
+            (
+                400,
+                r#"{"error":"unauthorized_client","error_description":"Client not allowed to use the refresh token grant"}"#,
+            ),
+            (
+                400,
+                r#"{"error":"invalid_request","error_description":"refresh_token is required, client_id is invalid"}"#,
+            ),
+            (400, "Refresh token expired"),
             (429, r#"{"error":"invalid_grant"}"#),
             (500, r#"{"error":"invalid_grant"}"#),
             (503, r#"{"message":"refresh token invalid"}"#),

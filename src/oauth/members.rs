@@ -33,7 +33,6 @@ impl Reading<'_> {
 /// rule.
 #[derive(Default, Deserialize)]
 pub(super) struct Members {
-    pub(super) error: Option<Value>,
     pub(super) access_token: Option<Value>,
     pub(super) token_type: Option<Value>,
     pub(super) expires_in: Option<Value>,
@@ -93,7 +92,6 @@ impl Members {
         let expires_in = at(&paths.expires_in, "expires_in").filter(|value| !value.is_null());
         let expiry = if expires_in.is_none() { expiry(around, clock::wall()) } else { None };
         Self {
-            error: whole.get("error").cloned(),
             access_token: at(&paths.access_token, "access_token"),
             token_type: at(&paths.token_type, "token_type"),
             expires_in,

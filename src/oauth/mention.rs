@@ -7,7 +7,7 @@ use super::kind::Code;
 
 /// A subject that a description may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
+#[repr(u32)]
 pub(super) enum Mention {
     Scope = 1,
     Audience = 1 << 1,
@@ -35,11 +35,17 @@ pub(super) enum Mention {
     Consent = 1 << 12,
     /// A time that is over.
     Expired = 1 << 13,
+    /// Too many requests.
+    Rate = 1 << 15,
+    /// A login that a person has yet to finish.
+    Pending = 1 << 16,
+    /// A device code that is no longer good.
+    DeviceCode = 1 << 17,
 }
 
 /// A set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mentions(u16);
+pub(super) struct Mentions(u32);
 
 impl Mentions {
     pub(super) fn of(word: Option<&str>, text: Option<&str>) -> Self {
@@ -50,9 +56,21 @@ impl Mentions {
         let word = plain(word.filter(|word| Code::registered(word).is_none()).unwrap_or_default());
         let all = format!("{word} {text}");
         let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
-        let over = |text: &str| OVER.iter().any(|word| text.contains(word));
-        let of_login =
-            |text: &str| ["refresh", "session"].iter().any(|word| text.contains(word)) && over(text);
+        let over = |text: &str| {
+            OVER.iter().any(|word| text.contains(word)) && !NOT_ALLOWED.iter().any(|word| text.contains(word))
+        };
+        let is_reused = has(&[
+            "stale token",
+            "reuse",
+            "already used",
+            "already been used",
+            "replay",
+            "used before",
+            "has been used",
+        ]);
+        let of_login = |text: &str| {
+            ["refresh", "session"].iter().any(|word| text.contains(word)) && (over(text) || is_reused)
+        };
         let mut set = Self::default();
         for (mention, holds) in [
             (Mention::Scope, has(&["scope"])),
@@ -60,7 +78,8 @@ impl Mentions {
             (Mention::Resource, has(&["resource"]) && !has(&["resource owner"])),
             (
                 Mention::Client,
-                has(&["client id", "client secret", "client assertion", "client auth", "client cred"]),
+                word.contains("client")
+                    || has(&["client id", "client secret", "client assertion", "client auth", "client cred"]),
             ),
             (Mention::KeyId, has(&["kid", "key id", "public key", "jwk", "signature"])),
             (Mention::Dpop, has(&["dpop"])),
@@ -73,8 +92,8 @@ impl Mentions {
                 has(&["https required", "https is required", "requires https", "must use https"]),
             ),
             (Mention::RedirectUri, has(&["redirect uri", "redirecturi", "redirect url"])),
-            (Mention::Ended, of_login(&text) || of_login(&word) || (of_token(&word) && over(&word))),
-            (Mention::Token, of_token(&all) && over(&all)),
+            (Mention::Ended, of_login(&text) || of_login(&word) || of_token(&word) && over(&word)),
+            (Mention::Token, of_token(&all) && (over(&all) || is_reused)),
             (
                 Mention::User,
                 has(&["user", "account", "owner"])
@@ -90,30 +109,58 @@ impl Mentions {
                     ])
                     && !has(&["resource owner credentials"]),
             ),
-            (
-                Mention::Reuse,
-                has(&[
-                    "stale token",
-                    "reuse",
-                    "already used",
-                    "already been used",
-                    "replay",
-                    "used before",
-                    "has been used",
-                ]),
-            ),
+            (Mention::Reuse, is_reused),
             (Mention::Consent, has(&["consent"])),
             (Mention::Expired, has(&["expired", "token is not active", "idle", "too old"])),
+            (
+                Mention::Rate,
+                has(&[
+                    "too many request",
+                    "too many attempt",
+                    "too many token",
+                    "rate limit",
+                    "ratelimit",
+                    "rate exceeded",
+                    "throttl",
+                    "quota",
+                    "limit exceeded",
+                    "request limit",
+                    "slow down",
+                ]),
+            ),
+            (
+                Mention::Pending,
+                has(&[
+                    "authorization pending",
+                    "authorization is pending",
+                    "authorisation pending",
+                    "still pending",
+                    "not yet authorized",
+                    "not been authorized yet",
+                    "has not yet",
+                    "not yet approved",
+                    "not yet completed",
+                    "waiting for the user",
+                    "waiting for user",
+                ]),
+            ),
+            (Mention::DeviceCode, has(&["device code"]) && over(&all)),
         ] {
             if holds {
-                set.0 |= mention as u16;
+                set.0 |= mention as u32;
             }
         }
         set
     }
 
+    /// Of several texts, each for itself: what stands in one is not said of what stands in another.
+    pub(super) fn of_all(word: Option<&str>, texts: &[String]) -> Self {
+        let each = texts.iter().map(|text| Self::of(word, Some(text)).0);
+        Self(each.fold(Self::of(word, None).0, |all, one| all | one))
+    }
+
     pub(super) const fn has(self, mention: Mention) -> bool {
-        self.0 & mention as u16 != 0
+        self.0 & mention as u32 != 0
     }
 }
 
@@ -125,7 +172,7 @@ fn of_token(text: &str) -> bool {
 }
 
 /// What is said of something that was good once.
-const OVER: [&str; 18] = [
+const OVER: [&str; 17] = [
     "invalid",
     "expired",
     "revoked",
@@ -136,14 +183,29 @@ const OVER: [&str; 18] = [
     "unknown",
     "does not exist",
     "stale",
-    "used",
-    "reuse",
+    "incorrect",
     "not valid",
     "no longer",
     "ended",
     "malformed",
     "was bad",
     "unusable",
+];
+
+/// What is said of a client that may not use what it sends, and of a request that lacks it.
+const NOT_ALLOWED: [&str; 12] = [
+    "not allowed",
+    "not permitted",
+    "not supported",
+    "unsupported",
+    "not enabled",
+    "not authorized to use",
+    "may not",
+    "invalid client",
+    "unknown client",
+    "is missing",
+    "missing parameter",
+    "is required",
 ];
 
 #[cfg(test)]
@@ -169,6 +231,15 @@ mod tests {
             // Hydra.
             ("The refresh token was already used.", Mention::Reuse),
             ("The JSON Web Token uses signing key with kid 'x', which could not be found.", Mention::KeyId),
+            ("missing or invalid refresh token", Mention::Ended),
+            ("The refresh token passed is incorrect or expired.", Mention::Ended),
+            ("Value passed for the token was bad.", Mention::Token),
+            ("The grant has been used before", Mention::Token),
+            // Zoho, Auth0, AWS.
+            ("You have made too many requests continuously.", Mention::Rate),
+            ("Global limit has been reached: Rate Limit Exceeded", Mention::Rate),
+            ("Authorization is pending. Keep polling.", Mention::Pending),
+            ("invalid device code", Mention::DeviceCode),
             // Salesforce.
             ("scope parameter not supported", Mention::Scope),
             ("expired access/refresh token", Mention::Ended),
@@ -183,6 +254,11 @@ mod tests {
             ("Client authentication failed", Mention::Ended),
             ("Missing parameter: username", Mention::User),
             ("Missing form parameter: grant_type", Mention::Ended),
+            ("The grant refresh_token may not be used by an invalid client", Mention::Ended),
+            ("refresh_token is required", Mention::Ended),
+            ("Client not allowed to use the refresh token grant", Mention::Token),
+            ("unknown client for this refresh token", Mention::Ended),
+            ("the device code has to be polled", Mention::DeviceCode),
         ] {
             assert!(!of(text).has(mention), "{text}: {mention:?}");
         }

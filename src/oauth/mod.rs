@@ -76,7 +76,6 @@ pub(crate) use kind::Code as ErrorCode;
 pub(crate) use kind::Place;
 pub(crate) use kind::{CommandFault, FrameFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
 pub use login::{LoginFailure, LoginWay};
-#[cfg(test)]
 pub(crate) use login_end::LoginEnd;
 pub use redirect_uri::RedirectUri;
 pub use response::{Lifetime, MAX_LIFETIME, Oddity, TokenResponse, TokenType};

@@ -27,6 +27,8 @@ pub(super) struct Details {
     pub(super) remark: Option<Remark>,
     pub(super) mentions: Mentions,
     pub(super) form: Form,
+    /// The response says that no request is left of those that are allowed in a while.
+    pub(super) exhausted: bool,
     /// The type of the token, as the server spells it.
     pub(super) token_type: Option<TypeWord>,
     /// What else was tried, and what came of it.
@@ -131,6 +133,8 @@ pub(super) enum Meaning {
     Address,
     /// What stands in front of the server refused it.
     Gate,
+    /// Neither JSON nor a form, in the place of what a server says of a refresh token.
+    Foreign,
     Busy,
     Failure,
     /// A login that goes on.
@@ -146,9 +150,13 @@ impl Meaning {
         let mentions = details.map_or_else(Mentions::default, |details| details.mentions);
         let asked = situation.map(|situation| situation.asked);
         let is_page = details.is_some_and(|details| details.form == Form::Page);
+        let unclear = matches!(code, None | Some(Code::InvalidRequest | Code::Other | Code::AccessDenied));
         match (status.as_u16(), code) {
             (429, _) => return Self::Busy,
             (500.., _) => return Self::Failure,
+            _ if unclear && (mentions.has(Mention::Rate) || details.is_some_and(|known| known.exhausted)) => {
+                return Self::Busy;
+            }
             (404 | 405 | 410, None) => return Self::Address,
             (400.., None) if is_page => return Self::Gate,
             _ => {}
@@ -156,12 +164,14 @@ impl Meaning {
         if mentions.has(Mention::Https) && matches!(code, None | Some(Code::InvalidRequest | Code::Other)) {
             return Self::Https;
         }
-        let unclear = matches!(code, None | Some(Code::InvalidRequest | Code::Other | Code::AccessDenied));
+        let of_proof = matches!(code, Some(Code::InvalidDpopProof | Code::UseDpopNonce));
+        if situation.is_some_and(|situation| !situation.has(Key::Dpop))
+            && (of_proof || unclear && mentions.has(Mention::Dpop))
+        {
+            return Self::ProofDemanded;
+        }
         if mentions.has(Mention::Dpop) && (unclear || code == Some(Code::InvalidDpopProof)) {
-            return match situation {
-                Some(situation) if !situation.has(Key::Dpop) => Self::ProofDemanded,
-                _ => Self::Proof,
-            };
+            return Self::Proof;
         }
         if mentions.has(Mention::Pushed) && unclear {
             return Self::Push;
@@ -175,7 +185,12 @@ impl Meaning {
         {
             return Self::Client;
         }
+        let is_structured = details.is_none_or(|known| known.form.is_structured());
         match code {
+            None if mentions.has(Mention::Scope) => Self::Scope,
+            None if asked == Some(Asked::Refresh) && !is_structured && status.is_client_error() => {
+                Self::Foreign
+            }
             None => Self::Unexplained,
             Some(code) => Self::of_code(code, asked, mentions),
         }
@@ -218,6 +233,7 @@ impl Meaning {
             Code::Other if exchange && (mentions.has(Mention::Token) || mentions.has(Mention::Ended)) => {
                 Self::Exchange
             }
+            Code::Other if mentions.has(Mention::Scope) => Self::Scope,
             Code::Other => Self::Unexplained,
         }
     }
@@ -274,6 +290,9 @@ impl Meaning {
             Self::Gate => {
                 "an HTML page: something in front of the server refused the request, or this is another server"
             }
+            Self::Foreign => {
+                "no JSON: something in front of the server refused the request, or this is another server"
+            }
             Self::Busy => "too many requests",
             Self::Failure => "a failure of its own",
             Self::Pending => "the login is not finished",
@@ -301,7 +320,9 @@ impl Meaning {
                 key_list(situation, &[Key::Audience, Key::Resource, Key::Scope, Key::RequestedTokenType, Key::ActorToken], Key::Audience)
             ),
             Self::Scope => match (situation.has(Key::Scope), asked) {
-                (true, Asked::Refresh) => "check `scope`: this server may take none on a refresh".to_owned(),
+                (true, Asked::Refresh) => {
+                    "check `scope`: this server may take none on a refresh (`refresh_scope = false`)".to_owned()
+                }
                 (true, _) => "check `scope`".to_owned(),
                 (false, _) => "set `scope`: this server wants one".to_owned(),
             },
@@ -310,7 +331,7 @@ impl Meaning {
                 "compare this machine's clock with the server's, for a proof counts for a minute or so; see that `token_endpoint` is the server's own name for it, and that it takes the kind of the key"
                     .to_owned()
             }
-            Self::ProofDemanded => "set `dpop = true`, or have the server demand none of this client".to_owned(),
+            Self::ProofDemanded => "set `dpop = true`, or turn it off for this client at the server".to_owned(),
             Self::Push if situation.has(Key::PushedAuthorization) => {
                 "see that the pushed request was used within its time, and once".to_owned()
             }
@@ -334,7 +355,7 @@ impl Meaning {
             Self::Https => format!("set {} to the https address", asked.place()),
             Self::Request => request_help(situation),
             Self::Address => format!("check {}", asked.place()),
-            Self::Gate => format!("check {}, and what stands in front (a firewall, a login page)", asked.place()),
+            Self::Gate | Self::Foreign => format!("check {}, and what stands in front (a firewall, a login page)", asked.place()),
             Self::Unexplained => match asked {
                 Asked::Metadata => "check `issuer`".to_owned(),
                 _ => format!("see what the authorization server logs; check {}", situation.method.keys()),
@@ -370,6 +391,9 @@ impl Meaning {
             Self::Https => "the authorization server demands https",
             Self::Gate => {
                 "the authorization server, or what stands in front of it, refuses the token request with a page for people"
+            }
+            Self::Foreign => {
+                "the authorization server, or what stands in front of it, refuses the token request without JSON"
             }
             Self::Address
             | Self::Push
@@ -636,6 +660,29 @@ mod tests {
                 "other",
             ),
             (429, "", of(ClientCredentials), "too many requests", "check"),
+            (
+                400,
+                r#"{"error":"Access Denied","error_description":"You have made too many requests continuously."}"#,
+                of(ClientCredentials),
+                "too many requests",
+                "check",
+            ),
+            (400, r#"{"error":"use_dpop_nonce"}"#, of(ClientCredentials), "set `dpop = true`", "nonces"),
+            (
+                400,
+                r#"{"error":"invalid_dpop_proof"}"#,
+                of(Asked::Refresh),
+                "turn it off for this client",
+                "clock",
+            ),
+            (
+                400,
+                r#"{"message":"The scope is not known"}"#,
+                of(ClientCredentials).with(Key::Scope, true),
+                "check `scope`",
+                "client_secret",
+            ),
+            (400, "Bad Request", of(Asked::Refresh), "no JSON: something in front", "client_secret"),
             (400, r#"{"error":"too_many_requests"}"#, of(ClientCredentials), "too many requests", "check"),
             (502, "<html>", of(ClientCredentials), "a failure of its own", "check"),
         ] {
@@ -688,9 +735,35 @@ mod tests {
             (404, "<html>", dpop, Class::Misconfigured),
             (401, r#"{"error":"access_denied"}"#, dpop, Class::Misconfigured),
             (400, r#"{"error":"too_many_requests"}"#, dpop, Class::Transient),
+            (400, no_proof, situation(Asked::ClientCredentials), Class::Misconfigured),
+            (403, r#"{"error":"Access Denied","message":"Rate limit exceeded"}"#, dpop, Class::Transient),
+            (400, "Bad Request", situation(Asked::Refresh), Class::Transient),
+            (400, "Bad Request", situation(Asked::ClientCredentials), Class::Misconfigured),
         ] {
             assert_eq!(error(status, body, situation).class(), want, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn a_server_with_no_request_left_passes_by_itself_unless_it_names_what_is_wrong() {
+        let of = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let kind = parse(status, body.as_bytes()).unwrap_err();
+            let report = Report::read(body.as_bytes());
+            let form = Form::of(body.as_bytes());
+            let situation = situation(Asked::ClientCredentials);
+            let details = report.details(status, form, &Carried::default(), situation);
+            Error::here(kind).with(Details { exhausted: true, ..details })
+        };
+        for (status, body) in
+            [(403, ""), (403, r#"{"message":"Forbidden"}"#), (400, r#"{"error":"x"}"#), (403, "<html>")]
+        {
+            let error = of(status, body);
+            assert_eq!(error.class(), Class::Transient, "{status} {body}");
+            assert!(error.to_string().contains("too many requests"), "{error}");
+            assert!(error.public_reason().contains("wants fewer token requests"), "{error}");
+        }
+        assert_eq!(of(401, r#"{"error":"invalid_client"}"#).class(), Class::Misconfigured);
     }
 
     #[test]

@@ -10,10 +10,14 @@ use super::error::Error;
 use super::kind::{Code, Kind, Place};
 use super::mention::Mentions;
 use super::refusal::Details;
-use super::remark::{Carried, Remark, plain};
+use super::remark::{Carried, Remark};
 use super::situation::Situation;
 use super::token_type::TypeWord;
 use super::transport::Answer;
+
+mod members;
+
+use members::Members;
 
 /// What the body of a response says of a failure. Cleaned by [`Report::details`] alone.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +27,10 @@ pub(super) struct Report {
     /// What the code is.
     code: Option<Code>,
     text: Option<String>,
+    mentions: Mentions,
     token_type: Option<TypeWord>,
+    /// It has the member `error`, and that says something.
+    has_error: bool,
     /// It says outright that it is a failure, whatever the status.
     pub(super) fails: bool,
 }
@@ -34,6 +41,10 @@ pub(super) enum Form {
     Empty,
     /// A JSON object.
     Json,
+    /// JSON objects in a list.
+    List,
+    /// A form.
+    Pairs,
     /// A page for people.
     Page,
     Other,
@@ -45,19 +56,32 @@ impl Form {
         match body.first() {
             None => Self::Empty,
             Some(b'{') if serde_json::from_slice::<Map<String, Value>>(body).is_ok() => Self::Json,
-            Some(b'<') => Self::Page,
+            Some(b'[') if serde_json::from_slice::<Vec<Map<String, Value>>>(body).is_ok() => Self::List,
+            Some(b'<') if is_page(body) => Self::Page,
+            Some(_) if members::is_form(body) => Self::Pairs,
             Some(_) => Self::Other,
         }
     }
+
+    /// Whether it is a response of a program to a program.
+    pub(super) const fn is_structured(self) -> bool {
+        matches!(self, Self::Json | Self::List | Self::Pairs)
+    }
+}
+
+/// HTML, and not XML of another kind.
+fn is_page(body: &[u8]) -> bool {
+    let begin = &body[..body.len().min(PAGE_BEGIN)].to_ascii_lowercase();
+    let begin = String::from_utf8_lossy(begin);
+    ["<html", "<!doctype html", "<head>", "<body", "<title", "<h1", "<p>", "<div", "<center", "<script"]
+        .iter()
+        .any(|tag| begin.contains(tag))
 }
 
 impl Report {
-    /// Reads a body; one that is no JSON object says nothing.
+    /// Reads a body, whatever its type is said to be.
     pub(super) fn read(body: &[u8]) -> Self {
-        match serde_json::from_slice::<Map<String, Value>>(without_mark(body)) {
-            Ok(members) => Self::of(&members),
-            Err(_) => Self::default(),
-        }
+        members::parse(body).map(|members| Self::of(&members)).unwrap_or_default()
     }
 
     /// What a browser brings back.
@@ -65,35 +89,57 @@ impl Report {
         let word = word.map(str::to_owned);
         Self {
             code: word.as_deref().map(Code::parse),
+            mentions: Mentions::of(word.as_deref(), text),
             word,
             text: text.map(str::to_owned),
-            token_type: None,
             fails: true,
+            ..Self::default()
         }
     }
 
-    fn of(members: &Map<String, Value>) -> Self {
-        let mut words = Vec::new();
-        for name in CODES {
-            candidates(name, members.get(name), 0, &mut words);
-        }
-        let known = words.iter().find_map(|(_, word)| Some((word, Code::registered(word)?)));
-        let (word, code) = match known {
-            Some((word, code)) => (Some(word.clone()), Some(code)),
+    fn of(body: &Map<String, Value>) -> Self {
+        let members = Members::of(body);
+        let words = members.words();
+        let known = words.iter().find_map(|(_, word)| Some((word.clone(), Code::registered(word)?)));
+        let known = known.or_else(|| members.leading_code());
+        let states = |name: &str| members.get(name).is_some_and(says_something);
+        let (word, code) = match &known {
+            Some((word, code)) => (Some(word.clone()), Some(*code)),
             None => match words.iter().find(|(name, word)| names_a_code(name, word)) {
                 Some((_, word)) => (Some(word.clone()), Some(Code::Other)),
-                None if members.get("error").is_some_and(says_something) => (None, Some(Code::Other)),
-                None => (None, None),
+                None => (None, states("error").then_some(Code::Other)),
             },
         };
-        let stated = |name: &str| members.get(name).is_some_and(says_something);
-        let denied = |name: &str| members.get(name) == Some(&Value::Bool(false));
-        let fails = ["error", "errors", "errorCode", "error_code", "errcode"].into_iter().any(stated)
+        let denied = |name: &str| {
+            members.get(name).is_some_and(|value| *value == Value::Bool(false) || value == "false")
+        };
+        let fails = ["error", "errors", "errorcode", "errortype", "errcode", "fault"].into_iter().any(states)
             || ["ok", "success"].into_iter().any(denied)
             || members.get("code").is_some_and(|code| says_something(code) && !is_success(code))
+            || ["status", "message"].into_iter().any(|name| members.get(name).is_some_and(is_failure))
             || known.is_some();
-        let text = text(members, 0).filter(|text| word.as_ref() != Some(text));
-        Self { word, code, text, token_type: members.get("token_type").map(TypeWord::of), fails }
+        let texts = members.texts(0);
+        Self {
+            text: members.text(&texts, word.as_deref()),
+            mentions: Mentions::of_all(word.as_deref(), &texts),
+            word,
+            code,
+            token_type: members.get("tokentype").map(TypeWord::of),
+            has_error: states("error"),
+            fails,
+        }
+    }
+
+    /// What the response refuses with. A success refuses only where it says so outright, and an error beside a token
+    /// only in the member that is registered for it.
+    pub(super) fn refusal(&self, status: StatusCode, has_token: impl FnOnce() -> bool) -> Option<Code> {
+        match self.code {
+            code if status.is_client_error() || status.is_server_error() => code,
+            code if status.is_redirection() => code.filter(|code| self.has_error && *code != Code::Other),
+            code if self.has_error => code,
+            code if self.fails && !has_token() => code.or(Some(Code::Other)),
+            _ => None,
+        }
     }
 
     /// The code, where there is one; what no registry has is [`Code::Other`].
@@ -101,8 +147,8 @@ impl Report {
         self.code
     }
 
-    pub(super) fn mentions(&self) -> Mentions {
-        Mentions::of(self.word.as_deref(), self.text.as_deref())
+    pub(super) const fn mentions(&self) -> Mentions {
+        self.mentions
     }
 
     /// What an error keeps of it.
@@ -122,6 +168,7 @@ impl Report {
             remark: self.text.as_deref().and_then(|text| Remark::of(text, carried)),
             mentions: self.mentions(),
             form,
+            exhausted: false,
             token_type: self.token_type.clone(),
             tried: Vec::new(),
             interrupted: false,
@@ -137,6 +184,7 @@ impl Answer {
     /// The error that this answer is, with all that it says of itself.
     pub(super) fn failure(&self, place: Place, kind: Kind, situation: Situation) -> Error {
         let details = self.report().details(self.status, Form::of(&self.body), &self.carried, situation);
+        let details = Details { exhausted: self.exhausted, ..details };
         Error::at(place, kind).with(details).after(self.retry_after)
     }
 }
@@ -144,51 +192,6 @@ impl Answer {
 /// A body without the byte order mark that some servers begin it with (RFC 8259 section 8.1).
 pub(super) fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
-}
-
-/// What may be a code in a member: a word, a number, or one of them in an object or in the first item of a list.
-fn candidates(
-    name: &'static str,
-    value: Option<&Value>,
-    depth: usize,
-    words: &mut Vec<(&'static str, String)>,
-) {
-    match value {
-        Some(Value::String(text)) if !text.is_empty() => words.push((name, text.trim().to_owned())),
-        Some(Value::Number(number)) if number.as_f64() != Some(0.0) => words.push((name, number.to_string())),
-        Some(Value::Object(members)) if depth < DEPTH => {
-            for name in CODES {
-                candidates(name, members.get(name), depth + 1, words);
-            }
-        }
-        Some(Value::Array(items)) if depth < DEPTH => candidates(name, items.first(), depth + 1, words),
-        _ => {}
-    }
-}
-
-/// The first text for people. `error` itself may be one.
-fn text(members: &Map<String, Value>, depth: usize) -> Option<String> {
-    let own = TEXTS.iter().filter_map(|name| members.get(*name)?.as_str()).find(|text| is_text(text));
-    let nested = || {
-        let mut inner = ["error", "errors"].into_iter().filter_map(|name| match members.get(name)? {
-            Value::Object(members) => Some(members),
-            Value::Array(items) => items.first()?.as_object(),
-            _ => None,
-        });
-        if depth < DEPTH { inner.find_map(|members| text(members, depth + 1)) } else { None }
-    };
-    let hint = members.get("error_hint").and_then(Value::as_str).unwrap_or_default();
-    let listed = || {
-        members.get("errors")?.as_array()?.first()?.as_str().filter(|text| is_text(text)).map(str::to_owned)
-    };
-    let bare =
-        || members.get("error")?.as_str().filter(|text| !is_word(text) && is_text(text)).map(str::to_owned);
-    let found = own.map(str::to_owned).or_else(nested).or_else(listed).or_else(bare)?;
-    Some(if hint.is_empty() || found.contains(hint) { found } else { format!("{found} {hint}") })
-}
-
-fn is_text(text: &str) -> bool {
-    !plain(text).is_empty()
 }
 
 /// Whether a member says anything: servers that mean nothing write null, false, 0 and "".
@@ -211,10 +214,22 @@ fn is_success(code: &Value) -> bool {
             .is_some_and(|code| ["200", "ok", "success"].iter().any(|word| code.eq_ignore_ascii_case(word)))
 }
 
-/// Whether a word that nobody registered is a code there: `message` and `status` hold other words, too.
+/// What servers that always have a `status` write where something is wrong.
+fn is_failure(status: &Value) -> bool {
+    match status {
+        Value::Number(status) => status.as_f64().is_some_and(|status| status >= 400.0),
+        Value::String(status) => {
+            ["error", "fail", "failed", "failure"].iter().any(|word| status.eq_ignore_ascii_case(word))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a word that nobody registered is a code there: some members hold other words, too.
 fn names_a_code(name: &str, word: &str) -> bool {
-    let looser = matches!(name, "status" | "message" | "reason" | "type");
-    is_word(word) && (!looser || word.contains(['_', '-']))
+    let looser = matches!(name, "status" | "message" | "reason" | "type" | "exception");
+    let is_name = || word.contains(['_', '-']) || word.ends_with("Exception") || word.ends_with("Error");
+    is_word(word) && (!looser || is_name())
 }
 
 /// What is shown of a code that nobody registered.
@@ -223,45 +238,15 @@ fn is_word(word: &str) -> bool {
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// Members that hold a code, the registered one first.
-const CODES: [&str; 11] = [
-    "error",
-    "errors",
-    "errorCode",
-    "error_code",
-    "errorType",
-    "error_type",
-    "errcode",
-    "code",
-    "status",
-    "reason",
-    "message",
-];
-
-/// Members that hold a text, the registered one first.
-const TEXTS: [&str; 12] = [
-    "error_description",
-    "errorSummary",
-    "error_message",
-    "errorMessage",
-    "errmsg",
-    "error_msg",
-    "message",
-    "msg",
-    "description",
-    "detail",
-    "reason",
-    "title",
-];
-
 const MAX_WORD: usize = 40;
-/// `{"errors": [{"error": {"code": ...}}]}` is as deep as it gets.
-const DEPTH: usize = 3;
+/// Where a page shows that it is one.
+const PAGE_BEGIN: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[expect(clippy::too_many_lines, reason = "one table of what servers really send")]
     #[test]
     fn code_and_text_are_found_in_whatever_members_hold_them() {
         let code = |word: &str| Code::registered(word).unwrap_or(Code::Other);
@@ -309,6 +294,69 @@ mod tests {
                 None,
                 Some("Not from there"),
             ),
+            // Salesforce's APIs.
+            (
+                r#"[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]"#,
+                Some("INVALID_SESSION_ID"),
+                Some("Session expired or invalid"),
+            ),
+            // AWS Cognito, AWS IAM Identity Center.
+            (
+                r#"{"__type":"NotAuthorizedException","message":"Refresh Token has been revoked"}"#,
+                Some("NotAuthorizedException"),
+                Some("Refresh Token has been revoked"),
+            ),
+            // Apigee.
+            (
+                r#"{"fault":{"faultstring":"Invalid client","detail":{"errorcode":"oauth.v2.InvalidClient"}}}"#,
+                Some("oauth.v2.InvalidClient"),
+                Some("Invalid client"),
+            ),
+            // TikTok.
+            (
+                r#"{"data":{"description":"Refresh token expired","error_code":10010},"message":"error"}"#,
+                Some("10010"),
+                Some("Refresh token expired"),
+            ),
+            // Strava.
+            (
+                r#"{"message":"Bad Request","errors":[{"resource":"RefreshToken","field":"refresh_token","code":"invalid"}]}"#,
+                Some("invalid"),
+                Some("refresh_token: invalid"),
+            ),
+            // FastAPI, Laravel, Django, NestJS.
+            (
+                r#"{"detail":[{"loc":["body","refresh_token"],"msg":"field required","type":"value_error.missing"}]}"#,
+                Some("value_error.missing"),
+                Some("refresh_token: field required"),
+            ),
+            (
+                r#"{"errors":{"refresh_token":["is not a valid one"]}}"#,
+                None,
+                Some("refreshtoken: is not a valid one"),
+            ),
+            (
+                r#"{"non_field_errors":["No such token is known."]}"#,
+                None,
+                Some("nonfielderrors: No such token is known."),
+            ),
+            (r#"{"statusCode":400,"message":["no such client"]}"#, None, Some("no such client")),
+            // ASP.NET.
+            (r#"{"Message":"Not for you","ErrorCode":"blocked"}"#, Some("blocked"), Some("Not for you")),
+            (
+                r#"{"error":"invalid_grant: Token has been revoked."}"#,
+                Some("invalid_grant"),
+                Some("invalid_grant: Token has been revoked."),
+            ),
+            // GitHub without `Accept`, and servers that write no JSON at all.
+            (
+                "error=bad_refresh_token&error_description=The+refresh+token+passed+is+incorrect+or+expired.",
+                Some("bad_refresh_token"),
+                Some("The refresh token passed is incorrect or expired."),
+            ),
+            ("authorization_pending", Some("authorization_pending"), None),
+            (r#""Unknown client, sorry""#, None, Some("Unknown client, sorry")),
+            ("Too many requests\n", None, Some("Too many requests")),
         ] {
             let report = Report::read(body.as_bytes());
             assert_eq!(
@@ -333,8 +381,11 @@ mod tests {
             "<html>",
             "[]",
             "",
+            r#"{"status":200,"message":"done"}"#,
+            "access_token=t&scope=repo&token_type=bearer",
         ] {
-            assert!(!Report::read(body.as_bytes()).fails, "{body}");
+            let report = Report::read(body.as_bytes());
+            assert!(!report.fails && report.refusal(StatusCode::OK, || false).is_none(), "{body}");
         }
         for body in [
             r#"{"code":20037}"#,
@@ -343,8 +394,48 @@ mod tests {
             r#"{"error":{"a":1}}"#,
             r#"{"errcode":"40001"}"#,
             "\u{feff}{\"error\":\"invalid_grant\"}",
+            r#"{"status":"error","message":"no such refresh token"}"#,
+            r#"{"status":401,"body":{}}"#,
+            r#"{"success":"false"}"#,
+            "error=bad_refresh_token",
         ] {
-            assert!(Report::read(body.as_bytes()).fails, "{body}");
+            let report = Report::read(body.as_bytes());
+            assert!(report.fails && report.refusal(StatusCode::OK, || false).is_some(), "{body}");
+        }
+        let beside_a_token = Report::read(br#"{"access_token":"t","code":17,"status":"error"}"#);
+        assert_eq!(beside_a_token.refusal(StatusCode::OK, || true), None);
+    }
+
+    #[test]
+    fn the_form_of_a_body_is_known_by_itself_whatever_its_type_is_said_to_be() {
+        for (body, form) in [
+            ("", Form::Empty),
+            ("\u{feff} {}", Form::Json),
+            (r#"[{"errorCode":"X"}]"#, Form::List),
+            ("[1]", Form::Other),
+            ("error=x&error_description=y", Form::Pairs),
+            ("state=x", Form::Other),
+            ("<!DOCTYPE html><html>", Form::Page),
+            ("<h1>403 Forbidden</h1>", Form::Page),
+            ("<?xml version=\"1.0\"?><html xmlns=\"x\">", Form::Page),
+            ("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", Form::Other),
+            ("Bad Request", Form::Other),
+        ] {
+            assert_eq!(Form::of(body.as_bytes()), form, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_token_is_no_text() {
+        for body in [
+            "gho_16C7e42F292c6912E7710c8",
+            "access_token=gho_sentinel&scope=repo",
+            r#"{"data":{"token":"Bearer sentinel"}}"#,
+            r#"{"tokens":["sentinel"]}"#,
+            r#"{"result":{"access_token":"a sentinel"}}"#,
+            r#""sentinel""#,
+        ] {
+            assert_eq!(Report::read(body.as_bytes()).text, None, "{body}");
         }
     }
 

@@ -139,19 +139,11 @@ pub(super) fn accepted(status: StatusCode, body: &[u8]) -> Result<(), Kind> {
 
 /// The code of a response that refuses, whatever its status. A success has one only where it says so outright.
 pub(super) fn refusal(status: StatusCode, body: &[u8], reading: Reading<'_>) -> Option<Code> {
-    let report = Report::read(body);
-    let code = report.code()?;
-    if status.is_client_error() || status.is_server_error() {
-        return Some(code);
-    }
-    let members = Members::of(&serde_json::from_slice(without_mark(body)).unwrap_or_default(), reading);
-    let has_error =
-        members.error.is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)) && error != "");
-    let has_token = members.access_token.is_some_and(|token| !token.is_null());
-    if status.is_redirection() {
-        return (has_error && code != Code::Other).then_some(code);
-    }
-    (has_error || !has_token && report.fails).then_some(code)
+    let has_token = || {
+        let members = serde_json::from_slice(without_mark(body)).unwrap_or_default();
+        Members::of(&members, reading).access_token.is_some_and(|token| !token.is_null())
+    };
+    Report::read(body).refusal(status, has_token)
 }
 
 /// The members of a JSON object, each as it comes.
@@ -167,7 +159,7 @@ pub(super) fn members<T: DeserializeOwned>(body: &[u8]) -> Result<T, Kind> {
             Err(_) => Flaw::Twice,
         },
         Form::Other if body.trim_ascii_start().starts_with(b"{") => Flaw::BrokenJson,
-        Form::Other => Flaw::NotJson,
+        Form::List | Form::Pairs | Form::Other => Flaw::NotJson,
     };
     Err(Kind::Malformed(flaw))
 }

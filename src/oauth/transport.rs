@@ -14,8 +14,10 @@ use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::clock;
 use crate::net::http_client::{ConnectStage, HttpFault};
-use crate::net::outgoing::{RetryAfter, retry_after};
+use crate::net::outgoing::RetryAfter;
+use crate::net::rate_limit::RateLimit;
 use crate::net::resolver::LookupError;
 use crate::net::tls::{NoRoots, TlsError, client_config};
 use crate::net::tls_fault::TlsFault;
@@ -52,6 +54,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Capped at [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<RetryAfter>,
+    /// It is refused, and says that no request is left of those that are allowed in a while.
+    pub(super) exhausted: bool,
     /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
     pub(super) max_age: Option<Duration>,
     /// What the server's clock showed (RFC 9110 section 6.6.1).
@@ -91,7 +95,8 @@ impl Http {
         if let Some(leads) = redirect(head.status, &head.headers, &target) {
             return Err(Error::at(place.clone(), Kind::RedirectTo(head.status, leads)));
         }
-        let retry_after = retry_after(&head.headers);
+        let now = date(&head.headers).unwrap_or_else(clock::wall);
+        let RateLimit { retry_after, exhausted } = RateLimit::read(head.status, &head.headers, now);
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         if incoming.size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
@@ -110,6 +115,7 @@ impl Http {
         Ok(Answer {
             status: head.status,
             retry_after,
+            exhausted,
             max_age: max_age(&head.headers),
             date: date(&head.headers),
             headers: head.headers,

@@ -33,6 +33,8 @@ pub struct Account {
     summons: Option<Arc<Summons>>,
     /// The login that is kept has no refresh token.
     lacks_refresh_token: AtomicBool,
+    /// And its response does not say how long the access token lives.
+    lacks_expiry: AtomicBool,
 }
 
 /// Why a login did not come to its end.
@@ -57,8 +59,19 @@ impl Account {
     ) -> Self {
         let possession = origin.dpop.clone().map(Possession::new);
         let summons = login.renews_in_browser().then(Arc::default);
-        let lacks_refresh_token = AtomicBool::new(false);
-        Self { server, origin, login, store, key, request, possession, summons, lacks_refresh_token }
+        let (lacks_refresh_token, lacks_expiry) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self {
+            server,
+            origin,
+            login,
+            store,
+            key,
+            request,
+            possession,
+            summons,
+            lacks_refresh_token,
+            lacks_expiry,
+        }
     }
 
     /// The token's name.
@@ -91,9 +104,13 @@ impl Account {
     pub fn advice(&self) -> Option<String> {
         self.lacks_refresh_token.load(Ordering::Relaxed).then(|| {
             let help = help(&self.origin.request.scope, &self.login);
-            format!(
-                "this login ends when its access token expires, as the server gave no refresh token; {help}"
-            )
+            let ends = if self.lacks_expiry.load(Ordering::Relaxed) {
+                "the server gave no refresh token and does not say how long the access token lives, so it is used until \
+                 an API refuses it; then log in again"
+            } else {
+                "this login ends when its access token expires, as the server gave no refresh token"
+            };
+            format!("{ends}; {help}")
         })
     }
 
@@ -101,6 +118,8 @@ impl Account {
     pub(super) fn note(&self, entry: &Entry) {
         let lacks = entry.refresh_token.is_none() && !self.login.renews_in_browser();
         self.lacks_refresh_token.store(lacks, Ordering::Relaxed);
+        let has_expiry = entry.access.as_ref().is_some_and(|access| access.expires.is_some());
+        self.lacks_expiry.store(!has_expiry, Ordering::Relaxed);
     }
 
     /// What calls for the browser that renews this token; `None`: none does.

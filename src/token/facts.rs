@@ -170,8 +170,9 @@ impl Failing {
     }
 }
 
-/// What may be the end of a login is tried so often before it is taken for that.
-pub(super) const DOUBTFUL_ATTEMPTS: u32 = 4;
+/// What may be the end of a login is tried so often before it is taken for that: with the pauses that are the default, a
+/// server that refuses everything for half a minute loses no login, and one that counts refusals gets few.
+pub(super) const DOUBTFUL_ATTEMPTS: u32 = 8;
 
 /// Text to append to the sentence of an error; empty where the history adds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,13 +59,17 @@ fn succeeded(
     let policy = &settings.policy;
     // What was stored has lived since it was asked for; what waited for a lease was asked for after that.
     let sent = asked.map_or(attempt.sent, |at| clock::moment_at(at).min(attempt.now));
-    let lifetime = match response.lifetime {
+    let said = match response.lifetime {
+        Lifetime::Unknown if policy.default_lifetime.is_none() => Lifetime::Unbounded,
+        said => said,
+    };
+    let lifetime = match said {
         Lifetime::ExpiresIn(lifetime) => lifetime,
         Lifetime::ExpiresAt(at) => match clock::until(at) {
             Duration::ZERO => Duration::ZERO,
             left => left.saturating_add(attempt.now - sent),
         },
-        Lifetime::Unknown => policy.default_lifetime,
+        Lifetime::Unknown => policy.default_lifetime.unwrap_or(MAX_LIFETIME),
         Lifetime::NoTime(_) => Duration::ZERO,
         Lifetime::Unbounded => MAX_LIFETIME,
     };
@@ -104,7 +108,7 @@ fn succeeded(
     };
     let login = login_ends.map(|end| end - sent);
     let mut next_attempt = Some(sent + renew_before(lifetime, login, policy, attempt.jitter));
-    if response.lifetime == Lifetime::Unbounded && until.is_none() {
+    if said == Lifetime::Unbounded && until.is_none() {
         (usable_until, expires_at, next_attempt) = (Moment::NEVER, Moment::NEVER, None);
     }
     let generation = old.credentials.as_ref().map_or(0, |credentials| credentials.generation);
@@ -171,7 +175,9 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
         attempts: before.map_or(0, |before| before.attempts).saturating_add(1),
         doubtful: match error.class() {
             Class::Doubtful => before.map_or(0, |before| before.doubtful).saturating_add(1),
-            _ => 0,
+            // An outage between two of them is no answer to the question.
+            Class::Transient => before.map_or(0, |before| before.doubtful),
+            Class::Misconfigured | Class::Refused => 0,
         },
         since: before.map_or(attempt.now, |before| before.since),
         hold_until: error.pause(settings.policy.retry.max).map(|hold| attempt.now + hold),
@@ -270,13 +276,22 @@ pub(super) fn log_oddities(
 ) {
     // Of the others nothing else is to be expected.
     let Some(origin) = settings.server() else { return };
-    if response.lifetime == Lifetime::Unknown && !std::mem::replace(&mut memory.lifetime, true) {
-        let seconds = settings.policy.default_lifetime.as_secs();
-        warn!(
-            token,
-            lifetime_seconds = seconds,
-            "the server does not say how long the token lives; default_lifetime is taken"
-        );
+    if matches!(response.lifetime, Lifetime::Unknown | Lifetime::Unbounded)
+        && !std::mem::replace(&mut memory.lifetime, true)
+    {
+        let default = settings.policy.default_lifetime.filter(|_| response.lifetime == Lifetime::Unknown);
+        if let Some(lifetime) = default {
+            warn!(
+                token,
+                lifetime_seconds = lifetime.as_secs(),
+                "the server does not say how long the token lives; default_lifetime is taken"
+            );
+        } else {
+            info!(
+                token,
+                "the server does not say how long the token lives; it is used until an API refuses it"
+            );
+        }
     }
     log_lifetimes(token, response, settings, memory);
     if response.token_type == TokenType::Assumed && !std::mem::replace(&mut memory.token_type, true) {

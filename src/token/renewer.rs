@@ -918,7 +918,7 @@ pub(super) mod tests {
         let start = Moment::now();
         let exp = clock::wall() + secs(600);
         for (lifetime, want) in [
-            (Lifetime::Unknown, Policy::default().default_lifetime),
+            (Lifetime::Unknown, Policy::default().default_lifetime.unwrap()),
             (Lifetime::ExpiresAt(exp), secs(600)),
             (Lifetime::ExpiresIn(crate::oauth::MAX_LIFETIME * 3), crate::oauth::MAX_LIFETIME),
         ] {

@@ -43,7 +43,8 @@ pub fn renew_before(lifetime: Duration, login: Option<Duration>, policy: &Policy
 /// the failure; without one there is nothing to plan.
 ///
 /// Full-jitter backoff from `initial`, doubled by each failure, up to `max`, for every class: what is refused may
-/// have worked a minute ago. While requests wait for a token the next attempt is [`WAITED_FOR`] away at most, a little
+/// have worked a minute ago. What may be the end of a login keeps to the latter half of each pause, however many wait, and
+/// is as good as given up after [`DOUBTFUL_ATTEMPTS`](super::facts::DOUBTFUL_ATTEMPTS). Else, while requests wait for a token the next attempt is [`WAITED_FOR`] away at most, a little
 /// more in a long outage. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
 /// made within two seconds of that end; once that time has begun, the backoff alone counts.
 #[must_use]
@@ -61,8 +62,10 @@ pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment>
     let mut delay = share(bound, unit(jitter)).max(floor);
     if failing.ends_the_login() {
         delay = DOUBTFUL_GAP + share(DOUBTFUL_GAP / 10, unit(jitter));
-    }
-    if failing.waited_for && !person && !failing.ends_the_login() {
+    } else if failing.class == Class::Doubtful {
+        // The few tries that there are last for a while, whatever waits.
+        delay = (bound / 2 + share(bound / 2, unit(jitter))).max(floor);
+    } else if failing.waited_for && !person {
         let bound = waited_for(failing, max);
         delay = delay.min(bound / 2 + share(bound / 2, unit(jitter)));
     }
@@ -137,6 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::token::facts::DOUBTFUL_ATTEMPTS;
     use crate::token::facts::tests::failing;
 
     fn policy(renew_at: f64, jitter: f64, margin: Duration) -> Policy {
@@ -218,10 +222,15 @@ mod tests {
     fn what_may_be_the_end_of_a_login_is_tried_a_few_times_and_then_once_an_hour_whoever_waits() {
         let backoff = Policy::default().retry;
         let after = |doubtful| with(after(Class::Doubtful, doubtful), |failing| failing.doubtful = doubtful);
-        for (doubtful, at_most) in [(1, 500), (2, 1000), (3, 2000)] {
-            assert_eq!(delay(&after(doubtful), &backoff, 1.0), Duration::from_millis(at_most));
+        for (doubtful, at_most) in [(1, 500), (2, 1000), (3, 2000), (7, 32_000)] {
+            for facts in [after(doubtful), after(doubtful).waited_for()] {
+                assert_eq!(delay(&facts, &backoff, 1.0), Duration::from_millis(at_most));
+                assert_eq!(delay(&facts, &backoff, 0.0), Duration::from_millis(at_most / 2));
+            }
         }
-        for facts in [after(4), after(9), after(9).waited_for()] {
+        let sum: Duration = (1..DOUBTFUL_ATTEMPTS).map(|tried| delay(&after(tried), &backoff, 0.0)).sum();
+        assert!(sum >= Duration::from_secs(30), "a hiccup of half a minute is outlived: {sum:?}");
+        for facts in [after(8), after(9), after(9).waited_for()] {
             assert_eq!(delay(&facts, &backoff, 0.0), DOUBTFUL_GAP);
             assert!(delay(&facts, &backoff, 1.0) <= DOUBTFUL_GAP + DOUBTFUL_GAP / 10);
         }

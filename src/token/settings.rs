@@ -50,6 +50,8 @@ pub struct ServerOrigin {
     pub grant: GrantSettings,
     /// What for.
     pub request: TokenRequest,
+    /// Whether a refresh names the scope. Default yes.
+    pub refresh_scope: bool,
     /// Whether the token is bound to a key of ours (RFC 9449); `None`: it is not.
     pub dpop: Option<DpopSettings>,
 }
@@ -387,8 +389,9 @@ pub struct Policy {
     /// A token this close to its expiry is not sent. Default 10 s; never more than a tenth of the lifetime, so that
     /// a short-lived token can be used at all.
     pub expiry_margin: Duration,
-    /// The lifetime where neither `expires_in` nor a JWT's `exp` says. Default 5 min.
-    pub default_lifetime: Duration,
+    /// The lifetime where neither `expires_in` nor a JWT's `exp` says, of what can be renewed; `None`: until an API refuses
+    /// the token. Default 5 min.
+    pub default_lifetime: Option<Duration>,
     /// How failed renewals are spaced.
     pub retry: Backoff,
     /// How long a request waits for a first token, failures that pass by themselves included. Default 10 s.
@@ -410,7 +413,7 @@ impl Default for Policy {
             renew_at: 0.75,
             jitter: 0.10,
             expiry_margin: Duration::from_secs(10),
-            default_lifetime: Duration::from_mins(5),
+            default_lifetime: Some(Duration::from_mins(5)),
             retry: Backoff { initial: Duration::from_millis(500), max: Duration::from_mins(1) },
             wait: Duration::from_secs(10),
         }

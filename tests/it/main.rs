@@ -27,6 +27,7 @@ mod dashboard;
 mod demo;
 mod deploy;
 mod dial;
+mod dialects;
 mod dns;
 mod dpop;
 mod early;

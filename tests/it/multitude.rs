@@ -48,6 +48,7 @@ fn origin(endpoint: &str, client: String) -> ServerOrigin {
         timeout: Duration::from_mins(1),
     };
     ServerOrigin {
+        refresh_scope: true,
         server: ServerSettings {
             location: Location::endpoint(endpoint.parse().unwrap()),
             transport,

@@ -12,6 +12,10 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Period(pub(in crate::config) Duration);
 
+/// A duration, or `"unlimited"`, which is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Lifetime(pub(in crate::config) Option<Duration>);
+
 /// A size in bytes: a whole number with a unit, `"512B"`, `"64KiB"`, `"1MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Bytes(pub(in crate::config) usize);
@@ -165,6 +169,52 @@ impl JsonSchema for Period {
         json_schema!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
     }
 }
+
+struct LifetimeVisitor;
+
+impl Visitor<'_> for LifetimeVisitor {
+    type Value = Lifetime;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration in quotes such as \"5m\" or \"1h\", or \"unlimited\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Lifetime, E> {
+        if text == UNLIMITED {
+            return Ok(Lifetime(None));
+        }
+        let period =
+            Period::parse(text).ok_or_else(|| E::invalid_value(fault(text, FAULTS_OF_TIME), &self))?;
+        Ok(Lifetime(Some(period.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(LifetimeVisitor)
+    }
+}
+
+impl Serialize for Lifetime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(period) => serializer.collect_str(&Period(period)),
+            None => serializer.serialize_str(UNLIMITED),
+        }
+    }
+}
+
+impl JsonSchema for Lifetime {
+    fn schema_name() -> Cow<'static, str> {
+        "Lifetime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(([0-9]+(ms|s|m|h|d))+|unlimited)$" })
+    }
+}
+
+const UNLIMITED: &str = "unlimited";
 
 /// What is wrong with a text that is no size.
 pub(super) fn fault_of_size(text: &str) -> Unexpected<'_> {

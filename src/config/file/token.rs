@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dialect::{Pkce, RequestFormat, Response, TokenMethod};
-use super::quantity::{Period, Words};
+use super::quantity::{Lifetime, Period, Words};
 use super::secret;
 use crate::oauth::AssertionTerms;
 use crate::secret::Secret;
@@ -135,6 +135,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) token: Option<Secret<String>>,
     /// Scopes to ask for, separated by spaces or as a list; empty: no scope parameter is sent.
     pub(in crate::config) scope: Words,
+    /// Whether a refresh names the scope; some servers refuse that. One that is refused for it is sent once more without.
+    pub(in crate::config) refresh_scope: bool,
     /// The audience parameter, which Auth0 and others ask for.
     pub(in crate::config) audience: Option<String>,
     /// Resource indicators (RFC 8707), absolute URIs.
@@ -169,8 +171,9 @@ pub(in crate::config) struct Token {
     pub(in crate::config) jitter: f64,
     /// A token this close to its expiry is not sent; counts for at most a tenth of the lifetime.
     pub(in crate::config) expiry_margin: Period,
-    /// The lifetime where the authorization server does not say.
-    pub(in crate::config) default_lifetime: Period,
+    /// The lifetime where the authorization server does not say; "unlimited": until an API refuses the token, as it is where
+    /// nothing but a person's login brings another one.
+    pub(in crate::config) default_lifetime: Lifetime,
     /// How failed renewals are spaced.
     pub(in crate::config) retry: Retry,
     /// How long a request waits for a first token; failures that pass by themselves do not end the wait.
@@ -247,6 +250,7 @@ impl Default for Token {
             token_env: None,
             token: None,
             scope: Words::default(),
+            refresh_scope: true,
             audience: None,
             resource: Words::default(),
             params: BTreeMap::new(),
@@ -263,7 +267,7 @@ impl Default for Token {
             renew_at,
             jitter,
             expiry_margin: Period(expiry_margin),
-            default_lifetime: Period(default_lifetime),
+            default_lifetime: Lifetime(default_lifetime),
             retry: Retry::default(),
             wait: Period(wait),
             required: true,

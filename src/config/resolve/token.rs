@@ -101,6 +101,7 @@ fn origin(
         client: client?,
         grant: granted.grant.filter(|_| !unknown)?,
         request: request?,
+        refresh_scope: token.refresh_scope,
         dpop: dpop.ok()?,
     };
     if origin.client.auth == ClientAuth::Tls

@@ -142,6 +142,7 @@ fn the_reference_with_every_key_uncommented_means_the_same() {
         "client_cert_",
         "assertion_file",
         "refresh_token_file",
+        "refresh_scope",
         "authorization_",
         "device_authorization_endpoint",
         "redirect_uri",

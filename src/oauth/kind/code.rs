@@ -39,9 +39,15 @@ impl Code {
         Self::registered(word).unwrap_or(Self::Other)
     }
 
-    /// The registered code that `word` is or means. Servers differ in case and in hyphens.
+    /// The registered code that `word` is or means. Servers differ in case, in hyphens and in what stands around it:
+    /// `InvalidGrantException`, `oauth.v2.InvalidClient`, `https://as.example/errors/invalid-grant`.
     pub(in crate::oauth) fn registered(word: &str) -> Option<Self> {
-        let word = word.trim().to_ascii_lowercase().replace('-', "_");
+        let word = snake_case(word.trim().rsplit(['.', '#', '/']).next()?);
+        let bare = ["_exception", "_error"].into_iter().filter_map(|suffix| word.strip_suffix(suffix));
+        std::iter::once(word.as_str()).chain(bare).find_map(Self::named)
+    }
+
+    fn named(word: &str) -> Option<Self> {
         let registered = CODES.iter().find(|code| code.as_str() == word);
         registered.or_else(|| Some(&SYNONYMS.iter().find(|(synonym, _)| *synonym == word)?.1)).copied()
     }
@@ -96,6 +102,20 @@ impl Code {
     }
 }
 
+/// `InvalidGrant`, `INVALID-GRANT` and `invalid_grant` alike.
+fn snake_case(word: &str) -> String {
+    let mut snake = String::with_capacity(word.len() + 4);
+    let mut after_small = false;
+    for letter in word.chars() {
+        if letter.is_ascii_uppercase() && after_small {
+            snake.push('_');
+        }
+        after_small = letter.is_ascii_lowercase() || letter.is_ascii_digit();
+        snake.push(if letter == '-' { '_' } else { letter.to_ascii_lowercase() });
+    }
+    snake
+}
+
 pub(in crate::oauth) const CODES: [Code; 23] = [
     Code::InvalidRequest,
     Code::InvalidClient,
@@ -123,7 +143,7 @@ pub(in crate::oauth) const CODES: [Code; 23] = [
 ];
 
 /// What GitHub, Microsoft, Auth0, Slack and others write in place of a registered code.
-const SYNONYMS: [(&str, Code); 27] = [
+const SYNONYMS: [(&str, Code); 28] = [
     ("authorization_declined", Code::AccessDenied),
     ("authorization_denied", Code::AccessDenied),
     ("consent_denied", Code::AccessDenied),
@@ -138,6 +158,7 @@ const SYNONYMS: [(&str, Code); 27] = [
     ("device_flow_disabled", Code::UnauthorizedClient),
     ("too_many_requests", Code::SlowDown),
     ("rate_limited", Code::SlowDown),
+    ("ratelimited", Code::SlowDown),
     ("rate_limit_exceeded", Code::SlowDown),
     ("throttled", Code::SlowDown),
     ("incorrect_client_credentials", Code::InvalidClient),
@@ -167,6 +188,14 @@ mod tests {
             ("bad_verification_code", Code::InvalidGrant),
             ("device_flow_disabled", Code::UnauthorizedClient),
             ("too_many_requests", Code::SlowDown),
+            // AWS, Apigee, problem documents.
+            ("InvalidGrantException", Code::InvalidGrant),
+            ("AuthorizationPendingException", Code::AuthorizationPending),
+            ("oauth.v2.InvalidClient", Code::InvalidClient),
+            ("invalid_request_error", Code::InvalidRequest),
+            ("server_error", Code::ServerError),
+            ("https://as.example/errors/invalid-grant", Code::InvalidGrant),
+            ("E0000011", Code::Other),
             ("unheard_of", Code::Other),
             ("invalid_grants", Code::Other),
             ("", Code::Other),

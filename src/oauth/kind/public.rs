@@ -296,7 +296,7 @@ mod tests {
         NoProcess Missing Forbidden Start TimedOut Exit Signal Silent TooMuch
     });
     variants!(FrameFaults of FrameFault { Lost CookiesWithheld });
-    variants!(LoginEnds of LoginEnd { Reused User Consent Expired Interaction Unknown });
+    variants!(LoginEnds of LoginEnd { Reused User Consent Expired Interaction Unknown Unrenewable });
     variants!(Holders of Holder { Command File Configuration });
     variants!(TlsFaults of TlsFault {
         UnknownIssuer SelfSigned WrongName NoName Expired NotYetValid Revoked Algorithm Purpose Certificate
@@ -305,10 +305,11 @@ mod tests {
     });
     variants!(Meanings of Meaning {
         Client Grant NoGrant Spent Exchange Scope Target Proof ProofDemanded Nonce Push RedirectUri Declined Forbidden
-        Login Consent Interaction Late Https Request Address Gate Busy Failure Pending Unexplained
+        Login Consent Interaction Late Https Request Address Gate Foreign Busy Failure Pending Unexplained
     });
 
-    const MEANINGS: [Meaning; 26] = [
+    const MEANINGS: [Meaning; 27] = [
+        Meaning::Foreign,
         Meaning::Client,
         Meaning::Grant,
         Meaning::NoGrant,
@@ -489,6 +490,7 @@ mod tests {
             Kind::LoggedOut,
             Kind::LoginRequired,
             Kind::LoginInterrupted,
+            Kind::LoginEnded(LoginEnd::Unrenewable),
             Kind::BrowserAbsent,
             Kind::Frame(FrameFault::Lost { server: "sentinel".into() }),
             Kind::Frame(FrameFault::CookiesWithheld { page: "sentinel".into(), server: "sentinel".into() }),

@@ -319,7 +319,7 @@ impl Inner {
             1 => (Duration::from_secs(1), Lifetime::ExpiresIn(Duration::from_secs(1))),
             2 => (Duration::from_millis(2500), Lifetime::ExpiresIn(Duration::from_millis(2500))),
             3 => (Duration::from_hours(24 * 300), Lifetime::ExpiresIn(Duration::MAX)),
-            _ => (self.policy.default_lifetime, Lifetime::Unknown),
+            _ => (self.policy.default_lifetime.unwrap(), Lifetime::Unknown),
         }
     }
 }

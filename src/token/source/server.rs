@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::clock::{self, Moment};
 use crate::oauth::{
@@ -39,6 +39,8 @@ pub struct ServerSource {
     name: String,
     /// It was said that the token goes to another host than the one that the server names.
     warned: AtomicBool,
+    /// The server has refused a refresh for its scope, and not the same one without.
+    takes_no_scope: AtomicBool,
 }
 
 impl ServerSource {
@@ -48,7 +50,18 @@ impl ServerSource {
         let since = roster.filled();
         let possession = origin.dpop.clone().map(Possession::new);
         let (name, warned) = (String::new(), AtomicBool::new(false));
-        Self { server, origin, person: Arc::default(), possession, roster, since, name, warned }
+        let takes_no_scope = AtomicBool::new(!origin.refresh_scope);
+        Self {
+            server,
+            origin,
+            person: Arc::default(),
+            possession,
+            roster,
+            since,
+            name,
+            warned,
+            takes_no_scope,
+        }
     }
 
     /// The same for the token of this name, whose upstreams are known.
@@ -104,7 +117,8 @@ impl ServerSource {
         }
     }
 
-    /// With no more scope than was granted (RFC 6749 section 6).
+    /// With no more scope than was granted. Without one it is for all that was granted (RFC 6749 section 6), and some servers
+    /// take it so alone: a refresh that is refused for its scope is sent once more without.
     async fn refresh(
         &self,
         token: Secret<String>,
@@ -116,7 +130,26 @@ impl ServerSource {
         {
             request.to_mut().scope.retain(|scope| granted.contains(scope));
         }
-        self.send_for(&Grant::RefreshToken(token), &request).await
+        if self.takes_no_scope() {
+            request.to_mut().scope.clear();
+        }
+        let grant = Grant::RefreshToken(token);
+        let first = self.send_for(&grant, &request).await;
+        let names_one = request.scope.iter().any(|scope| !scope.is_empty());
+        if !names_one || !first.as_ref().is_err_and(|failure| failure.refuses_scope()) {
+            return first;
+        }
+        let bare = TokenRequest { scope: Vec::new(), ..request.into_owned() };
+        let second = self.send_for(&grant, &bare).await;
+        if second.is_ok() && !self.takes_no_scope.swap(true, Ordering::Relaxed) {
+            info!(
+                token = self.name,
+                help = "set `refresh_scope = false`",
+                "the authorization server refuses `scope` on a refresh; it is left out from now on"
+            );
+        }
+        // Where it wants a scope, too, it is the first one that is wrong.
+        if second.as_ref().is_err_and(|failure| failure.refuses_scope()) { first } else { second }
     }
 
     async fn send(&self, grant: &Grant) -> Result<Fetched, TokenFailure> {
@@ -230,6 +263,10 @@ impl Exchange for ServerSource {
         })
     }
 
+    fn takes_no_scope(&self) -> bool {
+        self.takes_no_scope.load(Ordering::Relaxed)
+    }
+
     fn subject(&self) -> BoxFuture<'_, Option<Fingerprint>> {
         Box::pin(async {
             match &self.origin.grant {
@@ -273,7 +310,7 @@ impl Exchange for ServerSource {
 }
 
 /// How many exchanges an attempt has at most: two for discovery, the token request, the same with a nonce, both by the
-/// server's clock, for the client and for what the grant spends, and a look at the token.
+/// server's clock, for the client and for what the grant spends (a refresh: without its scope), and a look at the token.
 const EXCHANGES: u32 = 11;
 
 /// What an attempt gets beyond the transport's own timeouts before it is given up: it reads a file, too.

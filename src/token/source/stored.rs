@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{Dpop, Error, ErrorKind, MAX_LIFETIME, TokenFailure, TokenHint};
+use crate::oauth::{Dpop, Error, ErrorKind, Lifetime, LoginEnd, MAX_LIFETIME, TokenFailure, TokenHint};
 use crate::secret::Secret;
 use crate::token::account::Account;
 use crate::token::schedule::usable_for;
@@ -60,6 +60,11 @@ pub(in crate::token) trait Exchange: Send + Sync {
 
     /// Sends this password no more, until a person wants it.
     fn withhold(&self, _password: &Secret<String>) {}
+
+    /// Whether the server takes no scope on a refresh.
+    fn takes_no_scope(&self) -> bool {
+        false
+    }
 
     /// Gives a token back (RFC 7009).
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>>;
@@ -231,6 +236,12 @@ impl<E: Exchange> Inner<E> {
             }
             let token = match self.spends.choose(entry.as_ref(), earned).await {
                 Err(error) if error.wants_login() => {
+                    let unrenewable = entry.as_ref().is_some_and(|entry| self.is_unrenewable(entry));
+                    let error = if unrenewable {
+                        Error::here(ErrorKind::LoginEnded(LoginEnd::Unrenewable))
+                    } else {
+                        error
+                    };
                     interrupted |= self.store.spending(&self.key, Spending::Read, &lease).await.is_some();
                     return Err(ended(said.or(Some(error)), interrupted));
                 }
@@ -318,11 +329,13 @@ impl<E: Exchange> Inner<E> {
             Err(ahead) if ahead.duration() <= CLOCK_SKEW => Duration::ZERO,
             Err(_) => return None,
         };
+        let is_unrenewable = self.is_unrenewable(entry?);
         let lifetime = match access.expires {
-            Some(at) => at.duration_since(access.asked).unwrap_or_default(),
-            None => self.policy.default_lifetime,
+            Some(at) => Some(at.duration_since(access.asked).unwrap_or_default()),
+            // What nothing can renew, and does not say when it ends, is good until an API refuses it.
+            None => self.policy.default_lifetime.filter(|_| !is_unrenewable),
         };
-        if usable_for(lifetime.min(MAX_LIFETIME), &self.policy) <= age {
+        if lifetime.is_some_and(|lifetime| usable_for(lifetime.min(MAX_LIFETIME), &self.policy) <= age) {
             return None;
         }
         // Without its key the token is worth nothing.
@@ -335,8 +348,18 @@ impl<E: Exchange> Inner<E> {
             account.note(entry);
         }
         let user = entry?.user.clone();
-        let fetched = Fetched::from(access.response());
+        let mut response = access.response();
+        if lifetime.is_none() {
+            response.lifetime = Lifetime::Unbounded;
+        }
+        let fetched = Fetched::from(response);
         Some(Fetched { asked: Some(access.asked), dpop, user, adopted: true, ..fetched })
+    }
+
+    /// Whether nothing but a person's login follows the access token of `entry`.
+    fn is_unrenewable(&self, entry: &Entry) -> bool {
+        let by_person = self.account.as_ref().is_some_and(|account| !account.settings().renews_in_browser());
+        by_person && entry.refresh_token.is_none() && entry.access.is_some()
     }
 
     async fn ask(&self, spent: Spent) -> Result<Fetched, TokenFailure> {

@@ -63,6 +63,7 @@ pub(in crate::token) fn origin(grant: GrantSettings) -> ServerOrigin {
         timeout: Duration::from_secs(1),
     };
     ServerOrigin {
+        refresh_scope: true,
         server: ServerSettings {
             location: Location::default(),
             transport,

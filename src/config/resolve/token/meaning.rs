@@ -120,7 +120,7 @@ const EXCHANGE: Use = Use::Grants(&[Grant::TokenExchange]);
 const SUBJECT: Use = Use::Grants(&[Grant::TokenExchange, Grant::JwtBearer]);
 
 /// Every key that has not always a meaning.
-const USES: [(&str, Use); 66] = [
+const USES: [(&str, Use); 67] = [
     ("issuer", Use::Server),
     ("token_endpoint", Use::Server),
     ("refresh_endpoint", Use::Server),
@@ -172,6 +172,17 @@ const USES: [(&str, Use); 66] = [
     ("token_env", Use::Grants(&[Grant::Static])),
     ("token", Use::Grants(&[Grant::Static])),
     ("scope", Use::Server),
+    (
+        "refresh_scope",
+        Use::Grants(&[
+            Grant::RefreshToken,
+            Grant::AuthorizationCode,
+            Grant::DeviceCode,
+            Grant::Password,
+            Grant::JwtBearer,
+            Grant::TokenExchange,
+        ]),
+    ),
     ("audience", Use::Server),
     ("resource", Use::Server),
     ("params", Use::Server),

@@ -37,12 +37,10 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
         renew_at,
         jitter,
         expiry_margin: duration(&path.key("expiry_margin"), token.expiry_margin, Zero::Allowed, review),
-        default_lifetime: duration(
-            &path.key("default_lifetime"),
-            token.default_lifetime,
-            Zero::Refused,
-            review,
-        ),
+        default_lifetime: token
+            .default_lifetime
+            .0
+            .map(|lifetime| duration(&path.key("default_lifetime"), Period(lifetime), Zero::Refused, review)),
         retry: Backoff { initial, max },
         wait: duration(&path.key("wait"), token.wait, Zero::Allowed, review),
     }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, ErrorCode, Issued, Lifetime, TokenResponse, TokenType};
+use crate::oauth::{Class, ErrorCode, Issued, TokenResponse, TokenType};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 use crate::token::store::{FileStore, Flaw, Lease, MemoryStore, StoreAlarm, StoredAccess, TokenStore};

@@ -32,7 +32,12 @@ impl<E: Exchange> Inner<E> {
         if let Some(key) = dpop.as_deref().and_then(|key| self.exchange.kept_key(key)) {
             entry.dpop_key = Some(key);
         }
+        let is_refresh = spent.is_some();
         self.put(&mut entry, spent, refresh_token.as_ref(), scope.as_ref(), earned);
+        if is_refresh && self.exchange.takes_no_scope() {
+            // The next process asks for none either.
+            entry.granted = Some(Vec::new());
+        }
         self.store.keep(&self.key, entry, base.as_ref(), lease).await;
     }
 
