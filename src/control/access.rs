@@ -38,19 +38,18 @@ impl ControlSettings {
     #[must_use]
     pub fn read_only(&self, access: &Access) -> Option<String> {
         let address = self.listen.as_ref()?;
-        let users = match address {
-            LocalAddress::Tcp(_) => "every user of this machine",
-            LocalAddress::Abstract(_) => return None,
-            LocalAddress::Path(_) if !access.allowed_uids.is_empty() => return None,
-            LocalAddress::Path(_) if self.unix_mode & OTHERS_WRITE != 0 => "every user of this machine",
-            LocalAddress::Path(_) if self.unix_mode & GROUP_WRITE != 0 && !access.serves_group => {
-                "every user of its group"
-            }
-            LocalAddress::Path(_) => return None,
-        };
         if access.restricted_by.is_empty() {
             return None;
         }
+        let lets_in = |class: u32| self.unix_mode & class != 0 && access.allowed_uids.is_empty();
+        let users = match address {
+            LocalAddress::Tcp(_) => "every user of this machine",
+            LocalAddress::Path(_) if lets_in(OTHERS_WRITE) => "every user of this machine",
+            LocalAddress::Path(_) if lets_in(GROUP_WRITE) && !access.serves_group => {
+                "every user of its group"
+            }
+            LocalAddress::Path(_) | LocalAddress::Abstract(_) => return None,
+        };
         let verb = if access.restricted_by.len() == 1 { "restricts" } else { "restrict" };
         Some(format!(
             "{users} can connect to {address}, and {} {verb} who may use the proxy: no token is handed out here, \

@@ -16,7 +16,7 @@ use super::stub::{FIRST, SECRET, Stub};
 use crate::support::{Config, Key, Message, Proxy, Wire, cupbearer, free_address, repository};
 
 /// How long anything may take, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The private keys that files of providers name.
 #[derive(Debug)]
