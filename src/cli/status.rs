@@ -132,7 +132,7 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
                 0 | 1 => String::new(),
                 several => format!(" ({several} in a row)"),
             };
-            let words = error.server_says.as_ref().map(|words| format!("\n  the server says: \"{words}\""));
+            let words = error.server_says.as_ref().map(|words| format!(" (the server says: \"{words}\")"));
             notes.push(format!("{before}{}{often}{}", error.message, words.unwrap_or_default()));
         }
         if token.until_refused {
@@ -301,6 +301,20 @@ mod tests {
         .unwrap();
         let shown = table(&status(vec![token]), 1, "");
         assert!(shown.contains("api: its server does not say how long it lives"), "{shown}");
+    }
+
+    #[test]
+    fn the_description_of_the_server_stands_on_the_line_of_its_refusal() {
+        let token: Token = serde_json::from_value(serde_json::json!({
+            "name": "api", "grant": "client_credentials", "required": true, "status": "misconfigured",
+            "renewals": 0, "failures": 2, "last_error": {"cause": "invalid_client", "message": "refused", "at": 1,
+            "consecutive_failures": 2, "server_says": "no such\u{1b}[2J client"}
+        }))
+        .unwrap();
+        let shown = table(&status(vec![token]), 1, "");
+        let line = "api: there is no token yet: refused (2 in a row) \
+                    (the server says: \"no such\\u{1b}[2J client\")";
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
     }
 
     #[test]

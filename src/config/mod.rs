@@ -12,6 +12,7 @@ mod permissions;
 mod problem;
 mod resolve;
 mod schema;
+mod secret_oddity;
 mod secret_ref;
 mod shape;
 mod source;

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use super::findings::Review;
 use super::permissions::{self, Exposed};
 use super::problem::{KeyPath, Shown};
+use super::secret_oddity::Oddity;
 use crate::secret::{Secret, SecretError, SecretSource};
 
 /// The environment's variables, which are looked at and never shown.
@@ -115,7 +116,11 @@ impl Wanted<'_> {
                 Err(())
             }
             [(path, written)] => {
-                written.resolve(path, self.noun, first, absent, variables, review).map(Some).ok_or(())
+                let found = written.resolve(path, self.noun, first, absent, variables, review).ok_or(())?;
+                for oddity in found.now.iter().flat_map(|now| Oddity::of(self.noun, now.expose())) {
+                    review.warning(path, oddity.finding(self.noun), oddity.help(self.noun));
+                }
+                Ok(Some(found))
             }
             [_, (second, _), ..] => {
                 review.error(

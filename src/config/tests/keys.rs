@@ -238,6 +238,37 @@ fn an_upstreams_certificate_and_its_key_go_together() {
 }
 
 #[test]
+fn a_secret_with_odd_characters_is_warned_about_and_never_shown() {
+    let folder = Folder::new();
+    let file =
+        GOOD.replace("client_secret_env = \"ORDERS_SECRET\"", &folder.line("client_secret_file", "secret"));
+    for (odd, word) in [
+        ("\"sentinel\"\n", "quotation marks"),
+        ("sentinel \r\n", "blanks"),
+        ("sen\ttinel", "a tab"),
+        ("sentinel\u{200b}", "invisible"),
+        ("\u{feff}\u{feff}sentinel", "invisible"),
+    ] {
+        write_private(&folder.path("secret"), odd);
+        one_warning(&file, "tokens.api.client_secret_file", word);
+        let warnings = load_in(GOOD, &[]).unwrap().warnings;
+        assert!(warnings.is_empty(), "{warnings}");
+        let variable = GOOD.replace("ORDERS_SECRET", "ODD_SECRET");
+        let shown = load_in(&variable, &[("ODD_SECRET", odd)]).unwrap().warnings.to_string();
+        assert!(shown.contains(word) && shown.contains("client_secret_env"), "{shown}");
+        let inline = GOOD.replace(
+            "client_secret_env = \"ORDERS_SECRET\"",
+            &format!("client_secret = \"{}\"", odd.escape_default()),
+        );
+        let inline =
+            inline.replace("\\'", "'").replace("\\u{200b}", "\u{200b}").replace("\\u{feff}", "\u{feff}");
+        let more = load_text(&inline).unwrap().warnings.to_string();
+        assert!(more.contains(word), "{more}");
+        assert!(!shown.contains("tinel") && !more.contains("tinel"), "{shown}{more}");
+    }
+}
+
+#[test]
 fn a_secret_that_every_user_may_read_is_warned_about() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
