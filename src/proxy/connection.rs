@@ -214,7 +214,10 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) -> Option<Socket> {
         }
     });
     let has_failed = match served.await {
-        Served::Cut => return None,
+        Served::Cut => {
+            downstream.stream.cut();
+            return None;
+        }
         Served::Ended(ended) => ended.inspect_err(log).is_err(),
         Served::Rests => {
             downstream.timer.take();
@@ -229,6 +232,7 @@ async fn http1(socket: Socket, downstream: &Rc<Downstream>) -> Option<Socket> {
     let mut socket = parts.io.into_inner();
     if has_failed && !socket.is_shut() {
         // In the middle of a response: nothing may pass for its end.
+        downstream.stream.cut();
         return None;
     }
     let mut rest = if let Some(Tunnel(run)) = downstream.tunnel.take() {

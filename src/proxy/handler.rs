@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
+use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use super::age::{Age, Aging};
@@ -143,6 +144,9 @@ pub(super) async fn handle(
     let closes = is_last && !downstream.watch.is_http2();
     if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if parts.version == Version::HTTP_10 {
+        downstream.stream.ends_body.set(!response.headers().contains_key(CONTENT_LENGTH));
     }
     downstream.watch.responded();
     Ok(response)
@@ -420,6 +424,12 @@ fn finish(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             *response.version_mut() = Version::HTTP_11;
+            if response.status().canonical_reason().is_none()
+                && response.extensions().get::<ReasonPhrase>().is_none()
+            {
+                // hyper would write `<none>`.
+                response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+            }
             let unchanged = response.status() == StatusCode::NOT_MODIFIED;
             if unchanged && response.headers().contains_key(CONTENT_LENGTH) && !downstream.watch.is_http2() {
                 response.body_mut().omit();

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::body::BodyError;
@@ -27,6 +27,8 @@ pub(super) struct ReceivedBody {
     reset: Option<Reason>,
     /// Bytes of its trailers.
     max_trailers: usize,
+    /// Whether the head is all of the message, whatever length it names (RFC 9110 section 15.4.5).
+    is_omitted: bool,
     /// Boxed: most bodies have none, and all are moved about.
     ahead: Option<Box<Ahead>>,
 }
@@ -61,12 +63,13 @@ impl ReceivedBody {
     /// That of a request.
     pub(super) fn request(incoming: Incoming, version: Version) -> Self {
         let reset = (version == Version::HTTP_2).then_some(Reason::CANCEL);
-        Self { incoming, reset, max_trailers: usize::MAX, ahead: None }
+        Self { incoming, reset, max_trailers: usize::MAX, is_omitted: false, ahead: None }
     }
 
-    /// That of an HTTP/2 response, with at most so many bytes of trailers.
-    pub(super) fn response(incoming: Incoming, max_trailers: usize) -> Self {
-        Self { incoming, reset: Some(Reason::INTERNAL_ERROR), max_trailers, ahead: None }
+    /// That of an HTTP/2 response with this status, with at most so many bytes of trailers.
+    pub(super) fn response(incoming: Incoming, status: StatusCode, max_trailers: usize) -> Self {
+        let is_omitted = status == StatusCode::NOT_MODIFIED;
+        Self { incoming, reset: Some(Reason::INTERNAL_ERROR), max_trailers, is_omitted, ahead: None }
     }
 
     /// Reads what is there already, and no more than a little of it: a failure that follows the head at once is seen here.
@@ -98,6 +101,11 @@ impl ReceivedBody {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_omitted {
+            // h2 takes an end of the stream in a frame of its own for a body that is too short.
+            while let Some(Ok(_)) = ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {}
+            return Poll::Ready(None);
+        }
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         Poll::Ready(match (frame, self.reset) {
             (None, Some(reset)) if !self.is_whole() => Some(Err(BodyError::Cut(reset.into()))),
@@ -149,6 +157,9 @@ impl Body for ReceivedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.is_omitted {
+            return SizeHint::default();
+        }
         let left = self.incoming.size_hint();
         let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.len());
         left.exact().map_or(left, |left| SizeHint::with_exact(left + ahead))

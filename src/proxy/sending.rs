@@ -143,8 +143,9 @@ impl Connection {
                 if size_of_fields(response.headers()) > max_head || response.headers().len() > MAX_FIELDS {
                     return Err(Failure::TooLarge(max_head));
                 }
+                let status = response.status();
                 let mut response =
-                    response.map(|incoming| Download::shared(incoming, streams, patience, max_head));
+                    response.map(|incoming| Download::shared(incoming, status, streams, patience, max_head));
                 match poll_fn(|cx| Poll::Ready(response.body_mut().look_ahead(cx))).await {
                     Ok(()) => Ok(response),
                     Err(BodyError::TrailersTooLarge(_)) => Err(Failure::TooLarge(max_head)),

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use socket2::SockRef;
@@ -29,6 +30,8 @@ pub(super) struct Stream {
     pub(super) has_marks: Cell<bool>,
     /// What is wrong with what was refused: with the body of the request under way, where that breaks off (HTTP/1.1).
     pub(super) fault: Cell<Option<Malformed>>,
+    /// Whether the body of the response under way ends with the connection (HTTP/1.0).
+    pub(super) ends_body: Cell<bool>,
 }
 
 /// What carries the bytes.
@@ -47,6 +50,7 @@ impl Stream {
             odd_targets: OddTargets::default(),
             has_marks: Cell::new(false),
             fault: Cell::new(None),
+            ends_body: Cell::new(false),
         })
     }
 
@@ -67,6 +71,22 @@ impl Stream {
         match &mut *self.transport.borrow_mut() {
             Transport::Tls(stream) if ready.is_readable() => has_close_notify(stream),
             _ => false,
+        }
+    }
+
+    /// The response under way is cut. Where the end of the connection would pass for the end of its body, the connection is
+    /// reset when it closes (RFC 9112 section 8). A Unix socket knows no reset.
+    pub(super) fn cut(&self) {
+        let transport = self.transport.borrow();
+        let tcp = match &*transport {
+            Transport::Tcp(stream) => stream,
+            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::Unix(_) => return,
+        };
+        if self.ends_body.get()
+            && let Err(error) = SockRef::from(tcp).set_linger(Some(Duration::ZERO))
+        {
+            tracing::debug!(%error, "a connection will not be reset");
         }
     }
 

@@ -1,10 +1,13 @@
 //! Messages that are broken off: whoever receives one sees that it is not whole, on either protocol, in each direction.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::support::{
-    Config, Origin, Program, Proxy, curl, eventually, hear, node, run, token_at, told, upstream_at,
+    Certificates, Config, Origin, Program, Proxy, curl, eventually, hear, node, run, token_at, told,
+    upstream_at,
 };
 
 /// The API of `tests/peers/node/cut.mjs` behind a proxy, by one of its two protocols.
@@ -104,7 +107,9 @@ async fn a_response_that_the_api_breaks_off_is_an_error_to_curl_and_says_so_in_l
     for protocol in ["h1", "h2"] {
         let stage = CutStage::new(protocol).await;
         let mut cut = 0.0;
-        for (version, exits) in [("--http1.1", [18, 56]), ("--http2-prior-knowledge", [92, 18])] {
+        let versions =
+            [("--http1.0", [18, 56]), ("--http1.1", [18, 56]), ("--http2-prior-knowledge", [92, 18])];
+        for (version, exits) in versions {
             for query in ["how=destroy", "how=close", "how=close&length=1000"] {
                 let answer = curl(&[version, &stage.proxy.url(&format!("/cut?{query}"))]).await;
                 assert!(exits.contains(&answer.exit), "{protocol} {version} {query}: {answer:?}");
@@ -115,6 +120,47 @@ async fn a_response_that_the_api_breaks_off_is_an_error_to_curl_and_says_so_in_l
             }
         }
         assert!(stage.aborted("application").await < 0.5, "all of them were the API's doing");
+    }
+}
+
+/// In HTTP/1.0 the end of the connection is the end of a body whose length is not known (RFC 9112 section 8).
+#[tokio::test]
+async fn a_response_that_breaks_off_is_an_error_to_an_http_1_0_client_whatever_broke_it() {
+    let dir = tempfile::tempdir().unwrap();
+    Certificates::for_loopback(dir.path());
+    let [cert, key] = ["server.pem", "server.key"].map(|file| dir.path().join(file).display().to_string());
+    let tls = format!("tls = {{ cert_file = '{cert}', key_file = '{key}' }}");
+    for (server_lines, scheme) in [("", "http"), (tls.as_str(), "https")] {
+        let api = Origin::scripted(|mut wire| async move {
+            let Some(request) = wire.head().await else { return };
+            let head = "HTTP/1.1 200 OK\r\n";
+            match request.target().as_str() {
+                "/reset" => {
+                    wire.send(format!("{head}\r\nhello")).await;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    wire.reset();
+                }
+                "/whole" => wire.send(format!("{head}\r\nhello")).await,
+                path => {
+                    wire.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")).await;
+                    if path != "/closed" {
+                        wire.closes(Duration::from_secs(20)).await;
+                    }
+                }
+            }
+        })
+        .await;
+        let server = Origin::issuing(300).await;
+        let upstream = upstream_at(&api.url()) + "idle_timeout = \"1s\"\n";
+        let old = "[[routes]]\npath = \"/old\"\nupstream = \"api\"\nmax_stream_age = \"500ms\"";
+        let config = Config::one_route(&upstream, &token_at(&server.url())).server(server_lines).and(old);
+        let proxy = Proxy::start(config).await;
+        for (path, exit) in [("/closed", 56), ("/reset", 56), ("/silent", 56), ("/old", 56), ("/whole", 0)] {
+            let url = format!("{scheme}://{}{path}", proxy.listen());
+            let answer = curl(&["--http1.0", "--insecure", &url]).await;
+            assert_eq!((answer.exit, answer.status), (exit, 200), "{scheme} {path}: {answer:?}");
+            assert_eq!(answer.text(), "hello", "{scheme} {path}");
+        }
     }
 }
 

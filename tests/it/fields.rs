@@ -128,3 +128,17 @@ async fn a_requests_length_reaches_an_http_2_api_in_its_shortest_form() {
         "two lengths are none: {outcome:?}"
     );
 }
+
+#[tokio::test]
+async fn a_reason_phrase_passes_as_it_came() {
+    for phrase in ["Very Odd", "Very Odd \u{e9} Reason", ""] {
+        let head = format!("HTTP/1.1 299 {phrase}\r\n");
+        let reply = head.clone() + "Content-Length: 0\r\n\r\n";
+        let stage = Stage::answering(move |_, _| Reply::raw(reply.clone())).await;
+        let mut wire = stage.proxy.wire().await;
+        wire.send(format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", stage.proxy.listen()))
+            .await;
+        let rest = wire.rest().await;
+        assert!(rest.starts_with(head.as_bytes()), "{}", String::from_utf8_lossy(&rest));
+    }
+}

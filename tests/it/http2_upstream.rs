@@ -348,3 +348,33 @@ async fn a_response_that_breaks_off_right_behind_its_head_is_a_502_with_a_reason
     assert_eq!(proxy.get("/").await.status, 200);
     assert_eq!(api.connections(), 1, "the connection lives");
 }
+
+/// RFC 9113 section 8.1.1: its length is that of what another response would have.
+#[tokio::test]
+async fn a_304_may_name_a_length_and_end_in_a_frame_of_its_own() {
+    let api = FrameServer::start(&[], |_, requests: &mut u32, frame: &Frame| {
+        if frame.kind != HEADERS {
+            return Reaction::default();
+        }
+        let stream = frame.stream;
+        *requests += 1;
+        let head = |flags| headers(stream, flags, &fields(&[(":status", "304"), ("content-length", "77")]));
+        let end = self::frame(DATA, END_STREAM, stream, b"");
+        match *requests % 3 {
+            0 => head(END_STREAM).into(),
+            1 => [head(0), end].concat().into(),
+            _ => Reaction { bytes: head(0), later: end, closes: false },
+        }
+    })
+    .await;
+    let (_server, proxy) = before(&api.upstream(), "").await;
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        for _ in 0..3 {
+            let answer = curl(&[version, &proxy.url("/")]).await;
+            assert_eq!((answer.exit, answer.status), (0, 304), "{version} {answer:?}");
+            assert_eq!(answer.field("content-length"), Some("77"), "{version} {answer:?}");
+            assert!(answer.body.is_empty(), "{version} {answer:?}");
+        }
+    }
+    assert!(proxy.metric("cupbearer_aborted_total", &["cause=\"upstream\""]).await < 0.5);
+}

@@ -127,10 +127,10 @@ fn parse(bytes: &Bytes, asked: Asked) -> Result<AnswerHead, Malformed> {
     }
     let code = parsed.code.ok_or(Malformed::StatusLine)?;
     let status = StatusCode::from_u16(code).map_err(|_| Malformed::StatusLine)?;
-    let reason = parsed
-        .reason
-        .filter(|reason| !reason.is_empty() && status.canonical_reason() != Some(*reason))
-        .and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    // The parser gives none that has an octet beyond ASCII, as it may (RFC 9112 section 4).
+    let reason = Some(reason_of(bytes))
+        .filter(|reason| !reason.is_empty() && status.canonical_reason().map(str::as_bytes) != Some(*reason))
+        .and_then(|reason| ReasonPhrase::try_from(reason).ok());
     let mut framing = Framing { close: parsed.version != Some(1), ..Framing::default() };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + SPARE_FIELDS);
     for field in parsed.headers.iter() {
@@ -144,6 +144,12 @@ fn parse(bytes: &Bytes, asked: Asked) -> Result<AnswerHead, Malformed> {
     }
     let then = framing.then(status, parsed.version, asked)?;
     Ok(AnswerHead { status, headers, reason, then })
+}
+
+/// The reason phrase of a head whose status line is valid.
+fn reason_of(head: &[u8]) -> &[u8] {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.strip_suffix(b"\r").unwrap_or(line).get(BEFORE_REASON..).unwrap_or_default()
 }
 
 /// What the parser found to be wrong.
@@ -235,6 +241,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 pub(in crate::proxy) const MAX_FIELDS: usize = 256;
 /// Room for what the proxy adds of its own.
 const SPARE_FIELDS: usize = 2;
+/// What a reason phrase is behind: `HTTP/1.1 200 `.
+const BEFORE_REASON: usize = 13;
 /// The most that two line ends have in a row.
 const LINE_ENDS: usize = 4;
 
