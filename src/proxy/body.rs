@@ -9,8 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::age::Aging;
 use super::error::ResponseCut;
@@ -373,14 +372,7 @@ impl Download {
     }
 
     /// An answer that comes by HTTP/2, on one of a connection's streams.
-    pub(super) fn shared(
-        incoming: Incoming,
-        status: StatusCode,
-        stream: Rc<Place>,
-        idle_timeout: Duration,
-        max_trailers: usize,
-    ) -> Self {
-        let incoming = ReceivedBody::response(incoming, status, max_trailers);
+    pub(super) fn shared(incoming: ReceivedBody, stream: Rc<Place>, idle_timeout: Duration) -> Self {
         let source = DownloadSource::Shared(SharedBody { incoming, stream });
         Self { source, silence: Silence::new(idle_timeout), broken: None }
     }

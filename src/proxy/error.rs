@@ -20,6 +20,7 @@ use super::guard::Rejection;
 use super::malformed::Malformed;
 use super::path::PathFault;
 use super::record::Cause;
+use super::stream_reset::StreamReset;
 use super::wire::MAX_FIELDS;
 use crate::token::{CallerError, Status, Unavailable};
 
@@ -79,6 +80,12 @@ pub(super) enum ProxyError {
     UpstreamBroken,
     #[error("the upstream's response is not valid HTTP: {0}")]
     UpstreamMalformed(Malformed),
+    #[error(
+        "the connection to the upstream ended before it responded to this request: what came by it breaks the rules of HTTP/2"
+    )]
+    UpstreamNotHttp2,
+    #[error("{0}")]
+    UpstreamReset(StreamReset),
     #[error("the upstream broke off its response behind the head: {0}")]
     UpstreamCut(ResponseCut),
     #[error(
@@ -153,9 +160,11 @@ impl ProxyError {
             Self::ClientGone => "client_gone",
             Self::UpstreamUnreachable(ConnectFault::Tls(_)) => "upstream_tls",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
-            Self::UpstreamBroken | Self::LargeHeadBroken { .. } | Self::UpstreamCut(ResponseCut::Ended) => {
-                "upstream_broken"
-            }
+            Self::UpstreamBroken
+            | Self::UpstreamNotHttp2
+            | Self::UpstreamReset(_)
+            | Self::LargeHeadBroken { .. }
+            | Self::UpstreamCut(ResponseCut::Ended) => "upstream_broken",
             Self::UpstreamMalformed(_) | Self::UpstreamCut(ResponseCut::Malformed) => "upstream_malformed",
             Self::ResponseHeadTooLarge { .. } => "response_head_too_large",
             Self::NotProcessed => "not_processed",
@@ -169,7 +178,8 @@ impl ProxyError {
 
     /// The same for whoever keeps a record of it.
     pub(super) fn cause(&self) -> Cause {
-        Cause { kind: self.kind(), is_failure: self.status().is_server_error() }
+        let reset = if let Self::UpstreamReset(reset) = self { Some(reset.name()) } else { None };
+        Cause { kind: self.kind(), reset, is_failure: self.status().is_server_error() }
     }
 
     const fn status(&self) -> StatusCode {
@@ -195,6 +205,8 @@ impl ProxyError {
             Self::HeadTimeout | Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
+            | Self::UpstreamNotHttp2
+            | Self::UpstreamReset(_)
             | Self::LargeHeadBroken { .. }
             | Self::UpstreamMalformed(_)
             | Self::UpstreamCut(_)
@@ -228,6 +240,8 @@ impl ProxyError {
             Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
+            | Self::UpstreamNotHttp2
+            | Self::UpstreamReset(_)
             | Self::LargeHeadBroken { .. }
             | Self::UpstreamMalformed(_)
             | Self::UpstreamCut(_)

@@ -379,7 +379,7 @@ pub(super) async fn put_away(response: Received, sent_all: bool) {
 fn allows(method: &Method, failure: &Failure, age: Age, shared: bool) -> bool {
     let stale = shared || age == Age::Reused;
     match failure {
-        Failure::Died => stale && is_idempotent(method),
+        Failure::Died | Failure::NotHttp2 => stale && is_idempotent(method),
         // The upstream says that it did nothing (RFC 9113 section 8.7).
         Failure::Unprocessed => shared || stale && is_idempotent(method),
         Failure::Unsent(_)
@@ -387,6 +387,7 @@ fn allows(method: &Method, failure: &Failure, age: Age, shared: bool) -> bool {
         | Failure::TooLarge(_)
         | Failure::HeadRefused { .. }
         | Failure::Cut(_)
+        | Failure::Reset(_)
         | Failure::Broken => false,
     }
 }

@@ -10,7 +10,6 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
-use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use super::age::{Age, Aging};
@@ -33,6 +32,7 @@ use super::malformed::Malformed;
 use super::max_forwards::{count_forward, last_hop, max_forwards};
 use super::memory::{self, Room};
 use super::path::judge;
+use super::reason;
 use super::received::ReceivedBody;
 use super::record::{Answerer, Record};
 use super::recovery::has_settled;
@@ -60,13 +60,8 @@ pub(super) async fn handle(
     let (mut parts, body) = request.into_parts();
     let body = ReceivedBody::request(body, parts.version);
     let present = Present::of(&parts.headers);
-    let mut in_form = fields::normalise(parts.version, &mut parts.headers, present);
-    if parts.version == Version::HTTP_2 {
-        downstream.stream.odd_targets.restore(&mut parts);
-        if downstream.stream.has_marks.get() {
-            in_form = in_form.and(heads::marked(&parts));
-        }
-    }
+    let unmarked = heads::restore(&downstream.stream, &mut parts);
+    let in_form = unmarked.and(fields::normalise(parts.version, &mut parts.headers, present));
     let connect = match parts.method {
         Method::CONNECT => websocket::from_connect(&mut parts),
         _ => None,
@@ -424,12 +419,7 @@ fn finish(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             *response.version_mut() = Version::HTTP_11;
-            if response.status().canonical_reason().is_none()
-                && response.extensions().get::<ReasonPhrase>().is_none()
-            {
-                // hyper would write `<none>`.
-                response.extensions_mut().insert(ReasonPhrase::from_static(b""));
-            }
+            reason::complete(&mut response);
             let unchanged = response.status() == StatusCode::NOT_MODIFIED;
             if unchanged && response.headers().contains_key(CONTENT_LENGTH) && !downstream.watch.is_http2() {
                 response.body_mut().omit();

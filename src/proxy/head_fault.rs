@@ -111,6 +111,12 @@ fn of_field(line: &[u8], is_whole: bool) -> Option<Malformed> {
     value.iter().any(is_control).then_some(Malformed::FieldValue)
 }
 
+/// The first fault in the fields of a whole head, behind its first line.
+pub(super) fn of_fields(head: &[u8]) -> Option<Malformed> {
+    let lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.skip(1).take_while(|line| !line.is_empty()).find_map(|line| of_field(line, true))
+}
+
 /// What is wrong with a trailer field, a line without its end.
 pub(super) fn of_trailer(line: &[u8]) -> Option<Malformed> {
     Some(match of_field(line, true)? {

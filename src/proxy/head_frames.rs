@@ -1,7 +1,7 @@
 //! The HEADERS frames of HTTP/2 on their way to h2, each written anew where that is needed (RFC 9113 section 6.2).
 //!
 //! h2 judges some heads by ending the whole connection, and drops pseudo-header fields of trailers in silence. So `heads` looks
-//! at those of requests first, and `response_trailers` at those of responses. All other bytes go on as they came.
+//! at those of requests first, and `response_heads` at those of responses. All other bytes go on as they came.
 
 use super::calm::{HEADER, HEADERS};
 use super::hpack::size_updates;

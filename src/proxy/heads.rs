@@ -10,15 +10,19 @@
 
 use std::cell::Cell;
 
+use http::Version;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 
 use super::calm::{DATA, END_STREAM, HEADER, HEADERS, PREFACE, RST_STREAM};
 use super::error::BadRequest;
-use super::fields::LONGEST;
 use super::head_fault::is_token;
 use super::head_frames::{Block, HeadFrames, HeadedStreams, LARGEST_FRAME, stream_of};
-use super::hpack::{Literal, Name, has_control, literals, read_string, write_string};
+use super::head_marks::{
+    CONNECTION, INVALID, Known, LENGTH, MARKED_NAME, PATH, length, length_of, marked_fields, marked_name,
+    marked_value, rewrite_trailers, with_others, with_value,
+};
+use super::hpack::{Literal, has_control, read_string, write_string};
 use super::malformed::Malformed;
 use super::octets::{Octet, encoded, is_odd};
 use super::odd_targets::OddTargets;
@@ -88,61 +92,15 @@ fn rewrite(header: &[u8; HEADER], payload: &[u8], notes: Notes<'_>) -> Option<Ve
     block.framed(header, &[&fields])
 }
 
-/// The same of trailers. h2 resets their stream for a pseudo-header field, and for what would have it end the connection.
-fn rewrite_trailers(header: &[u8; HEADER], payload: &[u8]) -> Option<Vec<u8>> {
-    let block = Block::of(header[4], payload)?;
-    let other = with_others(block.fields, |literal| {
-        let value = &block.fields[literal.value.clone()];
-        if let Name::Spelt(name) = &literal.name
-            && let Known::Invalid(length) = Known::of(&block.fields[name.clone()], value)?
-        {
-            return Some(marked_name(block.fields, literal, INVALID, length));
-        }
-        has_control(value)?.then(|| marked_value(block.fields, literal))
-    });
-    match other {
-        None => block.trailers(header),
-        Some(fields) => block.framed(header, &[&fields, MALFORMED]),
-    }
-}
-
-/// The fields of a block with others in place of some literals; `None`: there are none.
-fn with_others(block: &[u8], mut other: impl FnMut(&Literal) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
-    let (mut fields, mut done) = (None, 0);
-    for literal in literals(block) {
-        let Some(field) = other(&literal) else { continue };
-        let fields: &mut Vec<u8> = fields.get_or_insert_default();
-        fields.extend_from_slice(&block[done..literal.at.start]);
-        fields.extend_from_slice(&field);
-        done = literal.at.end;
-    }
-    let mut fields = fields?;
-    fields.extend_from_slice(&block[done..]);
-    Some(fields)
-}
-
 /// The field that takes a literal's place; `None`: it goes on as it is.
 fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> Option<Vec<u8>> {
     let value = &block[literal.value.clone()];
-    let known = match &literal.name {
-        Name::Index(index) => match *index {
-            AUTHORITY => Known::Authority,
-            2 | 3 => Known::Word,
-            6 | 7 => Known::Scheme,
-            4 | 5 => Known::Path,
-            8..=14 => Known::Invalid(b":status".len()),
-            CONTENT_LENGTH => Known::Length,
-            TRANSFER_ENCODING => Known::Connection(b"transfer-encoding".len()),
-            _ => Known::Other,
-        },
-        Name::Spelt(name) => Known::of(&block[name.clone()], value)?,
-    };
     let marked = |field: Vec<u8>| {
         notes.has_marks.set(true);
         field
     };
     let with_name = |kind: u8, length: usize| marked(marked_name(block, literal, kind, length));
-    match known {
+    match Known::of(block, literal)? {
         Known::Path if length_of(value)? == 0 => Some(marked(empty_path(literal))),
         Known::Path => target(value, literal.is_indexed, room, notes.targets)
             .map(|value| with_value(block, literal, &value)),
@@ -156,38 +114,12 @@ fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> O
         Known::Scheme => {
             word(value, literal.is_indexed, NO_SCHEME).map(|value| with_value(block, literal, &value))
         }
-        Known::Length => (!is_length(value)?).then(|| with_name(LENGTH, b"content-length".len())),
+        Known::Length => length(value)?.is_none().then(|| with_name(LENGTH, b"content-length".len())),
+        Known::Status => Some(with_name(INVALID, b":status".len())),
         Known::Connection(length) => Some(with_name(CONNECTION, length)),
         Known::Invalid(length) => Some(with_name(INVALID, length)),
         Known::Other => has_control(value)?.then(|| marked(marked_value(block, literal))),
     }
-}
-
-/// A literal with another value.
-fn with_value(block: &[u8], literal: &Literal, value: &[u8]) -> Vec<u8> {
-    let mut field = block[literal.at.start..literal.value.start].to_vec();
-    write_string(value, &mut field);
-    field
-}
-
-/// A literal whose value has a control character, for which h2 would end the connection.
-fn marked_value(block: &[u8], literal: &Literal) -> Vec<u8> {
-    let length = length_of(&block[literal.value.clone()]).unwrap_or_default();
-    with_value(block, literal, &vec![MARKED_VALUE; length])
-}
-
-/// A literal with a name that says what is wrong with it, of this length where that counts.
-fn marked_name(block: &[u8], literal: &Literal, kind: u8, length: usize) -> Vec<u8> {
-    let mut field = vec![if literal.is_indexed { 0x40 } else { block[literal.at.start] & 0xf0 }];
-    let length = if literal.is_indexed { length } else { length.max(2) };
-    write_string(&[b"~", &[kind][..], &b"~".repeat(length)].concat()[..length], &mut field);
-    let value = &block[literal.value.clone()];
-    if has_control(value) == Some(true) {
-        write_string(&vec![MARKED_VALUE; length_of(value).unwrap_or_default()], &mut field);
-    } else {
-        field.extend_from_slice(value);
-    }
-    field
 }
 
 /// A target that is a mark. An entry of the dynamic table is as long as `:path`; h2 takes it where no pseudo-header field
@@ -197,85 +129,10 @@ fn empty_path(literal: &Literal) -> Vec<u8> {
     write_string(&mark(EMPTY, None), &mut field);
     if literal.is_indexed {
         field.push(0x40);
-        write_string(&[b'~', PATH, b'~', b'~', b'~'], &mut field);
+        write_string(&[MARKED_NAME, PATH, b'~', b'~', b'~'], &mut field);
         write_string(b"", &mut field);
     }
     field
-}
-
-/// Bytes of a string literal once it is decoded; `None`: it is malformed.
-fn length_of(literal: &[u8]) -> Option<usize> {
-    let mut length = 0;
-    read_string(literal, |_| length += 1)?;
-    Some(length)
-}
-
-/// A field that is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    Path,
-    Authority,
-    /// `:method` or `:protocol`.
-    Word,
-    Scheme,
-    Length,
-    /// One that is about the connection (RFC 9113 section 8.2.2), with a name of this length.
-    Connection(usize),
-    /// One that has no valid name (RFC 9113 sections 8.2.1 and 8.3), of this length.
-    Invalid(usize),
-    /// Its value alone is.
-    Other,
-}
-
-impl Known {
-    /// The field of this name, a string literal, and `value`, another; `None`: they are malformed.
-    fn of(literal: &[u8], value: &[u8]) -> Option<Self> {
-        let (mut name, mut length, mut is_valid) = ([0; LONGEST_KNOWN], 0, true);
-        read_string(literal, |byte| {
-            if let Some(place) = name.get_mut(length) {
-                *place = byte;
-            }
-            is_valid &= is_token(byte) && !byte.is_ascii_uppercase() || length == 0 && byte == b':';
-            length += 1;
-        })?;
-        if !is_valid || length == 0 {
-            return Some(Self::Invalid(length));
-        }
-        let is_pseudo = name[0] == b':';
-        Some(match name.get(..length) {
-            Some(b":path") => Self::Path,
-            Some(b":authority") => Self::Authority,
-            Some(b":method" | b":protocol") => Self::Word,
-            Some(b":scheme") => Self::Scheme,
-            Some(b"content-length") => Self::Length,
-            Some(b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade") => {
-                Self::Connection(length)
-            }
-            Some(b"te") if !is_trailers(value)? => Self::Connection(length),
-            _ if is_pseudo => Self::Invalid(length),
-            _ => Self::Other,
-        })
-    }
-}
-
-/// Whether a string literal is what `TE` may be (RFC 9113 section 8.2.2).
-fn is_trailers(literal: &[u8]) -> Option<bool> {
-    let mut rest = &b"trailers"[..];
-    let mut is_same = true;
-    read_string(literal, |byte| is_same &= rest.split_off_first() == Some(&byte))?;
-    Some(is_same && rest.is_empty())
-}
-
-/// Whether a string literal is a length that h2 takes, and all others after it.
-fn is_length(literal: &[u8]) -> Option<bool> {
-    let mut length = Some(0_u64);
-    let mut is_empty = true;
-    read_string(literal, |byte| {
-        is_empty = false;
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
-        length = length.zip(digit).and_then(|(sum, digit)| sum.checked_mul(10)?.checked_add(digit));
-    })?;
-    Some(!is_empty && length.is_some_and(|length| length <= LONGEST))
 }
 
 /// A host that takes the place of one that is none.
@@ -377,27 +234,27 @@ pub(super) fn is_marked_authority(host: &str) -> bool {
     host.bytes().all(|byte| byte == MARKED_HOST)
 }
 
+/// Puts back what the head of a request had before h2 got it.
+///
+/// # Errors
+/// The fault that a mark in it stands for.
+pub(super) fn restore(stream: &Stream, parts: &mut Parts) -> Result<(), Malformed> {
+    if parts.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    stream.odd_targets.restore(parts);
+    if stream.has_marks.get() { marked(parts) } else { Ok(()) }
+}
+
 /// Finds what stands for a fault in a head.
 ///
 /// # Errors
 /// The fault.
-pub(super) fn marked(parts: &Parts) -> Result<(), Malformed> {
+fn marked(parts: &Parts) -> Result<(), Malformed> {
     if is_marked_authority(parts.method.as_str()) {
         return Err(Malformed::Method);
     }
-    let marked = parts.headers.keys().find_map(|name| name.as_str().as_bytes().strip_prefix(b"~"));
-    match marked.map(|kind| kind.first().copied()) {
-        None => {}
-        Some(Some(LENGTH)) => return Err(Malformed::ContentLength),
-        Some(Some(CONNECTION)) => return Err(Malformed::ConnectionField),
-        Some(Some(PATH)) => return Err(Malformed::EmptyPath),
-        Some(_) => return Err(Malformed::FieldNameOfHttp2),
-    }
-    let is_marked = |value: &[u8]| !value.is_empty() && value.iter().all(|byte| *byte == MARKED_VALUE);
-    if parts.headers.values().any(|value| is_marked(value.as_bytes())) {
-        return Err(Malformed::FieldValueOfHttp2);
-    }
-    Ok(())
+    marked_fields(&parts.headers)
 }
 
 /// How a mark begins: as no target does, for it has a backtick that is not encoded, and no path.
@@ -410,21 +267,7 @@ const EMPTY: &[u8] = b"e";
 const MARKED_HOST: u8 = b'~';
 /// All that a scheme has that stands for one that is none: h2 resets the stream for it, and for some others the connection.
 const NO_SCHEME: u8 = b'!';
-/// All that a value has that stands for one with a control character. No text in UTF-8 has it.
-const MARKED_VALUE: u8 = 0xff;
-/// The second character of a name that begins with `~`.
-const LENGTH: u8 = b'l';
-const CONNECTION: u8 = b'c';
-const INVALID: u8 = b'n';
-const PATH: u8 = b'p';
-/// `transfer-encoding: x`, not indexed: h2 resets the stream for it (RFC 9113 section 8.2.2).
-const MALFORMED: &[u8] = &[0x0f, (TRANSFER_ENCODING - 15) as u8, 1, b'x'];
 
-/// Names in the static table (RFC 7541 appendix A).
-const AUTHORITY: usize = 1;
-const CONTENT_LENGTH: usize = 28;
-const TRANSFER_ENCODING: usize = 57;
-const LONGEST_KNOWN: usize = b"transfer-encoding".len();
 /// Bytes that other fields may have more in a frame that is written anew, with a string's length among them.
 const SPARE: usize = 64;
 #[cfg(test)]
@@ -592,26 +435,29 @@ mod tests {
             field
         };
         let cases = [
-            (spelt(0, "X-Upper", "1"), spelt(0, "~n~~~~~", "1")),
-            (spelt(0x40, "X-Upper", "1"), spelt(0x40, "~n~~~~~", "1")),
-            (spelt(0x10, "a b", "1"), spelt(0x10, "~n~", "1")),
-            (spelt(0, "X", "1"), spelt(0, "~n", "1")),
+            (spelt(0, "X-Upper", "1"), spelt(0, "\"n~~~~~", "1")),
+            (spelt(0x40, "X-Upper", "1"), spelt(0x40, "\"n~~~~~", "1")),
+            (spelt(0x10, "a b", "1"), spelt(0x10, "\"n~", "1")),
+            (spelt(0, "X", "1"), spelt(0, "\"n", "1")),
             (spelt(0x40, "X", "1"), spelt(0x40, "~", "1")),
-            (spelt(0, "", "1"), spelt(0, "~n", "1")),
-            (spelt(0, "connection", "close"), spelt(0, "~c~~~~~~~~", "close")),
-            (spelt(0, "te", "gzip"), spelt(0, "~c", "gzip")),
-            (spelt(0, "content-length", "x"), spelt(0, "~l~~~~~~~~~~~~", "x")),
-            (indexed(&[0x0f, 0x0d], "+3"), spelt(0, "~l~~~~~~~~~~~~", "+3")),
-            (indexed(&[0x5c], ""), spelt(0x40, "~l~~~~~~~~~~~~", "")),
-            (indexed(&[0x0f, 0x2a], "chunked"), spelt(0, "~c~~~~~~~~~~~~~~~", "chunked")),
+            (spelt(0, "", "1"), spelt(0, "\"n", "1")),
+            (spelt(0, "connection", "close"), spelt(0, "\"c~~~~~~~~", "close")),
+            (spelt(0, "te", "gzip"), spelt(0, "\"c", "gzip")),
+            (spelt(0, "content-length", "x"), spelt(0, "\"l~~~~~~~~~~~~", "x")),
+            (indexed(&[0x0f, 0x0d], "+3"), spelt(0, "\"l~~~~~~~~~~~~", "+3")),
+            (indexed(&[0x5c], ""), spelt(0x40, "\"l~~~~~~~~~~~~", "")),
+            (indexed(&[0x0f, 0x2a], "chunked"), spelt(0, "\"c~~~~~~~~~~~~~~~", "chunked")),
             (spelt(0, "x", "a\r\nb"), [&[0, 1, b'x', 4][..], &[0xff; 4]].concat()),
             (spelt(0x40, "x", "\0"), vec![0x40, 1, b'x', 1, 0xff]),
             (indexed(&[0x7a], "a\x7f"), vec![0x7a, 2, 0xff, 0xff]),
             (indexed(&[0x7f, 0x00], "\x01"), vec![0x7f, 0x00, 1, 0xff]),
-            (spelt(0, "X", "\x01"), [&[0, 2][..], b"~n", &[1, 0xff]].concat()),
-            (spelt(0, "content-length", "1\0"), [&[0, 14][..], b"~l~~~~~~~~~~~~", &[2, 0xff, 0xff]].concat()),
-            (spelt(0, ":nobody", "1"), spelt(0, "~n~~~~~", "1")),
-            (indexed(&[0x48], "200"), spelt(0x40, "~n~~~~~", "200")),
+            (spelt(0, "X", "\x01"), [&[0, 2][..], b"\"n", &[1, 0xff]].concat()),
+            (
+                spelt(0, "content-length", "1\0"),
+                [&[0, 14][..], b"\"l~~~~~~~~~~~~", &[2, 0xff, 0xff]].concat(),
+            ),
+            (spelt(0, ":nobody", "1"), spelt(0, "\"n~~~~~", "1")),
+            (indexed(&[0x48], "200"), spelt(0x40, "\"n~~~~~", "200")),
             (indexed(&[0x42], "G T"), indexed(&[0x42], "~~~")),
             (indexed(&[0x02], ""), indexed(&[0x02], "~")),
         ];
@@ -651,10 +497,10 @@ mod tests {
             marked(&request.body(()).unwrap().into_parts().0)
         };
         for (name, why) in [
-            ("~l~~", Malformed::ContentLength),
-            ("~c", Malformed::ConnectionField),
-            ("~n~", Malformed::FieldNameOfHttp2),
-            ("~p~~~", Malformed::EmptyPath),
+            ("\"l~~", Malformed::ContentLength),
+            ("\"c", Malformed::ConnectionField),
+            ("\"n~", Malformed::FieldNameOfHttp2),
+            ("\"p~~~", Malformed::EmptyPath),
             ("~", Malformed::FieldNameOfHttp2),
         ] {
             assert_eq!(fault("GET", name, b"1"), Err(why));
@@ -677,7 +523,7 @@ mod tests {
             assert!(is_marked);
             assert_eq!(passed, goes_on(marked), "{form:#x}");
         }
-        let entry = b"\x40\x05~p~~~\0";
+        let entry = b"\x40\x05\"p~~~\0";
         assert_eq!(pass(&of(&came(0x44)), 1000), goes_on(&[&marked[..], entry].concat()));
         assert_eq!(fault("?`e"), Some(Malformed::EmptyPath.into()));
     }
@@ -699,8 +545,8 @@ mod tests {
             (spelt("connection", "close"), prefixed(spelt("connection", "close"))),
             (Vec::new(), prefixed(Vec::new())),
             (spelt("x", "\n"), refused(&[0, 1, b'x', 1, 0xff])),
-            (spelt("X", "1"), refused(&spelt("~n", "1"))),
-            (spelt(":nobody", "1"), refused(&spelt("~n~~~~~", "1"))),
+            (spelt("X", "1"), refused(&spelt("\"n", "1"))),
+            (spelt(":nobody", "1"), refused(&spelt("\"n~~~~~", "1"))),
         ] {
             let with = |trailers: &[u8]| {
                 let head = connection(&[frame(HEADERS, 4, &block(0x04, b"/"))]);

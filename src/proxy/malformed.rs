@@ -8,6 +8,12 @@
 pub(super) enum Malformed {
     #[error("its first line is not a status line of HTTP/1.1")]
     StatusLine,
+    #[error("it is TLS; use https in the upstream's url, or the port where it speaks plain HTTP")]
+    Tls,
+    #[error("it is SSH; use the port where the upstream speaks HTTP")]
+    Ssh,
+    #[error("its first line is that of SHOUTcast (ICY), and no status line of HTTP/1.1")]
+    Icy,
     #[error(
         "its first line is not a method, a target and HTTP/1.1, with one space between each (RFC 9112 section 3)"
     )]
@@ -44,6 +50,10 @@ pub(super) enum Malformed {
     FieldValueOfHttp2,
     #[error("a header field is about the connection, as none of HTTP/2 is (RFC 9113 section 8.2.2)")]
     ConnectionField,
+    #[error("its :status is not a number of three digits (RFC 9113 section 8.3.2)")]
+    Status,
+    #[error("it has no :status (RFC 9113 section 8.3.2)")]
+    NoStatus,
     #[error("its head is too large")]
     HeadTooLarge,
     #[error("it has too many header fields")]

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use super::memory::{self, SMALL_READ};
 use super::metrics::Limited;
 use super::peer_settings::{Beginning, Opening};
-use super::response_trailers::ResponseTrailers;
+use super::response_heads::ResponseHeads;
 use super::socket::give;
 use super::window::STREAM_WINDOW;
 
@@ -31,6 +31,8 @@ pub(super) struct Intake {
     credit: Cell<usize>,
     /// The connection, where it waits.
     waker: RefCell<Option<Waker>>,
+    /// Whether the head of one of its responses had a mark that stands for a fault ([`super::head_marks`]).
+    has_marks: Cell<bool>,
 }
 
 impl Intake {
@@ -52,6 +54,11 @@ impl Intake {
     /// Whether what the connection brings waits behind what its streams have left unread.
     pub(super) fn is_clogged(&self) -> bool {
         self.is_clogged.get()
+    }
+
+    /// Whether a response's head may have a mark.
+    pub(super) fn has_marks(&self) -> bool {
+        self.has_marks.get()
     }
 
     fn allow(&self, bytes: usize) {
@@ -81,7 +88,7 @@ pub(super) struct Metered<S> {
     pause: Option<Pin<Box<Sleep>>>,
     /// Ends with the first frame.
     opening: Option<Opening>,
-    trailers: ResponseTrailers,
+    heads: ResponseHeads,
     /// What was read and written anew: it is read before anything else that comes.
     later: Vec<u8>,
 }
@@ -90,8 +97,8 @@ impl<S> Metered<S> {
     pub(super) fn new(stream: S, intake: Rc<Intake>) -> (Self, Rc<Beginning>) {
         let opening = Opening::default();
         let beginning = opening.beginning();
-        let trailers = ResponseTrailers::new();
-        (Self { stream, intake, pause: None, opening: Some(opening), trailers, later: Vec::new() }, beginning)
+        let heads = ResponseHeads::new();
+        (Self { stream, intake, pause: None, opening: Some(opening), heads, later: Vec::new() }, beginning)
     }
 }
 
@@ -161,7 +168,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             if this.opening.as_mut().is_some_and(|opening| opening.read(read)) {
                 this.opening = None;
             }
-            let same = this.trailers.admit(read, &mut this.later);
+            let same = this.heads.admit(read, &this.intake.has_marks, &mut this.later);
             buf.set_filled(before + same);
             // What was read may wait for more as a whole: then it is read on.
             if same == 0 {

@@ -204,7 +204,7 @@ impl Pool {
             if let Some(kept) = self.idle_http1(want) {
                 return Ok(kept);
             }
-            return Ok(Connection::Http1 { wire: self.open_http1().await?, age: Age::New });
+            return Ok(Connection::Http1 { wire: Box::pin(self.open_http1()).await?, age: Age::New });
         }
         let connection = self.connection(want, Company::Shared).await?;
         let shared = self.shared.borrow();
@@ -235,7 +235,7 @@ impl Pool {
             } else if company == Company::Shared && self.may_share.get() && self.dials.have_room() {
                 let ended = tokio::time::timeout_at(deadline, self.dials.ended()).await;
                 ended.map_err(|_| DialFault::Timeout(self.dials.stage().get()))?;
-            } else if let Some(opened) = self.open(company, deadline).await? {
+            } else if let Some(opened) = Box::pin(self.open(company, deadline)).await? {
                 return Ok(opened);
             }
         }

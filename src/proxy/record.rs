@@ -60,6 +60,8 @@ pub(super) enum Answerer {
 pub(super) struct Cause {
     /// The word for it.
     pub(super) kind: &'static str,
+    /// The reason of an upstream's `RST_STREAM`, where that is it.
+    pub(super) reset: Option<&'static str>,
     /// Whether it is a failure, rather than something that the application did: to a gRPC call, the status does not tell.
     pub(super) is_failure: bool,
 }
@@ -155,6 +157,10 @@ impl Record {
             Some(Answerer::Proxy(cause)) => (None, Some("proxy"), cause.map(|cause| cause.kind)),
             None => (None, None, None),
         };
+        let reset = match by {
+            Some(Answerer::Proxy(cause)) => cause.and_then(|cause| cause.reset),
+            Some(Answerer::Upstream) | None => None,
+        };
         tracing::info!(
             target: "cupbearer::access",
             method = %self.method,
@@ -169,6 +175,7 @@ impl Record {
             upstream_status,
             answered_by,
             error,
+            reset,
             request_bytes = self.request_bytes.get(),
             response_bytes = self.response_bytes,
             head_seconds = head,

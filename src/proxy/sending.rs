@@ -13,8 +13,11 @@ use hyper::client::conn::TrySendError;
 
 use super::body::{BodyError, Download, RequestBody};
 use super::error::{ProxyError, ResponseCut};
+use super::head_marks::marked_fields;
 use super::malformed::Malformed;
 use super::pool::{Age, Connection, Pool};
+use super::received::ReceivedBody;
+use super::stream_reset::StreamReset;
 use super::upstream::Upstream;
 use super::websocket;
 use super::wire::{Keeper, MAX_FIELDS, Manner};
@@ -49,6 +52,10 @@ pub(super) enum Failure {
     Died,
     /// The response is no HTTP.
     Malformed(Malformed),
+    /// The connection ended under the request, since what came by it is no HTTP/2: another response, perhaps.
+    NotHttp2,
+    /// The upstream reset the request's stream.
+    Reset(StreamReset),
     /// The head of the answer is over this many bytes, or has too many fields.
     TooLarge(usize),
     /// The head of the request is larger than the upstream says that it takes; nothing was sent.
@@ -67,6 +74,8 @@ impl From<&Failure> for ProxyError {
             Failure::HeadRefused { size, limit } => Self::UpstreamHeadLimit { size: *size, limit: *limit },
             Failure::Cut(how) => Self::UpstreamCut(*how),
             Failure::Unprocessed => Self::NotProcessed,
+            Failure::NotHttp2 => Self::UpstreamNotHttp2,
+            Failure::Reset(reset) => Self::UpstreamReset(*reset),
             Failure::Unsent(_) | Failure::Died | Failure::Broken => Self::UpstreamBroken,
         }
     }
@@ -140,12 +149,17 @@ impl Connection {
                 }
                 let response =
                     sender.try_send_request(request).await.map_err(|failed| failure(failed, max_head))?;
+                if streams.0.has_marks() {
+                    marked_fields(response.headers()).map_err(Failure::Malformed)?;
+                }
                 if size_of_fields(response.headers()) > max_head || response.headers().len() > MAX_FIELDS {
                     return Err(Failure::TooLarge(max_head));
                 }
                 let status = response.status();
-                let mut response =
-                    response.map(|incoming| Download::shared(incoming, status, streams, patience, max_head));
+                let mut response = response.map(|incoming| {
+                    let body = ReceivedBody::response(incoming, status, max_head);
+                    Download::shared(body, streams, patience)
+                });
                 match poll_fn(|cx| Poll::Ready(response.body_mut().look_ahead(cx))).await {
                     Ok(()) => Ok(response),
                     Err(BodyError::TrailersTooLarge(_)) => Err(Failure::TooLarge(max_head)),
@@ -174,8 +188,10 @@ fn failure(mut failed: TrySendError<Request<RequestBody>>, max_head: usize) -> F
     match failed.take_message() {
         Some(unsent) => Failure::Unsent(unsent.into_body()),
         None if is_unprocessed(failed.error()) => Failure::Unprocessed,
+        None if let Some(reset) = reset_of(failed.error()) => Failure::Reset(reset),
         None if has_died(failed.error()) => Failure::Died,
         None if is_over_all_limits(failed.error()) => Failure::TooLarge(max_head),
+        None if is_ended_as_malformed(failed.error()) => Failure::NotHttp2,
         None if failed.error().is_parse() || is_judged_malformed(failed.error()) => {
             Failure::Malformed(Malformed::Http2)
         }
@@ -201,11 +217,24 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Whether HTTP/2 itself refused what the upstream sent, and reset its stream (RFC 9113 section 8.1.1) or, where the
-/// compression of heads cannot go on, ended the connection (section 4.3).
+/// How the upstream reset the request's stream; `None`: it did not.
+fn reset_of(error: &hyper::Error) -> Option<StreamReset> {
+    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>())?;
+    let reason = of_http2.reason().filter(|_| of_http2.is_remote() && of_http2.is_reset());
+    reason.map(StreamReset)
+}
+
+/// Whether HTTP/2 itself refused what the upstream sent, and reset its stream (RFC 9113 section 8.1.1).
 pub(super) fn is_judged_malformed(error: &hyper::Error) -> bool {
     let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.is_some_and(|error| error.is_library() && (error.is_reset() || error.is_go_away()))
+    of_http2.is_some_and(|error| error.is_library() && error.is_reset())
+}
+
+/// Whether it ended the whole connection for that, as where the compression of heads cannot go on (RFC 9113 section 4.3). Every
+/// stream is given the same error, whichever was at fault.
+fn is_ended_as_malformed(error: &hyper::Error) -> bool {
+    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    of_http2.is_some_and(|error| error.is_library() && error.is_go_away())
 }
 
 /// Whether HTTP/2 ended the connection for a head that is far above all limits.

@@ -221,7 +221,7 @@ impl Upstream {
 const fn failing(error: &ProxyError) -> Option<u32> {
     use ProxyError::{
         LargeHeadBroken, ResponseHeadTooLarge, ResponseTimeout, UpstreamBroken, UpstreamCut,
-        UpstreamMalformed,
+        UpstreamMalformed, UpstreamNotHttp2, UpstreamReset,
     };
     Some(match error {
         UpstreamBroken => 0,
@@ -229,6 +229,8 @@ const fn failing(error: &ProxyError) -> Option<u32> {
         ResponseHeadTooLarge { .. } => 2,
         ResponseTimeout => 3,
         UpstreamCut(how) => 4 + *how as u32,
+        UpstreamReset(_) => 6,
+        UpstreamNotHttp2 => 7,
         // Each has words of its own.
         UpstreamMalformed(why) => 8 + *why as u32,
         _ => return None,

@@ -281,6 +281,16 @@ async fn what_is_wrong_with_a_malformed_response_is_in_the_answer_and_in_the_log
         ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "its Content-Length is not a number"),
         ("HTTP/1.1 200 OK\r\nsentinel field: 1\r\n\r\n", "a header field has an invalid name"),
         (
+            "HTTP/1.1 200 OK\r\nX-A: 1\r\n sentinel\r\n\r\n",
+            "a line begins with a space; lines are not folded (RFC 9112 section 5.2)",
+        ),
+        (
+            "\x15\x03\x01\0\x02\x02\x28",
+            "it is TLS; use https in the upstream's url, or the port where it speaks plain HTTP",
+        ),
+        ("SSH-2.0-sentinel\r\n", "it is SSH; use the port where the upstream speaks HTTP"),
+        ("ICY 200 OK\r\n\r\n", "its first line is that of SHOUTcast (ICY), and no status line of HTTP/1.1"),
+        (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsentinel\r\n",
             "the size of a chunk is not a hexadecimal number (RFC 9112 section 7.1)",
         ),

@@ -378,3 +378,116 @@ async fn a_304_may_name_a_length_and_end_in_a_frame_of_its_own() {
     }
     assert!(proxy.metric("cupbearer_aborted_total", &["cause=\"upstream\""]).await < 0.5);
 }
+
+#[tokio::test]
+async fn a_malformed_response_is_named_and_costs_its_neighbours_on_the_connection_nothing() {
+    type Fields = &'static [(&'static str, &'static str)];
+    const FAULTS: [(Fields, &str); 8] = [
+        (&[(":status", "200"), ("x-note", "a\u{1}b")], "the value of a header field has a control character"),
+        (&[(":status", "200"), ("X-Note", "ab")], "is not a token in lower case"),
+        (&[(":status", "200"), (":path", "/")], "is not a token in lower case"),
+        (&[(":status", "20x")], "its :status is not a number of three digits"),
+        (&[("x-note", "1")], "it has no :status"),
+        (&[(":status", "200"), ("connection", "close")], "a header field is about the connection"),
+        (&[(":status", "200"), ("content-length", "+5")], "its Content-Length is not a number"),
+        (
+            &[(":status", "200"), ("content-length", "5"), ("content-length", "6")],
+            "it has two Content-Length values",
+        ),
+    ];
+    let heads = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&heads);
+    // Every other request gets its response with the next one's, which is malformed.
+    let api = FrameServer::start(&[], move |_, waits: &mut Option<u32>, frame: &Frame| {
+        if frame.kind != HEADERS {
+            return Reaction::default();
+        }
+        let nth = seen.fetch_add(1, Ordering::SeqCst);
+        let Some(neighbour) = waits.take() else {
+            *waits = Some(frame.stream);
+            return Reaction::default();
+        };
+        let data = self::frame(DATA, END_STREAM, frame.stream, b"hello");
+        let bytes = match FAULTS.get(nth / 2) {
+            Some((fault, _)) => [headers(frame.stream, 0, &fields(fault)), data].concat(),
+            None => {
+                let head = headers(frame.stream, 0, &fields(&[(":status", "200")]));
+                [head, headers(frame.stream, END_STREAM, &fields(&[("x-sum", "a\u{7f}b")]))].concat()
+            }
+        };
+        Reaction { bytes, later: ok(neighbour), closes: false }
+    })
+    .await;
+    let (_server, proxy) = before(&api.upstream(), "").await;
+    let trailers = (&[][..], "its body or its trailers are malformed");
+    for (nth, (fault, words)) in FAULTS.into_iter().chain([trailers]).enumerate() {
+        let url = proxy.url("/neighbour");
+        let neighbour = tokio::spawn(async move { curl(&["--request", "POST", &url]).await });
+        eventually("the neighbour waits", || async { heads.load(Ordering::SeqCst) == 2 * nth + 1 }).await;
+        let answer = proxy.get("/").await;
+        answer.assert_proxy_error(502);
+        assert_eq!(answer.proxy_error(), Some("upstream_malformed"), "{fault:?} {answer:?}");
+        assert!(answer.text().contains(words), "{fault:?} {answer:?}");
+        assert_eq!(neighbour.await.unwrap().status, 200, "beside {fault:?}");
+    }
+    assert_eq!(api.connections(), 1);
+}
+
+/// Data on no stream is no HTTP/2, and ends the connection (RFC 9113 section 6.1).
+#[tokio::test]
+async fn what_a_broken_connection_had_no_response_to_is_sent_again_or_told_so() {
+    for (method, status) in [("GET", 200), ("POST", 502)] {
+        let heads = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&heads);
+        let api = FrameServer::start(&[], move |connection, (): &mut (), frame: &Frame| {
+            match frame.kind {
+                HEADERS if connection > 0 => ok(frame.stream),
+                HEADERS if seen.fetch_add(1, Ordering::SeqCst) == 1 => self::frame(DATA, 0, 0, b"x"),
+                _ => Vec::new(),
+            }
+            .into()
+        })
+        .await;
+        let (_server, proxy) = before(&api.upstream(), "").await;
+        let url = proxy.url("/neighbour");
+        let neighbour = tokio::spawn(async move { curl(&["--request", method, &url]).await });
+        eventually("the neighbour waits", || async { heads.load(Ordering::SeqCst) == 1 }).await;
+        assert_eq!(proxy.get("/").await.status, 200, "it is sent again");
+        let answer = neighbour.await.unwrap();
+        assert_eq!(answer.status, status, "{method}: {answer:?}");
+        if status == 502 {
+            assert_eq!(answer.proxy_error(), Some("upstream_broken"), "{answer:?}");
+            assert!(answer.text().contains("ended before it responded to this request"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_before_the_response_is_named_with_its_reason() {
+    const REASONS: [(u32, &str); 6] = [
+        (0xd, "HTTP_1_1_REQUIRED); set http2 = \\\"never\\\" for it"),
+        (0xb, "ENHANCE_YOUR_CALM)"),
+        (0xc, "INADEQUATE_SECURITY)"),
+        (2, "INTERNAL_ERROR)"),
+        (8, "CANCEL)"),
+        (0x77, "unknown reason)"),
+    ];
+    let api = FrameServer::start(&[], |_, requests: &mut usize, frame: &Frame| {
+        if frame.kind != HEADERS {
+            return Reaction::default();
+        }
+        let reason = REASONS[*requests].0;
+        *requests += 1;
+        self::frame(RST_STREAM, 0, frame.stream, &reason.to_be_bytes()).into()
+    })
+    .await;
+    let (_server, proxy) = before(&api.upstream(), "[log]\nformat = \"json\"\naccess = true").await;
+    for (_, words) in REASONS {
+        let answer = proxy.get("/").await;
+        answer.assert_proxy_error(502);
+        assert_eq!(answer.proxy_error(), Some("upstream_broken"), "{answer:?}");
+        assert!(answer.text().contains(&format!("the upstream reset the request ({words}")), "{answer:?}");
+        let reason = format!("\"reset\":\"{}\"", words.split(')').next().unwrap());
+        eventually("the access log has it", || async { proxy.log().contains(&reason) }).await;
+    }
+}

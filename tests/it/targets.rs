@@ -196,6 +196,35 @@ async fn over_http_2_a_malformed_head_gets_a_sentence_and_costs_no_connection() 
     assert_eq!(stage.api.only().target(), "/good");
 }
 
+/// `~` is a character of field names, and of no mark that stands for a fault of another head.
+#[tokio::test]
+async fn a_field_name_with_a_tilde_passes_on_a_connection_with_a_malformed_head() {
+    let stage = Stage::plain().await;
+    let host = stage.proxy.listen().to_string();
+    let mut connection = Frames::connect(stage.proxy.listen(), &[]).await;
+    let with = |name: &str, value: &[u8]| {
+        let mut fields = frames::get(&host, "/");
+        fields.push((name.into(), value.into()));
+        fields
+    };
+    for (nth, (fields, status)) in [
+        (with("connection", b"close"), 400),
+        (with("~n", b"1"), 200),
+        (with("~custom", b"1"), 200),
+        (with("x-latin", b"\xff\xff"), 200),
+        (with("x-field", b"a\0b"), 400),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stream = 2 * nth as u32 + 1;
+        connection.send(&frames::headers(stream, END_STREAM, &fields)).await;
+        let (outcome, text) = response(&mut connection, stream).await;
+        assert_eq!(outcome, Outcome::Status(status), "{nth}: {text}");
+    }
+    assert_eq!(stage.api.seen()[1].field("~custom").as_deref(), Some("1"));
+}
+
 #[tokio::test]
 async fn pythons_h2_gets_the_targets_and_the_refusals_that_curl_gets() {
     let stage = Stage::plain().await;

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::{Header, ParserConfig, Response, Status};
 use hyper::ext::ReasonPhrase;
 
+use super::super::head_fault::of_fields;
 use super::super::malformed::Malformed;
 use super::body::Decoder;
 
@@ -90,7 +91,7 @@ impl HeadFinder {
         limit: usize,
     ) -> Result<Option<AnswerHead>, Malformed> {
         if input.first().is_some_and(|first| *first != b'H') {
-            return Err(Malformed::StatusLine);
+            return Err(not_http(input));
         }
         let Some(end) = head_end(input, self.searched) else {
             self.searched = input.len().saturating_sub(LINE_ENDS);
@@ -121,7 +122,7 @@ fn parse(bytes: &Bytes, asked: Asked) -> Result<AnswerHead, Malformed> {
     let mut parsed = Response::new(&mut []);
     let status = ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
-        .map_err(fault)?;
+        .map_err(|error| fault(error, bytes))?;
     if status != Status::Complete(bytes.len()) {
         return Err(Malformed::LineEnd);
     }
@@ -152,10 +153,21 @@ fn reason_of(head: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line).get(BEFORE_REASON..).unwrap_or_default()
 }
 
-/// What the parser found to be wrong.
-const fn fault(error: httparse::Error) -> Malformed {
+/// What begins as no response of HTTP/1.1 does.
+fn not_http(input: &[u8]) -> Malformed {
+    match input {
+        // A handshake, or an alert (RFC 8446 section 5.1).
+        [0x15 | 0x16] | [0x15 | 0x16, 3, ..] => Malformed::Tls,
+        [b'S', b'S', b'H', b'-', ..] => Malformed::Ssh,
+        [b'I', b'C', b'Y', b' ', ..] => Malformed::Icy,
+        _ => Malformed::StatusLine,
+    }
+}
+
+/// What the parser found to be wrong with a head.
+fn fault(error: httparse::Error, head: &[u8]) -> Malformed {
     match error {
-        httparse::Error::HeaderName => Malformed::FieldName,
+        httparse::Error::HeaderName => of_fields(head).unwrap_or(Malformed::FieldName),
         httparse::Error::HeaderValue => Malformed::FieldValue,
         httparse::Error::NewLine => Malformed::LineEnd,
         httparse::Error::TooManyHeaders => Malformed::TooManyFields,
@@ -326,12 +338,13 @@ mod tests {
                 Malformed::TransferEncoding,
             ),
             ("200 OK\r\nTransfer-Encoding: identity", Malformed::TransferEncoding),
-            ("200 OK\r\nContent-Length : 3", Malformed::FieldName),
-            ("200 OK\r\nX-A: 1\r\n folded: 2", Malformed::FieldName),
-            ("200 OK\r\n X-A: 1", Malformed::FieldName),
+            ("200 OK\r\nContent-Length : 3", Malformed::SpaceBeforeColon),
+            ("200 OK\r\nX-A: 1\r\n folded: 2", Malformed::FoldedLine),
+            ("200 OK\r\n X-A: 1", Malformed::FoldedLine),
+            ("200 OK\r\nX A: 1", Malformed::FieldName),
             ("200 OK\r\nX-A: 1\rX-B: 2", Malformed::FieldValue),
             ("200 OK\r\nX-A: \x001", Malformed::FieldValue),
-            ("200 OK\r\nno colon", Malformed::FieldName),
+            ("200 OK\r\nno colon", Malformed::NoColon),
             ("99 Low", Malformed::StatusLine),
             ("2000 OK", Malformed::StatusLine),
             ("101 Switching Protocols\r\nUpgrade: websocket", Malformed::UnaskedSwitch),
@@ -343,7 +356,10 @@ mod tests {
             ("HTTP/2.0 200 OK\r\n\r\n", Malformed::StatusLine),
             ("HTTP/0.9 200 OK\r\n\r\n", Malformed::StatusLine),
             ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed::EncodingInHttp10),
-            ("ICY 200 OK\r\n\r\n", Malformed::StatusLine),
+            ("ICY 200 OK\r\n\r\n", Malformed::Icy),
+            ("SSH-2.0-OpenSSH_9.6\r\n", Malformed::Ssh),
+            ("\x15\x03\x01\0\x02\x02\x28", Malformed::Tls),
+            ("\x16", Malformed::Tls),
             ("<html>", Malformed::StatusLine),
         ] {
             assert_eq!(head(text, GET).map(|_| ()), Err(why), "{text}");
