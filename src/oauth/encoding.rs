@@ -17,8 +17,14 @@ pub(super) fn plain<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
+/// What is wrong with a coding, and as much of the content as could be decoded.
+pub(super) type Undecoded = (Kind, Zeroizing<Vec<u8>>);
+
 /// The content without its coding, of no more than [`MAX_BODY_BYTES`].
-pub(super) fn decoded(headers: &HeaderMap, body: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Kind> {
+pub(super) fn decoded(
+    headers: &HeaderMap,
+    body: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, Undecoded> {
     let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut codings = codings
         .flat_map(|value| value.split(','))
@@ -31,7 +37,7 @@ pub(super) fn decoded(headers: &HeaderMap, body: Zeroizing<Vec<u8>>) -> Result<Z
         // What is in between may have decoded it and left the field.
         (Some(coding), None) if gzip(coding) => !body.is_empty() && !looks_plain(&body),
         _ if body.is_empty() || looks_plain(&body) => false,
-        _ => return Err(Kind::Malformed(Flaw::Encoding)),
+        _ => return Err((Kind::Malformed(Flaw::Encoding), body)),
     };
     if !is_gzip {
         return Ok(body);
@@ -41,11 +47,12 @@ pub(super) fn decoded(headers: &HeaderMap, body: Zeroizing<Vec<u8>>) -> Result<Z
     let limit = MAX_BODY_BYTES as u64 + 1;
     let read = MultiGzDecoder::new(body.as_slice()).take(limit).read_to_end(&mut plain);
     if plain.len() > MAX_BODY_BYTES {
-        return Err(Kind::TooLarge);
+        plain.truncate(MAX_BODY_BYTES);
+        return Err((Kind::TooLarge, plain));
     }
     match read {
         Ok(_) => Ok(plain),
-        Err(_) => Err(Kind::Malformed(Flaw::Encoding)),
+        Err(_) => Err((Kind::Malformed(Flaw::Encoding), plain)),
     }
 }
 
@@ -72,11 +79,16 @@ mod tests {
     }
 
     fn decode(coding: Option<&'static str>, body: &[u8]) -> Result<Vec<u8>, Kind> {
+        decode_some(coding, body).map_err(|(kind, _)| kind)
+    }
+
+    fn decode_some(coding: Option<&'static str>, body: &[u8]) -> Result<Vec<u8>, (Kind, Vec<u8>)> {
         let mut headers = HeaderMap::new();
         if let Some(coding) = coding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
         }
-        decoded(&headers, Zeroizing::new(body.to_vec())).map(|body| body.to_vec())
+        let decoded = decoded(&headers, Zeroizing::new(body.to_vec()));
+        decoded.map(|body| body.to_vec()).map_err(|(kind, part)| (kind, part.to_vec()))
     }
 
     #[test]
@@ -111,5 +123,17 @@ mod tests {
         ] {
             assert_eq!(decode(Some(coding), body), Err(Kind::Malformed(Flaw::Encoding)), "{coding}");
         }
+    }
+
+    #[test]
+    fn what_could_be_decoded_comes_with_the_error() {
+        let long = format!("begin {}", "filler ".repeat(MAX_BODY_BYTES));
+        let gzip = zipped(long.as_bytes());
+        let (kind, part) = decode_some(Some("gzip"), &gzip).unwrap_err();
+        assert_eq!((kind, part.len()), (Kind::TooLarge, MAX_BODY_BYTES));
+        assert!(part.starts_with(b"begin"));
+        let short = zipped(br#"{"refresh_token":"next"}"#);
+        let (_, part) = decode_some(Some("gzip"), &short[..short.len() - 4]).unwrap_err();
+        assert_eq!(part, br#"{"refresh_token":"next"}"#);
     }
 }

@@ -33,10 +33,11 @@ use super::members::Reading;
 use super::mention::Mention;
 use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
 use super::revocation::{self, TokenHint};
+use super::salvage::Extent;
 use super::server::ServerSettings;
 use super::server_clock::{Distance, ServerClock};
 use super::situation::{Key, Situation};
-use super::transport::{Answer, Http, ServerError};
+use super::transport::{Answer, Cut, Http, ServerError};
 use super::write::write;
 
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
@@ -229,8 +230,8 @@ impl AuthorizationServer {
         let place = Place::of(ask.url);
         let origin = ask.url.origin().ascii_serialization();
         let answer = match self.write(ask, &origin, now) {
-            Ok(request) => self.http.send(request, &place).await,
-            Err(kind) => Err(Error::here(kind)),
+            Ok(request) => self.http.receive(request, &place).await,
+            Err(kind) => Err(Cut { error: Error::here(kind), part: None }),
         };
         match answer {
             Ok(answer) => Answered {
@@ -240,12 +241,16 @@ impl AuthorizationServer {
                     let issued = answer
                         .status
                         .is_success()
-                        .then(|| Issued::find(&answer.body, ask.reading()))
+                        .then(|| Issued::find(&answer.body, Extent::Whole, ask.reading()))
                         .flatten();
                     TokenFailure::from(answer.failure(place, kind, ask.situation())).with(issued)
                 }),
             },
-            Err(error) => Answered { outcome: Err(error.into()), date: None, nonce: Nonce::None },
+            Err(Cut { error, part }) => {
+                let issued = part.and_then(|part| Issued::find(&part, Extent::Cut, ask.reading()));
+                let outcome = Err(TokenFailure::from(error).with(issued));
+                Answered { outcome, date: None, nonce: Nonce::None }
+            }
         }
     }
 

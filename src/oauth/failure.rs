@@ -7,13 +7,14 @@
 use std::fmt;
 use std::ops::Deref;
 
-use serde_json::{Deserializer, Map, Value};
+use serde_json::{Map, Value};
 
 use crate::secret::Secret;
 
 use super::error::Error;
 use super::members::{Members, Reading};
-use super::response::{TokenResponse, scopes, text};
+use super::response::{TokenResponse, scopes, text, token_text};
+use super::salvage::{self, Extent};
 use super::server_clock::Distance;
 
 /// Why a token request failed, and what its response holds.
@@ -62,16 +63,26 @@ impl TokenFailure {
 }
 
 impl Issued {
-    /// Looks into the body of a success that could not be used: the first JSON object in it counts, whatever stands
-    /// before or behind it.
-    pub(super) fn find(body: &[u8], reading: Reading<'_>) -> Option<Self> {
-        let start = body.iter().position(|byte| *byte == b'{')?;
-        let mut values = Deserializer::from_slice(&body[start..]).into_iter::<Map<String, Value>>();
-        let members = Members::of(&values.next()?.ok()?, reading);
+    /// Looks into the body of a success that could not be used, whatever is wrong with it: the first JSON object that
+    /// holds a whole refresh token counts, else a form.
+    pub(super) fn find(body: &[u8], extent: Extent, reading: Reading<'_>) -> Option<Self> {
+        let text = salvage::text(body);
+        // Some servers write their JSON into a string.
+        let inner = serde_json::from_str::<String>(&text);
+        let text = inner.as_deref().unwrap_or(&text);
+        let mut objects = salvage::objects(text);
+        objects
+            .find_map(|members| Self::among(&members, reading))
+            .or_else(|| Self::among(&salvage::form(text, extent)?, reading))
+    }
+
+    fn among(members: &Map<String, Value>, reading: Reading<'_>) -> Option<Self> {
+        let members = Members::of(members, reading);
+        let readable = |text: &String| !text.contains(char::REPLACEMENT_CHARACTER);
         Some(Self {
-            refresh_token: members.refresh_token.and_then(text).map(Secret::new)?,
+            refresh_token: members.refresh_token.and_then(token_text).filter(readable).map(Secret::new)?,
             scope: members.scope.and_then(scopes),
-            id_token: members.id_token.and_then(text).map(Secret::new),
+            id_token: members.id_token.and_then(text).filter(readable).map(Secret::new),
         })
     }
 
@@ -113,33 +124,104 @@ impl fmt::Display for TokenFailure {
 mod tests {
     use super::*;
 
+    fn find(body: &[u8]) -> Option<Issued> {
+        Issued::find(body, Extent::Whole, Reading::PLAIN)
+    }
+
+    fn utf16(text: &str) -> Vec<u8> {
+        let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+        b"\xff\xfe".iter().copied().chain(units).collect()
+    }
+
     #[test]
     fn a_refresh_token_is_found_whatever_else_is_wrong_with_the_response() {
         for body in [
             r#"{"access_token":"a","token_type":"bot","refresh_token":"next"}"#,
             r#"{"access_token":"a","expires_in":"1h","refresh_token":"next"}"#,
-            r#"{"access_token":7,"refresh_token":"next"}"#,
+            r#"{"access_token":{},"refresh_token":"next"}"#,
             r#"{"refresh_token":"next"}"#,
             r#"{"refresh_token":"old","refresh_token":"next"}"#,
             "\u{feff}{\"refresh_token\":\"next\"}",
             "<br />\n<b>Notice</b>: x\n{\"refresh_token\":\"next\"} <hr>",
             r#"{"error":"temporarily_unavailable","refresh_token":"next"}"#,
+            // The end is missing.
+            r#"{"access_token":"a","refresh_token":"next""#,
+            r#"{"access_token":"a","refresh_token":"next","scope":"re"#,
+            r#"{"access_token":"a","refresh_token":"next","user":{"id":1"#,
+            // No valid JSON.
+            r#"{"access_token":"a","refresh_token":"next",}"#,
+            r#"{"access_token":"a","expires_in":1e999,"refresh_token":"next"}"#,
+            r#"{"access_token":"a","expires_in":,"refresh_token":"next"}"#,
+            r#"{"access_token":"a""refresh_token":"next"}"#,
+            r#"{"scope":"a b,"refresh_token":"next"}"#,
+            r"{'access_token':'a','refresh_token':'next'}",
+            "{\"hint\":\"two\nlines\",\"refresh_token\":\"next\"}",
+            "{\"hint\":\"nothing\0\",\"refresh_token\":\"next\"}",
+            // Something around it.
+            r#"<style>b{color:red}</style>{"access_token":"a","refresh_token":"next"}"#,
+            r#"<script>if(a){it's("}</script>{"access_token":"a","refresh_token":"next"}"#,
+            r#"{"debug":true}{"access_token":"a","refresh_token":"next"}"#,
+            r#"callback({"refresh_token":"next"});"#,
+            r#"[{"refresh_token":"next"}]"#,
+            r#""{\"refresh_token\":\"next\"}""#,
+            // No JSON.
+            "access_token=a&refresh_token=next&token_type=bearer",
+            "token_type=bearer&refresh_token=next\n",
         ] {
-            let found = Issued::find(body.as_bytes(), Reading::PLAIN).unwrap_or_else(|| panic!("{body}"));
+            let found = find(body.as_bytes()).unwrap_or_else(|| panic!("{body}"));
             assert_eq!(found.refresh_token.expose(), "next", "{body}");
             assert!(!format!("{found:?}").contains("next"));
+            // Nor whatever encoding it is in.
+            let found = find(&utf16(body)).unwrap_or_else(|| panic!("{body}"));
+            assert_eq!(found.refresh_token.expose(), "next", "{body}");
         }
-        for body in
-            ["", "{", "[]", r#"{"refresh_token":""}"#, r#"{"refresh_token":null}"#, r#"{"refresh_token":"a"#]
-        {
-            assert_eq!(Issued::find(body.as_bytes(), Reading::PLAIN), None, "{body}");
+        let latin = b"{\"name\":\"Jos\xe9\",\"refresh_token\":\"next\"}";
+        assert_eq!(find(latin).unwrap().refresh_token.expose(), "next");
+    }
+
+    #[test]
+    fn a_refresh_token_that_is_a_number_is_found_as_it_is_written() {
+        for number in ["12345", "18446744073709551616", "123456789012345678901234567890"] {
+            let found = find(format!(r#"{{"refresh_token":{number}}}"#).as_bytes()).unwrap();
+            assert_eq!(found.refresh_token.expose(), number);
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_part_of_a_refresh_token_is_none() {
+        for body in [
+            "",
+            "{",
+            "[]",
+            r#"{"refresh_token":""}"#,
+            r#"{"refresh_token":null}"#,
+            r#"{"refresh_token":"a"#,
+            r#"{"access_token":"a","refresh_token":"next"#,
+            r#"{"access_token":"a","refresh_token":"next\"#,
+            r#"{"access_token":"a","refresh_token":"next\""#,
+            r#"{"access_token":"a","refresh_token":12345"#,
+            r#"{"refresh_token":"ne"xt"}"#,
+            "{\"refresh_token\":\"ne\nxt\"}",
+            r#"{"refresh_token":"ne\qxt"}"#,
+            r#"{"bot":{"refresh_token":"another"},}"#,
+            r#"{"message":"{\"refresh_token\":\"another\"}",}"#,
+        ] {
+            assert_eq!(find(body.as_bytes()), None, "{body}");
+        }
+        assert_eq!(find(b"{\"refresh_token\":\"next\xe9\"}"), None);
+        let cut = |body: &str| Issued::find(body.as_bytes(), Extent::Cut, Reading::PLAIN);
+        assert_eq!(cut("access_token=a&refresh_token=ne"), None);
+        assert!(cut("access_token=a&refresh_token=next&tok").is_some());
+        let whole = r#"{"access_token":"a","refresh_token":"next","expires_in":60}"#;
+        let behind = whole.find("next").unwrap() + "next\"".len();
+        for end in 0..whole.len() {
+            assert_eq!(cut(&whole[..end]).is_some(), end >= behind, "{}", &whole[..end]);
         }
     }
 
     #[test]
     fn scope_and_id_token_come_with_it() {
-        let body = br#"{"refresh_token":"r","scope":"a b","id_token":"i"}"#;
-        let found = Issued::find(body, Reading::PLAIN).unwrap();
+        let found = find(br#"{"refresh_token":"r","scope":"a b","id_token":"i",}"#).unwrap();
         assert_eq!(found.scope.unwrap(), ["a", "b"]);
         assert_eq!(found.id_token.unwrap().expose(), "i");
     }

@@ -11,11 +11,15 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::challenge::demands_nonce;
 use super::document::{Endpoints, Handshake, Role};
+use super::failure::Issued;
+use super::members::Reading;
 use super::response::{self, Lifetime, MAX_LIFETIME};
+use super::salvage::Extent;
 use super::server::Issuer;
 
 /// An answer of the token endpoint (RFC 6749 section 5), with each kind of status.
 pub(crate) fn token_response(data: &[u8]) {
+    flawed_response(data);
     for status in [StatusCode::OK, StatusCode::BAD_REQUEST, StatusCode::SERVICE_UNAVAILABLE] {
         match response::parse(status, data) {
             Ok(token) => {
@@ -30,6 +34,16 @@ pub(crate) fn token_response(data: &[u8]) {
                 }
             }
             Err(kind) => assert!(kind.to_string().len() < LONGEST_ERROR, "an error as long as a body"),
+        }
+    }
+}
+
+/// The body of a success that cannot be used: what is taken out of it is whole.
+fn flawed_response(data: &[u8]) {
+    for extent in [Extent::Whole, Extent::Cut] {
+        if let Some(issued) = Issued::find(data, extent, Reading::PLAIN) {
+            let token = issued.refresh_token.expose();
+            assert!(!token.is_empty() && !token.contains(char::REPLACEMENT_CHARACTER));
         }
     }
 }

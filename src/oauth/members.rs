@@ -6,12 +6,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::dialect::{MemberPath, ResponsePaths};
 use super::kind::Kind;
 use super::report::without_mark;
 use super::response::{members, number};
+use super::salvage;
 use super::timestamp::instant_of;
 use crate::clock;
 
@@ -64,12 +65,25 @@ impl Members {
     /// Reads a response that is to hold a token.
     pub(super) fn read(body: &[u8], reading: Reading<'_>) -> Result<Self, Kind> {
         let own: Self = members(body)?;
+        let own = own.exact(body, reading);
         if *reading.paths == NO_PATHS && own.expires_in.as_ref().is_some_and(|value| !value.is_null()) {
             return Ok(own);
         }
         // It was read as an object just now.
         let whole = serde_json::from_slice(without_mark(body)).unwrap_or_default();
-        Ok(Self::of(&whole, reading))
+        Ok(Self::of(&whole, reading).exact(body, reading))
+    }
+
+    /// The same, with tokens that are numbers as they are written: they may be too long for a number here.
+    fn exact(self, body: &[u8], reading: Reading<'_>) -> Self {
+        let is_long =
+            |token: &Option<Value>| token.as_ref().and_then(Value::as_number).is_some_and(Number::is_f64);
+        if !is_long(&self.access_token) && !is_long(&self.refresh_token) {
+            return self;
+        }
+        let whole = salvage::objects(&salvage::text(body)).next().unwrap_or_default();
+        let Self { access_token, refresh_token, .. } = Self::of(&whole, reading);
+        Self { access_token, refresh_token, ..self }
     }
 
     /// Chooses among the members of a response.

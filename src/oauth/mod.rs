@@ -43,6 +43,7 @@ mod remark;
 mod report;
 mod response;
 mod revocation;
+mod salvage;
 mod server;
 mod server_clock;
 mod situation;

@@ -195,7 +195,7 @@ pub(super) fn without_mark(body: &[u8]) -> &[u8] {
 }
 
 /// Whether a member says anything: servers that mean nothing write null, false, 0 and "".
-fn says_something(value: &Value) -> bool {
+pub(super) fn says_something(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Bool(true) => true,

@@ -15,7 +15,7 @@ use crate::secret::Secret;
 
 use super::kind::{Code, Flaw, Kind};
 use super::members::{Expiry, Members, Reading};
-use super::report::{Form, Report, without_mark};
+use super::report::{Form, Report, says_something, without_mark};
 use super::timestamp::instant_of;
 use super::token_type::is_bearer;
 
@@ -39,7 +39,7 @@ pub struct TokenResponse {
     /// For how long the refresh token is good unless it is used before: `refresh_expires_in` (Keycloak) or
     /// `refresh_token_expires_in`. `None`: for ever, or the server does not say.
     pub refresh_expires_in: Option<Duration>,
-    /// What is strange about `expires_in`.
+    /// What is strange about it.
     pub oddity: Option<Oddity>,
     /// Who logged in, as the server says (OpenID Connect Core 1.0 section 3.1.3.3). Not verified.
     pub id_token: Option<Secret<String>>,
@@ -60,18 +60,20 @@ pub enum Lifetime {
     Unbounded,
 }
 
-/// What is strange about an `expires_in`, and was set right.
+/// What is strange about a response that can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oddity {
-    /// It is an instant, in seconds or milliseconds since 1970, and no duration.
+    /// `expires_in` is an instant, in seconds or milliseconds since 1970, and no duration.
     Instant,
-    /// It is longer than the token's own life, as its claims `iat` and `exp` have it; the shorter counts.
+    /// `expires_in` is longer than the token's own life, as its claims `iat` and `exp` have it; the shorter counts.
     LongerThanToken {
         /// What `expires_in` says.
         said: Duration,
         /// From `iat` to `exp`.
         own: Duration,
     },
+    /// The refresh token is neither text nor a whole number: there is none.
+    RefreshToken,
 }
 
 /// What the server said about the token's type (RFC 6749 section 7.1). Other types are refused.
@@ -178,8 +180,7 @@ pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
 fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
     let access_token = match answer.access_token {
         None | Some(Value::Null) => return Err(Kind::Malformed(Flaw::NoAccessToken)),
-        Some(Value::String(token)) => Secret::new(token),
-        Some(_) => return Err(Kind::Malformed(Flaw::AccessToken)),
+        Some(token) => Secret::new(token_text(token).ok_or(Kind::Malformed(Flaw::AccessToken))?),
     };
     // More than RFC 6749 appendix A.12 allows would let a server write headers of its own into our requests.
     if access_token.expose().is_empty() || !access_token.expose().bytes().all(|b| b.is_ascii_graphic()) {
@@ -212,6 +213,11 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
             lifetime
         }
     };
+    let is_said = answer.refresh_token.as_ref().is_some_and(says_something);
+    let refresh_token = answer.refresh_token.and_then(token_text).map(Secret::new);
+    if is_said && refresh_token.is_none() {
+        oddity = Some(Oddity::RefreshToken);
+    }
     // A flaw in it costs nothing but the plan.
     let refresh_life = answer.refresh_expires_in.or(answer.refresh_token_expires_in);
     let refresh_expires_in =
@@ -221,7 +227,7 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
         lifetime,
         token_type,
         scope: answer.scope.and_then(scopes),
-        refresh_token: answer.refresh_token.and_then(text).map(Secret::new),
+        refresh_token,
         refresh_expires_in: refresh_expires_in.map(clamped),
         oddity,
         issued_token_type: answer.issued_token_type.and_then(text),
@@ -240,6 +246,14 @@ pub(super) fn text(value: Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text),
         _ => None,
+    }
+}
+
+/// A token: some servers write a number.
+pub(super) fn token_text(value: Value) -> Option<String> {
+    match value {
+        Value::Number(number) if !number.is_f64() && number.as_u64() != Some(0) => Some(number.to_string()),
+        value => text(value),
     }
 }
 
@@ -562,7 +576,7 @@ mod tests {
             let got = answer(&format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#));
             assert_eq!(got, Err(Kind::Malformed(Flaw::AccessToken)), "{token}");
         }
-        for value in ["7", "{}", "[]", "true"] {
+        for value in ["7.5", "0", "{}", "[]", "true"] {
             let got = answer(&format!(r#"{{"access_token":{value}}}"#));
             assert_eq!(got, Err(Kind::Malformed(Flaw::AccessToken)), "{value}");
         }
@@ -606,7 +620,7 @@ mod tests {
 
     #[test]
     fn unknown_members_are_ignored_and_a_narrower_scope_is_kept() {
-        let got = answer(r#"{"access_token":"t","x":{"y":[1]},"refresh_token":7,"scope":"a  b"}"#).unwrap();
+        let got = answer(r#"{"access_token":"t","x":{"y":[1]},"scope":"a  b"}"#).unwrap();
         assert_eq!(got.scope, Some(vec!["a".into(), "b".into()]));
         let got = answer(r#"{"access_token":"t","scope":["a","b"]}"#).unwrap();
         assert_eq!(got.scope, Some(vec!["a".into(), "b".into()]));
@@ -626,8 +640,26 @@ mod tests {
             got.refresh_token.map(|token| token.expose().clone())
         };
         assert_eq!(kept(r#""r1""#).as_deref(), Some("r1"));
-        for none in ["null", r#""""#, "7", "{}"] {
+        for none in ["null", r#""""#, "{}"] {
             assert_eq!(kept(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_a_number_is_taken_as_it_is_written_and_one_of_another_type_is_reported() {
+        for number in ["12345", "-7", "18446744073709551615", "123456789012345678901234567890"] {
+            let got = answer(&format!(r#"{{"access_token":{number},"refresh_token":{number}}}"#)).unwrap();
+            assert_eq!(got.access_token.expose(), number);
+            assert_eq!(got.refresh_token.unwrap().expose(), number);
+            assert_eq!(got.oddity, None);
+        }
+        for odd in ["1.5", "true", r#"{"value":"r"}"#, r#"["r"]"#] {
+            let got = answer(&format!(r#"{{"access_token":"t","refresh_token":{odd}}}"#)).unwrap();
+            assert_eq!((got.refresh_token, got.oddity), (None, Some(Oddity::RefreshToken)), "{odd}");
+        }
+        for none in ["null", "false", "0", r#""""#, "[]", "{}"] {
+            let got = answer(&format!(r#"{{"access_token":"t","refresh_token":{none}}}"#)).unwrap();
+            assert_eq!((got.refresh_token, got.oddity), (None, None), "{none}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, DATE, HeaderMap, LOCATION};
+use http::response::Parts;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
@@ -49,6 +50,22 @@ pub enum ServerError {
 #[derive(Clone, Debug)]
 pub(super) struct Http(Connections);
 
+/// An exchange that failed.
+pub(super) struct Cut {
+    pub(super) error: Error,
+    /// What had arrived by then of the body of a success, decoded.
+    pub(super) part: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// What has arrived of a response.
+struct Received {
+    head: Parts,
+    retry_after: Option<RetryAfter>,
+    exhausted: bool,
+    /// As it was sent, and at most [`MAX_BODY_BYTES`] of it.
+    body: Zeroizing<Vec<u8>>,
+}
+
 /// An answer, whatever its status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -79,14 +96,47 @@ impl Http {
 
     /// One exchange. The answer is read whole, within the transport's `timeout`.
     pub(super) async fn send(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Error> {
-        let exchange = self.exchange(request, place);
-        let late = |_elapsed| Error::at(place.clone(), Kind::Timeout(Phase::Answer));
-        timeout(self.0.timeout(), exchange).await.map_err(late)?
+        self.receive(request, place).await.map_err(|cut| cut.error)
     }
 
-    async fn exchange(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Error> {
-        let failed = |fault: HttpFault| Error::at(place.clone(), kind_of(self.explained(fault)));
+    /// The same, for what counts once: of a response that does not arrive whole, its part comes with the error.
+    pub(super) async fn receive(&self, request: Request<Vec<u8>>, place: &Place) -> Result<Answer, Cut> {
         let carried = Carried::by(&request);
+        let mut received = None;
+        let exchange = self.exchange(request, place, &mut received);
+        let late = |_elapsed| Error::at(place.clone(), Kind::Timeout(Phase::Answer));
+        let outcome = timeout(self.0.timeout(), exchange).await.map_err(late).flatten();
+        let Some(Received { head, retry_after, exhausted, body }) = received else {
+            let error = outcome.err().unwrap_or(Error::at(place.clone(), Kind::Reset));
+            return Err(Cut { error, part: None });
+        };
+        let (body, flaw) = match decoded(&head.headers, body) {
+            Ok(body) => (body, None),
+            Err((kind, part)) => (part, Some(Error::at(place.clone(), kind).after(retry_after))),
+        };
+        if let Some(error) = outcome.err().or(flaw) {
+            return Err(Cut { error, part: Some(body).filter(|_| head.status.is_success()) });
+        }
+        Ok(Answer {
+            status: head.status,
+            retry_after,
+            exhausted,
+            max_age: max_age(&head.headers),
+            date: date(&head.headers),
+            headers: head.headers,
+            body,
+            carried,
+        })
+    }
+
+    /// Puts into `received` what arrives, as it arrives.
+    async fn exchange(
+        &self,
+        request: Request<Vec<u8>>,
+        place: &Place,
+        received: &mut Option<Received>,
+    ) -> Result<(), Error> {
+        let failed = |fault: HttpFault| Error::at(place.clone(), kind_of(self.explained(fault)));
         let request = plain(request);
         let client = self.0.client(request.uri());
         let target = request.uri().to_string();
@@ -98,30 +148,22 @@ impl Http {
         let now = date(&head.headers).unwrap_or_else(clock::wall);
         let RateLimit { retry_after, exhausted } = RateLimit::read(head.status, &head.headers, now);
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
-        if incoming.size_hint().lower() > MAX_BODY_BYTES as u64 {
-            return Err(too_large());
-        }
-        let mut body = Zeroizing::new(Vec::new());
+        let will_be_too_large = incoming.size_hint().lower() > MAX_BODY_BYTES as u64;
+        let body = Zeroizing::new(Vec::new());
+        let Received { body, .. } = received.insert(Received { head, retry_after, exhausted, body });
         while let Some(frame) = incoming.frame().await {
-            let frame = frame.map_err(|error| failed(HttpFault::of(&error)))?;
+            let frame = match frame {
+                Err(_) if will_be_too_large => return Err(too_large()),
+                frame => frame.map_err(|error| failed(HttpFault::of(&error)))?,
+            };
             let Some(chunk) = frame.data_ref() else { continue };
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
+            let fits = chunk.len().min(MAX_BODY_BYTES - body.len());
+            body.extend_from_slice(&chunk[..fits]);
+            if fits < chunk.len() {
                 return Err(too_large());
             }
-            body.extend_from_slice(chunk);
         }
-        let body =
-            decoded(&head.headers, body).map_err(|kind| Error::at(place.clone(), kind).after(retry_after))?;
-        Ok(Answer {
-            status: head.status,
-            retry_after,
-            exhausted,
-            max_age: max_age(&head.headers),
-            date: date(&head.headers),
-            headers: head.headers,
-            body,
-            carried,
-        })
+        Ok(())
     }
 }
 

@@ -262,6 +262,7 @@ pub(super) struct Memory {
     length: bool,
     instant: bool,
     longer: bool,
+    refresh_token: bool,
     login: bool,
     token_type: bool,
     scope: bool,
@@ -304,7 +305,7 @@ pub(super) fn log_oddities(
     }
 }
 
-/// Says, once for each token, what is strange about how long it lives.
+/// Reports, once for each token, what is strange about a response.
 fn log_lifetimes(token: &str, response: &TokenResponse, settings: &TokenSettings, memory: &mut Memory) {
     match response.oddity {
         Some(Oddity::Instant) if !std::mem::replace(&mut memory.instant, true) => {
@@ -320,6 +321,12 @@ fn log_lifetimes(token: &str, response: &TokenResponse, settings: &TokenSettings
                 expires_in,
                 own_seconds,
                 "`expires_in` is longer than the token's own life from `iat` to `exp`; the shorter counts"
+            );
+        }
+        Some(Oddity::RefreshToken) if !std::mem::replace(&mut memory.refresh_token, true) => {
+            warn!(
+                token,
+                "`refresh_token` is neither text nor a whole number; the response counts as one without"
             );
         }
         _ => {}

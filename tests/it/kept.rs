@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::support::{Behaviour, Config, FIRST, Proxy, Rotating, curl, eventually};
+use super::support::{Behaviour, Config, FIRST, Proxy, Reply, Rotating, curl, eventually};
 
 const REFRESH: &str = "refresh_token";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -63,6 +63,78 @@ async fn a_refresh_whose_response_has_a_flaw_loses_no_login() {
     let log = proxy.log();
     assert!(log.contains("token_type") || log.contains("Bearer"), "each flaw was reported: {log}");
     assert!(!log.contains("refresh-") && !log.contains("access-"), "{log}");
+}
+
+fn body(body: impl AsRef<[u8]>) -> Reply {
+    Reply::new(200, &[("content-type", "application/json")], body)
+}
+
+/// More than is read of a response.
+fn long(access: &str, refresh: &str) -> Reply {
+    let filler = "x".repeat(300 * 1024);
+    body(format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}","filler":"{filler}"}}"#))
+}
+
+/// A response that announces more than arrives.
+fn cut(access: &str, refresh: &str) -> Reply {
+    let part = format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}","sco"#);
+    Reply::raw(format!("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{part}")).closing()
+}
+
+/// The same, of a connection that stays open.
+fn stalled(access: &str, refresh: &str) -> Reply {
+    let part = format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}","sco"#);
+    Reply::raw(format!("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{part}")).holding()
+}
+
+#[tokio::test]
+async fn a_refresh_whose_response_is_damaged_loses_no_login() {
+    let dir = folder();
+    let replies: [fn(&str, &str) -> Reply; 9] = [
+        |a, r| {
+            let text = format!(r#"{{"access_token":"{a}","name":"Jos?","refresh_token":"{r}"}}"#);
+            body(text.bytes().map(|byte| if byte == b'?' { 0xe9 } else { byte }).collect::<Vec<u8>>())
+        },
+        |a, r| body(format!(r#"{{"access_token":"{a}","expires_in":1e999,"refresh_token":"{r}","#)),
+        |a, r| body(format!("{{\"access_token\":\"{a}\",\"x\":\"1\n2\",\"refresh_token\":\"{r}\",}}")),
+        |a, r| {
+            body(format!(
+                r#"<style>b{{color:red}}</style>{{"access_token":"{a}","token_type":"Bearer","refresh_token":"{r}"}}"#
+            ))
+        },
+        |a, r| body(format!("access_token={a}&refresh_token={r}&token_type=bearer")),
+        |a, r| {
+            let text = format!("\u{feff}{{\"access_token\":\"{a}\",\"refresh_token\":\"{r}\"}}");
+            body(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
+        },
+        long,
+        cut,
+        stalled,
+    ];
+    let server = Rotating::start(Behaviour { replies: replies.into(), ..Behaviour::default() }).await;
+    let proxy = Proxy::start(login(&server, dir.path(), "timeout = \"10s\"")).await;
+    eventually("a whole response is used", || async { proxy.get("/").await.status == 200 }).await;
+    assert_eq!((server.grants(REFRESH), server.logins()), (10, (1, 0)), "none came twice: {}", proxy.log());
+    let log = proxy.log();
+    assert!(log.contains("malformed") && !log.contains("refresh-") && !log.contains("access-"), "{log}");
+}
+
+fn numbered(access: &str, refresh: &str) -> Reply {
+    let number = refresh.trim_start_matches("refresh-");
+    body(format!(r#"{{"access_token":"{access}","expires_in":2,"refresh_token":{number}}}"#))
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_a_number_is_spent_as_it_is_written() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour {
+        replies: [numbered as fn(&str, &str) -> Reply].into(),
+        ..Behaviour::default()
+    })
+    .await;
+    let proxy = Proxy::start_live(login(&server, dir.path(), "")).await;
+    eventually("the number was spent", || async { server.grants(REFRESH) >= 2 }).await;
+    assert_eq!(server.spent().last().map(String::as_str), Some("1"), "{}", proxy.log());
 }
 
 #[tokio::test]

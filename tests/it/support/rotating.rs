@@ -30,6 +30,8 @@ pub(crate) struct Behaviour {
     pub(crate) down: bool,
     /// Bodies of the next token responses; `{access}` and `{refresh}` stand for the tokens.
     pub(crate) bodies: VecDeque<&'static str>,
+    /// The next token responses of any other kind, by access token and refresh token.
+    pub(crate) replies: VecDeque<fn(&str, &str) -> Reply>,
     /// The member that goes beside the others into each usual body.
     pub(crate) members: String,
     /// The body of a refusal.
@@ -44,6 +46,7 @@ impl Default for Behaviour {
             takes: Duration::ZERO,
             down: false,
             bodies: VecDeque::new(),
+            replies: VecDeque::new(),
             members: String::new(),
             refusal: r#"{"error":"invalid_grant"}"#,
         }
@@ -62,6 +65,7 @@ struct State {
     access: HashMap<String, (u64, Moment)>,
     grants: BTreeMap<String, u64>,
     revoked: Vec<String>,
+    sent: Vec<String>,
     statuses: BTreeMap<u16, u64>,
 }
 
@@ -120,6 +124,11 @@ impl Rotating {
         state.ended.extend(all);
     }
 
+    /// The refresh tokens of all requests, in their order.
+    pub(crate) fn spent(&self) -> Vec<String> {
+        self.state().sent.clone()
+    }
+
     /// How many responses of the API had each status.
     pub(crate) fn statuses(&self) -> BTreeMap<u16, u64> {
         self.state().statuses.clone()
@@ -173,6 +182,7 @@ impl State {
     fn token(&mut self, grant: &str, refresh_token: &str) -> Reply {
         *self.grants.entry(grant.to_owned()).or_default() += 1;
         let login = if grant == "refresh_token" {
+            self.sent.push(refresh_token.to_owned());
             if let Some(login) = self.spent.get(refresh_token).copied() {
                 self.end(login);
             }
@@ -193,6 +203,9 @@ impl State {
         let lifetime = self.behaviour.lifetime;
         self.good.insert(refresh.clone(), login);
         self.access.insert(access.clone(), (login, Moment::now() + Duration::from_secs(lifetime)));
+        if let Some(reply) = self.behaviour.replies.pop_front() {
+            return reply(&access, &refresh);
+        }
         let usual = format!(
             r#"{{"access_token":"{{access}}","token_type":"Bearer","expires_in":{lifetime},"refresh_token":"{{refresh}}"{}}}"#,
             self.behaviour.members
