@@ -408,12 +408,11 @@ async fn a_malformed_response_is_named_and_costs_its_neighbours_on_the_connectio
             return Reaction::default();
         };
         let data = self::frame(DATA, END_STREAM, frame.stream, b"hello");
-        let bytes = match FAULTS.get(nth / 2) {
-            Some((fault, _)) => [headers(frame.stream, 0, &fields(fault)), data].concat(),
-            None => {
-                let head = headers(frame.stream, 0, &fields(&[(":status", "200")]));
-                [head, headers(frame.stream, END_STREAM, &fields(&[("x-sum", "a\u{7f}b")]))].concat()
-            }
+        let bytes = if let Some((fault, _)) = FAULTS.get(nth / 2) {
+            [headers(frame.stream, 0, &fields(fault)), data].concat()
+        } else {
+            let head = headers(frame.stream, 0, &fields(&[(":status", "200")]));
+            [head, headers(frame.stream, END_STREAM, &fields(&[("x-sum", "a\u{7f}b")]))].concat()
         };
         Reaction { bytes, later: ok(neighbour), closes: false }
     })
