@@ -272,6 +272,7 @@ const NO_SCHEME: u8 = b'!';
 const SPARE: usize = 64;
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use proptest::prelude::*;
 
     use super::*;
@@ -439,7 +440,7 @@ mod tests {
             (spelt(0x40, "X-Upper", "1"), spelt(0x40, "\"n~~~~~", "1")),
             (spelt(0x10, "a b", "1"), spelt(0x10, "\"n~", "1")),
             (spelt(0, "X", "1"), spelt(0, "\"n", "1")),
-            (spelt(0x40, "X", "1"), spelt(0x40, "~", "1")),
+            (spelt(0x40, "X", "1"), spelt(0x40, "\"", "1")),
             (spelt(0, "", "1"), spelt(0, "\"n", "1")),
             (spelt(0, "connection", "close"), spelt(0, "\"c~~~~~~~~", "close")),
             (spelt(0, "te", "gzip"), spelt(0, "\"c", "gzip")),
@@ -447,14 +448,14 @@ mod tests {
             (indexed(&[0x0f, 0x0d], "+3"), spelt(0, "\"l~~~~~~~~~~~~", "+3")),
             (indexed(&[0x5c], ""), spelt(0x40, "\"l~~~~~~~~~~~~", "")),
             (indexed(&[0x0f, 0x2a], "chunked"), spelt(0, "\"c~~~~~~~~~~~~~~~", "chunked")),
-            (spelt(0, "x", "a\r\nb"), [&[0, 1, b'x', 4][..], &[0xff; 4]].concat()),
-            (spelt(0x40, "x", "\0"), vec![0x40, 1, b'x', 1, 0xff]),
-            (indexed(&[0x7a], "a\x7f"), vec![0x7a, 2, 0xff, 0xff]),
-            (indexed(&[0x7f, 0x00], "\x01"), vec![0x7f, 0x00, 1, 0xff]),
-            (spelt(0, "X", "\x01"), [&[0, 2][..], b"\"n", &[1, 0xff]].concat()),
+            (spelt(0, "x", "a\r\nb"), vec![0, 1, b'x', 4, b'\t', 0xff, 0xff, 0xff]),
+            (spelt(0x40, "x", "\0"), vec![0x40, 1, b'x', 1, b'\t']),
+            (indexed(&[0x7a], "a\x7f"), vec![0x7a, 2, b'\t', 0xff]),
+            (indexed(&[0x7f, 0x00], "\x01"), vec![0x7f, 0x00, 1, b'\t']),
+            (spelt(0, "X", "\x01"), [&[0, 2][..], b"\"n", &[1, b'\t']].concat()),
             (
                 spelt(0, "content-length", "1\0"),
-                [&[0, 14][..], b"\"l~~~~~~~~~~~~", &[2, 0xff, 0xff]].concat(),
+                [&[0, 14][..], b"\"l~~~~~~~~~~~~", &[2, b'\t', 0xff]].concat(),
             ),
             (spelt(0, ":nobody", "1"), spelt(0, "\"n~~~~~", "1")),
             (indexed(&[0x48], "200"), spelt(0x40, "\"n~~~~~", "200")),
@@ -493,6 +494,8 @@ mod tests {
     #[test]
     fn a_mark_says_what_is_wrong() {
         let fault = |method: &str, name: &str, value: &[u8]| {
+            // As h2 takes names: it knows a few that `HeaderName` refuses elsewhere.
+            let name = HeaderName::from_lowercase(name.as_bytes()).unwrap();
             let request = http::Request::builder().method(method).header(name, value);
             marked(&request.body(()).unwrap().into_parts().0)
         };
@@ -501,13 +504,13 @@ mod tests {
             ("\"c", Malformed::ConnectionField),
             ("\"n~", Malformed::FieldNameOfHttp2),
             ("\"p~~~", Malformed::EmptyPath),
-            ("~", Malformed::FieldNameOfHttp2),
+            ("\"", Malformed::FieldNameOfHttp2),
         ] {
             assert_eq!(fault("GET", name, b"1"), Err(why));
         }
         assert_eq!(fault("~~~", "a", b"1"), Err(Malformed::Method));
-        assert_eq!(fault("GET", "a", b"\xff\xff"), Err(Malformed::FieldValueOfHttp2));
-        for value in [&b""[..], b"1", b"\xffa"] {
+        assert_eq!(fault("GET", "a", b"\t\xff"), Err(Malformed::FieldValueOfHttp2));
+        for value in [&b""[..], b"1", b"\xff", b"\ta"] {
             assert_eq!(fault("GET", "a", value), Ok(()));
         }
     }
@@ -544,7 +547,7 @@ mod tests {
             (spelt(":path", "/"), prefixed(spelt(":path", "/"))),
             (spelt("connection", "close"), prefixed(spelt("connection", "close"))),
             (Vec::new(), prefixed(Vec::new())),
-            (spelt("x", "\n"), refused(&[0, 1, b'x', 1, 0xff])),
+            (spelt("x", "\n"), refused(&[0, 1, b'x', 1, b'\t'])),
             (spelt("X", "1"), refused(&spelt("\"n", "1"))),
             (spelt(":nobody", "1"), refused(&spelt("\"n~~~~~", "1"))),
         ] {

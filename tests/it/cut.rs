@@ -152,7 +152,8 @@ async fn a_response_that_breaks_off_is_an_error_to_an_http_1_0_client_whatever_b
         .await;
         let server = Origin::issuing(300).await;
         let upstream = upstream_at(&api.url()) + "idle_timeout = \"1s\"\n";
-        let old = "[[routes]]\npath = \"/old\"\nupstream = \"api\"\nmax_stream_age = \"500ms\"";
+        let old =
+            "[[routes]]\npath = \"/old\"\nupstream = \"api\"\ntoken = \"api\"\nmax_stream_age = \"500ms\"";
         let config = Config::one_route(&upstream, &token_at(&server.url())).server(server_lines).and(old);
         let proxy = Proxy::start(config).await;
         for (path, exit) in [("/closed", 56), ("/reset", 56), ("/silent", 56), ("/old", 56), ("/whole", 0)] {

@@ -55,7 +55,7 @@ async fn a_name_that_is_no_token_makes_a_response_malformed() {
     let (_server, proxy) =
         before(http2_api(&[("trailer", "x-u")], &[("x-\"t\"", "1"), ("x-u", "2")]).await).await;
     let answer = proxy.exchange("GET / HTTP/1.1\r\nHost: {host}\r\nTE: trailers\r\n\r\n").await.unwrap();
-    assert_eq!((answer.status(), answer.trailers.len()), (200, 1), "{:?}", answer.trailers);
+    assert_eq!(answer.status(), 502, "{:?}", answer.trailers);
 }
 
 #[tokio::test]

@@ -149,23 +149,28 @@ fn head_with(stream: u32, status: &str, name: &str, value: &[u8]) -> Vec<u8> {
 async fn a_broken_head_of_an_http_2_api_is_malformed_and_not_a_broken_connection() {
     let api = FrameServer::start(&[], |connection, (): &mut (), frame: &Frame| {
         let stream = frame.stream;
-        match (frame.kind, connection) {
-            (HEADERS, 0) => head_with(stream, "200", "X-Capital", b"1"),
-            (HEADERS, 1) => head_with(stream, "200", "x-nul", b"a\0b"),
-            (HEADERS, 2) => head_with(stream, "99", "x", b"1"),
-            (HEADERS, 3) => self::frame(HEADERS, 5, stream, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-            (HEADERS, _) => ok(stream),
+        match (frame.kind, connection, stream) {
+            (HEADERS, 0, 1) => head_with(stream, "200", "X-Capital", b"1"),
+            (HEADERS, 0, 3) => head_with(stream, "200", "x-nul", b"a\0b"),
+            (HEADERS, 0, 5) => head_with(stream, "99", "x", b"1"),
+            (HEADERS, 0, _) => self::frame(HEADERS, 5, stream, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            (HEADERS, ..) => ok(stream),
             _ => Vec::new(),
         }
         .into()
     })
     .await;
     let (_server, proxy) = before(&api.upstream()).await;
-    for what in ["a capital name", "a NUL", ":status 99", "no HPACK"] {
+    for (what, why) in [
+        ("a capital name", "is not a token in lower case"),
+        ("a NUL", "has a control character"),
+        (":status 99", "its :status is not a number"),
+        ("no HPACK", "it breaks the rules of HTTP/2"),
+    ] {
         let answer = proxy.get("/").await;
         answer.assert_proxy_error(502);
         assert_eq!(answer.proxy_error(), Some("upstream_malformed"), "{what}: {answer:?}");
-        assert!(answer.text().contains("it breaks the rules of HTTP/2"), "{what}: {answer:?}");
+        assert!(answer.text().contains(why), "{what}: {}", answer.text());
     }
     assert_eq!(proxy.get("/").await.status, 200);
 }
