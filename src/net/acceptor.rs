@@ -83,7 +83,7 @@ fn server_config(
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec(), ALPN_HTTP1_0.to_vec()];
     // Tickets cost no memory here; the cache is for clients of TLS 1.2 that know none.
     config.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
     if let Ok(ticketer) = Ticketer::new() {
@@ -96,6 +96,8 @@ fn server_config(
 pub const ALPN_HTTP2: &[u8] = b"h2";
 /// HTTP/1.1 as TLS names it (RFC 7301 section 6).
 const ALPN_HTTP1: &[u8] = b"http/1.1";
+/// What `curl --http1.0` offers, and nothing else.
+const ALPN_HTTP1_0: &[u8] = b"http/1.0";
 /// Sessions that are kept to be resumed.
 const MAX_SESSIONS: usize = 4096;
 

@@ -228,7 +228,7 @@ async fn every_useless_answer_is_a_failed_renewal_and_the_next_attempt_counts() 
     let answers: Vec<Reply> = [
         r#"{"error":"temporarily_unavailable","note":"mark-of-the-body"}"#,
         r#"{"token_type":"Bearer","mark-of-the-body":1}"#,
-        r#"{"access_token":7,"token_type":"Bearer","note":"mark-of-the-body"}"#,
+        r#"{"access_token":[7],"token_type":"Bearer","note":"mark-of-the-body"}"#,
         r#"{"access_token":"","token_type":"Bearer"}"#,
         "",
         r#"{"access_token":"mark-of-the-body"#,
