@@ -44,7 +44,7 @@ pub fn renew_before(lifetime: Duration, login: Option<Duration>, policy: &Policy
 ///
 /// Full-jitter backoff from `initial`, doubled by each failure, up to `max`, for every class: what is refused may
 /// have worked a minute ago. What may be the end of a login keeps to the latter half of each pause, however many wait, and
-/// is as good as given up after [`DOUBTFUL_ATTEMPTS`](super::facts::DOUBTFUL_ATTEMPTS). Else, while requests wait for a token the next attempt is [`WAITED_FOR`] away at most, a little
+/// is as good as given up after `DOUBTFUL_ATTEMPTS`. Else, while requests wait for a token the next attempt is [`WAITED_FOR`] away at most, a little
 /// more in a long outage. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
 /// made within two seconds of that end; once that time has begun, the backoff alone counts.
 #[must_use]
