@@ -40,7 +40,7 @@ pub struct AuthorizationRequest<'a> {
     pub pkce: Pkce,
 }
 
-/// Proof Key for Code Exchange (RFC 7636): whether whoever finds a code can redeem it.
+/// Proof Key for Code Exchange (RFC 7636): whether any program that finds a code can redeem it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pkce {
     /// Nobody but this program can.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::super::error::Class;
+use super::super::remark::is_token_letter;
 use crate::secret::SecretError;
 
 /// What a helper program did instead of printing a token.
@@ -87,11 +88,6 @@ fn is_secret(word: &str, secrets: &[&str]) -> bool {
         && word.bytes().any(|b| b.is_ascii_digit())
         && word.bytes().any(|b| b.is_ascii_alphabetic());
     word.contains("eyJ") || random || secrets.iter().any(known)
-}
-
-/// A letter of a token that is not also one of a path (RFC 6750 section 2.1, without the slash).
-fn is_token_letter(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || "-._~+=".contains(letter)
 }
 
 impl fmt::Display for Said {

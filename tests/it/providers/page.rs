@@ -39,15 +39,34 @@ fn keys(provider: &Provider) -> Vec<String> {
 fn section(provider: &Provider) -> String {
     let mut section = format!("\n## {}\n\n", provider.name);
     for (at, step) in provider.console.iter().enumerate() {
-        let _ = writeln!(section, "{}. {step}", at + 1);
+        let number = format!("{}. ", at + 1);
+        section += &wrapped(&number, step);
     }
     let _ = write!(section, "\n```toml\n[tokens.api]\n{}\n```\n\n", provider.keys.trim());
     for line in provider.traps.iter().chain(&provider.limits) {
-        let _ = writeln!(section, "- {line}");
+        section += &wrapped("- ", line);
     }
     let links: Vec<String> = provider.sources.iter().map(|source| format!("<{source}>")).collect();
-    let _ = writeln!(section, "\nFrom {}.", links.join(", "));
+    let _ = writeln!(section, "\nFrom {}.", links.join(",\n"));
     section
+}
+
+/// An item of a list, whose lines end before 100 columns where a word does.
+fn wrapped(mark: &str, text: &str) -> String {
+    let mut item = mark.trim_end().to_owned();
+    let mut width = item.chars().count();
+    for word in text.split(' ') {
+        let length = word.chars().count() + 1;
+        if width + length > 100 {
+            item.push('\n');
+            item += &" ".repeat(mark.len() - 1);
+            width = mark.len() - 1;
+        }
+        item.push(' ');
+        item += word;
+        width += length;
+    }
+    item + "\n"
 }
 
 /// How many take what: those that were tried before, then and now, and all.

@@ -21,7 +21,7 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
             );
             None
         }
-        Some(name) if NOT_FOR_TOKENS.contains(&name.as_str()) => {
+        Some(name) if is_of_the_message(name.as_str()) || NOT_FOR_TOKENS.contains(&name.as_str()) => {
             let what = format!(
                 "{} belongs to the connection or to the message, not to a token",
                 Shown(name.as_str())
@@ -84,8 +84,12 @@ const fn is_token_char(byte: u8) -> bool {
         )
 }
 
-/// Fields that the connection, the framing or the proxy itself owns (RFC 9110 section 7.6.1 and others).
-const NOT_FOR_TOKENS: [&str; 22] = [
+/// Whether a field is about the connection (RFC 9110 section 7.6.1), or frames and names a message: no key sets it.
+pub(super) fn is_of_the_message(name: &str) -> bool {
+    OF_THE_MESSAGE.contains(&name)
+}
+
+const OF_THE_MESSAGE: [&str; 13] = [
     "host",
     "connection",
     "keep-alive",
@@ -97,10 +101,14 @@ const NOT_FOR_TOKENS: [&str; 22] = [
     "transfer-encoding",
     "upgrade",
     "content-length",
-    "content-type",
     "content-encoding",
-    "content-range",
     "expect",
+];
+
+/// What else describes a request on its way, or is the proxy's own.
+const NOT_FOR_TOKENS: [&str; 9] = [
+    "content-type",
+    "content-range",
     "max-forwards",
     "via",
     "forwarded",

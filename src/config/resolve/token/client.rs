@@ -141,8 +141,8 @@ pub(super) fn resolve(
 pub(super) fn auth(path: &KeyPath, token: &Token, review: &Review<'_>) -> file::ClientAuth {
     let said = ["client_auth", "client_id"].iter().chain(&SECRETS);
     let signed = token.grant == Grant::JwtBearer || token.grant_type.is_some();
-    let nobody = signed && !said.into_iter().any(|key| review.is_given(&path.key(key)));
-    if nobody { file::ClientAuth::None } else { token.client_auth }
+    let is_public = signed && !said.into_iter().any(|key| review.is_given(&path.key(key)));
+    if is_public { file::ClientAuth::None } else { token.client_auth }
 }
 
 fn id(path: &KeyPath, token: &Token, auth: file::ClientAuth, review: &mut Review<'_>) -> Option<String> {

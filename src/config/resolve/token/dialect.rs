@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::request::PROTOCOL_NAMES;
-use super::{client, terms};
+use super::{attachment, client, terms};
 use crate::config::file::{self, ClientAuth, Grant, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
@@ -144,7 +144,7 @@ fn headers(path: &KeyPath, fields: &BTreeMap<String, String>, review: &mut Revie
                 error("says what the body is", "take it out; `request_format` sets it");
                 continue;
             }
-            own if OF_THE_CONNECTION.contains(&own) => {
+            own if own == "accept-encoding" || attachment::is_of_the_message(own) => {
                 error("belongs to the connection or to the message", "take it out");
                 continue;
             }
@@ -198,22 +198,4 @@ const OWN_GRANTS: [(&str, &str); 6] = [
     ("urn:ietf:params:oauth:grant-type:device_code", "device_code"),
     ("urn:ietf:params:oauth:grant-type:jwt-bearer", "jwt_bearer"),
     ("urn:ietf:params:oauth:grant-type:token-exchange", "token_exchange"),
-];
-
-/// RFC 9110 section 7.6.1, and what frames and names a message.
-const OF_THE_CONNECTION: [&str; 14] = [
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-    "content-encoding",
-    "accept-encoding",
-    "expect",
 ];

@@ -107,8 +107,8 @@ fn jwt_bearer(
     let Signed { assertion, path: key_path, told } = signed(path, token, "the assertion", variables, review)?;
     let says_issuer = told.as_ref().is_none_or(|told| told.issuer);
     *token_uri = told.and_then(|told| told.token_uri).map(|uri| (key_path, uri));
-    let nobody = token.client_id.is_none() && !review.is_spoken_for(&path.key("client_id"));
-    if assertion.issuer.is_none() && nobody && !says_issuer {
+    let is_unnamed = token.client_id.is_none() && !review.is_spoken_for(&path.key("client_id"));
+    if assertion.issuer.is_none() && is_unnamed && !says_issuer {
         let issuer_path = path.key("issuer_claim");
         let mend = format!("{}, or `client_id`, which stands in for it", review.set(&issuer_path));
         review.missing(&issuer_path, "nothing says who signs the assertion (its iss)", mend);

@@ -53,7 +53,7 @@ fn pkce(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Pkce> 
     }
     let key = path.key("pkce");
     if token.client_auth == ClientAuth::None && !review.is_spoken_for(&path.key("client_auth")) {
-        let what = "must be \"S256\" for a public client: whoever finds a code could redeem it";
+        let what = "must be \"S256\" for a public client: any program that finds a code could redeem it";
         review.error(
             &key,
             what,
@@ -61,14 +61,13 @@ fn pkce(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Pkce> 
         );
         return None;
     }
-    let what =
-        "lets whoever has the client's secret redeem a code that another program of this machine finds";
+    let what = "lets a program that has the client's secret redeem a code that it finds on this machine";
     review.warning(&key, what, "use it for servers alone that refuse a request with `code_challenge`");
     Some(Pkce::None)
 }
 
 /// A loopback address (RFC 8252 section 7.3), or one that is encrypted and leads elsewhere: a person brings the code from
-/// there by hand. In the clear whoever is on the way would have it.
+/// there by hand. In the clear, each hop on the way would read it.
 fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<RedirectUri> {
     let mend = "write it as in \"http://127.0.0.1/callback\", or with the port that is registered";
     let is_web = |uri: &RedirectUri| matches!(uri.url().scheme(), "http" | "https");
