@@ -11,7 +11,7 @@ use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::headers::{Overrides, strip_request, strip_response};
-use super::path::judge;
+use super::path::{judge, without_dot_segments};
 use super::route::{Entry, OnUnauthorized, OwnAuthorization, Route, RouteLimits, RouteTable};
 use super::target;
 use super::upstream::{Forwarded, Http2, Upstream, UpstreamSettings};
@@ -26,7 +26,9 @@ pub(crate) fn answer(data: &[u8]) {
 
 /// A path: refused, or read in ways that hold nothing which a server might fold further.
 pub(crate) fn request_path(data: &[u8]) {
-    let Some(path) = std::str::from_utf8(data).ok().filter(|path| path.starts_with('/')) else { return };
+    let Some(came) = std::str::from_utf8(data).ok().filter(|path| path.starts_with('/')) else { return };
+    let Ok(resolved) = without_dot_segments(came) else { return };
+    let path = resolved.as_deref().unwrap_or(came);
     let Ok(judged) = judge(path) else { return };
     assert_eq!(judged.raw, path, "what is forwarded is not what was judged");
     for segment in path.split('/') {

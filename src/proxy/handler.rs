@@ -31,7 +31,8 @@ use super::local::LocalTable;
 use super::malformed::Malformed;
 use super::max_forwards::{count_forward, last_hop, max_forwards};
 use super::memory::{self, Room};
-use super::path::judge;
+use super::own_credentials::{Own, keeps_own, only_authorization, subject};
+use super::path::{PathFault, judge};
 use super::reason;
 use super::received::ReceivedBody;
 use super::record::{Answerer, Record};
@@ -47,7 +48,6 @@ use super::watch::Busy;
 use super::websocket::{self, Form, Handshake};
 use super::worker::Stage;
 use crate::clock::{self, Moment};
-use crate::secret::Secret;
 use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
@@ -69,10 +69,15 @@ pub(super) async fn handle(
     let call = Call::of(parts.version, &parts.headers);
     let sends = if present.expect { Sends::WhenAsked } else { Sends::AtOnce };
     let mut body = Some(body);
-    let admitted = match in_form {
+    let mut admitted = match in_form {
         Ok(()) => admit(&downstream, &table, &parts, present),
         Err(fault) => Err(BadRequest::Malformed(fault).into()),
     };
+    if let Err(ProxyError::BadRequest(BadRequest::Path(PathFault::DotSegment))) = admitted {
+        admitted = target::resolve_dot_segments(&mut parts)
+            .map_err(ProxyError::from)
+            .and_then(|()| admit(&downstream, &table, &parts, present));
+    }
     let mut response = match admitted {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
@@ -289,41 +294,6 @@ async fn to_upstream(
     answered
 }
 
-/// The credentials that the application brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Own {
-    None,
-    One,
-    Several,
-}
-
-impl Own {
-    /// Looks for them in Authorization and in the field that the token has. An empty one is none.
-    fn of(headers: &HeaderMap, token: Option<&TokenHandle>) -> Self {
-        let field =
-            token.map(|token| &token.settings().attachment.header).filter(|field| *field != AUTHORIZATION);
-        let values = std::iter::once(&AUTHORIZATION).chain(field).flat_map(|name| headers.get_all(name));
-        match values.filter(|value| !value.as_bytes().trim_ascii().is_empty()).count() {
-            0 => Self::None,
-            1 => Self::One,
-            _ => Self::Several,
-        }
-    }
-}
-
-/// Whether the application's own credentials go upstream instead of `token`; of several it is not for us to choose.
-fn keeps_own(entry: &Entry, headers: &HeaderMap, token: &TokenHandle) -> Result<bool, BadRequest> {
-    // A caller's own token is there to be traded in, and never goes upstream.
-    if entry.route.own_authorization != OwnAuthorization::Keep || token.is_per_caller() {
-        return Ok(false);
-    }
-    match Own::of(headers, Some(token)) {
-        Own::None => Ok(false),
-        Own::One => Ok(true),
-        Own::Several => Err(BadRequest::Credentials),
-    }
-}
-
 /// What only this route, or this hop, refuses.
 fn refuse_by_route(
     entry: &Entry,
@@ -344,31 +314,6 @@ fn refuse_by_route(
         return Err(ProxyError::AuthorizationRefused);
     }
     Ok(())
-}
-
-/// The one field that the caller's own credentials stand in; of several it is not for us to choose.
-fn only_authorization(headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(ProxyError::SubjectRequired);
-    };
-    let mut value = value.clone();
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// The caller's own Bearer token (RFC 6750 section 2.1).
-pub(super) fn subject(credentials: &HeaderValue) -> Result<Secret<String>, ProxyError> {
-    let token = credentials.to_str().ok().and_then(|value| {
-        let (scheme, token) = value.trim().split_once(' ')?;
-        Some(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("Bearer"))
-    });
-    match token {
-        Some(token) if !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()) => {
-            Ok(Secret::new(token.to_owned()))
-        }
-        _ => Err(ProxyError::SubjectRequired),
-    }
 }
 
 /// Attaches `token`, or the one that `caller`'s is traded in for; where none is usable, waits for one as long as its
@@ -495,39 +440,5 @@ fn make_hop_fields(headers: &mut HeaderMap, hop: &HopFields, host: HeaderValue) 
     }
     if hop.expect == Expect::Continue {
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_caller_brings_exactly_one_bearer_token() {
-        let subject_of = |values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
-            }
-            let token = subject(&only_authorization(&headers).ok()?).ok()?;
-            Some(token.expose().clone())
-        };
-        for value in ["Bearer t0ken", "bearer t0ken", "BEARER   t0ken "] {
-            assert_eq!(subject_of(&[value]).as_deref(), Some("t0ken"), "{value}");
-        }
-        for values in [
-            &[][..],
-            &[""],
-            &["Bearer"],
-            &["Bearer "],
-            &["Bearer a b"],
-            &["Basic dTpw"],
-            &["DPoP t0ken"],
-            &["t0ken"],
-            &["Bearer a", "Bearer b"],
-            &["Bearer a", ""],
-        ] {
-            assert_eq!(subject_of(values), None, "{values:?}");
-        }
     }
 }

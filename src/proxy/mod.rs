@@ -51,6 +51,7 @@ mod metrics;
 mod octets;
 mod odd_targets;
 mod opening;
+mod own_credentials;
 mod path;
 mod peer;
 mod peer_settings;

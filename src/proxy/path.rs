@@ -1,10 +1,10 @@
 //! One judgement of a request's path: what routes see is what is forwarded.
 //!
 //! Servers differ in what they fold: percent-encoding, `//`, `\`, `;x`, dot segments. An allow-list by path is worth
-//! nothing where the proxy reads a path one way and the API another. So dot segments are refused in every disguise
-//! (RFC 3986 section 6.2.2.3: a client removes them), and for a path with anything else that a server may read in
-//! its own way there are those readings: the route table demands that all of them choose the same route. The bytes
-//! forwarded are always those that came. Case is the route table's affair.
+//! nothing where the proxy reads a path one way and the API another. So the dot segments that RFC 3986 knows are
+//! resolved first ([`without_dot_segments`]), those in any other disguise are refused, and for a path with anything
+//! else that a server may read in its own way there are those readings: the route table demands that all of them
+//! choose the same route. The path that was judged is the one that is forwarded. Case is the route table's affair.
 
 use std::borrow::Cow;
 
@@ -21,8 +21,14 @@ pub(super) struct JudgedPath<'a> {
 /// Why a path is refused whatever the routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PathFault {
-    #[error("the path has a dot segment; remove it before sending (RFC 3986 section 5.2.4)")]
+    #[error(
+        "the path has a dot segment that servers read in different ways (an encoded slash, a backslash, a parameter or another dot stands beside it); send the path without it (RFC 3986 section 5.2.4)"
+    )]
     DotSegment,
+    #[error(
+        "the path leads above the root: it has more `..` than segments before them (RFC 3986 section 5.2.4)"
+    )]
+    AboveRoot,
     #[error("the path has a control character or an incomplete percent-encoding")]
     Malformed,
 }
@@ -37,6 +43,58 @@ pub(super) fn judge(path: &str) -> Result<JudgedPath<'_>, PathFault> {
         }
     }
     Ok(JudgedPath { raw: path, readings })
+}
+
+/// `path` with its dot segments resolved (RFC 3986 sections 5.2.4 and 6.2.2.3), whether their dots are percent-encoded or
+/// not; `None` where it has none.
+///
+/// # Errors
+/// [`PathFault::AboveRoot`] where a `..` has no segment to take back: RFC 3986 would drop it, other servers go there.
+pub(super) fn without_dot_segments(path: &str) -> Result<Option<String>, PathFault> {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    if rest.split('/').all(|segment| dots(segment).is_none()) {
+        return Ok(None);
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut ends_open = false;
+    for segment in rest.split('/') {
+        let dots = dots(segment);
+        match dots {
+            None => kept.push(segment),
+            Some(Dots::One) => {}
+            Some(Dots::Two) => {
+                kept.pop().ok_or(PathFault::AboveRoot)?;
+            }
+        }
+        ends_open = dots.is_some();
+    }
+    // A dot segment at the end leaves the slash before it.
+    let end = if ends_open && !kept.is_empty() { "/" } else { "" };
+    Ok(Some(format!("/{}{end}", kept.join("/"))))
+}
+
+/// A dot segment: this one, or the one above.
+#[derive(Clone, Copy)]
+enum Dots {
+    One,
+    Two,
+}
+
+fn dots(segment: &str) -> Option<Dots> {
+    let mut rest = segment;
+    let mut count = 0;
+    while !rest.is_empty() {
+        rest = rest
+            .strip_prefix('.')
+            .or_else(|| rest.strip_prefix("%2e"))
+            .or_else(|| rest.strip_prefix("%2E"))?;
+        count += 1;
+    }
+    match count {
+        1 => Some(Dots::One),
+        2 => Some(Dots::Two),
+        _ => None,
+    }
 }
 
 /// Whether nothing in `path` can be read in two ways: the case of nearly every request.
@@ -241,6 +299,35 @@ mod tests {
     }
 
     #[test]
+    fn dot_segments_are_resolved_as_rfc_3986_has_it() {
+        for (path, resolved) in [
+            ("/cargo/./config.json", "/cargo/config.json"),
+            ("/a/../b/s", "/b/s"),
+            ("/a/b/c/./../../g", "/a/g"),
+            ("/a/.", "/a/"),
+            ("/a/..", "/"),
+            ("/a/b/..", "/a/"),
+            ("/.", "/"),
+            ("/./", "/"),
+            ("/%2e/x", "/x"),
+            ("/a/%2E%2e/b", "/b"),
+            ("/a/.%2e/b", "/b"),
+            ("/a//../b", "/a/b"),
+            ("/a/..//b", "//b"),
+            ("/a/./%2f", "/a/%2f"),
+            ("/a/./b...", "/a/b..."),
+        ] {
+            assert_eq!(without_dot_segments(path), Ok(Some(resolved.to_owned())), "{path}");
+        }
+        for path in ["/", "/a", "/a/...", "/.well-known/x", "/a/..;x/b", "/a%2f..", "/a/..%2fb", "/%252e/x"] {
+            assert_eq!(without_dot_segments(path), Ok(None), "{path}");
+        }
+        for path in ["/..", "/../a", "/a/../../b", "/%2e%2e/a", "/./.."] {
+            assert_eq!(without_dot_segments(path), Err(PathFault::AboveRoot), "{path}");
+        }
+    }
+
+    #[test]
     fn what_a_server_may_fold_is_folded_for_the_second_look() {
         for (path, folded) in [
             ("//x/admin", "/admin"),
@@ -308,8 +395,16 @@ mod tests {
         }
 
         #[test]
+        fn a_resolved_path_has_no_dot_segment_left(path in "/([.a/]|%2[eE]){0,14}") {
+            if let Ok(Some(resolved)) = without_dot_segments(&path) {
+                prop_assert!(resolved.starts_with('/'));
+                prop_assert_eq!(without_dot_segments(&resolved), Ok(None), "{}", resolved);
+            }
+        }
+
+        #[test]
         fn no_path_panics(path in "/\\PC{0,40}") {
-            let _ = judge(&path);
+            let _ = (judge(&path), without_dot_segments(&path));
         }
     }
 }

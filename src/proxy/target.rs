@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use super::error::{BadRequest, ProxyError};
 use super::heads;
 use super::malformed::Malformed;
+use super::path::without_dot_segments;
 use super::upstream::Upstream;
 
 /// The authority that a request is for, by its target or its `Host`.
@@ -69,6 +70,23 @@ pub(super) fn path(parts: &Parts) -> Result<&str, BadRequest> {
         path if path.starts_with('/') => Ok(path),
         _ => Err(BadRequest::Target),
     }
+}
+
+/// Resolves the dot segments of the request's path: that one spelling is routed by and forwarded.
+///
+/// # Errors
+/// A path that leads above the root.
+pub(super) fn resolve_dot_segments(parts: &mut Parts) -> Result<(), BadRequest> {
+    let resolved = without_dot_segments(parts.uri.path()).map_err(BadRequest::Path)?;
+    let Some(mut target) = resolved else { return Ok(()) };
+    if let Some(query) = parts.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(PathAndQuery::try_from(target).map_err(|_| BadRequest::Target)?);
+    parts.uri = Uri::from_parts(uri).map_err(|_| BadRequest::Target)?;
+    Ok(())
 }
 
 /// What is wrong with a target of HTTP/2 that a mark stands for.

@@ -101,6 +101,30 @@ async fn what_is_forwarded_is_what_was_sent() {
     }
 }
 
+/// Clients that put an address together from strings send these (cargo's index, Go's and Java's clients).
+#[tokio::test]
+async fn dot_segments_are_resolved_before_the_route_is_chosen() {
+    let stage = Stage::routed("/base", PUBLIC).await;
+    for (path, sent) in [
+        ("/public/./config.json", "/base/public/config.json"),
+        ("/x/../public/b/s?q=/../z", "/base/public/b/s?q=/../z"),
+        ("/public/a/%2e%2E/b", "/base/public/b"),
+        ("/public/a/..", "/base/public/"),
+    ] {
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            let answer = curl(&["--path-as-is", version, &stage.proxy.url(path)]).await;
+            assert_eq!(answer.status, 200, "{path} {version}: {answer:?}");
+            assert_eq!(stage.api.seen().pop().unwrap().target(), sent, "{path} {version}");
+        }
+    }
+    let before = stage.api.seen().len();
+    for (path, status) in [("/public/../admin", 404), ("/../public", 400), ("/public/..;/x", 400)] {
+        let answer = curl(&["--path-as-is", &stage.proxy.url(path)]).await;
+        answer.assert_proxy_error(status);
+    }
+    assert_eq!(stage.api.seen().len(), before);
+}
+
 #[tokio::test]
 async fn without_a_route_nothing_is_forwarded() {
     let stage = Stage::routed("", PUBLIC).await;
