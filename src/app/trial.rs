@@ -77,6 +77,9 @@ impl TrialError {
     pub fn mend(&self, key: &str) -> String {
         match self {
             Self::Token(error) => match error.class() {
+                _ if error.proxy_help().is_some() => {
+                    format!("{}; the keys are those of [{key}]", error.proxy_help().unwrap_or_default())
+                }
                 _ if error.help().is_some() => {
                     format!("{}; the keys are those of [{key}]", error.help().unwrap_or_default())
                 }
@@ -95,6 +98,9 @@ impl TrialError {
             Self::Expired => format!("have what [{key}] names give a newer one, and compare the clocks"),
             Self::Store(_) => "mend [store]".to_owned(),
             Self::WouldSpend => "set `kind` in [store] to \"file\", or ask the running proxy".to_owned(),
+            Self::Server(ServerError::Proxy(unusable)) | Self::Upstream(UpstreamError::Proxy(unusable)) => {
+                format!("{}; the key is that of [{key}]", unusable.help())
+            }
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
             Self::Upstream(_) => format!("mend `url`, `ca_file` or `proxy` in [{key}]"),
             Self::Traces(_) => format!(
@@ -307,3 +313,29 @@ fn subjects<'s>(settings: &'s Settings, token: &'s TokenSettings) -> BTreeMap<&'
 
 /// How long a token that was asked for in vain may take to be written.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::outbound_proxy::{ProxyFlaw, Unusable};
+    use crate::net::proxy_fault::ProxyFault;
+    use crate::oauth::ErrorKind;
+
+    #[test]
+    fn a_proxy_at_fault_has_the_advice_that_an_upstream_has() {
+        for status in [302, 407, 429, 502, 504] {
+            let fault = ProxyFault::Refused(status);
+            let advice = TrialError::Token(Error::here(ErrorKind::Proxy(fault))).mend("tokens.api");
+            assert_eq!(advice, format!("{}; the keys are those of [tokens.api]", fault.help()));
+        }
+        let unusable = Unusable { by: "HTTPS_PROXY", flaw: ProxyFlaw::Malformed };
+        for error in [
+            TrialError::Server(ServerError::Proxy(unusable)),
+            TrialError::Upstream(UpstreamError::Proxy(unusable)),
+        ] {
+            assert!(error.to_string().contains("HTTPS_PROXY"), "{error}");
+            let advice = error.mend("tokens.api");
+            assert!(advice.contains("%23") && advice.contains("`proxy`"), "{advice}");
+        }
+    }
+}

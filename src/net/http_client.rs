@@ -19,7 +19,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::connector::{Again, Found, Way, watch};
-use super::outbound_proxy::{Environment, HttpProxy, OutboundProxy};
+use super::outbound_proxy::{Environment, HttpProxy, OutboundProxy, ProxyFlaw, Unusable};
 use super::proxy_fault::{ProxyFault, ProxyStage};
 use super::resolver::{LookupError, Resolver};
 use super::tls_fault::{Progress, TlsFault};
@@ -162,7 +162,8 @@ impl HttpClient {
             .pool_idle_timeout(idle_timeout);
         if let Some(HttpProxy { address, authorization }) = &proxy {
             let through = Proxy::all(address.to_string());
-            let mut through = through.map_err(|_no_url| HttpFault::Proxy(ProxyFault::Unusable))?;
+            let flawed = Unusable { by: "`proxy`", flaw: ProxyFlaw::Malformed };
+            let mut through = through.map_err(|_no_url| HttpFault::Proxy(ProxyFault::Unusable(flawed)))?;
             if let Some(value) = authorization {
                 through = through.custom_http_auth(value.clone());
             }
@@ -175,7 +176,7 @@ impl HttpClient {
 
     fn proxy(&self, target: &Uri) -> Result<Option<HttpProxy>, HttpFault> {
         let proxy = self.0.ways.proxy.to(target, &self.0.environment);
-        proxy.map_err(|_unusable| HttpFault::Proxy(ProxyFault::Unusable))
+        proxy.map_err(|unusable| HttpFault::Proxy(ProxyFault::Unusable(unusable)))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod local_address;
 pub mod local_listener;
 pub mod loopback;
 pub mod names;
+mod no_proxy;
 pub mod outbound_proxy;
 pub mod outgoing;
 pub mod presence;

@@ -1,22 +1,27 @@
 //! The HTTP proxy on the way out, for upstreams and authorization servers alike.
 //!
-//! What the environment says of proxies counts as curl and Go have it, with two bounds: it never counts for this machine, and
+//! What the environment says of proxies counts as curl and Go have it (`ALL_PROXY` last, an empty variable not at all), with
+//! two bounds: it never counts for this machine, and
 //! `HTTP_PROXY` counts only where the program is no CGI script, since a request can set it there (CVE-2016-5385).
 //! `http_connect` opens the tunnel to an upstream. Callers: `proxy::way` and `http_client` of this room.
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use percent_encoding::percent_decode_str;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::loopback::is_loopback_host;
+use super::no_proxy::NoProxy;
 
 /// Which HTTP proxy connections go through (CONNECT, RFC 9110 section 9.3.6).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum OutboundProxy {
-    /// The one that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+    /// The one that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
     #[default]
     Environment,
     /// None.
@@ -37,14 +42,69 @@ pub struct HttpProxy {
 /// What the environment says of proxies; empty: nothing.
 #[derive(Clone, Default)]
 pub struct Environment {
-    https: String,
-    http: String,
-    no: String,
+    https: Variable,
+    http: Variable,
+    no: NoProxy,
 }
 
-/// The configured proxy is no HTTP proxy.
+/// A variable that names a proxy; empty: none.
+#[derive(Clone, Default)]
+struct Variable {
+    name: &'static str,
+    value: String,
+}
+
+/// A proxy is configured that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unusable;
+pub struct Unusable {
+    /// Where it is configured: the name of a variable or of a key.
+    pub by: &'static str,
+    /// What is wrong with it.
+    pub flaw: ProxyFlaw,
+}
+
+/// What is wrong with the address of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyFlaw {
+    /// It begins with `https://`.
+    Tls,
+    /// It is a SOCKS proxy.
+    Socks,
+    /// It is not a URL, or one of another kind.
+    Malformed,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = self.by;
+        match self.flaw {
+            ProxyFlaw::Tls => {
+                write!(f, "the proxy that {by} names begins with https://, which is not supported")
+            }
+            ProxyFlaw::Socks => write!(f, "{by} names a SOCKS proxy, which is not supported"),
+            ProxyFlaw::Malformed => write!(f, "the value of {by} is not the http:// URL of a proxy"),
+        }
+    }
+}
+
+impl Unusable {
+    /// What to do about it.
+    #[must_use]
+    pub const fn help(self) -> &'static str {
+        match self.flaw {
+            ProxyFlaw::Tls => {
+                "name the port that it has for http://, there or by `proxy`, or set `proxy` to \"none\""
+            }
+            ProxyFlaw::Socks => {
+                "name an HTTP proxy at http://, there or by `proxy`, or set `proxy` to \"none\""
+            }
+            ProxyFlaw::Malformed => {
+                "write it as in http://user:password@proxy.example.com:3128, there or by `proxy`, and percent-encode \
+                 `#` (%23), `/`, `?`, `@` and `%` in its user and password; or set `proxy` to \"none\""
+            }
+        }
+    }
+}
 
 impl OutboundProxy {
     /// The proxy on the way to `target`; `None`: none.
@@ -56,8 +116,8 @@ impl OutboundProxy {
             Self::Direct => Ok(None),
             Self::Environment => environment.proxy_to(target),
             Self::Through(url) => {
-                let found = Matcher::builder().all(url.as_str()).build().intercept(target);
-                HttpProxy::new(&found.ok_or(Unusable)?).map(Some)
+                let proxy = HttpProxy::read(url.as_str());
+                proxy.map(Some).map_err(|flaw| Unusable { by: "`proxy`", flaw })
             }
         }
     }
@@ -85,50 +145,70 @@ impl Environment {
     }
 
     fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let first = |names: &[&str]| names.iter().find_map(|name| variable(name)).unwrap_or_default();
+        let first = |names: &[&'static str]| {
+            let found = names.iter().find_map(|name| Some(Variable { name, value: variable(name)? }));
+            found.unwrap_or_default()
+        };
         let is_cgi = variable("REQUEST_METHOD").is_some();
         Self {
-            https: first(&["HTTPS_PROXY", "https_proxy"]),
-            http: first(if is_cgi { &["http_proxy"] } else { &["HTTP_PROXY", "http_proxy"] }),
-            no: first(&["NO_PROXY", "no_proxy"]),
+            https: first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+            http: first(if is_cgi {
+                &["http_proxy", "ALL_PROXY", "all_proxy"]
+            } else {
+                &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+            }),
+            no: NoProxy::read(&first(&["NO_PROXY", "no_proxy"]).value),
         }
-    }
-
-    /// Whether there is a proxy for https and it cannot be spoken to.
-    #[must_use]
-    pub fn is_unusable(&self) -> bool {
-        let proxy = Matcher::builder().all(self.https.as_str()).build();
-        let target = Uri::from_static("https://destination.invalid/");
-        !self.https.is_empty() && proxy.intercept(&target).is_none_or(|found| HttpProxy::new(&found).is_err())
     }
 
     fn proxy_to(&self, target: &Uri) -> Result<Option<HttpProxy>, Unusable> {
-        let said = if target.scheme() == Some(&Scheme::HTTPS) { &self.https } else { &self.http };
-        if said.is_empty() || is_loopback_host(target.host().unwrap_or_default()) {
+        let variable = if target.scheme() == Some(&Scheme::HTTPS) { &self.https } else { &self.http };
+        let host = target.host().unwrap_or_default();
+        let is_near = is_loopback_host(host.strip_suffix('.').unwrap_or(host));
+        if variable.value.is_empty() || is_near || self.no.spares(target) {
             return Ok(None);
         }
         // A value that is no proxy must not count as none: what it was set for would be bypassed.
-        let matcher = Matcher::builder().all(said.as_str()).no(self.no.as_str()).build();
-        if let Some(found) = matcher.intercept(target) {
-            return HttpProxy::new(&found).map(Some);
-        }
-        let meant = Matcher::builder().all(said.as_str()).build().intercept(target);
-        meant.map(|_| None).ok_or(Unusable)
+        let proxy = HttpProxy::read(variable.value.trim());
+        proxy.map(Some).map_err(|flaw| Unusable { by: variable.name, flaw })
     }
 }
 
 impl HttpProxy {
-    fn new(found: &Intercept) -> Result<Self, Unusable> {
-        let address = found.uri().clone();
-        if address.scheme() != Some(&Scheme::HTTP) || address.host().is_none_or(str::is_empty) {
-            return Err(Unusable);
+    /// Reads the URL of a proxy; without a scheme it is `http://`.
+    fn read(text: &str) -> Result<Self, ProxyFlaw> {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => {}
+            "https" => return Err(ProxyFlaw::Tls),
+            socks if socks.starts_with("socks") => return Err(ProxyFlaw::Socks),
+            _ => return Err(ProxyFlaw::Malformed),
         }
-        let mut authorization = found.basic_auth().cloned();
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        // Then what stands before the path is a part of the user or the password, and no host.
+        if path.contains('@') {
+            return Err(ProxyFlaw::Malformed);
         }
-        Ok(Self { address, authorization })
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        let url = Url::parse(&format!("http://{host}/")).map_err(|_| ProxyFlaw::Malformed)?;
+        let address = Uri::builder().scheme(Scheme::HTTP).authority(url.authority()).path_and_query("/");
+        let address = address.build().map_err(|_| ProxyFlaw::Malformed)?;
+        Ok(Self { address, authorization: user.and_then(basic) })
     }
+}
+
+/// The credentials of a user and a password as they stand in a URL (RFC 7617).
+fn basic(text: &str) -> Option<HeaderValue> {
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    let mut plain = Zeroizing::new(percent_decode_str(user).collect::<Vec<u8>>());
+    plain.push(b':');
+    plain.extend(percent_decode_str(password));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&plain))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 #[cfg(test)]
@@ -136,7 +216,12 @@ mod tests {
     use super::*;
 
     fn environment(https: &str, http: &str, no: &str) -> Environment {
-        Environment { https: https.to_owned(), http: http.to_owned(), no: no.to_owned() }
+        let variable = |name, value: &str| Variable { name, value: value.to_owned() };
+        Environment {
+            https: variable("HTTPS_PROXY", https),
+            http: variable("HTTP_PROXY", http),
+            no: NoProxy::read(no),
+        }
     }
 
     fn proxy_for(url: &str, environment: &Environment) -> Result<Option<String>, Unusable> {
@@ -177,9 +262,38 @@ mod tests {
 
     #[test]
     fn a_proxy_that_cannot_be_spoken_to_is_not_passed_by() {
-        for said in ["https://p:1", "socks5://p:1", "ftp://p", "http://", "::::"] {
-            let environment = environment(said, "", "spared.test");
-            assert_eq!(proxy_for("https://api.example.com/", &environment), Err(Unusable), "{said}");
+        for (value, flaw) in [
+            ("https://p:1", ProxyFlaw::Tls),
+            ("socks5://p:1", ProxyFlaw::Socks),
+            ("ftp://p", ProxyFlaw::Malformed),
+            ("http://", ProxyFlaw::Malformed),
+            ("::::", ProxyFlaw::Malformed),
+            ("http://us%ZZer:p#ss@p:1", ProxyFlaw::Malformed),
+            ("http://user:12#ss@p:1", ProxyFlaw::Malformed),
+            ("user:p/ss@p:1", ProxyFlaw::Malformed),
+        ] {
+            let environment = environment(value, "", "spared.test");
+            let unusable = Unusable { by: "HTTPS_PROXY", flaw };
+            assert_eq!(proxy_for("https://api.example.com/", &environment), Err(unusable), "{value}");
+            assert_eq!(proxy_for("https://spared.test/", &environment), Ok(None), "{value}");
+            assert!(unusable.to_string().contains("HTTPS_PROXY") && unusable.help().contains("`proxy`"));
+        }
+    }
+
+    #[test]
+    fn a_password_may_hold_any_byte() {
+        for (value, authorization) in [
+            // user:p@ss
+            ("http://user:p@ss@p:1", "Basic dXNlcjpwQHNz"),
+            ("http://user:p%40ss@p:1", "Basic dXNlcjpwQHNz"),
+            // The byte E9 alone.
+            ("http://user:%E9@p:1", "Basic dXNlcjrp"),
+            ("user@p:1", "Basic dXNlcjo="),
+        ] {
+            let environment = environment(value, "", "");
+            let proxy = environment.proxy_to(&Uri::from_static("https://api.test/")).unwrap().unwrap();
+            assert_eq!(proxy.authorization.unwrap(), authorization, "{value}");
+            assert_eq!(proxy.address, "http://p:1/", "{value}");
         }
     }
 
@@ -210,6 +324,12 @@ mod tests {
             assert_eq!(proxy_for("http://api.test/", &environment), Ok(Some("b:2".to_owned())));
             assert_eq!(proxy_for("https://spared.test/", &environment), Ok(None));
         }
+        let all = of(&[("ALL_PROXY", "http://c:3"), ("HTTPS_PROXY", "http://a:1")]);
+        assert_eq!(proxy_for("https://api.test/", &all), Ok(Some("a:1".to_owned())));
+        assert_eq!(proxy_for("http://api.test/", &all), Ok(Some("c:3".to_owned())));
+        let socks = of(&[("all_proxy", "socks5h://c:3")]);
+        let unusable = Unusable { by: "all_proxy", flaw: ProxyFlaw::Socks };
+        assert_eq!(proxy_for("https://api.test/", &socks), Err(unusable));
         let cgi = of(&[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "http://evil:2")]);
         assert_eq!(proxy_for("http://api.test/", &cgi), Ok(None));
     }
@@ -226,6 +346,5 @@ mod tests {
         assert!(!format!("{named:?}").contains("sentinel"));
         let named = OutboundProxy::Environment.to(&target, &environment).unwrap().unwrap();
         assert_eq!(named.address.authority().unwrap(), "p:1");
-        assert!(!environment.is_unusable());
     }
 }

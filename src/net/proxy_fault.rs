@@ -1,6 +1,7 @@
 //! Why the HTTP proxy on the way gives no tunnel: one sentence for upstreams and authorization servers alike, and what an
 //! operator does about it.
 
+use super::outbound_proxy::Unusable;
 use super::resolver::LookupError;
 
 /// Why there is no tunnel through an HTTP proxy.
@@ -18,9 +19,9 @@ pub enum ProxyFault {
     /// Its response is not HTTP, or the connection ended before one came.
     #[error("the HTTP proxy on the way did not respond in HTTP")]
     Broken,
-    /// What the environment names is no proxy at `http://`.
-    #[error("the environment names a proxy that is not an http:// URL")]
-    Unusable,
+    /// The proxy that is configured cannot be used.
+    #[error("{0}")]
+    Unusable(Unusable),
 }
 
 /// What was under way with the HTTP proxy when `connect_timeout` had passed.
@@ -52,7 +53,7 @@ impl ProxyFault {
             }
             Self::Refused(500..) => "check host and port, and that the proxy resolves and reaches them",
             Self::Refused(_) => "check what the proxy allows, and that it takes CONNECT",
-            Self::Unusable => "set HTTPS_PROXY to an http:// URL, or `proxy` to one or to \"none\"",
+            Self::Unusable(unusable) => unusable.help(),
         }
     }
 }

@@ -12,12 +12,13 @@ use std::time::Duration;
 use http::Uri;
 use rustls::ClientConfig;
 use tokio::time::Instant;
+use url::Url;
 
 use super::server::Transport;
 use super::transport::ServerError;
 use crate::clock;
 use crate::net::http_client::{HttpClient, Ways};
-use crate::net::outbound_proxy::{Environment, OutboundProxy};
+use crate::net::outbound_proxy::Environment;
 use crate::net::resolver;
 
 /// The connections to one authorization server.
@@ -50,19 +51,23 @@ impl fmt::Debug for Connections {
 }
 
 impl Connections {
-    pub(super) fn new(transport: &Transport, tls: ClientConfig) -> Result<Self, ServerError> {
+    pub(super) fn new(transport: &Transport, tls: ClientConfig) -> Self {
         let environment = Environment::read();
-        if transport.proxy == OutboundProxy::Environment && environment.is_unusable() {
-            return Err(ServerError::Proxy);
-        }
         let client = client(transport, tls.clone());
         let current = Current { client, since: clock::now(), seen: Seen::default() };
-        Ok(Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             transport: transport.clone(),
             tls,
             environment,
             current: Mutex::new(current),
-        })))
+        }))
+    }
+
+    /// Whether there is a way to `url`.
+    pub(super) fn judge(&self, url: &Url) -> Result<(), ServerError> {
+        let Ok(target) = url.as_str().parse() else { return Ok(()) };
+        let proxy = self.0.transport.proxy.to(&target, &self.0.environment);
+        proxy.map(|_| ()).map_err(ServerError::Proxy)
     }
 
     /// For one exchange, from connect to the last byte of the answer.

@@ -34,7 +34,7 @@ use super::mention::Mention;
 use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
 use super::revocation::{self, TokenHint};
 use super::salvage::Extent;
-use super::server::ServerSettings;
+use super::server::{Issuer, ServerSettings};
 use super::server_clock::{Distance, ServerClock};
 use super::situation::{Key, Situation};
 use super::transport::{Answer, Cut, Http, ServerError};
@@ -83,9 +83,14 @@ impl AuthorizationServer {
     /// # Errors
     /// [`ServerError`] where the authorities or the proxy are not usable.
     pub fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
+        let http = Http::new(&settings.transport)?;
+        let location = &settings.location;
+        for url in location.token_endpoint.iter().chain(location.issuer.as_ref().map(Issuer::url)) {
+            http.judge(url)?;
+        }
         Ok(Self {
             directory: Directory::new(settings)?,
-            http: Http::new(&settings.transport)?,
+            http,
             clock: ServerClock::default(),
             introspection: Introspection::default(),
             token_type: settings.token_type.clone(),
@@ -419,7 +424,7 @@ mod tests {
     use super::super::grant::{Exchange, TypedToken};
     use super::super::key::vectors;
     use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
-    use super::super::server::{Issuer, Location};
+    use super::super::server::Location;
     use super::*;
     use crate::net::outbound_proxy::OutboundProxy;
 

@@ -15,7 +15,7 @@ use http::StatusCode;
 use crate::net::outgoing::RetryAfter;
 use crate::secret::SecretError;
 
-use super::kind::{Code, Holder, Kind, Place, class_of_file};
+use super::kind::{Code, Holder, Kind, Phase, Place, class_of_file};
 use super::login_end::LoginEnd;
 use super::refusal::{Details, Meaning, Sentence};
 
@@ -155,6 +155,16 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         let situation = self.details.as_ref().map(|details| &details.situation);
         Some(self.meaning()?.help(situation)).filter(|help| !help.is_empty())
+    }
+
+    /// What to do about the HTTP proxy on the way, where it is at fault: the same as for an upstream.
+    #[must_use]
+    pub const fn proxy_help(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Proxy(fault) => Some(fault.help()),
+            Kind::Timeout(Phase::Proxy(stage)) => Some(stage.help()),
+            _ => None,
+        }
     }
 
     fn sentence(&self) -> Option<Sentence<'_>> {
@@ -460,7 +470,6 @@ mod tests {
 
     use url::Url;
 
-    use super::super::kind::Phase;
     use super::*;
 
     fn denied(status: u16, code: &str) -> Error {

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::net::http_client::{ConnectStage, HttpFault};
+use crate::net::outbound_proxy::Unusable;
 use crate::net::outgoing::RetryAfter;
 use crate::net::rate_limit::RateLimit;
 use crate::net::resolver::LookupError;
@@ -39,11 +40,9 @@ pub enum ServerError {
     /// Neither an issuer nor a token endpoint is named.
     #[error("nothing says where the authorization server is")]
     Nowhere,
-    /// The HTTP proxy that the environment names is none that can be used.
-    #[error(
-        "the proxy that the environment names is none at http://; name one by `proxy`, or set that to \"none\""
-    )]
-    Proxy,
+    /// The HTTP proxy on the way cannot be used.
+    #[error("{0}")]
+    Proxy(Unusable),
 }
 
 /// The connections, set up for secrets.
@@ -91,7 +90,12 @@ impl Http {
         // No authorities at all are no error here: a server on loopback needs none, and one that does fails by its name.
         let tls =
             client_config(transport.ca_file.as_deref(), NoRoots::Allowed, transport.certificate.as_ref())?;
-        Ok(Self(Connections::new(transport, tls)?))
+        Ok(Self(Connections::new(transport, tls)))
+    }
+
+    /// Whether the configured proxy, where one is on the way to `url`, can be used.
+    pub(super) fn judge(&self, url: &Url) -> Result<(), ServerError> {
+        self.0.judge(url)
     }
 
     /// One exchange. The answer is read whole, within the transport's `timeout`.

@@ -119,11 +119,9 @@ pub enum UpstreamError {
     /// The URL names no host that HTTP can be spoken to.
     #[error("the URL names no host")]
     NoHost,
-    /// The HTTP proxy on the way is none that can be used.
-    #[error(
-        "the proxy that the environment names is none at http://; name one by `proxy`, or set that to \"none\""
-    )]
-    Proxy,
+    /// The HTTP proxy on the way cannot be used.
+    #[error("{0}")]
+    Proxy(Unusable),
 }
 
 impl Upstream {
@@ -144,8 +142,8 @@ impl Upstream {
             _ => None,
         };
         let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let way = Way::new(&settings, &scheme, &authority, &Environment::read())
-            .map_err(|Unusable| UpstreamError::Proxy)?;
+        let way =
+            Way::new(&settings, &scheme, &authority, &Environment::read()).map_err(UpstreamError::Proxy)?;
         if let Way::Through(proxy) = &way {
             let address = proxy.address.authority().map_or("", Authority::as_str);
             tracing::info!(upstream = %name, proxy = %address, "connections go through an HTTP proxy");

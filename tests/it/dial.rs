@@ -306,7 +306,7 @@ async fn tokens_take_the_proxies_of_the_environment_as_upstreams_do() {
     assert_eq!(way.asked().len(), 2);
     // What is no proxy does not count as none.
     let said = tried(token, &[("HTTPS_PROXY", "socks5://127.0.0.1:1")]).await;
-    assert!(said.contains("the proxy that the environment names is none at http://"), "{said}");
+    assert!(said.contains("HTTPS_PROXY names a SOCKS proxy"), "{said}");
 }
 
 #[tokio::test]

@@ -239,6 +239,7 @@ mod tests {
         Said, TextFlaw,
     };
     use super::*;
+    use crate::net::outbound_proxy::{ProxyFlaw, Unusable};
     use crate::net::proxy_fault::{ProxyFault, ProxyStage};
     use crate::net::resolver::LookupError;
     use crate::net::threads::NotDone;
@@ -470,7 +471,7 @@ mod tests {
             Kind::Connect(io::ErrorKind::HostUnreachable),
             Kind::Proxy(ProxyFault::Refused(407)),
             Kind::Proxy(ProxyFault::Unreachable),
-            Kind::Proxy(ProxyFault::Unusable),
+            Kind::Proxy(ProxyFault::Unusable(Unusable { by: "HTTPS_PROXY", flaw: ProxyFlaw::Malformed })),
             Kind::Proxy(ProxyFault::Broken),
             Kind::Proxy(ProxyFault::Name(LookupError::Unanswered)),
             Kind::Reset,
