@@ -3,7 +3,8 @@
 //!
 //! So names are looked up here, and `handshake` knows how far TLS came. Where that leaves a doubt, and only then, one connection
 //! by the pieces of the request path (`reach`, `http_connect`) finds out, within `connect_timeout`. So a failure has the wording
-//! that it has for upstreams. Where that connection opens, reqwest tries once more ([`Again`]). Caller: `http_client`.
+//! that it has for upstreams. Where that connection opens, reqwest tries once more ([`Again`]). Credentials that a proxy
+//! refuses leave no doubt. Caller: `http_client`.
 
 use std::error::Error as StdError;
 use std::io;
@@ -114,6 +115,9 @@ impl Way {
                 let fault = fault.map_or(TlsFault::Closed, |error| TlsFault::of(error, progress));
                 Err(HttpFault::Tls(fault).into())
             }
+            (Some(Err(error)), None) if wants_credentials(&*error) => {
+                Err(HttpFault::Proxy(ProxyFault::Refused(407)).into())
+            }
             (Some(Err(_)), None) if doubt.is_some() => Err(self.scout(&addresses, deadline).await),
             (Some(Err(error)), None) => {
                 let kind = find::<io::Error>(&*error).map_or(io::ErrorKind::Other, io::Error::kind);
@@ -176,6 +180,13 @@ impl Resolve for Found {
         let addresses = ADDRESSES.try_with(Clone::clone).map_err(BoxError::from);
         Box::pin(std::future::ready(addresses.map(|found| Box::new(found.into_iter()) as Addrs)))
     }
+}
+
+/// Whether the proxy demands other credentials. The words are all that hyper-util shows of it. Where they change, another
+/// CONNECT finds the status out, and counts as another failed login at the proxy.
+fn wants_credentials(error: &(dyn StdError + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .any(|error| error.to_string() == "tunnel error: proxy authorization required")
 }
 
 fn straight(error: ReachError) -> HttpFault {
@@ -289,17 +300,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_proxy_refuses_is_found_out_by_one_connection_more() {
-        for (does, want) in [
-            (&[Does::Says("HTTP/1.1 407 No\r\n\r\n")], ProxyFault::Refused(407)),
-            (&[Does::Says("HTTP/1.1 403 No\r\n\r\n")], ProxyFault::Refused(403)),
-            (&[Does::Says("HTTP/1.0 502 No\r\n\r\n")], ProxyFault::Refused(502)),
-            (&[Does::Says("SSH-2.0-x\r\n\r\n")], ProxyFault::Broken),
-            (&[Does::Says("")], ProxyFault::Broken),
+    async fn what_a_proxy_refuses_is_found_out_by_one_connection_more_and_credentials_are_sent_once() {
+        for (does, want, connections) in [
+            (&[Does::Says("HTTP/1.1 407 No\r\n\r\n")], ProxyFault::Refused(407), 1),
+            (&[Does::Says("HTTP/1.1 403 No\r\n\r\n")], ProxyFault::Refused(403), 2),
+            (&[Does::Says("HTTP/1.0 502 No\r\n\r\n")], ProxyFault::Refused(502), 2),
+            (&[Does::Says("SSH-2.0-x\r\n\r\n")], ProxyFault::Broken, 2),
+            (&[Does::Says("")], ProxyFault::Broken, 2),
         ] {
             let (proxy, sent) = peer(does).await;
             assert_eq!(fault("https://as.invalid/", Some(proxy), LONG).await, HttpFault::Proxy(want));
-            assert_eq!(*sent.lock().unwrap(), ["CONNECT as.invalid:443 HTTP/1.1"; 2]);
+            assert_eq!(*sent.lock().unwrap(), vec!["CONNECT as.invalid:443 HTTP/1.1"; connections]);
         }
         let unreachable = fault("https://as.invalid/", Some(closed().await), LONG).await;
         assert_eq!(unreachable, HttpFault::Proxy(ProxyFault::Unreachable));
@@ -335,7 +346,7 @@ mod tests {
     async fn in_the_clear_a_proxy_takes_the_request_itself() {
         let (proxy, sent) = peer(&[Does::Says("HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")]).await;
         let refused = fault("http://as.invalid/token", Some(proxy), LONG).await;
-        assert_eq!(refused, HttpFault::Proxy(ProxyFault::Refused(407)));
+        assert_eq!(refused, HttpFault::Proxy(ProxyFault::Responded(407)));
         assert_eq!(*sent.lock().unwrap(), ["GET http://as.invalid/token HTTP/1.1"]);
         let unreachable = fault("http://as.invalid/token", Some(closed().await), LONG).await;
         assert_eq!(unreachable, HttpFault::Proxy(ProxyFault::Unreachable));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, Uri};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Client, Proxy, retry};
 use rustls::ClientConfig;
@@ -20,6 +20,7 @@ use rustls::pki_types::ServerName;
 
 use super::connector::{Again, Found, Way, watch};
 use super::outbound_proxy::{Environment, HttpProxy, OutboundProxy, ProxyFlaw, Unusable};
+use super::own_response::{Unattributed, is_own};
 use super::proxy_fault::{ProxyFault, ProxyStage};
 use super::resolver::{LookupError, Resolver};
 use super::tls_fault::{Progress, TlsFault};
@@ -114,7 +115,8 @@ impl HttpClient {
     /// Sends `request`, whose URI is absolute. The response's head is what is waited for; the caller bounds the time.
     ///
     /// # Errors
-    /// [`HttpFault`]; a status of any kind is a response.
+    /// [`HttpFault`]; a status of any kind is a response. A failed one that the HTTP proxy on the way may have made in the
+    /// server's place is marked as [`Unattributed`].
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, HttpFault> {
         let target = request.uri().clone();
         let client = self.client(&target)?;
@@ -122,11 +124,14 @@ impl HttpClient {
         if sent.as_ref().is_err_and(|error| find::<Again>(error).is_some()) {
             sent = execute(&client, request).await;
         }
-        let response = sent.map_err(|error| HttpFault::of(&error))?;
-        // In the clear the proxy responds itself; no server has this status.
-        let is_refusal = response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-        if is_refusal && target.scheme() != Some(&Scheme::HTTPS) && self.proxy(&target)?.is_some() {
-            return Err(HttpFault::Proxy(ProxyFault::Refused(response.status().as_u16())));
+        let mut response = sent.map_err(|error| HttpFault::of(&error))?;
+        // In the clear the proxy responds itself where it has no response of the server.
+        let (status, is_clear) = (response.status(), target.scheme() != Some(&Scheme::HTTPS));
+        if !status.is_success() && is_clear && self.proxy(&target)?.is_some() {
+            if is_own(status, response.headers()) {
+                return Err(HttpFault::Proxy(ProxyFault::Responded(status.as_u16())));
+            }
+            response.extensions_mut().insert(Unattributed);
         }
         Ok(response.into())
     }

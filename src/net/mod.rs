@@ -21,6 +21,7 @@ pub mod names;
 mod no_proxy;
 pub mod outbound_proxy;
 pub mod outgoing;
+pub mod own_response;
 pub mod presence;
 pub mod proxy_fault;
 pub mod rate_limit;

@@ -157,6 +157,19 @@ mod tests {
     }
 
     #[test]
+    fn the_table_beside_curl_and_go_is_true() {
+        let table = include_str!("../../docs/names.md").lines().filter(|line| line.contains("| `https://"));
+        let mut rows = 0;
+        for row in table {
+            let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let spared = NoProxy::read(cells[1]).spares(&cells[2].parse().unwrap());
+            assert_eq!(if spared { "direct" } else { "proxy" }, cells[3], "{row}");
+            rows += 1;
+        }
+        assert!(rows > 20, "{rows}");
+    }
+
+    #[test]
     fn nothing_else_is_spared() {
         for (text, url) in [
             ("", "https://as.example.com/"),

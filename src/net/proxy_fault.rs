@@ -1,10 +1,10 @@
-//! Why the HTTP proxy on the way gives no tunnel: one sentence for upstreams and authorization servers alike, and what an
+//! Why there is no way through the HTTP proxy: one sentence for upstreams and authorization servers alike, and what an
 //! operator does about it.
 
 use super::outbound_proxy::Unusable;
 use super::resolver::LookupError;
 
-/// Why there is no tunnel through an HTTP proxy.
+/// Why there is no way through an HTTP proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyFault {
     /// The proxy's name has no address.
@@ -16,6 +16,9 @@ pub enum ProxyFault {
     /// The status of its response to CONNECT.
     #[error("{}", refusal(*.0))]
     Refused(u16),
+    /// The status of its own response to a request in absolute-form, in place of the server's.
+    #[error("{}", own_response(*.0))]
+    Responded(u16),
     /// Its response is not HTTP, or the connection ended before one came.
     #[error("the HTTP proxy on the way did not respond in HTTP")]
     Broken,
@@ -45,14 +48,17 @@ impl ProxyFault {
         match self {
             Self::Name(error) => error.help(),
             Self::Unreachable | Self::Broken => CHECK,
-            Self::Refused(401 | 407) => {
+            Self::Refused(401 | 407) | Self::Responded(401 | 407) => {
                 "set the user and the password that this proxy accepts, as in http://user:password@host:port (`proxy` or HTTPS_PROXY)"
             }
-            Self::Refused(403) => {
+            Self::Refused(403) | Self::Responded(403) => {
                 "allow the host and port at the proxy, or go around it (`proxy = \"none\"` or NO_PROXY)"
             }
-            Self::Refused(500..) => "check host and port, and that the proxy resolves and reaches them",
+            Self::Refused(500..) | Self::Responded(500..) => {
+                "check host and port, and that the proxy resolves and reaches them"
+            }
             Self::Refused(_) => "check what the proxy allows, and that it takes CONNECT",
+            Self::Responded(_) => "check what the proxy allows, and what it logs",
             Self::Unusable(unusable) => unusable.help(),
         }
     }
@@ -71,11 +77,19 @@ impl ProxyStage {
 }
 
 fn refusal(status: u16) -> String {
+    because(status, "has no connection to the destination", "refused to open a tunnel")
+}
+
+fn own_response(status: u16) -> String {
+    because(status, "has no response of the destination", "refused the request")
+}
+
+fn because(status: u16, failure: &str, otherwise: &str) -> String {
     let why = match status {
         401 | 407 => "demands other credentials",
         403 => "does not allow this destination",
-        500.. => "has no connection to the destination",
-        _ => "refused to open a tunnel",
+        500.. => failure,
+        _ => otherwise,
     };
     format!("the HTTP proxy on the way {why} (status {status})")
 }
@@ -96,6 +110,16 @@ mod tests {
             (405, "refused to open a tunnel (status 405)", "CONNECT"),
         ] {
             let fault = ProxyFault::Refused(status);
+            assert!(fault.to_string().ends_with(what), "{fault}");
+            assert!(fault.help().contains(help), "{}", fault.help());
+        }
+        for (status, what, help) in [
+            (407, "demands other credentials (status 407)", "user and the password"),
+            (403, "does not allow this destination (status 403)", "NO_PROXY"),
+            (503, "has no response of the destination (status 503)", "resolves and reaches"),
+            (302, "refused the request (status 302)", "allows"),
+        ] {
+            let fault = ProxyFault::Responded(status);
             assert!(fault.to_string().ends_with(what), "{fault}");
             assert!(fault.help().contains(help), "{}", fault.help());
         }

@@ -113,6 +113,7 @@ mod tests {
             status: StatusCode::OK,
             retry_after: None,
             exhausted: false,
+            unattributed: false,
             max_age: None,
             date: None,
             headers: HeaderMap::new(),

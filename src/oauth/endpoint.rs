@@ -350,6 +350,8 @@ fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
             {
                 kind
             }
+            // What may be a proxy's ends no login.
+            _ if answer.unattributed && matches!(kind, Kind::Status(_)) => kind,
             Grant::RefreshToken(_) => login_end::judge(answer.status, &answer.body, kind),
             Grant::DeviceCode(_) => device_code::judge(&answer.report(), kind),
             _ => kind,
@@ -800,10 +802,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_proxy_that_opens_no_tunnel_is_named_with_its_reason() {
-        for (status, what) in [
-            (407, "demands other credentials (status 407); set the user and the password"),
-            (403, "does not allow this destination (status 403); allow the host"),
-            (502, "has no connection to the destination (status 502); check host and port"),
+        for (status, what, tunnels) in [
+            (407, "demands other credentials (status 407); set the user and the password", 1),
+            // The second one finds out the status.
+            (403, "does not allow this destination (status 403); allow the host", 2),
+            (502, "has no connection to the destination (status 502); check host and port", 2),
         ] {
             let refusing = Peer::start(move |_| Reply::Http(status, "", String::new())).await;
             let mut settings = settings(Location::endpoint("https://as.invalid/token".parse().unwrap()));
@@ -812,8 +815,7 @@ mod tests {
             let error = server.token(&client(), &Grant::ClientCredentials, &plain(), None).await.unwrap_err();
             assert_eq!((error.class(), error.cause()), (Class::Transient, "proxy"), "{error}");
             assert!(error.to_string().contains(what), "{error}");
-            // The second one finds out the status.
-            assert_eq!(refusing.lines(), ["CONNECT as.invalid:443"; 2]);
+            assert_eq!(refusing.lines(), vec!["CONNECT as.invalid:443"; tunnels]);
         }
     }
 

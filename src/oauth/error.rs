@@ -260,8 +260,10 @@ impl Error {
             Kind::TokenFile(error) => class_of_file(error),
             Kind::Frame(fault) => fault.class(),
             Kind::Status(status) => match self.meaning() {
-                // A page may be a firewall's or a portal's, which goes away.
-                Some(Meaning::Gate | Meaning::Foreign | Meaning::Busy) => Class::Transient,
+                // A page may be a firewall's or a portal's, and a proxy's refusal its own: they go away.
+                Some(Meaning::Gate | Meaning::Foreign | Meaning::Unattributed | Meaning::Busy) => {
+                    Class::Transient
+                }
                 _ => by_status(*status, Class::Misconfigured),
             },
             Kind::Denied(status, code) => match self.meaning() {
@@ -397,7 +399,13 @@ impl Error {
             }
             (
                 Kind::Status(_),
-                Some(meaning @ (Meaning::Gate | Meaning::Foreign | Meaning::Client | Meaning::Busy)),
+                Some(
+                    meaning @ (Meaning::Gate
+                    | Meaning::Foreign
+                    | Meaning::Unattributed
+                    | Meaning::Client
+                    | Meaning::Busy),
+                ),
             ) => Cow::Borrowed(meaning.public_reason()),
             _ => self.kind.public_reason(),
         }
@@ -471,6 +479,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::net::proxy_fault::ProxyFault;
 
     fn denied(status: u16, code: &str) -> Error {
         Error::here(Kind::Denied(StatusCode::from_u16(status).unwrap(), Code::parse(code)))
@@ -514,6 +523,9 @@ mod tests {
             (Kind::Timeout(Phase::Tls), true, false),
             (Kind::Timeout(Phase::Answer), false, true),
             (Kind::Reset, false, true),
+            (Kind::Proxy(ProxyFault::Refused(502)), true, false),
+            (Kind::Proxy(ProxyFault::Responded(403)), true, false),
+            (Kind::Proxy(ProxyFault::Responded(504)), false, true),
             (Kind::Status(StatusCode::SERVICE_UNAVAILABLE), false, false),
             (Kind::LoginRequired, false, false),
         ] {

@@ -29,6 +29,8 @@ pub(super) struct Details {
     pub(super) form: Form,
     /// The response says that no request is left of those that are allowed in a while.
     pub(super) exhausted: bool,
+    /// The HTTP proxy on the way may have responded in the server's place.
+    pub(super) unattributed: bool,
     /// The type of the token, as the server spells it.
     pub(super) token_type: Option<TypeWord>,
     /// What else was tried, and what came of it.
@@ -135,6 +137,8 @@ pub(super) enum Meaning {
     Gate,
     /// Neither JSON nor a form, in the place of what a server says of a refresh token.
     Foreign,
+    /// No OAuth error, in the clear through an HTTP proxy: either of the two refused it.
+    Unattributed,
     Busy,
     Failure,
     /// A login that goes on.
@@ -153,6 +157,7 @@ impl Meaning {
         let unclear = matches!(code, None | Some(Code::InvalidRequest | Code::Other | Code::AccessDenied));
         match (status.as_u16(), code) {
             (429, _) => return Self::Busy,
+            (_, None) if details.is_some_and(|known| known.unattributed) => return Self::Unattributed,
             (500.., _) => return Self::Failure,
             _ if unclear && (mentions.has(Mention::Rate) || details.is_some_and(|known| known.exhausted)) => {
                 return Self::Busy;
@@ -293,6 +298,9 @@ impl Meaning {
             Self::Foreign => {
                 "no JSON: something in front of the server refused the request, or this is another server"
             }
+            Self::Unattributed => {
+                "no OAuth error: the HTTP proxy on the way may have refused the request itself"
+            }
             Self::Busy => "too many requests",
             Self::Failure => "a failure of its own",
             Self::Pending => "the login is not finished",
@@ -356,6 +364,7 @@ impl Meaning {
             Self::Request => request_help(situation),
             Self::Address => format!("check {}", asked.place()),
             Self::Gate | Self::Foreign => format!("check {}, and what stands in front (a firewall, a login page)", asked.place()),
+            Self::Unattributed => format!("see what the HTTP proxy allows and logs, and check {}", asked.place()),
             Self::Unexplained => match asked {
                 Asked::Metadata => "check `issuer`".to_owned(),
                 _ => format!("see what the authorization server logs; check {}", situation.method.keys()),
@@ -394,6 +403,9 @@ impl Meaning {
             }
             Self::Foreign => {
                 "the authorization server, or what stands in front of it, refuses the token request without JSON"
+            }
+            Self::Unattributed => {
+                "the authorization server, or the HTTP proxy on the way, refuses the token request without an OAuth error"
             }
             Self::Address
             | Self::Push

@@ -169,6 +169,7 @@ impl Report {
             mentions: self.mentions(),
             form,
             exhausted: false,
+            unattributed: false,
             token_type: self.token_type.clone(),
             tried: Vec::new(),
             interrupted: false,
@@ -184,7 +185,7 @@ impl Answer {
     /// The error that this answer is, with all that it says of itself.
     pub(super) fn failure(&self, place: Place, kind: Kind, situation: Situation) -> Error {
         let details = self.report().details(self.status, Form::of(&self.body), &self.carried, situation);
-        let details = Details { exhausted: self.exhausted, ..details };
+        let details = Details { exhausted: self.exhausted, unattributed: self.unattributed, ..details };
         Error::at(place, kind).with(details).after(self.retry_after)
     }
 }

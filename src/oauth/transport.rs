@@ -19,6 +19,7 @@ use crate::clock;
 use crate::net::http_client::{ConnectStage, HttpFault};
 use crate::net::outbound_proxy::Unusable;
 use crate::net::outgoing::RetryAfter;
+use crate::net::own_response::Unattributed;
 use crate::net::rate_limit::RateLimit;
 use crate::net::resolver::LookupError;
 use crate::net::tls::{NoRoots, TlsError, client_config};
@@ -72,6 +73,8 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<RetryAfter>,
     /// It is refused, and says that no request is left of those that are allowed in a while.
     pub(super) exhausted: bool,
+    /// It is refused, and the HTTP proxy on the way may have done that in the server's place.
+    pub(super) unattributed: bool,
     /// What `Cache-Control` says (RFC 9111 section 5.2.2.1).
     pub(super) max_age: Option<Duration>,
     /// What the server's clock showed (RFC 9110 section 6.6.1).
@@ -125,6 +128,7 @@ impl Http {
             status: head.status,
             retry_after,
             exhausted,
+            unattributed: head.extensions.get::<Unattributed>().is_some(),
             max_age: max_age(&head.headers),
             date: date(&head.headers),
             headers: head.headers,

@@ -310,6 +310,35 @@ async fn tokens_take_the_proxies_of_the_environment_as_upstreams_do() {
 }
 
 #[tokio::test]
+async fn all_proxy_counts_where_no_other_variable_names_a_proxy() {
+    let api = Api::start(1000).await;
+    let [way, other] = [Detour::to(api.tls).await, Detour::to(api.tls).await];
+    let keys = ca(&api.inner.ca);
+    let upstream = upstream_at("https://inner.test") + &keys;
+    let token = token_at("https://inner.test/token") + &keys;
+    let config = || {
+        let config = Config::one_route(&upstream, &token);
+        config.environment("ALL_PROXY", &format!("http://{}", way.address))
+    };
+    for config in [config(), config().environment("HTTP_PROXY", &format!("http://{}", other.address))] {
+        let said = config.checked_online().await.1;
+        assert!(said.contains("the configuration is good and works"), "{said}");
+    }
+    assert_eq!((way.asked().len(), other.asked().len()), (4, 0));
+    let named = config().environment("HTTPS_PROXY", &format!("http://{}", other.address));
+    let said = named.checked_online().await.1;
+    assert!(said.contains("the configuration is good and works"), "{said}");
+    assert_eq!((way.asked().len(), other.asked().len()), (4, 2));
+    for spared in ["other.test:443,inner.test:443", "a.test *.test", "Inner.Test."] {
+        let said = config().environment("NO_PROXY", spared).checked_online().await.1;
+        for words in ["the host name does not resolve", "its name cannot be resolved"] {
+            assert!(said.contains(words), "{spared}: {said}");
+        }
+    }
+    assert_eq!((way.asked().len(), other.asked().len()), (4, 2));
+}
+
+#[tokio::test]
 async fn a_proxy_between_is_worded_alike_for_tokens_and_upstreams() {
     let api = Api::start(1000).await;
     let nowhere = free_address().port();

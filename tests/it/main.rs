@@ -59,6 +59,7 @@ mod mtls;
 mod multitude;
 mod network;
 mod outage;
+mod outbound;
 mod proofs;
 mod protocols;
 mod providers;

@@ -184,8 +184,8 @@ pub(in crate::config) struct Token {
     pub(in crate::config) revoke_on_exit: bool,
     /// PEM file of the certificate authorities to trust for the authorization server alone.
     pub(in crate::config) ca_file: Option<String>,
-    /// The HTTP proxy on the way to the authorization server, or none; left out: as `HTTPS_PROXY`, `HTTP_PROXY` and
-    /// `NO_PROXY` say.
+    /// The HTTP proxy on the way to the authorization server, or none; left out: as `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY` say.
     pub(in crate::config) proxy: Option<String>,
     /// For the connection to the authorization server.
     pub(in crate::config) connect_timeout: Period,

@@ -33,7 +33,8 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) server_name: Option<String>,
     /// The Unix socket that it listens on; `url` then says scheme, Host and path.
     pub(in crate::config) socket: Option<String>,
-    /// The HTTP proxy on the way to it, or none; left out: as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+    /// The HTTP proxy on the way to it, or none; left out: as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
+    /// `NO_PROXY` say.
     pub(in crate::config) proxy: Option<String>,
     /// What it is told of whom a request came from: remove (nothing), pass (what the application says), `x_forwarded` or
     /// forwarded (made anew).

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::net::outbound_proxy::OutboundProxy;
+use crate::net::outbound_proxy::{Environment, OutboundProxy};
 use crate::proxy::{Forwarded, UpstreamSettings};
 
 fn api(text: &str) -> UpstreamSettings {
@@ -45,10 +45,24 @@ fn a_proxy_is_named_or_none_or_the_environments() {
         ("https://sentinel@p", "must begin with http://"),
         ("http://sentinel@p/path", "a proxy alone"),
         ("http://sentinel@p/?q", "a proxy alone"),
+        ("http://alice:sentinel#1@p:1", "in its user or password"),
+        ("http://alice:12/sentinel@p:1", "in its user or password"),
+        ("http://alice:12?sentinel@p:1", "in its user or password"),
+        ("http://sentinel@/@p:1", "in its user or password"),
+        ("http://alice:sentinel@p:port", "is not the URL"),
+        ("alice:sentinel@p:1", "is not the URL"),
     ] {
         one_error(&with(&format!("proxy = \"{url}\"")), "upstreams.api.proxy", &[words]);
         assert!(!refused(&with(&format!("proxy = \"{url}\""))).to_string().contains("sentinel"));
     }
+    for url in ["http://alice:12#3@p:1", "http://alice:1[@p:port"] {
+        one_error(&with(&format!("proxy = \"{url}\"")), "upstreams.api.proxy", &["percent-encode", "%23"]);
+    }
+    let encoded = api(&with("proxy = \"http://alice:p%40s%23s%2F%3F%25@p:1\""));
+    let target = "https://api.example.com/".parse().unwrap();
+    let proxy = encoded.proxy.to(&target, &Environment::default()).unwrap().unwrap();
+    // alice:p@s#s/?%
+    assert_eq!(proxy.authorization.unwrap(), "Basic YWxpY2U6cEBzI3MvPyU=");
     let both = with("socket = \"/run/api.sock\"\nproxy = \"http://p:1\"");
     one_error(&both, "upstreams.api.proxy", &["beside `socket`"]);
     assert_eq!(api(&with("socket = \"/run/api.sock\"\nproxy = \"none\"")).proxy, OutboundProxy::Direct);

@@ -1,6 +1,7 @@
 //! How far a token request came before it failed: whether it was sent, and whether the server may have spent what was in it.
 
 use super::Error;
+use crate::net::proxy_fault::ProxyFault;
 use crate::oauth::kind::{Kind, Phase};
 
 impl Error {
@@ -16,6 +17,8 @@ impl Error {
     /// Whether what was to be spent never left this machine.
     pub(crate) const fn was_not_sent(&self) -> bool {
         match &self.kind {
+            // It may have been passed on.
+            Kind::Proxy(ProxyFault::Responded(500..)) => false,
             Kind::Dns
             | Kind::Lookup(_)
             | Kind::Machine(_)
@@ -32,6 +35,7 @@ impl Error {
         matches!(
             self.kind,
             Kind::Timeout(Phase::Answer)
+                | Kind::Proxy(ProxyFault::Responded(500..))
                 | Kind::Reset
                 | Kind::TooLarge
                 | Kind::Malformed(_)

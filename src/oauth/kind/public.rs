@@ -292,7 +292,7 @@ mod tests {
     });
     variants!(Phases of Phase { Lookup Connect Proxy Tls Answer });
     variants!(ProxyStages of ProxyStage { Lookup Tcp Tunnel });
-    variants!(ProxyFaults of ProxyFault { Name Unreachable Refused Broken Unusable });
+    variants!(ProxyFaults of ProxyFault { Name Unreachable Refused Responded Broken Unusable });
     variants!(CommandFaults of CommandFault {
         NoProcess Missing Forbidden Start TimedOut Exit Signal Silent TooMuch
     });
@@ -306,11 +306,12 @@ mod tests {
     });
     variants!(Meanings of Meaning {
         Client Grant NoGrant Spent Exchange Scope Target Proof ProofDemanded Nonce Push RedirectUri Declined Forbidden
-        Login Consent Interaction Late Https Request Address Gate Foreign Busy Failure Pending Unexplained
+        Login Consent Interaction Late Https Request Address Gate Foreign Unattributed Busy Failure Pending Unexplained
     });
 
-    const MEANINGS: [Meaning; 27] = [
+    const MEANINGS: [Meaning; 28] = [
         Meaning::Foreign,
+        Meaning::Unattributed,
         Meaning::Client,
         Meaning::Grant,
         Meaning::NoGrant,
@@ -470,6 +471,7 @@ mod tests {
             Kind::Connect(io::ErrorKind::ConnectionRefused),
             Kind::Connect(io::ErrorKind::HostUnreachable),
             Kind::Proxy(ProxyFault::Refused(407)),
+            Kind::Proxy(ProxyFault::Responded(503)),
             Kind::Proxy(ProxyFault::Unreachable),
             Kind::Proxy(ProxyFault::Unusable(Unusable { by: "HTTPS_PROXY", flaw: ProxyFlaw::Malformed })),
             Kind::Proxy(ProxyFault::Broken),
