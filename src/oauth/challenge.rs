@@ -11,8 +11,7 @@ use http::header::WWW_AUTHENTICATE;
 pub fn demands_nonce(response: &HeaderMap) -> bool {
     let mut demanded = false;
     for_each_challenge(response, |challenge| {
-        demanded |=
-            challenge.scheme.eq_ignore_ascii_case("dpop") && challenge.error == Some("use_dpop_nonce");
+        demanded |= is_dpop(challenge.scheme) && challenge.error == Some("use_dpop_nonce");
     });
     demanded
 }
@@ -40,6 +39,9 @@ pub enum Incurable {
     /// `use_dpop_nonce` and `invalid_dpop_proof` (RFC 9449 section 7.1).
     #[error("the API demands another DPoP proof")]
     Proof,
+    /// The only challenge is `DPoP`, and the token is bound to no key.
+    #[error("the API demands a token that is bound to a key (DPoP)")]
+    Unbound,
     /// No challenge is for a token.
     #[error("the API demands other credentials (Basic, Digest, Negotiate or NTLM)")]
     Scheme,
@@ -53,6 +55,7 @@ pub enum Incurable {
 #[must_use]
 pub fn challenge_verdict(response: &HeaderMap, scheme: &str) -> ChallengeVerdict {
     let (mut any, mut for_a_token, mut token_error, mut incurable) = (false, false, false, None);
+    let mut demands_binding = !is_dpop(scheme);
     for_each_challenge(response, |challenge| {
         any = true;
         let is_foreign = OTHER_CREDENTIALS.iter().any(|other| challenge.scheme.eq_ignore_ascii_case(other));
@@ -60,6 +63,7 @@ pub fn challenge_verdict(response: &HeaderMap, scheme: &str) -> ChallengeVerdict
             return;
         }
         for_a_token = true;
+        demands_binding &= is_dpop(challenge.scheme);
         if let Some(error) = challenge.error.map(str::to_ascii_lowercase) {
             match Incurable::of(&error) {
                 Some(why) => incurable = incurable.or(Some(why)),
@@ -70,11 +74,40 @@ pub fn challenge_verdict(response: &HeaderMap, scheme: &str) -> ChallengeVerdict
     if token_error {
         return ChallengeVerdict::TokenError;
     }
+    if for_a_token && demands_binding {
+        return ChallengeVerdict::Incurable(Incurable::Unbound);
+    }
     let incurable = incurable.or((any && !for_a_token).then_some(Incurable::Scheme));
     incurable.map_or(ChallengeVerdict::Unspecified, ChallengeVerdict::Incurable)
 }
 
+/// Whether a response to a token that is bound to no key asks for one that is, and for no other (RFC 9449 section 7.1): all
+/// its challenges for a token are `DPoP`.
+#[must_use]
+pub fn demands_binding(response: &HeaderMap) -> bool {
+    let (mut dpop, mut other) = (false, false);
+    for_each_challenge(response, |challenge| {
+        let is_foreign = OTHER_CREDENTIALS.iter().any(|other| challenge.scheme.eq_ignore_ascii_case(other));
+        dpop |= is_dpop(challenge.scheme);
+        other |= !is_foreign && !is_dpop(challenge.scheme);
+    });
+    dpop && !other
+}
+
+fn is_dpop(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("dpop")
+}
+
 impl Incurable {
+    /// What to do about it, where that is a key of this configuration.
+    #[must_use]
+    pub const fn help(self) -> Option<&'static str> {
+        match self {
+            Self::Unbound => Some(BINDING_HELP),
+            Self::Insufficient | Self::Request | Self::Proof | Self::Scheme => None,
+        }
+    }
+
     /// What an `error` in lower case says that another token does not change.
     fn of(error: &str) -> Option<Self> {
         match error {
@@ -159,6 +192,10 @@ const fn is_separator(c: char) -> bool {
     matches!(c, ',' | ';' | ' ' | '\t')
 }
 
+/// What helps where an API takes bound tokens alone.
+pub const BINDING_HELP: &str =
+    "set `dpop = true` for this token, or have the API take tokens that are bound to no key";
+
 /// Schemes of credentials that are no tokens (RFC 7617, RFC 7616, RFC 4559, MS-NTHT).
 const OTHER_CREDENTIALS: [&str; 4] = ["Basic", "Digest", "Negotiate", "NTLM"];
 
@@ -215,9 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_is_bound_is_demanded_where_no_other_challenge_is_for_a_token() {
+        let all: &[(&[&[u8]], bool)] = &[
+            (&[b"DPoP"], true),
+            (&[b"dpop error=\"invalid_token\", algs=\"ES256\""], true),
+            (&[b"Basic realm=\"x\"", b"DPoP algs=\"ES256\""], true),
+            (&[b"Bearer, DPoP algs=\"ES256\""], false),
+            (&[b"DPoP algs=\"ES256\"", b"Bearer error=\"invalid_token\""], false),
+            (&[b"Basic realm=\"DPoP\""], false),
+            (&[], false),
+        ];
+        for (fields, demanded) in all {
+            assert_eq!(demands_binding(&headers(fields)), *demanded, "{fields:?}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_the_tokens_unless_its_challenges_say_what_another_token_does_not_change() {
         use ChallengeVerdict::{Incurable as Cannot, TokenError, Unspecified};
-        use Incurable::{Insufficient, Proof, Request, Scheme};
+        use Incurable::{Insufficient, Proof, Request, Scheme, Unbound};
         let table: &[(&[&[u8]], ChallengeVerdict)] = &[
             // No challenge, or one that says nothing.
             (&[], Unspecified),
@@ -231,7 +284,6 @@ mod tests {
             (&[b"ApiKey realm=\"api\""], Unspecified),
             (&[b"OAuth realm=\"https://api.example/\""], Unspecified),
             (&[b"AWS4-HMAC-SHA256"], Unspecified),
-            (&[b"DPoP algs=\"ES256\""], Unspecified),
             (&[b"Bearer error=\"unauthorized\""], Unspecified),
             // The errors of RFC 6750, and what APIs say in their place.
             (
@@ -277,9 +329,13 @@ mod tests {
             (&[b"error=\"insufficient_scope\""], Cannot(Insufficient)),
             (&[b"Bearer error=\"invalid_request\""], Cannot(Request)),
             (&[b"OAuth error=\"Invalid_Request\""], Cannot(Request)),
-            (&[b"DPoP error=\"use_dpop_nonce\""], Cannot(Proof)),
+            (&[b"DPoP algs=\"ES256\""], Cannot(Unbound)),
+            (&[b"Basic realm=\"x\", dpop"], Cannot(Unbound)),
+            (&[b"DPoP error=\"invalid_request\""], Cannot(Unbound)),
+            (&[b"DPoP error=\"use_dpop_nonce\""], Cannot(Unbound)),
             (&[b"Bearer, DPoP error=\"use_dpop_nonce\", algs=\"ES256\""], Cannot(Proof)),
-            (&[b"DPoP error=\"invalid_dpop_proof\""], Cannot(Proof)),
+            (&[b"DPoP error=\"invalid_dpop_proof\""], Cannot(Unbound)),
+            (&[b"Bearer", b"DPoP algs=\"ES256\""], Unspecified),
             (&[b"Basic realm=\"Bearer\""], Cannot(Scheme)),
             (&[b"basic realm=\"caf\xe9\""], Cannot(Scheme)),
             (&[b"Basic realm='Bearer, OAuth'"], Cannot(Scheme)),
@@ -294,6 +350,15 @@ mod tests {
         for (fields, verdict) in table {
             let shown: Vec<_> = fields.iter().map(|field| String::from_utf8_lossy(field)).collect();
             assert_eq!(challenge_verdict(&headers(fields), "Bearer"), *verdict, "{shown:?}");
+        }
+        // A bound token is sent as what is demanded.
+        for (field, verdict) in [
+            ("DPoP algs=\"ES256\"", Unspecified),
+            ("DPoP error=\"use_dpop_nonce\"", Cannot(Proof)),
+            ("DPoP error=\"invalid_dpop_proof\"", Cannot(Proof)),
+            ("DPoP error=\"invalid_token\"", TokenError),
+        ] {
+            assert_eq!(challenge_verdict(&headers(&[field.as_bytes()]), "DPoP"), verdict, "{field}");
         }
         // A token may be configured to be sent as one of those.
         assert_eq!(challenge_verdict(&headers(&[b"Basic realm=\"x\""]), "Basic"), Unspecified);

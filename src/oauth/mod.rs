@@ -56,7 +56,9 @@ pub use assertion::AssertionTerms;
 pub use authorization_code::{Authorization, AuthorizationRequest, Manner, Pending, Pkce};
 pub use bearer::{AssertionUse, Bearer};
 pub use callback::Callback;
-pub use challenge::{ChallengeVerdict, Incurable, challenge_verdict, demands_nonce};
+pub use challenge::{
+    BINDING_HELP, ChallengeVerdict, Incurable, challenge_verdict, demands_binding, demands_nonce,
+};
 pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
 pub use device_code::DeviceAuthorization;
 pub use dialect::{Dialect, MemberPath, RequestFormat, ResponsePaths, TokenMethod};

@@ -18,7 +18,7 @@ use super::own_credentials::subject;
 use super::received::ReceivedBody;
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::Head;
-use crate::token::{ChallengeVerdict, Credentials, Rejection, TokenHandle};
+use crate::token::{ChallengeVerdict, Credentials, Incurable, Rejection, TokenHandle};
 
 /// An upstream's answer and what it came by.
 pub(super) type Received = Response<Download>;
@@ -36,9 +36,15 @@ fn is_listed(route: &Route, status: StatusCode) -> bool {
 pub(super) fn note_unlisted(entry: &Entry, response: &Response<Download>) {
     if let Some(token) = &entry.token
         && entry.route.on_unauthorized != OnUnauthorized::Pass
-        && token.judge_refusal(response.headers()) == ChallengeVerdict::TokenError
     {
-        entry.refusals.unlisted(entry.metrics.label(), token, response.status());
+        let (route, status) = (entry.metrics.label(), response.status());
+        match token.judge_refusal(response.headers()) {
+            ChallengeVerdict::TokenError => entry.refusals.unlisted(route, token, status),
+            ChallengeVerdict::Incurable(Incurable::Unbound) => {
+                entry.refusals.incurable(route, token, status, Incurable::Unbound);
+            }
+            ChallengeVerdict::Unspecified | ChallengeVerdict::Incurable(_) => {}
+        }
     }
 }
 
@@ -62,6 +68,9 @@ pub(super) async fn recover(
     {
         entry.refusals.incurable(entry.metrics.label(), token, status, why);
         return Ok(refusal);
+    }
+    if token.lacks_binding(refusal.headers()) {
+        entry.refusals.unbound(entry.metrics.label(), token, status);
     }
     let Some(rejection) = reject(token, used.generation, used.caller.as_ref()) else { return Ok(refusal) };
     if entry.route.on_unauthorized == OnUnauthorized::Renew {

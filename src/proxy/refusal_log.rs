@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::condition::LogGap;
 use crate::clock;
-use crate::token::{Incurable, TokenHandle};
+use crate::token::{BINDING_HELP, Incurable, TokenHandle};
 
 /// The lines of one route.
 #[derive(Debug)]
@@ -17,12 +17,18 @@ pub(super) struct RefusalLog {
     since: Instant,
     incurable: LogGap,
     unlisted: LogGap,
+    unbound: LogGap,
 }
 
 impl RefusalLog {
     /// Nothing was refused yet.
     pub(super) fn new() -> Self {
-        Self { since: clock::now(), incurable: LogGap::default(), unlisted: LogGap::default() }
+        Self {
+            since: clock::now(),
+            incurable: LogGap::default(),
+            unlisted: LogGap::default(),
+            unbound: LogGap::default(),
+        }
     }
 
     /// A refusal is passed on, as another token does not change what it is for.
@@ -35,6 +41,7 @@ impl RefusalLog {
                 token,
                 status,
                 reason,
+                help = why.help(),
                 "an upstream refused a request for a reason that a new token does not change; its response is passed on"
             );
         }
@@ -51,6 +58,20 @@ impl RefusalLog {
                 status,
                 help,
                 "an upstream refused the token by a status that renews none; its response is passed on"
+            );
+        }
+    }
+
+    /// A response demands a token that is bound to a key, and names the token as its reason, so that it is renewed.
+    pub(super) fn unbound(&self, route: &str, token: &TokenHandle, status: StatusCode) {
+        if self.unbound.is_over(self.passed()) {
+            let (token, status) = (token.name(), status.as_u16());
+            tracing::warn!(
+                route,
+                token,
+                status,
+                help = BINDING_HELP,
+                "an upstream demands a token that is bound to a key (DPoP), and this one is bound to none"
             );
         }
     }

@@ -32,7 +32,7 @@ mod state;
 pub mod store;
 mod unavailable;
 
-pub use crate::oauth::{ChallengeVerdict, Incurable};
+pub use crate::oauth::{BINDING_HELP, ChallengeVerdict, Incurable};
 pub use account::{Account, LoginError};
 pub use binding::{Binding, Verdict};
 pub use callers::{CallerError, MOST_CALLERS};

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use tokio::sync::watch;
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{ChallengeVerdict, MAX_LIFETIME, challenge_verdict};
+use crate::oauth::{ChallengeVerdict, MAX_LIFETIME, challenge_verdict, demands_binding};
 use crate::secret::Secret;
 
 use super::handle::{Ask, TokenHandle};
@@ -128,8 +128,17 @@ impl TokenHandle {
     #[must_use]
     pub fn judge_refusal(&self, response: &HeaderMap) -> ChallengeVerdict {
         let settings = self.settings();
-        let bound = settings.server().is_some_and(|origin| origin.dpop.is_some());
-        challenge_verdict(response, if bound { DPOP_SCHEME } else { &settings.attachment.scheme })
+        challenge_verdict(response, if self.is_bound() { DPOP_SCHEME } else { &settings.attachment.scheme })
+    }
+
+    /// Whether a refusal with these fields asks for a token that is bound to a key, which this one is not.
+    #[must_use]
+    pub fn lacks_binding(&self, response: &HeaderMap) -> bool {
+        !self.is_bound() && demands_binding(response)
+    }
+
+    fn is_bound(&self) -> bool {
+        self.settings().server().is_some_and(|origin| origin.dpop.is_some())
     }
 
     /// An upstream has refused the credentials of this generation. Where others are held by now, they are given; else

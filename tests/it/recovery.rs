@@ -402,6 +402,28 @@ async fn the_log_says_once_why_a_refusal_is_passed_on() {
 }
 
 #[tokio::test]
+async fn the_log_names_the_key_to_set_where_an_api_takes_bound_tokens_alone() {
+    for (status, challenge, tokens) in [
+        (401, "DPoP algs=\"ES256\"", 1),
+        (401, "DPoP error=\"use_dpop_nonce\"", 1),
+        (400, "DPoP error=\"invalid_dpop_proof\"", 1),
+        // It may be the token all the same.
+        (401, "DPoP error=\"invalid_token\", algs=\"ES256\"", 2),
+    ] {
+        let api = Origin::start(move |_, _| refused_by(status, &[challenge])).await;
+        let stage = Stage::with(api, "", "").await;
+        for _ in 0..3 {
+            assert_eq!(stage.proxy.get("/").await.status, status, "{challenge}");
+        }
+        eventually("the line is there", || async { stage.proxy.log().contains("dpop = true") }).await;
+        let log = stage.proxy.log();
+        assert_eq!(log.matches("dpop = true").count(), 1, "{challenge}: {log}");
+        assert!(log.contains("bound to a key (DPoP)"), "{log}");
+        assert_eq!(stage.server.seen().len(), tokens, "{challenge}");
+    }
+}
+
+#[tokio::test]
 async fn a_401_without_a_word_counts() {
     let api = Origin::start(|request, _| match number_of(request) {
         0 => Reply::new(401, &[], ""),
