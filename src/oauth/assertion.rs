@@ -20,14 +20,14 @@ use crate::secret::Secret;
 use super::client::KeySettings;
 use super::endpoint::{blocking, read};
 use super::error::Error;
-use super::jws::{self, Header};
+use super::jws::{self, Header, HmacAlgorithm};
 use super::key::{KeyError, SigningKey};
 use super::kind::{CertificateFault, Held, Kind};
 
 /// What an assertion is signed with, as it was read for one attempt.
 pub(super) enum Signer {
-    /// A client secret, for HMAC with SHA-256.
-    Secret(Secret<String>),
+    /// A client secret, for HMAC.
+    Secret(Secret<String>, HmacAlgorithm),
     /// A private key, and what the header says of it.
     Key {
         key: Box<SigningKey>,
@@ -84,12 +84,12 @@ pub(super) struct Claims<'a> {
 }
 
 impl Signer {
-    /// A client secret of the length that HS256 demands.
-    pub(super) fn secret(secret: Secret<String>) -> Result<Self, Kind> {
-        if secret.expose().len() < HS256_BYTES {
+    /// A client secret of the length that `algorithm` demands.
+    pub(super) fn secret(secret: Secret<String>, algorithm: HmacAlgorithm) -> Result<Self, Kind> {
+        if secret.expose().len() < algorithm.least_bytes() {
             return Err(Kind::ShortSecret);
         }
-        Ok(Self::Secret(secret))
+        Ok(Self::Secret(secret, algorithm))
     }
 
     /// The key that `settings` name, and their certificate, read now.
@@ -134,7 +134,9 @@ impl Signer {
         let whole = Whole { claims, iat, exp: iat.saturating_add(lifetime.as_secs()), jti: jti()? };
         let header = Header { typ: Some("JWT"), ..Header::default() };
         match self {
-            Self::Secret(secret) => jws::hs256(secret.expose().as_bytes(), header, &whole),
+            Self::Secret(secret, algorithm) => {
+                jws::authenticate(secret.expose().as_bytes(), *algorithm, header, &whole)
+            }
             Self::Key { key, key_id, thumbprint } => {
                 let header = Header { kid: key_id.as_deref(), certificate: thumbprint.as_deref(), ..header };
                 jws::sign(key, header, &whole)
@@ -158,9 +160,6 @@ fn certificate_thumbprint(path: &Path) -> Result<String, Kind> {
         CertificateDer::from_pem_slice(&pem).map_err(|_| wrong(CertificateFault::NoCertificate))?;
     Ok(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &certificate)))
 }
-
-/// RFC 7518 section 3.2: the key of HS256 is no shorter than the hash.
-const HS256_BYTES: usize = 32;
 
 /// 128 bits.
 const JTI_BYTES: usize = 16;

@@ -34,7 +34,11 @@ pub(super) enum Proof {
     /// `client_secret` in the form.
     Post(Secret<String>),
     /// `client_assertion` in the form (RFC 7521 section 4.2).
-    Assertion(Secret<String>),
+    Assertion {
+        assertion: Secret<String>,
+        /// `client_assertion_type`; `None`: that of a JWT.
+        kind: Option<String>,
+    },
     /// `client_id` alone; it may be that the connection's certificate says the rest.
     Nothing,
 }
@@ -47,6 +51,8 @@ pub(super) struct Audience<'a> {
     pub(super) token_endpoint: &'a Url,
     /// What else assertions for this server say, and how long they live.
     pub(super) terms: &'a AssertionTerms,
+    /// What the server calls their kind; `None`: as RFC 7523 does.
+    pub(super) kind: Option<&'a str>,
 }
 
 impl ClientAuth {
@@ -55,8 +61,8 @@ impl ClientAuth {
         Ok(match self {
             Self::SecretBasic(source) => Keys::Basic(read_line(source).await?),
             Self::SecretPost(source) => Keys::Post(read_line(source).await?),
-            Self::SecretJwt { secret, audience } => Keys::Signer {
-                signer: Signer::secret(read_line(secret).await?).map_err(Error::here)?,
+            Self::SecretJwt { secret, algorithm, audience } => Keys::Signer {
+                signer: Signer::secret(read_line(secret).await?, *algorithm).map_err(Error::here)?,
                 audience: *audience,
             },
             Self::PrivateKeyJwt { key, audience } => {
@@ -80,10 +86,11 @@ impl Keys {
         audience: Audience<'_>,
         now: SystemTime,
     ) -> Result<Proof, Kind> {
+        let shown = |assertion| Proof::Assertion { assertion, kind: audience.kind.map(str::to_owned) };
         Ok(match self {
             Self::Basic(secret) => Proof::Basic(secret.clone()),
             Self::Post(secret) => Proof::Post(secret.clone()),
-            Self::Assertion(assertion) => Proof::Assertion(assertion.clone()),
+            Self::Assertion(assertion) => shown(assertion.clone()),
             Self::Nothing => Proof::Nothing,
             Self::Signer { signer, audience: whom } => {
                 let terms = audience.terms;
@@ -99,7 +106,7 @@ impl Keys {
                     scope: None,
                     more: &terms.claims,
                 };
-                Proof::Assertion(signer.write(&claims, terms.lifetime, now).map_err(|_| Kind::Panicked)?)
+                shown(signer.write(&claims, terms.lifetime, now).map_err(|_| Kind::Panicked)?)
             }
         })
     }
@@ -125,18 +132,24 @@ mod tests {
     use serde_json::json;
 
     use super::super::client::KeySettings;
+    use super::super::dialect::Dialect;
     use super::super::endpoint::AuthorizationServer;
     use super::super::error::Class;
     use super::super::grant::Grant;
+    use super::super::jws::HmacAlgorithm;
     use super::super::key::{Algorithm, vectors};
     use super::super::peer::{Peer, Reply, Seen, inline, plain, settings, verified};
     use super::super::response::TokenResponse;
-    use super::super::server::Location;
+    use super::super::server::{Location, ServerSettings};
     use super::*;
     use crate::clock;
     use crate::secret::SecretSource;
 
     const SECRET: &str = "sentinel-secret-of-32-bytes-or-more";
+
+    fn secret_jwt(audience: AssertionAudience) -> ClientAuth {
+        ClientAuth::SecretJwt { secret: inline(SECRET), algorithm: HmacAlgorithm::Hs256, audience }
+    }
     const ISSUER: &str = "https://as.example/realms/r";
 
     fn client(auth: ClientAuth) -> Client {
@@ -177,11 +190,18 @@ mod tests {
         let server = server(&peer);
         let endpoint = peer.url("/token?v=2").to_string();
         let mut names = HashSet::new();
-        let secret = |audience| ClientAuth::SecretJwt { secret: inline(SECRET), audience };
+        let long = SECRET.repeat(2);
+        let hmac = |secret: &str, algorithm, audience| ClientAuth::SecretJwt {
+            secret: inline(secret),
+            algorithm,
+            audience,
+        };
         let rsa = |algorithm| signed(inline(vectors::RSA), Some(algorithm), Issuer);
         for (auth, key, alg, audience) in [
-            (secret(Issuer), SECRET, "HS256", ISSUER),
-            (secret(Endpoint), SECRET, "HS256", &endpoint),
+            (hmac(SECRET, HmacAlgorithm::Hs256, Issuer), SECRET, "HS256", ISSUER),
+            (hmac(SECRET, HmacAlgorithm::Hs256, Endpoint), SECRET, "HS256", &endpoint),
+            (hmac(&long, HmacAlgorithm::Hs384, Issuer), &long, "HS384", ISSUER),
+            (hmac(&long, HmacAlgorithm::Hs512, Issuer), &long, "HS512", ISSUER),
             (rsa(Algorithm::Rs256), vectors::RSA, "RS256", ISSUER),
             (rsa(Algorithm::Ps256), vectors::RSA, "PS256", ISSUER),
             (signed(inline(vectors::P256), None, Endpoint), vectors::P256, "ES256", &endpoint),
@@ -204,6 +224,19 @@ mod tests {
                 assert!(names.insert(jti), "an assertion was used again");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn the_kind_of_an_assertion_is_the_one_that_is_configured() {
+        let peer = Peer::start(|_| Reply::token()).await;
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+        let dialect = Dialect { client_assertion_type: Some(kind.to_owned()), ..Dialect::default() };
+        let settings = ServerSettings { dialect, ..settings(Location::endpoint(peer.url("/token"))) };
+        let server = AuthorizationServer::new(&settings).unwrap();
+        ask(&server, &client(ClientAuth::AssertionFile(inline("svid")))).await.unwrap();
+        let seen = peer.last();
+        assert_eq!(seen.parameter("client_assertion_type"), kind);
+        assert_eq!(seen.parameter("client_assertion"), "svid");
     }
 
     #[tokio::test]
@@ -294,9 +327,22 @@ mod tests {
             (with_certificate(dir.path().join("gone.pem")), "certificate", "gone.pem cannot be read"),
             (with_certificate(file("e", "sentinel")), "certificate", "/e holds no certificate"),
             (
-                ClientAuth::SecretJwt { secret: inline("sentinel"), audience: issuer },
+                ClientAuth::SecretJwt {
+                    secret: inline("sentinel"),
+                    algorithm: HmacAlgorithm::Hs256,
+                    audience: issuer,
+                },
                 "secret",
-                "shorter than the 32 bytes",
+                "32 bytes with HS256",
+            ),
+            (
+                ClientAuth::SecretJwt {
+                    secret: inline(SECRET),
+                    algorithm: HmacAlgorithm::Hs384,
+                    audience: issuer,
+                },
+                "secret",
+                "48 with HS384",
             ),
         ] {
             let error = ask(&server, &client(auth)).await.unwrap_err();
@@ -329,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_whose_clock_is_apart_gets_one_more_assertion_by_its_own_clock() {
-        let auth = || ClientAuth::SecretJwt { secret: inline(SECRET), audience: AssertionAudience::Issuer };
+        let auth = || secret_jwt(AssertionAudience::Issuer);
         for (ahead, first, then) in
             [(7200, 2, 1), (-7200, 2, 1), (60, 1, 1), (0, 1, 1), (-5, 1, 1), (-60, 2, 1)]
         {
@@ -351,7 +397,7 @@ mod tests {
         let error = ask(&server(&peer), &client(ClientAuth::SecretPost(inline(SECRET)))).await.unwrap_err();
         assert_eq!((error.cause(), peer.lines().len()), ("invalid_client", 1));
         let refusing = Peer::start(|_| Reply::Http(401, "", r#"{"error":"invalid_client"}"#.into())).await;
-        let auth = ClientAuth::SecretJwt { secret: inline(SECRET), audience: AssertionAudience::Issuer };
+        let auth = secret_jwt(AssertionAudience::Issuer);
         let error = ask(&server(&refusing), &client(auth)).await.unwrap_err();
         assert_eq!((error.cause(), refusing.lines().len()), ("invalid_client", 1));
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::secret::SecretSource;
 
+use super::jws::HmacAlgorithm;
 use super::key::Algorithm;
 
 /// A registered client.
@@ -24,10 +25,12 @@ pub enum ClientAuth {
     SecretBasic(SecretSource),
     /// `client_secret_post`: in the form body.
     SecretPost(SecretSource),
-    /// `client_secret_jwt`: an assertion under HMAC-SHA-256 with the secret (OpenID Connect Core 1.0 section 9).
+    /// `client_secret_jwt`: an assertion under HMAC with the secret (OpenID Connect Core 1.0 section 9).
     SecretJwt {
-        /// The secret; at least 32 bytes (RFC 7518 section 3.2).
+        /// The secret; at least as long as the hash (RFC 7518 section 3.2).
         secret: SecretSource,
+        /// `alg`.
+        algorithm: HmacAlgorithm,
         /// Whom the assertion is for.
         audience: AssertionAudience,
     },

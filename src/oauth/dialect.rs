@@ -27,6 +27,8 @@ pub struct Dialect {
     pub response: ResponsePaths,
     /// What is configured of the assertions that the client authenticates by.
     pub client_assertion: AssertionTerms,
+    /// What `client_assertion_type` says; `None`: that the assertion is a JWT (RFC 7523 section 2.2).
+    pub client_assertion_type: Option<String>,
 }
 
 /// Where the parameters of a token request stand.

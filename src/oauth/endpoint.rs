@@ -308,8 +308,9 @@ impl AuthorizationServer {
     }
 
     pub(super) fn audience<'a>(&'a self, token_endpoint: &'a Url) -> Audience<'a> {
-        let terms = &self.dialect.client_assertion;
-        Audience { issuer: self.directory.issuer(), token_endpoint, terms }
+        let Dialect { client_assertion, client_assertion_type, .. } = &self.dialect;
+        let kind = client_assertion_type.as_deref();
+        Audience { issuer: self.directory.issuer(), token_endpoint, terms: client_assertion, kind }
     }
 }
 
@@ -424,6 +425,7 @@ mod tests {
     use super::super::client::{AssertionAudience, ClientAuth, KeySettings};
     use super::super::error::Class;
     use super::super::grant::{Exchange, TypedToken};
+    use super::super::jws::HmacAlgorithm;
     use super::super::key::vectors;
     use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
     use super::super::server::Location;
@@ -829,7 +831,8 @@ mod tests {
         let audience = AssertionAudience::Endpoint;
         let post = with(ClientAuth::SecretPost(inline("sentinel-secret")));
         let secret = inline("sentinel-secret-of-32-bytes-or-more");
-        let mac = with(ClientAuth::SecretJwt { secret, audience });
+        let algorithm = HmacAlgorithm::Hs256;
+        let mac = with(ClientAuth::SecretJwt { secret, algorithm, audience });
         let key = inline(&vectors::P256.replacen('{', r#"{"x-note":"sentinel","#, 1));
         let key = KeySettings { key, key_id: None, algorithm: None, certificate: None };
         let signed = with(ClientAuth::PrivateKeyJwt { key, audience });

@@ -139,6 +139,7 @@ mod tests {
     use super::super::endpoint::AuthorizationServer;
     use super::super::error::Class;
     use super::super::grant::Grant;
+    use super::super::jws::HmacAlgorithm;
     use super::super::peer::{Peer, Reply, client, inline, plain, settings, verified};
     use super::super::response::TokenResponse;
     use super::super::server::Location;
@@ -193,7 +194,9 @@ mod tests {
     async fn a_look_has_an_assertion_of_its_own() {
         let peer = peer(Reply::ok(r#"{"active":true}"#)).await;
         let secret = "sentinel-secret-of-32-bytes-or-more";
-        let auth = ClientAuth::SecretJwt { secret: inline(secret), audience: AssertionAudience::Endpoint };
+        let algorithm = HmacAlgorithm::Hs256;
+        let audience = AssertionAudience::Endpoint;
+        let auth = ClientAuth::SecretJwt { secret: inline(secret), algorithm, audience };
         let client = Client { auth, ..client() };
         server(&peer).token(&client, &Grant::ClientCredentials, &plain(), None).await.unwrap();
         let seen = peer.seen.lock().unwrap();

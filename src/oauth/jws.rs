@@ -25,6 +25,48 @@ pub(super) struct Header<'a> {
     pub(super) certificate: Option<&'a str>,
 }
 
+/// How a JWT is authenticated with a secret that both sides know (RFC 7518 section 3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HmacAlgorithm {
+    /// HMAC with SHA-256.
+    #[default]
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+}
+
+impl HmacAlgorithm {
+    /// What `alg` says.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+        }
+    }
+
+    /// The fewest bytes of a secret: as many as the hash has.
+    #[must_use]
+    pub const fn least_bytes(self) -> usize {
+        match self {
+            Self::Hs256 => 32,
+            Self::Hs384 => 48,
+            Self::Hs512 => 64,
+        }
+    }
+
+    fn hmac(self) -> hmac::Algorithm {
+        match self {
+            Self::Hs256 => hmac::HMAC_SHA256,
+            Self::Hs384 => hmac::HMAC_SHA384,
+            Self::Hs512 => hmac::HMAC_SHA512,
+        }
+    }
+}
+
 /// A JWT signed with `key`. `claims` is a JSON object.
 ///
 /// # Errors
@@ -39,22 +81,23 @@ pub(super) fn sign(
     compact(&header, &claims, |message| key.sign(message))
 }
 
-/// A JWT under HMAC with SHA-256 (RFC 7518 section 3.2).
+/// A JWT under HMAC (RFC 7518 section 3.2).
 ///
 /// # Errors
 /// [`KeyError::Library`]; no claims of ours lead to it.
-pub(super) fn hs256(
+pub(super) fn authenticate(
     secret: &[u8],
+    algorithm: HmacAlgorithm,
     header: Header<'_>,
     claims: &impl Serialize,
 ) -> Result<Secret<String>, KeyError> {
-    let header = with_algorithm("HS256", header)?;
+    let header = with_algorithm(algorithm.as_str(), header)?;
     let claims = serde_json::to_vec(claims).map_err(|_| KeyError::Library)?;
-    compact(&header, &claims, |message| Ok(mac(secret, message)))
+    compact(&header, &claims, |message| Ok(mac(secret, algorithm, message)))
 }
 
-fn mac(secret: &[u8], message: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec()
+fn mac(secret: &[u8], algorithm: HmacAlgorithm, message: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(algorithm.hmac(), secret), message).as_ref().to_vec()
 }
 
 fn with_algorithm(alg: &str, header: Header<'_>) -> Result<Vec<u8>, KeyError> {
@@ -112,7 +155,7 @@ mod tests {
         let secret =
             decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow");
         let header = b"{\"typ\":\"JWT\",\r\n \"alg\":\"HS256\"}";
-        let got = compact(header, CLAIMS, |message| Ok(mac(&secret, message))).unwrap();
+        let got = compact(header, CLAIMS, |message| Ok(mac(&secret, HmacAlgorithm::Hs256, message))).unwrap();
         assert_eq!(
             got.expose(),
             "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -179,8 +222,16 @@ mod tests {
         assert_eq!(parts(&got), [want, claims.clone()]);
         let (message, signature) = got.expose().rsplit_once('.').unwrap();
         assert_eq!(key.sign(message.as_bytes()).unwrap(), decode(signature));
-        let got = hs256(b"secret", Header::default(), &claims).unwrap();
-        assert_eq!(parts(&got), [json!({"alg": "HS256"}), claims]);
+        for (algorithm, name, length) in [
+            (HmacAlgorithm::Hs256, "HS256", 32),
+            (HmacAlgorithm::Hs384, "HS384", 48),
+            (HmacAlgorithm::Hs512, "HS512", 64),
+        ] {
+            let got = authenticate(b"secret", algorithm, Header::default(), &claims).unwrap();
+            assert_eq!(parts(&got), [json!({"alg": name}), claims.clone()]);
+            let (_, signature) = got.expose().rsplit_once('.').unwrap();
+            assert_eq!((decode(signature).len(), algorithm.least_bytes()), (length, length));
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) enum Kind {
     #[error("the certificate file {path} {fault}; no token request was made", path = .0.display(), fault = .1)]
     Certificate(PathBuf, CertificateFault),
     #[error(
-        "the client secret is shorter than the 32 bytes that client_secret_jwt needs; have a longer one made, or take client_secret_basic"
+        "the client secret is shorter than client_secret_jwt needs, which is 32 bytes with HS256, 48 with HS384 and 64 with HS512; have a longer one made, or take client_secret_basic"
     )]
     ShortSecret,
     #[error(

@@ -71,6 +71,7 @@ pub(crate) use google::GoogleKey;
 pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
 pub use id_token::Identity;
 pub(crate) use id_token::jwt_subject;
+pub use jws::HmacAlgorithm;
 pub use jwt_facts::JwtFacts;
 pub(crate) use jwt_facts::{still_good, unquoted};
 pub use key::{Algorithm, Curve, KeyError, KeyKind, SigningKey};

@@ -338,9 +338,14 @@ pub(super) fn verified(jwt: &str, jwk: &str) -> (Value, Value) {
     let jwk: Value = serde_json::from_str(jwk).unwrap_or_else(|_| jwk.into());
     let member = |name: &str| decode(jwk[name].as_str().unwrap());
     match header["alg"].as_str().unwrap() {
-        "HS256" => {
+        hash @ ("HS256" | "HS384" | "HS512") => {
+            let hash = match hash {
+                "HS256" => hmac::HMAC_SHA256,
+                "HS384" => hmac::HMAC_SHA384,
+                _ => hmac::HMAC_SHA512,
+            };
             let secret = jwk.as_str().unwrap().as_bytes();
-            hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, &signature).unwrap();
+            hmac::verify(&hmac::Key::new(hash, secret), message, &signature).unwrap();
         }
         "ES256" => {
             let point = [vec![4], member("x"), member("y")].concat();

@@ -95,7 +95,9 @@ impl Situation {
         let method = match &client.auth {
             ClientAuth::SecretBasic(source) => Method::Basic(secret_key(source)),
             ClientAuth::SecretPost(source) => Method::Post(secret_key(source)),
-            ClientAuth::SecretJwt { secret, audience } => Method::SecretJwt(secret_key(secret), *audience),
+            ClientAuth::SecretJwt { secret, audience, .. } => {
+                Method::SecretJwt(secret_key(secret), *audience)
+            }
             ClientAuth::PrivateKeyJwt { key, audience } => Method::KeyJwt(
                 match &key.key {
                     SecretSource::Env(_) => "client_key_env",

@@ -111,7 +111,7 @@ fn head(
     let (secret, auth_type) = match proof {
         Proof::Basic(secret) => (Some(secret), AuthType::BasicAuth),
         Proof::Post(secret) => (Some(secret), AuthType::RequestBody),
-        Proof::Assertion(_) | Proof::Nothing => (None, AuthType::RequestBody),
+        Proof::Assertion { .. } | Proof::Nothing => (None, AuthType::RequestBody),
     };
     if let Some(secret) = secret {
         writer = writer.set_client_secret(ClientSecret::new(secret.expose().clone()));
@@ -134,8 +134,9 @@ fn head(
             parameters.put(ours, &value);
         }
     }
-    if let Proof::Assertion(assertion) = proof {
-        parameters.put(dialect.name("client_assertion_type"), CLIENT_ASSERTION_TYPE);
+    if let Proof::Assertion { assertion, kind } = proof {
+        let kind = kind.as_deref().unwrap_or(CLIENT_ASSERTION_TYPE);
+        parameters.put(dialect.name("client_assertion_type"), kind);
         parameters.put(dialect.name("client_assertion"), assertion.expose());
     }
     Some(*request)
@@ -382,7 +383,7 @@ mod tests {
             [
                 Proof::Basic(secret(ODD)),
                 Proof::Post(secret(ODD)),
-                Proof::Assertion(secret("e30.e30.x")),
+                Proof::Assertion { assertion: secret("e30.e30.x"), kind: None },
                 Proof::Nothing,
             ]
         };
@@ -502,7 +503,7 @@ mod tests {
             let written = asked(&dialect(format), &Proof::Basic(secret("s")));
             assert!(written.headers()[AUTHORIZATION].is_sensitive(), "{format:?}");
             assert!(!String::from_utf8_lossy(written.body()).contains("app_id"), "{format:?}");
-            let assertion = Proof::Assertion(secret("e30.e30.x"));
+            let assertion = Proof::Assertion { assertion: secret("e30.e30.x"), kind: None };
             let written = asked(&dialect(format), &assertion);
             let whole = format!("{}{}", written.uri(), String::from_utf8_lossy(written.body()));
             assert!(whole.contains("e30.e30.x") && whole.contains("app_id"), "{whole}");

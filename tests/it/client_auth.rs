@@ -54,6 +54,27 @@ async fn a_secret_signs_an_assertion_and_never_leaves() {
 }
 
 #[tokio::test]
+async fn a_secret_signs_by_a_longer_hash_where_the_server_wants_that() {
+    let server = OidcProvider::with_api(60).await;
+    let secret = SECRET.repeat(2);
+    for algorithm in ["HS384", "HS512"] {
+        server
+            .register(json!({
+                "client_id": algorithm, "client_secret": secret, "grant_types": ["client_credentials"],
+                "token_endpoint_auth_method": "client_secret_jwt", "token_endpoint_auth_signing_alg": algorithm,
+            }))
+            .await;
+        let lines = format!(
+            "client_id = \"{algorithm}\"\nclient_auth = \"client_secret_jwt\"\nclient_secret = \"{secret}\"\n\
+             client_key_algorithm = \"{algorithm}\""
+        );
+        let proxy = Proxy::start(server.config(&lines)).await;
+        assert_eq!(proxy.accepted("/").await["claims"]["client_id"], algorithm);
+        assert_eq!(text(server.assertions().await.last().unwrap(), "alg"), algorithm);
+    }
+}
+
+#[tokio::test]
 async fn a_private_key_of_any_kind_signs_an_assertion() {
     let server = OidcProvider::with_api(60).await;
     let dir = tempfile::tempdir().unwrap();

@@ -58,6 +58,8 @@ pub(in crate::config) struct Token {
     /// Whom client assertions are for: the authorization server's issuer identifier, or its token endpoint's URL. Where
     /// no issuer is configured it is the endpoint.
     pub(in crate::config) client_assertion_audience: AssertionAudience,
+    /// What `client_assertion_type` says of the client's assertion; left out: that it is a JWT (RFC 7523).
+    pub(in crate::config) client_assertion_type: Option<String>,
     /// PEM file of the client's certificate and its chain, for mutual TLS with the authorization server (RFC 8705). Alone,
     /// with `private_key_jwt`: the certificate whose thumbprint goes into client assertions (x5t#S256).
     pub(in crate::config) client_cert_file: Option<String>,
@@ -216,6 +218,7 @@ impl Default for Token {
             client_key_id: None,
             client_key_algorithm: None,
             client_assertion_audience: AssertionAudience::default(),
+            client_assertion_type: None,
             client_cert_file: None,
             client_cert_key_file: None,
             assertion_file: None,
@@ -325,6 +328,12 @@ pub(in crate::config) enum ClientAuth {
 /// How a JWT is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub(in crate::config) enum Algorithm {
+    #[serde(rename = "HS256")]
+    Hs256,
+    #[serde(rename = "HS384")]
+    Hs384,
+    #[serde(rename = "HS512")]
+    Hs512,
     #[serde(rename = "RS256")]
     Rs256,
     #[serde(rename = "RS384")]

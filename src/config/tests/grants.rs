@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::oauth::{AssertionAudience, ClientAuth};
+use crate::oauth::{AssertionAudience, ClientAuth, HmacAlgorithm};
 use crate::secret::{Secret, SecretSource};
 use crate::token::{CommandSettings, GrantSettings, Origin as TokenOrigin};
 
@@ -132,10 +132,14 @@ fn a_key_that_belongs_to_another_grant_is_refused_and_says_to_which() {
         ("client_key_file = \"x\"", "client_auth = \"private_key_jwt\""),
         ("client_key_env = \"x\"", "client_auth = \"private_key_jwt\""),
         ("client_key_id = \"x\"", "client_auth = \"private_key_jwt\""),
-        ("client_key_algorithm = \"RS256\"", "client_auth = \"private_key_jwt\""),
+        ("client_key_algorithm = \"RS256\"", "client_auth = \"client_secret_jwt\" or \"private_key_jwt\""),
         (
             "client_assertion_audience = \"issuer\"",
             "client_auth = \"client_secret_jwt\" or \"private_key_jwt\"",
+        ),
+        (
+            "client_assertion_type = \"urn:x:y\"",
+            "client_auth = \"client_secret_jwt\" or \"private_key_jwt\" or \"assertion_file\"",
         ),
         ("assertion_file = \"x\"", "client_auth = \"assertion_file\""),
         ("dpop_key_file = \"x\"", "set `dpop = true`"),
@@ -206,7 +210,18 @@ fn each_client_authentication_means_what_it_says() {
     ] {
         let lines = format!("client_auth = \"client_secret_jwt\"\nclient_secret = \"{long}\"\n{line}");
         let secret = SecretSource::Inline(Secret::new(long.to_owned()));
-        assert_eq!(auth(&lines), ClientAuth::SecretJwt { secret, audience });
+        let algorithm = HmacAlgorithm::Hs256;
+        assert_eq!(auth(&lines), ClientAuth::SecretJwt { secret, algorithm, audience });
+    }
+    let longer = long.repeat(2);
+    for (name, want) in [("HS384", HmacAlgorithm::Hs384), ("HS512", HmacAlgorithm::Hs512)] {
+        let lines = format!(
+            "client_auth = \"client_secret_jwt\"\nclient_secret = \"{longer}\"\nclient_key_algorithm = \"{name}\""
+        );
+        assert!(
+            matches!(auth(&lines), ClientAuth::SecretJwt { algorithm, .. } if algorithm == want),
+            "{name}"
+        );
     }
     assert_eq!(
         auth("client_auth = \"assertion_file\"\nassertion_file = \"a\""),
@@ -248,6 +263,22 @@ fn what_a_client_authentication_needs_is_named() {
     let in_a_variable =
         with_auth("client_auth = \"client_secret_jwt\"\nclient_secret_env = \"ORDERS_SECRET\"");
     told(&in_a_variable, &["client_secret_env: is shorter than the 32 bytes"]);
+    let long = "0123456789abcdef0123456789abcdef";
+    let lines = |algorithm: &str| {
+        with_auth(&format!(
+            "client_auth = \"client_secret_jwt\"\nclient_secret = \"{long}\"\nclient_key_algorithm = \"{algorithm}\""
+        ))
+    };
+    one_error(&lines("HS384"), "tokens.api.client_secret", &["48 bytes", "HS384"]);
+    one_error(&lines("RS256"), "tokens.api.client_key_algorithm", &["private key", "\"HS512\""]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key.pem");
+    write_private(&file, &rcgen::KeyPair::generate().unwrap().serialize_pem());
+    let lines = format!(
+        "client_auth = \"private_key_jwt\"\nclient_key_file = {:?}\nclient_key_algorithm = \"HS256\"",
+        file.to_str().unwrap()
+    );
+    one_error(&with_auth(&lines), "tokens.api.client_key_algorithm", &["a private key", "client_secret_jwt"]);
 }
 
 #[test]

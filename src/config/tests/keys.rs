@@ -103,8 +103,10 @@ fn a_key_that_is_none_or_another_is_refused_and_one_that_comes_later_is_not() {
     one_error(
         &with("key.pem", "client_key_algorithm = \"HS256\""),
         "tokens.api.client_key_algorithm",
-        &["RS256", "ES512"],
+        &["a private key", "client_secret_jwt"],
     );
+    let unknown = with("key.pem", "client_key_algorithm = \"HS1\"");
+    one_error(&unknown, "tokens.api.client_key_algorithm", &["RS256", "ES512"]);
     one_error(&with("key.pem", "client_key_id = \"\""), "tokens.api.client_key_id", &["is empty"]);
     one_warning(&with("empty.pem", ""), "tokens.api.client_key_file", "is empty");
     one_warning(&with("later.pem", ""), "tokens.api.client_key_file", "does not exist");

@@ -138,7 +138,7 @@ fn the_reference_with_every_key_uncommented_means_the_same() {
         "client_secret_file",
         "client_secret_env",
         "client_key_",
-        "client_assertion_audience",
+        "client_assertion_",
         "client_cert_",
         "assertion_file",
         "refresh_token_file",

@@ -68,6 +68,9 @@ const certificateOf = (ctx) => (ctx.socket.encrypted ? ctx.socket.getPeerX509Cer
 const provider = new Provider(issuer, {
   adapter: Store,
   clients,
+  enabledJWA: {
+    clientAuthSigningAlgValues: ['HS256', 'HS384', 'HS512', 'RS256', 'PS256', 'ES256', 'Ed25519', 'EdDSA'],
+  },
   clientAuthMethods: [
     'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth',
     'self_signed_tls_client_auth', 'none',

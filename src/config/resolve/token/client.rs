@@ -10,7 +10,7 @@ use crate::config::problem::KeyPath;
 use crate::config::resolve::certificates::{self, Pair};
 use crate::config::secret_ref::{Found, Need, Variables, Wanted, Written};
 use crate::net::tls::ClientCertificate;
-use crate::oauth::{AssertionAudience, Client, ClientAuth};
+use crate::oauth::{AssertionAudience, Client, ClientAuth, HmacAlgorithm};
 
 /// The certificates of a client.
 pub(super) struct Certificates {
@@ -75,17 +75,21 @@ pub(super) fn resolve(
         }
         file::ClientAuth::ClientSecretJwt => {
             let audience = audience(path, token, review);
+            let algorithm = hmac_algorithm(path, token, review);
             let secret = secret(path, token, variables, review)?;
-            if secret.now.as_ref().is_some_and(|now| now.expose().len() < MIN_HMAC_BYTES) {
+            let algorithm = algorithm?;
+            let least = algorithm.least_bytes();
+            if secret.now.as_ref().is_some_and(|now| now.expose().len() < least) {
                 let what = format!(
-                    "is shorter than the {MIN_HMAC_BYTES} bytes that client_auth = \"client_secret_jwt\" signs with \
-                     (RFC 7518 section 3.2)"
+                    "is shorter than the {least} bytes that client_auth = \"client_secret_jwt\" signs with by {} \
+                     (RFC 7518 section 3.2)",
+                    algorithm.as_str()
                 );
                 let mend = "use a longer secret, or another client_auth";
                 review.error(&secret.key, what, mend);
                 return None;
             }
-            ClientAuth::SecretJwt { secret: secret.source, audience: audience? }
+            ClientAuth::SecretJwt { secret: secret.source, algorithm, audience: audience? }
         }
         file::ClientAuth::PrivateKeyJwt => {
             let audience = audience(path, token, review);
@@ -214,6 +218,18 @@ fn secret(
     wanted.resolve(path, Need::Required(mend), variables, review).ok().flatten()
 }
 
+/// How a secret signs assertions. `None`: it is reported.
+fn hmac_algorithm(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<HmacAlgorithm> {
+    let Some(algorithm) = token.client_key_algorithm else { return Some(HmacAlgorithm::default()) };
+    let found = key::of_secret(algorithm);
+    if found.is_none() {
+        let what = "is for a private key, and client_auth = \"client_secret_jwt\" signs with the secret";
+        let help = "use \"HS256\", \"HS384\" or \"HS512\", or set `client_auth = \"private_key_jwt\"`";
+        review.error(&path.key("client_key_algorithm"), what, help);
+    }
+    found
+}
+
 /// Whom assertions are for. Where nothing is said and no issuer is known it is the endpoint, which always is.
 fn audience(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<AssertionAudience> {
     let key = path.key("client_assertion_audience");
@@ -259,5 +275,3 @@ const OTHERS: [file::ClientAuth; 4] = [
     file::ClientAuth::AssertionFile,
     file::ClientAuth::None,
 ];
-/// RFC 7518 section 3.2: a key of the size of the hash's output.
-const MIN_HMAC_BYTES: usize = 32;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
 use super::request::PROTOCOL_NAMES;
 use super::{attachment, client, terms};
@@ -20,6 +21,8 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
     let headers = headers(&path.key("token_headers"), &token.token_headers, review);
     let response = response(&path.key("response"), &token.response, review);
     let client_assertion = terms::of_client(path, token, review);
+    let client_assertion_type =
+        assertion_type(&path.key("client_assertion_type"), token.client_assertion_type.as_deref(), review);
     let (format, method) = format?;
     Some(Dialect {
         grant_type: grant_type.ok()?,
@@ -29,7 +32,19 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
         headers: headers?,
         response: response?,
         client_assertion: client_assertion?,
+        client_assertion_type: client_assertion_type.ok()?,
     })
+}
+
+/// What kind of assertion the client shows. `Err`: it is reported.
+fn assertion_type(path: &KeyPath, text: Option<&str>, review: &mut Review<'_>) -> Result<Option<String>, ()> {
+    let Some(text) = text else { return Ok(None) };
+    if Url::parse(text).is_ok() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Some(text.to_owned()));
+    }
+    let help = "write it as in \"urn:ietf:params:oauth:client-assertion-type:jwt-bearer\"";
+    review.error(path, "must be an absolute URI (RFC 7521 section 4.2)", help);
+    Err(())
 }
 
 /// What `grant_type` says. `Err`: it is reported.

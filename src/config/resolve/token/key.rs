@@ -6,7 +6,7 @@ use crate::config::file;
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::Found;
-use crate::oauth::{Algorithm, GoogleKey, KeyError, KeySettings, SigningKey};
+use crate::oauth::{Algorithm, GoogleKey, HmacAlgorithm, KeyError, KeySettings, SigningKey};
 use crate::secret::Secret;
 
 /// What is said of a key, and what it may be.
@@ -68,19 +68,15 @@ impl Spec<'_> {
             return None;
         }
         let (algorithm_path, algorithm) = self.algorithm;
-        let algorithm = algorithm.map(|algorithm| match algorithm {
-            file::Algorithm::Rs256 => Algorithm::Rs256,
-            file::Algorithm::Rs384 => Algorithm::Rs384,
-            file::Algorithm::Rs512 => Algorithm::Rs512,
-            file::Algorithm::Ps256 => Algorithm::Ps256,
-            file::Algorithm::Ps384 => Algorithm::Ps384,
-            file::Algorithm::Ps512 => Algorithm::Ps512,
-            file::Algorithm::Es256 => Algorithm::Es256,
-            file::Algorithm::Es384 => Algorithm::Es384,
-            file::Algorithm::Es512 => Algorithm::Es512,
-            file::Algorithm::Es256K => Algorithm::Es256K,
-            file::Algorithm::EdDsa => Algorithm::EdDsa,
-        });
+        let algorithm = match algorithm.map(of_key) {
+            Some(None) => {
+                let what = "is for a secret that both sides know, and this is a private key";
+                let help = "take it out, or set `client_auth = \"client_secret_jwt\"`";
+                review.error(&algorithm_path, what, help);
+                return None;
+            }
+            algorithm => algorithm.flatten(),
+        };
         let told = match &found.now {
             Some(now) => Some(look_at(now, algorithm, self.kind).map_err(|fault| {
                 if matches!(fault, Fault::Key(KeyError::Mismatch { .. })) && algorithm.is_some() {
@@ -99,6 +95,34 @@ impl Spec<'_> {
         let key_id = id.map(str::to_owned);
         let settings = KeySettings { key: found.source, key_id, algorithm, certificate: self.certificate };
         Some(Checked { path: found.key, settings, told })
+    }
+}
+
+/// How a private key signs; `None`: it is for a secret.
+const fn of_key(algorithm: file::Algorithm) -> Option<Algorithm> {
+    Some(match algorithm {
+        file::Algorithm::Hs256 | file::Algorithm::Hs384 | file::Algorithm::Hs512 => return None,
+        file::Algorithm::Rs256 => Algorithm::Rs256,
+        file::Algorithm::Rs384 => Algorithm::Rs384,
+        file::Algorithm::Rs512 => Algorithm::Rs512,
+        file::Algorithm::Ps256 => Algorithm::Ps256,
+        file::Algorithm::Ps384 => Algorithm::Ps384,
+        file::Algorithm::Ps512 => Algorithm::Ps512,
+        file::Algorithm::Es256 => Algorithm::Es256,
+        file::Algorithm::Es384 => Algorithm::Es384,
+        file::Algorithm::Es512 => Algorithm::Es512,
+        file::Algorithm::Es256K => Algorithm::Es256K,
+        file::Algorithm::EdDsa => Algorithm::EdDsa,
+    })
+}
+
+/// How a secret authenticates; `None`: it is for a private key.
+pub(super) const fn of_secret(algorithm: file::Algorithm) -> Option<HmacAlgorithm> {
+    match algorithm {
+        file::Algorithm::Hs256 => Some(HmacAlgorithm::Hs256),
+        file::Algorithm::Hs384 => Some(HmacAlgorithm::Hs384),
+        file::Algorithm::Hs512 => Some(HmacAlgorithm::Hs512),
+        _ => None,
     }
 }
 

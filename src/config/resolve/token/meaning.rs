@@ -113,6 +113,7 @@ pub(super) const fn auth_word(auth: ClientAuth) -> &'static str {
 const SECRETS: Use =
     Use::Auths(&[ClientAuth::ClientSecretBasic, ClientAuth::ClientSecretPost, ClientAuth::ClientSecretJwt]);
 const KEYS: Use = Use::Auths(&[ClientAuth::PrivateKeyJwt]);
+const ASSERTIONS: Use = Use::Auths(&[ClientAuth::ClientSecretJwt, ClientAuth::PrivateKeyJwt]);
 const PASSWORD: Use = Use::Grants(&[Grant::Password]);
 const SIGNED: Use = Use::Grants(&[Grant::JwtBearer, Grant::SelfSigned]);
 const LOGIN: Use = Use::Grants(&[Grant::AuthorizationCode, Grant::DeviceCode]);
@@ -120,7 +121,7 @@ const EXCHANGE: Use = Use::Grants(&[Grant::TokenExchange]);
 const SUBJECT: Use = Use::Grants(&[Grant::TokenExchange, Grant::JwtBearer]);
 
 /// Every key that has not always a meaning.
-const USES: [(&str, Use); 67] = [
+const USES: [(&str, Use); 68] = [
     ("issuer", Use::Server),
     ("token_endpoint", Use::Server),
     ("refresh_endpoint", Use::Server),
@@ -144,8 +145,12 @@ const USES: [(&str, Use); 67] = [
     ("client_key_file", KEYS),
     ("client_key_env", KEYS),
     ("client_key_id", KEYS),
-    ("client_key_algorithm", KEYS),
-    ("client_assertion_audience", Use::Auths(&[ClientAuth::ClientSecretJwt, ClientAuth::PrivateKeyJwt])),
+    ("client_key_algorithm", ASSERTIONS),
+    ("client_assertion_audience", ASSERTIONS),
+    (
+        "client_assertion_type",
+        Use::Auths(&[ClientAuth::ClientSecretJwt, ClientAuth::PrivateKeyJwt, ClientAuth::AssertionFile]),
+    ),
     ("client_cert_file", Use::Server),
     ("client_cert_key_file", Use::Server),
     ("assertion_file", Use::Auths(&[ClientAuth::AssertionFile])),
