@@ -126,6 +126,12 @@ impl Login {
         self.redirect_uri.as_deref().is_some_and(|uri| !uri.starts_with("http:"))
     }
 
+    /// Whether the address that a person is to bring begins with the redirect URI: else no browser opens that.
+    #[must_use]
+    pub fn ends_at_redirect_uri(&self) -> bool {
+        self.redirect_uri.as_deref().is_some_and(|uri| uri.starts_with("http:") || uri.starts_with("https:"))
+    }
+
     /// Whether a person is still to do something.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

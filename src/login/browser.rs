@@ -15,7 +15,7 @@ use super::paste::{PasteError, Pasted};
 use super::progress::{Ending, Step};
 use super::redirect::{Redirect, RedirectError};
 use crate::clock::{Moment, sleep_until};
-use crate::oauth::{Callback, Error, Identity, Manner, Pending};
+use crate::oauth::{Callback, Error, Identity, Manner, Pending, Pkce, RedirectUri};
 use crate::token::{Account, LoginError};
 
 /// A login that a browser is to bring to its end.
@@ -31,7 +31,7 @@ enum End {
     /// At a listener of this program.
     Here(Redirect),
     /// At this address of somebody else's, which a person brings by hand.
-    Elsewhere(String),
+    Elsewhere(RedirectUri),
 }
 
 impl End {
@@ -39,8 +39,14 @@ impl End {
     fn uri(&self) -> &str {
         match self {
             Self::Here(redirect) => redirect.uri(),
-            Self::Elsewhere(uri) => uri,
+            Self::Elsewhere(uri) => uri.as_str(),
         }
+    }
+
+    /// Whether the code alone may be pasted: some servers show that, where no browser opens the redirect URI. Without a
+    /// `state` only PKCE shows that it is this login's.
+    fn takes_codes(&self, pkce: Pkce) -> bool {
+        matches!(self, Self::Elsewhere(uri) if !uri.is_web()) && pkce == Pkce::S256
     }
 
     /// Why nothing came.
@@ -52,6 +58,11 @@ impl End {
                  not registered, register it for this client (for any port, as RFC 8252 section 7.3 has it), or set \
                  `redirect_uri` to the one that is"
             ),
+            Self::Elsewhere(uri) if !uri.is_web() => {
+                "nothing was pasted in time; begin again, and paste the whole address that the browser ends at after the login, \
+                 or the code that the page there shows"
+                    .to_owned()
+            }
             Self::Elsewhere(_) => format!(
                 "the address that begins with {uri} was not pasted in time; begin again, and paste the whole address that \
                  the browser ends at after the login"
@@ -91,7 +102,7 @@ impl BrowserLogin {
         let end = if configured.is_here() {
             End::Here(Redirect::open(configured).await?)
         } else {
-            End::Elsewhere(configured.as_str().to_owned())
+            End::Elsewhere(configured.clone())
         };
         let authorization = account.authorize(end.uri(), Manner::Interactive).await?;
         Ok(Self { account, end, url: authorization.url, pending: authorization.pending })
@@ -107,6 +118,7 @@ impl BrowserLogin {
         let (done, mut ended) = watch::channel(None);
         let Self { account, end, url, pending } = self;
         let timed_out = end.timed_out();
+        let takes_codes = end.takes_codes(account.settings().pkce);
         let visit = Arc::new(Visit { account, url, pending, done, taken: AtomicBool::new(false) });
         let visitor = Arc::clone(&visit);
         let mut server: Option<BoxFuture<'static, ()>> = match end {
@@ -124,7 +136,9 @@ impl BrowserLogin {
         };
         let by_hand = async {
             while let Some(ByHand { pasted, reply }) = pasted.recv().await {
-                let taken = visit.take(pasted.callback.clone());
+                let code = pasted.code.as_ref().filter(|_| takes_codes);
+                let callback = code.map(|code| Callback::of_code(code.clone(), &visit.pending));
+                let taken = visit.take(callback.unwrap_or_else(|| pasted.callback.clone()));
                 let _ = reply.send(if taken { Ok(()) } else { Err(pasted.fault(Some(&visit.url))) });
             }
             std::future::pending::<()>().await;

@@ -4,6 +4,7 @@
 use url::{Position, Url};
 
 use crate::oauth::Callback;
+use crate::secret::Secret;
 
 /// Why an address that was given by hand was of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +24,7 @@ pub enum PasteError {
     Authorization,
     /// It has neither state nor code nor error.
     #[error(
-        "this address has no code in it, so it is not the one that the browser ends at after the login; that one begins with the redirect URI and has `code=` and `state=` in it"
+        "this address has no code in it, so it is not the one that the browser ends at after the login; that one has `code=` and `state=` in it"
     )]
     NoCode,
     /// It is another login's, or not whole.
@@ -36,6 +37,8 @@ pub enum PasteError {
 /// What a person pasted.
 pub(super) struct Pasted {
     pub(super) callback: Callback,
+    /// What may be a code alone.
+    pub(super) code: Option<Secret<String>>,
     /// The address, where it is a whole one.
     url: Option<Url>,
 }
@@ -50,18 +53,25 @@ impl Pasted {
             let parameters =
                 url.query().filter(|query| !Callback::parse(query).is_empty()).or(url.fragment());
             let callback = Callback::parse(parameters.unwrap_or_default());
-            return Ok(Self { callback, url: Some(url) });
+            return Ok(Self { callback, code: None, url: Some(url) });
         }
         let query = text.split_once('?').map_or(text, |(_, query)| query);
         let callback = Callback::parse(query);
-        if callback.is_empty() {
+        let is_code = callback.is_empty()
+            && text.len() >= SHORTEST_CODE
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if callback.is_empty() && !is_code {
             return Err(PasteError::NoAddress);
         }
-        Ok(Self { callback, url: None })
+        let code = is_code.then(|| Secret::new(text.to_owned()));
+        Ok(Self { callback, code, url: None })
     }
 
     /// Why it does not end the login that began at `authorization`, where its response does not answer that.
     pub(super) fn fault(&self, authorization: Option<&Url>) -> PasteError {
+        if self.code.is_some() {
+            return PasteError::NoAddress;
+        }
         if self.callback.is_response() {
             return PasteError::Stranger;
         }
@@ -72,6 +82,9 @@ impl Pasted {
         if self.url.as_ref().is_some_and(begins) { PasteError::Authorization } else { PasteError::NoCode }
     }
 }
+
+/// No server gives a shorter code.
+const SHORTEST_CODE: usize = 6;
 
 /// What an authorization request has, and no response.
 const REQUEST_PARAMETERS: [&str; 4] = ["response_type", "code_challenge", "request_uri", "redirect_uri"];
@@ -103,6 +116,18 @@ mod tests {
         ] {
             assert_eq!(fault(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_code_alone_is_read_and_no_address_is_one() {
+        let code = |text: &str| Some(Pasted::read(text).ok()?.code?.expose().clone());
+        for text in ["4/0AX4XfWh-abc", " 4/0AX4XfWh\n-abc \n", "\"4/0AX4XfWh-abc\""] {
+            assert_eq!(code(text).as_deref(), Some("4/0AX4XfWh-abc"), "{text}");
+        }
+        for text in ["yes", "", "code=a&state=b", "http://127.0.0.1:1/cb?code=a&state=b", "größer"] {
+            assert_eq!(code(text), None, "{text}");
+        }
+        assert_eq!(fault("4/0AX4XfWh-abc"), Some(PasteError::NoAddress), "where an address is wanted");
     }
 
     #[test]

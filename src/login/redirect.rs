@@ -53,7 +53,7 @@ impl Redirect {
     /// where the machine has both: browsers differ in which one they take first, and a program at the other one would
     /// receive the code.
     pub(super) async fn open(configured: &RedirectUri) -> Result<Self, RedirectError> {
-        let hosts = match configured.url().host() {
+        let hosts = match configured.url().and_then(Url::host) {
             Some(Host::Ipv6(address)) => vec![IpAddr::V6(address)],
             Some(Host::Ipv4(address)) => vec![IpAddr::V4(address)],
             _ => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
@@ -81,7 +81,7 @@ impl Redirect {
         J: Fn(Callback) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let uri = self.uri.url().clone();
+        let Some(uri) = self.uri.url().cloned() else { return };
         let servers = self.listeners.into_iter().map(|listener| {
             let (uri, judge) = (uri.clone(), judge.clone());
             short_requests(listener, LIMITS, Evictions::logged("login"), move |request: Request<Incoming>| {

@@ -55,6 +55,12 @@ impl Callback {
         callback
     }
 
+    /// A code that a page showed, taken for the response to this request: PKCE alone says whether it is.
+    #[must_use]
+    pub fn of_code(code: Secret<String>, pending: &Pending) -> Self {
+        Self { state: Some(pending.state.expose().clone()), code: Some(code), ..Self::default() }
+    }
+
     /// Whether it answers this request; what does not is a stranger's, or an earlier one's.
     #[must_use]
     pub fn answers(&self, pending: &Pending) -> bool {

@@ -105,11 +105,18 @@ fn text(name: &str, login: &Login, no_browser: bool, terminal: bool) -> String {
         } else {
             "Your browser opens this address; if it does not, open it yourself:"
         };
-        return format!(
-            "Logging in for the token {name}. {open}\n\n  {url}\n\n\
-             After the login the browser ends at an address that begins with\n{redirect}\n\
-             whatever the page there shows: copy that whole address, paste it here and press Enter.\n"
-        );
+        let end = if login.ends_at_redirect_uri() {
+            format!(
+                "After the login the browser ends at an address that begins with\n{redirect}\n\
+                 whatever the page there shows: copy that whole address, paste it here and press Enter.\n"
+            )
+        } else {
+            format!(
+                "After the login the browser ends at the address that the server has for\n{redirect}\n\
+                 or at a page that shows a code: copy that whole address, or the code, paste it here and press Enter.\n"
+            )
+        };
+        return format!("Logging in for the token {name}. {open}\n\n  {url}\n\n{end}");
     }
     if !no_browser {
         return format!(

@@ -52,6 +52,21 @@ fn each_key_is_read_as_it_is_written() {
 }
 
 #[test]
+fn another_kind_of_client_assertion_is_an_absolute_uri() {
+    let lines = |kind: &str| {
+        format!(
+            "client_id = \"orders\"\nclient_auth = \"assertion_file\"\nassertion_file = \"svid\"\nclient_assertion_type = \"{kind}\""
+        )
+    };
+    let spiffe = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+    let dialect = server_origin(&anonymous(&lines(spiffe))).server.dialect;
+    assert_eq!(dialect.client_assertion_type.as_deref(), Some(spiffe));
+    for wrong in ["", "jwt-spiffe", "urn:a b"] {
+        one_error(&anonymous(&lines(wrong)), "tokens.api.client_assertion_type", &["absolute URI"]);
+    }
+}
+
+#[test]
 fn another_grant_type_may_do_without_a_client() {
     let zoom = server_origin(&with("grant_type = \"account_credentials\"\nparams = { account_id = \"a\" }"));
     assert_eq!(zoom.server.dialect.grant_type.as_deref(), Some("account_credentials"));
@@ -253,5 +268,44 @@ fn a_redirect_uri_elsewhere_is_encrypted() {
         let GrantSettings::Login(login) = server_origin(&login(uri)).grant else { panic!() };
         assert_eq!((login.redirect_uri.as_str(), login.redirect_uri.is_here()), (uri, here));
     }
-    one_error(&login("orders://cb"), "tokens.api.redirect_uri", &["an https URL"]);
+    for wrong in ["localhost:8976/cb", "orders:cb", "127.0.0.1", "localhost", "orders.example.com/cb", ""] {
+        one_error(&login(wrong), "tokens.api.redirect_uri", &["an https URL"]);
+    }
+}
+
+#[test]
+fn a_redirect_uri_that_no_browser_opens_is_sent_as_it_is_written() {
+    for uri in [
+        "Orders_Inc-OrdersIn-orders-xkzqp",
+        "com.example.orders:/callback",
+        "orders://callback",
+        "urn:ietf:wg:oauth:2.0:oob",
+    ] {
+        let text = with(&format!("grant = \"authorization_code\"\nredirect_uri = \"{uri}\"\n"));
+        let loaded = load_text(&format!("{text}[store]\nkind = \"memory\"\n")).unwrap();
+        assert!(loaded.warnings.is_empty(), "{uri}: {}", loaded.warnings);
+        let GrantSettings::Login(login) = loaded.settings.tokens["api"].server().unwrap().clone().grant
+        else {
+            panic!()
+        };
+        assert_eq!((login.redirect_uri.as_str(), login.redirect_uri.is_here()), (uri, false));
+    }
+}
+
+#[test]
+fn a_renewal_by_the_browser_is_warned_about_where_the_login_ends_elsewhere() {
+    let text = |uri: &str| {
+        with(&format!("grant = \"authorization_code\"\nrenew_via = \"browser\"\nredirect_uri = \"{uri}\"\n"))
+            + "[store]\nkind = \"memory\"\n"
+    };
+    let words = &["an http address on this machine", "`redirect_uri` leads elsewhere"];
+    for uri in ["https://orders.example.com/cb", "com.example.orders:/callback"] {
+        let warnings = load_text(&text(uri)).unwrap().warnings.to_string();
+        assert!(warnings.contains("tokens.api.renew_via"), "{warnings}");
+        for word in words {
+            assert!(warnings.contains(word), "{uri}: {warnings}");
+        }
+    }
+    let here = load_text(&text("http://127.0.0.1/cb")).unwrap();
+    assert!(here.warnings.is_empty(), "{}", here.warnings);
 }

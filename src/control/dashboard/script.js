@@ -293,7 +293,9 @@
       } else if (login?.state === 'waiting' && login.redirect_uri && !login.redirect_uri.startsWith('http:')) {
         const address = make('input', { type: 'url', autocomplete: 'off', 'aria-label': 'The address that the browser ended at' });
         const send = this.button('Send it', '', () => this.busy(send, () => call(at(this.name, 'login/callback'), { url: address.value })));
-        box.append(make('p', {}, 'Log in in the other tab. ', link(login.authorization_url, 'Open it here'), ` if there is none. It ends at an address that begins with ${login.redirect_uri}: copy that whole address and paste it here.`),
+        box.append(make('p', {}, 'Log in in the other tab. ', link(login.authorization_url, 'Open it here'), login.redirect_uri.startsWith('https:')
+          ? ` if there is none. It ends at an address that begins with ${login.redirect_uri}: copy that whole address and paste it here.`
+          : ' if there is none. Copy the whole address that it ends at, or the code that it shows, and paste it here.'),
           make('p', {}, address, ' ', send), cancel());
       } else if (login?.state === 'waiting') {
         box.append(make('p', {}, 'A login goes on in another tab. ', link(login.authorization_url, 'Open it here'), ' if there is none.'), cancel());

@@ -1,6 +1,6 @@
 //! `authorization_code` and `device_code`: how a person logs in.
 
-use url::Host;
+use url::{Host, Url};
 
 use super::request::{PROTOCOL_NAMES, key_instead};
 use crate::config::file::{self, ClientAuth, Grant, RenewVia, Token};
@@ -27,6 +27,12 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
         RenewVia::Browser => crate::token::RenewVia::Browser,
     };
     let pkce = pkce(path, token, review);
+    if token.renew_via == RenewVia::Browser && redirect_uri.as_ref().is_some_and(|uri| !uri.is_here()) {
+        let what = "comes back to the dashboard, an http address on this machine, and `redirect_uri` leads elsewhere: a \
+                    server that takes no such address refuses it";
+        let help = "register the dashboard's address there, too, or take it out and let a refresh token renew the login";
+        review.warning(&path.key("renew_via"), what, help);
+    }
     let flow = if token.grant == Grant::DeviceCode { Flow::DeviceCode } else { Flow::AuthorizationCode };
     let back = token.post_logout_redirect_uri.as_deref();
     let back_path = path.key("post_logout_redirect_uri");
@@ -66,16 +72,16 @@ fn pkce(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Pkce> 
     Some(Pkce::None)
 }
 
-/// A loopback address (RFC 8252 section 7.3), or one that is encrypted and leads elsewhere: a person brings the code from
-/// there by hand. In the clear, each hop on the way would read it.
+/// A loopback address (RFC 8252 section 7.3), or one that is encrypted and leads elsewhere, or that no browser opens: a
+/// person brings the code from there by hand. In the clear, each hop on the way would read it.
 fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<RedirectUri> {
     let mend = "write it as in \"http://127.0.0.1/callback\", or with the port that is registered";
-    let is_web = |uri: &RedirectUri| matches!(uri.url().scheme(), "http" | "https");
-    let Some(uri) = RedirectUri::parse(text).filter(is_web) else {
-        review.error(path, "must be an http URL on this machine, or an https URL", mend);
+    let Some(uri) = RedirectUri::parse(text).filter(is_whole).or_else(|| RedirectUri::name(text)) else {
+        let what = "must be an http URL on this machine, an https URL, a URI of another scheme, or the name of an address";
+        review.error(path, what, mend);
         return None;
     };
-    let url = uri.url();
+    let Some(url) = uri.url().filter(|_| uri.is_web()) else { return Some(uri) };
     if !uri.is_here() {
         if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
             review.error(path, "has more than host, port, path and query", "write it as it is registered");
@@ -103,4 +109,10 @@ fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<R
         return None;
     }
     Some(uri)
+}
+
+/// Whether it is more than a host and a port, which look like a scheme and a path.
+fn is_whole(uri: &RedirectUri) -> bool {
+    let scheme = uri.url().map_or("", Url::scheme);
+    uri.is_web() || uri.as_str().contains("://") || scheme.contains('.') || scheme == "urn"
 }
