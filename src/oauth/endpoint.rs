@@ -331,6 +331,9 @@ fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
     let wanted = if dpop.is_some() { Wanted::Bound } else { Wanted::Bearer(token_type) };
     match parse_as(answer.status, &answer.body, wanted, ask.reading()) {
         Ok(mut response) => {
+            if matches!(grant, Grant::AuthorizationCode { .. } | Grant::DeviceCode(_)) {
+                response.without_an_end();
+            }
             response.count_from(answer.date.unwrap_or_else(clock::wall));
             Ok(response)
         }

@@ -261,18 +261,26 @@ impl Error {
             Kind::Frame(fault) => fault.class(),
             Kind::Status(status) => match self.meaning() {
                 // A page may be a firewall's or a portal's, and a proxy's refusal its own: they go away.
-                Some(Meaning::Gate | Meaning::Foreign | Meaning::Unattributed | Meaning::Busy) => {
-                    Class::Transient
-                }
+                Some(
+                    Meaning::Gate
+                    | Meaning::Foreign
+                    | Meaning::Unattributed
+                    | Meaning::Busy
+                    | Meaning::Failure,
+                ) => Class::Transient,
                 _ => by_status(*status, Class::Misconfigured),
             },
             Kind::Denied(status, code) => match self.meaning() {
-                Some(Meaning::Busy) => Class::Transient,
+                Some(Meaning::Busy | Meaning::Failure) => Class::Transient,
                 // The code may be one that passes, and the status or the configuration says whose fault it is.
                 Some(Meaning::Client | Meaning::ProofDemanded) => by_status(*status, Class::Misconfigured),
-                _ => by_status(*status, code.class(*status)),
+                // A "success" that says neither what is wrong nor that it passes says nothing of the configuration.
+                _ if *code == Code::Other && status.is_success() && !self.names_a_reason() => {
+                    Class::Transient
+                }
+                _ => by_status(*status, code.class()),
             },
-            Kind::Authorization(code) => code.class(StatusCode::BAD_REQUEST),
+            Kind::Authorization(code) => code.class(),
             Kind::LoginDoubtful => Class::Doubtful,
             Kind::LoggedOut
             | Kind::LoginRequired
@@ -282,6 +290,11 @@ impl Error {
             | Kind::OtherUser(_)
             | Kind::Callback(_) => Class::Refused,
         }
+    }
+
+    /// Whether the response says why, in a code or in words.
+    fn names_a_reason(&self) -> bool {
+        self.details.as_ref().is_some_and(|known| known.word.is_some() || known.remark.is_some())
     }
 
     /// Whether there is nothing at the address.

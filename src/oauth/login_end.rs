@@ -154,6 +154,12 @@ pub(super) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Kind {
         {
             Kind::LoginEnded(LoginEnd::of(code, mentions))
         }
+        None | Some(Code::Other)
+            if mentions.has(Mention::Passing)
+                && (status.is_success() || status == StatusCode::BAD_REQUEST) =>
+        {
+            kind
+        }
         Some(Code::UnauthorizedClient) => kind,
         _ if is_clearly_the_clients(status, code, mentions) => kind,
         // An address that is not the token endpoint's, or a realm that is away.

@@ -41,6 +41,8 @@ pub(super) enum Mention {
     Pending = 1 << 16,
     /// A device code that is no longer good.
     DeviceCode = 1 << 17,
+    /// A failure that passes by itself.
+    Passing = 1 << 18,
 }
 
 /// A set of them.
@@ -79,7 +81,16 @@ impl Mentions {
             (
                 Mention::Client,
                 word.contains("client")
-                    || has(&["client id", "client secret", "client assertion", "client auth", "client cred"]),
+                    || has(&["client id", "client secret", "client assertion", "client auth", "client cred"])
+                    || has(&[
+                        "app id",
+                        "appid",
+                        "app secret",
+                        "appsecret",
+                        "app key",
+                        "appkey",
+                        "client key",
+                    ]),
             ),
             (Mention::KeyId, has(&["kid", "key id", "public key", "jwk", "signature"])),
             (Mention::Dpop, has(&["dpop"])),
@@ -112,39 +123,10 @@ impl Mentions {
             (Mention::Reuse, is_reused),
             (Mention::Consent, has(&["consent"])),
             (Mention::Expired, has(&["expired", "token is not active", "idle", "too old"])),
-            (
-                Mention::Rate,
-                has(&[
-                    "too many request",
-                    "too many attempt",
-                    "too many token",
-                    "rate limit",
-                    "ratelimit",
-                    "rate exceeded",
-                    "throttl",
-                    "quota",
-                    "limit exceeded",
-                    "request limit",
-                    "slow down",
-                ]),
-            ),
-            (
-                Mention::Pending,
-                has(&[
-                    "authorization pending",
-                    "authorization is pending",
-                    "authorisation pending",
-                    "still pending",
-                    "not yet authorized",
-                    "not been authorized yet",
-                    "has not yet",
-                    "not yet approved",
-                    "not yet completed",
-                    "waiting for the user",
-                    "waiting for user",
-                ]),
-            ),
+            (Mention::Rate, has(&RATE)),
+            (Mention::Pending, has(&PENDING)),
             (Mention::DeviceCode, has(&["device code"]) && over(&all)),
+            (Mention::Passing, has(&PASSING)),
         ] {
             if holds {
                 set.0 |= mention as u32;
@@ -190,6 +172,63 @@ const OVER: [&str; 17] = [
     "malformed",
     "was bad",
     "unusable",
+];
+
+/// What is said of too many requests.
+const RATE: [&str; 11] = [
+    "too many request",
+    "too many attempt",
+    "too many token",
+    "rate limit",
+    "ratelimit",
+    "rate exceeded",
+    "throttl",
+    "quota",
+    "limit exceeded",
+    "request limit",
+    "slow down",
+];
+
+/// What is said of a login that a person has yet to finish.
+const PENDING: [&str; 11] = [
+    "authorization pending",
+    "authorization is pending",
+    "authorisation pending",
+    "still pending",
+    "not yet authorized",
+    "not been authorized yet",
+    "has not yet",
+    "not yet approved",
+    "not yet completed",
+    "waiting for the user",
+    "waiting for user",
+];
+
+/// What is said of a failure that passes by itself.
+const PASSING: [&str; 23] = [
+    "system error",
+    "system busy",
+    "system is busy",
+    "server error",
+    "server busy",
+    "server is busy",
+    "service busy",
+    "service is busy",
+    "internal error",
+    "unknown error",
+    "unexpected error",
+    "fatal error",
+    "unavailable",
+    "temporar",
+    "timeout",
+    "timed out",
+    "time out",
+    "try again later",
+    "retry later",
+    "retry your request",
+    "maintenance",
+    "overload",
+    "繁忙",
 ];
 
 /// What is said of a client that may not use what it sends, and of a request that lacks it.
@@ -240,7 +279,14 @@ mod tests {
             ("Global limit has been reached: Rate Limit Exceeded", Mention::Rate),
             ("Authorization is pending. Keep polling.", Mention::Pending),
             ("invalid device code", Mention::DeviceCode),
-            // Salesforce.
+            // WeChat, DingTalk, Feishu, Salesforce, Slack.
+            ("invalid appsecret, rid: 6123", Mention::Client),
+            ("app secret invalid", Mention::Client),
+            ("invalid appid", Mention::Client),
+            ("system error", Mention::Passing),
+            ("系统繁忙", Mention::Passing),
+            ("retry your request", Mention::Passing),
+            ("Temporarily unavailable", Mention::Passing),
             ("scope parameter not supported", Mention::Scope),
             ("expired access/refresh token", Mention::Ended),
             // Atlassian, Okta.
@@ -262,6 +308,7 @@ mod tests {
         ] {
             assert!(!of(text).has(mention), "{text}: {mention:?}");
         }
+        assert!(Mentions::of(Some("service_unavailable"), None).has(Mention::Passing));
         assert!(Mentions::of(Some("session_expired"), None).has(Mention::Ended));
         assert!(Mentions::of(Some("invalid_token"), None).has(Mention::Ended));
     }

@@ -155,6 +155,9 @@ impl Meaning {
         let asked = situation.map(|situation| situation.asked);
         let is_page = details.is_some_and(|details| details.form == Form::Page);
         let unclear = matches!(code, None | Some(Code::InvalidRequest | Code::Other | Code::AccessDenied));
+        let named = [Mention::Client, Mention::Ended, Mention::Token, Mention::Scope];
+        let passes =
+            mentions.has(Mention::Passing) && !named.into_iter().any(|subject| mentions.has(subject));
         match (status.as_u16(), code) {
             (429, _) => return Self::Busy,
             (_, None) if details.is_some_and(|known| known.unattributed) => return Self::Unattributed,
@@ -163,6 +166,7 @@ impl Meaning {
                 return Self::Busy;
             }
             (404 | 405 | 410, None) => return Self::Address,
+            (..400, Some(Code::Other)) | (400, None | Some(Code::Other)) if passes => return Self::Failure,
             (400.., None) if is_page => return Self::Gate,
             _ => {}
         }
@@ -239,6 +243,7 @@ impl Meaning {
                 Self::Exchange
             }
             Code::Other if mentions.has(Mention::Scope) => Self::Scope,
+            Code::Other if mentions.has(Mention::Client) => Self::Client,
             Code::Other => Self::Unexplained,
         }
     }

@@ -146,7 +146,7 @@ impl Carried {
         let query = request.uri().query().unwrap_or_default();
         for pair in [request.body().as_slice(), query.as_bytes()].into_iter().flat_map(pairs) {
             let Some((name, value)) = form_urlencoded::parse(pair).next() else { continue };
-            if HARMLESS.contains(&&*name) {
+            if is_harmless(&name, &value) {
                 continue;
             }
             keep(&value);
@@ -156,8 +156,10 @@ impl Carried {
             }
         }
         let members: BTreeMap<String, Value> = serde_json::from_slice(request.body()).unwrap_or_default();
-        for (_, value) in members.iter().filter(|(name, _)| !HARMLESS.contains(&name.as_str())) {
-            value.as_str().into_iter().for_each(&mut keep);
+        for (name, value) in members.iter().filter_map(|(name, value)| Some((name, value.as_str()?))) {
+            if !is_harmless(name, value) {
+                keep(value);
+            }
         }
         let fields = request.headers().iter();
         let secret = fields.filter(|(name, value)| *name != AUTHORIZATION && value.is_sensitive());
@@ -195,6 +197,17 @@ impl Carried {
     }
 }
 
+/// Whether a description may repeat the value of a parameter: anybody may know it, or it is an ordinary word and nothing in
+/// its name says that it is more (`box_subject_type=enterprise`).
+fn is_harmless(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_word = || {
+        value.len() <= LONGEST_WORD
+            && value.bytes().all(|byte| byte.is_ascii_lowercase() || b"_-. ".contains(&byte))
+    };
+    HARMLESS.contains(&name.as_str()) || !SECRETIVE.iter().any(|part| name.contains(part)) && is_word()
+}
+
 fn pairs(form: &[u8]) -> impl Iterator<Item = &[u8]> {
     form.split(|byte| *byte == b'&')
 }
@@ -223,6 +236,25 @@ const HARMLESS: [&str; 21] = [
     "ui_locales",
     "dpop_jkt",
 ];
+
+/// What the names of secrets have in them.
+const SECRETIVE: [&str; 12] = [
+    "secret",
+    "pass",
+    "pwd",
+    "pin",
+    "token",
+    "key",
+    "code",
+    "assertion",
+    "credential",
+    "auth",
+    "verifier",
+    "sign",
+];
+
+/// A longer value is no ordinary word.
+const LONGEST_WORD: usize = 20;
 
 /// Characters that are shown. Descriptions of servers that are built on fosite have up to 240 before the reason.
 const LONGEST: usize = 600;
@@ -304,6 +336,34 @@ mod tests {
         }
         let kept = "the client orders may not use refresh_token with orders:read";
         assert!(Remark::of(kept, &carried(form, Some(&basic))).is_some());
+    }
+
+    #[test]
+    fn a_remark_may_repeat_an_ordinary_word_that_was_sent_and_no_secret_that_is_one() {
+        let form =
+            "grant_type=client_credentials&client_id=a&client_secret=enterprise&box_subject_type=enterprise";
+        let text = "This app is not authorized by the enterprise admin";
+        assert!(Remark::of(text, &carried(form, None)).is_none(), "the secret is this word");
+        let form =
+            "grant_type=client_credentials&client_id=a&client_secret=s3cr3t-1&box_subject_type=enterprise";
+        assert!(Remark::of(text, &carried(form, None)).is_some());
+        let json = r#"{"grant_type":"x","app_secret":"summer","tenant_kind":"enterprise"}"#;
+        assert!(Remark::of(text, &carried(json, None)).is_some());
+        assert!(Remark::of("no app has the secret summer", &carried(json, None)).is_none());
+        for (name, value, shown) in [
+            ("apikey", "enterprise", false),
+            ("fb_exchange_token", "enterprise", false),
+            ("passphrase", "enterprise", false),
+            ("account_id", "12345678", false),
+            ("subject", "Enterprise7", false),
+            ("kind", "enterprise-of-many-words", false),
+            ("f", "json", true),
+            ("kind", "sub.account", true),
+        ] {
+            let form = format!("{name}={value}");
+            let text = format!("{value} is not known");
+            assert_eq!(Remark::of(&text, &carried(&form, None)).is_some(), shown, "{form}");
+        }
     }
 
     #[test]

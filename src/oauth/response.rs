@@ -313,6 +313,15 @@ fn clamped(seconds: f64) -> Duration {
 }
 
 impl TokenResponse {
+    /// Of a login without a refresh token: an `expires_in` of no time is what servers write there whose tokens have no end
+    /// (Mailchimp).
+    pub(super) fn without_an_end(&mut self) {
+        if self.refresh_token.is_none() && matches!(self.lifetime, Lifetime::NoTime(_)) {
+            self.lifetime =
+                jwt_expiry(self.access_token.expose()).map_or(Lifetime::Unknown, Lifetime::ExpiresAt);
+        }
+    }
+
     /// Counts a JWT's `exp` from `now`, which is the server's own clock where it said so: then neither of the two
     /// clocks need be right. Where the answer has an `expires_in`, nothing changes.
     pub(super) fn count_from(&mut self, now: SystemTime) {
@@ -426,6 +435,26 @@ mod tests {
         for (given, said) in [("0", 0), ("-1", -1), ("-5", -5), (r#""-5""#, -5), ("-0.5", -1), ("0.0", 0)] {
             assert_eq!(lifetime(given), Ok(Lifetime::NoTime(said)), "{given}");
         }
+    }
+
+    #[test]
+    fn an_expires_in_of_no_time_says_of_a_login_without_a_refresh_token_that_its_token_has_no_end() {
+        let jwt = jwt(r#"{"exp":1800003600}"#);
+        let at = Lifetime::ExpiresAt(UNIX_EPOCH + Duration::from_hours(500_001));
+        for (token, more, want) in [
+            ("t", "", Lifetime::Unknown),
+            (jwt.as_str(), "", at),
+            ("t", r#","refresh_token":"r""#, Lifetime::NoTime(0)),
+        ] {
+            let mut got =
+                answer(&format!(r#"{{"access_token":"{token}","expires_in":0,"scope":null{more}}}"#))
+                    .unwrap();
+            got.without_an_end();
+            assert_eq!(got.lifetime, want, "{token} {more}");
+        }
+        let mut hour = answer(r#"{"access_token":"t","expires_in":3600}"#).unwrap();
+        hour.without_an_end();
+        assert_eq!(hour.lifetime, Lifetime::ExpiresIn(Duration::from_hours(1)));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Error codes: those of the OAuth registry, and what other servers call the same.
 
-use http::StatusCode;
-
 use super::super::error::Class;
 
 /// An error code of the OAuth registry, or [`Code::Other`].
@@ -81,7 +79,7 @@ impl Code {
         }
     }
 
-    pub(in crate::oauth) fn class(self, status: StatusCode) -> Class {
+    pub(in crate::oauth) const fn class(self) -> Class {
         match self {
             // A proof is dated: clocks are put right, and nonces come anew.
             Self::ServerError
@@ -90,8 +88,6 @@ impl Code {
             | Self::AuthorizationPending
             | Self::InvalidDpopProof
             | Self::UseDpopNonce => Class::Transient,
-            // A "success" with an error nobody registered says nothing about the configuration.
-            Self::Other if status.is_success() => Class::Transient,
             Self::LoginRequired
             | Self::InteractionRequired
             | Self::ConsentRequired
