@@ -9,6 +9,7 @@ use cupbearer::clock;
 use serde_json::{Value, json};
 
 use super::data::{Body, Client, Jwt, Provider, Refusal, Request, Response, Role};
+use super::signature::PublicKeys;
 use super::stub::{FIRST, SECRET, Scene};
 use crate::support::{Message, Reply};
 
@@ -60,6 +61,7 @@ impl Sent {
 /// One scene, and the rules that its requests are judged by.
 pub(super) struct Judge<'a> {
     pub(super) provider: &'a Provider,
+    pub(super) keys: &'a PublicKeys,
     pub(super) base: &'a str,
     pub(super) scene: &'a mut Scene,
 }
@@ -165,7 +167,8 @@ impl Judge<'_> {
     }
 
     fn wrong_jwt(&self, name: &str, rule: &Jwt, sent: &Sent) -> Vec<String> {
-        let parts = sent.find(name).and_then(|jwt| {
+        let jwt = sent.find(name).unwrap_or_default();
+        let parts = (!jwt.is_empty()).then_some(&jwt).and_then(|jwt| {
             let mut parts = jwt.split('.').map(|part| {
                 let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
                 serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes).ok()
@@ -174,6 +177,9 @@ impl Judge<'_> {
         });
         let Some((header, claims)) = parts else { return vec![format!("there is no JWT in {name}")] };
         let mut wrong = Vec::new();
+        if let Err(why) = self.keys.verify(&jwt) {
+            wrong.push(format!("the JWT in {name} {why}"));
+        }
         for (rules, members) in [(&rule.header, &header), (&rule.claims, &claims)] {
             for (member, value) in rules {
                 let found = members.get(member);

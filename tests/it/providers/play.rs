@@ -12,22 +12,26 @@ use serde_json::{Value, json};
 use toml::Table;
 
 use super::data::{ApiRefusal, Case, Expect, Provider, Response, Role, Standing, Then};
+use super::signature::PublicKeys;
 use super::stub::{FIRST, SECRET, Stub};
 use crate::support::{Config, Key, Message, Proxy, Wire, cupbearer, free_address, repository};
 
 /// How long anything may take, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The private keys that files of providers name.
+/// The private keys that files of providers name, and what is verified with.
 #[derive(Debug)]
 pub(super) struct Keys {
     rsa: Key,
     ec: Key,
+    pub(super) public: Arc<PublicKeys>,
 }
 
 impl Keys {
     pub(super) async fn new() -> Self {
-        Self { rsa: Key::new("RS256").await, ec: Key::new("ES256").await }
+        let (rsa, ec) = (Key::new("RS256").await, Key::new("ES256").await);
+        let public = PublicKeys { rsa: rsa.public().await, ec: ec.public().await };
+        Self { rsa, ec, public: Arc::new(public) }
     }
 
     fn fill(&self, text: &str) -> String {
@@ -87,7 +91,7 @@ struct Stage {
 /// Plays `provider`; says what was not as its file has it.
 pub(super) async fn play(provider: Arc<Provider>, keys: Arc<Keys>) -> Vec<String> {
     let mut wrong = checked(&provider, &keys).await;
-    let stub = Stub::start(Arc::clone(&provider)).await;
+    let stub = Stub::start(Arc::clone(&provider), Arc::clone(&keys.public)).await;
     let scenes: Vec<(String, Scene<'_>)> =
         Scene::all(&provider).into_iter().enumerate().map(|(at, scene)| (format!("s{at}"), scene)).collect();
     let (mut upstreams, mut tokens, mut routes) = (Table::new(), Table::new(), Vec::new());
@@ -405,9 +409,12 @@ impl Stage {
             let usual = &self.provider.requests[&Role::Authorize].response;
             let response = denied.unwrap_or(usual);
             let body = if response.body.is_empty() { "code={code}&state={state}" } else { &response.body };
-            let query =
+            let end =
                 body.replace("{code}", &format!("code-of-{name}")).replace("{state}", &field(&sent, "state"));
-            self.come_back(name, &format!("{}?{query}", field(&sent, "redirect_uri"))).await?;
+            // Where no browser opens the redirect URI, the file has the whole address, or the code alone.
+            let is_whole = end.starts_with("https://") || !end.contains('=');
+            let end = if is_whole { end } else { format!("{}?{end}", field(&sent, "redirect_uri")) };
+            self.come_back(name, &end).await?;
         }
         let mut login = login;
         let start = clock::now();
@@ -423,8 +430,7 @@ impl Stage {
 
     /// The browser goes where it is sent; an https address of elsewhere is pasted.
     async fn come_back(&self, name: &str, url: &str) -> Result<(), String> {
-        let parsed = url::Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
-        if parsed.scheme() == "http" {
+        if let Some(parsed) = url::Url::parse(url).ok().filter(|parsed| parsed.scheme() == "http") {
             let host = parsed.host_str().unwrap_or_default();
             let address =
                 format!("{}:{}", host.replace("localhost", "127.0.0.1"), parsed.port().unwrap_or(80));

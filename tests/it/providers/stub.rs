@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::data::{Body, Provider, Response, Role};
 use super::judge::{Judge, Sent, local};
+use super::signature::PublicKeys;
 use crate::support::{Message, Origin, Reply};
 
 /// The client's secret in every configuration.
@@ -24,6 +25,7 @@ pub(super) struct Stub {
 #[derive(Debug)]
 struct State {
     provider: Arc<Provider>,
+    keys: Arc<PublicKeys>,
     scenes: HashMap<String, Scene>,
     /// What was sent and refused at least once, so that no line of a file is dead.
     seen: BTreeSet<(Role, Option<usize>)>,
@@ -51,8 +53,9 @@ pub(super) struct Scene {
 }
 
 impl Stub {
-    pub(super) async fn start(provider: Arc<Provider>) -> Self {
-        let state = Arc::new(Mutex::new(State { provider, scenes: HashMap::new(), seen: BTreeSet::new() }));
+    pub(super) async fn start(provider: Arc<Provider>, keys: Arc<PublicKeys>) -> Self {
+        let (scenes, seen) = (HashMap::new(), BTreeSet::new());
+        let state = Arc::new(Mutex::new(State { provider, keys, scenes, seen }));
         let shared = Arc::clone(&state);
         let origin = Origin::start(move |request, _| shared.lock().unwrap().respond(request)).await;
         Self { origin, state }
@@ -81,7 +84,7 @@ impl Stub {
     pub(super) fn authorize(&self, scene: &str, url: &str) -> BTreeMap<String, String> {
         let mut state = self.state();
         let base = self.base(scene);
-        let provider = Arc::clone(&state.provider);
+        let (provider, keys) = (Arc::clone(&state.provider), Arc::clone(&state.keys));
         state.seen.insert((Role::Authorize, None));
         let rule =
             provider.requests.get(&Role::Authorize).unwrap_or_else(|| panic!("no `requests.authorize`"));
@@ -93,7 +96,8 @@ impl Stub {
             message: Message::default(),
         };
         let scene = state.scenes.get_mut(scene).unwrap();
-        let mut complaints = Judge { provider: &provider, base: &base, scene }.complaints(rule, &sent);
+        let judge = Judge { provider: &provider, keys: &keys, base: &base, scene };
+        let mut complaints = judge.complaints(rule, &sent);
         let expected = local(&provider, &base, &rule.url);
         if path != expected {
             complaints.push(format!("the browser goes to {path} in place of {expected}"));
@@ -133,7 +137,7 @@ impl State {
         let path = target.split('?').next().unwrap_or_default();
         let mut parts = path.splitn(4, '/').skip(1);
         let (name, origin, rest) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
-        let provider = Arc::clone(&self.provider);
+        let (provider, keys) = (Arc::clone(&self.provider), Arc::clone(&self.keys));
         let Some((name, scene)) = name.and_then(|name| Some((name, self.scenes.get_mut(name)?))) else {
             return Reply::new(404, &[], "");
         };
@@ -143,7 +147,7 @@ impl State {
         let base = format!("http://{host}/{name}");
         let url = format!("{origin}/{rest}");
         let sent = Sent::of(request);
-        let mut judge = Judge { provider: &provider, base: &base, scene };
+        let mut judge = Judge { provider: &provider, keys: &keys, base: &base, scene };
         if let Some(role) = judge.role(&url, &sent) {
             self.seen.insert((role, None));
             let (response, refusal) = judge.respond(role, &sent);

@@ -29,8 +29,26 @@ impl Key {
         Self { pem: String::from_utf8(output.stdout).unwrap(), algorithm }
     }
 
+    /// Its public half as it is verified with: RSA's numbers in DER (PKCS #1), or the point on the curve.
+    pub(crate) async fn public(&self) -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key.pem");
+        std::fs::write(&file, &self.pem).unwrap();
+        let is_rsa = self.algorithm.starts_with(['R', 'P']);
+        let how: &[&str] = if is_rsa { &["rsa", "-RSAPublicKey_out"] } else { &["pkey", "-pubout"] };
+        let mut command = Program::peer("openssl", "openssl");
+        let output = command.args(how).args(["-outform", "DER", "-in"]).arg(&file).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Before the point, which is last, DER has the curve's name.
+        let from = if is_rsa { 0 } else { output.stdout.len() - POINT_BYTES };
+        output.stdout[from..].to_vec()
+    }
+
     /// As the switchboard of the authorization server takes it.
     pub(crate) fn named(&self, id: &str) -> serde_json::Value {
         serde_json::json!({ "pem": self.pem, "alg": self.algorithm, "kid": id })
     }
 }
+
+/// On P-256, uncompressed.
+const POINT_BYTES: usize = 65;
