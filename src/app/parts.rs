@@ -33,8 +33,8 @@ pub enum StartError {
     /// The TLS of the proxy's listeners cannot be set up.
     #[error("server.tls: {0}")]
     Tls(#[source] TlsError),
-    /// An upstream's TLS cannot be set up.
-    #[error("upstreams.{name}: {source}")]
+    /// The way to an upstream cannot be set up.
+    #[error("upstreams.{name}: {source}{}", of_upstream(.source))]
     Upstream {
         /// Its name.
         name: String,
@@ -42,7 +42,7 @@ pub enum StartError {
         source: UpstreamError,
     },
     /// The way to an authorization server cannot be set up.
-    #[error("tokens.{name}: {source}")]
+    #[error("tokens.{name}: {source}{}", of_server(.source))]
     Server {
         /// The token's name.
         name: String,
@@ -66,6 +66,16 @@ pub enum StartError {
         /// What it said.
         source: std::io::Error,
     },
+}
+
+/// What to do about an upstream that cannot be set up, behind what happened.
+fn of_upstream(error: &UpstreamError) -> String {
+    if let UpstreamError::Proxy(proxy) = error { format!("; {}", proxy.help()) } else { String::new() }
+}
+
+/// The same of an authorization server.
+fn of_server(error: &ServerError) -> String {
+    if let ServerError::Proxy(proxy) = error { format!("; {}", proxy.help()) } else { String::new() }
 }
 
 /// The variable is named because it works with a file and with flags alone.

@@ -160,7 +160,9 @@ impl Meaning {
             mentions.has(Mention::Passing) && !named.into_iter().any(|subject| mentions.has(subject));
         match (status.as_u16(), code) {
             (429, _) => return Self::Busy,
-            (_, None) if details.is_some_and(|known| known.unattributed) => return Self::Unattributed,
+            (_, None) if details.is_some_and(|known| known.unattributed && !known.exhausted) => {
+                return Self::Unattributed;
+            }
             (500.., _) => return Self::Failure,
             _ if unclear && (mentions.has(Mention::Rate) || details.is_some_and(|known| known.exhausted)) => {
                 return Self::Busy;
@@ -781,6 +783,30 @@ mod tests {
             assert!(error.public_reason().contains("wants fewer token requests"), "{error}");
         }
         assert_eq!(of(401, r#"{"error":"invalid_client"}"#).class(), Class::Misconfigured);
+    }
+
+    #[test]
+    fn what_a_proxy_may_have_refused_is_transient_unless_the_response_has_an_oauth_error() {
+        let of = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let kind = parse(status, body.as_bytes()).unwrap_err();
+            let report = Report::read(body.as_bytes());
+            let form = Form::of(body.as_bytes());
+            let details = report.details(status, form, &Carried::default(), situation(Asked::Password));
+            Error::here(kind).with(Details { unattributed: true, ..details })
+        };
+        for status in [400, 401, 403, 404, 405, 410, 451, 500, 502, 511] {
+            for body in ["", "<html>", "Access denied", r#"{"message":"The token has expired"}"#] {
+                let error = of(status, body);
+                assert_eq!(error.class(), Class::Transient, "{status} {body}");
+                assert!(!error.refuses_person(), "{status} {body}");
+                assert!(error.to_string().contains("the HTTP proxy on the way may have"), "{error}");
+                assert!(error.public_reason().contains("or the HTTP proxy on the way"), "{error}");
+            }
+        }
+        assert!(of(429, "").to_string().contains("too many requests"));
+        let refused = of(401, r#"{"error":"invalid_grant"}"#);
+        assert!(refused.class() == Class::Misconfigured && refused.refuses_person(), "{refused}");
     }
 
     #[test]

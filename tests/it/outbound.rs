@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use super::support::{Config, Origin, Proxy, Reply, Tinyproxy, eventually, token_at, upstream_at};
+use super::support::{
+    Config, Origin, Proxy, Reply, Tinyproxy, cupbearer, eventually, free_address, token_at, upstream_at,
+};
 
 /// What a test has the proxy do in place of passing requests on.
 type Refusal = Arc<Mutex<Option<Reply>>>;
@@ -122,7 +124,7 @@ async fn a_password_is_not_withheld_for_what_a_proxy_may_have_refused() {
 async fn tinyproxy_is_named_for_what_it_refuses_in_the_clear_and_the_environments_proxies_stay_out() {
     let (server, api, other) = (Origin::issuing(300).await, Origin::ok().await, Origin::ok().await);
     let way = Tinyproxy::start(&[1]).await;
-    let nowhere = super::support::free_address();
+    let nowhere = free_address();
     let run = |token_endpoint: String, proxy: String| {
         let section = token_at(&token_endpoint) + &format!("proxy = \"{proxy}\"\n");
         let mut config = Config::one_route(&upstream_at(&api.url()), &section);
@@ -148,6 +150,34 @@ async fn tinyproxy_is_named_for_what_it_refuses_in_the_clear_and_the_environment
         "{said}"
     );
     assert_eq!((server.seen().len(), other.seen().len()), (seen, 0));
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_that_cannot_be_used_is_named_at_the_start_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    let api = Origin::ok().await;
+    // Only the token goes that way, or the upstream too.
+    for upstream in [api.url(), "https://api.invalid".to_owned()] {
+        let config = Config::one_route(&upstream_at(&upstream), &token_at("https://as.invalid/token"));
+        fs::write(&file, config.render([free_address(), free_address(), free_address()])).unwrap();
+        for (value, words, help) in [
+            ("socks5h://sentinel@p:1", "ALL_PROXY names a SOCKS proxy", "an HTTP proxy at http://"),
+            (
+                "https://sentinel@p:1",
+                "ALL_PROXY names begins with https://",
+                "the port that it has for http://",
+            ),
+            ("http://u:12#sentinel@p:1", "the value of ALL_PROXY is not", "`#` (%23)"),
+        ] {
+            let mut command = cupbearer();
+            command.env("ALL_PROXY", value).args(["run", "--config"]).arg(&file);
+            let output = command.output().await.unwrap();
+            let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert!(!output.status.success() && text.contains(words) && text.contains(help), "{text}");
+            assert!(!text.contains("sentinel"), "{text}");
+        }
+    }
 }
 
 #[tokio::test]
