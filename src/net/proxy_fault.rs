@@ -49,7 +49,7 @@ impl ProxyFault {
             Self::Name(error) => error.help(),
             Self::Unreachable | Self::Broken => CHECK,
             Self::Refused(401 | 407) | Self::Responded(401 | 407) => {
-                "set the user and the password that this proxy accepts, as in http://user:password@host:port (`proxy` or HTTPS_PROXY)"
+                "set the user and the password that this proxy accepts by Basic, not by NTLM or Negotiate, as in http://user:password@host:port (`proxy` or HTTPS_PROXY)"
             }
             Self::Refused(403) | Self::Responded(403) => {
                 "allow the host and port at the proxy, or go around it (`proxy = \"none\"` or NO_PROXY)"
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn what_a_proxy_refuses_for_is_told_apart_by_its_status() {
         for (status, what, help) in [
-            (407, "demands other credentials (status 407)", "user and the password"),
+            (407, "demands other credentials (status 407)", "accepts by Basic"),
             (403, "does not allow this destination (status 403)", "NO_PROXY"),
             (502, "has no connection to the destination (status 502)", "resolves and reaches"),
             (503, "has no connection to the destination (status 503)", "resolves and reaches"),
