@@ -131,6 +131,7 @@ fn routing(c: &mut Criterion) {
         socket: None,
         proxy: OutboundProxy::Environment,
         forwarded: Forwarded::Remove,
+        host: cupbearer::proxy::SentHost::Upstream,
         via: true,
     };
     let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use dialect::{Pkce, RequestFormat, Response, TokenMethod};
 pub(super) use memory::MemoryLimit;
 pub(super) use quantity::{Bytes, Period, Rate};
-pub(super) use route::{OnUnauthorized, OwnAuthorization, Route};
+pub(super) use route::{CookieAttributes, OnUnauthorized, OwnAuthorization, Route};
 use secret::secret;
 pub(super) use server::{Control, Guard, Health, Log, LogFormat, Server};
 pub(super) use store::{Store, StoreKind};

@@ -77,6 +77,9 @@ impl Findings {
                 origin = root.find(&path).map_or(origin, |node| node.key_origin.clone());
                 if later::is_key(&path) {
                     ("this version does not support this key yet".to_owned(), "leave it out".to_owned())
+                } else if let Some(successor) = later::successor(&path) {
+                    let help = format!("use `{successor}`, which is on where it is left out");
+                    ("is a key of an earlier version".to_owned(), help)
                 } else if let Some(meant) = nearest(&given, known.iter().copied()) {
                     if let Some(table) = path.parent() {
                         self.spoken_for.push(table.key(meant));

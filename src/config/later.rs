@@ -1,5 +1,4 @@
-//! Keys and words that the design has and this version does not: whoever writes one is told so, rather than that
-//! nobody knows it.
+//! Keys and words of other versions: a problem that names one says so, rather than that the key is unknown.
 
 use super::problem::{KeyPath, Step};
 
@@ -18,6 +17,18 @@ pub(super) fn is_key(path: &KeyPath) -> bool {
         ["tokens", _, key] => TOKEN.contains(key),
         ["routes", _, key] => ROUTE.contains(key),
         _ => false,
+    }
+}
+
+/// What the unknown key at `path`, of an earlier version, is called now.
+pub(super) fn successor(path: &KeyPath) -> Option<&'static str> {
+    match path.steps() {
+        [Step::Key(routes), Step::Index(_), Step::Key(key)]
+            if routes == "routes" && key == "rewrite_location" =>
+        {
+            Some("rewrite_addresses")
+        }
+        _ => None,
     }
 }
 

@@ -313,15 +313,18 @@ impl ProxyError {
         response
     }
 
-    /// The body of the answer (RFC 9457).
+    /// The body of the answer (RFC 9457). `error` is an extension (section 3.2) for the SDKs that read an error's message
+    /// there.
     pub(super) fn problem_json(&self) -> String {
         let status = self.status();
+        let detail = self.to_string();
         serde_json::json!({
             "type": format!("urn:cupbearer:error:{}", self.kind()),
             "title": status.canonical_reason().unwrap_or("Error"),
             "status": status.as_u16(),
-            "detail": self.to_string(),
+            "detail": detail,
             "kind": self.kind(),
+            "error": { "code": self.kind(), "message": detail },
         })
         .to_string()
     }

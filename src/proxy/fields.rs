@@ -47,6 +47,8 @@ pub(super) struct Present {
     pub(super) expect: bool,
     /// A field by which a browser says what caused the request.
     pub(super) browser: bool,
+    /// A field that may hold the proxy's own address.
+    pub(super) addresses: bool,
 }
 
 impl Present {
@@ -56,7 +58,11 @@ impl Present {
             match name.as_str() {
                 "content-length" => present.content_length = true,
                 "expect" => present.expect = true,
-                name => present.browser |= is_of_browser(name),
+                "destination" | "if" => present.addresses = true,
+                name => {
+                    present.browser |= is_of_browser(name);
+                    present.addresses |= name == "origin";
+                }
             }
         }
         present

@@ -269,6 +269,7 @@ fn table() -> &'static RouteTable {
             socket: None,
             proxy: OutboundProxy::Direct,
             forwarded: Forwarded::Remove,
+            host: crate::proxy::SentHost::Upstream,
             via: true,
         };
         let upstream = Upstream::new("api", settings).expect("an upstream without files");

@@ -69,19 +69,18 @@ pub(super) async fn handle(
     let call = Call::of(parts.version, &parts.headers);
     let sends = if present.expect { Sends::WhenAsked } else { Sends::AtOnce };
     let mut body = Some(body);
-    let mut admitted = match in_form {
-        Ok(()) => admit(&downstream, &table, &parts, present),
+    let admitted = match in_form {
+        Ok(()) => admit(&downstream, &table, &mut parts, present),
         Err(fault) => Err(BadRequest::Malformed(fault).into()),
     };
-    if let Err(ProxyError::BadRequest(BadRequest::Path(PathFault::DotSegment))) = admitted {
-        admitted = target::resolve_dot_segments(&mut parts)
-            .map_err(ProxyError::from)
-            .and_then(|()| admit(&downstream, &table, &parts, present));
-    }
     let mut response = match admitted {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             let rewriter = Rewriter::new(&entry.route, &parts, &downstream.peer);
+            let upstream = table.pools[entry.upstream].upstream();
+            if let Some(rewriter) = rewriter.as_ref().filter(|_| present.addresses) {
+                rewriter.request(upstream, &mut parts);
+            }
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
             let form = if connect.is_some() { Form::Connect } else { Form::Upgrade };
             let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
@@ -99,7 +98,7 @@ pub(super) async fn handle(
             };
             let answered = answered.map(|mut answer| {
                 if let Some(rewriter) = rewriter {
-                    rewriter.apply(table.pools[entry.upstream].upstream(), answer.headers_mut());
+                    rewriter.response(upstream, &parts, answer.headers_mut());
                 }
                 answer
             });
@@ -173,8 +172,23 @@ enum Admitted<'t> {
     LastHop,
 }
 
-/// Judges a request before any token is near.
+/// Judges a request before any token is near; its dot segments are resolved, where it has some.
 fn admit<'t>(
+    downstream: &Downstream,
+    table: &'t LocalTable,
+    parts: &mut Parts,
+    present: Present,
+) -> Result<Admitted<'t>, ProxyError> {
+    match admit_target(downstream, table, parts, present) {
+        Err(ProxyError::BadRequest(BadRequest::Path(PathFault::DotSegment))) => {
+            target::resolve_dot_segments(parts)?;
+            admit_target(downstream, table, parts, present)
+        }
+        admitted => admitted,
+    }
+}
+
+fn admit_target<'t>(
     downstream: &Downstream,
     table: &'t LocalTable,
     parts: &Parts,
@@ -216,6 +230,7 @@ async fn to_upstream(
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
     let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);
+    let host = upstream.host(parts);
     let headers = &mut parts.headers;
     let mut hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
     refuse_by_route(entry, downstream, headers, &hop)?;
@@ -276,7 +291,7 @@ async fn to_upstream(
         let rest = if entry.route.strip_prefix { entry.route.rest_of(path).unwrap_or(path) } else { path };
         target::forwarded(&parts.uri, upstream, rest)?
     };
-    make_hop_fields(headers, &hop, upstream.host.clone());
+    make_hop_fields(headers, &hop, host);
     let upgrade = hop.upgrade.take().filter(|_| parts.version == Version::HTTP_11).map(|upgrade| *upgrade);
     let is_bare = parts.method == Method::GET && body.as_ref().is_none_or(ReceivedBody::is_end_stream);
     let handshake = Handshake::wanted(form, upgrade, is_bare, upstream, headers)?;

@@ -388,7 +388,7 @@ pub(super) mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::net::outbound_proxy::OutboundProxy;
-    use crate::proxy::Forwarded;
+    use crate::proxy::{Forwarded, UpstreamSettings};
 
     pub(in crate::proxy) fn route(path: &str) -> Route {
         Route {
@@ -408,10 +408,9 @@ pub(super) mod tests {
         }
     }
 
-    fn table(routes: &[Route]) -> RouteTable {
-        let url = "http://127.0.0.1:1".parse().unwrap();
+    pub(in crate::proxy) fn settings(url: url::Url, host: crate::proxy::SentHost) -> UpstreamSettings {
         let second = Duration::from_secs(1);
-        let settings = crate::proxy::UpstreamSettings {
+        UpstreamSettings {
             url,
             http2: crate::proxy::Http2::Never,
             connect_timeout: second,
@@ -425,8 +424,14 @@ pub(super) mod tests {
             socket: None,
             proxy: OutboundProxy::Environment,
             forwarded: Forwarded::Remove,
+            host,
             via: true,
-        };
+        }
+    }
+
+    fn table(routes: &[Route]) -> RouteTable {
+        let url = "http://127.0.0.1:1".parse().unwrap();
+        let settings = settings(url, crate::proxy::SentHost::Upstream);
         let upstream = Arc::new(Upstream::new("api", settings).unwrap());
         let guard = Guard::default();
         let metrics = ProxyMetrics::new(&Metrics::new());

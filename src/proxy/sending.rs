@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::{EXPECT, HOST};
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::client::conn::TrySendError;
 
@@ -91,10 +92,10 @@ impl Head {
     /// Bytes of it as HTTP/2 counts them (RFC 9113 section 6.5.2).
     fn list_size(&self, upstream: &Upstream) -> usize {
         let names = [":method", ":scheme", ":authority", ":path"];
-        let pseudo = names.map(|name| name.len() + ENTRY).iter().sum::<usize>()
-            + upstream.scheme.as_str().len()
-            + upstream.authority.as_str().len();
-        let host = self.headers.get(HOST).map_or(0, |host| HOST.as_str().len() + host.len() + ENTRY);
+        let pseudo =
+            names.map(|name| name.len() + ENTRY).iter().sum::<usize>() + upstream.scheme.as_str().len();
+        // The value of Host is that of `:authority`.
+        let host = if self.headers.contains_key(HOST) { HOST.as_str().len() + ENTRY } else { 0 };
         self.size() + self.headers.len() * (ENTRY - LINE) + pseudo - host
     }
 }
@@ -175,10 +176,11 @@ fn to_http2(head: &Head, body: RequestBody, upstream: &Upstream) -> Request<Requ
     let mut request = Request::new(body);
     head.method.clone_into(request.method_mut());
     head.headers.clone_into(request.headers_mut());
-    request.headers_mut().remove(HOST);
+    let host = request.headers_mut().remove(HOST).filter(|host| *host != upstream.authority.as_str());
+    let other = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let mut parts = head.uri.clone().into_parts();
     parts.scheme = Some(upstream.scheme.clone());
-    parts.authority = Some(upstream.authority.clone());
+    parts.authority = Some(other.unwrap_or_else(|| upstream.authority.clone()));
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| head.uri.clone());
     *request.version_mut() = Version::HTTP_2;
     request

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use rustls::pki_types::ServerName;
 use url::Url;
@@ -13,6 +14,7 @@ use url::Url;
 use super::condition::Condition;
 use super::connect::DialFault;
 use super::error::ProxyError;
+use super::target;
 use super::way::Way;
 use crate::net::outbound_proxy::{Environment, OutboundProxy, Unusable};
 use crate::net::tls::{ClientCertificate, NoRoots, TlsError, client_config};
@@ -46,6 +48,8 @@ pub struct UpstreamSettings {
     pub proxy: OutboundProxy,
     /// What it is told of whom a request came from.
     pub forwarded: Forwarded,
+    /// The Host that it is sent.
+    pub host: SentHost,
     /// Whether it is told that proxies are in the way (RFC 9110 section 7.6.3). Without that none is named, not even one
     /// that the application named, and a request that comes back here is not known to have been here before.
     pub via: bool,
@@ -63,6 +67,18 @@ pub enum Forwarded {
     XForwarded,
     /// `Forwarded` is made anew (RFC 7239).
     Forwarded,
+}
+
+/// The Host that an upstream is sent. The name for TLS is that of its address in any case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SentHost {
+    /// That of its address.
+    #[default]
+    Upstream,
+    /// The one that the application sent.
+    Client,
+    /// This one: a name, and a port where it needs one.
+    Name(String),
 }
 
 impl UpstreamSettings {
@@ -92,7 +108,7 @@ pub struct Upstream {
     pub(super) settings: UpstreamSettings,
     pub(super) scheme: Scheme,
     pub(super) authority: Authority,
-    pub(super) host: HeaderValue,
+    host: HeaderValue,
     /// Scheme, host and port as every URL of it begins: the host in lower case, a port of the scheme's own left out.
     pub(super) origin: String,
     /// The path before every forwarded path, without a slash at its end; empty for none.
@@ -152,7 +168,13 @@ impl Upstream {
             name: name.to_owned(),
             scheme,
             origin: url.origin().ascii_serialization(),
-            host: HeaderValue::from_str(authority.as_str()).map_err(|_| UpstreamError::NoHost)?,
+            host: {
+                let host = match &settings.host {
+                    SentHost::Name(name) => name,
+                    SentHost::Upstream | SentHost::Client => authority.as_str(),
+                };
+                HeaderValue::from_str(host).map_err(|_| UpstreamError::NoHost)?
+            },
             authority,
             base_path: url.path().trim_end_matches('/').to_owned(),
             tls,
@@ -167,6 +189,15 @@ impl Upstream {
     #[must_use]
     pub fn is_made_of(&self, name: &str, settings: &UpstreamSettings) -> bool {
         self.name == name && self.settings == *settings
+    }
+
+    /// The Host for a request that came with `parts`.
+    pub(super) fn host(&self, parts: &Parts) -> HeaderValue {
+        if self.settings.host != SentHost::Client {
+            return self.host.clone();
+        }
+        let client = target::authority(parts).ok().and_then(|host| HeaderValue::from_str(host).ok());
+        client.unwrap_or_else(|| self.host.clone())
     }
 
     /// Takes note that a connection was made or not, and logs a change once.

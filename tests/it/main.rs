@@ -71,6 +71,7 @@ mod renewal;
 mod request;
 mod resets;
 mod revoking;
+mod rewriting;
 mod rotation;
 mod routes;
 mod said;

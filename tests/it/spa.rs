@@ -102,7 +102,7 @@ async fn app_and_api_share_one_origin_with_a_development_server_that_never_sees_
     let config = Config::new(format!(
         "[upstreams.api]\nurl = \"{}/v1\"\n[upstreams.dev]\nurl = \"{}\"\n[upstreams.hmr]\nurl = \"http://127.0.0.1:{hmr}\"\n{}\
          [[routes]]\npath = \"/api\"\nstrip_prefix = true\nupstream = \"api\"\ntoken = \"api\"\n\
-         rewrite_location = true\nrewrite_cookies = true\n\
+         rewrite_cookies = true\n\
          [[routes]]\npath = \"/hmr\"\nupstream = \"hmr\"\ntoken = \"none\"\n\
          [[routes]]\nupstream = \"dev\"\ntoken = \"none\"\n",
         api.url(),

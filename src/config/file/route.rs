@@ -1,7 +1,11 @@
 //! `[[routes]]`: which request goes where.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::quantity::{Bytes, Period, Rate, Words};
 
@@ -43,10 +47,12 @@ pub(in crate::config) struct Route {
     pub(in crate::config) queue_timeout: Period,
     /// For how long a stream or a WebSocket may go on; left out: as long as it likes.
     pub(in crate::config) max_stream_age: Option<Period>,
-    /// Whether Location and Content-Location that lead to the upstream lead to the proxy instead.
-    pub(in crate::config) rewrite_location: bool,
-    /// Whether cookies of the upstream become the proxy's: Domain, Path, and Secure where no TLS is between.
-    pub(in crate::config) rewrite_cookies: bool,
+    /// Whether addresses of the upstream in response fields (Location, Content-Location, Link, Refresh and any other
+    /// field that is an address) become the ones that the application used; Destination and Origin the other way round.
+    pub(in crate::config) rewrite_addresses: bool,
+    /// Which attributes of the upstream's cookies become those for the proxy's place: true for all, or a list of domain,
+    /// path and secure.
+    pub(in crate::config) rewrite_cookies: CookieAttributes,
 }
 
 impl Default for Route {
@@ -68,8 +74,8 @@ impl Default for Route {
             max_queue: 0,
             queue_timeout: Period::seconds(5),
             max_stream_age: None,
-            rewrite_location: false,
-            rewrite_cookies: false,
+            rewrite_addresses: true,
+            rewrite_cookies: CookieAttributes::default(),
         }
     }
 }
@@ -92,4 +98,84 @@ pub(in crate::config) enum OnUnauthorized {
     Replay,
     Renew,
     Pass,
+}
+
+/// Attributes of cookies: true for all of them, or a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::config) struct CookieAttributes {
+    pub(in crate::config) domain: bool,
+    pub(in crate::config) path: bool,
+    pub(in crate::config) secure: bool,
+}
+
+impl CookieAttributes {
+    const NONE: Self = Self { domain: false, path: false, secure: false };
+    const ALL: Self = Self { domain: true, path: true, secure: true };
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum CookieAttribute {
+    Domain,
+    Path,
+    Secure,
+}
+
+struct CookieAttributesVisitor;
+
+impl<'de> Visitor<'de> for CookieAttributesVisitor {
+    type Value = CookieAttributes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false or a list of \"domain\", \"path\" and \"secure\"")
+    }
+
+    fn visit_bool<E: de::Error>(self, all: bool) -> Result<CookieAttributes, E> {
+        Ok(if all { CookieAttributes::ALL } else { CookieAttributes::NONE })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<CookieAttributes, A::Error> {
+        let mut attributes = CookieAttributes::NONE;
+        while let Some(attribute) = items.next_element()? {
+            match attribute {
+                CookieAttribute::Domain => attributes.domain = true,
+                CookieAttribute::Path => attributes.path = true,
+                CookieAttribute::Secure => attributes.secure = true,
+            }
+        }
+        Ok(attributes)
+    }
+}
+
+impl<'de> Deserialize<'de> for CookieAttributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CookieAttributesVisitor)
+    }
+}
+
+impl Serialize for CookieAttributes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { domain, path, secure } = *self;
+        if domain == path && path == secure {
+            return serializer.serialize_bool(domain);
+        }
+        let listed = [
+            domain.then_some(CookieAttribute::Domain),
+            path.then_some(CookieAttribute::Path),
+            secure.then_some(CookieAttribute::Secure),
+        ];
+        serializer.collect_seq(listed.into_iter().flatten())
+    }
+}
+
+impl JsonSchema for CookieAttributes {
+    fn schema_name() -> Cow<'static, str> {
+        "CookieAttributes".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let attribute = generator.subschema_for::<CookieAttribute>();
+        json_schema!({ "anyOf": [{ "type": "boolean" }, { "type": "array", "items": attribute }] })
+    }
 }

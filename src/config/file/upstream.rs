@@ -39,6 +39,8 @@ pub(in crate::config) struct Upstream {
     /// What it is told of whom a request came from: remove (nothing), pass (what the application says), `x_forwarded` or
     /// forwarded (made anew).
     pub(in crate::config) forwarded: Forwarded,
+    /// The Host that it is sent: upstream (that of `url`), client (what the application sent), or a name.
+    pub(in crate::config) host: String,
     /// Whether it is told in Via that a proxy is in the way.
     pub(in crate::config) via: bool,
 }
@@ -60,6 +62,7 @@ impl Default for Upstream {
             socket: None,
             proxy: None,
             forwarded: Forwarded::default(),
+            host: "upstream".to_owned(),
             via: true,
         }
     }

@@ -11,7 +11,7 @@ use crate::config::file::{self, Token, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::shape::nearest;
-use crate::proxy::{OwnAuthorization, Rewrite, Route};
+use crate::proxy::{CookieAttributes, OwnAuthorization, Rewrite, Route};
 
 /// What a route may name, broken ones too: a route is right to name a token that has a problem of its own.
 pub(super) struct Names {
@@ -96,6 +96,7 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
     };
     let max_stream_age =
         route.max_stream_age.map(|age| duration(&path.key("max_stream_age"), age, Zero::Refused, review));
+    let file::CookieAttributes { domain, path: in_path, secure } = route.rewrite_cookies;
     Some(Route {
         host: host?,
         path: prefix?,
@@ -109,7 +110,10 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
         replay_body_limit,
         limits,
         max_stream_age,
-        rewrite: Rewrite { location: route.rewrite_location, cookies: route.rewrite_cookies },
+        rewrite: Rewrite {
+            addresses: route.rewrite_addresses,
+            cookies: CookieAttributes { domain, path: in_path, secure },
+        },
     })
 }
 

@@ -12,7 +12,7 @@ use crate::config::file::{self, Bytes, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::net::outbound_proxy::OutboundProxy;
-use crate::proxy::{Forwarded, Http2, ListenAddress, UpstreamSettings};
+use crate::proxy::{Forwarded, Http2, ListenAddress, SentHost, UpstreamSettings};
 
 pub(super) fn resolve(
     path: &KeyPath,
@@ -57,6 +57,7 @@ pub(super) fn resolve(
             "take it out, or use https",
         );
     }
+    let host = sent_host(&path.key("host"), &upstream.host, review);
     let connect_timeout =
         duration(&path.key("connect_timeout"), upstream.connect_timeout, Zero::Refused, review);
     let response_header_timeout = duration(
@@ -96,6 +97,7 @@ pub(super) fn resolve(
             file::Forwarded::XForwarded => Forwarded::XForwarded,
             file::Forwarded::Forwarded => Forwarded::Forwarded,
         },
+        host: host?,
         via: upstream.via,
     })
 }
@@ -108,6 +110,27 @@ fn header_size(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> 
         review.error(&path.key("max_response_header_size"), what, "set it to \"64KiB\"");
     }
     size
+}
+
+/// The Host field (RFC 9110 section 7.2): a word, or a name with or without a port.
+fn sent_host(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<SentHost> {
+    match text {
+        "upstream" => return Some(SentHost::Upstream),
+        "client" => return Some(SentHost::Client),
+        _ => {}
+    }
+    let is_name = |url: &Url| {
+        url.username().is_empty() && url.password().is_none() && url.path() == "/" && url.query().is_none()
+    };
+    let fits = !text.ends_with(['/', '?', '#', '@'])
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+        && Url::parse(&format!("http://{text}")).is_ok_and(|url| is_name(&url));
+    if !fits {
+        let what = "must be \"upstream\", \"client\", or a host name with or without a port";
+        review.error(path, what, "write the name that the API expects, such as \"api.internal\"");
+        return None;
+    }
+    Some(SentHost::Name(text.to_owned()))
 }
 
 /// The proxy on the way; a Unix socket has none.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::proxy::{OnUnauthorized, Rate, Route, RouteLimits};
+use crate::proxy::{CookieAttributes, OnUnauthorized, Rate, Rewrite, Route, RouteLimits};
 
 fn with(lines: &str) -> String {
     good_with("[[routes]]", lines)
@@ -119,4 +119,22 @@ fn the_statuses_that_refuse_a_token_are_those_that_are_listed() {
 fn a_stream_may_have_an_age() {
     assert_eq!(route("max_stream_age = \"1h\"").max_stream_age, Some(Duration::from_hours(1)));
     one_error(&with("max_stream_age = \"0s\""), "routes[0].max_stream_age", &["above 0s"]);
+}
+
+#[test]
+fn a_route_says_what_is_rewritten() {
+    let (none, all) =
+        (CookieAttributes::default(), CookieAttributes { domain: true, path: true, secure: true });
+    assert_eq!(route("").rewrite, Rewrite { addresses: true, cookies: none });
+    assert_eq!(
+        route("rewrite_addresses = false\nrewrite_cookies = true").rewrite,
+        Rewrite { addresses: false, cookies: all }
+    );
+    assert_eq!(route("rewrite_cookies = false").rewrite.cookies, none);
+    let some = CookieAttributes { path: true, ..none };
+    assert_eq!(route("rewrite_cookies = [\"path\"]").rewrite.cookies, some);
+    let key = "routes[0].rewrite_cookies";
+    one_error(&with("rewrite_cookies = [\"paths\"]"), &format!("{key}[0]"), &["did you mean \"path\"?"]);
+    one_error(&with("rewrite_cookies = \"path\""), key, &["true, false or a list"]);
+    one_error(&with("rewrite_location = true"), "routes[0].rewrite_location", &["`rewrite_addresses`"]);
 }

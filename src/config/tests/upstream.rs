@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::net::outbound_proxy::{Environment, OutboundProxy};
-use crate::proxy::{Forwarded, UpstreamSettings};
+use crate::proxy::{Forwarded, SentHost, UpstreamSettings};
 
 fn api(text: &str) -> UpstreamSettings {
     load_text(text).unwrap_or_else(|problems| panic!("{problems}")).settings.upstreams["api"].clone()
@@ -104,4 +104,19 @@ fn a_connection_has_a_greatest_age() {
     assert_eq!(api(GOOD).max_connection_age, Duration::from_mins(10));
     assert_eq!(api(&with("max_connection_age = \"90s\"")).max_connection_age, Duration::from_secs(90));
     one_error(&with("max_connection_age = \"0s\""), "upstreams.api.max_connection_age", &["above 0s"]);
+}
+
+#[test]
+fn the_host_that_an_upstream_is_sent_is_a_word_or_a_name() {
+    assert_eq!(api(GOOD).host, SentHost::Upstream);
+    assert_eq!(api(&with("host = \"client\"")).host, SentHost::Client);
+    for name in ["api.internal", "api.internal:8443", "[::1]:80"] {
+        assert_eq!(api(&with(&format!("host = \"{name}\""))).host, SentHost::Name(name.to_owned()));
+    }
+    for name in
+        ["", "https://api.internal", "api.internal/x", "a b", "user@api.internal", "api:x", "a,b", "a?b"]
+    {
+        let text = with(&format!("host = \"{name}\""));
+        one_error(&text, "upstreams.api.host", &["a host name with or without a port"]);
+    }
 }

@@ -117,6 +117,9 @@ impl Nginx {
                         alias {at}/www/; default_type text/plain; gzip on; gzip_types text/plain; gzip_min_length 1;
                         gzip_proxied any;
                     }}
+                    location /dav/ {{
+                        root {at}/www; dav_methods PUT DELETE MKCOL COPY MOVE; create_full_put_path on;
+                    }}
                     location /slow/ {{ alias {at}/www/; limit_rate 10k; }}
                     location /files/ {{ alias {at}/www/; dav_methods PUT; }}
                 }}

@@ -1,0 +1,181 @@
+//! Where a request went, seen from both sides: the application's address for it, and the upstream's.
+
+use http::Uri;
+use url::{Host, Position, Url};
+
+use super::super::route::Route;
+use super::super::target;
+use super::super::upstream::{SentHost, Upstream};
+use crate::net::loopback::is_loopback_host;
+
+/// One request's place at the proxy and at the upstream.
+pub(super) struct Place<'p> {
+    route: &'p Route,
+    /// The request's address as the application wrote it.
+    pub(super) client: Url,
+    client_origin: Origin<'p>,
+    /// The same as the upstream has it, by the upstream's own address.
+    upstream: Url,
+    settings: &'p Url,
+    /// The path before every forwarded path, without a slash at its end.
+    base: &'p str,
+    /// The Host that the upstream is sent, where it is another than that of its address.
+    host: Option<&'p str>,
+    sends_clients_host: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Origin<'p> {
+    scheme: &'static str,
+    authority: &'p str,
+}
+
+impl<'p> Place<'p> {
+    /// `None`: the request is for no path, such as `OPTIONS *`.
+    pub(super) fn new(
+        route: &'p Route,
+        upstream: &'p Upstream,
+        scheme: &'static str,
+        authority: &'p str,
+        uri: &Uri,
+    ) -> Option<Self> {
+        let path = uri.path();
+        let rest = if route.strip_prefix { route.rest_of(path).unwrap_or(path) } else { path };
+        let sent = target::forwarded(uri, upstream, rest).ok()?;
+        let own = uri.path_and_query().map_or("/", |own| own.as_str());
+        let sends_clients_host = upstream.settings.host == SentHost::Client;
+        Some(Self {
+            route,
+            client: Url::parse(&format!("{scheme}://{authority}{own}")).ok()?,
+            client_origin: Origin { scheme, authority },
+            upstream: Url::parse(&format!("{}{sent}", upstream.origin)).ok()?,
+            settings: &upstream.settings.url,
+            base: &upstream.base_path,
+            host: match &upstream.settings.host {
+                SentHost::Upstream => None,
+                SentHost::Client => Some(authority),
+                SentHost::Name(name) => Some(name),
+            },
+            sends_clients_host,
+        })
+    }
+
+    /// The application's address for what the upstream refers to by `text`. `None`: it leads elsewhere, this route does not
+    /// lead there, or it leads there as it stands.
+    pub(super) fn to_client(&self, text: &str) -> Option<String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return None;
+        }
+        let meant = self.upstream.join(text).ok()?;
+        // A user in it means another one than the token's.
+        if !self.is_upstream(&meant) || !meant.username().is_empty() || meant.password().is_some() {
+            return None;
+        }
+        let path = self.client_path(meant.path())?;
+        let rest = &meant[Position::AfterPath..];
+        let Origin { scheme, authority } = self.client_origin;
+        let address = format!("{scheme}://{authority}{path}{rest}");
+        let parsed = Url::parse(&address).ok()?;
+        if self.client.join(text).is_ok_and(|stays| stays == parsed) {
+            return None;
+        }
+        // `//name` would be another host.
+        let is_by_path = !is_absolute(text) && !path.starts_with("//");
+        Some(if is_by_path { format!("{path}{rest}") } else { address })
+    }
+
+    /// The upstream's address for what the application refers to by `text`; `None` as in [`Place::to_client`].
+    pub(super) fn to_upstream(&self, text: &str) -> Option<String> {
+        let meant = self.client.join(text.trim()).ok()?;
+        let is_own = same_host(meant.host(), self.client.host())
+            && meant.port_or_known_default() == self.client.port_or_known_default();
+        if !is_own || !meant.username().is_empty() || meant.password().is_some() {
+            return None;
+        }
+        let path = meant.path();
+        let rest = self.route.rest_of(path)?;
+        let path = if self.route.strip_prefix { rest } else { path };
+        let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
+        let target = format!("{}{slash}{path}{}", self.base, &meant[Position::AfterPath..]);
+        let target = if target.starts_with('/') { target } else { format!("/{target}") };
+        let new = if !is_absolute(text) {
+            target
+        } else if self.sends_clients_host {
+            format!("{}{target}", &meant[..Position::BeforePath])
+        } else {
+            format!("{}{target}", self.upstream_origin())
+        };
+        (new != text).then_some(new)
+    }
+
+    /// The upstream's own origin in place of the proxy's, for a page that the proxy serves: a server that compares Origin with
+    /// Host finds them equal, as the browser did.
+    pub(super) fn origin(&self, text: &str) -> Option<String> {
+        let Origin { scheme, authority } = self.client_origin;
+        let own = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+        let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(authority));
+        (is_own && !self.sends_clients_host).then(|| self.upstream_origin())
+    }
+
+    /// The path here of a path of the upstream; `None`: this route does not lead there.
+    pub(super) fn client_path(&self, path: &str) -> Option<String> {
+        let rest = path.strip_prefix(self.base).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        let prefix = self.prefix();
+        let path = format!("{prefix}{rest}");
+        Some(if path.is_empty() { "/".to_owned() } else { path })
+    }
+
+    /// What the route takes off each path, without a slash at its end.
+    pub(super) fn prefix(&self) -> &str {
+        if self.route.strip_prefix { self.route.path.trim_end_matches('/') } else { "" }
+    }
+
+    /// The path before every forwarded path, without a slash at its end.
+    pub(super) const fn base(&self) -> &str {
+        self.base
+    }
+
+    pub(super) fn has_tls(&self) -> bool {
+        self.client_origin.scheme == "https"
+    }
+
+    fn upstream_origin(&self) -> String {
+        match self.host {
+            Some(host) => format!("{}://{host}", self.settings.scheme()),
+            None => self.settings.origin().ascii_serialization(),
+        }
+    }
+
+    /// Whether `url` is of the upstream, as its address or the Host that it is sent names it.
+    fn is_upstream(&self, url: &Url) -> bool {
+        if !matches!(url.scheme(), "http" | "https") {
+            return false;
+        }
+        let (own, port) = (self.settings, url.port_or_known_default());
+        if same_host(url.host(), own.host()) {
+            // What does not know of the TLS before it writes http. The other way round it is a redirect to TLS.
+            let is_downgraded = own.scheme() == "https" && own.port().is_none() && port == Some(80);
+            if port == own.port_or_known_default() || is_downgraded {
+                return true;
+            }
+        }
+        // By the Host alone a server does not know which scheme it is reached by.
+        let named = self.host.and_then(|host| Url::parse(&format!("{}://{host}/", url.scheme())).ok());
+        named
+            .is_some_and(|named| same_host(url.host(), named.host()) && port == named.port_or_known_default())
+    }
+}
+
+/// Whether `text` names its host: with a scheme, or with two slashes.
+fn is_absolute(text: &str) -> bool {
+    let is_network_path = text.starts_with("//") || text.starts_with("/\\") || text.starts_with('\\');
+    is_network_path || Url::parse(text.trim()).is_ok()
+}
+
+/// Whether both are one host. The loopback has many names.
+fn same_host<S: AsRef<str>>(one: Option<Host<S>>, other: Option<Host<S>>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    let (one, other) = (one.to_string(), other.to_string());
+    one == other || (is_loopback_host(&one) && is_loopback_host(&other))
+}
