@@ -12,7 +12,7 @@ use super::dialect::{MemberPath, ResponsePaths};
 use super::kind::Kind;
 use super::report::without_mark;
 use super::response::{members, number};
-use super::salvage;
+use super::salvage::{self, Extent};
 use super::timestamp::instant_of;
 use crate::clock;
 
@@ -64,6 +64,9 @@ pub(super) enum Expiry {
 impl Members {
     /// Reads a response that is to hold a token.
     pub(super) fn read(body: &[u8], reading: Reading<'_>) -> Result<Self, Kind> {
+        if let Some(whole) = form(body) {
+            return Ok(Self::of(&whole, reading));
+        }
         let own: Self = members(body)?;
         let own = own.exact(body, reading);
         if *reading.paths == NO_PATHS && own.expires_in.as_ref().is_some_and(|value| !value.is_null()) {
@@ -120,6 +123,15 @@ impl Members {
             expiry,
         }
     }
+}
+
+/// A form with a token in it, in the place of JSON: some servers respond as the first drafts of OAuth 2.0 had it.
+fn form(body: &[u8]) -> Option<Map<String, Value>> {
+    let body = without_mark(body).trim_ascii();
+    if body.first().is_none_or(|first| b"{[".contains(first)) {
+        return None;
+    }
+    salvage::form(&salvage::text(body), Extent::Whole).filter(|whole| whole.contains_key("access_token"))
 }
 
 /// The value at the end of the way that `names` lead; a number chooses from an array.

@@ -175,7 +175,7 @@ const OVER: [&str; 17] = [
 ];
 
 /// What is said of too many requests.
-const RATE: [&str; 11] = [
+const RATE: [&str; 15] = [
     "too many request",
     "too many attempt",
     "too many token",
@@ -187,6 +187,10 @@ const RATE: [&str; 11] = [
     "limit exceeded",
     "request limit",
     "slow down",
+    "frequen",
+    "freq out",
+    "out of limit",
+    "频",
 ];
 
 /// What is said of a login that a person has yet to finish.
@@ -285,6 +289,9 @@ mod tests {
             ("invalid appid", Mention::Client),
             ("system error", Mention::Passing),
             ("系统繁忙", Mention::Passing),
+            ("api freq out of limit", Mention::Rate),
+            ("request trigger frequency limit", Mention::Rate),
+            ("操作过于频繁", Mention::Rate),
             ("retry your request", Mention::Passing),
             ("Temporarily unavailable", Mention::Passing),
             ("scope parameter not supported", Mention::Scope),

@@ -199,6 +199,7 @@ impl Meaning {
         let is_structured = details.is_none_or(|known| known.form.is_structured());
         match code {
             None if mentions.has(Mention::Scope) => Self::Scope,
+            None if mentions.has(Mention::Client) && asked != Some(Asked::Metadata) => Self::Client,
             None if asked == Some(Asked::Refresh) && !is_structured && status.is_client_error() => {
                 Self::Foreign
             }

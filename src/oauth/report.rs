@@ -113,10 +113,12 @@ impl Report {
         let denied = |name: &str| {
             members.get(name).is_some_and(|value| *value == Value::Bool(false) || value == "false")
         };
-        let fails = ["error", "errors", "errorcode", "errortype", "errcode", "fault"].into_iter().any(states)
+        let fails = FAILURES.into_iter().any(states)
             || ["ok", "success"].into_iter().any(denied)
             || members.get("code").is_some_and(|code| says_something(code) && !is_success(code))
-            || ["status", "message"].into_iter().any(|name| members.get(name).is_some_and(is_failure))
+            || ["status", "result", "message"]
+                .into_iter()
+                .any(|name| members.get(name).is_some_and(is_failure))
             || known.is_some();
         let texts = members.texts(0);
         Self {
@@ -239,6 +241,9 @@ fn is_word(word: &str) -> bool {
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
+/// Members that are there, or say something, where something is wrong.
+const FAILURES: [&str; 9] =
+    ["error", "errors", "errorcode", "errortype", "errcode", "errno", "retcode", "ret", "fault"];
 const MAX_WORD: usize = 40;
 /// Where a page shows that it is one.
 const PAGE_BEGIN: usize = 1024;
@@ -275,6 +280,9 @@ mod tests {
             (r#"{"code":20037,"error_description":"used"}"#, Some("20037"), Some("used")),
             (r#"{"errcode":40001,"errmsg":"invalid credential"}"#, Some("40001"), Some("invalid credential")),
             (r#"{"status":"BAD_REFRESH_TOKEN"}"#, Some("BAD_REFRESH_TOKEN"), None),
+            // Baidu, QQ.
+            (r#"{"errno":110,"error_msg":"no such app"}"#, Some("110"), Some("no such app")),
+            (r#"{"ret":1001,"msg":"invalid app key"}"#, Some("1001"), Some("invalid app key")),
             // Google's APIs.
             (
                 r#"{"error":{"code":401,"message":"Not you","status":"UNAUTHENTICATED"}}"#,

@@ -438,6 +438,21 @@ mod tests {
     }
 
     #[test]
+    fn a_form_with_a_token_in_it_is_a_token_response() {
+        let got = answer("access_token=a%2Bb&expires_in=7776000&refresh_token=r&scope=read,write\n").unwrap();
+        assert_eq!((got.access_token.expose().as_str(), got.token_type), ("a+b", TokenType::Assumed));
+        assert_eq!(got.lifetime, Lifetime::ExpiresIn(Duration::from_hours(2160)));
+        assert_eq!(got.refresh_token.unwrap().expose(), "r");
+        assert_eq!(got.scope.unwrap(), ["read", "write"]);
+        for body in
+            ["access_tokens=a", "access_token", "<p>access_token=a</p>", "token=a&access_token\u{e4}=b"]
+        {
+            assert!(answer(body).is_err(), "{body}");
+        }
+        assert_eq!(answer("access_token=&expires_in=1").unwrap_err(), Kind::Malformed(Flaw::AccessToken));
+    }
+
+    #[test]
     fn an_expires_in_of_no_time_says_of_a_login_without_a_refresh_token_that_its_token_has_no_end() {
         let jwt = jwt(r#"{"exp":1800003600}"#);
         let at = Lifetime::ExpiresAt(UNIX_EPOCH + Duration::from_hours(500_001));
