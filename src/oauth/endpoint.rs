@@ -17,6 +17,7 @@ use crate::secret::{Secret, SecretSource};
 
 use super::authentication::{Audience, Keys};
 use super::client::Client;
+use super::details::Details;
 use super::device_code;
 use super::dialect::Dialect;
 use super::directory::Directory;
@@ -236,7 +237,7 @@ impl AuthorizationServer {
         let origin = ask.url.origin().ascii_serialization();
         let answer = match self.write(ask, &origin, now) {
             Ok(request) => self.http.receive(request, &place).await,
-            Err(kind) => Err(Cut { error: Error::here(kind), part: None }),
+            Err(kind) => Err(Cut { error: Error::here(kind), status: None, part: None }),
         };
         match answer {
             Ok(answer) => Answered {
@@ -251,7 +252,12 @@ impl AuthorizationServer {
                     TokenFailure::from(answer.failure(place, kind, ask.situation())).with(issued)
                 }),
             },
-            Err(Cut { error, part }) => {
+            Err(Cut { error, status, part }) => {
+                // That the endpoint itself responded counts where the grant is a person's password.
+                let error = match status {
+                    Some(status) => error.with(Details::bare(status, ask.situation())),
+                    None => error,
+                };
                 let issued = part.and_then(|part| Issued::find(&part, Extent::Cut, ask.reading()));
                 let outcome = Err(TokenFailure::from(error).with(issued));
                 Answered { outcome, date: None, nonce: Nonce::None }

@@ -15,11 +15,13 @@ use http::StatusCode;
 use crate::net::outgoing::RetryAfter;
 use crate::secret::SecretError;
 
-use super::kind::{Code, Holder, Kind, Phase, Place, class_of_file};
+use super::details::Details;
+use super::kind::{Code, Holder, Interruption, Kind, Phase, Place, class_of_file};
 use super::login_end::LoginEnd;
-use super::refusal::{Details, Meaning, Sentence};
+use super::refusal::{Meaning, Sentence};
 
 mod cause;
+mod person;
 mod reach;
 
 /// A token request that failed, or that was never sent.
@@ -89,16 +91,17 @@ impl Error {
         self
     }
 
-    /// The same, where the refresh before it was interrupted: a server without a grace period ends the login then.
-    pub(crate) fn interrupted(mut self, interrupted: bool) -> Self {
+    /// The same, where the successor of the refresh token was lost before: a server without a grace period ends the login
+    /// then.
+    pub(crate) fn interrupted(mut self, interrupted: Option<Interruption>) -> Self {
         if let Some(details) = &mut self.details {
             details.interrupted = interrupted;
         }
         self
     }
 
-    fn was_interrupted(&self) -> bool {
-        self.details.as_ref().is_some_and(|details| details.interrupted)
+    fn interruption(&self) -> Option<Interruption> {
+        self.details.as_ref()?.interrupted
     }
 
     /// What the server says of it in its own words, for people at a terminal, in `status` and in the log alone: plain
@@ -143,9 +146,30 @@ impl Error {
 
     /// What happened.
     fn fact(&self) -> String {
-        match self.sentence() {
-            Some(sentence) => sentence.fact(),
-            None => self.kind.to_string(),
+        match (self.sentence(), self.details.as_deref()) {
+            (Some(sentence), _) => sentence.fact(),
+            (None, Some(Details { token_type: Some(word), .. })) if self.kind == Kind::TokenType => {
+                format!("the token is of the type {word}, not Bearer")
+            }
+            (None, _) => self.kind.to_string(),
+        }
+    }
+
+    /// How the server responded, where the rest of the sentence does not say that.
+    fn opening(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.kind, &self.details) {
+            (
+                Kind::Status(_)
+                | Kind::Denied(..)
+                | Kind::Authorization(_)
+                | Kind::Redirect(_)
+                | Kind::RedirectTo(..)
+                | Kind::Withheld(Some(_)),
+                _,
+            )
+            | (_, None) => Ok(()),
+            (Kind::TokenType, Some(details)) if details.token_type.is_some() => Ok(()),
+            (_, Some(details)) => details.opening(f),
         }
     }
 
@@ -188,7 +212,7 @@ impl Error {
     /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2). Of a refresh
     /// token that is [`Kind::LoginRequired`] already.
     pub(crate) fn is_invalid_grant(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted)
+        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted(_))
             || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
     }
 
@@ -224,7 +248,7 @@ impl Error {
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable
-            | Kind::Withheld
+            | Kind::Withheld(_)
             | Kind::Spent(Holder::Configuration)
             | Kind::Text(Holder::Configuration, _)
             | Kind::IdToken(_)
@@ -285,7 +309,7 @@ impl Error {
             Kind::LoggedOut
             | Kind::LoginRequired
             | Kind::LoginEnded(_)
-            | Kind::LoginInterrupted
+            | Kind::LoginInterrupted(_)
             | Kind::CodeRefused
             | Kind::OtherUser(_)
             | Kind::Callback(_) => Class::Refused,
@@ -326,7 +350,7 @@ impl Error {
 
     /// Whether nothing is left to spend: the session of a browser may still have some.
     pub(crate) const fn wants_login(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted)
+        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted(_))
     }
 
     /// The error code that the server answered with, where it is a registered one.
@@ -335,25 +359,6 @@ impl Error {
             Kind::Denied(_, code) | Kind::Authorization(code) => Some(code),
             _ => None,
         }
-    }
-
-    /// Whether it may be a person's password that is refused, and neither the client nor what was asked for.
-    pub(crate) fn refuses_person(&self) -> bool {
-        let may = match &self.kind {
-            Kind::Denied(_, code) => !matches!(
-                code,
-                Code::InvalidClient
-                    | Code::UnauthorizedClient
-                    | Code::UnsupportedGrantType
-                    | Code::InvalidScope
-                    | Code::InvalidTarget
-                    | Code::InvalidDpopProof
-                    | Code::UseDpopNonce
-            ),
-            Kind::Status(status) => matches!(status.as_u16(), 400 | 401 | 403),
-            _ => false,
-        };
-        may && self.class() != Class::Transient
     }
 
     /// Whether a refusal says nothing that can be read: neither a code nor whose fault it is.
@@ -369,16 +374,6 @@ impl Error {
     /// Whether it is the scope that is refused.
     pub(crate) fn refuses_scope(&self) -> bool {
         self.class() != Class::Transient && self.meaning() == Some(Meaning::Scope)
-    }
-
-    /// The same refusal as the last one of a password, which is not sent again.
-    pub(crate) fn withheld(self) -> Self {
-        Self { kind: Kind::Withheld, ..self }
-    }
-
-    /// Whether a person's password is no longer sent.
-    pub(crate) const fn is_withheld(&self) -> bool {
-        matches!(self.kind, Kind::Withheld)
     }
 
     /// Whether it is no failure, but what someone asked for.
@@ -407,9 +402,6 @@ impl Error {
             (Kind::Denied(_, code), Some(meaning)) => {
                 Cow::Owned(format!("{} ({})", meaning.public_reason(), code.as_str()))
             }
-            (Kind::LoginEnded(LoginEnd::Unknown), _) if self.was_interrupted() => {
-                Kind::LoginInterrupted.public_reason()
-            }
             (
                 Kind::Status(_),
                 Some(
@@ -417,16 +409,19 @@ impl Error {
                     | Meaning::Foreign
                     | Meaning::Unattributed
                     | Meaning::Client
+                    | Meaning::Person
                     | Meaning::Busy),
                 ),
             ) => Cow::Borrowed(meaning.public_reason()),
-            _ => self.kind.public_reason(),
+            (kind, _) => match (kind, self.interruption()) {
+                (Kind::LoginEnded(LoginEnd::Unknown), Some(how)) => {
+                    Kind::LoginInterrupted(how).public_reason()
+                }
+                _ => self.kind.public_reason(),
+            },
         }
     }
 }
-
-/// Behind what the server says of a refresh token.
-const INTERRUPTED: &str = "; the last refresh was interrupted before its response was stored, and a server without a grace period ends the login then";
 
 /// Load and rate, whatever the body says, pass by themselves; the rest is as `otherwise` has it.
 fn by_status(status: StatusCode, otherwise: Class) -> Class {
@@ -441,17 +436,18 @@ impl fmt::Display for Error {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
+        if let Some(refusal) = self.before_withheld() {
+            refusal.opening(f)?;
+            write!(f, "{}; ", refusal.fact())?;
+        }
         match (self.sentence(), self.details.as_deref()) {
             (Some(sentence), _) => sentence.fmt(f)?,
             (None, None) => self.kind.fmt(f)?,
             (None, Some(Details { token_type: Some(word), .. })) if self.kind == Kind::TokenType => {
-                write!(f, "the token is of the type {word}, not Bearer; {}", word.help())?;
+                write!(f, "{}; {}", self.fact(), word.help())?;
             }
             (None, Some(details)) => {
-                match self.kind {
-                    Kind::Authorization(_) => {}
-                    _ => details.opening(f)?,
-                }
+                self.opening(f)?;
                 self.kind.fmt(f)?;
                 if let (Kind::Authorization(_), Some(meaning)) = (&self.kind, self.meaning()) {
                     let fact = meaning.fact(Some(&details.situation));
@@ -461,8 +457,8 @@ impl fmt::Display for Error {
                 if let Some(help) = self.help() {
                     write!(f, "; {help}")?;
                 }
-                if details.interrupted {
-                    f.write_str(INTERRUPTED)?;
+                if let Some(how) = details.interrupted {
+                    write!(f, "; {how}, and a server without a grace period ends the login then")?;
                 }
             }
         }
@@ -531,6 +527,7 @@ mod tests {
     fn a_lost_response_may_have_spent_the_grant_and_a_lost_connection_has_not() {
         let place = || Place::of(&Url::parse("https://as.example/token").unwrap());
         for (kind, unsent, unknown) in [
+            (Kind::TooLarge, false, true),
             (Kind::Dns, true, false),
             (Kind::Connect(std::io::ErrorKind::ConnectionRefused), true, false),
             (Kind::Timeout(Phase::Tls), true, false),

@@ -220,6 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_says_what_is_found() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let row = |line: &str| {
+            let (body, kept) = line.strip_prefix("| `")?.split_once("` | ")?;
+            let kept = kept.strip_suffix(" |").filter(|kept| kept.ends_with("stored"))?;
+            Some((body.to_owned(), kept == "stored"))
+        };
+        let rows: Vec<_> = text.lines().filter_map(row).collect();
+        assert!(rows.len() > 10 && rows.iter().any(|(_, kept)| !kept), "{rows:?}");
+        for (body, kept) in rows {
+            assert_eq!(find(body.as_bytes()).is_some(), kept, "{body}");
+        }
+    }
+
+    #[test]
     fn scope_and_id_token_come_with_it() {
         let found = find(br#"{"refresh_token":"r","scope":"a b","id_token":"i",}"#).unwrap();
         assert_eq!(found.scope.unwrap(), ["a", "b"]);

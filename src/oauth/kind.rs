@@ -101,10 +101,11 @@ pub(crate) enum Kind {
     NoTime(i64),
     #[error("the response took {} s, and the token lives for {} s", .took.as_secs(), .lives.as_secs())]
     Slow { took: Duration, lives: Duration },
+    /// With what the server refused it last; `None`: before this process started.
     #[error(
-        "the password was refused twice and is not sent again, so that no protection against guessing locks the account; correct the password, or run `cupbearer renew` to send it once more"
+        "the password was sent twice and brought no token, so it is not sent again: a protection against guessing locks the account; correct the password, or run `cupbearer renew` to send it once more"
     )]
-    Withheld,
+    Withheld(Option<Box<Self>>),
     #[error(
         "the token just issued is not active, says introspection; let this client introspect its own tokens, or take `introspection_endpoint` away"
     )]
@@ -156,10 +157,10 @@ pub(crate) enum Kind {
     #[error("the login has ended: {}; {}", .0.reason(), .0.help())]
     LoginEnded(LoginEnd),
     #[error(
-        "the last refresh was interrupted before its response was stored, and the refresh token is not accepted any more: \
-         a server without a grace period ends the login then; log in, or put a new refresh token in its place"
+        "{0}, and the refresh token is not accepted any more: a server without a grace period ends the login then; \
+         log in, or put a new refresh token in its place"
     )]
-    LoginInterrupted,
+    LoginInterrupted(Interruption),
     #[error("{0}")]
     Command(CommandFault),
     #[error("{0}; the token is to be there")]
@@ -199,6 +200,17 @@ const fn mend_of_machine(not_done: NotDone) -> &'static str {
         NotDone::NoThread => "raise the limit of processes (pids.max of the cgroup, ulimit -u)",
         NotDone::Full | NotDone::Panicked => "see which file hangs",
     }
+}
+
+/// How the successor of a refresh token was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Interruption {
+    /// No response came, or none that was whole, or this program ended before it was stored.
+    #[error("the last refresh was interrupted before its response was stored")]
+    Lost,
+    /// A response came.
+    #[error("the response to the last refresh came and could not be read")]
+    Unread,
 }
 
 /// Where a key is held.

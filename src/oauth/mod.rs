@@ -10,6 +10,7 @@ mod callback;
 mod challenge;
 mod client;
 mod connections;
+mod details;
 mod device_code;
 mod dialect;
 mod directory;
@@ -78,7 +79,9 @@ pub use key::{Algorithm, Curve, KeyError, KeyKind, SigningKey};
 pub(crate) use kind::Code as ErrorCode;
 #[cfg(test)]
 pub(crate) use kind::Place;
-pub(crate) use kind::{CommandFault, FrameFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
+pub(crate) use kind::{
+    CommandFault, FrameFault, Held, Holder, Interruption, Kind as ErrorKind, Said, TextFlaw,
+};
 pub use login::{LoginFailure, LoginWay};
 pub(crate) use login_end::LoginEnd;
 pub use redirect_uri::RedirectUri;

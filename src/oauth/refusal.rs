@@ -9,45 +9,11 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::kind::{Code, Place};
+use super::details::Details;
+use super::kind::Code;
 use super::mention::{Mention, Mentions};
-use super::remark::Remark;
 use super::report::Form;
 use super::situation::{Asked, Key, Method, Situation};
-use super::token_type::TypeWord;
-
-/// What an error keeps of a response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Details {
-    pub(super) situation: Situation,
-    pub(super) status: StatusCode,
-    pub(super) code: Option<Code>,
-    /// The code as the server spells it, where it can be shown.
-    pub(super) word: Option<String>,
-    pub(super) remark: Option<Remark>,
-    pub(super) mentions: Mentions,
-    pub(super) form: Form,
-    /// The response says that no request is left of those that are allowed in a while.
-    pub(super) exhausted: bool,
-    /// The HTTP proxy on the way may have responded in the server's place.
-    pub(super) unattributed: bool,
-    /// The type of the token, as the server spells it.
-    pub(super) token_type: Option<TypeWord>,
-    /// What else was tried, and what came of it.
-    pub(super) tried: Vec<(Place, String)>,
-    /// The refresh before this one was interrupted before its response was stored.
-    pub(super) interrupted: bool,
-}
-
-impl Details {
-    /// How the server responded, before what that means.
-    pub(super) fn opening(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.word {
-            Some(word) => write!(f, "it responded with {} and the error `{word}`: ", self.status.as_u16()),
-            None => write!(f, "it responded with {}: ", self.status.as_u16()),
-        }
-    }
-}
 
 /// A refusal as operators read it: status, code, what they mean here, and what to do.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +71,8 @@ pub(super) enum Meaning {
     NoGrant,
     /// What the request spends is not accepted.
     Spent,
+    /// It may be a person's user name or password that is not accepted.
+    Person,
     /// What an exchange trades in, or asks for, is not accepted.
     Exchange,
     Scope,
@@ -158,18 +126,23 @@ impl Meaning {
         let named = [Mention::Client, Mention::Ended, Mention::Token, Mention::Scope];
         let passes =
             mentions.has(Mention::Passing) && !named.into_iter().any(|subject| mentions.has(subject));
+        // RFC 9110 section 15.5.2: credentials were refused, and the request holds those of two.
+        let is_login = asked == Some(Asked::Password) && status == StatusCode::UNAUTHORIZED;
         match (status.as_u16(), code) {
             (429, _) => return Self::Busy,
             (_, None) if details.is_some_and(|known| known.unattributed && !known.exhausted) => {
                 return Self::Unattributed;
             }
-            (500.., _) => return Self::Failure,
-            _ if unclear && (mentions.has(Mention::Rate) || details.is_some_and(|known| known.exhausted)) => {
-                return Self::Busy;
+            // Some servers report a wrong password so.
+            (500.., Some(code)) if asked == Some(Asked::Password) && code.is_of_a_person() => {
+                return Self::of_code(code, asked, mentions);
             }
+            (500.., _) => return Self::Failure,
+            _ if unclear && mentions.has(Mention::Rate) => return Self::Busy,
+            _ if unclear && !is_login && details.is_some_and(|known| known.exhausted) => return Self::Busy,
             (404 | 405 | 410, None) => return Self::Address,
             (..400, Some(Code::Other)) | (400, None | Some(Code::Other)) if passes => return Self::Failure,
-            (400.., None) if is_page => return Self::Gate,
+            (400.., None) if is_page && !is_login => return Self::Gate,
             _ => {}
         }
         if mentions.has(Mention::Https) && matches!(code, None | Some(Code::InvalidRequest | Code::Other)) {
@@ -194,7 +167,8 @@ impl Meaning {
             && !mentions.has(Mention::Token)
             && asked != Some(Asked::Metadata)
         {
-            return Self::Client;
+            let names_the_client = !unclear || mentions.has(Mention::Client);
+            return if is_login && !names_the_client { Self::Person } else { Self::Client };
         }
         let is_structured = details.is_none_or(|known| known.form.is_structured());
         match code {
@@ -203,6 +177,7 @@ impl Meaning {
             None if asked == Some(Asked::Refresh) && !is_structured && status.is_client_error() => {
                 Self::Foreign
             }
+            None if asked == Some(Asked::Password) => Self::Person,
             None => Self::Unexplained,
             Some(code) => Self::of_code(code, asked, mentions),
         }
@@ -247,6 +222,7 @@ impl Meaning {
             }
             Code::Other if mentions.has(Mention::Scope) => Self::Scope,
             Code::Other if mentions.has(Mention::Client) => Self::Client,
+            Code::Other if asked == Some(Asked::Password) => Self::Person,
             Code::Other => Self::Unexplained,
         }
     }
@@ -281,6 +257,7 @@ impl Meaning {
                 }
                 _ => "it does not accept what the request spends",
             },
+            Self::Person => "it may not accept the user name or the password",
             Self::Exchange => "it does not exchange this token",
             Self::Scope => "it does not accept the scope",
             Self::Target => "it does not accept the audience or resource",
@@ -331,6 +308,9 @@ impl Meaning {
             Self::Grant => format!("allow it to {} at the authorization server", asked.deed()),
             Self::NoGrant => format!("see that the server can do it and that it is switched on, and check {}", asked.place()),
             Self::Spent => asked.spent_help(),
+            Self::Person => {
+                format!("{}; else check {}", Asked::Password.spent_help(), situation.method.keys())
+            }
             Self::Exchange => format!(
                 "check the subject token (its expiry, and that its `aud` names this client), `subject_token_type`, {}",
                 key_list(situation, &[Key::Audience, Key::Resource, Key::Scope, Key::RequestedTokenType, Key::ActorToken], Key::Audience)
@@ -390,6 +370,7 @@ impl Meaning {
                 "the authorization server does not accept the client or its secret, key or certificate"
             }
             Self::Spent => "the authorization server does not accept what the token request spends",
+            Self::Person => "the authorization server may not accept the person's user name or password",
             Self::Exchange => {
                 "the authorization server does not exchange the token that was brought, or not for what is asked for"
             }
@@ -435,6 +416,9 @@ fn request_help(situation: &Situation) -> String {
         [Key::Scope, Key::Audience, Key::Resource, Key::Params, Key::RequestedTokenType, Key::ActorToken];
     let mut set = situation.set_of(&keys);
     let logs_in = matches!(situation.asked, Asked::Authorization | Asked::Push);
+    if situation.asked == Asked::Password {
+        set.extend(["username", "password_file"]);
+    }
     if logs_in {
         set.push("redirect_uri");
     }

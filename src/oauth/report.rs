@@ -6,10 +6,10 @@
 use http::StatusCode;
 use serde_json::{Map, Value};
 
+use super::details::Details;
 use super::error::Error;
 use super::kind::{Code, Kind, Place};
 use super::mention::Mentions;
-use super::refusal::Details;
 use super::remark::{Carried, Remark};
 use super::situation::Situation;
 use super::token_type::TypeWord;
@@ -163,18 +163,13 @@ impl Report {
     ) -> Details {
         let word = self.word.as_deref().filter(|word| is_word(word) && !carried.is_repeated_in(word));
         Details {
-            situation,
-            status,
             code: self.code,
             word: word.map(str::to_owned),
             remark: self.text.as_deref().and_then(|text| Remark::of(text, carried)),
             mentions: self.mentions(),
             form,
-            exhausted: false,
-            unattributed: false,
             token_type: self.token_type.clone(),
-            tried: Vec::new(),
-            interrupted: false,
+            ..Details::bare(status, situation)
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Http(Connections);
 /// An exchange that failed.
 pub(super) struct Cut {
     pub(super) error: Error,
+    /// The status of the response, where one began to arrive that is the server's own.
+    pub(super) status: Option<StatusCode>,
     /// What had arrived by then of the body of a success, decoded.
     pub(super) part: Option<Zeroizing<Vec<u8>>>,
 }
@@ -115,14 +117,16 @@ impl Http {
         let outcome = timeout(self.0.timeout(), exchange).await.map_err(late).flatten();
         let Some(Received { head, retry_after, exhausted, body }) = received else {
             let error = outcome.err().unwrap_or(Error::at(place.clone(), Kind::Reset));
-            return Err(Cut { error, part: None });
+            return Err(Cut { error, status: None, part: None });
         };
         let (body, flaw) = match decoded(&head.headers, body) {
             Ok(body) => (body, None),
             Err((kind, part)) => (part, Some(Error::at(place.clone(), kind).after(retry_after))),
         };
         if let Some(error) = outcome.err().or(flaw) {
-            return Err(Cut { error, part: Some(body).filter(|_| head.status.is_success()) });
+            let part = Some(body).filter(|_| head.status.is_success());
+            let is_own = head.extensions.get::<Unattributed>().is_none();
+            return Err(Cut { error, status: Some(head.status).filter(|_| is_own), part });
         }
         Ok(Answer {
             status: head.status,
@@ -150,15 +154,16 @@ impl Http {
         let target = request.uri().to_string();
         let response = client.send(request.map(Bytes::from)).await.map_err(failed)?;
         let (head, mut incoming) = response.into_parts();
-        if let Some(leads) = redirect(head.status, &head.headers, &target) {
-            return Err(Error::at(place.clone(), Kind::RedirectTo(head.status, leads)));
-        }
+        let leads = redirect(head.status, &head.headers, &target).map(|to| Kind::RedirectTo(head.status, to));
         let now = date(&head.headers).unwrap_or_else(clock::wall);
         let RateLimit { retry_after, exhausted } = RateLimit::read(head.status, &head.headers, now);
         let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
         let will_be_too_large = incoming.size_hint().lower() > MAX_BODY_BYTES as u64;
         let body = Zeroizing::new(Vec::new());
         let Received { body, .. } = received.insert(Received { head, retry_after, exhausted, body });
+        if let Some(redirect) = leads {
+            return Err(Error::at(place.clone(), redirect));
+        }
         while let Some(frame) = incoming.frame().await {
             let frame = match frame {
                 Err(_) if will_be_too_large => return Err(too_large()),

@@ -188,7 +188,7 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
         },
         credential: if error.is_withheld() {
             Credential::Withheld
-        } else if settings.spends_a_password() && error.refuses_person() {
+        } else if error.refuses_person() {
             Credential::Person
         } else {
             Credential::Client

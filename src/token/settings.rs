@@ -307,12 +307,6 @@ impl TokenSettings {
         self.server().is_some_and(|origin| spends(&origin.grant))
     }
 
-    /// Whether it is earned with a person's password: a server that counts refusals may lock the account.
-    #[must_use]
-    pub fn spends_a_password(&self) -> bool {
-        self.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::Password { .. }))
-    }
-
     /// Whether a person logs in for it.
     #[must_use]
     pub fn is_login(&self) -> bool {

@@ -26,6 +26,7 @@ mod keyring;
 mod memory;
 mod outbox;
 mod seal;
+mod spent;
 mod withheld;
 
 pub use alarm::StoreAlarm;
@@ -37,6 +38,7 @@ pub(in crate::token) use key::request;
 pub use memory::MemoryStore;
 pub use outbox::{Store, open_store};
 pub use seal::is_encryption_key;
+pub use spent::{Spending, SpentMark};
 pub use withheld::WithheldMark;
 
 /// A place for tokens. Each call ends within [`STORE_WAIT`], a lease's within [`LEASE_WAIT`].
@@ -69,8 +71,8 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         lease: &'a Lease,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Notes which refresh token is being spent, or that none is any more, and says what was noted before: what its
-    /// holder began to spend and did not come to the end of. It outlasts the process, and need not outlast a loss of
+    /// Notes which refresh token is being spent, or that none is any more, and returns what was noted before: what its
+    /// holder spent without storing its successor. It outlasts the process, and need not outlast a loss of
     /// power, so that it costs no wait for the disk.
     ///
     /// # Errors
@@ -80,7 +82,7 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         _key: &'a Key,
         _now: Spending,
         _lease: &'a Lease,
-    ) -> BoxFuture<'a, Result<Option<Fingerprint>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Option<SpentMark>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 
@@ -100,17 +102,6 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
 
     /// What it is and where, for the log and for `status`.
     fn describe(&self) -> String;
-}
-
-/// What becomes of the note about the refresh token that is being spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spending {
-    /// It is read.
-    Read,
-    /// This one is being spent.
-    Of(Fingerprint),
-    /// None is.
-    Over,
 }
 
 /// Whose entry it is.

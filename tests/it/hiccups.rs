@@ -1,5 +1,6 @@
 //! What an authorization server refuses for a while, for good or together with the API, in the shapes of Keycloak.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -136,6 +137,92 @@ async fn a_server_that_is_down_is_back_within_seconds_of_its_return_while_reques
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
 }
 
+#[tokio::test]
+async fn a_password_is_sent_twice_at_most_whatever_shape_the_refusal_has() {
+    const REFUSALS: [(&str, u16, &str); 9] = [
+        ("denied", 200, r#"{"ok":false,"error":"invalid_credentials"}"#),
+        ("failed", 200, r#"{"status":"error","message":"wrong user or password"}"#),
+        ("page", 200, "<html>Login failed"),
+        ("mac", 200, r#"{"access_token":"a","token_type":"mac","expires_in":30}"#),
+        ("redirect", 302, ""),
+        ("unprocessable", 422, r#"{"message":"The user credentials were incorrect."}"#),
+        ("unauthorized", 401, "<html>Unauthorized"),
+        ("server", 500, r#"{"error":"invalid_grant","error_description":"Bad credentials"}"#),
+        ("long", 200, "{{300 KiB}}"),
+    ];
+    // Nothing of these shows that a password was read.
+    const OTHERS: [(&str, u16, &str); 3] =
+        [("absent", 404, "not here"), ("gate", 403, "<html>Forbidden"), ("down", 503, "")];
+    let server = Origin::start(|request, _| {
+        let target = request.target();
+        let (name, status, body) =
+            *REFUSALS.iter().chain(&OTHERS).find(|(name, ..)| target.ends_with(name)).unwrap();
+        match name {
+            "redirect" => Reply::new(status, &[("location", "/login?error=bad")], ""),
+            "long" => Reply::new(status, &[], "x".repeat(300 * 1024)),
+            _ => Reply::json(status, body),
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let api = Origin::ok().await;
+    let names = || REFUSALS.iter().chain(&OTHERS).map(|(name, ..)| *name);
+    let section = |name: &str| {
+        let path = if name == "api" { "down" } else { name };
+        format!(
+            "[tokens.{name}]\ntoken_endpoint = \"{}/{path}\"\ngrant = \"password\"\nclient_id = \"old\"\n\
+             client_secret = \"s3cret-of-the-client\"\nusername = \"{name}\"\npassword = \"sentinel-password\"\n\
+             retry = {{ initial = \"100ms\", max = \"200ms\" }}\n",
+            server.url()
+        )
+    };
+    let sections = std::iter::once("api").chain(names()).map(section).collect::<Vec<_>>().concat();
+    let store = format!("[store]\nkind = \"file\"\npath = '{}'\n", dir.path().join("store").display());
+    let proxy = Proxy::start_live(Config::one_route(&upstream_at(&api.url()), &sections).and(&store)).await;
+    let sent = |name: &str| server.seen().iter().filter(|request| request.target().ends_with(name)).count();
+    let all = || async {
+        let status = proxy.status().await;
+        let tokens = status["tokens"].as_array().unwrap().clone();
+        tokens
+            .into_iter()
+            .map(|token| (token["name"].as_str().unwrap().to_owned(), token))
+            .collect::<BTreeMap<_, _>>()
+    };
+    eventually("each refused password is withheld", || async {
+        let all = all().await;
+        REFUSALS.iter().all(|(name, ..)| all[*name]["last_error"]["cause"] == "withheld")
+    })
+    .await;
+    eventually("the others go on", || async { OTHERS.iter().all(|(name, ..)| sent(name) > 4) }).await;
+    let shown = all().await;
+    for (name, ..) in REFUSALS {
+        assert_eq!(sent(name), 2, "{name}");
+        let message = shown[name]["last_error"]["message"].as_str().unwrap();
+        assert!(message.contains("the password was sent twice"), "{name}: {message}");
+    }
+    for (name, word) in
+        [("mac", "of the type `mac`"), ("redirect", "a redirect to "), ("page", "an HTML page")]
+    {
+        let message = shown[name]["last_error"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{name}: {message}");
+    }
+    let log = proxy.log();
+    assert!(log.contains("check `username` and `password_file`"), "{log}");
+    assert!(!log.contains("sentinel-password"), "{log}");
+
+    // Nor is it sent after a restart.
+    let proxy = proxy.stop().await.start().await;
+    eventually("each is withheld after a restart", || async {
+        let status = proxy.status().await;
+        let tokens = status["tokens"].as_array().unwrap();
+        tokens.iter().filter(|token| token["last_error"]["cause"] == "withheld").count() == REFUSALS.len()
+    })
+    .await;
+    for (name, ..) in REFUSALS {
+        assert_eq!(sent(name), 2, "{name}");
+    }
+}
+
 /// Whether no token of this proxy sends its password any more.
 async fn withheld(proxy: &Proxy) -> bool {
     let status = proxy.status().await;
@@ -185,7 +272,7 @@ async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_a_perso
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(server.seen().len(), 2, "both tokens together:\n{}", proxy.log());
-    assert!(proxy.log().contains("refused twice"), "{}", proxy.log());
+    assert!(proxy.log().contains("the password was sent twice"), "{}", proxy.log());
 
     assert!(!proxy.command(&["renew", "api"]).await.status.success());
     assert_eq!(server.seen().len(), 3, "a person wanted it");

@@ -44,6 +44,11 @@ impl Error {
         )
     }
 
+    /// Whether that response came all the same, and could not be read.
+    pub(crate) const fn came_unread(&self) -> bool {
+        matches!(self.kind, Kind::TooLarge | Kind::Malformed(_))
+    }
+
     /// Whether it counts as a request for a token. What ended before one was tried, on this machine, does not; one that did
     /// not reach the server does, although [`Self::was_not_sent`].
     pub(crate) const fn is_counted(&self) -> bool {
@@ -51,9 +56,9 @@ impl Error {
             // Found out here where it has no place, and by the server where it has one.
             Kind::LoginRequired
             | Kind::LoginEnded(_)
-            | Kind::LoginInterrupted
+            | Kind::LoginInterrupted(_)
             | Kind::LoginDoubtful
-            | Kind::Withheld => self.place.is_some(),
+            | Kind::Withheld(_) => self.place.is_some(),
             Kind::Secret(_)
             | Kind::Key(..)
             | Kind::GoogleKey(..)

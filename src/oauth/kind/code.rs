@@ -79,6 +79,21 @@ impl Code {
         }
     }
 
+    /// Whether a server may refuse a person with it, or a person's password, and neither the client nor its request.
+    pub(in crate::oauth) const fn is_of_a_person(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidGrant
+                | Self::InvalidRequest
+                | Self::AccessDenied
+                | Self::LoginRequired
+                | Self::InteractionRequired
+                | Self::ConsentRequired
+                | Self::AccountSelectionRequired
+                | Self::ExpiredToken
+        )
+    }
+
     pub(in crate::oauth) const fn class(self) -> Class {
         match self {
             // A proof is dated: clocks are put right, and nonces come anew.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 
 use super::super::refusal::Meaning;
-use super::{CommandFault, Flaw, Holder, Kind, Phase};
+use super::{CommandFault, Flaw, Holder, Interruption, Kind, Phase};
 use crate::net::tls_fault::TlsFault;
 
 impl Kind {
@@ -81,14 +81,14 @@ impl Kind {
             Self::Stale => "the authorization server's token had expired when it arrived",
             Self::NoTime(_) => "the authorization server says that its token lives for no time",
             Self::Slow { .. } => "the authorization server took longer to respond than its token lives",
-            Self::Withheld => "the authorization server refused the password twice, and it is not sent again",
+            Self::Withheld(_) => {
+                "the authorization server gave no token for the password twice, and it is not sent again"
+            }
             Self::Inactive => "the authorization server says that the token just issued is not active",
             Self::CodeRefused => "the authorization server refused the code of the login",
             Self::LoginRequired => "nobody is logged in",
             Self::LoginEnded(end) => end.public_reason(),
-            Self::LoginInterrupted => {
-                "the login has ended: the last refresh was interrupted, and the authorization server does not accept its refresh token any more"
-            }
+            Self::LoginInterrupted(how) => how.public_reason(),
             Self::LoginDoubtful => {
                 "the authorization server refuses to refresh it, and it may be that the login has ended"
             }
@@ -138,6 +138,19 @@ impl Holder {
             Self::Command => "the helper program still prints the token that the API refuses",
             Self::File => "the token file still holds the token that the API refuses",
             Self::Configuration => "the configuration still holds the token that the API refuses",
+        }
+    }
+}
+
+impl Interruption {
+    const fn public_reason(self) -> &'static str {
+        match self {
+            Self::Lost => {
+                "the login has ended: the last refresh was interrupted, and the authorization server does not accept its refresh token any more"
+            }
+            Self::Unread => {
+                "the login has ended: the response to the last refresh could not be read, and the authorization server does not accept its refresh token any more"
+            }
         }
     }
 }
@@ -298,6 +311,7 @@ mod tests {
     });
     variants!(FrameFaults of FrameFault { Lost CookiesWithheld });
     variants!(LoginEnds of LoginEnd { Reused User Consent Expired Interaction Unknown Unrenewable });
+    variants!(Interruptions of Interruption { Lost Unread });
     variants!(Holders of Holder { Command File Configuration });
     variants!(TlsFaults of TlsFault {
         UnknownIssuer SelfSigned WrongName NoName Expired NotYetValid Revoked Algorithm Purpose Certificate
@@ -305,11 +319,12 @@ mod tests {
         NotTls
     });
     variants!(Meanings of Meaning {
-        Client Grant NoGrant Spent Exchange Scope Target Proof ProofDemanded Nonce Push RedirectUri Declined Forbidden
+        Client Grant NoGrant Spent Person Exchange Scope Target Proof ProofDemanded Nonce Push RedirectUri Declined Forbidden
         Login Consent Interaction Late Https Request Address Gate Foreign Unattributed Busy Failure Pending Unexplained
     });
 
-    const MEANINGS: [Meaning; 28] = [
+    const MEANINGS: [Meaning; 29] = [
+        Meaning::Person,
         Meaning::Foreign,
         Meaning::Unattributed,
         Meaning::Client,
@@ -429,7 +444,7 @@ mod tests {
             Kind::Stale,
             Kind::NoTime(0),
             Kind::Slow { took: Duration::from_secs(2), lives: Duration::from_secs(1) },
-            Kind::Withheld,
+            Kind::Withheld(None),
             Kind::Inactive,
             Kind::CodeRefused,
             Kind::LoginEnded(LoginEnd::Reused),
@@ -492,7 +507,8 @@ mod tests {
         vec![
             Kind::LoggedOut,
             Kind::LoginRequired,
-            Kind::LoginInterrupted,
+            Kind::LoginInterrupted(Interruption::Lost),
+            Kind::LoginInterrupted(Interruption::Unread),
             Kind::LoginEnded(LoginEnd::Unrenewable),
             Kind::BrowserAbsent,
             Kind::Frame(FrameFault::Lost { server: "sentinel".into() }),
@@ -516,6 +532,7 @@ mod tests {
             ("CommandFault", CommandFaults::ALL),
             ("FrameFault", FrameFaults::ALL),
             ("LoginEnd", LoginEnds::ALL),
+            ("Interruption", Interruptions::ALL),
             ("TlsFault", TlsFaults::ALL),
             ("Text", Holders::ALL),
             ("Spent", Holders::ALL),
@@ -539,6 +556,7 @@ mod tests {
                 Kind::Command(fault) => ("CommandFault", CommandFaults::of(fault)),
                 Kind::Frame(fault) => ("FrameFault", FrameFaults::of(fault)),
                 Kind::LoginEnded(end) => ("LoginEnd", LoginEnds::of(end)),
+                Kind::LoginInterrupted(how) => ("Interruption", Interruptions::of(how)),
                 Kind::Tls(fault) => ("TlsFault", TlsFaults::of(fault)),
                 Kind::Text(holder, _) => ("Text", Holders::of(holder)),
                 Kind::Spent(holder) => ("Spent", Holders::of(holder)),

@@ -1,4 +1,5 @@
-//! A person's password at an authorization server: sent by one token at a time, and not again once it was refused twice.
+//! A person's password at an authorization server: sent by one token at a time, and not again once it brought no token
+//! twice.
 //!
 //! Servers that protect passwords against guessing count refusals and lock the account; some refuse a login while another
 //! one of the same person is under way. So all tokens of one person take turns and count together. `server` calls this
@@ -47,7 +48,7 @@ impl Person {
         let _turn = self.turn.acquire().await;
         let password = Fingerprint::of_secret(password);
         if self.is_withheld(password) {
-            return Err(Error::here(ErrorKind::Withheld).into());
+            return Err(Error::here(ErrorKind::Withheld(None)).into());
         }
         let outcome = request.await;
         let refusal = outcome.as_ref().err().cloned().map(Into::into);
@@ -102,13 +103,11 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use futures_util::future::join_all;
-    use http::StatusCode;
 
     use super::*;
-    use crate::oauth::ErrorCode;
 
     fn refused(status: u16, code: &str) -> Error {
-        Error::here(ErrorKind::Denied(StatusCode::from_u16(status).unwrap(), ErrorCode::parse(code)))
+        Error::to_password(status, &format!(r#"{{"error":"{code}"}}"#))
     }
 
     /// What becomes of a login at a server that says this; and how often it was asked by then.
@@ -149,13 +148,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_response_of_another_shape_counts_as_much() {
+        for (status, body) in [
+            (200, r#"{"ok":false,"error":"invalid_credentials"}"#),
+            (200, "<html>Login failed</html>"),
+            (200, r#"{"access_token":"a","token_type":"mac"}"#),
+            (302, ""),
+            (422, r#"{"message":"The user credentials were incorrect."}"#),
+            (500, r#"{"error":"invalid_grant"}"#),
+        ] {
+            let (person, asked) = (Person::default(), AtomicU32::new(0));
+            for _ in 0..5 {
+                log_in(&person, "p", Err(Error::to_password(status, body)), &asked).await.unwrap_err();
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), TRIES, "{status} {body}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_does_not_refuse_the_person_does_not_count() {
         let (person, asked) = (Person::default(), AtomicU32::new(0));
         for error in [
             refused(401, "invalid_client"),
             refused(400, "unauthorized_client"),
             refused(400, "invalid_scope"),
-            refused(503, "invalid_grant"),
+            refused(503, "server_error"),
+            refused(404, "not_found"),
             Error::here(ErrorKind::Reset),
         ] {
             for _ in 0..4 {

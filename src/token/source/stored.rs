@@ -14,7 +14,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{Dpop, Error, ErrorKind, Lifetime, LoginEnd, MAX_LIFETIME, TokenFailure, TokenHint};
+use crate::oauth::{
+    Dpop, Error, ErrorKind, Interruption, Lifetime, LoginEnd, MAX_LIFETIME, TokenFailure, TokenHint,
+};
 use crate::secret::Secret;
 use crate::token::account::Account;
 use crate::token::schedule::usable_for;
@@ -222,7 +224,7 @@ impl<E: Exchange> Inner<E> {
         let earned = self.earned().await;
         // What the server said of the refresh token that it refused.
         let mut said = None;
-        let mut interrupted = false;
+        let mut interrupted = None;
         for round in 1..=ROUNDS {
             let entry = match self.store.load(&self.key, Some(&lease)).await {
                 Ok(entry) => entry,
@@ -242,7 +244,8 @@ impl<E: Exchange> Inner<E> {
                     } else {
                         error
                     };
-                    interrupted |= self.store.spending(&self.key, Spending::Read, &lease).await.is_some();
+                    let mark = self.store.spending(&self.key, Spending::Read, &lease).await;
+                    interrupted = interrupted.or(mark.map(|mark| mark.how));
                     return Err(ended(said.or(Some(error)), interrupted));
                 }
                 token => token?,
@@ -263,9 +266,10 @@ impl<E: Exchange> Inner<E> {
             let before = self.begin(token.as_ref(), &lease).await;
             let outcome = self.ask(spent).await;
             let refused = outcome.as_ref().is_err_and(|failure| failure.is_invalid_grant());
-            interrupted |=
-                refused && before.is_some() && before == token.as_ref().map(Spendable::fingerprint);
-            self.end(token.as_ref(), &outcome, before, interrupted, &lease).await;
+            let spent = token.as_ref().map(Spendable::fingerprint);
+            let explains = before.filter(|before| refused && Some(before.token) == spent);
+            interrupted = interrupted.or(explains.map(|mark| mark.how));
+            self.end(token.as_ref(), &outcome, before, interrupted.is_some(), &lease).await;
             let failure = match outcome {
                 Ok(fetched) => {
                     let user =
@@ -401,12 +405,12 @@ impl<E: Exchange> Inner<E> {
     }
 }
 
-/// Why nothing is left to spend: what the server said of it counts first, and that a refresh was interrupted beside it.
-fn ended(said: Option<Error>, interrupted: bool) -> Error {
-    match said {
-        Some(error) if error.is_counted() => error.interrupted(interrupted),
-        _ if interrupted => Error::here(ErrorKind::LoginInterrupted),
-        said => said.unwrap_or(Error::here(ErrorKind::LoginRequired)),
+/// Why nothing is left to spend: what the server said of it counts first, and what became of the last refresh beside it.
+fn ended(said: Option<Error>, interrupted: Option<Interruption>) -> Error {
+    match (said, interrupted) {
+        (Some(error), how) if error.is_counted() => error.interrupted(how),
+        (_, Some(how)) => Error::here(ErrorKind::LoginInterrupted(how)),
+        (said, None) => said.unwrap_or(Error::here(ErrorKind::LoginRequired)),
     }
 }
 

@@ -14,11 +14,12 @@ use crate::clock;
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 
-use super::entry::{Entry, Fingerprint, Flaw, decode};
+use super::entry::{Entry, Flaw, decode};
 use super::folder::{Folder, Found};
 use super::keyring::KeyringKey;
 use super::seal::{OpenError, SealingKey, is_newer, is_sealed};
-use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, Spending, StoreError, TokenStore, blocking};
+use super::spent::{Spending, SpentMark};
+use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking};
 
 /// A folder of tokens.
 #[derive(Clone, Debug)]
@@ -171,7 +172,7 @@ impl TokenStore for FileStore {
         key: &'a Key,
         now: Spending,
         lease: &'a Lease,
-    ) -> BoxFuture<'a, Result<Option<Fingerprint>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Option<SpentMark>, StoreError>> {
         let (folder, lease, name) = (self.folder.clone(), lease.clone(), key.name.clone());
         Box::pin(blocking(self.folder.path(), move || {
             let _lease = lease;
@@ -224,6 +225,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::oauth::Interruption;
     use crate::secret::Secret;
     use crate::token::store::entry::tests::{full, print};
 
@@ -356,7 +358,8 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let one = store(top.path(), None);
         let lease = one.lease(&key()).await.unwrap();
-        let (first, second) = (print("first"), print("second"));
+        let first = SpentMark::begun(print("first"));
+        let second = SpentMark { token: print("second"), how: Interruption::Unread };
         assert_eq!(one.spending(&key(), Spending::Of(first), &lease).await, Ok(None));
         // It is killed.
         drop(lease);

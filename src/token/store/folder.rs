@@ -16,7 +16,8 @@ use crate::clock;
 
 use super::entry::{Fingerprint, Flaw};
 use super::seal::is_sealed;
-use super::{Lease, Spending, StoreError};
+use super::spent::{LONGEST_MARK, Spending, SpentMark};
+use super::{Lease, StoreError};
 
 /// A folder of ours.
 #[derive(Clone, Debug)]
@@ -174,7 +175,7 @@ impl Folder {
     }
 
     /// Reads the note of what is being spent, which stands in the lock's file, and changes it. Its holder alone does.
-    pub(super) fn spending(&self, name: &str, now: Spending) -> Result<Option<Fingerprint>, StoreError> {
+    pub(super) fn spending(&self, name: &str, now: Spending) -> Result<Option<SpentMark>, StoreError> {
         let path = self.lock_file(name);
         let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits().cast_signed();
         let work = || {
@@ -182,15 +183,15 @@ impl Folder {
                 OpenOptions::new().read(true).write(now != Spending::Read).custom_flags(flags).open(&path)?;
             let mut before = String::new();
             // Something else may stand there: it is no note.
-            let _ = (&mut file).take(LONGEST_NOTE).read_to_string(&mut before);
+            let _ = (&mut file).take(LONGEST_MARK).read_to_string(&mut before);
             if now != Spending::Read {
                 file.set_len(0)?;
                 file.rewind()?;
             }
-            if let Spending::Of(token) = now {
-                file.write_all(token.encode().as_bytes())?;
+            if let Spending::Of(mark) = now {
+                file.write_all(mark.encode().as_bytes())?;
             }
-            Ok(Fingerprint::decode(&before))
+            Ok(SpentMark::decode(&before))
         };
         work().map_err(|error: io::Error| StoreError::io("written", &path, &error))
     }
@@ -269,9 +270,6 @@ fn me() -> u32 {
 
 /// More than any entry: a mistaken path to a large file stops here.
 const MAX_FILE_BYTES: usize = 512 * 1024;
-
-/// Bytes of a note of what is being spent: a hash.
-const LONGEST_NOTE: u64 = 64;
 
 /// File systems take 255 bytes; the extension and what is added to a file that is set aside need room.
 const LONGEST_NAME: usize = 160;

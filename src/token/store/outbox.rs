@@ -20,7 +20,8 @@ use super::alarm::StoreAlarm;
 use super::entry::{Entry, Fingerprint};
 use super::file::FileStore;
 use super::memory::MemoryStore;
-use super::{Key, Lease, Spending, StoreError, TokenStore};
+use super::spent::{Spending, SpentMark};
+use super::{Key, Lease, StoreError, TokenStore};
 
 /// A place for tokens, and what it would not take yet. Shared by clone; a reload that leaves `[store]` alone keeps it.
 #[derive(Clone, Debug)]
@@ -162,7 +163,7 @@ impl Store {
     }
 
     /// See [`TokenStore::spending`]; where that fails, nothing was noted.
-    pub async fn spending(&self, key: &Key, now: Spending, lease: &Lease) -> Option<Fingerprint> {
+    pub async fn spending(&self, key: &Key, now: Spending, lease: &Lease) -> Option<SpentMark> {
         match self.shared.place.spending(key, now, lease).await {
             Ok(before) => before,
             Err(error) => {

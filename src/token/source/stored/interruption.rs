@@ -1,37 +1,41 @@
-//! A refresh that was interrupted: noted before a refresh token is spent, and found where its successor never came.
+//! A refresh whose successor was lost: marked before a refresh token is spent, and found where it is refused afterwards.
 
-use crate::oauth::TokenFailure;
+use crate::oauth::{Interruption, TokenFailure};
 use crate::token::source::Fetched;
 use crate::token::source::spending::Spendable;
-use crate::token::store::{Fingerprint, Lease, Spending};
+use crate::token::store::{Lease, Spending, SpentMark};
 
 use super::{Exchange, Inner};
 
 impl<E: Exchange> Inner<E> {
-    /// Notes that a refresh token is being spent: where this process is killed before its successor is stored, the next
-    /// one knows why it is refused. What was noted before comes back.
-    pub(super) async fn begin(&self, token: Option<&Spendable>, lease: &Lease) -> Option<Fingerprint> {
-        self.store.spending(&self.key, Spending::Of(token?.fingerprint()), lease).await
+    /// Marks a refresh token that is being spent: where this process is killed before its successor is stored, the next
+    /// one knows why it is refused. The mark of before comes back.
+    pub(super) async fn begin(&self, token: Option<&Spendable>, lease: &Lease) -> Option<SpentMark> {
+        let mark = SpentMark::begun(token?.fingerprint());
+        self.store.spending(&self.key, Spending::Of(mark), lease).await
     }
 
-    /// Notes what came of it. A response that did not arrive leaves the note where it is, and so does a refusal that it
-    /// explains.
+    /// Marks what came of it. Where no response came the mark says so already, and one that could not be read has a mark of
+    /// its own. The mark of before stays where nothing was sent, and where it explains a refusal.
     pub(super) async fn end(
         &self,
         token: Option<&Spendable>,
         outcome: &Result<Fetched, TokenFailure>,
-        before: Option<Fingerprint>,
-        interrupted: bool,
+        before: Option<SpentMark>,
+        explains: bool,
         lease: &Lease,
     ) {
-        let is_unknown =
-            matches!(outcome, Err(failure) if failure.issued().is_none() && failure.may_have_spent());
-        if token.is_none() || is_unknown || interrupted {
-            return;
+        let Some(token) = token.map(Spendable::fingerprint) else { return };
+        let now = match outcome {
+            Err(failure) if failure.issued().is_none() && failure.may_have_spent() => {
+                let how = if failure.came_unread() { Interruption::Unread } else { Interruption::Lost };
+                Some(SpentMark { token, how })
+            }
+            Err(failure) if explains || failure.was_not_sent() => before,
+            _ => None,
+        };
+        if now != Some(SpentMark::begun(token)) {
+            self.store.spending(&self.key, now.map_or(Spending::Over, Spending::Of), lease).await;
         }
-        // Where nothing was sent, an interruption of before is one still.
-        let unsent = outcome.as_ref().is_err_and(|failure| failure.was_not_sent());
-        let now = before.filter(|_| unsent).map_or(Spending::Over, Spending::Of);
-        self.store.spending(&self.key, now, lease).await;
     }
 }

@@ -1,7 +1,8 @@
 //! Refresh tokens that come with a flaw, or by a grant that can be repeated.
 
 use super::*;
-use crate::oauth::{Identity, LoginEnd, Place};
+use crate::oauth::{Identity, Interruption, LoginEnd, Place};
+use crate::token::store::SpentMark;
 
 fn flawed(refresh_token: &str) -> TokenFailure {
     let issued = Issued { refresh_token: Secret::new(refresh_token.to_owned()), scope: None, id_token: None };
@@ -154,11 +155,11 @@ async fn a_refresh_that_was_interrupted_is_named_where_its_token_is_refused_and_
         if interrupted {
             let lease = store.lease(&key()).await.unwrap();
             let token = Fingerprint::of([b"refresh-1".as_slice()]);
-            store.spending(&key(), Spending::Of(token), &lease).await;
+            store.spending(&key(), Spending::Of(SpentMark::begun(token)), &lease).await;
         }
         authority.refuse();
         let again = source_for(&authority, &store, seed("seed"), "anew");
-        let want = if interrupted { ErrorKind::LoginInterrupted } else { ErrorKind::LoginRequired };
+        let want = if interrupted { LOST } else { ErrorKind::LoginRequired };
         assert_eq!(again.fetch().await, Err(Error::here(want.clone())));
         // And at each start after that.
         let later = source_for(&authority, &files(folder.path()), seed("seed"), "anew");
@@ -174,7 +175,8 @@ async fn what_the_server_says_of_a_refresh_token_wins_over_an_interruption() {
     let store = files(folder.path());
     source(&authority, &store, seed("seed")).fetch().await.unwrap();
     let lease = store.lease(&key()).await.unwrap();
-    store.spending(&key(), Spending::Of(Fingerprint::of([b"refresh-1".as_slice()])), &lease).await;
+    let mark = SpentMark::begun(Fingerprint::of([b"refresh-1".as_slice()]));
+    store.spending(&key(), Spending::Of(mark), &lease).await;
     drop(lease);
     let place = Place::of(&"https://as.example/token".parse().unwrap());
     let disabled = Error::at(place, ErrorKind::LoginEnded(LoginEnd::User));
@@ -185,7 +187,7 @@ async fn what_the_server_says_of_a_refresh_token_wins_over_an_interruption() {
     let later =
         source_for(&authority, &files(folder.path()), seed("seed"), "anew").fetch().await.unwrap_err();
     assert_eq!((later.is_counted(), authority.calls()), (false, 2));
-    assert_eq!(later, Error::here(ErrorKind::LoginInterrupted));
+    assert_eq!(later, Error::here(LOST));
 }
 
 #[tokio::test]
@@ -211,20 +213,33 @@ async fn the_store_says_whose_login_has_ended_and_until_when_its_token_was_good(
     assert_eq!(again.past(), Past::default());
 }
 
+const LOST: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Lost);
+const UNREAD: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Unread);
+
 #[tokio::test]
-async fn a_lost_response_is_an_interruption_and_a_lost_connection_is_none() {
-    for (kind, want) in [
-        (ErrorKind::Reset, ErrorKind::LoginInterrupted),
-        (ErrorKind::Dns, ErrorKind::LoginRequired),
-        (ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE), ErrorKind::LoginRequired),
+async fn a_lost_response_is_told_from_one_that_could_not_be_read_and_a_lost_connection_is_neither() {
+    for (kinds, want) in [
+        (vec![ErrorKind::Reset], LOST),
+        (vec![ErrorKind::TooLarge], UNREAD),
+        // What came of the last one that was sent counts.
+        (vec![ErrorKind::TooLarge, ErrorKind::Dns], UNREAD),
+        (vec![ErrorKind::TooLarge, ErrorKind::Stalled], LOST),
+        (vec![ErrorKind::Reset, ErrorKind::TooLarge], UNREAD),
+        (vec![ErrorKind::Dns], ErrorKind::LoginRequired),
+        (vec![ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE)], ErrorKind::LoginRequired),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new());
         let source = source(&authority, &files(folder.path()), seed("seed"));
         source.fetch().await.unwrap();
-        authority.next.lock().unwrap().push(Error::here(kind).into());
-        source.fetch().await.unwrap_err();
+        for kind in kinds {
+            authority.next.lock().unwrap().push(Error::here(kind).into());
+            source.fetch().await.unwrap_err();
+        }
         authority.refuse();
-        assert_eq!(source.fetch().await, Err(Error::here(want)));
+        assert_eq!(source.fetch().await, Err(Error::here(want.clone())));
+        // And at each start after that.
+        let later = source_for(&authority, &files(folder.path()), seed("seed"), "anew");
+        assert_eq!(later.fetch().await, Err(Error::here(want)));
     }
 }

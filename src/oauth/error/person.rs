@@ -1,0 +1,278 @@
+//! A person's password at the token endpoint: which responses may refuse it, and when it is no longer sent.
+//!
+//! Directories count refusals and lock the account, so that a password is sent a few times at most. A response counts
+//! whatever its shape, where the endpoint itself gave it to a request with a password: an OAuth error, a success without a
+//! usable token, a redirect to a login page, a page. What does not show that a password was read does not count: no
+//! response, a failure of the server's own, too many requests, an address with nothing there, a page of something in front
+//! of the server. `token` counts, and decides when to send it again.
+
+use super::Error;
+use crate::oauth::kind::{Code, Kind, Phase};
+use crate::oauth::refusal::Meaning;
+use crate::oauth::situation::Asked;
+
+impl Error {
+    /// Whether it may be a person's password that is refused, and neither the client nor what was asked for.
+    pub(crate) fn refuses_person(&self) -> bool {
+        let Some(details) = self.details.as_deref() else { return false };
+        if details.situation.asked != Asked::Password {
+            return false;
+        }
+        if details.unattributed && !details.exhausted && !matches!(self.kind, Kind::Denied(..)) {
+            return false;
+        }
+        let of_a_person = matches!(self.kind, Kind::Denied(_, code) if code.is_of_a_person());
+        match details.status.as_u16() {
+            408 | 425 | 429 => return false,
+            // Nothing is there, or the server fails, unless it says that it is the person.
+            404 | 405 | 410 | 500.. => return of_a_person,
+            _ => {}
+        }
+        match self.kind {
+            Kind::Denied(_, code) => (of_a_person || code == Code::Other) && self.may_mean_person(),
+            Kind::Status(_) => self.may_mean_person(),
+            Kind::Redirect(_)
+            | Kind::RedirectTo(..)
+            | Kind::TooLarge
+            | Kind::Malformed(_)
+            | Kind::TokenType
+            | Kind::Unbound => true,
+            // The status has come, and says it all.
+            Kind::Reset | Kind::Timeout(Phase::Answer) => matches!(details.status.as_u16(), 400 | 401 | 422),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing in the response names something else.
+    fn may_mean_person(&self) -> bool {
+        !matches!(
+            self.meaning(),
+            Some(
+                Meaning::Grant
+                    | Meaning::NoGrant
+                    | Meaning::Scope
+                    | Meaning::Target
+                    | Meaning::Proof
+                    | Meaning::ProofDemanded
+                    | Meaning::Nonce
+                    | Meaning::Push
+                    | Meaning::RedirectUri
+                    | Meaning::Https
+                    | Meaning::Address
+                    | Meaning::Gate
+                    | Meaning::Busy
+                    | Meaning::Failure
+            )
+        )
+    }
+
+    /// The same refusal as the last one of a password, which is not sent again.
+    pub(crate) fn withheld(self) -> Self {
+        Self { kind: Kind::Withheld(Some(Box::new(self.kind))), ..self }
+    }
+
+    /// Whether a person's password is no longer sent.
+    pub(crate) const fn is_withheld(&self) -> bool {
+        matches!(self.kind, Kind::Withheld(_))
+    }
+
+    /// The refusal after which the password is no longer sent.
+    pub(super) fn before_withheld(&self) -> Option<Self> {
+        match &self.kind {
+            Kind::Withheld(Some(kind)) => Some(Self { kind: (**kind).clone(), ..self.clone() }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Error {
+    /// The failure that a response to a person's password is.
+    pub(crate) fn to_password(status: u16, body: &str) -> Self {
+        use crate::oauth::kind::Place;
+        use crate::oauth::peer;
+        use crate::oauth::remark::Carried;
+        use crate::oauth::report::{Form, Report};
+        use crate::oauth::response::parse;
+        use crate::oauth::situation::Situation;
+        let (status, body) = (http::StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        let kind = parse(status, body).unwrap_err();
+        let situation = Situation::of(Asked::Password, &peer::client());
+        let details = Report::read(body).details(status, Form::of(body), &Carried::default(), situation);
+        Self::at(Place::of(&"https://as.example/token".parse().unwrap()), kind).with(details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::super::Class;
+    use super::*;
+    use crate::oauth::details::Details;
+    use crate::oauth::kind::Place;
+
+    const KEYS: &str = "`username` and `password_file`";
+
+    fn to_password(status: u16, body: &str) -> Error {
+        Error::to_password(status, body)
+    }
+
+    /// Of a response that was not read, or not whole.
+    fn unread(status: u16, kind: Kind) -> Error {
+        let known = Error::to_password(400, "");
+        let situation = known.details.unwrap().situation;
+        Error::here(kind).with(Details::bare(StatusCode::from_u16(status).unwrap(), situation))
+    }
+
+    #[test]
+    fn whatever_its_shape_a_response_without_a_token_may_refuse_the_person() {
+        for (status, body) in [
+            (400, r#"{"error":"invalid_grant"}"#),
+            (401, r#"{"error":"invalid_grant"}"#),
+            (401, r#"{"error":"access_denied"}"#),
+            (403, r#"{"error":"access_denied","error_description":"User disabled"}"#),
+            (400, r#"{"error":"invalid_request"}"#),
+            (400, "Bad credentials"),
+            (401, ""),
+            (401, "<html>Login failed</html>"),
+            (401, r#"{"message":"Unauthorized"}"#),
+            (403, r#"{"message":"Forbidden"}"#),
+            (403, r#"{"error":"mfa_required"}"#),
+            (409, r#"{"message":"locked"}"#),
+            (422, r#"{"message":"The user credentials were incorrect."}"#),
+            (422, r#"{"errors":{"password":["is not the right one"]}}"#),
+            (200, r#"{"ok":false,"error":"invalid_credentials"}"#),
+            (200, r#"{"error":"invalid_grant"}"#),
+            (200, r#"{"status":"error","message":"invalid username or password"}"#),
+            (200, "error=invalid_credentials"),
+            (200, "<html>Login failed</html>"),
+            (200, "{}"),
+            (200, ""),
+            (200, r#"{"access_token":"a","token_type":"mac","expires_in":30}"#),
+            (200, r#"{"access_token":{},"token_type":"Bearer"}"#),
+            (302, ""),
+            (302, r#"{"error":"invalid_grant"}"#),
+            (404, r#"{"error":"invalid_grant"}"#),
+            (500, r#"{"error":"invalid_grant","error_description":"Bad credentials"}"#),
+            (503, r#"{"error":"access_denied"}"#),
+        ] {
+            let error = to_password(status, body);
+            assert!(error.refuses_person(), "{status} {body}: {error}");
+        }
+        let place = Place::of(&"https://as.example/login".parse().unwrap());
+        for (status, kind) in [
+            (302, Kind::RedirectTo(StatusCode::FOUND, place)),
+            (200, Kind::TooLarge),
+            (401, Kind::Reset),
+            (422, Kind::Timeout(Phase::Answer)),
+        ] {
+            let error = unread(status, kind);
+            assert!(error.refuses_person(), "{status} {error}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_show_that_a_password_was_read_refuses_nobody() {
+        for (status, body) in [
+            (401, r#"{"error":"invalid_client"}"#),
+            (400, r#"{"error":"unauthorized_client"}"#),
+            (400, r#"{"error":"unsupported_grant_type"}"#),
+            (400, r#"{"error":"invalid_scope"}"#),
+            (400, r#"{"error":"invalid_request","error_description":"scope unknown"}"#),
+            (400, r#"{"error":"use_dpop_nonce"}"#),
+            (200, r#"{"error":"temporarily_unavailable"}"#),
+            (400, r#"{"error":"slow_down"}"#),
+            (400, r#"{"error":"Access Denied","message":"too many requests"}"#),
+            (403, "<html>Forbidden</html>"),
+            (404, ""),
+            (404, "<html>"),
+            (404, r#"{"status":404,"error":"Not Found"}"#),
+            (405, ""),
+            (429, r#"{"error":"invalid_grant"}"#),
+            (408, ""),
+            (500, ""),
+            (500, r#"{"error":"Internal Server Error"}"#),
+            (500, r#"{"error":"server_error"}"#),
+            (502, "<html>"),
+            (503, r#"{"error":"invalid_client"}"#),
+        ] {
+            let error = to_password(status, body);
+            assert!(!error.refuses_person(), "{status} {body}: {error}");
+        }
+        for (status, kind) in [(200, Kind::Reset), (503, Kind::TooLarge), (403, Kind::Timeout(Phase::Answer))]
+        {
+            let error = unread(status, kind);
+            assert!(!error.refuses_person(), "{status} {error}");
+        }
+        // Of another request, or without a response.
+        for error in [
+            Error::here(Kind::Denied(StatusCode::BAD_REQUEST, Code::InvalidGrant)),
+            Error::here(Kind::Status(StatusCode::UNAUTHORIZED)),
+            Error::here(Kind::TooLarge),
+            Error::here(Kind::Reset),
+        ] {
+            assert!(!error.refuses_person(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_may_be_the_persons_names_the_keys_of_the_person_first() {
+        for (status, body) in [
+            (400, r#"{"error":"invalid_grant"}"#),
+            (401, r#"{"error":"access_denied"}"#),
+            (401, r#"{"error":"invalid_credentials","message":"The user credentials were incorrect."}"#),
+            (401, ""),
+            (401, "<html>Login failed</html>"),
+            (403, r#"{"message":"Forbidden"}"#),
+            (422, r#"{"message":"The user credentials were incorrect."}"#),
+            (200, r#"{"ok":false,"error":"invalid_credentials"}"#),
+            (200, r#"{"status":"error","message":"invalid username or password"}"#),
+            (500, r#"{"error":"invalid_grant"}"#),
+        ] {
+            let error = to_password(status, body);
+            let help = error.help().unwrap_or_default();
+            assert!(help.starts_with(&format!("check {KEYS}")), "{status} {body}: {error}");
+            assert!(error.to_string().contains("the user name or the password"), "{error}");
+        }
+        let help = to_password(400, r#"{"error":"invalid_request"}"#).help().unwrap();
+        assert!(help.contains("`username` and `password_file`"), "{help}");
+        // What names the client, or the request, does not.
+        for (status, body) in [
+            (401, r#"{"error":"invalid_client"}"#),
+            (401, r#"{"error":"access_denied","error_description":"bad client secret"}"#),
+            (400, r#"{"error":"wrong_client"}"#),
+            (403, "<html>Forbidden</html>"),
+        ] {
+            let error = to_password(status, body);
+            assert!(!error.to_string().contains("password_file"), "{status} {body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_withheld_is_shown_with_its_last_refusal() {
+        for (error, has) in [
+            (
+                to_password(401, r#"{"error":"invalid_grant"}"#),
+                "401 and the error `invalid_grant`: it does not accept",
+            ),
+            (to_password(302, ""), "it responded with 302, a redirect"),
+            (
+                to_password(200, r#"{"access_token":"a","token_type":"mac"}"#),
+                "the token is of the type `mac`, not Bearer",
+            ),
+            (to_password(200, "<html>"), "the response is an HTML page"),
+        ] {
+            let shown = error.clone().withheld().to_string();
+            assert!(shown.contains(has), "{shown}");
+            assert!(shown.contains("; the password was sent twice"), "{shown}");
+            assert_eq!(
+                shown.matches("it responded with").count(),
+                error.to_string().matches("it responded with").count()
+            );
+            assert_eq!(error.withheld().class(), Class::Misconfigured);
+        }
+        let after_a_restart = Error::here(Kind::Withheld(None)).to_string();
+        assert!(after_a_restart.starts_with("the password was sent twice"), "{after_a_restart}");
+    }
+}
