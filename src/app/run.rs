@@ -134,7 +134,8 @@ impl App {
         let metrics = Metrics::new();
         let proxy_metrics = ProxyMetrics::new(&metrics);
         let (traces, export) = Traces::start(&settings.traces, &metrics)?;
-        let store = open_store(&settings.store, &StoreAlarm::new(&metrics)).map_err(StartError::Store)?;
+        let alarm = StoreAlarm::new(&metrics);
+        let store = open_store(&settings.store, &alarm).map_err(StartError::Store)?;
         let (requests, requests_drain) = DrainTrigger::new();
         let (rest, rest_drain) = DrainTrigger::new();
         let renewer = Renewer::spawn_traced(Limits::default(), rest_drain, &metrics, traces.clone());
@@ -160,7 +161,8 @@ impl App {
         let health_state = HealthState::new(roster.clone(), metrics.clone());
         surfaces.spawn(health::serve(health.0, health_state.clone()));
         if let Some((listener, _)) = control {
-            let state = ControlState::new(settings.control.clone(), roster, facts_seen, metrics.clone());
+            let (control, metrics) = (settings.control.clone(), metrics.clone());
+            let state = ControlState::new(control, roster, facts_seen, alarm, metrics);
             surfaces.spawn(control::serve(listener, state));
         }
         for address in &started.proxy {

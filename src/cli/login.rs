@@ -83,13 +83,20 @@ impl Login {
         };
         let begun = client.login(&name, self.device.then_some(Flow::DeviceCode.as_str())).await?;
         let mut looks = ByProxy { client: client.clone(), name: name.clone(), last: begun };
-        match self.attend(&name, &mut looks).await? {
-            Some(who) if status.store == MEMORY => {
-                done(&name, &who, "this process' memory: a restart of the proxy ends it")
+        let Some(kept) = self.attend(&name, &mut looks).await? else { return Ok(Answer::No) };
+        // What the store would not take is in the proxy alone.
+        let now = client.status().await.ok();
+        let fault = now.iter().flat_map(|now| &now.store_degraded).find(|fault| fault.token == name);
+        let place = match fault {
+            Some(fault) => {
+                format!("the proxy's memory alone, until the token store takes it: {}", fault.message)
             }
-            Some(who) => done(&name, &who, &status.store),
-            None => Ok(Answer::No),
-        }
+            None if status.store == MEMORY => {
+                "this process' memory: a restart of the proxy ends it".to_owned()
+            }
+            None => status.store.clone(),
+        };
+        done(&name, &kept, &place)
     }
 
     async fn by_the_store(&self, absent: &impl Display) -> anyhow::Result<Answer> {
@@ -122,14 +129,15 @@ impl Login {
         let mut looks = ByDesk { desk, name: name.clone(), progress };
         let attended = self.attend(&name, &mut looks).await;
         store.flush(LAST_WRITES).await;
-        let (Some(who), kept) = (attended?, account.place()) else { return Ok(Answer::No) };
-        if store.alarm().is_up() {
+        let (Some(kept), place) = (attended?, account.place()) else { return Ok(Answer::No) };
+        if let Some(fault) = store.alarm().faults().first() {
             complain(&format!(
-                "{name}: the login could not be written to {kept} and is lost; see whether that is writable"
+                "{name}: the login could not be written to {place} and is lost: {}",
+                fault.cause
             ));
             return Ok(Answer::No);
         }
-        done(&name, &who, &kept)
+        done(&name, &kept, &place)
     }
 
     fn account(
@@ -173,8 +181,8 @@ impl Login {
         None
     }
 
-    /// Shows what to do and waits for the end: who has logged in, in words. `None`: nobody has, and that was said.
-    async fn attend(&self, name: &str, looks: &mut impl Looks) -> anyhow::Result<Option<String>> {
+    /// Shows what to do and waits for the end. `None`: nobody has logged in, and that was reported.
+    async fn attend(&self, name: &str, looks: &mut impl Looks) -> anyhow::Result<Option<Kept>> {
         let mut prompt = Prompt::new();
         let begun = looks.now();
         prompt.show(name, &begun, self.no_browser);
@@ -193,7 +201,7 @@ impl Login {
                     ended?;
                     prompt.clear();
                     looks.cancel().await;
-                    complain(&format!("{name}: the login was called off; nothing has changed"));
+                    complain(&format!("{name}: the login was called off"));
                     return Ok(None);
                 }
                 line = typed.next() => {
@@ -216,20 +224,40 @@ impl Login {
             if let Some(advice) = &ended.advice {
                 complain(&format!("{name}: {advice}"));
             }
-            return Ok(Some(ended.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default()));
+            let who = ended.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default();
+            return Ok(Some(Kept::Whole { who }));
         }
         let why = ended
             .message
             .unwrap_or_else(|| "it was called off, or another login of this token took its place".to_owned());
+        if ended.kept {
+            return Ok(Some(Kept::Flawed { why }));
+        }
         complain(&format!("{name}: not logged in: {why}"));
         Ok(None)
     }
 }
 
-/// Says that it is done, and where it is kept.
-fn done(name: &str, who: &str, kept: &str) -> anyhow::Result<Answer> {
-    answer(&plain_line(&format!("{name}: logged in{who}; kept in {kept}")))?;
-    Ok(Answer::Yes)
+/// A login that is kept.
+enum Kept {
+    /// With its token; who has logged in, in words.
+    Whole { who: String },
+    /// Without an access token that can be used, and why.
+    Flawed { why: String },
+}
+
+/// Reports how it ended, and where it is kept.
+fn done(name: &str, kept: &Kept, place: &str) -> anyhow::Result<Answer> {
+    match kept {
+        Kept::Whole { who } => {
+            answer(&plain_line(&format!("{name}: logged in{who}; kept in {place}")))?;
+            Ok(Answer::Yes)
+        }
+        Kept::Flawed { why } => {
+            complain(&format!("{name}: {why} (kept in {place})"));
+            Ok(Answer::No)
+        }
+    }
 }
 
 /// The login, wherever it goes on.

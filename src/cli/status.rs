@@ -161,6 +161,16 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
             });
         }
     }
+    for control::StoreFault { token, message, since } in &status.store_degraded {
+        let lasts = span(now.saturating_sub(*since));
+        lines.extend([
+            String::new(),
+            format!(
+                "{token}: the token store has failed for {lasts}: {message} (what is held of this token is in memory \
+                 alone, and a restart may lose it)"
+            ),
+        ]);
+    }
     if let Some(why) = &status.read_only {
         lines.extend([String::new(), format!("read-only: {why}")]);
     }
@@ -200,7 +210,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 #[cfg(test)]
 mod tests {
-    use cupbearer::control::{Status, Token};
+    use cupbearer::control::{Status, StoreFault, Token};
 
     use super::{span, table};
 
@@ -217,6 +227,7 @@ mod tests {
             uptime_seconds: 0,
             config_file: None,
             store: "memory".to_owned(),
+            store_degraded: Vec::new(),
             listeners: Vec::new(),
             tokens,
             routes: Vec::new(),
@@ -260,6 +271,20 @@ mod tests {
         let shown = table(&status, 1012, "");
         assert!(shown.contains("api: the login ends in 29m59s unless it is renewed before"), "{shown}");
         assert!(shown.contains("api: help: log in before 23:14 UTC"), "{shown}");
+    }
+
+    #[test]
+    fn a_store_that_fails_is_named_with_its_token_and_cause() {
+        let mut status = status(Vec::new());
+        status.store_degraded.push(StoreFault {
+            token: "api".to_owned(),
+            message: "/store/api.token cannot be written: no storage space; make room\u{1b}[2J".to_owned(),
+            since: 1000,
+        });
+        let shown = table(&status, 1065, "");
+        let want = "api: the token store has failed for 1m05s: /store/api.token cannot be written: no storage space; make \
+                    room\\u{1b}[2J (what is held";
+        assert!(shown.lines().any(|line| line.starts_with(want)), "{shown}");
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct Login {
     /// What to know of a login that ended well: that it does not last, and what helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
+    /// Whether a login that failed is kept all the same: no usable access token came with it, and it is refreshed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// Why it failed: one word of a closed set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -93,8 +96,9 @@ impl Login {
                 advice: advice.clone(),
                 ..shown
             },
-            Stage::Failed { cause, message } => Self {
+            Stage::Failed { kept, cause, message } => Self {
                 state: FAILED.to_owned(),
+                kept: *kept,
                 cause: Some((*cause).to_owned()),
                 message: Some(message.clone()),
                 ..shown

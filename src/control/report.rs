@@ -3,11 +3,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::login::Login;
-use super::status::{AccessToken, Failure, Token};
+use super::status::{AccessToken, Failure, StoreFault, Token};
 use crate::clock::{self, Moment};
 use crate::login::Desk;
 use crate::oauth::MAX_LIFETIME;
-use crate::token::TokenHandle;
+use crate::token::{self, TokenHandle};
 
 /// How a token stands at `now`.
 pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
@@ -54,6 +54,12 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
         renew_via: account.map(|account| account.settings().renew_via.as_str().to_owned()),
         browser_wanted: account.and_then(|account| account.summons()).is_some_and(|call| call.is_wanted()),
     }
+}
+
+/// What the store does not hold, and why.
+pub(super) fn store_fault(fault: &token::StoreFault) -> StoreFault {
+    let token::StoreFault { token, since, cause } = fault;
+    StoreFault { token: token.clone(), message: cause.to_string(), since: unix(*since) }
 }
 
 /// Whether a login is still to be shown: it has not ended, or a while ago at most and the token was not renewed since.

@@ -37,7 +37,7 @@ use crate::net::local_listener::LocalListener;
 use crate::net::serve::{self, Limits};
 use crate::net::unix_peer::Peer;
 use crate::oauth::Class;
-use crate::token::{Failure, ForgetError, RENEW_WAIT, RenewError, Roster, TokenHandle};
+use crate::token::{Failure, ForgetError, RENEW_WAIT, RenewError, Roster, StoreAlarm, TokenHandle};
 
 /// What the control surface speaks of.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct ControlState {
     facts: watch::Receiver<Arc<Facts>>,
     pub(super) metrics: Metrics,
     rejections: Rejections,
+    /// What the token store does not hold.
+    alarm: StoreAlarm,
     started: Moment,
     /// Where people log in.
     desk: Desk,
@@ -66,12 +68,14 @@ impl ControlState {
         settings: ControlSettings,
         roster: Roster,
         facts: watch::Receiver<Arc<Facts>>,
+        alarm: StoreAlarm,
         metrics: Metrics,
     ) -> Self {
         Self {
             roster,
             settings,
             facts,
+            alarm,
             rejections: Rejections::of(&metrics),
             metrics,
             started: Moment::now(),
@@ -264,6 +268,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
         uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
         config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
         store: facts.store.clone(),
+        store_degraded: state.alarm.faults().iter().take(most).map(report::store_fault).collect(),
         listeners: facts.listeners.clone(),
         tokens: state.roster.load().values().take(most).map(shown).collect(),
         routes: facts.routes.clone(),
@@ -398,7 +403,9 @@ mod tests {
     use crate::net::local_address::LocalAddress;
     use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
     use crate::secret::{Secret, SecretError, SecretSource};
-    use crate::token::{Attachment, Fetched, Origin, Policy, Renewer, RenewerHandle, Source, TokenSettings};
+    use crate::token::{
+        Attachment, Fetched, Origin, Policy, Renewer, RenewerHandle, Source, StoreError, TokenSettings,
+    };
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -442,6 +449,7 @@ mod tests {
         client: Client,
         roster: Roster,
         facts: watch::Sender<Arc<Facts>>,
+        alarm: StoreAlarm,
         _renewer: RenewerHandle,
         _drain: DrainTrigger,
         _task: JoinSet<()>,
@@ -476,11 +484,12 @@ mod tests {
             routes: vec![route],
             access: Access::default(),
         }));
-        let state = ControlState::new(settings, roster.clone(), watched, Metrics::new());
+        let alarm = StoreAlarm::new(&Metrics::new());
+        let state = ControlState::new(settings, roster.clone(), watched, alarm.clone(), Metrics::new());
         let mut task = JoinSet::new();
         task.spawn(serve(listener, state));
         let client = Client::new(Some(bound));
-        Program { address, client, roster, facts, _renewer: renewer, _drain: trigger, _task: task }
+        Program { address, client, roster, facts, alarm, _renewer: renewer, _drain: trigger, _task: task }
     }
 
     /// A program whose token `api` has had its first outcome.
@@ -520,6 +529,20 @@ mod tests {
         assert!(api.next_attempt_in_seconds.unwrap() < left);
         program.facts.send_replace(Arc::default());
         assert!(program.client.status().await.unwrap().routes.is_empty(), "a reload shows at once");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_is_in_the_status_with_its_cause_until_it_works_again() {
+        let program = settled([Ok(token("one"))]).await;
+        assert_eq!(program.client.status().await.unwrap().store_degraded, []);
+        program.alarm.raise("api", &StoreError::Slow("/store".into()));
+        let status = program.client.status().await.unwrap();
+        let [fault] = status.store_degraded.as_slice() else { panic!("{status:?}") };
+        assert_eq!(fault.token, "api");
+        assert!(fault.message.contains("/store did not answer"), "{}", fault.message);
+        assert!(fault.since.abs_diff(crate::clock::unix_seconds()) <= 10, "{}", fault.since);
+        program.alarm.clear("api");
+        assert_eq!(program.client.status().await.unwrap().store_degraded, []);
     }
 
     #[tokio::test]

@@ -22,6 +22,9 @@ pub struct Status {
     /// Where tokens outlive a restart: `memory` (they do not), or a kind of store and its place.
     #[serde(default)]
     pub store: String,
+    /// What the store does not hold as it should, by token; empty: it holds all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub store_degraded: Vec<StoreFault>,
     /// Where it listens.
     pub listeners: Vec<Listener>,
     /// Its tokens, by name.
@@ -31,6 +34,17 @@ pub struct Status {
     /// Why the control surface is for reading alone, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
+}
+
+/// A token that the store cannot keep: what is held of it is in memory alone, and a restart may lose it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreFault {
+    /// Its name.
+    pub token: String,
+    /// Why, at the last try: a sentence for people, which names the file.
+    pub message: String,
+    /// Since when.
+    pub since: u64,
 }
 
 /// One address and what is served there.

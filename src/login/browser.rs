@@ -150,7 +150,7 @@ impl BrowserLogin {
             () = sleep_until(until) => None,
         };
         let Some(outcome) = outcome else {
-            let outcome = Err(Ending { cause: "timed_out", message: timed_out });
+            let outcome = Err(Ending { kept: false, cause: "timed_out", message: timed_out });
             return Ended { outcome, last_page: Box::pin(async {}) };
         };
         let Some(mut server) = server else { return Ended { outcome, last_page: Box::pin(async {}) } };
@@ -210,7 +210,11 @@ impl Visit {
                 page(StatusCode::OK, "Logged in", &format!("You are logged in as {user}. {CLOSE}"))
             }
             Some(Ok(None)) => page(StatusCode::OK, "Logged in", &format!("You are logged in. {CLOSE}")),
-            Some(Err(ending)) => page(StatusCode::OK, "Not logged in", &ending.message),
+            Some(Err(ending)) => {
+                let heading =
+                    if ending.kept { "The login is kept, without a token" } else { "Not logged in" };
+                page(StatusCode::OK, heading, &ending.message)
+            }
             None => page(StatusCode::OK, "Not logged in", "The login was broken off."),
         }
     }
@@ -243,7 +247,7 @@ impl LoginError {
     /// One word of a closed set.
     pub(super) const fn cause(&self) -> &'static str {
         match self {
-            Self::Protocol(error) => error.cause(),
+            Self::Protocol(error) | Self::Kept { why: error, .. } => error.cause(),
             Self::Store(_) => "store",
         }
     }

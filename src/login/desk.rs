@@ -264,14 +264,15 @@ type Work = BoxFuture<'static, Ended>;
 /// Says how it ended: in the log, and to the token, which finds it in the store.
 async fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<&Roster>) {
     match outcome {
-        Ok(_user) => {
-            info!(token, "somebody has logged in");
-            // A request that follows the login finds its token.
-            if let Some(roster) = roster {
-                let _ = timeout(TAKEN_UP, roster.take_up(token)).await;
-            }
+        Ok(_user) => info!(token, "somebody has logged in"),
+        Err(ending) if ending.kept => {
+            warn!(token, cause = ending.cause, "a login has a flaw: {}", ending.message);
         }
-        Err(ending) => warn!(token, cause = ending.cause, "a login failed: {}", ending.message),
+        Err(ending) => return warn!(token, cause = ending.cause, "a login failed: {}", ending.message),
+    }
+    // A request that follows the login finds its token.
+    if let Some(roster) = roster {
+        let _ = timeout(TAKEN_UP, roster.take_up(token)).await;
     }
 }
 

@@ -46,6 +46,7 @@ impl DeviceLogin {
             if next >= self.until {
                 sleep_until(self.until).await;
                 return Err(Ending {
+                    kept: false,
                     cause: "expired_token",
                     message:
                         "the code has expired before the login was finished on the other device; begin again"

@@ -37,6 +37,8 @@ pub enum Stage {
     },
     /// It ended without a token.
     Failed {
+        /// Whether the login is in the store all the same: a refresh may bring one.
+        kept: bool,
         /// One word of a closed set.
         cause: &'static str,
         /// A sentence for people, with what to do.
@@ -91,7 +93,7 @@ impl Stage {
     pub(super) fn of(outcome: Result<Option<Identity>, Ending>, advice: Option<String>) -> Self {
         match outcome {
             Ok(user) => Self::Done { user, advice },
-            Err(Ending { cause, message }) => Self::Failed { cause, message },
+            Err(Ending { kept, cause, message }) => Self::Failed { kept, cause, message },
         }
     }
 }
@@ -99,12 +101,15 @@ impl Stage {
 /// How a login failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
+    /// See [`Stage::Failed`].
+    pub(super) kept: bool,
     pub(super) cause: &'static str,
     pub(super) message: String,
 }
 
 impl From<LoginError> for Ending {
     fn from(error: LoginError) -> Self {
-        Self { cause: error.cause(), message: error.to_string() }
+        let kept = matches!(error, LoginError::Kept { .. });
+        Self { kept, cause: error.cause(), message: error.to_string() }
     }
 }

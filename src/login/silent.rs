@@ -120,7 +120,7 @@ impl SilentRenewal {
                 handle.wake();
                 Ok(None)
             }
-            Err(LoginError::Protocol(error)) => {
+            Err(LoginError::Protocol(error) | LoginError::Kept { why: error, .. }) => {
                 let withheld = error.code() == Some(ErrorCode::LoginRequired)
                     && summons.is_first_after_login(&browser)
                     && page != server;

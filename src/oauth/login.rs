@@ -136,7 +136,7 @@ impl AuthorizationServer {
         // The code stands for what was asked for (RFC 6749 section 4.1.3): the scope is not asked for again.
         let request = TokenRequest { scope: Vec::new(), audience: None, ..request.clone() };
         let response = match self.token(client, &grant, &request, dpop).await {
-            Err(error) if error.code() == Some(Code::InvalidGrant) => {
+            Err(failure) if failure.issued().is_none() && failure.code() == Some(Code::InvalidGrant) => {
                 return Err(Error::here(Kind::CodeRefused).into());
             }
             Err(failure) => return Err(self.login_failure(client, failure, Some(pending))),

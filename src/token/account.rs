@@ -46,6 +46,18 @@ pub enum LoginError {
     /// Nobody keeps it.
     #[error("the login cannot be kept: {0}")]
     Store(#[from] StoreError),
+    /// It is in the store, and a refresh is next: its response has a refresh token, and no access token that can be used.
+    #[error("the login{} is kept, but no usable access token came with it: {}", named(.who.as_ref()), .why.in_full())]
+    Kept {
+        /// Who logged in, where the server says so.
+        who: Option<Identity>,
+        /// What is wrong with the response.
+        why: Error,
+    },
+}
+
+fn named(who: Option<&Identity>) -> String {
+    who.map(|who| format!(" as {who}")).unwrap_or_default()
 }
 
 impl Account {
@@ -174,7 +186,7 @@ impl Account {
     /// so.
     ///
     /// # Errors
-    /// [`LoginError`]. Where it is the store's, nothing is kept.
+    /// [`LoginError`]. Something is kept with [`LoginError::Kept`] alone.
     pub async fn redeem(
         &self,
         callback: Callback,
@@ -231,7 +243,7 @@ impl Account {
     }
 
     /// Keeps what a login brought. Of a response with a flaw that is its refresh token: the code that it came for is
-    /// spent. The flaw is reported all the same.
+    /// spent.
     async fn take(
         &self,
         redeemed: Result<(TokenResponse, Option<Identity>), LoginFailure>,
@@ -254,7 +266,7 @@ impl Account {
         }
         self.keep(kept, identity.as_ref(), dpop).await?;
         match flaw {
-            Some(error) => Err(error.into()),
+            Some(why) => Err(LoginError::Kept { who: identity, why }),
             None => Ok(identity),
         }
     }

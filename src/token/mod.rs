@@ -48,5 +48,5 @@ pub use settings::{
 };
 pub use source::{Fetched, ServerSource, Source, Sources, Summons, Whose};
 pub use state::{Credentials, Failure, Status, TokenState};
-pub use store::{Store, StoreAlarm, StoreError, open_store};
+pub use store::{Store, StoreAlarm, StoreError, StoreFault, open_store};
 pub use unavailable::Unavailable;

@@ -462,6 +462,26 @@ async fn another_device_logs_in_by_the_code_that_the_page_shows() {
 }
 
 #[tokio::test]
+async fn a_token_store_that_cannot_be_written_is_a_banner_with_the_cause_until_it_can() {
+    let (dir, api, server) = (tempfile::tempdir().unwrap(), Origin::ok().await, Origin::issuing(2).await);
+    let store = format!("[store]\nkind = \"file\"\npath = '{}'\n", dir.path().join("store").display());
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url())).and(&store);
+    let proxy = Proxy::start(config).await;
+    let mut chrome = Chrome::start().await;
+    chrome.open("desk", &url(&proxy)).await;
+    chrome.until("desk", "document.querySelector('.badge')?.textContent.includes('valid')").await;
+    let banner = "document.getElementById('store-degraded')";
+    chrome.until("desk", &format!("!{banner}.checkVisibility()")).await;
+    let blocked = dir.path().join("store/api.tmp");
+    eventually("the store is blocked", || async { std::fs::create_dir_all(blocked.join("full")).is_ok() })
+        .await;
+    let cause = format!("{banner}.textContent.includes('api.token cannot be written')");
+    chrome.until("desk", &format!("{banner}.checkVisibility() && {cause}")).await;
+    std::fs::remove_dir_all(&blocked).unwrap();
+    chrome.until("desk", &format!("!{banner}.checkVisibility()")).await;
+}
+
+#[tokio::test]
 async fn where_the_proxy_is_restricted_the_dashboard_shows_and_changes_nothing_and_says_so() {
     let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
     let guard = "[guard]\nshared_secret = \"sixteen-characters\"";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::login::{Login, login as login_command};
 use super::support::{Behaviour, Config, FIRST, Proxy, Reply, Rotating, curl, eventually};
 
 const REFRESH: &str = "refresh_token";
@@ -306,18 +307,128 @@ async fn a_login_whose_token_response_has_a_flaw_keeps_its_refresh_token() {
         let begun = curl(&["--request", "POST", "--header", "Cupbearer-Control: 1", &login]).await;
         assert_eq!(begun.status, 200, "{}", begun.text());
         if let Some(address) = begun.json()["authorization_url"].as_str() {
-            let address: url::Url = address.parse().unwrap();
-            let query =
-                |name: &str| address.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
-            let back = format!("{}?code=c&state={}", query("redirect_uri"), query("state"));
-            assert!(curl(&[&back]).await.text().contains("token_type"), "the browser shows what went wrong");
+            let page = curl(&[&back(address)]).await.text();
+            assert!(page.contains("token_type"), "the browser shows what went wrong");
+            assert!(page.contains("The login is kept") && !page.contains("Not logged in"), "{page}");
         }
         eventually("the refresh token of the login is used", || async { proxy.get("/").await.status == 200 })
             .await;
-        assert!(proxy.log().contains("a login failed"), "the flaw is reported: {}", proxy.log());
+        assert!(proxy.log().contains("a login has a flaw"), "the flaw is reported: {}", proxy.log());
         assert_eq!((server.grants(flow), server.grants(REFRESH)), (u64::from(flow != "device_code"), 1));
         assert_eq!(server.logins(), (2, 0));
     }
+}
+
+/// The address that a browser ends at which opens `address` and logs in.
+fn back(address: &str) -> String {
+    let address: url::Url = address.parse().unwrap();
+    let query = |name: &str| address.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
+    format!("{}?code=c&state={}", query("redirect_uri"), query("state"))
+}
+
+#[tokio::test]
+async fn the_command_never_says_of_a_login_that_is_kept_that_there_is_none() {
+    let flawed =
+        r#"{"access_token":"{access}","token_type":"bot","expires_in":600,"refresh_token":"{refresh}"}"#;
+    for flow in ["authorization_code", "device_code"] {
+        for by_the_proxy in [false, true] {
+            let dir = folder();
+            let server = Rotating::start(Behaviour { bodies: [flawed].into(), ..Behaviour::default() }).await;
+            let url = server.url();
+            let lines = format!(
+                "grant = \"{flow}\"\nauthorization_endpoint = \"{url}/authorize\"\n\
+                 device_authorization_endpoint = \"{url}/device\"\nscope = \"read\"\n"
+            );
+            let config = server.config(&lines).and(&store(dir.path()));
+            let file = dir.path().join("config.toml");
+            fs::write(&file, config.text()).unwrap();
+            let running = if by_the_proxy { Some(Proxy::start_live(config.clone()).await) } else { None };
+            let command = match &running {
+                Some(proxy) => login_command(&proxy.config_file(), &["--no-browser"]),
+                None => login_command(&file, &["--no-browser", "--control", "127.0.0.1:1"]),
+            };
+            let login = Login::start(command);
+            if flow == "authorization_code" {
+                curl(&[&back(&login.address("/authorize").await)]).await;
+            }
+            let (code, said) = login.ended().await;
+            assert_eq!(code, 1, "no token came: {said}");
+            assert!(said.contains("the login is kept, but no usable access token came with it: "), "{said}");
+            assert!(
+                said.contains("set `token_type = \"bot\"`") && said.contains("(kept in files in "),
+                "{said}"
+            );
+            assert!(!said.contains("not logged in") && !said.contains("refresh-"), "{said}");
+            let proxy = match running {
+                Some(proxy) => proxy,
+                None => Proxy::start(config).await,
+            };
+            eventually("the login is refreshed", || async { proxy.get("/").await.status == 200 }).await;
+            assert_eq!(server.logins(), (2, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_shown_with_its_cause_until_it_can() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let proxy = Proxy::start(login(&server, dir.path(), "")).await;
+    let text = async || String::from_utf8(proxy.command(&["status"]).await.stdout).unwrap();
+    let faults = async || proxy.status().await["store_degraded"].clone();
+    assert!(faults().await.is_null());
+    // A folder that cannot be replaced stands where the new file is written first.
+    let blocked = dir.path().join("store/api.tmp");
+    eventually("the store is blocked", || async { fs::create_dir_all(blocked.join("full")).is_ok() }).await;
+    eventually("it is shown", || async { !faults().await.is_null() }).await;
+    let fault = faults().await[0].clone();
+    let message = fault["message"].as_str().unwrap();
+    assert!(fault["token"] == "api" && message.contains("api.token cannot be written"), "{fault}");
+    let shown = text().await;
+    assert!(shown.contains("api: the token store has failed for ") && shown.contains(message), "{shown}");
+    assert!(proxy.metric("cupbearer_store_degraded", &[]).await > 0.5);
+    assert_eq!(proxy.get("/").await.status, 200, "what is held is used");
+    fs::remove_dir_all(&blocked).unwrap();
+    eventually("it is written again", || async { faults().await.is_null() }).await;
+    let shown = text().await;
+    assert!(!shown.contains("token store"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_login_that_the_store_would_not_take_is_said_to_be_in_memory_alone() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour::default()).await;
+    let lines =
+        format!("grant = \"device_code\"\ndevice_authorization_endpoint = \"{}/device\"\n", server.url());
+    let proxy = Proxy::start_live(server.config(&lines).and(&store(dir.path()))).await;
+    fs::create_dir_all(dir.path().join("store/api.tmp/full")).unwrap();
+    let (code, said) = Login::start(login_command(&proxy.config_file(), &["--no-browser"])).ended().await;
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("api: logged in; kept in the proxy's memory alone, until the token store takes it: "),
+        "{said}"
+    );
+    assert!(said.contains("api.token cannot be written"), "{said}");
+    assert_eq!(proxy.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_response_that_came_and_could_not_be_read_is_not_said_to_be_lost() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour { lifetime: 2, ..Behaviour::default() }).await;
+    let proxy = Proxy::start(login(&server, dir.path(), "")).await;
+    let damaged: fn(&str, &str) -> Reply = |_, _| body("<html>welcome</html>");
+    server.behave(|server| server.replies = [damaged].into());
+    eventually("the login has ended", || async { status(&proxy).await == "login_required" }).await;
+    let want = "the response to the last refresh c";
+    let (log, text) = (proxy.log(), proxy.get("/").await.text());
+    assert!(log.contains(want) && !log.contains("interrupted"), "{log}");
+    assert!(text.contains(want) && !text.contains("interrupted"), "{text}");
+    // And at the next start.
+    let proxy = proxy.stop().await.start().await;
+    eventually("it is still so", || async { status(&proxy).await == "login_required" }).await;
+    let log = proxy.log();
+    assert!(log.contains(want) && !log.contains("interrupted"), "{log}");
 }
 
 /// A proxy whose refresh was interrupted by its end, started again.

@@ -300,7 +300,8 @@
       } else if (login?.state === 'waiting') {
         box.append(make('p', {}, 'A login goes on in another tab. ', link(login.authorization_url, 'Open it here'), ' if there is none.'), cancel());
       } else if (login?.state === 'failed') {
-        box.append(make('p', {}, `The login ${login.ended_at ? `at ${clock(login.ended_at)} ` : ''}failed: ${login.message}`));
+        const when = login.ended_at ? `at ${clock(login.ended_at)} ` : '';
+        box.append(make('p', {}, `The login ${when}${login.kept ? 'has a flaw' : 'failed'}: ${login.message}`));
       } else {
         show(box, false);
       }
@@ -499,6 +500,9 @@
     readOnly = program.read_only;
     show(byId('read-only'), Boolean(readOnly));
     if (readOnly) write(byId('read-only'), `This page is read-only: ${readOnly}. To change that, set listen in [control] to a Unix socket (unix:...) and use the command line.`);
+    const faults = program.store_degraded ?? [];
+    show(byId('store-degraded'), faults.length > 0);
+    write(byId('store-degraded'), faults.map(({ token, message, since }) => `${token}: the token store has failed since ${clock(since)}: ${message}. What is held of this token is in memory alone, and a restart may lose it.`).join(' '));
     const names = program.tokens.map((token) => token.name);
     for (const [name, card] of cards) {
       if (!names.includes(name)) { card.node.remove(); cards.delete(name); }

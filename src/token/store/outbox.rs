@@ -214,7 +214,9 @@ impl Shared {
         let waiting: Vec<_> = self.outbox().entries.keys().cloned().collect();
         for key in waiting {
             // An error says that the place is as it was: the alarm is up already.
-            let _ = self.write_one(&key).await;
+            if let Err(error) = self.write_one(&key).await {
+                self.alarm.update(&key.name, &error);
+            }
         }
     }
 
