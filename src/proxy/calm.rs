@@ -97,7 +97,7 @@ const fn spend(credit: &mut usize, price: usize) -> bool {
 /// Bytes of a frame's header, and of the preface (RFC 9113 section 3.4).
 pub(super) const HEADER: usize = 9;
 pub(super) const PREFACE: usize = 24;
-/// Types of frames (RFC 9113 section 6); the last is `CONTINUATION`.
+/// Types of frames (RFC 9113 section 6).
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
@@ -106,7 +106,8 @@ pub(super) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
-const LAST_KNOWN: u8 = 9;
+pub(super) const CONTINUATION: u8 = 9;
+const LAST_KNOWN: u8 = CONTINUATION;
 pub(super) const END_STREAM: u8 = 1;
 /// Bytes that went out for each update of a window. The smallest frame of data has ten, and a receiver may answer it with
 /// two updates, of the stream's window and of the connection's.

@@ -39,7 +39,7 @@ use super::record::{Answerer, Record};
 use super::recovery::has_settled;
 use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
-use super::sending::{Asks, Head};
+use super::sending::{Asks, Head, size_of_fields};
 use super::target;
 use super::trace::{self, Tracing};
 use super::tunnel::Opening;
@@ -225,7 +225,10 @@ async fn to_upstream(
     form: Form,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let Room::Taken(charge) = memory::request() else { return Err(ProxyError::MemoryLimit) };
+    let head = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let Room::Taken(charge) = memory::request(head + size_of_fields(&parts.headers)) else {
+        return Err(ProxyError::MemoryLimit);
+    };
     exchange.charge(charge);
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();

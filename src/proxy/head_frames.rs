@@ -3,8 +3,8 @@
 //! h2 judges some heads by ending the whole connection, and drops pseudo-header fields of trailers in silence. So `heads` looks
 //! at those of requests first, and `response_heads` at those of responses. All other bytes go on as they came.
 
-use super::calm::{HEADER, HEADERS};
-use super::hpack::size_updates;
+use super::calm::{CONTINUATION, HEADER, HEADERS};
+use super::hpack::{fields, size_updates};
 
 /// Follows the frames that come by one connection.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct HeadFrames {
     unseen: usize,
     /// The beginning of a frame whose end has not come.
     held: Vec<u8>,
+    /// See [`Self::take_growth`].
+    growth: usize,
 }
 
 /// Streams whose message has a head and no end yet, the oldest first: a HEADERS frame on one of them is trailers.
@@ -30,7 +32,13 @@ pub(super) struct Block<'a> {
 impl HeadFrames {
     /// `unseen` bytes come before the first frame.
     pub(super) const fn behind(unseen: usize) -> Self {
-        Self { unseen, held: Vec::new() }
+        Self { unseen, held: Vec::new(), growth: 0 }
+    }
+
+    /// Bytes that the heads since the last call take once they are decoded, beyond those of an ordinary one: a field may be a
+    /// single byte on the wire.
+    pub(super) const fn take_growth(&mut self) -> usize {
+        std::mem::replace(&mut self.growth, 0)
     }
 
     /// Looks at bytes that came, and returns how many of them go on as they are. What goes on behind those is put into `out`;
@@ -71,10 +79,16 @@ impl HeadFrames {
             let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
             if header[3] != HEADERS || length > LARGEST_FRAME {
                 judge(header, &[]);
+                if header[3] == CONTINUATION {
+                    self.growth += length * FIELD_BYTES;
+                }
                 self.unseen = HEADER + length;
                 continue;
             }
             let Some(frame) = rest.get(..HEADER + length) else { break };
+            if let Some(block) = Block::of(header[4], &frame[HEADER..]) {
+                self.growth += fields(block.fields).saturating_sub(ORDINARY_FIELDS) * FIELD_BYTES;
+            }
             if let Some(rewritten) = judge(header, &frame[HEADER..]) {
                 if same.is_some() {
                     out.extend_from_slice(&bytes[done..at]);
@@ -167,6 +181,9 @@ pub(super) const LARGEST_FRAME: usize = 16 * 1024;
 pub(super) const PADDED: u8 = 8;
 pub(super) const PRIORITY: u8 = 0x20;
 const PRIORITY_BYTES: usize = 5;
+/// What a field takes in a map of them beside its name and value, and how many fields are not counted.
+const FIELD_BYTES: usize = 96;
+const ORDINARY_FIELDS: usize = 24;
 /// Streams that are followed. The other side does not end those that were given up here.
 const MOST_STREAMS: usize = 1024;
 /// `content-type` with an empty value, not indexed (RFC 7541 section 6.2.2 and appendix A).

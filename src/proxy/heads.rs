@@ -57,6 +57,11 @@ impl Heads {
         self.admit_with(bytes, notes, out)
     }
 
+    /// See [`HeadFrames::take_growth`].
+    pub(super) const fn take_growth(&mut self) -> usize {
+        self.frames.take_growth()
+    }
+
     fn admit_with(&mut self, bytes: &[u8], notes: Notes<'_>, out: &mut Vec<u8>) -> usize {
         let Self { frames, last, uploads } = self;
         frames.admit(bytes, out, |header, payload| {

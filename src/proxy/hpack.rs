@@ -90,6 +90,28 @@ const fn is_control(byte: u8) -> bool {
     byte.is_ascii_control() && byte != b'\t'
 }
 
+/// How many fields a block has, spelt out or not, until its end or where it is cut or malformed.
+pub(super) fn fields(block: &[u8]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while let Some(next) = behind_field(block, at) {
+        (at, count) = (next, count + 1);
+    }
+    count
+}
+
+/// Where the field at `at` ends.
+fn behind_field(block: &[u8], at: usize) -> Option<usize> {
+    let first = *block.get(at)?;
+    if first & 0x80 != 0 {
+        return Some(integer(block, at, 7)?.1);
+    } else if first & 0xe0 == 0x20 {
+        return Some(integer(block, at, 5)?.1);
+    }
+    let (index, next) = integer(block, at, if first & 0x40 != 0 { 6 } else { 4 })?;
+    let next = if index == 0 { string(block, next)?.1.end } else { next };
+    Some(string(block, next)?.1.end)
+}
+
 /// Bytes of the updates of the dynamic table's size that a block begins with (RFC 7541 section 4.2); `None`: it is cut.
 pub(super) fn size_updates(block: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -335,6 +357,14 @@ mod tests {
             write_string(&text, &mut literal);
             assert_eq!(decoded(&literal), Some(text));
         }
+    }
+
+    #[test]
+    fn all_fields_of_a_block_are_counted() {
+        assert_eq!(fields(&hex("82 86 84 41 0f 7777 772e 6578 616d 706c 652e 636f 6d")), 4);
+        assert_eq!(fields(&hex("00 01 78 01 79 04 01 2f be be be")), 5);
+        assert_eq!(fields(&hex("82 00 05 78")), 1, "cut");
+        assert_eq!(fields(&[0xbe; 3000]), 3000);
     }
 
     #[test]

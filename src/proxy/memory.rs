@@ -10,6 +10,7 @@
 //! does not take, has a part of the budget: so there is always room for requests beside it. Each worker counts
 //! for itself and looks at the whole only after a step's worth of memory, so a request costs no shared write.
 
+mod heads;
 mod kept;
 mod process;
 
@@ -20,10 +21,12 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::metrics::{Limited, MemoryMetrics};
 use super::settings::Budget;
 
+pub(super) use heads::{COPIES, HeadRoom, decoded, fits_the_turn};
 pub(super) use kept::Kept;
 use process::Process;
 
@@ -49,6 +52,7 @@ pub(super) struct Memory {
 #[derive(Debug)]
 pub(super) struct Charge {
     cost: Cost,
+    bytes: usize,
     share: Rc<Share>,
 }
 
@@ -83,6 +87,11 @@ struct Share {
     /// What waits for memory, and what tells of it.
     waits: Cell<Option<Wanted>>,
     wanted: Notify,
+    /// When a head was last let through without room for it.
+    let_through: Cell<Option<Instant>>,
+    /// What heads of HTTP/2 came to in this turn of the worker, beyond what they have on the wire; and which turn it is.
+    decoded: Cell<usize>,
+    turn: Cell<u64>,
 }
 
 thread_local! {
@@ -276,32 +285,34 @@ impl Share {
         self.memory.metrics.limited(what);
     }
 
-    /// Whether one more is let in.
-    fn may_charge(&self, cost: Cost) -> bool {
-        self.open[cost as usize].get() < cost.floor() || self.has_room(cost.bytes(), cost.level())
+    /// Whether one more is let in, which costs so many `bytes`.
+    fn may_charge(&self, cost: Cost, bytes: usize) -> bool {
+        self.open[cost as usize].get() < cost.floor() || self.has_room(bytes, cost.level())
     }
 
-    fn charge(self: &Rc<Self>, cost: Cost) -> Option<Charge> {
-        if !self.may_charge(cost) {
+    /// `more` is what it costs beside what each of its kind does.
+    fn charge(self: &Rc<Self>, cost: Cost, more: usize) -> Option<Charge> {
+        let bytes = cost.bytes() + more;
+        if !self.may_charge(cost, bytes) {
             return None;
         }
         let open = &self.open[cost as usize];
         open.set(open.get() + 1);
-        self.held.set(self.held.get() + cost.bytes().cast_signed());
+        self.held.set(self.held.get() + bytes.cast_signed());
         self.kernel.set(self.kernel.get() + cost.kernel().cast_signed());
-        self.count(cost.bytes());
-        Some(Charge { cost, share: Rc::clone(self) })
+        self.count(bytes);
+        Some(Charge { cost, bytes, share: Rc::clone(self) })
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let (share, cost) = (&self.share, self.cost);
+        let (share, cost, bytes) = (&self.share, self.cost, self.bytes);
         let open = &share.open[cost as usize];
         open.set(open.get() - 1);
-        share.held.set(share.held.get() - cost.bytes().cast_signed());
+        share.held.set(share.held.get() - bytes.cast_signed());
         share.kernel.set(share.kernel.get() - cost.kernel().cast_signed());
-        share.since.set(share.since.get().saturating_sub(cost.bytes()));
+        share.since.set(share.since.get().saturating_sub(bytes));
         share.freeing.set(GIVING_BACK);
     }
 }
@@ -321,6 +332,9 @@ pub(super) fn enter(memory: Arc<Memory>) {
             freeing: Cell::new(0),
             waits: Cell::new(None),
             wanted: Notify::new(),
+            let_through: Cell::new(None),
+            decoded: Cell::new(0),
+            turn: Cell::new(0),
         }));
     });
 }
@@ -347,23 +361,25 @@ pub(super) enum Room {
     None,
 }
 
-fn charge(cost: Cost) -> Room {
-    with(Room::Taken(None), |share| share.charge(cost).map_or(Room::None, |charge| Room::Taken(Some(charge))))
+fn charge(cost: Cost, more: usize) -> Room {
+    with(Room::Taken(None), |share| {
+        share.charge(cost, more).map_or(Room::None, |charge| Room::Taken(Some(charge)))
+    })
 }
 
 /// Room for a connection that rests. Nothing is counted where there is none: it is asked for again and again.
 pub(super) fn connection() -> Room {
-    charge(Cost::Connection)
+    charge(Cost::Connection, 0)
 }
 
 /// Room to serve a connection.
 pub(super) fn served() -> Room {
-    charge(Cost::Served)
+    charge(Cost::Served, 0)
 }
 
-/// Room for a request; where there is none, that is counted.
-pub(super) fn request() -> Room {
-    let room = charge(Cost::Request);
+/// Room for a request with a head of so many bytes, decoded; where there is none, that is counted.
+pub(super) fn request(head: usize) -> Room {
+    let room = charge(Cost::Request, heads::cost(head));
     if matches!(room, Room::None) {
         limited(Limited::Request);
     }
@@ -434,7 +450,7 @@ pub(super) async fn relief() -> Relief {
         give_back(&share);
         let wanted = share.waits.get();
         let is_there = match wanted {
-            Some(Wanted::Serve) => share.may_charge(Cost::Served),
+            Some(Wanted::Serve) => share.may_charge(Cost::Served, SERVED_BYTES),
             Some(Wanted::Read) | None => share.has_room(0, Level::Read),
         };
         if is_there {
@@ -516,7 +532,7 @@ mod tests {
     #[test]
     fn requests_are_refused_before_connections_and_reading_stops_last() {
         on_worker(64 << 20, |share| {
-            let fill = |cost: Cost| std::iter::from_fn(|| share.charge(cost)).collect::<Vec<_>>();
+            let fill = |cost: Cost| std::iter::from_fn(|| share.charge(cost, 0)).collect::<Vec<_>>();
             let requests = fill(Cost::Request);
             assert_eq!(requests.len(), (52 << 20) / Cost::Request.bytes());
             assert!(!share.has_room(1, Level::Keep), "bodies were given up long before");
@@ -525,7 +541,7 @@ mod tests {
                 connections.len(),
                 ((56 << 20) - requests.len() * Cost::Request.bytes()) / Cost::Connection.bytes()
             );
-            let served = share.charge(Cost::Served);
+            let served = share.charge(Cost::Served, 0);
             assert!(served.is_some(), "what was accepted goes on");
             assert!(share.has_room(0, Level::Read));
             share.look(64 << 20);
@@ -533,7 +549,7 @@ mod tests {
             drop((requests, served));
             share.look(64 << 20);
             assert!(!is_short());
-            assert!(share.charge(Cost::Request).is_some());
+            assert!(share.charge(Cost::Request, 0).is_some());
         });
     }
 
@@ -545,7 +561,7 @@ mod tests {
                 .start_paused(true)
                 .build()
                 .unwrap();
-            let served: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Served)).collect();
+            let served: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Served, 0)).collect();
             want(Wanted::Serve);
             assert_eq!(runtime.block_on(relief()), Relief::Needed);
             drop(served);
@@ -556,7 +572,7 @@ mod tests {
     #[test]
     fn a_few_are_always_let_in_and_a_little_is_always_read() {
         on_worker(0, |share| {
-            let all: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Request)).collect();
+            let all: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Request, 0)).collect();
             assert_eq!(all.len(), Cost::Request.floor());
             assert!(!may_read());
             assert_eq!(room_to_read(65_536), SMALL_READ);
@@ -567,7 +583,7 @@ mod tests {
     #[test]
     fn nothing_is_limited_where_there_is_no_worker() {
         let other = std::thread::spawn(|| {
-            assert!(matches!(request(), Room::Taken(None)));
+            assert!(matches!(request(0), Room::Taken(None)));
             assert!(may_read() && Kept::default().may_keep(usize::MAX / 4) && !is_short());
         });
         other.join().unwrap();

@@ -47,6 +47,11 @@ impl ResponseHeads {
         let Self { frames, streams, unclear } = self;
         frames.admit(bytes, out, |header, payload| judge(streams, unclear, header, payload, has_marks))
     }
+
+    /// See [`HeadFrames::take_growth`].
+    pub(super) const fn take_growth(&mut self) -> usize {
+        self.frames.take_growth()
+    }
 }
 
 fn judge(

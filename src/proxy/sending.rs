@@ -16,6 +16,7 @@ use super::body::{BodyError, Download, RequestBody};
 use super::error::{ProxyError, ResponseCut};
 use super::head_marks::marked_fields;
 use super::malformed::Malformed;
+use super::memory::HeadRoom;
 use super::pool::{Age, Connection, Pool};
 use super::received::ReceivedBody;
 use super::stream_reset::StreamReset;
@@ -153,9 +154,11 @@ impl Connection {
                 if streams.0.has_marks() {
                     marked_fields(response.headers()).map_err(Failure::Malformed)?;
                 }
-                if size_of_fields(response.headers()) > max_head || response.headers().len() > MAX_FIELDS {
+                let size = size_of_fields(response.headers());
+                if size > max_head || response.headers().len() > MAX_FIELDS {
                     return Err(Failure::TooLarge(max_head));
                 }
+                HeadRoom::default().whole(size).await;
                 let status = response.status();
                 let mut response = response.map(|incoming| {
                     let body = ReceivedBody::response(incoming, status, max_head);

@@ -38,6 +38,8 @@ pub(super) struct Socket {
     frames: Option<FrameCount>,
     heads: Option<Heads>,
     at_once: usize,
+    /// The turn of the worker whose heads it waits behind.
+    waited: Option<u64>,
     /// Bytes of the head that has begun.
     head: usize,
     /// Whether reading waits for memory.
@@ -64,6 +66,7 @@ impl Socket {
             frames: None,
             heads: None,
             at_once: 0,
+            waited: None,
             head: 0,
             pauses: false,
             watch,
@@ -189,12 +192,16 @@ impl Socket {
             self.count(bytes);
             let heads = self.heads.get_or_insert_with(|| Heads::behind(&self.first));
             same = heads.admit(bytes, &self.stream, &mut self.later);
+            let growth = heads.take_growth();
+            self.at_once += growth;
+            memory::decoded(growth);
         }
         buf.set_filled(before + same);
     }
 
     fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.at_once >= READ_AT_ONCE {
+        let fits = !self.framing.is_http2() || memory::fits_the_turn(&mut self.waited);
+        if self.at_once >= READ_AT_ONCE || !fits {
             self.at_once = 0;
             // Woken when the worker has looked for news of all its connections, and not before.
             let _pending = pin!(tokio::task::yield_now()).poll(cx);

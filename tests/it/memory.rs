@@ -5,7 +5,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::{
-    Cgroup, Config, Origin, Program, Proxy, curl, eventually, hear, node, python, run, token_at, upstream_at,
+    Cgroup, Config, Origin, Program, Proxy, curl, eventually, h2load, hear, node, python, run, token_at,
+    upstream_at,
 };
 
 /// The memory of the sidecars in `deploy/`.
@@ -33,6 +34,11 @@ struct Scene {
 impl Scene {
     async fn set(api: Api) -> Self {
         Self::with(api, "").await
+    }
+
+    /// On one worker: a load meets all of the budget.
+    async fn on_one_worker(api: Api) -> Self {
+        Self::with(api, "workers = 1").await
     }
 
     /// With these lines in its section `server`.
@@ -165,6 +171,57 @@ async fn heads_without_end_do_not_fill_a_container() {
     let scene = Scene::set(Api::Http1).await;
     scene.survives("heads", 1968, 12).await;
     assert!(scene.limited("connection").await + scene.limited("read").await > 0.0);
+}
+
+#[tokio::test]
+async fn large_heads_of_responses_that_nobody_reads_do_not_fill_a_container() {
+    let scene = Scene::on_one_worker(Api::Http1).await;
+    scene.survives("unread_heads", 1400, 12).await;
+    assert!(scene.limited("read").await > 0.0, "reading paused");
+}
+
+#[tokio::test]
+async fn large_heads_for_http2_applications_do_not_either() {
+    for api in [Api::Http1, Api::Http2] {
+        let scene = Scene::on_one_worker(api).await;
+        scene.survives("http2_heads", 16, 12).await;
+        assert!(scene.limited("read").await > 0.0, "{api:?}: reading paused");
+    }
+}
+
+#[tokio::test]
+async fn large_trailers_that_nobody_reads_do_not_fill_a_container() {
+    for api in [Api::Http1, Api::Http2] {
+        let scene = Scene::on_one_worker(api).await;
+        scene.survives("http2_trailers", 10, 12).await;
+    }
+}
+
+/// Seven kilobytes on the wire, and seven megabytes as HTTP/1.1 writes them.
+#[tokio::test]
+async fn requests_that_are_large_once_decoded_are_refused_beyond_the_memory() {
+    let scene = Scene::on_one_worker(Api::Http1).await;
+    scene.survives("http2_cookies", 16, 15).await;
+    assert!(scene.limited("request").await > 0.0);
+}
+
+#[tokio::test]
+async fn fields_of_one_byte_on_the_wire_do_not_fill_a_container() {
+    let scene = Scene::on_one_worker(Api::Http1).await;
+    scene.survives("http2_fields", 100, 12).await;
+}
+
+/// All at once, and more of them than memory has room for.
+#[tokio::test]
+async fn readers_of_large_heads_get_each_a_response_though_memory_is_short() {
+    for http in [&["--h1", "-c400"][..], &["-c5", "-m200"]] {
+        let scene = Scene::on_one_worker(Api::Http1).await;
+        let url = format!("http://{}/large-head", scene.proxy.listen());
+        let load = h2load(&[http, &["-n2000", &url]].concat()).await;
+        assert_eq!(scene.cgroup.kills(), 0, "{load:?}");
+        assert_eq!((load.done, load.errored, load.timeout), (2000, 0, 0), "{load:?}");
+        assert!(load.good >= 500, "{load:?}");
+    }
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ mod tests {
             }
             assert_eq!(bodies.len(), 64, "a quarter of the budget");
             assert_eq!(used(), (16, 0, 16));
-            assert!(share.has_room(0, Level::Read) && share.may_charge(super::super::Cost::Request));
+            assert!(share.has_room(0, Level::Read) && share.has_room(0, Level::Request));
             drop(bodies);
             assert_eq!(used(), (0, 0, 0));
             assert!(Kept::default().may_keep(1));

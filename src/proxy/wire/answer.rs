@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 use super::super::malformed::Malformed;
-use super::super::memory;
+use super::super::memory::{self, COPIES, HeadRoom};
 use super::super::metrics::Counted;
 use super::body::Decoder;
 use super::connection::{HEAD_ROOM, Keeper, Wire};
@@ -43,6 +43,8 @@ enum Source {
 
 struct Reading {
     wire: Wire,
+    /// The memory for the trailers.
+    room: HeadRoom,
     keeper: Rc<dyn Keeper>,
     reuse: Reuse,
     background: Option<Background>,
@@ -87,7 +89,7 @@ impl Answer {
         let cuts_upload = reuse == Reuse::No && upload.is_some();
         let background =
             upload.map(|(upload, patience)| Background::spawn(upload, Rc::clone(&wire.stream), patience));
-        let mut reading = Reading { wire, keeper, reuse, background };
+        let mut reading = Reading { wire, room: HeadRoom::default(), keeper, reuse, background };
         let length = if decoder.left().is_some() { Length::Known } else { Length::Unknown };
         // What came with the head is seen at once: an answer that came whole frees its connection here.
         let data = decoder.decode(&mut reading.wire.input)?;
@@ -153,6 +155,10 @@ impl Answer {
     /// Reads what is there.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AnswerError>> {
         let Source::Reading(reading) = &mut self.source else { return Poll::Ready(Ok(())) };
+        let in_trailers = self.decoder.is_in_trailers();
+        if in_trailers {
+            ready!(reading.room.poll(cx, reading.wire.input.len()));
+        }
         let room = match self.decoder.left() {
             // One byte over, so that the read that takes the last is seen to have taken all there was.
             Some(left) => usize::try_from(left).map_or(MAX_ROOM, |left| left.saturating_add(1)),
@@ -160,6 +166,9 @@ impl Answer {
         };
         let room = memory::room_to_read(room.min(MAX_ROOM));
         let read = ready!(reading.poll_fill(cx, room))?;
+        if in_trailers {
+            memory::read(read * COPIES);
+        }
         if read == 0 {
             self.source = Source::Ended;
             return Poll::Ready(if self.decoder.may_end_here() { Ok(()) } else { Err(AnswerError::Cut) });
@@ -223,7 +232,7 @@ impl Reading {
 
     /// The last byte was read: the connection is given back, or dropped, or left to the upload that goes on.
     fn end(self) {
-        let Self { mut wire, keeper, reuse, background } = self;
+        let Self { mut wire, room: _, keeper, reuse, background } = self;
         if reuse == Reuse::No || !wire.input.is_empty() {
             return;
         }

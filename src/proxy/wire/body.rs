@@ -71,6 +71,11 @@ impl Decoder {
         matches!(self.state, State::Finished | State::UntilClose)
     }
 
+    /// Whether its trailers are read, which wait until they have come whole.
+    pub(super) const fn is_in_trailers(&self) -> bool {
+        matches!(self.state, State::Trailers)
+    }
+
     /// How many bytes of data are left, where that is known.
     pub(super) const fn left(&self) -> Option<u64> {
         match self.state {

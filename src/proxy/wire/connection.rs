@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
 use super::super::malformed::Malformed;
-use super::super::memory;
+use super::super::memory::{self, HeadRoom};
 use super::super::metrics::Counted;
 use super::super::sending::{Failure, Head};
 use super::answer::Answer;
@@ -71,6 +71,9 @@ struct Asking<'a> {
     interim: usize,
     /// Whether a byte of an answer came.
     heard: bool,
+    /// Bytes of the last head, and the memory for it.
+    head: usize,
+    room: HeadRoom,
 }
 
 /// How a request failed, without its body.
@@ -121,8 +124,13 @@ impl Wire {
             max_head: manner.max_head,
             interim: 0,
             heard: false,
+            head: 0,
+            room: HeadRoom::default(),
         };
         let answered = poll_fn(|cx| asking.poll(&mut self, manner.on_interim, cx)).await;
+        if answered.is_ok() {
+            asking.room.whole(asking.head).await;
+        }
         let refused = asking.refused;
         let AnswerHead { status, headers, reason, then } = match answered {
             Ok(head) => head,
@@ -134,6 +142,10 @@ impl Wire {
             Err(Fault::Malformed(why)) => return Err(Failure::Malformed(why)),
             Err(Fault::Broken) => return Err(Failure::Broken),
         };
+        if self.grown && self.input.is_empty() {
+            // It would hold the whole head for as long as the body comes.
+            self.input = BytesMut::new();
+        }
         let upload = if upload.is_sent() {
             self.output = upload.into_buffer();
             None
@@ -206,6 +218,7 @@ impl Asking<'_> {
             return Poll::Pending;
         }
         loop {
+            let came = wire.input.len();
             if self.heard {
                 match self.finder.take(&mut wire.input, self.asked, self.max_head) {
                     Ok(Some(AnswerHead { status, headers, then: Then::Another, .. })) => {
@@ -223,12 +236,16 @@ impl Asking<'_> {
                         }
                         continue;
                     }
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(Some(head)) => {
+                        self.head = came - wire.input.len();
+                        return Poll::Ready(Ok(head));
+                    }
                     Ok(None) => {}
                     Err(why) => return Poll::Ready(Err(Fault::Malformed(why))),
                 }
             }
-            match ready!(wire.poll_fill(cx, HEAD_ROOM)) {
+            ready!(self.room.poll(cx, came));
+            match ready!(wire.poll_fill(cx, HEAD_ROOM.max(came))) {
                 Ok(1..) => self.heard = true,
                 Ok(0) | Err(_) => {
                     return Poll::Ready(Err(if self.heard { Fault::Broken } else { Fault::Died }));
@@ -260,6 +277,6 @@ impl Asking<'_> {
 /// Room for a head, and for most answers whole.
 pub(super) const HEAD_ROOM: usize = 8 * 1024;
 /// What a free connection keeps to write heads into.
-const MAX_OUTPUT: usize = 16 * 1024;
+pub(super) const MAX_OUTPUT: usize = 16 * 1024;
 /// Interim answers to one request. They cost time alone, and that is limited, too.
 const MAX_INTERIM: usize = 16 * 1024;

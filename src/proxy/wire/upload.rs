@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::super::body::RequestBody;
 use super::super::sending::Head;
-use super::connection::{Keeper, Wire};
+use super::connection::{Keeper, MAX_OUTPUT, Wire};
 use super::encode::{self, BodyFraming, LINE_END};
 use super::stream::Stream;
 use crate::clock;
@@ -132,6 +132,10 @@ impl Upload {
                     ready!(self.poll_write(stream, cx))?;
                     ready!(poll_flush(stream, cx))?;
                     self.phase = Phase::Sent;
+                    if self.lead.capacity() > MAX_OUTPUT {
+                        // The response may be long in coming.
+                        self.lead = Vec::new();
+                    }
                 }
             }
         }

@@ -4,6 +4,8 @@ import http from 'node:http';
 import http2 from 'node:http2';
 
 const PART = Buffer.alloc(16 * 1024, 'x');
+// As large as the default of max_response_header_size allows.
+const LARGE = Object.fromEntries(Array.from({ length: 58 }, (_, at) => [`x-${at}`, 'a'.repeat(1000)]));
 
 // How HTTP/2 streams of endless responses ended: their codes, each with a count.
 const resets = {};
@@ -30,6 +32,14 @@ const serve = (request, response) => {
   } else if (path === '/slow') {
     request.resume();
     request.on('end', () => setTimeout(() => response.end('slow'), 3000));
+  } else if (path === '/large-head') {
+    response.writeHead(200, LARGE);
+    response.end('ok');
+  } else if (path === '/large-trailers') {
+    response.writeHead(200, response.stream ? {} : { trailer: 'x-0' });
+    response.write('ok');
+    response.addTrailers(LARGE);
+    response.end();
   } else if (path === '/late') {
     request.resume();
     setTimeout(() => response.end('late'), Number(searchParams.get('ms')));

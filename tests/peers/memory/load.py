@@ -144,6 +144,52 @@ async def half_head():
     return sock
 
 
+async def unread_head():
+    sock = await connect()
+    await loop.sock_sendall(sock, request(b"GET", b"/large-head"))
+    outcomes["sent"] += 1
+    await asyncio.sleep(SECONDS)
+    return sock
+
+
+def literal(name, value):
+    """A field that goes into the dynamic table, where the newest has the index 62."""
+    rest = len(value) - 127
+    length = bytes([127, rest & 127 | 128, rest >> 7]) if rest >= 0 else bytes([len(value)])
+    return b"\x40" + bytes([len(name)]) + name + length + value
+
+
+async def http2_burst(path, streams, entry=b"", uses=0):
+    """So many GETs at once on one connection, whose responses are not read. Each refers to the entry so many times."""
+    sock = await connect()
+    data = PREFACE + frame(SETTINGS, 0, 0)
+    for number in range(streams):
+        block = head(b"GET", path) + (b"" if number else entry) + b"\xbe" * uses
+        data += frame(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * number, block)
+    # All of them have connected before the first request.
+    await asyncio.sleep(max(0, BEGUN + 1.5 - time.monotonic()))
+    await loop.sock_sendall(sock, data)
+    outcomes["sent"] += 1
+    await asyncio.sleep(SECONDS)
+    return sock
+
+
+def http2_heads():
+    return http2_burst(b"/large-head", 200)
+
+
+def http2_trailers():
+    return http2_burst(b"/large-trailers", 200)
+
+
+def http2_cookies():
+    return http2_burst(b"/slow", 128, literal(b"cookie", b"c" * 3900), 14)
+
+
+def http2_fields():
+    return http2_burst(b"/slow", 128, literal(b"a", b"b"), 1800)
+
+
 async def stuck_upload():
     """HTTP/2 uploads on one connection, each as far as the windows let it."""
     sock = await connect()
@@ -227,7 +273,11 @@ async def held(one):
         outcomes[type(error).__name__] += 1
 
 
-KINDS = {"stalled": stalled_reader, "slow": slow_reader, "uploads": stuck_upload, "posts": post, "gets": get, "idle": idle, "heads": half_head}
+KINDS = {
+    "stalled": stalled_reader, "slow": slow_reader, "uploads": stuck_upload, "posts": post, "gets": get, "idle": idle,
+    "heads": half_head, "unread_heads": unread_head, "http2_heads": http2_heads, "http2_trailers": http2_trailers,
+    "http2_cookies": http2_cookies, "http2_fields": http2_fields,
+}
 
 
 async def main():
