@@ -219,7 +219,7 @@ where
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => {
-                let handshake = http2(upstream, socket, info, open, window);
+                let handshake = Box::pin(http2(upstream, socket, info, open, window));
                 attempt.within(ConnectStage::Http2, handshake).await
             }
             Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, open)),
@@ -230,7 +230,7 @@ where
         Speak::Http1 => handshake(&tls.with_http1_alone(), socket, attempt).await?,
     };
     if agreed_http2(upstream, &stream) {
-        let handshake = http2(upstream, stream, info, open, window);
+        let handshake = Box::pin(http2(upstream, stream, info, open, window));
         attempt.within(ConnectStage::Http2, handshake).await
     } else {
         Ok(http1(stream.into(), info, open))

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use super::metrics::{Limited, MemoryMetrics};
 use super::settings::Budget;
 
-pub(super) use heads::{COPIES, HeadRoom, decoded, fits_the_turn};
+pub(super) use heads::{COPIES, HeadRoom, decoded, fits_the_turn, wrote};
 pub(super) use kept::Kept;
 use process::Process;
 
@@ -89,6 +89,8 @@ struct Share {
     wanted: Notify,
     /// When a head was last let through without room for it.
     let_through: Cell<Option<Instant>>,
+    /// Bytes that applications have taken, for heads that wait.
+    credit: Cell<usize>,
     /// What heads of HTTP/2 came to in this turn of the worker, beyond what they have on the wire; and which turn it is.
     decoded: Cell<usize>,
     turn: Cell<u64>,
@@ -333,6 +335,7 @@ pub(super) fn enter(memory: Arc<Memory>) {
             waits: Cell::new(None),
             wanted: Notify::new(),
             let_through: Cell::new(None),
+            credit: Cell::new(0),
             decoded: Cell::new(0),
             turn: Cell::new(0),
         }));

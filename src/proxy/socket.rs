@@ -288,6 +288,9 @@ impl Socket {
 
     /// The same of bytes that hyper wrote.
     fn wrote_bytes(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            memory::wrote(*bytes);
+        }
         if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
             frames.wrote(*bytes);
             self.watch.wrote_bytes(*bytes);

@@ -205,12 +205,6 @@ async fn requests_that_are_large_once_decoded_are_refused_beyond_the_memory() {
     assert!(scene.limited("request").await > 0.0);
 }
 
-#[tokio::test]
-async fn fields_of_one_byte_on_the_wire_do_not_fill_a_container() {
-    let scene = Scene::on_one_worker(Api::Http1).await;
-    scene.survives("http2_fields", 100, 12).await;
-}
-
 /// All at once, and more of them than memory has room for.
 #[tokio::test]
 async fn readers_of_large_heads_get_each_a_response_though_memory_is_short() {

@@ -31,7 +31,7 @@ pub(in crate::proxy) struct HeadRoom {
 impl HeadRoom {
     /// Ready when what has come of it, so many bytes, may be held and more of it read.
     pub(in crate::proxy) fn poll(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
-        if bytes <= SMALL_HEAD || self.is_let_through {
+        if bytes <= SMALL_RESPONSE_HEAD || self.is_let_through {
             return Poll::Ready(());
         }
         let mut has_waited = false;
@@ -43,7 +43,7 @@ impl HeadRoom {
             if with(true, |share| share.has_room(LARGEST_COST, Level::Read)) {
                 return Poll::Ready(());
             }
-            if with(true, |share| share.lets_one_through()) {
+            if with(true, |share| share.has_credit() || share.lets_one_through()) {
                 self.is_let_through = true;
                 return Poll::Ready(());
             }
@@ -56,7 +56,7 @@ impl HeadRoom {
 
     /// Ready when a head of so many bytes, which came whole, may be passed on. It is counted.
     pub(in crate::proxy) async fn whole(&mut self, bytes: usize) {
-        if bytes > SMALL_HEAD {
+        if bytes > SMALL_RESPONSE_HEAD {
             std::future::poll_fn(|cx| self.poll(cx, bytes)).await;
             read(cost(bytes));
         }
@@ -64,6 +64,17 @@ impl HeadRoom {
 }
 
 impl Share {
+    /// Whether applications have taken as much as the next head brings: then it fits into what they left free, which the
+    /// allocator may not have given back yet.
+    fn has_credit(&self) -> bool {
+        let left = self.credit.get().checked_sub(CREDIT);
+        let has = left.is_some() && self.has_room(LARGEST_COST, Level::Served);
+        if let Some(left) = left.filter(|_| has) {
+            self.credit.set(left);
+        }
+        has
+    }
+
     /// Whether a head goes on without room for it: one now and then does, so that what is misjudged never stops all of them.
     fn lets_one_through(&self) -> bool {
         let now = clock::now();
@@ -74,6 +85,11 @@ impl Share {
         }
         may
     }
+}
+
+/// Applications have taken so many bytes.
+pub(in crate::proxy) fn wrote(bytes: usize) {
+    with((), |share| share.credit.set((share.credit.get() + bytes).min(MOST_CREDIT)));
 }
 
 /// Counts what h2 makes of heads beyond what they have on the wire.
@@ -103,10 +119,15 @@ pub(in crate::proxy) fn fits_the_turn(waited: &mut Option<u64>) -> bool {
 
 /// Bytes of a head that are a part of every request's cost.
 const SMALL_HEAD: usize = 2 * 1024;
+/// The same of a response: its first read brings as much.
+const SMALL_RESPONSE_HEAD: usize = 4 * 1024;
 /// How often a large head is held: as it was read, and as it is written.
 pub(in crate::proxy) const COPIES: usize = 2;
 /// The most that the next head may come to.
 const LARGEST_COST: usize = COPIES * 64 * 1024;
+/// What a head takes of what applications have taken, and how much of that counts.
+const CREDIT: usize = 32 * 1024;
+const MOST_CREDIT: usize = 16 * CREDIT;
 /// How often it is looked whether there is room.
 const PAUSE: Duration = Duration::from_millis(50);
 const LET_THROUGH_EVERY: Duration = Duration::from_millis(250);
@@ -153,9 +174,12 @@ mod tests {
                 let mut first = HeadRoom::default();
                 assert!(first.poll(cx, 60_000).is_ready() && first.poll(cx, 60_000).is_ready());
                 let mut second = HeadRoom::default();
-                assert!(second.poll(cx, SMALL_HEAD).is_ready());
+                assert!(second.poll(cx, SMALL_RESPONSE_HEAD).is_ready());
                 assert!(second.poll(cx, 60_000).is_pending());
                 second.whole(60_000).await;
+                // Nor does what applications took make room where the budget is used up.
+                wrote(MOST_CREDIT);
+                assert!(HeadRoom::default().poll(cx, 60_000).is_pending());
             });
         });
     }

@@ -186,10 +186,6 @@ def http2_cookies():
     return http2_burst(b"/slow", 128, literal(b"cookie", b"c" * 3900), 14)
 
 
-def http2_fields():
-    return http2_burst(b"/slow", 128, literal(b"a", b"b"), 1800)
-
-
 async def stuck_upload():
     """HTTP/2 uploads on one connection, each as far as the windows let it."""
     sock = await connect()
@@ -276,7 +272,7 @@ async def held(one):
 KINDS = {
     "stalled": stalled_reader, "slow": slow_reader, "uploads": stuck_upload, "posts": post, "gets": get, "idle": idle,
     "heads": half_head, "unread_heads": unread_head, "http2_heads": http2_heads, "http2_trailers": http2_trailers,
-    "http2_cookies": http2_cookies, "http2_fields": http2_fields,
+    "http2_cookies": http2_cookies,
 }
 
 
