@@ -8,9 +8,11 @@ use http::{Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::memory::Charge;
+use super::error::ProxyError;
+use super::memory::{self, Charge, Room};
 use super::metrics::{Aborted, RouteMetrics};
 use super::record::{Answerer, Record};
+use super::sending::size_of_fields;
 use super::trace::Tracing;
 use super::watch::Busy;
 use crate::clock;
@@ -52,9 +54,17 @@ impl Exchange {
         self.slot = slot;
     }
 
-    /// Keeps its part of the memory until this ends.
-    pub(super) fn charge(&mut self, charge: Option<Charge>) {
+    /// Takes its part of the memory, with that of its decoded head, until this ends.
+    ///
+    /// # Errors
+    /// [`ProxyError::MemoryLimit`] where there is no room.
+    pub(super) fn take_room(&mut self, parts: &Parts) -> Result<(), ProxyError> {
+        let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let Room::Taken(charge) = memory::request(target + size_of_fields(&parts.headers)) else {
+            return Err(ProxyError::MemoryLimit);
+        };
         self.charge = charge;
+        Ok(())
     }
 
     /// What is told of it, where anybody asks.

@@ -28,13 +28,15 @@ use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
 use super::headers::{Expect, HopFields, strip_response};
 use super::malformed::Malformed;
+use super::memory;
+use super::metrics::Limited;
 use super::pool::{Age, Company, Pool, Want};
 use super::received::ReceivedBody;
 use super::record::Record;
 use super::recovery::{Received, may_refuse, note_unlisted, recover};
 use super::replay::{Outcome, RecordLimit, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
-use super::sending::{Asks, Failure, Head};
+use super::sending::{Asks, Failure, Head, Waits};
 use super::stream::Stream;
 use super::trace::{Tracing, Wait};
 use super::upstream::{Upstream, UpstreamSettings};
@@ -87,8 +89,8 @@ pub(super) async fn forward(
         upload.count_in(record.received());
     }
     let (token, tracing) = (entry.token.as_ref(), record.and_then(Record::tracing));
-    let rounds = Cell::new(0);
-    let sender = Sender { pool, downstream, token, tracing, rounds, upload, opener, begun };
+    let (waits, rounds) = (Waits::default(), Cell::new(0));
+    let sender = Sender { pool, downstream, token, tracing, waits, rounds, upload, opener, begun };
     let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
@@ -148,6 +150,8 @@ pub(super) struct Sender<'a> {
     /// Of its route.
     token: Option<&'a TokenHandle>,
     tracing: Option<&'a Tracing>,
+    /// Whether its response waits for memory.
+    waits: Waits,
     /// How often it was sent, but for what was repeated because a connection was dead or for a nonce (RFC 9449 section 8.2).
     rounds: Cell<u64>,
     /// Its body; `None`: it has none.
@@ -216,14 +220,14 @@ impl Sender<'_> {
                 let answer = tokio::select! {
                     biased;
                     answer = sent => answer,
-                    () = timer.as_mut() => Err(ProxyError::ResponseTimeout),
+                    () = timer.as_mut() => Err(late(&self.waits)),
                 };
                 self.downstream.keep_timer(timer);
                 answer
             }
             Some(upload) => {
                 let stream = &self.downstream.stream;
-                while_uploading(sent, upload, stream, &self.pool.upstream().settings).await
+                while_uploading(sent, upload, stream, &self.pool.upstream().settings, &self.waits).await
             }
         };
         if let Some(span) = span {
@@ -261,8 +265,8 @@ impl Sender<'_> {
             if let Some(binding) = binding {
                 prove(binding, pool.upstream(), head)?;
             }
-            let sent =
-                connection.send(pool, head, body, &|status, headers| self.inform(status, headers)).await;
+            let on_interim = |status, headers| self.inform(status, headers);
+            let sent = connection.send(pool, head, body, &on_interim, &self.waits).await;
             let failed = match (sent, binding) {
                 (Ok(answer), None) => return Ok(answer),
                 (Ok(mut response), Some(binding)) => {
@@ -322,6 +326,7 @@ async fn while_uploading(
     upload: &Upload,
     stream: &Stream,
     settings: &UpstreamSettings,
+    waits: &Waits,
 ) -> Answer {
     loop {
         let limit = match upload.outcome() {
@@ -330,7 +335,7 @@ async fn while_uploading(
         };
         let deadline = upload.last() + limit;
         if deadline <= clock::now() {
-            return Err(ProxyError::ResponseTimeout);
+            return Err(late(waits));
         }
         tokio::select! {
             biased;
@@ -347,6 +352,15 @@ async fn while_uploading(
             () = tokio::time::sleep_until(deadline.min(clock::now() + settings.response_header_timeout)) => {}
         }
     }
+}
+
+/// Why no response came in time.
+fn late(waits: &Waits) -> ProxyError {
+    if !waits.for_memory() {
+        return ProxyError::ResponseTimeout;
+    }
+    memory::limited(Limited::Request);
+    ProxyError::MemoryLimit
 }
 
 /// Puts a proof of this sending on the request, in place of that of any sending before.

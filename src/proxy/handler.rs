@@ -30,7 +30,6 @@ use super::limits::take_turn;
 use super::local::LocalTable;
 use super::malformed::Malformed;
 use super::max_forwards::{count_forward, last_hop, max_forwards};
-use super::memory::{self, Room};
 use super::own_credentials::{Own, keeps_own, only_authorization, subject};
 use super::path::{PathFault, judge};
 use super::reason;
@@ -39,7 +38,7 @@ use super::record::{Answerer, Record};
 use super::recovery::has_settled;
 use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
-use super::sending::{Asks, Head, size_of_fields};
+use super::sending::{Asks, Head};
 use super::target;
 use super::trace::{self, Tracing};
 use super::tunnel::Opening;
@@ -225,11 +224,7 @@ async fn to_upstream(
     form: Form,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let head = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let Room::Taken(charge) = memory::request(head + size_of_fields(&parts.headers)) else {
-        return Err(ProxyError::MemoryLimit);
-    };
-    exchange.charge(charge);
+    exchange.take_room(parts)?;
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
     let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);

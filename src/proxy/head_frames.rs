@@ -4,7 +4,7 @@
 //! at those of requests first, and `response_heads` at those of responses. All other bytes go on as they came.
 
 use super::calm::{CONTINUATION, HEADER, HEADERS};
-use super::hpack::{fields, size_updates};
+use super::hpack::{count, shortened, size_updates};
 
 /// Follows the frames that come by one connection.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub(super) struct HeadFrames {
     unseen: usize,
     /// The beginning of a frame whose end has not come.
     held: Vec<u8>,
-    /// See [`Self::take_growth`].
-    growth: usize,
+    /// See [`Self::take_size`].
+    size: usize,
 }
 
 /// Streams whose message has a head and no end yet, the oldest first: a HEADERS frame on one of them is trailers.
@@ -32,13 +32,12 @@ pub(super) struct Block<'a> {
 impl HeadFrames {
     /// `unseen` bytes come before the first frame.
     pub(super) const fn behind(unseen: usize) -> Self {
-        Self { unseen, held: Vec::new(), growth: 0 }
+        Self { unseen, held: Vec::new(), size: 0 }
     }
 
-    /// Bytes that the heads since the last call take once they are decoded, beyond those of an ordinary one: a field may be a
-    /// single byte on the wire.
-    pub(super) const fn take_growth(&mut self) -> usize {
-        std::mem::replace(&mut self.growth, 0)
+    /// Bytes that the heads since the last call take once they are decoded: a field may be a single byte on the wire.
+    pub(super) const fn take_size(&mut self) -> usize {
+        std::mem::replace(&mut self.size, 0)
     }
 
     /// Looks at bytes that came, and returns how many of them go on as they are. What goes on behind those is put into `out`;
@@ -80,16 +79,15 @@ impl HeadFrames {
             if header[3] != HEADERS || length > LARGEST_FRAME {
                 judge(header, &[]);
                 if header[3] == CONTINUATION {
-                    self.growth += length * FIELD_BYTES;
+                    self.size += length * FIELD_BYTES;
                 }
                 self.unseen = HEADER + length;
                 continue;
             }
             let Some(frame) = rest.get(..HEADER + length) else { break };
-            if let Some(block) = Block::of(header[4], &frame[HEADER..]) {
-                self.growth += fields(block.fields).saturating_sub(ORDINARY_FIELDS) * FIELD_BYTES;
-            }
-            if let Some(rewritten) = judge(header, &frame[HEADER..]) {
+            let judged = judge(header, &frame[HEADER..]);
+            self.size += size(judged.as_deref().unwrap_or(frame));
+            if let Some(rewritten) = judged {
                 if same.is_some() {
                     out.extend_from_slice(&bytes[done..at]);
                 } else {
@@ -150,6 +148,16 @@ impl<'a> Block<'a> {
         Some(Self { priority, fields: &rest[..rest.len().checked_sub(padding)?] })
     }
 
+    /// The fields of a head that is refused where it has more than `limit`: h2 decodes no more of them than show that it has.
+    pub(super) fn shortened(self, limit: usize) -> Option<Vec<u8>> {
+        shortened(self.fields, limit.saturating_add(UNCOUNTED_FIELDS))
+    }
+
+    /// The same with other fields, where there are any.
+    pub(super) fn with(self, fields: Option<&'a [u8]>) -> Self {
+        Self { fields: fields.unwrap_or(self.fields), ..self }
+    }
+
     /// A frame with this header, but for its length and padding, and other `fields`. `None`: they do not fit.
     pub(super) fn framed(self, header: &[u8; HEADER], fields: &[&[u8]]) -> Option<Vec<u8>> {
         let mut frame = [&header[..], self.priority, &fields.concat()].concat();
@@ -170,6 +178,16 @@ impl<'a> Block<'a> {
     }
 }
 
+/// Bytes that the head in a HEADERS frame takes, and its stream.
+fn size(frame: &[u8]) -> usize {
+    let block =
+        frame.split_first_chunk::<HEADER>().and_then(|(header, payload)| Block::of(header[4], payload));
+    // Each takes a byte at the least.
+    let block = block.filter(|block| block.fields.len() > ORDINARY_FIELDS);
+    let more = block.map_or(0, |block| count(block.fields).saturating_sub(ORDINARY_FIELDS));
+    ORDINARY_BYTES + more * FIELD_BYTES
+}
+
 /// The stream of a frame with this header.
 pub(super) const fn stream_of(header: &[u8; HEADER]) -> u32 {
     u32::from_be_bytes([header[5] & 0x7f, header[6], header[7], header[8]])
@@ -181,9 +199,12 @@ pub(super) const LARGEST_FRAME: usize = 16 * 1024;
 pub(super) const PADDED: u8 = 8;
 pub(super) const PRIORITY: u8 = 0x20;
 const PRIORITY_BYTES: usize = 5;
-/// What a field takes in a map of them beside its name and value, and how many fields are not counted.
-const FIELD_BYTES: usize = 96;
+/// What an ordinary head takes, of so many fields; and each field more in a map of them, beside its name and value.
+const ORDINARY_BYTES: usize = 4 * 1024;
 const ORDINARY_FIELDS: usize = 24;
+const FIELD_BYTES: usize = 96;
+/// Fields of a head that no limit counts: pseudo-header fields, marks, and updates of the table's size.
+const UNCOUNTED_FIELDS: usize = 10;
 /// Streams that are followed. The other side does not end those that were given up here.
 const MOST_STREAMS: usize = 1024;
 /// `content-type` with an empty value, not indexed (RFC 7541 section 6.2.2 and appendix A).

@@ -11,13 +11,20 @@ use super::calm::HEADER;
 use super::fields::LONGEST;
 use super::head_fault::is_token;
 use super::head_frames::Block;
-use super::hpack::{Literal, Name, has_control, literals, read_string, write_string};
+use super::hpack::{Literal, Name, count, has_control, literals, read_string, size_updates, write_string};
 use super::malformed::Malformed;
 
 /// The frame of trailers with other fields; `None`: it goes on as it is. h2 resets their stream for a pseudo-header field, and
-/// for what would have it end the connection.
-pub(super) fn rewrite_trailers(header: &[u8; HEADER], payload: &[u8]) -> Option<Vec<u8>> {
+/// for what would have it end the connection, and for more than `max_fields`.
+pub(super) fn rewrite_trailers(
+    header: &[u8; HEADER],
+    payload: &[u8],
+    max_fields: Option<usize>,
+) -> Option<Vec<u8>> {
     let block = Block::of(header[4], payload)?;
+    let is_over = max_fields.is_some_and(|most| block.fields.len() > most && count(block.fields) > most);
+    let shortened = max_fields.filter(|_| is_over).and_then(|most| block.shortened(most));
+    let block = block.with(shortened.as_deref());
     let other = with_others(block.fields, |literal| {
         let value = &block.fields[literal.value.clone()];
         if matches!(literal.name, Name::Spelt(_))
@@ -27,10 +34,12 @@ pub(super) fn rewrite_trailers(header: &[u8; HEADER], payload: &[u8]) -> Option<
         }
         has_control(value)?.then(|| marked_value(block.fields, literal))
     });
-    match other {
-        None => block.trailers(header),
-        Some(fields) => block.framed(header, &[&fields, MALFORMED]),
+    if other.is_none() && !is_over {
+        return block.trailers(header);
     }
+    let fields = other.as_deref().unwrap_or(block.fields);
+    let (updates, fields) = fields.split_at_checked(size_updates(fields)?)?;
+    block.framed(header, &[updates, MALFORMED, fields])
 }
 
 /// The fields of a block with others in place of some literals; `None`: there are none.

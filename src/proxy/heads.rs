@@ -35,6 +35,8 @@ pub(super) struct Heads {
     /// The stream of the last request.
     last: u32,
     uploads: HeadedStreams,
+    /// Fields of a head, or of trailers.
+    max_fields: usize,
 }
 
 /// Where what is written anew leaves word for the handler.
@@ -45,10 +47,10 @@ struct Notes<'a> {
 }
 
 impl Heads {
-    /// For a connection of which `read` was passed on already.
-    pub(super) const fn behind(read: &[u8]) -> Self {
+    /// For a connection of which `read` was passed on already, and whose heads may have so many fields.
+    pub(super) const fn behind(read: &[u8], max_fields: usize) -> Self {
         let frames = HeadFrames::behind(PREFACE.saturating_sub(read.len()));
-        Self { frames, last: 0, uploads: HeadedStreams::new() }
+        Self { frames, last: 0, uploads: HeadedStreams::new(), max_fields }
     }
 
     /// Looks at bytes that came in by `stream`: see [`HeadFrames::admit`].
@@ -57,13 +59,13 @@ impl Heads {
         self.admit_with(bytes, notes, out)
     }
 
-    /// See [`HeadFrames::take_growth`].
-    pub(super) const fn take_growth(&mut self) -> usize {
-        self.frames.take_growth()
+    /// See [`HeadFrames::take_size`].
+    pub(super) const fn take_size(&mut self) -> usize {
+        self.frames.take_size()
     }
 
     fn admit_with(&mut self, bytes: &[u8], notes: Notes<'_>, out: &mut Vec<u8>) -> usize {
-        let Self { frames, last, uploads } = self;
+        let Self { frames, last, uploads, max_fields } = self;
         frames.admit(bytes, out, |header, payload| {
             let (stream, ends) = (stream_of(header), header[4] & END_STREAM != 0);
             match header[3] {
@@ -72,11 +74,11 @@ impl Heads {
                     if !ends {
                         uploads.begin(stream);
                     }
-                    return rewrite(header, payload, notes);
+                    return rewrite(header, payload, *max_fields, notes);
                 }
                 HEADERS if uploads.contains(stream) => {
                     uploads.end(stream);
-                    return rewrite_trailers(header, payload);
+                    return rewrite_trailers(header, payload, Some(*max_fields));
                 }
                 RST_STREAM => uploads.end(stream),
                 DATA if ends => uploads.end(stream),
@@ -88,13 +90,16 @@ impl Heads {
 }
 
 /// The frame with other fields; `None`: it goes on as it is.
-fn rewrite(header: &[u8; HEADER], payload: &[u8], notes: Notes<'_>) -> Option<Vec<u8>> {
+fn rewrite(header: &[u8; HEADER], payload: &[u8], max_fields: usize, notes: Notes<'_>) -> Option<Vec<u8>> {
     let block = Block::of(header[4], payload)?;
-    let fields = with_others(block.fields, |literal| {
+    let shortened = block.shortened(max_fields);
+    let block = block.with(shortened.as_deref());
+    let others = with_others(block.fields, |literal| {
         let room = LARGEST_FRAME.saturating_sub(payload.len() - literal.value.len() + SPARE);
         replaced(block.fields, literal, room, notes)
-    })?;
-    block.framed(header, &[&fields])
+    });
+    let fields = others.as_deref().or(shortened.as_deref())?;
+    block.framed(header, &[fields])
 }
 
 /// The field that takes a literal's place; `None`: it goes on as it is.
@@ -307,7 +312,7 @@ mod tests {
 
     /// And whether a field was marked.
     fn pass_with(bytes: &[u8], step: usize, targets: &OddTargets) -> (Vec<u8>, bool) {
-        let mut heads = Heads::behind(b"");
+        let mut heads = Heads::behind(b"", 100);
         let mut passed = Vec::new();
         let has_marks = &Cell::new(false);
         for piece in bytes.chunks(step) {
@@ -545,7 +550,7 @@ mod tests {
             field
         };
         let prefixed = |fields: Vec<u8>| [&[0x0f, 0x10, 0][..], &fields].concat();
-        let refused = |fields: &[u8]| [fields, &[0x0f, 0x2a, 1, b'x']].concat();
+        let refused = |fields: &[u8]| [&[0x0f, 0x2a, 1, b'x'][..], fields].concat();
         for (came, goes_on) in [
             (spelt("grpc-status", "0"), prefixed(spelt("grpc-status", "0"))),
             (vec![0x88], prefixed(vec![0x88])),
@@ -601,3 +606,38 @@ mod tests {
         }
     }
 }
+    #[test]
+    fn of_a_head_with_too_many_fields_only_so_many_go_on_and_trailers_are_refused() {
+        let table = |count: usize| [&[0x40, 1, b'x', 1, b'1'][..], &[0xbe].repeat(count)].concat();
+        let of = |fields: &[u8], trailers: &[u8]| {
+            let head = [&block(0x04, b"/<")[..], fields].concat();
+            connection(&[frame(HEADERS, 4, &head)])
+                .into_iter()
+                .chain(frame(HEADERS, 5, trailers))
+                .collect::<Vec<_>>()
+        };
+        let goes_on = |fields: &[u8], trailers: &[u8]| {
+            let head = [&block(0x04, b"/%3C")[..], fields].concat();
+            connection(&[frame(HEADERS, 4, &head)])
+                .into_iter()
+                .chain(frame(HEADERS, 5, trailers))
+                .collect::<Vec<_>>()
+        };
+        // Four pseudo-header fields, and 106 of the request's own: six more than the limit.
+        let (came, rest) = (table(1800), table(105));
+        let trailers = [&[0x0f, 0x10, 0][..], &table(50)].concat();
+        let passed = goes_on(&rest, &trailers);
+        assert_eq!(pass(&of(&came, &table(50)), 1000), passed);
+        let entries = [&came[..], &came].concat();
+        let entry = [&rest[..], &came[..5]].concat();
+        assert_eq!(
+            pass(&of(&entries, &table(50)), 1000),
+            goes_on(&entry, &trailers),
+            "the table is as it was"
+        );
+        let refused = [&[0x0f, 0x2a, 1, b'x'][..], &table(109)].concat();
+        assert_eq!(pass(&of(&rest, &table(1800)), 1000), goes_on(&rest, &refused));
+        let full = [&[0x0f, 0x10, 0][..], &table(99)].concat();
+        assert_eq!(pass(&of(&rest, &table(99)), 1000), goes_on(&rest, &full), "a hundred are not too many");
+    }
+

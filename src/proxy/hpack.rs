@@ -91,12 +91,34 @@ const fn is_control(byte: u8) -> bool {
 }
 
 /// How many fields a block has, spelt out or not, until its end or where it is cut or malformed.
-pub(super) fn fields(block: &[u8]) -> usize {
+pub(super) fn count(block: &[u8]) -> usize {
     let (mut at, mut count) = (0, 0);
     while let Some(next) = behind_field(block, at) {
         (at, count) = (next, count + 1);
     }
     count
+}
+
+/// The fields of a block without those behind the first `most` that leave the dynamic table as it is (RFC 7541 section 6);
+/// `None`: it has none. What is cut or malformed stays.
+pub(super) fn shortened(block: &[u8], most: usize) -> Option<Vec<u8>> {
+    if block.len() <= most {
+        return None;
+    }
+    let mut at = 0;
+    for _ in 0..most {
+        at = behind_field(block, at)?;
+    }
+    let mut fields = block[..at].to_vec();
+    while let Some(next) = behind_field(block, at) {
+        let first = block[at];
+        if first & 0xc0 == 0x40 || first & 0xe0 == 0x20 {
+            fields.extend_from_slice(&block[at..next]);
+        }
+        at = next;
+    }
+    fields.extend_from_slice(&block[at..]);
+    (fields.len() < block.len()).then_some(fields)
 }
 
 /// Where the field at `at` ends.
@@ -361,10 +383,23 @@ mod tests {
 
     #[test]
     fn all_fields_of_a_block_are_counted() {
-        assert_eq!(fields(&hex("82 86 84 41 0f 7777 772e 6578 616d 706c 652e 636f 6d")), 4);
-        assert_eq!(fields(&hex("00 01 78 01 79 04 01 2f be be be")), 5);
-        assert_eq!(fields(&hex("82 00 05 78")), 1, "cut");
-        assert_eq!(fields(&[0xbe; 3000]), 3000);
+        assert_eq!(count(&hex("82 86 84 41 0f 7777 772e 6578 616d 706c 652e 636f 6d")), 4);
+        assert_eq!(count(&hex("00 01 78 01 79 04 01 2f be be be")), 5);
+        assert_eq!(count(&hex("82 00 05 78")), 1, "cut");
+        assert_eq!(count(&[0xbe; 3000]), 3000);
+    }
+
+    #[test]
+    fn a_block_with_many_fields_keeps_the_first_and_what_the_dynamic_table_gains() {
+        let kept = |block: &str, most| shortened(&hex(block), most);
+        assert_eq!(
+            kept("82 be be 40 01 78 01 79 be 3f e1 1f 04 01 2f 7e 00 82", 2),
+            Some(hex("82 be 40 01 78 01 79 3f e1 1f 7e 00"))
+        );
+        assert_eq!(kept("82 be be", 3), None, "no more than so many");
+        assert_eq!(kept("82 be 40 01 78 01 79", 1).unwrap(), hex("82 40 01 78 01 79"));
+        assert_eq!(kept("82 7e 00 7e 00", 1), None, "all of them count for the table");
+        assert_eq!(kept("82 be be 00 05 78", 1), Some(hex("82 00 05 78")), "cut");
     }
 
     #[test]

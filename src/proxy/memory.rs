@@ -10,9 +10,11 @@
 //! does not take, has a part of the budget: so there is always room for requests beside it. Each worker counts
 //! for itself and looks at the whole only after a step's worth of memory, so a request costs no shared write.
 
+mod charge;
 mod heads;
 mod kept;
 mod process;
+mod turn;
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -21,14 +23,18 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::metrics::{Limited, MemoryMetrics};
 use super::settings::Budget;
 
-pub(super) use heads::{COPIES, HeadRoom, decoded, fits_the_turn, wrote};
+use charge::Cost;
+pub(super) use charge::{Charge, Room, connection, request, served};
+use heads::Line;
+pub(super) use heads::{COPIES, HeadRoom, wrote};
 pub(super) use kept::Kept;
 use process::Process;
+use turn::Turn;
+pub(super) use turn::{decoded, poll_turn};
 
 /// What all workers have together.
 #[derive(Debug)]
@@ -46,25 +52,6 @@ pub(super) struct Memory {
     /// Whether memory is short: what stands still is given up sooner.
     short: AtomicBool,
     metrics: MemoryMetrics,
-}
-
-/// What a connection or a request costs for as long as it is open.
-#[derive(Debug)]
-pub(super) struct Charge {
-    cost: Cost,
-    bytes: usize,
-    share: Rc<Share>,
-}
-
-/// What is charged by name. The figures are measured (`docs/limits.md`), and rounded up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cost {
-    /// A connection that rests.
-    Connection,
-    /// A connection that is served, beyond one that rests.
-    Served,
-    /// A request under way, with its connection to the upstream.
-    Request,
 }
 
 /// One worker's part.
@@ -87,13 +74,10 @@ struct Share {
     /// What waits for memory, and what tells of it.
     waits: Cell<Option<Wanted>>,
     wanted: Notify,
-    /// When a head was last let through without room for it.
-    let_through: Cell<Option<Instant>>,
-    /// Bytes that applications have taken, for heads that wait.
-    credit: Cell<usize>,
-    /// What heads of HTTP/2 came to in this turn of the worker, beyond what they have on the wire; and which turn it is.
-    decoded: Cell<usize>,
-    turn: Cell<u64>,
+    /// Heads of responses that wait for memory.
+    line: Line,
+    /// Heads of HTTP/2.
+    turn: Turn,
 }
 
 thread_local! {
@@ -211,42 +195,6 @@ impl Level {
     }
 }
 
-impl Cost {
-    /// Bytes in all.
-    const fn bytes(self) -> usize {
-        match self {
-            Self::Connection => CONNECTION_BYTES + SOCKET_BYTES,
-            Self::Served => SERVED_BYTES,
-            Self::Request => REQUEST_BYTES + SOCKET_BYTES,
-        }
-    }
-
-    /// The kernel's part.
-    const fn kernel(self) -> usize {
-        match self {
-            Self::Connection | Self::Request => SOCKET_BYTES,
-            Self::Served => 0,
-        }
-    }
-
-    const fn level(self) -> Level {
-        match self {
-            Self::Connection => Level::Connection,
-            Self::Served => Level::Served,
-            Self::Request => Level::Request,
-        }
-    }
-
-    /// So many on each worker are let in whatever is used: what comes and goes is what gives memory back.
-    const fn floor(self) -> usize {
-        match self {
-            Self::Connection => 16,
-            Self::Served => 8,
-            Self::Request => 4,
-        }
-    }
-}
-
 impl Share {
     /// Whether `more` may be used for something of `level`.
     fn has_room(&self, more: usize, level: Level) -> bool {
@@ -286,37 +234,6 @@ impl Share {
     fn limited(&self, what: Limited) {
         self.memory.metrics.limited(what);
     }
-
-    /// Whether one more is let in, which costs so many `bytes`.
-    fn may_charge(&self, cost: Cost, bytes: usize) -> bool {
-        self.open[cost as usize].get() < cost.floor() || self.has_room(bytes, cost.level())
-    }
-
-    /// `more` is what it costs beside what each of its kind does.
-    fn charge(self: &Rc<Self>, cost: Cost, more: usize) -> Option<Charge> {
-        let bytes = cost.bytes() + more;
-        if !self.may_charge(cost, bytes) {
-            return None;
-        }
-        let open = &self.open[cost as usize];
-        open.set(open.get() + 1);
-        self.held.set(self.held.get() + bytes.cast_signed());
-        self.kernel.set(self.kernel.get() + cost.kernel().cast_signed());
-        self.count(bytes);
-        Some(Charge { cost, bytes, share: Rc::clone(self) })
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        let (share, cost, bytes) = (&self.share, self.cost, self.bytes);
-        let open = &share.open[cost as usize];
-        open.set(open.get() - 1);
-        share.held.set(share.held.get() - bytes.cast_signed());
-        share.kernel.set(share.kernel.get() - cost.kernel().cast_signed());
-        share.since.set(share.since.get().saturating_sub(bytes));
-        share.freeing.set(GIVING_BACK);
-    }
 }
 
 /// Has this thread, a worker, count for `memory`.
@@ -334,10 +251,8 @@ pub(super) fn enter(memory: Arc<Memory>) {
             freeing: Cell::new(0),
             waits: Cell::new(None),
             wanted: Notify::new(),
-            let_through: Cell::new(None),
-            credit: Cell::new(0),
-            decoded: Cell::new(0),
-            turn: Cell::new(0),
+            line: Line::default(),
+            turn: Turn::default(),
         }));
     });
 }
@@ -353,40 +268,6 @@ fn with<T>(otherwise: T, then: impl FnOnce(&Rc<Share>) -> T) -> T {
         Some(share) => then(share),
         None => otherwise,
     })
-}
-
-/// What may be gone on with.
-#[derive(Debug)]
-pub(super) enum Room {
-    /// There is room; it is taken for as long as the charge lives.
-    Taken(Option<Charge>),
-    /// There is none now.
-    None,
-}
-
-fn charge(cost: Cost, more: usize) -> Room {
-    with(Room::Taken(None), |share| {
-        share.charge(cost, more).map_or(Room::None, |charge| Room::Taken(Some(charge)))
-    })
-}
-
-/// Room for a connection that rests. Nothing is counted where there is none: it is asked for again and again.
-pub(super) fn connection() -> Room {
-    charge(Cost::Connection, 0)
-}
-
-/// Room to serve a connection.
-pub(super) fn served() -> Room {
-    charge(Cost::Served, 0)
-}
-
-/// Room for a request with a head of so many bytes, decoded; where there is none, that is counted.
-pub(super) fn request(head: usize) -> Room {
-    let room = charge(Cost::Request, heads::cost(head));
-    if matches!(room, Room::None) {
-        limited(Limited::Request);
-    }
-    room
 }
 
 /// Counts that memory was short for something.
@@ -453,7 +334,7 @@ pub(super) async fn relief() -> Relief {
         give_back(&share);
         let wanted = share.waits.get();
         let is_there = match wanted {
-            Some(Wanted::Serve) => share.may_charge(Cost::Served, SERVED_BYTES),
+            Some(Wanted::Serve) => share.may_serve(),
             Some(Wanted::Read) | None => share.has_room(0, Level::Read),
         };
         if is_there {
@@ -493,12 +374,6 @@ const UNNAMED_KEPT: Sixteenths = Sixteenths(4);
 /// From where on memory is short for it, and below which there is enough.
 const UNNAMED_SHORT: Sixteenths = Sixteenths(5);
 const UNNAMED_ENOUGH: Sixteenths = Sixteenths(4);
-/// What things cost (`docs/limits.md`).
-const CONNECTION_BYTES: usize = 3 * 1024;
-const SERVED_BYTES: usize = 14 * 1024;
-const REQUEST_BYTES: usize = 16 * 1024;
-/// A socket in the kernel, without what is in its buffers.
-const SOCKET_BYTES: usize = 3 * 1024;
 /// Bytes that may be read whatever is used: they fit into buffers that are there already.
 pub(super) const SMALL_READ: usize = 4 * 1024;
 /// How far each worker may count by itself: together, a sixteenth of the budget.

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -91,8 +91,6 @@ pub(super) struct Metered<S> {
     heads: ResponseHeads,
     /// What was read and written anew: it is read before anything else that comes.
     later: Vec<u8>,
-    /// The turn of the worker whose heads it waits behind.
-    waited: Option<u64>,
 }
 
 impl<S> Metered<S> {
@@ -101,7 +99,7 @@ impl<S> Metered<S> {
         let beginning = opening.beginning();
         let heads = ResponseHeads::new();
         let (opening, later) = (Some(opening), Vec::new());
-        (Self { stream, intake, pause: None, opening, heads, later, waited: None }, beginning)
+        (Self { stream, intake, pause: None, opening, heads, later }, beginning)
     }
 }
 
@@ -162,10 +160,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         }
         let before = buf.filled().len();
         loop {
-            if !memory::fits_the_turn(&mut this.waited) {
-                let _pending = pin!(tokio::task::yield_now()).poll(cx);
-                return Poll::Pending;
-            }
+            ready!(memory::poll_turn(cx));
             ready!(this.poll_some(cx, buf))?;
             let read = &buf.filled()[before..];
             if read.is_empty() {
@@ -176,7 +171,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
                 this.opening = None;
             }
             let same = this.heads.admit(read, &this.intake.has_marks, &mut this.later);
-            memory::decoded(this.heads.take_growth());
+            memory::decoded(this.heads.take_size());
             buf.set_filled(before + same);
             // What was read may wait for more as a whole: then it is read on.
             if same == 0 {

@@ -16,6 +16,7 @@ use super::head_marks::{
     length_of, marked_name, marked_value, rewrite_trailers, with_others,
 };
 use super::hpack::{Literal, Name, has_control, literals, read_string, size_updates, write_string};
+use super::wire::MAX_FIELDS;
 
 /// Follows the frames that come by one connection.
 #[derive(Debug)]
@@ -48,9 +49,9 @@ impl ResponseHeads {
         frames.admit(bytes, out, |header, payload| judge(streams, unclear, header, payload, has_marks))
     }
 
-    /// See [`HeadFrames::take_growth`].
-    pub(super) const fn take_growth(&mut self) -> usize {
-        self.frames.take_growth()
+    /// See [`HeadFrames::take_size`].
+    pub(super) const fn take_size(&mut self) -> usize {
+        self.frames.take_size()
     }
 }
 
@@ -75,7 +76,7 @@ fn judge(
             if streams.contains(stream) || begins == Begins::OtherField && unclear.contains(stream) {
                 streams.end(stream);
                 unclear.end(stream);
-                return rewrite_trailers(header, payload);
+                return rewrite_trailers(header, payload, None);
             }
             match begins {
                 Begins::FinalStatus if !ends => streams.begin(stream),
@@ -97,13 +98,15 @@ fn rewrite(
     begins: Begins,
     has_marks: &Cell<bool>,
 ) -> Option<Vec<u8>> {
+    let shortened = block.shortened(MAX_FIELDS);
+    let block = block.with(shortened.as_deref());
     let (mut first_length, mut has_bad_status) = (None, false);
     let others = with_others(block.fields, |literal| {
         marked(block.fields, literal, &mut first_length, &mut has_bad_status)
     });
     let lacks_status = begins == Begins::OtherField;
     if others.is_none() && !lacks_status {
-        return None;
+        return block.framed(header, &[shortened.as_deref()?]);
     }
     let fields = others.as_deref().unwrap_or(block.fields);
     let (updates, fields) = fields.split_at_checked(size_updates(fields)?)?;
@@ -332,6 +335,10 @@ mod tests {
             assert_eq!(passed, join(&goes_on), "{came:?}");
             assert_eq!(is_marked, came[0] != INDEXED, "{came:?}");
         }
+        let many = |count| [OK, &spelt(0x40, "x", b"1"), &INDEXED.repeat(count), b"\x5c\x02+5"].concat();
+        let goes_on =
+            [OK, &spelt(0x40, "x", b"1"), &INDEXED.repeat(264), &spelt(0x40, "\"l~~~~~~~~~~~~", b"+5")];
+        assert_eq!(pass_with(&of(&[&many(9000)]), 1000), (of(&goes_on), true), "too many fields");
         let good = [OK, b"\x5c\x015", b"\x5c\x015", &spelt(0x40, "~n", b" a\tb\xe9 "), b"\x0f\x10\0"];
         assert_eq!(pass_with(&of(&good), 1000), (of(&good), false));
     }

@@ -3,6 +3,7 @@
 //! The head is borrowed and not consumed: a request may be sent again, on another connection or with another token. What
 //! may be sent again, and when, is `forward`'s to say; this file says only how a sending failed.
 
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,6 +18,7 @@ use super::error::{ProxyError, ResponseCut};
 use super::head_marks::marked_fields;
 use super::malformed::Malformed;
 use super::memory::HeadRoom;
+use super::metered::Intake;
 use super::pool::{Age, Connection, Pool};
 use super::received::ReceivedBody;
 use super::stream_reset::StreamReset;
@@ -68,6 +70,32 @@ pub(super) enum Failure {
     Broken,
 }
 
+/// Whether a response is late for lack of memory.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// Its head has come, or a part of it, and waits for memory.
+    head: Cell<bool>,
+    /// What the HTTP/2 connection that it comes by may read.
+    intake: RefCell<Option<Rc<Intake>>>,
+}
+
+impl Waits {
+    /// Whether the head waits.
+    pub(super) const fn head(&self) -> &Cell<bool> {
+        &self.head
+    }
+
+    /// It is expected on an HTTP/2 connection.
+    fn on(&self, intake: &Rc<Intake>) {
+        *self.intake.borrow_mut() = Some(Rc::clone(intake));
+    }
+
+    /// Whether there would be a response with more memory.
+    pub(super) fn for_memory(&self) -> bool {
+        self.head.get() || self.intake.borrow().as_ref().is_some_and(|intake| intake.is_clogged())
+    }
+}
+
 impl From<&Failure> for ProxyError {
     fn from(failure: &Failure) -> Self {
         match failure {
@@ -117,21 +145,22 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer. `on_interim` is told of each interim answer; of HTTP/2's hyper
-    /// tells nobody, so an expected 100 is taken as said there.
+    /// tells nobody, so an expected 100 is taken as said there. `waits` says whether the response waits for memory.
     pub(super) async fn send(
         self,
         pool: &Rc<Pool>,
         head: &Head,
         body: RequestBody,
         on_interim: &dyn Fn(StatusCode, HeaderMap),
+        waits: &Waits,
     ) -> Result<Response<Download>, Failure> {
         let settings = &pool.upstream().settings;
         let (patience, max_head) = (settings.idle_timeout, settings.max_response_header_size);
         match self {
             Self::Http1 { wire, .. } => {
                 let keeper = Rc::clone(pool) as Rc<dyn Keeper>;
-                let response =
-                    wire.send(keeper, head, body, Manner { patience, max_head, on_interim }).await?;
+                let manner = Manner { patience, max_head, on_interim, waits: waits.head() };
+                let response = wire.send(keeper, head, body, manner).await?;
                 Ok(response.map(|answer| Download::wire(answer, patience)))
             }
             // `alone` ends with the head of the response: then the upstream has taken that of the request.
@@ -142,6 +171,7 @@ impl Connection {
                 {
                     return Err(Failure::HeadRefused { size, limit });
                 }
+                waits.on(&streams.0);
                 let mut request = to_http2(head, body, pool.upstream());
                 if request.headers_mut().remove(EXPECT).is_some() {
                     on_interim(StatusCode::CONTINUE, HeaderMap::new());
@@ -158,7 +188,7 @@ impl Connection {
                 if size > max_head || response.headers().len() > MAX_FIELDS {
                     return Err(Failure::TooLarge(max_head));
                 }
-                HeadRoom::default().whole(size).await;
+                HeadRoom::default().whole(size, waits.head()).await;
                 let status = response.status();
                 let mut response = response.map(|incoming| {
                     let body = ReceivedBody::response(incoming, status, max_head);

@@ -38,8 +38,6 @@ pub(super) struct Socket {
     frames: Option<FrameCount>,
     heads: Option<Heads>,
     at_once: usize,
-    /// The turn of the worker whose heads it waits behind.
-    waited: Option<u64>,
     /// Bytes of the head that has begun.
     head: usize,
     /// Whether reading waits for memory.
@@ -66,7 +64,6 @@ impl Socket {
             frames: None,
             heads: None,
             at_once: 0,
-            waited: None,
             head: 0,
             pauses: false,
             watch,
@@ -190,18 +187,21 @@ impl Socket {
         if self.framing.is_http2() {
             let bytes = &buf.filled()[before..];
             self.count(bytes);
-            let heads = self.heads.get_or_insert_with(|| Heads::behind(&self.first));
+            let heads = self
+                .heads
+                .get_or_insert_with(|| Heads::behind(&self.first, self.worker.settings().max_headers));
             same = heads.admit(bytes, &self.stream, &mut self.later);
-            let growth = heads.take_growth();
-            self.at_once += growth;
-            memory::decoded(growth);
+            memory::decoded(heads.take_size());
         }
         buf.set_filled(before + same);
     }
 
     fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let fits = !self.framing.is_http2() || memory::fits_the_turn(&mut self.waited);
-        if self.at_once >= READ_AT_ONCE || !fits {
+        if self.framing.is_http2() && memory::poll_turn(cx).is_pending() {
+            self.at_once = 0;
+            return Poll::Pending;
+        }
+        if self.at_once >= READ_AT_ONCE {
             self.at_once = 0;
             // Woken when the worker has looked for news of all its connections, and not before.
             let _pending = pin!(tokio::task::yield_now()).poll(cx);

@@ -43,14 +43,19 @@ impl Scene {
 
     /// With these lines in its section `server`.
     async fn with(api: Api, server: &str) -> Self {
+        Self::of(api, server, "").await
+    }
+
+    /// And these in that of its upstream.
+    async fn of(api: Api, server: &str, upstream: &str) -> Self {
         let cgroup = Cgroup::with_memory(CONTAINER_MIB);
         let dir = tempfile::tempdir().unwrap();
         let mut program = Program::spawn("api", node("memory/api.mjs", None), dir.path());
         let ready = hear(&mut program, "ready", |event| event["event"] == "ready").await;
         let url = |key: &str| format!("http://127.0.0.1:{}", ready[key]);
         let upstream = match api {
-            Api::Http1 => upstream_at(&url("one")),
-            Api::Http2 => upstream_at(&url("two")) + "http2 = \"prior_knowledge\"\n",
+            Api::Http1 => upstream_at(&url("one")) + upstream,
+            Api::Http2 => upstream_at(&url("two")) + "http2 = \"prior_knowledge\"\n" + upstream,
         };
         let tokens = Origin::issuing(300).await;
         let config = Config::one_route(&upstream, &token_at(&tokens.url())).server(server).within(&cgroup);
@@ -74,7 +79,8 @@ impl Scene {
         let served = done["well_behaved"]["200"].as_u64().unwrap_or(0);
         assert!(served >= 3, "a well-behaved client is served meanwhile: {done}");
         eventually("the memory is given back", || async { self.cgroup.anonymous_mib() <= AFTER_MIB }).await;
-        assert_eq!(self.proxy.get("/").await.status, 200, "everything is as before");
+        let response = self.proxy.get("/").await;
+        assert_eq!(response.status, 200, "everything is as before: {}", response.text());
         done
     }
 
@@ -203,6 +209,28 @@ async fn requests_that_are_large_once_decoded_are_refused_beyond_the_memory() {
     let scene = Scene::on_one_worker(Api::Http1).await;
     scene.survives("http2_cookies", 16, 15).await;
     assert!(scene.limited("request").await > 0.0);
+}
+
+/// Each has 1,800 fields of one byte on the wire, in a frame of its own or behind it.
+#[tokio::test]
+async fn requests_of_many_small_fields_do_not_fill_a_container() {
+    for kind in ["http2_fields", "http2_continued"] {
+        let scene = Scene::on_one_worker(Api::Http1).await;
+        scene.survives(kind, 200, 15).await;
+    }
+}
+
+/// Its API has responded in time.
+#[tokio::test]
+async fn a_response_whose_head_has_no_memory_in_time_is_503_overloaded() {
+    for api in [Api::Http1, Api::Http2] {
+        let scene = Scene::of(api, "workers = 1", "response_header_timeout = \"2s\"\n").await;
+        let (_, done) = tokio::join!(scene.load("http2_heads", 32, 20), scene.load("large_heads", 20, 20));
+        let late = done["load"]["503 overloaded in the end"].as_u64().unwrap_or(0);
+        assert!(late > 0, "{api:?}: {done}");
+        assert!(scene.limited("request").await >= 1.0, "{api:?}");
+        assert_eq!(scene.cgroup.kills(), 0, "{api:?}");
+    }
 }
 
 /// All at once, and more of them than memory has room for.

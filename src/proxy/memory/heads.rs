@@ -1,14 +1,18 @@
 //! Heads and trailers: they count by their decoded size, which is known only as they come.
 //!
 //! A head is held more than once on its way: as it was read, and as it is written for the other side. A large one of a
-//! request is a part of the request's cost. A large one of a response goes on only where there is room: until then the
-//! connection that it comes by is not read. What HTTP/2 makes of a few bytes on the wire counts, too.
+//! request is a part of the request's cost. A large one of a response goes on only where there is room, or as fast as
+//! applications take what went on before it: until then the connection that it comes by is not read.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Level, Share, limited, read, with};
 use crate::clock;
@@ -22,66 +26,147 @@ pub(super) const fn cost(head: usize) -> usize {
 /// The way of one response's head, or of its trailers, through the memory that there is.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct HeadRoom {
-    /// Until when it waits.
+    /// Its bytes that may be held whatever is used.
+    granted: usize,
+    /// Its place among those that wait.
+    place: Option<Place>,
+    /// When the first of those looks again.
     pause: Option<Pin<Box<Sleep>>>,
-    /// It goes on whatever is used.
-    is_let_through: bool,
+}
+
+/// Heads that wait for memory: the longest first.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    next: Cell<u64>,
+    /// Bytes that applications have taken and no head has followed: the memory that they had is free, though the allocator may
+    /// not have given it back yet.
+    credit: Cell<usize>,
+    /// When a head was last let through without room for it.
+    let_through: Cell<Option<Instant>>,
+}
+
+/// A head's place in the line. It stays the same until the head is whole.
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    share: Rc<Share>,
 }
 
 impl HeadRoom {
     /// Ready when what has come of it, so many bytes, may be held and more of it read.
     pub(in crate::proxy) fn poll(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
-        if bytes <= SMALL_RESPONSE_HEAD || self.is_let_through {
+        if bytes <= SMALL_RESPONSE_HEAD || bytes <= self.granted {
             return Poll::Ready(());
         }
-        let mut has_waited = false;
-        loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                (self.pause, has_waited) = (None, true);
-            }
-            if with(true, |share| share.has_room(LARGEST_COST, Level::Read)) {
-                return Poll::Ready(());
-            }
-            if with(true, |share| share.has_credit() || share.lets_one_through()) {
-                self.is_let_through = true;
-                return Poll::Ready(());
-            }
-            if !has_waited {
-                limited(Limited::Read);
-            }
-            self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+        let Some(share) = with(None, |share| Some(Rc::clone(share))) else { return Poll::Ready(()) };
+        if self.place.is_none() && share.line.is_empty() && share.has_room(LARGEST_COST, Level::Read) {
+            return Poll::Ready(());
         }
+        let place = self.place.get_or_insert_with(|| {
+            limited(Limited::Read);
+            Place::last(Rc::clone(&share))
+        });
+        place.wait(cx);
+        if !place.is_first() {
+            self.pause = None;
+            return Poll::Pending;
+        }
+        if !share.lets_on(bytes, &mut self.granted) {
+            // Polled until it has not come: then it wakes.
+            while self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE))).as_mut().poll(cx).is_ready() {
+                self.pause = None;
+            }
+            return Poll::Pending;
+        }
+        self.pause = None;
+        place.leave();
+        Poll::Ready(())
+    }
+
+    /// The same; `waits` says whether it is not.
+    pub(in crate::proxy) fn poll_noted(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: usize,
+        waits: &Cell<bool>,
+    ) -> Poll<()> {
+        let polled = self.poll(cx, bytes);
+        waits.set(polled.is_pending());
+        polled
     }
 
     /// Ready when a head of so many bytes, which came whole, may be passed on. It is counted.
-    pub(in crate::proxy) async fn whole(&mut self, bytes: usize) {
+    pub(in crate::proxy) async fn whole(&mut self, bytes: usize, waits: &Cell<bool>) {
         if bytes > SMALL_RESPONSE_HEAD {
-            std::future::poll_fn(|cx| self.poll(cx, bytes)).await;
+            std::future::poll_fn(|cx| self.poll_noted(cx, bytes, waits)).await;
             read(cost(bytes));
         }
     }
 }
 
-impl Share {
-    /// Whether applications have taken as much as the next head brings: then it fits into what they left free, which the
-    /// allocator may not have given back yet.
-    fn has_credit(&self) -> bool {
-        let left = self.credit.get().checked_sub(CREDIT);
-        let has = left.is_some() && self.has_room(LARGEST_COST, Level::Served);
-        if let Some(left) = left.filter(|_| has) {
-            self.credit.set(left);
-        }
-        has
+impl Place {
+    fn last(share: Rc<Share>) -> Self {
+        let number = share.line.next.get();
+        share.line.next.set(number + 1);
+        Self { number, share }
     }
 
-    /// Whether a head goes on without room for it: one now and then does, so that what is misjudged never stops all of them.
-    fn lets_one_through(&self) -> bool {
+    fn wait(&self, cx: &Context<'_>) {
+        self.share.line.waiting.borrow_mut().insert(self.number, cx.waker().clone());
+    }
+
+    fn is_first(&self) -> bool {
+        self.share.line.waiting.borrow().first_key_value().is_none_or(|(first, _)| *first == self.number)
+    }
+
+    /// Goes on; the next one looks whether it may, too.
+    fn leave(&self) {
+        if self.share.line.waiting.borrow_mut().remove(&self.number).is_some() {
+            self.share.line.wake();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
+    fn wake(&self) {
+        if let Some((_, first)) = self.waiting.borrow().first_key_value() {
+            first.wake_by_ref();
+        }
+    }
+}
+
+impl Share {
+    /// Whether the first of those that wait goes on: there is room, or applications have taken as much as has come of it. One
+    /// now and then does in any case, so that what is misjudged never stops all of them.
+    fn lets_on(&self, bytes: usize, granted: &mut usize) -> bool {
+        if self.has_room(LARGEST_COST, Level::Read) {
+            return true;
+        }
+        let left = self.line.credit.get().checked_sub(bytes - *granted);
+        if let Some(left) = left
+            && self.has_room(LARGEST_COST, Level::Served)
+        {
+            self.line.credit.set(left);
+            *granted = bytes;
+            return true;
+        }
         let now = clock::now();
-        let last = self.let_through.get();
+        let last = self.line.let_through.get();
         let may = last.is_none_or(|last| now.saturating_duration_since(last) >= LET_THROUGH_EVERY);
         if may {
-            self.let_through.set(Some(now));
+            self.line.let_through.set(Some(now));
+            *granted = usize::MAX;
         }
         may
     }
@@ -89,32 +174,13 @@ impl Share {
 
 /// Applications have taken so many bytes.
 pub(in crate::proxy) fn wrote(bytes: usize) {
-    with((), |share| share.credit.set((share.credit.get() + bytes).min(MOST_CREDIT)));
-}
-
-/// Counts what h2 makes of heads beyond what they have on the wire.
-pub(in crate::proxy) fn decoded(bytes: usize) {
-    if bytes > 0 {
-        read(bytes);
-        with((), |share| share.decoded.set(share.decoded.get() + bytes));
-    }
-}
-
-/// Whether more heads of HTTP/2 may be decoded in this turn of the worker: those that were have their handlers run first,
-/// which refuse what there is no room for. `waited` is the turn in which the connection had to wait, and is kept by it.
-pub(in crate::proxy) fn fits_the_turn(waited: &mut Option<u64>) -> bool {
-    with(true, |share| {
-        let turn = share.turn.get();
-        if waited.take() == Some(turn) {
-            share.turn.set(turn + 1);
-            share.decoded.set(0);
+    with((), |share| {
+        let line = &share.line;
+        line.credit.set((line.credit.get() + bytes).min(MOST_CREDIT));
+        if !line.is_empty() {
+            line.wake();
         }
-        let fits = share.decoded.get() < DECODED_PER_TURN;
-        if !fits {
-            *waited = Some(turn);
-        }
-        fits
-    })
+    });
 }
 
 /// Bytes of a head that are a part of every request's cost.
@@ -125,19 +191,14 @@ const SMALL_RESPONSE_HEAD: usize = 4 * 1024;
 pub(in crate::proxy) const COPIES: usize = 2;
 /// The most that the next head may come to.
 const LARGEST_COST: usize = COPIES * 64 * 1024;
-/// What a head takes of what applications have taken, and how much of that counts.
-const CREDIT: usize = 32 * 1024;
-const MOST_CREDIT: usize = 16 * CREDIT;
+/// How much of what applications have taken counts.
+const MOST_CREDIT: usize = 512 * 1024;
 /// How often it is looked whether there is room.
 const PAUSE: Duration = Duration::from_millis(50);
 const LET_THROUGH_EVERY: Duration = Duration::from_millis(250);
-/// What heads may come to between two turns of a worker.
-const DECODED_PER_TURN: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::super::tests::on_worker;
     use super::super::{Cost, Room, request};
     use super::*;
@@ -174,9 +235,11 @@ mod tests {
                 let mut first = HeadRoom::default();
                 assert!(first.poll(cx, 60_000).is_ready() && first.poll(cx, 60_000).is_ready());
                 let mut second = HeadRoom::default();
-                assert!(second.poll(cx, SMALL_RESPONSE_HEAD).is_ready());
-                assert!(second.poll(cx, 60_000).is_pending());
-                second.whole(60_000).await;
+                let waits = Cell::new(false);
+                assert!(second.poll_noted(cx, SMALL_RESPONSE_HEAD, &waits).is_ready() && !waits.get());
+                assert!(second.poll_noted(cx, 60_000, &waits).is_pending() && waits.get());
+                second.whole(60_000, &waits).await;
+                assert!(!waits.get(), "one goes on now and then");
                 // Nor does what applications took make room where the budget is used up.
                 wrote(MOST_CREDIT);
                 assert!(HeadRoom::default().poll(cx, 60_000).is_pending());
@@ -185,15 +248,32 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_are_large_once_decoded_leave_the_next_ones_to_another_turn() {
-        on_worker(64 << 20, |_| {
-            let (mut one, mut other) = (None, None);
-            assert!(fits_the_turn(&mut one));
-            decoded(DECODED_PER_TURN);
-            assert!(!fits_the_turn(&mut one) && !fits_the_turn(&mut other));
-            assert!(fits_the_turn(&mut one), "the turn is over");
-            decoded(DECODED_PER_TURN);
-            assert!(!fits_the_turn(&mut other), "that turn is not its own");
+    fn heads_that_wait_go_on_in_their_order_as_applications_take_others() {
+        // No room to read, and some to serve.
+        on_worker(2 * LARGEST_COST, |share| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let cx = &mut Context::from_waker(Waker::noop());
+                share.line.let_through.set(Some(clock::now()));
+                let mut heads: [HeadRoom; 4] = Default::default();
+                let mut ready = || {
+                    let polled = heads.iter_mut().map(|head| head.poll(cx, 60_000).is_ready());
+                    polled.collect::<Vec<_>>()
+                };
+                assert_eq!(ready(), [false; 4]);
+                wrote(130_000);
+                assert_eq!(ready(), [true, true, false, false]);
+                wrote(30_000);
+                assert_eq!(ready(), [true, true, false, false], "not enough for one");
+                let [_, _, third, mut fourth] = heads;
+                drop(third);
+                assert!(fourth.poll(cx, 30_000).is_ready(), "whoever waited before it has gone");
+                assert!(share.line.is_empty());
+            });
         });
     }
 }

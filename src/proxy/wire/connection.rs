@@ -2,7 +2,7 @@
 //!
 //! Buffers are kept from one request to the next, and are small while nothing goes on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -58,6 +58,8 @@ pub(in crate::proxy) struct Manner<'m> {
     pub(in crate::proxy) max_head: usize,
     /// Told of each interim answer (RFC 9110 section 15.2).
     pub(in crate::proxy) on_interim: &'m dyn Fn(StatusCode, HeaderMap),
+    /// Whether the head waits for memory.
+    pub(in crate::proxy) waits: &'m Cell<bool>,
 }
 
 /// A request under way, until its answer's head is there.
@@ -74,6 +76,7 @@ struct Asking<'a> {
     /// Bytes of the last head, and the memory for it.
     head: usize,
     room: HeadRoom,
+    waits: &'a Cell<bool>,
 }
 
 /// How a request failed, without its body.
@@ -126,10 +129,11 @@ impl Wire {
             heard: false,
             head: 0,
             room: HeadRoom::default(),
+            waits: manner.waits,
         };
         let answered = poll_fn(|cx| asking.poll(&mut self, manner.on_interim, cx)).await;
         if answered.is_ok() {
-            asking.room.whole(asking.head).await;
+            asking.room.whole(asking.head, manner.waits).await;
         }
         let refused = asking.refused;
         let AnswerHead { status, headers, reason, then } = match answered {
@@ -244,7 +248,7 @@ impl Asking<'_> {
                     Err(why) => return Poll::Ready(Err(Fault::Malformed(why))),
                 }
             }
-            ready!(self.room.poll(cx, came));
+            ready!(self.room.poll_noted(cx, came, self.waits));
             match ready!(wire.poll_fill(cx, HEAD_ROOM.max(came))) {
                 Ok(1..) => self.heard = true,
                 Ok(0) | Err(_) => {

@@ -84,7 +84,12 @@ async fn send_with(
     on_interim: &dyn Fn(StatusCode, HeaderMap),
 ) -> Result<Response<Answer>, Failure> {
     let keeper = Rc::clone(kept) as Rc<dyn Keeper>;
-    let manner = Manner { patience: Duration::from_secs(10), max_head: 64 * 1024, on_interim };
+    let manner = Manner {
+        patience: Duration::from_secs(10),
+        max_head: 64 * 1024,
+        on_interim,
+        waits: &Cell::new(false),
+    };
     timeout(LIMIT, wire.send(keeper, head, body, manner)).await.unwrap()
 }
 

@@ -21,7 +21,7 @@ KIND, COUNT, SECONDS = sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 ADDRESS = (HOST, int(PORT))
 AUTHORITY = sys.argv[1].encode()
 
-DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 7, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 7, 8, 9
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -152,6 +152,16 @@ async def unread_head():
     return sock
 
 
+async def large_heads():
+    """One large head after the other, each on a connection of its own."""
+    while time.monotonic() < BEGUN + SECONDS - 1:
+        sock, begun = await connect(), time.monotonic()
+        await loop.sock_sendall(sock, request(b"GET", b"/large-head"))
+        outcome = await status(sock)
+        outcomes[outcome if time.monotonic() < begun + 2 else outcome + " in the end"] += 1
+        sock.close()
+
+
 def literal(name, value):
     """A field that goes into the dynamic table, where the newest has the index 62."""
     rest = len(value) - 127
@@ -159,13 +169,17 @@ def literal(name, value):
     return b"\x40" + bytes([len(name)]) + name + length + value
 
 
-async def http2_burst(path, streams, entry=b"", uses=0):
+async def http2_burst(path, streams, entry=b"", uses=0, continued=False):
     """So many GETs at once on one connection, whose responses are not read. Each refers to the entry so many times."""
     sock = await connect()
     data = PREFACE + frame(SETTINGS, 0, 0)
     for number in range(streams):
-        block = head(b"GET", path) + (b"" if number else entry) + b"\xbe" * uses
-        data += frame(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * number, block)
+        block, more = head(b"GET", path) + (b"" if number else entry), b"\xbe" * uses
+        if continued:
+            data += frame(HEADERS, END_STREAM, 1 + 2 * number, block)
+            data += frame(CONTINUATION, END_HEADERS, 1 + 2 * number, more)
+        else:
+            data += frame(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * number, block + more)
     # All of them have connected before the first request.
     await asyncio.sleep(max(0, BEGUN + 1.5 - time.monotonic()))
     await loop.sock_sendall(sock, data)
@@ -184,6 +198,14 @@ def http2_trailers():
 
 def http2_cookies():
     return http2_burst(b"/slow", 128, literal(b"cookie", b"c" * 3900), 14)
+
+
+def http2_fields():
+    return http2_burst(b"/slow", 128, literal(b"a", b"b"), 1800)
+
+
+def http2_continued():
+    return http2_burst(b"/slow", 128, literal(b"a", b"b"), 1800, continued=True)
 
 
 async def stuck_upload():
@@ -271,8 +293,8 @@ async def held(one):
 
 KINDS = {
     "stalled": stalled_reader, "slow": slow_reader, "uploads": stuck_upload, "posts": post, "gets": get, "idle": idle,
-    "heads": half_head, "unread_heads": unread_head, "http2_heads": http2_heads, "http2_trailers": http2_trailers,
-    "http2_cookies": http2_cookies,
+    "heads": half_head, "unread_heads": unread_head, "large_heads": large_heads, "http2_heads": http2_heads, "http2_trailers": http2_trailers,
+    "http2_cookies": http2_cookies, "http2_fields": http2_fields, "http2_continued": http2_continued,
 }
 
 
