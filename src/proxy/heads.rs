@@ -118,11 +118,12 @@ fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> O
             authority(value, literal.is_indexed).map(|value| with_value(block, literal, &value))
         }
         Known::Word => {
-            let mark = word(value, literal.is_indexed, MARKED_HOST);
+            let mark = word(value, literal.is_indexed);
             mark.map(|value| marked(with_value(block, literal, &value)))
         }
         Known::Scheme => {
-            word(value, literal.is_indexed, NO_SCHEME).map(|value| with_value(block, literal, &value))
+            let mark = scheme(value, literal.is_indexed)?;
+            Some(marked(with_value(block, literal, &mark)))
         }
         Known::Length => length(value)?.is_none().then(|| with_name(LENGTH, b"content-length".len())),
         Known::Status => Some(with_name(INVALID, b":status".len())),
@@ -162,18 +163,30 @@ fn authority(literal: &[u8], is_indexed: bool) -> Option<Vec<u8>> {
         return None;
     }
     let length = if is_indexed { length } else { length.max(1) };
-    Some(vec![MARKED_HOST; length])
+    Some(vec![MARKED_WORD; length])
+}
+
+/// A scheme that takes the place of one that is none (RFC 3986 section 3.1): h2 takes it, and no URI has it.
+fn scheme(literal: &[u8], is_indexed: bool) -> Option<Vec<u8>> {
+    let (mut is_scheme, mut length) = (true, 0);
+    read_string(literal, |byte| {
+        let may_follow = length > 0 && (byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.'));
+        is_scheme &= byte.is_ascii_alphabetic() || may_follow;
+        length += 1;
+    })?;
+    let longest = if is_indexed { length } else { length.clamp(1, LONGEST_SCHEME) };
+    (!is_scheme || length == 0).then(|| vec![MARKED_WORD; longest])
 }
 
 /// What takes the place of a word that is none.
-fn word(literal: &[u8], is_indexed: bool, mark: u8) -> Option<Vec<u8>> {
+fn word(literal: &[u8], is_indexed: bool) -> Option<Vec<u8>> {
     let (mut is_word, mut length) = (true, 0);
     read_string(literal, |byte| {
         length += 1;
         is_word &= is_token(byte);
     })?;
     let length = if is_indexed { length } else { length.max(1) };
-    (!is_word || literal.len() == 1).then(|| vec![mark; length])
+    (!is_word || literal.len() == 1).then(|| vec![MARKED_WORD; length])
 }
 
 /// The target that goes on, or what takes its place; `None`: it goes on as it came.
@@ -241,7 +254,11 @@ pub(super) fn fault(target: &str) -> Option<BadRequest> {
 
 /// Whether a host stands for one that is none.
 pub(super) fn is_marked_authority(host: &str) -> bool {
-    host.bytes().all(|byte| byte == MARKED_HOST)
+    is_marked_word(host)
+}
+
+fn is_marked_word(word: &str) -> bool {
+    word.bytes().all(|byte| byte == MARKED_WORD)
 }
 
 /// Puts back what the head of a request had before h2 got it.
@@ -261,8 +278,11 @@ pub(super) fn restore(stream: &Stream, parts: &mut Parts) -> Result<(), Malforme
 /// # Errors
 /// The fault.
 fn marked(parts: &Parts) -> Result<(), Malformed> {
-    if is_marked_authority(parts.method.as_str()) {
+    if is_marked_word(parts.method.as_str()) {
         return Err(Malformed::Method);
+    }
+    if parts.uri.scheme_str().is_some_and(is_marked_word) {
+        return Err(Malformed::Scheme);
     }
     marked_fields(&parts.headers)
 }
@@ -273,10 +293,10 @@ const MARK: &[u8] = b"?`";
 const NO_SLASH: &[u8] = b"p";
 /// The same for one that is empty.
 const EMPTY: &[u8] = b"e";
-/// All that a host has that stands for another, and a method.
-const MARKED_HOST: u8 = b'~';
-/// All that a scheme has that stands for one that is none: h2 resets the stream for it, and for some others the connection.
-const NO_SCHEME: u8 = b'!';
+/// All that a host has that stands for another, a method and a scheme.
+const MARKED_WORD: u8 = b'~';
+/// Bytes of a scheme that h2 takes.
+const LONGEST_SCHEME: usize = 64;
 
 /// Bytes that other fields may have more in a frame that is written anew, with a string's length among them.
 const SPARE: usize = 64;
@@ -474,8 +494,13 @@ mod tests {
         ];
         let scheme =
             |form: &[u8]| connection(&[frame(HEADERS, 5, &[&[0x82, 0x84, 0x46][..], form].concat())]);
-        assert_eq!(pass(&scheme(b"\x04\xffa\0b"), 1000), scheme(b"\x04!!!!"), "h2 resets the stream");
-        assert_eq!(pass(&scheme(b"\x04http"), 1000), scheme(b"\x04http"));
+        for bad in [b"\x04\xffa\0b", b"\x04ht p", b"\x041abc", b"\x04~~~~", b"\x04a://"] {
+            let (passed, is_marked) = pass_with(&scheme(bad), 1000, &OddTargets::default());
+            assert!(passed == scheme(b"\x04~~~~") && is_marked, "{bad:?}");
+        }
+        for good in [&b"\x04http"[..], b"\x06x-1.a+"] {
+            assert_eq!(pass_with(&scheme(good), 1000, &OddTargets::default()), (scheme(good), false));
+        }
         let of = |field: &[u8]| {
             let block = [&block(0x04, b"/<")[..], field, &[0x90]].concat();
             connection(&[frame(HEADERS, 4, &block)])
@@ -519,6 +544,8 @@ mod tests {
             assert_eq!(fault("GET", name, b"1"), Err(why));
         }
         assert_eq!(fault("~~~", "a", b"1"), Err(Malformed::Method));
+        let scheme = http::Request::get("~~://x/").body(()).unwrap().into_parts().0;
+        assert_eq!(marked(&scheme), Err(Malformed::Scheme));
         assert_eq!(fault("GET", "a", b"\t\xff"), Err(Malformed::FieldValueOfHttp2));
         for value in [&b""[..], b"1", b"\xff", b"\ta"] {
             assert_eq!(fault("GET", "a", value), Ok(()));
@@ -583,30 +610,6 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_none_of_ours_go_on_as_they_are() {
-        let odd = block(0x04, b"/<");
-        for bytes in [
-            connection(&[frame(1, 4, &odd[..5])]),
-            connection(&[frame(1, 4 | PADDED, &[200, 1, 2])]),
-            connection(&[frame(9, 4, &odd), frame(0, 0, &odd), frame(77, 0, &odd)]),
-            connection(&[frame(1, 4, &[0xff; 20]), frame(1, 4, &[])]),
-        ] {
-            for step in [1, 3, 1000] {
-                assert_eq!(pass(&bytes, step), bytes);
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn pieces_change_nothing(frames in proptest::collection::vec((0_u8..3, 0_u8..64, proptest::collection::vec(any::<u8>(), 0..40)), 0..6), step in 1_usize..50) {
-            let frames: Vec<_> = frames.iter().map(|(kind, flags, payload)| frame(*kind, *flags, payload)).collect();
-            let bytes = connection(&frames);
-            prop_assert_eq!(pass(&bytes, step), pass(&bytes, bytes.len()));
-        }
-    }
-}
-    #[test]
     fn of_a_head_with_too_many_fields_only_so_many_go_on_and_trailers_are_refused() {
         let table = |count: usize| [&[0x40, 1, b'x', 1, b'1'][..], &[0xbe].repeat(count)].concat();
         let of = |fields: &[u8], trailers: &[u8]| {
@@ -641,3 +644,27 @@ mod tests {
         assert_eq!(pass(&of(&rest, &table(99)), 1000), goes_on(&rest, &full), "a hundred are not too many");
     }
 
+    #[test]
+    fn frames_that_are_none_of_ours_go_on_as_they_are() {
+        let odd = block(0x04, b"/<");
+        for bytes in [
+            connection(&[frame(1, 4, &odd[..5])]),
+            connection(&[frame(1, 4 | PADDED, &[200, 1, 2])]),
+            connection(&[frame(9, 4, &odd), frame(0, 0, &odd), frame(77, 0, &odd)]),
+            connection(&[frame(1, 4, &[0xff; 20]), frame(1, 4, &[])]),
+        ] {
+            for step in [1, 3, 1000] {
+                assert_eq!(pass(&bytes, step), bytes);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_change_nothing(frames in proptest::collection::vec((0_u8..3, 0_u8..64, proptest::collection::vec(any::<u8>(), 0..40)), 0..6), step in 1_usize..50) {
+            let frames: Vec<_> = frames.iter().map(|(kind, flags, payload)| frame(*kind, *flags, payload)).collect();
+            let bytes = connection(&frames);
+            prop_assert_eq!(pass(&bytes, step), pass(&bytes, bytes.len()));
+        }
+    }
+}

@@ -32,6 +32,8 @@ pub(super) enum Malformed {
     PathWithoutSlash,
     #[error("its :authority is not a valid host and port (RFC 9113 section 8.3.1)")]
     Authority,
+    #[error("its :scheme is not a valid scheme (RFC 9113 section 8.3.1)")]
+    Scheme,
     #[error("a line begins with a space; lines are not folded (RFC 9112 section 5.2)")]
     FoldedLine,
     #[error("a header field has no colon")]

@@ -163,7 +163,17 @@ async fn over_http_2_a_malformed_head_gets_a_sentence_and_costs_no_connection() 
         fields.push((name.into(), value.into()));
         fields
     };
+    let with_scheme = |value: &str| {
+        let mut fields = frames::get(&host, "/");
+        fields
+            .iter_mut()
+            .filter(|(name, _)| name == b":scheme")
+            .for_each(|(_, scheme)| *scheme = value.into());
+        fields
+    };
     let cases = [
+        (with_scheme("ht tp"), "its :scheme is not a valid scheme"),
+        (with_scheme("1"), "its :scheme is not a valid scheme"),
         (frames::get(&host, "foo"), "does not begin with a slash"),
         (frames::get(&host, "/x#"), "a fragment (#)"),
         (frames::get("a b", "/"), "its :authority is not a valid host"),
