@@ -15,6 +15,8 @@ pub(super) struct HeadFrames {
     held: Vec<u8>,
     /// See [`Self::take_size`].
     size: usize,
+    /// How much of that the rest of the last head may still come to.
+    rest: usize,
 }
 
 /// Streams whose message has a head and no end yet, the oldest first: a HEADERS frame on one of them is trailers.
@@ -32,7 +34,7 @@ pub(super) struct Block<'a> {
 impl HeadFrames {
     /// `unseen` bytes come before the first frame.
     pub(super) const fn behind(unseen: usize) -> Self {
-        Self { unseen, held: Vec::new(), size: 0 }
+        Self { unseen, held: Vec::new(), size: 0, rest: 0 }
     }
 
     /// Bytes that the heads since the last call take once they are decoded: a field may be a single byte on the wire.
@@ -79,13 +81,16 @@ impl HeadFrames {
             if header[3] != HEADERS || length > LARGEST_FRAME {
                 judge(header, &[]);
                 if header[3] == CONTINUATION {
-                    self.size += length * FIELD_BYTES;
+                    let more = self.rest.min(length * FIELD_BYTES);
+                    self.rest -= more;
+                    self.size += more;
                 }
                 self.unseen = HEADER + length;
                 continue;
             }
             let Some(frame) = rest.get(..HEADER + length) else { break };
             let judged = judge(header, &frame[HEADER..]);
+            self.rest = MOST_FIELD_BYTES;
             self.size += size(judged.as_deref().unwrap_or(frame));
             if let Some(rewritten) = judged {
                 if same.is_some() {
@@ -185,7 +190,7 @@ fn size(frame: &[u8]) -> usize {
     // Each takes a byte at the least.
     let block = block.filter(|block| block.fields.len() > ORDINARY_FIELDS);
     let more = block.map_or(0, |block| count(block.fields).saturating_sub(ORDINARY_FIELDS));
-    ORDINARY_BYTES + more * FIELD_BYTES
+    ORDINARY_BYTES + MOST_FIELD_BYTES.min(more * FIELD_BYTES)
 }
 
 /// The stream of a frame with this header.
@@ -203,6 +208,8 @@ const PRIORITY_BYTES: usize = 5;
 const ORDINARY_BYTES: usize = 4 * 1024;
 const ORDINARY_FIELDS: usize = 24;
 const FIELD_BYTES: usize = 96;
+/// The most that they come to: h2 keeps to 64 KiB, and counts 32 bytes for each field beside what it has.
+const MOST_FIELD_BYTES: usize = 2048 * FIELD_BYTES;
 /// Fields of a head that no limit counts: pseudo-header fields, marks, and updates of the table's size.
 const UNCOUNTED_FIELDS: usize = 10;
 /// Streams that are followed. The other side does not end those that were given up here.

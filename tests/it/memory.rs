@@ -79,8 +79,8 @@ impl Scene {
         let served = done["well_behaved"]["200"].as_u64().unwrap_or(0);
         assert!(served >= 3, "a well-behaved client is served meanwhile: {done}");
         eventually("the memory is given back", || async { self.cgroup.anonymous_mib() <= AFTER_MIB }).await;
-        let response = self.proxy.get("/").await;
-        assert_eq!(response.status, 200, "everything is as before: {}", response.text());
+        // A request may meet several connections to the API that ended under the load.
+        eventually("everything is as before", || async { self.proxy.get("/").await.status == 200 }).await;
         done
     }
 
