@@ -69,6 +69,8 @@ pub enum Worked {
     Same(Moment),
     /// Others, until then: a secret or a key was replaced since.
     Other(Moment),
+    /// The same request did, then: the store has its token. With which secret is not stored.
+    Stored(Moment),
 }
 
 /// Whose credential an attempt spends.
@@ -193,6 +195,11 @@ impl fmt::Display for History {
                 f,
                 "; it worked until {} with another secret, and the server may not know the new one yet",
                 clock::time_of(until)
+            ),
+            Worked::Stored(at) => write!(
+                f,
+                "; the newest token in the token store was issued at {} for the same request",
+                clock::time_of(at)
             ),
         }
     }
@@ -333,6 +340,11 @@ pub(in crate::token) mod tests {
                 format!(
                     "; it worked until {time} with another secret, and the server may not know the new one yet"
                 ),
+            ),
+            (
+                Class::Misconfigured,
+                Worked::Stored(now),
+                format!("; the newest token in the token store was issued at {time} for the same request"),
             ),
             (Class::Transient, Worked::Same(now), String::new()),
             (Class::Refused, Worked::Same(now), String::new()),

@@ -672,7 +672,9 @@ mod tests {
         };
         let mut stored = failed.clone();
         let user = Some(crate::oauth::Identity::stored("Alice", "1".to_owned()));
-        stored.recall(Past { user, until: Some(clock::wall()) });
+        stored.recall(Past { user, asked: Some(clock::wall()), until: Some(clock::wall()) });
+        let shown = stored.last_error.as_ref().unwrap().to_string();
+        assert!(shown.contains("; the newest token in the token store was issued at "), "{shown}");
         for (state, words) in [
             (&failed, "no token could be had"),
             (&token(now + Duration::from_mins(1)), "the token could not be renewed"),

@@ -57,6 +57,8 @@ pub struct TokenState {
 pub struct Past {
     /// Who had logged in for it.
     pub user: Option<Identity>,
+    /// When its request was sent.
+    pub asked: Option<SystemTime>,
     /// When it expires, as far as its server said.
     pub until: Option<SystemTime>,
 }
@@ -265,6 +267,11 @@ impl TokenState {
         if self.credentials.is_none() {
             self.user = past.user.or_else(|| self.user.take());
             self.stored_until = past.until.map(clock::moment_at).or(self.stored_until);
+            if let (Some(failure), Some(asked)) = (&mut self.last_error, past.asked)
+                && failure.worked == Worked::Never
+            {
+                failure.worked = Worked::Stored(clock::moment_at(asked));
+            }
         }
     }
 

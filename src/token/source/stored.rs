@@ -319,7 +319,11 @@ impl<E: Exchange> Inner<E> {
     /// process before a restart, or of another one that was faster.
     async fn adopt(&self, entry: Option<&Entry>) -> Option<Fetched> {
         let access = entry?.access.as_ref().filter(|access| access.request == self.request);
-        let past = Past { user: entry?.user.clone(), until: access.and_then(|access| access.expires) };
+        let past = Past {
+            user: entry?.user.clone(),
+            asked: access.map(|access| access.asked),
+            until: access.and_then(|access| access.expires),
+        };
         self.memory().past = past;
         let access = access?;
         let token = Fingerprint::of_secret(&access.token);

@@ -206,9 +206,10 @@ async fn the_store_says_whose_login_has_ended_and_until_when_its_token_was_good(
     sleep(Duration::from_secs(1)).await;
     let again = source(&authority, &files(folder.path()), seed("seed"));
     again.fetch().await.unwrap_err();
-    let until = base.access.unwrap().expires;
+    let access = base.access.unwrap();
+    let (asked, until) = (Some(access.asked), access.expires);
     assert!(until.is_some());
-    assert_eq!(again.past(), Past { user: Some(alice), until });
+    assert_eq!(again.past(), Past { user: Some(alice), asked, until });
     again.forget(None).await.unwrap();
     assert_eq!(again.past(), Past::default());
 }
