@@ -223,6 +223,7 @@ impl Meaning {
             Code::Other if mentions.has(Mention::Scope) => Self::Scope,
             Code::Other if mentions.has(Mention::Client) => Self::Client,
             Code::Other if asked == Some(Asked::Password) => Self::Person,
+            Code::Other if mentions.has(Mention::User) => Self::Forbidden,
             Code::Other => Self::Unexplained,
         }
     }
@@ -338,7 +339,7 @@ impl Meaning {
             Self::Declined => "log in again, and see that this user may use the client".to_owned(),
             Self::Forbidden => {
                 let asked_for = situation.set_of(&[Key::Audience, Key::Resource, Key::Scope]);
-                let user = if asked == Asked::Password { ", the user" } else { "" };
+                let user = if matches!(asked, Asked::Password | Asked::Refresh) { ", the user" } else { "" };
                 let what = if asked_for.is_empty() {
                     String::new()
                 } else {
@@ -724,6 +725,34 @@ mod tests {
             error("Trace 1"),
             Error::here(Kind::Denied(StatusCode::UNAUTHORIZED, Code::InvalidClient))
         );
+    }
+
+    #[test]
+    fn an_error_within_a_success_is_judged_as_one_within_a_refusal_unless_it_says_that_it_passes() {
+        for (body, class, has) in [
+            (
+                r#"{"errcode":40125,"errmsg":"invalid appsecret"}"#,
+                Class::Misconfigured,
+                "client authentication",
+            ),
+            (r#"{"errcode":40164,"errmsg":"invalid ip, not in whitelist"}"#, Class::Misconfigured, "`40164`"),
+            (r#"{"result":"fail","reason":"app not approved"}"#, Class::Misconfigured, "does not name"),
+            (r#"{"errcode":-1,"errmsg":"system error"}"#, Class::Transient, "a failure of its own"),
+            (r#"{"errcode":45011,"errmsg":"api freq out of limit"}"#, Class::Transient, "too many requests"),
+            (r#"{"success":false}"#, Class::Transient, "does not name"),
+        ] {
+            let error = error(200, body, situation(Asked::ClientCredentials));
+            assert_eq!(error.class(), class, "{body}");
+            assert!(error.to_string().contains(has), "{error}");
+        }
+        let passes = r#"{"error":"unknown_error","error_description":"retry your request"}"#;
+        assert_eq!(error(400, passes, situation(Asked::Assertion)).class(), Class::Transient);
+        let wrong = r#"{"error":"x","error_description":"wrong client secret, try again later"}"#;
+        assert_eq!(error(400, wrong, situation(Asked::Assertion)).class(), Class::Misconfigured);
+        for asked in [Asked::Refresh, Asked::Assertion] {
+            let user = error(400, r#"{"error":"user_blocked"}"#, situation(asked));
+            assert!(user.to_string().contains("are enabled at the authorization server"), "{user}");
+        }
     }
 
     #[test]
