@@ -37,6 +37,20 @@ impl Initiator {
     }
 }
 
+/// Whether an extension's script sent this request: a page's never says `Sec-Fetch-Site: none`, and what a browser sends
+/// by itself is a navigation.
+#[must_use]
+pub fn is_of_extension(headers: &HeaderMap) -> bool {
+    Initiator::of(headers) == Initiator::Browser
+        && headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "cors")
+}
+
+/// Whether a browser goes to this address: by a link, a form, a redirect or a frame.
+#[must_use]
+pub fn is_navigation(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate")
+}
+
 /// Whether [`Initiator`], [`is_speculative`] or the `Origin` of a request depend on the field of this name.
 #[must_use]
 pub fn is_of_browser(name: &str) -> bool {

@@ -1,8 +1,8 @@
 //! CORS for the origins in `guard.allowed_origins` (Fetch standard, "CORS protocol"): the proxy answers for the API,
 //! which knows nothing of the page's origin.
 //!
-//! `Access-Control-Allow-Credentials` is never said. The token is put on by the proxy whether the page asks for
-//! credentials or not, and a browser's cookies for localhost are those of every server on it: none is the API's.
+//! `Access-Control-Allow-Credentials` needs `guard.allow_credentials`. The token is put on by the proxy whether the page asks
+//! for credentials or not, and a browser's cookies for localhost are those of every server on it.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -26,7 +26,7 @@ pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderVal
 /// The allowed origin whose page may read that its request was refused, and why. Where the guard doubts who asks, nobody.
 pub(super) fn reader(sentry: &Sentry, error: &ProxyError, headers: &HeaderMap) -> Option<HeaderValue> {
     let doubtful = match error {
-        ProxyError::Refused(rejection) => *rejection != Rejection::Secret,
+        ProxyError::Refused(rejected) => rejected.reason != Rejection::Secret,
         ProxyError::BadRequest(fault) => {
             matches!(fault, BadRequest::Host | BadRequest::NoHost | BadRequest::TwoHosts | BadRequest::User)
         }
@@ -43,7 +43,7 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Grants what the preflight of an allowed origin asks for: the shared secret's field, and the way from a public page into
 /// this machine (Private Network Access), with the rest. The API itself still decides about the request.
-pub(super) fn preflight(asked: &HeaderMap) -> Response<ResponseBody> {
+pub(super) fn preflight(sentry: &Sentry, asked: &HeaderMap) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
@@ -62,12 +62,15 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response<ResponseBody> {
     if let Some(origin) = asked.get(ORIGIN) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
+    if sentry.allows_credentials() {
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
     vary(headers);
     response
 }
 
 /// Lets a page of `origin` read the answer, whatever the upstream said of origins: it may know others, or none.
-pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+pub(super) fn allow(sentry: &Sentry, headers: &mut HeaderMap, origin: HeaderValue) {
     for theirs in [
         ACCESS_CONTROL_ALLOW_CREDENTIALS,
         ACCESS_CONTROL_ALLOW_HEADERS,
@@ -78,7 +81,14 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
         headers.remove(theirs);
     }
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+    let mut exposed = HeaderValue::from_static("*");
+    if sentry.allows_credentials() {
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        // An asterisk is a name like any other there.
+        let names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        exposed = HeaderValue::try_from(names.join(", ")).unwrap_or(exposed);
+    }
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     vary(headers);
 }
 
@@ -113,6 +123,11 @@ mod tests {
         map
     }
 
+    fn sentry(allow_credentials: bool) -> Sentry {
+        let allowed_origins = vec!["https://app.example.com".into()];
+        Sentry::new(Guard { allowed_origins, allow_credentials, ..Guard::default() })
+    }
+
     #[test]
     fn a_preflight_is_granted_what_it_asks_for_and_nothing_else() {
         let asked = headers(&[
@@ -121,7 +136,7 @@ mod tests {
             ("access-control-request-headers", "x-cupbearer-secret, x-a"),
             ("access-control-request-private-network", "true"),
         ]);
-        let response = preflight(&asked);
+        let response = preflight(&sentry(false), &asked);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["cupbearer-response"]),
             (204, &HeaderValue::from_static("preflight"))
@@ -134,8 +149,10 @@ mod tests {
         ] {
             assert_eq!(response.headers()[name], value);
         }
-        let plain =
-            preflight(&headers(&[("origin", "https://a.example"), ("access-control-request-method", "PUT")]));
+        let plain = preflight(
+            &sentry(false),
+            &headers(&[("origin", "https://a.example"), ("access-control-request-method", "PUT")]),
+        );
         assert!(!plain.headers().contains_key("access-control-allow-private-network"));
         assert!(!plain.headers().contains_key("access-control-allow-credentials"));
         assert!(plain.headers().get_all("vary").iter().any(|v| v == "Origin"));
@@ -150,7 +167,13 @@ mod tests {
             ("access-control-expose-headers", "x-a"),
             ("vary", "accept-encoding"),
         ]);
-        allow(&mut map, HeaderValue::from_static("https://app.example.com"));
+        let origin = || HeaderValue::from_static("https://app.example.com");
+        let mut with_credentials = map.clone();
+        allow(&sentry(true), &mut with_credentials, origin());
+        assert_eq!(with_credentials["access-control-allow-credentials"], "true");
+        let exposed = with_credentials["access-control-expose-headers"].to_str().unwrap();
+        assert!(exposed.contains("vary") && !exposed.contains('*'), "{exposed}");
+        allow(&sentry(false), &mut map, origin());
         assert_eq!(
             map,
             headers(&[

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 pub(super) use super::bad_request::{BadRequest, Foreign};
 use super::body::ResponseBody;
 use super::connect_fault::{ConnectFault, ConnectStage};
-use super::guard::Rejection;
+use super::guard::{Rejected, Rejection};
 use super::malformed::Malformed;
 use super::path::PathFault;
 use super::record::Cause;
@@ -36,7 +36,7 @@ pub(super) enum ProxyError {
     #[error("the proof that goes with this token could not be made")]
     Proof,
     #[error("{0}")]
-    Refused(#[from] Rejection),
+    Refused(Rejected),
     #[error("this route's rate_limit is reached; come back later")]
     RateLimited {
         /// When the next one like it would pass, as far as is known now.
@@ -146,7 +146,7 @@ impl ProxyError {
             Self::SubjectRequired => "subject_required",
             Self::SubjectRefused => "subject_refused",
             Self::Proof => "proof",
-            Self::Refused(rejection) => rejection.kind(),
+            Self::Refused(rejected) => rejected.reason.kind(),
             Self::RateLimited { .. } => "rate_limited",
             Self::Overloaded | Self::Lacking | Self::MemoryLimit => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
@@ -192,7 +192,7 @@ impl ProxyError {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Refused(Rejection::Host) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Refused(Rejected { reason: Rejection::Host, .. }) => StatusCode::MISDIRECTED_REQUEST,
             Self::Refused(_) | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -377,6 +377,12 @@ impl From<CallerError> for ProxyError {
             CallerError::Refused(_) => Self::SubjectRefused,
             CallerError::Unavailable(unavailable) => Self::TokenUnavailable(unavailable),
         }
+    }
+}
+
+impl From<Rejection> for ProxyError {
+    fn from(reason: Rejection) -> Self {
+        Self::Refused(reason.into())
     }
 }
 

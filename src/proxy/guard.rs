@@ -8,6 +8,7 @@
 //! Each kind of listener has its own way to know who connects: uids are for Unix sockets, certificates for TCP. Neither
 //! list has a say on the other kind.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,10 +16,13 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio::time::Instant;
 
+use super::condition::LogGap;
 use super::cors;
 use super::peer::Peer;
-use crate::net::browser::{Initiator, is_browser, is_speculative};
+use crate::clock;
+use crate::net::browser::{Initiator, is_browser, is_navigation, is_of_extension, is_speculative};
 use crate::net::loopback::is_loopback_host;
 use crate::net::names::Subject;
 use crate::secret::Secret;
@@ -30,6 +34,9 @@ pub struct Guard {
     pub allowed_hosts: Vec<String>,
     /// Web origins (RFC 6454), serialised: `https://app.example.com`, without a path.
     pub allowed_origins: Vec<String>,
+    /// Whether pages of those origins may send cookies and read the response nevertheless (Fetch standard,
+    /// `Access-Control-Allow-Credentials`).
+    pub allow_credentials: bool,
     /// Each request must bring one of these in `X-Cupbearer-Secret`; empty: none is asked for. Several during a rotation.
     pub shared_secrets: Vec<Secret<String>>,
     /// Users that may connect to the Unix sockets; empty: whoever the socket's mode lets in.
@@ -45,6 +52,9 @@ pub(super) struct Sentry {
     guard: Guard,
     /// Of the shared secrets: digests are of one length, so that a comparison does not tell a secret's.
     secrets: Vec<Digest>,
+    since: Instant,
+    /// For each of [`Rejection::ALL`].
+    log: [LogGap; Rejection::ALL.len()],
     /// Tells it from every other one of this process: what a connection that it let in remembers.
     number: u64,
 }
@@ -71,11 +81,16 @@ pub(super) enum Rejection {
         "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
     )]
     Origin,
-    /// The browser says that another site sent it.
+    /// The browser says that another site sent it, and not which.
     #[error(
-        "a web page of another origin sent this request; add the origin to guard.allowed_origins if it may"
+        "a page of another site caused this request, and the browser does not say which one; load it by fetch() or with the crossorigin attribute, which send the page's origin for guard.allowed_origins, or serve page and API from one origin"
     )]
     FetchSite,
+    /// A link, a form or a redirect of another site leads here.
+    #[error(
+        "a page of another site led the browser here, and this address carries a token; open it from the address bar or from a page of this origin, or lead here by a route with token = \"none\""
+    )]
+    Navigation,
     #[error(
         "a browser sent this request ahead of time (prefetch, prerender or preview), which only a page of this proxy's own origin may cause"
     )]
@@ -99,12 +114,54 @@ pub(super) enum Rejection {
     Subject,
 }
 
+/// A refused request: why, and the origin of the page that sent it, where that is the reason.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rejected {
+    pub(super) reason: Rejection,
+    origin: Option<Box<str>>,
+}
+
+impl From<Rejection> for Rejected {
+    fn from(reason: Rejection) -> Self {
+        Self { reason, origin: None }
+    }
+}
+
+impl Rejected {
+    /// With the origin that stands in a request's `headers`, if it is one that can be shown.
+    pub(super) fn of(reason: Rejection, headers: &HeaderMap) -> Self {
+        let shown = || {
+            let origin = only(headers, &ORIGIN).ok()??.to_str().ok()?;
+            let fits = origin.len() <= MAX_SHOWN_ORIGIN && origin.bytes().all(|byte| byte.is_ascii_graphic());
+            fits.then(|| origin.into())
+        };
+        Self { reason, origin: if reason == Rejection::Origin { shown() } else { None } }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin.as_deref() {
+            Some("null") => f.write_str(
+                "a page without an origin of its own (a file, a sandboxed frame, a redirect: Origin: null) sent this \
+                 request, and none of those can be listed; serve the page by http or https",
+            ),
+            Some(origin) => write!(
+                f,
+                "a web page of {origin} sent this request; add that origin to guard.allowed_origins if it may"
+            ),
+            None => self.reason.fmt(f),
+        }
+    }
+}
+
 impl Rejection {
     /// All of them, for metrics that start at zero.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Host,
         Self::Origin,
         Self::FetchSite,
+        Self::Navigation,
         Self::Speculative,
         Self::Unattended,
         Self::InsecureHost,
@@ -117,12 +174,21 @@ impl Rejection {
     pub(super) const fn kind(self) -> &'static str {
         match self {
             Self::Host => "host_refused",
-            Self::Origin | Self::FetchSite | Self::Speculative | Self::Unattended | Self::InsecureHost => {
-                "origin_refused"
-            }
+            Self::Origin
+            | Self::FetchSite
+            | Self::Navigation
+            | Self::Speculative
+            | Self::Unattended
+            | Self::InsecureHost => "origin_refused",
             Self::Secret => "secret_refused",
             Self::Uid | Self::Subject => "peer_refused",
         }
+    }
+
+    /// Whether it is for the token's sake: a route without one takes the request all the same. Who may connect, and by
+    /// which name, is no matter of the route's.
+    pub(super) const fn is_for_the_token(self) -> bool {
+        !matches!(self, Self::Host | Self::Uid | Self::Subject)
     }
 
     /// Its label in metrics.
@@ -131,6 +197,7 @@ impl Rejection {
             Self::Host => "host",
             Self::Origin => "origin",
             Self::FetchSite => "fetch_site",
+            Self::Navigation => "navigation",
             Self::Speculative => "speculative",
             Self::Unattended => "unattended",
             Self::InsecureHost => "insecure_host",
@@ -146,6 +213,8 @@ impl Sentry {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Self {
             secrets: guard.shared_secrets.iter().map(|s| digest(&SHA256, s.expose().as_bytes())).collect(),
+            since: clock::now(),
+            log: Default::default(),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             guard,
         }
@@ -196,6 +265,28 @@ impl Sentry {
         self.guard.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 
+    /// Whether pages of allowed origins may bring cookies.
+    pub(super) const fn allows_credentials(&self) -> bool {
+        self.guard.allow_credentials
+    }
+
+    fn knows_extensions(&self) -> bool {
+        let is_extension = |origin: &String| {
+            origin.split_once("://").is_some_and(|(scheme, _)| scheme.ends_with("-extension"))
+        };
+        self.guard.allowed_origins.iter().any(is_extension)
+    }
+
+    /// Reports a refusal in the log: the first for each reason, and at most one a minute.
+    pub(super) fn report(&self, rejected: &Rejected) {
+        let passed = clock::now().saturating_duration_since(self.since);
+        let gap = Rejection::ALL.iter().zip(&self.log).find(|(reason, _)| **reason == rejected.reason);
+        if gap.is_some_and(|(_, gap)| gap.is_over(passed)) {
+            let (reason, origin) = (rejected.reason.as_str(), rejected.origin.as_deref());
+            tracing::warn!(reason, origin, help = %rejected, "the guard refused a request");
+        }
+    }
+
     /// Whether an answer may depend on the Origin of its request.
     pub(super) const fn knows_origins(&self) -> bool {
         !self.guard.allowed_origins.is_empty()
@@ -242,7 +333,10 @@ impl Sentry {
             }
         }
         match initiator {
+            Initiator::OtherPage if is_navigation(headers) => Err(Rejection::Navigation),
             Initiator::OtherPage => Err(Rejection::FetchSite),
+            // Its GET names no origin: one extension on the list stands for all that the browser lets in here.
+            Initiator::Browser if self.knows_extensions() && is_of_extension(headers) => Ok(Caller::Local),
             Initiator::Browser => Err(Rejection::Unattended),
             Initiator::Unknown if origin.is_none() && is_blind && is_browser(headers) => {
                 Err(Rejection::InsecureHost)
@@ -308,6 +402,8 @@ fn is_address(host: &str, local: IpAddr) -> bool {
     bare.parse::<IpAddr>().is_ok_and(|ip| ip == local)
 }
 
+/// An origin has a host name of 253 bytes at most, and a scheme and a port beside it.
+const MAX_SHOWN_ORIGIN: usize = 300;
 /// Where an application shows the shared secret; it never goes upstream.
 const SECRET: HeaderName = HeaderName::from_static("x-cupbearer-secret");
 
@@ -412,6 +508,8 @@ mod tests {
             Err(Rejection::FetchSite),
             "other ports of localhost are the same site"
         );
+        let led = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        assert_eq!(judge("localhost:8080", &led), Err(Rejection::Navigation));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::exchange::Exchange;
 use super::fields::{self, Present};
 use super::forward::{BodyUnasked, DPOP, Outbound, forward};
 use super::forwarded::Told;
-use super::guard::Caller;
+use super::guard::{Caller, Rejected};
 use super::headers::{Expect, HopFields, add_via, has_passed, join_cookies, strip_request, strip_response};
 use super::heads;
 use super::limits::take_turn;
@@ -103,7 +103,7 @@ pub(super) async fn handle(
             });
             let mut response = finish(&downstream, &mut exchange, answered, call);
             match origin {
-                Some(origin) => cors::allow(response.headers_mut(), origin),
+                Some(origin) => cors::allow(table.routes.guard(), response.headers_mut(), origin),
                 None if table.routes.guard().knows_origins() => cors::vary(response.headers_mut()),
                 None => {}
             }
@@ -117,9 +117,14 @@ pub(super) async fn handle(
             }
             response
         }
-        Ok(Admitted::Preflight) => {
-            own(&downstream, &table, &parts, started, Ok(cors::preflight(&parts.headers)), call)
-        }
+        Ok(Admitted::Preflight) => own(
+            &downstream,
+            &table,
+            &parts,
+            started,
+            Ok(cors::preflight(table.routes.guard(), &parts.headers)),
+            call,
+        ),
         Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
         Err(error) => {
             let reader = cors::reader(table.routes.guard(), &error, &parts.headers);
@@ -129,7 +134,7 @@ pub(super) async fn handle(
                 response.body_mut().reset_behind();
             }
             if let Some(origin) = reader {
-                cors::allow(response.headers_mut(), origin);
+                cors::allow(table.routes.guard(), response.headers_mut(), origin);
             }
             response
         }
@@ -199,9 +204,20 @@ fn admit_target<'t>(
         return Err(ProxyError::HeaderTooLarge);
     }
     let guard = table.routes.guard();
-    let caller = guard
-        .judge(authority, &downstream.peer, &parts.method, &parts.headers, present.browser)
-        .inspect_err(|rejection| downstream.worker.shared().metrics.rejected(*rejection))?;
+    let found = find(table, authority, parts);
+    let judged = guard.judge(authority, &downstream.peer, &parts.method, &parts.headers, present.browser);
+    let caller = match judged {
+        Err(reason) if reason.is_for_the_token() && found.as_ref().is_ok_and(|entry| !entry.is_guarded()) => {
+            Caller::Local
+        }
+        Err(reason) => {
+            downstream.worker.shared().metrics.rejected(reason);
+            let rejected = Rejected::of(reason, &parts.headers);
+            guard.report(&rejected);
+            return Err(ProxyError::Refused(rejected));
+        }
+        Ok(caller) => caller,
+    };
     target::refuse_method(&parts.method)?;
     if caller == Caller::Preflight {
         return Ok(Admitted::Preflight);
@@ -209,9 +225,13 @@ fn admit_target<'t>(
     if parts.method == Method::OPTIONS && max_forwards(&parts.headers) == Some(0) {
         return Ok(Admitted::LastHop);
     }
+    Ok(Admitted::Route { entry: found?, caller })
+}
+
+/// The route that a request takes.
+fn find<'t>(table: &'t LocalTable, authority: &str, parts: &Parts) -> Result<&'t Entry, ProxyError> {
     let path = judge(target::path(parts)?)?;
-    let entry = table.routes.find(authority, &path, &parts.method)?;
-    Ok(Admitted::Route { entry, caller })
+    table.routes.find(authority, &path, &parts.method)
 }
 
 /// Attaches the token, makes the head that goes upstream, and sends it. Takes of `parts` what goes there.

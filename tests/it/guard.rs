@@ -305,3 +305,86 @@ async fn a_unix_socket_is_for_the_users_on_the_list_whatever_its_mode() {
         assert!((refused > 0.5) == (status == 403), "{refused}");
     }
 }
+
+/// A dev server's login comes back from another site, and its forms are its own affair: what is guarded is the token.
+#[tokio::test]
+async fn a_route_without_a_token_takes_what_leads_to_it_from_other_sites() {
+    let routes = "[[routes]]\npath = \"/api\"\nupstream = \"api\"\ntoken = \"api\"\n\
+                  [[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"none\"\n";
+    let stage = Stage::routed("", routes).await;
+    let from_elsewhere = ["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Mode: navigate"];
+    let posted = ["-d", "a=b", "-H", "Origin: https://login.example.com"];
+    for request in [&from_elsewhere[..], &posted] {
+        let open = curl(&[request, &[&stage.proxy.url("/callback?code=1")]].concat()).await;
+        assert_eq!(open.status, 200, "{open:?}");
+        assert_eq!(stage.api.seen().pop().unwrap().field("authorization"), None);
+        curl(&[request, &[&stage.proxy.url("/api/orders")]].concat()).await.assert_proxy_error(403);
+        let rebound = ["-H", "Host: evil.example"];
+        curl(&[request, &rebound, &[&stage.proxy.url("/")]].concat()).await.assert_proxy_error(421);
+    }
+    assert_eq!(stage.api.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_origin_that_was_seen_and_a_way_out() {
+    let stage = Stage::plain().await;
+    let url = stage.proxy.url("/");
+    for (fields, words) in [
+        (&["-H", "Origin: https://app.example.com"][..], "https://app.example.com sent this request"),
+        (&["-H", "Origin: null"], "Origin: null"),
+        (&["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Mode: no-cors"], "crossorigin"),
+        (&["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Mode: navigate"], "address bar"),
+    ] {
+        let answer = curl(&[fields, &[&url]].concat()).await;
+        answer.assert_proxy_error(403);
+        assert!(answer.text().contains(words), "{words}: {}", answer.text());
+    }
+    let lines: Vec<_> = stage
+        .proxy
+        .log()
+        .lines()
+        .filter(|line| line.contains("the guard refused a request"))
+        .map(str::to_owned)
+        .collect();
+    // One for each reason, and the second origin within the minute has none.
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines[0].contains("https://app.example.com"), "{lines:#?}");
+    assert!(stage.api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn pages_of_an_allowed_origin_bring_cookies_where_the_guard_says_so() {
+    let origin = "Origin: https://app.example.com";
+    let guard = "[guard]\nallowed_origins = [\"https://app.example.com\"]\nallow_credentials = true\n";
+    let api = Origin::start(|_, _| Reply::new(200, &[("x-total", "7")], "ok")).await;
+    let stage = Stage::with(api, "", guard).await;
+    let url = stage.proxy.url("/");
+    let answer = curl(&["-H", origin, "-H", "Cookie: session=1", &url]).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.field("access-control-allow-credentials"), Some("true"));
+    let exposed = answer.field("access-control-expose-headers").unwrap();
+    assert!(exposed.split(", ").any(|name| name == "x-total"), "{exposed}");
+    assert_eq!(stage.api.seen().pop().unwrap().field("cookie").as_deref(), Some("session=1"));
+    let asked = ["-X", "OPTIONS", "-H", origin, "-H", "Access-Control-Request-Method: PUT"];
+    let preflight = curl(&[&asked[..], &[&url]].concat()).await;
+    assert_eq!(preflight.field("access-control-allow-credentials"), Some("true"), "{preflight:?}");
+}
+
+/// An extension's GET names no origin; its other requests do.
+#[tokio::test]
+async fn an_extension_on_the_list_uses_the_proxy_and_others_do_not() {
+    let guard =
+        "[guard]\nallowed_origins = [\"chrome-extension://abcdefghijklmnop\", \"tauri://localhost\"]\n";
+    let listed = Stage::with(Origin::ok().await, "", guard).await;
+    let unlisted = Stage::plain().await;
+    let get = ["-H", "Sec-Fetch-Site: none", "-H", "Sec-Fetch-Mode: cors"];
+    let post = |origin| ["-d", "x", "-H", origin, "-H", "Sec-Fetch-Site: none", "-H", "Sec-Fetch-Mode: cors"];
+    let sent = async |stage: &Stage, fields: &[&str]| {
+        curl(&[fields, &[&stage.proxy.url("/")]].concat()).await.status
+    };
+    assert_eq!(sent(&listed, &get).await, 200);
+    assert_eq!(sent(&listed, &post("Origin: chrome-extension://abcdefghijklmnop")).await, 200);
+    assert_eq!(sent(&listed, &post("Origin: tauri://localhost")).await, 200);
+    assert_eq!(sent(&listed, &post("Origin: chrome-extension://ponmlkjihgfedcba")).await, 403);
+    assert_eq!(sent(&unlisted, &get).await, 403);
+}

@@ -122,6 +122,9 @@ pub(in crate::config) struct Guard {
     pub(in crate::config) allowed_hosts: Words,
     /// Web origins that may use the proxy from a browser, such as `https://app.example.com`.
     pub(in crate::config) allowed_origins: Words,
+    /// Whether pages of those origins may send cookies and read the response nevertheless
+    /// (Access-Control-Allow-Credentials).
+    pub(in crate::config) allow_credentials: bool,
     /// File of the secrets, one per line, of which each request must bring one in X-Cupbearer-Secret; read again when it
     /// changes.
     pub(in crate::config) shared_secret_file: Option<String>,

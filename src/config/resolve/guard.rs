@@ -43,11 +43,16 @@ pub(super) fn resolve(
     let paths = review.elements(&path);
     let origins: Vec<_> =
         paths.iter().zip(guard.allowed_origins.0).map(|(path, text)| origin(path, text, review)).collect();
+    if guard.allow_credentials && paths.is_empty() {
+        let what = "has no effect: no origin is in `allowed_origins`";
+        review.warning(&section.key("allow_credentials"), what, "add the page's origin, or take it out");
+    }
     let (shared_secrets, secret_file) = secrets.ok()?;
     Some(Guarded {
         guard: Guard {
             allowed_hosts: hosts.into_iter().collect::<Option<_>>()?,
             allowed_origins: origins.into_iter().collect::<Option<_>>()?,
+            allow_credentials: guard.allow_credentials,
             shared_secrets,
             allowed_uids: guard.allowed_uids,
             allowed_subjects: subjects?,
@@ -199,18 +204,29 @@ fn subject(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<Subjec
     parsed.map_err(|fault| review.error(path, fault.to_string(), mend)).ok()
 }
 
-/// A web origin as a browser writes it (RFC 6454 section 6.2): compared byte for byte with the header.
+/// A web origin as a browser writes it (RFC 6454 section 6.2): compared byte for byte with the header. Extensions and native
+/// shells have schemes of their own.
 fn origin(path: &KeyPath, text: String, review: &mut Review<'_>) -> Option<String> {
-    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let Some(url) = url else {
+    if text.contains('*') {
+        review.error(path, "has a wildcard, which matches nothing", "write each origin out");
+        return None;
+    }
+    let Some(url) = Url::parse(&text).ok().filter(|url| url.has_host()) else {
         review.error(
             path,
-            "must be a web origin: http or https, a host, and a port where it is not the usual one",
-            "write each origin out, such as \"https://app.example.com\"",
+            "must be a web origin: a scheme, a host, and a port where it is not the usual one",
+            "write each origin out, such as \"https://app.example.com\" or \"chrome-extension://ID\"",
         );
         return None;
     };
-    let serialised = url.origin().ascii_serialization();
+    let serialised = match url.scheme() {
+        "http" | "https" => url.origin().ascii_serialization(),
+        scheme => {
+            let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{scheme}://{host}{port}")
+        }
+    };
     if serialised != text {
         review.error(
             path,

@@ -135,3 +135,39 @@ fn hosts_that_browsers_do_not_trust_are_warned_about_without_tls_and_secret() {
     let tls = format!("[server]\ntls = {{ cert_file = {cert:?}, key_file = {key:?} }}\n");
     quiet(&format!("{tls}{}", guard(hosts)), &[]);
 }
+
+#[test]
+fn an_origin_is_written_as_a_browser_sends_it_and_has_no_wildcard() {
+    let with = |origin: &str| format!("{GOOD}[guard]\nallowed_origins = [\"{origin}\"]\n");
+    for origin in [
+        "https://app.example.com",
+        "http://localhost:3000",
+        "chrome-extension://abcdefghijklmnop",
+        "moz-extension://0b1c2d3e-0000-4000-8000-000000000000",
+        "tauri://localhost",
+        "capacitor://localhost",
+        "vscode-webview://1a2b",
+    ] {
+        let loaded = load_text(&with(origin)).unwrap_or_else(|problems| panic!("{origin}: {problems}"));
+        assert_eq!(loaded.settings.guard.allowed_origins, [origin]);
+    }
+    for (origin, words) in [
+        ("https://*.example.com", "wildcard"),
+        ("*", "wildcard"),
+        ("null", "web origin"),
+        ("app.example.com", "web origin"),
+        ("file:///index.html", "web origin"),
+        ("chrome-extension://abc/", "as a browser sends it"),
+        ("https://app.example.com/x", "as a browser sends it"),
+    ] {
+        one_error(&with(origin), "guard.allowed_origins[0]", &[words]);
+    }
+}
+
+#[test]
+fn credentials_are_for_origins_that_are_listed() {
+    let guard = |lines: &str| format!("{GOOD}[guard]\n{lines}\n");
+    let listed = "allow_credentials = true\nallowed_origins = [\"https://app.example.com\"]";
+    assert!(load_text(&guard(listed)).unwrap().settings.guard.allow_credentials);
+    one_warning(&guard("allow_credentials = true"), "guard.allow_credentials", "no origin");
+}
