@@ -69,6 +69,15 @@ pub(super) fn preflight(sentry: &Sentry, asked: &HeaderMap) -> Response<Response
     response
 }
 
+/// Tells a browser what it may do with a response to a page of `origin`, if that is an allowed one.
+pub(super) fn tell(sentry: &Sentry, headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+    match origin {
+        Some(origin) => allow(sentry, headers, origin),
+        None if sentry.knows_origins() => vary(headers),
+        None => {}
+    }
+}
+
 /// Lets a page of `origin` read the answer, whatever the upstream said of origins: it may know others, or none.
 pub(super) fn allow(sentry: &Sentry, headers: &mut HeaderMap, origin: HeaderValue) {
     for theirs in [

@@ -102,11 +102,7 @@ pub(super) async fn handle(
                 answer
             });
             let mut response = finish(&downstream, &mut exchange, answered, call);
-            match origin {
-                Some(origin) => cors::allow(table.routes.guard(), response.headers_mut(), origin),
-                None if table.routes.guard().knows_origins() => cors::vary(response.headers_mut()),
-                None => {}
-            }
+            cors::tell(table.routes.guard(), response.headers_mut(), origin);
             match response.body_mut().take_tunnel() {
                 None => end_with_body(&mut response, exchange, age, call),
                 Some(tunnel) => {

@@ -41,9 +41,10 @@ pub(super) fn resolve(
     let subjects = subjects(&section, &guard, server, review);
     let path = section.key("allowed_origins");
     let paths = review.elements(&path);
+    let lists_origins = !guard.allowed_origins.0.is_empty();
     let origins: Vec<_> =
         paths.iter().zip(guard.allowed_origins.0).map(|(path, text)| origin(path, text, review)).collect();
-    if guard.allow_credentials && paths.is_empty() {
+    if guard.allow_credentials && !lists_origins {
         let what = "has no effect: no origin is in `allowed_origins`";
         review.warning(&section.key("allow_credentials"), what, "add the page's origin, or take it out");
     }
@@ -211,7 +212,7 @@ fn origin(path: &KeyPath, text: String, review: &mut Review<'_>) -> Option<Strin
         review.error(path, "has a wildcard, which matches nothing", "write each origin out");
         return None;
     }
-    let Some(url) = Url::parse(&text).ok().filter(|url| url.has_host()) else {
+    let Some(url) = Url::parse(&text).ok().filter(Url::has_host) else {
         review.error(
             path,
             "must be a web origin: a scheme, a host, and a port where it is not the usual one",
