@@ -5,6 +5,7 @@
 //! `HTTP_PROXY` counts only where the program is no CGI script, since a request can set it there (CVE-2016-5385).
 //! `http_connect` opens the tunnel to an upstream. Callers: `proxy::way` and `http_client` of this room.
 
+use std::ffi::OsString;
 use std::fmt;
 
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{ParseError, Url};
 use zeroize::Zeroizing;
 
 use super::loopback::is_loopback_host;
@@ -51,7 +52,7 @@ pub struct Environment {
 #[derive(Clone, Default)]
 struct Variable {
     name: &'static str,
-    value: String,
+    value: OsString,
 }
 
 /// A proxy is configured that cannot be used.
@@ -70,6 +71,8 @@ pub enum ProxyFlaw {
     Tls,
     /// It is a SOCKS proxy.
     Socks,
+    /// Its port is no number from 0 to 65535.
+    Port,
     /// It is not a URL, or one of another kind.
     Malformed,
 }
@@ -82,6 +85,7 @@ impl fmt::Display for Unusable {
                 write!(f, "the proxy that {by} names begins with https://, which is not supported")
             }
             ProxyFlaw::Socks => write!(f, "{by} names a SOCKS proxy, which is not supported"),
+            ProxyFlaw::Port => write!(f, "the proxy that {by} names has a port that does not exist"),
             ProxyFlaw::Malformed => write!(f, "the value of {by} is not the http:// URL of a proxy"),
         }
     }
@@ -98,9 +102,12 @@ impl Unusable {
             ProxyFlaw::Socks => {
                 "name an HTTP proxy at http://, there or by `proxy`, or set `proxy` to \"none\""
             }
+            ProxyFlaw::Port => {
+                "write its port as a number up to 65535, there or by `proxy`, or set `proxy` to \"none\""
+            }
             ProxyFlaw::Malformed => {
                 "write it as in http://user:password@proxy.example.com:3128, there or by `proxy`, and percent-encode \
-                 `#` (%23), `/`, `?`, `@` and `%` in its user and password; or set `proxy` to \"none\""
+                 `#` (%23), `/`, `?`, `@`, `%` and what is not ASCII in its user and password; or set `proxy` to \"none\""
             }
         }
     }
@@ -141,10 +148,10 @@ impl Environment {
     /// Reads the process's own.
     #[must_use]
     pub fn read() -> Self {
-        Self::of(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::of(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
 
-    fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let first = |names: &[&'static str]| {
             let found = names.iter().find_map(|name| Some(Variable { name, value: variable(name)? }));
             found.unwrap_or_default()
@@ -157,7 +164,7 @@ impl Environment {
             } else {
                 &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
             }),
-            no: NoProxy::read(&first(&["NO_PROXY", "no_proxy"]).value),
+            no: NoProxy::read(&first(&["NO_PROXY", "no_proxy"]).value.to_string_lossy()),
         }
     }
 
@@ -169,7 +176,8 @@ impl Environment {
             return Ok(None);
         }
         // A value that is no proxy must not count as none: what it was set for would be bypassed.
-        let proxy = HttpProxy::read(variable.value.trim());
+        let text = variable.value.to_str().ok_or(ProxyFlaw::Malformed);
+        let proxy = text.and_then(|text| HttpProxy::read(text.trim()));
         proxy.map(Some).map_err(|flaw| Unusable { by: variable.name, flaw })
     }
 }
@@ -193,7 +201,10 @@ impl HttpProxy {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
-        let url = Url::parse(&format!("http://{host}/")).map_err(|_| ProxyFlaw::Malformed)?;
+        let url = Url::parse(&format!("http://{host}/")).map_err(|error| match error {
+            ParseError::InvalidPort => ProxyFlaw::Port,
+            _ => ProxyFlaw::Malformed,
+        })?;
         let address = Uri::builder().scheme(Scheme::HTTP).authority(url.authority()).path_and_query("/");
         let address = address.build().map_err(|_| ProxyFlaw::Malformed)?;
         Ok(Self { address, authorization: user.and_then(basic) })
@@ -216,7 +227,7 @@ mod tests {
     use super::*;
 
     fn environment(https: &str, http: &str, no: &str) -> Environment {
-        let variable = |name, value: &str| Variable { name, value: value.to_owned() };
+        let variable = |name, value: &str| Variable { name, value: value.into() };
         Environment {
             https: variable("HTTPS_PROXY", https),
             http: variable("HTTP_PROXY", http),
@@ -265,6 +276,7 @@ mod tests {
         for (value, flaw) in [
             ("https://p:1", ProxyFlaw::Tls),
             ("socks5://p:1", ProxyFlaw::Socks),
+            ("http://user:sentinel@p:99999", ProxyFlaw::Port),
             ("ftp://p", ProxyFlaw::Malformed),
             ("http://", ProxyFlaw::Malformed),
             ("::::", ProxyFlaw::Malformed),
@@ -278,6 +290,29 @@ mod tests {
             assert_eq!(proxy_for("https://spared.test/", &environment), Ok(None), "{value}");
             assert!(unusable.to_string().contains("HTTPS_PROXY") && unusable.help().contains("`proxy`"));
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_are_not_utf8_pass_neither_a_proxy_nor_the_exceptions_by() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let of = |set: &'static [(&str, &[u8])]| {
+            Environment::of(|name| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| OsStr::from_bytes(value).to_owned())
+            })
+        };
+        let environment = of(&[
+            ("HTTPS_PROXY", b"http://user:sekr\xe9t@p:1"),
+            ("HTTP_PROXY", b"http://q:2"),
+            ("NO_PROXY", b"\xe9.test,spared.test"),
+        ]);
+        let unusable = Unusable { by: "HTTPS_PROXY", flaw: ProxyFlaw::Malformed };
+        assert_eq!(proxy_for("https://api.test/", &environment), Err(unusable));
+        assert_eq!(proxy_for("http://api.test/", &environment), Ok(Some("q:2".to_owned())));
+        assert_eq!(proxy_for("https://spared.test/", &environment), Ok(None));
     }
 
     #[test]
@@ -312,7 +347,7 @@ mod tests {
     fn variables_count_in_both_cases_and_http_proxy_not_in_a_cgi_script() {
         let of = |set: &'static [(&str, &str)]| {
             Environment::of(|name| {
-                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
             })
         };
         for set in [

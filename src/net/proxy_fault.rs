@@ -49,7 +49,7 @@ impl ProxyFault {
             Self::Name(error) => error.help(),
             Self::Unreachable | Self::Broken => CHECK,
             Self::Refused(401 | 407) | Self::Responded(401 | 407) => {
-                "set the user and the password that this proxy accepts by Basic, not by NTLM or Negotiate, as in http://user:password@host:port (`proxy` or HTTPS_PROXY)"
+                "set the user and the password that this proxy accepts by Basic, not by NTLM or Negotiate, as in http://user:password@host:port (`proxy`, HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"
             }
             Self::Refused(403) | Self::Responded(403) => {
                 "allow the host and port at the proxy, or go around it (`proxy = \"none\"` or NO_PROXY)"
@@ -94,7 +94,7 @@ fn because(status: u16, failure: &str, otherwise: &str) -> String {
     format!("the HTTP proxy on the way {why} (status {status})")
 }
 
-const CHECK: &str = "check `proxy`, HTTPS_PROXY and HTTP_PROXY";
+const CHECK: &str = "check `proxy`, HTTPS_PROXY, HTTP_PROXY and ALL_PROXY";
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +104,7 @@ mod tests {
     fn what_a_proxy_refuses_for_is_told_apart_by_its_status() {
         for (status, what, help) in [
             (407, "demands other credentials (status 407)", "accepts by Basic"),
+            (407, "demands other credentials (status 407)", "HTTP_PROXY or ALL_PROXY"),
             (403, "does not allow this destination (status 403)", "NO_PROXY"),
             (502, "has no connection to the destination (status 502)", "resolves and reaches"),
             (503, "has no connection to the destination (status 503)", "resolves and reaches"),

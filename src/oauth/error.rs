@@ -173,10 +173,14 @@ impl Error {
         }
     }
 
-    /// What to do about a refusal, with the keys that this configuration has or lacks; `None`: what happened says so
-    /// itself, or only waiting helps.
+    /// What to do about a refusal, with the keys that this configuration has or lacks, or about the HTTP proxy on the way;
+    /// `None`: what happened says so itself, or only waiting helps.
     #[must_use]
     pub fn help(&self) -> Option<String> {
+        self.proxy_help().map(str::to_owned).or_else(|| self.refusal_help())
+    }
+
+    fn refusal_help(&self) -> Option<String> {
         let situation = self.details.as_ref().map(|details| &details.situation);
         Some(self.meaning()?.help(situation)).filter(|help| !help.is_empty())
     }
@@ -454,7 +458,7 @@ impl fmt::Display for Error {
                     let colon = if fact.is_empty() { "" } else { ": " };
                     write!(f, "{colon}{fact}")?;
                 }
-                if let Some(help) = self.help() {
+                if let Some(help) = self.refusal_help() {
                     write!(f, "; {help}")?;
                 }
                 if let Some(how) = details.interrupted {
@@ -546,6 +550,19 @@ mod tests {
         assert_eq!((unread.was_not_sent(), unread.may_have_spent()), (true, false));
         let stalled = Error::here(Kind::Stalled);
         assert_eq!((stalled.was_not_sent(), stalled.may_have_spent()), (false, true));
+    }
+
+    #[test]
+    fn what_happened_at_a_proxy_is_told_apart_from_what_to_do_about_it() {
+        for kind in [
+            Kind::Proxy(ProxyFault::Refused(407)),
+            Kind::Timeout(Phase::Proxy(crate::net::proxy_fault::ProxyStage::Tcp)),
+        ] {
+            let error = Error::here(kind);
+            let help = error.help().unwrap();
+            assert!(error.to_string().ends_with(&help), "{error}");
+            assert!(!error.happened().contains(&help), "{}", error.happened());
+        }
     }
 
     #[test]
