@@ -9,6 +9,7 @@
 //! An upstream that wants its nonce in it gets the request a second time, on the same terms. What follows when the
 //! token is refused is `recovery`'s.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -39,7 +40,7 @@ use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head, Waits};
 use super::stream::Stream;
 use super::trace::{Tracing, Wait};
-use super::upstream::{Upstream, UpstreamSettings};
+use super::upstream::UpstreamSettings;
 use super::websocket::Handshake;
 use crate::clock;
 use crate::token::{Binding, TokenHandle, Verdict};
@@ -256,6 +257,7 @@ impl Sender<'_> {
         let company = if is_large { Company::Alone } else { Company::Shared };
         // Whether the upstream may still ask for its nonce.
         let mut may_demand = binding.is_some();
+        let origin = binding.map_or(Cow::Borrowed(""), |_| pool.upstream().origin_of(&head.headers));
         loop {
             let connection = match head.asks {
                 Asks::Answer => pool.connection(want, company).await?,
@@ -263,15 +265,14 @@ impl Sender<'_> {
             };
             let (age, number) = (connection.age(), connection.number());
             if let Some(binding) = binding {
-                prove(binding, pool.upstream(), head)?;
+                prove(binding, &origin, head)?;
             }
             let on_interim = |status, headers| self.inform(status, headers);
             let sent = connection.send(pool, head, body, &on_interim, &self.waits).await;
             let failed = match (sent, binding) {
                 (Ok(answer), None) => return Ok(answer),
                 (Ok(mut response), Some(binding)) => {
-                    let verdict =
-                        binding.judge(&pool.upstream().origin, response.status(), response.headers());
+                    let verdict = binding.judge(&origin, response.status(), response.headers());
                     // The nonce is for our proofs; the application has no key to prove.
                     response.headers_mut().remove(DPOP_NONCE);
                     let whole = self.has_sent_all();
@@ -364,9 +365,8 @@ fn late(waits: &Waits) -> ProxyError {
 }
 
 /// Puts a proof of this sending on the request, in place of that of any sending before.
-fn prove(binding: &Binding, upstream: &Upstream, head: &mut Head) -> Result<(), ProxyError> {
-    let proof =
-        binding.proof(&head.method, &upstream.origin, head.uri.path()).map_err(|_| ProxyError::Proof)?;
+fn prove(binding: &Binding, origin: &str, head: &mut Head) -> Result<(), ProxyError> {
+    let proof = binding.proof(&head.method, origin, head.uri.path()).map_err(|_| ProxyError::Proof)?;
     head.headers.insert(DPOP, proof);
     Ok(())
 }

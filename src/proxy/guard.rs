@@ -83,12 +83,12 @@ pub(super) enum Rejection {
     Origin,
     /// The browser says that another site sent it, and not which.
     #[error(
-        "a page of another site caused this request, and the browser does not say which one; load it by fetch() or with the crossorigin attribute, which send the page's origin for guard.allowed_origins, or serve page and API from one origin"
+        "a page of another origin caused this request, and the browser does not say which one; load it by fetch() or with the crossorigin attribute, which send the page's origin for guard.allowed_origins, or serve page and API from one origin"
     )]
     FetchSite,
-    /// A link, a form or a redirect of another site leads here.
+    /// A link, a form, a frame or a redirect of another site leads here.
     #[error(
-        "a page of another site led the browser here, and this address carries a token; open it from the address bar or from a page of this origin, or lead here by a route with token = \"none\""
+        "a link, a form or a frame of another origin led the browser here, and this address carries a token; open it from the address bar or from a page of this origin, load it by fetch() from an origin in guard.allowed_origins, or lead here by a route with token = \"none\""
     )]
     Navigation,
     #[error(
@@ -132,7 +132,8 @@ impl Rejected {
     pub(super) fn of(reason: Rejection, headers: &HeaderMap) -> Self {
         let shown = || {
             let origin = only(headers, &ORIGIN).ok()??.to_str().ok()?;
-            let fits = origin.len() <= MAX_SHOWN_ORIGIN && origin.bytes().all(|byte| byte.is_ascii_graphic());
+            let fits = (1..=MAX_SHOWN_ORIGIN).contains(&origin.len())
+                && origin.bytes().all(|byte| byte.is_ascii_graphic());
             fits.then(|| origin.into())
         };
         Self { reason, origin: if reason == Rejection::Origin { shown() } else { None } }
@@ -185,12 +186,6 @@ impl Rejection {
         }
     }
 
-    /// Whether it is for the token's sake: a route without one takes the request all the same. Who may connect, and by
-    /// which name, is no matter of the route's.
-    pub(super) const fn is_for_the_token(self) -> bool {
-        !matches!(self, Self::Host | Self::Uid | Self::Subject)
-    }
-
     /// Its label in metrics.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -221,7 +216,8 @@ impl Sentry {
     }
 
     /// Judges a request that names `authority` (host and port, from `Host` or the target) and came from `peer`. `says_page`
-    /// tells whether a browser may have said what caused it ([`is_of_browser`](crate::net::browser::is_of_browser)).
+    /// tells whether a browser may have said what caused it ([`is_of_browser`](crate::net::browser::is_of_browser)). What it
+    /// said counts where the request is to `use_credentials` of ours: any page may send what is worth no more than that.
     pub(super) fn judge(
         &self,
         authority: &str,
@@ -229,6 +225,7 @@ impl Sentry {
         method: &Method,
         headers: &HeaderMap,
         says_page: bool,
+        use_credentials: bool,
     ) -> Result<Caller, Rejection> {
         self.judge_peer(peer)?;
         let host = host_of(authority);
@@ -238,14 +235,17 @@ impl Sentry {
         }
         let is_blind = !is_loopback && self.is_blind(host, peer);
         if !says_page {
-            let hidden = is_blind && is_browser(headers);
+            let hidden = use_credentials && is_blind && is_browser(headers);
             return if hidden {
                 Err(Rejection::InsecureHost)
             } else {
                 self.judge_secret(Caller::Local, headers)
             };
         }
-        let caller = self.judge_page(authority, peer, headers, is_blind)?;
+        let caller = match self.judge_page(authority, peer, headers, is_blind) {
+            Err(_) if !use_credentials => Caller::Local,
+            judged => judged?,
+        };
         if caller == Caller::AllowedOrigin && cors::is_preflight(method, headers) {
             return Ok(Caller::Preflight);
         }
@@ -437,7 +437,7 @@ mod tests {
         let preflight = headers.contains_key("access-control-request-method");
         let method = if preflight { Method::OPTIONS } else { Method::GET };
         let says_page = headers.keys().any(|name| is_of_browser(name.as_str()));
-        sentry.judge(host, peer, &method, &headers, says_page)
+        sentry.judge(host, peer, &method, &headers, says_page, true)
     }
 
     fn judge(host: &str, fields: &[(&'static str, &str)]) -> Result<Caller, Rejection> {
@@ -510,6 +510,28 @@ mod tests {
         );
         let led = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
         assert_eq!(judge("localhost:8080", &led), Err(Rejection::Navigation));
+    }
+
+    #[test]
+    fn what_uses_no_credentials_of_ours_is_for_every_page_and_the_secret_is_asked_for_all_the_same() {
+        let judge = |sentry: &Sentry, host: &str, fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            sentry.judge(host, &tcp(), &Method::GET, &headers, true, false)
+        };
+        let led = ("sec-fetch-site", "cross-site");
+        assert_eq!(judge(&sentry(), "localhost", &[led]), Ok(Caller::Local));
+        assert_eq!(judge(&sentry(), "localhost", &[("origin", "https://evil.example")]), Ok(Caller::Local));
+        let allowed = ("origin", "http://localhost:3000");
+        assert_eq!(judge(&sentry(), "localhost", &[allowed]), Ok(Caller::AllowedOrigin));
+        assert_eq!(judge(&sentry(), "evil.example", &[led]), Err(Rejection::Host));
+        let shared_secrets = vec![Secret::new("the-secret-of-all".to_owned())];
+        let secret = Sentry::new(Guard { shared_secrets, ..Guard::default() });
+        assert_eq!(judge(&secret, "localhost", &[led]), Err(Rejection::Secret));
+        let shown = ("x-cupbearer-secret", "the-secret-of-all");
+        assert_eq!(judge(&secret, "localhost", &[led, shown]), Ok(Caller::Local));
     }
 
     #[test]

@@ -179,13 +179,20 @@ fn admit<'t>(
     parts: &mut Parts,
     present: Present,
 ) -> Result<Admitted<'t>, ProxyError> {
-    match admit_target(downstream, table, parts, present) {
+    match admit_target(downstream, table, parts, present, DotSegments::AsTheyCame) {
         Err(ProxyError::BadRequest(BadRequest::Path(PathFault::DotSegment))) => {
             target::resolve_dot_segments(parts)?;
-            admit_target(downstream, table, parts, present)
+            admit_target(downstream, table, parts, present, DotSegments::Resolved)
         }
         admitted => admitted,
     }
+}
+
+/// Whether the dot segments of a target that can be resolved are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DotSegments {
+    AsTheyCame,
+    Resolved,
 }
 
 fn admit_target<'t>(
@@ -193,6 +200,7 @@ fn admit_target<'t>(
     table: &'t LocalTable,
     parts: &Parts,
     present: Present,
+    dots: DotSegments,
 ) -> Result<Admitted<'t>, ProxyError> {
     let authority = target::authority(parts)?;
     // hyper keeps this limit in HTTP/1.1 alone.
@@ -201,14 +209,18 @@ fn admit_target<'t>(
     }
     let guard = table.routes.guard();
     let found = find(table, authority, parts);
-    let judged = guard.judge(authority, &downstream.peer, &parts.method, &parts.headers, present.browser);
+    if let Err(ProxyError::BadRequest(BadRequest::Path(PathFault::DotSegment))) = found
+        && dots == DotSegments::AsTheyCame
+    {
+        return Err(PathFault::DotSegment.into());
+    }
+    let use_credentials = found.as_ref().map_or(true, |entry| entry.uses_credentials());
+    let Parts { method, headers, .. } = parts;
+    let judged = guard.judge(authority, &downstream.peer, method, headers, present.browser, use_credentials);
     let caller = match judged {
-        Err(reason) if reason.is_for_the_token() && found.as_ref().is_ok_and(|entry| !entry.is_guarded()) => {
-            Caller::Local
-        }
         Err(reason) => {
             downstream.worker.shared().metrics.rejected(reason);
-            let rejected = Rejected::of(reason, &parts.headers);
+            let rejected = Rejected::of(reason, headers);
             guard.report(&rejected);
             return Err(ProxyError::Refused(rejected));
         }

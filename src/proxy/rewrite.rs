@@ -70,8 +70,10 @@ impl<'r> Rewriter<'r> {
         }
         let Some(place) = self.place(upstream, parts) else { return };
         let mut changed = Vec::new();
-        for (name, value) in &parts.headers {
-            let Ok(text) = value.to_str() else { continue };
+        for name in parts.headers.keys() {
+            let mut values = parts.headers.get_all(name).iter();
+            // Of several it is not for us to choose.
+            let (Some(text), None) = (values.next().and_then(text), values.next()) else { continue };
             let new = match name.as_str() {
                 "destination" => place.to_upstream(text),
                 "if" => reference::in_brackets(text, |tag| place.to_upstream(tag)),
@@ -94,10 +96,10 @@ impl<'r> Rewriter<'r> {
                     continue;
                 }
                 let place = self.place(upstream, parts);
-                value.to_str().ok().zip(place).map(|(text, place)| cookie::rewrite(text, cookies, &place))
+                text(value).zip(place).map(|(text, place)| cookie::rewrite(text, cookies, &place))
             } else if addresses && let Some(kind) = Kind::of(name, value) {
                 let place = self.place(upstream, parts);
-                value.to_str().ok().zip(place).and_then(|(text, place)| kind.rewrite(text, &place))
+                text(value).zip(place).and_then(|(text, place)| kind.rewrite(text, &place))
             } else {
                 continue;
             };
@@ -112,6 +114,11 @@ impl<'r> Rewriter<'r> {
         let authority = target.or_else(|| self.host.as_ref()?.to_str().ok())?;
         Place::new(self.route, upstream, self.scheme, authority, &parts.uri)
     }
+}
+
+/// A value in UTF-8, as servers write what is not ASCII; a URL has it percent-encoded.
+fn text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
 }
 
 /// How a field of a response holds an address.
@@ -139,17 +146,16 @@ impl Kind {
             return Some(Self::Refresh);
         }
         let value = value.as_bytes();
-        let is_absolute = matches!(value.first(), Some(b'h' | b'H'))
-            && value.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http"));
-        let is_path = value.first() == Some(&b'/');
-        if !is_absolute && !is_path {
+        if !matches!(value.first(), Some(b'h' | b'H' | b'/')) {
             return None;
         }
         let name = name.as_str();
-        // Those name origins that may read or measure, and no place to go to.
-        let is_origin = name.starts_with("access-control-") || name == "timing-allow-origin";
         let is_poller = name.ends_with("-location") || name == "azure-asyncoperation";
-        (is_absolute && !is_origin || is_poller).then_some(Self::Reference)
+        // Those name origins that may read, measure or be loaded, and no place to go to.
+        let is_policy = name.starts_with("access-control-")
+            || name.starts_with("content-security-policy")
+            || name == "timing-allow-origin";
+        (is_poller || (!is_policy && is_absolute(value))).then_some(Self::Reference)
     }
 
     fn rewrite(self, text: &str, place: &Place<'_>) -> Option<String> {
@@ -159,6 +165,14 @@ impl Kind {
             Self::Refresh => reference::in_refresh(text, |target| place.to_client(target)),
         }
     }
+}
+
+/// Whether a value is one absolute address and nothing else.
+fn is_absolute(value: &[u8]) -> bool {
+    let begins =
+        |scheme: &[u8]| value.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    (begins(b"http://") || begins(b"https://"))
+        && !value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b',' | b';' | b'"' | b'\''))
 }
 
 #[cfg(test)]
@@ -188,9 +202,9 @@ mod tests {
             let host = self.parts.headers.get(HOST).cloned();
             let rewriter = Rewriter { route: &self.route, scheme, host };
             let mut headers = HeaderMap::new();
-            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
             rewriter.response(&self.upstream, &self.parts, &mut headers);
-            headers[name].to_str().unwrap().to_owned()
+            text(&headers[name]).unwrap().to_owned()
         }
 
         /// What becomes of a field of the request.
@@ -292,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn no_redirect_leads_in_a_circle() {
+        // To TLS at the name that the upstream is sent: this side has none, and would lead to the same again.
+        let named = || SentHost::Name("orders.internal".into());
+        let plain = Case::new(route("/"), "http://127.0.0.1:9751", named(), "/x");
+        let tls = "https://orders.internal/x";
+        assert_eq!(plain.response("http", "location", tls), tls);
+        assert_eq!(plain.response("https", "location", tls), "https://localhost:8080/x");
+        // From the base path with a slash to the one without: both are `/` here.
+        let based = Case::new(route("/"), API, SentHost::Upstream, "/");
+        assert_eq!(based.response("http", "location", "/base"), "/base");
+    }
+
+    #[test]
     fn every_field_that_holds_an_address_is_rewritten() {
         let api = stripped("/api", API);
         let here = "http://localhost:8080/api/a";
@@ -309,6 +336,14 @@ mod tests {
             ),
             ("access-control-allow-origin", "https://api.example.com", "https://api.example.com"),
             ("x-path", "/base/a", "/base/a"),
+            ("server", "http-kit", "http-kit"),
+            ("x-forwarded-proto", "https", "https"),
+            ("x-upstream-status", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK"),
+            ("x-urls", "https://api.example.com/base/a, /b", "https://api.example.com/base/a, /b"),
+            ("content-security-policy", "https://api.example.com/base/a", "https://api.example.com/base/a"),
+            ("location", "/base/gr\u{f6}", "/api/gr%C3%B6"),
+            ("link", "</base/a>; title=\"\u{fc}\"", "</api/a>; title=\"\u{fc}\""),
+            ("refresh", "5; \u{fc}rl=/base/a", "5; \u{fc}rl=/base/a"),
             ("etag", "\"https://api.example.com/base/a\"", "\"https://api.example.com/base/a\""),
         ] {
             assert_eq!(api.response("http", name, text), want, "{name}");
@@ -321,6 +356,10 @@ mod tests {
             ("destination", "http://localhost:8080/api/b?c", "https://api.example.com/base/b?c"),
             ("destination", "http://127.0.0.1:8080/api", "https://api.example.com/base"),
             ("destination", "/api/b", "/base/b"),
+            ("destination", "http://localhost:8080/api/a%20b", "https://api.example.com/base/a%20b"),
+            ("destination", "http://localhost:8080/api/..%2fadmin", "http://localhost:8080/api/..%2fadmin"),
+            ("destination", "http://localhost:8080/api/..;/admin", "http://localhost:8080/api/..;/admin"),
+            ("destination", "http://localhost:8080/api/../admin", "http://localhost:8080/api/../admin"),
             ("destination", "http://localhost:8080/other/b", "http://localhost:8080/other/b"),
             ("destination", "http://localhost:9/api/b", "http://localhost:9/api/b"),
             ("destination", "https://elsewhere.test/api/b", "https://elsewhere.test/api/b"),
@@ -333,6 +372,13 @@ mod tests {
         }
         let mut client = Case::new(route("/"), API, SentHost::Client, "/x");
         assert_eq!(client.request("origin", "http://localhost:8080"), "http://localhost:8080");
+        let mut twice = all(API);
+        twice.parts.headers.append("origin", HeaderValue::from_static("https://evil.test"));
+        twice.parts.headers.append("origin", HeaderValue::from_static("http://localhost:8080"));
+        let before = twice.parts.headers.clone();
+        let rewriter = Rewriter::new(&twice.route, &twice.parts, &Peer::default()).unwrap();
+        rewriter.request(&twice.upstream, &mut twice.parts);
+        assert_eq!(twice.parts.headers, before);
         assert_eq!(client.request("destination", "http://localhost:8080/b"), "http://localhost:8080/base/b");
     }
 

@@ -123,17 +123,16 @@ pub(super) struct Entry {
     /// `None`: it lets everything through.
     pub(super) limits: Option<Arc<Limits>>,
     pub(super) refusals: RefusalLog,
-    /// Whether requests of this route carry what the guard protects.
-    is_guarded: bool,
+    uses_credentials: bool,
     /// The route's path as [`judge`] reads it most leniently: what other paths are compared with that are read so.
     folded: String,
 }
 
 impl Entry {
-    /// Whether a token or a client certificate goes with each request: without one, a request is worth no more to its
-    /// sender than one that goes to the upstream directly.
-    pub(super) const fn is_guarded(&self) -> bool {
-        self.is_guarded
+    /// Whether requests of this route reach what their sender could not reach without the proxy: by a token, or by what the
+    /// upstream's connections have.
+    pub(super) const fn uses_credentials(&self) -> bool {
+        self.uses_credentials
     }
 }
 
@@ -190,7 +189,7 @@ impl RouteTable {
                         .ok_or_else(|| LinkError::Token { path: route.path.clone(), token: name.clone() })?,
                 ),
             };
-            let is_guarded = token.is_some() || upstreams[upstream].settings.certificate.is_some();
+            let uses_credentials = token.is_some() || upstreams[upstream].is_beyond_pages();
             let lenient = judge(&route.path).ok().and_then(|path| path.readings.into_iter().next());
             Ok(Entry {
                 upstream,
@@ -198,7 +197,7 @@ impl RouteTable {
                 metrics: metrics.route(&route.label()),
                 limits: Limits::new(&route.limits),
                 refusals: RefusalLog::new(),
-                is_guarded,
+                uses_credentials,
                 folded: lenient.unwrap_or_else(|| route.path.clone()),
                 route: route.clone(),
             })

@@ -1,13 +1,15 @@
 //! The protected API: where it is and how it is reached.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue};
 use rustls::pki_types::ServerName;
 use url::Url;
 
@@ -189,6 +191,24 @@ impl Upstream {
     #[must_use]
     pub fn is_made_of(&self, name: &str, settings: &UpstreamSettings) -> bool {
         self.name == name && self.settings == *settings
+    }
+
+    /// Whether no web page could send it requests by itself: its connections show a client certificate, or lead through a
+    /// Unix socket or an HTTP proxy.
+    pub(super) fn is_beyond_pages(&self) -> bool {
+        self.settings.certificate.is_some() || !matches!(self.way, Way::Straight)
+    }
+
+    /// The origin that a request with `headers` has for the upstream, which knows it by its Host.
+    pub(super) fn origin_of(&self, headers: &HeaderMap) -> Cow<'_, str> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        match host.filter(|host| *host != self.authority.as_str()) {
+            None => Cow::Borrowed(&self.origin),
+            Some(host) => match Url::parse(&format!("{}://{host}", self.scheme)) {
+                Ok(url) => Cow::Owned(url.origin().ascii_serialization()),
+                Err(_) => Cow::Borrowed(&self.origin),
+            },
+        }
     }
 
     /// The Host for a request that came with `parts`.

@@ -317,12 +317,32 @@ async fn a_route_without_a_token_takes_what_leads_to_it_from_other_sites() {
     for request in [&from_elsewhere[..], &posted] {
         let open = curl(&[request, &[&stage.proxy.url("/callback?code=1")]].concat()).await;
         assert_eq!(open.status, 200, "{open:?}");
+        let dotted = stage.proxy.url("/api/../callback");
+        assert_eq!(curl(&[request, &["--path-as-is", &dotted]].concat()).await.status, 200);
         assert_eq!(stage.api.seen().pop().unwrap().field("authorization"), None);
         curl(&[request, &[&stage.proxy.url("/api/orders")]].concat()).await.assert_proxy_error(403);
         let rebound = ["-H", "Host: evil.example"];
         curl(&[request, &rebound, &[&stage.proxy.url("/")]].concat()).await.assert_proxy_error(421);
     }
-    assert_eq!(stage.api.seen().len(), 2);
+    assert_eq!(stage.api.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_route_without_a_token_asks_for_the_secret_and_guards_a_unix_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("daemon.sock");
+    let upstream = format!("[upstreams.api]\nurl = \"http://localhost\"\nsocket = '{}'\n", socket.display());
+    let route = "[[routes]]\nupstream = \"api\"\ntoken = \"none\"\n";
+    let proxy = Proxy::start(Config::new(upstream + route)).await;
+    let page = ["-d", "{}", "-H", "Origin: https://evil.example"];
+    curl(&[&page[..], &[&proxy.url("/containers/create")]].concat()).await.assert_proxy_error(403);
+
+    let api = Origin::ok().await;
+    let guard = "[guard]\nshared_secret = \"made-up-and-far-too-well-known\"\n";
+    let proxy = Proxy::start(Config::new(upstream_at(&api.url()) + route + guard)).await;
+    curl(&[&proxy.url("/")]).await.assert_proxy_error(403);
+    let secret = "X-Cupbearer-Secret: made-up-and-far-too-well-known";
+    assert_eq!(curl(&["-H", secret, &proxy.url("/")]).await.status, 200);
 }
 
 #[tokio::test]
@@ -334,6 +354,7 @@ async fn a_refusal_names_the_origin_that_was_seen_and_a_way_out() {
         (&["-H", "Origin: null"], "Origin: null"),
         (&["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Mode: no-cors"], "crossorigin"),
         (&["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Mode: navigate"], "address bar"),
+        (&["-H", "Origin;"], "a web page of another origin"),
     ] {
         let answer = curl(&[fields, &[&url]].concat()).await;
         answer.assert_proxy_error(403);

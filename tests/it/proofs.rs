@@ -67,6 +67,21 @@ async fn a_proof_is_for_the_request_as_the_upstream_sees_it() {
 }
 
 #[tokio::test]
+async fn a_proof_names_the_host_that_the_upstream_is_sent() {
+    let api = Origin::ok().await;
+    let server = Origin::start(|_, _| {
+        Reply::json(200, r#"{"access_token":"bound","token_type":"DPoP","expires_in":300}"#)
+    })
+    .await;
+    let token = token_at(&server.url()) + "dpop = true\n";
+    let upstream = upstream_at(&api.url()) + "host = \"orders.internal\"\n";
+    let proxy = Proxy::start(Config::one_route(&upstream, &token)).await;
+    assert_eq!(proxy.get("/x").await.status, 200);
+    assert_eq!(api.only().field("host").as_deref(), Some("orders.internal"));
+    assert_eq!(proofs(&api)[0]["htu"], "http://orders.internal/x");
+}
+
+#[tokio::test]
 async fn a_nonce_costs_one_round_and_is_ours_alone() {
     let api = Origin::start(|request, before| {
         let nonced = proof_of(request).get("nonce").is_some();

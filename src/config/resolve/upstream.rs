@@ -11,6 +11,7 @@ use crate::config::Options;
 use crate::config::file::{self, Bytes, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
+use crate::config::shape::nearest;
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::proxy::{Forwarded, Http2, ListenAddress, SentHost, UpstreamSettings};
 
@@ -124,10 +125,16 @@ fn sent_host(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Sent
     };
     let fits = !text.ends_with(['/', '?', '#', '@'])
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+        && !text.contains("..")
         && Url::parse(&format!("http://{text}")).is_ok_and(|url| is_name(&url));
     if !fits {
         let what = "must be \"upstream\", \"client\", or a host name with or without a port";
         review.error(path, what, "write the name that the API expects, such as \"api.internal\"");
+        return None;
+    }
+    let meant = nearest(text, ["upstream", "client"]).filter(|_| !text.contains(['.', ':']));
+    if let Some(word) = meant {
+        review.error(path, "is a name that is nearly a word", format!("did you mean \"{word}\"?"));
         return None;
     }
     Some(SentHost::Name(text.to_owned()))

@@ -110,7 +110,10 @@ fn a_connection_has_a_greatest_age() {
 fn the_host_that_an_upstream_is_sent_is_a_word_or_a_name() {
     assert_eq!(api(GOOD).host, SentHost::Upstream);
     assert_eq!(api(&with("host = \"client\"")).host, SentHost::Client);
-    for name in ["api.internal", "api.internal:8443", "[::1]:80"] {
+    for word in ["Client", "clients", "upstrem"] {
+        one_error(&with(&format!("host = \"{word}\"")), "upstreams.api.host", &["did you mean"]);
+    }
+    for name in ["api.internal", "api.internal:8443", "[::1]:80", "orders"] {
         assert_eq!(api(&with(&format!("host = \"{name}\""))).host, SentHost::Name(name.to_owned()));
     }
     for name in

@@ -3,6 +3,7 @@
 use http::Uri;
 use url::{Host, Position, Url};
 
+use super::super::path::judge;
 use super::super::route::Route;
 use super::super::target;
 use super::super::upstream::{SentHost, Upstream};
@@ -77,7 +78,9 @@ impl<'p> Place<'p> {
         let Origin { scheme, authority } = self.client_origin;
         let address = format!("{scheme}://{authority}{path}{rest}");
         let parsed = Url::parse(&address).ok()?;
-        if self.client.join(text).is_ok_and(|stays| stays == parsed) {
+        // Where `/base/` and `/base` are one address here, a redirect from the one to the other would come again for ever.
+        let leads_nowhere = parsed == self.client && meant.path() != self.upstream.path();
+        if leads_nowhere || self.client.join(text).is_ok_and(|stays| stays == parsed) {
             return None;
         }
         // `//name` would be another host.
@@ -95,6 +98,10 @@ impl<'p> Place<'p> {
         }
         let path = meant.path();
         let rest = self.route.rest_of(path)?;
+        // What some server reads as another route's path stays as it is.
+        if judge(path).ok()?.readings.iter().any(|reading| self.route.rest_of(reading).is_none()) {
+            return None;
+        }
         let path = if self.route.strip_prefix { rest } else { path };
         let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
         let target = format!("{}{slash}{path}{}", self.base, &meant[Position::AfterPath..]);
@@ -160,7 +167,11 @@ impl<'p> Place<'p> {
                 return true;
             }
         }
-        // By the Host alone a server does not know which scheme it is reached by.
+        // By the Host alone a server does not know which scheme it is reached by. With no TLS on either side https is a redirect
+        // to it, and leads elsewhere.
+        if url.scheme() == "https" && own.scheme() == "http" && !self.has_tls() && url.port().is_none() {
+            return false;
+        }
         let named = self.host.and_then(|host| Url::parse(&format!("{}://{host}/", url.scheme())).ok());
         named
             .is_some_and(|named| same_host(url.host(), named.host()) && port == named.port_or_known_default())
