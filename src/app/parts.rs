@@ -15,7 +15,7 @@ use crate::net::tls::TlsError;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
 use crate::token::{
-    Origin, RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings,
+    Origin, Persons, RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings,
 };
 use crate::traces::TracesError;
 
@@ -115,6 +115,7 @@ pub(super) struct Parts {
     renewer: RenewerHandle,
     roster: Roster,
     store: Store,
+    persons: Persons,
     upstreams: Vec<Arc<Upstream>>,
     metrics: ProxyMetrics,
 }
@@ -148,7 +149,7 @@ pub(super) struct Adopted {
 
 impl Parts {
     pub(super) fn new(renewer: RenewerHandle, roster: Roster, store: Store, metrics: ProxyMetrics) -> Self {
-        Self { renewer, roster, store, upstreams: Vec::new(), metrics }
+        Self { renewer, roster, store, persons: Persons::default(), upstreams: Vec::new(), metrics }
     }
 
     /// Makes what `settings` needs and is not there yet, or trusts a file of authorities that is `stale`: the settings
@@ -170,7 +171,7 @@ impl Parts {
         });
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let held = self.roster.load();
-        let mut makers = Sources::new(self.roster.clone(), self.store.clone());
+        let mut makers = Sources::new(self.roster.clone(), self.store.clone()).of(self.persons.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
             let ca_file = wanted.server().and_then(|origin| origin.server.transport.ca_file.as_ref());

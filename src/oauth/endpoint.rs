@@ -642,7 +642,7 @@ mod tests {
         let others = || {
             [
                 Grant::ClientCredentials,
-                Grant::Password { username: "alice".into(), password: secret() },
+                Grant::Password { username: "alice".into(), password: secret(), key: "password_file" },
                 Grant::JwtBearer(secret()),
                 Grant::TokenExchange(Exchange { subject: typed(), actor: None, requested_token_type: None }),
             ]

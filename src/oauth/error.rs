@@ -164,7 +164,7 @@ impl Error {
                 | Kind::Authorization(_)
                 | Kind::Redirect(_)
                 | Kind::RedirectTo(..)
-                | Kind::Withheld(Some(_)),
+                | Kind::Withheld { .. },
                 _,
             )
             | (_, None) => Ok(()),
@@ -182,6 +182,9 @@ impl Error {
 
     fn refusal_help(&self) -> Option<String> {
         let situation = self.details.as_ref().map(|details| &details.situation);
+        if self.is_withheld() {
+            return Some(situation?.withheld_help());
+        }
         Some(self.meaning()?.help(situation)).filter(|help| !help.is_empty())
     }
 
@@ -252,7 +255,7 @@ impl Error {
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Unusable
-            | Kind::Withheld(_)
+            | Kind::Withheld { .. }
             | Kind::Spent(Holder::Configuration)
             | Kind::Text(Holder::Configuration, _)
             | Kind::IdToken(_)

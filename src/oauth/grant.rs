@@ -17,6 +17,8 @@ pub enum Grant {
         username: String,
         /// And their password.
         password: Secret<String>,
+        /// The key of the configuration that says where the password is.
+        key: &'static str,
     },
     /// `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523 section 2.1): a signed assertion.
     JwtBearer(Secret<String>),
@@ -107,7 +109,7 @@ mod tests {
         let typed = || TypedToken { token: secret(), token_type: "jwt".to_owned() };
         for grant in [
             Grant::RefreshToken(secret()),
-            Grant::Password { username: "alice".to_owned(), password: secret() },
+            Grant::Password { username: "alice".to_owned(), password: secret(), key: "password_file" },
             Grant::JwtBearer(secret()),
             Grant::IssuedAssertion(secret()),
             Grant::AuthorizationCode {

@@ -101,11 +101,15 @@ pub(crate) enum Kind {
     NoTime(i64),
     #[error("the response took {} s, and the token lives for {} s", .took.as_secs(), .lives.as_secs())]
     Slow { took: Duration, lives: Duration },
-    /// With what the server refused it last; `None`: before this process started.
     #[error(
-        "the password was sent twice and brought no token, so it is not sent again: a protection against guessing locks the account; correct the password, or run `cupbearer renew` to send it once more"
+        "the password was sent twice and brought no token, so it is not sent again: a protection against guessing locks the account"
     )]
-    Withheld(Option<Box<Self>>),
+    Withheld {
+        /// With what the server refused it last; `None`: this process did not see it.
+        last: Option<Box<Self>>,
+        /// Whether it was sent just now.
+        sent: bool,
+    },
     #[error(
         "the token just issued is not active, says introspection; let this client introspect its own tokens, or take `introspection_endpoint` away"
     )]

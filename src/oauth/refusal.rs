@@ -308,9 +308,9 @@ impl Meaning {
             }
             Self::Grant => format!("allow it to {} at the authorization server", asked.deed()),
             Self::NoGrant => format!("see that the server can do it and that it is switched on, and check {}", asked.place()),
-            Self::Spent => asked.spent_help(),
+            Self::Spent => situation.spent_help(),
             Self::Person => {
-                format!("{}; else check {}", Asked::Password.spent_help(), situation.method.keys())
+                format!("{}; else check {}", situation.person_help(), situation.method.keys())
             }
             Self::Exchange => format!(
                 "check the subject token (its expiry, and that its `aud` names this client), `subject_token_type`, {}",
@@ -418,7 +418,7 @@ fn request_help(situation: &Situation) -> String {
     let mut set = situation.set_of(&keys);
     let logs_in = matches!(situation.asked, Asked::Authorization | Asked::Push);
     if situation.asked == Asked::Password {
-        set.extend(["username", "password_file"]);
+        set.extend(situation.person_keys());
     }
     if logs_in {
         set.push("redirect_uri");

@@ -14,6 +14,8 @@ pub(crate) struct Situation {
     pub(super) method: Method,
     /// The keys that are set, by [`Key`].
     keys: u16,
+    /// The key that says where a person's password is.
+    password: &'static str,
 }
 
 /// What was asked.
@@ -88,7 +90,8 @@ impl Key {
 
 impl Situation {
     /// A request for metadata: no client is known there.
-    pub(super) const METADATA: Self = Self { asked: Asked::Metadata, method: Method::Public, keys: 0 };
+    pub(super) const METADATA: Self =
+        Self { asked: Asked::Metadata, method: Method::Public, keys: 0, password: "password_file" };
 
     /// A request of `client`, with nothing else set.
     pub(super) const fn of(asked: Asked, client: &Client) -> Self {
@@ -109,7 +112,7 @@ impl Situation {
             ClientAuth::Tls => Method::Certificate,
             ClientAuth::None => Method::Public,
         };
-        let situation = Self { asked, method, keys: 0 };
+        let situation = Self { asked, method, ..Self::METADATA };
         match &client.auth {
             ClientAuth::PrivateKeyJwt { key, .. } => situation.with(Key::ClientKeyId, key.key_id.is_some()),
             _ => situation,
@@ -133,6 +136,7 @@ impl Situation {
             Grant::TokenExchange(exchange) => situation
                 .with(Key::RequestedTokenType, exchange.requested_token_type.is_some())
                 .with(Key::ActorToken, exchange.actor.is_some()),
+            Grant::Password { key, .. } => Self { password: key, ..situation },
             _ => situation,
         }
     }
@@ -154,6 +158,35 @@ impl Situation {
 
     pub(super) const fn has(&self, key: Key) -> bool {
         self.keys & key as u16 != 0
+    }
+
+    /// What to check where what the request spends is not accepted.
+    pub(super) fn spent_help(&self) -> String {
+        match self.asked {
+            Asked::Password => self.person_help(),
+            asked => asked.spent_help().to_owned(),
+        }
+    }
+
+    /// The same of a person's password.
+    pub(super) fn person_help(&self) -> String {
+        format!(
+            "check `username` and `{}`, and that the user is enabled and has nothing left to do at the server (a new password, a second factor)",
+            self.password
+        )
+    }
+
+    /// What to do about a password that is no longer sent.
+    pub(super) fn withheld_help(&self) -> String {
+        format!(
+            "correct `username` or `{}`, or run `cupbearer renew` to send the password once more",
+            self.password
+        )
+    }
+
+    /// The keys of a person, by name.
+    pub(super) const fn person_keys(&self) -> [&'static str; 2] {
+        ["username", self.password]
     }
 
     /// Those of `keys` that are set, by name.
@@ -193,16 +226,18 @@ impl Asked {
         }
     }
 
-    pub(super) fn spent_help(self) -> String {
+    const fn spent_help(self) -> &'static str {
         match self {
-            Self::Password => "check `username` and `password_file`, and that the user is enabled and has nothing left to do at the server (a new password, a second factor)",
-            Self::Assertion => "check the key of the assertion, `key_id`, `issuer_claim`, `subject`, `audience_claim` and this machine's clock",
-            Self::IssuedAssertion => "check what `subject_token` or `subject_token_file` names: the issuer, audience and expiry of that token, and `scope`",
+            Self::Assertion => {
+                "check the key of the assertion, `key_id`, `issuer_claim`, `subject`, `audience_claim` and this machine's clock"
+            }
+            Self::IssuedAssertion => {
+                "check what `subject_token` or `subject_token_file` names: the issuer, audience and expiry of that token, and `scope`"
+            }
             Self::Code | Self::DeviceCode => "begin again",
             Self::Refresh => "log in again",
             _ => "check `grant` and what it spends",
         }
-        .to_owned()
     }
 }
 

@@ -221,7 +221,7 @@ impl Grant {
         match self {
             Self::ClientCredentials => Vec::new(),
             Self::RefreshToken(token) => vec![("refresh_token", token.expose())],
-            Self::Password { username, password } => {
+            Self::Password { username, password, .. } => {
                 vec![("username", username), ("password", password.expose())]
             }
             Self::JwtBearer(assertion) | Self::IssuedAssertion(assertion) => {
@@ -328,7 +328,7 @@ mod tests {
             (Grant::ClientCredentials, vec![("grant_type", "client_credentials")]),
             (Grant::RefreshToken(secret(ODD)), vec![("grant_type", "refresh_token"), ("refresh_token", ODD)]),
             (
-                Grant::Password { username: ODD.to_owned(), password: secret(ODD) },
+                Grant::Password { username: ODD.to_owned(), password: secret(ODD), key: "password_file" },
                 vec![("grant_type", "password"), ("username", ODD), ("password", ODD)],
             ),
             (

@@ -46,7 +46,7 @@ pub use settings::{
     FolderSettings, GrantSettings, LoginSettings, Origin, Policy, RenewVia, ServerOrigin, StoreSettings,
     Subject, TokenSettings, TradeGrant,
 };
-pub use source::{Fetched, ServerSource, Source, Sources, Summons, Whose};
+pub use source::{Fetched, Persons, ServerSource, Source, Sources, Summons, Whose};
 pub use state::{Credentials, Failure, Status, TokenState};
 pub use store::{Store, StoreAlarm, StoreError, StoreFault, open_store};
 pub use unavailable::Unavailable;

@@ -62,10 +62,10 @@ pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment>
     let mut delay = share(bound, unit(jitter)).max(floor);
     if failing.ends_the_login() {
         delay = DOUBTFUL_GAP + share(DOUBTFUL_GAP / 10, unit(jitter));
-    } else if failing.class == Class::Doubtful {
+    } else if person || failing.class == Class::Doubtful {
         // The few tries that there are last for a while, whatever waits.
         delay = (bound / 2 + share(bound / 2, unit(jitter))).max(floor);
-    } else if failing.waited_for && !person {
+    } else if failing.waited_for {
         let bound = waited_for(failing, max);
         delay = delay.min(bound / 2 + share(bound / 2, unit(jitter)));
     }
@@ -242,6 +242,7 @@ mod tests {
         let person = with(after(Class::Misconfigured, 1), |failing| failing.credential = Credential::Person);
         for facts in [person, person.waited_for()] {
             assert_eq!(delay(&facts, &backoff, 1.0), Duration::from_secs(8));
+            assert_eq!(delay(&facts, &backoff, 0.0), Duration::from_secs(4));
         }
     }
 

@@ -40,7 +40,7 @@ mod text;
 use command::CommandSource;
 use file::FileSource;
 use fixed::FixedSource;
-use person::Person;
+pub use person::Persons;
 pub(in crate::token) use possession::Possession;
 pub use server::ServerSource;
 use signed::SignedSource;
@@ -190,15 +190,20 @@ pub struct Sources {
     roster: Roster,
     store: Store,
     servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
-    /// Whose passwords are sent, by authorization server and name.
-    persons: Vec<((ServerId, String), Arc<Person>)>,
+    persons: Persons,
 }
 
 impl Sources {
     /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
     #[must_use]
-    pub const fn new(roster: Roster, store: Store) -> Self {
-        Self { roster, store, servers: Vec::new(), persons: Vec::new() }
+    pub fn new(roster: Roster, store: Store) -> Self {
+        Self { roster, store, servers: Vec::new(), persons: Persons::default() }
+    }
+
+    /// The same where sources of before send passwords of `persons`.
+    #[must_use]
+    pub fn of(self, persons: Persons) -> Self {
+        Self { persons, ..self }
     }
 
     /// The source of the token `name`. Blocks while it reads certificates.
@@ -213,7 +218,7 @@ impl Sources {
                     ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone())
                         .named(name);
                 if let GrantSettings::Password { username, .. } = &origin.grant {
-                    source = source.of_person(self.person(ServerId::of(&server), username));
+                    source = source.of_person(self.persons.get(&origin.server.location, username));
                 }
                 let Some((spends, store)) = self.kept(origin) else { return Ok(Arc::new(source)) };
                 let (key, request, policy) =
@@ -260,16 +265,6 @@ impl Sources {
             }
         };
         Some((spends, self.store.clone()))
-    }
-
-    /// Tokens of one person take turns, and count refusals together.
-    fn person(&mut self, server: ServerId, name: &str) -> Arc<Person> {
-        if let Some((_, person)) = self.persons.iter().find(|((at, one), _)| *at == server && one == name) {
-            return Arc::clone(person);
-        }
-        let person = Arc::<Person>::default();
-        self.persons.push(((server, name.to_owned()), Arc::clone(&person)));
-        person
     }
 
     fn server(&mut self, settings: &ServerSettings) -> Result<Arc<AuthorizationServer>, ServerError> {

@@ -207,7 +207,7 @@ async fn a_password_is_sent_twice_at_most_whatever_shape_the_refusal_has() {
         assert!(message.contains(word), "{name}: {message}");
     }
     let log = proxy.log();
-    assert!(log.contains("check `username` and `password_file`"), "{log}");
+    assert!(log.contains("check `username` and `password`"), "{log}");
     assert!(!log.contains("sentinel-password"), "{log}");
 
     // Nor is it sent after a restart.
@@ -301,6 +301,82 @@ async fn a_wrong_password_is_sent_twice_and_then_not_until_it_changes_or_a_perso
     })
     .await;
     assert_eq!(server.seen().len(), 6);
+}
+
+/// A token of alice at `server`, whose password is wrong there.
+fn of_alice(name: &str, server: &Origin, lines: &str) -> String {
+    format!(
+        "[tokens.{name}]\ntoken_endpoint = \"{}\"\ngrant = \"password\"\nclient_id = \"old\"\nclient_auth = \"none\"\n\
+         username = \"alice\"\npassword = \"sentinel-password\"\n{lines}\n",
+        server.url()
+    )
+}
+
+#[tokio::test]
+async fn a_reload_sends_a_refused_password_no_more_often() {
+    let server = Origin::start(|_, _| keycloak_error(401, "invalid_grant", "Invalid user credentials")).await;
+    let api = Origin::ok().await;
+    let pace = "retry = { initial = \"100ms\", max = \"200ms\" }";
+    let config = |lines: &str| {
+        let sections =
+            of_alice("api", &server, &format!("{pace}\n{lines}")) + &of_alice("other", &server, pace);
+        Config::one_route(&upstream_at(&api.url()), &sections)
+    };
+    let proxy = Proxy::start_live(config("")).await;
+    eventually("the password is withheld", || withheld(&proxy)).await;
+    for lines in ["timeout = \"7s\"", "timeout = \"8s\"", "scope = \"orders\""] {
+        let before = proxy.log().matches("the configuration was reloaded").count();
+        proxy.rewrite(&config(lines));
+        eventually("the configuration is reloaded", || async {
+            proxy.log().matches("the configuration was reloaded").count() > before
+        })
+        .await;
+        eventually("the password is withheld from the new token", || withheld(&proxy)).await;
+        assert_eq!(server.seen().len(), 2, "{lines}:\n{}", proxy.log());
+    }
+    let status = proxy.status().await;
+    for token in status["tokens"].as_array().unwrap() {
+        let message = token["last_error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains(&server.url()) && message.contains("the error `invalid_grant`"),
+            "{message}"
+        );
+        assert!(
+            message.contains("; correct `username` or `password`, or run `cupbearer renew`"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn starts_that_end_after_the_first_refusal_send_a_password_twice_in_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Origin::start(|_, _| keycloak_error(401, "invalid_grant", "Invalid user credentials")).await;
+    let api = Origin::ok().await;
+    let section = of_alice("api", &server, "retry = { initial = \"5m\", max = \"10m\" }");
+    let store = format!("[store]\nkind = \"file\"\npath = '{}'\n", dir.path().join("store").display());
+    let config = Config::one_route(&upstream_at(&api.url()), &section).and(&store);
+    let mut proxy = Proxy::start_live(config.clone()).await;
+    for sent in [1, 2, 2, 2] {
+        eventually("an attempt has failed", || async {
+            proxy.status().await["tokens"][0]["last_error"]["cause"].is_string()
+        })
+        .await;
+        assert_eq!(server.seen().len(), sent, "{}", proxy.log());
+        // A replica on the same store counts with it.
+        if sent == 2 {
+            let replica = Proxy::start_live(config.clone()).await;
+            eventually("a replica withholds it", || withheld(&replica)).await;
+            assert_eq!(server.seen().len(), 2, "{}", replica.log());
+        }
+        proxy = proxy.stop().await.start().await;
+    }
+    eventually("it is withheld", || withheld(&proxy)).await;
+    let status = proxy.status().await;
+    let message = status["tokens"][0]["last_error"]["message"].as_str().unwrap();
+    assert!(message.starts_with(&server.url()), "{message}");
+    assert!(message.contains("; correct `username` or `password`, or run `cupbearer renew`"), "{message}");
+    assert_eq!(server.seen().len(), 2);
 }
 
 #[tokio::test]

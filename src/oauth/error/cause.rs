@@ -42,7 +42,7 @@ impl Error {
             Kind::NoEndpoint(_) => "no_endpoint",
             Kind::InsecureEndpoint => "insecure_endpoint",
             Kind::Stale | Kind::NoTime(_) | Kind::Slow { .. } => "stale",
-            Kind::Withheld(_) => "withheld",
+            Kind::Withheld { .. } => "withheld",
             Kind::Inactive => "inactive",
             Kind::Stalled => "stalled",
             Kind::Panicked => "internal",

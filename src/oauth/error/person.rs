@@ -6,10 +6,16 @@
 //! response, a failure of the server's own, too many requests, an address with nothing there, a page of something in front
 //! of the server. `token` counts, and decides when to send it again.
 
+use http::StatusCode;
+
 use super::Error;
-use crate::oauth::kind::{Code, Kind, Phase};
+use crate::oauth::client::Client;
+use crate::oauth::details::Details;
+use crate::oauth::grant::{Grant, TokenRequest};
+use crate::oauth::kind::{Code, Kind, Phase, Place};
 use crate::oauth::refusal::Meaning;
-use crate::oauth::situation::Asked;
+use crate::oauth::server::Location;
+use crate::oauth::situation::{Asked, Situation};
 
 impl Error {
     /// Whether it may be a person's password that is refused, and neither the client nor what was asked for.
@@ -68,18 +74,43 @@ impl Error {
 
     /// The same refusal as the last one of a password, which is not sent again.
     pub(crate) fn withheld(self) -> Self {
-        Self { kind: Kind::Withheld(Some(Box::new(self.kind))), ..self }
+        Self { kind: Kind::Withheld { last: Some(Box::new(self.kind)), sent: true }, ..self }
+    }
+
+    /// The same where the password was not sent this time.
+    pub(crate) fn withheld_before(self) -> Self {
+        Self {
+            kind: Kind::Withheld { last: Some(Box::new(self.kind)), sent: false },
+            retry_after: None,
+            ..self
+        }
+    }
+
+    /// The error of a token request that is not made, since its password was refused before: by which response, this
+    /// process does not know.
+    pub(crate) fn unsent(
+        location: &Location,
+        client: &Client,
+        grant: &Grant,
+        request: &TokenRequest,
+    ) -> Self {
+        let error = Self::here(Kind::Withheld { last: None, sent: false });
+        let details = Details::bare(StatusCode::BAD_REQUEST, Situation::token(client, grant, request));
+        let url = location.token_endpoint.as_ref();
+        let place =
+            url.map(Place::of).or_else(|| location.issuer.as_ref().map(|issuer| Place::of(issuer.url())));
+        Self { place, ..error.with(details) }
     }
 
     /// Whether a person's password is no longer sent.
     pub(crate) const fn is_withheld(&self) -> bool {
-        matches!(self.kind, Kind::Withheld(_))
+        matches!(self.kind, Kind::Withheld { .. })
     }
 
     /// The refusal after which the password is no longer sent.
     pub(super) fn before_withheld(&self) -> Option<Self> {
         match &self.kind {
-            Kind::Withheld(Some(kind)) => Some(Self { kind: (**kind).clone(), ..self.clone() }),
+            Kind::Withheld { last: Some(kind), .. } => Some(Self { kind: (**kind).clone(), ..self.clone() }),
             _ => None,
         }
     }
@@ -89,13 +120,11 @@ impl Error {
 impl Error {
     /// The failure that a response to a person's password is.
     pub(crate) fn to_password(status: u16, body: &str) -> Self {
-        use crate::oauth::kind::Place;
         use crate::oauth::peer;
         use crate::oauth::remark::Carried;
         use crate::oauth::report::{Form, Report};
         use crate::oauth::response::parse;
-        use crate::oauth::situation::Situation;
-        let (status, body) = (http::StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        let (status, body) = (StatusCode::from_u16(status).unwrap(), body.as_bytes());
         let kind = parse(status, body).unwrap_err();
         let situation = Situation::of(Asked::Password, &peer::client());
         let details = Report::read(body).details(status, Form::of(body), &Carried::default(), situation);
@@ -105,12 +134,9 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::super::Class;
     use super::*;
-    use crate::oauth::details::Details;
-    use crate::oauth::kind::Place;
+    use crate::secret::Secret;
 
     const KEYS: &str = "`username` and `password_file`";
 
@@ -272,7 +298,32 @@ mod tests {
             );
             assert_eq!(error.withheld().class(), Class::Misconfigured);
         }
-        let after_a_restart = Error::here(Kind::Withheld(None)).to_string();
-        assert!(after_a_restart.starts_with("the password was sent twice"), "{after_a_restart}");
+    }
+
+    #[test]
+    fn a_withheld_password_names_the_keys_and_the_endpoint_whether_it_was_sent_now_or_before() {
+        let client = crate::oauth::peer::client();
+        let url: url::Url = "https://as.example/token?tenant=sentinel".parse().unwrap();
+        let location = Location { token_endpoint: Some(url), ..Location::default() };
+        let request = TokenRequest { scope: vec![], audience: None, resource: vec![], params: vec![] };
+        for key in ["password", "password_env", "password_file"] {
+            let secret = Secret::new("sentinel".to_owned());
+            let grant = Grant::Password { username: "sentinel".to_owned(), password: secret, key };
+            let error = Error::unsent(&location, &client, &grant, &request);
+            assert!(error.is_withheld() && !error.is_counted());
+            let want = format!(
+                "https://as.example/token: the password was sent twice and brought no token, so it is not sent again: a \
+                 protection against guessing locks the account; correct `username` or `{key}`, or run `cupbearer renew` to \
+                 send the password once more"
+            );
+            assert_eq!(error.to_string(), want);
+        }
+        let last = to_password(401, r#"{"error":"invalid_grant"}"#);
+        for (error, sent) in [(last.clone().withheld(), true), (last.withheld_before(), false)] {
+            assert_eq!(error.is_counted(), sent);
+            let shown = error.to_string();
+            assert!(shown.starts_with("https://as.example/token: it responded with 401"), "{shown}");
+            assert!(shown.ends_with("; correct `username` or `password_file`, or run `cupbearer renew` to send the password once more"), "{shown}");
+        }
     }
 }

@@ -54,11 +54,10 @@ impl Error {
     pub(crate) const fn is_counted(&self) -> bool {
         match &self.kind {
             // Found out here where it has no place, and by the server where it has one.
-            Kind::LoginRequired
-            | Kind::LoginEnded(_)
-            | Kind::LoginInterrupted(_)
-            | Kind::LoginDoubtful
-            | Kind::Withheld(_) => self.place.is_some(),
+            Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted(_) | Kind::LoginDoubtful => {
+                self.place.is_some()
+            }
+            Kind::Withheld { sent, .. } => *sent,
             Kind::Secret(_)
             | Kind::Key(..)
             | Kind::GoogleKey(..)

@@ -81,7 +81,7 @@ impl Kind {
             Self::Stale => "the authorization server's token had expired when it arrived",
             Self::NoTime(_) => "the authorization server says that its token lives for no time",
             Self::Slow { .. } => "the authorization server took longer to respond than its token lives",
-            Self::Withheld(_) => {
+            Self::Withheld { .. } => {
                 "the authorization server gave no token for the password twice, and it is not sent again"
             }
             Self::Inactive => "the authorization server says that the token just issued is not active",
@@ -444,7 +444,7 @@ mod tests {
             Kind::Stale,
             Kind::NoTime(0),
             Kind::Slow { took: Duration::from_secs(2), lives: Duration::from_secs(1) },
-            Kind::Withheld(None),
+            Kind::Withheld { last: None, sent: false },
             Kind::Inactive,
             Kind::CodeRefused,
             Kind::LoginEnded(LoginEnd::Reused),

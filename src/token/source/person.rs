@@ -6,13 +6,39 @@
 //! around each request; a password that was replaced starts anew, and
 //! `cupbearer renew` allows one more try.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use crate::oauth::{Error, ErrorKind};
+use crate::oauth::{Error, Location};
 use crate::secret::Secret;
 use crate::token::store::Fingerprint;
+
+/// The persons whose passwords are sent, by authorization server and user name. A reload keeps them.
+#[derive(Clone, Debug, Default)]
+pub struct Persons(Arc<Mutex<Vec<(Whose, Arc<Person>)>>>);
+
+/// Where a password is sent, and the user name.
+type Whose = (String, String);
+
+impl Persons {
+    /// Tokens of one person take turns and count refusals together, whatever else their settings are.
+    pub(super) fn get(&self, location: &Location, username: &str) -> Arc<Person> {
+        let Location { issuer, token_endpoint, .. } = location;
+        let server = match (token_endpoint, issuer) {
+            (Some(endpoint), _) => endpoint.to_string(),
+            (None, issuer) => issuer.as_ref().map(ToString::to_string).unwrap_or_default(),
+        };
+        let whose = (server, username.to_owned());
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, person)) = known.iter().find(|(one, _)| *one == whose) {
+            return Arc::clone(person);
+        }
+        let person = Arc::<Person>::default();
+        known.push((whose, Arc::clone(&person)));
+        person
+    }
+}
 
 /// One person at one authorization server.
 #[derive(Debug)]
@@ -26,6 +52,8 @@ pub(super) struct Person {
 struct Refused {
     password: Option<Fingerprint>,
     times: u32,
+    /// What the server refused it with last; `None`: this process did not see it.
+    last: Option<Error>,
 }
 
 impl Default for Person {
@@ -38,22 +66,24 @@ impl Person {
     /// Sends `request`, which spends `password`, once no other login of this person is under way.
     ///
     /// # Errors
-    /// The request's own; [`ErrorKind::Withheld`] with the last refusal, and without a request after that.
+    /// The request's own; with the last refusal it is a withheld one, and without a request after that. `unsent` is the
+    /// error where this process did not see the last refusal.
     pub(super) async fn log_in<T, E: From<Error> + Into<Error> + Clone>(
         &self,
         password: &Secret<String>,
+        unsent: Error,
         request: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         // It is never closed.
         let _turn = self.turn.acquire().await;
         let password = Fingerprint::of_secret(password);
         if self.is_withheld(password) {
-            return Err(Error::here(ErrorKind::Withheld(None)).into());
+            return Err(self.refused().last.clone().map_or(unsent, Error::withheld_before).into());
         }
         let outcome = request.await;
         let refusal = outcome.as_ref().err().cloned().map(Into::into);
         match refusal.filter(Error::refuses_person) {
-            Some(error) if self.count(password) >= TRIES => Err(error.withheld().into()),
+            Some(error) if self.count(password, &error) >= TRIES => Err(error.withheld().into()),
             Some(_) => outcome,
             None => {
                 if outcome.is_ok() {
@@ -72,7 +102,30 @@ impl Person {
 
     /// Sends `password` no more: it was refused too often, before a restart or by another process.
     pub(super) fn withhold(&self, password: &Secret<String>) {
-        *self.refused() = Refused { password: Some(Fingerprint::of_secret(password)), times: TRIES };
+        self.recall(password, TRIES);
+    }
+
+    /// Counts a refusal of `password` that another process saw.
+    pub(super) fn doubt(&self, password: &Secret<String>) {
+        self.recall(password, 1);
+    }
+
+    /// Whether `password` was refused and may be sent once more.
+    pub(super) fn doubts(&self, password: &Secret<String>) -> bool {
+        let refused = self.refused();
+        refused.times > 0
+            && refused.times < TRIES
+            && refused.password == Some(Fingerprint::of_secret(password))
+    }
+
+    /// `password` was refused so often at the least.
+    fn recall(&self, password: &Secret<String>, times: u32) {
+        let password = Some(Fingerprint::of_secret(password));
+        let mut refused = self.refused();
+        if refused.password != password {
+            *refused = Refused { password, ..Refused::default() };
+        }
+        refused.times = refused.times.max(times);
     }
 
     fn is_withheld(&self, password: Fingerprint) -> bool {
@@ -81,11 +134,12 @@ impl Person {
     }
 
     /// One more refusal of it; how many there were.
-    fn count(&self, password: Fingerprint) -> u32 {
+    fn count(&self, password: Fingerprint, error: &Error) -> u32 {
         let mut refused = self.refused();
         if refused.password != Some(password) {
-            *refused = Refused { password: Some(password), times: 0 };
+            *refused = Refused { password: Some(password), ..Refused::default() };
         }
+        refused.last = Some(error.clone());
         refused.times += 1;
         refused.times
     }
@@ -105,6 +159,11 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::oauth::ErrorKind;
+
+    fn unsent() -> Error {
+        Error::here(ErrorKind::Withheld { last: None, sent: false })
+    }
 
     fn refused(status: u16, code: &str) -> Error {
         Error::to_password(status, &format!(r#"{{"error":"{code}"}}"#))
@@ -123,7 +182,7 @@ mod tests {
             tokio::task::yield_now().await;
             says
         };
-        person.log_in(&password, request).await
+        person.log_in(&password, unsent(), request).await
     }
 
     #[tokio::test]
@@ -145,6 +204,52 @@ mod tests {
         assert_eq!(asked.swap(0, Ordering::SeqCst), 2, "once for each wish");
         assert_eq!(log_in(&person, "new", Ok(()), &asked).await, Ok(()));
         assert_eq!(log_in(&person, "old", wrong(), &asked).await, wrong(), "it counts anew");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_another_process_saw_counts_once_and_for_that_password_alone() {
+        let (person, asked) = (Person::default(), AtomicU32::new(0));
+        let wrong = || Err(refused(401, "invalid_grant"));
+        let old = Secret::new("old".to_owned());
+        for _ in 0..3 {
+            person.doubt(&old);
+        }
+        assert!(person.doubts(&old) && !person.doubts(&Secret::new("new".to_owned())));
+        for _ in 0..3 {
+            assert!(log_in(&person, "old", wrong(), &asked).await.unwrap_err().is_withheld());
+        }
+        assert_eq!(asked.swap(0, Ordering::SeqCst), 1);
+        person.doubt(&old);
+        assert!(!person.doubts(&old), "it is withheld already");
+        assert_eq!(log_in(&person, "new", Ok(()), &asked).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_did_not_send_the_password_shows_why_it_is_withheld() {
+        let (person, asked) = (Person::default(), AtomicU32::new(0));
+        for sent in [true, true, false, false] {
+            let says = Err(refused(401, "invalid_grant"));
+            let error = log_in(&person, "p", says, &asked).await.unwrap_err();
+            assert!(error.is_counted() == sent && error.to_string().contains("`invalid_grant`"), "{error}");
+        }
+        let restarted = Person::default();
+        restarted.withhold(&Secret::new("p".to_owned()));
+        assert_eq!(log_in(&restarted, "p", Ok(()), &asked).await, Err(unsent()));
+    }
+
+    #[test]
+    fn a_person_is_known_by_the_server_and_the_user_name_alone() {
+        let persons = Persons::default();
+        let at = |url: &str| Location { token_endpoint: Some(url.parse().unwrap()), ..Location::default() };
+        let alice = persons.get(&at("https://as.example/token"), "alice");
+        assert!(Arc::ptr_eq(&alice, &persons.clone().get(&at("https://as.example/token"), "alice")));
+        for (url, name) in [
+            ("https://as.example/token", "bob"),
+            ("https://other.example/token", "alice"),
+            ("https://as.example/token?tenant=2", "alice"),
+        ] {
+            assert!(!Arc::ptr_eq(&alice, &persons.get(&at(url), name)), "{url} {name}");
+        }
     }
 
     #[tokio::test]
@@ -193,7 +298,7 @@ mod tests {
             under_way.fetch_sub(1, Ordering::SeqCst);
             Ok::<_, Error>(())
         };
-        let got = join_all((0..6).map(|_| person.log_in(&password, request()))).await;
+        let got = join_all((0..6).map(|_| person.log_in(&password, unsent(), request()))).await;
         assert!(got.iter().all(Result::is_ok));
         assert_eq!(most.load(Ordering::SeqCst), 1);
     }

@@ -12,7 +12,7 @@ use crate::clock::{self, Moment};
 use crate::oauth::{
     AuthorizationServer, Dpop, Error, ErrorKind, Grant, Lifetime, TokenFailure, TokenHint, TokenRequest, read,
 };
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretSource};
 use crate::token::roster::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 use crate::token::store::Fingerprint;
@@ -99,10 +99,17 @@ impl ServerSource {
             GrantSettings::RefreshToken { .. } | GrantSettings::Login(_) => {
                 Err(Error::here(ErrorKind::LoginRequired).into())
             }
-            GrantSettings::Password { username, password } => {
-                let password = read(password).await?;
-                let grant = Grant::Password { username: username.clone(), password: password.clone() };
-                self.person.log_in(&password, self.send(&grant)).await
+            GrantSettings::Password { username, password: source } => {
+                let (password, username) = (read(source).await?, username.clone());
+                let key = match source {
+                    SecretSource::Inline(_) => "password",
+                    SecretSource::Env(_) => "password_env",
+                    SecretSource::File(_) => "password_file",
+                };
+                let grant = Grant::Password { username, password: password.clone(), key };
+                let ServerOrigin { server, client, request, .. } = &self.origin;
+                let unsent = Error::unsent(&server.location, client, &grant, request);
+                self.person.log_in(&password, unsent, self.send(&grant)).await
             }
             GrantSettings::JwtBearer(assertion) => {
                 let (dpop, bearer) = (self.proof_key().await?, bearer::bearer(assertion, &self.origin));
@@ -290,6 +297,14 @@ impl Exchange for ServerSource {
 
     fn withhold(&self, password: &Secret<String>) {
         self.person.withhold(password);
+    }
+
+    fn doubt(&self, password: &Secret<String>) {
+        self.person.doubt(password);
+    }
+
+    fn doubts(&self, password: &Secret<String>) -> bool {
+        self.person.doubts(password)
     }
 
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>> {

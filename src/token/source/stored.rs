@@ -63,6 +63,14 @@ pub(in crate::token) trait Exchange: Send + Sync {
     /// Sends this password no more, until a person wants it.
     fn withhold(&self, _password: &Secret<String>) {}
 
+    /// Counts a refusal of this password that another process saw.
+    fn doubt(&self, _password: &Secret<String>) {}
+
+    /// Whether this password was refused, and may be sent once more.
+    fn doubts(&self, _password: &Secret<String>) -> bool {
+        false
+    }
+
     /// Whether the server takes no scope on a refresh.
     fn takes_no_scope(&self) -> bool {
         false
@@ -121,6 +129,8 @@ struct Memory {
     past: Past,
     /// The mark of a withheld password that is known already.
     withheld: Option<WithheldMark>,
+    /// That the store says of a password that it was refused once is known already.
+    refused_once: bool,
 }
 
 impl<E: Exchange + 'static> Stored<E> {
@@ -259,9 +269,7 @@ impl<E: Exchange> Inner<E> {
             };
             // What the login is bound to is asked with, not a key of this process.
             self.exchange.key(entry.as_ref().and_then(|entry| entry.dpop_key.as_ref())).await?;
-            if token.is_none() {
-                self.withhold(entry.as_ref()).await;
-            }
+            let mark = if token.is_none() { self.recall(entry.as_ref()).await } else { None };
             let asked = clock::wall();
             let before = self.begin(token.as_ref(), &lease).await;
             let outcome = self.ask(spent).await;
@@ -280,14 +288,10 @@ impl<E: Exchange> Inner<E> {
                 }
                 Err(failure) => failure,
             };
+            let entry = self.note_refusal(entry, &failure, mark, &lease).await;
             if let Some(issued) = failure.issued() {
                 self.save(entry, token, issued, earned, &lease).await;
                 return Err(failure.into());
-            }
-            if failure.is_withheld()
-                && (failure.is_counted() || entry.as_ref().is_none_or(|e| e.withheld.is_none()))
-            {
-                self.mark_withheld(entry.as_ref(), &lease).await;
             }
             match token {
                 Some(token) if refused || self.repeats(&failure) => {

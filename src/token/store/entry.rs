@@ -42,6 +42,8 @@ pub struct Entry {
     pub id_token: Option<Secret<String>>,
     /// The password that was refused too often to be sent again.
     pub withheld: Option<WithheldMark>,
+    /// A password was refused, and may be sent once more.
+    pub refused_once: bool,
     /// When it was written.
     pub written: SystemTime,
 }
@@ -178,6 +180,7 @@ impl Entry {
             user: None,
             id_token: None,
             withheld: None,
+            refused_once: false,
             written: crate::clock::wall(),
         }
     }
@@ -210,6 +213,7 @@ impl Entry {
             subject: self.user.as_ref().map(Identity::subject),
             id_token: self.id_token.as_ref().map(|token| token.expose().as_str()),
             withheld: self.withheld.map(WithheldMark::encode),
+            password_refused: self.refused_once,
             written_at: seconds(self.written),
         };
         // Room for all of it: a buffer that grows leaves copies behind that nobody zeroes.
@@ -353,6 +357,7 @@ fn entry(read: Read) -> Option<Entry> {
             Some(mark) => Some(WithheldMark::decode(&mark)?),
             None => None,
         },
+        refused_once: read.password_refused,
         user: read.user.map(|words| Identity::stored(&words, read.subject.unwrap_or_default())),
         written: time(read.written_at)?,
     })
@@ -409,6 +414,8 @@ struct Outgoing<'a> {
     id_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     withheld: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    password_refused: bool,
     written_at: u64,
 }
 
@@ -436,6 +443,8 @@ struct Read {
     subject: Option<String>,
     id_token: Option<String>,
     withheld: Option<String>,
+    #[serde(default)]
+    password_refused: bool,
     written_at: u64,
 }
 
@@ -525,6 +534,7 @@ pub(in crate::token) mod tests {
             user: Some(Identity::stored("Alice <alice@example.com>", "u1".to_owned())),
             id_token: Some(secret("sentinel-id-token")),
             withheld: WithheldMark::decode(&"A".repeat(64)),
+            refused_once: true,
             written: time(1_800_000_001).unwrap(),
         }
     }

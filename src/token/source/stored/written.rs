@@ -26,7 +26,10 @@ impl<E: Exchange> Inner<E> {
     ) {
         let Fetched { response, dpop, .. } = fetched;
         let TokenResponse { refresh_token, scope, .. } = response;
-        let mut entry = Entry { withheld: None, ..self.next(base.as_ref()) };
+        let mut entry = self.next(base.as_ref());
+        if spent.is_none() {
+            (entry.withheld, entry.refused_once) = (None, false);
+        }
         let bound_to = dpop.as_deref().map(thumbprint);
         entry.access = Some(StoredAccess::of(response, self.request, asked, bound_to));
         if let Some(key) = dpop.as_deref().and_then(|key| self.exchange.kept_key(key)) {
