@@ -1,7 +1,7 @@
 //! `cupbearer logout`: a token is given back and forgotten.
 
 use clap::Args;
-use cupbearer::app;
+use cupbearer::app::{self, TrialError};
 use cupbearer::control::ClientError;
 
 use super::Answer;
@@ -82,8 +82,19 @@ impl Logout {
                 }
                 done
             }
+            Err(TrialError::Token(error)) if error.is_still_stored() => {
+                complain(&format!("{name}: not logged out: {error}"));
+                Ok(Answer::No)
+            }
+            Err(TrialError::Token(error)) => {
+                complain(&format!(
+                    "{name}: what was stored is deleted, but not revoked: {}",
+                    error.in_full()
+                ));
+                Ok(Answer::No)
+            }
             Err(error) => {
-                complain(&format!("{name}: what was stored is deleted, unless this says otherwise: {error}"));
+                complain(&format!("{name}: not logged out: {error}"));
                 Ok(Answer::No)
             }
         }

@@ -161,14 +161,16 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
             });
         }
     }
-    for control::StoreFault { token, message, since } in &status.store_degraded {
+    for control::StoreFault { token, message, since, logged_out } in &status.store_degraded {
         let lasts = span(now.saturating_sub(*since));
+        let risk = if *logged_out {
+            "this token was logged out and is not deleted: a restart brings it back"
+        } else {
+            "what is held of this token is in memory alone, and a restart may lose it"
+        };
         lines.extend([
             String::new(),
-            format!(
-                "{token}: the token store has failed for {lasts}: {message} (what is held of this token is in memory \
-                 alone, and a restart may lose it)"
-            ),
+            format!("{token}: the token store has failed for {lasts}: {message} ({risk})"),
         ]);
     }
     if let Some(why) = &status.read_only {
@@ -280,11 +282,15 @@ mod tests {
             token: "api".to_owned(),
             message: "/store/api.token cannot be written: no storage space; make room\u{1b}[2J".to_owned(),
             since: 1000,
+            logged_out: false,
         });
         let shown = table(&status, 1065, "");
         let want = "api: the token store has failed for 1m05s: /store/api.token cannot be written: no storage space; make \
                     room\\u{1b}[2J (what is held";
         assert!(shown.lines().any(|line| line.starts_with(want)), "{shown}");
+        status.store_degraded[0].logged_out = true;
+        let shown = table(&status, 1065, "");
+        assert!(shown.contains("a restart brings it back") && !shown.contains("may lose it"), "{shown}");
     }
 
     #[test]

@@ -58,8 +58,9 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
 
 /// What the store does not hold, and why.
 pub(super) fn store_fault(fault: &token::StoreFault) -> StoreFault {
-    let token::StoreFault { token, since, cause } = fault;
-    StoreFault { token: token.clone(), message: cause.to_string(), since: unix(*since) }
+    let token::StoreFault { token, since, cause, pending } = fault;
+    let logged_out = *pending == token::Pending::Deletion;
+    StoreFault { token: token.clone(), message: cause.to_string(), since: unix(*since), logged_out }
 }
 
 /// Whether a login is still to be shown: it has not ended, or a while ago at most and the token was not renewed since.

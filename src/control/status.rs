@@ -36,7 +36,7 @@ pub struct Status {
     pub read_only: Option<String>,
 }
 
-/// A token that the store cannot keep: what is held of it is in memory alone, and a restart may lose it.
+/// A token that the store cannot keep or delete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreFault {
     /// Its name.
@@ -45,6 +45,10 @@ pub struct StoreFault {
     pub message: String,
     /// Since when.
     pub since: u64,
+    /// It was logged out and is not deleted, so that a restart brings it back; else what is held of it is in memory alone,
+    /// and a restart may lose it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logged_out: bool,
 }
 
 /// One address and what is served there.

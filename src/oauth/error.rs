@@ -229,8 +229,9 @@ impl Error {
     }
 
     /// Whether a token that was to be forgotten is still in the store.
-    pub(crate) const fn is_still_stored(&self) -> bool {
-        matches!(self.kind, Kind::StillStored)
+    #[must_use]
+    pub const fn is_still_stored(&self) -> bool {
+        matches!(self.kind, Kind::StillStored(_))
     }
 
     /// Whose fault it is.
@@ -278,8 +279,8 @@ impl Error {
             | Kind::Panicked
             | Kind::StoreBusy
             | Kind::Store
-            | Kind::StillStored
-            | Kind::Unread
+            | Kind::StillStored(_)
+            | Kind::Unread(_)
             | Kind::Spent(_)
             | Kind::Text(..)
             | Kind::Subject(_)

@@ -130,10 +130,12 @@ pub(crate) enum Kind {
     StoreBusy,
     #[error("the token store cannot be used, and no refresh token is spent without it; the log says why")]
     Store,
-    #[error("the token store does not let it be deleted, and a restart brings it back; the log says why")]
-    StillStored,
-    #[error("the token store cannot be read, so that nobody knows what to give back; the log says why")]
-    Unread,
+    /// Why, as the store has it.
+    #[error("the token store still holds it, and a restart brings it back: {0}")]
+    StillStored(Box<str>),
+    /// The same.
+    #[error("the token store cannot be read, so that nothing could be revoked: {0}")]
+    Unread(Box<str>),
     #[error("the request is refused, or the login has ended: cupbearer login")]
     LoginDoubtful,
     #[error("the authorization server sent the browser back with the error `{}`", .0.as_str())]

@@ -112,7 +112,9 @@ pub enum ForgetError {
     #[error("it is forgotten here, but the authorization server could not be told: {0}")]
     NotTold(Error),
     /// It is no longer used, but the store has it still.
-    #[error("it is no longer used, but {0}")]
+    #[error(
+        "it is no longer used, but {0}. The deletion is tried again until it succeeds or the program ends"
+    )]
     StillStored(Error),
     /// Nothing came to an end within [`RENEW_WAIT`].
     #[error("no answer came within {} s; it goes on", RENEW_WAIT.as_secs())]

@@ -48,5 +48,5 @@ pub use settings::{
 };
 pub use source::{Fetched, Persons, ServerSource, Source, Sources, Summons, Whose};
 pub use state::{Credentials, Failure, Status, TokenState};
-pub use store::{Store, StoreAlarm, StoreError, StoreFault, open_store};
+pub use store::{Pending, Store, StoreAlarm, StoreError, StoreFault, open_store};
 pub use unavailable::Unavailable;

@@ -29,7 +29,7 @@ mod seal;
 mod spent;
 mod withheld;
 
-pub use alarm::{StoreAlarm, StoreFault};
+pub use alarm::{Pending, StoreAlarm, StoreFault};
 #[cfg(test)]
 pub(in crate::token) use entry::tests;
 pub use entry::{Earned, Entry, Fingerprint, Flaw, StoredAccess, decode};

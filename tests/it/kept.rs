@@ -410,6 +410,40 @@ async fn a_login_that_the_store_would_not_take_is_said_to_be_in_memory_alone() {
     );
     assert!(said.contains("api.token cannot be written"), "{said}");
     assert_eq!(proxy.get("/").await.status, 200);
+    let log = proxy.terminate().await.1;
+    let lost =
+        "the program ends, and the token store has not taken what it holds of this token: that is lost";
+    let line = log.lines().find(|line| line.contains(lost)).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("ERROR") && line.contains("api"), "{line}");
+}
+
+#[tokio::test]
+async fn a_logout_that_the_store_refuses_is_shown_as_such_and_done_as_soon_as_it_can_be() {
+    let dir = folder();
+    let server = Rotating::start(Behaviour::default()).await;
+    let proxy = Proxy::start(login(&server, dir.path(), "")).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    // Where a path leads in a circle, nothing can be done.
+    let (folder, aside) = (dir.path().join("store"), dir.path().join("aside"));
+    fs::rename(&folder, &aside).unwrap();
+    std::os::unix::fs::symlink(&folder, &folder).unwrap();
+    let out = proxy.command(&["logout"]).await;
+    let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+    assert!(said.contains("no longer used, but the token store still holds it"), "{said}");
+    assert!(said.contains("api.token cannot be deleted") && said.contains("tried again"), "{said}");
+    let fault = proxy.status().await["store_degraded"][0].clone();
+    assert!(fault["token"] == "api" && fault["logged_out"] == true, "{fault}");
+    let shown = String::from_utf8(proxy.command(&["status"]).await.stdout).unwrap();
+    assert!(shown.contains("was logged out and is not deleted: a restart brings it back"), "{shown}");
+    let log = proxy.log();
+    assert!(log.contains("its deletion is tried again") && !log.contains("its server was not told"), "{log}");
+    assert!(fs::read_to_string(aside.join("api.token")).unwrap().contains("access-"));
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
+    eventually("it is deleted", || async { proxy.status().await["store_degraded"].is_null() }).await;
+    assert!(proxy.log().contains("the token store no longer holds what was logged out"));
+    assert!(!fs::read_to_string(folder.join("api.token")).unwrap().contains("access-"));
+    assert_eq!(proxy.get("/").await.status, 503);
 }
 
 #[tokio::test]

@@ -502,7 +502,7 @@
     if (readOnly) write(byId('read-only'), `This page is read-only: ${readOnly}. To change that, set listen in [control] to a Unix socket (unix:...) and use the command line.`);
     const faults = program.store_degraded ?? [];
     show(byId('store-degraded'), faults.length > 0);
-    write(byId('store-degraded'), faults.map(({ token, message, since }) => `${token}: the token store has failed since ${clock(since)}: ${message}. What is held of this token is in memory alone, and a restart may lose it.`).join(' '));
+    write(byId('store-degraded'), faults.map(({ token, message, since, logged_out: out }) => `${token}: the token store has failed since ${clock(since)}: ${message}. ${out ? 'This token was logged out and is not deleted: a restart brings it back.' : 'What is held of this token is in memory alone, and a restart may lose it.'}`).join(' '));
     const names = program.tokens.map((token) => token.name);
     for (const [name, card] of cards) {
       if (!names.includes(name)) { card.node.remove(); cards.delete(name); }

@@ -49,7 +49,7 @@ impl Error {
             Kind::Unusable => "unusable",
             Kind::LoggedOut => "logged_out",
             Kind::StoreBusy => "store_busy",
-            Kind::Store | Kind::StillStored | Kind::Unread => "store",
+            Kind::Store | Kind::StillStored(_) | Kind::Unread(_) => "store",
             Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted(_) => "login_required",
             Kind::LoginDoubtful => "login_doubtful",
             Kind::Command(_) => "command",

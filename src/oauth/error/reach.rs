@@ -70,8 +70,8 @@ impl Error {
             | Kind::LoggedOut
             | Kind::StoreBusy
             | Kind::Store
-            | Kind::StillStored
-            | Kind::Unread
+            | Kind::StillStored(_)
+            | Kind::Unread(_)
             | Kind::BrowserAbsent
             | Kind::Subject(_)
             | Kind::SubjectExpired

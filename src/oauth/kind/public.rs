@@ -23,7 +23,7 @@ impl Kind {
                 "the client's certificate file cannot be used, so no token request was sent"
             }
             Self::StoreBusy => "another process holds the lease of this token in the token store",
-            Self::Store | Self::StillStored | Self::Unread => "the token store cannot be used",
+            Self::Store | Self::StillStored(_) | Self::Unread(_) => "the token store cannot be used",
             Self::Stalled => "the token request did not end within any timeout and was cancelled",
             Self::Panicked => "an internal error of this proxy",
             Self::Machine(_) => "this machine lacks what a token request takes, so none was sent",
@@ -385,8 +385,8 @@ mod tests {
             Kind::Unusable,
             Kind::StoreBusy,
             Kind::Store,
-            Kind::StillStored,
-            Kind::Unread,
+            Kind::StillStored("sentinel".into()),
+            Kind::Unread("sentinel".into()),
             Kind::Stalled,
             Kind::Panicked,
             Kind::Machine(NotDone::NoThread),

@@ -20,11 +20,11 @@ pub struct StoreAlarm {
 
 struct Inner {
     metrics: StoreMetrics,
-    /// The tokens that it is up for, and since when and why.
-    tokens: Mutex<BTreeMap<String, (Moment, StoreError)>>,
+    /// The tokens that it is up for.
+    tokens: Mutex<BTreeMap<String, StoreFault>>,
 }
 
-/// A token that the store does not hold as it should: a restart may lose a login.
+/// A token that the store does not hold as it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreFault {
     /// The token's name.
@@ -33,6 +33,17 @@ pub struct StoreFault {
     pub since: Moment,
     /// Why, at the last try.
     pub cause: StoreError,
+    /// What the store has not done yet.
+    pub pending: Pending,
+}
+
+/// What a store has not done yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// To take what is held of a token: a restart may lose it.
+    Write,
+    /// To delete what was logged out: a restart brings it back.
+    Deletion,
 }
 
 impl StoreAlarm {
@@ -45,45 +56,73 @@ impl StoreAlarm {
     /// The tokens that it is up for, by name; empty: the store holds all that it should.
     #[must_use]
     pub fn faults(&self) -> Vec<StoreFault> {
-        let tokens = self.tokens();
-        let fault = |(token, (since, cause)): (&String, &(Moment, StoreError))| StoreFault {
-            token: token.clone(),
-            since: *since,
-            cause: cause.clone(),
-        };
-        tokens.iter().map(fault).collect()
+        self.tokens().values().cloned().collect()
     }
 
     /// Reports once for each token, until it is cleared, that the store is not to be relied on.
     pub(crate) fn raise(&self, token: &str, cause: &StoreError) {
+        let pending = self.tokens().get(token).map_or(Pending::Write, |fault| fault.pending);
+        self.raise_for(token, cause, pending);
+    }
+
+    /// The same, and what it is that the store has not done. A change of that is reported, too.
+    pub(super) fn raise_for(&self, token: &str, cause: &StoreError, pending: Pending) {
         let mut tokens = self.tokens();
-        let before = tokens.get(token).map(|(since, _)| *since);
-        tokens.insert(token.to_owned(), (before.unwrap_or_else(Moment::now), cause.clone()));
+        let before = tokens.get(token).map(|fault| (fault.since, fault.pending));
+        let since = before.map_or_else(Moment::now, |(since, _)| since);
+        let fault = StoreFault { token: token.to_owned(), since, cause: cause.clone(), pending };
+        tokens.insert(token.to_owned(), fault);
         self.inner.metrics.degraded(true);
         drop(tokens);
-        if before.is_none() {
-            error!(token, cause = %cause, "the token store is not to be relied on for this token: what is held of it is in memory, and a restart may lose it");
+        if before.is_some_and(|(_, before)| before == pending) {
+            return;
+        }
+        match pending {
+            Pending::Write => {
+                error!(token, cause = %cause, "the token store is not to be relied on for this token: what is held of it is in memory, and a restart may lose it");
+            }
+            Pending::Deletion => {
+                error!(token, cause = %cause, "the token store still holds this token, which was logged out: until the deletion succeeds, a restart brings it back");
+            }
+        }
+    }
+
+    /// Reports at the end of the program which of `tokens` the store does not hold as it should.
+    pub(super) fn end(&self, tokens: &[String]) {
+        for StoreFault { token, cause, pending, .. } in self.faults() {
+            match pending {
+                _ if !tokens.contains(&token) => {}
+                Pending::Write => {
+                    error!(token, cause = %cause, "the program ends, and the token store has not taken what it holds of this token: that is lost");
+                }
+                Pending::Deletion => {
+                    error!(token, cause = %cause, "the program ends, and the token store still holds this token, which was logged out: the next start brings it back");
+                }
+            }
         }
     }
 
     /// Keeps the newest cause, where it is up for this token still.
     pub(super) fn update(&self, token: &str, cause: &StoreError) {
-        if let Some((_, known)) = self.tokens().get_mut(token) {
-            known.clone_from(cause);
+        if let Some(known) = self.tokens().get_mut(token) {
+            known.cause = cause.clone();
         }
     }
 
     /// The store holds the token again, or there is nothing to hold.
     pub(crate) fn clear(&self, token: &str) {
         let mut tokens = self.tokens();
-        if tokens.remove(token).is_some() {
+        if let Some(fault) = tokens.remove(token) {
             self.inner.metrics.degraded(!tokens.is_empty());
             drop(tokens);
-            info!(token, "the token store holds this token again");
+            match fault.pending {
+                Pending::Write => info!(token, "the token store holds this token again"),
+                Pending::Deletion => info!(token, "the token store no longer holds what was logged out"),
+            }
         }
     }
 
-    fn tokens(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (Moment, StoreError)>> {
+    fn tokens(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, StoreFault>> {
         self.inner.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -115,6 +154,10 @@ mod tests {
         let told: Vec<_> = alarm.faults().into_iter().map(|fault| (fault.token, fault.cause)).collect();
         assert_eq!(told, [("api".to_owned(), lock()), ("other".to_owned(), lock())]);
         assert_eq!(alarm.faults()[0].since, since);
+        // A reason that comes by reading leaves it so.
+        alarm.raise_for("api", &slow(), Pending::Deletion);
+        alarm.raise("api", &lock());
+        assert_eq!((alarm.faults()[0].pending, alarm.faults()[0].since), (Pending::Deletion, since));
         alarm.clear("api");
         assert_eq!(alarm.faults().len(), 1);
         alarm.clear("other");

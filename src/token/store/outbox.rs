@@ -1,7 +1,7 @@
 //! The store as the token path uses it: a place for tokens, and what that place would not take yet.
 //!
-//! An entry that cannot be written is kept in memory and wins over the one that it follows. It is written again and
-//! again by a task that ends once all is written, or with the store.
+//! An entry that cannot be written is kept in memory and wins over the one that it follows, and so does the deletion of one.
+//! A task tries again and again until all is done, or the store ends.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tracing::{debug, info};
 use crate::metrics::Metrics;
 use crate::token::settings::StoreSettings;
 
-use super::alarm::StoreAlarm;
+use super::alarm::{Pending, StoreAlarm};
 use super::entry::{Entry, Fingerprint};
 use super::file::FileStore;
 use super::memory::MemoryStore;
@@ -47,9 +47,19 @@ struct Outbox {
 
 #[derive(Clone, Debug)]
 struct Unsaved {
-    entry: Entry,
+    /// `None`: a deletion.
+    entry: Option<Entry>,
     /// What stood in the place when it was made: where something else stands there by now, that is newer.
-    base: Option<Mark>,
+    base: Base,
+}
+
+/// What stood in the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Base {
+    /// Nothing, or this.
+    Entry(Option<Mark>),
+    /// What could not be read.
+    Unread,
 }
 
 /// What tells two entries of a token apart.
@@ -126,39 +136,38 @@ impl Store {
         let found = self.shared.place.load(key, lease).await;
         let mut outbox = self.shared.outbox();
         let Some(unsaved) = outbox.entries.get(key) else { return found };
-        if let Ok(Some(entry)) = &found
-            && unsaved.is_outrun(entry)
-        {
+        if found.as_ref().is_ok_and(|found| unsaved.is_settled(found.as_ref())) {
             outbox.entries.remove(key);
             drop(outbox);
             self.shared.alarm.clear(&key.name);
             return found;
         }
-        Ok(Some(unsaved.entry.clone()))
+        Ok(unsaved.entry.clone())
     }
 
     /// Writes the entry that follows `base`. Where the place does not take it, the alarm is up and it is tried again
     /// until it does.
     pub async fn keep(&self, key: &Key, entry: Entry, base: Option<&Entry>, lease: &Lease) {
-        match self.shared.place.replace(key, &entry, lease).await {
-            Ok(()) => {
-                self.shared.outbox().entries.remove(key);
-                self.shared.alarm.clear(&key.name);
-            }
-            Err(error) => {
-                self.shared.alarm.raise(&key.name, &error);
-                let mut outbox = self.shared.outbox();
-                // While one waits, nothing new has come to stand in the place.
-                let base = match outbox.entries.remove(key) {
-                    Some(unsaved) => unsaved.base,
-                    None => base.map(Mark::of),
-                };
-                outbox.entries.insert(key.clone(), Unsaved { entry, base });
-                if outbox.writer.is_none() {
-                    let writer = tokio::spawn(write_again(Arc::downgrade(&self.shared)));
-                    outbox.writer = Some(writer.abort_handle());
-                }
-            }
+        let outcome = self.shared.place.replace(key, &entry, lease).await;
+        let unsaved = Unsaved { entry: Some(entry), base: Base::Entry(base.map(Mark::of)) };
+        self.settle(key, outcome.as_ref().err(), Pending::Write, unsaved);
+    }
+
+    /// Takes note of what came of an attempt, and tries again until it is done.
+    fn settle(&self, key: &Key, error: Option<&StoreError>, pending: Pending, unsaved: Unsaved) {
+        let Some(error) = error else {
+            self.shared.outbox().entries.remove(key);
+            self.shared.alarm.clear(&key.name);
+            return;
+        };
+        self.shared.alarm.raise_for(&key.name, error, pending);
+        let mut outbox = self.shared.outbox();
+        // While one waits, nothing new has come to stand in the place.
+        let base = outbox.entries.remove(key).map_or(unsaved.base, |before| before.base);
+        outbox.entries.insert(key.clone(), Unsaved { base, ..unsaved });
+        if outbox.writer.is_none() {
+            let writer = tokio::spawn(write_again(Arc::downgrade(&self.shared)));
+            outbox.writer = Some(writer.abort_handle());
         }
     }
 
@@ -173,18 +182,38 @@ impl Store {
         }
     }
 
-    /// Forgets an entry, the one that waits to be written included.
+    /// Forgets `base`, and what waits to be written; `None`: nobody could read what stands there. `instead` is what stays, and
+    /// holds no token. Where the place does not do it, the alarm is up and it is tried again until it does.
     ///
     /// # Errors
-    /// [`StoreError`]; it may still stand in its place.
-    pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.shared.outbox().entries.remove(key);
-        let outcome = self.shared.place.delete(key).await;
-        match &outcome {
-            Ok(()) => self.shared.alarm.clear(&key.name),
-            Err(error) => self.shared.alarm.raise(&key.name, error),
+    /// [`StoreError`]; what was to be forgotten may still stand in its place.
+    pub async fn forget(
+        &self,
+        key: &Key,
+        base: Option<&Entry>,
+        instead: Option<Entry>,
+        lease: Result<&Lease, &StoreError>,
+    ) -> Result<(), StoreError> {
+        let deleted = self.shared.place.delete(key).await;
+        let base = match (&deleted, base) {
+            (Ok(()), _) => Base::Entry(None),
+            (Err(_), None) => Base::Unread,
+            (Err(_), Some(base)) => Base::Entry(Some(Mark::of(base))),
+        };
+        if deleted.is_ok() {
+            self.shared.outbox().entries.remove(key);
         }
-        outcome
+        let written = match (&instead, lease) {
+            (None, _) => deleted.clone(),
+            (Some(entry), Ok(lease)) => self.shared.place.replace(key, entry, lease).await,
+            (Some(_), Err(error)) => Err(error.clone()),
+        };
+        let error = written.err().map(|error| deleted.clone().err().unwrap_or(error));
+        self.settle(key, error.as_ref(), Pending::Deletion, Unsaved { entry: instead, base });
+        match error {
+            Some(error) if deleted.is_err() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Held by whoever spends something, until what came of it is written: [`Store::flush`] waits for it.
@@ -201,6 +230,8 @@ impl Store {
         };
         // What is not done by then is known: the alarm is up.
         let _ = timeout(bound, work).await;
+        let left: Vec<_> = self.shared.outbox().entries.keys().map(|key| key.name.clone()).collect();
+        self.shared.alarm.end(&left);
     }
 }
 
@@ -222,10 +253,17 @@ impl Shared {
 
     async fn write_one(&self, key: &Key) -> Result<(), StoreError> {
         let lease = self.place.lease(key).await?;
-        let found = self.place.load(key, Some(&lease)).await?;
+        let found = self.place.load(key, Some(&lease)).await;
         let Some(unsaved) = self.outbox().entries.get(key).cloned() else { return Ok(()) };
-        if !found.is_some_and(|found| unsaved.is_outrun(&found)) {
-            self.place.replace(key, &unsaved.entry, &lease).await?;
+        let is_settled = match found {
+            // It could not be read when it was to go, either.
+            Err(_) if unsaved.base == Base::Unread => false,
+            found => unsaved.is_settled(found?.as_ref()),
+        };
+        match &unsaved.entry {
+            _ if is_settled => {}
+            Some(entry) => self.place.replace(key, entry, &lease).await?,
+            None => self.place.delete(key).await?,
         }
         self.outbox().entries.remove(key);
         self.alarm.clear(&key.name);
@@ -258,10 +296,14 @@ async fn write_again(shared: Weak<Shared>) {
 }
 
 impl Unsaved {
-    /// Whether what stands in the place came there after this was made. An entry that is gone is not newer: a good
-    /// token is not thrown away for it.
-    fn is_outrun(&self, found: &Entry) -> bool {
-        Some(Mark::of(found)) != self.base
+    /// Whether what stands in the place came there after this was made, or is gone as it should. For an entry, one that is
+    /// gone is not newer: a good token is not thrown away for it.
+    fn is_settled(&self, found: Option<&Entry>) -> bool {
+        match (found, &self.base) {
+            (None, _) => self.entry.is_none(),
+            (Some(_), Base::Unread) => false,
+            (Some(found), Base::Entry(base)) => Some(Mark::of(found)) != *base,
+        }
     }
 }
 

@@ -45,6 +45,9 @@ impl Task {
         entry.woken = None;
         match outcome {
             Ok(()) => tracing::info!(token = entry.token.name, "the token was given back and forgotten"),
+            Err(error) if error.is_still_stored() => {
+                tracing::error!(token = entry.token.name, %error, "the token is no longer used, and its deletion is tried again");
+            }
             Err(error) => {
                 tracing::warn!(token = entry.token.name, %error, "the token was forgotten, and its server was not told");
             }

@@ -1,7 +1,7 @@
 //! The end of what is kept: given back at the authorization server and forgotten here.
 
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::oauth::{Error, ErrorKind, TokenHint, read};
 use crate::secret::Secret;
@@ -14,19 +14,18 @@ use super::{Exchange, Inner};
 impl<E: Exchange> Inner<E> {
     /// The refresh token first: with it goes what came of it. What is held here goes whatever the server says.
     pub(super) async fn forget(&self, held: Option<Secret<String>>) -> Result<(), Error> {
-        let lease = self.store.lease(&self.key).await.ok();
-        let (entry, mut outcome) = match self.store.load(&self.key, lease.as_ref()).await {
+        let lease = self.store.lease(&self.key).await;
+        let (entry, mut outcome) = match self.store.load(&self.key, lease.as_ref().ok()).await {
             Ok(entry) => (entry, Ok(())),
             // What nobody could read, nobody can give back.
             Err(error) => {
                 self.store.alarm().raise(&self.key.name, &error);
-                (None, Err(Error::here(ErrorKind::Unread)))
+                (None, Err(Error::here(ErrorKind::Unread(error.to_string().into()))))
             }
         };
-        let (refresh, stored) = match entry {
-            Some(entry) => (entry.refresh_token, entry.access.map(|access| access.token)),
-            None => (None, None),
-        };
+        let refresh = entry.as_ref().and_then(|entry| entry.refresh_token.clone());
+        let stored =
+            entry.as_ref().and_then(|entry| entry.access.as_ref()).map(|access| access.token.clone());
         let held = held.filter(|held| stored.as_ref() != Some(held));
         let access = [stored, held].into_iter().flatten().map(|token| (token, TokenHint::AccessToken));
         let refresh = refresh.into_iter().map(|token| (token, TokenHint::RefreshToken));
@@ -47,16 +46,18 @@ impl<E: Exchange> Inner<E> {
             login_ended |= hint == TokenHint::RefreshToken && told.is_ok();
             outcome = outcome.and(told);
         }
-        if self.store.delete(&self.key).await.is_err() {
-            // It has raised the alarm. That the token would come back is worse than that the server was not told.
-            outcome = Err(Error::here(ErrorKind::StillStored));
-        }
-        if let (Spends::RefreshToken(Some(source)), Some(lease)) = (&self.spends, &lease)
-            && let Ok(seed) = read(source).await
-        {
-            // The configured refresh token is still there, and would log in again: it counts as spent.
-            let entry = Entry { seed: Some(Fingerprint::of_secret(&seed)), ..self.next(None) };
-            self.store.keep(&self.key, entry, None, lease).await;
+        // The configured refresh token is still there, and would log in again: it counts as spent.
+        let seed = match &self.spends {
+            Spends::RefreshToken(Some(source)) => read(source).await.ok(),
+            _ => None,
+        };
+        let spent = seed.map(|seed| Entry { seed: Some(Fingerprint::of_secret(&seed)), ..self.next(None) });
+        if let Err(error) = self.store.forget(&self.key, entry.as_ref(), spent, lease.as_ref()).await {
+            if let Err(error) = &outcome {
+                warn!(token = self.key.name, %error, "the authorization server was not told of the logout");
+            }
+            // That the token would come back is worse than that the server was not told.
+            outcome = Err(Error::here(ErrorKind::StillStored(error.to_string().into())));
         }
         let mut memory = self.memory();
         (memory.handed, memory.past) = (None, Past::default());

@@ -12,10 +12,13 @@ use crate::metrics::Metrics;
 use crate::oauth::{Class, ErrorCode, Issued, TokenResponse, TokenType};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
-use crate::token::store::{FileStore, Flaw, Lease, MemoryStore, StoreAlarm, StoredAccess, TokenStore};
+use crate::token::store::{
+    FileStore, Flaw, Lease, MemoryStore, Pending, StoreAlarm, StoredAccess, TokenStore,
+};
 
 mod authority;
 mod earned;
+mod logout;
 mod recorder;
 
 use authority::Authority;
@@ -399,24 +402,6 @@ async fn to_forget_gives_back_the_refresh_token_first_and_deletes_whatever_the_s
         assert_eq!(cause(&source.fetch().await), LOGIN);
         assert_eq!(authority.calls(), 1);
     }
-}
-
-#[tokio::test]
-async fn whoever_logs_out_is_told_of_what_a_store_does_not_delete_or_show() {
-    let authority = Arc::new(Authority::new());
-    let (recorder, store) = recorded(&authority);
-    let kept = source(&authority, &store, Spends::Nothing);
-    kept.fetch().await.unwrap();
-    *recorder.unreadable.lock().unwrap() = Some(full_disk());
-    authority.journal.lock().unwrap().clear();
-    let error = kept.forget(None).await.unwrap_err();
-    assert!(error.to_string().contains("cannot be read"), "{error}");
-    assert_eq!(authority.journal.lock().unwrap().join(", "), "lease, load, delete");
-
-    *recorder.unreadable.lock().unwrap() = None;
-    *recorder.unwritable.lock().unwrap() = Some(full_disk());
-    let error = kept.forget(None).await.unwrap_err();
-    assert!(error.is_still_stored(), "{error}");
 }
 
 #[tokio::test]
