@@ -5,7 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::clock::Moment;
-use crate::oauth::Identity;
+use crate::oauth::{Class, Identity};
 use crate::token::{Flow, LoginError};
 
 /// A login, seen from outside. It holds no secret: codes that count are in none of its words.
@@ -110,6 +110,26 @@ pub(super) struct Ending {
 impl From<LoginError> for Ending {
     fn from(error: LoginError) -> Self {
         let kept = matches!(error, LoginError::Kept { .. });
-        Self { kept, cause: error.cause(), message: error.to_string() }
+        let message = match &error {
+            // The code counts once, so that nothing tries it again.
+            LoginError::Protocol(why) if why.class() == Class::Transient => format!("{error}; begin again"),
+            _ => error.to_string(),
+        };
+        Self { kept, cause: error.cause(), message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::{Error, ErrorKind};
+
+    #[test]
+    fn a_login_that_failed_for_now_is_to_be_begun_again() {
+        let message = |kind| Ending::from(LoginError::from(Error::here(kind))).message;
+        let busy = message(ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE));
+        assert!(busy.ends_with("; begin again"), "{busy}");
+        let refused = message(ErrorKind::CodeRefused);
+        assert_eq!(refused.matches("begin again").count(), 1, "{refused}");
     }
 }

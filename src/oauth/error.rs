@@ -71,6 +71,12 @@ impl Error {
         Self { kind, place: Some(place), retry_after: None, details: None }
     }
 
+    /// The same, where what was refused is the code of a login.
+    pub(super) fn of_the_code(mut self) -> Self {
+        self.kind = Kind::CodeRefused;
+        self
+    }
+
     /// The same, with the time that the server asks to be left alone for.
     pub(crate) fn after(mut self, hold: Option<impl Into<RetryAfter>>) -> Self {
         self.retry_after = hold.map(Into::into);
@@ -535,25 +541,33 @@ mod tests {
     fn a_lost_response_may_have_spent_the_grant_and_a_lost_connection_has_not() {
         let place = || Place::of(&Url::parse("https://as.example/token").unwrap());
         for (kind, unsent, unknown) in [
-            (Kind::TooLarge, false, true),
-            (Kind::Dns, true, false),
-            (Kind::Connect(std::io::ErrorKind::ConnectionRefused), true, false),
-            (Kind::Timeout(Phase::Tls), true, false),
-            (Kind::Timeout(Phase::Answer), false, true),
-            (Kind::Reset, false, true),
-            (Kind::Proxy(ProxyFault::Refused(502)), true, false),
-            (Kind::Proxy(ProxyFault::Responded(403)), true, false),
-            (Kind::Proxy(ProxyFault::Responded(504)), false, true),
-            (Kind::Status(StatusCode::SERVICE_UNAVAILABLE), false, false),
-            (Kind::LoginRequired, false, false),
+            (Kind::TooLarge, false, Some(Interruption::Unread)),
+            (Kind::Dns, true, None),
+            (Kind::Connect(std::io::ErrorKind::ConnectionRefused), true, None),
+            (Kind::Timeout(Phase::Tls), true, None),
+            (Kind::Timeout(Phase::Answer), false, Some(Interruption::Lost)),
+            (Kind::Reset, false, Some(Interruption::Lost)),
+            (Kind::Proxy(ProxyFault::Refused(502)), true, None),
+            (Kind::Proxy(ProxyFault::Responded(403)), true, None),
+            (Kind::Proxy(ProxyFault::Responded(504)), false, Some(Interruption::Lost)),
+            (Kind::Status(StatusCode::SERVICE_UNAVAILABLE), false, None),
+            (Kind::Status(StatusCode::TOO_MANY_REQUESTS), false, None),
+            (Kind::Status(StatusCode::BAD_GATEWAY), false, Some(Interruption::Failed)),
+            (Kind::Status(StatusCode::GATEWAY_TIMEOUT), false, Some(Interruption::Failed)),
+            (
+                Kind::Denied(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError),
+                false,
+                Some(Interruption::Failed),
+            ),
+            (Kind::LoginRequired, false, None),
         ] {
             let error = Error::at(place(), kind);
             assert_eq!((error.was_not_sent(), error.may_have_spent()), (unsent, unknown), "{error}");
         }
         let unread = Error::here(Kind::Secret(SecretError::Missing(PathBuf::from("secret"))));
-        assert_eq!((unread.was_not_sent(), unread.may_have_spent()), (true, false));
+        assert_eq!((unread.was_not_sent(), unread.may_have_spent()), (true, None));
         let stalled = Error::here(Kind::Stalled);
-        assert_eq!((stalled.was_not_sent(), stalled.may_have_spent()), (false, true));
+        assert_eq!((stalled.was_not_sent(), stalled.may_have_spent()), (false, Some(Interruption::Lost)));
     }
 
     #[test]

@@ -217,6 +217,11 @@ pub(crate) enum Interruption {
     /// A response came.
     #[error("the response to the last refresh came and could not be read")]
     Unread,
+    /// The server or a gateway before it reported a failure of its own, which may have come after the refresh.
+    #[error(
+        "the last refresh ended in a failure of the authorization server or of a gateway (500, 502 or 504)"
+    )]
+    Failed,
 }
 
 /// Where a key is held.

@@ -137,7 +137,7 @@ impl AuthorizationServer {
         let request = TokenRequest { scope: Vec::new(), audience: None, ..request.clone() };
         let response = match self.token(client, &grant, &request, dpop).await {
             Err(failure) if failure.issued().is_none() && failure.code() == Some(Code::InvalidGrant) => {
-                return Err(Error::here(Kind::CodeRefused).into());
+                return Err(Error::from(failure).of_the_code().into());
             }
             Err(failure) => return Err(self.login_failure(client, failure, Some(pending))),
             Ok(response) => response,
@@ -386,6 +386,41 @@ mod tests {
             assert!(form.contains(&(name.into(), value.to_owned())), "{name}: {form:?}");
         }
         assert!(!form.iter().any(|(name, _)| name == "scope"), "{form:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_code_is_reported_with_what_the_server_says_of_it() {
+        let peer = Peer::start(|seen| {
+            let origin = format!("http://{}", seen.header("host").unwrap());
+            match seen.line() {
+                "POST /token" => Reply::Http(
+                    400,
+                    "",
+                    r#"{"error":"invalid_grant","error_description":"PKCE verification failed"}"#.to_owned(),
+                ),
+                _ => Reply::ok(format!(
+                    r#"{{"issuer":"{origin}","token_endpoint":"{origin}/token","authorization_endpoint":"{origin}/auth"}}"#
+                )),
+            }
+        })
+        .await;
+        let server =
+            AuthorizationServer::new(&settings(Location::issuer(peer.origin.parse().unwrap()))).unwrap();
+        let (client, request) = (client(), request(&["orders:read"]));
+        let Authorization { pending, .. } =
+            server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
+        let callback = Callback::parse(&format!("state={}&code=c", pending.state.expose()));
+        let error = server.redeem(&client, callback, &pending, &request, None).await.unwrap_err().error;
+        assert_eq!(error.cause(), "code_refused");
+        let said = error.in_full();
+        for words in [
+            "/token: it responded with 400",
+            "`invalid_grant`: the code was refused",
+            "PKCE verification failed",
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+        assert_eq!(error.help(), None);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::net::proxy_fault::ProxyFault;
-use crate::oauth::kind::{Kind, Phase};
+use crate::oauth::kind::{Interruption, Kind, Phase};
 
 impl Error {
     /// Whether it is a network that was missing: the server was not reached, and did not refuse the connection either.
@@ -26,27 +26,26 @@ impl Error {
             | Kind::Proxy(_)
             | Kind::Tls(_) => true,
             Kind::Timeout(phase) => !matches!(phase, Phase::Answer),
-            _ => self.place.is_none() && !self.may_have_spent(),
+            _ => self.place.is_none() && self.may_have_spent().is_none(),
         }
     }
 
-    /// Whether the server may have spent what was sent, and its response was lost.
-    pub(crate) const fn may_have_spent(&self) -> bool {
-        matches!(
-            self.kind,
+    /// How its response was lost, where the server may have spent what was sent.
+    pub(crate) const fn may_have_spent(&self) -> Option<Interruption> {
+        match &self.kind {
             Kind::Timeout(Phase::Answer)
-                | Kind::Proxy(ProxyFault::Responded(500..))
-                | Kind::Reset
-                | Kind::TooLarge
-                | Kind::Malformed(_)
-                | Kind::Stalled
-                | Kind::Panicked
-        )
-    }
-
-    /// Whether that response came all the same, and could not be read.
-    pub(crate) const fn came_unread(&self) -> bool {
-        matches!(self.kind, Kind::TooLarge | Kind::Malformed(_))
+            | Kind::Proxy(ProxyFault::Responded(500..))
+            | Kind::Reset
+            | Kind::Stalled
+            | Kind::Panicked => Some(Interruption::Lost),
+            Kind::TooLarge | Kind::Malformed(_) => Some(Interruption::Unread),
+            // Whoever is before the server may have lost its response, and it may have failed behind its own commit. With 503
+            // it took nothing on.
+            Kind::Status(status) | Kind::Denied(status, _) if matches!(status.as_u16(), 500 | 502 | 504) => {
+                Some(Interruption::Failed)
+            }
+            _ => None,
+        }
     }
 
     /// Whether it counts as a request for a token. What ended before one was tried, on this machine, does not; one that did

@@ -148,6 +148,9 @@ impl Interruption {
             Self::Lost => {
                 "the login has ended: the last refresh was interrupted, and the authorization server does not accept its refresh token any more"
             }
+            Self::Failed => {
+                "the login has ended: the last refresh ended in a failure of the authorization server or of a gateway, and the authorization server does not accept its refresh token any more"
+            }
             Self::Unread => {
                 "the login has ended: the response to the last refresh could not be read, and the authorization server does not accept its refresh token any more"
             }
@@ -311,7 +314,7 @@ mod tests {
     });
     variants!(FrameFaults of FrameFault { Lost CookiesWithheld });
     variants!(LoginEnds of LoginEnd { Reused User Consent Expired Interaction Unknown Unrenewable });
-    variants!(Interruptions of Interruption { Lost Unread });
+    variants!(Interruptions of Interruption { Lost Unread Failed });
     variants!(Holders of Holder { Command File Configuration });
     variants!(TlsFaults of TlsFault {
         UnknownIssuer SelfSigned WrongName NoName Expired NotYetValid Revoked Algorithm Purpose Certificate
@@ -509,6 +512,7 @@ mod tests {
             Kind::LoginRequired,
             Kind::LoginInterrupted(Interruption::Lost),
             Kind::LoginInterrupted(Interruption::Unread),
+            Kind::LoginInterrupted(Interruption::Failed),
             Kind::LoginEnded(LoginEnd::Unrenewable),
             Kind::BrowserAbsent,
             Kind::Frame(FrameFault::Lost { server: "sentinel".into() }),

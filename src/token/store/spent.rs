@@ -36,6 +36,7 @@ impl SpentMark {
         match self.how {
             Interruption::Lost => token,
             Interruption::Unread => format!("{token} {UNREAD}"),
+            Interruption::Failed => format!("{token} {FAILED}"),
         }
     }
 
@@ -44,6 +45,7 @@ impl SpentMark {
         let (token, how) = match text.split_once(' ') {
             None => (text, Interruption::Lost),
             Some((token, UNREAD)) => (token, Interruption::Unread),
+            Some((token, FAILED)) => (token, Interruption::Failed),
             Some(_) => return None,
         };
         Some(Self { token: Fingerprint::decode(token)?, how })
@@ -54,6 +56,7 @@ impl SpentMark {
 pub(super) const LONGEST_MARK: u64 = 64;
 
 const UNREAD: &str = "unread";
+const FAILED: &str = "failed";
 
 #[cfg(test)]
 mod tests {
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn a_mark_is_read_as_it_was_written_and_by_earlier_releases_where_nothing_came() {
         let token = print("token");
-        for how in [Interruption::Lost, Interruption::Unread] {
+        for how in [Interruption::Lost, Interruption::Unread, Interruption::Failed] {
             let mark = SpentMark { token, how };
             assert_eq!(SpentMark::decode(&mark.encode()), Some(mark));
             assert!(mark.encode().len() as u64 <= LONGEST_MARK);

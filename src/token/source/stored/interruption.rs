@@ -1,6 +1,6 @@
 //! A refresh whose successor was lost: marked before a refresh token is spent, and found where it is refused afterwards.
 
-use crate::oauth::{Interruption, TokenFailure};
+use crate::oauth::TokenFailure;
 use crate::token::source::Fetched;
 use crate::token::source::spending::Spendable;
 use crate::token::store::{Lease, Spending, SpentMark};
@@ -16,7 +16,8 @@ impl<E: Exchange> Inner<E> {
     }
 
     /// Marks what came of it. Where no response came the mark says so already, and one that could not be read has a mark of
-    /// its own. The mark of before stays where nothing was sent, and where it explains a refusal.
+    /// its own. The mark of before stays where nothing was sent, where it explains a refusal, and as long as no response
+    /// brings a successor of the refresh token that it is of.
     pub(super) async fn end(
         &self,
         token: Option<&Spendable>,
@@ -27,11 +28,10 @@ impl<E: Exchange> Inner<E> {
     ) {
         let Some(token) = token.map(Spendable::fingerprint) else { return };
         let now = match outcome {
-            Err(failure) if failure.issued().is_none() && failure.may_have_spent() => {
-                let how = if failure.came_unread() { Interruption::Unread } else { Interruption::Lost };
-                Some(SpentMark { token, how })
-            }
-            Err(failure) if explains || failure.was_not_sent() => before,
+            Err(failure) if failure.issued().is_none() => match failure.may_have_spent() {
+                Some(how) => Some(SpentMark { token, how }),
+                None => before.filter(|before| explains || failure.was_not_sent() || before.token == token),
+            },
             _ => None,
         };
         if now != Some(SpentMark::begun(token)) {

@@ -216,6 +216,7 @@ async fn the_store_says_whose_login_has_ended_and_until_when_its_token_was_good(
 
 const LOST: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Lost);
 const UNREAD: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Unread);
+const FAILED: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Failed);
 
 #[tokio::test]
 async fn a_lost_response_is_told_from_one_that_could_not_be_read_and_a_lost_connection_is_neither() {
@@ -227,6 +228,18 @@ async fn a_lost_response_is_told_from_one_that_could_not_be_read_and_a_lost_conn
         (vec![ErrorKind::TooLarge, ErrorKind::Stalled], LOST),
         (vec![ErrorKind::Reset, ErrorKind::TooLarge], UNREAD),
         (vec![ErrorKind::Dns], ErrorKind::LoginRequired),
+        // A server or a gateway that fails may have lost what it sent, and one that is busy takes nothing of that back.
+        (vec![ErrorKind::Status(StatusCode::BAD_GATEWAY)], FAILED),
+        (vec![ErrorKind::Denied(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError)], FAILED),
+        (vec![ErrorKind::Reset, ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE)], LOST),
+        (
+            vec![
+                ErrorKind::TooLarge,
+                ErrorKind::Denied(StatusCode::TOO_MANY_REQUESTS, ErrorCode::SlowDown),
+                ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE),
+            ],
+            UNREAD,
+        ),
         (vec![ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE)], ErrorKind::LoginRequired),
     ] {
         let folder = tempfile::tempdir().unwrap();
