@@ -349,9 +349,9 @@ fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
     }
     let state = token.load();
     let status = state.status(now).as_str();
-    let why = state.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
-    let detail = format!("No token is held that counts now; its state is {status}. {why}");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No token", detail.trim_end()).response()
+    let why = state.last_error.as_ref().map_or_else(String::new, |failure| format!(": {failure}"));
+    let detail = format!("No token is held that counts now; its state is {status}{why}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No token", detail).response()
 }
 
 pub(super) fn json(value: &impl Serialize) -> Response<Full<Bytes>> {

@@ -20,7 +20,7 @@ use rustls::pki_types::ServerName;
 
 use super::connector::{Again, Found, Way, watch};
 use super::outbound_proxy::{Environment, HttpProxy, OutboundProxy, ProxyFlaw, Unusable};
-use super::own_response::{Unattributed, is_own};
+use super::own_response::{Unattributed, is_of_server, is_own};
 use super::proxy_fault::{ProxyFault, ProxyStage};
 use super::resolver::{LookupError, Resolver};
 use super::tls_fault::{Progress, TlsFault};
@@ -115,8 +115,8 @@ impl HttpClient {
     /// Sends `request`, whose URI is absolute. The response's head is what is waited for; the caller bounds the time.
     ///
     /// # Errors
-    /// [`HttpFault`]; a status of any kind is a response. A failed one that the HTTP proxy on the way may have made in the
-    /// server's place is marked as [`Unattributed`].
+    /// [`HttpFault`]; a status of any kind is a response. One that the HTTP proxy on the way may have made in the server's
+    /// place is marked as [`Unattributed`]: a failed one, or a portal's page with a status of success.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, HttpFault> {
         let target = request.uri().clone();
         let client = self.client(&target)?;
@@ -127,11 +127,13 @@ impl HttpClient {
         let mut response = sent.map_err(|error| HttpFault::of(&error))?;
         // In the clear the proxy responds itself where it has no response of the server.
         let (status, is_clear) = (response.status(), target.scheme() != Some(&Scheme::HTTPS));
-        if !status.is_success() && is_clear && self.proxy(&target)?.is_some() {
-            if is_own(status, response.headers()) {
+        if is_clear && self.proxy(&target)?.is_some() {
+            if !status.is_success() && is_own(status, response.headers()) {
                 return Err(HttpFault::Proxy(ProxyFault::Responded(status.as_u16())));
             }
-            response.extensions_mut().insert(Unattributed);
+            if !is_of_server(status, response.headers()) {
+                response.extensions_mut().insert(Unattributed);
+            }
         }
         Ok(response.into())
     }

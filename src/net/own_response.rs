@@ -3,10 +3,10 @@
 //! `Via` does not count: a proxy also adds it to what it passes on, and so do gateways in front of the server (RFC 9110
 //! section 7.6.3). Caller: `http_client`.
 
-use http::header::{HeaderMap, PROXY_AUTHENTICATE, SERVER};
+use http::header::{HeaderMap, PROXY_AUTHENTICATE, SERVER, WWW_AUTHENTICATE};
 use http::{HeaderName, StatusCode};
 
-/// A mark on a failed response that came through an HTTP proxy in the clear and does not show which of the two made it.
+/// A mark on a response that came through an HTTP proxy in the clear and does not show which of the two made it.
 #[derive(Clone, Copy, Debug)]
 pub struct Unattributed;
 
@@ -17,6 +17,12 @@ pub(super) fn is_own(status: StatusCode, headers: &HeaderMap) -> bool {
         || headers.contains_key(SQUID_ERROR)
         || has_failed(headers)
         || is_of_forward_proxy(headers)
+}
+
+/// Whether the head shows that the server made the response: a proxy demands credentials of its own with 407 and
+/// `Proxy-Authenticate` (RFC 9110 sections 11.7.1 and 15.5.8).
+pub(super) fn is_of_server(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::UNAUTHORIZED && headers.contains_key(WWW_AUTHENTICATE)
 }
 
 /// Whether the nearest intermediary says that it failed to get this response (RFC 9209 sections 2 and 2.1.1). Those further
@@ -93,6 +99,19 @@ mod tests {
             (502, &[("proxy-status", "gateway"), ("proxy-status", "proxy;error")]),
         ] {
             assert!(made_by_proxy(status, fields), "{status} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_of_the_servers_shows_that_it_responded() {
+        let challenge = HeaderMap::from_iter([(WWW_AUTHENTICATE, "Basic".parse().unwrap())]);
+        for (status, headers, want) in [
+            (StatusCode::UNAUTHORIZED, challenge.clone(), true),
+            (StatusCode::UNAUTHORIZED, HeaderMap::new(), false),
+            (StatusCode::FORBIDDEN, challenge, false),
+            (StatusCode::OK, HeaderMap::new(), false),
+        ] {
+            assert_eq!(is_of_server(status, &headers), want, "{status} {headers:?}");
         }
     }
 

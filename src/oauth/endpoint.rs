@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use http::Request;
+use http::{Request, StatusCode};
 use tracing::{info, warn};
 use url::Url;
 
@@ -139,6 +139,12 @@ impl AuthorizationServer {
             && !self.untyped.swap(true, Ordering::Relaxed)
         {
             warn!(place = %Place::of(url), "the answer to a token exchange has no issued_token_type; the token is taken as an access token");
+        }
+        if let (Grant::Password { .. }, Lifetime::NoTime(said)) = (grant, response.lifetime) {
+            // No usable token: it counts as a refusal, and is not kept.
+            let details = Details::bare(StatusCode::OK, ask.situation());
+            let error = Error::at(Place::of(url), Kind::NoTime(said)).with(details);
+            return Err(TokenFailure::from(error).with(Issued::of(response)));
         }
         if response.lifetime == Lifetime::Unknown {
             match self.introspect(url, client, keys, &response.access_token).await {

@@ -463,6 +463,9 @@ impl fmt::Display for Error {
             (None, Some(details)) => {
                 self.opening(f)?;
                 self.kind.fmt(f)?;
+                if details.unattributed && matches!(self.kind, Kind::Malformed(_)) {
+                    f.write_str("; the HTTP proxy on the way may have made this response itself")?;
+                }
                 if let (Kind::Authorization(_), Some(meaning)) = (&self.kind, self.meaning()) {
                     let fact = meaning.fact(Some(&details.situation));
                     let colon = if fact.is_empty() { "" } else { ": " };

@@ -43,6 +43,8 @@ pub(super) enum Mention {
     DeviceCode = 1 << 17,
     /// A failure that passes by itself.
     Passing = 1 << 18,
+    /// A person's password that was read and refused, or a person's account that is blocked.
+    Person = 1 << 19,
 }
 
 /// A set of them.
@@ -127,6 +129,7 @@ impl Mentions {
             (Mention::Pending, has(&PENDING)),
             (Mention::DeviceCode, has(&["device code"]) && over(&all)),
             (Mention::Passing, has(&PASSING)),
+            (Mention::Person, is_of_person(&all)),
         ] {
             if holds {
                 set.0 |= mention as u32;
@@ -144,6 +147,13 @@ impl Mentions {
     pub(super) const fn has(self, mention: Mention) -> bool {
         self.0 & mention as u32 != 0
     }
+}
+
+/// A person who was refused: of the client's own secrets, or of a server's database, no person is spoken of.
+fn is_of_person(text: &str) -> bool {
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let is_blocked = has(&["account", "user"]) && has(&BLOCKED);
+    (is_blocked || has(&WRONG_PASSWORD)) && !has(&["client", "database", "user agent"])
 }
 
 /// A token or a grant that is not the client's own, nor a type or a place of one.
@@ -172,6 +182,41 @@ const OVER: [&str; 17] = [
     "malformed",
     "was bad",
     "unusable",
+];
+
+/// What is said of a person's account that takes no password.
+const BLOCKED: [&str; 6] = ["blocked", "locked", "disabled", "suspended", "deactivated", "banned"];
+
+/// What is said of a password that was read.
+const WRONG_PASSWORD: [&str; 28] = [
+    "bad credential",
+    "invalid credential",
+    "incorrect credential",
+    "wrong credential",
+    "invalid user credential",
+    "credentials were incorrect",
+    "credentials are incorrect",
+    "credentials are invalid",
+    "credentials are wrong",
+    "credentials were invalid",
+    "credentials do not match",
+    "invalid password",
+    "incorrect password",
+    "wrong password",
+    "bad password",
+    "password is incorrect",
+    "password is invalid",
+    "password is wrong",
+    "password is not correct",
+    "password incorrect",
+    "password invalid",
+    "password does not match",
+    "password mismatch",
+    "invalid username",
+    "invalid user name",
+    "wrong username",
+    "incorrect username",
+    "invalid login",
 ];
 
 /// What is said of too many requests.
@@ -278,6 +323,13 @@ mod tests {
             ("The refresh token passed is incorrect or expired.", Mention::Ended),
             ("Value passed for the token was bad.", Mention::Token),
             ("The grant has been used before", Mention::Token),
+            // Auth0, Spring, Laravel, Keycloak, Django.
+            ("Your account has been blocked after multiple consecutive login attempts.", Mention::Person),
+            ("Bad credentials", Mention::Person),
+            ("The user credentials were incorrect.", Mention::Person),
+            ("Invalid user credentials", Mention::Person),
+            ("Invalid username or password", Mention::Person),
+            ("User account is locked", Mention::Person),
             // Zoho, Auth0, AWS.
             ("You have made too many requests continuously.", Mention::Rate),
             ("Global limit has been reached: Rate Limit Exceeded", Mention::Rate),
@@ -312,6 +364,10 @@ mod tests {
             ("Client not allowed to use the refresh token grant", Mention::Token),
             ("unknown client for this refresh token", Mention::Ended),
             ("the device code has to be polled", Mention::DeviceCode),
+            ("Invalid client or Invalid client credentials", Mention::Person),
+            ("cannot load the user: database is locked", Mention::Person),
+            ("Too many requests", Mention::Person),
+            ("user service unavailable", Mention::Person),
         ] {
             assert!(!of(text).has(mention), "{text}: {mention:?}");
         }

@@ -129,6 +129,10 @@ impl Meaning {
         // RFC 9110 section 15.5.2: credentials were refused, and the request holds those of two.
         let is_login = asked == Some(Asked::Password) && status == StatusCode::UNAUTHORIZED;
         match (status.as_u16(), code) {
+            // Whatever the status: it has read the password.
+            _ if Self::names_person(code, details) => {
+                return if code == Some(Code::InvalidGrant) { Self::Spent } else { Self::Person };
+            }
             (429, _) => return Self::Busy,
             (_, None) if details.is_some_and(|known| known.unattributed && !known.exhausted) => {
                 return Self::Unattributed;
@@ -181,6 +185,26 @@ impl Meaning {
             None => Self::Unexplained,
             Some(code) => Self::of_code(code, asked, mentions),
         }
+    }
+
+    /// Whether a response to a person's password speaks of that person, and its code of nothing else.
+    pub(super) fn names_person(code: Option<Code>, details: Option<&Details>) -> bool {
+        let is_open = match code {
+            None => true,
+            Some(code) => {
+                code.is_of_a_person()
+                    || matches!(
+                        code,
+                        Code::Other | Code::SlowDown | Code::ServerError | Code::TemporarilyUnavailable
+                    )
+            }
+        };
+        is_open
+            && details.is_some_and(|known| {
+                known.situation.asked == Asked::Password
+                    && known.mentions.has(Mention::Person)
+                    && !(code.is_none() && known.unattributed)
+            })
     }
 
     fn of_code(code: Code, asked: Option<Asked>, mentions: Mentions) -> Self {

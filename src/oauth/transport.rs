@@ -125,7 +125,7 @@ impl Http {
         };
         if let Some(error) = outcome.err().or(flaw) {
             let part = Some(body).filter(|_| head.status.is_success());
-            let is_own = head.extensions.get::<Unattributed>().is_none();
+            let is_own = head.status.is_success() || head.extensions.get::<Unattributed>().is_none();
             return Err(Cut { error, status: Some(head.status).filter(|_| is_own), part });
         }
         Ok(Answer {

@@ -139,7 +139,7 @@ async fn a_server_that_is_down_is_back_within_seconds_of_its_return_while_reques
 
 #[tokio::test]
 async fn a_password_is_sent_twice_at_most_whatever_shape_the_refusal_has() {
-    const REFUSALS: [(&str, u16, &str); 9] = [
+    const REFUSALS: [(&str, u16, &str); 12] = [
         ("denied", 200, r#"{"ok":false,"error":"invalid_credentials"}"#),
         ("failed", 200, r#"{"status":"error","message":"wrong user or password"}"#),
         ("page", 200, "<html>Login failed"),
@@ -149,6 +149,14 @@ async fn a_password_is_sent_twice_at_most_whatever_shape_the_refusal_has() {
         ("unauthorized", 401, "<html>Unauthorized"),
         ("server", 500, r#"{"error":"invalid_grant","error_description":"Bad credentials"}"#),
         ("long", 200, "{{300 KiB}}"),
+        // Auth0.
+        (
+            "blocked",
+            429,
+            r#"{"error":"too_many_attempts","error_description":"Your account has been blocked after multiple consecutive login attempts."}"#,
+        ),
+        ("message", 500, r#"{"error":"Internal Server Error","message":"Bad credentials"}"#),
+        ("over", 200, r#"{"access_token":"a","token_type":"Bearer","expires_in":0}"#),
     ];
     // Nothing of these shows that a password was read.
     const OTHERS: [(&str, u16, &str); 3] =
@@ -200,9 +208,12 @@ async fn a_password_is_sent_twice_at_most_whatever_shape_the_refusal_has() {
         let message = shown[name]["last_error"]["message"].as_str().unwrap();
         assert!(message.contains("the password was sent twice"), "{name}: {message}");
     }
-    for (name, word) in
-        [("mac", "of the type `mac`"), ("redirect", "a redirect to "), ("page", "an HTML page")]
-    {
+    for (name, word) in [
+        ("mac", "of the type `mac`"),
+        ("redirect", "a redirect to "),
+        ("page", "an HTML page"),
+        ("over", "`expires_in` 0"),
+    ] {
         let message = shown[name]["last_error"]["message"].as_str().unwrap();
         assert!(message.contains(word), "{name}: {message}");
     }

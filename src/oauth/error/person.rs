@@ -12,7 +12,7 @@ use super::Error;
 use crate::oauth::client::Client;
 use crate::oauth::details::Details;
 use crate::oauth::grant::{Grant, TokenRequest};
-use crate::oauth::kind::{Code, Kind, Phase, Place};
+use crate::oauth::kind::{Code, Flaw, Kind, Phase, Place};
 use crate::oauth::refusal::Meaning;
 use crate::oauth::server::Location;
 use crate::oauth::situation::{Asked, Situation};
@@ -24,8 +24,17 @@ impl Error {
         if details.situation.asked != Asked::Password {
             return false;
         }
-        if details.unattributed && !details.exhausted && !matches!(self.kind, Kind::Denied(..)) {
+        if details.unattributed && !details.exhausted && self.may_be_a_proxys() {
             return false;
+        }
+        let code = match self.kind {
+            Kind::Denied(_, code) => Some(code),
+            _ => None,
+        };
+        if matches!(self.kind, Kind::Denied(..) | Kind::Status(_))
+            && Meaning::names_person(code, Some(details))
+        {
+            return true;
         }
         let of_a_person = matches!(self.kind, Kind::Denied(_, code) if code.is_of_a_person());
         match details.status.as_u16() {
@@ -42,10 +51,20 @@ impl Error {
             | Kind::TooLarge
             | Kind::Malformed(_)
             | Kind::TokenType
+            | Kind::NoTime(_)
             | Kind::Unbound => true,
             // The status has come, and says it all.
             Kind::Reset | Kind::Timeout(Phase::Answer) => matches!(details.status.as_u16(), 400 | 401 | 422),
             _ => false,
+        }
+    }
+
+    /// Whether a proxy may have made the response: it is neither an OAuth error nor a token.
+    const fn may_be_a_proxys(&self) -> bool {
+        match self.kind {
+            Kind::Denied(..) | Kind::TokenType | Kind::Unbound | Kind::NoTime(_) => false,
+            Kind::Malformed(flaw) => matches!(flaw, Flaw::Page | Flaw::NotJson | Flaw::Empty | Flaw::NotHttp),
+            _ => true,
         }
     }
 
@@ -138,6 +157,8 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
+    /// Auth0's.
+    const BLOCKED: &str = r#"{"error":"too_many_attempts","error_description":"Your account has been blocked after multiple consecutive login attempts. We've sent you a notification."}"#;
     const KEYS: &str = "`username` and `password_file`";
 
     fn to_password(status: u16, body: &str) -> Error {
@@ -182,6 +203,15 @@ mod tests {
             (404, r#"{"error":"invalid_grant"}"#),
             (500, r#"{"error":"invalid_grant","error_description":"Bad credentials"}"#),
             (503, r#"{"error":"access_denied"}"#),
+            // Whatever the status, where it speaks of the person.
+            (429, BLOCKED),
+            (403, BLOCKED),
+            (400, BLOCKED),
+            (429, r#"{"error":"invalid_grant","error_description":"Account locked, too many attempts"}"#),
+            (500, r#"{"error":"Internal Server Error","message":"Bad credentials"}"#),
+            (503, r#"{"error":"server_error","error_description":"The password is incorrect"}"#),
+            (404, r#"{"status":404,"message":"Invalid username or password"}"#),
+            (400, r#"{"error":"too_many_requests","message":"wrong password, too many attempts"}"#),
         ] {
             let error = to_password(status, body);
             assert!(error.refuses_person(), "{status} {body}: {error}");
@@ -216,6 +246,10 @@ mod tests {
             (404, r#"{"status":404,"error":"Not Found"}"#),
             (405, ""),
             (429, r#"{"error":"invalid_grant"}"#),
+            (429, r#"{"error":"too_many_requests","error_description":"Too many requests of this user"}"#),
+            (500, r#"{"error":"Internal Server Error","message":"Invalid client credentials"}"#),
+            (500, r#"{"error":"server_error","error_description":"user: the database is locked"}"#),
+            (400, r#"{"error":"unauthorized_client","error_description":"Bad credentials"}"#),
             (408, ""),
             (500, ""),
             (500, r#"{"error":"Internal Server Error"}"#),
@@ -243,6 +277,42 @@ mod tests {
     }
 
     #[test]
+    fn what_a_proxy_may_have_made_refuses_nobody_and_names_the_proxy() {
+        let through_a_proxy = |status: u16, body: &str| {
+            let error = to_password(status, body);
+            let details = *error.details.clone().unwrap();
+            Error { details: Some(Box::new(Details { unattributed: true, ..details })), ..error }
+        };
+        for (status, body) in [
+            (200, "<html>Portal</html>"),
+            (200, ""),
+            (200, "Welcome"),
+            (302, ""),
+            (401, ""),
+            (403, "<html>"),
+            (401, r#"{"message":"Bad credentials"}"#),
+        ] {
+            let error = through_a_proxy(status, body);
+            assert!(!error.refuses_person(), "{status} {body}: {error}");
+            assert!(
+                status == 302 || error.to_string().contains("the HTTP proxy on the way may have"),
+                "{error}"
+            );
+        }
+        for (status, body) in [
+            (200, r#"{"access_token":"a","token_type":"mac"}"#),
+            (200, r#"{"error":"invalid_credentials"}"#),
+            (200, "{}"),
+            (429, BLOCKED),
+            (401, r#"{"error":"invalid_grant"}"#),
+        ] {
+            let error = through_a_proxy(status, body);
+            assert!(error.refuses_person(), "{status} {body}: {error}");
+            assert!(!error.to_string().contains("<html>"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_refusal_that_may_be_the_persons_names_the_keys_of_the_person_first() {
         for (status, body) in [
             (400, r#"{"error":"invalid_grant"}"#),
@@ -255,6 +325,9 @@ mod tests {
             (200, r#"{"ok":false,"error":"invalid_credentials"}"#),
             (200, r#"{"status":"error","message":"invalid username or password"}"#),
             (500, r#"{"error":"invalid_grant"}"#),
+            (429, BLOCKED),
+            (403, BLOCKED),
+            (500, r#"{"error":"Internal Server Error","message":"Bad credentials"}"#),
         ] {
             let error = to_password(status, body);
             let help = error.help().unwrap_or_default();
