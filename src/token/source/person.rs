@@ -16,10 +16,15 @@ use crate::token::store::Fingerprint;
 
 /// The persons whose passwords are sent, by authorization server and user name. A reload keeps them.
 #[derive(Clone, Debug, Default)]
-pub struct Persons(Arc<Mutex<Vec<(Whose, Arc<Person>)>>>);
+pub struct Persons(Arc<Mutex<Vec<Known>>>);
 
-/// Where a password is sent, and the user name.
-type Whose = (String, String);
+#[derive(Debug)]
+struct Known {
+    /// Where the password is sent.
+    server: String,
+    username: String,
+    person: Arc<Person>,
+}
 
 impl Persons {
     /// Tokens of one person take turns and count refusals together, whatever else their settings are.
@@ -29,13 +34,12 @@ impl Persons {
             (Some(endpoint), _) => endpoint.to_string(),
             (None, issuer) => issuer.as_ref().map(ToString::to_string).unwrap_or_default(),
         };
-        let whose = (server, username.to_owned());
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, person)) = known.iter().find(|(one, _)| *one == whose) {
-            return Arc::clone(person);
+        if let Some(one) = known.iter().find(|one| one.server == server && one.username == username) {
+            return Arc::clone(&one.person);
         }
         let person = Arc::<Person>::default();
-        known.push((whose, Arc::clone(&person)));
+        known.push(Known { server, username: username.to_owned(), person: Arc::clone(&person) });
         person
     }
 }
