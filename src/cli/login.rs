@@ -181,7 +181,7 @@ impl Login {
         None
     }
 
-    /// Shows what to do and waits for the end. `None`: nobody has logged in, and that was reported.
+    /// Shows what to do and waits for the end. `None`: the login did not come about, and that was reported.
     async fn attend(&self, name: &str, looks: &mut impl Looks) -> anyhow::Result<Option<Kept>> {
         let mut prompt = Prompt::new();
         let begun = looks.now();

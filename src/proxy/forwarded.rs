@@ -53,6 +53,12 @@ fn forwarded(peer: &Peer, host: &str) -> String {
     format!("for={from};host={quote}{host}{quote};proto={}", scheme(peer))
 }
 
+/// Whether `origin` (RFC 6454 section 6.2) is that of a page which `scheme` and `authority` lead to.
+pub(super) fn is_origin_of(origin: &str, scheme: &str, authority: &str) -> bool {
+    let own = origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+    own.is_some_and(|own| own.eq_ignore_ascii_case(authority))
+}
+
 pub(super) const fn scheme(peer: &Peer) -> &'static str {
     if peer.tls { "https" } else { "http" }
 }

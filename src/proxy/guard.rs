@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::condition::LogGap;
 use super::cors;
+use super::forwarded::{is_origin_of, scheme};
 use super::peer::Peer;
 use crate::clock;
 use crate::net::browser::{Initiator, is_browser, is_navigation, is_of_extension, is_speculative};
@@ -326,8 +327,7 @@ impl Sentry {
         if let Some(origin) = origin {
             let origin = origin.to_str().map_err(|_| Rejection::Origin)?;
             // The page that this proxy itself serves; its Host was found to be ours just now.
-            let scheme = if peer.tls { "https://" } else { "http://" };
-            if !origin.strip_prefix(scheme).is_some_and(|o| o.eq_ignore_ascii_case(authority)) {
+            if !is_origin_of(origin, scheme(peer), authority) {
                 let allowed = self.allows_origin(origin);
                 return if allowed { Ok(Caller::AllowedOrigin) } else { Err(Rejection::Origin) };
             }

@@ -313,9 +313,7 @@ async fn to_upstream(
         // HTTP/2's target has an authority, too, which is no part of this form.
         Uri::from_static("*")
     } else {
-        let path = parts.uri.path();
-        let rest = if entry.route.strip_prefix { entry.route.rest_of(path).unwrap_or(path) } else { path };
-        target::forwarded(&parts.uri, upstream, rest)?
+        target::forwarded(&parts.uri, upstream, entry.route.forwarded_part(parts.uri.path()))?
     };
     make_hop_fields(headers, &hop, host);
     let upgrade = hop.upgrade.take().filter(|_| parts.version == Version::HTTP_11).map(|upgrade| *upgrade);

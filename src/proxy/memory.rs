@@ -407,6 +407,11 @@ mod tests {
         worker.join().unwrap();
     }
 
+    /// A runtime whose clock goes on as its tasks sleep.
+    pub(super) fn paused() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    }
+
     #[test]
     fn requests_are_refused_before_connections_and_reading_stops_last() {
         on_worker(64 << 20, |share| {
@@ -434,11 +439,7 @@ mod tests {
     #[test]
     fn a_connection_that_waits_goes_on_where_fewer_are_served_than_always_are() {
         on_worker(0, |share| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
+            let runtime = paused();
             let served: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Served, 0)).collect();
             want(Wanted::Serve);
             assert_eq!(runtime.block_on(relief()), Relief::Needed);

@@ -7,6 +7,8 @@ mod cookie;
 mod place;
 mod reference;
 
+use std::cell::LazyCell;
+
 use http::header::{CONTENT_LOCATION, HOST, LINK, LOCATION, REFRESH, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -90,16 +92,15 @@ impl<'r> Rewriter<'r> {
     /// Rewrites the fields of a response to the request with `parts`.
     pub(super) fn response(&self, upstream: &Upstream, parts: &Parts, headers: &mut HeaderMap) {
         let Rewrite { addresses, cookies } = self.route.rewrite;
+        let place = LazyCell::new(|| self.place(upstream, parts));
         for (name, value) in headers.iter_mut() {
             let new = if *name == SET_COOKIE {
                 if cookies == CookieAttributes::default() {
                     continue;
                 }
-                let place = self.place(upstream, parts);
-                text(value).zip(place).map(|(text, place)| cookie::rewrite(text, cookies, &place))
+                text(value).zip(place.as_ref()).map(|(text, place)| cookie::rewrite(text, cookies, place))
             } else if addresses && let Some(kind) = Kind::of(name, value) {
-                let place = self.place(upstream, parts);
-                text(value).zip(place).and_then(|(text, place)| kind.rewrite(text, &place))
+                text(value).zip(place.as_ref()).and_then(|(text, place)| kind.rewrite(text, place))
             } else {
                 continue;
             };

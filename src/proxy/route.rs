@@ -357,6 +357,11 @@ impl Route {
         on_border.then_some(rest)
     }
 
+    /// What of `path` goes upstream, behind the path of its address.
+    pub(super) fn forwarded_part<'p>(&self, path: &'p str) -> &'p str {
+        if self.strip_prefix { self.rest_of(path).unwrap_or(path) } else { path }
+    }
+
     /// What metrics and logs call this route: host and path.
     #[must_use]
     pub fn label(&self) -> String {

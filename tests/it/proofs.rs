@@ -44,13 +44,17 @@ fn proofs(api: &Origin) -> Vec<Value> {
 
 /// A proxy before `api` with a bound token, and the authorization server behind it.
 async fn before(api: &Origin, base: &str, end: &str) -> (Proxy, Origin) {
+    with(&upstream_at(&(api.url() + base)), "", end).await
+}
+
+/// The same with an upstream's section and lines of the token's of the test's own.
+async fn with(upstream: &str, token: &str, end: &str) -> (Proxy, Origin) {
     let server = Origin::start(|_, _| {
         Reply::json(200, r#"{"access_token":"bound","token_type":"DPoP","expires_in":300}"#)
     })
     .await;
-    let token = token_at(&server.url()) + "dpop = true\n";
-    let config = Config::one_route(&upstream_at(&(api.url() + base)), &token).and(end);
-    (Proxy::start(config).await, server)
+    let token = token_at(&server.url()) + "dpop = true\n" + token;
+    (Proxy::start(Config::one_route(upstream, &token).and(end)).await, server)
 }
 
 #[tokio::test]
@@ -69,13 +73,8 @@ async fn a_proof_is_for_the_request_as_the_upstream_sees_it() {
 #[tokio::test]
 async fn a_proof_names_the_host_that_the_upstream_is_sent() {
     let api = Origin::ok().await;
-    let server = Origin::start(|_, _| {
-        Reply::json(200, r#"{"access_token":"bound","token_type":"DPoP","expires_in":300}"#)
-    })
-    .await;
-    let token = token_at(&server.url()) + "dpop = true\n";
     let upstream = upstream_at(&api.url()) + "host = \"orders.internal\"\n";
-    let proxy = Proxy::start(Config::one_route(&upstream, &token)).await;
+    let (proxy, _server) = with(&upstream, "", "").await;
     assert_eq!(proxy.get("/x").await.status, 200);
     assert_eq!(api.only().field("host").as_deref(), Some("orders.internal"));
     assert_eq!(proofs(&api)[0]["htu"], "http://orders.internal/x");
@@ -211,12 +210,7 @@ async fn the_applications_own_proof_goes_with_its_own_token_alone() {
 #[tokio::test]
 async fn the_scheme_of_a_bound_token_is_not_for_the_configuration_to_say() {
     let api = Origin::ok().await;
-    let server = Origin::start(|_, _| {
-        Reply::json(200, r#"{"access_token":"bound","token_type":"DPoP","expires_in":300}"#)
-    })
-    .await;
-    let token = token_at(&server.url()) + "dpop = true\nscheme = \"Bearer\"\n";
-    let proxy = Proxy::start(Config::one_route(&upstream_at(&api.url()), &token)).await;
+    let (proxy, server) = with(&upstream_at(&api.url()), "scheme = \"Bearer\"\n", "").await;
     proxy.get("/").await;
     assert_eq!(api.only().all("authorization"), ["DPoP bound"]);
     let asked = server.only();

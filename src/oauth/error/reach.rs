@@ -39,7 +39,7 @@ impl Error {
             | Kind::Stalled
             | Kind::Panicked => Some(Interruption::Lost),
             Kind::TooLarge | Kind::Malformed(_) => Some(Interruption::Unread),
-            // Whoever is before the server may have lost its response, and it may have failed behind its own commit. With 503
+            // A gateway may have lost the server's response, and it may have failed behind its own commit. With 503
             // it took nothing on.
             Kind::Status(status) | Kind::Denied(status, _) if matches!(status.as_u16(), 500 | 502 | 504) => {
                 Some(Interruption::Failed)

@@ -199,7 +199,7 @@ const LET_THROUGH_EVERY: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::on_worker;
+    use super::super::tests::{on_worker, paused};
     use super::super::{Cost, Room, request};
     use super::*;
 
@@ -225,11 +225,7 @@ mod tests {
     #[test]
     fn a_large_head_waits_where_there_is_no_room_and_a_small_one_never_does() {
         on_worker(0, |_| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
+            let runtime = paused();
             runtime.block_on(async {
                 let cx = &mut Context::from_waker(Waker::noop());
                 let mut first = HeadRoom::default();
@@ -251,11 +247,7 @@ mod tests {
     fn heads_that_wait_go_on_in_their_order_as_applications_take_others() {
         // No room to read, and some to serve.
         on_worker(2 * LARGEST_COST, |share| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
+            let runtime = paused();
             runtime.block_on(async {
                 let cx = &mut Context::from_waker(Waker::noop());
                 share.line.let_through.set(Some(clock::now()));
@@ -271,7 +263,7 @@ mod tests {
                 assert_eq!(ready(), [true, true, false, false], "not enough for one");
                 let [_, _, third, mut fourth] = heads;
                 drop(third);
-                assert!(fourth.poll(cx, 30_000).is_ready(), "whoever waited before it has gone");
+                assert!(fourth.poll(cx, 30_000).is_ready(), "the one that waited before it has gone");
                 assert!(share.line.is_empty());
             });
         });

@@ -3,6 +3,7 @@
 use http::Uri;
 use url::{Host, Position, Url};
 
+use super::super::forwarded::is_origin_of;
 use super::super::path::judge;
 use super::super::route::Route;
 use super::super::target;
@@ -15,14 +16,9 @@ pub(super) struct Place<'p> {
     /// The request's address as the application wrote it.
     pub(super) client: Url,
     client_origin: Origin<'p>,
-    /// The same as the upstream has it, by the upstream's own address.
-    upstream: Url,
-    settings: &'p Url,
-    /// The path before every forwarded path, without a slash at its end.
-    base: &'p str,
-    /// The Host that the upstream is sent, where it is another than that of its address.
-    host: Option<&'p str>,
-    sends_clients_host: bool,
+    upstream: &'p Upstream,
+    /// The request's address as the upstream has it, by the upstream's own.
+    sent: Url,
 }
 
 #[derive(Clone, Copy)]
@@ -40,24 +36,14 @@ impl<'p> Place<'p> {
         authority: &'p str,
         uri: &Uri,
     ) -> Option<Self> {
-        let path = uri.path();
-        let rest = if route.strip_prefix { route.rest_of(path).unwrap_or(path) } else { path };
-        let sent = target::forwarded(uri, upstream, rest).ok()?;
+        let sent = target::forwarded(uri, upstream, route.forwarded_part(uri.path())).ok()?;
         let own = uri.path_and_query().map_or("/", |own| own.as_str());
-        let sends_clients_host = upstream.settings.host == SentHost::Client;
         Some(Self {
             route,
             client: Url::parse(&format!("{scheme}://{authority}{own}")).ok()?,
             client_origin: Origin { scheme, authority },
-            upstream: Url::parse(&format!("{}{sent}", upstream.origin)).ok()?,
-            settings: &upstream.settings.url,
-            base: &upstream.base_path,
-            host: match &upstream.settings.host {
-                SentHost::Upstream => None,
-                SentHost::Client => Some(authority),
-                SentHost::Name(name) => Some(name),
-            },
-            sends_clients_host,
+            upstream,
+            sent: Url::parse(&format!("{}{sent}", upstream.origin)).ok()?,
         })
     }
 
@@ -68,7 +54,7 @@ impl<'p> Place<'p> {
         if text.is_empty() {
             return None;
         }
-        let meant = self.upstream.join(text).ok()?;
+        let meant = self.sent.join(text).ok()?;
         // A user in it means another one than the token's.
         if !self.is_upstream(&meant) || !meant.username().is_empty() || meant.password().is_some() {
             return None;
@@ -79,7 +65,7 @@ impl<'p> Place<'p> {
         let address = format!("{scheme}://{authority}{path}{rest}");
         let parsed = Url::parse(&address).ok()?;
         // Where `/base/` and `/base` are one address here, a redirect from the one to the other would come again for ever.
-        let leads_nowhere = parsed == self.client && meant.path() != self.upstream.path();
+        let leads_nowhere = parsed == self.client && meant.path() != self.sent.path();
         if leads_nowhere || self.client.join(text).is_ok_and(|stays| stays == parsed) {
             return None;
         }
@@ -104,11 +90,11 @@ impl<'p> Place<'p> {
         }
         let path = if self.route.strip_prefix { rest } else { path };
         let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
-        let target = format!("{}{slash}{path}{}", self.base, &meant[Position::AfterPath..]);
+        let target = format!("{}{slash}{path}{}", self.base(), &meant[Position::AfterPath..]);
         let target = if target.starts_with('/') { target } else { format!("/{target}") };
         let new = if !is_absolute(text) {
             target
-        } else if self.sends_clients_host {
+        } else if self.sends_clients_host() {
             format!("{}{target}", &meant[..Position::BeforePath])
         } else {
             format!("{}{target}", self.upstream_origin())
@@ -120,14 +106,13 @@ impl<'p> Place<'p> {
     /// Host finds them equal, as the browser did.
     pub(super) fn origin(&self, text: &str) -> Option<String> {
         let Origin { scheme, authority } = self.client_origin;
-        let own = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
-        let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(authority));
-        (is_own && !self.sends_clients_host).then(|| self.upstream_origin())
+        let is_own = is_origin_of(text, scheme, authority);
+        (is_own && !self.sends_clients_host()).then(|| self.upstream_origin())
     }
 
     /// The path here of a path of the upstream; `None`: this route does not lead there.
     pub(super) fn client_path(&self, path: &str) -> Option<String> {
-        let rest = path.strip_prefix(self.base).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        let rest = path.strip_prefix(self.base()).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
         let prefix = self.prefix();
         let path = format!("{prefix}{rest}");
         Some(if path.is_empty() { "/".to_owned() } else { path })
@@ -139,18 +124,31 @@ impl<'p> Place<'p> {
     }
 
     /// The path before every forwarded path, without a slash at its end.
-    pub(super) const fn base(&self) -> &str {
-        self.base
+    pub(super) fn base(&self) -> &str {
+        &self.upstream.base_path
     }
 
     pub(super) fn has_tls(&self) -> bool {
         self.client_origin.scheme == "https"
     }
 
+    fn sends_clients_host(&self) -> bool {
+        self.upstream.settings.host == SentHost::Client
+    }
+
+    /// The Host that the upstream is sent, where it is another than that of its address.
+    fn host(&self) -> Option<&str> {
+        match &self.upstream.settings.host {
+            SentHost::Upstream => None,
+            SentHost::Client => Some(self.client_origin.authority),
+            SentHost::Name(name) => Some(name),
+        }
+    }
+
     fn upstream_origin(&self) -> String {
-        match self.host {
-            Some(host) => format!("{}://{host}", self.settings.scheme()),
-            None => self.settings.origin().ascii_serialization(),
+        match self.host() {
+            Some(host) => format!("{}://{host}", self.upstream.scheme),
+            None => self.upstream.origin.clone(),
         }
     }
 
@@ -159,7 +157,7 @@ impl<'p> Place<'p> {
         if !matches!(url.scheme(), "http" | "https") {
             return false;
         }
-        let (own, port) = (self.settings, url.port_or_known_default());
+        let (own, port) = (&self.upstream.settings.url, url.port_or_known_default());
         if same_host(url.host(), own.host()) {
             // What does not know of the TLS before it writes http. The other way round it is a redirect to TLS.
             let is_downgraded = own.scheme() == "https" && own.port().is_none() && port == Some(80);
@@ -172,7 +170,7 @@ impl<'p> Place<'p> {
         if url.scheme() == "https" && own.scheme() == "http" && !self.has_tls() && url.port().is_none() {
             return false;
         }
-        let named = self.host.and_then(|host| Url::parse(&format!("{}://{host}/", url.scheme())).ok());
+        let named = self.host().and_then(|host| Url::parse(&format!("{}://{host}/", url.scheme())).ok());
         named
             .is_some_and(|named| same_host(url.host(), named.host()) && port == named.port_or_known_default())
     }

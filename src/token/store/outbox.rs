@@ -182,7 +182,7 @@ impl Store {
         }
     }
 
-    /// Forgets `base`, and what waits to be written; `None`: nobody could read what stands there. `instead` is what stays, and
+    /// Forgets `base`, and what waits to be written; `None`: what stands there could not be read. `instead` is what stays, and
     /// holds no token. Where the place does not do it, the alarm is up and it is tried again until it does.
     ///
     /// # Errors
