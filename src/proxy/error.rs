@@ -2,7 +2,7 @@
 //!
 //! Each says whose fault it is by its status (RFC 9110 section 15), what an application may be told by its sentence,
 //! and keeps the rest for the log. The body is `application/problem+json` (RFC 9457); the header `Cupbearer-Error`
-//! tells the proxy's answer from the API's.
+//! tells the proxy's answer from the API's, as the reason phrase does.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::connect_fault::{ConnectFault, ConnectStage};
 use super::guard::{Rejected, Rejection};
 use super::malformed::Malformed;
 use super::path::PathFault;
+use super::reason;
 use super::record::Cause;
 use super::stream_reset::StreamReset;
 use super::wire::MAX_FIELDS;
@@ -334,6 +335,7 @@ impl ProxyError {
         let length = HeaderValue::from(body.len());
         let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
         *response.status_mut() = self.status();
+        reason::name_failure(&mut response, self.kind());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CONTENT_LENGTH, length);

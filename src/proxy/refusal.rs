@@ -7,6 +7,7 @@
 use http::StatusCode;
 
 use super::error::{BadRequest, Call, ProxyError};
+use super::reason::status_line;
 
 /// The failure that hyper's refusal, as it is written, stands for.
 pub(super) fn reason(written: &[u8]) -> ProxyError {
@@ -22,7 +23,7 @@ pub(super) fn wire(error: ProxyError) -> (StatusCode, Vec<u8>) {
     let sentence = error.problem_json();
     let response = error.into_response(Call::Http);
     let status = response.status();
-    let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    let mut wire = status_line(&response);
     for (name, value) in response.headers() {
         wire.extend_from_slice(name.as_str().as_bytes());
         wire.extend_from_slice(b": ");
@@ -59,7 +60,7 @@ mod tests {
         let text = String::from_utf8(wire).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(status, 400);
-        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request (cupbearer: bad_request)\r\n"), "{head}");
         assert!(
             head.contains("cupbearer-error: bad_request") && head.contains("connection: close"),
             "{head}"
