@@ -151,12 +151,20 @@ impl Kind {
             return None;
         }
         let name = name.as_str();
-        let is_poller = name.ends_with("-location") || name == "azure-asyncoperation";
+        let is_reference = name.ends_with("-location")
+            || matches!(
+                name,
+                "azure-asyncoperation"
+                    // ECMA-426 section 11.1.2.1, and its older name.
+                    | "sourcemap" | "x-sourcemap"
+                    // htmx.
+                    | "hx-redirect" | "hx-push-url" | "hx-replace-url"
+            );
         // Those name origins that may read, measure or be loaded, and no place to go to.
         let is_policy = name.starts_with("access-control-")
             || name.starts_with("content-security-policy")
             || name == "timing-allow-origin";
-        (is_poller || (!is_policy && is_absolute(value))).then_some(Self::Reference)
+        (is_reference || (!is_policy && is_absolute(value))).then_some(Self::Reference)
     }
 
     fn rewrite(self, text: &str, place: &Place<'_>) -> Option<String> {
@@ -329,6 +337,9 @@ mod tests {
             ("operation-location", "/base/a", "/api/a"),
             ("azure-asyncoperation", "https://api.example.com/base/a", here),
             ("x-goog-upload-url", "https://api.example.com/base/a", here),
+            ("sourcemap", "/base/a.map", "/api/a.map"),
+            ("hx-redirect", "/base/a", "/api/a"),
+            ("hx-push-url", "false", "false"),
             ("refresh", "5; url=/base/a", "5; url=/api/a"),
             (
                 "link",
