@@ -14,22 +14,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 
-use tokio::process::Command;
-
-use super::support::{Config, Origin, Program, free_address, repository};
+use super::support::{Config, Origin, Program, free_address, podman};
 
 const IMAGE: &str = "localhost/cupbearer:test";
-
-fn podman() -> Command {
-    let mut podman = Program::peer(
-        "podman",
-        "podman buildah runc catatonit netavark aardvark-dns fuse-overlayfs debootstrap",
-    );
-    podman
-        .env("CONTAINERS_CONF", repository().join("tests/peers/image/containers.conf"))
-        .args(["--runtime", "runc"]);
-    podman
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()

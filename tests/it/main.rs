@@ -60,6 +60,7 @@ mod multitude;
 mod network;
 mod outage;
 mod outbound;
+mod programs;
 mod proofs;
 mod protocols;
 mod providers;
