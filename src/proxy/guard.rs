@@ -97,7 +97,7 @@ pub(super) enum Rejection {
     )]
     Speculative,
     #[error(
-        "a browser sent this request by itself: neither a page of this origin nor a person who opened the address caused it"
+        "a browser or one of its extensions sent this request: neither a page of this origin nor a person who opened the address caused it; add the extension's origin (such as chrome-extension://ID) to guard.allowed_origins if it may"
     )]
     Unattended,
     #[error(
@@ -148,10 +148,15 @@ impl fmt::Display for Rejected {
                 "a page without an origin of its own (a file, a sandboxed frame, a redirect: Origin: null) sent this \
                  request, and none of those can be listed; serve the page by http or https",
             ),
-            Some(origin) => write!(
+            Some(origin) if origin.starts_with("http") => write!(
                 f,
-                "a web page of {origin} sent this request; add that origin to guard.allowed_origins if it may"
+                "a web page of {origin} sent this request, by itself or through a server that changes Host; add that origin \
+                 to guard.allowed_origins if it may"
             ),
+            // An extension, or the shell of an application.
+            Some(origin) => {
+                write!(f, "{origin} sent this request; add that origin to guard.allowed_origins if it may")
+            }
             None => self.reason.fmt(f),
         }
     }

@@ -9,15 +9,15 @@ mod reference;
 
 use std::cell::LazyCell;
 
-use http::header::{CONTENT_LOCATION, HOST, LINK, LOCATION, REFRESH, SET_COOKIE};
+use http::header::{CONTENT_LOCATION, FORWARDED, HOST, LINK, LOCATION, REFRESH, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use self::place::Place;
-use super::forwarded::scheme;
+use super::forwarded::{X_FORWARDED_HOST, scheme};
 use super::peer::Peer;
 use super::route::Route;
-use super::upstream::Upstream;
+use super::upstream::{Forwarded, Upstream};
 
 /// What a route rewrites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,8 @@ impl<'r> Rewriter<'r> {
     }
 
     /// Rewrites the fields of a request that hold the proxy's own address: `Destination` and `If` of `WebDAV` (RFC 4918
-    /// sections 10.3 and 10.4), and the `Origin` of a page of the proxy's own, which goes with the Host that the upstream is sent.
+    /// sections 10.3 and 10.4), and the `Origin` of a page of the proxy's own, which goes with the Host that the upstream
+    /// compares it with.
     pub(super) fn request(&self, upstream: &Upstream, parts: &mut Parts) {
         if !self.route.rewrite.addresses {
             return;
@@ -79,7 +80,7 @@ impl<'r> Rewriter<'r> {
             let new = match name.as_str() {
                 "destination" => place.to_upstream(text),
                 "if" => reference::in_brackets(text, |tag| place.to_upstream(tag)),
-                "origin" => place.origin(text),
+                "origin" if !learns_clients_host(upstream, &parts.headers) => place.origin(text),
                 _ => continue,
             };
             changed.extend(new.and_then(|new| Some((name.clone(), HeaderValue::try_from(new).ok()?))));
@@ -114,6 +115,16 @@ impl<'r> Rewriter<'r> {
         let target = parts.uri.authority().map(http::uri::Authority::as_str);
         let authority = target.or_else(|| self.host.as_ref()?.to_str().ok())?;
         Place::new(self.route, upstream, self.scheme, authority, &parts.uri)
+    }
+}
+
+/// Whether an upstream learns the client's Host beside the one that it is sent. Servers that take it for theirs (Next,
+/// Rails) compare `Origin` with that.
+fn learns_clients_host(upstream: &Upstream, headers: &HeaderMap) -> bool {
+    match upstream.settings.forwarded {
+        Forwarded::Remove => false,
+        Forwarded::Pass => headers.contains_key(X_FORWARDED_HOST) || headers.contains_key(FORWARDED),
+        Forwarded::XForwarded | Forwarded::Forwarded => true,
     }
 }
 
@@ -384,6 +395,19 @@ mod tests {
         }
         let mut client = Case::new(route("/"), API, SentHost::Client, "/x");
         assert_eq!(client.request("origin", "http://localhost:8080"), "http://localhost:8080");
+        for (forwarded, want) in [
+            (Forwarded::XForwarded, "http://localhost:8080"),
+            (Forwarded::Forwarded, "http://localhost:8080"),
+            (Forwarded::Pass, "https://api.example.com"),
+        ] {
+            let mut case = all(API);
+            case.upstream.settings.forwarded = forwarded;
+            assert_eq!(case.request("origin", "http://localhost:8080"), want, "{forwarded:?}");
+        }
+        let mut passed = all(API);
+        passed.upstream.settings.forwarded = Forwarded::Pass;
+        passed.parts.headers.insert(X_FORWARDED_HOST, HeaderValue::from_static("localhost:8080"));
+        assert_eq!(passed.request("origin", "http://localhost:8080"), "http://localhost:8080");
         let mut twice = all(API);
         twice.parts.headers.append("origin", HeaderValue::from_static("https://evil.test"));
         twice.parts.headers.append("origin", HeaderValue::from_static("http://localhost:8080"));

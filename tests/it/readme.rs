@@ -15,12 +15,16 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_configuration_in_the_readme_is_taken_by_check() {
-    let blocks = blocks(&read("README.md"), "toml");
-    assert!(blocks.len() >= 5, "a quick start and four authorization servers, not {}", blocks.len());
+async fn every_configuration_in_the_readme_and_its_pages_is_taken_by_check() {
+    let mut all = Vec::new();
+    for (name, least) in [("README.md", 5), ("docs/front-ends.md", 2)] {
+        let found = blocks(&read(name), "toml");
+        assert!(found.len() >= least, "{name} has {} configurations", found.len());
+        all.extend(found);
+    }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
-    for text in blocks {
+    for text in all {
         fs::write(&file, &text).unwrap();
         let mut check = cupbearer();
         check.args(["check", "--config"]).arg(&file).env("HOME", dir.path());
@@ -96,7 +100,14 @@ fn the_two_commands_of_the_readme_are_there() {
 /// A path of somebody's machine or a registry's host would be of no use to anybody else.
 #[test]
 fn no_document_links_to_a_file_that_is_not_there() {
-    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benches/README.md"] {
+    for name in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "benches/README.md",
+        "docs/front-ends.md",
+    ] {
         let text = read(name);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
