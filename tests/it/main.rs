@@ -36,6 +36,7 @@ mod fields;
 mod floods;
 mod forwarded;
 mod framing;
+mod frontends;
 mod grants;
 mod grpc;
 mod guard;

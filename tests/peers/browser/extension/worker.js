@@ -1,0 +1,1 @@
+// Waits for what the driver has it do.
