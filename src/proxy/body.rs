@@ -299,7 +299,11 @@ impl Body for ResponseBody {
             (this.aging, this.content) = (None, Content::Empty);
             return Poll::Ready(last);
         }
-        if this.exchange.as_ref().is_some_and(Exchange::withholds) {
+        if let Some(exchange) = &mut this.exchange
+            && exchange.withholds()
+        {
+            // It is the application that is waited for now.
+            exchange.stalls(false);
             return Poll::Pending;
         }
         let polled = match &mut this.content {
@@ -330,11 +334,10 @@ impl Body for ResponseBody {
         }
         if let Some(exchange) = &mut this.exchange {
             exchange.asked(polled.is_ready());
+            exchange.stalls(polled.is_pending() && matches!(this.content, Content::Upstream(_)));
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(record) = exchange.record_mut() {
-                        record.passed(frame.data_ref().map_or(0, Bytes::len));
-                    }
+                    exchange.gave(frame.data_ref().map_or(0, Bytes::len));
                     // Whoever knows the length asks for no more.
                     if this.content.is_through() {
                         exchange.completed();

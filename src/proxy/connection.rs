@@ -105,6 +105,12 @@ impl Downstream {
         self.watch.wake();
     }
 
+    /// Whether the application of a request of HTTP/1.1 has gone, as far as can be seen.
+    pub(super) fn has_gone(&self) -> bool {
+        let has_ended = self.stream.has_ended() && !self.worker.settings().half_close;
+        !self.watch.is_http2() && (self.stream.is_gone() || has_ended)
+    }
+
     /// Waits until all interim answers are written: the final one must not overtake them. Asked before it is given.
     pub(super) async fn informed(&self) {
         if !self.stream.interim.is_empty() {

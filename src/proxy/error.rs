@@ -158,7 +158,7 @@ impl ProxyError {
             Self::ExpectationFailed => "expectation_failed",
             Self::HeaderTooLarge | Self::UpstreamHeadLimit { .. } => "header_too_large",
             Self::HeadTimeout | Self::RequestTimeout => "request_timeout",
-            Self::ClientGone => "client_gone",
+            Self::ClientGone => CLIENT_GONE,
             Self::UpstreamUnreachable(ConnectFault::Tls(_)) => "upstream_tls",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamBroken
@@ -183,7 +183,16 @@ impl ProxyError {
         Cause { kind: self.kind(), reset, is_failure: self.status().is_server_error() }
     }
 
-    const fn status(&self) -> StatusCode {
+    /// Whether the application has gone; `has_gone` looks, where a body that broke off may be why.
+    pub(super) fn is_client_gone(&self, has_gone: impl FnOnce() -> bool) -> bool {
+        match self {
+            Self::ClientGone => true,
+            Self::BadRequest(BadRequest::Body) => has_gone(),
+            _ => false,
+        }
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::TokenUnavailable(_)
             | Self::Overloaded
@@ -430,6 +439,9 @@ const INVALID_TOKEN: &str = r#"Bearer realm="cupbearer", error="invalid_token""#
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// The kind of a request that its application gave up: there is no response, or nobody who reads it.
+pub(super) const CLIENT_GONE: &str = "client_gone";
+
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.
 pub(super) const KINDS: [&str; 30] = [
     "token_unavailable",
@@ -450,7 +462,7 @@ pub(super) const KINDS: [&str; 30] = [
     "expectation_failed",
     "header_too_large",
     "request_timeout",
-    "client_gone",
+    CLIENT_GONE,
     "upstream_tls",
     "upstream_unreachable",
     "upstream_broken",

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::memory::{self, Charge, Room};
-use super::metrics::{Aborted, RouteMetrics};
+use super::metrics::{Aborted, Meter, RouteMetrics};
 use super::record::{Answerer, Record};
 use super::sending::size_of_fields;
+use super::timing::Timing;
 use super::trace::Tracing;
 use super::watch::Busy;
 use crate::clock;
@@ -33,6 +34,11 @@ pub(super) struct Exchange {
     aborted: Option<Aborted>,
     /// What it costs in memory.
     charge: Option<Charge>,
+    timing: Timing,
+    /// Whether the head of its response is known.
+    is_answered: bool,
+    /// Since when its response's body waits for the upstream; `None`: it does not.
+    stalled: Option<Instant>,
 }
 
 impl Exchange {
@@ -46,7 +52,19 @@ impl Exchange {
         metrics.begun();
         let has_no_body = parts.method == Method::HEAD;
         let aborted = Some(Aborted::Application);
-        Self { metrics, started, busy, record, slot: None, has_no_body, aborted, charge: None }
+        Self {
+            metrics,
+            started,
+            busy,
+            record,
+            slot: None,
+            has_no_body,
+            aborted,
+            charge: None,
+            timing: Timing::default(),
+            is_answered: false,
+            stalled: None,
+        }
     }
 
     /// Keeps a place among those that the route lets through at a time until this ends.
@@ -67,14 +85,51 @@ impl Exchange {
         Ok(())
     }
 
-    /// What is told of it, where anybody asks.
-    pub(super) fn record(&self) -> Option<&Record> {
-        self.record.as_deref()
-    }
-
     /// Its place in its trace, where its spans are recorded.
     pub(super) fn tracing(&self) -> Option<&Tracing> {
         self.record.as_ref()?.tracing()
+    }
+
+    /// How long it waits for others.
+    pub(super) const fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// What is counted of its route.
+    pub(super) fn metrics(&self) -> &RouteMetrics {
+        &self.metrics
+    }
+
+    /// Counts the bytes that come from the application.
+    pub(super) fn received(&self) -> Meter {
+        self.metrics.received(self.record.as_ref().map(|record| record.received()))
+    }
+
+    /// Counts the bytes that go to the application, of a tunnel.
+    pub(super) fn given(&self) -> Meter {
+        self.metrics.given(self.record.as_ref().map(|record| record.given()))
+    }
+
+    /// So many bytes of the response's body are on their way.
+    pub(super) fn gave(&self, bytes: usize) {
+        if bytes > 0 {
+            self.metrics.gave(bytes);
+            if let Some(record) = &self.record {
+                record.passed(bytes);
+            }
+        }
+    }
+
+    /// Whether the response's body waits for the upstream from now on.
+    pub(super) fn stalls(&mut self, stalls: bool) {
+        match (stalls, self.stalled) {
+            (true, None) => self.stalled = Some(clock::now()),
+            (false, Some(since)) => {
+                self.timing.waited_for_body(clock::now().saturating_duration_since(since));
+                self.stalled = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     /// The record, to say more.
@@ -84,10 +139,13 @@ impl Exchange {
 
     /// The answer's head is known.
     pub(super) fn answered(&mut self, status: StatusCode, by: Answerer) {
+        let took = clock::now().saturating_duration_since(self.started);
+        self.is_answered = true;
         self.metrics.answered(status);
+        self.metrics.worked(took.saturating_sub(self.timing.waited()));
         self.busy.answered();
         if let Some(record) = &mut self.record {
-            record.answered(status, by, clock::now().saturating_duration_since(self.started));
+            record.answered(status, by, took);
         }
     }
 
@@ -107,8 +165,11 @@ impl Exchange {
         self.has_no_body
     }
 
-    /// The answer has come to its end.
+    /// The answer has come to its end. One that goes to nobody has none.
     pub(super) fn completed(&mut self) {
+        if !self.is_answered {
+            return;
+        }
         self.aborted = None;
         if let Some(record) = &mut self.record {
             record.completed();
@@ -137,13 +198,20 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.stalls(false);
         let took = clock::now().saturating_duration_since(self.started);
-        self.metrics.ended(took);
+        if !self.is_answered {
+            self.metrics.gave_up();
+        }
+        if let Some(upstream) = self.timing.upstream() {
+            self.metrics.waited_for_upstream(upstream);
+        }
         if let Some(cause) = self.aborted {
             self.metrics.aborted(cause);
         }
+        self.metrics.ended(took);
         if let Some(record) = &self.record {
-            record.end(self.metrics.label(), took);
+            record.end(self.metrics.label(), took, &self.timing);
         }
     }
 }

@@ -25,6 +25,7 @@ use super::attach::Used;
 use super::body::{Download, RequestBody, ResponseBody};
 use super::connection::Downstream;
 use super::error::{BadRequest, ProxyError};
+use super::exchange::Exchange;
 use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
 use super::headers::{Expect, HopFields, strip_response};
@@ -33,12 +34,12 @@ use super::memory;
 use super::metrics::Limited;
 use super::pool::{Age, Company, Pool, Want};
 use super::received::ReceivedBody;
-use super::record::Record;
 use super::recovery::{Received, may_refuse, note_unlisted, recover};
 use super::replay::{Outcome, RecordLimit, Upload};
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head, Waits};
 use super::stream::Stream;
+use super::timing::{Timing, Whom};
 use super::trace::{Tracing, Wait};
 use super::upstream::UpstreamSettings;
 use super::websocket::Handshake;
@@ -55,8 +56,8 @@ pub(super) struct Outbound<'t> {
     pub(super) used: Option<Used>,
     /// Where the head asks for a WebSocket.
     pub(super) handshake: Option<Box<Handshake>>,
-    /// What is told of the request, where anybody asks.
-    pub(super) record: Option<&'t Record>,
+    /// What is counted and told of the request.
+    pub(super) exchange: &'t Exchange,
 }
 
 /// On an answer that came before the request's body was asked for, or after which no more of it is sent on: the body may come
@@ -71,7 +72,7 @@ pub(super) async fn forward(
     body: ReceivedBody,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let Outbound { head, hop, entry, mut used, handshake, record } = outbound;
+    let Outbound { head, hop, entry, mut used, handshake, exchange } = outbound;
     let settings = &pool.upstream().settings;
     // Without a body there is nothing to hold back, whatever was expected.
     let (gate, opener) = if hop.expect == Expect::Continue && !body.is_end_stream() {
@@ -86,12 +87,12 @@ pub(super) async fn forward(
     };
     let (body, upload) = RequestBody::new(body, &downstream.watch, settings.idle_timeout, gate, limit);
     let begun = clock::now();
-    if let (Some(record), Some(upload)) = (record, &upload) {
-        upload.count_in(record.received());
+    if let Some(upload) = &upload {
+        upload.count_in(exchange.received());
     }
-    let (token, tracing) = (entry.token.as_ref(), record.and_then(Record::tracing));
+    let (token, tracing, timing) = (entry.token.as_ref(), exchange.tracing(), exchange.timing());
     let (waits, rounds) = (Waits::default(), Cell::new(0));
-    let sender = Sender { pool, downstream, token, tracing, waits, rounds, upload, opener, begun };
+    let sender = Sender { pool, downstream, token, tracing, timing, waits, rounds, upload, opener, begun };
     let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
@@ -151,6 +152,7 @@ pub(super) struct Sender<'a> {
     /// Of its route.
     token: Option<&'a TokenHandle>,
     tracing: Option<&'a Tracing>,
+    pub(super) timing: &'a Timing,
     /// Whether its response waits for memory.
     waits: Waits,
     /// How often it was sent, but for what was repeated because a connection was dead or for a nonce (RFC 9449 section 8.2).
@@ -260,15 +262,21 @@ impl Sender<'_> {
         let origin = binding.map_or(Cow::Borrowed(""), |_| pool.upstream().origin_of(&head.headers));
         loop {
             let connection = match head.asks {
-                Asks::Answer => pool.connection(want, company).await?,
-                Asks::WebSocket => Box::pin(pool.for_websocket(want)).await?,
+                Asks::Answer => {
+                    self.timing.wait(Whom::Connection, pin!(pool.connection(want, company))).await?
+                }
+                Asks::WebSocket => {
+                    self.timing.wait(Whom::Connection, Box::pin(pool.for_websocket(want)).as_mut()).await?
+                }
             };
             let (age, number) = (connection.age(), connection.number());
             if let Some(binding) = binding {
                 prove(binding, &origin, head)?;
             }
             let on_interim = |status, headers| self.inform(status, headers);
-            let sent = connection.send(pool, head, body, &on_interim, &self.waits).await;
+            self.timing.sent(age == Age::New);
+            let sending = pin!(connection.send(pool, head, body, &on_interim, &self.waits));
+            let sent = self.timing.wait(Whom::Upstream(self.upload.as_deref()), sending).await;
             let failed = match (sent, binding) {
                 (Ok(answer), None) => return Ok(answer),
                 (Ok(mut response), Some(binding)) => {
@@ -280,7 +288,9 @@ impl Sender<'_> {
                         && std::mem::take(&mut may_demand)
                         && let Some(again) = self.again()
                     {
-                        Box::pin(put_away(response, whole)).await;
+                        self.timing
+                            .wait(Whom::Upstream(None), Box::pin(put_away(response, whole)).as_mut())
+                            .await;
                         body = again;
                         continue;
                     }

@@ -31,6 +31,7 @@ use super::local::LocalTable;
 use super::malformed::Malformed;
 use super::max_forwards::{count_forward, last_hop, max_forwards};
 use super::own_credentials::{Own, keeps_own, only_authorization, subject};
+use super::own_log::bound_of;
 use super::path::{PathFault, judge};
 use super::reason;
 use super::received::ReceivedBody;
@@ -40,7 +41,8 @@ use super::rewrite::Rewriter;
 use super::route::{Entry, OwnAuthorization};
 use super::sending::{Asks, Head};
 use super::target;
-use super::trace::{self, Tracing};
+use super::timing::Whom;
+use super::trace;
 use super::tunnel::Opening;
 use super::upgrade;
 use super::watch::Busy;
@@ -101,7 +103,7 @@ pub(super) async fn handle(
                 }
                 answer
             });
-            let mut response = finish(&downstream, &mut exchange, answered, call);
+            let mut response = finish(&downstream, &mut exchange, Some(entry), answered, call);
             cors::tell(table.routes.guard(), response.headers_mut(), origin);
             match response.body_mut().take_tunnel() {
                 None => end_with_body(&mut response, exchange, age, call),
@@ -275,11 +277,12 @@ async fn to_upstream(
             headers.remove(DPOP);
         }
         let is_ours = caller.is_none();
-        used = Some(credentials(headers, token, caller, downstream, exchange.tracing()).await?);
+        used = Some(credentials(headers, token, caller, downstream, exchange).await?);
         let queued = take_turn(entry, downstream, exchange).await?;
-        if (has_settled(entry, token, body.as_ref()).await || queued) && is_ours {
+        let settling = pin!(has_settled(entry, token, body.as_ref()));
+        if (exchange.timing().wait(Whom::Other, settling).await || queued) && is_ours {
             // It may have been renewed meanwhile.
-            used = Some(credentials(headers, token, None, downstream, exchange.tracing()).await?);
+            used = Some(credentials(headers, token, None, downstream, exchange).await?);
         }
     } else {
         take_turn(entry, downstream, exchange).await?;
@@ -323,7 +326,7 @@ async fn to_upstream(
     let Some(body) = body.take() else { return Err(BadRequest::Body.into()) };
     let method = std::mem::take(&mut parts.method);
     let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
-    let outbound = Outbound { head: &mut head, hop, entry, used, handshake, record: exchange.record() };
+    let outbound = Outbound { head: &mut head, hop, entry, used, handshake, exchange };
     let forwarded = forward(pool, outbound, body, downstream).await;
     let answered = forwarded.and_then(|mut response| {
         strip(downstream, &mut response).map_err(ProxyError::UpstreamMalformed)?;
@@ -362,9 +365,10 @@ async fn credentials(
     token: &TokenHandle,
     caller: Option<HeaderValue>,
     downstream: &Downstream,
-    tracing: Option<&Tracing>,
+    exchange: &Exchange,
 ) -> Result<Used, ProxyError> {
-    let waits = || tracing.map(|tracing| tracing.wait(token.name()));
+    let waits = || exchange.tracing().map(|tracing| tracing.wait(token.name()));
+    let timing = exchange.timing();
     let credentials = match &caller {
         Some(caller) => {
             let mut asked = pin!(token.on_behalf(subject(caller)?));
@@ -372,13 +376,13 @@ async fn credentials(
                 return Ok(Used { caller: Some(caller.clone()), ..put(headers, &*known?) });
             }
             let _waits = waits();
-            asked.await?
+            timing.wait(Whom::Other, asked).await?
         }
         None => match attach(headers, token, Moment::now()) {
             Attached::Yes(used) => return Ok(used),
             Attached::No => {
                 let _waits = waits();
-                token.wait().await.map_err(ProxyError::TokenUnavailable)?
+                timing.wait(Whom::Other, pin!(token.wait())).await.map_err(ProxyError::TokenUnavailable)?
             }
         },
     };
@@ -394,6 +398,7 @@ async fn credentials(
 fn finish(
     downstream: &Downstream,
     exchange: &mut Exchange,
+    entry: Option<&Entry>,
     answered: Result<Response<ResponseBody>, ProxyError>,
     call: Call,
 ) -> Response<ResponseBody> {
@@ -414,9 +419,14 @@ fn finish(
         Err(error) => error,
     };
     let cause = error.cause();
-    let kind = cause.kind;
-    downstream.worker.shared().metrics.failed(kind);
-    tracing::debug!(kind, %error, "a request was answered by the proxy itself");
+    tracing::debug!(kind = cause.kind, %error, "a request was answered by the proxy itself");
+    if error.is_client_gone(|| downstream.has_gone()) {
+        // It counts as given up, though one that has only closed its own side may read the response.
+        return error.into_response(call);
+    }
+    let metrics = exchange.metrics();
+    metrics.failed(cause.kind);
+    metrics.own_log().responded(&error, || bound_of(&error, downstream.worker.settings(), entry));
     let response = error.into_response(call);
     exchange.answered(response.status(), Answerer::Proxy(Some(cause)));
     response
@@ -455,7 +465,7 @@ fn own(
             exchange.answered(response.status(), Answerer::Proxy(None));
             response
         }
-        error @ Err(_) => finish(downstream, &mut exchange, error, call),
+        error @ Err(_) => finish(downstream, &mut exchange, None, error, call),
     };
     response.body_mut().end_with(exchange);
     response

@@ -15,7 +15,7 @@ use super::error::ProxyError;
 /// Writes the answer as far as the socket takes it at once, and ends the connection in order. Whoever takes nothing is not
 /// waited for: the connection was to be gone by now.
 pub(super) async fn tell(downstream: &Downstream) {
-    let answer = downstream.worker.refuse(ProxyError::HeadTimeout);
+    let answer = downstream.worker.refuse(downstream.peer.remote, ProxyError::HeadTimeout);
     poll_fn(|cx| {
         let mut transport = downstream.stream.transport();
         let mut transport = Pin::new(&mut *transport);

@@ -21,6 +21,7 @@ use super::connection::Downstream;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::route::{Entry, Rate, RouteLimits};
+use super::timing::Whom;
 use crate::clock;
 
 /// The limits of one route, shared by all workers, and kept over a reload that does not change them.
@@ -52,7 +53,8 @@ pub(super) async fn take_turn(
     exchange: &mut Exchange,
 ) -> Result<bool, ProxyError> {
     let Some(limits) = &entry.limits else { return Ok(false) };
-    let turn = limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()).await?;
+    let entering = pin!(limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()));
+    let turn = exchange.timing().wait(Whom::Other, entering).await?;
     exchange.hold(turn.slot);
     Ok(turn.has_waited)
 }

@@ -115,7 +115,7 @@ async fn shake_hands(
     };
     if let Some(refusal) = refusal {
         // In words that its sender can read.
-        tcp.write_all(&worker.refuse(refusal.into())).await?;
+        tcp.write_all(&worker.refuse(tcp.peer_addr().ok(), refusal.into())).await?;
         tcp.shutdown().await?;
         until_closed(&mut tcp).await;
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it begins with no TLS"));

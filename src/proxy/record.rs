@@ -12,8 +12,11 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::connection::Downstream;
+use super::error::CLIENT_GONE;
+use super::metrics::GAVE_UP;
 use super::server::{AccessLog, Records};
 use super::target;
+use super::timing::Timing;
 use super::trace::{self, Tracing};
 use super::traceparent;
 use crate::clock;
@@ -35,16 +38,39 @@ pub(super) struct Record {
     peer: Option<SocketAddr>,
     /// Whom the request names; `None` where it is malformed.
     host: Option<Authority>,
-    /// Bytes of the request's body that have come; of a WebSocket nothing is counted.
+    /// Bytes of the request's body, or of the WebSocket, that have come.
     request_bytes: Rc<Cell<u64>>,
     upstream: Option<String>,
     token: Option<String>,
     trace: Option<String>,
     answer: Option<(StatusCode, Answerer, Duration)>,
-    response_bytes: u64,
+    response_bytes: Rc<Cell<u64>>,
     complete: bool,
     /// It was the upstream that broke off.
     broken: bool,
+}
+
+/// Writes the line of a request whose head could not be read, and which no handler saw.
+pub(super) fn log_refused(
+    peer: Option<SocketAddr>,
+    route: &str,
+    kind: &str,
+    status: StatusCode,
+    bytes: usize,
+) {
+    tracing::info!(
+        target: "cupbearer::access",
+        peer = peer.map(tracing::field::display),
+        route,
+        status = status.as_u16(),
+        answered_by = "proxy",
+        error = kind,
+        request_bytes = 0_u64,
+        response_bytes = bytes as u64,
+        seconds = 0.0,
+        ended = "complete",
+        "request"
+    );
 }
 
 /// Whose answer it was.
@@ -91,7 +117,7 @@ impl Record {
             token: None,
             trace,
             answer: None,
-            response_bytes: 0,
+            response_bytes: Rc::default(),
             complete: false,
             broken: false,
         }))
@@ -100,6 +126,11 @@ impl Record {
     /// Where the bytes of its body are counted as they come.
     pub(super) fn received(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.request_bytes)
+    }
+
+    /// Where the bytes that go to the application are counted.
+    pub(super) fn given(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.response_bytes)
     }
 
     /// Its place in its trace, where it gets a span.
@@ -122,8 +153,8 @@ impl Record {
     }
 
     /// So many bytes of the answer's body are on their way.
-    pub(super) fn passed(&mut self, bytes: usize) {
-        self.response_bytes += bytes as u64;
+    pub(super) fn passed(&self, bytes: usize) {
+        self.response_bytes.set(self.response_bytes.get() + bytes as u64);
     }
 
     /// The upstream broke off in the middle of the answer.
@@ -138,24 +169,24 @@ impl Record {
     }
 
     /// Writes the line and records the span, each where it is asked for.
-    pub(super) fn end(&self, route: &str, took: Duration) {
+    pub(super) fn end(&self, route: &str, took: Duration, timing: &Timing) {
         if self.logs {
-            self.log(route, took);
+            self.log(route, took, timing);
         }
         if let Some(tracing) = &self.tracing {
             tracing.sink.record(self.span(tracing, route, took));
         }
     }
 
-    fn log(&self, route: &str, took: Duration) {
+    fn log(&self, route: &str, took: Duration, timing: &Timing) {
         let (status, by, head) = match self.answer {
-            Some((status, by, head)) => (Some(status.as_u16()), Some(by), Some(head.as_secs_f64())),
-            None => (None, None, None),
+            Some((status, by, head)) => (status.as_u16(), Some(by), Some(head.as_secs_f64())),
+            None => (GAVE_UP, None, None),
         };
         let (upstream_status, answered_by, error) = match by {
-            Some(Answerer::Upstream) => (status, Some("upstream"), None),
+            Some(Answerer::Upstream) => (Some(status), Some("upstream"), None),
             Some(Answerer::Proxy(cause)) => (None, Some("proxy"), cause.map(|cause| cause.kind)),
-            None => (None, None, None),
+            None => (None, None, Some(CLIENT_GONE)),
         };
         let reset = match by {
             Some(Answerer::Proxy(cause)) => cause.and_then(|cause| cause.reset),
@@ -177,7 +208,9 @@ impl Record {
             error,
             reset,
             request_bytes = self.request_bytes.get(),
-            response_bytes = self.response_bytes,
+            response_bytes = self.response_bytes.get(),
+            connect_seconds = timing.connect().map(|took| took.as_secs_f64()),
+            upstream_seconds = timing.upstream().map(|took| took.as_secs_f64()),
             head_seconds = head,
             seconds = took.as_secs_f64(),
             ended = if self.complete { "complete" } else { "aborted" },

@@ -5,6 +5,8 @@
 //! body is gone, it goes to the application as if nothing had been. A request is repeated once, and whatever is said to that is
 //! the answer. `forward` calls this where the token was ours; how often a token is renewed is the token's own affair.
 
+use std::pin::pin;
+
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Body as _;
 
@@ -18,6 +20,7 @@ use super::own_credentials::subject;
 use super::received::ReceivedBody;
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::Head;
+use super::timing::Whom;
 use crate::token::{ChallengeVerdict, Credentials, Incurable, Rejection, TokenHandle};
 
 /// An upstream's answer and what it came by.
@@ -88,7 +91,7 @@ pub(super) async fn recover(
         count(Replay::BodyTooLarge);
         return Ok(refusal);
     }
-    let newer = match outcome(rejection, sender).await {
+    let newer = match sender.timing.wait(Whom::Other, pin!(outcome(rejection, sender))).await {
         Ok(newer) => newer,
         Err(result) => {
             count(result);
@@ -101,7 +104,7 @@ pub(super) async fn recover(
         count(Replay::BodyTooLarge);
         return Ok(refusal);
     };
-    put_away(refusal, whole).await;
+    sender.timing.wait(Whom::Upstream(None), pin!(put_away(refusal, whole))).await;
     *used = Used { caller: used.caller.take(), ..put(&mut head.headers, &newer) };
     let answer = sender.round(head, body, Some(used), sender.fresh_deadline()).await;
     match &answer {

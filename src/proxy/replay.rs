@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::body::{BodyError, without_forbidden_trailers};
 use super::expect::Gate;
 use super::memory::Kept;
+use super::metrics::Meter;
 use super::received::ReceivedBody;
 use super::silence::Silence;
 use super::watch::Receiving;
@@ -63,8 +64,8 @@ struct State<B> {
     ended: bool,
     /// A part of it was taken from the application.
     begun: bool,
-    /// Told how many bytes have come, where anybody counts them.
-    count: Option<Rc<Cell<u64>>>,
+    /// Counts the bytes that come.
+    meter: Meter,
     /// The application said how long it is.
     exact: bool,
     /// Until then its connection may not rest.
@@ -130,7 +131,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
             silence: Silence::new(idle_timeout),
             ended: false,
             begun: false,
-            count: None,
+            meter: Meter::default(),
             exact: hint.exact().is_some(),
             receiving,
             record,
@@ -205,9 +206,9 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
 }
 
 impl<B> Upload<B> {
-    /// Adds the bytes that come from now on to `count`.
-    pub(super) fn count_in(&self, count: Rc<Cell<u64>>) {
-        self.state.borrow_mut().count = Some(count);
+    /// Has `meter` count the bytes that come from now on.
+    pub(super) fn count_in(&self, meter: Meter) {
+        self.state.borrow_mut().meter = meter;
     }
 
     /// When the last part was sent, or the sending began.
@@ -255,9 +256,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
                 if let (Some(receiving), Some(data)) = (&self.receiving, frame.data_ref()) {
                     receiving.took(data.len());
                 }
-                if let (Some(count), Some(data)) = (&self.count, frame.data_ref()) {
-                    count.set(count.get() + data.len() as u64);
-                }
+                self.meter.passed(frame.data_ref().map_or(0, Bytes::len));
                 self.record.keep(&frame);
                 if let Some(data) = frame.data_ref() {
                     self.replay_left =

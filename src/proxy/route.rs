@@ -206,13 +206,7 @@ impl RouteTable {
         // A request without one of these methods may take a route that has no list, and be given the method there.
         let lists = entries.iter().any(|entry| !entry.route.methods.is_empty());
         let overrides = if lists { Overrides::Remove } else { Overrides::Pass };
-        Ok(Self {
-            guard: Sentry::new(guard),
-            entries,
-            overrides,
-            upstreams,
-            unrouted: metrics.route(UNROUTED),
-        })
+        Ok(Self { guard: Sentry::new(guard), entries, overrides, upstreams, unrouted: metrics.unrouted() })
     }
 
     pub(super) const fn guard(&self) -> &Sentry {
@@ -242,6 +236,13 @@ impl RouteTable {
 
     pub(super) fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+
+    /// Logs what has ended of the proxy's own responses. Each worker calls this a few times a second.
+    pub(super) fn look_around(&self) {
+        for metrics in self.entries.iter().map(|entry| &entry.metrics).chain([&self.unrouted]) {
+            metrics.own_log().look_around();
+        }
     }
 
     /// What requests that match no route are counted under.
@@ -395,9 +396,6 @@ impl Routes {
         Arc::ptr_eq(&self.0.load(), table)
     }
 }
-
-/// The label of requests that match no route; no path of a route begins without a slash.
-const UNROUTED: &str = "none";
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -276,7 +276,7 @@ impl Socket {
                 ProxyError::BadRequest(unreadable) => self.framing.fault().unwrap_or(unreadable).into(),
                 error => error,
             };
-            self.refusal = self.worker.refuse(error);
+            self.refusal = self.worker.refuse(self.stream.remote(), error);
         }
         true
     }

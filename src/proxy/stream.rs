@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -52,6 +53,15 @@ impl Stream {
             fault: Cell::new(None),
             ends_body: Cell::new(false),
         })
+    }
+
+    /// The address of the application; `None`: a Unix socket's.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        match &*self.transport.borrow() {
+            Transport::Tcp(tcp) => tcp.peer_addr().ok(),
+            Transport::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+            Transport::Unix(_) => None,
+        }
     }
 
     /// For one read or write.

@@ -33,7 +33,7 @@ use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
 use super::last_words::LastWords;
 use super::metered::Place;
-use super::metrics::Counted;
+use super::metrics::{Counted, Meter};
 use super::websocket::{self, ConnectStream};
 use super::worker::Worker;
 use crate::clock;
@@ -141,7 +141,8 @@ impl Opening {
         let is_http2 = place.is_some() || by == By::Stream;
         let end = if is_http2 && speaks == Speaks::WebSocket { End::CloseFrame } else { End::Silence };
         let rules = Rules { speaks, half_close, idle: idle_timeout, end };
-        match tie(ends, early, answered, rules, leave).await {
+        let meters = [exchange.received(), exchange.given()];
+        match tie(ends, early, answered, rules, meters, leave).await {
             Ok(()) => exchange.completed(),
             Err(error) => {
                 tracing::debug!(%error, "a tunnel was cut");
@@ -212,12 +213,13 @@ async fn tie<D: Io, U: Io>(
     from_downstream: Bytes,
     from_upstream: Bytes,
     rules: Rules,
+    [of_up, of_down]: [Meter; 2],
     leave: impl Future<Output = Leave>,
 ) -> io::Result<()> {
     let moved = Cell::new(clock::now());
     let sender = |sender| if rules.speaks == Speaks::WebSocket { Some(sender) } else { None };
-    let mut up = Way::new(from_downstream, sender(Sender::Application));
-    let mut down = Way::new(from_upstream, sender(Sender::Server));
+    let mut up = Way::new(from_downstream, sender(Sender::Application), of_up);
+    let mut down = Way::new(from_upstream, sender(Sender::Server), of_down);
     let mut last = None;
     let passed = poll_fn(|cx| {
         if poll_both(cx, &mut ends, &mut up, &mut down, &moved).is_ready() {
@@ -293,6 +295,7 @@ fn poll_both<D: Io, U: Io>(
 struct Way {
     /// Who sends frames; `None`: nothing is known of the bytes.
     sender: Option<Sender>,
+    meter: Meter,
     frames: Frames,
     course: Course,
     /// Bytes that were read and are not written yet: then nothing more is read.
@@ -323,9 +326,11 @@ enum Course {
 }
 
 impl Way {
-    fn new(early: Bytes, sender: Option<Sender>) -> Self {
+    fn new(early: Bytes, sender: Option<Sender>, meter: Meter) -> Self {
+        meter.passed(early.len());
         Self {
             sender,
+            meter,
             frames: Frames::default(),
             course: Course::Passing,
             rest: early,
@@ -395,6 +400,7 @@ impl Way {
                 Poll::Ready(Ok(())) => {
                     moved.set(clock::now());
                     self.ended = read.filled().is_empty();
+                    self.meter.passed(read.filled().len());
                     if !self.deaf {
                         match self.write(cx, to, read.filled()) {
                             Ok(written) => self.rest = Bytes::copy_from_slice(&read.filled()[written..]),
@@ -528,7 +534,9 @@ mod tests {
         };
         let ends = Ends { downstream, upstream: ours };
         let [first, second] = early.map(Bytes::from_static);
-        let tied = tokio::task::spawn_local(async move { tie(ends, first, second, rules, leaving).await });
+        let tied = tokio::task::spawn_local(async move {
+            tie(ends, first, second, rules, <[Meter; 2]>::default(), leaving).await
+        });
         Stage { application, upstream, leave, tied }
     }
 

@@ -102,14 +102,6 @@ enum Turn {
     Response,
 }
 
-/// What a worker found when it looked at a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Nothing,
-    /// The application has gone before its response was there, and the request is cancelled.
-    ClientGone,
-}
-
 impl Watch {
     /// `now` is the worker's clock; more than `max_aborted` requests that are taken back in a second end the connection.
     pub(super) fn new(now: Rc<Cell<Instant>>, max_aborted: usize) -> Rc<Self> {
@@ -309,9 +301,9 @@ impl Watch {
     }
 
     /// Ends the connection if it is late by one of `limits`, or if nobody waits for its response any more.
-    pub(super) fn enforce(&self, limits: &ServerSettings) -> Found {
+    pub(super) fn enforce(&self, limits: &ServerSettings) {
         if self.tunnel.get() || self.late.get() {
-            return Found::Nothing;
+            return;
         }
         let passed = |since: Instant| self.now.get().saturating_duration_since(since);
         // What stands still holds memory that others wait for.
@@ -341,7 +333,7 @@ impl Watch {
         }
         if self.is_deserted(limits.half_close) {
             self.end();
-            return Found::ClientGone;
+            return;
         }
         if late || unread || stalled || untaken {
             if short {
@@ -363,7 +355,6 @@ impl Watch {
             self.resting.set(true);
             self.wake();
         }
-        Found::Nothing
     }
 
     /// Whether the socket takes more, and the connection's task has yet to run: then it is not the reader who is late.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +18,15 @@ use super::listener::{Accepted, Bound, Listener};
 use super::local::LocalTable;
 use super::memory::{self, Charge, Memory, Relief, Room};
 use super::metrics::{Counted, Limited, OpenConnections, ProxyMetrics, Side};
+use super::own_log::bound_of;
+use super::record::log_refused;
 use super::route::Routes;
-use super::server::Records;
+use super::server::{AccessLog, Records};
 use super::settings::ServerSettings;
 use super::sockets::Sockets;
 use super::tunnel::FAREWELL;
 use super::via::Via;
-use super::watch::{FIRST_MOMENT, Found, Watch};
+use super::watch::{FIRST_MOMENT, Watch};
 use super::{hyper_server, refusal};
 use crate::clock;
 use crate::lifecycle::Drain;
@@ -292,13 +295,12 @@ impl Worker {
         let is_late = since >= LATE_LOOK && !self.was_late.get();
         self.was_late.set(is_late);
         self.moment.set((self.moment.get() * 2).clamp(LEAST_MOMENT, FIRST_MOMENT));
-        let watches = self.connections.borrow();
+        let (table, watches) = (self.table(), self.connections.borrow());
         for watch in watches.values().filter(|_| !is_late) {
-            if watch.enforce(&self.shared.settings) == Found::ClientGone {
-                self.shared.metrics.failed(ProxyError::ClientGone.kind());
-            }
+            watch.enforce(&self.shared.settings);
         }
-        for pool in &self.table().pools {
+        table.routes.look_around();
+        for pool in &table.pools {
             pool.sweep(now);
         }
     }
@@ -348,11 +350,18 @@ impl Worker {
         Rc::clone(&table)
     }
 
-    /// Counts a request that no handler will see, and gives the answer to it.
-    pub(super) fn refuse(&self, error: ProxyError) -> Vec<u8> {
-        self.shared.metrics.failed(error.kind());
+    /// Counts a request of `peer` that no handler will see, and gives the response to it.
+    pub(super) fn refuse(&self, peer: Option<SocketAddr>, error: ProxyError) -> Vec<u8> {
+        let table = self.table();
+        let (metrics, kind) = (table.routes.unrouted(), error.kind());
+        metrics.failed(kind);
+        metrics.own_log().responded(&error, || bound_of(&error, &self.shared.settings, None));
+        let body = error.problem_json().len();
         let (status, wire) = refusal::wire(error);
-        self.table().routes.unrouted().answered(status);
+        metrics.refused(status, body);
+        if self.shared.records.access_log == AccessLog::On {
+            log_refused(peer, metrics.label(), kind, status, body);
+        }
         wire
     }
 

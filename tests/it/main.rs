@@ -21,6 +21,7 @@ mod client_auth;
 mod clients;
 mod conformance;
 mod control;
+mod counts;
 mod crowd;
 mod cut;
 mod dashboard;

@@ -1,0 +1,333 @@
+//! What the log says of the proxy's own responses: a line at the first of a burst, and their number at its end.
+//!
+//! Load tools show a bare 429 or 503, so the log names the route, the key that bound the request, its value and a way out.
+//! What another line reports already is left out here: an upstream that fails (`Upstream::found`, `Upstream::went`), a token
+//! that is not usable, a request that the guard refused, an application that has gone.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::condition::LogGap;
+use super::error::{KINDS, ProxyError};
+use super::route::{Entry, Rate};
+use super::settings::ServerSettings;
+use crate::clock;
+
+/// The bursts of one route, over all workers.
+#[derive(Debug)]
+pub(super) struct OwnLog {
+    route: String,
+    since: Instant,
+    /// How many bursts have begun and not ended.
+    running: AtomicUsize,
+    bursts: [Burst; KINDS.len()],
+}
+
+/// Responses of one kind, none of which came [`QUIET`] or longer after the one before.
+#[derive(Debug, Default)]
+struct Burst {
+    count: AtomicU64,
+    /// When the last one was given, in milliseconds from the log's beginning.
+    last: AtomicU64,
+    /// Whether its first one was logged.
+    is_logged: AtomicBool,
+    gap: LogGap,
+}
+
+/// What made the proxy respond by itself.
+#[derive(Debug, Default)]
+pub(super) struct Bound {
+    /// The key of the configuration that set the bound.
+    pub(super) key: Option<&'static str>,
+    /// Its value.
+    pub(super) value: Option<String>,
+    /// A way out.
+    pub(super) help: Option<&'static str>,
+}
+
+impl OwnLog {
+    pub(super) fn new(route: &str) -> Self {
+        Self {
+            route: route.to_owned(),
+            since: clock::now(),
+            running: AtomicUsize::new(0),
+            bursts: std::array::from_fn(|_| Burst::default()),
+        }
+    }
+
+    /// The proxy responds with `error`; `bound` is called where that gets a line.
+    pub(super) fn responded(&self, error: &ProxyError, bound: impl FnOnce() -> Bound) {
+        if is_reported_elsewhere(error) {
+            return;
+        }
+        let Some(burst) = self.burst(error.kind()) else { return };
+        let passed = self.passed();
+        burst.last.store(millis(passed), Ordering::Relaxed);
+        if burst.count.fetch_add(1, Ordering::Relaxed) > 0 {
+            return;
+        }
+        self.running.fetch_add(1, Ordering::Relaxed);
+        if !burst.gap.is_over(passed) {
+            return;
+        }
+        burst.is_logged.store(true, Ordering::Relaxed);
+        let (route, kind, status) = (&self.route, error.kind(), error.status());
+        let Bound { key, value, help } = bound();
+        if status.is_server_error() || key.is_some() {
+            tracing::warn!(
+                route, kind, status = status.as_u16(), key, value, reason = %error, help,
+                "the proxy responds to requests itself; their number follows"
+            );
+        } else {
+            tracing::info!(
+                route, kind, status = status.as_u16(), reason = %error, help,
+                "the proxy responds to requests itself; their number follows"
+            );
+        }
+    }
+
+    /// Logs the bursts that have ended. Each worker calls this a few times a second.
+    pub(super) fn look_around(&self) {
+        if self.running.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let passed = self.passed();
+        for (kind, burst) in KINDS.iter().zip(&self.bursts) {
+            let quiet = millis(passed).saturating_sub(burst.last.load(Ordering::Relaxed));
+            if burst.count.load(Ordering::Relaxed) > 0 && u128::from(quiet) >= QUIET.as_millis() {
+                self.end(kind, burst, || burst.gap.is_over(passed));
+            }
+        }
+    }
+
+    /// A burst has ended. One whose first response got no line, as another burst had ended shortly before, goes on until
+    /// `is_due`.
+    fn end(&self, kind: &str, burst: &Burst, is_due: impl FnOnce() -> bool) {
+        let was_logged = burst.is_logged.load(Ordering::Relaxed);
+        if !was_logged && !is_due() {
+            return;
+        }
+        let count = burst.count.swap(0, Ordering::Relaxed);
+        if count == 0 {
+            // Another worker was faster.
+            return;
+        }
+        burst.is_logged.store(false, Ordering::Relaxed);
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        if count > 1 || !was_logged {
+            tracing::info!(route = self.route, kind, count, "the proxy responded to requests itself");
+        }
+    }
+
+    fn burst(&self, kind: &str) -> Option<&Burst> {
+        KINDS.iter().zip(&self.bursts).find(|(known, _)| **known == kind).map(|(_, burst)| burst)
+    }
+
+    fn passed(&self) -> Duration {
+        clock::now().saturating_duration_since(self.since)
+    }
+}
+
+impl Drop for OwnLog {
+    /// The route is gone, by a reload or the program's end.
+    fn drop(&mut self) {
+        for (kind, burst) in KINDS.iter().zip(&self.bursts) {
+            self.end(kind, burst, || true);
+        }
+    }
+}
+
+fn millis(passed: Duration) -> u64 {
+    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether another line in the log reports what is behind `error`, or there is nothing to report.
+const fn is_reported_elsewhere(error: &ProxyError) -> bool {
+    use ProxyError as E;
+    matches!(
+        error,
+        E::TokenUnavailable(_)
+            | E::Refused(_)
+            | E::ClientGone
+            | E::UpstreamUnreachable(_)
+            | E::ConnectTimeout(_)
+            | E::UpstreamBroken
+            | E::UpstreamMalformed(_)
+            | E::UpstreamNotHttp2
+            | E::UpstreamReset(_)
+            | E::UpstreamCut(_)
+            | E::LargeHeadBroken { .. }
+            | E::ResponseHeadTooLarge { .. }
+            | E::ResponseTimeout
+    )
+}
+
+/// Which key of the configuration bound a request, its value, and a way out; `entry` is the route that it took.
+pub(super) fn bound_of(error: &ProxyError, server: &ServerSettings, entry: Option<&Entry>) -> Bound {
+    use ProxyError as E;
+    let limits = entry.map(|entry| &entry.route.limits);
+    let (key, value) = match error {
+        E::RateLimited { .. } => {
+            (Some("rate_limit"), limits.and_then(|limits| limits.rate.as_ref()).map(rate_text))
+        }
+        E::Overloaded => (
+            Some("max_concurrent"),
+            limits.and_then(|limits| limits.concurrent).map(|concurrent| concurrent.to_string()),
+        ),
+        E::MemoryLimit => (Some("memory_limit"), Some(server.memory_limit.budget().to_string())),
+        E::HeaderTooLarge => (
+            Some("max_header_size"),
+            Some(format!("{} bytes; max_headers {}", server.max_header_size, server.max_headers)),
+        ),
+        E::HeadTimeout => (Some("header_timeout"), Some(format!("{:?}", server.header_timeout))),
+        E::StreamTooOld => (
+            Some("max_stream_age"),
+            entry.and_then(|entry| entry.route.max_stream_age).map(|age| format!("{age:?}")),
+        ),
+        E::RequestTimeout => (Some("idle_timeout"), None),
+        E::AuthorizationRefused => (Some("own_authorization"), Some("refuse".to_owned())),
+        _ => (None, None),
+    };
+    Bound { key, value, help: help(error) }
+}
+
+fn rate_text(rate: &Rate) -> String {
+    let Rate { requests, per, burst } = rate;
+    format!("{requests} in {per:?}; rate_burst {burst}")
+}
+
+const fn help(error: &ProxyError) -> Option<&'static str> {
+    use ProxyError as E;
+    Some(match error {
+        E::RateLimited { .. } => {
+            "send fewer requests, or raise rate_limit; max_queue and queue_timeout let some wait instead"
+        }
+        E::Overloaded => {
+            "have fewer requests under way, or raise max_concurrent; max_queue and queue_timeout let some wait instead"
+        }
+        E::MemoryLimit => "have fewer requests under way, or raise memory_limit",
+        E::Lacking => "raise the limit of open files (ulimit -n)",
+        E::HeaderTooLarge => "send fewer or shorter header fields, or raise max_header_size or max_headers",
+        E::HeadTimeout => "send the head of each request at once, or raise header_timeout",
+        E::RequestTimeout => "send the body without pauses, or raise idle_timeout of the upstream",
+        E::StreamTooOld => "raise max_stream_age of the route",
+        E::AuthorizationRefused => {
+            "send no Authorization, or set own_authorization of the route to replace or keep"
+        }
+        E::Loop => "have the upstream's url point to the API, not to this proxy",
+        E::NoRoute => "add a route for this host and path",
+        E::MethodNotAllowed { .. } => "add the method to the route's methods",
+        E::SubjectRequired => "have the application send its own token, as this route acts for its caller",
+        _ => return None,
+    })
+}
+
+/// How long none has come when a burst is over.
+const QUIET: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::time::advance;
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        /// What `work` logs.
+        fn of(work: impl FnOnce()) -> Vec<String> {
+            let lines = Self::default();
+            let writer = lines.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(move || writer.clone())
+                .with_ansi(false)
+                .without_time()
+                .finish();
+            with_default(subscriber, work);
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            text.lines().map(str::to_owned).collect()
+        }
+    }
+
+    const LIMITED: ProxyError = ProxyError::RateLimited { retry_after: Duration::from_secs(1) };
+
+    fn bound() -> Bound {
+        Bound { key: Some("rate_limit"), value: Some("10/s".into()), help: Some("raise it") }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_gets_two_lines_whatever_its_length() {
+        let log = OwnLog::new("/orders");
+        let first = Lines::of(|| {
+            for _ in 0..100_000 {
+                log.responded(&LIMITED, bound);
+                log.look_around();
+            }
+        });
+        assert_eq!(first.len(), 1, "{first:?}");
+        for part in [
+            "WARN",
+            "route=\"/orders\"",
+            "key=\"rate_limit\"",
+            "value=\"10/s\"",
+            "status=429",
+            "help=\"raise it\"",
+        ] {
+            assert!(first[0].contains(part), "{part}: {first:?}");
+        }
+        advance(QUIET).await;
+        let end = Lines::of(|| {
+            log.look_around();
+            log.look_around();
+        });
+        assert_eq!(end.len(), 1, "{end:?}");
+        assert!(end[0].contains("count=100000") && end[0].contains("kind=\"rate_limited\""), "{end:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn short_bursts_in_a_row_get_at_most_two_lines_a_minute_and_none_is_lost() {
+        let log = OwnLog::new("/");
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            all.extend(Lines::of(|| log.responded(&LIMITED, bound)));
+            advance(QUIET + Duration::from_secs(1)).await;
+            all.extend(Lines::of(|| log.look_around()));
+        }
+        all.extend(Lines::of(|| drop(log)));
+        assert!(all.len() <= 6, "two minutes: {all:?}");
+        let count = |line: &String| line.split("count=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        let warned = all.iter().filter(|line| line.contains("WARN")).count() as u64;
+        let counted: u64 = all.iter().filter_map(count).sum();
+        assert!(counted + warned >= 20, "{all:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_response_alone_gets_one_line_and_what_others_report_none() {
+        let log = OwnLog::new("/");
+        let lines = Lines::of(|| {
+            log.responded(&ProxyError::NoRoute, Bound::default);
+            log.responded(&ProxyError::ResponseTimeout, Bound::default);
+            log.responded(&ProxyError::ClientGone, Bound::default);
+        });
+        assert!(lines.len() == 1 && lines[0].contains("INFO") && lines[0].contains("no_route"), "{lines:?}");
+        assert!(Lines::of(|| drop(log)).is_empty());
+    }
+}
