@@ -30,7 +30,7 @@ use super::limits::take_turn;
 use super::local::LocalTable;
 use super::malformed::Malformed;
 use super::max_forwards::{count_forward, last_hop, max_forwards};
-use super::own_credentials::{Own, keeps_own, only_authorization, subject};
+use super::own_credentials::{Own, goes_beside, keeps_own, only_authorization, subject};
 use super::own_log::bound_of;
 use super::path::{PathFault, judge};
 use super::reason;
@@ -270,10 +270,11 @@ async fn to_upstream(
         && !keeps_own(entry, headers, token)?
     {
         let caller = if token.is_per_caller() { Some(only_authorization(headers)?) } else { None };
-        if caller.is_some() || token.settings().attachment.header != AUTHORIZATION {
+        let beside = goes_beside(entry, token);
+        if caller.is_some() || (token.settings().attachment.header != AUTHORIZATION && !beside) {
             headers.remove(AUTHORIZATION);
         }
-        if hop.dpop {
+        if hop.dpop && !beside {
             headers.remove(DPOP);
         }
         let is_ours = caller.is_none();

@@ -1,7 +1,7 @@
 //! The credentials that the application sends itself, and what they are to its route.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{BadRequest, ProxyError};
 use super::route::{Entry, OwnAuthorization};
@@ -22,6 +22,10 @@ impl Own {
         let field =
             token.map(|token| &token.settings().attachment.header).filter(|field| *field != AUTHORIZATION);
         let values = std::iter::once(&AUTHORIZATION).chain(field).flat_map(|name| headers.get_all(name));
+        Self::count(values)
+    }
+
+    fn count<'h>(values: impl Iterator<Item = &'h HeaderValue>) -> Self {
         match values.filter(|value| !value.as_bytes().trim_ascii().is_empty()).count() {
             0 => Self::None,
             1 => Self::One,
@@ -30,17 +34,29 @@ impl Own {
     }
 }
 
-/// Whether the application's own credentials go upstream instead of `token`; of several it is not for us to choose.
+/// Whether the application's own credentials go upstream instead of `token`: those in the field that `token` has. Of several
+/// it is not for us to choose.
 pub(super) fn keeps_own(entry: &Entry, headers: &HeaderMap, token: &TokenHandle) -> Result<bool, BadRequest> {
     // A caller's own token is there to be traded in, and never goes upstream.
     if entry.route.own_authorization != OwnAuthorization::Keep || token.is_per_caller() {
         return Ok(false);
     }
-    match Own::of(headers, Some(token)) {
-        Own::None => Ok(false),
-        Own::One => Ok(true),
-        Own::Several => Err(BadRequest::Credentials),
+    match (brought(headers, &AUTHORIZATION), brought(headers, &token.settings().attachment.header)) {
+        (Own::Several, _) | (_, Own::Several) => Err(BadRequest::Credentials),
+        (_, own) => Ok(own == Own::One),
     }
+}
+
+/// Whether the application's Authorization goes upstream beside `token`, which has a field of its own.
+pub(super) fn goes_beside(entry: &Entry, token: &TokenHandle) -> bool {
+    entry.route.own_authorization == OwnAuthorization::Keep
+        && !token.is_per_caller()
+        && token.settings().attachment.header != AUTHORIZATION
+}
+
+/// What the application brings in one field. An empty one is none.
+fn brought(headers: &HeaderMap, name: &HeaderName) -> Own {
+    Own::count(headers.get_all(name).iter())
 }
 
 /// The one field that the caller's own credentials stand in; of several it is not for us to choose.

@@ -51,6 +51,30 @@ async fn another_header_and_scheme_carry_the_token_where_the_api_wants_them() {
     assert_eq!(api.only().all("x-api-key"), ["token-0"]);
 }
 
+/// Signatures over the request (AWS) beside a token that a gateway takes in a field of its own.
+#[tokio::test]
+async fn a_token_with_a_field_of_its_own_goes_beside_the_applications_kept_authorization() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let section = token_at(&server.url()) + "header = \"X-Api-Key\"\nscheme = \"\"\n";
+    let config = Config::one_route(&upstream_at(&api.url()), &section).and("own_authorization = \"keep\"");
+    let proxy = Proxy::start(config).await;
+    let signature = "Authorization: AWS4-HMAC-SHA256 Credential=a";
+    for fields in [&[signature][..], &[], &[signature, "X-Api-Key: mine"], &["X-Api-Key: mine"]] {
+        let fields = fields.iter().flat_map(|field| ["--header", field]);
+        let (fields, url) = (fields.collect::<Vec<_>>(), proxy.url("/"));
+        assert_eq!(curl(&[&fields[..], &[&url]].concat()).await.status, 200);
+    }
+    let sent: Vec<_> = api
+        .seen()
+        .iter()
+        .map(|seen| ["authorization", "x-api-key"].map(|name| seen.all(name).join(" | ")))
+        .collect();
+    let signature = "AWS4-HMAC-SHA256 Credential=a";
+    assert_eq!(sent, [[signature, "token-0"], ["", "token-0"], [signature, "mine"], ["", "mine"]]);
+    let twice = ["--header", "Authorization: a", "--header", "Authorization: b", &proxy.url("/")];
+    curl(&twice).await.assert_proxy_error(400);
+}
+
 #[tokio::test]
 async fn what_is_for_one_hop_stops_at_the_proxy_both_ways() {
     let stage = Stage::answering(|_, _| {
