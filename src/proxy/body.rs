@@ -18,7 +18,7 @@ use super::expect::Gate;
 use super::grpc::TrailerWatch;
 use super::headers::strip_trailers;
 use super::metered::Place;
-use super::metrics::Counted;
+use super::pool::OpenConnection;
 use super::received::ReceivedBody;
 use super::replay::{RecordLimit, Sending, Upload};
 use super::sending::is_judged_malformed;
@@ -382,7 +382,7 @@ impl Download {
 
     /// The connection behind a 101 of HTTP/1.1, what of the new protocol was read already, and the connection's count;
     /// `None` for any other answer.
-    pub(super) fn into_tunnel(self) -> Option<(wire::Stream, Bytes, Counted)> {
+    pub(super) fn into_tunnel(self) -> Option<(wire::Stream, Bytes, OpenConnection)> {
         match self.source {
             DownloadSource::Wire(answer) => answer.into_tunnel(),
             DownloadSource::Shared(_) => None,

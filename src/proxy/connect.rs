@@ -21,9 +21,8 @@ use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::error::ProxyError;
 use super::metered::{Intake, Metered};
-use super::metrics::OpenConnections;
 use super::peer_settings::{PeerSettings, greet};
-use super::pool::MAX_STREAMS;
+use super::pool::{Closed, End, PoolCounts};
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
 use super::window::{connection_window, stream_window};
@@ -38,7 +37,18 @@ use crate::net::{http_connect, resolver};
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
     Http1(Wire),
-    Http2(http2::SendRequest<RequestBody>, Weak<dyn Settings>, PeerSettings, ConnectionInfo, Rc<Intake>),
+    Http2(NewHttp2),
+}
+
+/// A new connection of HTTP/2.
+pub(super) struct NewHttp2 {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) settings: Weak<dyn Settings>,
+    pub(super) peer: PeerSettings,
+    pub(super) info: ConnectionInfo,
+    pub(super) intake: Rc<Intake>,
+    /// Where it is said why it is closed.
+    pub(super) end: End,
 }
 
 /// The making of a connection: until when, and how far it has come.
@@ -126,19 +136,19 @@ impl From<DialFault> for ProxyError {
     }
 }
 
-/// Opens a connection to `upstream` and counts it in `open` for as long as it lives.
+/// Opens a connection to `upstream` and counts it in `counts` for as long as it lives.
 pub(super) async fn connect(
     upstream: &Upstream,
     speak: Speak,
-    open: &OpenConnections,
+    counts: &PoolCounts,
     attempt: Attempt<'_>,
 ) -> Result<Sender, DialFault> {
     let started = clock::now();
     let reached = reach(upstream, attempt).await;
     let window = stream_window(clock::now().saturating_duration_since(started));
     let connected = match reached {
-        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, attempt, open, window).await,
-        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, attempt, open, window).await,
+        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, attempt, counts, window).await,
+        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, attempt, counts, window).await,
         Err(fault) => Err(fault),
     };
     if !matches!(connected, Err(DialFault::Lacking)) {
@@ -209,7 +219,7 @@ async fn begin<S>(
     socket: S,
     info: ConnectionInfo,
     attempt: Attempt<'_>,
-    open: &OpenConnections,
+    counts: &PoolCounts,
     window: u32,
 ) -> Result<Sender, DialFault>
 where
@@ -219,10 +229,10 @@ where
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
             Http2::PriorKnowledge => {
-                let handshake = Box::pin(http2(upstream, socket, info, open, window));
+                let handshake = Box::pin(http2(upstream, socket, info, counts, window));
                 attempt.within(ConnectStage::Http2, handshake).await
             }
-            Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, open)),
+            Http2::Auto | Http2::Never => Ok(http1(socket.into(), info, counts)),
         };
     };
     let stream = match speak {
@@ -230,10 +240,10 @@ where
         Speak::Http1 => handshake(&tls.with_http1_alone(), socket, attempt).await?,
     };
     if agreed_http2(upstream, &stream) {
-        let handshake = Box::pin(http2(upstream, stream, info, open, window));
+        let handshake = Box::pin(http2(upstream, stream, info, counts, window));
         attempt.within(ConnectStage::Http2, handshake).await
     } else {
-        Ok(http1(stream.into(), info, open))
+        Ok(http1(stream.into(), info, counts))
     }
 }
 
@@ -325,8 +335,8 @@ fn to_proxy(error: ReachError) -> DialFault {
     }
 }
 
-fn http1(stream: Stream, info: ConnectionInfo, open: &OpenConnections) -> Sender {
-    Sender::Http1(Wire::new(stream, info, open.count()))
+fn http1(stream: Stream, info: ConnectionInfo, counts: &PoolCounts) -> Sender {
+    Sender::Http1(Wire::new(stream, info, counts.opened(Closed::Request)))
 }
 
 /// Begins HTTP/2, and waits for the other side to do so.
@@ -334,31 +344,32 @@ async fn http2<S>(
     upstream: &Upstream,
     stream: S,
     info: ConnectionInfo,
-    open: &OpenConnections,
+    counts: &PoolCounts,
     window: u32,
 ) -> Result<Sender, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let streams = upstream.settings.max_streams;
     let intake = Rc::new(Intake::default());
     let (stream, beginning) = Metered::new(stream, Rc::clone(&intake));
     let (sender, connection) = http2::Builder::new(WorkerExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PONG)
-        .max_concurrent_reset_streams(MAX_STREAMS)
+        .max_concurrent_reset_streams(streams)
         .max_local_error_reset_streams(MAX_LATE_FRAMES)
         .max_header_list_size(header_list_size(upstream.settings.max_response_header_size))
         .initial_stream_window_size(window)
-        .initial_connection_window_size(connection_window(window, MAX_STREAMS as u32))
+        .initial_connection_window_size(connection_window(window, u32::try_from(streams).unwrap_or(u32::MAX)))
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| DialFault::Unreachable(ConnectFault::ClosedEarly))?;
     let connection = Rc::new(RefCell::new(connection));
     let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
-    drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), open);
+    let end = drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), counts);
     let peer = beginning.known().await.map_err(DialFault::Unreachable)?;
-    Ok(Sender::Http2(sender, settings, peer, info, intake))
+    Ok(Sender::Http2(NewHttp2 { sender, settings, peer, info, intake, end }))
 }
 
 /// What hyper takes of a head. It is above the limit that is kept to: over the limit of its own hyper reports no size, and
@@ -368,14 +379,16 @@ fn header_list_size(limit: usize) -> u32 {
 }
 
 /// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
-fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, open: &OpenConnections) {
-    let counted = open.count();
+fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, counts: &PoolCounts) -> End {
+    let open = counts.opened(Closed::Upstream);
+    let end = open.end().clone();
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to an upstream ended with an error");
         }
-        drop(counted);
+        drop(open);
     });
+    end
 }
 
 /// Spawns what hyper needs on the worker that asks: nothing of a connection ever leaves its worker.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pool::Closed;
 use crate::clock;
 
 /// Whom a connection leads to, and how long it may be used.
@@ -24,13 +25,14 @@ impl ConnectionInfo {
         Self { address, ends: clock::now() + max_age.mul_f64(0.9 + 0.1 * fastrand::f64()) }
     }
 
-    /// Whether another request may use it, where `current` are the addresses that its upstream has; `None`: unknown.
-    pub(super) fn may_be_kept(&self, now: Instant, current: Option<&[IpAddr]>) -> bool {
-        let is_current = match (self.address, current) {
-            (Some(address), Some(current)) => current.contains(&address),
-            _ => true,
-        };
-        is_current && now < self.ends
+    /// Why no other request may use it, where `current` are the addresses that its upstream has (`None`: unknown); `None`: one
+    /// may.
+    pub(super) fn end(&self, now: Instant, current: Option<&[IpAddr]>) -> Option<Closed> {
+        match (self.address, current) {
+            (Some(address), Some(current)) if !current.contains(&address) => Some(Closed::Address),
+            _ if now >= self.ends => Some(Closed::Age),
+            _ => None,
+        }
     }
 }
 
@@ -43,10 +45,10 @@ mod tests {
         let (now, minute) = (clock::now(), Duration::from_mins(1));
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let info = ConnectionInfo::new(Some(one), minute);
-        assert!(info.may_be_kept(now + minute / 2, None));
-        assert!(info.may_be_kept(now, Some(&[other, one])));
-        assert!(!info.may_be_kept(now, Some(&[other])));
-        assert!(!info.may_be_kept(now + minute * 2, None));
-        assert!(ConnectionInfo::new(None, minute).may_be_kept(now, Some(&[other])));
+        assert_eq!(info.end(now + minute / 2, None), None);
+        assert_eq!(info.end(now, Some(&[other, one])), None);
+        assert_eq!(info.end(now, Some(&[other])), Some(Closed::Address));
+        assert_eq!(info.end(now + minute * 2, None), Some(Closed::Age));
+        assert_eq!(ConnectionInfo::new(None, minute).end(now, Some(&[other])), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::metrics::{ProxyMetrics, Side};
+use super::metrics::ProxyMetrics;
 use super::pool::Pool;
 use super::route::RouteTable;
 use super::sockets::Sockets;
@@ -31,8 +31,8 @@ impl LocalTable {
         let pools = routes.upstreams().iter().map(|upstream| {
             let old = kept.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream));
             old.cloned().unwrap_or_else(|| {
-                let open = metrics.connections(Side::Upstream);
-                Pool::new(Arc::clone(upstream), open, Arc::clone(sockets))
+                let counts = metrics.upstream(&upstream.name);
+                Pool::new(Arc::clone(upstream), counts, Arc::clone(sockets))
             })
         });
         Self { pools: pools.collect(), routes }

@@ -1,7 +1,7 @@
 //! What the request path counts. Everything that a request touches is resolved when a route is made, so that
 //! counting is a few atomic additions and never a look-up by name.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use super::error::{CLIENT_GONE, KINDS};
 use super::guard::Rejection;
 use super::own_log::OwnLog;
-use super::sockets::Socket;
+use super::pool::{PoolCounts, PoolMetrics};
 use crate::metrics::{Metrics, Server, counter_vec, gauge_vec};
 use crate::net::eviction::Evictions;
 
@@ -31,6 +31,7 @@ pub struct ProxyMetrics {
     errors: IntCounterVec,
     rejections: IntCounterVec,
     connections: IntGaugeVec,
+    upstreams: PoolMetrics,
     evictions: Arc<Evictions>,
     aborted: IntCounterVec,
     memory: IntCounterVec,
@@ -143,17 +144,12 @@ impl Replay {
     }
 }
 
-/// Whose connections are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Downstream,
-    Upstream,
-}
-
 impl ProxyMetrics {
     /// Registers the families; once per program.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
+        let connections = gauge_vec(CONNECTIONS, "Open connections", &["side"]);
+        let upstreams = PoolMetrics::new(metrics, connections.with_label_values(&["upstream"]));
         let this = Self {
             requests: counter_vec(
                 REQUESTS,
@@ -202,7 +198,8 @@ impl ProxyMetrics {
                 &["kind", "route"],
             ),
             rejections: metrics.rejections(),
-            connections: gauge_vec(CONNECTIONS, "Open connections", &["side"]),
+            connections,
+            upstreams,
             evictions: Arc::new(Evictions::counted(Server::Proxy, metrics)),
             aborted: counter_vec(
                 ABORTED,
@@ -264,13 +261,14 @@ impl ProxyMetrics {
         self.route(UNROUTED)
     }
 
-    pub(super) fn connections(&self, side: Side) -> OpenConnections {
-        let side = match side {
-            Side::Downstream => "downstream",
-            Side::Upstream => "upstream",
-        };
-        let gauge = self.connections.with_label_values(&[side]);
-        OpenConnections { gauge, socket: RefCell::default() }
+    /// The connections of applications.
+    pub(super) fn connections(&self) -> OpenConnections {
+        OpenConnections(self.connections.with_label_values(&["downstream"]))
+    }
+
+    /// The connections to the upstream called `name`.
+    pub(super) fn upstream(&self, name: &str) -> PoolCounts {
+        self.upstreams.of(name)
     }
 
     /// The idle connections of applications that were closed to make room.
@@ -328,36 +326,24 @@ impl MemoryMetrics {
     }
 }
 
-/// Counts the open connections of one side.
+/// Counts the open connections of applications.
 #[derive(Debug)]
-pub(super) struct OpenConnections {
-    gauge: IntGauge,
-    /// What the connection that is counted next holds for as long as it lives.
-    socket: RefCell<Option<Socket>>,
-}
+pub(super) struct OpenConnections(IntGauge);
 
 /// An open connection; while it lives, it is counted.
 #[derive(Debug)]
-pub(super) struct Counted {
-    gauge: IntGauge,
-    _socket: Option<Socket>,
-}
+pub(super) struct Counted(IntGauge);
 
 impl OpenConnections {
     pub(super) fn count(&self) -> Counted {
-        self.gauge.inc();
-        Counted { gauge: self.gauge.clone(), _socket: self.socket.take() }
-    }
-
-    /// The same count, for one connection that holds `socket`.
-    pub(super) fn holding(&self, socket: Socket) -> Self {
-        Self { gauge: self.gauge.clone(), socket: RefCell::new(Some(socket)) }
+        self.0.inc();
+        Counted(self.0.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.gauge.dec();
+        self.0.dec();
     }
 }
 

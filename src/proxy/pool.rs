@@ -4,7 +4,10 @@
 //! first, so that what is not needed goes idle and is closed. HTTP/2 connections are shared by many requests at a time,
 //! and a further one is opened beyond that.
 
+mod metrics;
+
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connect::{self, Attempt, DialFault, Settings, Speak, connect};
+use super::connect::{self, Attempt, DialFault, NewHttp2, Settings, Speak, connect};
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::dials::Dials;
@@ -22,7 +25,6 @@ use super::error::{ProxyError, WebSocketFault};
 use super::malformed::Malformed;
 use super::memory;
 use super::metered::Place;
-use super::metrics::OpenConnections;
 use super::peer_settings::PeerSettings;
 use super::sockets::{Socket, Sockets};
 use super::upstream::{Http2, Upstream};
@@ -30,17 +32,22 @@ use super::wire::{Keeper, Wire};
 use crate::clock;
 use crate::net::{presence, resolver};
 
+pub(super) use metrics::{Closed, End, OpenConnection, PoolCounts, PoolMetrics};
+
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
 pub(super) struct Pool {
     upstream: Arc<Upstream>,
-    idle: RefCell<Vec<Idle>>,
+    /// The one that has been idle for longest comes first.
+    idle: RefCell<VecDeque<Idle>>,
     shared: RefCell<Vec<Shared>>,
     dials: Dials,
     may_share: Cell<bool>,
     /// Connections opened so far.
     opened: Cell<u64>,
-    open: OpenConnections,
+    counts: PoolCounts,
+    /// Requests that used a kept connection since the worker's last look.
+    reused: Cell<u64>,
     sockets: Arc<Sockets>,
     /// The worker's clock, as of its last look.
     now: Cell<Instant>,
@@ -72,6 +79,8 @@ struct Shared {
     /// Lives while a request has it to itself.
     alone: Weak<()>,
     info: ConnectionInfo,
+    max_streams: usize,
+    end: End,
 }
 
 impl std::fmt::Debug for Shared {
@@ -125,7 +134,9 @@ pub(super) enum Want {
 impl Shared {
     /// Streams that it may carry at a time.
     fn limit(&self) -> usize {
-        self.settings.upgrade().map_or(MAX_STREAMS, |settings| settings.max_streams().min(MAX_STREAMS))
+        self.settings
+            .upgrade()
+            .map_or(self.max_streams, |settings| settings.max_streams().min(self.max_streams))
     }
 
     /// Takes it for a request, if it has room for that.
@@ -153,16 +164,17 @@ impl Shared {
 }
 
 impl Pool {
-    pub(super) fn new(upstream: Arc<Upstream>, open: OpenConnections, sockets: Arc<Sockets>) -> Rc<Self> {
-        let may_share = upstream.may_speak_http2();
+    pub(super) fn new(upstream: Arc<Upstream>, counts: PoolCounts, sockets: Arc<Sockets>) -> Rc<Self> {
+        let (may_share, max_streams) = (upstream.may_speak_http2(), upstream.settings.max_streams);
         Rc::new(Self {
             upstream,
             idle: RefCell::default(),
             shared: RefCell::default(),
-            dials: Dials::new(MAX_STREAMS),
+            dials: Dials::new(max_streams),
             may_share: Cell::new(may_share),
             opened: Cell::new(0),
-            open,
+            counts,
+            reused: Cell::new(0),
             sockets,
             now: Cell::new(clock::now()),
             retired: Cell::new(false),
@@ -175,8 +187,19 @@ impl Pool {
     /// Lets go of what is idle, now and from now on; requests under way go on.
     pub(super) fn retire(&self) {
         self.retired.set(true);
-        self.idle.take();
-        self.shared.take();
+        self.let_go(Closed::Reload);
+        self.count_reused();
+    }
+
+    /// Closes what is idle, and has the others close once they are.
+    fn let_go(&self, why: Closed) {
+        self.idle.take().iter().for_each(|kept| kept.wire.ends(why));
+        self.shared.take().iter().for_each(|kept| kept.end.is(why));
+    }
+
+    /// Adds up what was counted since the worker's last look.
+    fn count_reused(&self) {
+        self.counts.reused(self.reused.take());
     }
 
     pub(super) fn upstream(&self) -> &Arc<Upstream> {
@@ -257,7 +280,7 @@ impl Pool {
                 self.may_share.set(false);
                 Ok(Some(Connection::Http1 { wire, age: Age::New }))
             }
-            connect::Sender::Http2(sender, settings, peer, info, intake) => {
+            connect::Sender::Http2(NewHttp2 { sender, settings, peer, info, intake, end }) => {
                 self.may_share.set(true);
                 let mut shared = Shared {
                     sender,
@@ -268,6 +291,8 @@ impl Pool {
                     peer,
                     alone: Weak::new(),
                     info,
+                    max_streams: self.upstream.settings.max_streams,
+                    end,
                 };
                 self.dials.learn(shared.limit());
                 let taken = shared.take(company, Age::New);
@@ -290,7 +315,7 @@ impl Pool {
         let connected = match self.socket(deadline).await {
             Some(socket) => {
                 let attempt = Attempt { deadline, stage: self.dials.stage() };
-                connect(&self.upstream, speak, &self.open.holding(socket), attempt).await
+                connect(&self.upstream, speak, &self.counts.holding(socket), attempt).await
             }
             None => Err(DialFault::Lacking),
         };
@@ -310,10 +335,9 @@ impl Pool {
         if let Some(free) = self.sockets.take() {
             return Some(free);
         }
-        let has_idle = !self.idle.borrow().is_empty();
-        if has_idle {
-            // The one that has been idle for longest.
-            drop(self.idle.borrow_mut().remove(0));
+        let longest = self.idle.borrow_mut().pop_front();
+        if let Some(Idle { wire, .. }) = longest {
+            wire.ends(Closed::Room);
         }
         self.sockets.wait(deadline.saturating_duration_since(clock::now())).await
     }
@@ -322,8 +346,7 @@ impl Pool {
     fn keep_up(&self) {
         let era = presence::era();
         if self.era.replace(era) != era {
-            self.idle.take();
-            self.shared.take();
+            self.let_go(Closed::Network);
         }
     }
 
@@ -331,10 +354,12 @@ impl Pool {
         self.keep_up();
         if want == Want::Any {
             let mut idle = self.idle.borrow_mut();
-            while let Some(Idle { wire, .. }) = idle.pop() {
+            while let Some(Idle { wire, .. }) = idle.pop_back() {
                 if wire.is_free() {
+                    self.reused.set(self.reused.get() + 1);
                     return Some(Connection::Http1 { wire, age: Age::Reused });
                 }
+                wire.ends(Closed::Upstream);
             }
         }
         None
@@ -357,33 +382,61 @@ impl Pool {
         let mut free = shared.iter_mut().filter(|kept| fits(kept) && !is_clogged(kept));
         let taken = free.find_map(|kept| kept.take(company, Age::Reused));
         // What comes by a new connection is not behind what others have left unread.
-        if taken.is_some() || shared.iter().filter(|kept| is_clogged(kept)).count() < MAX_CLOGGED {
-            return taken;
-        }
-        shared.iter_mut().filter(|kept| fits(kept)).find_map(|kept| kept.take(company, Age::Reused))
+        let taken = if taken.is_some() || shared.iter().filter(|kept| is_clogged(kept)).count() < MAX_CLOGGED
+        {
+            taken
+        } else {
+            shared.iter_mut().filter(|kept| fits(kept)).find_map(|kept| kept.take(company, Age::Reused))
+        };
+        self.reused.set(self.reused.get() + u64::from(taken.is_some()));
+        taken
     }
 
     /// Closes what has been idle for too long, is too old, or leads to an address that the upstream no longer has; requests
     /// under way go on. Has the name looked up again now and then. The worker calls this regularly.
     pub(super) fn sweep(&self, now: Instant) {
         self.now.set(now);
+        self.count_reused();
         if self.active.take() || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty() {
             self.refresh_addresses();
         }
-        let wanted = self.sockets.are_wanted();
-        let longest = if memory::is_short() { SHORT_IDLE_TIME } else { MAX_IDLE_TIME };
+        let (wanted, short) = (self.sockets.are_wanted(), memory::is_short());
+        let most = self.upstream.settings.idle_connection_timeout;
+        // Why one is closed that has been idle for so long.
+        let overdue = |idle: Duration| match () {
+            () if wanted || short && idle >= SHORT_IDLE_TIME => Some(Closed::Room),
+            () if idle >= most => Some(Closed::Idle),
+            () => None,
+        };
         self.idle.borrow_mut().retain_mut(|kept| {
             let idle = now.saturating_duration_since(kept.since);
             if idle >= SHORT_IDLE_TIME {
                 kept.wire.shrink();
             }
-            kept.wire.is_free() && !wanted && idle < longest && self.may_keep(kept.wire.info())
+            let why = if kept.wire.is_free() {
+                overdue(idle).or_else(|| self.end_of(kept.wire.info()))
+            } else {
+                Some(Closed::Upstream)
+            };
+            why.is_none_or(|why| {
+                kept.wire.ends(why);
+                false
+            })
         });
-        self.shared.borrow_mut().retain(|kept| {
-            let busy = Rc::strong_count(&kept.streams) > 1;
-            !kept.sender.is_closed()
-                && (busy || !wanted && now.saturating_duration_since(kept.used) < MAX_IDLE_TIME)
-                && self.may_keep(&kept.info)
+        self.shared.borrow_mut().retain_mut(|kept| {
+            if Rc::strong_count(&kept.streams) > 1 {
+                kept.used = now;
+            }
+            let idle = now.saturating_duration_since(kept.used);
+            let why = if kept.sender.is_closed() {
+                Some(Closed::Upstream)
+            } else {
+                overdue(idle).filter(|_| !idle.is_zero()).or_else(|| self.end_of(&kept.info))
+            };
+            why.is_none_or(|why| {
+                kept.end.is(why);
+                false
+            })
         });
     }
 
@@ -392,18 +445,29 @@ impl Pool {
         *self.addresses.borrow_mut() = host.and_then(|host| resolver::REQUESTS.refresh(host));
     }
 
-    fn may_keep(&self, info: &ConnectionInfo) -> bool {
-        info.may_be_kept(self.now.get(), self.addresses.borrow().as_deref())
+    /// Why no further request may use a connection; `None`: one may.
+    fn end_of(&self, info: &ConnectionInfo) -> Option<Closed> {
+        info.end(self.now.get(), self.addresses.borrow().as_deref())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.count_reused();
     }
 }
 
 impl Keeper for Pool {
     fn keep(&self, wire: Wire) {
         self.active.set(true);
-        let mut idle = self.idle.borrow_mut();
-        let room = idle.len() < MAX_IDLE && !self.sockets.are_wanted();
-        if room && !self.retired.get() && self.may_keep(wire.info()) {
-            idle.push(Idle { wire, since: self.now.get() });
+        let end = match () {
+            () if self.retired.get() => Some(Closed::Reload),
+            () if self.sockets.are_wanted() => Some(Closed::Room),
+            () => self.end_of(wire.info()),
+        };
+        match end {
+            None => self.idle.borrow_mut().push_back(Idle { wire, since: self.now.get() }),
+            Some(why) => wire.ends(why),
         }
     }
 
@@ -412,15 +476,8 @@ impl Keeper for Pool {
     }
 }
 
-/// Idle HTTP/1.1 connections that one worker keeps to one upstream.
-const MAX_IDLE: usize = 512;
-/// How long one is kept: below the keep-alive time of most servers, and a stale one is replaced anyway.
-const MAX_IDLE_TIME: Duration = Duration::from_mins(1);
-/// How long one keeps its buffers; and how long one is kept at all where memory is short.
+/// How long an idle connection keeps its buffers; and how long one is kept at all where memory is short.
 const SHORT_IDLE_TIME: Duration = Duration::from_secs(1);
-/// Requests at a time on one HTTP/2 connection: what most servers allow; where one allows fewer, or all are taken, another is
-/// opened.
-pub(super) const MAX_STREAMS: usize = 100;
 /// HTTP/2 connections that no new request is sent on because they read only now and then, for lack of memory.
 const MAX_CLOGGED: usize = 8;
 /// How often an upstream that allows no request for now is looked at again.

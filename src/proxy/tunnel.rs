@@ -33,7 +33,8 @@ use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
 use super::last_words::LastWords;
 use super::metered::Place;
-use super::metrics::{Counted, Meter};
+use super::metrics::Meter;
+use super::pool::OpenConnection;
 use super::websocket::{self, ConnectStream};
 use super::worker::Worker;
 use crate::clock;
@@ -56,7 +57,7 @@ pub(super) struct Tunnel {
     /// The stream's place on a shared connection.
     pub(super) place: Option<Rc<Place>>,
     /// The connection, where it is the tunnel's own.
-    pub(super) counted: Option<Counted>,
+    pub(super) open: Option<OpenConnection>,
 }
 
 /// What is spoken in a tunnel.
@@ -124,7 +125,7 @@ impl Opening {
     /// behind its request's head.
     async fn run(self, downstream: impl Io, early: Bytes, half_close: HalfClose, by: By) {
         let Self { tunnel, mut exchange, age, worker } = self;
-        let Tunnel { upstream, early: answered, speaks, idle_timeout, place, counted, .. } = *tunnel;
+        let Tunnel { upstream, early: answered, speaks, idle_timeout, place, open, .. } = *tunnel;
         let leave = async {
             let aged = async {
                 match age {
@@ -149,7 +150,7 @@ impl Opening {
                 exchange.tunnel_cut();
             }
         }
-        drop((exchange, place, counted));
+        drop((exchange, place, open));
     }
 }
 

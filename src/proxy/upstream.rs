@@ -34,8 +34,12 @@ pub struct UpstreamSettings {
     pub response_header_timeout: Duration,
     /// The longest silence within a body, either way.
     pub idle_timeout: Duration,
+    /// How long a connection is kept that no request uses.
+    pub idle_connection_timeout: Duration,
     /// How old a connection may grow before no further request uses it.
     pub max_connection_age: Duration,
+    /// Requests at a time on one HTTP/2 connection; the upstream may allow fewer.
+    pub max_streams: usize,
     /// Bytes of a response's head, and of its trailers, as HTTP/1.1 writes them.
     pub max_response_header_size: usize,
     /// PEM file of the certificate authorities to trust; `None`: the platform's.

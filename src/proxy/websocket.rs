@@ -180,12 +180,12 @@ impl Handshake {
                 speaks,
                 idle_timeout,
                 place: download.into_place(),
-                counted: None,
+                open: None,
             }
         } else {
-            let (stream, early, counted) = download.into_tunnel().ok_or(ProxyError::UpstreamBroken)?;
-            let counted = Some(counted);
-            Tunnel { upstream: Box::new(stream), early, protocol, speaks, idle_timeout, place: None, counted }
+            let (stream, early, open) = download.into_tunnel().ok_or(ProxyError::UpstreamBroken)?;
+            let open = Some(open);
+            Tunnel { upstream: Box::new(stream), early, protocol, speaks, idle_timeout, place: None, open }
         };
         Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel)))
     }

@@ -17,7 +17,7 @@ use super::error::ProxyError;
 use super::listener::{Accepted, Bound, Listener};
 use super::local::LocalTable;
 use super::memory::{self, Charge, Memory, Relief, Room};
-use super::metrics::{Counted, Limited, OpenConnections, ProxyMetrics, Side};
+use super::metrics::{Counted, Limited, OpenConnections, ProxyMetrics};
 use super::own_log::bound_of;
 use super::record::log_refused;
 use super::route::Routes;
@@ -108,7 +108,7 @@ impl Worker {
             next_connection: Cell::new(0),
             all_closed: Notify::new(),
             ending: Notify::new(),
-            open: shared.metrics.connections(Side::Downstream),
+            open: shared.metrics.connections(),
             http1,
             shared,
         })

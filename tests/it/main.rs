@@ -20,6 +20,7 @@ mod cli;
 mod client_auth;
 mod clients;
 mod conformance;
+mod connections;
 mod control;
 mod counts;
 mod crowd;

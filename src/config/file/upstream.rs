@@ -19,8 +19,12 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) response_header_timeout: Period,
     /// The longest silence within a body, either way.
     pub(in crate::config) idle_timeout: Period,
+    /// How long a connection is kept that no request uses.
+    pub(in crate::config) idle_connection_timeout: Period,
     /// How old a connection may grow before no further request uses it.
     pub(in crate::config) max_connection_age: Period,
+    /// Requests at a time on one HTTP/2 connection; the API's SETTINGS may allow fewer.
+    pub(in crate::config) max_streams: usize,
     /// Bytes of a response's head, and of its trailers, in either protocol.
     pub(in crate::config) max_response_header_size: Bytes,
     /// PEM file of the certificate authorities to trust instead of the platform's.
@@ -53,7 +57,9 @@ impl Default for Upstream {
             connect_timeout: Period::seconds(5),
             response_header_timeout: Period::seconds(60),
             idle_timeout: Period::seconds(300),
+            idle_connection_timeout: Period::seconds(60),
             max_connection_age: Period::seconds(600),
+            max_streams: 100,
             max_response_header_size: Bytes(64 * 1024),
             ca_file: None,
             client_cert_file: None,

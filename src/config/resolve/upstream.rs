@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 use super::address::{self, Query, secure_url};
 use super::certificates::{Pair, ca_file};
-use super::{Zero, duration, proxy, socket};
+use super::{Zero, duration, number, proxy, socket};
 use crate::config::Options;
 use crate::config::file::{self, Bytes, Upstream};
 use crate::config::findings::Review;
@@ -70,6 +70,13 @@ pub(super) fn resolve(
     let idle_timeout = duration(&path.key("idle_timeout"), upstream.idle_timeout, Zero::Refused, review);
     let max_connection_age =
         duration(&path.key("max_connection_age"), upstream.max_connection_age, Zero::Refused, review);
+    let idle_connection_timeout = duration(
+        &path.key("idle_connection_timeout"),
+        upstream.idle_connection_timeout,
+        Zero::Refused,
+        review,
+    );
+    let max_streams = number(&path.key("max_streams"), upstream.max_streams, 1..=MAX_STREAMS, review);
     let max_response_header_size = header_size(path, upstream, review);
     let http2 = match upstream.http2 {
         file::Http2::Auto => Http2::Auto,
@@ -82,7 +89,9 @@ pub(super) fn resolve(
         connect_timeout,
         response_header_timeout,
         idle_timeout,
+        idle_connection_timeout,
         max_connection_age,
+        max_streams,
         max_response_header_size,
         ca_file: ca_file.ok()?,
         certificate: certificate.ok()?,
@@ -195,5 +204,7 @@ fn is_one_of(url: &Url, listeners: &[ListenAddress]) -> bool {
     )
 }
 
+/// As many as applications may have on a connection of theirs.
+const MAX_STREAMS: usize = 100_000;
 /// What any server needs, and what one response may cost at most.
 const HEADER_SIZE: std::ops::RangeInclusive<usize> = 8 * 1024..=1024 * 1024;

@@ -107,6 +107,17 @@ fn a_connection_has_a_greatest_age() {
 }
 
 #[test]
+fn how_long_connections_are_kept_and_how_many_requests_share_one_are_keys() {
+    let (minute, settings) = (Duration::from_mins(1), api(GOOD));
+    assert_eq!((settings.idle_connection_timeout, settings.max_streams), (minute, 100));
+    let settings = api(&with("idle_connection_timeout = \"5s\"\nmax_streams = 8"));
+    assert_eq!((settings.idle_connection_timeout.as_secs(), settings.max_streams), (5, 8));
+    let zero = with("idle_connection_timeout = \"0s\"");
+    one_error(&zero, "upstreams.api.idle_connection_timeout", &["above 0s"]);
+    one_error(&with("max_streams = 0"), "upstreams.api.max_streams", &["from 1"]);
+}
+
+#[test]
 fn the_host_that_an_upstream_is_sent_is_a_word_or_a_name() {
     assert_eq!(api(GOOD).host, SentHost::Upstream);
     assert_eq!(api(&with("host = \"client\"")).host, SentHost::Client);

@@ -11,7 +11,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::super::malformed::Malformed;
 use super::super::memory::{self, COPIES, HeadRoom};
-use super::super::metrics::Counted;
+use super::super::pool::{Closed, OpenConnection};
 use super::body::Decoder;
 use super::connection::{HEAD_ROOM, Keeper, Wire};
 use super::head::Reuse;
@@ -111,10 +111,10 @@ impl Answer {
 
     /// The connection behind a 101, what of the new protocol was read already, and the count that ends with the connection;
     /// `None` for any other answer.
-    pub(in crate::proxy) fn into_tunnel(self) -> Option<(Stream, Bytes, Counted)> {
+    pub(in crate::proxy) fn into_tunnel(self) -> Option<(Stream, Bytes, OpenConnection)> {
         let Source::Tunnel(wire) = self.source else { return None };
         let stream = Rc::try_unwrap(wire.stream).ok()?;
-        Some((stream.into_inner(), wire.input.freeze(), wire.counted))
+        Some((stream.into_inner(), wire.input.freeze(), wire.open))
     }
 
     /// The next part of the body, or its trailers.
@@ -170,6 +170,7 @@ impl Answer {
             memory::read(read * COPIES);
         }
         if read == 0 {
+            reading.wire.ends(Closed::Upstream);
             self.source = Source::Ended;
             return Poll::Ready(if self.decoder.may_end_here() { Ok(()) } else { Err(AnswerError::Cut) });
         }
@@ -234,6 +235,7 @@ impl Reading {
     fn end(self) {
         let Self { mut wire, room: _, keeper, reuse, background } = self;
         if reuse == Reuse::No || !wire.input.is_empty() {
+            wire.ends(Closed::Upstream);
             return;
         }
         wire.rest();

@@ -18,7 +18,7 @@ use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
 use super::super::malformed::Malformed;
 use super::super::memory::{self, HeadRoom};
-use super::super::metrics::Counted;
+use super::super::pool::{Closed, OpenConnection};
 use super::super::sending::{Failure, Head};
 use super::answer::Answer;
 use super::head::{AnswerHead, Asked, HeadFinder, Reuse, Then};
@@ -37,7 +37,8 @@ pub(in crate::proxy) struct Wire {
     grown: bool,
     /// Until when it is used again. Boxed, as a connection is moved about for each request.
     info: Box<ConnectionInfo>,
-    pub(super) counted: Counted,
+    /// Counted for as long as it is open.
+    pub(super) open: OpenConnection,
 }
 
 /// Where a connection goes when it is free again.
@@ -87,21 +88,33 @@ enum Fault {
     Broken,
 }
 
+impl Fault {
+    /// Whether the other side closed the connection, or did not speak HTTP on it.
+    const fn is_of_the_upstream(&self) -> bool {
+        matches!(self, Self::Unsent | Self::Died | Self::Malformed(_))
+    }
+}
+
 impl Wire {
-    /// A new connection; `counted` ends with it.
-    pub(in crate::proxy) fn new(stream: Stream, info: ConnectionInfo, counted: Counted) -> Self {
+    /// A new connection; `open` ends with it.
+    pub(in crate::proxy) fn new(stream: Stream, info: ConnectionInfo, open: OpenConnection) -> Self {
         Self {
             stream: Rc::new(RefCell::new(stream)),
             input: BytesMut::new(),
             output: Vec::new(),
             grown: false,
             info: Box::new(info),
-            counted,
+            open,
         }
     }
 
     pub(in crate::proxy) fn info(&self) -> &ConnectionInfo {
         &self.info
+    }
+
+    /// It is closed for this reason, unless another is found.
+    pub(in crate::proxy) fn ends(&self, why: Closed) {
+        self.open.end().is(why);
     }
 
     /// Whether it can carry a request: it has not ended, and nothing came that nobody asked for.
@@ -136,6 +149,9 @@ impl Wire {
             asking.room.whole(asking.head, manner.waits).await;
         }
         let refused = asking.refused;
+        if answered.as_ref().is_err_and(Fault::is_of_the_upstream) {
+            self.ends(Closed::Upstream);
+        }
         let AnswerHead { status, headers, reason, then } = match answered {
             Ok(head) => head,
             Err(Fault::Unsent) => return Err(Failure::Unsent(upload.into_body())),

@@ -22,7 +22,8 @@ use tokio::time::timeout;
 use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
 use super::super::malformed::Malformed;
-use super::super::metrics::{ProxyMetrics, Side};
+use super::super::metrics::ProxyMetrics;
+use super::super::pool::Closed;
 use super::super::received::ReceivedBody;
 use super::super::replay::RecordLimit;
 use super::super::sending::{Asks, Failure, Head};
@@ -57,8 +58,8 @@ fn watch() -> Rc<Watch> {
 /// A connection, and the upstream's end of it.
 fn pair() -> (Wire, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let counted = ProxyMetrics::new(&Metrics::new()).connections(Side::Upstream).count();
-    (Wire::new(Stream::Unix(ours), ConnectionInfo::new(None, Duration::from_hours(1)), counted), theirs)
+    let open = ProxyMetrics::new(&Metrics::new()).upstream("api").opened(Closed::Request);
+    (Wire::new(Stream::Unix(ours), ConnectionInfo::new(None, Duration::from_hours(1)), open), theirs)
 }
 
 fn head(method: Method) -> Head {
