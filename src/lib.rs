@@ -12,6 +12,7 @@ pub mod health;
 pub mod kubernetes;
 pub mod lifecycle;
 pub mod login;
+pub mod machine;
 pub mod metrics;
 pub mod net;
 pub mod oauth;

@@ -9,8 +9,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::io::Errno;
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::machine::{self, Lack};
 
 /// A value that is never printed: Debug shows `Secret(***)`, and dropping it zeroes its bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,9 +81,9 @@ pub enum SecretError {
         /// What the system said.
         kind: std::io::ErrorKind,
     },
-    /// This machine has no descriptor left for it, which passes.
-    #[error("the secret file {} cannot be opened: this machine has no descriptor left", .0.display())]
-    Lacking(PathBuf),
+    /// This machine lacks what it takes to open it, which passes.
+    #[error("the file {} cannot be opened: {}", .0.display(), .1)]
+    Lacking(PathBuf, Lack),
     /// The environment variable is not set, or is empty.
     #[error("the environment variable {0}, which is to hold a secret, is not set")]
     Unset(String),
@@ -196,12 +197,10 @@ impl SecretSource {
 fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<SystemTime>), SecretError> {
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
-        _ if matches!(Errno::from_io_error(&e), Some(Errno::MFILE | Errno::NFILE)) => {
-            SecretError::Lacking(path.to_owned())
-        }
+        _ if let Some(lack) = Lack::of(&e) => SecretError::Lacking(path.to_owned(), lack),
         kind => SecretError::Unreadable { path: path.to_owned(), kind },
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = machine::open(path).map_err(unreadable)?;
     // Of the file that is read, not of one that has taken its place meanwhile.
     let written = file.metadata().and_then(|facts| facts.modified()).ok();
     // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.

@@ -20,6 +20,7 @@ use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity
 use crate::control::{self, ControlSettings, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
+use crate::machine;
 use crate::metrics::{Metrics, Reload};
 use crate::net::acceptor::Acceptor;
 use crate::net::family;
@@ -80,6 +81,8 @@ struct App {
     parts: Parts,
     /// TLS on the proxy's listeners.
     acceptor: Option<Arc<Acceptor>>,
+    /// What is to be read again, since this machine lacked what that takes.
+    postponed: Postponed,
     routes: Arc<Routes>,
     metrics: Metrics,
     facts: watch::Sender<Arc<Facts>>,
@@ -94,6 +97,13 @@ struct App {
     rest: DrainTrigger,
     /// Health and control; they end with it.
     _surfaces: JoinSet<()>,
+}
+
+/// What could not be read for what this machine lacked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Postponed {
+    configuration: bool,
+    certificate: bool,
 }
 
 struct Signals {
@@ -184,6 +194,7 @@ impl App {
             presence: Presence::new(),
             parts,
             acceptor,
+            postponed: Postponed::default(),
             routes,
             metrics,
             facts,
@@ -219,6 +230,7 @@ impl App {
                 _ = looks.tick() => {
                     self.look_at_clocks();
                     self.look_at_files();
+                    self.catch_up();
                     if self.workers.any_ended() {
                         let source = io::Error::other("it panicked; the log says where");
                         return Err(StartError::System { what: "to keep a worker", source });
@@ -248,7 +260,7 @@ impl App {
             return;
         }
         let own = match &self.source {
-            Source::File(path) => Some(path),
+            Source::File(path) => Some(path.clone()),
             Source::Text { .. } | Source::Flags(_) => None,
         };
         let mut reload = None;
@@ -262,7 +274,7 @@ impl App {
             self.reload_acceptor();
         }
         for file in &changed {
-            if Some(file) == own {
+            if Some(file) == own.as_ref() {
                 reload = Some("the configuration's file has changed");
                 continue;
             }
@@ -282,11 +294,30 @@ impl App {
         }
     }
 
+    /// Reads what could not be read before.
+    fn catch_up(&mut self) {
+        let Postponed { configuration, certificate } = self.postponed;
+        if certificate {
+            self.reload_acceptor();
+        }
+        if configuration {
+            self.reload();
+        }
+    }
+
     /// Has the proxy's listeners use what the files of their certificate hold now; broken ones change nothing.
-    fn reload_acceptor(&self) {
-        match self.acceptor.as_ref().map(|acceptor| acceptor.reload()) {
+    fn reload_acceptor(&mut self) {
+        let before = machine::shortages();
+        let reloaded = self.acceptor.as_ref().map(|acceptor| acceptor.reload());
+        let postponed = matches!(reloaded, Some(Err(_))) && machine::shortages() > before;
+        let is_known = std::mem::replace(&mut self.postponed.certificate, postponed);
+        match reloaded {
             None => {}
             Some(Ok(())) => tracing::info!("the listeners' certificate was reloaded"),
+            Some(Err(_)) if postponed && is_known => {}
+            Some(Err(_)) if postponed => {
+                tracing::warn!("no descriptor is left to read the listeners' certificate; it is read later");
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "the listeners' new certificate is refused; the old one stays");
             }
@@ -295,7 +326,17 @@ impl App {
 
     /// Puts the configuration that there is now in force; a broken one changes nothing.
     fn reload(&mut self) {
-        match self.try_reload() {
+        let before = machine::shortages();
+        let reloaded = self.try_reload();
+        let postponed = reloaded.is_err() && machine::shortages() > before;
+        let is_known = std::mem::replace(&mut self.postponed.configuration, postponed);
+        match reloaded {
+            Err(_) if postponed && is_known => {}
+            Err(_) if postponed => {
+                tracing::warn!(
+                    "no descriptor is left to read the configuration and its files; they are read later"
+                );
+            }
             Ok(()) => {
                 self.metrics.reloaded(Reload::Applied);
                 tracing::info!("the configuration was reloaded");

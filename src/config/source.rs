@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::problem::{KeyPath, Origin, Position, Problem, Problems, Severity};
 use super::tree::{Node, Value};
+use crate::machine;
 
 /// Where the configuration comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -202,7 +203,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Problems> {
             problem(None, &format!("cannot be read: {kind}"), "make it readable for the user who runs this")
         }
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = machine::open(path).map_err(unreadable)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::tls::TlsError;
-use crate::clock;
+use crate::{clock, machine};
 
 /// A client's certificate and its key, read and checked against each other.
 ///
@@ -146,7 +146,7 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     }
     // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
-    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    let opened = machine::open(file).map_err(unreadable)?;
     opened.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > MAX_FILE_BYTES {
         return Err(TlsError::Unreadable { path: file.to_owned(), kind: std::io::ErrorKind::FileTooLarge });

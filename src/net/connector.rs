@@ -31,6 +31,7 @@ use super::resolver::Resolver;
 use super::tls_fault::TlsFault;
 use super::{handshake, http_connect};
 use crate::clock;
+use crate::machine::Lack;
 
 /// The way that all connections of a client go.
 #[derive(Debug)]
@@ -120,8 +121,11 @@ impl Way {
             }
             (Some(Err(_)), None) if doubt.is_some() => Err(self.scout(&addresses, deadline).await),
             (Some(Err(error)), None) => {
-                let kind = find::<io::Error>(&*error).map_or(io::ErrorKind::Other, io::Error::kind);
-                Err(HttpFault::Connect(kind).into())
+                let error = find::<io::Error>(&*error);
+                let lack =
+                    error.zip(addresses.first()).and_then(|(error, to)| Lack::of_connection(error, *to));
+                let kind = error.map_or(io::ErrorKind::Other, io::Error::kind);
+                Err(lack.map_or(HttpFault::Connect(kind), HttpFault::Lacking).into())
             }
             (None, Some(_)) => Err(HttpFault::Timeout(ConnectStage::Tls).into()),
             (None, None) => Err(self.fault(ReachError::ConnectTimeout).into()),
@@ -193,6 +197,7 @@ fn straight(error: ReachError) -> HttpFault {
     match error {
         ReachError::Lookup(error) => HttpFault::Lookup(error),
         ReachError::LookupTimeout => HttpFault::Timeout(ConnectStage::Lookup),
+        ReachError::Lacking(lack) => HttpFault::Lacking(lack),
         ReachError::Connect(error) => HttpFault::Connect(error.kind()),
         ReachError::ConnectTimeout => HttpFault::Timeout(ConnectStage::Tcp),
     }
@@ -203,6 +208,7 @@ fn to_proxy(error: &ReachError) -> HttpFault {
     match error {
         ReachError::Lookup(error) => HttpFault::Proxy(ProxyFault::Name(*error)),
         ReachError::LookupTimeout => late(ProxyStage::Lookup),
+        ReachError::Lacking(lack) => HttpFault::Lacking(*lack),
         ReachError::Connect(_) => HttpFault::Proxy(ProxyFault::Unreachable),
         ReachError::ConnectTimeout => late(ProxyStage::Tcp),
     }

@@ -3,9 +3,6 @@
 //! Requests and those who connect must not take the descriptors that the program itself needs: to read secrets, to reach
 //! authorization servers, to look names up, to answer probes. So each has a share, and the program's own comes first.
 
-use std::io;
-
-use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How a limit of open descriptors is shared out.
@@ -40,13 +37,6 @@ pub fn raise_limit() -> Option<u64> {
         Ok(()) => maximum,
         Err(_) => current,
     }
-}
-
-/// Whether an error says that this machine has no descriptor or no memory left for a socket or a file.
-#[must_use]
-pub fn are_lacking(error: &io::Error) -> bool {
-    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
-    Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno))
 }
 
 /// Connections at a time of the health surface, and as many of the control surface.
@@ -86,11 +76,5 @@ mod tests {
         assert_eq!(Shares::of(Some(16), 2, 2), Shares { downstream: LEAST, upstream: LEAST });
         let endless = Shares::of(None, 2, 2);
         assert!(endless.downstream > 1 << 40 && endless.upstream > 1 << 40);
-    }
-
-    #[test]
-    fn what_is_lacking_is_told_from_what_is_wrong() {
-        assert!(are_lacking(&Errno::MFILE.into()) && are_lacking(&Errno::NFILE.into()));
-        assert!(!are_lacking(&Errno::CONNREFUSED.into()) && !are_lacking(&io::ErrorKind::TimedOut.into()));
     }
 }

@@ -12,6 +12,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::machine::Lack;
+
 /// A connection, and what was learned on the way.
 #[derive(Debug)]
 pub struct Dialed {
@@ -23,20 +25,45 @@ pub struct Dialed {
     pub slow: Vec<IpAddr>,
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum DialError {
+    /// This machine lacks what one takes.
+    Lacking(Lack),
+    /// No address accepts one.
+    Connect(io::Error),
+}
+
+impl DialError {
+    fn of(error: io::Error, address: SocketAddr) -> Self {
+        Lack::of_connection(&error, address).map_or(Self::Connect(error), Self::Lacking)
+    }
+
+    /// How much it says, of several: where this machine lacks something, nobody knows what the address would have done;
+    /// and a refusal says that the host is there.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Lacking(_) => 2,
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => 1,
+            Self::Connect(_) => 0,
+        }
+    }
+}
+
 /// Tries `addresses` in their order. The next one is tried as soon as one has failed, or has kept us waiting for
 /// `ATTEMPT_DELAY`; those before it go on.
 ///
 /// # Errors
-/// Why there is no connection: a refusal, where an address refused.
-pub async fn connect(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<Dialed> {
+/// [`DialError`]: what this machine lacks, else a refusal, where an address refused.
+pub async fn connect(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Dialed, DialError> {
     let mut waiting = addresses.into_iter().peekable();
     let mut tried = Vec::new();
     let mut attempts = FuturesUnordered::new();
-    let mut failed: Option<io::Error> = None;
+    let mut failed: Option<DialError> = None;
     loop {
         if let Some(address) = waiting.next() {
             tried.push(address.ip());
-            attempts.push(async move { (address.ip(), attempt(address).await) });
+            attempts.push(async move { (address, attempt(address).await) });
         }
         let ended = tokio::select! {
             ended = attempts.next() => ended,
@@ -44,17 +71,19 @@ pub async fn connect(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Res
         };
         match ended {
             Some((address, Ok(stream))) => {
-                tried.retain(|tried| *tried != address);
-                return Ok(Dialed { stream, address, slow: tried });
+                tried.retain(|tried| *tried != address.ip());
+                return Ok(Dialed { stream, address: address.ip(), slow: tried });
             }
-            Some((_, Err(error))) => {
-                // A refusal says the most: the host is there.
-                let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-                if failed.as_ref().is_none_or(|failed| !refused(failed)) {
+            Some((address, Err(error))) => {
+                let error = DialError::of(error, address);
+                if failed.as_ref().is_none_or(|failed| failed.rank() <= error.rank()) {
                     failed = Some(error);
                 }
             }
-            None => return Err(failed.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())),
+            None => {
+                let nowhere = || DialError::Connect(io::ErrorKind::AddrNotAvailable.into());
+                return Err(failed.unwrap_or_else(nowhere));
+            }
         }
     }
 }
@@ -111,8 +140,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_what_is_reported() {
+        let kind = |error| match error {
+            DialError::Connect(error) => error.kind(),
+            DialError::Lacking(lack) => panic!("{lack}"),
+        };
         let error = connect([refusing(), SocketAddr::from(([0, 0, 0, 0], 0))]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(connect([]).await.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        assert_eq!(kind(error), io::ErrorKind::ConnectionRefused);
+        assert_eq!(kind(connect([]).await.unwrap_err()), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_outranks_what_an_address_did() {
+        let address = refusing();
+        let lacking = DialError::of(rustix::io::Errno::MFILE.into(), address);
+        let refused = DialError::of(rustix::io::Errno::CONNREFUSED.into(), address);
+        let unreachable = DialError::of(rustix::io::Errno::NETUNREACH.into(), address);
+        assert!(matches!(lacking, DialError::Lacking(Lack::Descriptors)));
+        assert!(lacking.rank() > refused.rank() && refused.rank() > unreachable.rank());
     }
 }

@@ -24,6 +24,7 @@ use super::own_response::{Unattributed, is_of_server, is_own};
 use super::proxy_fault::{ProxyFault, ProxyStage};
 use super::resolver::{LookupError, Resolver};
 use super::tls_fault::{Progress, TlsFault};
+use crate::machine::Lack;
 
 /// How servers are reached.
 #[derive(Clone)]
@@ -66,6 +67,9 @@ pub enum HttpFault {
     /// The server's name has no address.
     #[error("its name cannot be resolved: {0}")]
     Lookup(LookupError),
+    /// This machine lacks what a connection takes.
+    #[error("{0}")]
+    Lacking(Lack),
     /// No TCP connection.
     #[error("no connection ({0})")]
     Connect(io::ErrorKind),

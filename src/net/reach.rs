@@ -10,8 +10,9 @@ use http::Uri;
 use http::uri::Scheme;
 use tokio::time::{Instant, timeout_at};
 
-use super::dial::{Dialed, connect};
+use super::dial::{DialError, Dialed, connect};
 use super::resolver::{LookupError, Resolver};
+use crate::machine::Lack;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -20,10 +21,18 @@ pub enum ReachError {
     Lookup(LookupError),
     /// The name was not resolved in time.
     LookupTimeout,
+    /// This machine lacks what a lookup or a connection takes.
+    Lacking(Lack),
     /// No address accepts a connection.
     Connect(io::Error),
     /// No address accepted a connection in time.
     ConnectTimeout,
+}
+
+impl ReachError {
+    fn of_lookup(error: LookupError) -> Self {
+        error.lack().map_or(Self::Lookup(error), Self::Lacking)
+    }
 }
 
 /// Looks the host of `target` up and connects to one of its addresses; `deadline` bounds both together.
@@ -42,7 +51,7 @@ pub async fn reach(
 /// The addresses of `target` with its port, in the order in which they are to be tried.
 ///
 /// # Errors
-/// [`ReachError::Lookup`], [`ReachError::LookupTimeout`]
+/// [`ReachError::Lookup`], [`ReachError::LookupTimeout`], [`ReachError::Lacking`]
 pub async fn look_up(
     resolver: &'static Resolver,
     target: &Uri,
@@ -51,7 +60,8 @@ pub async fn look_up(
     let host = target.host().unwrap_or_default();
     let port = target.port_u16().unwrap_or(if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
     let addresses = timeout_at(deadline, resolver.addresses(host)).await;
-    let addresses = addresses.map_err(|_elapsed| ReachError::LookupTimeout)?.map_err(ReachError::Lookup)?;
+    let addresses =
+        addresses.map_err(|_elapsed| ReachError::LookupTimeout)?.map_err(ReachError::of_lookup)?;
     // Set, not made anew: a link-local address has a scope.
     let addresses = addresses.into_iter().map(|mut address| {
         address.set_port(port);
@@ -63,7 +73,7 @@ pub async fn look_up(
 /// Connects to one of the `addresses` of `target`.
 ///
 /// # Errors
-/// [`ReachError::Connect`], [`ReachError::ConnectTimeout`]
+/// [`ReachError::Connect`], [`ReachError::ConnectTimeout`], [`ReachError::Lacking`]
 pub async fn dial(
     resolver: &'static Resolver,
     target: &Uri,
@@ -71,7 +81,10 @@ pub async fn dial(
     deadline: Instant,
 ) -> Result<Dialed, ReachError> {
     let dialed = timeout_at(deadline, connect(addresses)).await;
-    let dialed = dialed.map_err(|_elapsed| ReachError::ConnectTimeout)?.map_err(ReachError::Connect)?;
+    let dialed = dialed.map_err(|_elapsed| ReachError::ConnectTimeout)?.map_err(|error| match error {
+        DialError::Lacking(lack) => ReachError::Lacking(lack),
+        DialError::Connect(error) => ReachError::Connect(error),
+    })?;
     for slow in &dialed.slow {
         resolver.was_slow(target.host().unwrap_or_default(), *slow);
     }

@@ -2,6 +2,7 @@
 //!
 //! Called by `proxy` for upstreams, by `oauth` for authorization servers and by `traces` for a collector; each has its own trust.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 pub use super::certificate::ClientCertificate;
 use super::trust::Trusted;
+use crate::machine;
 
 /// Why a TLS configuration could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,8 +123,10 @@ fn trusted_by(path: &Path) -> Result<Trusted, TlsError> {
 }
 
 fn read_certificates(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
-    let pem =
-        std::fs::read(path).map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
+    let mut pem = Vec::new();
+    machine::open(path)
+        .and_then(|mut file| file.read_to_end(&mut pem))
+        .map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
     let mut roots = RootCertStore::empty();
     let mut certificates = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {

@@ -15,7 +15,8 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::secret::Secret;
+use crate::machine::Lack;
+use crate::secret::{Secret, SecretError};
 
 use super::client::KeySettings;
 use super::endpoint::{blocking, read};
@@ -155,7 +156,10 @@ fn jti() -> Result<String, KeyError> {
 /// The SHA-256 of the first certificate in a PEM file.
 fn certificate_thumbprint(path: &Path) -> Result<String, Kind> {
     let wrong = |fault| Kind::Certificate(path.to_owned(), fault);
-    let pem = std::fs::read(path).map_err(|e| wrong(CertificateFault::Unreadable(e.kind())))?;
+    let pem = std::fs::read(path).map_err(|error| match Lack::of(&error) {
+        Some(lack) => Kind::Secret(SecretError::Lacking(path.to_owned(), lack)),
+        None => wrong(CertificateFault::Unreadable(error.kind())),
+    })?;
     let certificate =
         CertificateDer::from_pem_slice(&pem).map_err(|_| wrong(CertificateFault::NoCertificate))?;
     Ok(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &certificate)))

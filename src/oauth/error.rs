@@ -243,7 +243,7 @@ impl Error {
     /// Whose fault it is.
     #[must_use]
     pub fn class(&self) -> Class {
-        if matches!(self.kind, Kind::Secret(SecretError::Lacking(_))) {
+        if matches!(self.kind, Kind::Secret(SecretError::Lacking(..))) {
             return Class::Transient;
         }
         match &self.kind {
@@ -270,6 +270,7 @@ impl Error {
             Kind::Dns
             | Kind::Lookup(_)
             | Kind::Machine(_)
+            | Kind::Lacking(_)
             | Kind::Connect(_)
             | Kind::Proxy(_)
             | Kind::Tls(_)
@@ -505,6 +506,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::machine::Lack;
     use crate::net::proxy_fault::ProxyFault;
 
     fn denied(status: u16, code: &str) -> Error {
@@ -594,7 +596,8 @@ mod tests {
 
     #[test]
     fn a_secret_file_that_no_descriptor_is_left_for_is_tried_again_soon() {
-        let lacking = Error::here(Kind::Secret(SecretError::Lacking(PathBuf::from("secret"))));
+        let lacking =
+            Error::here(Kind::Secret(SecretError::Lacking(PathBuf::from("secret"), Lack::Descriptors)));
         assert_eq!((lacking.class(), lacking.cause()), (Class::Transient, "machine"));
         let missing = Error::here(Kind::Secret(SecretError::Missing(PathBuf::from("secret"))));
         assert_eq!((missing.class(), missing.cause()), (Class::Misconfigured, "secret"));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 use url::Url;
 
+use crate::machine::Lack;
 use crate::net::proxy_fault::{ProxyFault, ProxyStage};
 use crate::net::resolver::LookupError;
 use crate::net::threads::NotDone;
@@ -57,6 +58,8 @@ pub(crate) enum Kind {
     Dns,
     #[error("the host name cannot be looked up: {0}; {help}", help = .0.help())]
     Lookup(LookupError),
+    #[error("{0}, so there is no connection; {help}", help = .0.help())]
+    Lacking(Lack),
     #[error("no connection ({0}); check host, port and firewall")]
     Connect(io::ErrorKind),
     #[error("{0}; {help}", help = .0.help())]

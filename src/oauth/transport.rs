@@ -200,6 +200,7 @@ const fn kind_of(fault: HttpFault) -> Kind {
     match fault {
         HttpFault::Lookup(LookupError::NoSuchName) => Kind::Dns,
         HttpFault::Lookup(error) => Kind::Lookup(error),
+        HttpFault::Lacking(lack) => Kind::Lacking(lack),
         HttpFault::Connect(kind) => Kind::Connect(kind),
         HttpFault::Proxy(fault) => Kind::Proxy(fault),
         HttpFault::Tls(fault) => Kind::Tls(fault),

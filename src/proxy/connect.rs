@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use super::way::{Way, address};
 use super::window::{connection_window, stream_window};
 use super::wire::{Stream, Wire};
 use crate::clock;
-use crate::net::descriptors::are_lacking;
+use crate::machine::Lack;
 use crate::net::handshake::connect as connect_tls;
 use crate::net::proxy_fault::{ProxyFault, ProxyStage};
 use crate::net::reach::{ReachError, reach as reach_host};
@@ -107,8 +108,12 @@ pub(super) enum DialFault {
     Unreachable(ConnectFault),
     #[error("{0}")]
     Timeout(ConnectStage),
-    #[error("this machine has no descriptor left for a connection to the upstream")]
-    Lacking,
+    #[error("{0}")]
+    Lacking(Lack),
+    #[error(
+        "the upstream's Unix socket took no connection within connect_timeout: as many wait there as it lets wait"
+    )]
+    Backlog,
 }
 
 impl DialFault {
@@ -117,7 +122,8 @@ impl DialFault {
         match self {
             Self::Unreachable(fault) => fault.help(),
             Self::Timeout(stage) => stage.help(),
-            Self::Lacking => "raise the limit of open files (ulimit -n)",
+            Self::Lacking(lack) => lack.help(),
+            Self::Backlog => "see why the API accepts no connections, and how many it lets wait (listen(2))",
         }
     }
 }
@@ -126,10 +132,8 @@ impl From<DialFault> for ProxyError {
     fn from(fault: DialFault) -> Self {
         match fault {
             // Nothing was sent, and the upstream may be well.
-            DialFault::Lacking => Self::Lacking,
-            DialFault::Unreachable(
-                ConnectFault::Name(error) | ConnectFault::Proxy(ProxyFault::Name(error)),
-            ) if error.is_of_this_machine() => Self::Lacking,
+            DialFault::Lacking(lack) => Self::Lacking(lack),
+            DialFault::Backlog => Self::Backlog,
             DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
             DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
         }
@@ -151,7 +155,7 @@ pub(super) async fn connect(
         Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, attempt, counts, window).await,
         Err(fault) => Err(fault),
     };
-    if !matches!(connected, Err(DialFault::Lacking)) {
+    if !matches!(connected, Err(DialFault::Lacking(_))) {
         upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
     }
     connected
@@ -282,8 +286,9 @@ async fn reach(upstream: &Upstream, attempt: Attempt<'_>) -> Result<(Socket, Con
         }
         Way::Socket(path) => {
             let connected = async {
-                UnixStream::connect(path).await.map_err(|error| match error.kind() {
-                    _ if are_lacking(&error) => DialFault::Lacking,
+                connect_unix(path, attempt.deadline).await.map_err(|error| match error.kind() {
+                    _ if let Some(lack) = Lack::of(&error) => DialFault::Lacking(lack),
+                    io::ErrorKind::WouldBlock => DialFault::Backlog,
                     io::ErrorKind::NotFound => DialFault::Unreachable(ConnectFault::NoSocket),
                     io::ErrorKind::PermissionDenied => DialFault::Unreachable(ConnectFault::SocketForbidden),
                     _ => DialFault::Unreachable(ConnectFault::Refused),
@@ -294,7 +299,7 @@ async fn reach(upstream: &Upstream, attempt: Attempt<'_>) -> Result<(Socket, Con
         Way::Through(proxy) => {
             attempt.stage.set(ConnectStage::Proxy(ProxyStage::Lookup));
             let reached = reach_host(&resolver::REQUESTS, &proxy.address, attempt.deadline).await;
-            let mut dialed = reached.map_err(to_proxy)?;
+            let mut dialed = reached.map_err(|error| to_proxy(&error))?;
             let shown = proxy.authorization.as_ref();
             let tunnel = async {
                 http_connect::open(&mut dialed.stream, &upstream.scheme, &upstream.authority, shown)
@@ -308,28 +313,43 @@ async fn reach(upstream: &Upstream, attempt: Attempt<'_>) -> Result<(Socket, Con
     Ok((socket, ConnectionInfo::new(address, upstream.settings.max_connection_age)))
 }
 
+/// The kernel lets a TCP connection wait where the other side has no room for it, and refuses one to a Unix socket at once
+/// (EAGAIN of connect(2)): so that waits here.
+async fn connect_unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let connected = UnixStream::connect(path).await;
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        if !connected.as_ref().is_err_and(is_full) || clock::now() + pause >= deadline {
+            return connected;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
 /// Why no TCP connection to the upstream itself was made.
 fn straight(error: ReachError) -> DialFault {
     let io = match error {
         ReachError::Lookup(error) => return DialFault::Unreachable(ConnectFault::Name(error)),
         ReachError::LookupTimeout => return DialFault::Timeout(ConnectStage::Lookup),
         ReachError::ConnectTimeout => return DialFault::Timeout(ConnectStage::Tcp),
+        ReachError::Lacking(lack) => return DialFault::Lacking(lack),
         ReachError::Connect(io) => io,
     };
     match io.kind() {
-        _ if are_lacking(&io) => DialFault::Lacking,
         io::ErrorKind::ConnectionRefused => DialFault::Unreachable(ConnectFault::Refused),
         _ => DialFault::Unreachable(ConnectFault::Network),
     }
 }
 
 /// Why no TCP connection to the HTTP proxy was made.
-fn to_proxy(error: ReachError) -> DialFault {
+fn to_proxy(error: &ReachError) -> DialFault {
     let unreachable = |fault| DialFault::Unreachable(ConnectFault::Proxy(fault));
     match error {
-        ReachError::Lookup(error) => unreachable(ProxyFault::Name(error)),
+        ReachError::Lookup(error) => unreachable(ProxyFault::Name(*error)),
         ReachError::LookupTimeout => DialFault::Timeout(ConnectStage::Proxy(ProxyStage::Lookup)),
-        ReachError::Connect(error) if are_lacking(&error) => DialFault::Lacking,
+        ReachError::Lacking(lack) => DialFault::Lacking(*lack),
         ReachError::Connect(_) => unreachable(ProxyFault::Unreachable),
         ReachError::ConnectTimeout => DialFault::Timeout(ConnectStage::Proxy(ProxyStage::Tcp)),
     }
@@ -407,6 +427,9 @@ where
 /// What finds a peer that vanished in HTTP/2, where one connection carries everything (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);
 const HTTP2_PONG: Duration = Duration::from_secs(10);
+/// Between two tries for a connection to a Unix socket that has no room for it.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Frames for streams that were reset a while ago, as downloads are that an application breaks off: what is on its way then is
 /// no fault of the upstream's, and no reason to end its other streams.
 const MAX_LATE_FRAMES: usize = 1 << 20;

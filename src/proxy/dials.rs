@@ -111,6 +111,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::machine::Lack;
 
     #[test]
     fn as_many_are_opened_as_the_requests_need() {
@@ -138,7 +139,7 @@ mod tests {
         let dials = Dials::new(100);
         let since = dials.failures();
         let (first, second) = (dials.begin(), dials.begin());
-        dials.fail(DialFault::Lacking);
+        dials.fail(DialFault::Lacking(Lack::Ports));
         drop(first);
         assert_eq!(dials.fate(since), None, "another is on its way");
         dials.fail(DialFault::Timeout(ConnectStage::Tls));

@@ -23,6 +23,7 @@ use super::reason;
 use super::record::Cause;
 use super::stream_reset::StreamReset;
 use super::wire::MAX_FIELDS;
+use crate::machine::Lack;
 use crate::token::{CallerError, Status, Unavailable};
 
 /// Why the proxy itself answers.
@@ -45,10 +46,12 @@ pub(super) enum ProxyError {
     },
     #[error("this route has max_concurrent requests under way, and no room in its queue")]
     Overloaded,
+    #[error("{0}, so there is no connection to the upstream; nothing was sent")]
+    Lacking(Lack),
     #[error(
-        "this machine has no descriptor or thread left for a connection to the upstream; nothing was sent"
+        "the upstream's Unix socket took no connection within connect_timeout: as many wait there as it lets wait; nothing was sent"
     )]
-    Lacking,
+    Backlog,
     #[error("the requests under way take all the memory that memory_limit allows; come back later")]
     MemoryLimit,
     #[error("this route takes no Authorization of the application's own")]
@@ -149,7 +152,7 @@ impl ProxyError {
             Self::Proof => "proof",
             Self::Refused(rejected) => rejected.reason.kind(),
             Self::RateLimited { .. } => "rate_limited",
-            Self::Overloaded | Self::Lacking | Self::MemoryLimit => "overloaded",
+            Self::Overloaded | Self::Lacking(_) | Self::Backlog | Self::MemoryLimit => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => "method_not_allowed",
@@ -196,7 +199,8 @@ impl ProxyError {
         match self {
             Self::TokenUnavailable(_)
             | Self::Overloaded
-            | Self::Lacking
+            | Self::Lacking(_)
+            | Self::Backlog
             | Self::MemoryLimit
             | Self::NotProcessed => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -245,7 +249,8 @@ impl ProxyError {
             | Self::RateLimited { .. }
             | Self::Overloaded
             | Self::MemoryLimit
-            | Self::Lacking => "8",
+            | Self::Lacking(_)
+            | Self::Backlog => "8",
             Self::ClientGone => "1",
             Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
             Self::UpstreamUnreachable(_)
@@ -306,7 +311,7 @@ impl ProxyError {
             Self::RateLimited { retry_after } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
             }
-            Self::Overloaded | Self::Lacking | Self::MemoryLimit | Self::NotProcessed => {
+            Self::Overloaded | Self::Lacking(_) | Self::Backlog | Self::MemoryLimit | Self::NotProcessed => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::MethodNotAllowed { allow } | Self::MethodRefused { allow } => {

@@ -30,6 +30,7 @@ use super::sockets::{Socket, Sockets};
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
 use crate::clock;
+use crate::machine::Lack;
 use crate::net::{presence, resolver};
 
 pub(super) use metrics::{Closed, End, OpenConnection, PoolCounts, PoolMetrics};
@@ -317,11 +318,11 @@ impl Pool {
                 let attempt = Attempt { deadline, stage: self.dials.stage() };
                 connect(&self.upstream, speak, &self.counts.holding(socket), attempt).await
             }
-            None => Err(DialFault::Lacking),
+            None => Err(DialFault::Lacking(Lack::Descriptors)),
         };
         connected.inspect_err(|fault| {
-            if *fault == DialFault::Lacking {
-                self.sockets.were_lacking();
+            if let DialFault::Lacking(lack) = fault {
+                self.sockets.were_lacking(*lack);
             }
             if speak == Speak::Configured {
                 self.dials.fail(*fault);

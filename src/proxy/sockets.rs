@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::machine::Lack;
 use crate::net::eviction::Spell;
 
 /// The sockets of one program's connections to upstreams.
@@ -56,11 +57,10 @@ impl Sockets {
     }
 
     /// A request could not have one, or the system refused to give it.
-    pub(super) fn were_lacking(&self) {
+    pub(super) fn were_lacking(&self, lack: Lack) {
         if self.lacking.begins() {
-            tracing::warn!(
-                "requests get 503: there is no descriptor left for a connection to their upstream"
-            );
+            let help = lack.help();
+            tracing::warn!(%lack, help, "requests get 503: there is no connection to their upstream");
         }
     }
 }

@@ -236,7 +236,7 @@ async fn a_descriptor_that_is_lacking_is_said_as_what_this_machine_lacks() {
     let body = String::from_utf8(answer.body).unwrap();
     assert!(body.contains("this machine has no descriptor"), "{body}");
     let log = stage.proxy.log();
-    assert!(log.contains("no descriptor left for a connection"), "{log}");
+    assert!(log.contains("no descriptor left") && log.contains("ulimit -n"), "{log}");
     assert!(!log.contains("cannot be reached"), "it is not the upstream's fault: {log}");
     wire.send(&request).await;
     assert_eq!(wire.response("GET").await.unwrap().status(), 200);

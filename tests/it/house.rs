@@ -32,7 +32,8 @@ const LAW: [(&str, &[&str]); 13] = [
 ];
 
 /// What any room may import. Within the ground a module imports only what stands after it.
-const GROUND: [&str; 7] = ["traces", "net", "telemetry", "metrics", "lifecycle", "secret", "clock"];
+const GROUND: [&str; 8] =
+    ["traces", "net", "telemetry", "metrics", "lifecycle", "secret", "machine", "clock"];
 
 /// What is denied beyond the table: who must not know what of a room that they may import.
 const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];

@@ -53,6 +53,7 @@ mod inject;
 mod jumps;
 mod kept;
 mod keys;
+mod lacks;
 mod life;
 mod limits;
 mod listeners;

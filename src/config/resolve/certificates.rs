@@ -11,6 +11,7 @@ use crate::config::findings::Review;
 use crate::config::permissions;
 use crate::config::problem::KeyPath;
 use crate::config::shape::last_key;
+use crate::machine;
 use crate::net::tls::{ClientCertificate, TlsError};
 
 /// The file at `path`, where one is named.
@@ -130,7 +131,7 @@ fn holds_certificate(
     if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
         return Err(format!("{shown} is not a file"));
     }
-    let reader = std::fs::File::open(file).map_err(unreadable)?.take(MAX_FILE_BYTES);
+    let reader = machine::open(file).map_err(unreadable)?.take(MAX_FILE_BYTES);
     let mut found = false;
     for certificate in CertificateDer::pem_reader_iter(reader) {
         let certificate = certificate.map_err(|_| format!("the file {shown} is not valid PEM"))?;

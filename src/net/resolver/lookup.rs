@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 
-use crate::net::descriptors::are_lacking;
+use crate::machine::Lack;
 use crate::net::threads::NotDone;
 
 /// Why a name has no address.
@@ -35,17 +35,21 @@ impl LookupError {
         match self {
             Self::NoSuchName => "check the spelling of the host, and the search domains in /etc/resolv.conf",
             Self::Unanswered | Self::Busy => "check the name servers in /etc/resolv.conf",
-            Self::NoResources => "raise the limits of open files (ulimit -n) and memory",
-            Self::NoThread => "raise the limit of processes (pids.max of the cgroup, ulimit -u)",
+            Self::NoResources => Lack::Resources.help(),
+            Self::NoThread => Lack::Threads.help(),
         }
     }
 }
 
 impl LookupError {
-    /// Whether it is this machine that lacks what a lookup takes.
+    /// What this machine lacks for a lookup; `None`: that is not what it failed for.
     #[must_use]
-    pub const fn is_of_this_machine(self) -> bool {
-        matches!(self, Self::NoResources | Self::NoThread)
+    pub const fn lack(self) -> Option<Lack> {
+        match self {
+            Self::NoResources => Some(Lack::Resources),
+            Self::NoThread => Some(Lack::Threads),
+            Self::NoSuchName | Self::Unanswered | Self::Busy => None,
+        }
     }
 }
 
@@ -63,6 +67,8 @@ impl From<NotDone> for LookupError {
 pub(super) fn system(host: &str) -> Result<Vec<SocketAddr>, LookupError> {
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = getaddrinfo(Some(host), None, Some(hints)).map_err(|error| match error.kind() {
+        // Without a descriptor for its files and sockets the system reports any of the others.
+        _ if Lack::now().is_some() => LookupError::NoResources,
         LookupErrorKind::NoName | LookupErrorKind::NoData => LookupError::NoSuchName,
         LookupErrorKind::Memory => LookupError::NoResources,
         LookupErrorKind::System => by_system(&io::Error::from(error)),
@@ -78,7 +84,7 @@ pub(super) fn system(host: &str) -> Result<Vec<SocketAddr>, LookupError> {
 }
 
 fn by_system(error: &io::Error) -> LookupError {
-    if are_lacking(error) { LookupError::NoResources } else { LookupError::Unanswered }
+    if Lack::of(error).is_some() { LookupError::NoResources } else { LookupError::Unanswered }
 }
 
 /// More than a response over UDP holds; a name with more is used by its first.

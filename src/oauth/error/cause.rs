@@ -10,7 +10,7 @@ impl Error {
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match &self.kind {
-            Kind::Secret(SecretError::Lacking(_)) | Kind::Machine(_) => "machine",
+            Kind::Secret(SecretError::Lacking(..)) | Kind::Machine(_) | Kind::Lacking(_) => "machine",
             Kind::Secret(_) | Kind::ShortSecret => "secret",
             Kind::Key(..) | Kind::GoogleKey(..) => "key",
             Kind::Certificate(..) => "certificate",

@@ -22,6 +22,7 @@ impl Error {
             Kind::Dns
             | Kind::Lookup(_)
             | Kind::Machine(_)
+            | Kind::Lacking(_)
             | Kind::Connect(_)
             | Kind::Proxy(_)
             | Kind::Tls(_) => true,
@@ -66,6 +67,7 @@ impl Error {
             | Kind::NoEndpoint(_)
             | Kind::InsecureEndpoint
             | Kind::Machine(_)
+            | Kind::Lacking(_)
             | Kind::LoggedOut
             | Kind::StoreBusy
             | Kind::Store

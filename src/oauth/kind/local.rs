@@ -44,7 +44,10 @@ impl CommandFault {
 /// Of a token in a file. What is still to be written comes by itself.
 pub(in crate::oauth) const fn class_of_file(error: &SecretError) -> Class {
     match error {
-        SecretError::Missing(_) | SecretError::Empty(_) | SecretError::NotUtf8(_) => Class::Transient,
+        SecretError::Missing(_)
+        | SecretError::Empty(_)
+        | SecretError::NotUtf8(_)
+        | SecretError::Lacking(..) => Class::Transient,
         _ => Class::Misconfigured,
     }
 }

@@ -7,12 +7,16 @@ use std::io;
 use super::super::refusal::Meaning;
 use super::{CommandFault, Flaw, Holder, Interruption, Kind, Phase};
 use crate::net::tls_fault::TlsFault;
+use crate::secret::SecretError;
 
 impl Kind {
     /// Printable ASCII without a percent sign, as `grpc-message` needs it.
     pub(in crate::oauth) fn public_reason(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             // This machine, before anything is sent.
+            Self::Secret(SecretError::Lacking(..)) | Self::Machine(_) | Self::Lacking(_) => {
+                "this machine lacks what a token request takes, so none was sent"
+            }
             Self::Secret(_) => {
                 "a secret or an assertion that the configuration names cannot be read, so no token request was sent"
             }
@@ -26,7 +30,6 @@ impl Kind {
             Self::Store | Self::StillStored(_) | Self::Unread(_) => "the token store cannot be used",
             Self::Stalled => "the token request did not end within any timeout and was cancelled",
             Self::Panicked => "an internal error of this proxy",
-            Self::Machine(_) => "this machine lacks what a token request takes, so none was sent",
             // The configuration.
             Self::ShortSecret => {
                 "the client's secret is too short for client_secret_jwt, so no token request was sent"
@@ -255,6 +258,7 @@ mod tests {
         Said, TextFlaw,
     };
     use super::*;
+    use crate::machine::Lack;
     use crate::net::outbound_proxy::{ProxyFlaw, Unusable};
     use crate::net::proxy_fault::{ProxyFault, ProxyStage};
     use crate::net::resolver::LookupError;
@@ -264,7 +268,6 @@ mod tests {
     use crate::oauth::key::KeyError;
     use crate::oauth::kind::code::{CODES, Code};
     use crate::oauth::login_end::LoginEnd;
-    use crate::secret::SecretError;
 
     /// Who can do something about it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +300,7 @@ mod tests {
     variants!(Kinds of Kind {
         Secret Key GoogleKey Certificate ShortSecret NoIssuer Dns Lookup Connect Proxy Tls Timeout Reset Redirect Status
         Denied TooLarge Malformed TokenType Unbound OtherIssuer NoEndpoint InsecureEndpoint Stale NoTime Slow Withheld
-        Inactive Stalled Machine Panicked Unusable LoggedOut StoreBusy Store StillStored Unread LoginDoubtful
+        Inactive Stalled Machine Lacking Panicked Unusable LoggedOut StoreBusy Store StillStored Unread LoginDoubtful
         Authorization Callback CodeRefused IdToken BrowserAbsent Frame OtherUser LoginRequired LoginEnded
         LoginInterrupted Command TokenFile Text Spent StillRefused Subject SubjectExpired Outdated RedirectTo NoPkce
         NoCaller
@@ -393,6 +396,8 @@ mod tests {
             Kind::Stalled,
             Kind::Panicked,
             Kind::Machine(NotDone::NoThread),
+            Kind::Lacking(Lack::Ports),
+            Kind::Secret(SecretError::Lacking(path(), Lack::Descriptors)),
             Kind::Command(CommandFault::NoProcess("sentinel".into())),
             Kind::Command(CommandFault::Missing("sentinel".into())),
             Kind::Command(CommandFault::Forbidden("sentinel".into())),

@@ -1,0 +1,147 @@
+//! What this machine lacks for a moment is reported as that, is nobody else's fault, and is over when the machine has it again.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+
+use super::support::{
+    Certificates, Config, Origin, Program, Proxy, Reply, eventually, repository, token_at, upstream_at,
+};
+
+/// Three ports lead to the API, and requests hold all of them.
+const PORTS: &str = r#"
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+ip link set lo up
+echo "40000 40002" > /proc/sys/net/ipv4/ip_local_port_range
+node "$PEER" & server=$!
+"$CUPBEARER" run --config config.toml > run.log 2>&1 & proxy=$!
+trap 'kill $server $proxy' EXIT
+until curl -sf http://127.0.0.1:9090/readyz > /dev/null; do sleep 0.05; done
+for i in 1 2 3; do curl -s http://127.0.0.1:8080/held > held-$i & done
+until curl -s http://127.0.0.1:9090/metrics | grep -q 'cupbearer_upstream_connections_total{event="opened",upstream="api"} 3'; do sleep 0.05; done
+curl -s -i http://127.0.0.1:8080/
+echo
+curl -s http://127.0.0.1:9402/
+until curl -sf http://127.0.0.1:8080/ > /dev/null; do sleep 0.05; done
+echo recovered
+"#;
+
+#[tokio::test]
+async fn ports_that_have_run_out_are_what_this_machine_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[health]\nlisten = \"127.0.0.1:9090\"\n\
+        [upstreams.api]\nurl = \"http://127.0.0.1:9401\"\n\
+        [tokens.api]\ntoken_endpoint = \"http://127.0.0.1:9400/token\"\nclient_id = \"a\"\nclient_secret = \"b\"\n\
+        [[routes]]\nupstream = \"api\"\ntoken = \"api\"\n";
+    fs::write(dir.path().join("config.toml"), config).unwrap();
+    fs::write(dir.path().join("script.sh"), PORTS).unwrap();
+    let mut command = Program::peer("bash", "bash");
+    // As whoever may make a namespace here: any user, or root alone.
+    let inside = "own='unshare --user --map-root-user --net'; $own true 2>/dev/null || own='unshare --net'; exec $own bash script.sh";
+    command.args(["-c", inside]).current_dir(dir.path());
+    command.env("PEER", repository().join("tests/peers/ports/server.mjs"));
+    command.env("CUPBEARER", env!("CARGO_BIN_EXE_cupbearer")).env("HOME", dir.path());
+    let output = timeout(Duration::from_mins(1), command.kill_on_drop(true).output()).await;
+    let log = || fs::read_to_string(dir.path().join("run.log")).unwrap_or_default();
+    let output = output.unwrap_or_else(|_| panic!("it never ended:\n{}", log())).unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("recovered"), "{said}\n{}", log());
+    for words in
+        ["HTTP/1.1 503", "cupbearer-error: overloaded", "retry-after: 1", "no port left", "nothing was sent"]
+    {
+        assert!(said.to_lowercase().contains(&words.to_lowercase()), "{words}: {said}");
+    }
+    let log = log();
+    assert!(log.contains("no port left") && log.contains("ip_local_port_range"), "{log}");
+    assert!(!log.contains("cannot be reached"), "it is not the upstream's fault: {log}");
+}
+
+/// Lets a program open no descriptor more, or as many as it likes.
+fn limit(proxy: &Proxy, limit: Option<u64>) {
+    let pid = i32::try_from(proxy.program().id()).ok().and_then(Pid::from_raw);
+    let new = Rlimit { current: Some(limit.unwrap_or(20_000)), maximum: Some(20_000) };
+    prlimit(pid, Resource::Nofile, new).unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_and_a_certificate_that_no_descriptor_is_left_for_are_read_soon() {
+    let (api, server) = (Origin::ok().await, Origin::issuing(3).await);
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::for_loopback(dir.path());
+    let (secret, ca) = (dir.path().join("secret"), dir.path().join("copy.pem"));
+    fs::write(&secret, "first").unwrap();
+    fs::copy(&certificates.ca, &ca).unwrap();
+    let token = token_at(&server.url())
+        .replace("client_secret = ", &format!("client_secret_file = '{}' # ", secret.display()));
+    let other = format!("[upstreams.other]\nurl = \"https://localhost\"\nca_file = '{}'\n", ca.display());
+    let config = Config::one_route(&upstream_at(&api.url()), &(token + &other));
+    let proxy = Proxy::start(config).await;
+    limit(&proxy, Some(0));
+    let again = fs::read(&ca).unwrap();
+    fs::write(&ca, [again.as_slice(), b"\n"].concat()).unwrap();
+    fs::write(&secret, "second").unwrap();
+    eventually("both are lacking", || async {
+        let log = proxy.log();
+        log.contains("no descriptor left") && log.contains("they are read later")
+    })
+    .await;
+    limit(&proxy, None);
+    let before = server.seen().len();
+    eventually("the token is renewed, and the configuration is in force", || async {
+        server.seen().len() > before && proxy.log().contains("the configuration was reloaded")
+    })
+    .await;
+    assert_eq!(proxy.get("/").await.status, 200, "{}", proxy.log());
+    let log = proxy.log();
+    assert!(!log.contains("is refused") && !log.contains("misconfigured"), "{log}");
+    assert_eq!(log.matches("they are read later").count(), 1, "{log}");
+}
+
+/// A listener whose queue is full, and what fills it.
+async fn full(listener: &UnixListener) -> Vec<UnixStream> {
+    let path = listener.local_addr().unwrap().as_pathname().unwrap().to_owned();
+    rustix::net::listen(listener, 0).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = UnixStream::connect(&path).await {
+        waiting.push(stream);
+    }
+    waiting
+}
+
+#[tokio::test]
+async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let waiting = full(&listener).await;
+    let server = Origin::issuing(300).await;
+    let upstream = upstream_at("http://api.internal")
+        + &format!("socket = '{}'\nconnect_timeout = \"2s\"\n", path.display());
+    let proxy = Proxy::start(Config::one_route(&upstream, &token_at(&server.url()))).await;
+    let refused = proxy.get("/").await;
+    assert_eq!((refused.status, refused.proxy_error()), (503, Some("overloaded")), "{refused:?}");
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    assert!(refused.text().contains("Unix socket") && refused.text().contains("nothing was sent"));
+
+    let accepting = tokio::spawn(async move {
+        sleep(Duration::from_millis(300)).await;
+        drop(waiting);
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                while stream.readable().await.is_ok() && stream.try_read(&mut head).is_ok_and(|read| read > 0)
+                {
+                    let _ = stream.try_write(&Reply::ok().into_bytes());
+                }
+            });
+        }
+    });
+    assert_eq!(proxy.get("/").await.status, 200, "{}", proxy.log());
+    accepting.abort();
+}
