@@ -123,6 +123,8 @@ fn routing(c: &mut Criterion) {
         connect_timeout: second,
         response_header_timeout: second,
         idle_timeout: second,
+        max_connections: None,
+        http2_connections: None,
         idle_connection_timeout: second,
         max_connection_age: second,
         max_streams: 100,

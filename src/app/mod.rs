@@ -4,6 +4,7 @@
 
 mod bounds;
 mod parts;
+mod postponed;
 mod run;
 mod trial;
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::bounds::DescriptorBound;
 use super::parts::{Parts, StartError};
+use super::postponed::Postponed;
 use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{self, Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlSettings, ControlState, Facts, Listener};
@@ -81,8 +82,8 @@ struct App {
     parts: Parts,
     /// TLS on the proxy's listeners.
     acceptor: Option<Arc<Acceptor>>,
-    /// What is to be read again, since this machine lacked what that takes.
-    postponed: Postponed,
+    postponed_certificate: Postponed,
+    postponed_configuration: Postponed,
     routes: Arc<Routes>,
     metrics: Metrics,
     facts: watch::Sender<Arc<Facts>>,
@@ -97,13 +98,6 @@ struct App {
     rest: DrainTrigger,
     /// Health and control; they end with it.
     _surfaces: JoinSet<()>,
-}
-
-/// What could not be read for what this machine lacked.
-#[derive(Clone, Copy, Debug, Default)]
-struct Postponed {
-    configuration: bool,
-    certificate: bool,
 }
 
 struct Signals {
@@ -194,7 +188,8 @@ impl App {
             presence: Presence::new(),
             parts,
             acceptor,
-            postponed: Postponed::default(),
+            postponed_certificate: Postponed::default(),
+            postponed_configuration: Postponed::default(),
             routes,
             metrics,
             facts,
@@ -296,11 +291,10 @@ impl App {
 
     /// Reads what could not be read before.
     fn catch_up(&mut self) {
-        let Postponed { configuration, certificate } = self.postponed;
-        if certificate {
+        if self.postponed_certificate.is_due() {
             self.reload_acceptor();
         }
-        if configuration {
+        if self.postponed_configuration.is_due() {
             self.reload();
         }
     }
@@ -309,15 +303,13 @@ impl App {
     fn reload_acceptor(&mut self) {
         let before = machine::shortages();
         let reloaded = self.acceptor.as_ref().map(|acceptor| acceptor.reload());
-        let postponed = matches!(reloaded, Some(Err(_))) && machine::shortages() > before;
-        let is_known = std::mem::replace(&mut self.postponed.certificate, postponed);
+        let failed = matches!(reloaded, Some(Err(_)));
+        if self.postponed_certificate.ended("the listeners' certificate", failed, before) {
+            return;
+        }
         match reloaded {
             None => {}
             Some(Ok(())) => tracing::info!("the listeners' certificate was reloaded"),
-            Some(Err(_)) if postponed && is_known => {}
-            Some(Err(_)) if postponed => {
-                tracing::warn!("no descriptor is left to read the listeners' certificate; it is read later");
-            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "the listeners' new certificate is refused; the old one stays");
             }
@@ -328,15 +320,10 @@ impl App {
     fn reload(&mut self) {
         let before = machine::shortages();
         let reloaded = self.try_reload();
-        let postponed = reloaded.is_err() && machine::shortages() > before;
-        let is_known = std::mem::replace(&mut self.postponed.configuration, postponed);
+        if self.postponed_configuration.ended("the configuration", reloaded.is_err(), before) {
+            return;
+        }
         match reloaded {
-            Err(_) if postponed && is_known => {}
-            Err(_) if postponed => {
-                tracing::warn!(
-                    "no descriptor is left to read the configuration and its files; they are read later"
-                );
-            }
             Ok(()) => {
                 self.metrics.reloaded(Reload::Applied);
                 tracing::info!("the configuration was reloaded");

@@ -5,6 +5,7 @@
 
 mod dialect;
 mod memory;
+mod most;
 mod quantity;
 mod route;
 mod secret;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use dialect::{Pkce, RequestFormat, Response, TokenMethod};
 pub(super) use memory::MemoryLimit;
+pub(super) use most::Most;
 pub(super) use quantity::{Bytes, Period, Rate};
 pub(super) use route::{CookieAttributes, OnUnauthorized, OwnAuthorization, Route};
 use secret::secret;

@@ -23,7 +23,7 @@ use super::connection_info::ConnectionInfo;
 use super::error::ProxyError;
 use super::metered::{Intake, Metered};
 use super::peer_settings::{PeerSettings, greet};
-use super::pool::{Closed, End, PoolCounts};
+use super::pool::{End, Full, PoolCounts};
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
 use super::window::{connection_window, stream_window};
@@ -110,6 +110,8 @@ pub(super) enum DialFault {
     Timeout(ConnectStage),
     #[error("{0}")]
     Lacking(Lack),
+    #[error("{0}")]
+    Full(Full),
     #[error(
         "the upstream's Unix socket took no connection within connect_timeout: as many wait there as it lets wait"
     )]
@@ -123,6 +125,7 @@ impl DialFault {
             Self::Unreachable(fault) => fault.help(),
             Self::Timeout(stage) => stage.help(),
             Self::Lacking(lack) => lack.help(),
+            Self::Full(full) => full.help(),
             Self::Backlog => "see why the API accepts no connections, and how many it lets wait (listen(2))",
         }
     }
@@ -133,6 +136,7 @@ impl From<DialFault> for ProxyError {
         match fault {
             // Nothing was sent, and the upstream may be well.
             DialFault::Lacking(lack) => Self::Lacking(lack),
+            DialFault::Full(full) => Self::ConnectionsTaken(full),
             DialFault::Backlog => Self::Backlog,
             DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
             DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
@@ -356,7 +360,7 @@ fn to_proxy(error: &ReachError) -> DialFault {
 }
 
 fn http1(stream: Stream, info: ConnectionInfo, counts: &PoolCounts) -> Sender {
-    Sender::Http1(Wire::new(stream, info, counts.opened(Closed::Request)))
+    Sender::Http1(Wire::new(stream, info, counts.opened_http1()))
 }
 
 /// Begins HTTP/2, and waits for the other side to do so.
@@ -400,7 +404,7 @@ fn header_list_size(limit: usize) -> u32 {
 
 /// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
 fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, counts: &PoolCounts) -> End {
-    let open = counts.opened(Closed::Upstream);
+    let open = counts.opened_http2();
     let end = open.end().clone();
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {

@@ -76,6 +76,11 @@ impl Dials {
         self.failed.set((self.failures() + 1, Some(fault)));
     }
 
+    /// Shared connections that are being opened.
+    pub(super) const fn under_way(&self) -> usize {
+        self.under_way.get()
+    }
+
     /// How many could not be opened so far.
     pub(super) fn failures(&self) -> u64 {
         self.failed.get().0

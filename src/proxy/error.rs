@@ -19,6 +19,7 @@ use super::connect_fault::{ConnectFault, ConnectStage};
 use super::guard::{Rejected, Rejection};
 use super::malformed::Malformed;
 use super::path::PathFault;
+use super::pool::Full;
 use super::reason;
 use super::record::Cause;
 use super::stream_reset::StreamReset;
@@ -48,6 +49,8 @@ pub(super) enum ProxyError {
     Overloaded,
     #[error("{0}, so there is no connection to the upstream; nothing was sent")]
     Lacking(Lack),
+    #[error("{0}; nothing was sent")]
+    ConnectionsTaken(Full),
     #[error(
         "the upstream's Unix socket took no connection within connect_timeout: as many wait there as it lets wait; nothing was sent"
     )]
@@ -152,7 +155,11 @@ impl ProxyError {
             Self::Proof => "proof",
             Self::Refused(rejected) => rejected.reason.kind(),
             Self::RateLimited { .. } => "rate_limited",
-            Self::Overloaded | Self::Lacking(_) | Self::Backlog | Self::MemoryLimit => "overloaded",
+            Self::Overloaded
+            | Self::Lacking(_)
+            | Self::ConnectionsTaken(_)
+            | Self::Backlog
+            | Self::MemoryLimit => "overloaded",
             Self::AuthorizationRefused => "authorization_refused",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => "method_not_allowed",
@@ -200,6 +207,7 @@ impl ProxyError {
             Self::TokenUnavailable(_)
             | Self::Overloaded
             | Self::Lacking(_)
+            | Self::ConnectionsTaken(_)
             | Self::Backlog
             | Self::MemoryLimit
             | Self::NotProcessed => StatusCode::SERVICE_UNAVAILABLE,
@@ -250,6 +258,7 @@ impl ProxyError {
             | Self::Overloaded
             | Self::MemoryLimit
             | Self::Lacking(_)
+            | Self::ConnectionsTaken(_)
             | Self::Backlog => "8",
             Self::ClientGone => "1",
             Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
@@ -311,7 +320,12 @@ impl ProxyError {
             Self::RateLimited { retry_after } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
             }
-            Self::Overloaded | Self::Lacking(_) | Self::Backlog | Self::MemoryLimit | Self::NotProcessed => {
+            Self::Overloaded
+            | Self::Lacking(_)
+            | Self::ConnectionsTaken(_)
+            | Self::Backlog
+            | Self::MemoryLimit
+            | Self::NotProcessed => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::MethodNotAllowed { allow } | Self::MethodRefused { allow } => {

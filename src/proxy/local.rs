@@ -16,6 +16,13 @@ pub(super) struct LocalTable {
 }
 
 impl LocalTable {
+    /// How many workers serve: as many as can have a connection to each upstream, so that no request waits for one that
+    /// another worker keeps.
+    pub(super) fn serving(&self) -> usize {
+        let bounded = self.pools.iter().filter_map(|pool| pool.upstream().settings.most_workers());
+        bounded.min().unwrap_or(usize::MAX)
+    }
+
     /// Pools in `kept` are taken over where their upstream has not changed, and retired where it has.
     pub(super) fn new(
         routes: Arc<RouteTable>,

@@ -5,7 +5,7 @@
 //! stands still has no more of its window filled than a little now and then. That little is enough for pings, settings and
 //! window updates, which would otherwise wait behind data that no application takes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::memory::{self, SMALL_READ};
@@ -33,9 +34,16 @@ pub(super) struct Intake {
     waker: RefCell<Option<Waker>>,
     /// Whether the head of one of its responses had a mark that stands for a fault ([`super::head_marks`]).
     has_marks: Cell<bool>,
+    /// Told when a stream ends, where requests may wait for that.
+    freed: OnceCell<Rc<Notify>>,
 }
 
 impl Intake {
+    /// Has `freed` told from now on when a stream ends.
+    pub(super) fn tell_of_ends(&self, freed: &Rc<Notify>) {
+        let _ = self.freed.set(Rc::clone(freed));
+    }
+
     /// A stream's reader took so many bytes.
     pub(super) fn took(&self, bytes: usize) {
         if self.is_limited.get() {
@@ -46,6 +54,9 @@ impl Intake {
     /// A stream ends; `is_whole` where all of its response was taken. Otherwise what it held is gone, and what is on its way to
     /// it is dropped as it comes.
     pub(super) fn ended(&self, is_whole: impl FnOnce() -> bool) {
+        if let Some(freed) = self.freed.get() {
+            freed.notify_one();
+        }
         if self.is_limited.get() && !is_whole() {
             self.allow(STREAM_WINDOW as usize);
         }

@@ -71,6 +71,7 @@ mod sending;
 mod server;
 mod settings;
 mod silence;
+mod slots;
 mod socket;
 mod sockets;
 mod stream;

@@ -176,6 +176,7 @@ pub(super) fn bound_of(error: &ProxyError, server: &ServerSettings, entry: Optio
             Some("max_concurrent"),
             limits.and_then(|limits| limits.concurrent).map(|concurrent| concurrent.to_string()),
         ),
+        E::ConnectionsTaken(full) => (Some(full.key()), None),
         E::MemoryLimit => (Some("memory_limit"), Some(server.memory_limit.budget().to_string())),
         E::HeaderTooLarge => (
             Some("max_header_size"),
@@ -208,7 +209,8 @@ const fn help(error: &ProxyError) -> Option<&'static str> {
             "have fewer requests under way, or raise max_concurrent; max_queue and queue_timeout let some wait instead"
         }
         E::MemoryLimit => "have fewer requests under way, or raise memory_limit",
-        E::Lacking => "raise the limit of open files (ulimit -n)",
+        E::Lacking(lack) => lack.help(),
+        E::ConnectionsTaken(full) => full.help(),
         E::HeaderTooLarge => "send fewer or shorter header fields, or raise max_header_size or max_headers",
         E::HeadTimeout => "send the head of each request at once, or raise header_timeout",
         E::RequestTimeout => "send the body without pauses, or raise idle_timeout of the upstream",

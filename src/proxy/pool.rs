@@ -5,8 +5,11 @@
 //! and a further one is opened beyond that.
 
 mod metrics;
+mod places;
+mod queue;
+mod shared;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
@@ -14,10 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connect::{self, Attempt, DialFault, NewHttp2, Settings, Speak, connect};
+use super::connect::{self, Attempt, DialFault, NewHttp2, Speak, connect};
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::dials::Dials;
@@ -26,14 +31,17 @@ use super::malformed::Malformed;
 use super::memory;
 use super::metered::Place;
 use super::peer_settings::PeerSettings;
-use super::sockets::{Socket, Sockets};
+use super::sockets::Sockets;
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
 use crate::clock;
-use crate::machine::Lack;
 use crate::net::{presence, resolver};
 
 pub(super) use metrics::{Closed, End, OpenConnection, PoolCounts, PoolMetrics};
+pub(super) use places::Full;
+use places::{Held, Places};
+use queue::{Turn, attend};
+use shared::Shared;
 
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
@@ -50,6 +58,13 @@ pub(super) struct Pool {
     /// Requests that used a kept connection since the worker's last look.
     reused: Cell<u64>,
     sockets: Arc<Sockets>,
+    places: Places,
+    /// Requests that wait for a place, and take a connection of HTTP/1.1 that comes back before.
+    line: RefCell<VecDeque<oneshot::Sender<Wire>>>,
+    /// Told when a request on a shared connection ends, where requests may wait for that.
+    freed: Rc<Notify>,
+    /// Closes idle connections for requests of other pools.
+    attendant: OnceCell<AbortHandle>,
     /// The worker's clock, as of its last look.
     now: Cell<Instant>,
     /// Whether no new request will come: the upstream was taken out of the configuration.
@@ -65,29 +80,8 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Idle {
     wire: Wire,
-    /// As of the worker's last look: exact enough for a minute, and free.
+    /// As of the worker's last look at the latest: exact enough for a minute, and free.
     since: Instant,
-}
-
-struct Shared {
-    sender: http2::SendRequest<RequestBody>,
-    /// Its count, less this one, is the number of requests under way.
-    streams: Rc<Place>,
-    number: u64,
-    used: Instant,
-    settings: Weak<dyn Settings>,
-    peer: PeerSettings,
-    /// Lives while a request has it to itself.
-    alone: Weak<()>,
-    info: ConnectionInfo,
-    max_streams: usize,
-    end: End,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("number", &self.number).finish_non_exhaustive()
-    }
 }
 
 /// A connection that one request may use.
@@ -132,42 +126,11 @@ pub(super) enum Want {
     Newer(u64),
 }
 
-impl Shared {
-    /// Streams that it may carry at a time.
-    fn limit(&self) -> usize {
-        self.settings
-            .upgrade()
-            .map_or(self.max_streams, |settings| settings.max_streams().min(self.max_streams))
-    }
-
-    /// Takes it for a request, if it has room for that.
-    fn take(&mut self, company: Company, age: Age) -> Option<Connection> {
-        let under_way = Rc::strong_count(&self.streams) - 1;
-        let has_room = match company {
-            Company::Shared => under_way < self.limit(),
-            Company::Alone => under_way == 0 && self.limit() > 0,
-        };
-        if !has_room || self.alone.strong_count() > 0 {
-            return None;
-        }
-        self.used = clock::now();
-        let alone = self.keep_alone(company);
-        let (sender, streams) = (self.sender.clone(), Rc::clone(&self.streams));
-        Some(Connection::Http2 { sender, streams, number: self.number, age, peer: self.peer, alone })
-    }
-
-    /// Keeps other requests off it, where that is wanted, for as long as what this gives lives.
-    fn keep_alone(&mut self, company: Company) -> Option<Rc<()>> {
-        let alone = (company == Company::Alone).then(Rc::default)?;
-        self.alone = Rc::downgrade(&alone);
-        Some(alone)
-    }
-}
-
 impl Pool {
     pub(super) fn new(upstream: Arc<Upstream>, counts: PoolCounts, sockets: Arc<Sockets>) -> Rc<Self> {
         let (may_share, max_streams) = (upstream.may_speak_http2(), upstream.settings.max_streams);
-        Rc::new(Self {
+        let places = Places::new(&upstream, &sockets);
+        let pool = Rc::new(Self {
             upstream,
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -177,12 +140,18 @@ impl Pool {
             counts,
             reused: Cell::new(0),
             sockets,
+            places,
+            line: RefCell::default(),
+            freed: Rc::default(),
+            attendant: OnceCell::new(),
             now: Cell::new(clock::now()),
             retired: Cell::new(false),
             era: Cell::new(presence::era()),
             active: Cell::new(false),
             addresses: RefCell::default(),
-        })
+        });
+        let _ = pool.attendant.set(attend(&pool).abort_handle());
+        pool
     }
 
     /// Lets go of what is idle, now and from now on; requests under way go on.
@@ -214,7 +183,9 @@ impl Pool {
 
     /// A connection for one request: a kept one, else a new one.
     pub(super) async fn connection(&self, want: Want, company: Company) -> Result<Connection, ProxyError> {
-        if let Some(kept) = self.kept(want, company) {
+        if !self.lacks_one()
+            && let Some(kept) = self.kept(want, company)
+        {
             return Ok(kept);
         }
         // A new connection is rare and its future is large: boxed, it is no part of every request's.
@@ -228,7 +199,7 @@ impl Pool {
             if let Some(kept) = self.idle_http1(want) {
                 return Ok(kept);
             }
-            return Ok(Connection::Http1 { wire: Box::pin(self.open_http1()).await?, age: Age::New });
+            return Ok(Box::pin(self.open_http1(want)).await?);
         }
         let connection = self.connection(want, Company::Shared).await?;
         let shared = self.shared.borrow();
@@ -240,12 +211,13 @@ impl Pool {
         Err(ProxyError::WebSocket(WebSocketFault::Unsupported))
     }
 
-    /// Opens a connection, or waits for one that others open, all within `connect_timeout`.
+    /// Opens a connection, or waits for one that others open or give back, all within `connect_timeout`.
     async fn dial(&self, want: Want, company: Company) -> Result<Connection, DialFault> {
         let deadline = clock::now() + self.upstream.settings.connect_timeout;
         let failures = self.dials.failures();
         loop {
-            if let Some(kept) = self.kept(want, company) {
+            let lacks_one = self.lacks_one();
+            if !lacks_one && let Some(kept) = self.kept(want, company) {
                 return Ok(kept);
             }
             if let Some(fault) = self.dials.fate(failures) {
@@ -256,13 +228,38 @@ impl Pool {
                     return Err(DialFault::Timeout(ConnectStage::Streams));
                 }
                 tokio::time::sleep(SETTINGS_PAUSE).await;
-            } else if company == Company::Shared && self.may_share.get() && self.dials.have_room() {
+            } else if company == Company::Shared
+                && self.may_share.get()
+                && !lacks_one
+                && self.dials.have_room()
+            {
                 let ended = tokio::time::timeout_at(deadline, self.dials.ended()).await;
                 ended.map_err(|_| DialFault::Timeout(self.dials.stage().get()))?;
-            } else if let Some(opened) = Box::pin(self.open(company, deadline)).await? {
-                return Ok(opened);
+            } else {
+                let held = match self.take_places(self.may_share.get(), want, deadline).await? {
+                    Turn::Places(held) => held,
+                    Turn::Wire(wire) => return Ok(Connection::Http1 { wire, age: Age::Reused }),
+                    Turn::Look => continue,
+                };
+                match Box::pin(self.open(company, held, deadline)).await {
+                    Ok(Some(opened)) => return Ok(opened),
+                    Ok(None) => {}
+                    // One more was to be opened, and those that there are will do.
+                    Err(fault) if lacks_one => return self.kept(want, company).ok_or(fault),
+                    Err(fault) => return Err(fault),
+                }
             }
         }
+    }
+
+    /// Whether one more connection is to be opened to spread requests over, whatever the others could take.
+    fn lacks_one(&self) -> bool {
+        if !self.places.are_spread() || !self.may_share.get() {
+            return false;
+        }
+        let shared = self.shared.borrow();
+        let in_use = || shared.iter().all(|kept| Rc::strong_count(&kept.streams) > 1);
+        self.places.lack_one(shared.len() + self.dials.under_way(), in_use)
     }
 
     /// Whether the upstream allows no request at all for now, on a connection that it keeps.
@@ -271,9 +268,14 @@ impl Pool {
     }
 
     /// Opens a connection for a request, and for others where it can be shared; `None`: the upstream allows none on it for now.
-    async fn open(&self, company: Company, deadline: Instant) -> Result<Option<Connection>, DialFault> {
+    async fn open(
+        &self,
+        company: Company,
+        held: Held,
+        deadline: Instant,
+    ) -> Result<Option<Connection>, DialFault> {
         let _dialing = (self.may_share.get() && company == Company::Shared).then(|| self.dials.begin());
-        let sender = self.connect(Speak::Configured, deadline).await?;
+        let sender = self.connect(Speak::Configured, held, deadline).await?;
         let number = self.opened.get() + 1;
         self.opened.set(number);
         match sender {
@@ -283,6 +285,9 @@ impl Pool {
             }
             connect::Sender::Http2(NewHttp2 { sender, settings, peer, info, intake, end }) => {
                 self.may_share.set(true);
+                if self.places.are_numbered() {
+                    intake.tell_of_ends(&self.freed);
+                }
                 let mut shared = Shared {
                     sender,
                     streams: Rc::new(Place(intake)),
@@ -304,22 +309,29 @@ impl Pool {
     }
 
     /// Opens a connection that speaks HTTP/1.1, whatever else the upstream knows.
-    async fn open_http1(&self) -> Result<Wire, DialFault> {
+    async fn open_http1(&self, want: Want) -> Result<Connection, DialFault> {
         let deadline = clock::now() + self.upstream.settings.connect_timeout;
-        match self.connect(Speak::Http1, deadline).await? {
-            connect::Sender::Http1(wire) => Ok(wire),
+        let held = loop {
+            match self.take_places(false, want, deadline).await? {
+                Turn::Places(held) => break held,
+                Turn::Wire(wire) => return Ok(Connection::Http1 { wire, age: Age::Reused }),
+                Turn::Look => {}
+            }
+        };
+        match self.connect(Speak::Http1, held, deadline).await? {
+            connect::Sender::Http1(wire) => Ok(Connection::Http1 { wire, age: Age::New }),
             connect::Sender::Http2(..) => Err(DialFault::Unreachable(ConnectFault::Protocol)),
         }
     }
 
-    async fn connect(&self, speak: Speak, deadline: Instant) -> Result<connect::Sender, DialFault> {
-        let connected = match self.socket(deadline).await {
-            Some(socket) => {
-                let attempt = Attempt { deadline, stage: self.dials.stage() };
-                connect(&self.upstream, speak, &self.counts.holding(socket), attempt).await
-            }
-            None => Err(DialFault::Lacking(Lack::Descriptors)),
-        };
+    async fn connect(
+        &self,
+        speak: Speak,
+        held: Held,
+        deadline: Instant,
+    ) -> Result<connect::Sender, DialFault> {
+        let attempt = Attempt { deadline, stage: self.dials.stage() };
+        let connected = connect(&self.upstream, speak, &self.counts.holding(held), attempt).await;
         connected.inspect_err(|fault| {
             if let DialFault::Lacking(lack) = fault {
                 self.sockets.were_lacking(*lack);
@@ -328,19 +340,6 @@ impl Pool {
                 self.dials.fail(*fault);
             }
         })
-    }
-
-    /// A socket for a new connection. Where all are taken, an idle connection gives its own: one of this pool, or the next that
-    /// any worker finds.
-    async fn socket(&self, deadline: Instant) -> Option<Socket> {
-        if let Some(free) = self.sockets.take() {
-            return Some(free);
-        }
-        let longest = self.idle.borrow_mut().pop_front();
-        if let Some(Idle { wire, .. }) = longest {
-            wire.ends(Closed::Room);
-        }
-        self.sockets.wait(deadline.saturating_duration_since(clock::now())).await
     }
 
     /// Lets go of what was connected before the network changed: nobody would ever answer there, and nobody would say so.
@@ -380,6 +379,10 @@ impl Pool {
             Want::Any => true,
         };
         let is_clogged = |kept: &Shared| kept.streams.0.is_clogged();
+        if self.places.are_spread() {
+            // The one with the fewest requests, and of those the one that has been without for longest, comes first.
+            shared.sort_by_key(|kept| (Rc::strong_count(&kept.streams), kept.used));
+        }
         let mut free = shared.iter_mut().filter(|kept| fits(kept) && !is_clogged(kept));
         let taken = free.find_map(|kept| kept.take(company, Age::Reused));
         // What comes by a new connection is not behind what others have left unread.
@@ -401,11 +404,13 @@ impl Pool {
         if self.active.take() || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty() {
             self.refresh_addresses();
         }
-        let (wanted, short) = (self.sockets.are_wanted(), memory::is_short());
+        self.line.borrow_mut().retain(|waiting| !waiting.is_closed());
+        self.make_room();
+        let short = memory::is_short();
         let most = self.upstream.settings.idle_connection_timeout;
         // Why one is closed that has been idle for so long.
         let overdue = |idle: Duration| match () {
-            () if wanted || short && idle >= SHORT_IDLE_TIME => Some(Closed::Room),
+            () if short && idle >= SHORT_IDLE_TIME => Some(Closed::Room),
             () if idle >= most => Some(Closed::Idle),
             () => None,
         };
@@ -432,7 +437,7 @@ impl Pool {
             let why = if kept.sender.is_closed() {
                 Some(Closed::Upstream)
             } else {
-                overdue(idle).filter(|_| !idle.is_zero()).or_else(|| self.end_of(&kept.info))
+                overdue(idle).or_else(|| self.end_of(&kept.info))
             };
             why.is_none_or(|why| {
                 kept.end.is(why);
@@ -454,6 +459,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if let Some(attendant) = self.attendant.get() {
+            attendant.abort();
+        }
         self.count_reused();
     }
 }
@@ -461,14 +469,11 @@ impl Drop for Pool {
 impl Keeper for Pool {
     fn keep(&self, wire: Wire) {
         self.active.set(true);
-        let end = match () {
-            () if self.retired.get() => Some(Closed::Reload),
-            () if self.sockets.are_wanted() => Some(Closed::Room),
-            () => self.end_of(wire.info()),
-        };
+        let end = if self.retired.get() { Some(Closed::Reload) } else { self.end_of(wire.info()) };
         match end {
-            None => self.idle.borrow_mut().push_back(Idle { wire, since: self.now.get() }),
             Some(why) => wire.ends(why),
+            None if self.places.are_wanted() => self.pass_on(wire),
+            None => self.rest(wire, self.now.get()),
         }
     }
 

@@ -139,7 +139,8 @@ impl Listeners {
                     .max_blocking_threads(1)
                     .build_local(LocalOptions::default());
                 let ran = built.and_then(|runtime| {
-                    let ran = runtime.block_on(async { Worker::new(shared).run(listeners, drain).await });
+                    let ran =
+                        runtime.block_on(async { Worker::new(number, shared).run(listeners, drain).await });
                     runtime.shutdown_background();
                     ran
                 });

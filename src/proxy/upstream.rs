@@ -16,6 +16,7 @@ use url::Url;
 use super::condition::Condition;
 use super::connect::DialFault;
 use super::error::ProxyError;
+use super::slots::Slots;
 use super::target;
 use super::way::Way;
 use crate::net::outbound_proxy::{Environment, OutboundProxy, Unusable};
@@ -34,6 +35,11 @@ pub struct UpstreamSettings {
     pub response_header_timeout: Duration,
     /// The longest silence within a body, either way.
     pub idle_timeout: Duration,
+    /// Connections at a time, over all workers; `None`: as memory and descriptors allow.
+    pub max_connections: Option<usize>,
+    /// HTTP/2 connections that requests are spread over, over all workers; `None`: another one where the streams of one are
+    /// taken.
+    pub http2_connections: Option<usize>,
     /// How long a connection is kept that no request uses.
     pub idle_connection_timeout: Duration,
     /// How old a connection may grow before no further request uses it.
@@ -88,6 +94,11 @@ pub enum SentHost {
 }
 
 impl UpstreamSettings {
+    /// How many workers may have connections to it where their number is bounded; `None`: all.
+    pub(super) fn most_workers(&self) -> Option<usize> {
+        [self.max_connections, self.http2_connections].into_iter().flatten().min()
+    }
+
     /// The files that were read for it, or will be: a change of one makes it another upstream.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let certificate = self.certificate.iter().flat_map(ClientCertificate::files);
@@ -121,6 +132,9 @@ pub struct Upstream {
     pub(super) base_path: String,
     pub(super) tls: Option<UpstreamTls>,
     pub(super) way: Way,
+    /// Places for the connections of all workers, where their number is bounded.
+    pub(super) connections: Option<Arc<Slots>>,
+    pub(super) http2_connections: Option<Arc<Slots>>,
     reachable: AtomicBool,
     condition: Condition,
 }
@@ -185,6 +199,8 @@ impl Upstream {
             base_path: url.path().trim_end_matches('/').to_owned(),
             tls,
             way,
+            connections: settings.max_connections.map(Slots::new),
+            http2_connections: settings.http2_connections.map(Slots::for_each),
             reachable: AtomicBool::new(true),
             condition: Condition::new(),
             settings,

@@ -241,6 +241,13 @@ impl Watch {
         self.half_head.get()
     }
 
+    /// Has the connection end in order.
+    pub(super) fn retire(&self) {
+        if !self.retired.replace(true) {
+            self.wake();
+        }
+    }
+
     /// Whether the connection is to end in order.
     pub(super) fn is_retired(&self) -> bool {
         self.retired.get()

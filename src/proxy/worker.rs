@@ -53,6 +53,8 @@ pub(super) struct Shared {
 /// One worker's own.
 #[derive(Debug)]
 pub(super) struct Worker {
+    /// From 0.
+    number: usize,
     shared: Arc<Shared>,
     table: RefCell<Rc<LocalTable>>,
     now: Rc<Cell<Instant>>,
@@ -92,13 +94,14 @@ pub(super) struct Registered {
 
 impl Worker {
     /// For the thread that this runs on.
-    pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
+    pub(super) fn new(number: usize, shared: Arc<Shared>) -> Rc<Self> {
         memory::enter(Arc::clone(&shared.memory));
         let http1 = hyper_server::http1(&shared.settings);
         let routes = shared.routes.load();
         let table = LocalTable::new(routes, &[], &shared.metrics, &shared.sockets);
         memory::started();
         Rc::new(Self {
+            number,
             table: RefCell::new(Rc::new(table)),
             now: Rc::new(Cell::new(clock::now())),
             was_late: Cell::new(false),
@@ -168,7 +171,7 @@ impl Worker {
             let accepted = tokio::select! {
                 biased;
                 () = drain.started() => break,
-                accepted = listener.accept() => accepted,
+                accepted = self.accept_by(&listener) => accepted,
             };
             match accepted {
                 Ok(accepted) => {
@@ -190,6 +193,18 @@ impl Worker {
         for accepted in rest {
             self.take_up(accepted).await;
         }
+    }
+
+    /// The next connection. A worker that has no part in the connections to some upstream leaves it to the others.
+    async fn accept_by(&self, listener: &Listener) -> std::io::Result<Accepted> {
+        while !self.serves() {
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
+        listener.accept().await
+    }
+
+    fn serves(&self) -> bool {
+        self.number < self.table().serving()
     }
 
     /// Serves a connection, once there is room for it.
@@ -300,6 +315,9 @@ impl Worker {
             watch.enforce(&self.shared.settings);
         }
         table.routes.look_around();
+        if self.number >= table.serving() {
+            watches.values().for_each(|watch| watch.retire());
+        }
         for pool in &table.pools {
             pool.sweep(now);
         }

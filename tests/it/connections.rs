@@ -1,6 +1,7 @@
 //! Connections to the API under load: those that were in use lately are kept, whatever their number, and each is counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cupbearer::net::descriptors::raise_limit;
@@ -8,7 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 
-use super::support::{Config, Origin, Proxy, Reply, eventually, token_at, upstream_at};
+use super::support::{
+    Config, Origin, Program, Proxy, Reply, curl, eventually, h2load, hear, node, token_at, upstream_at,
+};
 
 const EVENTS: &str = "cupbearer_upstream_connections_total";
 const CLOSED: &str = "cupbearer_upstream_connections_closed_total";
@@ -120,4 +123,133 @@ async fn why_connections_were_closed_is_counted() {
     eventually("no connection is used for longer than that", || async { closed(&proxy, "age").await >= 1.0 })
         .await;
     assert_eq!(count(&proxy, "opened").await, count(&proxy, "closed").await);
+}
+
+/// An API that responds after a while, and the most connections that it had at a time.
+async fn slow_api(after: Duration) -> (Origin, Arc<AtomicUsize>) {
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let of_api = Arc::clone(&most);
+    let api = Origin::scripted(move |mut wire| {
+        let (open, most) = (Arc::clone(&open), Arc::clone(&of_api));
+        async move {
+            most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            while let Some(request) = wire.request().await {
+                let hold = if request.target() == "/hold" { Duration::from_secs(30) } else { after };
+                tokio::time::sleep(hold).await;
+                wire.send(Reply::ok().into_bytes()).await;
+            }
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    (api, most)
+}
+
+async fn numbered(upstream: &str, lines: &str, workers: usize) -> (Origin, Proxy) {
+    let server = Origin::issuing(300).await;
+    let upstream = format!("{upstream}{lines}\n");
+    let config = Config::one_route(&upstream, &token_at(&server.url()));
+    let proxy = Proxy::start(config.server(&format!("workers = {workers}"))).await;
+    (server, proxy)
+}
+
+#[tokio::test]
+async fn no_more_connections_are_open_than_max_connections_allows_whatever_the_workers_do() {
+    for (bound, workers) in [(5, 2), (4, 4), (1, 3)] {
+        let (api, most) = slow_api(Duration::from_millis(5)).await;
+        let lines = format!("max_connections = {bound}\nconnect_timeout = \"60s\"");
+        let (_server, proxy) = numbered(&upstream_at(&api.url()), &lines, workers).await;
+        h2load(&["--h1", "-n400", "-c40", &proxy.url("/")]).await.assert_flawless(400);
+        let most = most.load(Ordering::SeqCst);
+        assert!((1..=bound).contains(&most), "{most} of {bound} with {workers} workers: {}", proxy.log());
+        let opened = count(&proxy, "opened").await;
+        assert!(opened < 100.0, "{opened} connections for 400 requests");
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_which_no_connection_is_free_in_time_is_told_which_key_bounds_them() {
+    let (api, _most) = slow_api(Duration::ZERO).await;
+    let lines = "max_connections = 2\nconnect_timeout = \"1s\"";
+    let (_server, proxy) = numbered(&upstream_at(&api.url()), lines, 2).await;
+    let hold = format!("GET /hold HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.listen());
+    let (mut first, mut second) = (proxy.wire().await, proxy.wire().await);
+    first.send(&hold).await;
+    second.send(&hold).await;
+    eventually("both are held", || async { count(&proxy, "opened").await >= 2.0 }).await;
+    let refused = proxy.get("/").await;
+    assert_eq!((refused.status, refused.proxy_error()), (503, Some("overloaded")), "{refused:?}");
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    assert!(refused.text().contains("max_connections") && refused.text().contains("nothing was sent"));
+    drop(first);
+    eventually("who hangs up makes room", || async { proxy.get("/").await.status == 200 }).await;
+    drop(second);
+
+    // Another bound counts from the reload on.
+    let server = Origin::issuing(300).await;
+    let upstream = upstream_at(&api.url()) + "max_connections = 1\nconnect_timeout = \"1s\"\n";
+    proxy.rewrite(&Config::one_route(&upstream, &token_at(&server.url())).server("workers = 2"));
+    eventually("it is in force", || async { proxy.log().contains("the configuration was reloaded") }).await;
+    let mut third = proxy.wire().await;
+    third.send(&hold).await;
+    eventually("one is held", || async { proxy.get("/").await.status == 503 }).await;
+}
+
+/// Node.js with HTTP/2 in the clear: each response says by which connection it came, and how many there were.
+struct Sessions {
+    _program: Program,
+    upstream: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Sessions {
+    async fn start(streams: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = node("sessions/server.mjs", None);
+        command.env("STREAMS", streams.to_string());
+        let mut program = Program::spawn("sessions", command, dir.path());
+        let ready = hear(&mut program, "ready", |event| event["event"] == "ready").await;
+        let upstream =
+            upstream_at(&format!("http://127.0.0.1:{}", ready["port"])) + "http2 = \"prior_knowledge\"\n";
+        Self { _program: program, upstream, _dir: dir }
+    }
+}
+
+#[tokio::test]
+async fn requests_are_spread_over_as_many_http2_connections_as_are_asked_for() {
+    let api = Sessions::start(100).await;
+    let (_server, proxy) = numbered(&api.upstream, "http2_connections = 6", 2).await;
+    // Each worker has connections of its own once it has clients.
+    eventually("all are used", || async {
+        h2load(&["--h1", "-n300", "-c20", &proxy.url("/")]).await.assert_flawless(300);
+        let seen = curl(&[&proxy.url("/")]).await.json();
+        let requests = seen["requests"].as_array().unwrap();
+        requests.len() == 6 && requests.iter().all(|count| count.as_u64().unwrap() >= 10)
+    })
+    .await;
+    let seen = curl(&[&proxy.url("/")]).await.json();
+    assert_eq!((seen["most"].as_u64(), seen["total"].as_u64()), (Some(6), Some(6)), "{seen}");
+}
+
+#[tokio::test]
+async fn one_http2_connection_carries_what_its_settings_allow_and_the_rest_waits() {
+    for workers in [1, 3] {
+        let api = Sessions::start(4).await;
+        let lines = "http2_connections = 1\nconnect_timeout = \"60s\"";
+        let (_server, proxy) = numbered(&api.upstream, lines, workers).await;
+        h2load(&["--h1", "-n300", "-c30", &proxy.url("/")]).await.assert_flawless(300);
+        let seen = curl(&[&proxy.url("/")]).await.json();
+        assert_eq!(seen["total"].as_u64(), Some(1), "{seen}");
+        assert!(seen["streams"].as_u64().unwrap() <= 4, "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn http2_opens_another_connection_only_where_the_streams_of_one_are_taken() {
+    let api = Sessions::start(100).await;
+    let (_server, proxy) = numbered(&api.upstream, "max_streams = 5", 1).await;
+    h2load(&["--h1", "-n300", "-c20", &proxy.url("/")]).await.assert_flawless(300);
+    let seen = curl(&[&proxy.url("/")]).await.json();
+    assert!((2..=5).contains(&seen["most"].as_u64().unwrap()), "{seen}");
+    assert!(seen["streams"].as_u64().unwrap() <= 5, "{seen}");
 }

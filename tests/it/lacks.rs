@@ -11,29 +11,29 @@ use super::support::{
     Certificates, Config, Origin, Program, Proxy, Reply, eventually, repository, token_at, upstream_at,
 };
 
-/// Three ports lead to the API, and requests hold all of them.
+/// A few ports lead to the API, and requests hold all of them.
 const PORTS: &str = r#"
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 ip link set lo up
-echo "40000 40002" > /proc/sys/net/ipv4/ip_local_port_range
+echo "40000 40003" > /proc/sys/net/ipv4/ip_local_port_range
 node "$PEER" & server=$!
 "$CUPBEARER" run --config config.toml > run.log 2>&1 & proxy=$!
 trap 'kill $server $proxy' EXIT
-until curl -sf http://127.0.0.1:9090/readyz > /dev/null; do sleep 0.05; done
-for i in 1 2 3; do curl -s http://127.0.0.1:8080/held > held-$i & done
-until curl -s http://127.0.0.1:9090/metrics | grep -q 'cupbearer_upstream_connections_total{event="opened",upstream="api"} 3'; do sleep 0.05; done
-curl -s -i http://127.0.0.1:8080/
+until curl -sf http://127.0.0.1:9090/readyz > /dev/null; do sleep 0.3; done
+for i in 1 2 3 4 5 6 7 8; do curl -s --unix-socket proxy.sock http://localhost/held > held-$i & done
+until grep -qs overloaded held-*; do sleep 0.1; done
+curl -s -i --unix-socket proxy.sock http://localhost/
 echo
 curl -s http://127.0.0.1:9402/
-until curl -sf http://127.0.0.1:8080/ > /dev/null; do sleep 0.05; done
+until curl -sf --unix-socket proxy.sock http://localhost/ > /dev/null; do sleep 0.05; done
 echo recovered
 "#;
 
 #[tokio::test]
 async fn ports_that_have_run_out_are_what_this_machine_lacks() {
     let dir = tempfile::tempdir().unwrap();
-    let config = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[health]\nlisten = \"127.0.0.1:9090\"\n\
+    let config = "[server]\nlisten = [\"unix:proxy.sock\"]\n[health]\nlisten = \"127.0.0.1:9090\"\n\
         [upstreams.api]\nurl = \"http://127.0.0.1:9401\"\n\
         [tokens.api]\ntoken_endpoint = \"http://127.0.0.1:9400/token\"\nclient_id = \"a\"\nclient_secret = \"b\"\n\
         [[routes]]\nupstream = \"api\"\ntoken = \"api\"\n";
@@ -87,7 +87,7 @@ async fn a_secret_and_a_certificate_that_no_descriptor_is_left_for_are_read_soon
     fs::write(&secret, "second").unwrap();
     eventually("both are lacking", || async {
         let log = proxy.log();
-        log.contains("no descriptor left") && log.contains("they are read later")
+        log.contains("no descriptor left") && log.contains("it is read later")
     })
     .await;
     limit(&proxy, None);
@@ -99,7 +99,7 @@ async fn a_secret_and_a_certificate_that_no_descriptor_is_left_for_are_read_soon
     assert_eq!(proxy.get("/").await.status, 200, "{}", proxy.log());
     let log = proxy.log();
     assert!(!log.contains("is refused") && !log.contains("misconfigured"), "{log}");
-    assert_eq!(log.matches("they are read later").count(), 1, "{log}");
+    assert_eq!(log.matches("it is read later").count(), 1, "{log}");
 }
 
 /// A listener whose queue is full, and what fills it.

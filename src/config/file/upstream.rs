@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Most;
 use super::quantity::{Bytes, Period};
 
 /// A protected API.
@@ -19,6 +20,12 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) response_header_timeout: Period,
     /// The longest silence within a body, either way.
     pub(in crate::config) idle_timeout: Period,
+    /// Connections at a time, all workers together; a request that finds none free waits for one within `connect_timeout`.
+    /// auto: bounded by memory and descriptors alone.
+    pub(in crate::config) max_connections: Most,
+    /// HTTP/2 connections that requests are spread over, all workers together; auto: another one is opened when the streams
+    /// of one are taken.
+    pub(in crate::config) http2_connections: Most,
     /// How long a connection is kept that no request uses.
     pub(in crate::config) idle_connection_timeout: Period,
     /// How old a connection may grow before no further request uses it.
@@ -57,6 +64,8 @@ impl Default for Upstream {
             connect_timeout: Period::seconds(5),
             response_header_timeout: Period::seconds(60),
             idle_timeout: Period::seconds(300),
+            max_connections: Most(None),
+            http2_connections: Most(None),
             idle_connection_timeout: Period::seconds(60),
             max_connection_age: Period::seconds(600),
             max_streams: 100,

@@ -70,6 +70,7 @@ pub(super) fn resolve(
     let idle_timeout = duration(&path.key("idle_timeout"), upstream.idle_timeout, Zero::Refused, review);
     let max_connection_age =
         duration(&path.key("max_connection_age"), upstream.max_connection_age, Zero::Refused, review);
+    let (max_connections, http2_connections) = numbers(path, upstream, review);
     let idle_connection_timeout = duration(
         &path.key("idle_connection_timeout"),
         upstream.idle_connection_timeout,
@@ -89,6 +90,8 @@ pub(super) fn resolve(
         connect_timeout,
         response_header_timeout,
         idle_timeout,
+        max_connections,
+        http2_connections,
         idle_connection_timeout,
         max_connection_age,
         max_streams,
@@ -110,6 +113,26 @@ pub(super) fn resolve(
         host: host?,
         via: upstream.via,
     })
+}
+
+/// How many connections there may be, and how many of HTTP/2.
+fn numbers(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> (Option<usize>, Option<usize>) {
+    let most = |key: &str, file::Most(most): file::Most, review: &mut Review<'_>| {
+        most.map(|most| number(&path.key(key), most, 1..=MAX_CONNECTIONS, review))
+    };
+    let max_connections = most("max_connections", upstream.max_connections, review);
+    let http2_connections = most("http2_connections", upstream.http2_connections, review);
+    if let (Some(all), Some(http2)) = (max_connections, http2_connections)
+        && http2 > all
+    {
+        let what = format!("is more than `max_connections` allows, which is {all}");
+        review.error(&path.key("http2_connections"), what, "set it to that at most");
+    }
+    if http2_connections.is_some() && matches!(upstream.http2, file::Http2::Never) {
+        let what = "has no meaning with `http2 = \"never\"`";
+        review.error(&path.key("http2_connections"), what, "take one of the two out");
+    }
+    (max_connections, http2_connections)
 }
 
 fn header_size(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> usize {
@@ -204,6 +227,8 @@ fn is_one_of(url: &Url, listeners: &[ListenAddress]) -> bool {
     )
 }
 
+/// More than there are ports.
+const MAX_CONNECTIONS: usize = 1_000_000;
 /// As many as applications may have on a connection of theirs.
 const MAX_STREAMS: usize = 100_000;
 /// What any server needs, and what one response may cost at most.

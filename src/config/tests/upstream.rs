@@ -118,6 +118,28 @@ fn how_long_connections_are_kept_and_how_many_requests_share_one_are_keys() {
 }
 
 #[test]
+fn connections_are_bounded_by_a_number_or_not_at_all() {
+    let numbers = |text: &str| {
+        let settings = api(&with(text));
+        (settings.max_connections, settings.http2_connections)
+    };
+    assert_eq!(numbers("max_connections = \"auto\"\nhttp2_connections = \"auto\""), (None, None));
+    assert_eq!(numbers("max_connections = 10\nhttp2_connections = 6"), (Some(10), Some(6)));
+    one_error(&with("max_connections = 0"), "upstreams.api.max_connections", &["from 1"]);
+    one_error(&with("max_connections = \"all\""), "upstreams.api.max_connections", &["auto"]);
+    one_error(
+        &with("max_connections = 2\nhttp2_connections = 3"),
+        "upstreams.api.http2_connections",
+        &["max_connections"],
+    );
+    one_error(
+        &with("http2 = \"never\"\nhttp2_connections = 3"),
+        "upstreams.api.http2_connections",
+        &["no meaning"],
+    );
+}
+
+#[test]
 fn the_host_that_an_upstream_is_sent_is_a_word_or_a_name() {
     assert_eq!(api(GOOD).host, SentHost::Upstream);
     assert_eq!(api(&with("host = \"client\"")).host, SentHost::Client);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::super::sockets::Socket;
+use super::places::Held;
 use crate::metrics::{Metrics, counter_vec};
 
 /// The families.
@@ -82,7 +82,7 @@ struct Counters {
 pub(in crate::proxy) struct PoolCounts {
     counters: Arc<Counters>,
     /// What the connection that is opened next holds for as long as it lives.
-    socket: RefCell<Option<Socket>>,
+    held: RefCell<Held>,
 }
 
 /// An open connection: counted from its beginning to its end.
@@ -90,7 +90,7 @@ pub(in crate::proxy) struct PoolCounts {
 pub(in crate::proxy) struct OpenConnection {
     counters: Arc<Counters>,
     end: End,
-    _socket: Option<Socket>,
+    _held: Held,
 }
 
 /// Why a connection will have been closed, as far as is known.
@@ -129,7 +129,7 @@ impl PoolMetrics {
                 by_reason: Closed::ALL.map(|why| self.closed.with_label_values(&[name, why.as_str()])),
                 open: self.open.clone(),
             }),
-            socket: RefCell::default(),
+            held: RefCell::default(),
         }
     }
 }
@@ -140,17 +140,27 @@ impl PoolCounts {
         self.counters.reused.inc_by(requests);
     }
 
-    /// A connection is open; `otherwise` is why it will have been closed where nothing else is found.
-    pub(in crate::proxy) fn opened(&self, otherwise: Closed) -> OpenConnection {
+    /// A connection of HTTP/1.1 is open.
+    pub(in crate::proxy) fn opened_http1(&self) -> OpenConnection {
+        self.opened(Closed::Request, self.held.take().of_http1())
+    }
+
+    /// A connection of HTTP/2 is open.
+    pub(in crate::proxy) fn opened_http2(&self) -> OpenConnection {
+        self.opened(Closed::Upstream, self.held.take())
+    }
+
+    /// `otherwise` is why it will have been closed where nothing else is found.
+    fn opened(&self, otherwise: Closed, held: Held) -> OpenConnection {
         self.counters.opened.inc();
         self.counters.open.inc();
         let end = End(Arc::new(AtomicU8::new(otherwise as u8)));
-        OpenConnection { counters: Arc::clone(&self.counters), end, _socket: self.socket.take() }
+        OpenConnection { counters: Arc::clone(&self.counters), end, _held: held }
     }
 
-    /// The same counters, for one connection that holds `socket`.
-    pub(super) fn holding(&self, socket: Socket) -> Self {
-        Self { counters: Arc::clone(&self.counters), socket: RefCell::new(Some(socket)) }
+    /// The same counters, for one connection that holds these places.
+    pub(super) fn holding(&self, held: Held) -> Self {
+        Self { counters: Arc::clone(&self.counters), held: RefCell::new(held) }
     }
 }
 
@@ -189,7 +199,7 @@ mod tests {
         let metrics = Metrics::new();
         let open = IntGauge::new("open", "open").unwrap();
         let counts = PoolMetrics::new(&metrics, open.clone()).of("api");
-        let (first, second) = (counts.opened(Closed::Request), counts.opened(Closed::Upstream));
+        let (first, second) = (counts.opened_http1(), counts.opened_http2());
         counts.reused(3);
         assert_eq!(open.get(), 2);
         first.end().is(Closed::Idle);

@@ -23,7 +23,6 @@ use super::super::body::RequestBody;
 use super::super::connection_info::ConnectionInfo;
 use super::super::malformed::Malformed;
 use super::super::metrics::ProxyMetrics;
-use super::super::pool::Closed;
 use super::super::received::ReceivedBody;
 use super::super::replay::RecordLimit;
 use super::super::sending::{Asks, Failure, Head};
@@ -58,7 +57,7 @@ fn watch() -> Rc<Watch> {
 /// A connection, and the upstream's end of it.
 fn pair() -> (Wire, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let open = ProxyMetrics::new(&Metrics::new()).upstream("api").opened(Closed::Request);
+    let open = ProxyMetrics::new(&Metrics::new()).upstream("api").opened_http1();
     (Wire::new(Stream::Unix(ours), ConnectionInfo::new(None, Duration::from_hours(1)), open), theirs)
 }
 

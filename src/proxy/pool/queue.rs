@@ -1,0 +1,158 @@
+//! Where the connections to an upstream are bounded: how a request comes by a place for a new one, or by one that another request
+//! gives back, and how idle ones give way.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::super::connect::DialFault;
+use super::super::slots::{Slot, TURN};
+use super::super::wire::Wire;
+use super::places::{Held, Share, wanted};
+use super::{Closed, Idle, Pool, Want};
+use crate::clock;
+
+/// What comes of the wait for places.
+pub(super) enum Turn {
+    Places(Held),
+    /// A connection that another request gave back.
+    Wire(Wire),
+    /// A shared connection may have room by now.
+    Look,
+}
+
+/// The same for one of them.
+enum Queued {
+    Slot(Slot),
+    Wire(Wire),
+    Look,
+}
+
+impl Pool {
+    /// The places that a new connection takes, or what comes before they are free. `shared` where it may be one of HTTP/2.
+    pub(super) async fn take_places(
+        &self,
+        shared: bool,
+        want: Want,
+        deadline: Instant,
+    ) -> Result<Turn, DialFault> {
+        let mut held = Held::default();
+        for share in self.places.needed(shared) {
+            let slot = match share.take() {
+                Some(free) => free,
+                None => match Box::pin(self.queue(share, shared, want, deadline)).await? {
+                    Queued::Slot(slot) => slot,
+                    Queued::Wire(wire) => return Ok(Turn::Wire(wire)),
+                    Queued::Look => return Ok(Turn::Look),
+                },
+            };
+            held.add(share, slot);
+        }
+        Ok(Turn::Places(held))
+    }
+
+    /// Waits for a place, or for a connection that comes back.
+    async fn queue(
+        &self,
+        share: &Share,
+        shared: bool,
+        want: Want,
+        deadline: Instant,
+    ) -> Result<Queued, DialFault> {
+        // A new one that nobody sends by is none.
+        let (give, mut given) = oneshot::channel();
+        let mut other = None;
+        if want == Want::Any {
+            self.line.borrow_mut().push_back(give);
+        } else {
+            other = Some(give);
+        }
+        let look = deadline.min(clock::now() + LOOK);
+        let queued = tokio::select! {
+            biased;
+            Ok(wire) = &mut given => Ok(Queued::Wire(wire)),
+            slot = share.wait() => Ok(given.try_recv().map_or(Queued::Slot(slot), Queued::Wire)),
+            () = self.freed.notified(), if shared => Ok(Queued::Look),
+            // It may allow more requests at a time by now.
+            () = tokio::time::sleep_until(look), if shared && look < deadline => Ok(Queued::Look),
+            () = tokio::time::sleep_until(deadline) => Err(share.full),
+        };
+        drop(other);
+        queued.inspect_err(|fault| {
+            if let DialFault::Lacking(lack) = fault {
+                self.sockets.were_lacking(*lack);
+            }
+        })
+    }
+
+    /// Closes idle connections for requests that wait for a place, those first that have been idle for longest.
+    pub(super) fn make_room(&self) {
+        let is_overdue = || self.idle.borrow().front().is_some_and(|kept| kept.since.elapsed() >= TURN);
+        while self.places.are_wanted() && is_overdue() {
+            let Some(Idle { wire, .. }) = self.idle.borrow_mut().pop_front() else { break };
+            wire.ends(Closed::Room);
+        }
+        if self.places.are_wanted() {
+            let mut shared = self.shared.borrow_mut();
+            if let Some(at) = shared.iter().position(|kept| Rc::strong_count(&kept.streams) == 1) {
+                shared.remove(at).end.is(Closed::Room);
+            }
+        }
+    }
+
+    /// Gives a connection that came back to a request that waits: one of this pool, unless another pool has fewer.
+    pub(super) fn pass_on(&self, mut wire: Wire) {
+        let has_own = {
+            let mut line = self.line.borrow_mut();
+            while line.front().is_some_and(oneshot::Sender::is_closed) {
+                line.pop_front();
+            }
+            !line.is_empty()
+        };
+        if self.places.go_elsewhere(has_own) {
+            wire.ends(Closed::Room);
+            return;
+        }
+        while let Some(waiting) = self.next_in_line() {
+            match waiting.send(wire) {
+                Ok(()) => {
+                    self.reused.set(self.reused.get() + 1);
+                    return;
+                }
+                Err(back) => wire = back,
+            }
+        }
+        // Exact: it may be wanted elsewhere in a moment.
+        self.rest(wire, clock::now());
+    }
+
+    fn next_in_line(&self) -> Option<oneshot::Sender<Wire>> {
+        self.line.borrow_mut().pop_front()
+    }
+
+    pub(super) fn rest(&self, wire: Wire, since: Instant) {
+        self.idle.borrow_mut().push_back(Idle { wire, since });
+    }
+}
+
+/// Has `pool` make room whenever a request of another one begins to wait for a place.
+pub(super) fn attend(pool: &Rc<Pool>) -> JoinHandle<()> {
+    let (sets, pool) = (pool.places.sets(), Rc::downgrade(pool));
+    tokio::task::spawn_local(async move {
+        loop {
+            // From here on no call is missed.
+            let wanted = select_all(wanted(&sets));
+            let Some(pool) = pool.upgrade() else { return };
+            pool.make_room();
+            drop(pool);
+            wanted.await;
+        }
+    })
+}
+
+/// How often a request that waits for a shared connection looks whether one has room.
+const LOOK: Duration = Duration::from_millis(100);

@@ -1,0 +1,31 @@
+// An API of HTTP/2 in the clear that counts its connections, in all and at a time, the requests that came by each, and the most
+// at a time on one. Each response says all of it. STREAMS is what its SETTINGS allow on one connection.
+import http2 from "node:http2";
+
+const seen = { total: 0, now: 0, most: 0, streams: 0, requests: [] };
+const server = http2.createServer({ settings: { maxConcurrentStreams: Number(process.env.STREAMS) } });
+
+server.on("session", (session) => {
+  session.number = seen.total++;
+  session.streams = 0;
+  seen.requests.push(0);
+  seen.most = Math.max(seen.most, ++seen.now);
+  session.on("close", () => seen.now--);
+});
+
+server.on("stream", (stream) => {
+  const session = stream.session;
+  seen.requests[session.number]++;
+  seen.streams = Math.max(seen.streams, ++session.streams);
+  stream.on("close", () => session.streams--);
+  stream.on("error", () => {});
+  setTimeout(() => {
+    if (stream.destroyed) return;
+    stream.respond({ ":status": 200, "content-type": "application/json" });
+    stream.end(JSON.stringify(seen));
+  }, 20);
+});
+
+server.listen(0, "127.0.0.1", () => {
+  console.log(JSON.stringify({ event: "ready", port: server.address().port }));
+});
