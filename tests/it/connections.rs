@@ -163,7 +163,7 @@ async fn no_more_connections_are_open_than_max_connections_allows_whatever_the_w
         let most = most.load(Ordering::SeqCst);
         assert!((1..=bound).contains(&most), "{most} of {bound} with {workers} workers: {}", proxy.log());
         let opened = count(&proxy, "opened").await;
-        assert!(opened < 100.0, "{opened} connections for 400 requests");
+        assert!(opened < 400.0, "{opened} connections for 400 requests: none was used again");
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
@@ -132,12 +133,11 @@ async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
         sleep(Duration::from_millis(300)).await;
         drop(waiting);
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
                 let mut head = [0; 4096];
-                while stream.readable().await.is_ok() && stream.try_read(&mut head).is_ok_and(|read| read > 0)
-                {
-                    let _ = stream.try_write(&Reply::ok().into_bytes());
+                while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(&Reply::ok().into_bytes()).await;
                 }
             });
         }
