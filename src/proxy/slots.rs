@@ -127,7 +127,7 @@ impl Slots {
         line.free > kept
     }
 
-    /// The next one that is free, in the order of the calls.
+    /// The next one that is free: who has fewest comes first, and then who has waited for longest.
     pub(super) async fn wait(self: &Arc<Self>, holder: &Arc<Holder>) -> Slot {
         let (grant, mut granted) = oneshot::channel();
         let waiting = {
@@ -169,8 +169,8 @@ impl Slots {
     }
 
     /// Whether `holder` gives up a connection that came back: another one that waits has fewer, or has waited for a while and has
-    /// none. `has_own` says whether a request of its own waits for it; where none does, it is enough to have waited.
-    pub(super) fn go_elsewhere(&self, holder: &Arc<Holder>, has_own: bool) -> bool {
+    /// none.
+    pub(super) fn go_elsewhere(&self, holder: &Arc<Holder>) -> bool {
         if !self.are_wanted() {
             return false;
         }
@@ -178,7 +178,7 @@ impl Slots {
         let mut first = line.waiters.values().take(LOOKED_AT);
         first.find(|waiter| !Arc::ptr_eq(&waiter.holder, holder)).is_some_and(|waiter| {
             let theirs = waiter.holder.held();
-            holder.held() > theirs + 1 || waiter.since.elapsed() >= TURN && (theirs == 0 || !has_own)
+            holder.held() > theirs + 1 || theirs == 0 && waiter.since.elapsed() >= TURN
         })
     }
 
@@ -206,8 +206,10 @@ impl Drop for Slot {
         let mut line = self.slots.lock();
         line.free += 1;
         line.having -= usize::from(self.holder.held.fetch_sub(1, Ordering::Relaxed) == 1);
-        let mut first = line.waiters.iter().take(LOOKED_AT);
-        let next = first.find(|(_, waiter)| self.slots.has_one(&line, &waiter.holder));
+        let first = line.waiters.iter().take(LOOKED_AT);
+        let may_have_it = first.filter(|(_, waiter)| self.slots.has_one(&line, &waiter.holder));
+        // Who came first, of those who have fewest: what another gave up for them must not go elsewhere.
+        let next = may_have_it.min_by_key(|(ticket, waiter)| (waiter.holder.held(), **ticket));
         let Some(ticket) = next.map(|(ticket, _)| *ticket) else { return };
         let Some(waiter) = line.waiters.remove(&ticket) else { return };
         let slot = self.slots.slot(&mut line, &waiter.holder);
@@ -296,28 +298,31 @@ mod tests {
             vec![slots.take(&one).unwrap(), slots.take(&one).unwrap(), slots.take(&other).unwrap()];
         let mut own = Box::pin(slots.wait(&one));
         assert!(own.as_mut().now_or_never().is_none());
-        assert!(!slots.go_elsewhere(&one, true), "nobody else waits");
-        assert!(!slots.go_elsewhere(&one, false), "nobody else waits");
+        assert!(!slots.go_elsewhere(&one), "nobody else waits");
         let mut theirs = Box::pin(slots.wait(&other));
         assert!(theirs.as_mut().now_or_never().is_none());
-        assert!(!slots.go_elsewhere(&one, true), "two and one are as even as three can be");
-        assert!(!slots.go_elsewhere(&one, false), "its own next request may come at once");
         tokio::time::advance(TURN).await;
-        assert!(slots.go_elsewhere(&one, false) && !slots.go_elsewhere(&one, true));
-        // Those who wait get it in their order, and the other one has none then.
+        assert!(!slots.go_elsewhere(&one), "two and one are as even as three can be");
+        // What is given up goes to the one with fewer, though the other one came first.
         drop(held.pop());
-        let _own = own.now_or_never().unwrap();
-        assert!(slots.go_elsewhere(&one, true), "three and none are not");
-        drop(held.pop());
+        assert!(own.as_mut().now_or_never().is_none());
         let _theirs = theirs.now_or_never().unwrap();
+        drop(own);
+
+        let slots = Slots::new(2);
+        let [one, other] = [Arc::<Holder>::default(), Arc::default()];
+        let _held = [slots.take(&one).unwrap(), slots.take(&one).unwrap()];
+        let mut theirs = Box::pin(slots.wait(&other));
+        assert!(theirs.as_mut().now_or_never().is_none());
+        assert!(slots.go_elsewhere(&one), "two and none are not even");
 
         let slots = Slots::new(1);
         let [one, other] = [Arc::<Holder>::default(), Arc::default()];
         let _held = slots.take(&one).unwrap();
         let mut theirs = Box::pin(slots.wait(&other));
         assert!(theirs.as_mut().now_or_never().is_none());
-        assert!(!slots.go_elsewhere(&one, true), "its turn has just begun");
+        assert!(!slots.go_elsewhere(&one), "its turn has just begun");
         tokio::time::advance(TURN).await;
-        assert!(slots.go_elsewhere(&one, true));
+        assert!(slots.go_elsewhere(&one));
     }
 }

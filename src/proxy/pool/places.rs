@@ -127,10 +127,9 @@ impl Places {
         self.all().any(|share| share.slots.are_wanted())
     }
 
-    /// Whether a connection that comes back is closed for another pool's request; `has_own` says whether one of this pool's
-    /// waits for it.
-    pub(super) fn go_elsewhere(&self, has_own: bool) -> bool {
-        self.all().any(|share| share.slots.go_elsewhere(&share.holder, has_own))
+    /// Whether a connection that comes back is closed for another pool's request.
+    pub(super) fn go_elsewhere(&self) -> bool {
+        self.all().any(|share| share.slots.go_elsewhere(&share.holder))
     }
 
     /// The sets of places, for who waits until one is wanted.

@@ -106,14 +106,7 @@ impl Pool {
 
     /// Gives a connection that came back to a request that waits: one of this pool, unless another pool has fewer.
     pub(super) fn pass_on(&self, mut wire: Wire) {
-        let has_own = {
-            let mut line = self.line.borrow_mut();
-            while line.front().is_some_and(oneshot::Sender::is_closed) {
-                line.pop_front();
-            }
-            !line.is_empty()
-        };
-        if self.places.go_elsewhere(has_own) {
+        if self.places.go_elsewhere() {
             wire.ends(Closed::Room);
             return;
         }
