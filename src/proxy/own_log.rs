@@ -196,7 +196,13 @@ pub(super) fn bound_of(error: &ProxyError, server: &ServerSettings, entry: Optio
 
 fn rate_text(rate: &Rate) -> String {
     let Rate { requests, per, burst } = rate;
-    format!("{requests} in {per:?}; rate_burst {burst}")
+    // As the configuration has it.
+    let unit = match per.as_secs() {
+        60 => "m",
+        3600 => "h",
+        _ => "s",
+    };
+    format!("{requests}/{unit}; rate_burst {burst}")
 }
 
 const fn help(error: &ProxyError) -> Option<&'static str> {
