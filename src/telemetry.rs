@@ -1,22 +1,50 @@
 //! The log: what is written, where to and in which form. It goes to standard error, so that standard output stays
-//! for what a command was asked for.
+//! for what a command was asked for. It is written by a thread of its own: nothing ever waits for a line.
 
+mod metrics;
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::{FmtSpan, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use crate::metrics::Metrics;
+use queue::LineQueue;
 
 /// How the log is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     /// Text or JSON.
     pub format: LogFormat,
     /// A level (`info`) or a filter in tracing's syntax (`cupbearer=debug,info`).
     pub level: String,
-    /// Whether each request gets a line.
-    pub access: bool,
+    /// Which requests get a line; `None`: none does.
+    pub access: Option<AccessLog>,
+}
+
+/// Which requests get a line in the log. Those that failed always do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AccessLog {
+    /// Of the successful ones, this share: from 0 to 1.
+    pub sample: f64,
+    /// From this duration on, a successful one always does.
+    pub slow: Duration,
+}
+
+impl AccessLog {
+    /// The share of its kind that a line stands for, where not all requests get one; `is_kept`: all of its kind do.
+    pub(crate) fn share(self, is_kept: bool) -> Option<f64> {
+        let share = if is_kept { 1.0 } else { self.sample };
+        (self.sample < 1.0).then_some(share)
+    }
 }
 
 /// The form of a log line.
@@ -42,6 +70,9 @@ pub enum LogError {
     /// A log was set up before in this process.
     #[error("the log was set up twice")]
     Twice,
+    /// The system has no thread left for it.
+    #[error("the system refused a thread for the log: {0}")]
+    Thread(#[source] io::Error),
 }
 
 /// Whether `level` is a level or a filter that [`start`] takes.
@@ -63,9 +94,14 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
         LogFormat::Json => false,
     };
     let form = if text { Form::Text } else { Form::Json };
+    let report = Box::new(move |dropped| report(dropped, form));
+    let queue = LineQueue::start(io::stderr(), report).map_err(LogError::Thread)?;
+    let lines = LOG.get_or_init(|| Arc::clone(&queue));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || Lines { form, out: io::stderr() })
+        .with_writer(move || Lines { form, out: Queued(lines) })
+        // It would report them by `eprintln!`, which waits for a reader, and panics where there is none.
+        .log_internal_errors(false)
         .with_span_events(FmtSpan::NONE)
         .with_ansi(terminal);
     let started = if text {
@@ -73,8 +109,85 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
     } else {
         log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     };
-    started.map_err(|_| LogError::Twice)
+    started.map_err(|_| LogError::Twice)?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
 }
+
+/// Adds the log's own metric to the registry.
+pub fn register(metrics: &Metrics) {
+    if let Some(log) = LOG.get() {
+        log.dropped().register(metrics);
+    }
+}
+
+/// Writes text that is no event behind what was logged so far. `false`: no log was set up.
+#[must_use]
+pub fn write_behind(text: &str) -> bool {
+    let log = LOG.get();
+    if let Some(log) = log {
+        log.push(format!("{text}\n").as_bytes());
+    }
+    log.is_some()
+}
+
+/// Waits for what was logged to be written, for a second at most. The program calls it last.
+pub fn finish() {
+    if let Some(log) = LOG.get() {
+        log.finish(LAST_LINES);
+    }
+}
+
+/// The log of this process.
+static LOG: OnceLock<Arc<LineQueue>> = OnceLock::new();
+/// How long the end waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Where the lines go.
+#[derive(Clone, Copy)]
+struct Queued(&'static LineQueue);
+
+impl Write for Queued {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// In place of the standard library's hook, which waits for whoever reads standard error.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(tracing::field::display);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let thread = std::thread::current();
+    tracing::error!(
+        thread = thread.name(),
+        place,
+        panic = panic.payload_as_str(),
+        backtrace,
+        "a thread panicked; this is a defect of the program"
+    );
+}
+
+/// The line that stands where others are missing, whatever `level` is.
+fn report(dropped: u64, form: Form) -> String {
+    let mut time = String::new();
+    // Writing to memory does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    match form {
+        Form::Text => format!("{time}  WARN {MISSING} dropped={dropped}\n"),
+        Form::Json => format!(
+            "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{MISSING}\",\"dropped\":{dropped},\"target\":\"{}\"}}\n",
+            module_path!()
+        ),
+    }
+}
+
+const MISSING: &str = "log lines were dropped here, as what reads the log did not keep up";
 
 fn filter(level: &str) -> Option<EnvFilter> {
     EnvFilter::builder().parse(level).ok()

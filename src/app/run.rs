@@ -31,9 +31,8 @@ use crate::net::local_listener::LocalListener;
 use crate::net::presence::{Change, Presence};
 use crate::net::resolver;
 use crate::net::threads::{SECRETS, STORE};
-use crate::proxy::{
-    AccessLog, ListenAddress, ListenError, Listeners, ProxyMetrics, Records, Routes, Workers,
-};
+use crate::proxy::{ListenAddress, ListenError, Listeners, ProxyMetrics, Records, Routes, Workers};
+use crate::telemetry;
 use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
 use crate::traces::{Export, Traces};
 
@@ -136,6 +135,7 @@ impl App {
         let started = Started { proxy: listeners.addresses(), health: health.1, control: control_address };
 
         let metrics = Metrics::new();
+        telemetry::register(&metrics);
         let proxy_metrics = ProxyMetrics::new(&metrics);
         let (traces, export) = Traces::start(&settings.traces, &metrics)?;
         let alarm = StoreAlarm::new(&metrics);
@@ -147,14 +147,13 @@ impl App {
         let mut parts = Parts::new(renewer, roster.clone(), store, proxy_metrics.clone());
         let prepared = parts.prepare(&settings, &BTreeSet::new())?;
         let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
-        let access_log = if settings.log.access { AccessLog::On } else { AccessLog::Off };
         let workers = listeners
             .serve(
                 settings.server.clone(),
                 acceptor.clone(),
                 Arc::clone(&routes),
                 proxy_metrics,
-                Records { access_log, traces },
+                Records { access_log: settings.log.access, traces },
                 &requests_drain,
             )
             .map_err(|source| StartError::System { what: "a worker's thread", source })?;

@@ -17,7 +17,7 @@ use url::{Host, Url};
 
 use super::Answer;
 use super::narrative;
-use super::output::say;
+use super::output::{Answers, say};
 
 /// Show it at work: an authorization server, a protected API, and the proxy before it
 ///
@@ -63,16 +63,17 @@ impl Demo {
             say(&stage.greeting(started));
             let _ = tell_control.send(started.control.clone());
         };
+        let out = Answers::start()?;
         let turns = async {
             match control.await {
-                Ok(address) => narrative::turns(Client::new(address)).await,
+                Ok(address) => narrative::turns(Client::new(address), out.clone()).await,
                 // It did not start, and its end says why.
                 Err(_) => std::future::pending().await,
             }
         };
         tokio::select! {
             ended = app::run(source, Options::default(), loaded, greet) => ended?,
-            told = narrative::events(events) => told?,
+            told = narrative::events(events, out.clone()) => told?,
             told = turns => told?,
         }
         Ok(Answer::Yes)

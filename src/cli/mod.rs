@@ -76,6 +76,8 @@ enum Answer {
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
+    // Also where the command panics.
+    let _last_lines = LastLines;
     // clap answers usage errors by itself, with code 2.
     let cli = Cli::parse();
     let answered = match cli.command {
@@ -104,6 +106,15 @@ pub(crate) fn main() -> ExitCode {
             complain(&told(&error));
             ExitCode::from(2)
         }
+    }
+}
+
+/// Has the last lines of the log written before the process ends.
+struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        cupbearer::telemetry::finish();
     }
 }
 

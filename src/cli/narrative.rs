@@ -8,18 +8,18 @@ use cupbearer::demo::Event;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::output::answer;
+use super::output::Answers;
 
 /// A line for each thing that happens in the demo's servers, until they are gone.
-pub(super) async fn events(mut events: broadcast::Receiver<Event>) -> anyhow::Result<()> {
+pub(super) async fn events(mut events: broadcast::Receiver<Event>, out: Answers) -> anyhow::Result<()> {
     let mut tokens = 0_u64;
     loop {
         match events.recv().await {
             Ok(event) => {
                 tokens += u64::from(matches!(event, Event::TokenIssued { .. }));
-                answer(&line(&event, tokens))?;
+                out.answer(line(&event, tokens))?;
             }
-            Err(RecvError::Lagged(missed)) => answer(&format!("... and {missed} more"))?,
+            Err(RecvError::Lagged(missed)) => out.answer(format!("... and {missed} more"))?,
             // The servers end with the proxy, and that is told by its own end.
             Err(RecvError::Closed) => return std::future::pending().await,
         }
@@ -27,14 +27,14 @@ pub(super) async fn events(mut events: broadcast::Receiver<Event>) -> anyhow::Re
 }
 
 /// A line for each turn that a token of the running proxy takes. Ends with its owner.
-pub(super) async fn turns(proxy: Client) -> anyhow::Result<()> {
+pub(super) async fn turns(proxy: Client, out: Answers) -> anyhow::Result<()> {
     let mut known = BTreeMap::new();
     loop {
         if let Ok(status) = proxy.status().await {
             for token in &status.tokens {
                 let before = known.insert(token.name.clone(), token.status.clone());
                 if let Some(line) = before.and_then(|before| turn(&before, token)) {
-                    answer(&line)?;
+                    out.answer(line)?;
                 }
             }
         }

@@ -41,7 +41,7 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let log = LogSettings { format: LogFormat::Auto, level: "info".to_owned(), access: false };
+        let log = LogSettings { format: LogFormat::Auto, level: "info".to_owned(), access: None };
         telemetry::start(&log)?;
         let policy = Policy {
             sidecar: self.options.sidecar()?,

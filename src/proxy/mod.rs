@@ -98,6 +98,6 @@ pub use guard::Guard;
 pub use metrics::ProxyMetrics;
 pub use rewrite::{CookieAttributes, Rewrite};
 pub use route::{LinkError, OnUnauthorized, OwnAuthorization, Rate, Route, RouteLimits, RouteTable, Routes};
-pub use server::{AccessLog, ListenError, Listeners, Records, Workers};
+pub use server::{ListenError, Listeners, Records, Workers};
 pub use settings::{ListenAddress, MemoryLimit, ServerSettings, ServerTls};
 pub use upstream::{Forwarded, Http2, SentHost, Upstream, UpstreamError, UpstreamSettings};

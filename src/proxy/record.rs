@@ -14,19 +14,20 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use super::connection::Downstream;
 use super::error::CLIENT_GONE;
 use super::metrics::GAVE_UP;
-use super::server::{AccessLog, Records};
+use super::server::Records;
 use super::target;
 use super::timing::Timing;
 use super::trace::{self, Tracing};
 use super::traceparent;
 use crate::clock;
+use crate::telemetry::AccessLog;
 use crate::traces::{Kind, Parent, Span, Value};
 
 /// What is known so far.
 #[derive(Debug)]
 pub(super) struct Record {
-    /// Whether it gets a line.
-    logs: bool,
+    /// Whether it may get a line.
+    access_log: Option<AccessLog>,
     /// Its place in its trace, where it gets a span.
     tracing: Option<Tracing>,
     method: Method,
@@ -50,13 +51,14 @@ pub(super) struct Record {
     broken: bool,
 }
 
-/// Writes the line of a request whose head could not be read, and which no handler saw.
+/// Writes the line of a request whose head could not be read, and which no handler saw. `sample` is [`AccessLog::share`].
 pub(super) fn log_refused(
     peer: Option<SocketAddr>,
     route: &str,
     kind: &str,
     status: StatusCode,
     bytes: usize,
+    sample: Option<f64>,
 ) {
     tracing::info!(
         target: "cupbearer::access",
@@ -69,6 +71,7 @@ pub(super) fn log_refused(
         response_bytes = bytes as u64,
         seconds = 0.0,
         ended = "complete",
+        sample,
         "request"
     );
 }
@@ -96,15 +99,14 @@ impl Record {
     /// Of a request whose head has come. `None`: nobody asks for it.
     pub(super) fn of(parts: &Parts, downstream: &Downstream) -> Option<Box<Self>> {
         let Records { access_log, traces } = &downstream.worker.shared().records;
-        let logs = *access_log == AccessLog::On;
         let tracing = Tracing::begin(traces, &parts.headers);
-        if !logs && tracing.is_none() {
+        if access_log.is_none() && tracing.is_none() {
             return None;
         }
         let host = tracing.as_ref().and_then(|_| target::authority(parts).ok()?.parse().ok());
         let trace = tracing.as_ref().map(|tracing| format!("{:032x}", tracing.context.trace));
         Some(Box::new(Self {
-            logs,
+            access_log: *access_log,
             tracing,
             method: parts.method.clone(),
             tls: downstream.peer.tls,
@@ -170,15 +172,28 @@ impl Record {
 
     /// Writes the line and records the span, each where it is asked for.
     pub(super) fn end(&self, route: &str, took: Duration, timing: &Timing) {
-        if self.logs {
-            self.log(route, took, timing);
+        if let Some(log) = &self.access_log {
+            // The random number is the thread's own: no lock, and every worker draws alike.
+            let is_kept = self.has_failed() || took >= log.slow;
+            if is_kept || log.sample >= 1.0 || fastrand::f64() < log.sample {
+                self.log(route, took, timing, log.share(is_kept));
+            }
         }
         if let Some(tracing) = &self.tracing {
             tracing.sink.record(self.span(tracing, route, took));
         }
     }
 
-    fn log(&self, route: &str, took: Duration, timing: &Timing) {
+    /// Whether the request came to a bad end, whoever's fault it was.
+    fn has_failed(&self) -> bool {
+        let is_bad = |(status, by, _): (StatusCode, Answerer, Duration)| {
+            status.as_u16() >= 400 || matches!(by, Answerer::Proxy(Some(_)))
+        };
+        !self.complete || self.answer.is_none_or(is_bad)
+    }
+
+    /// `sample` is [`AccessLog::share`].
+    fn log(&self, route: &str, took: Duration, timing: &Timing, sample: Option<f64>) {
         let (status, by, head) = match self.answer {
             Some((status, by, head)) => (status.as_u16(), Some(by), Some(head.as_secs_f64())),
             None => (GAVE_UP, None, None),
@@ -214,6 +229,7 @@ impl Record {
             head_seconds = head,
             seconds = took.as_secs_f64(),
             ended = if self.complete { "complete" } else { "aborted" },
+            sample,
             "request"
         );
     }

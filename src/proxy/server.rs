@@ -21,6 +21,7 @@ use crate::net::descriptors;
 use crate::net::family;
 use crate::net::local_address::LocalAddress;
 use crate::net::unix::SocketFile;
+use crate::telemetry::AccessLog;
 use crate::traces::Traces;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
@@ -49,19 +50,10 @@ pub struct ListenError {
 /// What is kept of each request.
 #[derive(Clone, Debug)]
 pub struct Records {
-    /// Whether it gets a line in the log.
-    pub access_log: AccessLog,
+    /// Which requests get a line in the log; `None`: none does.
+    pub access_log: Option<AccessLog>,
     /// Where its spans are recorded.
     pub traces: Traces,
-}
-
-/// Whether each request gets a line in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// It does.
-    On,
-    /// It does not.
-    Off,
 }
 
 impl Listeners {

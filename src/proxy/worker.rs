@@ -21,7 +21,7 @@ use super::metrics::{Counted, Limited, OpenConnections, ProxyMetrics};
 use super::own_log::bound_of;
 use super::record::log_refused;
 use super::route::Routes;
-use super::server::{AccessLog, Records};
+use super::server::Records;
 use super::settings::ServerSettings;
 use super::sockets::Sockets;
 use super::tunnel::FAREWELL;
@@ -377,8 +377,8 @@ impl Worker {
         let body = error.problem_json().len();
         let (status, wire) = refusal::wire(error);
         metrics.refused(status, body);
-        if self.shared.records.access_log == AccessLog::On {
-            log_refused(peer, metrics.label(), kind, status, body);
+        if let Some(log) = &self.shared.records.access_log {
+            log_refused(peer, metrics.label(), kind, status, body, log.share(true));
         }
         wire
     }

@@ -58,6 +58,7 @@ mod life;
 mod limits;
 mod listeners;
 mod login;
+mod logs;
 mod memory;
 mod mtls;
 mod multitude;

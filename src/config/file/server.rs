@@ -150,13 +150,23 @@ pub(in crate::config) struct Log {
     pub(in crate::config) format: LogFormat,
     /// error, warn, info, debug, trace, or a filter such as cupbearer=debug,info.
     pub(in crate::config) level: String,
-    /// Whether each request gets a line.
+    /// Whether requests get a line.
     pub(in crate::config) access: bool,
+    /// The share of the successful requests that get a line, from 0 to 1. Those that failed and slow ones always do.
+    pub(in crate::config) access_sample: f64,
+    /// From this duration on a request is slow.
+    pub(in crate::config) access_slow: Period,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::default(), level: "info".to_owned(), access: false }
+        Self {
+            format: LogFormat::default(),
+            level: "info".to_owned(),
+            access: false,
+            access_sample: 1.0,
+            access_slow: Period::seconds(1),
+        }
     }
 }
 

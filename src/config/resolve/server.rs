@@ -9,7 +9,7 @@ use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::shape::{listed, nearest};
 use crate::proxy::{MemoryLimit, ServerSettings, ServerTls};
-use crate::telemetry::{LogFormat, LogSettings};
+use crate::telemetry::{AccessLog, LogFormat, LogSettings};
 
 /// The limits alone.
 pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings {
@@ -114,7 +114,25 @@ pub(super) fn log(log: file::Log, review: &mut Review<'_>) -> Option<LogSettings
         file::LogFormat::Text => LogFormat::Text,
         file::LogFormat::Json => LogFormat::Json,
     };
-    Some(LogSettings { format, level: log.level, access: log.access })
+    let at = |key| KeyPath::from("log").key(key);
+    let sample = at("access_sample");
+    if !(0.0..=1.0).contains(&log.access_sample) {
+        review.error(
+            &sample,
+            "must be from 0 to 1",
+            format!("{} to a share such as 0.01", review.set(&sample)),
+        );
+    }
+    let slow = duration(&at("access_slow"), log.access_slow, Zero::Refused, review);
+    for path in [sample, at("access_slow")] {
+        if !log.access && review.is_given(&path) {
+            let access = at("access");
+            let help = format!("{} to true, or take it out", review.set(&access));
+            review.warning(&path, "has no effect, as requests get no line", help);
+        }
+    }
+    let access = log.access.then_some(AccessLog { sample: log.access_sample, slow });
+    Some(LogSettings { format, level: log.level, access })
 }
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];

@@ -114,7 +114,7 @@ fn the_keys_of_a_section_are_listed_once_and_first() {
     assert!(mends[0].contains("known here: issuer, "), "{problems}");
     assert!(mends[1].contains("the list above") && mends[3].contains("the list above"), "{problems}");
     assert_eq!(mends[2], "did you mean `renew_at`?");
-    assert_eq!(mends[4], "leave it out; known here: format, level, access");
+    assert_eq!(mends[4], "leave it out; known here: format, level, access, access_sample, access_slow");
 }
 
 #[test]

@@ -1,6 +1,9 @@
-//! `[telemetry]`.
+//! `[telemetry]` and `[log]`.
+
+use std::time::Duration;
 
 use super::*;
+use crate::telemetry::AccessLog;
 
 fn with(section: &str) -> String {
     format!("{GOOD}\n[telemetry]\n{section}\n")
@@ -70,4 +73,25 @@ fn an_endpoint_that_is_none_is_refused() {
         "telemetry.service_name",
         &["is empty"],
     );
+}
+
+#[test]
+fn the_access_log_has_a_share_of_the_successful_requests() {
+    let log = |lines: &str| load_text(&format!("{GOOD}\n[log]\n{lines}")).unwrap().settings.log.access;
+    assert_eq!(log(""), None);
+    let all = AccessLog { sample: 1.0, slow: Duration::from_secs(1) };
+    assert_eq!(log("access = true"), Some(all));
+    let some = AccessLog { sample: 0.01, slow: Duration::from_millis(250) };
+    assert_eq!(log("access = true\naccess_sample = 0.01\naccess_slow = \"250ms\""), Some(some));
+    for (lines, key, says) in [
+        ("access_sample = 1.5", "access_sample", "must be from 0 to 1"),
+        ("access_sample = nan", "access_sample", "must be from 0 to 1"),
+        ("access_sample = -0.1", "access_sample", "must be from 0 to 1"),
+        ("access_slow = \"0s\"", "access_slow", "must be above 0s"),
+    ] {
+        let text = format!("{GOOD}\n[log]\naccess = true\n{lines}");
+        one_error(&text, &format!("log.{key}"), &[says]);
+    }
+    let alone = format!("{GOOD}\n[log]\naccess_sample = 0.5");
+    one_warning(&alone, "log.access_sample", "requests get no line");
 }

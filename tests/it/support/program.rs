@@ -50,9 +50,24 @@ impl Program {
         command
     }
 
-    /// All that it has written so far.
+    /// All that it has logged so far.
     pub(crate) fn log(&self) -> String {
+        self.until_written();
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until the thread that writes its log, where it has one, waits for more: all before that is in the file.
+    fn until_written(&self) {
+        let Some(id) = self.child.id() else { return };
+        let start = clock::now();
+        for task in fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten() {
+            let task = task.path();
+            let is_log = fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "log\n");
+            while is_log && !waits_for_ever(&task) {
+                assert!(start.elapsed() < PATIENCE, "{} does not write its log", self.name);
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// The file that it writes to.
@@ -116,6 +131,14 @@ impl Program {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
+}
+
+/// Whether a thread is in futex(2) without a limit of time, which is its fourth argument; or gone.
+fn waits_for_ever(task: &Path) -> bool {
+    let Ok(call) = fs::read_to_string(task.join("syscall")) else { return true };
+    let futex = if cfg!(target_arch = "aarch64") { "98" } else { "202" };
+    let words: Vec<_> = call.split(' ').collect();
+    words[0] == futex && words.get(4) == Some(&"0x0")
 }
 
 /// Waits until `holds`; fails with `what` where patience ends first.

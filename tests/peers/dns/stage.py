@@ -155,8 +155,24 @@ class Cupbearer:
         until("the proxy listens", lambda: connects(8080))
 
     def log(self):
+        self.until_logged()
         with open("run.log", "rb") as file:
             return file.read().decode()
+
+    def until_logged(self):
+        """Waits until the thread that writes the log waits for more: in futex(2), without a limit of time."""
+        def waits(task):
+            try:
+                words = open(f"{task}/syscall").read().split()
+            except OSError:
+                return True
+            return words[0] in ("202", "98") and words[4:5] == ["0x0"]
+
+        folder = f"/proc/{self.process.pid}/task"
+        tasks = [f"{folder}/{task}" for task in os.listdir(folder)] if os.path.isdir(folder) else []
+        for task in tasks:
+            if os.path.exists(f"{task}/comm") and open(f"{task}/comm").read() == "log\n":
+                until("the log is written", lambda: waits(task))
 
     def get(self, path="/", timeout=60):
         """Status, kind of the proxy's own error, body."""
