@@ -136,6 +136,9 @@ impl App {
 
         let metrics = Metrics::new();
         telemetry::register(&metrics);
+        if let Some(acceptor) = &acceptor {
+            acceptor.register(&metrics);
+        }
         let proxy_metrics = ProxyMetrics::new(&metrics);
         let (traces, export) = Traces::start(&settings.traces, &metrics)?;
         let alarm = StoreAlarm::new(&metrics);
@@ -225,6 +228,9 @@ impl App {
                     self.look_at_clocks();
                     self.look_at_files();
                     self.catch_up();
+                    if let Some(acceptor) = &self.acceptor {
+                        acceptor.report_failures();
+                    }
                     if self.workers.any_ended() {
                         let source = io::Error::other("it panicked; the log says where");
                         return Err(StartError::System { what: "to keep a worker", source });

@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use super::admission::{self, Policy};
 use crate::lifecycle::Drain;
@@ -22,6 +21,7 @@ use crate::net::acceptor::Acceptor;
 use crate::net::eviction::Evictions;
 use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
+use crate::net::handshake_fault::HandshakeFault;
 use crate::net::serve::{self, Place};
 use crate::net::tls::TlsError;
 
@@ -81,8 +81,7 @@ impl Webhook {
         let started = last.started();
         let connections =
             serve::connections(listener, MOST_CONNECTIONS, evictions, started, |stream, place| {
-                let tls = TlsAcceptor::from(acceptor.config());
-                connection(stream, place, tls, Arc::clone(&policy), drain.clone())
+                connection(stream, place, Arc::clone(&acceptor), Arc::clone(&policy), drain.clone())
             });
         let mut end = drain.clone();
         let too_long = async {
@@ -100,11 +99,25 @@ impl Webhook {
 async fn connection(
     stream: TcpStream,
     place: Place,
-    tls: TlsAcceptor,
+    acceptor: Arc<Acceptor>,
     policy: Arc<Policy>,
     mut drain: Drain,
 ) {
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+    let peer = stream.peer_addr().ok();
+    // A probe of the port leaves without a byte.
+    let mut first = [0];
+    if !matches!(tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await, Ok(Ok(1..))) {
+        return;
+    }
+    // The beginning of a method, and of no handshake.
+    if first[0].is_ascii_uppercase() {
+        return acceptor.failed(HandshakeFault::PlainHttp, peer);
+    }
+    let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+    let stream = match shaken.unwrap_or(Err(HandshakeFault::Timeout)) {
+        Ok(stream) => stream,
+        Err(fault) => return acceptor.failed(fault, peer),
+    };
     let asked = Arc::new(AtomicBool::new(false));
     let has_asked = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request| {
@@ -212,6 +225,7 @@ async fn reload(acceptor: &Acceptor) {
     let mut files = Watched::new(&files);
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
+        acceptor.report_failures();
         if files.changed().is_empty() {
             continue;
         }

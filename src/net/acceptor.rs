@@ -1,19 +1,28 @@
-//! TLS for whoever connects to us: our own certificate, whose certificates we ask for, and how both are replaced while
-//! connections live on.
+//! TLS for whoever connects to us: our own certificate, whose certificates we ask for, how both are replaced while
+//! connections live on, and the record of the handshakes that fail.
 //!
-//! `app` loads it and has it look at its files again; `proxy` accepts connections by what it holds then.
+//! `app` loads it and has it look at its files again; `proxy` and `kubernetes` accept connections by what it holds then.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::certificate::certified;
+use super::client_hello::ClientHello;
+use super::handshake_fault::HandshakeFault;
+use super::handshake_log::HandshakeLog;
 use super::tls::{TlsError, roots_from};
+use super::transcript::{RestoringVerifier, provider};
+use crate::metrics::Metrics;
 
 /// What TLS handshakes are made with.
 #[derive(Debug)]
@@ -23,6 +32,7 @@ pub struct Acceptor {
     client_ca_file: Option<PathBuf>,
     /// All workers have the same, and with it the keys of the tickets: a session can be resumed at any of them.
     config: ArcSwap<ServerConfig>,
+    failures: HandshakeLog,
 }
 
 impl Acceptor {
@@ -38,6 +48,7 @@ impl Acceptor {
             key_file: key_file.to_owned(),
             client_ca_file: client_ca_file.map(Path::to_owned),
             config: ArcSwap::from_pointee(config),
+            failures: HandshakeLog::default(),
         })
     }
 
@@ -52,10 +63,34 @@ impl Acceptor {
         Ok(())
     }
 
-    /// What the next handshake is made with.
-    #[must_use]
-    pub fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+    /// Makes TLS of `io`. The caller bounds the time, and reports a failure to [`Self::failed`].
+    ///
+    /// # Errors
+    /// [`HandshakeFault`]
+    pub async fn accept<S>(&self, io: S) -> Result<TlsStream<ClientHello<S>>, HandshakeFault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = TlsAcceptor::from(self.config.load_full());
+        acceptor.accept(ClientHello::new(io)).await.map_err(|error| {
+            tracing::debug!(%error, "a TLS handshake with a client failed");
+            HandshakeFault::of(&error)
+        })
+    }
+
+    /// A handshake with a client at `peer` has failed: it is counted, and the first of a burst is logged.
+    pub fn failed(&self, fault: HandshakeFault, peer: Option<SocketAddr>) {
+        self.failures.record(fault, peer);
+    }
+
+    /// Reports the bursts of failed handshakes that have ended; to be called now and then.
+    pub fn report_failures(&self) {
+        self.failures.report();
+    }
+
+    /// Adds the count of failed handshakes to the registry.
+    pub fn register(&self, metrics: &Metrics) {
+        self.failures.register(metrics);
     }
 
     /// The files that it was loaded from.
@@ -70,7 +105,7 @@ fn server_config(
     client_ca_file: Option<&Path>,
 ) -> Result<ServerConfig, TlsError> {
     let (certified, _thumbprint) = certified(cert_file, key_file)?;
-    let provider = Arc::new(default_provider());
+    let provider = provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("the provider implements TLS 1.2 and 1.3");
@@ -79,7 +114,8 @@ fn server_config(
         Some(file) => {
             let roots: Arc<RootCertStore> = Arc::new(roots_from(file)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|_| TlsError::CaEmpty(file.to_owned()))?)
+            let verifier = verifier.map_err(|_| TlsError::CaEmpty(file.to_owned()))?;
+            builder.with_client_cert_verifier(Arc::new(RestoringVerifier(verifier)))
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
@@ -123,14 +159,14 @@ mod tests {
         let [cert, key] = pair(dir.path());
         let acceptor = Acceptor::load(&cert, &key, Some(&cert)).unwrap();
         assert_eq!(acceptor.files().count(), 3);
-        let first = acceptor.config();
+        let first = acceptor.config.load_full();
         std::fs::write(&key, "nothing of the kind").unwrap();
         let error = acceptor.reload().unwrap_err();
         assert!(error.to_string().contains("server.key"), "{error}");
-        assert!(Arc::ptr_eq(&first, &acceptor.config()));
+        assert!(Arc::ptr_eq(&first, &acceptor.config.load_full()));
         pair(dir.path());
         acceptor.reload().unwrap();
-        assert!(!Arc::ptr_eq(&first, &acceptor.config()));
+        assert!(!Arc::ptr_eq(&first, &acceptor.config.load_full()));
     }
 
     #[test]

@@ -3,15 +3,14 @@
 //! All of it is the connection's own task's work: an application that dawdles holds up nobody. What a task is to do when
 //! its connection is late or the drain has come is here, too, since that counts from the first byte on.
 
+use std::cell::Cell;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::error::{BadRequest, Foreign};
@@ -24,6 +23,8 @@ use super::watch::Watch;
 use super::worker::{Stage, Worker};
 use crate::clock;
 use crate::net::acceptor::{ALPN_HTTP2, Acceptor};
+use crate::net::client_hello::ClientHello;
+use crate::net::handshake_fault::HandshakeFault;
 use crate::net::names::{Named, Subject, named};
 
 /// What a connection's task is to do before it goes on.
@@ -80,10 +81,16 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
     // A handshake has as long as a head.
     watch.reached(Phase::Head, false);
     watch.awaits_handshake();
-    let mut shaking: Pin<Box<dyn Future<Output = _>>> = Box::pin(shake_hands(worker, watch, acceptor, tcp));
+    let has_begun = Cell::new(false);
+    let begins = || {
+        watch.began_handshake();
+        has_begun.set(true);
+    };
+    let mut shaking: Pin<Box<dyn Future<Output = _>>> = Box::pin(shake_hands(worker, acceptor, tcp, begins));
     let shaken = poll_fn(|cx| match order(worker, watch, cx) {
         Order::Serve => shaking.as_mut().poll(cx),
-        Order::Finish | Order::Cut => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        Order::Cut if has_begun.get() => Poll::Ready(Err(Some(HandshakeFault::Timeout))),
+        Order::Finish | Order::Cut => Poll::Ready(Err(None)),
     });
     let opened = shaken.await.and_then(|stream| {
         let names = client_names(&stream)?;
@@ -93,42 +100,51 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
         let peer = Peer { tls: true, names, ..peer.clone() };
         Ok(Opened { transport: Transport::Tls(Box::new(stream)), peer, spoken })
     });
-    opened
-        .inspect_err(|error| tracing::debug!(%error, peer = ?peer.remote, "a TLS handshake with an application failed"))
-        .ok()
+    if let Err(Some(fault)) = opened {
+        acceptor.failed(fault, peer.remote);
+    }
+    opened.ok()
 }
 
+/// `Err(None)`: the client left before its first byte, as a probe of the port does. `begins` is called with that byte.
 async fn shake_hands(
     worker: &Worker,
-    watch: &Watch,
     acceptor: &Acceptor,
     mut tcp: TcpStream,
-) -> io::Result<TlsStream<TcpStream>> {
+    begins: impl FnOnce(),
+) -> Result<TlsStream<ClientHello<TcpStream>>, Option<HandshakeFault>> {
     let mut first = [0; FIRST_BYTES];
-    let read = tcp.peek(&mut first).await?;
-    watch.began_handshake();
+    let read = tcp.peek(&mut first).await.unwrap_or_default();
+    if read == 0 {
+        return Err(None);
+    }
+    begins();
     let refusal = match &first[..read] {
-        first if is_proxy_protocol(first) => Some(Foreign::ProxyProtocol.into()),
+        first if is_proxy_protocol(first) => {
+            Some((Foreign::ProxyProtocol.into(), HandshakeFault::ProxyProtocol))
+        }
         // The beginning of a method, and of no handshake.
-        [b'A'..=b'Z', ..] => Some(BadRequest::Plain),
+        [b'A'..=b'Z', ..] => Some((BadRequest::Plain, HandshakeFault::PlainHttp)),
         _ => None,
     };
-    if let Some(refusal) = refusal {
-        // In words that its sender can read.
-        tcp.write_all(&worker.refuse(tcp.peer_addr().ok(), refusal.into())).await?;
-        tcp.shutdown().await?;
-        until_closed(&mut tcp).await;
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it begins with no TLS"));
+    if let Some((refusal, fault)) = refusal {
+        // In words that its sender can read, who may have left.
+        let response = worker.refuse(tcp.peer_addr().ok(), refusal.into());
+        if tcp.write_all(&response).await.is_ok() && tcp.shutdown().await.is_ok() {
+            until_closed(&mut tcp).await;
+        }
+        return Err(Some(fault));
     }
-    TlsAcceptor::from(acceptor.config()).accept(tcp).await
+    acceptor.accept(tcp).await.map_err(Some)
 }
 
 /// Whom the client certificate names, where one was asked for.
-fn client_names(stream: &TlsStream<TcpStream>) -> io::Result<Vec<Subject>> {
+fn client_names(stream: &TlsStream<ClientHello<TcpStream>>) -> Result<Vec<Subject>, HandshakeFault> {
     let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() else { return Ok(Vec::new()) };
     match named(certificate, clock::unix_seconds()) {
         Some(Named { names, is_valid: true }) => Ok(names),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the client certificate has expired")),
+        Some(Named { is_valid: false, .. }) => Err(HandshakeFault::ExpiredCertificate),
+        None => Err(HandshakeFault::InvalidCertificate),
     }
 }
 

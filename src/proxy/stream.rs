@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::interim::Interim;
 use super::malformed::Malformed;
 use super::odd_targets::OddTargets;
+use crate::net::client_hello::ClientHello;
 
 /// A downstream connection's stream: hyper reads and writes it, and others may look at it.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Stream {
 pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ClientHello<TcpStream>>>),
 }
 
 impl Stream {
@@ -59,7 +60,7 @@ impl Stream {
     pub(super) fn remote(&self) -> Option<SocketAddr> {
         match &*self.transport.borrow() {
             Transport::Tcp(tcp) => tcp.peer_addr().ok(),
-            Transport::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+            Transport::Tls(tls) => tls.get_ref().0.get_ref().peer_addr().ok(),
             Transport::Unix(_) => None,
         }
     }
@@ -90,7 +91,7 @@ impl Stream {
         let transport = self.transport.borrow();
         let tcp = match &*transport {
             Transport::Tcp(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::Tls(stream) => stream.get_ref().0.get_ref(),
             Transport::Unix(_) => return,
         };
         if self.ends_body.get()
@@ -105,7 +106,7 @@ impl Stream {
         match &mut *self.transport.borrow_mut() {
             Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream.get_mut().0).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream.get_mut().0.get_mut()).poll_read(cx, buf),
         }
     }
 
@@ -128,8 +129,9 @@ impl Stream {
 }
 
 /// Whether what came ends with a `close_notify`. What is before it stays in the TLS session for the next read.
-fn has_close_notify(stream: &mut TlsStream<TcpStream>) -> bool {
-    let (tcp, session) = stream.get_mut();
+fn has_close_notify(stream: &mut TlsStream<ClientHello<TcpStream>>) -> bool {
+    let (hello, session) = stream.get_mut();
+    let tcp = hello.get_ref();
     // An error, or more than the session holds, shows at the next read.
     while matches!(session.read_tls(&mut WhatCame(tcp)), Ok(1..)) && session.process_new_packets().is_ok() {}
     session.process_new_packets().is_ok_and(|state| state.peer_has_closed())
@@ -151,7 +153,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
             Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0.get_ref()).peek(&mut byte),
         }
     }
 
@@ -160,7 +162,7 @@ impl Transport {
         let ready = match self {
             Self::Tcp(stream) => stream.ready(interest).now_or_never(),
             Self::Unix(stream) => stream.ready(interest).now_or_never(),
-            Self::Tls(stream) => stream.get_ref().0.ready(interest).now_or_never(),
+            Self::Tls(stream) => stream.get_ref().0.get_ref().ready(interest).now_or_never(),
         };
         ready.and_then(Result::ok).unwrap_or(Ready::EMPTY)
     }

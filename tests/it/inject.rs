@@ -416,6 +416,8 @@ async fn the_webhook_puts_the_sidecar_into_pods_but_those_of_its_own_namespace()
     }
     let plain = curl(&[&format!("http://127.0.0.1:{}/livez", webhook.port)]).await;
     assert_ne!(plain.exit, 0, "without TLS nothing is answered");
+    let log = webhook.program.log();
+    assert!(log.contains("the client sent plain HTTP to a port that speaks TLS"), "{log}");
 }
 
 #[tokio::test]
@@ -464,6 +466,8 @@ async fn a_new_certificate_counts_and_a_broken_one_does_not() {
     swap(&new.key, &webhook.certificates.key);
     eventually("the new certificate is shown", || reaches(new.ca.clone())).await;
     assert!(!reaches(webhook.certificates.ca.clone()).await, "the old authority does not know it");
+    let log = webhook.program.log();
+    assert!(log.contains("the client refuses the certificate here"), "{log}");
     webhook.program.signal(Signal::TERM);
     assert_eq!(webhook.program.ended(Duration::from_secs(20)).await.code(), Some(0));
 }

@@ -42,6 +42,7 @@ mod frontends;
 mod grants;
 mod grpc;
 mod guard;
+mod handshakes;
 mod hangups;
 mod hiccups;
 mod hostile;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::support::{Origin, Stage, cupbearer, repository};
+use super::support::{Certificates, Config, Origin, Proxy, Stage, cupbearer, repository, upstream_at};
 
 fn read(name: &str) -> String {
     fs::read_to_string(repository().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -69,7 +69,13 @@ async fn every_metric_in_the_readme_exists_and_no_other() {
     let collector = "[telemetry]\notlp_endpoint = \"http://127.0.0.1:1\"\n";
     let stage = Stage::with(Origin::ok().await, "", collector).await;
     stage.proxy.get("/").await;
-    let metrics = stage.proxy.metrics().await;
+    let dir = tempfile::tempdir().unwrap();
+    let files = Certificates::for_loopback(dir.path());
+    let (cert, key) = (files.certificate.display(), files.key.display());
+    let tls =
+        Config::new(upstream_at(&stage.api.url()) + "[[routes]]\nupstream = \"api\"\ntoken = \"none\"\n")
+            .server(&format!("tls = {{ cert_file = '{cert}', key_file = '{key}' }}"));
+    let metrics = stage.proxy.metrics().await + &Proxy::start(tls).await.metrics().await;
     let readme = read("README.md");
     let told: Vec<&str> = readme
         .lines()

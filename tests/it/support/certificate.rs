@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    SanType,
+    SanType, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -89,6 +89,17 @@ impl Certificates {
                 }
             })
             .collect();
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        ClientCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
+impl Certificates {
+    /// One for a client that expired years ago.
+    pub(crate) fn expired_client(&self, name: &str) -> ClientCertificate {
+        let key = KeyPair::generate().unwrap();
+        let mut params = client_params(name);
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
         let certificate = params.signed_by(&key, &self.authority).unwrap();
         ClientCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
     }
