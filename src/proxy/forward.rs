@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::time::Instant;
@@ -36,6 +36,7 @@ use super::pool::{Age, Company, Pool, Want};
 use super::received::ReceivedBody;
 use super::recovery::{Received, may_refuse, note_unlisted, recover};
 use super::replay::{Outcome, RecordLimit, Upload};
+use super::rewrite::Rewriter;
 use super::route::{Entry, OnUnauthorized, Route};
 use super::sending::{Asks, Failure, Head, Waits};
 use super::stream::Stream;
@@ -58,6 +59,8 @@ pub(super) struct Outbound<'t> {
     pub(super) handshake: Option<Box<Handshake>>,
     /// What is counted and told of the request.
     pub(super) exchange: &'t Exchange,
+    /// What interim answers are rewritten by, and the target that the application asked for.
+    pub(super) rewriting: Option<(&'t Rewriter<'t>, &'t Uri)>,
 }
 
 /// On an answer that came before the request's body was asked for, or after which no more of it is sent on: the body may come
@@ -72,7 +75,7 @@ pub(super) async fn forward(
     body: ReceivedBody,
     downstream: &Downstream,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let Outbound { head, hop, entry, mut used, handshake, exchange } = outbound;
+    let Outbound { head, hop, entry, mut used, handshake, exchange, rewriting } = outbound;
     let settings = &pool.upstream().settings;
     // Without a body there is nothing to hold back, whatever was expected.
     let (gate, opener) = if hop.expect == Expect::Continue && !body.is_end_stream() {
@@ -92,7 +95,8 @@ pub(super) async fn forward(
     }
     let (token, tracing, timing) = (entry.token.as_ref(), exchange.tracing(), exchange.timing());
     let (waits, rounds) = (Waits::default(), Cell::new(0));
-    let sender = Sender { pool, downstream, token, tracing, timing, waits, rounds, upload, opener, begun };
+    let sender =
+        Sender { pool, downstream, token, tracing, timing, waits, rounds, upload, opener, begun, rewriting };
     let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
@@ -162,6 +166,8 @@ pub(super) struct Sender<'a> {
     /// Where the application waits to be asked for it.
     opener: Option<GateOpener>,
     begun: Instant,
+    /// Of its interim answers.
+    rewriting: Option<(&'a Rewriter<'a>, &'a Uri)>,
 }
 
 impl Sender<'_> {
@@ -246,6 +252,9 @@ impl Sender<'_> {
                 opener.open();
             }
         } else if strip_response(Version::HTTP_11, &mut headers).is_ok() {
+            if let Some((rewriter, uri)) = self.rewriting {
+                rewriter.response(self.pool.upstream(), uri, &mut headers);
+            }
             self.downstream.inform(status, headers);
         }
     }

@@ -77,10 +77,10 @@ pub(super) async fn handle(
     let mut response = match admitted {
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
-            let rewriter = Rewriter::new(&entry.route, &parts, &downstream.peer);
-            let upstream = table.pools[entry.upstream].upstream();
-            if let Some(rewriter) = rewriter.as_ref().filter(|_| present.addresses) {
-                rewriter.request(upstream, &mut parts);
+            if present.addresses
+                && let Some(rewriter) = Rewriter::new(&entry.route, &parts, &downstream.peer)
+            {
+                rewriter.request(table.pools[entry.upstream].upstream(), &mut parts);
             }
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
             let form = if connect.is_some() { Form::Connect } else { Form::Upgrade };
@@ -97,12 +97,6 @@ pub(super) async fn handle(
                     },
                 }
             };
-            let answered = answered.map(|mut answer| {
-                if let Some(rewriter) = rewriter {
-                    rewriter.response(upstream, &parts, answer.headers_mut());
-                }
-                answer
-            });
             let mut response = finish(&downstream, &mut exchange, Some(entry), answered, call);
             cors::tell(table.routes.guard(), response.headers_mut(), origin);
             match response.body_mut().take_tunnel() {
@@ -257,6 +251,7 @@ async fn to_upstream(
     exchange.take_room(parts)?;
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
+    let rewriter = Rewriter::new(&entry.route, parts, &downstream.peer);
     let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);
     let host = upstream.host(parts);
     let headers = &mut parts.headers;
@@ -327,10 +322,14 @@ async fn to_upstream(
     let Some(body) = body.take() else { return Err(BadRequest::Body.into()) };
     let method = std::mem::take(&mut parts.method);
     let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
-    let outbound = Outbound { head: &mut head, hop, entry, used, handshake, exchange };
+    let rewriting = rewriter.as_ref().map(|rewriter| (rewriter, &parts.uri));
+    let outbound = Outbound { head: &mut head, hop, entry, used, handshake, exchange, rewriting };
     let forwarded = forward(pool, outbound, body, downstream).await;
     let answered = forwarded.and_then(|mut response| {
         strip(downstream, &mut response).map_err(ProxyError::UpstreamMalformed)?;
+        if let Some((rewriter, uri)) = rewriting {
+            rewriter.response(upstream, uri, response.headers_mut());
+        }
         Ok(response)
     });
     pool.upstream().went(answered.as_ref().err());

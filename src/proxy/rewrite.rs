@@ -11,7 +11,7 @@ use std::cell::LazyCell;
 
 use http::header::{CONTENT_LOCATION, FORWARDED, HOST, LINK, LOCATION, REFRESH, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use self::place::Place;
 use super::forwarded::{X_FORWARDED_HOST, scheme};
@@ -71,7 +71,7 @@ impl<'r> Rewriter<'r> {
         if !self.route.rewrite.addresses {
             return;
         }
-        let Some(place) = self.place(upstream, parts) else { return };
+        let Some(place) = self.place(upstream, &parts.uri) else { return };
         let mut changed = Vec::new();
         for name in parts.headers.keys() {
             let mut values = parts.headers.get_all(name).iter();
@@ -90,10 +90,10 @@ impl<'r> Rewriter<'r> {
         }
     }
 
-    /// Rewrites the fields of a response to the request with `parts`.
-    pub(super) fn response(&self, upstream: &Upstream, parts: &Parts, headers: &mut HeaderMap) {
+    /// Rewrites the fields of a response to the request for `uri`, which may be an interim one.
+    pub(super) fn response(&self, upstream: &Upstream, uri: &Uri, headers: &mut HeaderMap) {
         let Rewrite { addresses, cookies } = self.route.rewrite;
-        let place = LazyCell::new(|| self.place(upstream, parts));
+        let place = LazyCell::new(|| self.place(upstream, uri));
         for (name, value) in headers.iter_mut() {
             let new = if *name == SET_COOKIE {
                 if cookies == CookieAttributes::default() {
@@ -111,10 +111,10 @@ impl<'r> Rewriter<'r> {
         }
     }
 
-    fn place<'p>(&'p self, upstream: &'p Upstream, parts: &'p Parts) -> Option<Place<'p>> {
-        let target = parts.uri.authority().map(http::uri::Authority::as_str);
+    fn place<'p>(&'p self, upstream: &'p Upstream, uri: &'p Uri) -> Option<Place<'p>> {
+        let target = uri.authority().map(http::uri::Authority::as_str);
         let authority = target.or_else(|| self.host.as_ref()?.to_str().ok())?;
-        Place::new(self.route, upstream, self.scheme, authority, &parts.uri)
+        Place::new(self.route, upstream, self.scheme, authority, uri)
     }
 }
 
@@ -223,7 +223,7 @@ mod tests {
             let rewriter = Rewriter { route: &self.route, scheme, host };
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
-            rewriter.response(&self.upstream, &self.parts, &mut headers);
+            rewriter.response(&self.upstream, &self.parts.uri, &mut headers);
             text(&headers[name]).unwrap().to_owned()
         }
 

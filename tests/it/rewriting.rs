@@ -42,6 +42,36 @@ async fn an_upload_goes_on_where_the_api_says() {
     assert_eq!(api.seen().last().unwrap().target(), "/v2/uploads/session-1");
 }
 
+/// 103 (RFC 8297) has links, and 104 of resumable uploads the upload's address.
+#[tokio::test]
+async fn addresses_in_interim_responses_lead_through_the_proxy_too() {
+    let api = Origin::start(|request, _| {
+        let at = of_itself(request);
+        Reply::raw(format!(
+            "HTTP/1.1 103 Early Hints\r\nlink: <{at}.css>; rel=preload, </base/b.js>; rel=preload\r\n\r\n\
+             HTTP/1.1 104 Upload Resumption Supported\r\nlocation: {at}/session\r\n\r\n\
+             HTTP/1.1 201 Created\r\nlocation: {at}/done\r\ncontent-length: 0\r\n\r\n"
+        ))
+    })
+    .await;
+    let server = Origin::issuing(300).await;
+    let route = "[[routes]]\npath = \"/api\"\nstrip_prefix = true\nupstream = \"api\"\ntoken = \"api\"\n";
+    let config = upstream_at(&(api.url() + "/base")) + &token_at(&server.url()) + route;
+    let proxy = Proxy::start(Config::new(config)).await;
+    let mut wire = proxy.wire().await;
+    wire.send(format!("POST /api/a HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", proxy.listen())).await;
+    let here = proxy.url("/api/a");
+    let links = format!("<{here}.css>; rel=preload, </api/b.js>; rel=preload");
+    for (status, name, value) in [
+        (103, "link", links),
+        (104, "location", here.clone() + "/session"),
+        (201, "location", here + "/done"),
+    ] {
+        let head = wire.head().await.unwrap();
+        assert_eq!((head.status(), head.field(name)), (status, Some(value)));
+    }
+}
+
 #[tokio::test]
 async fn the_pages_of_a_list_are_followed_through_the_proxy() {
     let api = Origin::start(|request, _| {
