@@ -89,8 +89,8 @@ async fn a_thousand_requests_at_a_time_use_the_same_thousand_connections_again()
     .await;
     assert!(wave(&mut clients).await.iter().all(|status| status == "200"), "{}", proxy.log());
     eventually("what no request uses is closed", || async { closed(&proxy, "idle").await >= 1000.0 }).await;
-    assert_eq!(count(&proxy, "closed").await, 2000.0);
-    assert_eq!(proxy.metric("cupbearer_connections", &["side=\"upstream\""]).await, 0.0);
+    assert_eq!(count(&proxy, "closed").await as u64, 2000);
+    assert_eq!(proxy.metric("cupbearer_connections", &["side=\"upstream\""]).await as u64, 0);
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn why_connections_were_closed_is_counted() {
     assert_eq!(proxy.get("/").await.status, 200);
     eventually("no connection is used for longer than that", || async { closed(&proxy, "age").await >= 1.0 })
         .await;
-    assert_eq!(count(&proxy, "opened").await, count(&proxy, "closed").await);
+    assert_eq!(count(&proxy, "opened").await as u64, count(&proxy, "closed").await as u64);
 }
 
 /// An API that responds after a while, and the most connections that it had at a time.
@@ -163,7 +163,7 @@ async fn no_more_connections_are_open_than_max_connections_allows_whatever_the_w
         let most = most.load(Ordering::SeqCst);
         assert!((1..=bound).contains(&most), "{most} of {bound} with {workers} workers: {}", proxy.log());
         let opened = count(&proxy, "opened").await;
-        assert!(opened < 400.0, "{opened} connections for 400 requests: none was used again");
+        assert!(opened < 100.0, "{opened} connections for 400 requests: few were used again");
     }
 }
 

@@ -206,19 +206,18 @@ async fn what_is_wrong_with_a_client_certificate_is_counted_and_logged() {
     };
     let (foreign, expired) = (files(&foreign, "foreign"), files(&expired, "expired"));
     let for_servers = ["server.pem", "server.key"].map(|file| tls.path(file));
-    let mut count = 0;
-    for (shown, reason, sentence) in [
+    let cases = [
         (None, "no_client_certificate", "the client showed no certificate, and one is demanded"),
         (Some(foreign), "client_certificate_untrusted", "comes from no authority in `client_ca_file`"),
         (Some(expired), "client_certificate_expired", "the client's certificate has expired"),
         (Some(for_servers), "client_certificate_invalid", "is not issued for clients"),
-    ] {
+    ];
+    for (before, (shown, reason, sentence)) in (0..).zip(cases) {
         let words = match &shown {
             None => vec!["--cacert", &ca],
             Some([cert, key]) => vec!["--cacert", &ca, "--cert", cert, "--key", key],
         };
         tls.curl(&words).await;
-        tls.has_failed(reason, sentence, count).await;
-        count += 1;
+        tls.has_failed(reason, sentence, before).await;
     }
 }
