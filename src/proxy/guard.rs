@@ -89,7 +89,7 @@ pub(super) enum Rejection {
     FetchSite,
     /// A link, a form, a frame or a redirect of another site leads here.
     #[error(
-        "a link, a form or a frame of another origin led the browser here, and this address carries a token; open it from the address bar or from a page of this origin, load it by fetch() from an origin in guard.allowed_origins, or lead here by a route with token = \"none\""
+        "a link, a form or a frame of another origin led the browser here, and the proxy adds what that page does not have (a token, a client certificate, or a way by a Unix socket or an HTTP proxy); open it from the address bar or from a page of this origin, load it by fetch() from an origin in guard.allowed_origins, or lead here by a route that adds none of these"
     )]
     Navigation,
     #[error(
@@ -150,8 +150,8 @@ impl fmt::Display for Rejected {
             ),
             Some(origin) if origin.starts_with("http") => write!(
                 f,
-                "a web page of {origin} sent this request, by itself or through a server that changes Host; add that origin \
-                 to guard.allowed_origins if it may"
+                "a web page of {origin} sent this request, by itself or through a server that changes Host or ends TLS; \
+                 add that origin to guard.allowed_origins if it may"
             ),
             // An extension, or the shell of an application.
             Some(origin) => {
