@@ -253,7 +253,7 @@ impl Sender<'_> {
             }
         } else if strip_response(Version::HTTP_11, &mut headers).is_ok() {
             if let Some((rewriter, uri)) = self.rewriting {
-                rewriter.response(self.pool.upstream(), uri, &mut headers);
+                rewriter.response(self.pool.upstream(), uri, status, &mut headers);
             }
             self.downstream.inform(status, headers);
         }

@@ -53,6 +53,15 @@ fn forwarded(peer: &Peer, host: &str) -> String {
     format!("for={from};host={quote}{host}{quote};proto={}", scheme(peer))
 }
 
+/// Whether a `Forwarded` field names the Host that a client sent (RFC 7239 section 5.3).
+pub(super) fn names_host(value: &HeaderValue) -> bool {
+    // What stands in quotes is no parameter.
+    let unquoted = value.as_bytes().split(|&byte| byte == b'"').step_by(2);
+    unquoted.flat_map(|text| text.split(|byte| matches!(byte, b';' | b','))).any(|parameter| {
+        parameter.trim_ascii().get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"host="))
+    })
+}
+
 /// Whether `origin` (RFC 6454 section 6.2) is that of a page which `scheme` and `authority` lead to.
 pub(super) fn is_origin_of(origin: &str, scheme: &str, authority: &str) -> bool {
     let own = origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
@@ -90,6 +99,22 @@ mod tests {
             (None, false, "localhost:80", r#"for=unknown;host="localhost:80";proto=http"#),
         ] {
             assert_eq!(told(Forwarded::Forwarded, remote, tls, host)["forwarded"], text);
+        }
+    }
+
+    #[test]
+    fn a_host_in_forwarded_is_found_among_the_other_parameters() {
+        for (text, want) in [
+            ("host=a", true),
+            ("for=1.2.3.4; Host=\"a:1\"", true),
+            ("for=\"[::1]:9\";host=a", true),
+            ("for=1.2.3.4, for=5.6.7.8;host=a", true),
+            ("for=1.2.3.4", false),
+            ("for=\"_a;host=b\";proto=http", false),
+            ("by=host", false),
+            ("", false),
+        ] {
+            assert_eq!(names_host(&HeaderValue::from_static(text)), want, "{text}");
         }
     }
 

@@ -78,7 +78,7 @@ pub(super) async fn handle(
         Ok(Admitted::Route { entry, caller }) => {
             let origin = cors::origin_of(caller, &parts.headers);
             if present.addresses
-                && let Some(rewriter) = Rewriter::new(&entry.route, &parts, &downstream.peer)
+                && let Some(rewriter) = Rewriter::new(&table.routes, entry, &parts, &downstream.peer)
             {
                 rewriter.request(table.pools[entry.upstream].upstream(), &mut parts);
             }
@@ -251,7 +251,7 @@ async fn to_upstream(
     exchange.take_room(parts)?;
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
-    let rewriter = Rewriter::new(&entry.route, parts, &downstream.peer);
+    let rewriter = Rewriter::new(&table.routes, entry, parts, &downstream.peer);
     let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);
     let host = upstream.host(parts);
     let headers = &mut parts.headers;
@@ -328,7 +328,8 @@ async fn to_upstream(
     let answered = forwarded.and_then(|mut response| {
         strip(downstream, &mut response).map_err(ProxyError::UpstreamMalformed)?;
         if let Some((rewriter, uri)) = rewriting {
-            rewriter.response(upstream, uri, response.headers_mut());
+            let status = response.status();
+            rewriter.response(upstream, uri, status, response.headers_mut());
         }
         Ok(response)
     });

@@ -273,6 +273,16 @@ impl RouteTable {
         Ok(entry)
     }
 
+    /// Whether a request for `path` reaches what it would by `entry`: by that route, or by another one to the same upstream
+    /// that forwards the same path.
+    pub(super) fn leads_as(&self, entry: &Entry, host: &str, path: &str, method: &Method) -> bool {
+        let found = judge(path).ok().and_then(|path| self.find(host, &path, method).ok());
+        found.is_some_and(|found| {
+            found.upstream == entry.upstream
+                && found.route.forwarded_part(path) == entry.route.forwarded_part(path)
+        })
+    }
+
     /// The label of the route that a request would take; `None` where the proxy would answer itself.
     #[must_use]
     pub fn label_for(&self, host: &str, path: &str, method: &Method) -> Option<&str> {

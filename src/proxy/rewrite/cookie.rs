@@ -7,15 +7,18 @@ use super::place::Place;
 pub(super) fn rewrite(text: &str, attributes: CookieAttributes, place: &Place<'_>) -> String {
     let mut parts = text.split(';');
     let pair = parts.next().unwrap_or_default();
-    let name = pair.trim_start();
-    // Names that promise something of these attributes (RFC 6265bis section 4.1.3); browsers hold them to it, and take
-    // `Secure` from this machine without TLS.
-    let (host_only, secured) = (name.starts_with("__Host-"), name.starts_with("__Secure-"));
-    let in_the_clear = attributes.secure && !place.has_tls() && !host_only && !secured;
+    let name = trim(pair);
+    // Names that promise something of these attributes (RFC 6265bis section 4.1.3), in any case; browsers hold them to it,
+    // and take `Secure` from this machine without TLS.
+    let has = |prefix: &str| name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
+    // `__Host-Http-` is one of these.
+    let host_only = has("__Host-");
+    let secured = host_only || has("__Secure-") || has("__Http-");
+    let in_the_clear = attributes.secure && !place.has_tls() && !secured;
     let mut cookie = pair.to_owned();
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+        let (name, value) = (trim(name).to_ascii_lowercase(), trim(value));
         match name.as_str() {
             "domain" if attributes.domain && !is_in(place.client.host_str(), value) => continue,
             "path" if attributes.path && !host_only => {
@@ -35,6 +38,11 @@ pub(super) fn rewrite(text: &str, attributes: CookieAttributes, place: &Place<'_
         cookie.push_str(part);
     }
     cookie
+}
+
+/// `text` without the white space around it (RFC 6265 section 5.2). All else may be a byte of the value.
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 /// The path here of a cookie's path at the upstream, without a slash at its end: a request for the path without one gets the

@@ -1,18 +1,17 @@
 //! Where a request went, seen from both sides: the application's address for it, and the upstream's.
 
-use http::Uri;
+use http::{Method, Uri};
 use url::{Host, Position, Url};
 
 use super::super::forwarded::is_origin_of;
-use super::super::path::judge;
 use super::super::route::Route;
 use super::super::target;
-use super::super::upstream::{SentHost, Upstream};
-use crate::net::loopback::is_loopback_host;
+use super::super::upstream::{Forwarded, SentHost, Upstream};
+use super::Rewriter;
 
 /// One request's place at the proxy and at the upstream.
 pub(super) struct Place<'p> {
-    route: &'p Route,
+    rewriter: &'p Rewriter<'p>,
     /// The request's address as the application wrote it.
     pub(super) client: Url,
     client_origin: Origin<'p>,
@@ -30,16 +29,17 @@ struct Origin<'p> {
 impl<'p> Place<'p> {
     /// `None`: the request is for no path, such as `OPTIONS *`.
     pub(super) fn new(
-        route: &'p Route,
+        rewriter: &'p Rewriter<'p>,
         upstream: &'p Upstream,
-        scheme: &'static str,
         authority: &'p str,
         uri: &Uri,
     ) -> Option<Self> {
-        let sent = target::forwarded(uri, upstream, route.forwarded_part(uri.path())).ok()?;
+        let scheme = rewriter.scheme;
+        let rest = rewriter.entry.route.forwarded_part(uri.path());
+        let sent = target::forwarded(uri, upstream, rest).ok()?;
         let own = uri.path_and_query().map_or("/", |own| own.as_str());
         Some(Self {
-            route,
+            rewriter,
             client: Url::parse(&format!("{scheme}://{authority}{own}")).ok()?,
             client_origin: Origin { scheme, authority },
             upstream,
@@ -59,19 +59,76 @@ impl<'p> Place<'p> {
         if !self.is_upstream(&meant) || !meant.username().is_empty() || meant.password().is_some() {
             return None;
         }
+        if self.is_another_name_of_the_proxy(&meant) {
+            return None;
+        }
         let path = self.client_path(meant.path())?;
         let rest = &meant[Position::AfterPath..];
         let Origin { scheme, authority } = self.client_origin;
+        // What follows is mostly a GET, or another request like this one.
+        if !self.leads_here(authority, &path, &self.rewriter.method)
+            && !self.leads_here(authority, &path, &Method::GET)
+        {
+            return None;
+        }
         let address = format!("{scheme}://{authority}{path}{rest}");
         let parsed = Url::parse(&address).ok()?;
-        // Where `/base/` and `/base` are one address here, a redirect from the one to the other would come again for ever.
-        let leads_nowhere = parsed == self.client && meant.path() != self.sent.path();
-        if leads_nowhere || self.client.join(text).is_ok_and(|stays| stays == parsed) {
+        if self.client.join(text).is_ok_and(|stays| stays == parsed) {
             return None;
         }
         // `//name` would be another host.
         let is_by_path = !is_absolute(text) && !path.starts_with("//");
         Some(if is_by_path { format!("{path}{rest}") } else { address })
+    }
+
+    /// As [`Place::to_client`], for the address of a redirect; `None` also where the redirect would come again for ever.
+    pub(super) fn redirect(&self, text: &str) -> Option<String> {
+        self.to_client(text).filter(|new| !self.comes_again(text.trim(), new))
+    }
+
+    /// Whether `new` is the request's own address while `text` is another one to the API: the host or the scheme that it
+    /// wants, or `/base` in place of `/base/`, is none that requests by this proxy have.
+    fn comes_again(&self, text: &str, new: &str) -> bool {
+        let own = &self.client[..Position::AfterQuery];
+        if self.client.join(new).is_ok_and(|new| &new[..Position::AfterQuery] != own) {
+            return false;
+        }
+        let is_own_path = |url: &Url| {
+            url[Position::BeforePath..Position::AfterQuery]
+                == self.sent[Position::BeforePath..Position::AfterQuery]
+        };
+        let is_to_itself = self
+            .sent
+            .join(text)
+            .is_ok_and(|meant| is_own_path(&meant) && (!is_absolute(text) || self.is_as_it_was_sent(&meant)));
+        !is_to_itself
+    }
+
+    /// Whether the API takes the origin of `url` for the one that it got the request by. One that does not know of the TLS
+    /// before it writes http.
+    fn is_as_it_was_sent(&self, url: &Url) -> bool {
+        let is_told =
+            matches!(self.upstream.settings.forwarded, Forwarded::XForwarded | Forwarded::Forwarded);
+        let scheme = if is_told { self.client_origin.scheme } else { self.upstream.settings.url.scheme() };
+        let is_to_tls = url.scheme() == "https" && scheme == "http";
+        let host = self.host().unwrap_or(self.upstream.authority.as_str());
+        let sent = Url::parse(&format!("{}://{host}/", url.scheme()));
+        !is_to_tls && sent.is_ok_and(|sent| sent.origin() == url.origin())
+    }
+
+    /// Whether `url` has the origin that the application uses, by another name of the loopback: it leads here as it stands.
+    fn is_another_name_of_the_proxy(&self, url: &Url) -> bool {
+        url.scheme() == self.client.scheme()
+            && url.port_or_known_default() == self.client.port_or_known_default()
+            && url.host() != self.client.host()
+            && same_host(url.host(), self.client.host())
+            && url.origin() != self.sent.origin()
+    }
+
+    /// Whether a request for `path` at this proxy would reach what this route leads to.
+    fn leads_here(&self, host: &str, path: &str, method: &Method) -> bool {
+        let Rewriter { routes, entry, .. } = self.rewriter;
+        routes.leads_as(entry, host, path, method)
     }
 
     /// The upstream's address for what the application refers to by `text`; `None` as in [`Place::to_client`].
@@ -83,12 +140,12 @@ impl<'p> Place<'p> {
             return None;
         }
         let path = meant.path();
-        let rest = self.route.rest_of(path)?;
-        // What some server reads as another route's path stays as it is.
-        if judge(path).ok()?.readings.iter().any(|reading| self.route.rest_of(reading).is_none()) {
+        let rest = self.route().rest_of(path)?;
+        // What leads to another route, or is another route's path to some server, stays as it is.
+        if !self.leads_here(meant.host_str()?, path, &self.rewriter.method) {
             return None;
         }
-        let path = if self.route.strip_prefix { rest } else { path };
+        let path = if self.route().strip_prefix { rest } else { path };
         let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
         let target = format!("{}{slash}{path}{}", self.base(), &meant[Position::AfterPath..]);
         let target = if target.starts_with('/') { target } else { format!("/{target}") };
@@ -120,7 +177,7 @@ impl<'p> Place<'p> {
 
     /// What the route takes off each path, without a slash at its end.
     pub(super) fn prefix(&self) -> &str {
-        if self.route.strip_prefix { self.route.path.trim_end_matches('/') } else { "" }
+        if self.route().strip_prefix { self.route().path.trim_end_matches('/') } else { "" }
     }
 
     /// The path before every forwarded path, without a slash at its end.
@@ -130,6 +187,10 @@ impl<'p> Place<'p> {
 
     pub(super) fn has_tls(&self) -> bool {
         self.client_origin.scheme == "https"
+    }
+
+    fn route(&self) -> &Route {
+        &self.rewriter.entry.route
     }
 
     fn sends_clients_host(&self) -> bool {
@@ -182,9 +243,13 @@ fn is_absolute(text: &str) -> bool {
     is_network_path || Url::parse(text.trim()).is_ok()
 }
 
-/// Whether both are one host. The loopback has many names.
+/// Whether both are one host. This machine has three names, and each other address of 127.0.0.0/8 is a host of its own.
 fn same_host<S: AsRef<str>>(one: Option<Host<S>>, other: Option<Host<S>>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return false };
     let (one, other) = (one.to_string(), other.to_string());
-    one == other || (is_loopback_host(&one) && is_loopback_host(&other))
+    one == other || (is_this_machine(&one) && is_this_machine(&other))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }

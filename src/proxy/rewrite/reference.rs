@@ -36,22 +36,29 @@ pub(super) fn in_brackets(text: &str, replace: impl Fn(&str) -> Option<String>) 
 pub(super) fn in_refresh(text: &str, replace: impl Fn(&str) -> Option<String>) -> Option<String> {
     let separator = text.find([';', ','])?;
     let mut start = separator + 1;
-    start += text[start..].len() - text[start..].trim_start().len();
+    start += text[start..].len() - trim_start(&text[start..]).len();
     if text.get(start..start + 3).is_some_and(|name| name.eq_ignore_ascii_case("url")) {
-        let behind = text[start + 3..].trim_start();
+        let behind = trim_start(&text[start + 3..]);
         if let Some(value) = behind.strip_prefix('=') {
-            start = text.len() - value.trim_start().len();
+            start = text.len() - trim_start(value).len();
         }
     }
     let quote = text[start..].chars().next().filter(|first| matches!(first, '"' | '\''));
     start += quote.map_or(0, char::len_utf8);
     let length = match quote {
         Some(quote) => text[start..].find(quote).unwrap_or(text.len() - start),
-        None => text[start..].trim_end().len(),
+        None => text[start..].trim_end_matches(WHITE_SPACE).len(),
     };
     let new = replace(&text[start..start + length])?;
     Some(format!("{}{new}{}", &text[..start], &text[start + length..]))
 }
+
+fn trim_start(text: &str) -> &str {
+    text.trim_start_matches(WHITE_SPACE)
+}
+
+/// What a field's value has (RFC 9110 section 5.6.3). All else may be a byte of it.
+const WHITE_SPACE: [char; 2] = [' ', '\t'];
 
 #[cfg(test)]
 mod tests {
