@@ -42,6 +42,56 @@ async fn an_upload_goes_on_where_the_api_says() {
     assert_eq!(api.seen().last().unwrap().target(), "/v2/uploads/session-1");
 }
 
+/// An application that wants one name, or TLS, judges by the Host that it is sent.
+#[tokio::test]
+async fn a_redirect_to_another_name_of_the_proxy_is_followed_once() {
+    let api = Origin::start(|request, _| {
+        let (host, at) = (request.field("host").unwrap(), request.target());
+        let to = match host.strip_prefix("127.0.0.1") {
+            _ if at == "/tls" => format!("https://{host}{at}"),
+            Some(port) => format!("http://localhost{port}{at}"),
+            None => return Reply::ok(),
+        };
+        Reply::new(302, &[("location", &to)], "")
+    })
+    .await;
+    let server = Origin::issuing(300).await;
+    let upstream = upstream_at(&api.url()) + "host = \"client\"\n";
+    let proxy = Proxy::start(Config::one_route(&upstream, &token_at(&server.url()))).await;
+    let redirect = curl(&[&proxy.url("/x")]).await;
+    let location = redirect.field("location").unwrap();
+    assert_eq!(location, proxy.url("/x").replace("127.0.0.1", "localhost"));
+    assert_eq!(curl(&["-4", location]).await.status, 200);
+    let secure = proxy.url("/tls").replace("http:", "https:");
+    assert_eq!(curl(&[&proxy.url("/tls")]).await.field("location"), Some(secure.as_str()));
+}
+
+#[tokio::test]
+async fn no_address_is_rewritten_into_one_of_another_api() {
+    let api = Origin::start(|request, _| {
+        let own = format!("http://{}/v1", request.field("host").unwrap());
+        let links = format!("<{own}/sub/x>; rel=next, <{own}/items>; rel=up");
+        Reply::new(200, &[("link", &links)], "")
+    })
+    .await;
+    let (other, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let config = upstream_at(&(api.url() + "/v1"))
+        + &format!("[upstreams.other]\nurl = \"{}\"\n", other.url())
+        + &token_at(&server.url())
+        + "[[routes]]\npath = \"/api/sub\"\nupstream = \"other\"\ntoken = \"api\"\n"
+        + "[[routes]]\npath = \"/api\"\nstrip_prefix = true\nupstream = \"api\"\ntoken = \"api\"\n";
+    let proxy = Proxy::start(Config::new(config)).await;
+    let answer = curl(&[&proxy.url("/api/x")]).await;
+    let links = format!("<{}/v1/sub/x>; rel=next, <{}>; rel=up", api.url(), proxy.url("/api/items"));
+    assert_eq!(answer.field("link"), Some(links.as_str()));
+    for (to, arrives) in [("/api/sub/b", proxy.url("/api/sub/b")), ("/api/b", api.url() + "/v1/b")] {
+        let destination = format!("Destination: {}", proxy.url(to));
+        curl(&["-X", "MOVE", "-H", &destination, &proxy.url("/api/a")]).await;
+        assert_eq!(api.seen().last().unwrap().field("destination"), Some(arrives));
+    }
+    assert!(other.seen().is_empty());
+}
+
 /// 103 (RFC 8297) has links, and 104 of resumable uploads the upload's address.
 #[tokio::test]
 async fn addresses_in_interim_responses_lead_through_the_proxy_too() {
