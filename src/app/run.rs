@@ -233,7 +233,7 @@ impl App {
                         acceptor.report_failures();
                     }
                     if self.workers.any_ended() {
-                        let source = io::Error::other("it panicked; the log says where");
+                        let source = io::Error::other("it ended; the log says why");
                         return Err(StartError::System { what: "to keep a worker", source });
                     }
                 }

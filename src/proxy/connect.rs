@@ -154,15 +154,11 @@ pub(super) async fn connect(
     let started = clock::now();
     let reached = reach(upstream, attempt).await;
     let window = stream_window(clock::now().saturating_duration_since(started));
-    let connected = match reached {
+    match reached {
         Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, attempt, counts, window).await,
         Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, attempt, counts, window).await,
         Err(fault) => Err(fault),
-    };
-    if !matches!(connected, Err(DialFault::Lacking(_))) {
-        upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
     }
-    connected
 }
 
 /// A trial connection that failed.
@@ -376,7 +372,9 @@ where
 {
     let streams = upstream.settings.max_streams;
     let intake = Rc::new(Intake::default());
-    let (stream, beginning) = Metered::new(stream, Rc::clone(&intake));
+    let open = counts.opened_http2();
+    let end = open.end().clone();
+    let (stream, beginning) = Metered::new(stream, Rc::clone(&intake), open);
     let (sender, connection) = http2::Builder::new(WorkerExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
@@ -391,7 +389,7 @@ where
         .map_err(|_| DialFault::Unreachable(ConnectFault::ClosedEarly))?;
     let connection = Rc::new(RefCell::new(connection));
     let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
-    let end = drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)), counts);
+    drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
     let peer = beginning.known().await.map_err(DialFault::Unreachable)?;
     Ok(Sender::Http2(NewHttp2 { sender, settings, peer, info, intake, end }))
 }
@@ -402,17 +400,13 @@ fn header_list_size(limit: usize) -> u32 {
     u32::try_from(limit.saturating_mul(4)).unwrap_or(u32::MAX)
 }
 
-/// Drives a connection on this worker. It ends when the upstream closes, or when nobody holds a sender any more.
-fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static, counts: &PoolCounts) -> End {
-    let open = counts.opened_http2();
-    let end = open.end().clone();
+/// Drives a connection on this worker. It ends when the upstream closes, or when no sender is left.
+fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static) {
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to an upstream ended with an error");
         }
-        drop(open);
     });
-    end
 }
 
 /// Spawns what hyper needs on the worker that asks: nothing of a connection ever leaves its worker.

@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 use super::memory::{self, SMALL_READ};
 use super::metrics::Limited;
 use super::peer_settings::{Beginning, Opening};
+use super::pool::OpenConnection;
 use super::response_heads::ResponseHeads;
 use super::socket::give;
 use super::window::STREAM_WINDOW;
@@ -102,15 +103,17 @@ pub(super) struct Metered<S> {
     heads: ResponseHeads,
     /// What was read and written anew: it is read before anything else that comes.
     later: Vec<u8>,
+    /// Counted for as long as the socket is open: hyper lets go of the connection at a GOAWAY, while streams go on.
+    _open: OpenConnection,
 }
 
 impl<S> Metered<S> {
-    pub(super) fn new(stream: S, intake: Rc<Intake>) -> (Self, Rc<Beginning>) {
+    pub(super) fn new(stream: S, intake: Rc<Intake>, open: OpenConnection) -> (Self, Rc<Beginning>) {
         let opening = Opening::default();
         let beginning = opening.beginning();
         let heads = ResponseHeads::new();
         let (opening, later) = (Some(opening), Vec::new());
-        (Self { stream, intake, pause: None, opening, heads, later }, beginning)
+        (Self { stream, intake, pause: None, opening, heads, later, _open: open }, beginning)
     }
 }
 

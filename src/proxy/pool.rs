@@ -8,6 +8,8 @@ mod metrics;
 mod places;
 mod queue;
 mod shared;
+mod spread;
+mod sweep;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -28,20 +30,20 @@ use super::connection_info::ConnectionInfo;
 use super::dials::Dials;
 use super::error::{ProxyError, WebSocketFault};
 use super::malformed::Malformed;
-use super::memory;
 use super::metered::Place;
 use super::peer_settings::PeerSettings;
 use super::sockets::Sockets;
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
 use crate::clock;
-use crate::net::{presence, resolver};
+use crate::net::presence;
 
 pub(super) use metrics::{Closed, End, OpenConnection, PoolCounts, PoolMetrics};
 pub(super) use places::Full;
 use places::{Held, Places};
 use queue::{Turn, attend};
 use shared::Shared;
+use spread::Spread;
 
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
@@ -63,6 +65,10 @@ pub(super) struct Pool {
     line: RefCell<VecDeque<oneshot::Sender<Wire>>>,
     /// Told when a request on a shared connection ends, where requests may wait for that.
     freed: Rc<Notify>,
+    /// How many wait for that.
+    waiting: Cell<usize>,
+    /// The one more that is opened to spread requests over.
+    spread: Spread,
     /// Closes idle connections for requests of other pools.
     attendant: OnceCell<AbortHandle>,
     /// The worker's clock, as of its last look.
@@ -130,7 +136,7 @@ impl Pool {
     pub(super) fn new(upstream: Arc<Upstream>, counts: PoolCounts, sockets: Arc<Sockets>) -> Rc<Self> {
         let (may_share, max_streams) = (upstream.may_speak_http2(), upstream.settings.max_streams);
         let places = Places::new(&upstream, &sockets);
-        let pool = Rc::new(Self {
+        let pool = Rc::new_cyclic(|this| Self {
             upstream,
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -143,6 +149,8 @@ impl Pool {
             places,
             line: RefCell::default(),
             freed: Rc::default(),
+            waiting: Cell::default(),
+            spread: Spread::of(this),
             attendant: OnceCell::new(),
             now: Cell::new(clock::now()),
             retired: Cell::new(false),
@@ -183,9 +191,14 @@ impl Pool {
 
     /// A connection for one request: a kept one, else a new one.
     pub(super) async fn connection(&self, want: Want, company: Company) -> Result<Connection, ProxyError> {
-        if !self.lacks_one()
+        let lacks_one = self.lacks_one();
+        // Those that wait for a stream come first.
+        if self.waiting.get() == 0
             && let Some(kept) = self.kept(want, company)
         {
+            if lacks_one {
+                self.spread.open_one_more();
+            }
             return Ok(kept);
         }
         // A new connection is rare and its future is large: boxed, it is no part of every request's.
@@ -215,9 +228,12 @@ impl Pool {
     async fn dial(&self, want: Want, company: Company) -> Result<Connection, DialFault> {
         let deadline = clock::now() + self.upstream.settings.connect_timeout;
         let failures = self.dials.failures();
+        let mut is_behind = self.waiting.get() > 0;
         loop {
             let lacks_one = self.lacks_one();
-            if !lacks_one && let Some(kept) = self.kept(want, company) {
+            if !std::mem::take(&mut is_behind)
+                && let Some(kept) = self.kept(want, company)
+            {
                 return Ok(kept);
             }
             if let Some(fault) = self.dials.fate(failures) {
@@ -252,16 +268,6 @@ impl Pool {
         }
     }
 
-    /// Whether one more connection is to be opened to spread requests over, whatever the others could take.
-    fn lacks_one(&self) -> bool {
-        if !self.places.are_spread() || !self.may_share.get() {
-            return false;
-        }
-        let shared = self.shared.borrow();
-        let in_use = || shared.iter().all(|kept| Rc::strong_count(&kept.streams) > 1);
-        self.places.lack_one(shared.len() + self.dials.under_way(), in_use)
-    }
-
     /// Whether the upstream allows no request at all for now, on a connection that it keeps.
     fn is_shut(&self) -> bool {
         self.shared.borrow().iter().any(|kept| !kept.sender.is_closed() && kept.limit() == 0)
@@ -276,12 +282,17 @@ impl Pool {
     ) -> Result<Option<Connection>, DialFault> {
         let _dialing = (self.may_share.get() && company == Company::Shared).then(|| self.dials.begin());
         let sender = self.connect(Speak::Configured, held, deadline).await?;
+        Ok(self.adopt(sender, company))
+    }
+
+    /// Takes in a new connection, for a request of such `company`; `None`: the upstream allows none on it for now.
+    fn adopt(&self, sender: connect::Sender, company: Company) -> Option<Connection> {
         let number = self.opened.get() + 1;
         self.opened.set(number);
         match sender {
             connect::Sender::Http1(wire) => {
                 self.may_share.set(false);
-                Ok(Some(Connection::Http1 { wire, age: Age::New }))
+                Some(Connection::Http1 { wire, age: Age::New })
             }
             connect::Sender::Http2(NewHttp2 { sender, settings, peer, info, intake, end }) => {
                 self.may_share.set(true);
@@ -302,8 +313,12 @@ impl Pool {
                 };
                 self.dials.learn(shared.limit());
                 let taken = shared.take(company, Age::New);
+                let more = shared.limit().saturating_sub(usize::from(taken.is_some()));
                 self.shared.borrow_mut().push(shared);
-                Ok(taken)
+                for _ in 0..more.min(self.waiting.get()) {
+                    self.freed.notify_one();
+                }
+                taken
             }
         }
     }
@@ -332,6 +347,9 @@ impl Pool {
     ) -> Result<connect::Sender, DialFault> {
         let attempt = Attempt { deadline, stage: self.dials.stage() };
         let connected = connect(&self.upstream, speak, &self.counts.holding(held), attempt).await;
+        if !matches!(connected, Err(DialFault::Lacking(_))) {
+            self.upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
+        }
         connected.inspect_err(|fault| {
             if let DialFault::Lacking(lack) = fault {
                 self.sockets.were_lacking(*lack);
@@ -396,61 +414,6 @@ impl Pool {
         taken
     }
 
-    /// Closes what has been idle for too long, is too old, or leads to an address that the upstream no longer has; requests
-    /// under way go on. Has the name looked up again now and then. The worker calls this regularly.
-    pub(super) fn sweep(&self, now: Instant) {
-        self.now.set(now);
-        self.count_reused();
-        if self.active.take() || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty() {
-            self.refresh_addresses();
-        }
-        self.line.borrow_mut().retain(|waiting| !waiting.is_closed());
-        self.make_room();
-        let short = memory::is_short();
-        let most = self.upstream.settings.idle_connection_timeout;
-        // Why one is closed that has been idle for so long.
-        let overdue = |idle: Duration| match () {
-            () if short && idle >= SHORT_IDLE_TIME => Some(Closed::Room),
-            () if idle >= most => Some(Closed::Idle),
-            () => None,
-        };
-        self.idle.borrow_mut().retain_mut(|kept| {
-            let idle = now.saturating_duration_since(kept.since);
-            if idle >= SHORT_IDLE_TIME {
-                kept.wire.shrink();
-            }
-            let why = if kept.wire.is_free() {
-                overdue(idle).or_else(|| self.end_of(kept.wire.info()))
-            } else {
-                Some(Closed::Upstream)
-            };
-            why.is_none_or(|why| {
-                kept.wire.ends(why);
-                false
-            })
-        });
-        self.shared.borrow_mut().retain_mut(|kept| {
-            if Rc::strong_count(&kept.streams) > 1 {
-                kept.used = now;
-            }
-            let idle = now.saturating_duration_since(kept.used);
-            let why = if kept.sender.is_closed() {
-                Some(Closed::Upstream)
-            } else {
-                overdue(idle).or_else(|| self.end_of(&kept.info))
-            };
-            why.is_none_or(|why| {
-                kept.end.is(why);
-                false
-            })
-        });
-    }
-
-    fn refresh_addresses(&self) {
-        let host = self.upstream.looked_up();
-        *self.addresses.borrow_mut() = host.and_then(|host| resolver::REQUESTS.refresh(host));
-    }
-
     /// Why no further request may use a connection; `None`: one may.
     fn end_of(&self, info: &ConnectionInfo) -> Option<Closed> {
         info.end(self.now.get(), self.addresses.borrow().as_deref())
@@ -470,7 +433,9 @@ impl Keeper for Pool {
     fn keep(&self, wire: Wire) {
         self.active.set(true);
         let end = if self.retired.get() { Some(Closed::Reload) } else { self.end_of(wire.info()) };
-        match end {
+        // It was opened for a WebSocket, and takes the place of one that requests share.
+        let is_odd = self.places.are_numbered() && self.may_share.get();
+        match end.or_else(|| is_odd.then_some(Closed::Room)) {
             Some(why) => wire.ends(why),
             None if self.places.are_wanted() => self.pass_on(wire),
             None => self.rest(wire, self.now.get()),
@@ -482,8 +447,6 @@ impl Keeper for Pool {
     }
 }
 
-/// How long an idle connection keeps its buffers; and how long one is kept at all where memory is short.
-const SHORT_IDLE_TIME: Duration = Duration::from_secs(1);
 /// HTTP/2 connections that no new request is sent on because they read only now and then, for lack of memory.
 const MAX_CLOGGED: usize = 8;
 /// How often an upstream that allows no request for now is looked at again.

@@ -92,8 +92,13 @@ impl LineQueue {
         let held = state.lines.len() + state.writing;
         if state.missing > 0 || held + line.len() > CAPACITY {
             state.missing += 1;
+            let wakes = std::mem::take(&mut state.sleeps);
             drop(state);
             self.dropped.count();
+            // The queue was empty, and this line larger than all of it.
+            if wakes {
+                self.work.notify_one();
+            }
             return;
         }
         let was_short = state.lines.len() < FULL_ENOUGH;
@@ -148,7 +153,7 @@ impl LineQueue {
                 state = self.wait(state, LINGER);
             }
         }
-        while state.lines.is_empty() {
+        while state.lines.is_empty() && state.missing == 0 {
             state.sleeps = true;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.sleeps = false;
@@ -278,6 +283,16 @@ mod tests {
         for (number, read) in read.iter().enumerate() {
             assert_eq!(*read, line(number).trim_end(), "in order, and whole");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_larger_than_the_queue_is_the_only_one_that_is_lost() {
+        let (reader, writer) = pipe().unwrap();
+        let queue = queue(writer, 1);
+        queue.finish(AT_MOST);
+        queue.state().ends = false;
+        queue.push(format!("{}\n", "z".repeat(CAPACITY)).as_bytes());
+        assert_eq!(all_of(reader, &queue), [line(0).trim_end(), "dropped 1"]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cupbearer::net::descriptors::raise_limit;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 
 use super::support::{
@@ -204,9 +204,14 @@ struct Sessions {
 
 impl Sessions {
     async fn start(streams: usize) -> Self {
+        Self::closing(streams, 0).await
+    }
+
+    /// It closes each connection after so many requests; 0: never.
+    async fn closing(streams: usize, after: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = node("sessions/server.mjs", None);
-        command.env("STREAMS", streams.to_string());
+        command.env("STREAMS", streams.to_string()).env("CLOSE_AFTER", after.to_string());
         let mut program = Program::spawn("sessions", command, dir.path());
         let ready = hear(&mut program, "ready", |event| event["event"] == "ready").await;
         let upstream =
@@ -242,6 +247,52 @@ async fn one_http2_connection_carries_what_its_settings_allow_and_the_rest_waits
         assert_eq!(seen["total"].as_u64(), Some(1), "{seen}");
         assert!(seen["streams"].as_u64().unwrap() <= 4, "{seen}");
     }
+}
+
+/// hyper lets go of such a connection at once, while its requests go on.
+#[tokio::test]
+async fn a_connection_that_the_api_closes_counts_until_its_last_request_has_ended() {
+    for line in ["max_connections = 1", "http2_connections = 1"] {
+        let api = Sessions::closing(100, 2).await;
+        let lines = format!("{line}\nconnect_timeout = \"60s\"");
+        let (_server, proxy) = numbered(&api.upstream, &lines, 1).await;
+        for _ in 0..3 {
+            let (slow, quick) = tokio::join!(proxy.get("/slow"), proxy.get("/"));
+            assert_eq!((slow.status, quick.status), (200, 200), "{}", proxy.log());
+        }
+        let seen = curl(&[&proxy.url("/")]).await.json();
+        assert_eq!((seen["most"].as_u64(), seen["total"].as_u64()), (Some(1), Some(4)), "{line}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_opened_beside_others_holds_up_no_request() {
+    let api = Sessions::start(100).await;
+    let port = api.upstream.split_once("127.0.0.1:").unwrap().1.split('"').next().unwrap().to_owned();
+    let first = Arc::new(AtomicUsize::new(0));
+    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = relay.local_addr().unwrap();
+    let opened = Arc::clone(&first);
+    tokio::spawn(async move {
+        let mut hanging = Vec::new();
+        while let Ok((mut client, _)) = relay.accept().await {
+            if opened.fetch_add(1, Ordering::SeqCst) > 0 {
+                // It is accepted, and nothing comes of it.
+                hanging.push(client);
+                continue;
+            }
+            let mut api = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut api).await });
+        }
+    });
+    let upstream = upstream_at(&format!("http://{at}")) + "http2 = \"prior_knowledge\"\n";
+    let lines = "http2_connections = 2\nconnect_timeout = \"3600s\"";
+    let (_server, proxy) = numbered(&upstream, lines, 1).await;
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").await.status, 200, "{}", proxy.log());
+    }
+    eventually("the other one was tried", || async { first.load(Ordering::SeqCst) == 2 }).await;
+    assert!(!proxy.log().contains("cannot be reached"), "{}", proxy.log());
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Where the connections to an upstream are bounded: how a request comes by a place for a new one, or by one that another request
 //! gives back, and how idle ones give way.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use super::super::connect::DialFault;
 use super::super::slots::{Slot, TURN};
 use super::super::wire::Wire;
 use super::places::{Held, Share, wanted};
+use super::shared::Shared;
 use super::{Closed, Idle, Pool, Want};
 use crate::clock;
 
@@ -30,6 +33,22 @@ enum Queued {
     Slot(Slot),
     Wire(Wire),
     Look,
+}
+
+/// A request waits for a stream for as long as it lives.
+struct Waiting<'p>(&'p Cell<usize>);
+
+impl<'p> Waiting<'p> {
+    fn new(count: &'p Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Pool {
@@ -71,15 +90,25 @@ impl Pool {
         } else {
             other = Some(give);
         }
-        let look = deadline.min(clock::now() + LOOK);
-        let queued = tokio::select! {
-            biased;
-            Ok(wire) = &mut given => Ok(Queued::Wire(wire)),
-            slot = share.wait() => Ok(given.try_recv().map_or(Queued::Slot(slot), Queued::Wire)),
-            () = self.freed.notified(), if shared => Ok(Queued::Look),
-            // It may allow more requests at a time by now.
-            () = tokio::time::sleep_until(look), if shared && look < deadline => Ok(Queued::Look),
-            () = tokio::time::sleep_until(deadline) => Err(share.full),
+        let _waiting = shared.then(|| Waiting::new(&self.waiting));
+        // Both keep their turn for as long as they are there.
+        let mut freed = pin!(self.freed.notified());
+        let mut slot = pin!(share.wait());
+        let queued = loop {
+            let look = deadline.min(clock::now() + LOOK);
+            tokio::select! {
+                biased;
+                Ok(wire) = &mut given => break Ok(Queued::Wire(wire)),
+                slot = &mut slot => break Ok(given.try_recv().map_or(Queued::Slot(slot), Queued::Wire)),
+                () = &mut freed, if shared => break Ok(Queued::Look),
+                // The upstream may allow more requests at a time by now.
+                () = tokio::time::sleep_until(look), if shared && look < deadline => {
+                    if self.shared.borrow().iter().any(Shared::has_room) {
+                        break Ok(Queued::Look);
+                    }
+                }
+                () = tokio::time::sleep_until(deadline) => break Err(share.full),
+            }
         };
         drop(other);
         queued.inspect_err(|fault| {

@@ -43,6 +43,11 @@ impl Shared {
             .map_or(self.max_streams, |settings| settings.max_streams().min(self.max_streams))
     }
 
+    /// Whether it may carry one request more.
+    pub(super) fn has_room(&self) -> bool {
+        !self.sender.is_closed() && Rc::strong_count(&self.streams) - 1 < self.limit()
+    }
+
     /// Takes it for a request, if it has room for that.
     pub(super) fn take(&mut self, company: Company, age: Age) -> Option<Connection> {
         let under_way = Rc::strong_count(&self.streams) - 1;
