@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use url::{Host, Url};
 
 use super::Answer;
-use super::narrative;
-use super::output::{Answers, say};
+use super::narrative::{self, Answers};
+use super::output::say;
 
 /// Show it at work: an authorization server, a protected API, and the proxy before it
 ///

@@ -1,6 +1,9 @@
 //! What happens in the demo, as it happens: a line for each event of its servers, and for each turn that a token takes.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use cupbearer::control::{Client, Token};
@@ -8,7 +11,30 @@ use cupbearer::demo::Event;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::output::Answers;
+use super::output::answer;
+
+/// Answers that come while the proxy runs in the same process: a thread of their own writes them, so that a terminal which was
+/// stopped (Ctrl-S) stops nothing else.
+#[derive(Clone, Debug)]
+pub(super) struct Answers(SyncSender<String>);
+
+impl Answers {
+    /// Starts the thread; it ends with the last clone, or where standard output is closed.
+    pub(super) fn start() -> io::Result<Self> {
+        let (sender, lines) = sync_channel::<String>(MOST_ANSWERS);
+        let write = move || while lines.recv().is_ok_and(|line| answer(&line).is_ok()) {};
+        thread::Builder::new().name("answers".to_owned()).spawn(write)?;
+        Ok(Self(sender))
+    }
+
+    /// Writes an answer; one too many is left out. An error where standard output is closed.
+    pub(super) fn answer(&self, text: String) -> io::Result<()> {
+        match self.0.try_send(text) {
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
 
 /// A line for each thing that happens in the demo's servers, until they are gone.
 pub(super) async fn events(mut events: broadcast::Receiver<Event>, out: Answers) -> anyhow::Result<()> {
@@ -81,3 +107,6 @@ fn turn(before: &str, token: &Token) -> Option<String> {
 
 /// Between two looks at the proxy's tokens.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// Answers that wait to be written.
+const MOST_ANSWERS: usize = 1000;

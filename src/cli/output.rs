@@ -1,8 +1,6 @@
 //! What a person sees: answers on standard output, everything else on standard error.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread;
 
 use cupbearer::telemetry::{self, plain_line};
 
@@ -13,32 +11,6 @@ pub(super) fn answer(text: &str) -> io::Result<()> {
     out.write_all(b"\n")?;
     out.flush()
 }
-
-/// Answers that come while the proxy runs in the same process: a thread of their own writes them, so that a terminal which was
-/// stopped (Ctrl-S) stops nothing else.
-#[derive(Clone, Debug)]
-pub(super) struct Answers(SyncSender<String>);
-
-impl Answers {
-    /// Starts the thread; it ends with the last clone, or where standard output is closed.
-    pub(super) fn start() -> io::Result<Self> {
-        let (sender, lines) = sync_channel::<String>(MOST_ANSWERS);
-        let write = move || while lines.recv().is_ok_and(|line| answer(&line).is_ok()) {};
-        thread::Builder::new().name("answers".to_owned()).spawn(write)?;
-        Ok(Self(sender))
-    }
-
-    /// Writes an answer; one too many is left out. An error where standard output is closed.
-    pub(super) fn answer(&self, text: String) -> io::Result<()> {
-        match self.0.try_send(text) {
-            Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-}
-
-/// Answers that wait to be written.
-const MOST_ANSWERS: usize = 1000;
 
 /// Says on standard error what went wrong. A file, an authorization server or another process may have a part in it.
 pub(super) fn complain(text: &str) {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use rustls::pki_types::DnsName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection whose `ClientHello` messages pass through [`hide_server_name`].
+/// A connection whose `ClientHello` messages have no server name that is none.
 #[derive(Debug)]
 pub struct ClientHello<S> {
     io: S,
