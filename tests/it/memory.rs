@@ -226,9 +226,17 @@ async fn requests_of_many_small_fields_do_not_fill_a_container() {
 async fn a_response_whose_head_has_no_memory_in_time_is_503_overloaded() {
     for api in [Api::Http1, Api::Http2] {
         let scene = Scene::of(api, "workers = 1", "response_header_timeout = \"2s\"\n").await;
-        let (_, done) = tokio::join!(scene.load("http2_heads", 32, 20), scene.load("large_heads", 20, 20));
-        let late = done["load"]["503 overloaded in the end"].as_u64().unwrap_or(0);
-        assert!(late > 0, "{api:?}: {done}");
+        let mut late = 0;
+        // Whether one has to wait for too long depends on how both loads meet.
+        for _ in 0..4 {
+            let (_, done) =
+                tokio::join!(scene.load("http2_heads", 32, 20), scene.load("large_heads", 20, 20));
+            late = done["load"]["503 overloaded in the end"].as_u64().unwrap_or(0);
+            if late > 0 {
+                break;
+            }
+        }
+        assert!(late > 0, "{api:?}");
         assert!(scene.limited("request").await >= 1.0, "{api:?}");
         assert_eq!(scene.cgroup.kills(), 0, "{api:?}");
     }
