@@ -18,8 +18,8 @@ pub(super) fn complain(text: &str) {
     say(&format!("cupbearer: {}", lines.join("\n")));
 }
 
-/// Says something on standard error: behind the log, where this command has one, and then it waits for no reader either. There
-/// is nobody to tell where even that fails.
+/// Says something on standard error: behind the log, where this command has one, and then it waits for no reader either. Where
+/// even that fails, nothing is left to report it by.
 pub(super) fn say(text: &str) {
     if !telemetry::write_behind(text) {
         let _ = writeln!(io::stderr().lock(), "{text}");

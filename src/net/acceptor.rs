@@ -1,4 +1,4 @@
-//! TLS for whoever connects to us: our own certificate, whose certificates we ask for, how both are replaced while
+//! TLS for the clients that connect to us: our own certificate, whose certificates we ask for, how both are replaced while
 //! connections live on, and the record of the handshakes that fail.
 //!
 //! `app` loads it and has it look at its files again; `proxy` and `kubernetes` accept connections by what it holds then.

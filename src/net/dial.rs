@@ -39,7 +39,7 @@ impl DialError {
         Lack::of_connection(&error, address).map_or(Self::Connect(error), Self::Lacking)
     }
 
-    /// How much it says, of several: where this machine lacks something, nobody knows what the address would have done;
+    /// How much it says, of several: where this machine lacks something, what the address would have done is unknown;
     /// and a refusal says that the host is there.
     fn rank(&self) -> u8 {
         match self {

@@ -97,8 +97,7 @@ impl Error {
         self
     }
 
-    /// The same, where the successor of the refresh token was lost before: a server without a grace period ends the login
-    /// then.
+    /// The same, where the refresh token's successor was lost before: without a grace period, a server ends the login then.
     pub(crate) fn interrupted(mut self, interrupted: Option<Interruption>) -> Self {
         if let Some(details) = &mut self.details {
             details.interrupted = interrupted;

@@ -458,7 +458,7 @@ const INVALID_TOKEN: &str = r#"Bearer realm="cupbearer", error="invalid_token""#
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The kind of a request that its application gave up: there is no response, or nobody who reads it.
+/// The kind of a request that its application gave up: there is no response, or no client that reads it.
 pub(super) const CLIENT_GONE: &str = "client_gone";
 
 /// Each kind that [`ProxyError::kind`] can give, for metrics that start at zero.

@@ -165,7 +165,7 @@ impl Exchange {
         self.has_no_body
     }
 
-    /// The answer has come to its end. One that goes to nobody has none.
+    /// The answer has come to its end. Without a client there is none.
     pub(super) fn completed(&mut self) {
         if !self.is_answered {
             return;

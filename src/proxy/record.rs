@@ -184,7 +184,7 @@ impl Record {
         }
     }
 
-    /// Whether the request came to a bad end, whoever's fault it was.
+    /// Whether the request failed, by the fault of any party.
     fn has_failed(&self) -> bool {
         let is_bad = |(status, by, _): (StatusCode, Answerer, Duration)| {
             status.as_u16() >= 400 || matches!(by, Answerer::Proxy(Some(_)))

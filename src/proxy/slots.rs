@@ -103,7 +103,7 @@ impl Slots {
         self.count.div_ceil(self.holders.load(Ordering::Relaxed).max(1))
     }
 
-    /// One that is free, where nobody waits for it.
+    /// One that is free, where no other holder waits for it.
     pub(super) fn take(self: &Arc<Self>, holder: &Arc<Holder>) -> Option<Slot> {
         let mut line = self.lock();
         self.take_from(&mut line, holder)
@@ -260,7 +260,7 @@ mod tests {
         assert!(!slots.are_wanted());
         drop(second);
         assert!(slots.has_free(&one));
-        assert!(slots.wait(&one).now_or_never().is_some(), "nobody is before it");
+        assert!(slots.wait(&one).now_or_never().is_some(), "no other waits");
     }
 
     #[tokio::test]
@@ -298,7 +298,7 @@ mod tests {
             vec![slots.take(&one).unwrap(), slots.take(&one).unwrap(), slots.take(&other).unwrap()];
         let mut own = Box::pin(slots.wait(&one));
         assert!(own.as_mut().now_or_never().is_none());
-        assert!(!slots.go_elsewhere(&one), "nobody else waits");
+        assert!(!slots.go_elsewhere(&one), "no other holder waits");
         let mut theirs = Box::pin(slots.wait(&other));
         assert!(theirs.as_mut().now_or_never().is_none());
         tokio::time::advance(TURN).await;

@@ -17,7 +17,7 @@ use crate::clock;
 /// The waits of one request.
 #[derive(Debug, Default)]
 pub(super) struct Timing {
-    /// All of them until the head of the response, whoever was waited for.
+    /// All of them until the head of the response, for any party.
     waited: Cell<Duration>,
     /// Those for the upstream's response, its body included.
     upstream: Cell<Duration>,

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::support::{
     CREDENTIALS, Certificates, Config, Origin, Program, Proxy, Tinyproxy, curl, eventually, free_address,
-    h2load, token_at, upstream_at,
+    h2load, run_nginx, token_at, upstream_at,
 };
 
 /// nginx on two Unix sockets and two ports, with a certificate for each of two names. Each connection is good for so many
@@ -66,13 +66,8 @@ impl Api {
             server("localhost", &certificates[0], "default_server"),
             server("inner.test", &certificates[1], ""),
         );
-        let file = dir.path().join("nginx.conf");
-        fs::write(&file, configuration).unwrap();
         fs::File::create(dir.path().join("file")).unwrap().set_len(256 * 1024).unwrap();
-        let mut command = Program::peer("nginx", "nginx");
-        command.arg("-p").arg(dir.path()).arg("-c").arg(&file);
-        let mut program = Program::spawn("nginx", command, dir.path());
-        program.until("listening", || async move { TcpStream::connect(tls).await.is_ok() }).await;
+        let program = run_nginx(dir.path(), &configuration, &[tls]).await;
         let [outer, inner] = certificates;
         Self { _program: program, dir, plain, tls, outer, inner }
     }

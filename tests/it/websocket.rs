@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::support::{
     Certificates, Config, Origin, Program, Proxy, Reply, Stage, Tinyproxy, WebSocketApi, curl, eventually,
-    free_address, hear, http1_client, http2_client, passes, token_at, told, upstream_at,
+    free_address, hear, http1_client, http2_client, passes, run_nginx, token_at, told, upstream_at,
 };
 
 const HTTP1_CASES: [&str; 11] = [
@@ -146,12 +146,7 @@ async fn nginx_before(api: &WebSocketApi) -> (Program, tempfile::TempDir, String
          proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $wants; }} }} }}",
         api.port()
     );
-    std::fs::write(dir.path().join("nginx.conf"), configuration).unwrap();
-    let mut command = Program::peer("nginx", "nginx");
-    command.arg("-p").arg(dir.path()).arg("-c").arg(dir.path().join("nginx.conf"));
-    let mut nginx = Program::spawn("nginx", command, dir.path());
-    let listens = || async move { tokio::net::TcpStream::connect(address).await.is_ok() };
-    nginx.until("listening", listens).await;
+    let nginx = run_nginx(dir.path(), &configuration, &[address]).await;
     let ca = format!("ca_file = '{}'\n", files.ca.display());
     (nginx, dir, upstream_at(&format!("https://localhost:{}", address.port())) + &ca)
 }

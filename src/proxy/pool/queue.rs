@@ -82,7 +82,7 @@ impl Pool {
         want: Want,
         deadline: Instant,
     ) -> Result<Queued, DialFault> {
-        // A new one that nobody sends by is none.
+        // Where any will not do, the other end is kept, and nothing comes by it.
         let (give, mut given) = oneshot::channel();
         let mut other = None;
         if want == Want::Any {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::super::support::{CREDENTIALS, Program, free_address};
+use super::super::support::{CREDENTIALS, Program, free_address, run_nginx};
 
 /// The running API.
 pub(super) struct Api {
@@ -73,14 +73,7 @@ impl Api {
             "#,
         );
         fs::create_dir(dir.path().join("www")).unwrap();
-        let file = dir.path().join("nginx.conf");
-        fs::write(&file, configuration).unwrap();
-        let mut command = Program::peer("nginx", "nginx");
-        command.arg("-p").arg(dir.path()).arg("-c").arg(&file);
-        let mut program = Program::spawn("nginx", command, dir.path());
-        program
-            .until("listening", || async move { listens(demanding).await && listens(attaching).await })
-            .await;
+        let program = run_nginx(dir.path(), &configuration, &[demanding, attaching]).await;
         Self { _program: program, dir, demanding, attaching }
     }
 

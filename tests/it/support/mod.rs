@@ -44,7 +44,7 @@ pub(crate) use h2load::h2load;
 pub(crate) use haproxy::Haproxy;
 pub(crate) use hosts::hosts;
 pub(crate) use key::Key;
-pub(crate) use nginx::Nginx;
+pub(crate) use nginx::{Nginx, run_nginx};
 pub(crate) use node_api::NodeApi;
 pub(crate) use oidc_provider::{Login, ODD_ID, ODD_SECRET, OidcProvider, PASSWORD, SECRET};
 pub(crate) use origin::{Origin, Reply};

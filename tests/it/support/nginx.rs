@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use super::certificate::Certificates;
 use super::program::{Program, free_address};
@@ -38,6 +40,19 @@ pub(crate) struct Seen {
     pub(crate) connection: u64,
     /// The `Authorization` field; `-`: none.
     pub(crate) authorization: String,
+}
+
+/// Runs nginx in `dir` by this `configuration`, and waits until it listens at all `addresses`.
+pub(crate) async fn run_nginx(dir: &Path, configuration: &str, addresses: &[SocketAddr]) -> Program {
+    let file = dir.join("nginx.conf");
+    fs::write(&file, configuration).unwrap();
+    let mut command = Program::peer("nginx", "nginx");
+    command.arg("-p").arg(dir).arg("-c").arg(&file);
+    let mut program = Program::spawn("nginx", command, dir);
+    for address in addresses {
+        program.until("listening", || async move { TcpStream::connect(address).await.is_ok() }).await;
+    }
+    program
 }
 
 /// Room for any head that the proxy lets through.
@@ -129,17 +144,7 @@ impl Nginx {
             key = certificates.key.display(),
         );
         fs::write(dir.path().join("www/pieces"), "part 0\npart 1\npart 2\n").unwrap();
-        let file = dir.path().join("nginx.conf");
-        fs::write(&file, configuration).unwrap();
-        let mut command = Program::peer("nginx", "nginx");
-        command.arg("-p").arg(dir.path()).arg("-c").arg(&file);
-        let mut program = Program::spawn("nginx", command, dir.path());
-        program
-            .until("listening", || async move {
-                tokio::net::TcpStream::connect(plain).await.is_ok()
-                    && tokio::net::TcpStream::connect(tls).await.is_ok()
-            })
-            .await;
+        let program = run_nginx(dir.path(), &configuration, &[plain, tls]).await;
         Self { program, processes, dir, plain, tls, h2c, certificates }
     }
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::nginx::run_nginx;
 use super::program::{Program, free_address, repository};
 
 /// An origin that keeps what it saw.
@@ -88,12 +89,7 @@ impl Recorder {
             }}
             "#
         );
-        let file = dir.path().join("nginx.conf");
-        fs::write(&file, configuration).unwrap();
-        let mut command = Program::peer("nginx", "nginx");
-        command.arg("-p").arg(dir.path()).arg("-c").arg(&file);
-        let mut program = Program::spawn("nginx", command, dir.path());
-        program.until("listening", || async move { TcpStream::connect(inner).await.is_ok() }).await;
+        let program = run_nginx(dir.path(), &configuration, &[inner]).await;
         let file = dir.path().join("access.log");
         Self {
             name: "nginx",
