@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use cupbearer::kubernetes::{self, Direction, Mode, Outcome, Sidecar};
+use cupbearer::kubernetes::{self, Direction, Mode, Outcome, Port, Sidecar};
 
 use super::Answer;
 use super::output::{complain, say};
@@ -51,9 +51,12 @@ pub(super) struct SidecarOptions {
     /// Without a Secret
     #[arg(long, conflicts_with = "secret")]
     no_secret: bool,
-    /// The port of localhost that the application calls [default: as config.toml says, else 8080]
+    /// The port of localhost that the application calls; config: where server.listen of its config.toml says [default: 4280]
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    port: Option<Port>,
+    /// The port of its health and metrics, in the pod's network [default: 4281]
     #[arg(long, value_name = "PORT")]
-    port: Option<u16>,
+    health_port: Option<u16>,
     /// A port of localhost for the control surface and its dashboard [default: none; a Unix socket for `kubectl exec`]
     #[arg(long, value_name = "PORT")]
     control_port: Option<u16>,
@@ -78,7 +81,8 @@ impl SidecarOptions {
             image: self.image.unwrap_or(usual.image),
             config_map: self.config_map.unwrap_or(usual.config_map),
             secret: if self.no_secret { None } else { self.secret.or(usual.secret) },
-            port: self.port,
+            port: self.port.unwrap_or(usual.port),
+            health_port: self.health_port.unwrap_or(usual.health_port),
             control_port: self.control_port,
             mode: self.mode.unwrap_or(usual.mode),
             identity_audience: self.identity_audience,
@@ -144,6 +148,10 @@ fn read(file: Option<PathBuf>) -> anyhow::Result<(String, Vec<u8>)> {
     };
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok((file.display().to_string(), bytes))
+}
+
+fn port(text: &str) -> Result<Port, &'static str> {
+    Port::named(text).ok_or("a port is a number from 1 to 65535, or config")
 }
 
 fn mode(text: &str) -> Result<Mode, &'static str> {

@@ -174,7 +174,7 @@ mod tests {
         json_patch::patch(&mut patched, &patch).unwrap();
         assert_eq!(patched["spec"]["initContainers"][0]["name"], "cupbearer");
         // Another webhook has had its hands on the pod in between, and this one is called again.
-        patched["spec"]["initContainers"][0]["env"][0]["value"] = json!("0.0.0.0:9901 ");
+        patched["spec"]["initContainers"][0]["env"][0]["value"] = json!("0.0.0.0:4281 ");
         let again = asked(&review("shop", "CREATE", &patched), FailurePolicy::Closed);
         assert_eq!(again.review["response"].get("patch"), None);
     }
@@ -230,16 +230,16 @@ mod tests {
 
     #[test]
     fn a_pod_that_cannot_have_it_is_refused_or_let_in_as_told() {
-        let closed = asked(&review("shop", "CREATE", &pod(8080)), FailurePolicy::Closed);
+        let closed = asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Closed);
         assert_eq!(closed.review["response"]["allowed"], json!(false));
         let message = closed.review["response"]["status"]["message"].as_str().unwrap();
         assert!(
-            message.starts_with("cupbearer: spec.containers[0].ports[0].containerPort: 8080 is"),
+            message.starts_with("cupbearer: spec.containers[0].ports[0].containerPort: 4280 is"),
             "{message}"
         );
-        let open = asked(&review("shop", "CREATE", &pod(8080)), FailurePolicy::Open);
+        let open = asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Open);
         assert_eq!(open.review["response"]["allowed"], json!(true));
-        assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("8080"));
+        assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("4280"));
     }
 
     #[test]

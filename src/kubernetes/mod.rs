@@ -24,5 +24,5 @@ pub use admission::{FailurePolicy, Policy};
 pub use manifests::{Direction, Rewritten, rewrite};
 pub use object::{Outcome, Report};
 pub use problem::Problem;
-pub use sidecar::{Mode, Sidecar};
+pub use sidecar::{Mode, Port, Sidecar};
 pub use webhook::{Webhook, WebhookError};

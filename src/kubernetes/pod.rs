@@ -231,6 +231,7 @@ const SAYS_LABEL: Reason = "its label cupbearer.dev/inject says so";
 
 #[cfg(test)]
 mod tests {
+    use super::super::sidecar::Port;
     use super::*;
 
     fn pod(value: &Value) -> Map<String, Value> {
@@ -273,14 +274,14 @@ mod tests {
             (json!({ "spec": { "containers": [] } }), "spec.containers", "it has none"),
             (json!({ "spec": { "containers": ["a"] } }), "spec.containers[0]", "it must be a mapping"),
             (
-                json!({ "spec": { "containers": [{ "name": "a" }, { "name": "b", "ports": [{ "containerPort": 8080 }] }] } }),
+                json!({ "spec": { "containers": [{ "name": "a" }, { "name": "b", "ports": [{ "containerPort": 4280 }] }] } }),
                 "spec.containers[1].ports[0].containerPort",
-                "8080 is the port that the sidecar listens on",
+                "4280 is the port that the sidecar listens on; help: choose another for the sidecar, by --port or the pod's annotation cupbearer.dev/port",
             ),
             (
-                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 9901 }] }] } }),
+                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 4281 }] }] } }),
                 "spec.containers[0].ports[0].containerPort",
-                "the sidecar's port for health",
+                "4281 is the port that the sidecar has for health and metrics; help: choose another for the sidecar, by --health-port or the pod's annotation cupbearer.dev/health-port",
             ),
             (
                 json!({ "spec": { "containers": [{ "name": "a" }], "volumes": [{ "name": "cupbearer-store" }] } }),
@@ -332,6 +333,12 @@ mod tests {
             assert_eq!(problem.field, field);
             assert!(problem.says.contains(says), "{problem}");
         }
+        // The ports that most applications use are theirs.
+        for port in [80, 3000, 5000, 8000, 8080, 8081, 8443, 9090, 9901, 9902] {
+            let app =
+                json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": port }] }] } });
+            assert_eq!(put(&mut pod(&app), &Sidecar::default(), false), Ok(None), "{port}");
+        }
         let plain = Sidecar { mode: Mode::Plain, ..Sidecar::default() };
         let problem =
             put(&mut pod(&json!({ "spec": { "containers": [{ "name": "a" }] } })), &plain, true).unwrap_err();
@@ -357,7 +364,7 @@ mod tests {
             assert_eq!(Value::Object(changed), value);
         }
         // UDP's ports are not TCP's.
-        let dns = json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 8080, "protocol": "UDP" }] }] } });
+        let dns = json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 4280, "protocol": "UDP" }] }] } });
         assert_eq!(put(&mut pod(&dns), &Sidecar::default(), false).unwrap(), None);
     }
 
@@ -379,7 +386,7 @@ mod tests {
         let problem = remove(&mut changed.clone()).unwrap_err();
         assert_eq!(problem.field, "spec.containers[0].volumeMounts[0]");
         // It comes again with another sidecar.
-        let sidecar = Sidecar { port: Some(9000), ..Sidecar::default() };
+        let sidecar = Sidecar { port: Port::Number(9000), ..Sidecar::default() };
         assert_eq!(put(&mut changed, &sidecar, false).unwrap(), None);
     }
 
@@ -387,9 +394,9 @@ mod tests {
     fn the_ports_of_a_configuration_are_the_sidecars_and_the_usual_ones_then_are_not() {
         let config = "[server]\nlisten = ['127.0.0.1:9000', '[::1]:9001', 'unix:/s']\n[control]\nlisten = '127.0.0.1:9100'".parse().unwrap();
         let listeners = Listeners::of(&config, "ConfigMap orders, document 2".to_owned());
-        let wanted = Sidecar { control_port: Some(9902), ..Sidecar::default() };
+        let wanted = Sidecar { control_port: Some(4282), ..Sidecar::default() };
         let mut taken = pod(
-            &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 9902 }] }] } }),
+            &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 4282 }] }] } }),
         );
         let problem = add(&mut taken, &wanted, false, |_| listeners.clone()).unwrap_err();
         assert!(problem.says.contains("cupbearer.dev/control-port"), "{problem}");
@@ -404,9 +411,9 @@ mod tests {
             (9001, None, Some("9001 is the port that the sidecar listens on (server.listen")),
             // The control surface is on no port, whatever the configuration says.
             (9100, None, None),
-            (9901, None, Some("the sidecar's port for health")),
+            (4281, None, Some("4281 is the port that the sidecar has for health and metrics")),
             (8080, None, None),
-            (9902, None, None),
+            (4280, None, None),
             // What is said of the pod goes over its configuration.
             (9000, Some(7000), None),
             (7000, Some(7000), Some("7000 is the port")),
@@ -414,7 +421,7 @@ mod tests {
             let mut changed = pod(
                 &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": port }] }] } }),
             );
-            let sidecar = Sidecar { port: to, ..Sidecar::default() };
+            let sidecar = Sidecar { port: to.map_or(Port::Configured, Port::Number), ..Sidecar::default() };
             let problem = add(&mut changed, &sidecar, false, |_| listeners.clone()).err();
             match says {
                 Some(says) => assert!(

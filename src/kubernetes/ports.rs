@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::sidecar::{HEALTH_PORT, PROXY_PORT, Sidecar};
+use super::sidecar::{Port, Sidecar};
 
 /// The listeners that the configuration of a sidecar names, where it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,26 +35,25 @@ impl Listeners {
     }
 
     fn taken(&self, sidecar: &Sidecar) -> Vec<Taken> {
-        let other = "give it another, by --port or the pod's annotation cupbearer.dev/port";
-        let (proxy, by) = match (sidecar.port, &self.server) {
-            (None, Some(ports)) => (ports.clone(), format!(" (server.listen in the {})", self.source)),
-            (port, _) => (vec![port.unwrap_or(PROXY_PORT)], String::new()),
-        };
-        let proxy = proxy.into_iter().map(|port| Taken {
-            port,
-            says: format!("{port} is the port that the sidecar listens on{by}; {other}"),
-        });
-        let health = Taken {
-            port: HEALTH_PORT,
-            says: format!("{HEALTH_PORT} is the sidecar's port for health; move the application's"),
-        };
-        let control = sidecar.control_port.map(|port| Taken {
+        let taken = |port: u16, what: &str, option: &str| Taken {
             port,
             says: format!(
-                "{port} is the sidecar's port for control; give it another, by --control-port or the pod's annotation \
-                 cupbearer.dev/control-port"
+                "{port} is the port that the sidecar {what}; help: choose another for the sidecar, by --{option} or the pod's \
+                 annotation cupbearer.dev/{option}"
             ),
-        });
+        };
+        let (proxy, what) = match (sidecar.port, &self.server) {
+            (Port::Number(port), _) => (vec![port], "listens on".to_owned()),
+            (Port::Configured, Some(ports)) => {
+                (ports.clone(), format!("listens on (server.listen in the {})", self.source))
+            }
+            (Port::Configured, None) => {
+                (vec![UNCONFIGURED], "listens on where server.listen is not set".to_owned())
+            }
+        };
+        let proxy = proxy.into_iter().map(|port| taken(port, &what, "port"));
+        let health = taken(sidecar.health_port, "has for health and metrics", "health-port");
+        let control = sidecar.control_port.map(|port| taken(port, "has for control", "control-port"));
         // The container's environment says where health and control are, whatever the configuration says.
         proxy.chain([health]).chain(control).collect()
     }
@@ -94,3 +93,6 @@ impl Listeners {
         Ok(())
     }
 }
+
+/// The program's own default for `server.listen`.
+const UNCONFIGURED: u16 = 8080;

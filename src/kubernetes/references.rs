@@ -8,7 +8,7 @@ use super::object;
 use super::pod::has_it;
 use super::ports::Listeners;
 use super::problem::Problem;
-use super::sidecar::{CONFIG, PREFIX, SECRET, SECRET_FILES};
+use super::sidecar::{CONFIG, CONTAINER, PREFIX, SECRET, SECRET_FILES, SERVER_LISTEN};
 
 /// What the `ConfigMap`s of a file have the sidecars listen on, by namespace and name.
 pub(super) fn listeners(documents: &[Value]) -> HashMap<(&str, &str), Listeners> {
@@ -76,6 +76,7 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
             }
         }
         if let Some(Named { held: Some(map), .. }) = config {
+            notes.extend(overridden(pod.fields, map));
             for problem in check_config(map, secret.as_ref()) {
                 if !problems.contains(&problem) {
                     problems.push(problem);
@@ -97,6 +98,25 @@ fn misplaced(fields: &Map<String, Value>) -> Option<String> {
     let key = keys.into_iter().find(|key| key.starts_with(PREFIX))?;
     let named = object::named(fields);
     Some(format!("{key} of the {named} itself says nothing of its pods: theirs are in {template}.metadata"))
+}
+
+/// A `server.listen` that the sidecar's environment overrides.
+fn overridden(fields: &Map<String, Value>, map: &Held<'_>) -> Option<String> {
+    let config: toml::Table = map.fields.get("data")?["config.toml"].as_str()?.parse().ok()?;
+    let written = match config.get("server")?.get("listen")? {
+        toml::Value::Array(addresses) => addresses.iter().filter_map(toml::Value::as_str).collect(),
+        address => vec![address.as_str()?],
+    };
+    let spec = object::pod(fields)?.get("spec")?;
+    let containers = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array());
+    let sidecar = containers.flatten().find(|container| container["name"] == CONTAINER)?;
+    let env = sidecar["env"].as_array()?.iter().find(|variable| variable["name"] == SERVER_LISTEN)?;
+    let counts = env["value"].as_str().filter(|value| written != [*value])?;
+    let (map, pod) = (object::named(map.fields), object::named(fields));
+    Some(format!(
+        "server.listen in the {map} does not count: the sidecar of the {pod} listens on {counts}; help: \
+         cupbearer.dev/port: \"config\" (or --port config) leaves the address to the configuration"
+    ))
 }
 
 fn held(documents: &[Value]) -> Vec<Held<'_>> {

@@ -15,9 +15,10 @@ pub struct Sidecar {
     pub config_map: String,
     /// The Secret whose keys become files in `/run/secrets/cupbearer`; `cupbearer.dev/secret`, where `""` is none.
     pub secret: Option<String>,
-    /// The port of loopback that the application calls; `cupbearer.dev/port`. `None`: what the configuration says, and
-    /// 8080 where it says nothing.
-    pub port: Option<u16>,
+    /// The port of loopback that the application calls; `cupbearer.dev/port`.
+    pub port: Port,
+    /// The port of the pod that health and metrics are on; `cupbearer.dev/health-port`.
+    pub health_port: u16,
     /// The port of loopback that the control surface is on, for the dashboard; `cupbearer.dev/control-port`. `None`: it is on a
     /// Unix socket of the pod's network, for what runs in the sidecar's own container.
     pub control_port: Option<u16>,
@@ -30,6 +31,26 @@ pub struct Sidecar {
     pub memory_limit: String,
     /// A quantity; `cupbearer.dev/cpu-request`.
     pub cpu_request: String,
+}
+
+/// Where the sidecar listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// On this port of loopback, whatever the configuration says.
+    Number(u16),
+    /// Where `server.listen` of the configuration says.
+    Configured,
+}
+
+impl Port {
+    /// A number, or `config`.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        match text {
+            "config" => Some(Self::Configured),
+            number => number.parse().ok().map(Self::Number),
+        }
+    }
 }
 
 /// Which kind of container the sidecar is.
@@ -61,7 +82,8 @@ impl Default for Sidecar {
             image: concat!("cupbearer:", env!("CARGO_PKG_VERSION")).to_owned(),
             config_map: CONTAINER.to_owned(),
             secret: Some(CONTAINER.to_owned()),
-            port: None,
+            port: Port::Number(PROXY_PORT),
+            health_port: HEALTH_PORT,
             control_port: None,
             mode: Mode::default(),
             identity_audience: None,
@@ -84,15 +106,7 @@ impl Sidecar {
         if let Some(secret) = &self.secret {
             object_name(secret).map_err(|says| ("secret", says))?;
         }
-        if let Some(port @ (0 | HEALTH_PORT)) = self.port {
-            return Err(("port", format!("{port} cannot be the proxy's: {HEALTH_PORT} is for health")));
-        }
-        if let Some(port) = self.control_port
-            && (port == 0 || port == HEALTH_PORT || port == self.port.unwrap_or(PROXY_PORT))
-        {
-            let says = format!("{port} cannot be the control surface's: health or the proxy has it");
-            return Err(("control-port", says));
-        }
+        self.check_ports()?;
         if self.identity_audience.as_deref().is_some_and(|audience| audience.trim().is_empty()) {
             return Err(("identity-audience", "it is empty".to_owned()));
         }
@@ -119,6 +133,26 @@ impl Sidecar {
         Ok(())
     }
 
+    fn check_ports(&self) -> Result<(), (&'static str, String)> {
+        let proxy = match self.port {
+            Port::Number(port) => Some(("port", "the proxy", port)),
+            Port::Configured => None,
+        };
+        let health = Some(("health-port", "health", self.health_port));
+        let control = self.control_port.map(|port| ("control-port", "the control surface", port));
+        let mut used: Vec<(&str, u16)> = Vec::new();
+        for (name, what, port) in [proxy, health, control].into_iter().flatten() {
+            if port == 0 {
+                return Err((name, "0 is not a port: use one from 1 to 65535".to_owned()));
+            }
+            if let Some((other, _)) = used.iter().find(|(_, taken)| *taken == port) {
+                return Err((name, format!("{port} cannot be the port of {what}: {other} uses it")));
+            }
+            used.push((what, port));
+        }
+        Ok(())
+    }
+
     /// The same with what a pod's own annotations say.
     pub(super) fn told_by(&self, annotations: Option<&Map<String, Value>>) -> Result<Self, Problem> {
         let mut told = self.clone();
@@ -136,10 +170,18 @@ impl Sidecar {
                 "identity-audience" => told.identity_audience = Some(text.to_owned()),
                 "memory-limit" => text.clone_into(&mut told.memory_limit),
                 "cpu-request" => text.clone_into(&mut told.cpu_request),
-                "port" | "control-port" => {
+                "port" => {
+                    told.port = Port::named(text).ok_or_else(|| {
+                        Problem::at(field(name), format!("{text:?} is neither a port nor \"config\""))
+                    })?;
+                }
+                "health-port" | "control-port" => {
                     let port =
                         text.parse().map_err(|_| Problem::at(field(name), format!("{text:?} is no port")))?;
-                    *(if name == "port" { &mut told.port } else { &mut told.control_port }) = Some(port);
+                    match name {
+                        "health-port" => told.health_port = port,
+                        _ => told.control_port = Some(port),
+                    }
                 }
                 "mode" => {
                     told.mode = Mode::named(text).ok_or_else(|| {
@@ -162,14 +204,15 @@ impl Sidecar {
 
     pub(super) fn container(&self) -> Value {
         let mut container = json!({ "name": CONTAINER, "image": self.image, "args": ["run"] });
-        let mut env =
-            vec![json!({ "name": "CUPBEARER__HEALTH__LISTEN", "value": format!("[::]:{HEALTH_PORT}") })];
+        let mut env = Vec::new();
+        if let Port::Number(port) = self.port {
+            env.push(json!({ "name": SERVER_LISTEN, "value": format!("127.0.0.1:{port}") }));
+        }
+        let health = format!("[::]:{}", self.health_port);
+        env.push(json!({ "name": "CUPBEARER__HEALTH__LISTEN", "value": health }));
         let control =
             self.control_port.map_or_else(|| CONTROL.to_owned(), |port| format!("127.0.0.1:{port}"));
         env.push(json!({ "name": "CUPBEARER__CONTROL__LISTEN", "value": control }));
-        if let Some(port) = self.port {
-            env.push(json!({ "name": "CUPBEARER__SERVER__LISTEN", "value": format!("127.0.0.1:{port}") }));
-        }
         let probe = |path: &str, more: Value| {
             let mut probe = json!({ "httpGet": { "path": path, "port": "cb-health" } });
             merge(&mut probe, more);
@@ -182,9 +225,10 @@ impl Sidecar {
             &mut container,
             json!({
                 "env": env,
-                "ports": [{ "name": "cb-health", "containerPort": HEALTH_PORT }],
-                // The application starts once this has passed: its first request finds a token.
-                "startupProbe": probe("/readyz", json!({ "periodSeconds": 1, "failureThreshold": 60 })),
+                "ports": [{ "name": "cb-health", "containerPort": self.health_port }],
+                // The application starts once this has passed: its first request finds a token. The program itself retries for as
+                // long as the authorization server is down; a restart by the kubelet would only add its back-off.
+                "startupProbe": probe("/readyz", json!({ "periodSeconds": 1, "failureThreshold": 21600 })),
                 "readinessProbe": probe("/readyz", json!({ "periodSeconds": 5 })),
                 "livenessProbe": probe("/livez", json!({ "periodSeconds": 10 })),
                 "resources": {
@@ -206,7 +250,7 @@ impl Sidecar {
         if self.mode == Mode::Plain {
             // The containers after this one are started once it has ended.
             let wait =
-                json!({ "postStart": { "exec": { "command": ["/cupbearer", "wait", "--timeout", "60s"] } } });
+                json!({ "postStart": { "exec": { "command": ["/cupbearer", "wait", "--timeout", "6h"] } } });
             merge(&mut container, json!({ "lifecycle": wait }));
         }
         let mut mounts = vec![json!({ "name": CONFIG, "mountPath": "/etc/cupbearer", "readOnly": true })];
@@ -271,12 +315,13 @@ pub(super) const SECRET: &str = "cupbearer-secret";
 pub(super) const SECRET_FILES: &str = "/run/secrets/cupbearer";
 const IDENTITY: &str = "cupbearer-identity";
 pub(super) const STORE: &str = "cupbearer-store";
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "inject",
     "image",
     "config-map",
     "secret",
     "port",
+    "health-port",
     "control-port",
     "mode",
     "identity-audience",
@@ -288,8 +333,11 @@ const MEMORY_REQUEST: &str = "16Mi";
 const MOST_BYTES: f64 = 9.2e18;
 /// Kubernetes has no finer ones; a little less, for what binary fractions make of 1m.
 const LEAST_CORES: f64 = 0.000_999;
-pub(super) const PROXY_PORT: u16 = 8080;
-pub(super) const HEALTH_PORT: u16 = 9901;
+/// The listener's address in the container's environment, which overrides the configuration.
+pub(super) const SERVER_LISTEN: &str = "CUPBEARER__SERVER__LISTEN";
+// Ports that applications do not use, below the ephemeral ones.
+const PROXY_PORT: u16 = 4280;
+const HEALTH_PORT: u16 = 4281;
 /// A name that all containers of a pod see, and that serves the sidecar's own alone. It needs no volume.
 const CONTROL: &str = "unix:@cupbearer";
 /// Of the image; nobody's on any node.
@@ -306,7 +354,7 @@ mod tests {
         let annotations = json!({ "other": "x", "cupbearer.dev/port": "9000", "cupbearer.dev/secret": "", "cupbearer.dev/mode": "plain",
             "cupbearer.dev/image": "r.example/c:2", "cupbearer.dev/config-map": "orders", "cupbearer.dev/identity-audience": "api" });
         let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
-        assert_eq!((told.port, told.secret.as_deref(), told.mode), (Some(9000), None, Mode::Plain));
+        assert_eq!((told.port, told.secret.as_deref(), told.mode), (Port::Number(9000), None, Mode::Plain));
         assert_eq!((told.image.as_str(), told.config_map.as_str()), ("r.example/c:2", "orders"));
         assert_eq!(told.identity_audience.as_deref(), Some("api"));
     }
@@ -320,9 +368,35 @@ mod tests {
             found.map(|one| one["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(listen(&Sidecar::default()), ["unix:@cupbearer"]);
-        let annotations = json!({ "cupbearer.dev/control-port": "9902" });
+        let annotations = json!({ "cupbearer.dev/control-port": "4282" });
         let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
-        assert_eq!(listen(&told), ["127.0.0.1:9902"]);
+        assert_eq!(listen(&told), ["127.0.0.1:4282"]);
+    }
+
+    #[test]
+    fn each_listener_has_a_port_that_applications_do_not_use_and_an_annotation_that_moves_it() {
+        let env = |annotations: Value| {
+            let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+            let container = told.container();
+            let env: Vec<(String, String)> = container["env"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| {
+                    (one["name"].as_str().unwrap().to_owned(), one["value"].as_str().unwrap().to_owned())
+                })
+                .collect();
+            let port = container["ports"][0]["containerPort"].as_u64().unwrap();
+            (env.into_iter().filter(|(name, _)| !name.contains("CONTROL")).collect::<Vec<_>>(), port)
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let usual = [pair(SERVER_LISTEN, "127.0.0.1:4280"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:4281")];
+        assert_eq!(env(json!({})), (usual.to_vec(), 4281));
+        let moved = [pair(SERVER_LISTEN, "127.0.0.1:8080"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:9901")];
+        let annotations = json!({ "cupbearer.dev/port": "8080", "cupbearer.dev/health-port": "9901" });
+        assert_eq!(env(annotations), (moved.to_vec(), 9901));
+        let configured = json!({ "cupbearer.dev/port": "config" });
+        assert_eq!(env(configured), (vec![pair("CUPBEARER__HEALTH__LISTEN", "[::]:4281")], 4281));
     }
 
     #[test]
@@ -338,10 +412,16 @@ mod tests {
     #[test]
     fn an_annotation_that_cannot_be_is_named() {
         for (name, value, says) in [
-            ("port", json!("eighty"), "\"eighty\" is no port"),
-            ("port", json!("9901"), "9901 cannot be the proxy's"),
-            ("control-port", json!("9901"), "9901 cannot be the control surface's"),
-            ("control-port", json!("8080"), "8080 cannot be the control surface's"),
+            ("port", json!("eighty"), "\"eighty\" is neither a port nor \"config\""),
+            ("port", json!("0"), "0 is not a port"),
+            ("health-port", json!("4280"), "4280 cannot be the port of health: the proxy uses it"),
+            ("health-port", json!("65536"), "is no port"),
+            ("control-port", json!("4281"), "4281 cannot be the port of the control surface: health uses it"),
+            (
+                "control-port",
+                json!("4280"),
+                "4280 cannot be the port of the control surface: the proxy uses it",
+            ),
             ("control-port", json!("x"), "is no port"),
             ("port", json!(8081), "put it in quotes"),
             ("mode", json!("ambient"), "neither native nor plain"),

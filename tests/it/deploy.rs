@@ -137,7 +137,7 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
         ("runAsUser: 65532", "runAsUser: 0", "runAsUser must not be 0"),
         ("fsGroup: 65532", "runAsUser: 0", "runAsUser must not be 0"),
         ("fsGroup: 65532", "sysctls: [{name: kernel.msgmax, value: \"1\"}]", "kernel.msgmax is not allowed"),
-        ("containerPort: 9901", "containerPort: 9901\n          hostPort: 9901", "hostPort is not allowed"),
+        ("containerPort: 4281", "containerPort: 4281\n          hostPort: 4281", "hostPort is not allowed"),
         (
             "emptyDir:\n          medium: Memory\n          sizeLimit: 1Mi",
             "hostPath: {path: /}",
@@ -243,13 +243,14 @@ async fn what_inject_adds_is_taken_as_well() {
         &["--mode", "plain"],
         &["--identity-audience", "https://a.example"],
         &["--no-secret", "--port", "9000"],
-        &["--control-port", "9902"],
+        &["--control-port", "4282"],
+        &["--port", "config", "--health-port", "9901"],
     ]
     .iter()
     .enumerate()
     {
         let output = cupbearer().arg("inject").args(*words).arg(&app).output().await.unwrap();
-        let control = if words.contains(&"--control-port") { "127.0.0.1:9902" } else { "unix:@cupbearer" };
+        let control = if words.contains(&"--control-port") { "127.0.0.1:4282" } else { "unix:@cupbearer" };
         let listen = format!("name: CUPBEARER__CONTROL__LISTEN\n      value: \"{control}\"\n");
         assert!(text(&output.stdout).contains(&listen), "{}", text(&output.stdout));
         let file = dir.path().join(format!("{at}.yaml"));
@@ -258,7 +259,7 @@ async fn what_inject_adds_is_taken_as_well() {
     }
     let output = judged(&files).await;
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(text(&output.stdout).contains("5 objects, 0 problems"));
+    assert!(text(&output.stdout).contains("6 objects, 0 problems"));
 }
 
 /// Each value that the chart has, other than its default.

@@ -125,7 +125,7 @@ async fn inject_reads_a_file_and_says_what_it_left_alone() {
 
 #[tokio::test]
 async fn where_anything_is_wrong_nothing_is_written_and_everything_is_named() {
-    let taken = ORDERS.replace("9000", "8080");
+    let taken = ORDERS.replace("9000", "4280");
     let two = format!("{taken}---\n{}", ORDERS.replace("containers:", "containers: {}\n      other:"));
     let secret = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cupbearer, namespace: shop}\ndata:\n  config.toml: |\n    [tokens.api]\n    \
                   client_secret_file = \"/run/secrets/cupbearer/password\"\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: cupbearer, namespace: shop}\n\
@@ -136,7 +136,7 @@ async fn where_anything_is_wrong_nothing_is_written_and_everything_is_named() {
             &[][..],
             taken.as_str(),
             &[
-                "document 1, Deployment shop/orders: spec.template.spec.containers[0].ports[0].containerPort: 8080 is",
+                "document 1, Deployment shop/orders: spec.template.spec.containers[0].ports[0].containerPort: 4280 is",
                 "--port",
             ][..],
         ),
@@ -170,7 +170,13 @@ async fn where_anything_is_wrong_nothing_is_written_and_everything_is_named() {
         }
     }
     for (words, text, says) in [
-        (&["--port", "9901"][..], &b""[..], "--port: 9901 cannot be"),
+        (
+            &["--health-port", "4280"][..],
+            &b""[..],
+            "--health-port: 4280 cannot be the port of health: the proxy uses it",
+        ),
+        (&["--port", "0"], b"", "--port: 0 is not a port"),
+        (&["--port", "x"], b"", "a port is a number from 1 to 65535, or config"),
         (&["--mode", "mesh"], b"", "native or plain"),
         (&["--secret", "My_Secret"], b"", "--secret: \"My_Secret\" is no name"),
         (&["/nowhere/at/all.yaml"], b"", "cannot read /nowhere/at/all.yaml: No such file"),
@@ -245,20 +251,27 @@ async fn the_port_of_a_configuration_in_the_same_file_is_the_one_that_must_be_fr
              data:\n  config.toml: |\n    [server]\n    listen = \"127.0.0.1:9000\"\n"
         )
     };
-    let (code, out, said) = inject(&[], (ORDERS.to_owned() + &map("shop")).as_bytes()).await;
+    let both = ORDERS.to_owned() + &map("shop");
+    let (code, out, said) = inject(&["--port", "config"], both.as_bytes()).await;
     assert_eq!((code, out.as_str()), (Some(1), ""), "{said}");
     let says = "document 1, Deployment shop/orders: spec.template.spec.containers[0].ports[0].containerPort: 9000 is the port that the \
                 sidecar listens on (server.listen in the ConfigMap shop/cupbearer, document 3)";
     assert!(said.contains(says), "{said}");
-    // The usual port is nobody's then; a map of another namespace, or what is said of the pod, leaves it so.
+    // The usual port is free then; a map of another namespace, or what is said of the pod, leaves it so.
     for (words, text) in [
-        (&[][..], ORDERS.replace("9000", "8080") + &map("shop")),
-        (&[], ORDERS.to_owned() + &map("other")),
-        (&["--port", "9001"], ORDERS.to_owned() + &map("shop")),
+        (&["--port", "config"][..], ORDERS.replace("9000", "4280") + &map("shop")),
+        (&["--port", "config"], ORDERS.to_owned() + &map("other")),
+        (&["--port", "9001"], both.clone()),
+        (&[], both.clone()),
     ] {
-        let (code, _, said) = inject(words, text.as_bytes()).await;
+        let (code, out, said) = inject(words, text.as_bytes()).await;
         assert_eq!(code, Some(0), "{said}");
+        assert_eq!(out.contains("CUPBEARER__SERVER__LISTEN"), words != ["--port", "config"], "{out}");
     }
+    let (_, _, said) = inject(&[], both.as_bytes()).await;
+    let says = "note: server.listen in the ConfigMap shop/cupbearer does not count: the sidecar of the Deployment shop/orders \
+                listens on 127.0.0.1:4280; help: cupbearer.dev/port: \"config\"";
+    assert!(said.contains(says), "{said}");
 }
 
 #[tokio::test]
@@ -424,13 +437,13 @@ async fn the_webhook_puts_the_sidecar_into_pods_but_those_of_its_own_namespace()
 async fn a_pod_that_cannot_have_the_sidecar_is_refused_or_let_in_as_told() {
     for (words, allowed) in [(&[][..], false), (&["--fail", "closed"], false), (&["--fail", "open"], true)] {
         let webhook = Webhook::start(words).await;
-        let response = webhook.review("shop", &pod(8080)).await;
+        let response = webhook.review("shop", &pod(4280)).await;
         assert_eq!(response["allowed"], json!(allowed));
         assert_eq!(response.get("patch"), None);
         let says = if allowed { &response["warnings"][0] } else { &response["status"]["message"] };
         let says = says.as_str().unwrap();
         assert!(
-            says.contains("spec.containers[0].ports[0].containerPort: 8080")
+            says.contains("spec.containers[0].ports[0].containerPort: 4280")
                 && says.contains("cupbearer.dev/port"),
             "{says}"
         );
