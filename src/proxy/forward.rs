@@ -262,7 +262,7 @@ impl Sender<'_> {
     async fn send(&self, head: &mut Head, mut body: RequestBody, binding: Option<&Binding>) -> Answer {
         let pool = self.pool;
         let mut want = Want::Any;
-        let mut stale = 0;
+        let (mut stale, mut unprocessed) = (0, Unprocessed::default());
         // HTTP/1.1 shares no connection, so a head is measured for HTTP/2 alone.
         let is_large = pool.upstream().may_speak_http2() && head.size() > LARGE_HEAD;
         let company = if is_large { Company::Alone } else { Company::Shared };
@@ -307,9 +307,24 @@ impl Sender<'_> {
                 }
                 (Err(failed), _) => failed,
             };
-            stale += 1;
             let unsent = matches!(failed, Failure::Unsent(_));
+            // An HTTP/2 connection that ends takes many requests with it that the upstream did not look at, and so may the next
+            // one: their number says nothing, so that time alone bounds the attempts.
+            let is_unprocessed = number.is_some() && (unsent || matches!(failed, Failure::Unprocessed));
+            if is_unprocessed {
+                match unprocessed.pause(pool.upstream().settings.connect_timeout) {
+                    None => return Err(ProxyError::NotProcessed),
+                    Some(Duration::ZERO) => {}
+                    Some(pause) => {
+                        let pause = Box::pin(tokio::time::sleep(pause));
+                        self.timing.wait(Whom::Connection, pin!(pause)).await;
+                    }
+                }
+            } else {
+                stale += 1;
+            }
             body = match failed {
+                Failure::Unsent(unsent) if is_unprocessed => unsent,
                 // Nothing was sent. A new connection that took nothing will not do better the next time.
                 Failure::Unsent(unsent) if age == Age::Reused && stale <= MAX_STALE => unsent,
                 failed => {
@@ -430,8 +445,33 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
+/// Attempts of one request that an HTTP/2 upstream did not process (RFC 9113 section 8.7).
+#[derive(Debug, Default)]
+struct Unprocessed {
+    attempts: u32,
+    paused: Duration,
+}
+
+impl Unprocessed {
+    /// The pause before the next attempt; `None`: `limit` would be over. The wait for a connection is not counted: it has a limit
+    /// of its own, and who waits for long behind others is not to be sent away for that.
+    fn pause(&mut self, limit: Duration) -> Option<Duration> {
+        self.attempts += 1;
+        let doublings = self.attempts.checked_sub(PROMPT_ATTEMPTS + 1);
+        let pause = doublings.map_or(Duration::ZERO, |doublings| {
+            FIRST_PAUSE.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
+        });
+        self.paused += pause;
+        (self.paused <= limit).then_some(pause)
+    }
+}
+
 /// Kept connections that one request may find dead. The next is a new one, and the last.
 const MAX_STALE: u32 = 2;
+/// Attempts that follow at once where the upstream did not process a request, and the pauses between the later ones.
+const PROMPT_ATTEMPTS: u32 = 2;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of an upload that are kept until it is known that an HTTP/2 upstream has begun with it: more than the window that
 /// most servers open a stream with (64 KiB), and what is on its way behind that.
 const UNPROCESSED_LIMIT: usize = 256 * 1024;
@@ -446,3 +486,20 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Where a server gives a nonce (RFC 9449 section 8).
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_that_were_not_processed_are_bounded_by_their_pauses() {
+        let mut unprocessed = Unprocessed::default();
+        let limit = Duration::from_secs(2);
+        let pauses: Vec<_> = std::iter::from_fn(|| unprocessed.pause(limit)).collect();
+        assert_eq!(pauses[..2], [Duration::ZERO; 2], "the first ones follow at once");
+        assert!(pauses[1..].is_sorted() && pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
+        let sum: Duration = pauses.iter().sum();
+        assert!(sum <= limit && sum + LONGEST_PAUSE > limit, "{sum:?}");
+        assert_eq!(Unprocessed { attempts: u32::MAX - 1, paused: limit }.pause(limit), None);
+    }
+}

@@ -150,6 +150,42 @@ async fn uploads_that_an_api_which_goes_away_did_not_look_at_are_sent_again() {
 }
 
 #[tokio::test]
+async fn hundreds_that_wait_for_one_connection_outlive_all_that_go_away() {
+    let (api, served) = going_away(10).await;
+    let lines = "max_connections = 1\nconnect_timeout = \"60s\"\n";
+    let (_server, proxy) = before(&(api.upstream() + lines), "").await;
+    h2load(&["-n2000", "-c10", "-m30", &proxy.url("/")]).await.assert_flawless(2000);
+    assert_eq!(served.load(Ordering::SeqCst), 2000, "none was processed twice");
+    assert!(api.connections() > 100, "{} connections", api.connections());
+}
+
+#[tokio::test]
+async fn nginx_that_closes_each_connection_after_some_requests_costs_none() {
+    let api = Nginx::with("keepalive_requests 50;").await;
+    let lines = "http2 = \"prior_knowledge\"\nmax_connections = 2\nconnect_timeout = \"60s\"\n";
+    let (_server, proxy) = before(&(upstream_at(&api.h2c_url()) + lines), "").await;
+    h2load(&["-n5000", "-c20", "-m20", &proxy.url("/")]).await.assert_flawless(5000);
+}
+
+#[tokio::test]
+async fn an_api_that_processes_nothing_gets_a_bounded_number_of_attempts() {
+    let api = FrameServer::start(&[], |_, (): &mut (), frame: &Frame| {
+        let mut reaction = Reaction::default();
+        if frame.kind == HEADERS {
+            reaction.bytes = self::frame(GOAWAY, 0, 0, &[0; 8]);
+            reaction.closes = true;
+        }
+        reaction
+    })
+    .await;
+    let (_server, proxy) = before(&(api.upstream() + "connect_timeout = \"1s\"\n"), "").await;
+    let answer = proxy.get("/").await;
+    answer.assert_proxy_error(503);
+    assert_eq!(answer.proxy_error(), Some("not_processed"), "{answer:?}");
+    assert!((5..30).contains(&api.connections()), "{} connections", api.connections());
+}
+
+#[tokio::test]
 async fn what_was_not_processed_and_cannot_be_sent_again_is_a_503_that_says_so() {
     // Room for a megabyte before the API takes anything.
     let api = FrameServer::start(&[(4, 1 << 20)], |_, received: &mut usize, frame: &Frame| {

@@ -91,6 +91,9 @@ impl Nginx {
         let certificates = Certificates::for_loopback(dir.path());
         fs::create_dir(dir.path().join("www")).unwrap();
         let at = dir.path().display();
+        // A directive may stand once.
+        let keepalive_requests =
+            if lines.contains("keepalive_requests") { "" } else { "keepalive_requests 100000000;" };
         let configuration = format!(
             r#"
             daemon off; master_process {master}; pid {at}/nginx.pid; error_log {at}/error.log;
@@ -101,7 +104,7 @@ impl Nginx {
                 access_log {at}/access.log seen;
                 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
                 uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
-                keepalive_timeout {keepalive_timeout}; keepalive_requests 100000000; client_max_body_size 0;
+                keepalive_timeout {keepalive_timeout}; {keepalive_requests} client_max_body_size 0;
                 {lines}
                 map $http_authorization $let_in {{ default 0; "~^Bearer [A-Za-z0-9._~+/-]+=*$" 1; }}
                 server {{
