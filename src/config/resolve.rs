@@ -168,6 +168,7 @@ pub(super) fn resolve(
     };
     control::as_restricted_as_the_proxy(&settings, review);
     control::serves_logins(&settings, review);
+    route::suit_their_upstreams(&settings, review);
     Some(settings)
 }
 

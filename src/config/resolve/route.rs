@@ -6,12 +6,13 @@ use http::Method;
 
 use super::recovery::Recovery;
 use super::token::exchange;
-use super::{Zero, address, duration, limits, recovery};
+use super::{Settings, Zero, address, duration, limits, recovery};
 use crate::config::file::{self, Token, Upstream};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::shape::nearest;
-use crate::proxy::{CookieAttributes, OwnAuthorization, Rewrite, Route};
+use crate::net::outbound_proxy::OutboundProxy;
+use crate::proxy::{CookieAttributes, OwnAuthorization, Rewrite, Route, SentHost, UpstreamSettings};
 
 /// What a route may name, broken ones too: a route is right to name a token that has a problem of its own.
 pub(super) struct Names {
@@ -65,6 +66,41 @@ pub(super) fn resolve(
     unused("upstreams", &names.upstreams, &used.0, review);
     unused("tokens", &names.tokens, &used.1, review);
     resolved.into_iter().map(|(_, route)| route).collect()
+}
+
+/// Warns where a route and its upstream each make sense, and not together.
+pub(super) fn suit_their_upstreams(settings: &Settings, review: &mut Review<'_>) {
+    let paths = review.elements(&KeyPath::from("routes"));
+    for (path, route) in paths.iter().zip(&settings.routes) {
+        let Some(upstream) = settings.upstreams.get(&route.upstream) else { continue };
+        let base = upstream.url.path().trim_end_matches('/');
+        let taken_off = if route.strip_prefix { route.path.trim_end_matches('/') } else { "" };
+        if upstream.host == SentHost::Client && base != taken_off {
+            let key = if taken_off.is_empty() { "upstream" } else { "strip_prefix" };
+            review.warning(
+                &path.key(key),
+                "the API sees the Host that the application uses (`host = \"client\"`) and another path: an address that it \
+                 makes of both leads elsewhere",
+                "let the path stay as it is (no `strip_prefix`, no path in `url`), or take out `host`",
+            );
+        }
+        let reached_by = match upstream {
+            UpstreamSettings { socket: Some(_), .. } => "a Unix socket",
+            UpstreamSettings { certificate: Some(_), .. } => "a client certificate",
+            UpstreamSettings { proxy: OutboundProxy::Through(_), .. } => "an HTTP proxy",
+            _ => continue,
+        };
+        if route.token.is_none() && settings.guard.allowed_origins.is_empty() {
+            review.warning(
+                &path.key("token"),
+                format!(
+                    "the upstream is reached by {reached_by}, which no web page has, so that the guard refuses requests of \
+                     other sites here as well"
+                ),
+                "nothing, where no other site is to use it; else list its origin in `allowed_origins` of [guard]",
+            );
+        }
+    }
 }
 
 fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review<'_>) -> Option<Route> {

@@ -156,3 +156,38 @@ fn the_host_that_an_upstream_is_sent_is_a_word_or_a_name() {
         one_error(&text, "upstreams.api.host", &["a host name with or without a port"]);
     }
 }
+
+#[test]
+fn a_host_of_the_application_with_another_path_is_warned_about() {
+    let with = |upstream: &str, route: &str| {
+        let url = "url = \"https://api.example.com/base\"";
+        GOOD.replace(url, upstream) + route + "\n"
+    };
+    let host = "host = \"client\"";
+    let plain = format!("url = \"https://api.example.com\"\n{host}");
+    let based = format!("url = \"https://api.example.com/v2\"\n{host}");
+    let strips = |path: &str| format!("path = \"{path}\"\nstrip_prefix = true");
+    one_warning(&with(&plain, &strips("/v2")), "routes[0].strip_prefix", "leads elsewhere");
+    one_warning(&with(&based, &strips("/v1")), "routes[0].strip_prefix", "leads elsewhere");
+    one_warning(&with(&based, ""), "routes[0].upstream", "leads elsewhere");
+    for good in [with(&based, &strips("/v2")), with(&plain, &strips("/")), with(&plain, "")] {
+        assert!(load_text(&good).unwrap().warnings.is_empty(), "{good}");
+    }
+}
+
+#[test]
+fn a_route_without_a_token_that_the_guard_protects_all_the_same_is_warned_about() {
+    let without_token = |line: &str| {
+        let open = "[[routes]]\npath = \"/login\"\nupstream = \"open\"\ntoken = \"none\"\n\n[[routes]]";
+        GOOD.replace("[[routes]]", &format!("[upstreams.open]\nurl = \"http://localhost\"\n{line}\n\n{open}"))
+    };
+    for (line, word) in
+        [("socket = \"/run/app.sock\"", "a Unix socket"), ("proxy = \"http://proxy:3128\"", "an HTTP proxy")]
+    {
+        let text = without_token(line);
+        one_warning(&text, "routes[0].token", word);
+        let listed = format!("[guard]\nallowed_origins = [\"https://login.example.com\"]\n{text}");
+        assert!(load_text(&listed).unwrap().warnings.is_empty(), "{listed}");
+    }
+    assert!(load_text(&without_token("")).unwrap().warnings.is_empty());
+}
