@@ -173,6 +173,13 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
             format!("{token}: the token store has failed for {lasts}: {message} ({risk})"),
         ]);
     }
+    if let Some(control::Latency { p50_us, p99_us, own_p50_us, own_p99_us }) = status.latency {
+        let [half, most, own_half, own_most] = [p50_us, p99_us, own_p50_us, own_p99_us].map(millis);
+        lines.extend([
+            String::new(),
+            format!("requests since the start took p50 {half}, p99 {most}; the proxy's own share is p50 {own_half}, p99 {own_most}"),
+        ]);
+    }
     if let Some(why) = &status.read_only {
         lines.extend([String::new(), format!("read-only: {why}")]);
     }
@@ -201,6 +208,17 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
+/// Microseconds as milliseconds, with two digits that count.
+fn millis(micros: u64) -> String {
+    let (whole, rest) = (micros / 1000, micros % 1000);
+    match micros {
+        0..100 => format!("0.{rest:03} ms"),
+        100..1000 => format!("0.{:02} ms", rest / 10),
+        1000..10_000 => format!("{whole}.{} ms", rest / 100),
+        _ => format!("{whole} ms"),
+    }
+}
+
 /// What the status calls a store that ends with the proxy.
 pub(super) const MEMORY: &str = "memory";
 const COLUMNS: [&str; 8] =
@@ -212,7 +230,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 #[cfg(test)]
 mod tests {
-    use cupbearer::control::{Status, StoreFault, Token};
+    use cupbearer::control::{Latency, Status, StoreFault, Token};
 
     use super::{span, table};
 
@@ -221,6 +239,14 @@ mod tests {
         for (seconds, text) in [(0, "0s"), (59, "59s"), (245, "4m05s"), (7380, "2h03m"), (273_600, "3d4h")] {
             assert_eq!(span(seconds), text);
         }
+    }
+
+    #[test]
+    fn the_proxy_s_own_share_of_the_latency_is_a_line() {
+        let latency = Latency { p50_us: 52_340, p99_us: 1_204, own_p50_us: 41, own_p99_us: 127 };
+        let shown = table(&Status { latency: Some(latency), ..status(Vec::new()) }, 0, "");
+        let line = "requests since the start took p50 52 ms, p99 1.2 ms; the proxy's own share is p50 0.041 ms, p99 0.12 ms";
+        assert_eq!(shown.lines().last(), Some(line));
     }
 
     fn status(tokens: Vec<Token>) -> Status {
@@ -233,6 +259,7 @@ mod tests {
             listeners: Vec::new(),
             tokens,
             routes: Vec::new(),
+            latency: None,
             read_only: None,
         }
     }

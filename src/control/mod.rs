@@ -23,4 +23,4 @@ pub use access::{Access, ControlSettings};
 pub use client::{Client, ClientError};
 pub use login::{Login, LoginCallback, LoginRequest};
 pub use server::{ControlState, Facts, serve};
-pub use status::{AccessToken, Failure, Listener, LoggedOut, Route, Status, StoreFault, Token};
+pub use status::{AccessToken, Failure, Latency, Listener, LoggedOut, Route, Status, StoreFault, Token};

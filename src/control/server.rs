@@ -23,7 +23,7 @@ use super::events::{self, Seats};
 use super::guard::{self, CONTROL, CONTROL_VALUE, Refused};
 use super::history::{History, MOST_TOKENS};
 use super::logins::{self, Outcome};
-use super::metrics::Rejections;
+use super::metrics::{Rejections, Totals};
 use super::problem::Problem;
 use super::report;
 use super::routes::{self, Asked, Segment};
@@ -229,7 +229,10 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
         Asked::Events | Asked::Unknown => {
             return Err(Problem::new(StatusCode::NOT_FOUND, "Nothing here", PATHS));
         }
-        Asked::Status => json(&status(state, usize::MAX)),
+        Asked::Status => {
+            let latency = Totals::read(&state.metrics).latency();
+            json(&Status { latency, ..status(state, usize::MAX) })
+        }
         Asked::Renew(name) => renew(&find(name)?, desk).await,
         Asked::Logout(name) => logout(&find(name)?, desk).await,
         Asked::AccessToken(name) => access_token(&find(name)?),
@@ -272,6 +275,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
         listeners: facts.listeners.clone(),
         tokens: state.roster.load().values().take(most).map(shown).collect(),
         routes: facts.routes.clone(),
+        latency: None,
         read_only,
     }
 }

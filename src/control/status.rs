@@ -31,9 +31,25 @@ pub struct Status {
     pub tokens: Vec<Token>,
     /// Its routes, in the order in which they are tried.
     pub routes: Vec<Route>,
+    /// How long requests took since the start. Left out: there were none, or the reader counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
     /// Why the control surface is for reading alone, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
+}
+
+/// How long requests took, in microseconds, as exact as the buckets of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// From the head of the request to the end of the response, for half of them.
+    pub p50_us: u64,
+    /// The same for 99 of 100.
+    pub p99_us: u64,
+    /// The proxy's own share until the head of the response, without any waits.
+    pub own_p50_us: u64,
+    /// The same for 99 of 100.
+    pub own_p99_us: u64,
 }
 
 /// A token that the store cannot keep or delete.

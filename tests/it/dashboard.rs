@@ -114,6 +114,13 @@ async fn a_person_logs_in_watches_the_token_being_renewed_and_logs_out() {
     desktop.chrome.until("desk", &format!("{count} !== {before}")).await;
     desktop.chrome.until("desk", "/[3-9] done/.test(document.querySelector('.card dl').textContent)").await;
     desktop.chrome.until("desk", "document.querySelector('#plots b').textContent !== '-'").await;
+    assert_eq!(desktop.proxy.get("/").await.status, 200);
+    let own =
+        "document.querySelector('#plots').textContent.includes(\"of that the proxy's own share: p50 0.\")";
+    desktop.chrome.until("desk", own).await;
+    let status = desktop.proxy.command(&["status"]).await;
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.contains("; the proxy's own share is p50 0."), "{status}");
 
     // By the keyboard alone.
     let renewals = desktop.token().await["renewals"].as_u64().unwrap();

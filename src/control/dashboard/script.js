@@ -454,9 +454,11 @@
       const picture = draw('svg', { class: 'plot', viewBox: '0 0 120 40', preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, the last two minutes` });
       picture.append(draw('line', { x1: 0, y1: 40, x2: 120, y2: 40 }), ...this.paths);
       this.top = make('span');
+      this.note = make('span');
       this.node = make('figure', {}, make('figcaption', {}, make('span', {}, title), this.top), picture,
         make('figcaption', {}, ...lines.map((line, index) => make('span', {},
-          make('span', { className: `key ${['', 'second', 'third'][index]}` }), `${line} `, this.values[index]))));
+          make('span', { className: `key ${['', 'second', 'third'][index]}` }), `${line} `, this.values[index]))),
+        make('figcaption', {}, this.note));
     }
 
     push(values) {
@@ -600,6 +602,9 @@
     const rate = (...classes) => classes.reduce((sum, name) => sum + (traffic.by_class[name] ?? 0), 0);
     plots.rate.push([traffic.requests_per_second]);
     plots.latency.push([traffic.p50_ms, traffic.p99_ms]);
+    // As a text: beside the API's time the line would lie on the axis.
+    const own = (value) => `${value < 0.1 ? value.toFixed(3) : value.toFixed(2)} ms`;
+    if (typeof traffic.own_p50_ms === 'number') write(plots.latency.note, `of that the proxy's own share: p50 ${own(traffic.own_p50_ms)}, p99 ${own(traffic.own_p99_ms)}`);
     plots.codes.push([rate('1xx', '2xx', '3xx'), rate('4xx'), rate('5xx')]);
   });
   // A connection has a longest life: a new one is there within seconds, and nobody need hear of it.
