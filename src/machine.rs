@@ -3,11 +3,10 @@
 //! None of it is the fault of who is connected to, nor of the configuration. It passes by itself, so what failed for it is
 //! tried again soon, and the sentence names it.
 
+use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
@@ -58,6 +57,18 @@ impl Lack {
         }
     }
 
+    /// What an error or one of its causes says that is lacking.
+    #[must_use]
+    pub fn within(error: &(dyn Error + 'static)) -> Option<Self> {
+        std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| {
+            let lack = error.downcast_ref::<Self>().copied();
+            lack.or_else(|| {
+                let error = error.downcast_ref::<io::Error>()?;
+                Self::of(error).or_else(|| error.get_ref()?.downcast_ref::<Self>().copied())
+            })
+        })
+    }
+
     /// What is lacking now for any descriptor at all: for what fails without a reason.
     #[must_use]
     pub fn now() -> Option<Self> {
@@ -80,26 +91,17 @@ impl Lack {
     }
 }
 
-/// Opens a file to read it. That no descriptor was left for it is counted in [`shortages`].
+/// That this process may open so many files more.
 ///
 /// # Errors
-/// Those of the system.
-pub fn open(path: &Path) -> io::Result<File> {
-    File::open(path).inspect_err(|error| {
-        if Lack::of(error).is_some() {
-            SHORTAGES.fetch_add(1, Ordering::Relaxed);
-        }
-    })
+/// What it lacks for that.
+pub fn has_room_for(files: usize) -> Result<(), Lack> {
+    let opened: io::Result<Vec<File>> = (0..files).map(|_| File::open("/dev/null")).collect();
+    match opened {
+        Err(error) => Lack::of(&error).map_or(Ok(()), Err),
+        Ok(_) => Ok(()),
+    }
 }
-
-/// How many files could not be opened so far for what this machine lacked. Who reads many files and reports what is wrong with
-/// each finds out by it whether that passes.
-#[must_use]
-pub fn shortages() -> u64 {
-    SHORTAGES.load(Ordering::Relaxed)
-}
-
-static SHORTAGES: AtomicU64 = AtomicU64::new(0);
 
 /// Whether this machine has an address of its own that leads to `remote`. UDP has ports of its own, and sends nothing here.
 fn has_address_for(remote: SocketAddr) -> bool {
@@ -137,9 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_no_shortage() {
-        let before = shortages();
-        assert!(open(Path::new("/no/such/file")).is_err());
-        assert_eq!(shortages(), before);
+    fn what_an_error_lacks_is_found_among_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] Box<dyn Error>);
+
+        let descriptors = io::Error::from(Errno::MFILE);
+        assert_eq!(Lack::within(&Outer(Box::new(Outer(descriptors.into())))), Some(Lack::Descriptors));
+        assert_eq!(Lack::within(&Outer(Lack::Ports.into())), Some(Lack::Ports));
+        assert_eq!(Lack::within(&io::Error::other(Lack::Threads)), Some(Lack::Threads));
+        assert_eq!(Lack::within(&Outer(io::Error::from(Errno::NOENT).into())), None);
+    }
+
+    #[test]
+    fn room_for_files_ends_where_the_limit_is() {
+        assert_eq!(has_room_for(3), Ok(()));
+        assert_eq!(has_room_for(20_000_000), Err(Lack::Descriptors));
     }
 }

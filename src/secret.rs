@@ -5,13 +5,14 @@
 //! counts at once. It is not for tokens' lifetimes (see `token`) nor for file permissions of stores.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::machine::{self, Lack};
+use crate::machine::Lack;
 
 /// A value that is never printed: Debug shows `Secret(***)`, and dropping it zeroes its bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub enum SecretError {
     },
     /// This machine lacks what it takes to open it, which passes.
     #[error("the file {} cannot be opened: {}", .0.display(), .1)]
-    Lacking(PathBuf, Lack),
+    Lacking(PathBuf, #[source] Lack),
     /// The environment variable is not set, or is empty.
     #[error("the environment variable {0}, which is to hold a secret, is not set")]
     Unset(String),
@@ -200,7 +201,7 @@ fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<SystemTime>), Se
         _ if let Some(lack) = Lack::of(&e) => SecretError::Lacking(path.to_owned(), lack),
         kind => SecretError::Unreadable { path: path.to_owned(), kind },
     };
-    let file = machine::open(path).map_err(unreadable)?;
+    let file = File::open(path).map_err(unreadable)?;
     // Of the file that is read, not of one that has taken its place meanwhile.
     let written = file.metadata().and_then(|facts| facts.modified()).ok();
     // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.

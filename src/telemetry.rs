@@ -1,6 +1,7 @@
 //! The log: what is written, where to and in which form. It goes to standard error, so that standard output stays
 //! for what a command was asked for. It is written by a thread of its own: nothing ever waits for a line.
 
+pub mod burst;
 mod metrics;
 mod queue;
 

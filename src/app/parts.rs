@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::machine::Lack;
 use crate::net::local_address::LocalAddress;
 use crate::net::presence;
 use crate::net::tls::TlsError;
@@ -80,6 +81,9 @@ fn of_server(error: &ServerError) -> String {
 
 /// The variable is named because it works with a file and with flags alone.
 fn mend(section: &str, error: &ListenError) -> String {
+    if let Some(lack) = Lack::of(&error.source) {
+        return lack.help().to_owned();
+    }
     let elsewhere = format!(
         "choose another address: `listen` in [{section}], or the variable CUPBEARER__{}__LISTEN",
         section.to_ascii_uppercase()

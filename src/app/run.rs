@@ -23,6 +23,7 @@ use crate::config::{Loaded, Options, Problem, Problems, Settings, Severity, Sour
 use crate::control::{self, ControlSettings, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
+use crate::machine::Lack;
 use crate::metrics::Metrics;
 use crate::net::acceptor::Acceptor;
 use crate::net::family;
@@ -123,9 +124,8 @@ impl App {
         log_each(&warnings);
         for started in [SECRETS.start(), STORE.start(), resolver::TOKENS.start(), resolver::REQUESTS.start()]
         {
-            let no_thread =
-                |lacking| StartError::System { what: "threads", source: io::Error::other(lacking) };
-            started.map_err(no_thread)?;
+            let lacking = |_| StartError::System { what: "threads", source: io::Error::other(Lack::Threads) };
+            started.map_err(lacking)?;
         }
         let listeners = Listeners::bind(&settings.server.listen)
             .map_err(|source| StartError::Listen { section: "server", source })?;
@@ -322,6 +322,10 @@ impl App {
                 () = export.end() => {}
                 () = signals.end() => tracing::warn!("told twice to end: the last spans are not sent"),
             }
+        }
+        self.routes.finish_logs();
+        if let Some(acceptor) = &self.acceptor {
+            acceptor.finish();
         }
         tracing::info!("ended");
     }

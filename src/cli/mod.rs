@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use cupbearer::machine::{self, Lack};
 use output::complain;
 
 /// A reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request it forwards to a
@@ -120,6 +121,8 @@ impl Drop for LastLines {
 
 /// One thread for everything that is not the request path: renewals, signals, health and control.
 fn block_on(command: impl Future<Output = anyhow::Result<Answer>>) -> anyhow::Result<Answer> {
+    // The runtime panics where it lacks one.
+    machine::has_room_for(RUNTIME_FILES)?;
     // Of its blocking threads none is ever used: see net::threads.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
@@ -128,9 +131,9 @@ fn block_on(command: impl Future<Output = anyhow::Result<Answer>>) -> anyhow::Re
     answered
 }
 
-/// An error and its causes, but for those that it has said already.
+/// An error and its causes, but for those that it has said already, and what to do where this machine lacks something.
 fn told(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |mut told, cause| {
+    let told = error.chain().fold(String::new(), |mut told, cause| {
         let cause = cause.to_string();
         if told.is_empty() {
             told = cause;
@@ -138,8 +141,15 @@ fn told(error: &anyhow::Error) -> String {
             told = told + ": " + &cause;
         }
         told
-    })
+    });
+    match Lack::within(error.as_ref()).map(Lack::help) {
+        Some(help) if !told.contains(help) => format!("{told}\n    help: {help}"),
+        _ => told,
+    }
 }
+
+/// Files that a runtime opens, and some more.
+const RUNTIME_FILES: usize = 8;
 
 /// Whoever read our output had enough of it: `cupbearer schema | head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

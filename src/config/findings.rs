@@ -1,6 +1,7 @@
 //! The one place that problems come together: it knows where each key was written, and which keys have a problem
 //! already, so that one mistake is not reported twice.
 
+use std::error::Error;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use super::schema::{example, example_in_a_variable};
 use super::shape::{Misfit, MisfitKind, last_key, listed, nearest};
 use super::source::flag_of;
 use super::tree::{Node, Value, line};
+use crate::machine::Lack;
 
 /// All that was found so far.
 pub(super) struct Findings {
@@ -188,6 +190,21 @@ impl<'t> Review<'t> {
 
     pub(super) fn error(&mut self, path: &KeyPath, what: impl Into<String>, mend: impl Into<String>) {
         self.add(Severity::Error, path, what.into(), mend.into());
+    }
+
+    /// That a file cannot be used. Where this machine lacked something to read it, nothing else is wrong with it.
+    pub(super) fn unusable(
+        &mut self,
+        path: &KeyPath,
+        error: &(dyn Error + 'static),
+        mend: impl Into<String>,
+    ) {
+        let lack = Lack::within(error);
+        let mend = lack.map_or_else(|| mend.into(), |lack| lack.help().to_owned());
+        self.error(path, error.to_string(), mend);
+        if let Some(lack) = lack {
+            self.findings.problems.lacked(lack);
+        }
     }
 
     pub(super) fn warning(&mut self, path: &KeyPath, what: impl Into<String>, mend: impl Into<String>) {

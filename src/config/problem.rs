@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::machine::Lack;
+
 /// Whether the configuration can be run in spite of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -171,54 +173,70 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong, in the order of the file. As an error it is what `check` and a refused `run` show.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    all: Vec<Problem>,
+    /// What this machine lacked to read a file, where that is why there is one.
+    #[source]
+    lack: Option<Lack>,
+}
 
 impl Problems {
     /// One after the other.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Whether one of them stops the program.
     #[must_use]
     pub fn refuse(&self) -> bool {
-        self.0.iter().any(|problem| problem.severity == Severity::Error)
+        self.all.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// The same, for what this machine lacked.
+    pub(super) fn lacking(mut self, lack: Lack) -> Self {
+        self.lack = Some(lack);
+        self
+    }
+
+    /// One of them is there for what this machine lacked.
+    pub(super) fn lacked(&mut self, lack: Lack) {
+        self.lack = Some(lack);
     }
 
     pub(super) fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        self.all.push(problem);
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [Problem] {
-        &mut self.0
+        &mut self.all
     }
 
     pub(super) fn sort(&mut self) {
-        self.0.sort_by(|a, b| a.origin.cmp(&b.origin));
+        self.all.sort_by(|a, b| a.origin.cmp(&b.origin));
     }
 }
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
-        Self(vec![problem])
+        Self { all: vec![problem], lack: None }
     }
 }
 
 impl FromIterator<Problem> for Problems {
     fn from_iter<I: IntoIterator<Item = Problem>>(problems: I) -> Self {
-        Self(problems.into_iter().collect())
+        Self { all: problems.into_iter().collect(), lack: None }
     }
 }
 
@@ -234,7 +252,7 @@ impl<'a> IntoIterator for &'a Problems {
 /// One problem after the other, each on two lines, without a line end after the last.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, problem) in self.0.iter().enumerate() {
+        for (n, problem) in self.all.iter().enumerate() {
             if n > 0 {
                 writeln!(f)?;
             }

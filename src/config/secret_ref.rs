@@ -196,8 +196,7 @@ impl Written<'_> {
                         None
                     }
                     Err(error) => {
-                        let mend = "name a small text file that this user may read";
-                        review.error(path, error.to_string(), mend);
+                        review.unusable(path, &error, "name a small text file that this user may read");
                         return None;
                     }
                 };

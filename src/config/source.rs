@@ -1,6 +1,7 @@
 //! Where a configuration comes from: a file, a text, or flags alone.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::problem::{KeyPath, Origin, Position, Problem, Problems, Severity};
 use super::tree::{Node, Value};
-use crate::machine;
+use crate::machine::Lack;
 
 /// Where the configuration comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -199,11 +200,14 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Problems> {
         std::io::ErrorKind::IsADirectory => {
             problem(None, "is a directory", "name the file in it with --config FILE")
         }
+        _ if let Some(lack) = Lack::of(&error) => {
+            problem(None, &format!("cannot be read: {lack}"), lack.help()).lacking(lack)
+        }
         kind => {
             problem(None, &format!("cannot be read: {kind}"), "make it readable for the user who runs this")
         }
     };
-    let file = machine::open(path).map_err(unreadable)?;
+    let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

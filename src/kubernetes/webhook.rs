@@ -93,6 +93,7 @@ impl Webhook {
             () = reload(&acceptor) => {}
             () = too_long => {}
         }
+        acceptor.finish();
     }
 }
 
@@ -105,12 +106,9 @@ async fn connection(
 ) {
     let peer = stream.peer_addr().ok();
     // A probe of the port leaves without a byte.
-    let mut first = [0];
-    if !matches!(tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await, Ok(Ok(1..))) {
-        return;
-    }
-    // The beginning of a method, and of no handshake.
-    if first[0].is_ascii_uppercase() {
+    let mut first = [0; FIRST_BYTES];
+    let Ok(Ok(read @ 1..)) = tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await else { return };
+    if HandshakeFault::is_plain_http(&first[..read]) {
         return acceptor.failed(HandshakeFault::PlainHttp, peer);
     }
     let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
@@ -242,6 +240,8 @@ const MOST_CONNECTIONS: usize = 256;
 const LARGEST_REVIEW: usize = 8 * 1024 * 1024;
 /// What is read of one that is larger.
 const LARGEST_READ: usize = 8 * LARGEST_REVIEW;
+/// Bytes that tell HTTP in the clear from other protocols.
+const FIRST_BYTES: usize = 16;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_mins(2);

@@ -88,6 +88,11 @@ impl Acceptor {
         self.failures.report();
     }
 
+    /// Reports those that have not ended: no client will connect any more.
+    pub fn finish(&self) {
+        self.failures.finish();
+    }
+
     /// Adds the count of failed handshakes to the registry.
     pub fn register(&self, metrics: &Metrics) {
         self.failures.register(metrics);

@@ -157,7 +157,8 @@ fn whole_hello(bytes: &[u8]) -> Found {
     loop {
         let [kind, _, _, high, low, ..] = bytes[end..] else { return Found::Part(end + RECORD_HEADER) };
         let length = usize::from(u16::from_be_bytes([high, low]));
-        if kind != HANDSHAKE || length == 0 {
+        // A longer record is an error (RFC 8446 section 5.1), which rustls reports at its header.
+        if kind != HANDSHAKE || length == 0 || length > LONGEST_RECORD {
             return Found::Other;
         }
         let start = end + RECORD_HEADER;
@@ -272,6 +273,7 @@ const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const RECORD_HEADER: usize = 5;
+const LONGEST_RECORD: usize = 1 << 14;
 const MESSAGE_HEADER: usize = 4;
 const VERSION: usize = 2;
 const RANDOM: usize = 32;

@@ -132,6 +132,20 @@ impl HandshakeFault {
         }
     }
 
+    /// Whether a connection that is to speak TLS begins with a request of HTTP in the clear: with a method and a target, as far as
+    /// these bytes go (RFC 9112 section 3). SSH and SMTP begin with capital letters, too.
+    #[must_use]
+    pub fn is_plain_http(first: &[u8]) -> bool {
+        let method = first.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+        match first.split_at(method) {
+            ([], _) => false,
+            (_, []) => true,
+            (b"CONNECT", [b' ', ..]) => true,
+            (_, [b' ', target @ ..]) => matches!(target, [] | [b'/' | b'*' | b'h' | b'H', ..]),
+            _ => false,
+        }
+    }
+
     /// What an error of a handshake means.
     pub(super) fn of(error: &io::Error) -> Self {
         match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
@@ -195,6 +209,26 @@ impl HandshakeFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn http_in_the_clear_is_told_from_other_protocols() {
+        for http in
+            ["GET / HTTP/1.1", "G", "POST ", "CONNECT api:44", "OPTIONS *", "GET http://a", "PRI * HTTP/2.0"]
+        {
+            assert!(HandshakeFault::is_plain_http(http.as_bytes()), "{http}");
+        }
+        for other in
+            ["", "SSH-2.0-OpenSSH", "EHLO mail", "USER me", "\x16\x03\x01", " GET /", "get / HTTP/1."]
+        {
+            assert!(!HandshakeFault::is_plain_http(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_reasons_stand_in_their_order() {
+        // `handshake_log` finds them by their number.
+        assert!(HandshakeFault::ALL.iter().enumerate().all(|(at, fault)| *fault as usize == at));
+    }
 
     #[test]
     fn the_docs_list_every_reason() {

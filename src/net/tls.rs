@@ -2,6 +2,7 @@
 //!
 //! Called by `proxy` for upstreams, by `oauth` for authorization servers and by `traces` for a collector; each has its own trust.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -13,19 +14,11 @@ use rustls::{ClientConfig, RootCertStore};
 
 pub use super::certificate::ClientCertificate;
 use super::trust::Trusted;
-use crate::machine;
+use crate::machine::Lack;
 
 /// Why a TLS configuration could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
-    /// The file of certificate authorities cannot be read.
-    #[error("the file of certificate authorities {} {}", .path.display(), unreadable(*.kind))]
-    CaUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        kind: std::io::ErrorKind,
-    },
     /// The file of certificate authorities holds none.
     #[error("{} holds no certificate in PEM form", .0.display())]
     CaEmpty(PathBuf),
@@ -35,7 +28,7 @@ pub enum TlsError {
     /// The platform has no store of certificate authorities.
     #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
     NoPlatformRoots,
-    /// A file of a certificate or its key cannot be read.
+    /// A file of certificates or of a key cannot be read.
     #[error("the file {} {}", .path.display(), unreadable(*.kind))]
     Unreadable {
         /// The file.
@@ -43,6 +36,9 @@ pub enum TlsError {
         /// What the system said.
         kind: std::io::ErrorKind,
     },
+    /// A file cannot be read for what this machine lacks.
+    #[error("the file {} cannot be read: {}", .0.display(), .1)]
+    Lacking(PathBuf, #[source] Lack),
     /// The file of a certificate holds none.
     #[error("{} holds no certificate in PEM form", .0.display())]
     CertificateMissing(PathBuf),
@@ -69,7 +65,18 @@ pub enum TlsError {
 fn unreadable(kind: std::io::ErrorKind) -> String {
     match kind {
         std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        std::io::ErrorKind::InvalidInput => "is not a file".to_owned(),
         kind => format!("cannot be read: {kind}"),
+    }
+}
+
+impl TlsError {
+    /// That `path` cannot be read.
+    pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        match Lack::of(error) {
+            Some(lack) => Self::Lacking(path.to_owned(), lack),
+            None => Self::Unreadable { path: path.to_owned(), kind: error.kind() },
+        }
     }
 }
 
@@ -124,9 +131,9 @@ fn trusted_by(path: &Path) -> Result<Trusted, TlsError> {
 
 fn read_certificates(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let mut pem = Vec::new();
-    machine::open(path)
+    File::open(path)
         .and_then(|mut file| file.read_to_end(&mut pem))
-        .map_err(|e| TlsError::CaUnreadable { path: path.to_owned(), kind: e.kind() })?;
+        .map_err(|error| TlsError::unreadable(path, &error))?;
     let mut roots = RootCertStore::empty();
     let mut certificates = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
@@ -227,7 +234,7 @@ mod tests {
         let path = dir.path().join("ca.pem");
         assert!(matches!(
             client_config(Some(&path), NoRoots::Refused, None),
-            Err(TlsError::CaUnreadable { .. })
+            Err(TlsError::Unreadable { .. })
         ));
         std::fs::write(&path, "no certificate").unwrap();
         let error = client_config(Some(&path), NoRoots::Refused, None).unwrap_err();

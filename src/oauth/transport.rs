@@ -286,7 +286,7 @@ mod tests {
         let mut settings = settings(Location::default());
         settings.transport.ca_file = Some(path.clone());
         let error = || Http::new(&settings.transport).unwrap_err();
-        assert!(matches!(error(), ServerError::Tls(TlsError::CaUnreadable { .. })));
+        assert!(matches!(error(), ServerError::Tls(TlsError::Unreadable { .. })));
         std::fs::write(&path, "not a certificate").unwrap();
         assert_eq!(error(), ServerError::Tls(TlsError::CaEmpty(path)));
     }

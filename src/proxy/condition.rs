@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::telemetry::burst::LogGap;
 
 /// How requests to an upstream went since the last that was answered.
 #[derive(Debug)]
@@ -60,28 +61,8 @@ impl Condition {
     }
 }
 
-/// The time from one line in the log to the next of its kind, a minute at least: when the last was written, in milliseconds
-/// from a beginning, and one more; 0: never.
-#[derive(Debug, Default)]
-pub(super) struct LogGap(AtomicU64);
-
-impl LogGap {
-    /// Whether a line is due so long after the beginning; if so, it counts as written.
-    pub(super) fn is_over(&self, passed: Duration) -> bool {
-        let now = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        let last = self.0.load(Ordering::Relaxed);
-        let is_over = last == 0 || Duration::from_millis(now.saturating_sub(last - 1)) >= BETWEEN_LINES;
-        if is_over {
-            self.0.store(now.saturating_add(1), Ordering::Relaxed);
-        }
-        is_over
-    }
-}
-
 /// Kinds of failures that are told apart.
 pub(super) const KINDS: u32 = 64;
-/// The least time from one line to the next.
-const BETWEEN_LINES: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,6 @@ use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
-use super::condition::LogGap;
 use super::cors;
 use super::forwarded::{is_origin_of, scheme};
 use super::peer::Peer;
@@ -27,6 +26,7 @@ use crate::net::browser::{Initiator, is_browser, is_navigation, is_of_extension,
 use crate::net::loopback::is_loopback_host;
 use crate::net::names::Subject;
 use crate::secret::Secret;
+use crate::telemetry::burst::LogGap;
 
 /// The check that comes before everything else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -123,8 +123,7 @@ async fn shake_hands(
         first if is_proxy_protocol(first) => {
             Some((Foreign::ProxyProtocol.into(), HandshakeFault::ProxyProtocol))
         }
-        // The beginning of a method, and of no handshake.
-        [b'A'..=b'Z', ..] => Some((BadRequest::Plain, HandshakeFault::PlainHttp)),
+        first if HandshakeFault::is_plain_http(first) => Some((BadRequest::Plain, HandshakeFault::PlainHttp)),
         _ => None,
     };
     if let Some((refusal, fault)) = refusal {

@@ -4,36 +4,16 @@
 //! What another line reports already is left out here: an upstream that fails (`Upstream::found`, `Upstream::went`), a token
 //! that is not usable, a request that the guard refused, an application that has gone.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use super::condition::LogGap;
 use super::error::{KINDS, ProxyError};
 use super::route::{Entry, Rate};
 use super::settings::ServerSettings;
-use crate::clock;
+use crate::telemetry::burst::Bursts;
 
 /// The bursts of one route, over all workers.
 #[derive(Debug)]
 pub(super) struct OwnLog {
     route: String,
-    since: Instant,
-    /// How many bursts have begun and not ended.
-    running: AtomicUsize,
-    bursts: [Burst; KINDS.len()],
-}
-
-/// Responses of one kind, none of which came [`QUIET`] or longer after the one before.
-#[derive(Debug, Default)]
-struct Burst {
-    count: AtomicU64,
-    /// When the last one was given, in milliseconds from the log's beginning.
-    last: AtomicU64,
-    /// Whether its first one was logged.
-    is_logged: AtomicBool,
-    gap: LogGap,
+    bursts: Bursts<{ KINDS.len() }>,
 }
 
 /// What made the proxy respond by itself.
@@ -49,12 +29,7 @@ pub(super) struct Bound {
 
 impl OwnLog {
     pub(super) fn new(route: &str) -> Self {
-        Self {
-            route: route.to_owned(),
-            since: clock::now(),
-            running: AtomicUsize::new(0),
-            bursts: std::array::from_fn(|_| Burst::default()),
-        }
+        Self { route: route.to_owned(), bursts: Bursts::default() }
     }
 
     /// The proxy responds with `error`; `bound` is called where that gets a line.
@@ -62,85 +37,45 @@ impl OwnLog {
         if is_reported_elsewhere(error) {
             return;
         }
-        let Some(burst) = self.burst(error.kind()) else { return };
-        let passed = self.passed();
-        burst.last.store(millis(passed), Ordering::Relaxed);
-        if burst.count.fetch_add(1, Ordering::Relaxed) > 0 {
+        let Some(burst) = KINDS.iter().position(|known| *known == error.kind()) else { return };
+        if !self.bursts.begins(burst) {
             return;
         }
-        self.running.fetch_add(1, Ordering::Relaxed);
-        if !burst.gap.is_over(passed) {
-            return;
-        }
-        burst.is_logged.store(true, Ordering::Relaxed);
         let (route, kind, status) = (&self.route, error.kind(), error.status());
         let Bound { key, value, help } = bound();
         if status.is_server_error() || key.is_some() {
             tracing::warn!(
                 route, kind, status = status.as_u16(), key, value, reason = %error, help,
-                "the proxy responds to requests itself; their number follows"
+                "the proxy responded to a request itself; the number of such requests follows where there are more"
             );
         } else {
             tracing::info!(
                 route, kind, status = status.as_u16(), reason = %error, help,
-                "the proxy responds to requests itself; their number follows"
+                "the proxy responded to a request itself; the number of such requests follows where there are more"
             );
         }
     }
 
     /// Logs the bursts that have ended. Each worker calls this a few times a second.
     pub(super) fn look_around(&self) {
-        if self.running.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let passed = self.passed();
-        for (kind, burst) in KINDS.iter().zip(&self.bursts) {
-            let quiet = millis(passed).saturating_sub(burst.last.load(Ordering::Relaxed));
-            if burst.count.load(Ordering::Relaxed) > 0 && u128::from(quiet) >= QUIET.as_millis() {
-                self.end(kind, burst, || burst.gap.is_over(passed));
-            }
-        }
+        self.bursts.ended(|burst, count| self.log_end(burst, count));
     }
 
-    /// A burst has ended. One whose first response got no line, as another burst had ended shortly before, goes on until
-    /// `is_due`.
-    fn end(&self, kind: &str, burst: &Burst, is_due: impl FnOnce() -> bool) {
-        let was_logged = burst.is_logged.load(Ordering::Relaxed);
-        if !was_logged && !is_due() {
-            return;
-        }
-        let count = burst.count.swap(0, Ordering::Relaxed);
-        if count == 0 {
-            // Another worker was faster.
-            return;
-        }
-        burst.is_logged.store(false, Ordering::Relaxed);
-        self.running.fetch_sub(1, Ordering::Relaxed);
-        if count > 1 || !was_logged {
-            tracing::info!(route = self.route, kind, count, "the proxy responded to requests itself");
-        }
+    /// Logs those that have not ended: the route is gone, by a reload or the program's end.
+    pub(super) fn finish(&self) {
+        self.bursts.finish(|burst, count| self.log_end(burst, count));
     }
 
-    fn burst(&self, kind: &str) -> Option<&Burst> {
-        KINDS.iter().zip(&self.bursts).find(|(known, _)| **known == kind).map(|(_, burst)| burst)
-    }
-
-    fn passed(&self) -> Duration {
-        clock::now().saturating_duration_since(self.since)
+    fn log_end(&self, burst: usize, count: u64) {
+        let kind = KINDS.get(burst);
+        tracing::info!(route = self.route, kind, count, "the proxy responded to requests itself");
     }
 }
 
 impl Drop for OwnLog {
-    /// The route is gone, by a reload or the program's end.
     fn drop(&mut self) {
-        for (kind, burst) in KINDS.iter().zip(&self.bursts) {
-            self.end(kind, burst, || true);
-        }
+        self.finish();
     }
-}
-
-fn millis(passed: Duration) -> u64 {
-    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether another line in the log reports what is behind `error`, or there is nothing to report.
@@ -176,7 +111,7 @@ pub(super) fn bound_of(error: &ProxyError, server: &ServerSettings, entry: Optio
             Some("max_concurrent"),
             limits.and_then(|limits| limits.concurrent).map(|concurrent| concurrent.to_string()),
         ),
-        E::ConnectionsTaken(full) => (Some(full.key()), None),
+        E::ConnectionsTaken(full) => (Some(full.key()), Some(full.most().to_string())),
         E::MemoryLimit => (Some("memory_limit"), Some(server.memory_limit.budget().to_string())),
         E::HeaderTooLarge => (
             Some("max_header_size"),
@@ -232,18 +167,17 @@ const fn help(error: &ProxyError) -> Option<&'static str> {
     })
 }
 
-/// How long none has come when a burst is over.
-const QUIET: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use tokio::time::advance;
     use tracing::subscriber::with_default;
 
     use super::*;
+    use crate::telemetry::burst::QUIET;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::condition::LogGap;
 use crate::clock;
+use crate::telemetry::burst::LogGap;
 use crate::token::{BINDING_HELP, Incurable, TokenHandle};
 
 /// The lines of one route.

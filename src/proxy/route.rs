@@ -245,6 +245,13 @@ impl RouteTable {
         }
     }
 
+    /// Logs what has not ended: no request will follow.
+    fn finish_logs(&self) {
+        for metrics in self.entries.iter().map(|entry| &entry.metrics).chain([&self.unrouted]) {
+            metrics.own_log().finish();
+        }
+    }
+
     /// What requests that match no route are counted under.
     pub(super) const fn unrouted(&self) -> &Arc<RouteMetrics> {
         &self.unrouted
@@ -395,6 +402,11 @@ impl Routes {
     pub fn replace(&self, mut table: RouteTable) {
         table.keep_limits(&self.0.load());
         self.0.store(Arc::new(table));
+    }
+
+    /// Logs how many requests the proxy responded to itself, as far as no line has them yet: no request will follow.
+    pub fn finish_logs(&self) {
+        self.0.load().finish_logs();
     }
 
     pub(super) fn load(&self) -> Arc<RouteTable> {

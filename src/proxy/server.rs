@@ -1,7 +1,8 @@
 //! The proxy as a whole: its listeners and its workers.
 
+use std::cell::Cell;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -16,6 +17,7 @@ use super::sockets::Sockets;
 use super::via::Via;
 use super::worker::{Shared, Worker};
 use crate::lifecycle::Drain;
+use crate::machine::Lack;
 use crate::net::acceptor::Acceptor;
 use crate::net::descriptors;
 use crate::net::family;
@@ -116,11 +118,14 @@ impl Listeners {
             records,
         });
         let mut threads = Vec::with_capacity(workers);
+        let (report, reports) = mpsc::channel();
         for number in 0..workers {
             // Every worker accepts from the same sockets: whoever is idle comes first, and no connection waits behind
             // a busy worker.
             let listeners = self.0.iter().map(Bound::share).collect::<io::Result<Vec<_>>>()?;
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
+            // Given up with the report: the end of one that panics before is seen.
+            let report = Cell::new(Some(report.clone()));
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 // Until the last connection is gone and its request is on record: whoever waits for the end reads that.
                 let until_all_is_gone = drain.clone();
@@ -131,18 +136,24 @@ impl Listeners {
                     .max_blocking_threads(1)
                     .build_local(LocalOptions::default());
                 let ran = built.and_then(|runtime| {
-                    let ran =
-                        runtime.block_on(async { Worker::new(number, shared).run(listeners, drain).await });
+                    let started = || report.take().map(|report| report.send(Ok(())));
+                    let ran = runtime
+                        .block_on(async { Worker::new(number, shared).run(listeners, drain, started).await });
                     runtime.shutdown_background();
                     ran
                 });
                 drop(until_all_is_gone);
                 if let Err(error) = ran {
-                    tracing::error!(%error, "a worker could not be started");
+                    if let Some(report) = report.take() {
+                        let _ = report.send(Err(error));
+                    }
                 }
-            })?;
+            });
+            let thread = thread.map_err(|_| io::Error::other(Lack::Threads))?;
             threads.push(thread);
         }
+        drop(report);
+        reports.iter().take(workers).collect::<io::Result<()>>()?;
         Ok(Workers { threads, _files: self.0.iter().filter_map(Bound::file).collect() })
     }
 }

@@ -98,6 +98,11 @@ impl Slots {
         Arc::default()
     }
 
+    /// How many there are, free or not.
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
     /// How many of them fall to each pool.
     pub(super) fn fair_share(&self) -> usize {
         self.count.div_ceil(self.holders.load(Ordering::Relaxed).max(1))

@@ -117,12 +117,19 @@ impl Worker {
         })
     }
 
-    /// Serves `listeners` until the drain has started and is over: all connections closed, or `drain_timeout` passed.
-    pub(super) async fn run(self: Rc<Self>, listeners: Vec<Bound>, mut drain: Drain) -> std::io::Result<()> {
+    /// Serves `listeners` until the drain has started and is over: all connections closed, or `drain_timeout` passed. Calls
+    /// `started` once it listens; it fails before that alone.
+    pub(super) async fn run<T>(
+        self: Rc<Self>,
+        listeners: Vec<Bound>,
+        mut drain: Drain,
+        started: impl FnOnce() -> T,
+    ) -> std::io::Result<()> {
         let mut accepting = JoinSet::new();
         for listener in listeners {
             accepting.spawn_local(Rc::clone(&self).accept(listener.listen()?, drain.clone()));
         }
+        started();
         let mut ticks = tokio::time::interval(self.tick());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {

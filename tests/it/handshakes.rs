@@ -194,6 +194,52 @@ async fn a_handshake_that_fails_is_counted_by_its_reason_and_the_first_is_logged
 }
 
 #[tokio::test]
+async fn what_is_neither_tls_nor_http_is_refused_at_once() {
+    let tls = Tls::start(false).await;
+    // Of SSH and SMTP; and a record that is longer than any may be, of which the rest never comes.
+    let foreign = [
+        &b"SSH-2.0-OpenSSH_9.9\r\n"[..],
+        b"EHLO mail.example.com\r\n",
+        b"\x16\x03\x01\xff\xff\x01\x00\x01\xfc",
+    ];
+    let mut open = Vec::new();
+    for bytes in foreign {
+        let mut client = TcpStream::connect(tls.proxy.listen()).await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        open.push(client);
+    }
+    eventually("they are counted", || async { tls.all_failures().await == 3 }).await;
+    assert_eq!(tls.failures("not_tls").await, 3, "{}", tls.proxy.log());
+    drop(open);
+}
+
+#[tokio::test]
+async fn how_many_handshakes_and_requests_failed_is_in_the_log_before_its_end() {
+    let tls = Tls::start(false).await;
+    for _ in 0..3 {
+        tls.curl(&["--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0", "--insecure"]).await;
+        let url = format!("https://{}/", tls.proxy.listen());
+        let refused = curl(&["--insecure", "--request", "TRACE", &url]).await;
+        assert_eq!(refused.status, 405, "{refused:?}");
+    }
+    let (status, log) = tls.proxy.terminate().await;
+    assert!(status.success(), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let find = |message: &str| {
+        let found = lines.iter().position(|line| line["message"] == message);
+        found.unwrap_or_else(|| panic!("no line {message:?}: {log}"))
+    };
+    let handshakes = find("TLS handshakes with clients failed for this reason");
+    let own = find("the proxy responded to requests itself");
+    assert_eq!(
+        (&lines[handshakes]["reason"], &lines[handshakes]["failures"]),
+        (&"version".into(), &3.into())
+    );
+    assert_eq!((&lines[own]["kind"], &lines[own]["count"]), (&"method_not_allowed".into(), &3.into()));
+    assert_eq!(find("ended"), lines.len() - 1, "{log}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_client_certificate_is_counted_and_logged() {
     let tls = Tls::start(true).await;
     let foreign = ClientCertificate::self_signed("orders");

@@ -1,15 +1,17 @@
 //! What this machine lacks for a moment is reported as that, is nobody else's fault, and is over when the machine has it again.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use super::support::{
-    Certificates, Config, Origin, Program, Proxy, Reply, eventually, repository, token_at, upstream_at,
+    Certificates, Config, Origin, Program, Proxy, Reply, eventually, free_address, limited, repository,
+    token_at, upstream_at,
 };
 
 /// A few ports lead to the API, and requests hold all of them.
@@ -101,6 +103,45 @@ async fn a_secret_and_a_certificate_that_no_descriptor_is_left_for_are_read_soon
     let log = proxy.log();
     assert!(!log.contains("is refused") && !log.contains("misconfigured"), "{log}");
     assert_eq!(log.matches("it is read later").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_start_that_no_descriptor_is_left_for_reports_that_and_what_helps() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::for_loopback(dir.path());
+    let tls = format!(
+        "workers = 2\ntls = {{ cert_file = '{}', key_file = '{}' }}",
+        certificates.certificate.display(),
+        certificates.key.display()
+    );
+    let file = dir.path().join("config.toml");
+    let route = "[[routes]]\nupstream = \"api\"\ntoken = \"none\"\n";
+    let config = Config::new(upstream_at("http://localhost") + route).server(&tls);
+    fs::write(&file, config.render([free_address(), free_address(), free_address()])).unwrap();
+    let mut failed = 0;
+    for limit in 7..24 {
+        let mut program = limited(limit);
+        program.arg("run").arg("--config").arg(&file).kill_on_drop(true);
+        let mut program = program.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+        let mut text = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            text.extend([line.as_str(), "\n"]);
+            if line.contains("listening for the dashboard") {
+                break;
+            }
+        }
+        if text.contains("listening for the dashboard") {
+            continue;
+        }
+        failed += 1;
+        assert_eq!(program.wait().await.unwrap().code(), Some(2), "{limit}: {text}");
+        assert!(text.contains("raise the limit of open files (ulimit -n)"), "{limit}: {text}");
+        for wrong in ["panicked", "choose another", "make it readable", "uncategorized", "name a PEM file"] {
+            assert!(!text.contains(wrong), "{limit}: {text}");
+        }
+    }
+    assert!(failed > 10, "{failed}");
 }
 
 /// A listener whose queue is full, and what fills it.

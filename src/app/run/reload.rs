@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{App, facts_of, log_each};
 use crate::app::parts::StartError;
 use crate::config::{self, Loaded, Problems, Settings};
-use crate::machine;
 use crate::metrics::Reload;
 
 impl App {
@@ -21,16 +20,13 @@ impl App {
 
     /// Has the proxy's listeners use what the files of their certificate hold now; broken ones change nothing.
     pub(super) fn reload_acceptor(&mut self) {
-        let before = machine::shortages();
-        let reloaded = self.acceptor.as_ref().map(|acceptor| acceptor.reload());
-        let failed = matches!(reloaded, Some(Err(_)));
-        if self.postponed_certificate.ended("the listeners' certificate", failed, before) {
+        let Some(reloaded) = self.acceptor.as_ref().map(|acceptor| acceptor.reload()) else { return };
+        if self.postponed_certificate.ended("the listeners' certificate", &reloaded) {
             return;
         }
         match reloaded {
-            None => {}
-            Some(Ok(())) => tracing::info!("the listeners' certificate was reloaded"),
-            Some(Err(error)) => {
+            Ok(()) => tracing::info!("the listeners' certificate was reloaded"),
+            Err(error) => {
                 tracing::warn!(%error, "the listeners' new certificate is refused; the old one stays");
             }
         }
@@ -38,9 +34,8 @@ impl App {
 
     /// Puts the configuration that there is now in force; a broken one changes nothing.
     pub(super) fn reload(&mut self) {
-        let before = machine::shortages();
         let reloaded = self.try_reload();
-        if self.postponed_configuration.ended("the configuration", reloaded.is_err(), before) {
+        if self.postponed_configuration.ended("the configuration", &reloaded) {
             return;
         }
         match reloaded {

@@ -1,5 +1,6 @@
 //! The files of certificates: that they are there and hold what they are to hold.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,6 @@ use crate::config::findings::Review;
 use crate::config::permissions;
 use crate::config::problem::KeyPath;
 use crate::config::shape::last_key;
-use crate::machine;
 use crate::net::tls::{ClientCertificate, TlsError};
 
 /// The file at `path`, where one is named.
@@ -25,10 +25,10 @@ pub(super) fn ca_file(
     let mut store = RootCertStore::empty();
     match holds_certificate(&file, |certificate| store.add(certificate).is_ok()) {
         Ok(()) => Ok(Some(file)),
-        Err(what) => {
-            review.error(
+        Err(error) => {
+            review.unusable(
                 path,
-                what,
+                &error,
                 "name a PEM file with at least one certificate (-----BEGIN CERTIFICATE-----)",
             );
             Err(())
@@ -94,7 +94,7 @@ impl Pair<'_> {
                 TlsError::Unreadable { path, .. } if *path == key && key != cert => (key_path, KEY_MEND),
                 _ => (cert_path, cert_mend.as_str()),
             };
-            review.error(path, error.to_string(), mend);
+            review.unusable(path, &error, mend);
         })
     }
 }
@@ -106,9 +106,9 @@ pub(super) fn client_certificate_file(
     review: &mut Review<'_>,
 ) -> Option<PathBuf> {
     let file = review.file(path, text);
-    if let Err(what) = holds_certificate(&file, |certificate| RootCertStore::empty().add(certificate).is_ok())
-    {
-        review.error(path, what, cert_mend("the client's"));
+    let is_usable = |certificate| RootCertStore::empty().add(certificate).is_ok();
+    if let Err(error) = holds_certificate(&file, is_usable) {
+        review.unusable(path, &error, cert_mend("the client's"));
         return None;
     }
     Some(file)
@@ -121,26 +121,22 @@ fn cert_mend(whose: &str) -> String {
 fn holds_certificate(
     file: &Path,
     mut is_usable: impl FnMut(CertificateDer<'static>) -> bool,
-) -> Result<(), String> {
-    let shown = file.display();
-    let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("the file {shown} does not exist"),
-        kind => format!("the file {shown} cannot be read: {kind}"),
-    };
+) -> Result<(), TlsError> {
+    let unreadable = |error: std::io::Error| TlsError::unreadable(file, &error);
     // A pipe would be waited for without an end.
     if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
-        return Err(format!("{shown} is not a file"));
+        return Err(unreadable(std::io::ErrorKind::InvalidInput.into()));
     }
-    let reader = machine::open(file).map_err(unreadable)?.take(MAX_FILE_BYTES);
+    let reader = File::open(file).map_err(unreadable)?.take(MAX_FILE_BYTES);
     let mut found = false;
     for certificate in CertificateDer::pem_reader_iter(reader) {
-        let certificate = certificate.map_err(|_| format!("the file {shown} is not valid PEM"))?;
+        let certificate = certificate.map_err(|_| TlsError::CertificateMalformed(file.to_owned()))?;
         if !is_usable(certificate) {
-            return Err(format!("a certificate in the file {shown} is malformed"));
+            return Err(TlsError::CertificateMalformed(file.to_owned()));
         }
         found = true;
     }
-    if found { Ok(()) } else { Err(format!("the file {shown} holds no certificate")) }
+    if found { Ok(()) } else { Err(TlsError::CertificateMissing(file.to_owned())) }
 }
 
 const KEY_MEND: &str =

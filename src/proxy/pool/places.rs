@@ -39,31 +39,38 @@ pub(in crate::proxy) struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::proxy) enum Full {
     #[error(
-        "all connections that the upstream's max_connections allows were in use, and none was free within connect_timeout"
+        "all connections that the upstream's max_connections ({0}) allows were in use, and none was free within connect_timeout"
     )]
-    Connections,
+    Connections(usize),
     #[error(
-        "all requests at a time that the upstream's http2_connections allow were under way, and none ended within connect_timeout"
+        "all requests at a time that the upstream's http2_connections ({0}) allow were under way, and none ended within connect_timeout"
     )]
-    Http2,
+    Http2(usize),
 }
 
 impl Full {
     /// The key that bounds them.
     pub(in crate::proxy) const fn key(self) -> &'static str {
         match self {
-            Self::Connections => "max_connections",
-            Self::Http2 => "http2_connections",
+            Self::Connections(_) => "max_connections",
+            Self::Http2(_) => "http2_connections",
+        }
+    }
+
+    /// Its value.
+    pub(in crate::proxy) const fn most(self) -> usize {
+        match self {
+            Self::Connections(most) | Self::Http2(most) => most,
         }
     }
 
     /// What to do about it.
     pub(in crate::proxy) const fn help(self) -> &'static str {
         match self {
-            Self::Connections => {
+            Self::Connections(_) => {
                 "set `max_connections` higher, or let fewer requests through (`max_concurrent`)"
             }
-            Self::Http2 => {
+            Self::Http2(_) => {
                 "set `http2_connections` higher or to \"auto\", or `max_streams` and the API's own limit"
             }
         }
@@ -86,8 +93,8 @@ impl Share {
 
 impl Places {
     pub(super) fn new(upstream: &Upstream, sockets: &Sockets) -> Self {
-        let share = |slots: &Option<Arc<Slots>>, full| {
-            slots.as_ref().map(|slots| Share::new(slots, DialFault::Full(full)))
+        let share = |slots: &Option<Arc<Slots>>, full: fn(usize) -> Full| {
+            slots.as_ref().map(|slots| Share::new(slots, DialFault::Full(full(slots.count()))))
         };
         Self {
             http2: share(&upstream.http2_connections, Full::Http2),
@@ -146,7 +153,7 @@ pub(super) fn wanted(sets: &[Arc<Slots>]) -> Vec<std::pin::Pin<Box<Notified<'_>>
 impl Held {
     /// One place more.
     pub(super) fn add(&mut self, share: &Share, slot: Slot) {
-        if share.full == DialFault::Full(Full::Http2) {
+        if matches!(share.full, DialFault::Full(Full::Http2(_))) {
             self.http2 = Some(slot);
         } else {
             self.others.push(slot);

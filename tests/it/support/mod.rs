@@ -51,7 +51,7 @@ pub(crate) use origin::{Origin, Reply};
 pub(crate) use podman::podman;
 pub(crate) use program::{PATIENCE, Program, eventually, free_address, repository};
 pub(crate) use projected::project;
-pub(crate) use proxy::{Config, Proxy, cupbearer, token_at, upstream_at};
+pub(crate) use proxy::{Config, Proxy, cupbearer, limited, token_at, upstream_at};
 pub(crate) use recorder::{Record, Recorder};
 pub(crate) use rotating::{Behaviour, FIRST, Rotating};
 pub(crate) use script::{hear, node, python, run, told};

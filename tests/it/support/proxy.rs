@@ -401,8 +401,8 @@ impl Proxy {
     }
 }
 
-/// The same, with a limit of open files.
-fn limited(open_files: u32) -> Command {
+/// The program, with a limit of open files.
+pub(crate) fn limited(open_files: u32) -> Command {
     let mut command = Command::new("sh");
     command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).kill_on_drop(true);
     command.arg("-c").arg(format!("ulimit -n {open_files}; exec \"$0\" \"$@\""));
