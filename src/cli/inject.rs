@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use cupbearer::kubernetes::{self, Direction, Mode, Outcome, Port, Sidecar};
+use cupbearer::kubernetes::{
+    self, Amount, Direction, Mode, Outcome, Overrides, Port, Resources, RunAs, Sidecar,
+};
 
 use super::Answer;
 use super::output::{complain, say};
@@ -42,6 +44,9 @@ pub(super) struct SidecarOptions {
     /// Its image [default: cupbearer and this version]
     #[arg(long, value_name = "IMAGE", env = "CUPBEARER_IMAGE")]
     image: Option<String>,
+    /// When a node pulls it: Always, IfNotPresent or Never [default: Kubernetes' own choice]
+    #[arg(long, value_name = "POLICY")]
+    image_pull_policy: Option<String>,
     /// The ConfigMap with its config.toml [default: cupbearer]
     #[arg(long, value_name = "NAME")]
     config_map: Option<String>,
@@ -66,19 +71,51 @@ pub(super) struct SidecarOptions {
     /// Mount a token of the pod's service account for this audience, as /run/identity/cupbearer/token
     #[arg(long, value_name = "AUDIENCE")]
     identity_audience: Option<String>,
+    /// Whether it has the token of the pod's own service account [default: where its config.toml, in the same file, names it]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    service_account_token: Option<bool>,
+    /// Whether it has a volume in memory at /var/lib/cupbearer [default: where its config.toml, in the same file, names a file there]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    store_volume: Option<bool>,
+    /// Init containers that it starts after, with commas, such as vault-agent-init [default: none; it is the first]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    after: Vec<String>,
+    /// Its user: a number, or image for the image's own or what the cluster chooses (OpenShift) [default: 65532]
+    #[arg(long, value_name = "USER", value_parser = run_as)]
+    run_as_user: Option<RunAs>,
+    /// Its group: a number, or image [default: as the user]
+    #[arg(long, value_name = "GROUP", value_parser = run_as)]
+    run_as_group: Option<RunAs>,
+    /// Its CPU request; none leaves it out, here and below [default: 10m; in a Guaranteed pod 100m]
+    #[arg(long, value_name = "QUANTITY")]
+    cpu_request: Option<String>,
+    /// Its CPU limit [default: none; in a Guaranteed pod its request]
+    #[arg(long, value_name = "QUANTITY")]
+    cpu_limit: Option<String>,
+    /// Its memory request [default: 16Mi; in a Guaranteed pod its limit]
+    #[arg(long, value_name = "QUANTITY")]
+    memory_request: Option<String>,
     /// Its memory limit [default: 64Mi]
     #[arg(long, value_name = "QUANTITY")]
     memory_limit: Option<String>,
-    /// Its CPU request [default: 10m]
+    /// Its request for ephemeral storage [default: none]
     #[arg(long, value_name = "QUANTITY")]
-    cpu_request: Option<String>,
+    ephemeral_storage_request: Option<String>,
+    /// Its limit of ephemeral storage [default: none]
+    #[arg(long, value_name = "QUANTITY")]
+    ephemeral_storage_limit: Option<String>,
+    /// Any other fields of its container, merged into it: {"livenessProbe": {"periodSeconds": 20}}
+    #[arg(long, value_name = "JSON", value_parser = Overrides::named)]
+    container: Option<Overrides>,
 }
 
 impl SidecarOptions {
     pub(super) fn sidecar(self) -> anyhow::Result<Sidecar> {
         let usual = Sidecar::default();
         let sidecar = Sidecar {
+            resources: self.resources(),
             image: self.image.unwrap_or(usual.image),
+            image_pull_policy: self.image_pull_policy,
             config_map: self.config_map.unwrap_or(usual.config_map),
             secret: if self.no_secret { None } else { self.secret.or(usual.secret) },
             port: self.port.unwrap_or(usual.port),
@@ -86,11 +123,32 @@ impl SidecarOptions {
             control_port: self.control_port,
             mode: self.mode.unwrap_or(usual.mode),
             identity_audience: self.identity_audience,
-            memory_limit: self.memory_limit.unwrap_or(usual.memory_limit),
-            cpu_request: self.cpu_request.unwrap_or(usual.cpu_request),
+            service_account_token: self.service_account_token,
+            store_volume: self.store_volume,
+            after: self.after,
+            run_as_user: self.run_as_user.unwrap_or(usual.run_as_user),
+            run_as_group: self.run_as_group,
+            overrides: self.container.into_iter().collect(),
         };
         sidecar.check().map_err(|(flag, says)| anyhow::anyhow!("--{flag}: {says}"))?;
         Ok(sidecar)
+    }
+
+    fn resources(&self) -> Resources {
+        let mut resources = Resources::default();
+        for (option, given) in [
+            ("cpu-request", &self.cpu_request),
+            ("cpu-limit", &self.cpu_limit),
+            ("memory-request", &self.memory_request),
+            ("memory-limit", &self.memory_limit),
+            ("ephemeral-storage-request", &self.ephemeral_storage_request),
+            ("ephemeral-storage-limit", &self.ephemeral_storage_limit),
+        ] {
+            if let (Some(given), Some(amount)) = (given, resources.amount(option)) {
+                *amount = Amount::named(given);
+            }
+        }
+        resources
     }
 }
 
@@ -152,6 +210,10 @@ fn read(file: Option<PathBuf>) -> anyhow::Result<(String, Vec<u8>)> {
 
 fn port(text: &str) -> Result<Port, &'static str> {
     Port::named(text).ok_or("a port is a number from 1 to 65535, or config")
+}
+
+fn run_as(text: &str) -> Result<RunAs, &'static str> {
+    RunAs::named(text).ok_or("a user or a group is a number, or image")
 }
 
 fn mode(text: &str) -> Result<Mode, &'static str> {

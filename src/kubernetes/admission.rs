@@ -4,10 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::configuration::Configuration;
+use super::judge::judge;
 use super::object;
 use super::patch::patch;
 use super::pod;
-use super::ports::Listeners;
+use super::resources;
 use super::sidecar::Sidecar;
 
 /// What the webhook does with a pod.
@@ -90,17 +92,32 @@ fn decide(
         return (name, "left alone", Some("it is in the webhook's own namespace".to_owned()));
     }
     let Value::Object(old) = old else { return (name, "left alone", Some("there is no pod".to_owned())) };
-    // Others may have changed it since: what is put in twice is never theirs again.
-    if pod::has_it(old) {
-        return (name, "left alone", Some("it has the sidecar".to_owned()));
-    }
     let mut new = old.clone();
-    match pod::add(&mut new, &policy.sidecar, is_of_a_job(old), |_| Listeners::default()) {
+    // Others may have changed the sidecar since: what is put in twice is never theirs again. The pod around it is judged as it is now.
+    let has_it = pod::has_it(old);
+    let mut warnings = Vec::new();
+    let changed = if has_it {
+        judge(&mut new, &policy.sidecar, is_of_a_job(old)).map(|warning| {
+            warnings.extend(warning);
+            None
+        })
+    } else {
+        pod::add(&mut new, &policy.sidecar, is_of_a_job(old), |_| Configuration::default())
+    };
+    match changed {
+        Ok(None) if has_it && new == *old => (name, "left alone", Some("it has the sidecar".to_owned())),
         Ok(None) => {
+            let spec = new.get("spec").and_then(Value::as_object).filter(|_| !has_it);
+            warnings.extend(spec.and_then(resources::warning));
+            if !warnings.is_empty() {
+                let warnings: Vec<String> =
+                    warnings.into_iter().map(|warning| format!("cupbearer: {warning}")).collect();
+                response.insert("warnings".to_owned(), warnings.into());
+            }
             let patch = patch(&Value::Object(old.clone()), &Value::Object(new));
             response.insert("patchType".to_owned(), "JSONPatch".into());
             response.insert("patch".to_owned(), STANDARD.encode(Value::Array(patch).to_string()).into());
-            (name, "injected", None)
+            (name, if has_it { "moved" } else { "injected" }, None)
         }
         Ok(Some(reason)) => {
             response
@@ -121,7 +138,7 @@ fn decide(
                 }
                 FailurePolicy::Open => {
                     response.insert("warnings".to_owned(), json!([message]));
-                    (name, "let in without the sidecar", Some(says))
+                    (name, if has_it { "let in as it is" } else { "let in without the sidecar" }, Some(says))
                 }
             }
         }
@@ -177,6 +194,90 @@ mod tests {
         patched["spec"]["initContainers"][0]["env"][0]["value"] = json!("0.0.0.0:4281 ");
         let again = asked(&review("shop", "CREATE", &patched), FailurePolicy::Closed);
         assert_eq!(again.review["response"].get("patch"), None);
+    }
+
+    /// What a pod becomes, as another implementation reads the patch; `None` where the review has none.
+    fn patched(object: &Value, answered: &Answered) -> Option<Value> {
+        let patch = STANDARD.decode(answered.review["response"].get("patch")?.as_str().unwrap()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+        let mut object = object.clone();
+        json_patch::patch(&mut object, &patch).unwrap();
+        Some(object)
+    }
+
+    /// The API server calls this webhook again (`reinvocationPolicy: IfNeeded`) where one that came later has changed the pod.
+    #[test]
+    fn two_webhooks_end_alike_in_either_order() {
+        let add = |pod: &Value, list: &str, at: usize, container: Value| {
+            let mut pod = pod.clone();
+            if pod["spec"][list].is_null() {
+                pod["spec"][list] = json!([]);
+            }
+            pod["spec"][list].as_array_mut().unwrap().insert(at, container);
+            pod
+        };
+        let with_port = |port: u16| json!({ "name": "late", "ports": [{ "containerPort": port }] });
+        for (list, container, allowed) in [
+            ("containers", with_port(4280), false),
+            ("containers", with_port(4281), false),
+            ("initContainers", with_port(4280), false),
+            ("containers", with_port(9090), true),
+            (
+                "containers",
+                json!({ "name": "late", "readinessProbe": { "httpGet": { "port": 4280, "path": "/" } } }),
+                false,
+            ),
+            ("initContainers", json!({ "name": "late" }), true),
+        ] {
+            // The other one first.
+            let before = add(&pod(80), list, 0, container.clone());
+            let answered = asked(&review("shop", "CREATE", &before), FailurePolicy::Closed);
+            assert_eq!(answered.review["response"]["allowed"], json!(allowed), "{container}");
+            let first = patched(&before, &answered);
+            // This one first, and again after the other one.
+            let one = asked(&review("shop", "CREATE", &pod(80)), FailurePolicy::Closed);
+            let with_both = add(&patched(&pod(80), &one).unwrap(), list, 0, container.clone());
+            let again = asked(&review("shop", "CREATE", &with_both), FailurePolicy::Closed);
+            assert_eq!(again.review["response"]["allowed"], json!(allowed), "{container}");
+            if allowed {
+                assert_eq!(patched(&with_both, &again).unwrap_or(with_both), first.unwrap(), "{container}");
+            } else {
+                let open = asked(&review("shop", "CREATE", &with_both), FailurePolicy::Open);
+                assert_eq!(
+                    (open.outcome, &open.review["response"]["allowed"]),
+                    ("let in as it is", &json!(true))
+                );
+                assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("428"), "{open:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_that_brings_the_sidecar_with_other_options_is_judged_by_them() {
+        let mut brought = pod(80).as_object().cloned().unwrap();
+        let sidecar = Sidecar { health_port: 9901, ..Sidecar::default() };
+        assert_eq!(pod::add(&mut brought, &sidecar, false, |_| Configuration::default()), Ok(None));
+        let mut brought = Value::Object(brought);
+        assert_eq!(asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome, "left alone");
+        brought["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(4281);
+        assert_eq!(asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome, "left alone");
+        brought["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(9901);
+        let refused = asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed);
+        assert_eq!(refused.outcome, "refused");
+        assert!(refused.problem.unwrap().contains("cupbearer.dev/health-port"));
+    }
+
+    #[test]
+    fn a_guaranteed_pod_that_cannot_stay_so_gets_a_warning() {
+        let mut guaranteed = pod(80);
+        let amounts = json!({ "cpu": "1", "memory": "1Gi" });
+        guaranteed["spec"]["containers"][0]["resources"] = json!({ "requests": amounts, "limits": amounts });
+        let kept = asked(&review("shop", "CREATE", &guaranteed), FailurePolicy::Closed);
+        assert_eq!(kept.review["response"].get("warnings"), None);
+        guaranteed["metadata"]["annotations"] = json!({ "cupbearer.dev/cpu-limit": "none" });
+        let lost = asked(&review("shop", "CREATE", &guaranteed), FailurePolicy::Closed);
+        let warning = lost.review["response"]["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("makes a Guaranteed pod Burstable"), "{warning}");
     }
 
     #[test]

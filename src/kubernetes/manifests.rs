@@ -45,12 +45,12 @@ pub fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<P
     let old: Vec<Value> = documents.iter().map(Node::value).collect();
     let mut new = old.clone();
     let (mut reports, mut problems) = (Vec::new(), Vec::new());
-    let listeners = references::listeners(&old);
+    let configurations = references::configurations(&old);
     for (at, object) in new.iter_mut().enumerate() {
         let mut found = Vec::new();
         let mut change = |pod: &mut Map<String, Value>, holder: &Holder<'_>| match direction {
             Direction::In(sidecar) => pod::add(pod, sidecar, holder.is_job, |config_map| {
-                listeners.get(&(holder.namespace, config_map)).cloned().unwrap_or_default()
+                configurations.get(&(holder.namespace, config_map)).cloned().unwrap_or_default()
             }),
             Direction::Out => pod::remove(pod).map(|()| None),
         };

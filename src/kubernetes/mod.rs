@@ -5,15 +5,20 @@
 //! that it does.
 
 mod admission;
+mod annotations;
+mod configuration;
 mod emit;
+mod judge;
 mod manifests;
 mod object;
+mod overrides;
 mod patch;
 mod pod;
 mod ports;
 mod problem;
 mod quantity;
 mod references;
+mod resources;
 mod scalar;
 mod sidecar;
 mod splice;
@@ -23,6 +28,8 @@ mod yaml;
 pub use admission::{FailurePolicy, Policy};
 pub use manifests::{Direction, Rewritten, rewrite};
 pub use object::{Outcome, Report};
+pub use overrides::Overrides;
 pub use problem::Problem;
-pub use sidecar::{Mode, Port, Sidecar};
+pub use resources::{Amount, Resources};
+pub use sidecar::{Mode, Port, RunAs, Sidecar};
 pub use webhook::{Webhook, WebhookError};

@@ -2,20 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ports::Listeners;
+use super::configuration::Configuration;
+use super::ports::Ports;
 use super::problem::Problem;
-use super::sidecar::{CONFIG, CONTAINER, INJECT, Mode, STATUS, STORE, Sidecar, VOLUMES};
+use super::resources;
+use super::sidecar::{CONFIG, CONTAINER, INJECT, Mode, STATUS, Setting, Sidecar, VOLUMES};
 
 /// Why a pod is left as it is.
 pub(super) type Reason = &'static str;
 
 /// Puts the sidecar into a pod template or a pod: an object with `metadata` and `spec`. One that `inject` put there before is
-/// replaced. `listeners` are those of the `ConfigMap` of a name.
+/// replaced. `configuration` is that of the `ConfigMap` of a name.
 pub(super) fn add(
     pod: &mut Map<String, Value>,
     sidecar: &Sidecar,
     is_job: bool,
-    listeners: impl Fn(&str) -> Listeners,
+    configuration: impl Fn(&str) -> Configuration,
 ) -> Result<Option<Reason>, Problem> {
     let annotations = annotations(pod)?.cloned();
     for (part, says) in [("annotations", SAYS_ANNOTATION), ("labels", SAYS_LABEL)] {
@@ -31,33 +33,17 @@ pub(super) fn add(
     }
     let sidecar = sidecar.told_by(annotations.as_ref())?;
     let spec = the_spec(pod)?;
-    if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
-        return Ok(Some(
-            "it is on the node's own network (hostNetwork), where the sidecar's ports would be every pod's",
-        ));
-    }
-    let systems =
-        [("os", "name"), ("nodeSelector", "kubernetes.io/os"), ("nodeSelector", "beta.kubernetes.io/os")];
-    if systems.iter().any(|(of, key)| spec.get(*of).is_some_and(|of| of[key] == "windows")) {
-        return Ok(Some("it is for Windows, where the sidecar's image does not run"));
+    if let Some(reason) = unfit(spec) {
+        return Ok(Some(reason));
     }
     take_out(pod)?;
     let spec = the_spec(pod)?;
     list(spec, "containers")?
         .filter(|list| !list.is_empty())
         .ok_or_else(|| Problem::at("spec.containers", "it has none"))?;
-    if sidecar.mode == Mode::Plain {
-        if is_job {
-            let says = "a Job with a plain sidecar never completes; use the native one (mode native)";
-            return Err(Problem::at("spec", says));
-        }
-        if spec.get("restartPolicy").is_some_and(|policy| policy == "Never" || policy == "OnFailure") {
-            let says =
-                "a pod that is to end never does with a plain sidecar; use the native one (mode native)";
-            return Err(Problem::at("spec.restartPolicy", says));
-        }
-    }
-    let listeners = listeners(&sidecar.config_map);
+    check_end(spec, sidecar.mode, is_job)?;
+    let configuration = configuration(&sidecar.config_map);
+    let ports = Ports::of(&sidecar, &configuration);
     for containers in ["initContainers", "containers"] {
         for (at, container) in list(spec, containers)?.into_iter().flatten().enumerate() {
             let field = format!("spec.{containers}[{at}]");
@@ -68,7 +54,7 @@ pub(super) fn add(
                 Some(name) if !name.is_empty() => {}
                 _ => return Err(Problem::at(field + ".name", "a container must have a name")),
             }
-            listeners.check(container, &field, &sidecar)?;
+            ports.check(container, &field)?;
         }
     }
     for (at, volume) in list(spec, "volumes")?.into_iter().flatten().enumerate() {
@@ -78,16 +64,18 @@ pub(super) fn add(
             return Err(Problem::at(format!("spec.volumes[{at}].name"), says));
         }
     }
-    let containers = match sidecar.mode {
-        Mode::Native => "initContainers",
-        Mode::Plain => "containers",
-    };
+    let setting = Setting::of(&sidecar, spec, &configuration);
+    let containers = sidecar.mode.list();
     if !spec.contains_key(containers) {
         let before = spec.keys().position(|key| key == "containers").unwrap_or(spec.len());
         spec.shift_insert(before, containers.to_owned(), Value::Null);
     }
-    made_list(spec, containers).insert(0, sidecar.container());
-    made_list(spec, "volumes").extend(sidecar.volumes());
+    let items = made_list(spec, containers);
+    let is_before = |item: &Value| sidecar.after.iter().any(|name| item["name"] == *name);
+    let at = items.iter().rposition(is_before).map_or(0, |at| at + 1);
+    items.insert(at, sidecar.container(&setting));
+    made_list(spec, "volumes").extend(sidecar.volumes(&setting));
+    resources::check_room(spec)?;
     let status = format!("injected by {}", env!("CARGO_PKG_VERSION"));
     if !pod.contains_key("metadata") {
         let before = pod.keys().position(|key| key == "spec").unwrap_or(0);
@@ -96,6 +84,35 @@ pub(super) fn add(
     let metadata = made_object(pod, "metadata");
     made_object(metadata, "annotations").insert(STATUS.to_owned(), Value::String(status));
     Ok(None)
+}
+
+/// Why the sidecar cannot be in a pod, whatever its containers are.
+pub(super) fn unfit(spec: &Map<String, Value>) -> Option<Reason> {
+    if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
+        return Some(
+            "it is on the node's own network (hostNetwork), where the sidecar's ports would be every pod's",
+        );
+    }
+    let systems =
+        [("os", "name"), ("nodeSelector", "kubernetes.io/os"), ("nodeSelector", "beta.kubernetes.io/os")];
+    let is_windows = systems.iter().any(|(of, key)| spec.get(*of).is_some_and(|of| of[key] == "windows"));
+    is_windows.then_some("it is for Windows, where the sidecar's image does not run")
+}
+
+/// Whether a pod that is to end can, with a sidecar of this mode.
+pub(super) fn check_end(spec: &Map<String, Value>, mode: Mode, is_job: bool) -> Result<(), Problem> {
+    if mode == Mode::Native {
+        return Ok(());
+    }
+    if is_job {
+        let says = "a Job with a plain sidecar never completes; use the native one (mode native)";
+        return Err(Problem::at("spec", says));
+    }
+    if spec.get("restartPolicy").is_some_and(|policy| policy == "Never" || policy == "OnFailure") {
+        let says = "a pod that is to end never does with a plain sidecar; use the native one (mode native)";
+        return Err(Problem::at("spec.restartPolicy", says));
+    }
+    Ok(())
 }
 
 /// Takes out what [`add`] put in: nothing where it put nothing in.
@@ -168,19 +185,19 @@ fn is_marked(pod: &Map<String, Value>) -> bool {
 }
 
 /// Whether a container is one that [`Sidecar::container`] has made, of whatever version and whoever changed it a little.
-fn is_ours(container: &Value) -> bool {
+pub(super) fn is_ours(container: &Value) -> bool {
     let mounts = |name: &str| {
         container["volumeMounts"].as_array().into_iter().flatten().any(|mount| mount["name"] == name)
     };
-    container["name"] == CONTAINER && container["args"] == json!(["run"]) && mounts(CONFIG) && mounts(STORE)
+    container["name"] == CONTAINER && container["args"] == json!(["run"]) && mounts(CONFIG)
 }
 
-fn annotations(pod: &mut Map<String, Value>) -> Result<Option<&Map<String, Value>>, Problem> {
+pub(super) fn annotations(pod: &mut Map<String, Value>) -> Result<Option<&Map<String, Value>>, Problem> {
     let Some(metadata) = object(pod, "metadata", "")? else { return Ok(None) };
     Ok(object(metadata, "annotations", "metadata.")?.map(|annotations| &*annotations))
 }
 
-fn the_spec(pod: &mut Map<String, Value>) -> Result<&mut Map<String, Value>, Problem> {
+pub(super) fn the_spec(pod: &mut Map<String, Value>) -> Result<&mut Map<String, Value>, Problem> {
     object(pod, "spec", "")?.ok_or_else(|| Problem::at("spec", "it is missing"))
 }
 
@@ -196,7 +213,10 @@ fn object<'a>(
     }
 }
 
-fn list<'a>(spec: &'a mut Map<String, Value>, key: &str) -> Result<Option<&'a mut Vec<Value>>, Problem> {
+pub(super) fn list<'a>(
+    spec: &'a mut Map<String, Value>,
+    key: &str,
+) -> Result<Option<&'a mut Vec<Value>>, Problem> {
     match spec.get_mut(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Array(list)) => match list.iter().position(|item| !item.is_object()) {
@@ -231,7 +251,7 @@ const SAYS_LABEL: Reason = "its label cupbearer.dev/inject says so";
 
 #[cfg(test)]
 mod tests {
-    use super::super::sidecar::Port;
+    use super::super::sidecar::{Port, STORE};
     use super::*;
 
     fn pod(value: &Value) -> Map<String, Value> {
@@ -239,7 +259,7 @@ mod tests {
     }
 
     fn put(pod: &mut Map<String, Value>, sidecar: &Sidecar, is_job: bool) -> Result<Option<Reason>, Problem> {
-        add(pod, sidecar, is_job, |_| Listeners::default())
+        add(pod, sidecar, is_job, |_| Configuration::default())
     }
 
     #[test]
@@ -381,7 +401,8 @@ mod tests {
     #[test]
     fn a_volume_of_the_sidecars_does_not_go_while_another_container_has_it() {
         let mut changed = pod(&json!({ "spec": { "containers": [{ "name": "a" }] } }));
-        put(&mut changed, &Sidecar::default(), false).unwrap();
+        let stores = Sidecar { store_volume: Some(true), ..Sidecar::default() };
+        put(&mut changed, &stores, false).unwrap();
         changed["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": STORE, "mountPath": "/s" }]);
         let problem = remove(&mut changed.clone()).unwrap_err();
         assert_eq!(problem.field, "spec.containers[0].volumeMounts[0]");
@@ -393,12 +414,12 @@ mod tests {
     #[test]
     fn the_ports_of_a_configuration_are_the_sidecars_and_the_usual_ones_then_are_not() {
         let config = "[server]\nlisten = ['127.0.0.1:9000', '[::1]:9001', 'unix:/s']\n[control]\nlisten = '127.0.0.1:9100'".parse().unwrap();
-        let listeners = Listeners::of(&config, "ConfigMap orders, document 2".to_owned());
+        let configuration = Configuration::of(&config, "ConfigMap orders, document 2".to_owned());
         let wanted = Sidecar { control_port: Some(4282), ..Sidecar::default() };
         let mut taken = pod(
             &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 4282 }] }] } }),
         );
-        let problem = add(&mut taken, &wanted, false, |_| listeners.clone()).unwrap_err();
+        let problem = add(&mut taken, &wanted, false, |_| configuration.clone()).unwrap_err();
         assert!(problem.says.contains("cupbearer.dev/control-port"), "{problem}");
         for (port, to, says) in [
             (
@@ -422,7 +443,7 @@ mod tests {
                 &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": port }] }] } }),
             );
             let sidecar = Sidecar { port: to.map_or(Port::Configured, Port::Number), ..Sidecar::default() };
-            let problem = add(&mut changed, &sidecar, false, |_| listeners.clone()).err();
+            let problem = add(&mut changed, &sidecar, false, |_| configuration.clone()).err();
             match says {
                 Some(says) => assert!(
                     problem.as_ref().is_some_and(|problem| problem.says.contains(says)),
@@ -430,6 +451,67 @@ mod tests {
                 ),
                 None => assert_eq!(problem, None, "{port}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_volume_to_write_to_is_there_only_where_the_configuration_names_a_file_in_it() {
+        let file = "[store]\nkind = 'file'\npath = '/var/lib/cupbearer/tokens'";
+        let elsewhere = "[store]\nkind = 'file'\npath = '/var/lib/cupbearer-other/tokens'";
+        for (config, annotation, there) in [
+            (Some(file), None, true),
+            (Some("[store]\nkind = 'memory'"), None, false),
+            (Some(elsewhere), None, false),
+            (None, None, false),
+            (None, Some("true"), true),
+            (Some(file), Some("false"), false),
+        ] {
+            let mut changed = pod(
+                &json!({ "metadata": { "annotations": {} }, "spec": { "containers": [{ "name": "a" }] } }),
+            );
+            if let Some(value) = annotation {
+                changed["metadata"]["annotations"]["cupbearer.dev/store-volume"] = json!(value);
+            }
+            let configuration = config.map(|text| Configuration::of(&text.parse().unwrap(), String::new()));
+            let known = |_: &str| configuration.clone().unwrap_or_default();
+            assert_eq!(add(&mut changed, &Sidecar::default(), false, known), Ok(None));
+            let text = Value::Object(changed).to_string();
+            assert_eq!(
+                text.matches("cupbearer-store").count(),
+                if there { 2 } else { 0 },
+                "{config:?} {annotation:?}"
+            );
+            assert!(there || !text.contains("emptyDir"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_token_of_the_pods_own_account_is_mounted_only_where_the_configuration_names_it() {
+        let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let named = format!("[tokens.a]\nsubject_token_file = '{account}/token'");
+        for (config, annotation, covered) in [
+            (Some("[tokens.a]\nsubject_token_file = '/var/run/secrets/tokens/a'"), None, true),
+            (Some(named.as_str()), None, false),
+            (None, None, true),
+            (None, Some("true"), false),
+            (Some(named.as_str()), Some("false"), true),
+        ] {
+            let mut changed = pod(
+                &json!({ "metadata": { "annotations": {} }, "spec": { "containers": [{ "name": "a" }] } }),
+            );
+            if let Some(value) = annotation {
+                changed["metadata"]["annotations"]["cupbearer.dev/service-account-token"] = json!(value);
+            }
+            let configuration = config.map(|text| Configuration::of(&text.parse().unwrap(), String::new()));
+            let known = |_: &str| configuration.clone().unwrap_or_default();
+            assert_eq!(add(&mut changed, &Sidecar::default(), false, known), Ok(None));
+            let mounts = changed["spec"]["initContainers"][0]["volumeMounts"].as_array().unwrap();
+            let mount = mounts.iter().find(|mount| mount["mountPath"] == account);
+            assert_eq!(mount.is_some(), covered, "{config:?} {annotation:?}");
+            let volumes = changed["spec"]["volumes"].as_array().unwrap();
+            let volume =
+                mount.and_then(|mount| volumes.iter().find(|volume| volume["name"] == mount["name"]));
+            assert_eq!(volume.map(|volume| volume["downwardAPI"].clone()), covered.then(|| json!({})));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Kubernetes' quantities, such as `64Mi` and `10m`.
 
+use serde_json::Value;
+
 /// How much `text` is, in units: `64Mi` is 67,108,864 and `10m` is 0.01. `None`: it is no quantity.
 pub(super) fn quantity(text: &str) -> Option<f64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -26,6 +28,15 @@ pub(super) fn quantity(text: &str) -> Option<f64> {
     };
     let amount = number.parse::<f64>().ok()? * factor;
     amount.is_finite().then_some(amount)
+}
+
+/// The same of a field, which may be a number as well: `cpu: 1`.
+pub(super) fn amount(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => quantity(text),
+        Value::Number(number) => quantity(&number.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use super::configuration::{Configuration, strings};
 use super::object;
 use super::pod::has_it;
-use super::ports::Listeners;
 use super::problem::Problem;
-use super::sidecar::{CONFIG, CONTAINER, PREFIX, SECRET, SECRET_FILES, SERVER_LISTEN};
+use super::resources;
+use super::sidecar::{CONFIG, CONTAINER, PREFIX, SECRET, SECRET_FILES, SERVER_LISTEN, STORE};
 
-/// What the `ConfigMap`s of a file have the sidecars listen on, by namespace and name.
-pub(super) fn listeners(documents: &[Value]) -> HashMap<(&str, &str), Listeners> {
+/// What the `ConfigMap`s of a file say of the sidecars' pods, by namespace and name.
+pub(super) fn configurations(documents: &[Value]) -> HashMap<(&str, &str), Configuration> {
     let read = |map: Held<'_>| {
         let config = map.fields.get("data")?["config.toml"].as_str()?.parse().ok()?;
-        Some(Listeners::of(&config, format!("{}, document {}", object::named(map.fields), map.document)))
+        Some(Configuration::of(&config, format!("{}, document {}", object::named(map.fields), map.document)))
     };
     held(documents)
         .into_iter()
@@ -54,6 +55,7 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
     for pod in &held {
         if object::pod(pod.fields).is_some_and(has_it) {
             notes.extend(misplaced(pod.fields));
+            notes.extend(at_the_node(pod.fields));
         }
         let spec = object::pod(pod.fields).and_then(|pod| pod.get("spec"));
         let Some(volumes) = spec.and_then(|spec| spec["volumes"].as_array()) else { continue };
@@ -85,6 +87,21 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
         }
     }
     notes
+}
+
+/// What the sidecar changes for the node that its pod is on.
+fn at_the_node(fields: &Map<String, Value>) -> Vec<String> {
+    let Some(spec) = object::pod(fields).and_then(|pod| pod.get("spec")).and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    let volumes = spec.get("volumes").and_then(Value::as_array);
+    let is_store = |volume: &Value| volume["name"] == STORE && !volume["emptyDir"].is_null();
+    let stores = volumes.is_some_and(|volumes| volumes.iter().any(is_store));
+    let drain = stores.then(|| {
+        format!("`kubectl drain` stops at a pod with the volume {STORE} unless it has --delete-emptydir-data")
+    });
+    let named = object::named(fields);
+    [resources::note(spec), drain].into_iter().flatten().map(|note| format!("{named}: {note}")).collect()
 }
 
 /// Annotations of ours that are not where a pod has its own.
@@ -167,19 +184,4 @@ fn check_config(map: &Held<'_>, secret: Option<&Named<'_>>) -> Vec<Problem> {
         Some(problem(format!("data[config.toml], {key}"), says))
     };
     files.into_iter().filter_map(said).collect()
-}
-
-/// Each string in `value`, with the key that it is of.
-fn strings(value: &toml::Value, path: &str, found: &mut Vec<(String, String)>) {
-    match value {
-        toml::Value::String(text) => found.push((path.to_owned(), text.clone())),
-        toml::Value::Array(items) => items.iter().for_each(|item| strings(item, path, found)),
-        toml::Value::Table(entries) => {
-            for (key, value) in entries {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                strings(value, &path, found);
-            }
-        }
-        _ => {}
-    }
 }

@@ -138,14 +138,10 @@ async fn every_kustomization_builds_what_three_versions_and_the_restricted_stand
         ("fsGroup: 65532", "runAsUser: 0", "runAsUser must not be 0"),
         ("fsGroup: 65532", "sysctls: [{name: kernel.msgmax, value: \"1\"}]", "kernel.msgmax is not allowed"),
         ("containerPort: 4281", "containerPort: 4281\n          hostPort: 4281", "hostPort is not allowed"),
+        ("downwardAPI: {}", "hostPath: {path: /}", "the type hostPath is not allowed"),
         (
-            "emptyDir:\n          medium: Memory\n          sizeLimit: 1Mi",
-            "hostPath: {path: /}",
-            "the type hostPath is not allowed",
-        ),
-        (
-            "- mountPath: /var/lib/cupbearer\n          name: cupbearer-store",
-            "- mountPath: /var/lib/cupbearer\n          name: nothing",
+            "- mountPath: /etc/cupbearer\n          name: cupbearer-config",
+            "- mountPath: /etc/cupbearer\n          name: nothing",
             "there is no volume nothing",
         ),
         ("serviceAccountName: app", "serviceAccountName: nobody", "there is no ServiceAccount nobody"),
@@ -244,6 +240,7 @@ async fn what_inject_adds_is_taken_as_well() {
         &["--identity-audience", "https://a.example"],
         &["--no-secret", "--port", "9000"],
         &["--control-port", "4282"],
+        &["--store-volume", "true", "--service-account-token", "true", "--run-as-user", "image"],
         &["--port", "config", "--health-port", "9901"],
     ]
     .iter()
@@ -259,7 +256,7 @@ async fn what_inject_adds_is_taken_as_well() {
     }
     let output = judged(&files).await;
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(text(&output.stdout).contains("6 objects, 0 problems"));
+    assert!(text(&output.stdout).contains("7 objects, 0 problems"));
 }
 
 /// Each value that the chart has, other than its default.

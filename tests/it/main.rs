@@ -66,6 +66,7 @@ mod multitude;
 mod network;
 mod outage;
 mod outbound;
+mod policies;
 mod programs;
 mod proofs;
 mod protocols;

@@ -17,7 +17,7 @@ import kubernetes_validate
 import yaml
 
 program, folder = sys.argv[1:]
-OURS = {"cupbearer-config", "cupbearer-secret", "cupbearer-identity", "cupbearer-store"}
+OURS = {"cupbearer-config", "cupbearer-secret", "cupbearer-identity", "cupbearer-store", "cupbearer-empty"}
 
 
 class Reader(yaml.SafeLoader):

@@ -1,0 +1,273 @@
+//! What a pod's annotations change of its sidecar, and whether a sidecar can be as it is wanted.
+
+use serde_json::{Map, Value};
+
+use super::overrides::Overrides;
+use super::problem::Problem;
+use super::resources::Amount;
+use super::sidecar::{Mode, PREFIX, Port, RunAs, Sidecar};
+
+impl Sidecar {
+    /// Whether every field can be: a message for the first that cannot, with its name.
+    ///
+    /// # Errors
+    /// The field's name as a flag has it, and what is wrong.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.image.is_empty() || self.image.contains(char::is_whitespace) {
+            return Err(("image", format!("{:?} is no image", self.image)));
+        }
+        if let Some(policy) = self.image_pull_policy.as_deref()
+            && !PULL_POLICIES.contains(&policy)
+        {
+            return Err(("image-pull-policy", format!("{policy:?} is none of {}", PULL_POLICIES.join(", "))));
+        }
+        object_name(&self.config_map).map_err(|says| ("config-map", says))?;
+        if let Some(secret) = &self.secret {
+            object_name(secret).map_err(|says| ("secret", says))?;
+        }
+        self.check_ports()?;
+        if self.identity_audience.as_deref().is_some_and(|audience| audience.trim().is_empty()) {
+            return Err(("identity-audience", "it is empty".to_owned()));
+        }
+        if self.run_as_user == RunAs::Id(0) {
+            return Err(("run-as-user", "0 is root, and the sidecar does not run as root".to_owned()));
+        }
+        self.resources.check()
+    }
+
+    fn check_ports(&self) -> Result<(), (&'static str, String)> {
+        let proxy = match self.port {
+            Port::Number(port) => Some(("port", "the proxy", port)),
+            Port::Configured => None,
+        };
+        let health = Some(("health-port", "health", self.health_port));
+        let control = self.control_port.map(|port| ("control-port", "the control surface", port));
+        let mut used: Vec<(&str, u16)> = Vec::new();
+        for (name, what, port) in [proxy, health, control].into_iter().flatten() {
+            if port == 0 {
+                return Err((name, "0 is not a port: use one from 1 to 65535".to_owned()));
+            }
+            if let Some((other, _)) = used.iter().find(|(_, taken)| *taken == port) {
+                return Err((name, format!("{port} cannot be the port of {what}: {other} uses it")));
+            }
+            used.push((what, port));
+        }
+        Ok(())
+    }
+
+    /// The same with what a pod's own annotations say.
+    pub(super) fn told_by(&self, annotations: Option<&Map<String, Value>>) -> Result<Self, Problem> {
+        let mut told = self.clone();
+        let Some(annotations) = annotations else { return Ok(told) };
+        let field = |name: &str| format!("metadata.annotations[{PREFIX}{name}]");
+        for (key, value) in annotations {
+            let Some(name) = key.strip_prefix(PREFIX) else { continue };
+            let Some(text) = value.as_str() else {
+                return Err(Problem::at(field(name), "an annotation must be a string: put it in quotes"));
+            };
+            told.set(name, text).map_err(|says| Problem::at(field(name), says))?;
+        }
+        told.check().map_err(|(name, says)| Problem::at(field(name), says))?;
+        Ok(told)
+    }
+
+    /// Sets the field that the annotation `name` stands for.
+    fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let port = || text.parse().map_err(|_| format!("{text:?} is no port"));
+        let flag = || match text {
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            _ => Err(format!("{text:?} is neither \"true\" nor \"false\"")),
+        };
+        match name {
+            "image" => text.clone_into(&mut self.image),
+            "image-pull-policy" => self.image_pull_policy = Some(text.to_owned()),
+            "config-map" => text.clone_into(&mut self.config_map),
+            "secret" => self.secret = Some(text.to_owned()).filter(|name| !name.is_empty()),
+            "identity-audience" => self.identity_audience = Some(text.to_owned()),
+            "service-account-token" => self.service_account_token = flag()?,
+            "store-volume" => self.store_volume = flag()?,
+            "after" => self.after = names(text),
+            "container" => self.overrides.push(Overrides::named(text)?),
+            "health-port" => self.health_port = port()?,
+            "control-port" => self.control_port = Some(port()?),
+            "port" => {
+                self.port =
+                    Port::named(text).ok_or_else(|| format!("{text:?} is neither a port nor \"config\""))?;
+            }
+            "run-as-user" => {
+                self.run_as_user = RunAs::named(text)
+                    .ok_or_else(|| format!("{text:?} is neither a number nor \"image\""))?;
+            }
+            "run-as-group" => {
+                let group = RunAs::named(text)
+                    .ok_or_else(|| format!("{text:?} is neither a number nor \"image\""))?;
+                self.run_as_group = Some(group);
+            }
+            "mode" => {
+                self.mode =
+                    Mode::named(text).ok_or_else(|| format!("{text:?} is neither native nor plain"))?;
+            }
+            "inject" | "status" => {}
+            _ => match self.resources.amount(name) {
+                Some(amount) => *amount = Amount::named(text),
+                None => {
+                    let known = NAMES.map(|name| format!("{PREFIX}{name}")).join(", ");
+                    return Err(format!("unknown; known are {known}"));
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// The names in a list with commas.
+pub(super) fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// RFC 1123 as Kubernetes has it for names of objects.
+fn object_name(name: &str) -> Result<(), String> {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let inside = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
+    if name.len() <= 253 && edge(name.chars().next()) && edge(name.chars().last()) && inside {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no name of an object: lower-case letters, digits, - and ."))
+}
+
+const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+const NAMES: [&str; 22] = [
+    "inject",
+    "image",
+    "image-pull-policy",
+    "config-map",
+    "secret",
+    "port",
+    "health-port",
+    "control-port",
+    "mode",
+    "after",
+    "identity-audience",
+    "service-account-token",
+    "store-volume",
+    "run-as-user",
+    "run-as-group",
+    "cpu-request",
+    "cpu-limit",
+    "memory-request",
+    "memory-limit",
+    "ephemeral-storage-request",
+    "ephemeral-storage-limit",
+    "container",
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::sidecar::{SERVER_LISTEN, Setting};
+    use super::*;
+
+    #[test]
+    fn annotations_say_it_for_one_pod() {
+        let annotations = json!({ "other": "x", "cupbearer.dev/port": "9000", "cupbearer.dev/secret": "", "cupbearer.dev/mode": "plain",
+            "cupbearer.dev/image": "r.example/c:2", "cupbearer.dev/config-map": "orders", "cupbearer.dev/identity-audience": "api" });
+        let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+        assert_eq!((told.port, told.secret.as_deref(), told.mode), (Port::Number(9000), None, Mode::Plain));
+        assert_eq!((told.image.as_str(), told.config_map.as_str()), ("r.example/c:2", "orders"));
+        assert_eq!(told.identity_audience.as_deref(), Some("api"));
+    }
+
+    #[test]
+    fn the_control_surface_is_on_a_socket_without_a_volume_unless_a_port_is_wanted() {
+        let listen = |sidecar: &Sidecar| {
+            let container = sidecar.container(&Setting::default());
+            let env = container["env"].as_array().unwrap().iter();
+            let found = env.filter(|one| one["name"] == "CUPBEARER__CONTROL__LISTEN");
+            found.map(|one| one["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(listen(&Sidecar::default()), ["unix:@cupbearer"]);
+        let annotations = json!({ "cupbearer.dev/control-port": "4282" });
+        let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+        assert_eq!(listen(&told), ["127.0.0.1:4282"]);
+    }
+
+    #[test]
+    fn each_listener_has_a_port_that_applications_do_not_use_and_an_annotation_that_moves_it() {
+        let env = |annotations: Value| {
+            let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+            let container = told.container(&Setting::default());
+            let env: Vec<(String, String)> = container["env"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| {
+                    (one["name"].as_str().unwrap().to_owned(), one["value"].as_str().unwrap().to_owned())
+                })
+                .collect();
+            let port = container["ports"][0]["containerPort"].as_u64().unwrap();
+            (env.into_iter().filter(|(name, _)| !name.contains("CONTROL")).collect::<Vec<_>>(), port)
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let usual = [pair(SERVER_LISTEN, "127.0.0.1:4280"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:4281")];
+        assert_eq!(env(json!({})), (usual.to_vec(), 4281));
+        let moved = [pair(SERVER_LISTEN, "127.0.0.1:8080"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:9901")];
+        let annotations = json!({ "cupbearer.dev/port": "8080", "cupbearer.dev/health-port": "9901" });
+        assert_eq!(env(annotations), (moved.to_vec(), 9901));
+        let configured = json!({ "cupbearer.dev/port": "config" });
+        assert_eq!(env(configured), (vec![pair("CUPBEARER__HEALTH__LISTEN", "[::]:4281")], 4281));
+    }
+
+    #[test]
+    fn resources_may_be_said_in_every_unit_there_is() {
+        for (memory_limit, cpu_request) in
+            [("16Mi", "1m"), ("1Ei", "2"), ("64e6", "0.5"), ("33554432", "100m")]
+        {
+            let annotations = json!({ "cupbearer.dev/memory-limit": memory_limit, "cupbearer.dev/cpu-request": cpu_request });
+            assert!(Sidecar::default().told_by(annotations.as_object()).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_annotation_that_cannot_be_is_named() {
+        for (name, value, says) in [
+            ("port", json!("eighty"), "\"eighty\" is neither a port nor \"config\""),
+            ("port", json!("0"), "0 is not a port"),
+            ("health-port", json!("4280"), "4280 cannot be the port of health: the proxy uses it"),
+            ("health-port", json!("65536"), "is no port"),
+            ("control-port", json!("4281"), "4281 cannot be the port of the control surface: health uses it"),
+            (
+                "control-port",
+                json!("4280"),
+                "4280 cannot be the port of the control surface: the proxy uses it",
+            ),
+            ("control-port", json!("x"), "is no port"),
+            ("port", json!(8081), "put it in quotes"),
+            ("mode", json!("ambient"), "neither native nor plain"),
+            ("secret", json!("Not_A_Name"), "is no name of an object"),
+            ("config-map", json!(""), "is no name of an object"),
+            ("image", json!("a b"), "is no image"),
+            ("memory-limit", json!("lots"), "is no quantity"),
+            ("memory-limit", json!("64m"), "is no quantity"),
+            ("memory-limit", json!("16777215"), "less than the 16Mi"),
+            ("memory-limit", json!("8Ei"), "is no quantity"),
+            ("cpu-request", json!("0"), "of 1m or more"),
+            ("cpu-request", json!("10Mb"), "is no quantity"),
+            ("memory-request", json!("128Mi0"), "is no quantity"),
+            ("ephemeral-storage-limit", json!("10m"), "is no quantity"),
+            ("image-pull-policy", json!("always"), "is none of Always, IfNotPresent, Never"),
+            ("run-as-user", json!("0"), "0 is root"),
+            ("run-as-user", json!("nobody"), "is neither a number nor \"image\""),
+            ("store-volume", json!("yes"), "is neither \"true\" nor \"false\""),
+            ("container", json!("{\"name\":\"x\"}"), "name is the sidecar's own"),
+            ("prot", json!("1"), "unknown; known are cupbearer.dev/inject"),
+            ("identity-audience", json!(" "), "it is empty"),
+        ] {
+            let annotations = json!({ format!("cupbearer.dev/{name}"): value });
+            let problem = Sidecar::default().told_by(annotations.as_object()).unwrap_err();
+            assert_eq!(problem.field, format!("metadata.annotations[cupbearer.dev/{name}]"));
+            assert!(problem.says.contains(says), "{}", problem.says);
+        }
+    }
+}
