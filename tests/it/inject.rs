@@ -451,6 +451,43 @@ async fn a_pod_that_cannot_have_the_sidecar_is_refused_or_let_in_as_told() {
     }
 }
 
+/// A second webhook adds a container once this one has been called: the API server then calls this one again.
+#[tokio::test]
+async fn a_container_that_another_webhook_adds_meets_the_sidecar_in_either_order() {
+    let webhook = Webhook::start(&[]).await;
+    let patched = |object: &Value, response: &Value| {
+        let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+        let mut object = object.clone();
+        json_patch::patch(&mut object, &patch).unwrap();
+        object
+    };
+    let with = |object: &Value, list: &str, container: Value| {
+        let mut object = object.clone();
+        let mut containers = object["spec"][list].as_array().cloned().unwrap_or_default();
+        containers.insert(0, container);
+        object["spec"][list] = containers.into();
+        object
+    };
+    let late = |port: u16| json!({ "name": "late", "image": "late:1", "ports": [{ "containerPort": port }] });
+    let own = patched(&pod(80), &webhook.review("shop", &pod(80)).await);
+    for (port, allowed) in [(4280, false), (4281, false), (9090, true)] {
+        for object in [&own, &pod(80)] {
+            let response = webhook.review("shop", &with(object, "containers", late(port))).await;
+            assert_eq!(response["allowed"], json!(allowed), "{port}: {response}");
+            let says = response["status"]["message"].as_str().unwrap_or_default();
+            assert!(allowed || says.contains("spec.containers[0].ports[0].containerPort"), "{response}");
+        }
+    }
+    // An init container that was put in front could not use the sidecar, which goes in front again.
+    let fetch = json!({ "name": "fetch", "image": "fetch:1" });
+    let after = with(&own, "initContainers", fetch.clone());
+    let response = webhook.review("shop", &after).await;
+    assert!(response["warnings"][0].as_str().unwrap().contains("cupbearer.dev/after"), "{response}");
+    let before = with(&pod(80), "initContainers", fetch);
+    assert_eq!(patched(&after, &response), patched(&before, &webhook.review("shop", &before).await));
+}
+
 #[tokio::test]
 async fn a_new_certificate_counts_and_a_broken_one_does_not() {
     let mut webhook = Webhook::start(&[]).await;
