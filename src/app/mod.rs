@@ -3,6 +3,7 @@
 //! `cli` calls [`run()`]. Nothing else knows how the rooms fit together, and nothing here prints.
 
 mod bounds;
+mod certificates;
 mod parts;
 mod postponed;
 mod run;

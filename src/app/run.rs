@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::bounds::DescriptorBound;
+use super::certificates;
 use super::parts::{Parts, StartError};
 use super::postponed::Postponed;
 use crate::clock::{self, ClockWatch, Jump};
@@ -24,7 +25,7 @@ use crate::control::{self, ControlSettings, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
 use crate::lifecycle::DrainTrigger;
 use crate::machine::Lack;
-use crate::metrics::Metrics;
+use crate::metrics::{CertificateUse, Metrics};
 use crate::net::acceptor::Acceptor;
 use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
@@ -138,8 +139,9 @@ impl App {
         let metrics = Metrics::new();
         telemetry::register(&metrics);
         if let Some(acceptor) = &acceptor {
-            acceptor.register(&metrics);
+            acceptor.register(&metrics, CertificateUse::Server);
         }
+        certificates::show(&settings, &metrics);
         let proxy_metrics = ProxyMetrics::new(&metrics);
         let (traces, export) = Traces::start(&settings.traces, &metrics)?;
         let alarm = StoreAlarm::new(&metrics);
@@ -293,6 +295,8 @@ impl App {
             tracing::info!("{reason}");
             self.reload();
         }
+        // Those that assertions name are read at each use, without a reload.
+        certificates::show(&self.settings, &self.metrics);
     }
 
     /// Ends in order. A second signal ends at once.

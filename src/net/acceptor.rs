@@ -5,9 +5,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
@@ -16,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::certified;
+use super::certificate::{certified, validity};
 use super::client_hello::ClientHello;
 use super::handshake_fault::HandshakeFault;
 use super::handshake_log::HandshakeLog;
 use super::tls::{TlsError, roots_from};
 use super::transcript::{RestoringVerifier, provider};
-use crate::metrics::Metrics;
+use crate::metrics::{CertificateGauges, CertificateUse, Metrics, Validity};
 
 /// What TLS handshakes are made with.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Acceptor {
     client_ca_file: Option<PathBuf>,
     /// All workers have the same, and with it the keys of the tickets: a session can be resumed at any of them.
     config: ArcSwap<ServerConfig>,
+    validity: ArcSwapOption<Validity>,
+    gauges: OnceLock<CertificateGauges>,
     failures: HandshakeLog,
 }
 
@@ -42,12 +44,14 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`], which names the file.
     pub fn load(cert_file: &Path, key_file: &Path, client_ca_file: Option<&Path>) -> Result<Self, TlsError> {
-        let config = server_config(cert_file, key_file, client_ca_file)?;
+        let (config, validity) = server_config(cert_file, key_file, client_ca_file)?;
         Ok(Self {
             cert_file: cert_file.to_owned(),
             key_file: key_file.to_owned(),
             client_ca_file: client_ca_file.map(Path::to_owned),
             config: ArcSwap::from_pointee(config),
+            validity: ArcSwapOption::from_pointee(validity),
+            gauges: OnceLock::new(),
             failures: HandshakeLog::default(),
         })
     }
@@ -58,9 +62,24 @@ impl Acceptor {
     /// # Errors
     /// As [`Self::load`]; then everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let config = server_config(&self.cert_file, &self.key_file, self.client_ca_file.as_deref())?;
+        let (config, validity) =
+            server_config(&self.cert_file, &self.key_file, self.client_ca_file.as_deref())?;
         self.config.store(Arc::new(config));
+        self.validity.store(validity.map(Arc::new));
+        self.show_validity();
         Ok(())
+    }
+
+    /// From when until when its certificate is valid; `None`: that cannot be read.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity.load().as_deref().copied()
+    }
+
+    fn show_validity(&self) {
+        if let Some(gauges) = self.gauges.get() {
+            gauges.set(self.validity());
+        }
     }
 
     /// Makes TLS of `io`. The caller bounds the time, and reports a failure to [`Self::failed`].
@@ -93,9 +112,11 @@ impl Acceptor {
         self.failures.finish();
     }
 
-    /// Adds the count of failed handshakes to the registry.
-    pub fn register(&self, metrics: &Metrics) {
+    /// Adds the count of failed handshakes to the registry, and shows until when its certificate, which is for `one_use`, is valid.
+    pub fn register(&self, metrics: &Metrics, one_use: CertificateUse) {
         self.failures.register(metrics);
+        let _ = self.gauges.set(metrics.certificates(one_use));
+        self.show_validity();
     }
 
     /// The files that it was loaded from.
@@ -108,8 +129,9 @@ fn server_config(
     cert_file: &Path,
     key_file: &Path,
     client_ca_file: Option<&Path>,
-) -> Result<ServerConfig, TlsError> {
+) -> Result<(ServerConfig, Option<Validity>), TlsError> {
     let (certified, _thumbprint) = certified(cert_file, key_file)?;
+    let validity = certified.cert.first().and_then(validity);
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -130,7 +152,7 @@ fn server_config(
     if let Ok(ticketer) = Ticketer::new() {
         config.ticketer = ticketer;
     }
-    Ok(config)
+    Ok((config, validity))
 }
 
 /// HTTP/2 as TLS names it (RFC 9113 section 3.1).
@@ -172,6 +194,35 @@ mod tests {
         pair(dir.path());
         acceptor.reload().unwrap();
         assert!(!Arc::ptr_eq(&first, &acceptor.config.load_full()));
+    }
+
+    #[test]
+    fn the_metrics_show_when_the_certificate_in_force_expires() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let files = ["server.pem", "server.key"].map(|file| dir.path().join(file));
+        let write = |year| {
+            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            std::fs::write(&files[0], params.self_signed(&key).unwrap().pem()).unwrap();
+            std::fs::write(&files[1], key.serialize_pem()).unwrap();
+        };
+        write(2030);
+        let acceptor = Acceptor::load(&files[0], &files[1], None).unwrap();
+        let metrics = Metrics::new();
+        acceptor.register(&metrics, CertificateUse::Webhook);
+        let shows = |name: &str, seconds: u64| {
+            let text = metrics.render();
+            let line =
+                format!("cupbearer_certificate_{name}_timestamp_seconds{{use=\"webhook\"}} {seconds}\n");
+            assert!(text.contains(&line), "{text}");
+        };
+        shows("expiry", 1_893_456_000);
+        shows("not_before", 1_577_836_800);
+        write(2031);
+        acceptor.reload().unwrap();
+        shows("expiry", 1_924_992_000);
     }
 
     #[test]

@@ -15,11 +15,12 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::tls::TlsError;
 use crate::clock;
+use crate::metrics::Validity;
 
 /// A client's certificate and its key, read and checked against each other.
 ///
@@ -31,8 +32,8 @@ pub struct ClientCertificate {
     pub cert_file: PathBuf,
     /// PEM: the private key.
     pub key_file: PathBuf,
-    /// When it ends (`notAfter`), for people; `None`: it cannot be read.
-    not_after: Option<SystemTime>,
+    /// From when until when it is valid, for people and metrics; `None`: that cannot be read.
+    validity: Option<Validity>,
     /// SHA-256 of the first certificate in DER: `x5t#S256` (RFC 8705 section 3.1).
     pub thumbprint: [u8; 32],
     certified: Arc<CertifiedKey>,
@@ -46,9 +47,9 @@ impl ClientCertificate {
     /// [`TlsError`], which names the file.
     pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
         let (certified, thumbprint) = certified(cert_file, key_file)?;
-        let not_after = certified.cert.first().and_then(not_after);
+        let validity = certified.cert.first().and_then(validity);
         Ok(Self {
-            not_after,
+            validity,
             cert_file: cert_file.to_owned(),
             key_file: key_file.to_owned(),
             thumbprint,
@@ -59,7 +60,14 @@ impl ClientCertificate {
     /// When it expired, if it has by this machine's clock.
     #[must_use]
     pub fn expired(&self) -> Option<SystemTime> {
-        self.not_after.filter(|at| clock::until(*at).is_zero())
+        let not_after = self.validity.map(|validity| validity.not_after);
+        not_after.filter(|at| clock::until(*at).is_zero())
+    }
+
+    /// From when until when it is valid; `None`: that cannot be read.
+    #[must_use]
+    pub const fn validity(&self) -> Option<Validity> {
+        self.validity
     }
 
     /// Both files: what a watcher looks at.
@@ -116,11 +124,20 @@ pub(super) fn certified(
     Ok((Arc::new(certified), thumbprint))
 }
 
-/// When a certificate ends (RFC 5280 section 4.1.2.5).
-fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+/// From when until when a certificate is valid (RFC 5280 section 4.1.2.5).
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    let at = |time: ASN1Time| {
+        UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default()))
+    };
+    let validity = parsed.validity();
+    Some(Validity { not_before: at(validity.not_before)?, not_after: at(validity.not_after)? })
+}
+
+/// The same of the first certificate in a PEM file; `None`: that cannot be read.
+#[must_use]
+pub fn validity_in(file: &Path) -> Option<Validity> {
+    validity(chain(file).ok()?.first()?)
 }
 
 fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

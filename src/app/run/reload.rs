@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{App, facts_of, log_each};
+use crate::app::certificates;
 use crate::app::parts::StartError;
 use crate::config::{self, Loaded, Problems, Settings};
 use crate::metrics::Reload;
@@ -77,6 +78,7 @@ impl App {
             &self.started,
             self.parts.describe_store(),
         )));
+        certificates::show(&settings, &self.metrics);
         self.stale.clear();
         self.files.replace(&[files, self.parts.stored_files(&settings)].concat());
         self.settings = settings;
