@@ -23,6 +23,8 @@ pub struct Facts {
     pub api: Api,
     /// The failure of the last attempt; `None`: it succeeded, or there was none.
     pub failing: Option<Failing>,
+    /// Whether readiness, and with it the start of an application, waits for a token that there never was.
+    pub starting: bool,
     /// Whether there is a token for each caller, and none here.
     pub per_caller: bool,
 }

@@ -550,7 +550,8 @@ mod tests {
                 token.wake_by_store();
             }
             let asked = giver.0.load(Ordering::SeqCst);
-            assert!((5..60).contains(&asked), "{asked}");
+            // Every few seconds, as an application waits to start; not with each change of the store.
+            assert!((5..200).contains(&asked), "{asked}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::oauth::{
 };
 
 use super::binding::Binding;
-use super::facts::{self, Credential, Worked};
+use super::facts::{self, Credential, Facts, Worked};
 use super::schedule::{renew_before, retry_at, usable_for};
 use super::scopes::withheld;
 use super::settings::{GrantSettings, Origin, TokenSettings};
@@ -197,7 +197,9 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
     };
     let failures = old.failures + u64::from(sent);
     let state = TokenState { last_error: Some(failure), failures, attempts, ..old.clone() };
-    TokenState { next_attempt: retry_at(&state.facts(), &settings.policy.retry, attempt.jitter), ..state }
+    let facts = state.facts();
+    let facts = Facts { starting: settings.required && facts.usable_until.is_none(), ..facts };
+    TokenState { next_attempt: retry_at(&facts, &settings.policy.retry, attempt.jitter), ..state }
 }
 
 /// The state after an API has refused the token `generation` at `now`; `None`: another one is held by now.

@@ -336,6 +336,13 @@ pub(super) mod tests {
         }
     }
 
+    impl Bench {
+        /// A token that readiness does not wait for.
+        fn add_optional(&self, name: &str, source: &Arc<Script>) -> TokenHandle {
+            self.renewer.add(name, TokenSettings { required: false, ..settings() }, Arc::clone(source))
+        }
+    }
+
     fn status(token: &TokenHandle) -> Status {
         token.load().status(Moment::now())
     }
@@ -523,7 +530,7 @@ pub(super) mod tests {
     async fn the_backoff_doubles_and_is_never_hot() {
         let bench = bench(32);
         let source = Script::always(Step::Fail { takes: Duration::ZERO, kind: ErrorKind::Dns, hold: None });
-        let _token = bench.add("api", &source);
+        let _token = bench.add_optional("api", &source);
         sleep(HOUR).await;
         let calls = source.calls();
         for (failures, pair) in (1_u32..).zip(calls.windows(2)) {
@@ -533,6 +540,39 @@ pub(super) mod tests {
             assert!(gap >= Duration::from_millis(250) && gap <= bound + MOMENT, "{failures}: {gap:?}");
         }
         assert!((61..400).contains(&calls.len()), "{}", calls.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_starts_in_an_outage_has_its_token_seconds_after_the_server_is_back() {
+        for minutes in [1, 10, 600] {
+            let bench = bench(32);
+            let source = Script::always(failing(ErrorKind::Dns));
+            let token = bench.add("api", &source);
+            sleep(Duration::from_mins(minutes)).await;
+            let calls = source.calls();
+            let gaps = calls.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(gaps.clone().all(|gap| gap >= Duration::from_millis(250)), "{calls:?}");
+            let late: Vec<Duration> = gaps.skip(calls.len() / 2).collect();
+            assert!(late.iter().any(|gap| *gap != late[0]), "there is no jitter: {late:?}");
+            source.play(|_| hourly());
+            let back = Moment::now();
+            while status(&token) != Status::Valid {
+                sleep(MOMENT).await;
+            }
+            assert!(back.elapsed() <= secs(6), "{minutes}: {:?}", back.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_waits_for_its_first_token_keeps_to_retry_after() {
+        let bench = bench(32);
+        let busy = ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE);
+        let source = Script::always(Step::Fail { takes: MOMENT, kind: busy, hold: Some(secs(90)) });
+        let _token = bench.add("api", &source);
+        sleep(secs(900)).await;
+        let calls = source.calls();
+        assert!((8..=10).contains(&calls.len()), "{calls:?}");
+        assert!(calls.windows(2).all(|pair| pair[1] - pair[0] >= secs(90)), "{calls:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -618,7 +658,7 @@ pub(super) mod tests {
         for hold in [None, Some(secs(50))] {
             let bench = bench(32);
             let source = Script::always(Step::Fail { takes: MOMENT, kind: ErrorKind::Reset, hold });
-            let token = bench.add("api", &source);
+            let token = bench.add_optional("api", &source);
             loop {
                 sleep(secs(1)).await;
                 let state = token.load();

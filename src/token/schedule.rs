@@ -45,7 +45,7 @@ pub fn renew_before(lifetime: Duration, login: Option<Duration>, policy: &Policy
 /// Full-jitter backoff from `initial`, doubled by each failure, up to `max`, for every class: what is refused may
 /// have worked a minute ago. What may be the end of a login keeps to the latter half of each pause, however many wait, and
 /// is as good as given up after `DOUBTFUL_ATTEMPTS`. Else, while requests wait for a token the next attempt is [`WAITED_FOR`] away at most, a little
-/// more in a long outage. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
+/// more in a long outage, and [`WAITED_FOR_LONG`] while an application waits to start. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
 /// made within two seconds of that end; once that time has begun, the backoff alone counts.
 #[must_use]
 pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment> {
@@ -65,8 +65,9 @@ pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment>
     } else if person || failing.class == Class::Doubtful {
         // The few tries that there are last for a while, whatever waits.
         delay = (bound / 2 + share(bound / 2, unit(jitter))).max(floor);
-    } else if failing.waited_for {
-        let bound = waited_for(failing, max);
+    } else if failing.waited_for || facts.starting {
+        let least = if failing.waited_for { WAITED_FOR } else { WAITED_FOR_LONG };
+        let bound = waited_for(failing, least, max);
         delay = delay.min(bound / 2 + share(bound / 2, unit(jitter)));
     }
     let now = failing.at;
@@ -85,14 +86,14 @@ pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment>
     Some(at)
 }
 
-/// The bound of the delay while requests wait. An outage that lasts gets a thirtieth of its length: a fleet whose requests
+/// The bound of the delay while requests or an application's start wait. An outage that lasts gets a thirtieth of its length: a fleet whose requests
 /// all wait must not be what keeps the server down. One that passes by itself gets a few seconds at most.
-fn waited_for(failing: &Failing, max: Duration) -> Duration {
+fn waited_for(failing: &Failing, least: Duration, max: Duration) -> Duration {
     let longest = match failing.class {
         Class::Transient => WAITED_FOR_LONG,
         Class::Misconfigured | Class::Doubtful | Class::Refused => max,
     };
-    (failing.lasts(failing.at) / 30).min(longest).max(WAITED_FOR)
+    (failing.lasts(failing.at) / 30).min(longest).max(least)
 }
 
 /// A number from 0 to 1, whatever was given.
@@ -116,7 +117,8 @@ pub const MIN_RETRY_GAP: Duration = Duration::from_millis(100);
 /// latter half of it.
 pub const WAITED_FOR: Duration = Duration::from_secs(2);
 
-/// The same once an outage has lasted for some minutes.
+/// The same once an outage has lasted for some minutes, and while an application waits to start: the pods of a rollout
+/// are many.
 pub const WAITED_FOR_LONG: Duration = Duration::from_secs(5);
 
 /// A refused password is tried once more, after some seconds and not at once: what refused it may have been another login

@@ -226,6 +226,7 @@ impl TokenState {
                 new_refused: self.rejected.new,
             },
             failing: self.last_error.as_ref().map(Failure::facts),
+            starting: false,
             per_caller: self.per_caller,
         }
     }

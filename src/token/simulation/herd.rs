@@ -30,6 +30,8 @@ struct Seen {
 enum Demand {
     Idle,
     Waiting,
+    /// An application waits at each for a token that there never was.
+    Starting,
 }
 
 fn outage(replicas: usize, demand: Demand, seed: u64) -> Seen {
@@ -45,6 +47,10 @@ fn outage(replicas: usize, demand: Demand, seed: u64) -> Seen {
         let usable_until = begin - age + usable_for(LIFETIME, &policy);
         let mut next = begin - age + life;
         let mut facts = Facts { usable_until: Some(usable_until), ..Facts::default() };
+        if demand == Demand::Starting {
+            facts = Facts { usable_until: None, starting: true, ..facts };
+            next = begin + ROLLOUT.mul_f64(random.f64());
+        }
         while next < end {
             *seconds.entry((next - begin).as_secs()).or_default() += 1;
             let failing = match facts.failing {
@@ -54,7 +60,7 @@ fn outage(replicas: usize, demand: Demand, seed: u64) -> Seen {
             facts.failing = Some(failing);
             let planned = retry_at(&facts, &policy.retry, random.f64()).unwrap();
             next = match demand {
-                Demand::Idle => planned,
+                Demand::Idle | Demand::Starting => planned,
                 // The first request after the end of the token, or after this failure.
                 Demand::Waiting if planned < usable_until => planned,
                 Demand::Waiting => {
@@ -79,15 +85,15 @@ fn outage(replicas: usize, demand: Demand, seed: u64) -> Seen {
 #[expect(clippy::print_stdout, reason = "figures for a run with --nocapture")]
 fn no_fleet_overruns_a_server_that_is_away_for_an_hour_or_just_back() {
     println!(
-        "replicas  requests wait   in the outage   a replica   worst second   at its return   all back after"
+        "replicas         demand   in the outage   a replica   worst second   at its return   all back after"
     );
     for replicas in [1, 100, 1000] {
-        for demand in [Demand::Idle, Demand::Waiting] {
+        for demand in [Demand::Idle, Demand::Waiting, Demand::Starting] {
             let seen = outage(replicas, demand, 7);
             let each = seen.requests / replicas;
+            let name = format!("{demand:?}");
             println!(
-                "{replicas:8}  {:13}  {:14}  {each:10}  {:13}  {:14}  {:13.1} s",
-                demand == Demand::Waiting,
+                "{replicas:8}  {name:>13}  {:14}  {each:10}  {:13}  {:14}  {:13.1} s",
                 seen.requests,
                 seen.worst,
                 seen.return_worst,
@@ -95,13 +101,13 @@ fn no_fleet_overruns_a_server_that_is_away_for_an_hour_or_just_back() {
             );
             let (hourly, back) = match demand {
                 Demand::Idle => (MOST_IDLE, policy_max()),
-                Demand::Waiting => (MOST_WAITING, crate::token::schedule::WAITED_FOR_LONG),
+                Demand::Waiting | Demand::Starting => (MOST_WAITING, crate::token::schedule::WAITED_FOR_LONG),
             };
             assert!(each <= hourly, "{seen:?}");
             assert!(seen.back_after <= back + Duration::from_secs(1), "{seen:?}");
             let share = (replicas as f64 * MOST_AT_RETURN).ceil() as usize;
             assert!(seen.return_worst <= share.max(1), "{seen:?}");
-            let most = (replicas as f64 * MOST_AT_ONCE).ceil() as usize + 2;
+            let most = (replicas as f64 * MOST_AT_ONCE).ceil() as usize + 3;
             assert!(seen.worst <= most, "{seen:?}");
         }
     }
@@ -122,6 +128,9 @@ const MOST_IDLE: usize = 150;
 
 /// The same while requests wait all the time.
 const MOST_WAITING: usize = 1100;
+
+/// In which the pods of a fleet start.
+const ROLLOUT: Duration = Duration::from_mins(1);
 
 const OUTAGE: Duration = Duration::from_hours(1);
 
