@@ -8,8 +8,8 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::support::{
-    Certificates, Origin, Program, Stage, cupbearer, curl, eventually, free_address, node, project, python,
-    repository,
+    Certificates, Config, Origin, Program, Proxy, Stage, cupbearer, curl, eventually, free_address, node,
+    project, python, repository, token_at, upstream_at,
 };
 
 fn deploy(path: &str) -> PathBuf {
@@ -544,6 +544,51 @@ async fn the_alerts_fire_when_they_should_and_are_the_same_for_both_kinds_of_pro
     assert!(!output.status.success());
 }
 
+/// The alerts of a file of rules, each with the address of its section in the runbook.
+fn alerts(rules: &str) -> Vec<(String, String)> {
+    let value = |line: &str, key: &str| line.trim().strip_prefix(key).map(|value| value.trim().to_owned());
+    let mut found: Vec<(String, String)> = Vec::new();
+    for line in rules.lines() {
+        if let Some(name) = value(line, "- alert:") {
+            found.push((name, String::new()));
+        } else if let Some(url) = value(line, "runbook_url:") {
+            found.last_mut().unwrap().1 = url;
+        }
+    }
+    found
+}
+
+#[test]
+fn each_alert_leads_to_its_section_of_the_runbook_and_names_the_pod_and_the_command() {
+    let rules = fs::read_to_string(deploy("observability/rules.yaml")).unwrap();
+    let manifest: toml::Table = fs::read_to_string(repository().join("Cargo.toml")).unwrap().parse().unwrap();
+    let home = manifest["package"]["homepage"].as_str().unwrap();
+    let alerts = alerts(&rules);
+    assert!(alerts.len() >= 15, "{alerts:?}");
+    for (name, url) in &alerts {
+        assert_eq!(*url, format!("{home}/docs/runbook.md#{}", name.to_lowercase()));
+    }
+    let runbook = fs::read_to_string(repository().join("docs/runbook.md")).unwrap();
+    let sections: Vec<&str> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .filter(|title| *title != "First look")
+        .collect();
+    let names: Vec<&str> = alerts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(sections, names, "the sections of the runbook, and the alerts");
+    for rule in rules.split("- alert: ").skip(1) {
+        // The API server is no pod of ours.
+        let of_a_pod = !rule.starts_with("CupbearerWebhook");
+        assert!(
+            !of_a_pod
+                || rule.contains(
+                    "kubectl exec -n {{ $labels.namespace }} {{ $labels.pod }} -c cupbearer -- /cupbearer status"
+                ),
+            "{rule}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn every_query_of_the_dashboard_and_the_alerts_finds_its_metrics_in_a_real_prometheus() {
     // With everything that counts something of its own; nobody listens on port 1.
@@ -610,11 +655,21 @@ async fn every_query_of_the_dashboard_and_the_alerts_finds_its_metrics_in_a_real
         assert_eq!(answer["status"], "success", "{expr}: {answer}");
     }
     queries.push(fs::read_to_string(deploy("observability/rules.yaml")).unwrap());
-    let scraped = text(&curl(&[&stage.proxy.health_url("/metrics")]).await.body);
+    // What only a proxy with a certificate has.
+    let certificates = Certificates::for_loopback(dir.path());
+    let tls = format!(
+        "tls = {{ cert_file = \"{}\", key_file = \"{}\" }}",
+        certificates.certificate.display(),
+        certificates.key.display()
+    );
+    let config = Config::one_route(&upstream_at(&stage.api.url()), &token_at(&stage.server.url()));
+    let secure = Proxy::start(config.server(&tls)).await;
+    let scraped = text(&curl(&[&stage.proxy.health_url("/metrics")]).await.body) + &secure.metrics().await;
     for name in queries
         .iter()
         .flat_map(|query| query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')))
-        .filter(|word| word.starts_with("cupbearer_"))
+        // The webhook is a program of its own, with metrics of its own.
+        .filter(|word| word.starts_with("cupbearer_") && !word.starts_with("cupbearer_webhook_"))
     {
         assert!(scraped.contains(&format!("\n{name}")), "{name} is no metric of the program's");
     }

@@ -54,6 +54,7 @@ mod inject;
 mod jumps;
 mod kept;
 mod keys;
+mod kubelet;
 mod lacks;
 mod life;
 mod limits;
