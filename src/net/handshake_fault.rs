@@ -139,8 +139,7 @@ impl HandshakeFault {
         let method = first.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
         match first.split_at(method) {
             ([], _) => false,
-            (_, []) => true,
-            (b"CONNECT", [b' ', ..]) => true,
+            (_, []) | (b"CONNECT", [b' ', ..]) => true,
             (_, [b' ', target @ ..]) => matches!(target, [] | [b'/' | b'*' | b'h' | b'H', ..]),
             _ => false,
         }

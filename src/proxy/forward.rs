@@ -453,8 +453,8 @@ struct Unprocessed {
 }
 
 impl Unprocessed {
-    /// The pause before the next attempt; `None`: `limit` would be over. The wait for a connection is not counted: it has a limit
-    /// of its own, and who waits for long behind others is not to be sent away for that.
+    /// The pause before the next attempt; `None`: the pauses would exceed `limit`. The wait for a connection is not counted: it has
+    /// a limit of its own, and a request that waits long behind others is not refused for that.
     fn pause(&mut self, limit: Duration) -> Option<Duration> {
         self.attempts += 1;
         let doublings = self.attempts.checked_sub(PROMPT_ATTEMPTS + 1);

@@ -143,10 +143,8 @@ impl Listeners {
                     ran
                 });
                 drop(until_all_is_gone);
-                if let Err(error) = ran {
-                    if let Some(report) = report.take() {
-                        let _ = report.send(Err(error));
-                    }
+                if let (Err(error), Some(report)) = (ran, report.take()) {
+                    let _ = report.send(Err(error));
                 }
             });
             let thread = thread.map_err(|_| io::Error::other(Lack::Threads))?;

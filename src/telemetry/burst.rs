@@ -141,7 +141,7 @@ mod tests {
         let bursts = Bursts::<2>::default();
         assert!(bursts.begins(1) && !bursts.begins(1) && bursts.begins(0), "each kind has its own");
         assert!(!bursts.begins(2), "there is no such kind");
-        advance(QUIET - Duration::from_millis(1)).await;
+        advance(QUIET / 2).await;
         assert_eq!(ended(&bursts), []);
         assert!(!bursts.begins(1), "it goes on");
         advance(QUIET).await;
