@@ -52,7 +52,7 @@ pub struct Sidecar {
 pub enum RunAs {
     /// This one.
     Id(u32),
-    /// The image's, or what the cluster chooses in its place, as OpenShift does: the field is left out.
+    /// The image's, or what the cluster chooses in its place, as `OpenShift` does: the field is left out.
     Image,
 }
 
