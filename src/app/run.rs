@@ -23,7 +23,7 @@ use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{Loaded, Options, Problem, Problems, Settings, Severity, Source};
 use crate::control::{self, ControlSettings, ControlState, Facts, Listener};
 use crate::health::{self, HealthState};
-use crate::lifecycle::DrainTrigger;
+use crate::lifecycle::{DrainTrigger, process};
 use crate::machine::Lack;
 use crate::metrics::{CertificateUse, Metrics};
 use crate::net::acceptor::Acceptor;
@@ -50,8 +50,8 @@ pub struct Started {
     pub control: Option<LocalAddress>,
 }
 
-/// Runs the proxy until SIGTERM or SIGINT, and ends it in order: not ready, nothing new accepted, requests under way
-/// finished, all within `drain_timeout`. SIGHUP, and a change of the configuration's file, reload it. `loaded` is
+/// Runs the proxy until SIGTERM or SIGINT, and ends it in order: not ready, `drain_delay`, nothing new accepted, requests
+/// under way finished within `drain_timeout`. SIGHUP, and a change of the configuration's file, reload it. `loaded` is
 /// what `source` holds now; `started` is called once everything listens.
 ///
 /// # Errors
@@ -131,7 +131,7 @@ impl App {
         let listeners = Listeners::bind(&settings.server.listen)
             .map_err(|source| StartError::Listen { section: "server", source })?;
         let acceptor = acceptor(&settings)?;
-        let health = listen("health", settings.health).await?;
+        let health = listen("health", settings.health.listen).await?;
         let control = control_listener(&settings.control).await?;
         let control_address = control.as_ref().map(|(_, address)| address.clone());
         let started = Started { proxy: listeners.addresses(), health: health.1, control: control_address };
@@ -167,7 +167,7 @@ impl App {
         let (facts, facts_seen) =
             watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
         let mut surfaces = JoinSet::new();
-        let health_state = HealthState::new(roster.clone(), metrics.clone());
+        let health_state = HealthState::new(roster.clone(), metrics.clone(), settings.health.ready);
         surfaces.spawn(health::serve(health.0, health_state.clone()));
         if let Some((listener, _)) = control {
             let (control, metrics) = (settings.control.clone(), metrics.clone());
@@ -228,6 +228,7 @@ impl App {
                     Change::Echo => self.parts.wake_by_network(),
                 },
                 _ = looks.tick() => {
+                    process::reap_orphans();
                     self.look_at_clocks();
                     self.look_at_files();
                     self.catch_up();
@@ -299,12 +300,24 @@ impl App {
         certificates::show(&self.settings, &self.metrics);
     }
 
-    /// Ends in order. A second signal ends at once.
+    /// Ends in order. A second signal ends the delay, or at once.
     async fn end(self, signals: &mut Signals) {
+        self.health.draining();
+        self.facts.send_modify(|facts| Arc::make_mut(facts).draining = true);
+        let drain_delay = self.settings.server.drain_delay;
+        if !drain_delay.is_zero() {
+            tracing::info!(
+                ?drain_delay,
+                "not ready any more; connections are accepted until the delay is over"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(drain_delay) => {}
+                () = signals.end() => tracing::info!("second signal received; the delay is over"),
+            }
+        }
         let (started, drain_timeout) = (clock::now(), self.settings.server.drain_timeout);
         let left = |started: Instant| drain_timeout.saturating_sub(started.elapsed());
         tracing::info!(?drain_timeout, "ending: finishing the requests under way");
-        self.health.draining();
         self.requests.start();
         tokio::select! {
             () = self.requests.finished() => {}
@@ -407,5 +420,6 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started, store: Stri
         upstream: route.upstream.clone(),
         token: route.token.clone(),
     });
-    Facts { config_file, store, listeners, routes: routes.collect(), access: settings.access() }
+    let (routes, access) = (routes.collect(), settings.access());
+    Facts { config_file, store, listeners, routes, access, draining: false }
 }

@@ -19,6 +19,7 @@ mod reach;
 mod renew;
 mod run;
 mod schema;
+mod starting;
 mod status;
 mod token;
 mod wait;

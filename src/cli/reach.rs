@@ -201,7 +201,7 @@ const HEALTH: Place<SocketAddr> = Place {
     variable: "CUPBEARER__HEALTH__LISTEN",
     read: |text| address(text).ok(),
     expected: "an IP address and a port",
-    of: |settings| settings.health,
+    of: |settings| settings.health.listen,
     default: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901),
     usual: "127.0.0.1:9901",
 };

@@ -1,11 +1,13 @@
 //! `cupbearer run`: the proxy itself.
 
 use clap::Args;
+use cupbearer::lifecycle::process;
 use cupbearer::{app, telemetry};
 
 use super::Answer;
 use super::configuration::Configuration;
 use super::output::say;
+use super::starting::Starting;
 
 /// Run the proxy
 #[derive(Debug, Args)]
@@ -17,6 +19,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
+        let starting = Starting::ends_with(0);
+        let private = process::keep_memory_private();
         let (source, loaded) = match self.configuration.load() {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -25,7 +29,10 @@ impl Run {
             }
         };
         telemetry::start(&loaded.settings.log)?;
-        app::run(source, self.configuration.options(), loaded, |_| {}).await?;
+        if let Err(error) = private {
+            tracing::warn!(%error, "other processes of this user may read the memory of this one");
+        }
+        app::run(source, self.configuration.options(), loaded, |_| drop(starting)).await?;
         Ok(Answer::Yes)
     }
 }

@@ -180,6 +180,9 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
             format!("requests since the start took p50 {half}, p99 {most}; the proxy's own share is p50 {own_half}, p99 {own_most}"),
         ]);
     }
+    if status.draining {
+        lines.extend([String::new(), "ending: not ready any more; requests are still served".to_owned()]);
+    }
     if let Some(why) = &status.read_only {
         lines.extend([String::new(), format!("read-only: {why}")]);
     }
@@ -261,6 +264,7 @@ mod tests {
             routes: Vec::new(),
             latency: None,
             read_only: None,
+            draining: false,
         }
     }
 

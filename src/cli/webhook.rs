@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use cupbearer::kubernetes::{self, FailurePolicy, Policy};
-use cupbearer::lifecycle::DrainTrigger;
+use cupbearer::lifecycle::{DrainTrigger, process};
 use cupbearer::telemetry::{self, LogFormat, LogSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Answer;
 use super::inject::SidecarOptions;
+use super::starting::Starting;
 
 #[expect(clippy::doc_markdown, reason = "shown as help, where marks would be in the way")]
 /// Add the sidecar to pods as they are created: a mutating admission webhook
@@ -43,6 +44,10 @@ impl Webhook {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
         let log = LogSettings { format: LogFormat::Auto, level: "info".to_owned(), access: None };
         telemetry::start(&log)?;
+        let starting = Starting::ends_with(0);
+        if let Err(error) = process::keep_memory_private() {
+            tracing::warn!(%error, "other processes of this user may read the memory of this one");
+        }
         let policy = Policy {
             sidecar: self.options.sidecar()?,
             failure: self.fail,
@@ -53,6 +58,7 @@ impl Webhook {
         let webhook = kubernetes::Webhook::bind(self.listen, &self.cert_file, &self.key_file, policy)
             .await
             .context("the webhook cannot start")?;
+        drop(starting);
         let address = webhook.address().unwrap_or(self.listen);
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the webhook listens");
         let (trigger, drain) = DrainTrigger::new();

@@ -26,7 +26,7 @@ pub(super) use most::Most;
 pub(super) use quantity::{Bytes, Period, Rate};
 pub(super) use route::{CookieAttributes, OnUnauthorized, OwnAuthorization, Route};
 use secret::secret;
-pub(super) use server::{Control, Guard, Health, Log, LogFormat, Server};
+pub(super) use server::{Control, Guard, Health, Log, LogFormat, Ready, Server};
 pub(super) use store::{Store, StoreKind};
 pub(super) use telemetry::Telemetry;
 pub(super) use token::{Algorithm, AssertionAudience, ClientAuth, Grant, RenewVia, Token};

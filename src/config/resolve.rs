@@ -18,7 +18,6 @@ mod token;
 mod upstream;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use super::findings::Review;
 use super::problem::KeyPath;
 use super::secret_ref::Variables;
 use crate::control::{Access, ControlSettings};
+use crate::health::HealthSettings;
 use crate::proxy::{Guard, ListenAddress, Route, ServerSettings, ServerTls, UpstreamSettings};
 use crate::secret::SecretSource;
 use crate::telemetry::LogSettings;
@@ -40,8 +40,8 @@ use crate::traces::TracesSettings;
 pub struct Settings {
     /// How the proxy listens.
     pub server: ServerSettings,
-    /// Where `/livez`, `/readyz` and `/metrics` are.
-    pub health: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` are, and what the second waits for.
+    pub health: HealthSettings,
     /// Where `/status` and the commands are.
     pub control: ControlSettings,
     /// Who may use the proxy.
@@ -133,6 +133,7 @@ pub(super) fn resolve(
     let File { server, health, control, guard, upstreams, tokens, store, routes, log, telemetry } = file;
     let listeners = listen::resolve(&server, &health, &control, &guard, review);
     let limits = server::limits(&server, review);
+    server::fits_grace_period(&limits, variables, review);
     let tls = server::tls(&server, review);
     let guard = guard::resolve(guard, &server, &control, variables, review);
     let log = server::log(log, review);

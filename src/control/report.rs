@@ -31,7 +31,7 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
         }),
         generation: credentials.map(|held| held.generation),
         scope: state.scope.as_ref().map(|scope| scope.join(" ")),
-        last_renewal: state.last_success.map(unix),
+        last_renewal: state.requested.map(unix),
         next_attempt_in_seconds: state.next_attempt.map(|at| seconds_until(at, now)),
         last_error: state.last_error.as_ref().map(|failure| Failure {
             cause: failure.error.cause().to_owned(),

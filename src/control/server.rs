@@ -109,6 +109,8 @@ pub struct Facts {
     pub routes: Vec<Route>,
     /// Who may use the proxy.
     pub access: Access,
+    /// Whether the program is on its way out.
+    pub draining: bool,
 }
 
 /// Serves the control surface on `listener`, which is where the settings of `state` say, until it is dropped.
@@ -277,6 +279,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
         routes: facts.routes.clone(),
         latency: None,
         read_only,
+        draining: facts.draining,
     }
 }
 
@@ -487,6 +490,7 @@ mod tests {
             listeners: vec![Listener { name: "control".into(), address: address.to_string() }],
             routes: vec![route],
             access: Access::default(),
+            draining: false,
         }));
         let alarm = StoreAlarm::new(&Metrics::new());
         let state = ControlState::new(settings, roster.clone(), watched, alarm.clone(), Metrics::new());

@@ -37,6 +37,9 @@ pub struct Status {
     /// Why the control surface is for reading alone, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
+    /// Whether the program is on its way out: it was told to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 /// How long requests took, in microseconds, as exact as the buckets of the metrics.
@@ -130,7 +133,7 @@ pub struct Token {
     /// The scope that was granted, where the authorization server said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// When the held token came.
+    /// When the held token came; of one that was taken out of the store, when it was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_renewal: Option<u64>,
     /// Until the next token request is planned; 0 where it is under way.

@@ -8,5 +8,5 @@ mod readiness;
 mod server;
 
 pub use client::{LastSeen, NotReady, wait_ready};
-pub use readiness::{Readiness, TokenReadiness};
-pub use server::{HealthState, serve};
+pub use readiness::{Readiness, ReadyOnce, TokenReadiness};
+pub use server::{HealthSettings, HealthState, serve};

@@ -1,5 +1,7 @@
 //! Whether requests can be served now: every required token is usable, and the end has not come.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::clock::Moment;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,16 @@ pub struct TokenReadiness {
     pub required: bool,
 }
 
+/// What readiness stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadyOnce {
+    /// Every required token is usable, at each moment anew.
+    #[default]
+    TokensUsable,
+    /// There has been a usable one for each: that stays until the end, whatever becomes of them.
+    Started,
+}
+
 /// Whether the program has been told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -39,13 +51,23 @@ pub(super) enum Phase {
 }
 
 impl Readiness {
-    /// How things stand at `now`.
-    pub(super) fn read(roster: &Roster, phase: Phase, now: Moment) -> Self {
+    /// How things stand at `now`. `started`, where there is one, remembers that every required token has been there.
+    pub(super) fn read(roster: &Roster, phase: Phase, started: Option<&AtomicBool>, now: Moment) -> Self {
         let tokens = roster.load();
-        Self::of(
+        let mut readiness = Self::of(
             tokens.values().map(|token| (token.name(), token.load().status(now), token.required())),
             phase,
-        )
+        );
+        if let Some(started) = started {
+            // Also where the first one came and expired between two looks.
+            let came =
+                |name: &String| tokens.get(name).is_some_and(|token| token.load().credentials.is_some());
+            if readiness.missing.iter().all(came) {
+                started.store(true, Ordering::Relaxed);
+            }
+            readiness.ready = started.load(Ordering::Relaxed) && !readiness.draining;
+        }
+        readiness
     }
 
     fn of<'a>(all: impl IntoIterator<Item = (&'a str, Status, bool)>, phase: Phase) -> Self {

@@ -1,5 +1,6 @@
 //! The server of the health surface: HTTP/1.1, GET and HEAD alone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,13 +12,22 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
-use super::readiness::{Phase, Readiness};
+use super::readiness::{Phase, Readiness, ReadyOnce};
 use crate::clock::Moment;
 use crate::metrics::{Metrics, Server};
 use crate::net::descriptors::SURFACE_CONNECTIONS;
 use crate::net::eviction::Evictions;
 use crate::net::serve::{self, Limits};
 use crate::token::Roster;
+
+/// Where the health surface is, and what readiness stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// What `/readyz` waits for.
+    pub ready: ReadyOnce,
+}
 
 /// What the health surface speaks of; clones speak of the same.
 ///
@@ -27,13 +37,16 @@ pub struct HealthState {
     roster: Roster,
     metrics: Metrics,
     draining: Arc<AtomicBool>,
+    /// Whether all required tokens have been there once; `None`: that does not count.
+    started: Option<Arc<AtomicBool>>,
 }
 
 impl HealthState {
     /// The health of a program that serves `roster`.
     #[must_use]
-    pub fn new(roster: Roster, metrics: Metrics) -> Self {
-        Self { roster, metrics, draining: Arc::default() }
+    pub fn new(roster: Roster, metrics: Metrics, ready: ReadyOnce) -> Self {
+        let started = (ready == ReadyOnce::Started).then(Arc::default);
+        Self { roster, metrics, draining: Arc::default(), started }
     }
 
     /// The end has come: from now on `/readyz` says no. It is said before the drain starts, so that nobody sends a
@@ -46,7 +59,7 @@ impl HealthState {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let phase = if self.draining.load(Ordering::Relaxed) { Phase::Draining } else { Phase::Serving };
-        Readiness::read(&self.roster, phase, Moment::now())
+        Readiness::read(&self.roster, phase, self.started.as_deref(), Moment::now())
     }
 }
 
@@ -108,8 +121,6 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::task::JoinSet;
 
     use super::*;
@@ -119,7 +130,7 @@ mod tests {
 
     /// A program that needs no token.
     async fn program() -> (SocketAddr, HealthState, JoinSet<()>) {
-        let state = HealthState::new(Roster::default(), Metrics::new());
+        let state = HealthState::new(Roster::default(), Metrics::new(), ReadyOnce::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut task = JoinSet::new();

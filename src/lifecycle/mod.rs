@@ -1,7 +1,8 @@
-//! How the program's parts learn that the end has come, and how it waits for them.
+//! How the program's parts learn that the end has come, how it waits for them, and what the process is to the system.
 //!
 //! `drain` is one signal that everything watches. What is ready is asked of the parts themselves, by `health`.
 
 mod drain;
+pub mod process;
 
 pub use drain::{Drain, DrainTrigger};

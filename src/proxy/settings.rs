@@ -40,7 +40,9 @@ pub struct ServerSettings {
     pub max_streams: u32,
     /// HTTP/2 requests that one connection may take back in a second (RFC 9113 section 10.5).
     pub max_resets: usize,
-    /// How long requests under way may take to finish after SIGTERM.
+    /// How long the proxy goes on accepting after SIGTERM before it drains.
+    pub drain_delay: Duration,
+    /// How long requests under way may take to finish then.
     pub drain_timeout: Duration,
 }
 

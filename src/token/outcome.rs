@@ -128,6 +128,7 @@ fn succeeded(
         last_error: None,
         next_attempt,
         last_success: Some(attempt.now),
+        requested: Some(if adopted { sent } else { attempt.now }),
         renewals: old.renewals + u64::from(!adopted),
         adoptions: old.adoptions + u64::from(adopted),
         failures: old.failures,

@@ -28,6 +28,8 @@ pub struct TokenState {
     pub next_attempt: Option<Moment>,
     /// When the last attempt that succeeded did so.
     pub last_success: Option<Moment>,
+    /// When the token held was requested, by whichever process.
+    pub requested: Option<Moment>,
     /// How many attempts have brought a token that was requested for them.
     pub renewals: u64,
     /// How many tokens were taken out of the store, where another process, an earlier run or a login had put them.

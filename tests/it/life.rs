@@ -359,3 +359,110 @@ async fn sigint_ends_it_as_sigterm_does() {
     let (status, log) = stage.proxy.end().await;
     assert_eq!(status.code(), Some(0), "{log}");
 }
+
+/// What the tests of the delay have: a program that is told to end after its delay of `delay`.
+async fn with_delay(delay: &str) -> (Origin, Origin, Proxy) {
+    let (api, server) = (Origin::ok().await, Origin::issuing(300).await);
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .server(&format!("drain_delay = \"{delay}\""));
+    let proxy = Proxy::start(config).await;
+    (api, server, proxy)
+}
+
+#[tokio::test]
+async fn after_sigterm_the_proxy_is_not_ready_and_serves_new_connections_until_its_delay_is_over() {
+    let (api, _server, proxy) = with_delay("4s").await;
+    let start = clock::now();
+    proxy.program().signal(Signal::TERM);
+    eventually("it is not ready", || async { !proxy.is_ready().await }).await;
+    let ready: Value = serde_json::from_str(&proxy.readiness().await).unwrap();
+    assert_eq!((&ready["ready"], &ready["draining"]), (&json!(false), &json!(true)), "{ready}");
+    // As an application does that drains itself: new connections, each served.
+    assert_eq!(proxy.get("/").await.status, 200, "{}", proxy.log());
+    assert_eq!(proxy.status().await["draining"], true);
+    let shown = String::from_utf8(proxy.command(&["status"]).await.stdout).unwrap();
+    assert!(shown.contains("ending: not ready any more"), "{shown}");
+    assert_eq!(proxy.get("/").await.status, 200);
+    let (status, log) = proxy.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(start.elapsed() >= Duration::from_secs(4), "it ended after {:?}: {log}", start.elapsed());
+    assert!(api.seen().len() >= 2 && log.contains("until the delay is over"), "{log}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_delay_and_requests_under_way_still_finish() {
+    for second in [Signal::TERM, Signal::INT] {
+        let api = Origin::start(slow(Duration::from_secs(2))).await;
+        let server = Origin::issuing(300).await;
+        let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+            .server("drain_delay = \"10m\"");
+        let proxy = Proxy::start(config).await;
+        let url = proxy.url("/");
+        let under_way = tokio::spawn(async move { curl(&[&url]).await });
+        eventually("it is under way", || async { api.seen().len() == 1 }).await;
+        proxy.program().signal(Signal::TERM);
+        eventually("it is not ready", || async { !proxy.is_ready().await }).await;
+        proxy.program().signal(second);
+        let (status, log) = proxy.end().await;
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert_eq!(under_way.await.unwrap().status, 200, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_by_started_outlives_the_token_in_an_outage_and_by_token_it_does_not() {
+    for (ready, stays) in [("started", true), ("token", false)] {
+        let api = Origin::ok().await;
+        // One token, and then nothing but failures.
+        let server = Origin::start(|_, earlier| match earlier {
+            0 => Reply::token("token-0", 2),
+            _ => Reply::json(503, "{}"),
+        })
+        .await;
+        let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+            .environment("CUPBEARER__HEALTH__READY", ready);
+        let proxy = Proxy::start(config).await;
+        eventually("the token has expired", || async { proxy.get("/").await.status == 503 }).await;
+        let shown = proxy.readiness().await;
+        assert_eq!(proxy.is_ready().await, stays, "{ready}: {shown}");
+        assert!(shown.contains("\"missing\":[\"api\"]"), "what is missing is named either way: {shown}");
+        proxy.program().signal(Signal::TERM);
+        let (status, log) = proxy.end().await;
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_by_started_waits_for_the_first_token() {
+    let (api, server) = (Origin::ok().await, Origin::start(|_, _| Reply::json(503, "{}")).await);
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url()))
+        .environment("CUPBEARER__HEALTH__READY", "started");
+    let proxy = Proxy::start_live(config).await;
+    eventually("it was refused twice", || async { server.seen().len() >= 2 }).await;
+    assert!(!proxy.is_ready().await, "{}", proxy.readiness().await);
+}
+
+#[tokio::test]
+async fn a_program_that_restarts_again_and_again_shows_when_a_token_request_last_succeeded() {
+    const SUCCESSES: (&str, &[&str]) = ("cupbearer_token_renewals_total", &["result=\"success\""]);
+    const LAST: (&str, &[&str]) = ("cupbearer_token_last_success_timestamp_seconds", &["token=\"api\""]);
+    let (api, server, store) = (Origin::ok().await, Origin::issuing(300).await, tempfile::tempdir().unwrap());
+    let section = format!("[store]\nkind = \"file\"\npath = {:?}\n", store.path().to_str().unwrap());
+    let config = Config::one_route(&upstream_at(&api.url()), &token_at(&server.url())).and(&section);
+    let mut proxy = Proxy::start(config).await;
+    let (requested, shown) = (proxy.metric(LAST.0, LAST.1).await, proxy.status().await);
+    assert!(proxy.metric(SUCCESSES.0, SUCCESSES.1).await >= 1.0 && requested > 0.0);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        proxy = proxy.kill().await.start().await;
+        proxy.until_ready().await;
+        assert_eq!(proxy.metric(SUCCESSES.0, SUCCESSES.1).await, 0.0, "nothing was requested");
+        assert_eq!(proxy.metric("cupbearer_token_adoptions_total", LAST.1).await, 1.0);
+        let last = proxy.metric(LAST.0, LAST.1).await;
+        assert!((last - requested).abs() <= 1.0, "{last} is not when it was requested, {requested}");
+        let now = proxy.status().await;
+        let at = |status: &Value| status["tokens"][0]["last_renewal"].as_u64().unwrap();
+        assert!(at(&now).abs_diff(at(&shown)) <= 1, "{now} {shown}");
+    }
+    assert_eq!(server.seen().len(), 1);
+}

@@ -68,6 +68,7 @@ mod network;
 mod outage;
 mod outbound;
 mod policies;
+mod process;
 mod programs;
 mod proofs;
 mod protocols;

@@ -43,7 +43,9 @@ pub(in crate::config) struct Server {
     pub(in crate::config) max_streams: u32,
     /// HTTP/2 requests that one connection may take back in a second before it is closed.
     pub(in crate::config) max_resets: usize,
-    /// How long requests under way may take to finish after SIGTERM.
+    /// How long the proxy goes on accepting after SIGTERM, while it is not ready any more, before it drains.
+    pub(in crate::config) drain_delay: Period,
+    /// How long requests under way may take to finish after SIGTERM and `drain_delay`.
     pub(in crate::config) drain_timeout: Period,
 }
 
@@ -65,6 +67,7 @@ impl Default for Server {
             half_close: false,
             max_streams: 256,
             max_resets: 200,
+            drain_delay: Period::seconds(0),
             drain_timeout: Period::seconds(25),
         }
     }
@@ -89,11 +92,24 @@ pub(in crate::config) struct Tls {
 pub(in crate::config) struct Health {
     /// Address of /livez, /readyz and /metrics; "[::]:9901" is every address, of IPv4 too.
     pub(in crate::config) listen: String,
+    /// What /readyz waits for.
+    pub(in crate::config) ready: Ready,
+}
+
+/// What readiness stands for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Ready {
+    /// A usable token for each required one, at every moment.
+    #[default]
+    Token,
+    /// The first one for each; from then on it stays, also where a token expires and cannot be renewed.
+    Started,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9901".to_owned() }
+        Self { listen: "127.0.0.1:9901".to_owned(), ready: Ready::default() }
     }
 }
 

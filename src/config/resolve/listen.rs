@@ -5,17 +5,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{control, socket};
-use crate::config::file::{Control, Guard, Health, Server};
+use crate::config::file::{Control, Guard, Health, Ready, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::control::ControlSettings;
+use crate::health::{HealthSettings, ReadyOnce};
 use crate::net::local_address::UNIX;
 use crate::proxy::ListenAddress;
 
 /// Every listener. `None`: its address is broken.
 pub(super) struct Listeners {
     pub(super) proxy: Vec<ListenAddress>,
-    pub(super) health: Option<SocketAddr>,
+    pub(super) health: Option<HealthSettings>,
     pub(super) control: Option<ControlSettings>,
 }
 
@@ -68,9 +69,14 @@ pub(super) fn resolve(
         claim(path, address, &mut taken, review);
         proxy.push(ListenAddress::Tcp(address));
     }
+    let ready = match health.ready {
+        Ready::Token => ReadyOnce::TokensUsable,
+        Ready::Started => ReadyOnce::Started,
+    };
     let health = single("health.listen", &health.listen, &usual.health, &mut taken, review);
+    let health = health.map(|(_, listen)| HealthSettings { listen, ready });
     let control = control::resolve(control, &usual.control, &sockets, &mut taken, review);
-    Listeners { proxy, health: health.map(|(_, address)| address), control }
+    Listeners { proxy, health, control }
 }
 
 /// Whether the proxy asks whoever comes over the network to show that they may.

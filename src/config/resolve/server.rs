@@ -1,12 +1,15 @@
 //! `[server]` without its addresses, and `[log]`.
 
+use std::time::Duration;
+
 use tracing_subscriber::EnvFilter;
 
 use super::certificates::{Pair, ca_file};
 use super::{Zero, duration, listen, number};
-use crate::config::file::{self, Bytes, Server};
+use crate::config::file::{self, Bytes, Period, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
+use crate::config::secret_ref::Variables;
 use crate::config::shape::{listed, nearest};
 use crate::proxy::{MemoryLimit, ServerSettings, ServerTls};
 use crate::telemetry::{AccessLog, LogFormat, LogSettings};
@@ -42,7 +45,38 @@ pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings
         send_timeout: duration(&at("send_timeout"), server.send_timeout, Zero::Refused, review),
         half_close: server.half_close,
         max_streams: u32::try_from(streams).unwrap_or(u32::MAX),
+        drain_delay: duration(&at("drain_delay"), server.drain_delay, Zero::Allowed, review),
         drain_timeout: duration(&at("drain_timeout"), server.drain_timeout, Zero::Allowed, review),
+    }
+}
+
+/// That the end takes longer than whatever runs the program waits for it before it kills it.
+pub(super) fn fits_grace_period(
+    settings: &ServerSettings,
+    variables: &Variables<'_>,
+    review: &mut Review<'_>,
+) {
+    let (grace, source) =
+        match variables.value(GRACE_PERIOD).map(|text| text.to_str().and_then(Period::parse)) {
+            Some(Some(Period(grace))) => (grace, GRACE_PERIOD),
+            Some(None) => {
+                let what = format!("{GRACE_PERIOD} must be a duration such as \"30s\"");
+                review.warning(&KeyPath::from("server.drain_delay"), what, "write it as in \"30s\"");
+                return;
+            }
+            // Without a delay the defaults fit, and a longer `drain_timeout` is seldom used up.
+            None if settings.drain_delay.is_zero() => return,
+            None if variables.value(IN_KUBERNETES).is_some() => (POD_GRACE_PERIOD, "a pod's default"),
+            None => return,
+        };
+    let end = settings.drain_delay + settings.drain_timeout;
+    if end > grace {
+        let (end, grace) = (Period(end), Period(grace));
+        review.warning(
+            &KeyPath::from("server.drain_delay"),
+            format!("`drain_delay` and `drain_timeout` together take up to {end}, and the grace period is {grace} ({source})"),
+            format!("make them shorter, or the grace period longer (terminationGracePeriodSeconds), and {GRACE_PERIOD} as long"),
+        );
     }
 }
 
@@ -135,6 +169,12 @@ pub(super) fn log(log: file::Log, review: &mut Review<'_>) -> Option<LogSettings
     Some(LogSettings { format, level: log.level, access })
 }
 
+/// How long whatever runs the program waits for its end before it kills it: a variable that manifests set.
+const GRACE_PERIOD: &str = "CUPBEARER_GRACE_PERIOD";
+/// Kubernetes sets it in every container.
+const IN_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+/// `terminationGracePeriodSeconds` of a pod that does not set it.
+const POD_GRACE_PERIOD: Duration = Duration::from_secs(30);
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// The lower bound is hyper's: a smaller buffer makes it panic.
 const HEADER_SIZE: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;

@@ -183,3 +183,34 @@ fn a_flag_can_name_a_socket() {
     let [ListenAddress::Unix { path, .. }] = loaded.settings.server.listen.as_slice() else { panic!() };
     assert_eq!(path, Path::new("proxy.sock"), "from the working directory");
 }
+
+#[test]
+fn an_end_that_takes_longer_than_the_grace_period_is_warned_about() {
+    const POD: (&str, &str) = ("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    let grace = |time| ("CUPBEARER_GRACE_PERIOD", time);
+    for (lines, variables, finding) in [
+        ("drain_delay = \"10s\"", vec![POD], Some("take up to 35s, and the grace period is 30s")),
+        ("drain_delay = \"10s\"\ndrain_timeout = \"15s\"", vec![POD], None),
+        ("drain_delay = \"10s\"", vec![POD, grace("60s")], None),
+        ("drain_delay = \"10s\"", vec![grace("20s")], Some("grace period is 20s (CUPBEARER_GRACE_PERIOD)")),
+        ("drain_delay = \"10s\"", vec![grace("soon")], Some("must be a duration such as \"30s\"")),
+        ("drain_timeout = \"90s\"", vec![grace("30s")], Some("take up to 90s")),
+        ("drain_delay = \"10m\"", vec![], None),
+        ("", vec![POD], None),
+    ] {
+        let loaded = load_in(&server(lines), &variables).unwrap_or_else(|problems| panic!("{problems}"));
+        let shown = loaded.warnings.to_string();
+        assert_eq!(shown.is_empty(), finding.is_none(), "{lines} {variables:?}: {shown}");
+        assert!(finding.is_none_or(|finding| shown.contains(finding)), "{lines} {variables:?}: {shown}");
+    }
+}
+
+#[test]
+fn readiness_is_by_token_unless_it_is_by_the_start() {
+    use crate::health::ReadyOnce;
+    let ready =
+        |text: &str| load_text(text).unwrap_or_else(|problems| panic!("{problems}")).settings.health.ready;
+    assert_eq!(ready(GOOD), ReadyOnce::TokensUsable);
+    assert_eq!(ready(&format!("[health]\nready = \"started\"\n{GOOD}")), ReadyOnce::Started);
+    one_error(&format!("[health]\nready = \"begun\"\n{GOOD}"), "health.ready", &["token", "started"]);
+}

@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
+use crate::lifecycle::process::start_child;
 use crate::oauth::{CommandFault, Error, ErrorKind, Holder, Said, TextFlaw};
 use crate::token::settings::CommandSettings;
 
@@ -91,7 +92,8 @@ struct Running {
 impl Running {
     fn start(command: &[String]) -> Result<Self, CommandFault> {
         let (name, arguments) = command.split_first().ok_or(CommandFault::Missing(String::new()))?;
-        let child = Command::new(name)
+        let mut program = Command::new(name);
+        program
             .args(arguments)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)))
@@ -99,15 +101,15 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => CommandFault::Missing(name.clone()),
-                io::ErrorKind::PermissionDenied => CommandFault::Forbidden(name.clone()),
-                // EAGAIN of fork(2).
-                io::ErrorKind::WouldBlock => CommandFault::NoProcess(name.clone()),
-                kind => CommandFault::Start(name.clone(), kind),
-            })?;
+            .kill_on_drop(true);
+        let child = start_child(|| program.spawn(), Child::id);
+        let child = child.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => CommandFault::Missing(name.clone()),
+            io::ErrorKind::PermissionDenied => CommandFault::Forbidden(name.clone()),
+            // EAGAIN of fork(2).
+            io::ErrorKind::WouldBlock => CommandFault::NoProcess(name.clone()),
+            kind => CommandFault::Start(name.clone(), kind),
+        })?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         Ok(Self { child, group })
     }

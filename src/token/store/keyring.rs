@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::lifecycle::process::start_child;
 use crate::secret::{Secret, SecretSource};
 
 use super::folder::Folder;
@@ -188,15 +189,15 @@ fn ask(
     input: Option<&Secret<String>>,
 ) -> Result<Answer, StoreError> {
     let absent = |_| StoreError::Keyring(KeyringFault::Absent);
-    let mut child = Command::new(program)
+    let mut helper = Command::new(program);
+    helper
         .args(words)
         .args(["application", "cupbearer", "purpose", "store-key", "folder"])
         .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(absent)?;
+        .stderr(Stdio::piped());
+    let mut child = start_child(|| helper.spawn(), |child| Some(child.id())).map_err(absent)?;
     if let Some(mut stdin) = child.stdin.take()
         && let Some(input) = input
     {

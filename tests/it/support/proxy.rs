@@ -32,6 +32,8 @@ pub(crate) struct Config {
     open_files: Option<u32>,
     /// Where the program puts itself into a control group.
     cgroup: Option<PathBuf>,
+    /// What runs the program, and its arguments.
+    launcher: Option<Vec<String>>,
 }
 
 impl Config {
@@ -45,6 +47,7 @@ impl Config {
             environment: Vec::new(),
             open_files: None,
             cgroup: None,
+            launcher: None,
         }
     }
 
@@ -94,6 +97,12 @@ impl Config {
     /// The program runs in this control group from its first moment on.
     pub(crate) fn within(mut self, cgroup: &Cgroup) -> Self {
         self.cgroup = Some(cgroup.procs());
+        self
+    }
+
+    /// The program is run by another, which these words start: `unshare --pid --fork`.
+    pub(crate) fn run_by(mut self, words: &[&str]) -> Self {
+        self.launcher = Some(words.iter().map(|&word| word.to_owned()).collect());
         self
     }
 
@@ -156,6 +165,7 @@ struct Place {
     environment: Vec<(String, String)>,
     open_files: Option<u32>,
     cgroup: Option<PathBuf>,
+    launcher: Option<Vec<String>>,
 }
 
 /// A program that has ended, and can be started again at the same place.
@@ -220,14 +230,20 @@ impl Proxy {
     }
 
     async fn launch(dir: TempDir, file: PathBuf, addresses: [SocketAddr; 3], config: Config) -> Self {
-        let Config { environment, open_files, cgroup, .. } = config;
-        let mut proxy = Self::spawn(Place { dir, file, addresses, environment, open_files, cgroup });
+        let Config { environment, open_files, cgroup, launcher, .. } = config;
+        let place = Place { dir, file, addresses, environment, open_files, cgroup, launcher };
+        let mut proxy = Self::spawn(place);
         proxy.until_live().await;
         proxy
     }
 
     fn spawn(place: Place) -> Self {
         let mut command = match (place.open_files, &place.cgroup) {
+            (None, None) if let Some([launcher, words @ ..]) = place.launcher.as_deref() => {
+                let mut command = Program::peer(launcher, "util-linux");
+                command.kill_on_drop(true).args(words).arg(cupbearer().as_std().get_program());
+                command
+            }
             (Some(limit), _) => limited(limit),
             (None, None) => cupbearer(),
             (None, Some(procs)) => {
