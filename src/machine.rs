@@ -3,12 +3,16 @@
 //! None of it is the fault of who is connected to, nor of the configuration. It passes by itself, so what failed for it is
 //! tried again soon, and the sentence names it.
 
+mod read;
+
 use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use rustix::io::Errno;
+
+pub use read::{Contents, Unreadable, read};
 
 /// What there is none left of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,14 +5,12 @@
 //! counts at once. It is not for tokens' lifetimes (see `token`) nor for file permissions of stores.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::machine::Lack;
+use crate::machine::{self, Lack, Unreadable};
 
 /// A value that is never printed: Debug shows `Secret(***)`, and dropping it zeroes its bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,13 +72,13 @@ pub enum SecretError {
     /// The file is larger than any secret is.
     #[error("the secret file {} is larger than {MAX_SECRET_BYTES} bytes", .0.display())]
     TooLarge(PathBuf),
-    /// The file is there and cannot be read.
-    #[error("the secret file {} cannot be read: {kind}", .path.display())]
+    /// Something is there and cannot be read.
+    #[error("the secret file {} {why}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        kind: std::io::ErrorKind,
+        /// Why.
+        why: Unreadable,
     },
     /// This machine lacks what it takes to open it, which passes.
     #[error("the file {} cannot be opened: {}", .0.display(), .1)]
@@ -103,7 +101,7 @@ pub enum SecretError {
 }
 
 impl SecretSource {
-    /// Reads the secret now. Blocks for one read of a small local file. Wherever it comes from, a byte order mark before it and
+    /// Reads the secret now. Blocks for one read of a small file ([`machine::read`]). Wherever it comes from, a byte order mark before it and
     /// line ends after it are not part of it, and control characters but tab and line end are refused.
     ///
     /// # Errors
@@ -196,21 +194,13 @@ impl SecretSource {
 
 /// The bytes of a file, and when it was written last.
 fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<SystemTime>), SecretError> {
-    let unreadable = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
-        _ if let Some(lack) = Lack::of(&e) => SecretError::Lacking(path.to_owned(), lack),
-        kind => SecretError::Unreadable { path: path.to_owned(), kind },
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    // Of the file that is read, not of one that has taken its place meanwhile.
-    let written = file.metadata().and_then(|facts| facts.modified()).ok();
-    // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
-    file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > MAX_SECRET_BYTES {
-        return Err(SecretError::TooLarge(path.to_owned()));
-    }
-    Ok((bytes, written))
+    let read = machine::read(path, MAX_SECRET_BYTES).map_err(|why| match why {
+        Unreadable::Missing => SecretError::Missing(path.to_owned()),
+        Unreadable::TooLarge(_) => SecretError::TooLarge(path.to_owned()),
+        Unreadable::Lacking(lack) => SecretError::Lacking(path.to_owned(), lack),
+        why => SecretError::Unreadable { path: path.to_owned(), why },
+    })?;
+    Ok((read.bytes, read.modified))
 }
 
 /// What Windows' editors put before a text in UTF-8.

@@ -1,15 +1,13 @@
 //! Where a configuration comes from: a file, a text, or flags alone.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::problem::{KeyPath, Origin, Position, Problem, Problems, Severity};
 use super::tree::{Node, Value};
-use crate::machine::Lack;
+use crate::machine::{self, Unreadable};
 
 /// Where the configuration comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -190,30 +188,29 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Problems> {
         }
         .into()
     };
-    let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => problem(
+    let unreadable = |why: Unreadable| match why {
+        Unreadable::Missing => problem(
             None,
             "there is no such file",
             "name the file with --config FILE, or run without one: cupbearer run --upstream URL --issuer URL \
              --client-id ID --client-secret-file FILE",
         ),
-        std::io::ErrorKind::IsADirectory => {
-            problem(None, "is a directory", "name the file in it with --config FILE")
+        Unreadable::TooLarge(most) => {
+            let what = format!("is larger than {} MiB", most >> 20);
+            problem(None, &what, "name a configuration file with --config FILE")
         }
-        _ if let Some(lack) = Lack::of(&error) => {
-            problem(None, &format!("cannot be read: {lack}"), lack.help()).lacking(lack)
+        Unreadable::NotAFile(_) => {
+            problem(None, &why.to_string(), "name a configuration file with --config FILE")
         }
-        kind => {
-            problem(None, &format!("cannot be read: {kind}"), "make it readable for the user who runs this")
+        Unreadable::NoWriter | Unreadable::SlowWriter => {
+            problem(None, &why.to_string(), "see that the program that writes to it ends, or name a file")
+        }
+        Unreadable::Lacking(lack) => problem(None, &why.to_string(), lack.help()).lacking(lack),
+        Unreadable::System(_) => {
+            problem(None, &why.to_string(), "make it readable for the user who runs this")
         }
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let what = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err(problem(None, &what, "name a configuration file with --config FILE"));
-    }
+    let bytes = machine::read(path, MAX_FILE_BYTES).map_err(unreadable)?.bytes;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(error) => {
@@ -238,4 +235,4 @@ const FLAGS: [(&str, &str); 8] = [
 ];
 pub(super) const DEFAULT_FILE: &str = "config.toml";
 /// No configuration is near this; a mistaken path to a large file stops here.
-const MAX_FILE_BYTES: u64 = 10 << 20;
+const MAX_FILE_BYTES: usize = 10 << 20;

@@ -4,8 +4,6 @@
 //! `config` loads it; `oauth` and `proxy` present it on their connections, by way of [`super::tls::client_config`].
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::tls::TlsError;
 use crate::clock;
+use crate::machine;
 use crate::metrics::Validity;
 
 /// A client's certificate and its key, read and checked against each other.
@@ -156,19 +155,8 @@ fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 
 /// The file's bytes, zeroed after use: they may hold a key.
 fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    let unreadable = |error: std::io::Error| TlsError::unreadable(file, &error);
-    // A pipe would be waited for without an end.
-    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
-        return Err(TlsError::Unreadable { path: file.to_owned(), kind: std::io::ErrorKind::InvalidInput });
-    }
-    // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
-    let opened = File::open(file).map_err(unreadable)?;
-    opened.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(TlsError::Unreadable { path: file.to_owned(), kind: std::io::ErrorKind::FileTooLarge });
-    }
-    Ok(bytes)
+    let read = machine::read(file, MAX_FILE_BYTES);
+    Ok(read.map_err(|why| TlsError::unreadable(file, why))?.bytes)
 }
 
 /// A chain of ten certificates, with all that tools write above them.
@@ -280,7 +268,7 @@ mod tests {
         for (error, name, says) in [
             (load(&gone, &key_file), "gone.pem", "does not exist"),
             (load(&cert_file, &gone), "gone.pem", "does not exist"),
-            (load(folder, &key_file), folder.to_str().unwrap(), "is not a file"),
+            (load(folder, &key_file), folder.to_str().unwrap(), "is a directory, not a file"),
             (load(&huge, &key_file), "huge.pem", "too large"),
             (load(&text, &key_file), "text.pem", "no certificate"),
             (load(&key_file, &key_file), "key.pem", "no certificate"),

@@ -68,7 +68,8 @@ impl Seen {
 
 impl Identity {
     fn of(file: &Path) -> Option<Self> {
-        let facts = std::fs::metadata(file).ok()?;
+        // A pipe changes by being read.
+        let facts = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
         Some(Self {
             device: facts.dev(),
             inode: facts.ino(),

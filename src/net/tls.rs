@@ -2,8 +2,6 @@
 //!
 //! Called by `proxy` for upstreams, by `oauth` for authorization servers and by `traces` for a collector; each has its own trust.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 pub use super::certificate::ClientCertificate;
 use super::trust::Trusted;
-use crate::machine::Lack;
+use crate::machine::{self, Lack, Unreadable};
 
 /// Why a TLS configuration could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,12 +27,12 @@ pub enum TlsError {
     #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
     NoPlatformRoots,
     /// A file of certificates or of a key cannot be read.
-    #[error("the file {} {}", .path.display(), unreadable(*.kind))]
+    #[error("the file {} {why}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        kind: std::io::ErrorKind,
+        /// Why.
+        why: Unreadable,
     },
     /// A file cannot be read for what this machine lacks.
     #[error("the file {} cannot be read: {}", .0.display(), .1)]
@@ -61,21 +59,12 @@ pub enum TlsError {
     },
 }
 
-/// Why a file cannot be read: the system calls one that is not there an entity.
-fn unreadable(kind: std::io::ErrorKind) -> String {
-    match kind {
-        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
-        std::io::ErrorKind::InvalidInput => "is not a file".to_owned(),
-        kind => format!("cannot be read: {kind}"),
-    }
-}
-
 impl TlsError {
     /// That `path` cannot be read.
-    pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        match Lack::of(error) {
-            Some(lack) => Self::Lacking(path.to_owned(), lack),
-            None => Self::Unreadable { path: path.to_owned(), kind: error.kind() },
+    pub(crate) fn unreadable(path: &Path, why: Unreadable) -> Self {
+        match why {
+            Unreadable::Lacking(lack) => Self::Lacking(path.to_owned(), lack),
+            why => Self::Unreadable { path: path.to_owned(), why },
         }
     }
 }
@@ -130,10 +119,7 @@ fn trusted_by(path: &Path) -> Result<Trusted, TlsError> {
 }
 
 fn read_certificates(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut pem))
-        .map_err(|error| TlsError::unreadable(path, &error))?;
+    let pem = machine::read(path, MAX_CA_BYTES).map_err(|why| TlsError::unreadable(path, why))?.bytes;
     let mut roots = RootCertStore::empty();
     let mut certificates = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
@@ -143,6 +129,9 @@ fn read_certificates(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'
     }
     if roots.is_empty() { Err(TlsError::CaEmpty(path.to_owned())) } else { Ok((roots, certificates)) }
 }
+
+/// A platform's whole bundle is a quarter of a megabyte.
+pub(crate) const MAX_CA_BYTES: usize = 10 << 20;
 
 /// Read once: the platform's store has some hundred certificates, and every upstream may want it.
 fn platform_trust(no_roots: NoRoots) -> Result<Trusted, TlsError> {

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::machine::Lack;
+use crate::machine::{self, Unreadable};
 use crate::secret::{Secret, SecretError};
 
 use super::client::KeySettings;
@@ -156,14 +156,17 @@ fn jti() -> Result<String, KeyError> {
 /// The SHA-256 of the first certificate in a PEM file.
 fn certificate_thumbprint(path: &Path) -> Result<String, Kind> {
     let wrong = |fault| Kind::Certificate(path.to_owned(), fault);
-    let pem = std::fs::read(path).map_err(|error| match Lack::of(&error) {
-        Some(lack) => Kind::Secret(SecretError::Lacking(path.to_owned(), lack)),
-        None => wrong(CertificateFault::Unreadable(error.kind())),
+    let read = machine::read(path, MAX_CERTIFICATE_BYTES).map_err(|why| match why {
+        Unreadable::Lacking(lack) => Kind::Secret(SecretError::Lacking(path.to_owned(), lack)),
+        why => wrong(CertificateFault::Unreadable(why)),
     })?;
     let certificate =
-        CertificateDer::from_pem_slice(&pem).map_err(|_| wrong(CertificateFault::NoCertificate))?;
+        CertificateDer::from_pem_slice(&read.bytes).map_err(|_| wrong(CertificateFault::NoCertificate))?;
     Ok(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &certificate)))
 }
+
+/// A chain of ten certificates, with all that tools write above them.
+const MAX_CERTIFICATE_BYTES: usize = 256 * 1024;
 
 /// 128 bits.
 const JTI_BYTES: usize = 16;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 use url::Url;
 
-use crate::machine::Lack;
+use crate::machine::{Lack, Unreadable};
 use crate::net::proxy_fault::{ProxyFault, ProxyStage};
 use crate::net::resolver::LookupError;
 use crate::net::threads::NotDone;
@@ -294,8 +294,8 @@ pub(crate) enum IdTokenFault {
 /// What is wrong with the certificate whose thumbprint an assertion names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CertificateFault {
-    #[error("cannot be read: {0}")]
-    Unreadable(io::ErrorKind),
+    #[error("{0}")]
+    Unreadable(Unreadable),
     #[error("holds no certificate in PEM")]
     NoCertificate,
 }

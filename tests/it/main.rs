@@ -35,6 +35,7 @@ mod dpop;
 mod early;
 mod events;
 mod fields;
+mod files;
 mod floods;
 mod forwarded;
 mod framing;

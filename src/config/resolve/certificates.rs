@@ -1,7 +1,5 @@
 //! The files of certificates: that they are there and hold what they are to hold.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -12,7 +10,8 @@ use crate::config::findings::Review;
 use crate::config::permissions;
 use crate::config::problem::KeyPath;
 use crate::config::shape::last_key;
-use crate::net::tls::{ClientCertificate, TlsError};
+use crate::machine;
+use crate::net::tls::{ClientCertificate, MAX_CA_BYTES, TlsError};
 
 /// The file at `path`, where one is named.
 pub(super) fn ca_file(
@@ -122,14 +121,9 @@ fn holds_certificate(
     file: &Path,
     mut is_usable: impl FnMut(CertificateDer<'static>) -> bool,
 ) -> Result<(), TlsError> {
-    let unreadable = |error: std::io::Error| TlsError::unreadable(file, &error);
-    // A pipe would be waited for without an end.
-    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
-        return Err(unreadable(std::io::ErrorKind::InvalidInput.into()));
-    }
-    let reader = File::open(file).map_err(unreadable)?.take(MAX_FILE_BYTES);
+    let pem = machine::read(file, MAX_CA_BYTES).map_err(|why| TlsError::unreadable(file, why))?.bytes;
     let mut found = false;
-    for certificate in CertificateDer::pem_reader_iter(reader) {
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| TlsError::CertificateMalformed(file.to_owned()))?;
         if !is_usable(certificate) {
             return Err(TlsError::CertificateMalformed(file.to_owned()));
@@ -141,5 +135,3 @@ fn holds_certificate(
 
 const KEY_MEND: &str =
     "name a PEM file with the certificate's private key, not encrypted (-----BEGIN PRIVATE KEY-----)";
-/// A platform's whole bundle is a quarter of a megabyte.
-const MAX_FILE_BYTES: u64 = 10 << 20;
