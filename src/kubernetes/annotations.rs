@@ -194,6 +194,29 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_sidecar_serves_for_half_of_the_pod_s_grace_period_after_sigterm() {
+        let variables = |mode, grace| {
+            let setting = Setting { grace, ..Setting::default() };
+            let container = Sidecar { mode, ..Sidecar::default() }.container(&setting);
+            let env = container["env"].as_array().unwrap().iter();
+            let all = env
+                .map(|one| format!("{}={}", one["name"].as_str().unwrap(), one["value"].as_str().unwrap()));
+            all.filter(|one| one.contains("DRAIN") || one.contains("GRACE")).collect::<Vec<_>>()
+        };
+        for (grace, want) in [(30, ["15s", "10s", "30s"]), (60, ["30s", "20s", "60s"]), (0, ["0s"; 3])] {
+            let names = [
+                "CUPBEARER__SERVER__DRAIN_DELAY",
+                "CUPBEARER__SERVER__DRAIN_TIMEOUT",
+                "CUPBEARER_GRACE_PERIOD",
+            ];
+            let want: Vec<_> =
+                names.iter().zip(want).map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!(variables(Mode::Plain, grace), want);
+        }
+        assert!(variables(Mode::Native, 30).is_empty(), "it gets SIGTERM when the application has ended");
+    }
+
+    #[test]
     fn each_listener_has_a_port_that_applications_do_not_use_and_an_annotation_that_moves_it() {
         let env = |annotations: Value| {
             let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
@@ -210,9 +233,9 @@ mod tests {
             (env.into_iter().filter(|(name, _)| !name.contains("CONTROL")).collect::<Vec<_>>(), port)
         };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let usual = [pair(SERVER_LISTEN, "127.0.0.1:4280"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:4281")];
+        let usual = [pair(SERVER_LISTEN, "localhost:4280"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:4281")];
         assert_eq!(env(json!({})), (usual.to_vec(), 4281));
-        let moved = [pair(SERVER_LISTEN, "127.0.0.1:8080"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:9901")];
+        let moved = [pair(SERVER_LISTEN, "localhost:8080"), pair("CUPBEARER__HEALTH__LISTEN", "[::]:9901")];
         let annotations = json!({ "cupbearer.dev/port": "8080", "cupbearer.dev/health-port": "9901" });
         assert_eq!(env(annotations), (moved.to_vec(), 9901));
         let configured = json!({ "cupbearer.dev/port": "config" });

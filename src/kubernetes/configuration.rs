@@ -16,8 +16,11 @@ pub(super) struct Configuration {
 impl Configuration {
     /// Of the `config.toml` that `source` holds. What is broken in it is left to `cupbearer check`.
     pub(super) fn of(config: &toml::Table, source: String) -> Self {
-        let port =
-            |value: &toml::Value| value.as_str()?.parse().ok().map(|at: std::net::SocketAddr| at.port());
+        // Of an IP address or localhost and a port, and of a port alone.
+        let port = |value: &toml::Value| {
+            let text = value.as_str().filter(|text| !text.starts_with("unix:"))?;
+            text.rsplit(':').next()?.parse().ok()
+        };
         let server = match config.get("server").and_then(|section| section.get("listen")) {
             None => vec![USUAL_PORT],
             Some(toml::Value::Array(addresses)) => addresses.iter().filter_map(port).collect(),

@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn the_ports_of_a_configuration_are_the_sidecars_and_the_usual_ones_then_are_not() {
-        let config = "[server]\nlisten = ['127.0.0.1:9000', '[::1]:9001', 'unix:/s']\n[control]\nlisten = '127.0.0.1:9100'".parse().unwrap();
+        let config = "[server]\nlisten = ['localhost:9000', '[::1]:9001', 'unix:/s']\n[control]\nlisten = '127.0.0.1:9100'".parse().unwrap();
         let configuration = Configuration::of(&config, "ConfigMap orders, document 2".to_owned());
         let wanted = Sidecar { control_port: Some(4282), ..Sidecar::default() };
         let mut taken = pod(

@@ -72,6 +72,8 @@ pub(super) struct Setting {
     pub(super) account: bool,
     /// It may write to [`STORE_FOLDER`].
     pub(super) stores: bool,
+    /// Seconds that the pod has for its end.
+    pub(super) grace: u64,
 }
 
 impl Setting {
@@ -81,6 +83,7 @@ impl Setting {
             budget: Budget::of(spec),
             account: sidecar.service_account_token.unwrap_or(configuration.uses_account),
             stores: sidecar.store_volume.unwrap_or(configuration.stores),
+            grace: spec.get("terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(GRACE_PERIOD),
         }
     }
 }
@@ -169,13 +172,25 @@ impl Sidecar {
         merge(&mut container, json!({ "args": ["run"] }));
         let mut env = Vec::new();
         if let Port::Number(port) = self.port {
-            env.push(json!({ "name": SERVER_LISTEN, "value": format!("127.0.0.1:{port}") }));
+            env.push(json!({ "name": SERVER_LISTEN, "value": format!("localhost:{port}") }));
         }
         let health = format!("[::]:{}", self.health_port);
         env.push(json!({ "name": HEALTH_LISTEN, "value": health }));
         let control =
             self.control_port.map_or_else(|| CONTROL.to_owned(), |port| format!("127.0.0.1:{port}"));
         env.push(json!({ "name": CONTROL_LISTEN, "value": control }));
+        if self.mode == Mode::Plain {
+            // It gets SIGTERM together with the application: half of the time is the application's to drain, a third is for
+            // the requests under way then, and the rest for what is given back and written.
+            let grace = setting.grace;
+            for (name, seconds) in [
+                ("CUPBEARER__SERVER__DRAIN_DELAY", grace / 2),
+                ("CUPBEARER__SERVER__DRAIN_TIMEOUT", grace / 3),
+                ("CUPBEARER_GRACE_PERIOD", grace),
+            ] {
+                env.push(json!({ "name": name, "value": format!("{seconds}s") }));
+            }
+        }
         let probe = |path: &str, more: Value| {
             let mut probe = json!({ "httpGet": { "path": path, "port": "cb-health" } });
             merge(&mut probe, more);
@@ -298,6 +313,8 @@ const EMPTY: &str = "cupbearer-empty";
 pub(super) const SERVER_LISTEN: &str = "CUPBEARER__SERVER__LISTEN";
 pub(super) const HEALTH_LISTEN: &str = "CUPBEARER__HEALTH__LISTEN";
 pub(super) const CONTROL_LISTEN: &str = "CUPBEARER__CONTROL__LISTEN";
+/// Seconds that a pod has for its end where it does not say.
+const GRACE_PERIOD: u64 = 30;
 // Ports that applications do not use, below the ephemeral ones.
 const PROXY_PORT: u16 = 4280;
 const HEALTH_PORT: u16 = 4281;
