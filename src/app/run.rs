@@ -5,7 +5,7 @@ mod reload;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -172,6 +172,9 @@ impl App {
         if let Some((listener, _)) = control {
             let (control, metrics) = (settings.control.clone(), metrics.clone());
             let state = ControlState::new(control, roster, facts_seen, alarm, metrics);
+            if let Some(other) = other_loopback(&settings.control, started.control.as_ref()).await? {
+                surfaces.spawn(control::serve_too(other, state.clone()));
+            }
             surfaces.spawn(control::serve(listener, state));
         }
         for address in &started.proxy {
@@ -397,6 +400,26 @@ async fn control_listener(
     let Some(address) = &settings.listen else { return Ok(None) };
     let bound = LocalListener::bind(address, settings.unix_mode).await;
     bound.map(Some).map_err(|source| not_listening("control", address.clone(), source))
+}
+
+/// Beside a control surface at 127.0.0.1 that is at localhost: the same port of the loopback of IPv6, where there is one.
+async fn other_loopback(
+    settings: &ControlSettings,
+    bound: Option<&LocalAddress>,
+) -> Result<Option<LocalListener>, StartError> {
+    let Some(LocalAddress::Tcp(bound)) = bound.filter(|_| settings.both_loopbacks) else { return Ok(None) };
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, bound.port()));
+    match LocalListener::bind(&LocalAddress::Tcp(address), settings.unix_mode).await {
+        Ok((listener, _)) => {
+            tracing::info!(%address, "listening for the dashboard, /status and commands");
+            Ok(Some(listener))
+        }
+        Err(error) if family::is_absent_loopback(address, &error) => {
+            tracing::info!(%address, "there is no loopback of IPv6 here; 127.0.0.1 alone is listened on");
+            Ok(None)
+        }
+        Err(error) => Err(not_listening("control", address.into(), error)),
+    }
 }
 
 fn not_listening(section: &'static str, address: LocalAddress, source: io::Error) -> StartError {

@@ -21,7 +21,7 @@ pub(super) struct Configuration {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Without a file")]
 struct FlagArgs {
-    /// Address to listen on, or unix:PATH; default 127.0.0.1:8080
+    /// Address to listen on, or unix:PATH; default localhost:8080
     #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_LISTEN")]
     listen: Option<String>,
     /// The protected API

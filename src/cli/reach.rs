@@ -112,8 +112,10 @@ pub(super) fn health(told: Option<SocketAddr>, config: Option<PathBuf>) -> anyho
 
 /// Reads an address as a flag has it.
 pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let is_port = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let loopback = match text.split_once(':') {
         Some((host, port)) if host.eq_ignore_ascii_case("localhost") => Some(format!("127.0.0.1:{port}")),
+        None if is_port => Some(format!("127.0.0.1:{text}")),
         _ => None,
     };
     loopback
@@ -213,8 +215,9 @@ mod tests {
     #[test]
     fn an_address_may_be_a_port_of_localhost() {
         assert_eq!(address("localhost:9902"), address("127.0.0.1:9902"));
+        assert_eq!(address("9902"), address("127.0.0.1:9902"));
         assert!(address("[::1]:9902").is_ok());
-        for text in ["localhost", "localhost:x", "9902", "example.com:9902"] {
+        for text in ["localhost", "localhost:x", "99020", "example.com:9902"] {
             assert!(address(text).unwrap_err().contains("127.0.0.1:9902"), "{text}");
         }
     }

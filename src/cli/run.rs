@@ -39,5 +39,5 @@ impl Run {
 
 const ELSEWHERE: &str = "\
 CUPBEARER__HEALTH__LISTEN moves the health listener, 127.0.0.1:9901 by default.
-CUPBEARER__CONTROL__LISTEN moves the control listener, 127.0.0.1:9902 by default.
+CUPBEARER__CONTROL__LISTEN moves the control listener, localhost:9902 by default.
 Any other key has such a variable too: CUPBEARER__SECTION__KEY, with a file and without one.";

@@ -17,6 +17,8 @@ use crate::net::unix_peer::Peer;
 pub struct ControlSettings {
     /// The address; `None`: there is no control surface.
     pub listen: Option<LocalAddress>,
+    /// Whether that is 127.0.0.1, and stands for `[::1]`, too: where there is IPv6, it listens there at the same port.
+    pub both_loopbacks: bool,
     /// Who may connect to a Unix socket with a path, as a file's mode: `0o600`.
     pub unix_mode: u32,
 }
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     fn at(address: &str, unix_mode: u32) -> ControlSettings {
-        ControlSettings { listen: LocalAddress::parse(address), unix_mode }
+        ControlSettings { listen: LocalAddress::parse(address), both_loopbacks: false, unix_mode }
     }
 
     #[test]

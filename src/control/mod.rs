@@ -22,5 +22,5 @@ mod status;
 pub use access::{Access, ControlSettings};
 pub use client::{Client, ClientError};
 pub use login::{Login, LoginCallback, LoginRequest};
-pub use server::{ControlState, Facts, serve};
+pub use server::{ControlState, Facts, serve, serve_too};
 pub use status::{AccessToken, Failure, Latency, Listener, LoggedOut, Route, Status, StoreFault, Token};

@@ -116,21 +116,27 @@ pub struct Facts {
 /// Serves the control surface on `listener`, which is where the settings of `state` say, until it is dropped.
 pub async fn serve(listener: LocalListener, state: ControlState) {
     let (history, roster) = (state.history.clone(), state.roster.clone());
+    tokio::join!(respond_on(listener, state), history.observe(&roster));
+}
+
+/// The same on another listener, beside the first.
+pub async fn serve_too(listener: LocalListener, state: ControlState) {
+    respond_on(listener, state).await;
+}
+
+async fn respond_on(listener: LocalListener, state: ControlState) {
     let evictions = Evictions::counted(Server::Control, &state.metrics);
     let respond = move |request| answer(state.clone(), request);
-    let server = async {
-        match listener {
-            LocalListener::Tcp(listener) => {
-                serve::short_requests(listener, LIMITS, evictions, respond).await;
-            }
-            LocalListener::Unix { listener, file } => {
-                // Removed after the listener is closed.
-                let _file = file;
-                serve::short_requests(listener, LIMITS, evictions, respond).await;
-            }
+    match listener {
+        LocalListener::Tcp(listener) => {
+            serve::short_requests(listener, LIMITS, evictions, respond).await;
         }
-    };
-    tokio::join!(server, history.observe(&roster));
+        LocalListener::Unix { listener, file } => {
+            // Removed after the listener is closed.
+            let _file = file;
+            serve::short_requests(listener, LIMITS, evictions, respond).await;
+        }
+    }
 }
 
 async fn answer(state: ControlState, request: Request<Incoming>) -> Response<Body> {
@@ -483,7 +489,8 @@ mod tests {
         let listen = LocalAddress::Tcp("127.0.0.1:0".parse().unwrap());
         let (listener, bound) = LocalListener::bind(&listen, 0o600).await.unwrap();
         let LocalAddress::Tcp(address) = bound else { panic!("{bound}") };
-        let settings = ControlSettings { listen: Some(bound.clone()), unix_mode: 0o600 };
+        let settings =
+            ControlSettings { listen: Some(bound.clone()), both_loopbacks: false, unix_mode: 0o600 };
         let (facts, watched) = watch::channel(Arc::new(Facts {
             store: "memory".to_owned(),
             config_file: Some("config.toml".into()),

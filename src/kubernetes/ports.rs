@@ -125,7 +125,7 @@ impl Taken {
 
 /// The ports of a listener as the environment has it: one address, or a list of them.
 fn ports_in(listen: &str) -> Vec<u16> {
-    let port = |address: &str| address.rsplit_once(':')?.1.trim().parse().ok();
+    let port = |address: &str| address.rsplit(':').next()?.trim().parse().ok();
     let list = format!("listen = {listen}").parse::<toml::Table>();
     match list.ok().and_then(|mut table| table.remove("listen")) {
         Some(toml::Value::Array(addresses)) => {

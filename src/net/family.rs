@@ -66,12 +66,33 @@ pub fn is_of_none(address: SocketAddr, error: &io::Error) -> bool {
     address.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
+/// Whether `address` is the loopback of IPv6, and could not be bound, and `error` says why, only because there is none.
+#[must_use]
+pub fn is_absent_loopback(address: SocketAddr, error: &io::Error) -> bool {
+    let absent = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(|errno| Some(errno.raw_os_error()));
+    address.ip() == Ipv6Addr::LOCALHOST && absent.contains(&error.raw_os_error())
+}
+
 /// Connections that the kernel holds until they are accepted; the system's own limit may be lower.
 pub const BACKLOG: i32 = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loopback_of_ipv6_may_be_absent_and_not_taken() {
+        for (address, errno, is) in [
+            ("[::1]:1", Errno::ADDRNOTAVAIL, true),
+            ("[::1]:1", Errno::AFNOSUPPORT, true),
+            ("[::1]:1", Errno::ADDRINUSE, false),
+            ("127.0.0.1:1", Errno::ADDRNOTAVAIL, false),
+            ("[::2]:1", Errno::ADDRNOTAVAIL, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            assert_eq!(is_absent_loopback(address.parse().unwrap(), &error), is, "{address} {error}");
+        }
+    }
 
     #[test]
     fn only_every_address_of_ipv6_may_be_done_without() {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -59,19 +60,27 @@ pub struct Records {
 }
 
 impl Listeners {
-    /// Binds all of `addresses`, of several all but `[::]` where the kernel has no IPv6.
+    /// Binds all of `addresses`, of several all but `[::]` where the kernel has no IPv6, and but `[::1]` beside 127.0.0.1 where
+    /// there is none.
     ///
     /// # Errors
     /// [`ListenError`] for the first that cannot be bound, for example because it is in use.
     pub fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
         let mut all = Vec::with_capacity(addresses.len());
         for address in addresses {
+            let address = &beside(address, addresses, &all);
             match (Bound::bind(address), address) {
                 (Ok(bound), _) => all.push(bound),
                 (Err(error), ListenAddress::Tcp(tcp))
                     if addresses.len() > 1 && family::is_of_none(*tcp, &error) =>
                 {
                     tracing::warn!(%address, "there is no IPv6 here; this address is left out");
+                }
+                (Err(error), ListenAddress::Tcp(tcp))
+                    if family::is_absent_loopback(*tcp, &error)
+                        && [tcp.port(), 0].iter().any(|port| addresses.contains(&loopback(*port))) =>
+                {
+                    tracing::info!(%address, "there is no loopback of IPv6 here; 127.0.0.1 alone is listened on");
                 }
                 (Err(source), _) => return Err(ListenError { address: address.into(), source }),
             }
@@ -154,6 +163,23 @@ impl Listeners {
         reports.iter().take(workers).collect::<io::Result<()>>()?;
         Ok(Workers { threads, _files: self.0.iter().filter_map(Bound::file).collect() })
     }
+}
+
+/// The address, of which port 0 is that of the loopback of IPv4 where that stands before it and got one: both are localhost.
+fn beside(address: &ListenAddress, addresses: &[ListenAddress], bound: &[Bound]) -> ListenAddress {
+    let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let got = bound.iter().filter_map(|bound| bound.address.tcp());
+    match got.filter(|got| got.ip() == Ipv4Addr::LOCALHOST).last() {
+        Some(got) if *address == ListenAddress::Tcp(any) && addresses.contains(&loopback(0)) => {
+            ListenAddress::Tcp((Ipv6Addr::LOCALHOST, got.port()).into())
+        }
+        _ => address.clone(),
+    }
+}
+
+/// The loopback of IPv4 at this port.
+fn loopback(port: u16) -> ListenAddress {
+    ListenAddress::Tcp((Ipv4Addr::LOCALHOST, port).into())
 }
 
 impl Workers {

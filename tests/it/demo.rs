@@ -6,7 +6,7 @@ use super::support::{Program, cupbearer, curl, eventually, free_address, reposit
 
 /// The addresses of the repository's `config.toml`, each replaced by a free one.
 fn elsewhere() -> Vec<(&'static str, String)> {
-    ["127.0.0.1:8080", "127.0.0.1:9901", "127.0.0.1:9902", "127.0.0.1:9411", "127.0.0.1:9412"]
+    ["localhost:8080", "127.0.0.1:9901", "localhost:9902", "127.0.0.1:9411", "127.0.0.1:9412"]
         .into_iter()
         .map(|address| (address, free_address().to_string()))
         .collect()

@@ -270,7 +270,7 @@ async fn the_port_of_a_configuration_in_the_same_file_is_the_one_that_must_be_fr
     }
     let (_, _, said) = inject(&[], both.as_bytes()).await;
     let says = "note: server.listen in the ConfigMap shop/cupbearer does not count: the sidecar of the Deployment shop/orders \
-                listens on 127.0.0.1:4280; help: cupbearer.dev/port: \"config\"";
+                listens on localhost:4280; help: cupbearer.dev/port: \"config\"";
     assert!(said.contains(says), "{said}");
 }
 

@@ -60,6 +60,7 @@ mod lacks;
 mod life;
 mod limits;
 mod listeners;
+mod localhost;
 mod login;
 mod logs;
 mod memory;

@@ -12,7 +12,8 @@ use crate::secret::Secret;
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Server {
-    /// Addresses to listen on, each an IP address and a port, or unix: and the path of a Unix socket.
+    /// Addresses to listen on, each an IP address and a port; localhost and a port, for 127.0.0.1 and [::1]; or unix: and the
+    /// path of a Unix socket.
     pub(in crate::config) listen: Words,
     /// Who may connect to the Unix sockets in `listen`, as a file's mode; "0660" lets the group in too.
     pub(in crate::config) unix_mode: String,
@@ -52,7 +53,7 @@ pub(in crate::config) struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: Words(vec!["127.0.0.1:8080".to_owned()]),
+            listen: Words(vec!["localhost:8080".to_owned()]),
             unix_mode: "0600".to_owned(),
             tls: None,
             workers: 0,
@@ -117,7 +118,7 @@ impl Default for Health {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Control {
-    /// Address of /status and the commands: a loopback address, unix: and the path of a Unix socket, unix:@ and a name in
+    /// Address of /status and the commands: localhost and a port, a loopback address, unix: and the path of a Unix socket, unix:@ and a name in
     /// Linux' abstract namespace, or none.
     pub(in crate::config) listen: String,
     /// Who may connect to a Unix socket with a path, as a file's mode; "0660" lets the group in too.
@@ -126,7 +127,7 @@ pub(in crate::config) struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9902".to_owned(), unix_mode: "0600".to_owned() }
+        Self { listen: "localhost:9902".to_owned(), unix_mode: "0600".to_owned() }
     }
 }
 

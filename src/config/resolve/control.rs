@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::listen::{Taken, claim_socket, single};
+use super::listen::{Taken, claim, claim_socket, localhost, loopbacks, single};
 use super::{Settings, socket};
 use crate::config::file::Control;
 use crate::config::findings::Review;
@@ -22,6 +22,7 @@ pub(super) fn resolve(
 ) -> Option<ControlSettings> {
     let unix_mode = mode(control, review);
     let path = KeyPath::from(LISTEN);
+    let localhost = localhost(&control.listen);
     let listen = match control.listen.strip_prefix(UNIX) {
         _ if control.listen == NONE => None,
         Some(name) if name.starts_with('@') => Some(abstract_name(&path, &name[1..], review)?),
@@ -29,6 +30,12 @@ pub(super) fn resolve(
             let socket = socket::path(&path, text, review)?;
             claim_socket(&path, &socket, sockets, review);
             Some(LocalAddress::Path(socket))
+        }
+        None if let Some(port) = localhost => {
+            let [first, other] = loopbacks(port);
+            claim(&path, first, taken, review);
+            claim(&path, other, taken, review);
+            Some(LocalAddress::Tcp(first))
         }
         None if control.listen.parse::<SocketAddr>().is_err() => {
             let forms = format!(
@@ -49,7 +56,7 @@ pub(super) fn resolve(
             Some(LocalAddress::Tcp(address))
         }
     };
-    Some(ControlSettings { listen, unix_mode: unix_mode? })
+    Some(ControlSettings { listen, both_loopbacks: localhost.is_some(), unix_mode: unix_mode? })
 }
 
 /// What is meant by `text`, which is none of the forms.

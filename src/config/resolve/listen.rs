@@ -1,7 +1,7 @@
 //! The listeners of all sections: addresses, who may reach them, and that no two want the same.
 //! What is the control surface's alone is in [`super::control`].
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::{control, socket};
@@ -46,6 +46,13 @@ pub(super) fn resolve(
             claim_socket(path, &socket, &sockets, review);
             sockets.push((path.clone(), socket.clone()));
             proxy.push(ListenAddress::Unix { path: socket, mode: mode.unwrap_or(PRIVATE) });
+            continue;
+        }
+        if let Some(port) = localhost(text) {
+            for address in loopbacks(port) {
+                claim(path, address, &mut taken, review);
+                proxy.push(ListenAddress::Tcp(address));
+            }
             continue;
         }
         let Some(address) = address(path, text, &usual.proxy, review) else { continue };
@@ -148,6 +155,22 @@ pub(super) fn single(
     Some((path, address))
 }
 
+/// The port of `localhost:PORT`, or of a bare `PORT`.
+pub(super) fn localhost(text: &str) -> Option<u16> {
+    let port = match text.split_once(':') {
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => port,
+        Some(_) => return None,
+        None => text,
+    };
+    // A sign is none of a port.
+    port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What `localhost` stands for: some programs try the one first, some the other, and some no other.
+pub(super) fn loopbacks(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+}
+
 fn address(path: &KeyPath, text: &str, usual: &str, review: &mut Review<'_>) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -181,7 +204,7 @@ pub(super) fn claim_socket(
 }
 
 /// Notes that `path` listens on `address`, and says so where another does already. Port 0 is a new one each time.
-fn claim(path: &KeyPath, address: SocketAddr, taken: &mut Taken, review: &mut Review<'_>) {
+pub(super) fn claim(path: &KeyPath, address: SocketAddr, taken: &mut Taken, review: &mut Review<'_>) {
     let same = |other: &SocketAddr| {
         other.port() == address.port()
             && other.is_ipv4() == address.is_ipv4()

@@ -38,8 +38,12 @@ fn a_listener_that_others_can_reach_needs_the_word() {
 
 #[test]
 fn an_address_that_is_none_is_refused_with_one_that_is() {
-    for address in ["localhost:9000", "9000", ":9000"] {
-        one_error(&format!("[server]\nlisten = \"{address}\"\n{GOOD}"), "server.listen", &["127.0.0.1:9000"]);
+    for address in ["localhost:90000", "+9000", ":9000"] {
+        one_error(
+            &format!("[server]\nlisten = \"{address}\"\n{GOOD}"),
+            "server.listen",
+            &["write \"", "or the address that is meant"],
+        );
     }
     one_error(&format!("[server]\nlisten = []\n{GOOD}"), "server.listen", &["is empty"]);
 }
@@ -47,7 +51,7 @@ fn an_address_that_is_none_is_refused_with_one_that_is() {
 #[test]
 fn a_mend_of_an_address_is_not_the_one_of_another_listener() {
     for (section, usual) in
-        [("server", "127.0.0.1:8080"), ("health", "127.0.0.1:9901"), ("control", "127.0.0.1:9902")]
+        [("server", "localhost:8080"), ("health", "127.0.0.1:9901"), ("control", "localhost:9902")]
     {
         for address in ["unix:/run/x.sock", "nowhere"] {
             if section != "health" && address.starts_with("unix:") {
@@ -57,6 +61,25 @@ fn a_mend_of_an_address_is_not_the_one_of_another_listener() {
             one_error(&text, &format!("{section}.listen"), &[&format!("\"{usual}\"")]);
         }
     }
+}
+
+#[test]
+fn localhost_or_a_bare_port_is_the_loopback_of_both_families() {
+    let both = |port: u16| {
+        [format!("127.0.0.1:{port}"), format!("[::1]:{port}")]
+            .map(|address| crate::proxy::ListenAddress::Tcp(address.parse().unwrap()))
+    };
+    for address in ["localhost:9000", "LocalHost:9000", "9000"] {
+        let text = format!("[server]\nlisten = \"{address}\"\n[control]\nlisten = \"none\"\n{GOOD}");
+        assert_eq!(load_text(&text).unwrap().settings.server.listen, both(9000), "{address}");
+    }
+    assert_eq!(load_text(GOOD).unwrap().settings.server.listen, both(8080));
+    let text = format!("[server]\nlisten = [\"[::1]:9000\", \"localhost:9000\"]\n{GOOD}");
+    one_error(&text, "server.listen[1]", &["[::1]:9000 is taken by server.listen[0]"]);
+    let text = format!("[server]\nlisten = \"[::1]:9902\"\n{GOOD}");
+    one_error(&text, "control.listen", &["[::1]:9902 is taken by server.listen"]);
+    let text = format!("[server]\nlisten = \"127.0.0.1:9000\"\n{GOOD}");
+    assert_eq!(load_text(&text).unwrap().settings.server.listen, both(9000)[..1], "what it says");
 }
 
 #[test]
@@ -289,7 +312,7 @@ fn a_file_of_authorities_must_hold_a_certificate() {
     std::fs::write(&file, certificate.pem()).unwrap();
     assert_eq!(load_text(&text).unwrap().files, std::slice::from_ref(&file));
     let token = good_with("[tokens.api]", &format!("ca_file = {:?}", dir.path().to_str().unwrap()));
-    one_error(&token, "tokens.api.ca_file", &["is not a file"]);
+    one_error(&token, "tokens.api.ca_file", &["not a file"]);
 }
 
 #[test]

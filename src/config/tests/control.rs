@@ -25,6 +25,14 @@ fn it_listens_on_loopback_on_a_socket_with_a_path_or_a_name_or_nowhere() {
     ] {
         assert_eq!(settings(line).listen, address.and_then(LocalAddress::parse), "{line}");
     }
+    for (line, both) in [
+        ("", true),
+        ("listen = \"localhost:7\"", true),
+        ("listen = \"7\"", true),
+        ("listen = \"127.0.0.1:7\"", false),
+    ] {
+        assert_eq!(settings(line).both_loopbacks, both, "{line}");
+    }
     assert_eq!(settings("").unix_mode, 0o600);
     assert_eq!(settings("listen = \"unix:/run/c.sock\"\nunix_mode = \"0660\"").unix_mode, 0o660);
 }
@@ -48,12 +56,11 @@ fn an_address_that_cannot_be_is_refused() {
         ("unix:@", "names no socket"),
         ("unix:@a\\u0000b", "zero byte"),
         (&format!("unix:@{long}"), "108 bytes long"),
-        ("nowhere", "127.0.0.1:9902"),
+        ("nowhere", "localhost:9902"),
         ("None", "write \"none\""),
         ("", "a Unix socket (\"unix:PATH\", \"unix:@NAME\") or \"none\""),
         ("@x", "write \"unix:@x\""),
         ("/run/c.sock", "write \"unix:/run/c.sock\""),
-        ("localhost:9902", "write \"127.0.0.1:9902\""),
         ("0.0.0.0:9902", "changes state"),
     ] {
         one_error(&control(&format!("listen = \"{address}\"")), "control.listen", &[words]);

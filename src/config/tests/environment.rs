@@ -124,7 +124,7 @@ fn the_mend_of_a_variable_is_one_for_a_variable() {
             "set it as in CUPBEARER__SERVER__MAX_HEADER_SIZE=64KiB",
         ),
         ("CUPBEARER__SERVER__WORKERS", "four", "set it as in CUPBEARER__SERVER__WORKERS=0"),
-        ("CUPBEARER__SERVER__LISTEN", "[1]", "set it as in CUPBEARER__SERVER__LISTEN='[\"127.0.0.1:8080\"]'"),
+        ("CUPBEARER__SERVER__LISTEN", "[1]", "set it as in CUPBEARER__SERVER__LISTEN='[\"localhost:8080\"]'"),
         (
             "CUPBEARER__TOKENS__API__RETRY",
             "{ max = 7 }",

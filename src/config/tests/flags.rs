@@ -62,7 +62,8 @@ fn an_empty_flag_is_none() {
     assert_eq!(Source::choose(None, none.clone()).unwrap(), Source::File("config.toml".into()));
     assert_eq!(Source::choose(Some("a".into()), none).unwrap(), Source::File("a".into()));
     let settings = load_flags(Flags { listen: empty(), scope: empty(), ..flags() }).unwrap().settings;
-    assert_eq!(settings.server.listen, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
+    let both = ["127.0.0.1:8080", "[::1]:8080"].map(|address| ListenAddress::Tcp(address.parse().unwrap()));
+    assert_eq!(settings.server.listen, both);
     assert!(settings.tokens["default"].server().unwrap().request.scope.is_empty());
 }
 

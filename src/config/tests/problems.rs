@@ -88,7 +88,8 @@ fn a_good_file_means_what_it_says() {
     let Loaded { settings, warnings, files } = load_text(GOOD).unwrap();
     assert!(warnings.is_empty(), "{warnings}");
     assert!(files.is_empty());
-    assert_eq!(settings.server.listen, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
+    let both = ["127.0.0.1:8080", "[::1]:8080"].map(|address| ListenAddress::Tcp(address.parse().unwrap()));
+    assert_eq!(settings.server.listen, both);
     assert_eq!((settings.server.workers, settings.server.max_header_size), (None, 64 * 1024));
     assert_eq!(settings.upstreams["api"].url.as_str(), "https://api.example.com/base");
     let token = &settings.tokens["api"];
