@@ -5,18 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::support::{
     Certificates, Config, Origin, Program, Proxy, Stage, cupbearer, curl, eventually, free_address, node,
     project, python, repository, token_at, upstream_at,
 };
 
-fn deploy(path: &str) -> PathBuf {
+pub(super) fn deploy(path: &str) -> PathBuf {
     repository().join("deploy").join(path)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -34,12 +34,12 @@ pub(super) async fn kustomized(folder: &Path) -> String {
 }
 
 /// What the schemas and the restricted standard say.
-async fn judged(files: &[PathBuf]) -> Output {
+pub(super) async fn judged(files: &[PathBuf]) -> Output {
     python("kubernetes/manifests.py").arg("validate").args(files).output().await.unwrap()
 }
 
 /// Each folder with a `kustomization.yaml` under `deploy/`.
-fn kustomizations() -> Vec<PathBuf> {
+pub(super) fn kustomizations() -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         if folder.join("kustomization.yaml").exists() {
             found.push(folder.to_owned());
@@ -57,7 +57,7 @@ fn kustomizations() -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn every_kustomization_builds_what_three_versions_and_the_restricted_standard_take() {
+async fn every_kustomization_builds_what_four_versions_and_the_restricted_standard_take() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
     for (at, folder) in kustomizations().iter().enumerate() {
@@ -259,166 +259,30 @@ async fn what_inject_adds_is_taken_as_well() {
     assert!(text(&output.stdout).contains("7 objects, 0 problems"));
 }
 
-/// Each value that the chart has, other than its default.
-fn every_value() -> Value {
-    json!({ "kind": "DaemonSet", "replicas": 3, "image": { "repository": "registry.example.com/cupbearer", "tag": "9", "pullPolicy": "Always",
-        "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }, "imagePullSecrets": [{ "name": "pull" }],
-        "serviceAccount": { "create": true, "name": "own-account", "annotations": { "account.example/role": "reader" } },
-        "config": "[upstreams.api]\nurl = \"https://api.example.com\"\n\n[[routes]]\npath = \"/\"\nupstream = \"api\"\ntoken = \"none\"\n",
-        "secretName": "", "tls": { "secretName": "own", "allowedSubjects": ["a.example"] }, "allowedHosts": ["api.local"],
-        "identityAudience": "https://login.example.com/", "service": { "port": 8443 }, "resources": { "limits": { "memory": "64Mi" } },
-        "env": [{ "name": "CUPBEARER__LOG__LEVEL", "value": "debug" }], "podAnnotations": { "a": "b" }, "podLabels": { "c": "d" },
-        "priorityClassName": "urgent", "nodeSelector": { "kubernetes.io/os": "linux" }, "tolerations": [{ "operator": "Exists" }],
-        "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "k", "operator": "Exists" }] }] } } },
-        "networkPolicy": { "enabled": true, "clientLabels": { "e": "f" }, "clientNamespaceLabels": { "team": "orders" }, "monitoringNamespace": "",
-            "egress": [{ "ports": [{ "port": 8089 }] }] },
-        "podMonitor": { "enabled": true, "labels": { "release": "stack" }, "interval": "30s" } })
-}
-
-async fn rendered(values: &Value, dir: &Path) -> Output {
-    let file = dir.join("values.json");
-    fs::write(&file, values.to_string()).unwrap();
-    python("kubernetes/manifests.py")
-        .arg("chart")
-        .arg(deploy("helm/cupbearer"))
-        .arg(&file)
-        .output()
-        .await
-        .unwrap()
-}
-
-#[tokio::test]
-async fn the_chart_renders_with_its_defaults_and_with_every_value_and_refuses_bad_ones() {
-    let dir = tempfile::tempdir().unwrap();
-    let (usual, every) = (json!({ "tls": { "allowedSubjects": ["orders.shop.svc"] } }), every_value());
-    let mut files = Vec::new();
-    for (name, values) in [("usual", &usual), ("every", &every)] {
-        let output = rendered(values, dir.path()).await;
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let file = dir.path().join(name).with_extension("yaml");
-        fs::write(&file, output.stdout).unwrap();
-        files.push(file);
-    }
-    let output = judged(&files).await;
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    let every = fs::read_to_string(&files[1]).unwrap();
-    for said in [
-        "kind: DaemonSet",
-        "@sha256:0123",
-        "name: pull",
-        "kind: ServiceAccount",
-        "name: own-account",
-        "serviceAccountName: own-account",
-        "account.example/role: reader",
-        "secretName: own",
-        "a.example",
-        "api.local",
-        "https://login.example.com/",
-        "port: 8443",
-        "CUPBEARER__LOG__LEVEL",
-        "a: b",
-        "c: d",
-        "kubernetes.io/os: linux",
-        "operator: Exists",
-        "priorityClassName: urgent",
-        "updateStrategy:\n    rollingUpdate:\n      maxSurge: 10%\n      maxUnavailable: 0\n",
-        "key: k",
-        "kind: PodMonitor",
-        "interval: 30s",
-        "    release: stack\n",
-        "      podSelector:\n        matchLabels:\n          cupbearer.dev/client: \"true\"\n          e: f\n    ports:",
-        "          team: orders\n",
-        "policyTypes: [Ingress, Egress]",
-        "port: 8089",
-        "are in the namespace shop or one with the label team=orders.",
-        "internalTrafficPolicy: Local",
-    ] {
-        assert!(every.contains(said), "{said} is not in {every}");
-    }
-    assert!(!every.contains("cb-health\n  egress") && !every.contains("/run/secrets/cupbearer"), "{every}");
-    let mut open = every_value();
-    open["networkPolicy"]["enabled"] = json!(false);
-    let open = rendered(&open, dir.path()).await;
-    assert!(
-        open.status.success() && !text(&open.stdout).contains("kind: NetworkPolicy"),
-        "{}",
-        text(&open.stdout)
-    );
-    // Each key of values.yaml was given another value, or this test says too much.
-    let defaults = fs::read_to_string(deploy("helm/cupbearer/values.yaml")).unwrap();
-    for key in defaults
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(key, _)| key)
-        .filter(|key| key.starts_with(char::is_alphabetic))
-    {
-        assert!(every_value().get(key).is_some(), "{key} has only its default here");
-    }
-    for (values, says) in [
-        (json!({ "kind": "StatefulSet" }), "kind"),
-        (json!({ "replicas": 0 }), "replicas"),
-        (json!({ "image": { "repository": "" } }), "repository"),
-        (json!({ "imagePullPolicy": "Always" }), "imagePullPolicy"),
-        (json!({ "service": { "port": 70000 } }), "port"),
-        (json!({ "tls": { "secretName": "" } }), "secretName"),
-        (
-            json!({ "tls": { "allowedSubjects": "any" }, "config": "[guard]\nallowed_origins = []\n" }),
-            "[guard]",
-        ),
-        // Nobody means every client of an authority by saying nothing.
-        (json!({}), "tls.allowedSubjects is empty"),
-        (json!({ "tls": { "allowedSubjects": "all" } }), "allowedSubjects"),
-    ] {
-        let output = rendered(&values, dir.path()).await;
-        assert!(
-            !output.status.success() && text(&output.stderr).contains(says),
-            "{values}: {}",
-            text(&output.stderr)
-        );
-    }
-    let any = rendered(&json!({ "tls": { "allowedSubjects": "any" } }), dir.path()).await;
-    assert!(text(&any.stdout).contains("\n    allowed_subjects = []\n"), "{}", text(&any.stderr));
-    // The control surface is for what runs in its own container, unless the values have one.
-    let control = |config: &str| config.parse::<toml::Table>().unwrap()["control"]["listen"].clone();
-    let usual_config = config_of(&fs::read_to_string(&files[0]).unwrap());
-    assert_eq!(control(&usual_config).as_str(), Some("unix:@cupbearer"), "{usual_config}");
-    let own = format!("[control]\nlisten = \"none\"\n\n{}", every_value()["config"].as_str().unwrap());
-    let own = rendered(&json!({ "tls": { "allowedSubjects": "any" }, "config": own }), dir.path()).await;
-    let own = config_of(&text(&own.stdout));
-    assert_eq!(control(&own).as_str(), Some("none"), "{own}");
-    check(&own).await;
-    // The configuration that it makes is one.
-    check(&config_of(&fs::read_to_string(&files[0]).unwrap())).await;
-    check(&config_of(&every)).await;
-}
-
-/// The `config.toml` in a rendered `ConfigMap`.
-fn config_of(manifest: &str) -> String {
-    let config = manifest.split("  config.toml: |\n").nth(1).unwrap();
-    let lines = config.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
-    lines.fold(String::new(), |config, line| config + line.get(4..).unwrap_or_default() + "\n")
-}
-
 /// `cupbearer check`, with the files of a pod where it can find them, laid out as the kubelet does it.
-async fn check(config: &str) {
+pub(super) async fn check(config: &str, env: &[(String, String)]) {
     let dir = tempfile::tempdir().unwrap();
     let (secrets, identity) = (dir.path().join("secrets"), dir.path().join("identity"));
     let certificates = Certificates::for_names(&["cupbearer"], dir.path());
     project(&secrets, "..1", "client_secret", "the-secret-of-the-tests");
     project(&secrets, "..1", "client_key", &fs::read_to_string(&certificates.key).unwrap());
     project(&identity, "..1", "token", "the.token.of-the-pod");
-    let config = config
-        .replace("/run/secrets/cupbearer", secrets.to_str().unwrap())
-        .replace("/run/secrets/client_secret", secrets.join("client_secret").to_str().unwrap())
-        .replace("/run/identity/cupbearer", identity.to_str().unwrap())
-        .replace("/run/tls/tls.crt", certificates.certificate.to_str().unwrap())
-        .replace("/run/tls/tls.key", certificates.key.to_str().unwrap())
-        .replace("/run/tls/ca.crt", certificates.ca.to_str().unwrap());
+    let here = |text: &str| {
+        text.replace("/run/secrets/cupbearer", secrets.to_str().unwrap())
+            .replace("/run/secrets/client_secret", secrets.join("client_secret").to_str().unwrap())
+            .replace("/run/identity/cupbearer", identity.to_str().unwrap())
+            .replace("/run/tls/tls.crt", certificates.certificate.to_str().unwrap())
+            .replace("/run/tls/tls.key", certificates.key.to_str().unwrap())
+            .replace("/run/tls/ca.crt", certificates.ca.to_str().unwrap())
+            .replace("/var/lib/cupbearer", dir.path().to_str().unwrap())
+    };
+    let config = here(config);
     fs::set_permissions(&certificates.key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let file = dir.path().join("config.toml");
     fs::write(&file, &config).unwrap();
     let mut command = cupbearer();
     command.args(["check", "--config"]).arg(&file);
+    command.envs(env.iter().map(|(name, value)| (name, here(value))));
     if config.contains("http://keycloak") {
         command.arg("--insecure-plaintext");
     }
@@ -445,7 +309,7 @@ async fn every_configuration_under_deploy_is_one() {
         "recipes/github-app",
         "recipes/google-impersonation",
     ] {
-        check(&fs::read_to_string(deploy(folder).join("config.toml")).unwrap()).await;
+        check(&fs::read_to_string(deploy(folder).join("config.toml")).unwrap(), &[]).await;
         found += 1;
     }
     let all = Program::peer("git", "git")

@@ -15,6 +15,7 @@ mod access;
 mod addresses;
 mod browser;
 mod certificates;
+mod charts;
 mod checked;
 mod cli;
 mod client_auth;
