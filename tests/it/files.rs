@@ -113,7 +113,8 @@ async fn a_process_substitution_is_a_configuration_and_a_secret_for_as_long_as_t
     eventually("it has renewed three times", || async { server.seen().len() >= 3 }).await;
     for request in server.seen() {
         // orders:s3cret
-        assert_eq!(request.field("authorization"), Some("Basic b3JkZXJzOnMzY3JldA=="), "{}", program.log());
+        let sent = request.field("authorization");
+        assert_eq!(sent.as_deref(), Some("Basic b3JkZXJzOnMzY3JldA=="), "{}", program.log());
     }
     // What came out of the pipe is there for a reload, too.
     program.signal(Signal::HUP);
