@@ -37,7 +37,8 @@ struct Place<T> {
     read: fn(&str) -> Option<T>,
     /// What the variable must be.
     expected: &'static str,
-    of: fn(&Settings) -> T,
+    /// Finds it in a configuration, without a look at any secret.
+    of: fn(&Source) -> Result<T, Problems>,
     default: T,
     /// The default as a person writes it.
     usual: &'static str,
@@ -156,8 +157,8 @@ fn find<T>(told: Option<T>, config: Option<PathBuf>, place: Place<T>) -> anyhow:
         });
     }
     let named = config.is_some();
-    match settings(config) {
-        Ok(settings) => Ok((place.of)(&settings)),
+    match (place.of)(&source(config)) {
+        Ok(found) => Ok(found),
         Err(problems) if named => Err(anyhow!(
             "the configuration does not say where its proxy is:\n{problems}\nmend that, or give {} ADDRESS",
             place.flag
@@ -181,8 +182,11 @@ fn settings(config: Option<PathBuf>) -> Result<Settings, Problems> {
 }
 
 fn load(config: Option<PathBuf>, options: Options) -> Result<Settings, Problems> {
-    let source = Source::File(config.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)));
-    Ok(config::load(&source, env::vars_os(), options)?.settings)
+    Ok(config::load(&source(config), env::vars_os(), options)?.settings)
+}
+
+fn source(config: Option<PathBuf>) -> Source {
+    Source::File(config.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)))
 }
 
 /// In place of an address.
@@ -194,7 +198,7 @@ const CONTROL: Place<Option<LocalAddress>> = Place {
     variable: "CUPBEARER__CONTROL__LISTEN",
     read: |text| if text == NONE { Some(None) } else { local_address(text).ok().map(Some) },
     expected: "an IP address and a port, a Unix socket (unix:PATH, unix:@NAME) or none",
-    of: |settings| settings.control.listen.clone(),
+    of: |source| config::control_address(source, env::vars_os()),
     default: Some(LocalAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9902))),
     usual: "127.0.0.1:9902",
 };
@@ -203,7 +207,7 @@ const HEALTH: Place<SocketAddr> = Place {
     variable: "CUPBEARER__HEALTH__LISTEN",
     read: |text| address(text).ok(),
     expected: "an IP address and a port",
-    of: |settings| settings.health.listen,
+    of: |source| config::health_address(source, env::vars_os()),
     default: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901),
     usual: "127.0.0.1:9901",
 };

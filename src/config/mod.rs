@@ -16,6 +16,7 @@ mod secret_oddity;
 mod secret_ref;
 mod shape;
 mod source;
+mod surfaces;
 mod tree;
 
 use std::ffi::OsString;
@@ -26,10 +27,12 @@ pub use problem::{KeyPath, Origin, Position, Problem, Problems, Severity, Step};
 pub use resolve::Settings;
 pub use schema::schema;
 pub use source::{Flags, Source};
+pub use surfaces::{control_address, health_address};
 
+use file::File;
 use findings::{Findings, Review};
 use secret_ref::Variables;
-use tree::Parsed;
+use tree::{Node, Parsed};
 
 /// Reads a duration as the configuration has them: `500ms`, `30s`, `1h30m`. `None` where it is none.
 #[must_use]
@@ -68,23 +71,8 @@ pub fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     options: Options,
 ) -> Result<Loaded, Problems> {
-    let mut environment: Vec<_> = environment.into_iter().collect();
-    environment.sort();
-    let Parsed { mut root, problems, murky } = match source {
-        Source::File(path) => tree::parse(&path.display().to_string(), &source::read(path)?),
-        Source::Text { name, text } => tree::parse(name, text),
-        Source::Flags(flags) => {
-            Parsed { root: flags.tree(), problems: Problems::default(), murky: Vec::new() }
-        }
-    };
-    let mut findings = Findings::new(problems, murky, source.base());
-    for problem in overrides::apply(&mut root, &environment) {
-        findings.push(problem);
-    }
-    let Some(file) = shape::read(&mut root, |root, misfit| findings.misfit(root, misfit)) else {
-        findings.too_many();
-        return Err(findings.into_problems(&root));
-    };
+    let environment = sorted(environment);
+    let Draft { root, file, findings } = Draft::read(source, &environment)?;
     let mut review = Review::new(&root, findings);
     let settings = resolve::resolve(file, &mut review, options, &Variables::new(&environment));
     let problems = review.into_problems();
@@ -101,6 +89,43 @@ pub fn load(
             Err(problems.iter().cloned().chain(left_aside).collect())
         }
     }
+}
+
+/// A configuration as it is written: every key has its type, and nothing that it names was looked at.
+struct Draft {
+    root: Node,
+    file: File,
+    findings: Findings,
+}
+
+impl Draft {
+    /// Reads `source` and lays the overrides in `environment` over it.
+    fn read(source: &Source, environment: &[(OsString, OsString)]) -> Result<Self, Problems> {
+        let Parsed { mut root, problems, murky } = match source {
+            Source::File(path) => tree::parse(&path.display().to_string(), &source::read(path)?),
+            Source::Text { name, text } => tree::parse(name, text),
+            Source::Flags(flags) => {
+                Parsed { root: flags.tree(), problems: Problems::default(), murky: Vec::new() }
+            }
+        };
+        let mut findings = Findings::new(problems, murky, source.base());
+        for problem in overrides::apply(&mut root, environment) {
+            findings.push(problem);
+        }
+        match shape::read(&mut root, |root, misfit| findings.misfit(root, misfit)) {
+            Some(file) => Ok(Self { root, file, findings }),
+            None => {
+                findings.too_many();
+                Err(findings.into_problems(&root))
+            }
+        }
+    }
+}
+
+fn sorted(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let mut environment: Vec<_> = environment.into_iter().collect();
+    environment.sort();
+    environment
 }
 
 #[cfg(test)]

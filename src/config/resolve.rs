@@ -34,6 +34,8 @@ use crate::telemetry::LogSettings;
 use crate::token::{GrantSettings, StoreSettings, TokenSettings};
 use crate::traces::TracesSettings;
 
+pub(super) use listen::Listeners;
+
 /// The whole configuration, resolved. Its parts are comparable one by one, so that a reload keeps what did not
 /// change.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,6 +173,11 @@ pub(super) fn resolve(
     control::serves_logins(&settings, review);
     route::suit_their_upstreams(&settings, review);
     Some(settings)
+}
+
+/// The listeners of `file` alone.
+pub(super) fn listeners(file: &File, review: &mut Review<'_>) -> Listeners {
+    listen::resolve(&file.server, &file.health, &file.control, &file.guard, review)
 }
 
 /// A refresh token comes from the configuration, or out of a store that somebody else has put it into.

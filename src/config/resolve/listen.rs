@@ -14,10 +14,10 @@ use crate::net::local_address::UNIX;
 use crate::proxy::ListenAddress;
 
 /// Every listener. `None`: its address is broken.
-pub(super) struct Listeners {
+pub(in crate::config) struct Listeners {
     pub(super) proxy: Vec<ListenAddress>,
-    pub(super) health: Option<HealthSettings>,
-    pub(super) control: Option<ControlSettings>,
+    pub(in crate::config) health: Option<HealthSettings>,
+    pub(in crate::config) control: Option<ControlSettings>,
 }
 
 pub(super) fn resolve(
