@@ -2,6 +2,7 @@
 //! for what a command was asked for. It is written by a thread of its own: nothing ever waits for a line.
 
 pub mod burst;
+mod journal;
 mod metrics;
 mod queue;
 
@@ -13,11 +14,15 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde_json::Value;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{FmtSpan, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::metrics::Metrics;
+pub use journal::error_text;
 use queue::LineQueue;
 
 /// How the log is written.
@@ -95,12 +100,15 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
         LogFormat::Json => false,
     };
     let form = if text { Form::Text } else { Form::Json };
-    let report = Box::new(move |dropped| report(dropped, form));
+    let reader = if journal::is_reader() { Reader::Journal } else { Reader::Other };
+    let style = Style { form, reader };
+    let report =
+        Box::new(move |dropped| style.record(Level::WARN, MISSING, &[("dropped", Value::from(dropped))]));
     let queue = LineQueue::start(io::stderr(), report).map_err(LogError::Thread)?;
-    let lines = LOG.get_or_init(|| Arc::clone(&queue));
+    let lines = LOG.get_or_init(|| Log { queue, style });
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || Lines { form, out: Queued(lines) })
+        .with_writer(lines)
         // It would report them by `eprintln!`, which waits for a reader, and panics where there is none.
         .log_internal_errors(false)
         .with_span_events(FmtSpan::NONE)
@@ -118,7 +126,7 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
 /// Adds the log's own metric to the registry.
 pub fn register(metrics: &Metrics) {
     if let Some(log) = LOG.get() {
-        log.dropped().register(metrics);
+        log.queue.dropped().register(metrics);
     }
 }
 
@@ -127,7 +135,24 @@ pub fn register(metrics: &Metrics) {
 pub fn write_behind(text: &str) -> bool {
     let log = LOG.get();
     if let Some(log) = log {
-        log.push(format!("{text}\n").as_bytes());
+        log.queue.push(format!("{text}\n").as_bytes());
+    }
+    log.is_some()
+}
+
+/// Reports behind what was logged so far why the program ends, whatever `level` is: as text for people, and as an event where
+/// the log is JSON. `false`: no log was set up.
+#[must_use]
+pub fn write_failure(text: &str) -> bool {
+    let log = LOG.get();
+    if let Some(log) = log {
+        match log.style {
+            Style { form: Form::Json, .. } => log.record(ENDS, &[("error", Value::from(text))]),
+            Style { reader: Reader::Journal, .. } => {
+                log.queue.push((journal::with_priority(text, Level::ERROR) + "\n").as_bytes());
+            }
+            Style { .. } => log.queue.push(format!("{text}\n").as_bytes()),
+        }
     }
     log.is_some()
 }
@@ -135,16 +160,45 @@ pub fn write_behind(text: &str) -> bool {
 /// Waits for what was logged to be written, for a second at most. The program calls it last.
 pub fn finish() {
     if let Some(log) = LOG.get() {
-        log.finish(LAST_LINES);
+        log.queue.finish(LAST_LINES);
     }
 }
 
 /// The log of this process.
-static LOG: OnceLock<Arc<LineQueue>> = OnceLock::new();
+static LOG: OnceLock<Log> = OnceLock::new();
 /// How long the end waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Where the lines go.
+/// Where the lines go, and what they look like.
+#[derive(Debug)]
+struct Log {
+    queue: Arc<LineQueue>,
+    style: Style,
+}
+
+impl Log {
+    /// Writes an error that no level and no filter keeps back.
+    fn record(&self, message: &str, fields: &[(&str, Value)]) {
+        self.queue.push(self.style.record(Level::ERROR, message, fields).as_bytes());
+    }
+
+    fn lines(&'static self, level: Level) -> Lines<Queued> {
+        Lines { style: self.style, level, out: Queued(&self.queue) }
+    }
+}
+
+impl MakeWriter<'_> for &'static Log {
+    type Writer = Lines<Queued>;
+
+    fn make_writer(&self) -> Self::Writer {
+        self.lines(Level::INFO)
+    }
+
+    fn make_writer_for(&self, metadata: &Metadata<'_>) -> Self::Writer {
+        self.lines(*metadata.level())
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Queued(&'static LineQueue);
 
@@ -159,39 +213,34 @@ impl Write for Queued {
     }
 }
 
-/// In place of the standard library's hook, which waits for whoever reads standard error.
+/// In place of the standard library's hook, which waits for whoever reads standard error, in text of its own.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let place = panic.location().map(tracing::field::display);
+    let Some(log) = LOG.get() else { return };
+    let text = |text: Option<String>| text.map_or(Value::Null, Value::from);
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-    let thread = std::thread::current();
-    tracing::error!(
-        thread = thread.name(),
-        place,
-        panic = panic.payload_as_str(),
-        backtrace,
-        "a thread panicked; this is a defect of the program"
-    );
+    let fields = [
+        ("thread", text(std::thread::current().name().map(str::to_owned))),
+        ("place", text(panic.location().map(ToString::to_string))),
+        ("panic", text(panic.payload_as_str().map(str::to_owned))),
+        ("backtrace", text(backtrace)),
+    ];
+    log.record(PANICKED, &fields);
 }
 
-/// The line that stands where others are missing, whatever `level` is.
-fn report(dropped: u64, form: Form) -> String {
-    let mut time = String::new();
-    // Writing to memory does not fail.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-    match form {
-        Form::Text => format!("{time}  WARN {MISSING} dropped={dropped}\n"),
-        Form::Json => format!(
-            "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{MISSING}\",\"dropped\":{dropped},\"target\":\"{}\"}}\n",
-            module_path!()
-        ),
-    }
-}
-
+const PANICKED: &str = "a thread panicked; this is a defect of the program";
+const ENDS: &str = "the program ends";
 const MISSING: &str = "log lines were dropped here, as what reads the log did not keep up";
 
 fn filter(level: &str) -> Option<EnvFilter> {
     EnvFilter::builder().parse(level).ok()
+}
+
+/// What lines look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Style {
+    form: Form,
+    reader: Reader,
 }
 
 /// What a line's text is.
@@ -201,16 +250,59 @@ enum Form {
     Json,
 }
 
+/// What reads the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// systemd's journal, which takes a priority before each.
+    Journal,
+    Other,
+}
+
+impl Style {
+    /// A line that was formatted, as it is written.
+    fn line<'l>(self, level: Level, line: &'l [u8]) -> Cow<'l, [u8]> {
+        let escaped = escaped(line, self.form);
+        match self.reader {
+            Reader::Other => escaped,
+            Reader::Journal => Cow::Owned([journal::priority(level).as_bytes(), &escaped].concat()),
+        }
+    }
+
+    /// A line that is no event of `tracing`; a field that is null is left out.
+    fn record(self, level: Level, message: &str, fields: &[(&str, Value)]) -> String {
+        let mut time = String::new();
+        // Writing to memory does not fail.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        let fields = fields.iter().filter(|(_, value)| !value.is_null());
+        let line = match self.form {
+            Form::Text => {
+                let fields: String = fields.map(|(name, value)| format!(" {name}={value}")).collect();
+                format!("{time} {level:>5} {message}{fields}\n")
+            }
+            Form::Json => {
+                let message = Value::from(message);
+                let fields: String = fields.map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+                let target = module_path!();
+                format!(
+                    "{{\"timestamp\":\"{time}\",\"level\":\"{level}\",\"message\":{message}{fields},\"target\":\"{target}\"}}\n"
+                )
+            }
+        };
+        String::from_utf8_lossy(&self.line(level, line.as_bytes())).into_owned()
+    }
+}
+
 /// Writes a line at a time, without characters that change how what stands around them is shown: a path or an error may
 /// hold what somebody else chose.
 struct Lines<W> {
-    form: Form,
+    style: Style,
+    level: Level,
     out: W,
 }
 
 impl<W: Write> Write for Lines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.out.write_all(&escaped(line, self.form))?;
+        self.out.write_all(&self.style.line(self.level, line))?;
         Ok(line.len())
     }
 
@@ -296,9 +388,39 @@ mod tests {
     use super::*;
 
     fn written(line: &str, form: Form) -> String {
-        let mut lines = Lines { form, out: Vec::new() };
+        written_for(Reader::Other, Level::INFO, line, form)
+    }
+
+    fn written_for(reader: Reader, level: Level, line: &str, form: Form) -> String {
+        let mut lines = Lines { style: Style { form, reader }, level, out: Vec::new() };
         lines.write_all(line.as_bytes()).unwrap();
         String::from_utf8(lines.out).unwrap()
+    }
+
+    #[test]
+    fn a_line_for_the_journal_begins_with_its_priority() {
+        for (level, begins) in
+            [(Level::ERROR, "<3>"), (Level::WARN, "<4>"), (Level::INFO, "<6>"), (Level::DEBUG, "<7>")]
+        {
+            for form in [Form::Text, Form::Json] {
+                assert_eq!(written_for(Reader::Journal, level, "a\n", form), format!("{begins}a\n"));
+                assert_eq!(written_for(Reader::Other, level, "a\n", form), "a\n");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_line_in_the_form_of_the_others() {
+        let fields =
+            [("panic", Value::from("a \"b\"\nc")), ("place", Value::Null), ("dropped", Value::from(3))];
+        let record = |form, reader| Style { form, reader }.record(Level::ERROR, "it happened", &fields);
+        let json = record(Form::Json, Reader::Journal);
+        let json: Value = serde_json::from_str(json.strip_prefix("<3>").unwrap()).unwrap();
+        assert_eq!((json["panic"].as_str(), json["dropped"].as_u64()), (Some("a \"b\"\nc"), Some(3)));
+        assert_eq!((json["level"].as_str(), json.get("place")), (Some("ERROR"), None));
+        let text = record(Form::Text, Reader::Other);
+        assert!(text.ends_with(" ERROR it happened panic=\"a \\\"b\\\"\\nc\" dropped=3\n"), "{text}");
+        assert_eq!(text.matches('\n').count(), 1);
     }
 
     #[test]
@@ -334,7 +456,7 @@ mod tests {
             assert_eq!(written(line, Form::Json), line);
         }
         let json = format!("{{\"path\":\"/{}\"}}\n", '\u{202e}');
-        let read: serde_json::Value = serde_json::from_str(&written(&json, Form::Json)).unwrap();
+        let read: Value = serde_json::from_str(&written(&json, Form::Json)).unwrap();
         assert_eq!(read["path"], "/\u{202e}");
     }
 }

@@ -15,7 +15,16 @@ pub(super) fn answer(text: &str) -> io::Result<()> {
 /// Says on standard error what went wrong. A file, an authorization server or another process may have a part in it.
 pub(super) fn complain(text: &str) {
     let lines: Vec<_> = text.split('\n').map(plain_line).collect();
-    say(&format!("cupbearer: {}", lines.join("\n")));
+    say(&telemetry::error_text(&format!("cupbearer: {}", lines.join("\n"))));
+}
+
+/// Reports on standard error why `run` ends: as an event where the log is JSON.
+pub(super) fn fail(text: &str) {
+    let lines: Vec<_> = text.split('\n').map(plain_line).collect();
+    let text = lines.join("\n");
+    if !telemetry::write_failure(&text) {
+        say(&telemetry::error_text(&text));
+    }
 }
 
 /// Says something on standard error: behind the log, where this command has one, and then it waits for no reader either. Where
