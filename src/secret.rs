@@ -100,6 +100,18 @@ pub enum SecretError {
     Lines(String),
 }
 
+impl SecretError {
+    /// Whether it may be there at another time: a file that is not written yet.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::Empty(_) | Self::Lacking(..) => true,
+            Self::Unreadable { why, .. } => why.may_pass(),
+            _ => false,
+        }
+    }
+}
+
 impl SecretSource {
     /// Reads the secret now. Blocks for one read of a small file ([`machine::read`]). Wherever it comes from, a byte order mark before it and
     /// line ends after it are not part of it, and control characters but tab and line end are refused.

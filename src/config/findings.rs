@@ -13,6 +13,8 @@ use super::shape::{Misfit, MisfitKind, last_key, listed, nearest};
 use super::source::flag_of;
 use super::tree::{Node, Value, line};
 use crate::machine::Lack;
+use crate::net::tls::TlsError;
+use crate::secret::SecretError;
 
 /// All that was found so far.
 pub(super) struct Findings {
@@ -139,7 +141,7 @@ impl Findings {
         if self.is_full() {
             return;
         }
-        if severity == Severity::Error {
+        if severity != Severity::Warning {
             self.spoken_for.push(key.clone());
         }
         self.problems.push(Problem { severity, origin, key, what, mend });
@@ -192,7 +194,8 @@ impl<'t> Review<'t> {
         self.add(Severity::Error, path, what.into(), mend.into());
     }
 
-    /// That a file cannot be used. Where this machine lacked something to read it, nothing else is wrong with it.
+    /// That a file cannot be used. Where this machine lacked something to read it, or the file is not there yet, nothing else is
+    /// wrong with it.
     pub(super) fn unusable(
         &mut self,
         path: &KeyPath,
@@ -201,7 +204,11 @@ impl<'t> Review<'t> {
     ) {
         let lack = Lack::within(error);
         let mend = lack.map_or_else(|| mend.into(), |lack| lack.help().to_owned());
-        self.error(path, error.to_string(), mend);
+        let passes = lack.is_some()
+            || error.downcast_ref().is_some_and(TlsError::may_pass)
+            || error.downcast_ref().is_some_and(SecretError::may_pass);
+        let severity = if passes { Severity::Awaited } else { Severity::Error };
+        self.add(severity, path, error.to_string(), mend);
         if let Some(lack) = lack {
             self.findings.problems.lacked(lack);
         }

@@ -13,6 +13,8 @@ use crate::machine::Lack;
 pub enum Severity {
     /// It cannot.
     Error,
+    /// It cannot yet: a file that it names is not there, and may come.
+    Awaited,
     /// It can, and the user should know.
     Warning,
 }
@@ -201,7 +203,14 @@ impl Problems {
     /// Whether one of them stops the program.
     #[must_use]
     pub fn refuse(&self) -> bool {
-        self.all.iter().any(|problem| problem.severity == Severity::Error)
+        self.all.iter().any(|problem| problem.severity != Severity::Warning)
+    }
+
+    /// Whether all that stops the program may pass without a change of the configuration.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.lack.is_some()
+            || self.refuse() && !self.all.iter().any(|problem| problem.severity == Severity::Error)
     }
 
     /// The same, for what this machine lacked.

@@ -56,6 +56,14 @@ pub enum Unreadable {
     System(io::ErrorKind),
 }
 
+impl Unreadable {
+    /// Whether the file may be read at another time: once it, or its writer, is there.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Missing | Self::NoWriter | Self::SlowWriter | Self::Lacking(_))
+    }
+}
+
 impl From<io::Error> for Unreadable {
     fn from(error: io::Error) -> Self {
         match (error.kind(), Lack::of(&error)) {

@@ -60,6 +60,18 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// Whether a file is only not there yet.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreadable { why, .. } => why.may_pass(),
+            Self::Lacking(..) => true,
+            _ => false,
+        }
+    }
+}
+
+impl TlsError {
     /// That `path` cannot be read.
     pub(crate) fn unreadable(path: &Path, why: Unreadable) -> Self {
         match why {

@@ -212,6 +212,22 @@ pub enum KeyringFault {
 }
 
 impl StoreError {
+    /// Whether the same settings may do at another time: a disk that is mounted, a key that is written, a keyring that is unlocked.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { kind, .. } => !matches!(kind, io::ErrorKind::PermissionDenied),
+            Self::Busy(_) | Self::Slow(_) | Self::NoThread(_) | Self::Keyring(_) => true,
+            Self::KeyUnreadable(error) => error.may_pass(),
+            Self::NotAFolder(_)
+            | Self::Owner { .. }
+            | Self::NoKey(_)
+            | Self::WrongKey(_)
+            | Self::OtherKeyring(_)
+            | Self::KeyMalformed => false,
+        }
+    }
+
     fn io(what: &'static str, path: &Path, error: &io::Error) -> Self {
         Self::Io { what, path: path.to_owned(), kind: error.kind() }
     }
