@@ -39,7 +39,7 @@ const GROUND: [&str; 8] =
 const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];
 
 /// Where a third-party crate may be named: folders (with a slash) and files.
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("oauth2", &["oauth/"]),
     ("opentelemetry_proto", &["traces/otlp.rs", "traces/message.rs"]),
     ("prost", &["traces/otlp.rs"]),
@@ -51,6 +51,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("arc_swap", &["oauth/dpop/nonces.rs", "token/handle.rs", "token/roster.rs", "proxy/route.rs", "net/"]),
     ("anyhow", &["cli/", "main.rs"]),
     ("saphyr_parser", &["kubernetes/yaml.rs"]),
+    ("listenfd", &["net/activation.rs"]),
 ];
 
 /// Lines of a file without its tests; over it, the file has two nouns.
