@@ -37,6 +37,13 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// Microseconds on the system's monotonic clock, which has no known beginning: for other programs of this machine.
+#[must_use]
+pub fn monotonic_micros() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+}
+
 /// Seconds since 1970 on the wall clock; 0 where the clock stands before that.
 #[must_use]
 pub fn unix_seconds() -> u64 {

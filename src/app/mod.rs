@@ -11,5 +11,5 @@ mod trial;
 
 pub use bounds::DescriptorBound;
 pub use parts::StartError;
-pub use run::{Started, run};
+pub use run::{Started, Supervisor, run};
 pub use trial::{Trial, TrialError, account, fetch_token, log_out, try_out};

@@ -1,6 +1,7 @@
 //! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::config::Settings;
 use crate::machine::Lack;
+use crate::net::activation::PassedError;
 use crate::net::local_address::LocalAddress;
 use crate::net::presence;
 use crate::net::tls::TlsError;
@@ -31,6 +33,9 @@ pub enum StartError {
         /// What the system said.
         source: ListenError,
     },
+    /// A socket that the service manager passes cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// The TLS of the proxy's listeners cannot be set up.
     #[error("server.tls: {0}")]
     Tls(#[source] TlsError),
@@ -69,6 +74,31 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether the same configuration may do at another time: an address that comes, a port that is given back, a file that is
+    /// written.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Listen { source: ListenError { source, .. }, .. } => {
+                let passes = [ErrorKind::AddrInUse, ErrorKind::AddrNotAvailable, ErrorKind::NotFound];
+                passes.contains(&source.kind()) || Lack::of(source).is_some()
+            }
+            Self::Tls(error)
+            | Self::Upstream { source: UpstreamError::Tls(error), .. }
+            | Self::Server { source: ServerError::Tls(error), .. }
+            | Self::Traces(TracesError::Tls(error)) => error.may_pass(),
+            Self::Store(error) => error.may_pass(),
+            Self::System { .. } => true,
+            Self::Passed(_)
+            | Self::Upstream { .. }
+            | Self::Server { .. }
+            | Self::Traces(_)
+            | Self::Link(_) => false,
+        }
+    }
+}
+
 /// What to do about an upstream that cannot be set up, behind what happened.
 fn of_upstream(error: &UpstreamError) -> String {
     if let UpstreamError::Proxy(proxy) = error { format!("; {}", proxy.help()) } else { String::new() }
@@ -89,26 +119,26 @@ fn mend(section: &str, error: &ListenError) -> String {
         section.to_ascii_uppercase()
     );
     match error.source.kind() {
-        std::io::ErrorKind::AddrInUse if matches!(error.address, LocalAddress::Abstract(_)) => format!(
+        ErrorKind::AddrInUse if matches!(error.address, LocalAddress::Abstract(_)) => format!(
             "another program of this network namespace has that name (on a node's own network all pods share one): end it, or \
              {elsewhere}"
         ),
-        std::io::ErrorKind::AddrInUse => format!("end the program that listens there, or {elsewhere}"),
-        std::io::ErrorKind::PermissionDenied if !matches!(error.address, LocalAddress::Tcp(_)) => {
+        ErrorKind::AddrInUse => format!("end the program that listens there, or {elsewhere}"),
+        ErrorKind::PermissionDenied if !matches!(error.address, LocalAddress::Tcp(_)) => {
             format!(
                 "its directory must be writable for this user, and an old socket there its own; or {elsewhere}"
             )
         }
-        std::io::ErrorKind::PermissionDenied => {
+        ErrorKind::PermissionDenied => {
             format!("ports below 1024 need a privilege; {elsewhere}")
         }
-        std::io::ErrorKind::AddrNotAvailable => {
+        ErrorKind::AddrNotAvailable => {
             format!("no interface of this machine has that address; {elsewhere}")
         }
-        std::io::ErrorKind::AlreadyExists => {
+        ErrorKind::AlreadyExists => {
             format!("a file that is no socket is there: move it away, or {elsewhere}")
         }
-        std::io::ErrorKind::NotFound => format!("its directory does not exist: make it, or {elsewhere}"),
+        ErrorKind::NotFound => format!("its directory does not exist: make it, or {elsewhere}"),
         _ => elsewhere,
     }
 }

@@ -10,7 +10,7 @@ pub(super) struct Postponed(bool);
 
 impl Postponed {
     /// Takes note of a reading of `what`. Whether it is to be repeated.
-    pub(super) fn ended<E: Error + 'static>(&mut self, what: &'static str, read: &Result<(), E>) -> bool {
+    pub(super) fn ended<T, E: Error + 'static>(&mut self, what: &'static str, read: &Result<T, E>) -> bool {
         let lack = read.as_ref().err().and_then(|error| Lack::within(error));
         if let Some(lack) = lack
             && !self.0

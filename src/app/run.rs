@@ -1,17 +1,19 @@
 //! The program's life: start, reload, end.
 
+mod listeners;
 mod reload;
+mod supervision;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -21,23 +23,24 @@ use super::parts::{Parts, StartError};
 use super::postponed::Postponed;
 use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{Loaded, Options, Problem, Problems, Settings, Severity, Source};
-use crate::control::{self, ControlSettings, ControlState, Facts, Listener};
+use crate::control::{self, ControlState, Facts, Listener, ReloadRequest};
 use crate::health::{self, HealthState};
-use crate::lifecycle::{DrainTrigger, process};
+use crate::lifecycle::{DrainTrigger, ServiceManager, process};
 use crate::machine::Lack;
 use crate::metrics::{CertificateUse, Metrics};
 use crate::net::acceptor::Acceptor;
-use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::local_address::LocalAddress;
-use crate::net::local_listener::LocalListener;
 use crate::net::presence::{Change, Presence};
 use crate::net::resolver;
 use crate::net::threads::{SECRETS, STORE};
-use crate::proxy::{ListenAddress, ListenError, Listeners, ProxyMetrics, Records, Routes, Workers};
+use crate::proxy::{ListenAddress, ProxyMetrics, Records, Routes, Workers};
 use crate::telemetry;
 use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
 use crate::traces::{Export, Traces};
+
+use listeners::Bound;
+pub use supervision::Supervisor;
 
 /// Where a program that has started listens: where port 0 was asked for, the port that it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub struct Started {
 
 /// Runs the proxy until SIGTERM or SIGINT, and ends it in order: not ready, `drain_delay`, nothing new accepted, requests
 /// under way finished within `drain_timeout`. SIGHUP, and a change of the configuration's file, reload it. `loaded` is
-/// what `source` holds now; `started` is called once everything listens.
+/// what `source` holds now; `supervisor` is what the service manager gave; `started` is called once everything listens.
 ///
 /// # Errors
 /// [`StartError`] where it cannot start, or loses a worker later on.
@@ -60,12 +63,15 @@ pub async fn run(
     source: Source,
     options: Options,
     loaded: Loaded,
+    supervisor: Supervisor,
     started: impl FnOnce(&Started),
 ) -> Result<(), StartError> {
     let mut signals =
         Signals::new().map_err(|source| StartError::System { what: "signal handlers", source })?;
-    let mut app = App::start(source, options, loaded).await?;
+    let mut app = App::start(source, options, loaded, supervisor).await?;
     started(&app.started);
+    // A server that is down is no reason to be started again: it is ready to be used once it listens.
+    app.manager.ready();
     let ended = app.serve(&mut signals).await;
     app.end(&mut signals).await;
     ended
@@ -74,6 +80,9 @@ pub async fn run(
 struct App {
     source: Source,
     options: Options,
+    /// What the sockets that were passed set in the configuration.
+    variables: Vec<(OsString, OsString)>,
+    manager: ServiceManager,
     settings: Settings,
     started: Started,
     files: Watched,
@@ -89,6 +98,8 @@ struct App {
     routes: Arc<Routes>,
     metrics: Metrics,
     facts: watch::Sender<Arc<Facts>>,
+    /// Reloads that the control surface is asked for.
+    reload_requests: mpsc::Receiver<ReloadRequest>,
     workers: Workers,
     /// What sends the spans of traces.
     export: Option<Export>,
@@ -109,8 +120,15 @@ struct Signals {
 }
 
 impl App {
-    async fn start(source: Source, options: Options, loaded: Loaded) -> Result<Self, StartError> {
+    async fn start(
+        source: Source,
+        options: Options,
+        loaded: Loaded,
+        supervisor: Supervisor,
+    ) -> Result<Self, StartError> {
         let Loaded { settings, warnings, files } = loaded;
+        let Supervisor { passed, manager } = supervisor;
+        let variables = passed.variables();
         if let Some(DescriptorBound { limit, max_connections, connections, upstream_connections }) =
             DescriptorBound::of(&settings)
         {
@@ -128,13 +146,9 @@ impl App {
             let lacking = |_| StartError::System { what: "threads", source: io::Error::other(Lack::Threads) };
             started.map_err(lacking)?;
         }
-        let listeners = Listeners::bind(&settings.server.listen)
-            .map_err(|source| StartError::Listen { section: "server", source })?;
+        let Bound { proxy: listeners, health, control, other_control, started } =
+            Bound::bind(&settings, passed).await?;
         let acceptor = acceptor(&settings)?;
-        let health = listen("health", settings.health.listen).await?;
-        let control = control_listener(&settings.control).await?;
-        let control_address = control.as_ref().map(|(_, address)| address.clone());
-        let started = Started { proxy: listeners.addresses(), health: health.1, control: control_address };
 
         let metrics = Metrics::new();
         telemetry::register(&metrics);
@@ -166,13 +180,15 @@ impl App {
 
         let (facts, facts_seen) =
             watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
+        let (reloads, reload_requests) = control::reload_requests();
         let mut surfaces = JoinSet::new();
         let health_state = HealthState::new(roster.clone(), metrics.clone(), settings.health.ready);
-        surfaces.spawn(health::serve(health.0, health_state.clone()));
-        if let Some((listener, _)) = control {
+        surfaces.spawn(health::serve(health, health_state.clone()));
+        surfaces.spawn(manager.clone().keep_alive());
+        if let Some(listener) = control {
             let (control, metrics) = (settings.control.clone(), metrics.clone());
-            let state = ControlState::new(control, roster, facts_seen, alarm, metrics);
-            if let Some(other) = other_loopback(&settings.control, started.control.as_ref()).await? {
+            let state = ControlState::new(control, roster, facts_seen, reloads, alarm, metrics);
+            if let Some(other) = other_control {
                 surfaces.spawn(control::serve_too(other, state.clone()));
             }
             surfaces.spawn(control::serve(listener, state));
@@ -188,6 +204,8 @@ impl App {
         Ok(Self {
             source,
             options,
+            variables,
+            manager,
             settings,
             started,
             files,
@@ -201,6 +219,7 @@ impl App {
             routes,
             metrics,
             facts,
+            reload_requests,
             workers,
             export,
             requests,
@@ -220,8 +239,12 @@ impl App {
                 _ = signals.interrupt.recv() => return Ok(()),
                 _ = signals.hangup.recv() => {
                     tracing::info!("SIGHUP: reloading the configuration");
-                    self.reload_acceptor();
-                    self.reload();
+                    // The log has it.
+                    let _ = self.reload_all();
+                }
+                Some(request) = self.reload_requests.recv() => {
+                    tracing::info!("the control surface requests a reload of the configuration");
+                    request.report(self.reload_all());
                 }
                 change = self.presence.changed() => match change {
                     Change::Network => {
@@ -235,6 +258,7 @@ impl App {
                     self.look_at_clocks();
                     self.look_at_files();
                     self.catch_up();
+                    self.report_status();
                     if let Some(acceptor) = &self.acceptor {
                         acceptor.report_failures();
                     }
@@ -278,7 +302,7 @@ impl App {
             .flat_map(|acceptor| acceptor.files())
             .any(|own| changed.iter().any(|file| file == own))
         {
-            self.reload_acceptor();
+            let _ = self.reload_acceptor();
         }
         for file in &changed {
             if Some(file) == own.as_ref() {
@@ -297,15 +321,17 @@ impl App {
         }
         if let Some(reason) = reload {
             tracing::info!("{reason}");
-            self.reload();
+            let _ = self.reload();
         }
         // Those that assertions name are read at each use, without a reload.
         certificates::show(&self.settings, &self.metrics);
     }
 
     /// Ends in order. A second signal ends the delay, or at once.
-    async fn end(self, signals: &mut Signals) {
+    async fn end(mut self, signals: &mut Signals) {
+        self.report_end();
         self.health.draining();
+        drop(self.reload_requests);
         self.facts.send_modify(|facts| Arc::make_mut(facts).draining = true);
         let drain_delay = self.settings.server.drain_delay;
         if !drain_delay.is_zero() {
@@ -373,7 +399,7 @@ impl Signals {
 fn log_each(problems: &Problems) {
     for Problem { severity, origin, key, what, mend } in problems {
         match severity {
-            Severity::Error => tracing::error!(%key, %origin, mend, "{what}"),
+            Severity::Error | Severity::Awaited => tracing::error!(%key, %origin, mend, "{what}"),
             Severity::Warning => tracing::warn!(%key, %origin, mend, "{what}"),
         }
     }
@@ -384,46 +410,6 @@ fn acceptor(settings: &Settings) -> Result<Option<Arc<Acceptor>>, StartError> {
     let Some(tls) = &settings.server.tls else { return Ok(None) };
     let loaded = Acceptor::load(&tls.cert_file, &tls.key_file, tls.client_ca_file.as_deref());
     Ok(Some(Arc::new(loaded.map_err(StartError::Tls)?)))
-}
-
-async fn listen(section: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| not_listening(section, address.into(), source);
-    let listener = family::listen(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// The listener of the control surface and where it is; `None`: there is to be none.
-async fn control_listener(
-    settings: &ControlSettings,
-) -> Result<Option<(LocalListener, LocalAddress)>, StartError> {
-    let Some(address) = &settings.listen else { return Ok(None) };
-    let bound = LocalListener::bind(address, settings.unix_mode).await;
-    bound.map(Some).map_err(|source| not_listening("control", address.clone(), source))
-}
-
-/// Beside a control surface at 127.0.0.1 that is at localhost: the same port of the loopback of IPv6, where there is one.
-async fn other_loopback(
-    settings: &ControlSettings,
-    bound: Option<&LocalAddress>,
-) -> Result<Option<LocalListener>, StartError> {
-    let Some(LocalAddress::Tcp(bound)) = bound.filter(|_| settings.both_loopbacks) else { return Ok(None) };
-    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, bound.port()));
-    match LocalListener::bind(&LocalAddress::Tcp(address), settings.unix_mode).await {
-        Ok((listener, _)) => {
-            tracing::info!(%address, "listening for the dashboard, /status and commands");
-            Ok(Some(listener))
-        }
-        Err(error) if family::is_absent_loopback(address, &error) => {
-            tracing::info!(%address, "there is no loopback of IPv6 here; 127.0.0.1 alone is listened on");
-            Ok(None)
-        }
-        Err(error) => Err(not_listening("control", address.into(), error)),
-    }
-}
-
-fn not_listening(section: &'static str, address: LocalAddress, source: io::Error) -> StartError {
-    StartError::Listen { section, source: ListenError { address, source } }
 }
 
 fn facts_of(source: &Source, settings: &Settings, started: &Started, store: String) -> Facts {

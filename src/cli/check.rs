@@ -20,7 +20,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let (source, loaded) = match self.configuration.load() {
+        let (source, loaded) = match self.configuration.load(std::env::vars_os()) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 say(&format!("{problems}\n\n{}", count(&problems, 0)));

@@ -1,5 +1,6 @@
 //! The flags that say which configuration is meant.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -70,10 +71,13 @@ impl Configuration {
         Options { insecure_plaintext: self.insecure_plaintext }
     }
 
-    /// Reads the source with this process's environment.
-    pub(super) fn load(&self) -> Result<(Source, Loaded), Problems> {
+    /// Reads the source with this environment.
+    pub(super) fn load(
+        &self,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<(Source, Loaded), Problems> {
         let source = self.source()?;
-        let loaded = config::load(&source, std::env::vars_os(), self.options())?;
+        let loaded = config::load(&source, environment, self.options())?;
         Ok((source, loaded))
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use cupbearer::app::{self, Started};
+use cupbearer::app::{self, Started, Supervisor};
 use cupbearer::config::{self, Options, Problems, Settings, Source};
 use cupbearer::control::Client;
 use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Options as ServerOptions};
@@ -72,7 +72,7 @@ impl Demo {
             }
         };
         tokio::select! {
-            ended = app::run(source, Options::default(), loaded, greet) => ended?,
+            ended = app::run(source, Options::default(), loaded, Supervisor::default(), greet) => ended?,
             told = narrative::events(events, out.clone()) => told?,
             told = turns => told?,
         }

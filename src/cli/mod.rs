@@ -1,7 +1,7 @@
 //! The command line: one file per command, and the only place that prints.
 //!
 //! Standard output is for what was asked for; everything else goes to standard error. Exit codes: 0 done, 1 the answer is
-//! no, 2 usage or unexpected.
+//! no, 2 usage or unexpected, 75 `run` ends for what may pass by itself.
 
 mod check;
 mod completions;
@@ -16,6 +16,7 @@ mod man;
 mod narrative;
 mod output;
 mod reach;
+mod reload;
 mod renew;
 mod run;
 mod schema;
@@ -39,7 +40,7 @@ use output::complain;
     name = "cupbearer",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done; 1 the answer is no, or the proxy is not there or refuses it; 2 usage or unexpected.\nTry `cupbearer demo` to see it at work."
+    after_help = "Exit codes: 0 done; 1 the answer is no, or the proxy is not there or refuses it; 2 usage or unexpected; 75 `run` ends for what may pass by itself.\nTry `cupbearer demo` to see it at work."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -53,6 +54,7 @@ enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
     Status(status::Status),
+    Reload(reload::Reload),
     Renew(renew::Renew),
     Login(login::Login),
     Logout(logout::Logout),
@@ -74,6 +76,8 @@ enum Answer {
     No,
     /// It could not do what it was asked; what was wrong has been said.
     Failed,
+    /// The same, for what may pass by itself: to try it again later is worth it.
+    NotYet,
 }
 
 /// Runs the command line of this process.
@@ -88,6 +92,7 @@ pub(crate) fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(demo) => block_on(demo.run()),
         Command::Status(status) => block_on(status.run()),
+        Command::Reload(reload) => block_on(reload.run()),
         Command::Renew(renew) => block_on(renew.run()),
         Command::Login(login) => block_on(login.run()),
         Command::Logout(logout) => block_on(logout.run()),
@@ -103,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
         Ok(Answer::Failed) => ExitCode::from(2),
+        Ok(Answer::NotYet) => ExitCode::from(TEMPORARY_FAILURE),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&told(&error));
@@ -110,6 +116,9 @@ pub(crate) fn main() -> ExitCode {
         }
     }
 }
+
+/// `EX_TEMPFAIL` of sysexits(3).
+const TEMPORARY_FAILURE: u8 = 75;
 
 /// Has the last lines of the log written before the process ends.
 struct LastLines;

@@ -1,12 +1,14 @@
 //! `cupbearer run`: the proxy itself.
 
 use clap::Args;
-use cupbearer::lifecycle::process;
-use cupbearer::{app, telemetry};
+use cupbearer::app::{self, Supervisor};
+use cupbearer::lifecycle::{ServiceManager, process};
+use cupbearer::net::activation::{self, Passed};
+use cupbearer::telemetry;
 
 use super::Answer;
 use super::configuration::Configuration;
-use super::output::say;
+use super::output::fail;
 use super::starting::Starting;
 
 /// Run the proxy
@@ -19,22 +21,42 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
+        let mut manager = ServiceManager::of_this_process();
+        // Before there is another thread.
+        let passed = match Passed::receive() {
+            Ok(passed) => passed,
+            Err(error) => return Ok(ended(&mut manager, &error.to_string(), Answer::Failed)),
+        };
         let starting = Starting::ends_with(0);
         let private = process::keep_memory_private();
-        let (source, loaded) = match self.configuration.load() {
+        let (source, loaded) = match self.configuration.load(activation::environment(&passed.variables())) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                say(&problems.to_string());
-                return Ok(Answer::Failed);
+                let answer = if problems.may_pass() { Answer::NotYet } else { Answer::Failed };
+                return Ok(ended(&mut manager, &problems.to_string(), answer));
             }
         };
         telemetry::start(&loaded.settings.log)?;
         if let Err(error) = private {
             tracing::warn!(%error, "other processes of this user may read the memory of this one");
         }
-        app::run(source, self.configuration.options(), loaded, |_| drop(starting)).await?;
-        Ok(Answer::Yes)
+        let supervisor = Supervisor { passed, manager: manager.clone() };
+        let started = |_: &_| drop(starting);
+        match app::run(source, self.configuration.options(), loaded, supervisor, started).await {
+            Ok(()) => Ok(Answer::Yes),
+            Err(error) => {
+                let answer = if error.may_pass() { Answer::NotYet } else { Answer::Failed };
+                Ok(ended(&mut manager, &super::told(&error.into()), answer))
+            }
+        }
     }
+}
+
+/// Reports why it ends, to people and to the service manager, which shows the first line.
+fn ended(manager: &mut ServiceManager, text: &str, answer: Answer) -> Answer {
+    fail(text);
+    manager.status(text.lines().next().unwrap_or_default());
+    answer
 }
 
 const ELSEWHERE: &str = "\

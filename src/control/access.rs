@@ -106,7 +106,8 @@ pub(super) fn refusal(read_only: &str) -> Problem {
 pub(super) const fn is_reading(asked: &Asked<'_>) -> bool {
     match asked {
         Asked::Page | Asked::Events | Asked::Status | Asked::OtherMethod(_) | Asked::Unknown => true,
-        Asked::Renew(_)
+        Asked::Reload
+        | Asked::Renew(_)
         | Asked::Logout(_)
         | Asked::AccessToken(_)
         | Asked::Login(_)

@@ -14,7 +14,7 @@ use super::guard::{CONTROL, CONTROL_VALUE};
 use super::login::{Login, LoginCallback, LoginRequest};
 use super::problem::Problem;
 use super::routes;
-use super::status::{AccessToken, LoggedOut, Status, Token};
+use super::status::{AccessToken, LoggedOut, Reloaded, Status, Token};
 use crate::net::ask::{AskError, ask};
 use crate::net::local_address::LocalAddress;
 use crate::secret::Secret;
@@ -99,6 +99,14 @@ impl Client {
     /// [`ClientError`]
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.question(Request::get(routes::STATUS), ANSWER_TIMEOUT).await
+    }
+
+    /// Has the configuration read again, and waits for the verdict.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Refused` where the configuration was.
+    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.question(Request::post(routes::RELOAD), RELOAD_WAIT).await
     }
 
     /// Renews `token` now and says how it stands then.
@@ -222,5 +230,7 @@ fn refused(response: &Response<Bytes>) -> ClientError {
     }
 }
 
+/// For a reload: it reads files, and a file system may be slow.
+const RELOAD_WAIT: Duration = RENEW_WAIT.saturating_add(ANSWER_TIMEOUT);
 /// For an answer that needs no token request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

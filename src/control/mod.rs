@@ -1,6 +1,6 @@
 //! The control surface: what the running proxy tells and does for the person at the machine.
 //!
-//! `GET /status`, `POST /tokens/{name}/renew`, `POST /tokens/{name}/access_token`. It changes state and gives a token
+//! `GET /status`, `POST /reload`, `POST /tokens/{name}/renew`, `POST /tokens/{name}/access_token`. It changes state and gives a token
 //! out, so it listens on loopback or on a Unix socket alone, its guard keeps web pages away from it, and whatever restricts the
 //! proxy restricts it too. `app` runs it, the command line talks to it through [`Client`]. It knows token handles; no requests, no stores, no secrets of clients.
 
@@ -14,6 +14,7 @@ mod login;
 mod logins;
 mod metrics;
 mod problem;
+mod reload;
 mod report;
 mod routes;
 mod server;
@@ -22,5 +23,8 @@ mod status;
 pub use access::{Access, ControlSettings};
 pub use client::{Client, ClientError};
 pub use login::{Login, LoginCallback, LoginRequest};
+pub use reload::{ReloadRequest, ReloadVerdict, reload_requests};
 pub use server::{ControlState, Facts, serve, serve_too};
-pub use status::{AccessToken, Failure, Latency, Listener, LoggedOut, Route, Status, StoreFault, Token};
+pub use status::{
+    AccessToken, Failure, Latency, Listener, LoggedOut, Reloaded, Route, Status, StoreFault, Token,
+};

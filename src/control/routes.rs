@@ -12,6 +12,8 @@ pub(super) enum Asked<'a> {
     Events,
     /// The whole program at a glance.
     Status,
+    /// Read the configuration again.
+    Reload,
     /// Renew this token now.
     Renew(Segment<'a>),
     /// Give this token back and forget it.
@@ -57,6 +59,8 @@ pub(super) fn read<'a>(method: &Method, path: &'a str) -> Asked<'a> {
         (Asked::Page, READ)
     } else if path == EVENTS {
         (Asked::Events, READ)
+    } else if path == RELOAD {
+        (Asked::Reload, WRITE)
     } else if path == SILENT {
         let asked = if method == Method::POST { Asked::SilentMessage } else { Asked::SilentFrame };
         (asked, if method == Method::POST { WRITE } else { READ_OR_WRITE })
@@ -124,6 +128,8 @@ pub(super) const EVENTS: &str = "/events";
 pub(super) const ACCESS_TOKEN: &str = "/access_token";
 /// Where the status is.
 pub(super) const STATUS: &str = "/status";
+/// Where to have the configuration read again.
+pub(super) const RELOAD: &str = "/reload";
 /// Where a hidden frame comes back to.
 pub(super) const SILENT: &str = "/silent";
 const READ: &str = "GET, HEAD";

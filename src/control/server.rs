@@ -13,7 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use url::form_urlencoded;
 
@@ -25,6 +25,7 @@ use super::history::{History, MOST_TOKENS};
 use super::logins::{self, Outcome};
 use super::metrics::{Rejections, Totals};
 use super::problem::Problem;
+use super::reload::{self, ReloadRequest};
 use super::report;
 use super::routes::{self, Asked, Segment};
 use super::status::{Listener, LoggedOut, Route, Status};
@@ -48,6 +49,8 @@ pub struct ControlState {
     settings: ControlSettings,
     /// The rest, which a reload may change: `app` sends the new facts.
     facts: watch::Receiver<Arc<Facts>>,
+    /// `app` reads the configuration again.
+    reloads: mpsc::Sender<ReloadRequest>,
     pub(super) metrics: Metrics,
     rejections: Rejections,
     /// What the token store does not hold.
@@ -68,6 +71,7 @@ impl ControlState {
         settings: ControlSettings,
         roster: Roster,
         facts: watch::Receiver<Arc<Facts>>,
+        reloads: mpsc::Sender<ReloadRequest>,
         alarm: StoreAlarm,
         metrics: Metrics,
     ) -> Self {
@@ -75,6 +79,7 @@ impl ControlState {
             roster,
             settings,
             facts,
+            reloads,
             alarm,
             rejections: Rejections::of(&metrics),
             metrics,
@@ -241,6 +246,7 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
             let latency = Totals::read(&state.metrics).latency();
             json(&Status { latency, ..status(state, usize::MAX) })
         }
+        Asked::Reload => reload::reload(&state.reloads).await?,
         Asked::Renew(name) => renew(&find(name)?, desk).await,
         Asked::Logout(name) => logout(&find(name)?, desk).await,
         Asked::AccessToken(name) => access_token(&find(name)?),
@@ -395,7 +401,7 @@ const FIELDS: [(HeaderName, &str); 4] = [
 const METADATA_WAIT: Duration = Duration::from_secs(2);
 /// Of a pool only so many names are told.
 const MAX_NAMES: usize = 20;
-const PATHS: &str = "There are GET /status and /tokens/{name}/login, and POST /tokens/{name}/renew, \
+const PATHS: &str = "There are GET /status and /tokens/{name}/login, and POST /reload, /tokens/{name}/renew, \
     /tokens/{name}/login, /tokens/{name}/logout and /tokens/{name}/access_token.";
 
 #[cfg(test)]
@@ -500,7 +506,9 @@ mod tests {
             draining: false,
         }));
         let alarm = StoreAlarm::new(&Metrics::new());
-        let state = ControlState::new(settings, roster.clone(), watched, alarm.clone(), Metrics::new());
+        let (reloads, _) = reload::reload_requests();
+        let state =
+            ControlState::new(settings, roster.clone(), watched, reloads, alarm.clone(), Metrics::new());
         let mut task = JoinSet::new();
         task.spawn(serve(listener, state));
         let client = Client::new(Some(bound));
@@ -675,6 +683,7 @@ mod tests {
         let restricted = Access { restricted_by: vec!["guard.shared_secret"], ..Access::default() };
         program.facts.send_replace(Arc::new(Facts { access: restricted, ..Facts::default() }));
         for path in [
+            "reload",
             "tokens/api/access_token",
             "tokens/api/renew",
             "tokens/api/logout",

@@ -55,6 +55,14 @@ pub struct Latency {
     pub own_p99_us: u64,
 }
 
+/// `POST /reload`: the configuration of now is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What the user should know about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
 /// A token that the store cannot keep or delete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreFault {

@@ -4,5 +4,7 @@
 
 mod drain;
 pub mod process;
+mod service_manager;
 
 pub use drain::{Drain, DrainTrigger};
+pub use service_manager::ServiceManager;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::local_address::LocalAddress;
@@ -23,6 +24,19 @@ pub enum LocalListener {
 }
 
 impl LocalListener {
+    /// The listener on `address` whose socket the service manager passes, which keeps it and its file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn passed(address: &LocalAddress, socket: Socket) -> io::Result<Self> {
+        Ok(match address {
+            LocalAddress::Tcp(_) => Self::Tcp(TcpListener::from_std(socket.into())?),
+            LocalAddress::Path(_) | LocalAddress::Abstract(_) => {
+                Self::Unix { listener: UnixListener::from_std(socket.into())?, file: None }
+            }
+        })
+    }
+
     /// Listens on `address`; `mode` is that of a Unix socket's file. Returns the address that was bound, too: where port 0 was
     /// asked for, the port that was given.
     ///

@@ -1,6 +1,7 @@
 //! TLS configurations and sockets, for whoever connects or listens beside the request path.
 
 pub mod acceptor;
+pub mod activation;
 pub mod ask;
 pub mod browser;
 pub mod certificate;

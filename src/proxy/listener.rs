@@ -15,13 +15,29 @@ use crate::net::unix::{self, SocketFile};
 #[derive(Debug)]
 pub(super) struct Bound {
     socket: Socket,
+    origin: Origin,
     /// Where it listens; where port 0 was asked for, the port that was given.
     pub(super) address: ListenAddress,
 }
 
+/// Who began to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// This program, with which the socket ends.
+    Own,
+    /// The service manager, which keeps it: what waits in it is for the program that comes next.
+    Passed,
+}
+
 /// A listener on a worker's runtime.
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(super) struct Listener {
+    kind: Kind,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Kind {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -42,41 +58,54 @@ impl Bound {
         }
     }
 
-    /// The file to remove at the end, of a Unix socket.
+    /// The socket that the service manager listens on at `address`.
+    pub(super) fn passed(address: &ListenAddress, socket: Socket) -> Self {
+        if address.tcp().is_some() {
+            follow_readers(&socket);
+        }
+        Self { socket, origin: Origin::Passed, address: address.clone() }
+    }
+
+    /// The file to remove at the end, of a Unix socket of this program's.
     pub(super) fn file(&self) -> Option<SocketFile> {
-        let ListenAddress::Unix { path, .. } = &self.address else { return None };
-        SocketFile::at(path)
+        match &self.address {
+            ListenAddress::Unix { path, .. } if self.origin == Origin::Own => SocketFile::at(path),
+            _ => None,
+        }
     }
 
     /// The same socket for another worker.
     pub(super) fn share(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, address: self.address.clone() })
+        Ok(Self { socket: self.socket.try_clone()?, origin: self.origin, address: self.address.clone() })
     }
 
     /// Registers it with the runtime that this runs on.
     pub(super) fn listen(self) -> io::Result<Listener> {
-        Ok(match self.address {
-            ListenAddress::Tcp(_) => Listener::Tcp(TcpListener::from_std(self.socket.into())?),
-            ListenAddress::Unix { .. } => Listener::Unix(UnixListener::from_std(self.socket.into())?),
-        })
+        let kind = match self.address {
+            ListenAddress::Tcp(_) => Kind::Tcp(TcpListener::from_std(self.socket.into())?),
+            ListenAddress::Unix { .. } => Kind::Unix(UnixListener::from_std(self.socket.into())?),
+        };
+        Ok(Listener { kind, origin: self.origin })
     }
 }
 
 impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        match &self.kind {
+            Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            Kind::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 
-    /// Stops waiting: gives what the kernel has accepted already, and then nothing more.
+    /// Stops waiting: gives what the kernel has accepted already, and then nothing more. What waits in a socket that was passed
+    /// is left to the program that comes next.
     pub(super) fn rest(self) -> io::Result<impl Iterator<Item = Accepted>> {
-        let listener = match self {
-            Self::Tcp(listener) => Rest::Tcp(listener.into_std()?),
-            Self::Unix(listener) => Rest::Unix(listener.into_std()?),
+        let listener = match self.kind {
+            Kind::Tcp(listener) => Rest::Tcp(listener.into_std()?),
+            Kind::Unix(listener) => Rest::Unix(listener.into_std()?),
         };
-        Ok(std::iter::from_fn(move || listener.next().ok()))
+        let own = (self.origin == Origin::Own).then_some(listener);
+        Ok(std::iter::from_fn(move || own.as_ref()?.next().ok()))
     }
 }
 
@@ -106,7 +135,7 @@ fn tcp(address: SocketAddr) -> io::Result<Bound> {
     let socket = bound(address, Families::Own)?;
     follow_readers(&socket);
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(Bound { socket, address: ListenAddress::Tcp(address) })
+    Ok(Bound { socket, origin: Origin::Own, address: ListenAddress::Tcp(address) })
 }
 
 /// What is accepted takes more to send only as its reader takes what is sent. Without it the kernel holds megabytes for a reader
@@ -123,7 +152,7 @@ fn follow_readers(socket: &Socket) {
 
 fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
     let socket = unix::bound(path, mode)?;
-    Ok(Bound { socket, address: ListenAddress::Unix { path: path.to_owned(), mode } })
+    Ok(Bound { socket, origin: Origin::Own, address: ListenAddress::Unix { path: path.to_owned(), mode } })
 }
 
 /// Bytes that the kernel takes of a response beyond what it may send now.

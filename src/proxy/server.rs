@@ -20,6 +20,7 @@ use super::worker::{Shared, Worker};
 use crate::lifecycle::Drain;
 use crate::machine::Lack;
 use crate::net::acceptor::Acceptor;
+use crate::net::activation::{Passed, PassedError};
 use crate::net::descriptors;
 use crate::net::family;
 use crate::net::local_address::LocalAddress;
@@ -28,7 +29,7 @@ use crate::telemetry::AccessLog;
 use crate::traces::Traces;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listeners(Vec<Bound>);
 
 /// The threads that serve.
@@ -60,14 +61,29 @@ pub struct Records {
 }
 
 impl Listeners {
-    /// Binds all of `addresses`, of several all but `[::]` where the kernel has no IPv6, and but `[::1]` beside 127.0.0.1 where
-    /// there is none.
+    /// Takes the sockets that the service manager passes for `addresses`.
+    ///
+    /// # Errors
+    /// [`PassedError`] for the first that cannot be used.
+    pub fn passed(addresses: &[ListenAddress], passed: &mut Passed) -> Result<Self, PassedError> {
+        let mut all = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let mode = address.unix_mode().unwrap_or_default();
+            let socket = passed.take(&address.into(), mode)?;
+            all.extend(socket.map(|socket| Bound::passed(address, socket)));
+        }
+        Ok(Self(all))
+    }
+
+    /// Binds those of `addresses` that are not there yet, of several all but `[::]` where the kernel has no IPv6,
+    /// and but `[::1]` beside 127.0.0.1 where there is none.
     ///
     /// # Errors
     /// [`ListenError`] for the first that cannot be bound, for example because it is in use.
-    pub fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
-        let mut all = Vec::with_capacity(addresses.len());
-        for address in addresses {
+    pub fn bind(self, addresses: &[ListenAddress]) -> Result<Self, ListenError> {
+        let Self(mut all) = self;
+        let passed: Vec<_> = all.iter().map(|bound| bound.address.clone()).collect();
+        for address in addresses.iter().filter(|address| !passed.contains(address)) {
             let address = &beside(address, addresses, &all);
             match (Bound::bind(address), address) {
                 (Ok(bound), _) => all.push(bound),

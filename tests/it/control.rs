@@ -401,7 +401,7 @@ async fn without_a_control_surface_the_commands_say_so() {
     fs::write(&file, text).unwrap();
     let output = cupbearer().args(["login", "--config"]).arg(&file).output().await.unwrap();
     let said = both(&output);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
         said.contains("no person can log in for it") && said.contains("\"file\" or \"keyring\""),
         "{said}"

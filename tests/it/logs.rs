@@ -216,10 +216,16 @@ async fn the_last_line_of_a_start_that_fails_is_the_reason() {
     let config = logged(&api).and("level = \"debug\"");
     fs::write(&file, config.render([free_address(), taken.local_addr().unwrap(), free_address()])).unwrap();
     let output = cupbearer().arg("run").arg("--config").arg(&file).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(75));
     let text = String::from_utf8(output.stderr).unwrap();
-    let reason = text.rfind("cupbearer: health.listen: cannot listen").expect(&text);
-    assert!(text[reason..].ends_with("CUPBEARER__HEALTH__LISTEN\n"), "{text}");
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let last = objects(&lines).pop().expect(&text);
+    assert_eq!((last["level"].as_str(), last["message"].as_str()), (Some("ERROR"), Some("the program ends")));
+    let reason = last["error"].as_str().unwrap();
+    assert!(
+        reason.starts_with("health.listen: cannot listen on ")
+            && reason.ends_with("CUPBEARER__HEALTH__LISTEN")
+    );
 }
 
 #[tokio::test]

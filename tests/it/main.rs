@@ -93,6 +93,7 @@ mod smuggling;
 mod spa;
 mod stream;
 mod stream_age;
+mod supervised;
 mod systemd;
 mod targets;
 mod terminal;

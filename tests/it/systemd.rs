@@ -1,4 +1,7 @@
-//! The unit of `deploy/systemd`: systemd takes it, it confines, and the program can live in it.
+//! The units of `deploy/systemd`: systemd takes them, the service confines, and the program can live in it. `booted` runs them in a
+//! real systemd.
+
+mod booted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,6 +28,8 @@ async fn the_systemd_unit_is_valid_and_confined() {
     fs::write(&program, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let file = dir.path().join("cupbearer.service");
+    let socket = repository().join("deploy/systemd/cupbearer.socket");
+    fs::copy(socket, dir.path().join("cupbearer.socket")).unwrap();
     // The manual page is not installed here either.
     let here = unit
         .replace("/usr/local/bin/cupbearer", program.to_str().unwrap())
@@ -34,6 +39,8 @@ async fn the_systemd_unit_is_valid_and_confined() {
         Program::peer("systemd-analyze", "systemd").arg("verify").arg(file).output().await.unwrap()
     };
     let output = verify(file.clone()).await;
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let output = verify(dir.path().join("cupbearer.socket")).await;
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
     fs::write(dir.path().join("wrong.service"), here.replace("ProtectHome=yes", "ProtectHouse=yes")).unwrap();
     let wrong = verify(dir.path().join("wrong.service")).await;

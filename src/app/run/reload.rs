@@ -6,61 +6,92 @@ use super::{App, facts_of, log_each};
 use crate::app::certificates;
 use crate::app::parts::StartError;
 use crate::config::{self, Loaded, Problems, Settings};
+use crate::control::ReloadVerdict;
 use crate::metrics::Reload;
+use crate::net::activation;
 
 impl App {
     /// Reads what could not be read before.
     pub(super) fn catch_up(&mut self) {
         if self.postponed_certificate.is_due() {
-            self.reload_acceptor();
+            let _ = self.reload_acceptor();
         }
         if self.postponed_configuration.is_due() {
-            self.reload();
+            // Whoever asked for it was told that it comes later.
+            let _ = self.reload();
         }
     }
 
-    /// Has the proxy's listeners use what the files of their certificate hold now; broken ones change nothing.
-    pub(super) fn reload_acceptor(&mut self) {
-        let Some(reloaded) = self.acceptor.as_ref().map(|acceptor| acceptor.reload()) else { return };
+    /// Reads all again: the listeners' certificate and the configuration.
+    pub(super) fn reload_all(&mut self) -> ReloadVerdict {
+        let certificate = self.reload_acceptor();
+        match (self.reload(), certificate) {
+            (verdict, Ok(())) => verdict,
+            (ReloadVerdict::Applied(notes) | ReloadVerdict::Refused(notes), Err(refused)) => {
+                ReloadVerdict::Refused([vec![refused], notes].concat())
+            }
+        }
+    }
+
+    /// Has the proxy's listeners use what the files of their certificate hold now; broken ones change nothing. `Err`: why.
+    pub(super) fn reload_acceptor(&mut self) -> Result<(), String> {
+        let Some(reloaded) = self.acceptor.as_ref().map(|acceptor| acceptor.reload()) else { return Ok(()) };
         if self.postponed_certificate.ended("the listeners' certificate", &reloaded) {
-            return;
+            return Err(LATER.to_owned());
         }
         match reloaded {
-            Ok(()) => tracing::info!("the listeners' certificate was reloaded"),
+            Ok(()) => {
+                tracing::info!("the listeners' certificate was reloaded");
+                Ok(())
+            }
             Err(error) => {
                 tracing::warn!(%error, "the listeners' new certificate is refused; the old one stays");
+                Err(format!("server.tls: {error}"))
             }
         }
     }
 
     /// Puts the configuration that there is now in force; a broken one changes nothing.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self) -> ReloadVerdict {
+        self.manager.reloading();
         let reloaded = self.try_reload();
+        self.manager.ready();
         if self.postponed_configuration.ended("the configuration", &reloaded) {
-            return;
+            return ReloadVerdict::Refused(vec![LATER.to_owned()]);
         }
         match reloaded {
-            Ok(()) => {
+            Ok(notes) => {
                 self.metrics.reloaded(Reload::Applied);
                 tracing::info!("the configuration was reloaded");
+                ReloadVerdict::Applied(notes)
             }
             Err(error) => {
                 self.metrics.reloaded(Reload::Refused);
-                match error {
-                    ReloadError::Config(problems) => log_each(&problems),
-                    ReloadError::Start(error) => tracing::error!(%error, "it cannot be put in force"),
-                }
+                let problems = match error {
+                    ReloadError::Config(problems) => {
+                        log_each(&problems);
+                        problems.iter().map(ToString::to_string).collect()
+                    }
+                    ReloadError::Start(error) => {
+                        tracing::error!(%error, "it cannot be put in force");
+                        vec![error.to_string()]
+                    }
+                };
                 tracing::error!("the new configuration is refused; the old one stays in force");
+                ReloadVerdict::Refused(problems)
             }
         }
     }
 
-    fn try_reload(&mut self) -> Result<(), ReloadError> {
+    /// What the user should know of what is in force now.
+    fn try_reload(&mut self) -> Result<Vec<String>, ReloadError> {
         let Loaded { mut settings, warnings, files } =
-            config::load(&self.source, std::env::vars_os(), self.options)?;
+            config::load(&self.source, activation::environment(&self.variables), self.options)?;
         log_each(&warnings);
+        let mut notes: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         for section in self.needs_restart(&settings) {
             tracing::warn!(section, "this section has changed; that counts from the next start");
+            notes.push(format!("[{section}] has changed; that counts from the next start"));
         }
         settings.server = self.settings.server.clone();
         settings.health = self.settings.health;
@@ -82,7 +113,7 @@ impl App {
         self.stale.clear();
         self.files.replace(&[files, self.parts.stored_files(&settings)].concat());
         self.settings = settings;
-        Ok(())
+        Ok(notes)
     }
 
     /// What a reload cannot change: sockets that are bound, threads that run, the log.
@@ -99,6 +130,10 @@ impl App {
         sections.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
     }
 }
+
+/// Why a reload has no verdict yet.
+const LATER: &str =
+    "this machine has no descriptor left to read all files; they are read again as soon as it has";
 
 /// Why a reload changes nothing.
 #[derive(Debug, thiserror::Error)]
