@@ -260,7 +260,7 @@ enum Reader {
 
 impl Style {
     /// A line that was formatted, as it is written.
-    fn line<'l>(self, level: Level, line: &'l [u8]) -> Cow<'l, [u8]> {
+    fn line(self, level: Level, line: &[u8]) -> Cow<'_, [u8]> {
         let escaped = escaped(line, self.form);
         match self.reader {
             Reader::Other => escaped,
@@ -276,15 +276,16 @@ impl Style {
         let fields = fields.iter().filter(|(_, value)| !value.is_null());
         let line = match self.form {
             Form::Text => {
-                let fields: String = fields.map(|(name, value)| format!(" {name}={value}")).collect();
-                format!("{time} {level:>5} {message}{fields}\n")
+                let fields: Vec<_> = fields.map(|(name, value)| format!(" {name}={value}")).collect();
+                format!("{time} {level:>5} {message}{}\n", fields.concat())
             }
             Form::Json => {
                 let message = Value::from(message);
-                let fields: String = fields.map(|(name, value)| format!(",\"{name}\":{value}")).collect();
-                let target = module_path!();
+                let fields: Vec<_> = fields.map(|(name, value)| format!(",\"{name}\":{value}")).collect();
                 format!(
-                    "{{\"timestamp\":\"{time}\",\"level\":\"{level}\",\"message\":{message}{fields},\"target\":\"{target}\"}}\n"
+                    "{{\"timestamp\":\"{time}\",\"level\":\"{level}\",\"message\":{message}{},\"target\":\"{}\"}}\n",
+                    fields.concat(),
+                    module_path!()
                 )
             }
         };

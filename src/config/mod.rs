@@ -112,12 +112,11 @@ impl Draft {
         for problem in overrides::apply(&mut root, environment) {
             findings.push(problem);
         }
-        match shape::read(&mut root, |root, misfit| findings.misfit(root, misfit)) {
-            Some(file) => Ok(Self { root, file, findings }),
-            None => {
-                findings.too_many();
-                Err(findings.into_problems(&root))
-            }
+        if let Some(file) = shape::read(&mut root, |root, misfit| findings.misfit(root, misfit)) {
+            Ok(Self { root, file, findings })
+        } else {
+            findings.too_many();
+            Err(findings.into_problems(&root))
         }
     }
 }

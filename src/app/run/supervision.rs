@@ -35,15 +35,14 @@ fn status(readiness: &Readiness) -> String {
     let word = if readiness.ready { "ready" } else { "not ready" };
     let usable = tokens.iter().filter(|token| USABLE.contains(&token.status.as_str())).count();
     let noun = if tokens.len() == 1 { "token" } else { "tokens" };
-    let mut line = format!("{word}; {usable} of {} {noun} usable", tokens.len());
+    let mut parts = vec![format!("{word}; {usable} of {} {noun} usable", tokens.len())];
     let troubled: Vec<_> = tokens.iter().filter(|token| token.status != WELL).collect();
-    for token in troubled.iter().take(MOST_NAMED) {
-        line += &format!("; {}: {}", token.name, token.status);
-    }
+    let named = troubled.iter().take(MOST_NAMED);
+    parts.extend(named.map(|token| format!("{}: {}", token.name, token.status)));
     if let Some(more) = troubled.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
-        line += &format!("; {more} more");
+        parts.push(format!("{more} more"));
     }
-    line
+    parts.join("; ")
 }
 
 /// The states, as readiness has them, of tokens that requests go out with.
