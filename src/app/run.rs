@@ -53,6 +53,18 @@ pub struct Started {
     pub control: Option<LocalAddress>,
 }
 
+impl Started {
+    fn log(&self) {
+        for address in &self.proxy {
+            tracing::info!(%address, "listening");
+        }
+        tracing::info!(address = %self.health, "listening for /livez, /readyz and /metrics");
+        if let Some(address) = &self.control {
+            tracing::info!(%address, "listening for the dashboard, /status and commands");
+        }
+    }
+}
+
 /// Runs the proxy until SIGTERM or SIGINT, and ends it in order: not ready, `drain_delay`, nothing new accepted, requests
 /// under way finished within `drain_timeout`. SIGHUP, and a change of the configuration's file, reload it. `loaded` is
 /// what `source` holds now; `supervisor` is what the service manager gave; `started` is called once everything listens.
@@ -193,13 +205,7 @@ impl App {
             }
             surfaces.spawn(control::serve(listener, state));
         }
-        for address in &started.proxy {
-            tracing::info!(%address, "listening");
-        }
-        tracing::info!(address = %started.health, "listening for /livez, /readyz and /metrics");
-        if let Some(address) = &started.control {
-            tracing::info!(%address, "listening for the dashboard, /status and commands");
-        }
+        started.log();
         let files = Watched::new(&[files, parts.stored_files(&settings)].concat());
         Ok(Self {
             source,
