@@ -16,9 +16,10 @@ use super::output::{complain, say};
 /// Add the sidecar to the pods in Kubernetes manifests
 ///
 /// Reads manifests of any kind, in YAML or JSON, and writes them with the sidecar in each pod of a Pod, Deployment, StatefulSet,
-/// DaemonSet, ReplicaSet, ReplicationController, PodTemplate, Job, CronJob or List; all else, and each line that need not
-/// change, stays as it is. Doing so twice changes nothing; with other options the sidecar is replaced. Where anything is wrong,
-/// nothing is written, and the exit code is 1.
+/// DaemonSet, ReplicaSet, ReplicationController, PodTemplate, Job, CronJob, List or ResourceList; all else, and each line that
+/// need not change, stays as it is. Doing so twice changes nothing; with other options the sidecar is replaced. Of an object
+/// that comes from a cluster, what the server has added (resourceVersion, uid, status ...) is dropped. A line on standard error
+/// says what became of each object that holds a pod. Where anything is wrong, nothing is written, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each option can be said for one pod by an annotation of its template, such as cupbearer.dev/port: \"8081\";\n\
@@ -32,6 +33,9 @@ pub(super) struct Inject {
     /// Take the sidecar out again
     #[arg(long)]
     uninject: bool,
+    /// Write nothing, and exit with 1, where an object that holds a pod is left out: one of an unknown kind, on the node's network ...
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     options: SidecarOptions,
 }
@@ -167,11 +171,15 @@ impl Inject {
                 return Ok(Answer::No);
             }
         };
-        let mut out = std::io::stdout().lock();
-        out.write_all(rewritten.text.as_bytes())?;
-        out.flush()?;
+        let left_out = rewritten.reports.iter().filter(|report| report.is_left_out()).count();
+        let refused = self.strict && left_out > 0;
+        if !refused {
+            let mut out = std::io::stdout().lock();
+            out.write_all(rewritten.text.as_bytes())?;
+            out.flush()?;
+        }
         for report in &rewritten.reports {
-            let what = match report.outcome {
+            let what = match &report.outcome {
                 Outcome::Changed if self.uninject => "the sidecar was taken out".to_owned(),
                 Outcome::Changed => "the sidecar was added".to_owned(),
                 Outcome::Replaced => {
@@ -180,6 +188,13 @@ impl Inject {
                 Outcome::Unchanged if self.uninject => "has no sidecar of inject's".to_owned(),
                 Outcome::Unchanged => "has it already".to_owned(),
                 Outcome::LeftAlone(reason) => format!("left alone: {reason}"),
+                Outcome::Unknown(field) => {
+                    let field = if field.is_empty() { "spec" } else { field };
+                    format!(
+                        "left alone: inject does not know this kind, and it holds a pod ({field}); help: the webhook puts the \
+                         sidecar into the pods of every kind, as they are created"
+                    )
+                }
             };
             say(&format!("{}: {what}", report.object));
         }
@@ -188,6 +203,11 @@ impl Inject {
         }
         for note in &rewritten.notes {
             say(&format!("note: {note}"));
+        }
+        if refused {
+            let objects = if left_out == 1 { "1 object".to_owned() } else { format!("{left_out} objects") };
+            complain(&format!("{objects} left out, and --strict allows none: nothing was written"));
+            return Ok(Answer::No);
         }
         Ok(Answer::Yes)
     }

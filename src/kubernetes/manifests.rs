@@ -1,15 +1,18 @@
 //! A file of manifests with the sidecar put into its pods, or taken out of them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::{Map, Value};
 
 use super::emit::Emitter;
-use super::object::{self, Holder, Report};
+use super::object::{self, Findings, Holder, Report};
 use super::pod;
 use super::problem::Problem;
-use super::references;
+use super::readable::readable;
+use super::references::References;
 use super::sidecar::Sidecar;
 use super::splice::{self, Edit};
-use super::yaml::{self, Node};
+use super::yaml::{Document, Documents, Kind, Node};
 
 /// Whether the sidecar comes or goes.
 #[derive(Clone, Copy, Debug)]
@@ -40,34 +43,32 @@ pub struct Rewritten {
 pub fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
     let text = decoded(text).map_err(|problem| vec![problem])?;
     let (mark, text) = text.strip_prefix(BYTE_ORDER_MARK).map_or(("", text), |text| (BYTE_ORDER_MARK, text));
-    let readable = yaml::with_whole_characters(text);
-    let documents = yaml::documents(&readable).map_err(|problem| vec![problem])?;
-    let old: Vec<Value> = documents.iter().map(Node::value).collect();
-    let mut new = old.clone();
-    let (mut reports, mut problems) = (Vec::new(), Vec::new());
-    let configurations = references::configurations(&old);
-    for (at, object) in new.iter_mut().enumerate() {
-        let mut found = Vec::new();
-        let mut change = |pod: &mut Map<String, Value>, holder: &Holder<'_>| match direction {
-            Direction::In(sidecar) => pod::add(pod, sidecar, holder.is_job, |config_map| {
-                configurations.get(&(holder.namespace, config_map)).cloned().unwrap_or_default()
-            }),
-            Direction::Out => pod::remove(pod).map(|()| None),
-        };
-        object::each_pod(object, &mut change, &mut reports, &mut found);
-        problems.extend(found.into_iter().map(|problem| problem.in_document(at + 1)));
+    let readable = readable(text);
+    let mut stream = Documents::new(&readable);
+    let (mut documents, mut unreadable) = (Vec::new(), Vec::new());
+    for document in &mut stream {
+        match document {
+            Ok(document) => documents.push(document),
+            Err(problem) => unreadable.push(problem),
+        }
     }
-    let mut notes = match direction {
-        Direction::In(_) => references::check(&new, &mut problems),
-        Direction::Out => Vec::new(),
-    };
+    let mut file = File::new(text, direction);
+    file.findings.problems = unreadable;
+    file.findings.notes = stream.duplicates();
+    for document in &documents {
+        file.references.note(document);
+    }
+    // The trees of a large file are several times its size: each goes when it has been looked at.
+    let edited: Vec<Edited> = documents.into_iter().map(|document| file.edit(&document)).collect();
+    let Findings { reports, problems, mut notes } = file.findings;
     if !problems.is_empty() {
         return Err(problems);
     }
-    let written = if old == new {
+    let is_same = |edited: &Edited| edited.edits.as_ref().is_some_and(Vec::is_empty);
+    let written = if edited.iter().all(is_same) {
         text.to_owned()
     } else {
-        let (written, anew) = write(&readable, &documents, &old, &new);
+        let (written, anew) = write(text, &readable, edited, direction);
         notes.extend(anew.into_iter().map(|number| {
             format!(
                 "document {number} was written anew, without its comments and anchors: it cannot be edited as it stands"
@@ -75,7 +76,8 @@ pub fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<P
         }));
         written
     };
-    Ok(Rewritten { text: mark.to_owned() + &written, reports, notes })
+    let text = if mark.is_empty() { written } else { mark.to_owned() + &written };
+    Ok(Rewritten { text, reports, notes })
 }
 
 fn decoded(text: &[u8]) -> Result<&str, Problem> {
@@ -88,26 +90,138 @@ fn decoded(text: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// The text that means `new`: by edits where that can be done, else with the documents where it cannot written anew; they are numbered.
-fn write(text: &str, nodes: &[Node], old: &[Value], new: &[Value]) -> (String, Vec<usize>) {
-    let newline = ["\r\n", "\n", "\r"].into_iter().find(|end| text.contains(end)).unwrap_or("\n");
-    let edits: Vec<Option<Vec<Edit>>> =
-        (0..nodes.len()).map(|at| splice::edits(text, newline, &nodes[at], &old[at], &new[at])).collect();
-    let mut anew: Vec<bool> = edits.iter().map(Option::is_none).collect();
+/// A file that is read, object by object.
+struct File<'a> {
+    text: &'a str,
+    newline: &'static str,
+    direction: Direction<'a>,
+    references: References,
+    findings: Findings,
+}
+
+/// What becomes of a document.
+struct Edited {
+    /// `None`: it cannot be edited as it stands.
+    edits: Option<Vec<Edit>>,
+    /// Of what it is to mean.
+    meaning: u64,
+}
+
+impl<'a> File<'a> {
+    fn new(text: &'a str, direction: Direction<'a>) -> Self {
+        let newline = ["\r\n", "\n", "\r"].into_iter().find(|end| text.contains(end)).unwrap_or("\n");
+        let (references, findings) = (References::default(), Findings::default());
+        Self { text, newline, direction, references, findings }
+    }
+
+    /// What makes a document mean what it is to mean.
+    fn edit(&mut self, document: &Document<'_>) -> Edited {
+        let mut edits = Some(Vec::new());
+        let meaning = meaning(&document.node, &mut |node| {
+            let old = node.value();
+            let mut new = old.clone();
+            self.change(&mut new, document.number);
+            if old != new {
+                let more = splice::edits(self.text, self.newline, node, &old, &new);
+                edits = edits.take().zip(more).map(|(mut edits, more)| {
+                    edits.extend(more);
+                    edits
+                });
+            }
+            new
+        });
+        let meaning = meaning.unwrap_or_else(|problem| {
+            self.findings.problems.push(problem.in_document(document.number));
+            0
+        });
+        let ordered = |edits: &Vec<Edit>| edits.is_sorted_by(|before, after| before.end <= after.start);
+        Edited { edits: edits.filter(ordered), meaning }
+    }
+
+    fn change(&mut self, object: &mut Value, number: usize) {
+        let known = self.findings.problems.len();
+        let (direction, references) = (self.direction, &self.references);
+        let change = |pod: &mut Map<String, Value>, holder: &Holder<'_>| match direction {
+            Direction::In(sidecar) => pod::add(pod, sidecar, holder.is_job, |config_map| {
+                references.configuration(holder.namespace, config_map)
+            }),
+            Direction::Out => pod::remove(pod).map(|()| None),
+        };
+        object::change_pod(object, change, &mut self.findings);
+        for problem in &mut self.findings.problems[known..] {
+            problem.document = Some(number);
+        }
+        if let (Direction::In(_), Value::Object(fields)) = (direction, object) {
+            self.references.check(fields, &mut self.findings);
+        }
+    }
+
+    /// What a document is to mean, as a whole.
+    fn changed(&mut self, node: &Node<'_>) -> Value {
+        let Some(Ok(items)) = object::items(node) else {
+            let mut value = node.value();
+            self.change(&mut value, 0);
+            return value;
+        };
+        let entries = node.keys().into_iter().filter_map(|key| {
+            let value = if key == "items" {
+                items.iter().map(|item| self.changed(item)).collect()
+            } else {
+                node.entry(key)?.value.value()
+            };
+            Some((key.to_owned(), value))
+        });
+        Value::Object(entries.collect())
+    }
+}
+
+/// A digest of what `node` means once `change` has been done to each object in it, which are looked at one by one.
+fn meaning<F>(node: &Node<'_>, change: &mut F) -> Result<u64, Problem>
+where
+    F: FnMut(&Node<'_>) -> Value,
+{
+    let mut digest = DefaultHasher::new();
+    let Some(items) = object::items(node) else {
+        change(node).hash(&mut digest);
+        return Ok(digest.finish());
+    };
+    let head = object::head(node);
+    object::check_kind(&head).map_err(|problem| problem.of(&object::named(&head)))?;
+    let mut keys = node.keys();
+    keys.sort_unstable();
+    for key in keys.into_iter().filter(|key| *key != "items") {
+        (key, node.entry(key).map(|entry| entry.value.value())).hash(&mut digest);
+    }
+    for (at, item) in items?.iter().enumerate() {
+        if !matches!(item.resolved().kind, Kind::Mapping { .. }) {
+            let says = "it must be an object";
+            return Err(Problem::at(format!("items[{at}]"), says).of(&object::named(&head)));
+        }
+        meaning(item, change)?.hash(&mut digest);
+    }
+    Ok(digest.finish())
+}
+
+/// The text with all edits, or with the documents that cannot be edited written anew; their numbers.
+fn write(
+    text: &str,
+    readable: &str,
+    mut edited: Vec<Edited>,
+    direction: Direction<'_>,
+) -> (String, Vec<usize>) {
+    let mut anew: Vec<bool> = edited.iter().map(|document| document.edits.is_none()).collect();
     // Nearly always all edits are right, and one look at the whole says so.
-    let mut written = None;
     for _ in 0..MOST_LOOKS {
-        let whole: Vec<Edit> = (0..nodes.len())
-            .filter(|at| anew[*at])
-            .map(|at| whole(text, newline, &nodes[at], &new[at]))
-            .collect();
-        let edits =
-            edits.iter().zip(&anew).filter(|(_, anew)| !**anew).filter_map(|(edits, _)| edits.as_ref());
-        let Some(edited) = splice::edited(text, edits.flatten().chain(&whole)) else { break };
-        let wrong = wrong(&edited, new);
+        for at in (0..edited.len()).filter(|at| anew[*at]) {
+            if let Some(document) = nth(readable, at) {
+                edited[at].edits = Some(vec![whole(text, &document.node, direction)]);
+            }
+        }
+        let edits = edited.iter().filter_map(|document| document.edits.as_ref());
+        let Some(written) = splice::edited(text, edits.flatten()) else { break };
+        let wrong = wrong(&written, &edited);
         if wrong.is_empty() {
-            written = Some(edited);
-            break;
+            return (written, numbers(&anew));
         }
         if wrong.iter().any(|&at| anew.get(at) != Some(&false)) {
             break;
@@ -116,32 +230,50 @@ fn write(text: &str, nodes: &[Node], old: &[Value], new: &[Value]) -> (String, V
             anew[at] = true;
         }
     }
-    let written = written.unwrap_or_else(|| {
-        // Directives and such things between the documents are what is left to be in the way.
-        anew.fill(true);
-        nodes.iter().zip(new).fold(String::new(), |all, (node, value)| {
-            all + "---" + newline + &Emitter::new(text).block(value, Some(node)).join(newline) + newline
-        })
+    // Directives and such things between the documents are what is left to be in the way.
+    anew.fill(true);
+    let mut file = File::new(text, direction);
+    let written = Documents::new(readable).flatten().fold(String::new(), |all, document| {
+        let value = file.changed(&document.node);
+        let lines = Emitter::new(text).block(&value, Some(&document.node));
+        all + "---" + file.newline + &lines.join(file.newline) + file.newline
     });
-    (written, (1..).zip(anew).filter(|(_, anew)| *anew).map(|(number, _)| number).collect())
+    (written, numbers(&anew))
 }
 
-/// The documents of `text`, counted from 0, that do not mean what `values` says; where the first of them makes the rest unreadable, it alone.
-fn wrong(text: &str, values: &[Value]) -> Vec<usize> {
-    match yaml::documents(text) {
-        Err(problem) => vec![problem.document.unwrap_or_default().saturating_sub(1)],
-        Ok(nodes) if nodes.len() != values.len() => (0..values.len()).collect(),
-        Ok(nodes) => (0..values.len()).filter(|&at| nodes[at].value() != values[at]).collect(),
+/// The numbers of the documents that are written anew.
+fn numbers(anew: &[bool]) -> Vec<usize> {
+    (1..).zip(anew).filter(|(_, anew)| **anew).map(|(number, _)| number).collect()
+}
+
+fn nth(readable: &str, at: usize) -> Option<Document<'_>> {
+    Documents::new(readable).flatten().nth(at)
+}
+
+/// The documents of `text`, counted from 0, that do not mean what they are to; where the first of them makes the rest unreadable, it alone.
+fn wrong(text: &str, edited: &[Edited]) -> Vec<usize> {
+    let text = readable(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for document in Documents::new(&text) {
+        let Ok(document) = document else { return vec![count] };
+        let found = meaning(&document.node, &mut |node| node.value()).ok();
+        if edited.get(count).is_none_or(|edited| found != Some(edited.meaning)) {
+            wrong.push(count);
+        }
+        count += 1;
     }
+    if count == edited.len() { wrong } else { (0..edited.len()).collect() }
 }
 
 /// The edit that writes a whole document anew.
-fn whole(text: &str, newline: &str, node: &Node, value: &Value) -> Edit {
+fn whole(text: &str, node: &Node<'_>, direction: Direction<'_>) -> Edit {
+    let mut file = File::new(text, direction);
+    let value = file.changed(node);
     let line = splice::line_start(text, node.start);
-    let with = Emitter::new(text).block(value, Some(node)).join(newline);
-    // Behind `---`, or behind an anchor of the document's own, which nobody needs any more.
+    let with = Emitter::new(text).block(&value, Some(node)).join(file.newline);
+    // Behind `---`, or behind an anchor of the document's own, which no other needs.
     let (start, with) = match text[line..node.start].strip_prefix("---") {
-        Some(_) => (line + 3, newline.to_owned() + &with),
+        Some(_) => (line + 3, file.newline.to_owned() + &with),
         None => (line, with),
     };
     Edit { start, end: node.end, with }

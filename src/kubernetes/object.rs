@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::pod;
 use super::problem::Problem;
+use super::yaml::{Kind, Node};
+use super::{defaults, foreign, live, pod};
 
 /// What became of one object that holds pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +15,21 @@ pub struct Report {
     pub outcome: Outcome,
 }
 
+impl Report {
+    /// Whether the object holds a pod that should have got the sidecar, or lost it, and did not. Who declines it by
+    /// `cupbearer.dev/inject` is not left out.
+    #[must_use]
+    pub fn is_left_out(&self) -> bool {
+        match &self.outcome {
+            Outcome::LeftAlone(reason) => !pod::is_declined(reason),
+            Outcome::Unknown(_) => true,
+            Outcome::Changed | Outcome::Replaced | Outcome::Unchanged => false,
+        }
+    }
+}
+
 /// What became of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The sidecar was put in, or taken out.
     Changed,
@@ -25,6 +39,8 @@ pub enum Outcome {
     Unchanged,
     /// It is left alone, for this reason.
     LeftAlone(&'static str),
+    /// It is of a kind that is not known here, and holds a pod at this field.
+    Unknown(String),
 }
 
 /// What is known of a pod beyond itself.
@@ -34,15 +50,48 @@ pub(super) struct Holder<'a> {
     pub(super) is_job: bool,
 }
 
-/// Does `change` to each pod in `object`, which may be a list.
-pub(super) fn each_pod<F>(
-    object: &mut Value,
-    change: &mut F,
-    reports: &mut Vec<Report>,
-    problems: &mut Vec<Problem>,
-) where
-    F: FnMut(&mut Map<String, Value>, &Holder<'_>) -> Result<Option<pod::Reason>, Problem>,
+/// What there is to be said of the objects of a file.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) reports: Vec<Report>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) notes: Vec<String>,
+}
+
+/// The items of a list, where `node` is one; a problem where it says that it is one and has none.
+pub(super) fn items<'n, 't>(node: &'n Node<'t>) -> Option<Result<&'n [Node<'t>], Problem>> {
+    let head = head(node);
+    if !is_list(&head) {
+        return None;
+    }
+    let items = node.entry("items").map(|entry| entry.value.resolved());
+    Some(match items.map(|items| &items.kind) {
+        None => Ok(&[]),
+        Some(Kind::Sequence { items, .. }) => Ok(items),
+        Some(_) if items.is_some_and(|items| items.value().is_null()) => Ok(&[]),
+        Some(_) => Err(Problem::at("items", "it must be a list").of(&named(&head))),
+    })
+}
+
+/// What says of what kind and name an object is, and no more of it.
+pub(super) fn head(node: &Node<'_>) -> Map<String, Value> {
+    let part = |key: &str| Some((key.to_owned(), node.entry(key)?.value.value()));
+    let mut head: Map<String, Value> = ["apiVersion", "kind"].into_iter().filter_map(part).collect();
+    if let Some(metadata) = node.entry("metadata") {
+        let part = |key: &str| Some((key.to_owned(), metadata.value.entry(key)?.value.value()));
+        let metadata: Map<String, Value> =
+            ["name", "generateName", "namespace"].into_iter().filter_map(part).collect();
+        head.insert("metadata".to_owned(), metadata.into());
+    }
+    head
+}
+
+/// Does `change` to the pod of `object`, which is no list.
+pub(super) fn change_pod<F>(object: &mut Value, change: F, findings: &mut Findings)
+where
+    F: FnOnce(&mut Map<String, Value>, &Holder<'_>) -> Result<Option<pod::Reason>, Problem>,
 {
+    let Findings { reports, problems, notes } = findings;
     let fields = match object {
         // Nothing between two marks is no object at all.
         Value::Null => return,
@@ -56,26 +105,18 @@ pub(super) fn each_pod<F>(
     if let Err(problem) = check_kind(fields) {
         return problems.push(problem.of(&name));
     }
-    if is_list(fields) {
-        match fields.get_mut("items") {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(items)) => {
-                for (at, item) in items.iter_mut().enumerate() {
-                    if item.is_object() {
-                        each_pod(item, change, reports, problems);
-                    } else {
-                        problems.push(Problem::at(format!("items[{at}]"), "it must be an object").of(&name));
-                    }
-                }
-            }
-            Some(_) => problems.push(Problem::at("items", "it must be a list").of(&name)),
+    let Some((path, is_job)) = template(fields) else {
+        // Of a group that is not ours, and yet pods are made of it.
+        if let Some(path) = foreign::template(fields) {
+            reports.push(Report { object: name, outcome: Outcome::Unknown(path) });
         }
         return;
-    }
-    let Some((path, is_job)) = template(fields) else { return };
-    if let Some(reason) = somebody_elses(fields) {
+    };
+    if let Some(reason) = not_to_be_changed(fields) {
         return reports.push(Report { object: name, outcome: Outcome::LeftAlone(reason) });
     }
+    let original = (is_job || live::is_live(fields)).then(|| fields.clone());
+    let is_live_job = live::drop_from(fields) && is_job && !path.contains(&"jobTemplate");
     let namespace = metadata(fields, "namespace").to_owned();
     let holder = Holder { namespace: &namespace, is_job };
     let prefix = path.iter().fold(String::new(), |prefix, step| prefix + step + ".");
@@ -88,25 +129,38 @@ pub(super) fn each_pod<F>(
         at = next;
     }
     let before = at.clone();
-    match change(at, &holder) {
-        Ok(reason) => {
-            let outcome = match reason {
-                Some(reason) => Outcome::LeftAlone(reason),
-                None if *at == before => Outcome::Unchanged,
-                None if pod::has_it(at) && pod::has_it(&before) => Outcome::Replaced,
-                None => Outcome::Changed,
-            };
-            reports.push(Report { object: name, outcome });
+    let outcome = match change(at, &holder) {
+        Ok(Some(pod::HAS_IT)) => Outcome::Unchanged,
+        Ok(Some(reason)) => Outcome::LeftAlone(reason),
+        Ok(None) if *at == before => Outcome::Unchanged,
+        Ok(None) if pod::has_it(at) && pod::has_it(&before) => {
+            // A server writes its defaults down.
+            if defaults::alike(at, &before) {
+                *at = before;
+                Outcome::Unchanged
+            } else {
+                Outcome::Replaced
+            }
         }
+        Ok(None) => Outcome::Changed,
         Err(mut problem) => {
             problem.field.insert_str(0, &prefix);
-            problems.push(problem.of(&name));
+            return problems.push(problem.of(&name));
         }
+    };
+    if let (Outcome::LeftAlone(_), Some(original)) = (&outcome, original) {
+        *fields = original;
+    } else if is_live_job && outcome != Outcome::Unchanged {
+        notes.push(format!(
+            "the {name} is in a cluster, where the pods of a Job cannot change: `kubectl apply` refuses it; help: \
+             `kubectl replace --force -f FILE` deletes it and runs it anew"
+        ));
     }
+    reports.push(Report { object: name, outcome });
 }
 
 /// Whether an object says what it is, as far as it must be known here.
-fn check_kind(fields: &Map<String, Value>) -> Result<(), Problem> {
+pub(super) fn check_kind(fields: &Map<String, Value>) -> Result<(), Problem> {
     let kind = match fields.get("kind") {
         Some(Value::String(kind)) if !kind.is_empty() => kind,
         None | Some(Value::Null) => {
@@ -130,30 +184,28 @@ fn check_kind(fields: &Map<String, Value>) -> Result<(), Problem> {
     }
 }
 
-/// Why an object is not for whoever writes manifests to change, if so.
-fn somebody_elses(fields: &Map<String, Value>) -> Option<pod::Reason> {
+/// Why an object is not one that a manifest changes, if so.
+fn not_to_be_changed(fields: &Map<String, Value>) -> Option<pod::Reason> {
     let owners = fields.get("metadata").and_then(|metadata| metadata["ownerReferences"].as_array());
     if owners.into_iter().flatten().any(|owner| owner["controller"] == true) {
         return Some("a controller owns it (metadata.ownerReferences) and makes it as its own template says");
     }
+    if text(fields, "kind") != "Pod" {
+        return None;
+    }
     let says = |part: &str, key: &str| fields.get(part).is_some_and(|part| part[key].is_string());
-    if text(fields, "kind") == "Pod" && (says("spec", "nodeName") || says("status", "phase")) {
+    if says("status", "phase") || (says("spec", "nodeName") && live::is_live(fields)) {
         return Some(
-            "it runs already (spec.nodeName, status.phase), and a running pod gets no more containers",
+            "it runs already (status.phase, spec.nodeName with metadata.uid), and a running pod gets no more containers",
+        );
+    }
+    if says("spec", "nodeName") {
+        return Some(
+            "its spec.nodeName binds it to a node, as it does a pod that runs already or that a kubelet has from a file; \
+             help: take spec.nodeName out, or choose the node by spec.nodeSelector",
         );
     }
     None
-}
-
-/// The objects in `object`: itself, or the items of a list.
-pub(super) fn flattened(object: &Value) -> Vec<&Map<String, Value>> {
-    match object {
-        Value::Object(fields) if is_list(fields) => {
-            fields.get("items").and_then(Value::as_array).into_iter().flatten().flat_map(flattened).collect()
-        }
-        Value::Object(fields) => vec![fields],
-        _ => Vec::new(),
-    }
 }
 
 /// The pod in an object, where it holds one.
@@ -188,7 +240,9 @@ pub(super) fn named(fields: &Map<String, Value>) -> String {
 
 fn is_list(fields: &Map<String, Value>) -> bool {
     let kind = text(fields, "kind");
+    // What kustomize has its functions change is a list, too.
     kind == "List"
+        || (kind == "ResourceList" && text(fields, "apiVersion").starts_with("config.kubernetes.io/"))
         || (kind.ends_with("List")
             && template_of(text(fields, "apiVersion"), kind.trim_end_matches("List")).is_some())
 }

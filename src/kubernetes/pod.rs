@@ -48,6 +48,7 @@ pub(super) fn add(
         for (at, container) in list(spec, containers)?.into_iter().flatten().enumerate() {
             let field = format!("spec.{containers}[{at}]");
             match container["name"].as_str() {
+                Some(CONTAINER) if is_ours(container) => return Ok(Some(HAS_IT)),
                 Some(CONTAINER) => {
                     return Ok(Some("it has a container named cupbearer that inject did not put there"));
                 }
@@ -135,13 +136,25 @@ pub(super) fn remove(pod: &mut Map<String, Value>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether the sidecar is in the pod, put there by [`add`].
+/// Whether a pod says that it is to have no sidecar.
+pub(super) fn declines(pod: &Map<String, Value>) -> bool {
+    let metadata = pod.get("metadata");
+    ["annotations", "labels"].iter().any(|part| metadata.is_some_and(|it| it[*part][INJECT] == "false"))
+}
+
+/// Whether `reason` is the pod's own wish.
+pub(super) fn is_declined(reason: &str) -> bool {
+    reason == SAYS_ANNOTATION || reason == SAYS_LABEL
+}
+
+/// Whether the sidecar is in the pod, known by its form: a copy by `kubectl debug` has lost the annotation, and one that was written by hand
+/// never had it.
 pub(super) fn has_it(pod: &Map<String, Value>) -> bool {
     let spec = pod.get("spec");
     let containers = ["initContainers", "containers"]
         .into_iter()
         .filter_map(|name| spec.and_then(|spec| spec[name].as_array()));
-    is_marked(pod) && containers.flatten().any(is_ours)
+    containers.flatten().any(is_ours)
 }
 
 /// What is empty afterwards goes, too. Whether there was anything to take out.
@@ -246,6 +259,8 @@ fn made_object<'a>(of: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Str
     object
 }
 
+/// The sidecar is in the pod, and not [`add`]'s to replace.
+pub(super) const HAS_IT: Reason = "it has the sidecar already";
 const SAYS_ANNOTATION: Reason = "its annotation cupbearer.dev/inject says so";
 const SAYS_LABEL: Reason = "its label cupbearer.dev/inject says so";
 
@@ -386,6 +401,18 @@ mod tests {
         // UDP's ports are not TCP's.
         let dns = json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 4280, "protocol": "UDP" }] }] } });
         assert_eq!(put(&mut pod(&dns), &Sidecar::default(), false).unwrap(), None);
+    }
+
+    #[test]
+    fn a_copy_without_annotations_is_known_by_its_form_and_stays_as_it_is() {
+        let mut copy = pod(&json!({ "spec": { "containers": [{ "name": "a" }] } }));
+        put(&mut copy, &Sidecar::default(), false).unwrap();
+        copy.shift_remove("metadata");
+        let before = copy.clone();
+        assert!(has_it(&copy));
+        assert_eq!(put(&mut copy, &Sidecar::default(), false), Ok(Some(HAS_IT)));
+        remove(&mut copy).unwrap();
+        assert_eq!(copy, before);
     }
 
     #[test]

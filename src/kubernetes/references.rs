@@ -1,69 +1,119 @@
 //! What the sidecars of a file read from objects of the same file: the `ConfigMap`, and the Secret that it names files of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use super::configuration::{Configuration, strings};
-use super::object;
+use super::object::{self, Findings};
 use super::pod::has_it;
 use super::problem::Problem;
 use super::resources;
 use super::sidecar::{CONFIG, CONTAINER, PREFIX, SECRET, SECRET_FILES, SERVER_LISTEN, STORE};
+use super::yaml::{Document, Node};
 
-/// What the `ConfigMap`s of a file say of the sidecars' pods, by namespace and name.
-pub(super) fn configurations(documents: &[Value]) -> HashMap<(&str, &str), Configuration> {
-    let read = |map: Held<'_>| {
-        let config = map.fields.get("data")?["config.toml"].as_str()?.parse().ok()?;
-        Some(Configuration::of(&config, format!("{}, document {}", object::named(map.fields), map.document)))
-    };
-    held(documents)
-        .into_iter()
-        .filter_map(|held| match held.key() {
-            ("ConfigMap", namespace, name) => Some(((namespace, name), read(held)?)),
-            _ => None,
-        })
-        .collect()
+/// The `ConfigMap`s and Secrets of a file, as far as sidecars read them.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    held: Vec<Held>,
+    /// By kind, namespace and name.
+    places: HashMap<(&'static str, String, String), usize>,
+    /// What has been said already.
+    said: HashSet<String>,
 }
 
-/// An object of the file.
-struct Held<'a> {
+/// An object of the file, of which a value is kept only where it is a configuration: the rest may be large, or secret.
+#[derive(Debug)]
+struct Held {
     /// Of the file, counted from 1.
     document: usize,
-    fields: &'a Map<String, Value>,
-}
-
-impl<'a> Held<'a> {
-    /// Kind, namespace and name.
-    fn key(&self) -> (&'a str, &'a str, &'a str) {
-        let kind = self.fields.get("kind").and_then(Value::as_str).unwrap_or_default();
-        (kind, object::metadata(self.fields, "namespace"), object::metadata(self.fields, "name"))
-    }
+    fields: Map<String, Value>,
 }
 
 /// An object that a sidecar names, and where it is held, if the file holds it.
 struct Named<'a> {
     name: &'a str,
-    held: Option<&'a Held<'a>>,
+    held: Option<&'a Held>,
 }
 
-/// Looks at each pod's sidecar in `documents`. What is missing in the file may be in the cluster: that makes a note.
-pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<String> {
-    let held = held(documents);
-    let named: HashMap<_, _> = held.iter().map(|held| (held.key(), held)).collect();
-    let mut notes = Vec::new();
-    for pod in &held {
-        if object::pod(pod.fields).is_some_and(has_it) {
-            notes.extend(misplaced(pod.fields));
-            notes.extend(at_the_node(pod.fields));
+impl References {
+    /// Notes what `document` holds.
+    pub(super) fn note(&mut self, document: &Document<'_>) {
+        self.note_object(document.number, &document.node);
+    }
+
+    fn note_object(&mut self, number: usize, node: &Node<'_>) {
+        if let Some(Ok(items)) = object::items(node) {
+            for item in items {
+                self.note_object(number, item);
+            }
+            return;
         }
-        let spec = object::pod(pod.fields).and_then(|pod| pod.get("spec"));
-        let Some(volumes) = spec.and_then(|spec| spec["volumes"].as_array()) else { continue };
-        let namespace = object::metadata(pod.fields, "namespace");
-        let find = |kind: &str, volume: &str, of: &str, key: &str| {
+        let mut fields = object::head(node);
+        let kind = match fields.get("kind").and_then(Value::as_str) {
+            Some("ConfigMap") => "ConfigMap",
+            Some("Secret") => "Secret",
+            _ => return,
+        };
+        for part in ["data", "stringData"] {
+            let Some(entry) = node.entry(part) else { continue };
+            let value = |key: &str| {
+                let is_kept = kind == "ConfigMap" && key == CONFIG_FILE;
+                let value = is_kept.then(|| entry.value.entry(key)).flatten();
+                (key.to_owned(), value.map_or(Value::Null, |entry| entry.value.value()))
+            };
+            let kept: Map<String, Value> = entry.value.keys().into_iter().map(value).collect();
+            fields.insert(part.to_owned(), kept.into());
+        }
+        let place = |key: &str| object::metadata(&fields, key).to_owned();
+        self.places.insert((kind, place("namespace"), place("name")), self.held.len());
+        self.held.push(Held { document: number, fields });
+    }
+
+    fn find(&self, kind: &'static str, namespace: &str, name: &str) -> Option<&Held> {
+        self.places.get(&(kind, namespace.to_owned(), name.to_owned())).map(|at| &self.held[*at])
+    }
+
+    /// What a `ConfigMap` says of the sidecar's pod.
+    pub(super) fn configuration(&self, namespace: &str, config_map: &str) -> Configuration {
+        let read = |map: &Held| {
+            let config = map.fields.get("data")?[CONFIG_FILE].as_str()?.parse().ok()?;
+            let source = format!("{}, document {}", object::named(&map.fields), map.document);
+            Some(Configuration::of(&config, source))
+        };
+        self.find("ConfigMap", namespace, config_map).and_then(read).unwrap_or_default()
+    }
+
+    /// Looks at the sidecar in the pod of `fields`. What is missing in the file may be in the cluster: that makes a note.
+    pub(super) fn check(&mut self, fields: &Map<String, Value>, findings: &mut Findings) {
+        let (notes, problems) = self.checked(fields);
+        for note in notes {
+            if self.said.insert(note.clone()) {
+                findings.notes.push(note);
+            }
+        }
+        for problem in problems {
+            if self.said.insert(problem.to_string()) {
+                findings.problems.push(problem);
+            }
+        }
+    }
+
+    fn checked(&self, fields: &Map<String, Value>) -> (Vec<String>, Vec<Problem>) {
+        let mut notes = Vec::new();
+        let Some(pod) = object::pod(fields) else { return (notes, Vec::new()) };
+        if has_it(pod) {
+            notes.extend(misplaced(fields));
+            notes.extend(unregistered(pod));
+            notes.extend(at_the_node(fields));
+        }
+        let volumes = pod.get("spec").and_then(|spec| spec["volumes"].as_array());
+        let Some(volumes) = volumes else { return (notes, Vec::new()) };
+        let namespace = object::metadata(fields, "namespace");
+        let find = |kind: &'static str, volume: &str, of: &str, key: &str| {
             let volume = volumes.iter().find(|it| it["name"] == volume)?;
             let name = volume[of][key].as_str()?;
-            Some(Named { name, held: named.get(&(kind, namespace, name)).copied() })
+            Some(Named { name, held: self.find(kind, namespace, name) })
         };
         let config = find("ConfigMap", CONFIG, "configMap", "name");
         let secret = find("Secret", SECRET, "secret", "secretName");
@@ -71,22 +121,38 @@ pub(super) fn check(documents: &[Value], problems: &mut Vec<Problem>) -> Vec<Str
             let Some(Named { name, held: None }) = named else { continue };
             let place =
                 if namespace.is_empty() { String::new() } else { format!(" in the namespace {namespace}") };
-            let note =
-                format!("the {kind} {name} is not in this file: it must be{place} before the pods can start");
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
+            notes.push(format!(
+                "the {kind} {name} is not in this file: it must be{place} before the pods can start"
+            ));
         }
-        if let Some(Named { held: Some(map), .. }) = config {
-            notes.extend(overridden(pod.fields, map));
-            for problem in check_config(map, secret.as_ref()) {
-                if !problems.contains(&problem) {
-                    problems.push(problem);
-                }
+        let problems = match &config {
+            Some(Named { held: Some(map), .. }) => {
+                notes.extend(overridden(fields, map));
+                check_config(map, secret.as_ref())
             }
-        }
+            _ => Vec::new(),
+        };
+        (notes, problems)
     }
-    notes
+}
+
+fn sidecar_of(pod: &Map<String, Value>) -> Option<&Value> {
+    let spec = pod.get("spec")?;
+    let containers = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array());
+    containers.flatten().find(|container| container["name"] == CONTAINER)
+}
+
+/// An image that nodes look for where it cannot be meant to be.
+fn unregistered(pod: &Map<String, Value>) -> Option<String> {
+    let image = sidecar_of(pod)?["image"].as_str()?;
+    let is_registry = |host: &str| host.contains(['.', ':']) || host == "localhost";
+    if image.split_once('/').is_some_and(|(host, _)| is_registry(host)) {
+        return None;
+    }
+    Some(format!(
+        "the sidecar's image {image} names no registry: nodes look for it at docker.io; help: name your own by --image or \
+         the annotation cupbearer.dev/image, as in registry.example.com/{image}"
+    ))
 }
 
 /// What the sidecar changes for the node that its pod is on.
@@ -118,39 +184,28 @@ fn misplaced(fields: &Map<String, Value>) -> Option<String> {
 }
 
 /// A `server.listen` that the sidecar's environment overrides.
-fn overridden(fields: &Map<String, Value>, map: &Held<'_>) -> Option<String> {
-    let config: toml::Table = map.fields.get("data")?["config.toml"].as_str()?.parse().ok()?;
+fn overridden(fields: &Map<String, Value>, map: &Held) -> Option<String> {
+    let config: toml::Table = map.fields.get("data")?[CONFIG_FILE].as_str()?.parse().ok()?;
     let written = match config.get("server")?.get("listen")? {
         toml::Value::Array(addresses) => addresses.iter().filter_map(toml::Value::as_str).collect(),
         address => vec![address.as_str()?],
     };
-    let spec = object::pod(fields)?.get("spec")?;
-    let containers = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array());
-    let sidecar = containers.flatten().find(|container| container["name"] == CONTAINER)?;
+    let sidecar = sidecar_of(object::pod(fields)?)?;
     let env = sidecar["env"].as_array()?.iter().find(|variable| variable["name"] == SERVER_LISTEN)?;
     let counts = env["value"].as_str().filter(|value| written != [*value])?;
-    let (map, pod) = (object::named(map.fields), object::named(fields));
+    let (map, pod) = (object::named(&map.fields), object::named(fields));
     Some(format!(
         "server.listen in the {map} does not count: the sidecar of the {pod} listens on {counts}; help: \
          cupbearer.dev/port: \"config\" (or --port config) leaves the address to the configuration"
     ))
 }
 
-fn held(documents: &[Value]) -> Vec<Held<'_>> {
-    let documents = (1..).zip(documents);
-    documents
-        .flat_map(|(document, value)| {
-            object::flattened(value).into_iter().map(move |fields| Held { document, fields })
-        })
-        .collect()
-}
-
 /// Whether the files that a configuration names are keys of the Secret that is mounted there.
-fn check_config(map: &Held<'_>, secret: Option<&Named<'_>>) -> Vec<Problem> {
+fn check_config(map: &Held, secret: Option<&Named<'_>>) -> Vec<Problem> {
     let problem = |field: String, says: String| {
-        Problem::at(field, says).of(&object::named(map.fields)).in_document(map.document)
+        Problem::at(field, says).of(&object::named(&map.fields)).in_document(map.document)
     };
-    let Some(config) = map.fields.get("data").and_then(|data| data["config.toml"].as_str()) else {
+    let Some(config) = map.fields.get("data").and_then(|data| data[CONFIG_FILE].as_str()) else {
         let says = "it has no key config.toml, which the sidecar reads";
         return vec![problem("data".to_owned(), says.to_owned())];
     };
@@ -184,4 +239,30 @@ fn check_config(map: &Held<'_>, secret: Option<&Named<'_>>) -> Vec<Problem> {
         Some(problem(format!("data[config.toml], {key}"), says))
     };
     files.into_iter().filter_map(said).collect()
+}
+
+/// The key of a `ConfigMap` that the sidecar reads.
+const CONFIG_FILE: &str = "config.toml";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::unregistered;
+
+    #[test]
+    fn an_image_without_a_registry_is_noted() {
+        for (image, noted) in [
+            ("cupbearer:0.1.0", true),
+            ("team/cupbearer:0.1.0", true),
+            ("cupbearer@sha256:0123", true),
+            ("docker.io/team/cupbearer:1", false),
+            ("localhost/cupbearer:1", false),
+            ("registry:5000/cupbearer", false),
+            ("ghcr.io/o/cupbearer@sha256:0123", false),
+        ] {
+            let pod = json!({ "spec": { "initContainers": [{ "name": "cupbearer", "image": image }] } });
+            assert_eq!(unregistered(pod.as_object().unwrap()).is_some(), noted, "{image}");
+        }
+    }
 }

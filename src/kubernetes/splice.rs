@@ -17,7 +17,13 @@ pub(super) struct Edit {
 }
 
 /// What makes `node`, which means `old`, mean `new`. `None` where this cannot be done by edits.
-pub(super) fn edits(text: &str, newline: &str, node: &Node, old: &Value, new: &Value) -> Option<Vec<Edit>> {
+pub(super) fn edits(
+    text: &str,
+    newline: &str,
+    node: &Node<'_>,
+    old: &Value,
+    new: &Value,
+) -> Option<Vec<Edit>> {
     let mut splice = Splice { text, newline, emit: Emitter::new(text), edits: Vec::new() };
     splice.change(node, old, new)?;
     let mut edits = splice.edits;
@@ -48,7 +54,7 @@ struct Splice<'a> {
 }
 
 impl Splice<'_> {
-    fn change(&mut self, node: &Node, old: &Value, new: &Value) -> Option<()> {
+    fn change(&mut self, node: &Node<'_>, old: &Value, new: &Value) -> Option<()> {
         match (&node.kind, old, new) {
             _ if old == new => Some(()),
             (Kind::Mapping { flow, entries }, Value::Object(old), Value::Object(new))
@@ -73,15 +79,15 @@ impl Splice<'_> {
     fn change_entries(
         &mut self,
         flow: bool,
-        entries: &[Entry],
+        entries: &[Entry<'_>],
         old: &Map<String, Value>,
         new: &Map<String, Value>,
     ) -> Option<()> {
         for (at, entry) in entries.iter().enumerate() {
-            match (old.get(&entry.key), new.get(&entry.key)) {
+            match (old.get(&*entry.key), new.get(&*entry.key)) {
                 (Some(old), Some(new)) => self.change(&entry.value, old, new)?,
                 (Some(_), None) if !flow => {
-                    let next = entries.get(at + 1).filter(|next| new.contains_key(&next.key));
+                    let next = entries.get(at + 1).filter(|next| new.contains_key(&*next.key));
                     self.remove_lines(entry.start, entry.value.end, next.map(|next| next.start))?;
                 }
                 (Some(_) | None, _) => {}
@@ -89,7 +95,7 @@ impl Splice<'_> {
         }
         if flow {
             let spans: Vec<_> = entries.iter().map(|entry| (entry.start, entry.value.end)).collect();
-            self.remove_of_flow(&spans, |at| !new.contains_key(&entries[at].key));
+            self.remove_of_flow(&spans, |at| !new.contains_key(&*entries[at].key));
         }
         let mut before = None;
         for (key, value) in new {
@@ -119,7 +125,7 @@ impl Splice<'_> {
         Some(())
     }
 
-    fn change_items(&mut self, flow: bool, items: &[Node], old: &[Value], new: &[Value]) -> Option<()> {
+    fn change_items(&mut self, flow: bool, items: &[Node<'_>], old: &[Value], new: &[Value]) -> Option<()> {
         if old.len() != items.len() {
             return None;
         }
@@ -164,7 +170,7 @@ impl Splice<'_> {
     }
 
     /// Whether it ends with a block scalar whose last line ends with the text: another line behind it would end it, and so be part of it.
-    fn has_open_end(&self, node: &Node) -> bool {
+    fn has_open_end(&self, node: &Node<'_>) -> bool {
         match &node.kind {
             _ if node.end < self.text.len() => false,
             Kind::Scalar { plain, .. } => {
@@ -188,9 +194,10 @@ impl Splice<'_> {
             let run = (at..spans.len()).take_while(|at| gone(*at)).count();
             if run > 0 {
                 let (first, next) = (spans[at].0, spans.get(at + run).map(|next| next.0));
-                let (start, end) = match (next, at.checked_sub(1)) {
-                    (Some(next), _) => (first, next),
-                    (None, Some(before)) => (spans[before].1, spans[at + run - 1].1),
+                // With the comma before them: what follows keeps its line.
+                let (start, end) = match (at.checked_sub(1), next) {
+                    (Some(before), _) => (spans[before].1, spans[at + run - 1].1),
+                    (None, Some(next)) => (first, next),
                     (None, None) => (first, spans[at + run - 1].1),
                 };
                 self.replace(start, end, String::new());

@@ -50,7 +50,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("dns_lookup", &["net/resolver/"]),
     ("arc_swap", &["oauth/dpop/nonces.rs", "token/handle.rs", "token/roster.rs", "proxy/route.rs", "net/"]),
     ("anyhow", &["cli/", "main.rs"]),
-    ("saphyr_parser", &["kubernetes/yaml.rs"]),
+    ("granit_parser", &["kubernetes/yaml.rs", "kubernetes/readable.rs"]),
     ("listenfd", &["net/activation.rs"]),
 ];
 

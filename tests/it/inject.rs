@@ -47,7 +47,7 @@ spec: {ports: [{port: 80}]}
 ";
 
 /// Exit code, standard output and standard error of `inject`, with `text` on its standard input.
-async fn inject(words: &[&str], text: &[u8]) -> (Option<i32>, String, String) {
+pub(super) async fn inject(words: &[&str], text: &[u8]) -> (Option<i32>, String, String) {
     let mut command = cupbearer();
     command.arg("inject").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -279,7 +279,11 @@ async fn what_runs_or_belongs_to_a_controller_is_left_alone() {
     let owned = "metadata: {name: a, ownerReferences: [{kind: ReplicaSet, name: r, controller: true}]}";
     for (text, says) in [
         (POD.replace("metadata: {name: a}", owned), "a controller owns it"),
-        (POD.replace("spec: {", "spec: {nodeName: node-1, "), "it runs already"),
+        (POD.replace("spec: {", "spec: {nodeName: node-1, "), "its spec.nodeName binds it to a node"),
+        (
+            POD.replace("{name: a}", "{name: a, uid: u}").replace("spec: {", "spec: {nodeName: node-1, "),
+            "it runs already",
+        ),
         (POD.to_owned() + "status: {phase: Running}\n", "it runs already"),
         (POD.replace("spec: {", "spec: {os: {name: windows}, "), "it is for Windows"),
     ] {

@@ -64,6 +64,7 @@ mod listeners;
 mod localhost;
 mod login;
 mod logs;
+mod manifests;
 mod memory;
 mod mtls;
 mod multitude;
