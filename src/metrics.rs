@@ -40,6 +40,8 @@ pub enum Server {
     Health,
     /// The dashboard, `/status` and the commands.
     Control,
+    /// The admission webhook, a program of its own.
+    Webhook,
 }
 
 impl Server {
@@ -53,6 +55,7 @@ impl Server {
             Self::Proxy => "proxy",
             Self::Health => "health",
             Self::Control => "control",
+            Self::Webhook => "webhook",
         }
     }
 }

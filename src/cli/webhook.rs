@@ -17,8 +17,8 @@ use super::starting::Starting;
 #[expect(clippy::doc_markdown, reason = "shown as help, where marks would be in the way")]
 /// Add the sidecar to pods as they are created: a mutating admission webhook
 ///
-/// Answers AdmissionReviews (admission.k8s.io/v1) at /inject over HTTPS, and the kubelet's probes at /livez and /readyz.
-/// Its manifests are in deploy/webhook.
+/// Answers AdmissionReviews (admission.k8s.io/v1) at /inject over HTTPS, the kubelet's probes at /livez and /readyz, and Prometheus
+/// at /metrics. /readyz is 503 while the certificate has expired. Its manifests are in deploy/webhook.
 #[derive(Debug, Args)]
 pub(super) struct Webhook {
     /// Where to listen; [::] is every address, of IPv4 too

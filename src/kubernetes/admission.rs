@@ -37,10 +37,45 @@ pub enum FailurePolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answered {
     pub(super) review: Value,
-    /// For the log: what became of which object.
+    /// What became of it, and of what; the rest is for the log.
+    pub(super) outcome: Outcome,
     pub(super) object: String,
-    pub(super) outcome: &'static str,
+    pub(super) uid: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
     pub(super) problem: Option<String>,
+}
+
+/// What became of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The sidecar was put in.
+    Injected,
+    /// It came with the sidecar, which was moved to its place.
+    Moved,
+    /// Nothing was to be done.
+    LeftAlone,
+    /// It is not created.
+    Refused,
+    /// It is created, though the sidecar cannot be put in, or cannot run as it is.
+    LetIn,
+}
+
+impl Outcome {
+    /// All of them: the closed set of the metric's label.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Injected, Self::Moved, Self::LeftAlone, Self::Refused, Self::LetIn];
+
+    /// The word for it in the metric and the log.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Moved => "moved",
+            Self::LeftAlone => "left_alone",
+            Self::Refused => "refused",
+            Self::LetIn => "let_in",
+        }
+    }
 }
 
 /// Answers the review `text`.
@@ -62,7 +97,19 @@ pub(super) fn answer(text: &[u8], policy: &Policy) -> Result<Answered, String> {
     response.insert("allowed".to_owned(), true.into());
     let (object, outcome, problem) = decide(request, namespace, policy, &mut response);
     let review = json!({ "apiVersion": VERSION, "kind": "AdmissionReview", "response": response });
-    Ok(Answered { review, object, outcome, problem })
+    let metadata = &request["object"]["metadata"];
+    // A controller's pod has no name yet.
+    let names = [&request["name"], &metadata["name"], &metadata["generateName"]];
+    let name = names.into_iter().filter_map(Value::as_str).find(|name| !name.is_empty());
+    Ok(Answered {
+        review,
+        outcome,
+        object,
+        uid: uid.to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.unwrap_or_default().to_owned(),
+        problem,
+    })
 }
 
 fn decide(
@@ -70,7 +117,7 @@ fn decide(
     namespace: &str,
     policy: &Policy,
     response: &mut Map<String, Value>,
-) -> (String, &'static str, Option<String>) {
+) -> (String, Outcome, Option<String>) {
     let old = &request["object"];
     let mut named = old.clone();
     // The API server names the namespace in the request alone where a controller makes the pod.
@@ -86,12 +133,18 @@ fn decide(
     let subresource = request["subResource"].as_str().unwrap_or_default();
     if operation != "CREATE" || !is_pod || !subresource.is_empty() {
         let says = "nothing is to be done but where a pod is created";
-        return (name, "left alone", Some(says.to_owned()));
+        return (name, Outcome::LeftAlone, Some(says.to_owned()));
     }
     if policy.own_namespace.as_deref().is_some_and(|own| own == namespace) {
-        return (name, "left alone", Some("it is in the webhook's own namespace".to_owned()));
+        return (name, Outcome::LeftAlone, Some("it is in the webhook's own namespace".to_owned()));
     }
-    let Value::Object(old) = old else { return (name, "left alone", Some("there is no pod".to_owned())) };
+    if is_mirror(old) {
+        let says = "it mirrors a static pod, which a kubelet runs from a file (kubernetes.io/config.mirror)";
+        return (name, Outcome::LeftAlone, Some(says.to_owned()));
+    }
+    let Value::Object(old) = old else {
+        return (name, Outcome::LeftAlone, Some("there is no pod".to_owned()));
+    };
     let mut new = old.clone();
     // Others may have changed the sidecar since: what is put in twice is never theirs again. The pod around it is judged as it is now.
     let has_it = pod::has_it(old);
@@ -105,7 +158,9 @@ fn decide(
         pod::add(&mut new, &policy.sidecar, is_of_a_job(old), |_| Configuration::default())
     };
     match changed {
-        Ok(None) if has_it && new == *old => (name, "left alone", Some("it has the sidecar".to_owned())),
+        Ok(None) if has_it && new == *old => {
+            (name, Outcome::LeftAlone, Some("it has the sidecar".to_owned()))
+        }
         Ok(None) => {
             let spec = new.get("spec").and_then(Value::as_object).filter(|_| !has_it);
             warnings.extend(spec.and_then(resources::warning));
@@ -117,12 +172,12 @@ fn decide(
             let patch = patch(&Value::Object(old.clone()), &Value::Object(new));
             response.insert("patchType".to_owned(), "JSONPatch".into());
             response.insert("patch".to_owned(), STANDARD.encode(Value::Array(patch).to_string()).into());
-            (name, if has_it { "moved" } else { "injected" }, None)
+            (name, if has_it { Outcome::Moved } else { Outcome::Injected }, None)
         }
         Ok(Some(reason)) => {
             response
                 .insert("warnings".to_owned(), json!([format!("cupbearer: no sidecar was added: {reason}")]));
-            (name, "left alone", Some(reason.to_owned()))
+            (name, Outcome::LeftAlone, Some(reason.to_owned()))
         }
         Err(problem) => {
             let says = problem.to_string();
@@ -134,15 +189,20 @@ fn decide(
                         "status".to_owned(),
                         json!({ "code": 422, "reason": "Invalid", "message": message }),
                     );
-                    (name, "refused", Some(says))
+                    (name, Outcome::Refused, Some(says))
                 }
                 FailurePolicy::Open => {
                     response.insert("warnings".to_owned(), json!([message]));
-                    (name, if has_it { "let in as it is" } else { "let in without the sidecar" }, Some(says))
+                    (name, Outcome::LetIn, Some(says))
                 }
             }
         }
     }
+}
+
+/// Whether a kubelet shows a pod that it runs already: the API server takes no change of it, and refuses it whole.
+fn is_mirror(pod: &Value) -> bool {
+    pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some()
 }
 
 /// A Job's pods are to end, and the API server shows no more of the Job than that it owns them.
@@ -181,7 +241,7 @@ mod tests {
     #[test]
     fn a_pod_gets_a_patch_that_puts_the_sidecar_in() {
         let answered = asked(&review("shop", "CREATE", &pod(80)), FailurePolicy::Closed);
-        assert_eq!((answered.object.as_str(), answered.outcome), ("Pod shop/orders-*", "injected"));
+        assert_eq!((answered.object.as_str(), answered.outcome), ("Pod shop/orders-*", Outcome::Injected));
         let response = &answered.review["response"];
         assert_eq!(response["uid"], "705ab4f5-6393-11e8-b7cc-42010a800002");
         assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
@@ -245,7 +305,7 @@ mod tests {
                 let open = asked(&review("shop", "CREATE", &with_both), FailurePolicy::Open);
                 assert_eq!(
                     (open.outcome, &open.review["response"]["allowed"]),
-                    ("let in as it is", &json!(true))
+                    (Outcome::LetIn, &json!(true))
                 );
                 assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("428"), "{open:?}");
             }
@@ -258,12 +318,18 @@ mod tests {
         let sidecar = Sidecar { health_port: 9901, ..Sidecar::default() };
         assert_eq!(pod::add(&mut brought, &sidecar, false, |_| Configuration::default()), Ok(None));
         let mut brought = Value::Object(brought);
-        assert_eq!(asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome, "left alone");
+        assert_eq!(
+            asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome,
+            Outcome::LeftAlone
+        );
         brought["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(4281);
-        assert_eq!(asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome, "left alone");
+        assert_eq!(
+            asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome,
+            Outcome::LeftAlone
+        );
         brought["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(9901);
         let refused = asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed);
-        assert_eq!(refused.outcome, "refused");
+        assert_eq!(refused.outcome, Outcome::Refused);
         assert!(refused.problem.unwrap().contains("cupbearer.dev/health-port"));
     }
 
@@ -341,6 +407,25 @@ mod tests {
         let open = asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Open);
         assert_eq!(open.review["response"]["allowed"], json!(true));
         assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("4280"));
+    }
+
+    #[test]
+    fn a_static_pods_mirror_is_let_in_as_it_is_and_a_refusal_names_review_and_pod() {
+        let mut mirror = pod(4280);
+        mirror["metadata"]["annotations"] =
+            json!({ "kubernetes.io/config.mirror": "abc", "kubernetes.io/config.source": "file" });
+        let answered = asked(&review("shop", "CREATE", &mirror), FailurePolicy::Closed);
+        assert_eq!(answered.outcome, Outcome::LeftAlone);
+        let response = &answered.review["response"];
+        assert_eq!(
+            (&response["allowed"], response.get("patch"), response.get("warnings")),
+            (&json!(true), None, None)
+        );
+        let refused = asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Closed);
+        assert_eq!(refused.outcome, Outcome::Refused);
+        let named = (refused.uid.as_str(), refused.namespace.as_str(), refused.name.as_str());
+        assert_eq!(named, ("705ab4f5-6393-11e8-b7cc-42010a800002", "shop", "orders-"));
+        assert_eq!(asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Open).outcome, Outcome::LetIn);
     }
 
     #[test]

@@ -15,8 +15,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::admission::{self, Policy};
+use super::admission::{self, Answered, Outcome, Policy};
+use super::lifetime::{Lifetime, LifetimeLog};
+use super::metrics::WebhookMetrics;
+use crate::clock;
 use crate::lifecycle::Drain;
+use crate::metrics::{CertificateUse, Metrics, Server};
 use crate::net::acceptor::Acceptor;
 use crate::net::eviction::Evictions;
 use crate::net::family;
@@ -29,8 +33,17 @@ use crate::net::tls::TlsError;
 #[derive(Debug)]
 pub struct Webhook {
     listener: TcpListener,
-    acceptor: Arc<Acceptor>,
-    policy: Arc<Policy>,
+    surface: Arc<Surface>,
+}
+
+/// What every connection has in common.
+#[derive(Debug)]
+struct Surface {
+    acceptor: Acceptor,
+    policy: Policy,
+    registry: Metrics,
+    metrics: WebhookMetrics,
+    lifetime: LifetimeLog,
 }
 
 /// Why it cannot serve.
@@ -60,10 +73,15 @@ impl Webhook {
         key_file: &Path,
         policy: Policy,
     ) -> Result<Self, WebhookError> {
-        let acceptor = Arc::new(Acceptor::load(cert_file, key_file, None)?);
+        let acceptor = Acceptor::load(cert_file, key_file, None)?;
+        let registry = Metrics::new();
+        acceptor.register(&registry, CertificateUse::Webhook);
+        let metrics = WebhookMetrics::new(&registry);
+        let lifetime = LifetimeLog::default();
+        lifetime.look(acceptor.validity());
         let listener =
             family::listen(address).await.map_err(|source| WebhookError::Listen { address, source })?;
-        Ok(Self { listener, acceptor, policy: Arc::new(policy) })
+        Ok(Self { listener, surface: Arc::new(Surface { acceptor, policy, registry, metrics, lifetime }) })
     }
 
     /// Where it listens, which is told by the system where port 0 was asked for.
@@ -75,13 +93,13 @@ impl Webhook {
     /// Serves until `drain` starts; then requests under way are answered, for 10 s at most. The certificate is read again
     /// when its files change.
     pub async fn serve(self, drain: Drain) {
-        let Self { listener, acceptor, policy } = self;
+        let Self { listener, surface } = self;
         let mut last = drain.clone();
-        let evictions = Evictions::logged("webhook");
+        let evictions = Evictions::counted(Server::Webhook, &surface.registry);
         let started = last.started();
         let connections =
             serve::connections(listener, MOST_CONNECTIONS, evictions, started, |stream, place| {
-                connection(stream, place, Arc::clone(&acceptor), Arc::clone(&policy), drain.clone())
+                connection(stream, place, Arc::clone(&surface), drain.clone())
             });
         let mut end = drain.clone();
         let too_long = async {
@@ -90,20 +108,15 @@ impl Webhook {
         };
         tokio::select! {
             () = connections => {}
-            () = reload(&acceptor) => {}
+            () = reload(&surface) => {}
             () = too_long => {}
         }
-        acceptor.finish();
+        surface.acceptor.finish();
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    place: Place,
-    acceptor: Arc<Acceptor>,
-    policy: Arc<Policy>,
-    mut drain: Drain,
-) {
+async fn connection(stream: TcpStream, place: Place, surface: Arc<Surface>, mut drain: Drain) {
+    let acceptor = &surface.acceptor;
     let peer = stream.peer_addr().ok();
     // A probe of the port leaves without a byte.
     let mut first = [0; FIRST_BYTES];
@@ -117,11 +130,11 @@ async fn connection(
         Err(fault) => return acceptor.failed(fault, peer),
     };
     let asked = Arc::new(AtomicBool::new(false));
-    let has_asked = Arc::clone(&asked);
+    let (has_asked, served) = (Arc::clone(&asked), Arc::clone(&surface));
     let service = hyper::service::service_fn(move |request| {
         has_asked.store(true, Ordering::Relaxed);
-        let (policy, place) = (Arc::clone(&policy), place.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(request, &policy, &place).await) }
+        let (surface, place) = (Arc::clone(&served), place.clone());
+        async move { Ok::<_, std::convert::Infallible>(surface.answer(request, &place).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
@@ -144,50 +157,89 @@ async fn silence(asked: &AtomicBool) {
     }
 }
 
-async fn answer(request: Request<Incoming>, policy: &Policy, place: &Place) -> Response<Full<Bytes>> {
-    match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => {
-            let mut response = text(StatusCode::OK, "ok\n".to_owned());
-            // Who looks now and then gains nothing by a connection that stays. HTTP/2 has no such field.
-            if request.version() <= Version::HTTP_11 {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+impl Surface {
+    async fn answer(&self, request: Request<Incoming>, place: &Place) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, path @ ("/livez" | "/readyz" | "/metrics")) => {
+                let mut response = match path {
+                    "/readyz" => self.ready(),
+                    "/metrics" => typed(StatusCode::OK, PROMETHEUS_TEXT, self.registry.render()),
+                    _ => text(StatusCode::OK, "ok\n".to_owned()),
+                };
+                // Who looks now and then gains nothing by a connection that stays. HTTP/2 has no such field.
+                if request.version() <= Version::HTTP_11 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
             }
-            response
+            (&Method::POST, "/inject") => self.review(request.into_body(), place).await,
+            (_, "/inject" | "/livez" | "/readyz" | "/metrics") => {
+                let says = "POST to /inject, GET /livez, /readyz and /metrics\n";
+                text(StatusCode::METHOD_NOT_ALLOWED, says.to_owned())
+            }
+            _ => text(StatusCode::NOT_FOUND, "there are /inject, /livez, /readyz and /metrics\n".to_owned()),
         }
-        (&Method::POST, "/inject") => review(request.into_body(), policy, place).await,
-        (_, "/inject" | "/livez" | "/readyz") => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "POST to /inject, GET /livez and /readyz\n".to_owned())
+    }
+
+    /// With a certificate that the API server refuses, no review arrives. A restart would not change it: `/livez` is as it was.
+    fn ready(&self) -> Response<Full<Bytes>> {
+        let says = match Lifetime::now(self.acceptor.validity()) {
+            lifetime if lifetime.is_accepted() => return text(StatusCode::OK, "ok\n".to_owned()),
+            Lifetime::Ahead => "the certificate is not valid yet\n",
+            _ => "the certificate has expired\n",
+        };
+        text(StatusCode::SERVICE_UNAVAILABLE, says.to_owned())
+    }
+
+    async fn review(&self, body: Incoming, place: &Place) -> Response<Full<Bytes>> {
+        let body = match tokio::time::timeout(BODY, read(body)).await {
+            Ok(Ok(Some(body))) => body,
+            Ok(Ok(None)) => {
+                self.metrics.reviewed(None, Duration::ZERO);
+                return text(StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 8 MiB\n".to_owned());
+            }
+            Ok(Err(_)) | Err(_) => return text(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
+        };
+        // Until here the connection waited for its peer.
+        let _at_work = place.work();
+        let begun = clock::now();
+        let answered = admission::answer(&body, &self.policy);
+        self.metrics.reviewed(answered.as_ref().ok().map(|answered| answered.outcome), begun.elapsed());
+        match answered {
+            Ok(answered) => {
+                answered.log();
+                typed(StatusCode::OK, "application/json", answered.review.to_string())
+            }
+            Err(error) => {
+                tracing::warn!(error, "a review cannot be read");
+                text(StatusCode::BAD_REQUEST, error + "\n")
+            }
         }
-        _ => text(StatusCode::NOT_FOUND, "there are /inject, /livez and /readyz\n".to_owned()),
     }
 }
 
-async fn review(body: Incoming, policy: &Policy, place: &Place) -> Response<Full<Bytes>> {
-    let body = match tokio::time::timeout(BODY, read(body)).await {
-        Ok(Ok(Some(body))) => body,
-        Ok(Ok(None)) => {
-            return text(StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 8 MiB\n".to_owned());
-        }
-        Ok(Err(_)) | Err(_) => return text(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
-    };
-    // Until here the connection waited for its peer.
-    let _at_work = place.work();
-    match admission::answer(&body, policy) {
-        Ok(answered) => {
-            let problem = answered.problem.unwrap_or_default();
-            tracing::info!(
-                object = answered.object,
-                outcome = answered.outcome,
-                problem,
-                "a review was answered"
-            );
-            let mut response = text(StatusCode::OK, answered.review.to_string());
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
-        Err(error) => {
-            tracing::warn!(error, "a review cannot be read");
-            text(StatusCode::BAD_REQUEST, error + "\n")
+impl Answered {
+    fn log(&self) {
+        let Self { object, uid, namespace, name, outcome, problem, .. } = self;
+        let (outcome, problem) = (outcome.as_str(), problem.as_deref().unwrap_or_default());
+        match self.outcome {
+            Outcome::Refused => {
+                tracing::warn!(uid, namespace, name, object, outcome, problem, "a pod was refused");
+            }
+            Outcome::LetIn => {
+                tracing::warn!(
+                    uid,
+                    namespace,
+                    name,
+                    object,
+                    outcome,
+                    problem,
+                    "a pod was let in by --fail open"
+                );
+            }
+            Outcome::Injected | Outcome::Moved | Outcome::LeftAlone => {
+                tracing::info!(uid, namespace, name, object, outcome, problem, "a review was answered");
+            }
         }
     }
 }
@@ -211,29 +263,37 @@ async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
 }
 
 fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    typed(status, "text/plain; charset=utf-8", text)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
 /// Reads the certificate again whenever its files have changed, which may be one before the other.
-async fn reload(acceptor: &Acceptor) {
+async fn reload(surface: &Surface) {
+    let acceptor = &surface.acceptor;
     let files: Vec<PathBuf> = acceptor.files().map(Path::to_owned).collect();
     let mut files = Watched::new(&files);
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         acceptor.report_failures();
-        if files.changed().is_empty() {
-            continue;
+        if !files.changed().is_empty() {
+            let reloaded = acceptor.reload();
+            surface.metrics.reloaded(reloaded.is_ok());
+            match reloaded {
+                Ok(()) => tracing::info!("the certificate was replaced"),
+                Err(error) => tracing::warn!(%error, "the new certificate cannot be used; the old one stays"),
+            }
         }
-        match acceptor.reload() {
-            Ok(()) => tracing::info!("the certificate was replaced"),
-            Err(error) => tracing::warn!(%error, "the new certificate cannot be used; the old one stays"),
-        }
+        surface.lifetime.look(acceptor.validity());
     }
 }
 
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The API server keeps a handful.
 const MOST_CONNECTIONS: usize = 256;
 /// An object has at most 1.5 MiB, and an update comes with the old one.

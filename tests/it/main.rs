@@ -103,4 +103,5 @@ mod traces;
 mod trusted;
 mod upgrades;
 mod upstreams;
+mod webhook;
 mod websocket;

@@ -51,6 +51,16 @@ impl Certificates {
         Self { ca: ca_file, certificate: certificate_file, key: key_file, authority }
     }
 
+    /// Another certificate of the same key for `name`, valid from one year to another.
+    pub(crate) fn reissue(&self, name: &str, (from, until): (i32, i32)) {
+        let mut server = CertificateParams::new([name.to_owned()]).unwrap();
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        server.not_before = date_time_ymd(from, 1, 1);
+        server.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::from_pem(&fs::read_to_string(&self.key).unwrap()).unwrap();
+        fs::write(&self.certificate, server.signed_by(&key, &self.authority).unwrap().pem()).unwrap();
+    }
+
     /// For loopback under its usual names.
     pub(crate) fn for_loopback(dir: &Path) -> Self {
         Self::for_names(&["localhost", "127.0.0.1"], dir)
