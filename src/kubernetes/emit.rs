@@ -91,7 +91,7 @@ impl<'a> Emitter<'a> {
     fn original(&self, value: &Value, from: Option<&Node<'_>>) -> Option<&'a str> {
         let node = from?.resolved();
         let Kind::Scalar { plain: true, .. } = &node.kind else { return None };
-        let words = &self.text[node.start..node.end];
+        let words = &self.text[node.start()..node.end()];
         (node.value() == *value && stands_anywhere(words)).then_some(words)
     }
 }

@@ -12,7 +12,7 @@ use super::readable::readable;
 use super::references::References;
 use super::sidecar::Sidecar;
 use super::splice::{self, Edit};
-use super::yaml::{Document, Documents, Kind, Node};
+use super::yaml::{Document, Documents, Kind, LONGEST, Node};
 
 /// Whether the sidecar comes or goes.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,9 @@ pub struct Rewritten {
 /// Every [`Problem`]; then nothing is written.
 pub fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
     let text = decoded(text).map_err(|problem| vec![problem])?;
+    if text.len() > LONGEST {
+        return Err(vec![Problem::at("", "it has more than 4 GiB; help: split it")]);
+    }
     let (mark, text) = text.strip_prefix(BYTE_ORDER_MARK).map_or(("", text), |text| (BYTE_ORDER_MARK, text));
     let readable = readable(text);
     let mut stream = Documents::new(&readable);
@@ -108,6 +111,15 @@ struct Edited {
 }
 
 impl<'a> File<'a> {
+    /// The same, which knows what the documents of `readable` hold.
+    fn read(text: &'a str, readable: &str, direction: Direction<'a>) -> Self {
+        let mut file = Self::new(text, direction);
+        for document in Documents::new(readable).flatten() {
+            file.references.note(&document);
+        }
+        file
+    }
+
     fn new(text: &'a str, direction: Direction<'a>) -> Self {
         let newline = ["\r\n", "\n", "\r"].into_iter().find(|end| text.contains(end)).unwrap_or("\n");
         let (references, findings) = (References::default(), Findings::default());
@@ -203,23 +215,27 @@ where
 }
 
 /// The text with all edits, or with the documents that cannot be edited written anew; their numbers.
-fn write(
-    text: &str,
-    readable: &str,
-    mut edited: Vec<Edited>,
-    direction: Direction<'_>,
-) -> (String, Vec<usize>) {
+fn write(text: &str, readable: &str, edited: Vec<Edited>, direction: Direction<'_>) -> (String, Vec<usize>) {
+    let meanings: Vec<u64> = edited.iter().map(|document| document.meaning).collect();
     let mut anew: Vec<bool> = edited.iter().map(|document| document.edits.is_none()).collect();
-    // Nearly always all edits are right, and one look at the whole says so.
+    let mut edited = Some(edited);
+    // Nearly always all edits are right, and one look at the whole says so. They are not kept for it: they may be as large as the text.
     for _ in 0..MOST_LOOKS {
-        for at in (0..edited.len()).filter(|at| anew[*at]) {
-            if let Some(document) = nth(readable, at) {
-                edited[at].edits = Some(vec![whole(text, &document.node, direction)]);
-            }
+        let mut file = File::read(text, readable, direction);
+        let edited = edited.take().unwrap_or_else(|| {
+            Documents::new(readable).flatten().map(|document| file.edit(&document)).collect()
+        });
+        let mut edits: Vec<Edit> = (edited.into_iter().zip(&anew).filter(|(_, anew)| !**anew))
+            .filter_map(|(document, _)| document.edits)
+            .flatten()
+            .collect();
+        if anew.contains(&true) {
+            let documents = Documents::new(readable).flatten().zip(&anew).filter(|(_, anew)| **anew);
+            edits.extend(documents.map(|(document, _)| whole(&mut file, &document.node)));
         }
-        let edits = edited.iter().filter_map(|document| document.edits.as_ref());
-        let Some(written) = splice::edited(text, edits.flatten()) else { break };
-        let wrong = wrong(&written, &edited);
+        let Some(written) = splice::edited(text, &edits) else { break };
+        drop(edits);
+        let wrong = wrong(&written, &meanings);
         if wrong.is_empty() {
             return (written, numbers(&anew));
         }
@@ -232,7 +248,7 @@ fn write(
     }
     // Directives and such things between the documents are what is left to be in the way.
     anew.fill(true);
-    let mut file = File::new(text, direction);
+    let mut file = File::read(text, readable, direction);
     let written = Documents::new(readable).flatten().fold(String::new(), |all, document| {
         let value = file.changed(&document.node);
         let lines = Emitter::new(text).block(&value, Some(&document.node));
@@ -246,37 +262,33 @@ fn numbers(anew: &[bool]) -> Vec<usize> {
     (1..).zip(anew).filter(|(_, anew)| **anew).map(|(number, _)| number).collect()
 }
 
-fn nth(readable: &str, at: usize) -> Option<Document<'_>> {
-    Documents::new(readable).flatten().nth(at)
-}
-
 /// The documents of `text`, counted from 0, that do not mean what they are to; where the first of them makes the rest unreadable, it alone.
-fn wrong(text: &str, edited: &[Edited]) -> Vec<usize> {
+fn wrong(text: &str, meanings: &[u64]) -> Vec<usize> {
     let text = readable(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
     let (mut wrong, mut count) = (Vec::new(), 0);
     for document in Documents::new(&text) {
         let Ok(document) = document else { return vec![count] };
         let found = meaning(&document.node, &mut |node| node.value()).ok();
-        if edited.get(count).is_none_or(|edited| found != Some(edited.meaning)) {
+        if found != meanings.get(count).copied() {
             wrong.push(count);
         }
         count += 1;
     }
-    if count == edited.len() { wrong } else { (0..edited.len()).collect() }
+    if count == meanings.len() { wrong } else { (0..meanings.len()).collect() }
 }
 
 /// The edit that writes a whole document anew.
-fn whole(text: &str, node: &Node<'_>, direction: Direction<'_>) -> Edit {
-    let mut file = File::new(text, direction);
+fn whole(file: &mut File<'_>, node: &Node<'_>) -> Edit {
     let value = file.changed(node);
-    let line = splice::line_start(text, node.start);
-    let with = Emitter::new(text).block(&value, Some(node)).join(file.newline);
+    let (text, newline) = (file.text, file.newline);
+    let line = splice::line_start(text, node.start());
+    let with = Emitter::new(text).block(&value, Some(node)).join(newline);
     // Behind `---`, or behind an anchor of the document's own, which no other needs.
-    let (start, with) = match text[line..node.start].strip_prefix("---") {
-        Some(_) => (line + 3, file.newline.to_owned() + &with),
+    let (start, with) = match text[line..node.start()].strip_prefix("---") {
+        Some(_) => (line + 3, newline.to_owned() + &with),
         None => (line, with),
     };
-    Edit { start, end: node.end, with }
+    Edit { start, end: node.end(), with }
 }
 
 /// How often a file is read again to find the documents that cannot be edited.

@@ -36,7 +36,8 @@ pub(super) fn edits(
 pub(super) fn edited<'a>(text: &str, edits: impl IntoIterator<Item = &'a Edit>) -> Option<String> {
     let mut edits: Vec<&Edit> = edits.into_iter().collect();
     edits.sort_by_key(|edit| edit.start);
-    let (mut made, mut at) = (String::with_capacity(text.len() + 4096), 0);
+    let added: usize = edits.iter().map(|edit| edit.with.len()).sum();
+    let (mut made, mut at) = (String::with_capacity(text.len() + added), 0);
     for edit in edits {
         made.push_str(text.get(at..edit.start)?);
         made.push_str(&edit.with);
@@ -69,8 +70,8 @@ impl Splice<'_> {
             }
             // Flow style is at home everywhere, on one line.
             _ => {
-                let space = if node.start == node.end { " " } else { "" };
-                self.replace(node.start, node.end, space.to_owned() + &self.emit.flow(new, Some(node)));
+                let space = if node.start() == node.end() { " " } else { "" };
+                self.replace(node.start(), node.end(), space.to_owned() + &self.emit.flow(new, Some(node)));
                 Some(())
             }
         }
@@ -88,13 +89,13 @@ impl Splice<'_> {
                 (Some(old), Some(new)) => self.change(&entry.value, old, new)?,
                 (Some(_), None) if !flow => {
                     let next = entries.get(at + 1).filter(|next| new.contains_key(&*next.key));
-                    self.remove_lines(entry.start, entry.value.end, next.map(|next| next.start))?;
+                    self.remove_lines(entry.start(), entry.value.end(), next.map(|next| next.start()))?;
                 }
                 (Some(_) | None, _) => {}
             }
         }
         if flow {
-            let spans: Vec<_> = entries.iter().map(|entry| (entry.start, entry.value.end)).collect();
+            let spans: Vec<_> = entries.iter().map(|entry| (entry.start(), entry.value.end())).collect();
             self.remove_of_flow(&spans, |at| !new.contains_key(&*entries[at].key));
         }
         let mut before = None;
@@ -117,9 +118,9 @@ impl Splice<'_> {
             };
             match before {
                 Some(at) if !self.has_open_end(&entries[at].value) => {
-                    self.insert_after(flow, entries[at].value.end, entries[at].start, &lines)?;
+                    self.insert_after(flow, entries[at].value.end(), entries[at].start(), &lines)?;
                 }
-                _ => self.insert_before(flow, entries[0].start, &lines)?,
+                _ => self.insert_before(flow, entries[0].start(), &lines)?,
             }
         }
         Some(())
@@ -137,16 +138,16 @@ impl Splice<'_> {
         }
         let starts: Vec<usize> = items
             .iter()
-            .map(|item| if flow { Some(item.start) } else { self.dash(item.start) })
+            .map(|item| if flow { Some(item.start()) } else { self.dash(item.start()) })
             .collect::<Option<_>>()?;
         let (first, last) = common_ends(old, new);
         let gone = first..old.len() - last;
         if flow {
-            let spans: Vec<_> = items.iter().map(|item| (item.start, item.end)).collect();
+            let spans: Vec<_> = items.iter().map(|item| (item.start(), item.end())).collect();
             self.remove_of_flow(&spans, |at| gone.contains(&at));
         } else {
             for at in gone.clone() {
-                self.remove_lines(starts[at], items[at].end, None)?;
+                self.remove_lines(starts[at], items[at].end(), None)?;
             }
         }
         let come = &new[first..new.len() - last];
@@ -157,7 +158,7 @@ impl Splice<'_> {
         for (nth, value) in come.iter().enumerate() {
             let lines = if flow { vec![self.emit.flow(value, None)] } else { self.emit.item(value, None) };
             match first.checked_sub(1) {
-                Some(before) => self.insert_after(flow, items[before].end, starts[before], &lines)?,
+                Some(before) => self.insert_after(flow, items[before].end(), starts[before], &lines)?,
                 None if nth == 0 || !flow => self.insert_before(flow, starts[0], &lines)?,
                 None => return None,
             }
@@ -172,9 +173,9 @@ impl Splice<'_> {
     /// Whether it ends with a block scalar whose last line ends with the text: another line behind it would end it, and so be part of it.
     fn has_open_end(&self, node: &Node<'_>) -> bool {
         match &node.kind {
-            _ if node.end < self.text.len() => false,
+            _ if node.end() < self.text.len() => false,
             Kind::Scalar { plain, .. } => {
-                let words = &self.text[node.start..];
+                let words = &self.text[node.start()..];
                 let quoted =
                     ['"', '\''].iter().any(|quote| words.starts_with(*quote) && words.ends_with(*quote));
                 !plain && !quoted

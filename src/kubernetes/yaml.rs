@@ -13,8 +13,8 @@ use super::scalar;
 /// A piece of a document: `text[start..end]`, without the comments around it.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'t> {
-    pub(super) start: usize,
-    pub(super) end: usize,
+    start: u32,
+    end: u32,
     pub(super) kind: Kind<'t>,
 }
 
@@ -45,12 +45,24 @@ pub(super) struct Entry<'t> {
     pub(super) key: Cow<'t, str>,
     /// Whether the key is as plain as [`Kind::Scalar`] may be.
     pub(super) plain: bool,
-    /// Where the key begins.
-    pub(super) start: usize,
+    start: u32,
     pub(super) value: Node<'t>,
 }
 
 impl<'t> Node<'t> {
+    /// Of a text of at most [`LONGEST`].
+    fn new(start: usize, end: usize, kind: Kind<'t>) -> Self {
+        Self { start: start as u32, end: end as u32, kind }
+    }
+
+    pub(super) const fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    pub(super) const fn end(&self) -> usize {
+        self.end as usize
+    }
+
     /// What it means, with aliases resolved and merge keys (`<<`) merged.
     pub(super) fn value(&self) -> Value {
         match &self.kind {
@@ -127,6 +139,11 @@ impl<'t> Node<'t> {
 }
 
 impl Entry<'_> {
+    /// Where the key begins.
+    pub(super) const fn start(&self) -> usize {
+        self.start as usize
+    }
+
     fn merges(&self) -> bool {
         self.plain && self.key == MERGE
     }
@@ -177,7 +194,7 @@ impl<'t> Iterator for Documents<'t> {
                         Ok(node) => {
                             let document = Document { number: self.number, node };
                             if is_json {
-                                self.skip_to_json(document.node.end);
+                                self.skip_to_json(document.node.end());
                             }
                             Ok(document)
                         }
@@ -288,7 +305,7 @@ impl<'t> Documents<'t> {
                 if self.expanded > MOST_EXPANDED {
                     return Err(self.problem(start, "its aliases stand for more than 100,000 values"));
                 }
-                (Node { start, end, kind: Kind::Alias(anchored) }, 0)
+                (Node::new(start, end, Kind::Alias(anchored)), 0)
             }
             Event::Scalar(words, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none() && anchor == 0;
@@ -304,17 +321,17 @@ impl<'t> Documents<'t> {
                     let last = start + self.text[start..end].trim_end().len();
                     (start, if block { self.kept(start, last) } else { last })
                 };
-                (Node { start, end, kind: Kind::Scalar { words, typed, plain } }, anchor)
+                (Node::new(start, end, Kind::Scalar { words, typed, plain }), anchor)
             }
             Event::SequenceStart(style, anchor, _) => {
                 let flow = style == StructureStyle::Flow;
                 let (items, end) = self.items(end, flow, depth)?;
-                (Node { start, end, kind: Kind::Sequence { flow, items } }, anchor)
+                (Node::new(start, end, Kind::Sequence { flow, items }), anchor)
             }
             Event::MappingStart(style, anchor, _) => {
                 let flow = style == StructureStyle::Flow;
                 let (entries, end) = self.entries(end, flow, depth)?;
-                (Node { start, end, kind: Kind::Mapping { flow, entries } }, anchor)
+                (Node::new(start, end, Kind::Mapping { flow, entries }), anchor)
             }
             _ => return Err(self.problem(start, "a value is missing here")),
         };
@@ -358,7 +375,7 @@ impl<'t> Documents<'t> {
             }
             let before = self.start(&span);
             let node = self.node(event, span, before, depth + 1)?;
-            end = node.end;
+            end = node.end();
             items.push(node);
         }
     }
@@ -393,7 +410,7 @@ impl<'t> Documents<'t> {
             if merges && !mergeable {
                 return Err(self.problem(from, "<< merges mappings, and what it names is none"));
             }
-            end = value.end;
+            end = value.end();
             // The last one counts, to kubectl as to most readers.
             if let (false, Some(before)) = (merges, seen.insert(key.clone(), entries.len())) {
                 if self.duplicates.len() < MOST_DUPLICATES {
@@ -407,7 +424,7 @@ impl<'t> Documents<'t> {
             // Where a key is marked as one (`? key`), its mark.
             let mark = self.text[..from].trim_end_matches([' ', '\t']).strip_suffix('?').map(str::len);
             let start = mark.filter(|mark| !self.text[..*mark].ends_with(|c: char| !c.is_whitespace()));
-            entries.push(Entry { key, plain, start: start.unwrap_or(from), value });
+            entries.push(Entry { key, plain, start: start.unwrap_or(from) as u32, value });
         }
     }
 
@@ -465,6 +482,8 @@ const NOT_RENDERED: &str = "this looks like a template that is not rendered: ren
                             `helm template CHART | cupbearer inject`";
 /// Manifests nest a dozen levels deep; a file that wants to exhaust the stack, thousands.
 const DEEPEST: usize = 100;
+/// Places in a text are kept in four bytes each.
+pub(super) const LONGEST: usize = u32::MAX as usize;
 /// More lines than these help no one.
 const MOST_DUPLICATES: usize = 20;
 /// Against files whose aliases multiply ("billion laughs").
@@ -544,17 +563,17 @@ mod tests {
         let text = "ä: 1 # one\nlist:\n- a: b\n  c: |\n    two\n    lines\n\n# more\n- {x: y}\nnothing:\nlast: 'z'\n";
         let root = documents(text).unwrap().remove(0);
         let Kind::Mapping { entries, flow: false } = &root.kind else { panic!("{root:?}") };
-        let texts: Vec<_> = entries.iter().map(|e| &text[e.value.start..e.value.end]).collect();
+        let texts: Vec<_> = entries.iter().map(|e| &text[e.value.start()..e.value.end()]).collect();
         assert_eq!(texts[0], "1");
         assert!(texts[1].ends_with("- {x: y}"), "{}", texts[1]);
         assert_eq!(texts[2], "");
         assert_eq!(texts[3], "'z'");
         assert_eq!(
-            &text[..entries[2].value.start],
+            &text[..entries[2].value.start()],
             text.split_once("nothing:").unwrap().0.to_owned() + "nothing:"
         );
         let Kind::Sequence { items, flow: false } = &entries[1].value.kind else { panic!() };
-        assert_eq!(&text[items[0].start..items[0].end], "a: b\n  c: |\n    two\n    lines");
+        assert_eq!(&text[items[0].start()..items[0].end()], "a: b\n  c: |\n    two\n    lines");
         assert!(matches!(items[1].kind, Kind::Mapping { flow: true, .. }));
     }
 
