@@ -242,3 +242,18 @@ async fn a_large_file_takes_at_most_ten_times_its_size_in_memory() {
         assert!(took <= 10 * text.len() as u64, "{name}: {took} bytes for {}", text.len());
     }
 }
+
+#[tokio::test]
+async fn a_document_that_is_written_anew_has_the_sidecar_that_its_configuration_demands() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cupbearer, namespace: shop}\ndata:\n  config.toml: |\n    [store]\n    \
+               kind = \"file\"\n    path = \"/var/lib/cupbearer/tokens\"\n---\n";
+    // The anchor stands elsewhere for what must not change.
+    let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a, namespace: shop}\n  \
+                spec: &s {containers: [{name: app, image: a:1}]}\n- apiVersion: example.com/v1\n  kind: Shape\n  spec: *s\n";
+    let (code, out, said) = inject(&[], (map.to_owned() + list).as_bytes()).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: document 2 was written anew") && !said.contains("document 1 was"), "{said}");
+    assert!(out.starts_with(map) && out.contains("name: cupbearer-store"), "{out}");
+    let (_, again, said) = inject(&[], out.as_bytes()).await;
+    assert_eq!(again, out, "{said}");
+}
