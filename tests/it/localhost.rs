@@ -16,10 +16,13 @@ async fn between() -> (Origin, Origin, Config) {
     (api, server, config)
 }
 
-/// What Node.js gets for `http://localhost:port/path` where it tries the family `family` alone.
+/// What Node.js gets for `http://localhost:port/path` where it tries the address of `family` alone. Not every machine's
+/// `/etc/hosts` has localhost in both families.
 async fn node(family: u8, port: u16, path: &str) -> (u16, String) {
     let script = "const [family, port, path] = process.argv.slice(1);\n\
-        require('node:http').get({ host: 'localhost', family: Number(family), port, path }, (response) => {\n\
+        const host = family === '6' ? '::1' : '127.0.0.1';\n\
+        const headers = { host: 'localhost:' + port };\n\
+        require('node:http').get({ host, port, path, headers }, (response) => {\n\
             let text = '';\n\
             response.on('data', (part) => { text += part; });\n\
             response.on('end', () => console.log(JSON.stringify([response.statusCode, text])));\n\
