@@ -76,7 +76,7 @@ async fn inject_adds_lines_and_changes_none_and_takes_them_out_again() {
     let (_, other, said) = inject(&words, injected.as_bytes()).await;
     assert!(said.contains("Deployment shop/orders: the sidecar it had was replaced"), "{said}");
     assert!(
-        other.contains("registry.example.com/cupbearer:2") && other.contains("127.0.0.1:8081"),
+        other.contains("registry.example.com/cupbearer:2") && other.contains("localhost:8081"),
         "{other}"
     );
     assert!(!other.contains("initContainers") && !other.contains("cupbearer-secret"), "{other}");

@@ -229,7 +229,7 @@ async fn a_large_file_takes_at_most_ten_times_its_size_in_memory() {
         .collect();
     let containers = format!("containers:\n      - name: app\n        image: a:1\n        env:\n{lines}");
     let document = DEPLOYMENT.replace("containers: [{name: app, image: a:1}]\n", &containers);
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": vec![item; 1500] });
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": vec![item; 2000] });
     for (name, text) in [
         ("documents.yaml", format!("---\n{document}").repeat(2000)),
         ("list.json", serde_json::to_string_pretty(&list).unwrap()),
