@@ -109,13 +109,13 @@ impl Sidecar {
                     Mode::named(text).ok_or_else(|| format!("{text:?} is neither native nor plain"))?;
             }
             "inject" | "status" => {}
-            _ => match self.resources.amount(name) {
-                Some(amount) => *amount = Amount::named(text),
-                None => {
+            _ => {
+                let Some(amount) = self.resources.amount(name) else {
                     let known = NAMES.map(|name| format!("{PREFIX}{name}")).join(", ");
                     return Err(format!("unknown; known are {known}"));
-                }
-            },
+                };
+                *amount = Amount::named(text);
+            }
         }
         Ok(())
     }

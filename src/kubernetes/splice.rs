@@ -89,7 +89,7 @@ impl Splice<'_> {
                 (Some(old), Some(new)) => self.change(&entry.value, old, new)?,
                 (Some(_), None) if !flow => {
                     let next = entries.get(at + 1).filter(|next| new.contains_key(&*next.key));
-                    self.remove_lines(entry.start(), entry.value.end(), next.map(|next| next.start()))?;
+                    self.remove_lines(entry.start(), entry.value.end(), next.map(Entry::start))?;
                 }
                 (Some(_) | None, _) => {}
             }

@@ -185,7 +185,7 @@ impl Listeners {
 fn beside(address: &ListenAddress, addresses: &[ListenAddress], bound: &[Bound]) -> ListenAddress {
     let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     let got = bound.iter().filter_map(|bound| bound.address.tcp());
-    match got.filter(|got| got.ip() == Ipv4Addr::LOCALHOST).last() {
+    match got.filter(|got| got.ip() == Ipv4Addr::LOCALHOST).next_back() {
         Some(got) if *address == ListenAddress::Tcp(any) && addresses.contains(&loopback(0)) => {
             ListenAddress::Tcp((Ipv6Addr::LOCALHOST, got.port()).into())
         }
