@@ -184,8 +184,8 @@ impl Listeners {
 /// The address, of which port 0 is that of the loopback of IPv4 where that stands before it and got one: both are localhost.
 fn beside(address: &ListenAddress, addresses: &[ListenAddress], bound: &[Bound]) -> ListenAddress {
     let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
-    let got = bound.iter().filter_map(|bound| bound.address.tcp());
-    match got.filter(|got| got.ip() == Ipv4Addr::LOCALHOST).next_back() {
+    let mut got = bound.iter().filter_map(|bound| bound.address.tcp());
+    match got.rfind(|got| got.ip() == Ipv4Addr::LOCALHOST) {
         Some(got) if *address == ListenAddress::Tcp(any) && addresses.contains(&loopback(0)) => {
             ListenAddress::Tcp((Ipv6Addr::LOCALHOST, got.port()).into())
         }

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Server {
-    /// Addresses to listen on, each an IP address and a port; localhost and a port, for 127.0.0.1 and ::1; or unix: and the
+    /// Addresses to listen on, each an IP address and a port; localhost and a port, for both loopback addresses; or unix: and the
     /// path of a Unix socket.
     pub(in crate::config) listen: Words,
     /// Who may connect to the Unix sockets in `listen`, as a file's mode; "0660" lets the group in too.
