@@ -200,7 +200,8 @@ impl App {
         if let Some(listener) = control {
             let (control, metrics) = (settings.control.clone(), metrics.clone());
             let state = ControlState::new(control, roster, facts_seen, reloads, alarm, metrics);
-            if let Some(other) = other_control {
+            if let Some((other, address)) = other_control {
+                tracing::info!(%address, "listening for the dashboard, /status and commands");
                 surfaces.spawn(control::serve_too(other, state.clone()));
             }
             surfaces.spawn(control::serve(listener, state));

@@ -112,7 +112,9 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&told(&error));
-            ExitCode::from(2)
+            // What this machine lacks comes back.
+            let passes = Lack::within(error.as_ref()).is_some();
+            ExitCode::from(if passes { TEMPORARY_FAILURE } else { 2 })
         }
     }
 }

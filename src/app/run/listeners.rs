@@ -23,7 +23,7 @@ pub(super) struct Bound {
     /// `None`: there is no control surface.
     pub(super) control: Option<LocalListener>,
     /// The control surface's on the loopback of IPv6.
-    pub(super) other_control: Option<LocalListener>,
+    pub(super) other_control: Option<(LocalListener, SocketAddr)>,
     /// Where they are.
     pub(super) started: Started,
 }
@@ -91,7 +91,7 @@ async fn other_listener(
     settings: &ControlSettings,
     bound: Option<&LocalAddress>,
     passed: Option<Socket>,
-) -> Result<Option<LocalListener>, StartError> {
+) -> Result<Option<(LocalListener, SocketAddr)>, StartError> {
     let Some(address) = bound.and_then(|bound| other_loopback(settings, bound)) else { return Ok(None) };
     let local = LocalAddress::Tcp(address);
     let bound = match passed {
@@ -99,10 +99,7 @@ async fn other_listener(
         None => LocalListener::bind(&local, settings.unix_mode).await.map(|(listener, _)| listener),
     };
     match bound {
-        Ok(listener) => {
-            tracing::info!(%address, "listening for the dashboard, /status and commands");
-            Ok(Some(listener))
-        }
+        Ok(listener) => Ok(Some((listener, address))),
         Err(error) if family::is_absent_loopback(address, &error) => {
             tracing::info!(%address, "there is no loopback of IPv6 here; 127.0.0.1 alone is listened on");
             Ok(None)
