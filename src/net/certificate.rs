@@ -269,7 +269,7 @@ mod tests {
             (load(&gone, &key_file), "gone.pem", "does not exist"),
             (load(&cert_file, &gone), "gone.pem", "does not exist"),
             (load(folder, &key_file), folder.to_str().unwrap(), "is a directory, not a file"),
-            (load(&huge, &key_file), "huge.pem", "too large"),
+            (load(&huge, &key_file), "huge.pem", "is larger than 262144 bytes"),
             (load(&text, &key_file), "text.pem", "no certificate"),
             (load(&key_file, &key_file), "key.pem", "no certificate"),
             (load(&broken, &key_file), "broken.pem", "malformed"),

@@ -324,7 +324,7 @@ mod tests {
             (by_file(file("c", r#"{"kty":"EC","d":"sentinel"}"#), None), "key", "/c is no key"),
             (by_file(file("d", vectors::P256), Some(Algorithm::Rs256)), "key", "RS256 cannot be used"),
             (signed(inline("sentinel"), None, issuer), "key", "the key in the configuration is no key"),
-            (with_certificate(dir.path().join("gone.pem")), "certificate", "gone.pem cannot be read"),
+            (with_certificate(dir.path().join("gone.pem")), "certificate", "gone.pem does not exist"),
             (with_certificate(file("e", "sentinel")), "certificate", "/e holds no certificate"),
             (
                 ClientAuth::SecretJwt {

@@ -299,9 +299,9 @@ async fn commands_go_where_the_environment_moved_the_listeners() {
 async fn a_configuration_that_does_not_say_where_its_proxy_is_leads_to_no_other_proxy() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken.toml");
-    fs::write(&broken, "[control]\nlisten = 9902\n").unwrap();
+    fs::write(&broken, "[control]\nlisten = 9902\n\n[health]\nlisten = 9901\n").unwrap();
     let missing = dir.path().join("missing.toml");
-    for (file, why) in [(&broken, "broken.toml:2:"), (&missing, "there is no such file")] {
+    for (file, why) in [(&broken, "broken.toml:"), (&missing, "there is no such file")] {
         for (words, flag) in
             [(&["status"][..], "--control"), (&["renew"], "--control"), (&["wait"], "--health")]
         {
