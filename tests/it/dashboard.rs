@@ -115,8 +115,7 @@ async fn a_person_logs_in_watches_the_token_being_renewed_and_logs_out() {
     desktop.chrome.until("desk", "/[3-9] done/.test(document.querySelector('.card dl').textContent)").await;
     desktop.chrome.until("desk", "document.querySelector('#plots b').textContent !== '-'").await;
     assert_eq!(desktop.proxy.get("/").await.status, 200);
-    let own =
-        "/of that the proxy's own share: p50 [0-9.]+ m?s, p99/.test(document.querySelector('#plots').textContent)";
+    let own = "/of that the proxy's own share: p50 [0-9.]+ m?s, p99/.test(document.querySelector('#plots').textContent)";
     desktop.chrome.until("desk", own).await;
     let status = desktop.proxy.command(&["status"]).await;
     let status = String::from_utf8(status.stdout).unwrap();
