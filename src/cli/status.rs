@@ -85,10 +85,11 @@ fn table(status: &control::Status, now: u64, options: &str) -> String {
     lines.iter().map(|line| plain_line(line)).collect::<Vec<_>>().join("\n")
 }
 
-fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
+/// The table: a line of column heads, and one for each token.
+fn rows(tokens: &[control::Token], now: u64) -> Vec<String> {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     let seconds = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), span);
-    rows.extend(status.tokens.iter().map(|token| {
+    rows.extend(tokens.iter().map(|token| {
         let last = token.last_renewal.map(|at| span(now.saturating_sub(at)) + " ago");
         [
             token.name.clone(),
@@ -104,14 +105,17 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
     let widths: Vec<usize> = (0..COLUMNS.len())
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
-    let mut lines: Vec<String> = rows
-        .iter()
+    rows.iter()
         .map(|row| {
             let cells: Vec<String> =
                 row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             cells.join("  ").trim_end().to_owned()
         })
-        .collect();
+        .collect()
+}
+
+fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
+    let mut lines = rows(&status.tokens, now);
     for token in &status.tokens {
         let name = &token.name;
         let mut notes = Vec::new();
