@@ -88,7 +88,7 @@ fn usual() -> Value {
 }
 
 /// The usual values and some more.
-fn with(more: Value) -> Value {
+fn with(more: &Value) -> Value {
     let mut values = usual();
     for (key, value) in more.as_object().unwrap() {
         values[key] = value.clone();
@@ -219,7 +219,7 @@ async fn the_listeners_and_the_guard_are_the_charts_also_with_a_config_map_of_on
             assert_eq!(env(&objects, name).as_deref(), Some(value), "{name}");
         }
     }
-    let own = objects("cupbearer", &with(json!({ "existingConfigMap": "mine" }))).await;
+    let own = objects("cupbearer", &with(&json!({ "existingConfigMap": "mine" }))).await;
     assert!(!own.iter().any(|object| object["kind"] == "ConfigMap"));
     assert_eq!(pod(&own)["volumes"][0]["configMap"]["name"], "mine");
     // "any" is every certificate; a name with marks of YAML and TOML stays one.
@@ -238,7 +238,7 @@ async fn the_listeners_and_the_guard_are_the_charts_also_with_a_config_map_of_on
         assert_eq!(env(&objects, "CUPBEARER__CONTROL__LISTEN"), None, "{more}");
     }
     let mine = json!([{ "name": "CUPBEARER__HEALTH__LISTEN", "value": "0.0.0.0:4281" }]);
-    let objects = objects("cupbearer", &with(json!({ "extraEnv": mine }))).await;
+    let objects = objects("cupbearer", &with(&json!({ "extraEnv": mine }))).await;
     assert_eq!(env(&objects, "CUPBEARER__HEALTH__LISTEN").as_deref(), Some("0.0.0.0:4281"));
 }
 
@@ -425,26 +425,26 @@ async fn a_value_that_is_unknown_or_cannot_be_used_is_refused_by_its_name() {
         // Nobody means every client of an authority by saying nothing.
         ("cupbearer", json!({}), "tls.allowedSubjects is empty"),
         ("cupbearer", json!({ "tls": { "allowedSubjects": "all" } }), "allowedSubjects"),
-        ("cupbearer", with(json!({ "tolerations": [{ "operater": "Exists" }] })), "operater"),
-        ("cupbearer", with(json!({ "resources": { "limit": {} } })), "limit"),
-        ("cupbearer", with(json!({ "resources": { "limits": { "memory": "64 Mi" } } })), "memory"),
-        ("cupbearer", with(json!({ "podLabels": { "a": 1 } })), "podLabels"),
-        ("cupbearer", with(json!({ "commonLabels": { "a": "b c" } })), "commonLabels"),
-        ("cupbearer", with(json!({ "extraVolumeMounts": [{ "name": "a" }] })), "mountPath"),
-        ("cupbearer", with(json!({ "startupProbe": { "failureTreshold": 3 } })), "failureTreshold"),
+        ("cupbearer", with(&json!({ "tolerations": [{ "operater": "Exists" }] })), "operater"),
+        ("cupbearer", with(&json!({ "resources": { "limit": {} } })), "limit"),
+        ("cupbearer", with(&json!({ "resources": { "limits": { "memory": "64 Mi" } } })), "memory"),
+        ("cupbearer", with(&json!({ "podLabels": { "a": 1 } })), "podLabels"),
+        ("cupbearer", with(&json!({ "commonLabels": { "a": "b c" } })), "commonLabels"),
+        ("cupbearer", with(&json!({ "extraVolumeMounts": [{ "name": "a" }] })), "mountPath"),
+        ("cupbearer", with(&json!({ "startupProbe": { "failureTreshold": 3 } })), "failureTreshold"),
         (
             "cupbearer",
-            with(json!({ "networkPolicy": { "clientLabels": { "cupbearer.dev/client": null } } })),
+            with(&json!({ "networkPolicy": { "clientLabels": { "cupbearer.dev/client": null } } })),
             "clientLabels",
         ),
         (
             "cupbearer",
-            with(json!({ "kind": "DaemonSet", "autoscaling": { "enabled": true } })),
+            with(&json!({ "kind": "DaemonSet", "autoscaling": { "enabled": true } })),
             "kind: Deployment",
         ),
         (
             "cupbearer",
-            with(json!({ "autoscaling": { "enabled": true, "targetCPUUtilizationPercentage": null } })),
+            with(&json!({ "autoscaling": { "enabled": true, "targetCPUUtilizationPercentage": null } })),
             "needs a metric",
         ),
         (
@@ -592,8 +592,8 @@ async fn the_webhook_runs_with_the_arguments_and_the_certificate_that_helm_makes
         "object": { "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a" },
             "spec": { "containers": [{ "name": "a", "image": "a:1" }] } } } });
     let body = review.to_string();
-    let path = service["path"].as_str().unwrap();
-    let words = ["-H", "content-type: application/json", "--data", &body, &url(path)];
+    let reviews = url(service["path"].as_str().unwrap());
+    let words = ["-H", "content-type: application/json", "--data", &body, &reviews];
     let response = curl(&[&trusted[..], &words].concat()).await;
     let response: Value = serde_json::from_slice(&response.body).unwrap();
     let patch = STANDARD.decode(response["response"]["patch"].as_str().unwrap()).unwrap();
@@ -657,14 +657,14 @@ async fn the_charts_webhook_is_the_one_of_the_manifests() {
 
 #[tokio::test]
 async fn the_notes_say_who_may_connect_and_how_many_pods_there_are() {
-    let teams = with(json!({ "networkPolicy": { "clientNamespaceLabels": { "team": "orders" } } }));
+    let teams = with(&json!({ "networkPolicy": { "clientNamespaceLabels": { "team": "orders" } } }));
     let notes = rendered("cupbearer", &teams).await.unwrap();
     assert!(notes.contains("are in the namespace shop or one with the label team=orders."), "{notes}");
     assert!(
         notes.contains("kubectl scale --namespace shop deployment/rel-cupbearer --replicas 2"),
         "{notes}"
     );
-    let two = rendered("cupbearer", &with(json!({ "replicas": 2 }))).await.unwrap();
+    let two = rendered("cupbearer", &with(&json!({ "replicas": 2 }))).await.unwrap();
     assert!(!two.contains("kubectl scale"), "{two}");
     let readme = fs::read_to_string(repository().join("deploy/README.md")).unwrap();
     for name in CHARTS {

@@ -14,7 +14,7 @@ use super::support::{
 };
 
 /// Far more than what a pipe is waited for, and far less than for ever.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 async fn output(mut command: Command) -> Output {
     tokio::time::timeout(BOUND, command.output()).await.expect("it does not hang").unwrap()

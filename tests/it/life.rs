@@ -456,8 +456,9 @@ async fn a_program_that_restarts_again_and_again_shows_when_a_token_request_last
         tokio::time::sleep(Duration::from_millis(1100)).await;
         proxy = proxy.kill().await.start().await;
         proxy.until_ready().await;
-        assert_eq!(proxy.metric(SUCCESSES.0, SUCCESSES.1).await, 0.0, "nothing was requested");
-        assert_eq!(proxy.metric("cupbearer_token_adoptions_total", LAST.1).await, 1.0);
+        assert!(proxy.metric(SUCCESSES.0, SUCCESSES.1).await < 0.5, "nothing was requested");
+        let adopted = proxy.metric("cupbearer_token_adoptions_total", LAST.1).await;
+        assert!((adopted - 1.0).abs() < 0.5, "{adopted}");
         let last = proxy.metric(LAST.0, LAST.1).await;
         assert!((last - requested).abs() <= 1.0, "{last} is not when it was requested, {requested}");
         let now = proxy.status().await;

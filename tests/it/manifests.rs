@@ -223,10 +223,11 @@ async fn a_large_file_takes_at_most_ten_times_its_size_in_memory() {
         .collect();
     let mut item: Value = serde_json::from_str(&as_json(DEPLOYMENT)).unwrap();
     item["spec"]["template"]["spec"]["containers"][0]["env"] = env.clone().into();
-    let lines: String = env
+    let lines: Vec<_> = env
         .iter()
         .map(|it| format!("        - name: {}\n          value: {}\n", it["name"], it["value"]))
         .collect();
+    let lines = lines.concat();
     let containers = format!("containers:\n      - name: app\n        image: a:1\n        env:\n{lines}");
     let document = DEPLOYMENT.replace("containers: [{name: app, image: a:1}]\n", &containers);
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": vec![item; 2000] });

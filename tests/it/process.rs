@@ -61,8 +61,8 @@ async fn no_process_of_the_same_user_reads_its_memory_or_environment() {
 fn children(parent: u32) -> Vec<(u32, String)> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let stats = numbers.filter_map(|id| Some((id, fs::read_to_string(format!("/proc/{id}/stat")).ok()?)));
-    let fields = stats.filter_map(|(id, stat)| {
+    let files = numbers.filter_map(|id| Some((id, fs::read_to_string(format!("/proc/{id}/stat")).ok()?)));
+    let fields = files.filter_map(|(id, stat)| {
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?.to_owned();
         (fields.next()?.parse() == Ok(parent)).then_some((id, state))

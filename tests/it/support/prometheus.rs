@@ -30,7 +30,7 @@ impl Prometheus {
     pub(crate) fn start(rules: &str, targets: &[Target<'_>]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address();
-        let targets: String = targets
+        let targets: Vec<_> = targets
             .iter()
             .map(|target| {
                 let labels: Vec<_> =
@@ -38,6 +38,7 @@ impl Prometheus {
                 format!("  - targets: [\"{}\"]\n    labels: {{{}}}\n", target.address, labels.join(", "))
             })
             .collect();
+        let targets = targets.concat();
         fs::write(dir.path().join("rules.yaml"), rules).unwrap();
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yaml]\nscrape_configs:\n- \
