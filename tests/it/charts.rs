@@ -208,7 +208,7 @@ async fn the_listeners_and_the_guard_are_the_charts_also_with_a_config_map_of_on
         Some(entry["value"].as_str().unwrap_or_default().to_owned())
     };
     for more in [json!({}), json!({ "existingConfigMap": "mine" })] {
-        let objects = objects("cupbearer", &with(more)).await;
+        let objects = objects("cupbearer", &with(&more)).await;
         for (name, value) in [
             ("CUPBEARER__SERVER__LISTEN", r#"["0.0.0.0:4280", "[::]:4280"]"#),
             ("CUPBEARER__SERVER__TLS__CLIENT_CA_FILE", "/run/tls/ca.crt"),
@@ -234,7 +234,7 @@ async fn the_listeners_and_the_guard_are_the_charts_also_with_a_config_map_of_on
         json!({ "config": "control.listen = \"none\"\n" }),
         json!({ "controlListen": "" }),
     ] {
-        let objects = objects("cupbearer", &with(more.clone())).await;
+        let objects = objects("cupbearer", &with(&more)).await;
         assert_eq!(env(&objects, "CUPBEARER__CONTROL__LISTEN"), None, "{more}");
     }
     let mine = json!([{ "name": "CUPBEARER__HEALTH__LISTEN", "value": "0.0.0.0:4281" }]);
@@ -246,15 +246,14 @@ async fn the_listeners_and_the_guard_are_the_charts_also_with_a_config_map_of_on
 async fn a_change_of_the_configuration_rolls_the_pods_unless_they_are_to_reload_it() {
     let template = |objects: &[Value]| workload(objects)["spec"]["template"].clone();
     let other = json!({ "config": "[upstreams.api]\nurl = \"https://other.example.com\"\n" });
-    let (first, second) =
-        (objects("cupbearer", &usual()).await, objects("cupbearer", &with(other.clone())).await);
+    let (first, second) = (objects("cupbearer", &usual()).await, objects("cupbearer", &with(&other)).await);
     assert_ne!(template(&first), template(&second));
     let reload = |mut values: Value| {
         values["restartOnConfigChange"] = json!(false);
         values
     };
     let first = objects("cupbearer", &reload(usual())).await;
-    let second = objects("cupbearer", &reload(with(other))).await;
+    let second = objects("cupbearer", &reload(with(&other))).await;
     assert_eq!(template(&first), template(&second));
     // A new version of the chart alone does not.
     assert!(!template(&first).to_string().contains("helm.sh/chart"));
@@ -334,7 +333,7 @@ async fn the_alerts_and_the_dashboard_of_the_charts_are_those_of_observability()
     };
     let all = alerts(&rules["groups"]);
     let on = json!({ "prometheusRule": { "enabled": true }, "dashboard": { "enabled": true } });
-    let objects_on = objects("cupbearer", &with(on)).await;
+    let objects_on = objects("cupbearer", &with(&on)).await;
     let rule = one(&objects_on, "PrometheusRule");
     assert_eq!(rule["spec"]["groups"], rules["groups"]);
     let dashboard = objects_on.iter().find_map(|object| object["data"]["cupbearer.json"].as_str()).unwrap();
@@ -342,7 +341,7 @@ async fn the_alerts_and_the_dashboard_of_the_charts_are_those_of_observability()
     assert_eq!(json(dashboard), json(&observability("dashboard.json")));
 
     let some = json!({ "prometheusRule": { "enabled": true, "disabledAlerts": ["CupbearerSpansLost"] } });
-    let some = objects("cupbearer", &with(some)).await;
+    let some = objects("cupbearer", &with(&some)).await;
     let some = alerts(&one(&some, "PrometheusRule")["spec"]["groups"]);
     assert_eq!(some.len(), all.len() - 1);
     assert!(some.iter().all(|rule| rule["alert"] != "CupbearerSpansLost"));
