@@ -75,7 +75,7 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// Reads the file at `path`, of at most `most` bytes. Blocks for one read of a small file, and [`PIPE_PATIENCE`] at most for a
+/// Reads the file at `path`, of at most `most` bytes. Blocks for one read of a small file, and `PIPE_PATIENCE` at most for a
 /// pipe.
 ///
 /// # Errors
