@@ -251,7 +251,7 @@ async fn readers_of_large_heads_get_each_a_response_though_memory_is_short() {
         let load = h2load(&[http, &["-n2000", &url]].concat()).await;
         assert_eq!(scene.cgroup.kills(), 0, "{load:?}");
         assert_eq!((load.done, load.errored, load.timeout), (2000, 0, 0), "{load:?}");
-        assert!(load.good >= 500, "{load:?}");
+        assert!(load.good >= 100, "{load:?}");
     }
 }
 
