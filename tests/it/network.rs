@@ -27,9 +27,10 @@ until curl -s http://127.0.0.1:8080/ | grep 'connection [2-9]'; do sleep 0.2; do
 #[tokio::test]
 async fn a_token_is_had_as_soon_as_the_network_is_back_and_not_when_its_backoff_ends() {
     let dir = tempfile::tempdir().unwrap();
+    // A required token that was never there has no long backoff.
     let config = "[server]\nlisten = [\"127.0.0.1:8080\"]\nworkers = 1\n[upstreams.api]\nurl = \"http://127.0.0.1:9401\"\n\
         [tokens.api]\ntoken_endpoint = \"http://10.9.0.1:9400/token\"\nclient_id = \"a\"\nclient_secret = \"b\"\n\
-        retry = { initial = \"1h\", max = \"1h\" }\n[[routes]]\nupstream = \"api\"\ntoken = \"api\"\n";
+        required = false\nretry = { initial = \"1h\", max = \"1h\" }\n[[routes]]\nupstream = \"api\"\ntoken = \"api\"\n";
     std::fs::write(dir.path().join("config.toml"), config).unwrap();
     std::fs::write(dir.path().join("script.sh"), SCRIPT).unwrap();
     let mut command = Program::peer("bash", "bash");
