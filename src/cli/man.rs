@@ -108,7 +108,7 @@ mod tests {
         for section in [".SH NOTES", ".SH ENVIRONMENT", ".SH FILES", "CUPBEARER__SECTION__KEY"] {
             assert!(page.contains(section), "{section}: {page}");
         }
-        assert!(page.contains("unexpected.\n.br\nTry"), "two sentences, two lines: {page}");
+        assert!(page.contains("pass by itself.\n.br\nTry"), "two sentences, two lines: {page}");
         let run = text(program.find_subcommand("run").unwrap());
         for variable in ["CUPBEARER_CONFIG", "CUPBEARER_CLIENT_SECRET_FILE"] {
             assert!(run.contains(variable), "{variable}: {run}");
