@@ -60,9 +60,13 @@ impl Started {
         }
         tracing::info!(address = %self.health, "listening for /livez, /readyz and /metrics");
         if let Some(address) = &self.control {
-            tracing::info!(%address, "listening for the dashboard, /status and commands");
+            log_control(address);
         }
     }
+}
+
+fn log_control(address: &impl Display) {
+    tracing::info!(%address, "listening for the dashboard, /status and commands");
 }
 
 /// Runs the proxy until SIGTERM or SIGINT, and ends it in order: not ready, `drain_delay`, nothing new accepted, requests
@@ -201,7 +205,7 @@ impl App {
             let (control, metrics) = (settings.control.clone(), metrics.clone());
             let state = ControlState::new(control, roster, facts_seen, reloads, alarm, metrics);
             if let Some((other, address)) = other_control {
-                tracing::info!(%address, "listening for the dashboard, /status and commands");
+                log_control(&address);
                 surfaces.spawn(control::serve_too(other, state.clone()));
             }
             surfaces.spawn(control::serve(listener, state));

@@ -493,15 +493,7 @@ mod tests {
             (None, Some("true"), true),
             (Some(file), Some("false"), false),
         ] {
-            let mut changed = pod(
-                &json!({ "metadata": { "annotations": {} }, "spec": { "containers": [{ "name": "a" }] } }),
-            );
-            if let Some(value) = annotation {
-                changed["metadata"]["annotations"]["cupbearer.dev/store-volume"] = json!(value);
-            }
-            let configuration = config.map(|text| Configuration::of(&text.parse().unwrap(), String::new()));
-            let known = |_: &str| configuration.clone().unwrap_or_default();
-            assert_eq!(add(&mut changed, &Sidecar::default(), false, known), Ok(None));
+            let changed = with_sidecar(config, "store-volume", annotation);
             let text = Value::Object(changed).to_string();
             assert_eq!(
                 text.matches("cupbearer-store").count(),
@@ -510,6 +502,19 @@ mod tests {
             );
             assert!(there || !text.contains("emptyDir"), "{text}");
         }
+    }
+
+    /// A pod with the sidecar, of this configuration, where the pod has this annotation.
+    fn with_sidecar(config: Option<&str>, name: &str, annotation: Option<&str>) -> Map<String, Value> {
+        let mut pod =
+            pod(&json!({ "metadata": { "annotations": {} }, "spec": { "containers": [{ "name": "a" }] } }));
+        if let Some(value) = annotation {
+            pod["metadata"]["annotations"][format!("cupbearer.dev/{name}")] = json!(value);
+        }
+        let configuration = config.map(|text| Configuration::of(&text.parse().unwrap(), String::new()));
+        let known = |_: &str| configuration.clone().unwrap_or_default();
+        assert_eq!(add(&mut pod, &Sidecar::default(), false, known), Ok(None));
+        pod
     }
 
     #[test]
@@ -523,15 +528,7 @@ mod tests {
             (None, Some("true"), false),
             (Some(named.as_str()), Some("false"), true),
         ] {
-            let mut changed = pod(
-                &json!({ "metadata": { "annotations": {} }, "spec": { "containers": [{ "name": "a" }] } }),
-            );
-            if let Some(value) = annotation {
-                changed["metadata"]["annotations"]["cupbearer.dev/service-account-token"] = json!(value);
-            }
-            let configuration = config.map(|text| Configuration::of(&text.parse().unwrap(), String::new()));
-            let known = |_: &str| configuration.clone().unwrap_or_default();
-            assert_eq!(add(&mut changed, &Sidecar::default(), false, known), Ok(None));
+            let changed = with_sidecar(config, "service-account-token", annotation);
             let mounts = changed["spec"]["initContainers"][0]["volumeMounts"].as_array().unwrap();
             let mount = mounts.iter().find(|mount| mount["mountPath"] == account);
             assert_eq!(mount.is_some(), covered, "{config:?} {annotation:?}");

@@ -2,7 +2,7 @@
 //!
 //! `cli` keeps the memory private before a secret is read. Where the program is process 1, what its helper programs leave
 //! behind become its children: `app` has them reaped. What starts a child does so by [`start_child`], so that its status
-//! is left to whoever waits for it.
+//! is left to the code that waits for it.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -44,7 +44,7 @@ pub enum ClientAuth {
     /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 section 2): the transport's certificate, and
     /// `client_id` in the form.
     Tls,
-    /// A client assertion that somebody else writes into a file, read at each use: a projected service-account token.
+    /// A client assertion that another program writes into a file, read at each use: a projected service-account token.
     AssertionFile(SecretSource),
     /// A public client: `client_id` alone.
     None,

@@ -17,7 +17,7 @@ impl App {
             let _ = self.reload_acceptor();
         }
         if self.postponed_configuration.is_due() {
-            // Whoever asked for it was told that it comes later.
+            // The client that requested it has learned that it comes later.
             let _ = self.reload();
         }
     }
