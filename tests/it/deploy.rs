@@ -8,8 +8,8 @@ use std::process::Output;
 use serde_json::Value;
 
 use super::support::{
-    Certificates, Config, Origin, Program, Proxy, Stage, cupbearer, curl, eventually, free_address, node,
-    project, python, repository, token_at, upstream_at,
+    Certificates, Config, Origin, Program, Prometheus, Proxy, Stage, Target, cupbearer, curl, eventually,
+    node, project, python, repository, token_at, upstream_at,
 };
 
 pub(super) fn deploy(path: &str) -> PathBuf {
@@ -458,29 +458,10 @@ async fn every_query_of_the_dashboard_and_the_alerts_finds_its_metrics_in_a_real
     // With everything that counts something of its own; nobody listens on port 1.
     let collector = "[telemetry]\notlp_endpoint = \"http://127.0.0.1:1\"\n";
     let stage = Stage::with(Origin::ok().await, "", collector).await;
-    let dir = tempfile::tempdir().unwrap();
-    let address = free_address();
-    let config = format!(
-        "global: {{scrape_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n- job_name: cupbearer\n  static_configs: [{{targets: [\"{}\"]}}]\n",
-        deploy("observability/rules.yaml").display(),
-        stage.proxy.health_url("").trim_start_matches("http://").trim_end_matches('/')
-    );
-    fs::write(dir.path().join("prometheus.yml"), config).unwrap();
-    let mut command = Program::peer("prometheus", "prometheus");
-    command.arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()));
-    command.arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()));
-    command.arg(format!("--web.listen-address={address}"));
-    let _prometheus = Program::spawn("prometheus", command, dir.path());
-    let query = |query: String| async move {
-        let answer = curl(&[
-            "--get",
-            "--data-urlencode",
-            &format!("query={query}"),
-            &format!("http://{address}/api/v1/query"),
-        ])
-        .await;
-        serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()
-    };
+    let rules = fs::read_to_string(deploy("observability/rules.yaml")).unwrap();
+    let target = Target { address: stage.proxy.health_address(), labels: &[] };
+    let prometheus = &Prometheus::start(&rules, &[target]);
+    let query = |query: String| async move { prometheus.query(&query).await };
     let has = |of: String| async move {
         query(of).await["data"]["result"].as_array().is_some_and(|found| !found.is_empty())
     };
@@ -520,6 +501,7 @@ async fn every_query_of_the_dashboard_and_the_alerts_finds_its_metrics_in_a_real
     }
     queries.push(fs::read_to_string(deploy("observability/rules.yaml")).unwrap());
     // What only a proxy with a certificate has.
+    let dir = tempfile::tempdir().unwrap();
     let certificates = Certificates::for_loopback(dir.path());
     let tls = format!(
         "tls = {{ cert_file = \"{}\", key_file = \"{}\" }}",

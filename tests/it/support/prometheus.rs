@@ -53,6 +53,13 @@ impl Prometheus {
         Self { address, _program: program, _dir: dir }
     }
 
+    /// The response to a query.
+    pub(crate) async fn query(&self, query: &str) -> Value {
+        let (query, url) = (format!("query={query}"), format!("http://{}/api/v1/query", self.address));
+        let response = curl(&["--get", "--data-urlencode", &query, &url]).await;
+        serde_json::from_slice(&response.body).unwrap_or_default()
+    }
+
     /// The alerts of this name that fire.
     pub(crate) async fn firing(&self, alert: &str) -> Vec<Value> {
         let response = curl(&[&format!("http://{}/api/v1/alerts", self.address)]).await;
