@@ -116,14 +116,16 @@ async fn a_manifest_as_inject_writes_it_runs_and_its_application_gets_answers_wi
         .replace("name: orders", &format!("name: {name}"));
     let file = dir.path().join("pod.yaml");
     fs::write(&file, pod).unwrap();
-    // podman knows no native sidecars, which is why this one is plain.
+    // podman knows no native sidecars, which is why this one is plain, and neither service accounts nor the empty volume that
+    // covers theirs.
     let mut inject = Command::new(env!("CARGO_BIN_EXE_cupbearer"));
-    inject.args(["inject", "--mode", "plain", "--no-secret", "--image", IMAGE]).arg(&file);
+    inject.args(["inject", "--mode", "plain", "--no-secret", "--service-account-token", "true"]);
+    inject.args(["--image", IMAGE]).arg(&file);
     let output = inject.output().await.unwrap();
     let injected = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     // It would map the port to one of the machine's, which a pod without a network does not have.
-    let ports = "    ports:\n    - name: cb-health\n      containerPort: 9901\n";
+    let ports = "    ports:\n    - name: cb-health\n      containerPort: 4281\n";
     assert!(injected.contains(ports), "{injected}");
     fs::write(&file, injected.replace(ports, "") + "\n").unwrap();
     let _pod = Pod(&file);
