@@ -15,7 +15,8 @@ mod moment;
 #[cfg(test)]
 mod pretence;
 
-pub use moment::{ClockWatch, Jump, Moment, sleep_until, timeout_at};
+pub use moment::Moment;
+pub(crate) use moment::{ClockWatch, Jump, sleep_until, timeout_at};
 #[cfg(test)]
 pub(crate) use pretence::{set_wall_back, set_wall_forward, suspend};
 
@@ -39,7 +40,7 @@ pub fn wall() -> SystemTime {
 
 /// Microseconds on the system's monotonic clock, which has no known beginning: for other programs of this machine.
 #[must_use]
-pub fn monotonic_micros() -> i64 {
+pub(crate) fn monotonic_micros() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec * 1_000_000 + time.tv_nsec / 1000
 }
@@ -52,7 +53,7 @@ pub fn unix_seconds() -> u64 {
 
 /// Where `moment` falls on the wall clock; it moves when the wall clock is set.
 #[must_use]
-pub fn wall_at(moment: Moment) -> SystemTime {
+pub(crate) fn wall_at(moment: Moment) -> SystemTime {
     let (now, wall) = (Moment::now(), wall());
     if moment >= now {
         wall.checked_add(moment - now).unwrap_or(wall)
@@ -63,7 +64,7 @@ pub fn wall_at(moment: Moment) -> SystemTime {
 
 /// Where `wall` falls on the clock that tokens live by.
 #[must_use]
-pub fn moment_at(at: SystemTime) -> Moment {
+pub(crate) fn moment_at(at: SystemTime) -> Moment {
     let (now, wall) = (Moment::now(), wall());
     match at.duration_since(wall) {
         Ok(ahead) => now + ahead,
@@ -73,7 +74,7 @@ pub fn moment_at(at: SystemTime) -> Moment {
 
 /// Where `moment` falls on the wall clock, for people: `22:29 UTC`, and the day too where it is another day's.
 #[must_use]
-pub fn time_of(moment: Moment) -> String {
+pub(crate) fn time_of(moment: Moment) -> String {
     time_on_day(wall_at(moment), wall())
 }
 
@@ -91,7 +92,7 @@ fn time_on_day(at: SystemTime, now: SystemTime) -> String {
 
 /// How long from the wall clock's now until `at`; zero where that has passed.
 #[must_use]
-pub fn until(at: SystemTime) -> Duration {
+pub(crate) fn until(at: SystemTime) -> Duration {
     at.duration_since(wall()).unwrap_or_default()
 }
 

@@ -1,23 +1,29 @@
 //! Cupbearer: a reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request.
 
-pub mod app;
-pub mod clock;
-pub mod config;
-pub mod control;
+mod app;
+#[cfg(feature = "benching")]
+pub mod benching;
+pub mod cli;
+mod clock;
+mod config;
+mod control;
 #[cfg(feature = "demo")]
-pub mod demo;
+#[expect(dead_code, reason = "unit tests make its servers misbehave")]
+mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod health;
-pub mod kubernetes;
-pub mod lifecycle;
-pub mod login;
-pub mod machine;
-pub mod metrics;
-pub mod net;
-pub mod oauth;
-pub mod proxy;
-pub mod secret;
-pub mod telemetry;
-pub mod token;
-pub mod traces;
+mod health;
+mod kubernetes;
+mod lifecycle;
+mod login;
+mod machine;
+mod metrics;
+mod net;
+mod oauth;
+mod proxy;
+mod secret;
+mod telemetry;
+#[doc(hidden)]
+pub mod testing;
+mod token;
+mod traces;

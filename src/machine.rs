@@ -12,11 +12,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use rustix::io::Errno;
 
-pub use read::{Contents, Unreadable, read};
+pub(crate) use read::{Unreadable, read};
 
 /// What there is none left of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lack {
+pub(crate) enum Lack {
     /// Files and sockets that this process, or the whole system, may have open.
     #[error("this machine has no descriptor left")]
     Descriptors,
@@ -40,7 +40,7 @@ pub enum Lack {
 impl Lack {
     /// What an error of a file or a socket says that is lacking; `None`: it says something else.
     #[must_use]
-    pub fn of(error: &io::Error) -> Option<Self> {
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match Errno::from_io_error(error)? {
             Errno::MFILE | Errno::NFILE => Some(Self::Descriptors),
             Errno::NOMEM | Errno::NOBUFS => Some(Self::Memory),
@@ -50,7 +50,7 @@ impl Lack {
 
     /// The same of a TCP connection to `remote`.
     #[must_use]
-    pub fn of_connection(error: &io::Error, remote: SocketAddr) -> Option<Self> {
+    pub(crate) fn of_connection(error: &io::Error, remote: SocketAddr) -> Option<Self> {
         match Errno::from_io_error(error)? {
             // It also says that there is no address of this machine to connect from, as without IPv6.
             Errno::ADDRNOTAVAIL if has_address_for(remote) => Some(Self::Ports),
@@ -63,7 +63,7 @@ impl Lack {
 
     /// What an error or one of its causes says that is lacking.
     #[must_use]
-    pub fn within(error: &(dyn Error + 'static)) -> Option<Self> {
+    pub(crate) fn within(error: &(dyn Error + 'static)) -> Option<Self> {
         std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| {
             let lack = error.downcast_ref::<Self>().copied();
             lack.or_else(|| {
@@ -75,13 +75,13 @@ impl Lack {
 
     /// What is lacking now for any descriptor at all: for what fails without a reason.
     #[must_use]
-    pub fn now() -> Option<Self> {
+    pub(crate) fn now() -> Option<Self> {
         Self::of(&File::open("/dev/null").err()?)
     }
 
     /// What to do about it.
     #[must_use]
-    pub const fn help(self) -> &'static str {
+    pub(crate) const fn help(self) -> &'static str {
         match self {
             Self::Descriptors => "raise the limit of open files (ulimit -n)",
             Self::Ports => {
@@ -99,7 +99,7 @@ impl Lack {
 ///
 /// # Errors
 /// What it lacks for that.
-pub fn has_room_for(files: usize) -> Result<(), Lack> {
+pub(crate) fn has_room_for(files: usize) -> Result<(), Lack> {
     let opened: io::Result<Vec<File>> = (0..files).map(|_| File::open("/dev/null")).collect();
     match opened {
         Err(error) => Lack::of(&error).map_or(Ok(()), Err),

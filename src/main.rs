@@ -1,7 +1,5 @@
 //! The program `cupbearer`: reads the command line, runs the command, says how it ended.
 
-mod cli;
-
 use std::process::ExitCode;
 
 /// Less memory and fewer instructions per request than the system's.
@@ -9,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::main()
+    cupbearer::cli::main()
 }

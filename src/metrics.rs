@@ -12,7 +12,7 @@ use crate::clock;
 
 /// The registry of one program: created once in `app`, shared by clone.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: prometheus::Registry,
     reloads: IntCounterVec,
     last_reload: IntGauge,
@@ -24,7 +24,7 @@ pub struct Metrics {
 
 /// How a reload of the configuration ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub(crate) enum Reload {
     /// The new configuration is in force.
     Applied,
     /// It was broken; the old one stays in force.
@@ -33,7 +33,7 @@ pub enum Reload {
 
 /// A server of this program that closes idle connections where it has no room for new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Server {
+pub(crate) enum Server {
     /// The proxy's own listeners.
     Proxy,
     /// `/livez`, `/readyz` and `/metrics`.
@@ -50,7 +50,7 @@ impl Server {
 
     /// The word for it in the metric and the log.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
             Self::Health => "health",
@@ -62,7 +62,7 @@ impl Server {
 
 /// What a certificate of this program's own is for: the closed set of the metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateUse {
+pub(crate) enum CertificateUse {
     /// The proxy's listeners present it (`[server] tls`).
     Server,
     /// An authorization server knows a client by it (`[tokens.NAME]`).
@@ -86,7 +86,7 @@ impl CertificateUse {
 
 /// From when until when a certificate is valid (RFC 5280 section 4.1.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(crate) struct Validity {
     /// `notBefore`.
     pub not_before: SystemTime,
     /// `notAfter`.
@@ -95,7 +95,7 @@ pub struct Validity {
 
 /// Shows the validity of the certificates of one use.
 #[derive(Clone, Debug)]
-pub struct CertificateGauges {
+pub(crate) struct CertificateGauges {
     expiry: IntGaugeVec,
     start: IntGaugeVec,
     label: &'static str,
@@ -103,7 +103,7 @@ pub struct CertificateGauges {
 
 impl CertificateGauges {
     /// Shows the certificate that expires first; none of `certificates`: there is no series.
-    pub fn set(&self, certificates: impl IntoIterator<Item = Validity>) {
+    pub(crate) fn set(&self, certificates: impl IntoIterator<Item = Validity>) {
         let first = certificates.into_iter().min_by_key(|certificate| certificate.not_after);
         let label = [self.label];
         if let Some(Validity { not_before, not_after }) = first {
@@ -123,11 +123,11 @@ fn unix(at: SystemTime) -> i64 {
 
 /// Counts the idle connections that one server closes to make room.
 #[derive(Clone, Debug)]
-pub struct EvictionCounter(IntCounter);
+pub(crate) struct EvictionCounter(IntCounter);
 
 impl EvictionCounter {
     /// One is closed.
-    pub fn count(&self) {
+    pub(crate) fn count(&self) {
         self.0.inc();
     }
 }
@@ -135,7 +135,7 @@ impl EvictionCounter {
 impl Metrics {
     /// An empty registry with the build's own facts in it.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let registry = prometheus::Registry::new();
         let build = gauge_vec(BUILD_INFO, "Always 1; the label says which version this is", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -192,14 +192,14 @@ impl Metrics {
     }
 
     /// Adds a family. Each name is registered once per registry, by the room that owns it.
-    pub fn register(&self, family: impl Collector + 'static) {
+    pub(crate) fn register(&self, family: impl Collector + 'static) {
         self.registry
             .register(Box::new(family))
             .expect("each room registers its own names once, when the program starts");
     }
 
     /// Counts a reload, and remembers how it ended.
-    pub fn reloaded(&self, result: Reload) {
+    pub(crate) fn reloaded(&self, result: Reload) {
         let (result, successful) = match result {
             Reload::Applied => ("applied", 1),
             Reload::Refused => ("refused", 0),
@@ -210,19 +210,19 @@ impl Metrics {
 
     /// Requests that a guard refused, by `reason`: those of the proxy's listeners and of the control surface are one family.
     #[must_use]
-    pub fn rejections(&self) -> IntCounterVec {
+    pub(crate) fn rejections(&self) -> IntCounterVec {
         self.rejections.clone()
     }
 
     /// What counts the evictions of `server`.
     #[must_use]
-    pub fn evictions(&self, server: Server) -> EvictionCounter {
+    pub(crate) fn evictions(&self, server: Server) -> EvictionCounter {
         EvictionCounter(self.evictions.with_label_values(&[server.as_str()]))
     }
 
     /// What shows the certificates of `one_use`.
     #[must_use]
-    pub fn certificates(&self, one_use: CertificateUse) -> CertificateGauges {
+    pub(crate) fn certificates(&self, one_use: CertificateUse) -> CertificateGauges {
         CertificateGauges {
             expiry: self.certificate_expiry.clone(),
             start: self.certificate_start.clone(),
@@ -232,13 +232,13 @@ impl Metrics {
 
     /// All families as they are now.
     #[must_use]
-    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+    pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
         self.registry.gather()
     }
 
     /// All families in Prometheus' text format 0.0.4.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|error| format!("# the metrics could not be encoded: {error}\n"))
@@ -253,13 +253,13 @@ impl Default for Metrics {
 
 /// A family of counters. Panics where name or labels are malformed: both are constants of this crate.
 #[must_use]
-pub fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(crate) fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect("the names are constants")
 }
 
 /// A family of gauges. Panics where name or labels are malformed: both are constants of this crate.
 #[must_use]
-pub fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+pub(crate) fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     IntGaugeVec::new(Opts::new(name, help), labels).expect("the names are constants")
 }
 

@@ -14,16 +14,16 @@ use crate::machine::{self, Lack, Unreadable};
 
 /// A value that is never printed: Debug shows `Secret(***)`, and dropping it zeroes its bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret<T: Zeroize>(T);
+pub(crate) struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
     /// Takes custody of `value`.
-    pub const fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self(value)
     }
 
     /// The value itself. Whoever calls this sends it to the one party that it is meant for.
-    pub const fn expose(&self) -> &T {
+    pub(crate) const fn expose(&self) -> &T {
         &self.0
     }
 }
@@ -48,7 +48,7 @@ impl From<String> for Secret<String> {
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
+pub(crate) enum SecretSource {
     /// Written into the configuration itself: works, and is warned about.
     Inline(Secret<String>),
     /// The name of an environment variable, read at each use.
@@ -59,7 +59,7 @@ pub enum SecretSource {
 
 /// Why a secret could not be read. It names the place, never the content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SecretError {
+pub(crate) enum SecretError {
     /// The file does not exist (yet).
     #[error("the secret file {} does not exist", .0.display())]
     Missing(PathBuf),
@@ -103,7 +103,7 @@ pub enum SecretError {
 impl SecretError {
     /// Whether it may be there at another time: a file that is not written yet.
     #[must_use]
-    pub const fn may_pass(&self) -> bool {
+    pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::Missing(_) | Self::Empty(_) | Self::Lacking(..) => true,
             Self::Unreadable { why, .. } => why.may_pass(),
@@ -118,25 +118,15 @@ impl SecretSource {
     ///
     /// # Errors
     /// [`SecretError`], which names the file or the variable.
-    pub fn read(&self) -> Result<Secret<String>, SecretError> {
+    pub(crate) fn read(&self) -> Result<Secret<String>, SecretError> {
         Ok(self.read_dated()?.0)
-    }
-
-    /// The same, of a secret that is one line by its nature: a client secret, a password.
-    ///
-    /// # Errors
-    /// [`SecretError`], which names the file or the variable.
-    pub fn read_line(&self) -> Result<Secret<String>, SecretError> {
-        let secret = self.read()?;
-        self.one_line(&secret)?;
-        Ok(secret)
     }
 
     /// Whether `secret`, which was read here, is one line.
     ///
     /// # Errors
     /// [`SecretError::Lines`]
-    pub fn one_line(&self, secret: &Secret<String>) -> Result<(), SecretError> {
+    pub(crate) fn one_line(&self, secret: &Secret<String>) -> Result<(), SecretError> {
         if secret.expose().contains(['\n', '\r']) {
             return Err(SecretError::Lines(self.place()));
         }
@@ -147,7 +137,7 @@ impl SecretSource {
     ///
     /// # Errors
     /// [`SecretError`], which names the file or the variable.
-    pub fn read_dated(&self) -> Result<(Secret<String>, Option<SystemTime>), SecretError> {
+    pub(crate) fn read_dated(&self) -> Result<(Secret<String>, Option<SystemTime>), SecretError> {
         match self {
             Self::Inline(secret) => Ok((self.clean(secret.expose().as_bytes())?, None)),
             Self::Env(name) => match std::env::var_os(name) {
@@ -165,7 +155,7 @@ impl SecretSource {
     ///
     /// # Errors
     /// [`SecretError`], which names the file or the variable.
-    pub fn clean(&self, bytes: &[u8]) -> Result<Secret<String>, SecretError> {
+    pub(crate) fn clean(&self, bytes: &[u8]) -> Result<Secret<String>, SecretError> {
         let text = std::str::from_utf8(bytes).map_err(|_| match self {
             Self::File(path) => SecretError::NotUtf8(path.clone()),
             Self::Env(name) => SecretError::EnvNotUtf8(name.clone()),
@@ -196,7 +186,7 @@ impl SecretSource {
 
     /// The file behind it, where there is one: what a watcher looks at.
     #[must_use]
-    pub fn file(&self) -> Option<&Path> {
+    pub(crate) fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
             Self::Inline(_) | Self::Env(_) => None,
@@ -272,9 +262,11 @@ mod tests {
             }
         }
         let (_dir, source) = file_with(b"one\ntwo\n");
-        assert!(matches!(source.read_line(), Err(SecretError::Lines(_))));
+        assert!(matches!(source.one_line(&source.read().unwrap()), Err(SecretError::Lines(_))));
         let (_dir, source) = file_with(b"one\r\n");
-        assert_eq!(source.read_line().unwrap().expose(), "one");
+        let secret = source.read().unwrap();
+        source.one_line(&secret).unwrap();
+        assert_eq!(secret.expose(), "one");
     }
 
     #[test]

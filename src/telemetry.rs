@@ -1,7 +1,7 @@
 //! The log: what is written, where to and in which form. It goes to standard error, so that standard output stays
 //! for what a command was asked for. It is written by a thread of its own: nothing ever waits for a line.
 
-pub mod burst;
+pub(crate) mod burst;
 mod journal;
 mod metrics;
 mod queue;
@@ -22,12 +22,12 @@ use tracing_subscriber::fmt::format::{FmtSpan, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::metrics::Metrics;
-pub use journal::error_text;
+pub(crate) use journal::error_text;
 use queue::LineQueue;
 
 /// How the log is written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LogSettings {
+pub(crate) struct LogSettings {
     /// Text or JSON.
     pub format: LogFormat,
     /// A level (`info`) or a filter in tracing's syntax (`cupbearer=debug,info`).
@@ -38,7 +38,7 @@ pub struct LogSettings {
 
 /// Which requests get a line in the log. Those that failed always do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     /// Of the successful ones, this share: from 0 to 1.
     pub sample: f64,
     /// From this duration on, a successful one always does.
@@ -55,7 +55,7 @@ impl AccessLog {
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
@@ -67,7 +67,7 @@ pub enum LogFormat {
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// `level` is no level and no filter.
     #[error(
         "log.level: \"{0}\" is neither a level (error, warn, info, debug, trace) nor a filter such as cupbearer=debug,info"
@@ -81,17 +81,11 @@ pub enum LogError {
     Thread(#[source] io::Error),
 }
 
-/// Whether `level` is a level or a filter that [`start`] takes.
-#[must_use]
-pub fn is_level(level: &str) -> bool {
-    filter(level).is_some()
-}
-
 /// Sets up the log of this process; once.
 ///
 /// # Errors
 /// [`LogError`]
-pub fn start(settings: &LogSettings) -> Result<(), LogError> {
+pub(crate) fn start(settings: &LogSettings) -> Result<(), LogError> {
     let filter = filter(&settings.level).ok_or_else(|| LogError::Level(settings.level.clone()))?;
     let terminal = io::stderr().is_terminal();
     let text = match settings.format {
@@ -124,7 +118,7 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
 }
 
 /// Adds the log's own metric to the registry.
-pub fn register(metrics: &Metrics) {
+pub(crate) fn register(metrics: &Metrics) {
     if let Some(log) = LOG.get() {
         log.queue.dropped().register(metrics);
     }
@@ -132,7 +126,7 @@ pub fn register(metrics: &Metrics) {
 
 /// Writes text that is no event behind what was logged so far. `false`: no log was set up.
 #[must_use]
-pub fn write_behind(text: &str) -> bool {
+pub(crate) fn write_behind(text: &str) -> bool {
     let log = LOG.get();
     if let Some(log) = log {
         log.queue.push(format!("{text}\n").as_bytes());
@@ -143,7 +137,7 @@ pub fn write_behind(text: &str) -> bool {
 /// Reports behind what was logged so far why the program ends, whatever `level` is: as text for people, and as an event where
 /// the log is JSON. `false`: no log was set up.
 #[must_use]
-pub fn write_failure(text: &str) -> bool {
+pub(crate) fn write_failure(text: &str) -> bool {
     let log = LOG.get();
     if let Some(log) = log {
         match log.style {
@@ -158,7 +152,7 @@ pub fn write_failure(text: &str) -> bool {
 }
 
 /// Waits for what was logged to be written, for a second at most. The program calls it last.
-pub fn finish() {
+pub(crate) fn finish() {
     if let Some(log) = LOG.get() {
         log.queue.finish(LAST_LINES);
     }
@@ -341,7 +335,7 @@ fn escaped(line: &[u8], form: Form) -> Cow<'_, [u8]> {
 /// One line of text for people, of whatever origin: characters that change how others are shown are written out, as they
 /// are in the log. A terminal's escape sequences are such too.
 #[must_use]
-pub fn plain_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain_line(text: &str) -> Cow<'_, str> {
     let is_plain = |c: &char| !changes_others(*c) && *c != '\x1b';
     if text.chars().all(|c| is_plain(&c)) {
         return Cow::Borrowed(text);
@@ -360,7 +354,7 @@ pub fn plain_line(text: &str) -> Cow<'_, str> {
 
 /// JSON that is printed: the same characters, as JSON has them.
 #[must_use]
-pub fn plain_json(json: &str) -> String {
+pub(crate) fn plain_json(json: &str) -> String {
     let lines = json
         .split('\n')
         .map(|line| String::from_utf8_lossy(&escaped(line.as_bytes(), Form::Json)).into_owned());

@@ -26,11 +26,11 @@ use crate::net::tls::TlsError;
 use metrics::SpanMetrics;
 
 /// Whether this program was built with what sends spans.
-pub const BUILT: bool = cfg!(feature = "otlp");
+pub(crate) const BUILT: bool = cfg!(feature = "otlp");
 
 /// What is recorded, and where it goes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TracesSettings {
+pub(crate) struct TracesSettings {
     /// The collector that takes spans.
     pub collector: Option<Collector>,
     /// Of the traces that begin here, the share that is marked as sampled: 0 to 1. `None`: none begins here, and the API
@@ -40,7 +40,7 @@ pub struct TracesSettings {
 
 /// A collector that speaks OTLP/HTTP, in protobuf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Collector {
+pub(crate) struct Collector {
     /// Where it takes spans: its address and `/v1/traces`.
     pub endpoint: Url,
     /// The authorities that its certificate may come from; `None`: the system's.
@@ -53,18 +53,19 @@ pub struct Collector {
 
 /// Why spans cannot be sent.
 #[derive(Debug, thiserror::Error)]
-pub enum TracesError {
+pub(crate) enum TracesError {
     /// The authorities cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The collector does not take them.
     #[error("{0}")]
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only a program with traces has one"))]
     Collector(String),
 }
 
 /// A span's place: in which trace, and which of its spans (W3C Trace Context section 3.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
+pub(crate) struct Context {
     /// Never 0.
     pub trace: u128,
     /// Never 0.
@@ -76,27 +77,27 @@ pub struct Context {
 impl Context {
     /// The root of a new trace.
     #[must_use]
-    pub fn begin(sampled: bool) -> Self {
+    pub(crate) fn begin(sampled: bool) -> Self {
         let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
         Self { trace: fastrand::u128(1..), span: fastrand::u64(1..), flags }
     }
 
     /// Another span of the same trace.
     #[must_use]
-    pub fn child(self) -> Self {
+    pub(crate) fn child(self) -> Self {
         Self { span: fastrand::u64(1..), ..self }
     }
 
     /// Whether it is recorded by those who follow their parent's decision.
     #[must_use]
-    pub const fn is_sampled(self) -> bool {
+    pub(crate) const fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }
 }
 
 /// One piece of work that is over. Never holds a token, a field's value or a query.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Span {
+pub(crate) struct Span {
     /// What kind of work it was, in few different words.
     pub name: Cow<'static, str>,
     /// Who asked whom.
@@ -117,7 +118,7 @@ pub struct Span {
 
 /// Who asked whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// It was asked of us.
     Server,
     /// We asked it of somebody.
@@ -128,7 +129,7 @@ pub enum Kind {
 
 /// The span that another belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parent {
+pub(crate) enum Parent {
     /// It is the trace's first.
     None,
     /// One of ours.
@@ -139,7 +140,7 @@ pub enum Parent {
 
 /// What an attribute says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     /// Text.
     Text(Cow<'static, str>),
     /// A number.
@@ -155,7 +156,7 @@ impl From<&'static str> for Value {
 impl Value {
     /// The beginning of `text`, 512 bytes at most: a path may have 64 KiB, and thousands of spans may wait.
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self::Text(Cow::Owned(text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned()))
     }
 }
@@ -177,13 +178,13 @@ impl From<u64> for Value {
 /// # Errors
 /// [`TracesError`]
 #[cfg(feature = "otlp")]
-pub async fn try_out(collector: &Collector) -> Result<(), TracesError> {
+pub(crate) async fn try_out(collector: &Collector) -> Result<(), TracesError> {
     otlp::Exporter::new(collector.clone())?.try_out().await
 }
 
 /// Where spans are recorded; a clone is the same place.
 #[derive(Clone, Debug)]
-pub struct Traces {
+pub(crate) struct Traces {
     sink: Option<Sink>,
     sample_ratio: Option<f64>,
 }
@@ -191,7 +192,7 @@ pub struct Traces {
 /// The way to a collector.
 #[cfg(feature = "otlp")]
 #[derive(Clone, Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     spans: mpsc::Sender<Span>,
     metrics: SpanMetrics,
 }
@@ -199,12 +200,12 @@ pub struct Sink {
 /// The way to a collector; there is none, so that a program without the feature carries nothing of what would go there.
 #[cfg(not(feature = "otlp"))]
 #[derive(Clone, Debug)]
-pub struct Sink(std::convert::Infallible);
+pub(crate) struct Sink(std::convert::Infallible);
 
 impl Sink {
     /// Takes a span that is over. Where the collector does not keep up, it is counted and dropped.
     #[cfg(feature = "otlp")]
-    pub fn record(&self, span: Span) {
+    pub(crate) fn record(&self, span: Span) {
         match self.spans.try_send(span) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.metrics.crowded_out(),
@@ -215,7 +216,7 @@ impl Sink {
 
     /// Takes a span that is over.
     #[cfg(not(feature = "otlp"))]
-    pub fn record(&self, _span: Span) {
+    pub(crate) fn record(&self, _span: Span) {
         match self.0 {}
     }
 }
@@ -223,7 +224,7 @@ impl Sink {
 impl Traces {
     /// Nothing is recorded, and no trace begins here.
     #[must_use]
-    pub const fn off() -> Self {
+    pub(crate) const fn off() -> Self {
         Self { sink: None, sample_ratio: None }
     }
 
@@ -234,9 +235,9 @@ impl Traces {
     /// [`TracesError`]
     #[cfg_attr(
         not(feature = "otlp"),
-        expect(unused_variables, reason = "only spans that are sent are counted")
+        expect(unused_variables, clippy::unnecessary_wraps, reason = "only spans that are sent are counted")
     )]
-    pub fn start(
+    pub(crate) fn start(
         settings: &TracesSettings,
         metrics: &Metrics,
     ) -> Result<(Self, Option<Export>), TracesError> {
@@ -258,34 +259,34 @@ impl Traces {
 
     /// Where spans are recorded; `None`: nowhere.
     #[must_use]
-    pub const fn sink(&self) -> Option<&Sink> {
+    pub(crate) const fn sink(&self) -> Option<&Sink> {
         self.sink.as_ref()
     }
 
     /// Whether a request without a trace gets one here. An API that follows its callers' decisions records nothing of a
     /// trace that is not sampled, so none begins where nobody decides that.
     #[must_use]
-    pub const fn begins(&self) -> bool {
+    pub(crate) const fn begins(&self) -> bool {
         self.sample_ratio.is_some()
     }
 
     /// Whether a trace that begins now is sampled: drawn anew each time.
     #[must_use]
-    pub fn draw(&self) -> bool {
+    pub(crate) fn draw(&self) -> bool {
         self.sample_ratio.is_some_and(|ratio| ratio > 0.0 && fastrand::f64() < ratio)
     }
 }
 
 /// What sends spans.
 #[derive(Debug)]
-pub struct Export {
+pub(crate) struct Export {
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Export {
     /// Sends what was recorded so far, for three seconds at most, and ends.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         // It is gone already where it panicked.
         let _ = self.end.send(());
         match tokio::time::timeout(FAREWELL, &mut self.task).await {
@@ -300,9 +301,9 @@ impl Export {
 }
 
 /// The trace is recorded (W3C Trace Context section 3.2.2.5.1).
-pub const SAMPLED: u8 = 1;
+pub(crate) const SAMPLED: u8 = 1;
 /// All of the trace's id is random (Level 2, section 3.2.2.5.2).
-pub const RANDOM: u8 = 2;
+pub(crate) const RANDOM: u8 = 2;
 /// Spans that wait to be sent: one and a half mebibytes with what requests usually ask for, five at most.
 #[cfg(feature = "otlp")]
 const QUEUE: usize = 2048;

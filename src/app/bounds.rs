@@ -7,7 +7,7 @@ use crate::net::descriptors;
 
 /// `max_connections` is more than the limit of open files has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DescriptorBound {
+pub(crate) struct DescriptorBound {
     /// Files and sockets that this process may have open.
     pub limit: u64,
     /// What the configuration allows.
@@ -21,7 +21,7 @@ pub struct DescriptorBound {
 impl DescriptorBound {
     /// The bound that the limit of this process sets; `None`: there is room for all that `settings` allow.
     #[must_use]
-    pub fn of(settings: &Settings) -> Option<Self> {
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
         let limit = descriptors::raise_limit()?;
         let shares = settings.server.shares(Some(limit));
         let max_connections = settings.server.max_connections;

@@ -9,7 +9,8 @@ mod postponed;
 mod run;
 mod trial;
 
-pub use bounds::DescriptorBound;
-pub use parts::StartError;
-pub use run::{Started, Supervisor, run};
-pub use trial::{Trial, TrialError, account, fetch_token, log_out, try_out};
+pub(crate) use bounds::DescriptorBound;
+#[cfg(feature = "demo")]
+pub(crate) use run::Started;
+pub(crate) use run::{Supervisor, run};
+pub(crate) use trial::{TrialError, account, fetch_token, log_out, try_out};

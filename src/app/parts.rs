@@ -24,7 +24,7 @@ use crate::traces::TracesError;
 
 /// Why the program cannot run with a configuration that is well-formed.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// An address cannot be listened on.
     #[error("{section}.listen: {source}\n    mend: {}", mend(section, .source))]
     Listen {
@@ -78,7 +78,7 @@ impl StartError {
     /// Whether the same configuration may do at another time: an address that comes, a port that is given back, a file that is
     /// written.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Listen { source: ListenError { source, .. }, .. } => {
                 let passes = [ErrorKind::AddrInUse, ErrorKind::AddrNotAvailable, ErrorKind::NotFound];

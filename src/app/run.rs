@@ -40,11 +40,11 @@ use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
 use crate::traces::{Export, Traces};
 
 use listeners::Bound;
-pub use supervision::Supervisor;
+pub(crate) use supervision::Supervisor;
 
 /// Where a program that has started listens: where port 0 was asked for, the port that it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Started {
+pub(crate) struct Started {
     /// The proxy.
     pub proxy: Vec<ListenAddress>,
     /// `/livez`, `/readyz`, `/metrics`.
@@ -75,7 +75,7 @@ fn log_control(address: &impl Display) {
 ///
 /// # Errors
 /// [`StartError`] where it cannot start, or loses a worker later on.
-pub async fn run(
+pub(crate) async fn run(
     source: Source,
     options: Options,
     loaded: Loaded,

@@ -21,7 +21,7 @@ use crate::traces::TracesError;
 
 /// What was tried and how it went.
 #[derive(Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// The key of the configuration that it is about: `tokens.api`, `upstreams.api`.
     pub key: String,
     /// What was found out, as a sentence; or why it does not work.
@@ -39,7 +39,7 @@ enum Asked {
 
 /// Why something does not work.
 #[derive(Debug, thiserror::Error)]
-pub enum TrialError {
+pub(crate) enum TrialError {
     /// The authorization server gave no token.
     #[error("{}", in_full(.0))]
     Token(#[from] Error),
@@ -74,7 +74,7 @@ pub enum TrialError {
 impl TrialError {
     /// What to do about it, as a command; `key` is the [`Trial`]'s. The sentence itself may say more.
     #[must_use]
-    pub fn mend(&self, key: &str) -> String {
+    pub(crate) fn mend(&self, key: &str) -> String {
         match self {
             Self::Token(error) => match error.class() {
                 _ if error.proxy_help().is_some() => {
@@ -122,7 +122,7 @@ fn in_full(error: &Error) -> String {
 }
 
 /// Tries everything out, one after the other; each is bounded by its own timeouts.
-pub async fn try_out(settings: &Settings) -> Vec<Trial> {
+pub(crate) async fn try_out(settings: &Settings) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, token) in &settings.tokens {
         let giver = match token.origin {
@@ -176,7 +176,7 @@ pub async fn try_out(settings: &Settings) -> Vec<Trial> {
 ///
 /// # Errors
 /// [`TrialError`]
-pub async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<String>, TrialError> {
+pub(crate) async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<String>, TrialError> {
     match ask(settings, name).await? {
         Asked::Given(response) => Ok(response.access_token),
         Asked::NobodyYet => Err(TrialError::NobodyYet(name.to_owned())),
@@ -188,7 +188,7 @@ pub async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<Strin
 ///
 /// # Errors
 /// [`TrialError`]
-pub fn account(settings: &Settings, name: &str) -> Result<Option<(Arc<Account>, Store)>, TrialError> {
+pub(crate) fn account(settings: &Settings, name: &str) -> Result<Option<(Arc<Account>, Store)>, TrialError> {
     let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
     let source = Sources::new(Roster::default(), store.clone()).make(name, token)?;
@@ -200,7 +200,7 @@ pub fn account(settings: &Settings, name: &str) -> Result<Option<(Arc<Account>, 
 ///
 /// # Errors
 /// [`TrialError`]; what was stored is gone all the same where the authorization server was not told.
-pub async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, TrialError> {
+pub(crate) async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, TrialError> {
     let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
     let source = Sources::new(Roster::default(), store).make(name, token)?;

@@ -1,8 +1,8 @@
 //! `cupbearer check`: every problem of a configuration at once; with `--online`, whether it works.
 
+use crate::app;
+use crate::config::{Loaded, Problems, Severity, Source};
 use clap::Args;
-use cupbearer::app;
-use cupbearer::config::{Loaded, Problems, Severity, Source};
 
 use super::Answer;
 use super::configuration::Configuration;

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::config::{self, Flags, Loaded, Options, Problems, Source};
 use clap::Args;
-use cupbearer::config::{self, Flags, Loaded, Options, Problems, Source};
 
 /// A file, or flags alone: one route `/`, one upstream and one token.
 #[derive(Debug, Args)]

@@ -4,14 +4,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::app::{self, Started, Supervisor};
+use crate::config::{self, Options, Problems, Settings, Source};
+use crate::control::Client;
+use crate::demo::{Api, ApiOptions, AuthorizationServer, Options as ServerOptions};
+use crate::net::local_address::LocalAddress;
+use crate::telemetry;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use cupbearer::app::{self, Started, Supervisor};
-use cupbearer::config::{self, Options, Problems, Settings, Source};
-use cupbearer::control::Client;
-use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Options as ServerOptions};
-use cupbearer::net::local_address::LocalAddress;
-use cupbearer::telemetry;
 use tokio::sync::oneshot;
 use url::{Host, Url};
 

@@ -3,11 +3,9 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
+use crate::kubernetes::{self, Amount, Direction, Mode, Outcome, Overrides, Port, Resources, RunAs, Sidecar};
 use anyhow::Context;
 use clap::Args;
-use cupbearer::kubernetes::{
-    self, Amount, Direction, Mode, Outcome, Overrides, Port, Resources, RunAs, Sidecar,
-};
 
 use super::Answer;
 use super::output::{complain, say};

@@ -4,15 +4,15 @@ use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use crate::app;
+use crate::clock::Moment;
+use crate::config::Settings;
+use crate::control::{self, Client, ClientError};
+use crate::login::{Desk, Progress};
+use crate::telemetry::plain_line;
+use crate::token::{Account, Flow, Store};
 use anyhow::bail;
 use clap::Args;
-use cupbearer::app;
-use cupbearer::clock::Moment;
-use cupbearer::config::Settings;
-use cupbearer::control::{self, Client, ClientError};
-use cupbearer::login::{Desk, Progress};
-use cupbearer::telemetry::plain_line;
-use cupbearer::token::{Account, Flow, Store};
 use tokio::sync::watch;
 use tokio::time::sleep;
 

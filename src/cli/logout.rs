@@ -1,8 +1,8 @@
 //! `cupbearer logout`: a token is given back and forgotten.
 
+use crate::app::{self, TrialError};
+use crate::control::ClientError;
 use clap::Args;
-use cupbearer::app::{self, TrialError};
-use cupbearer::control::ClientError;
 
 use super::Answer;
 use super::login::open_browser;

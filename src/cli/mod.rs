@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use cupbearer::machine::{self, Lack};
+use crate::machine::{self, Lack};
 use output::complain;
 
 /// A reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request it forwards to a
@@ -80,8 +80,9 @@ enum Answer {
     NotYet,
 }
 
-/// Runs the command line of this process.
-pub(crate) fn main() -> ExitCode {
+/// Reads the command line, runs the command and reports how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
     // Also where the command panics.
     let _last_lines = LastLines;
     // clap answers usage errors by itself, with code 2.
@@ -127,7 +128,7 @@ struct LastLines;
 
 impl Drop for LastLines {
     fn drop(&mut self) {
-        cupbearer::telemetry::finish();
+        crate::telemetry::finish();
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use cupbearer::control::{Client, Token};
-use cupbearer::demo::Event;
+use crate::control::{Client, Token};
+use crate::demo::Event;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 

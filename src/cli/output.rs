@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use cupbearer::telemetry::{self, plain_line};
+use crate::telemetry::{self, plain_line};
 
 /// Writes an answer, and a line end.
 pub(super) fn answer(text: &str) -> io::Result<()> {

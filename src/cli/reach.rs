@@ -4,11 +4,11 @@ use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::config::{self, Options, Problems, Settings, Source};
+use crate::control::Client;
+use crate::net::local_address::LocalAddress;
 use anyhow::{anyhow, bail};
 use clap::Args;
-use cupbearer::config::{self, Options, Problems, Settings, Source};
-use cupbearer::control::Client;
-use cupbearer::net::local_address::LocalAddress;
 
 use super::output::complain;
 use super::renew::only;

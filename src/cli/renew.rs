@@ -1,8 +1,8 @@
 //! `cupbearer renew`: a new token now.
 
+use crate::control::{Client, ClientError};
 use anyhow::bail;
 use clap::Args;
-use cupbearer::control::{Client, ClientError};
 
 use super::Answer;
 use super::output::{answer, complain};

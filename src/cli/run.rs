@@ -1,10 +1,10 @@
 //! `cupbearer run`: the proxy itself.
 
+use crate::app::{self, Supervisor};
+use crate::lifecycle::{ServiceManager, process};
+use crate::net::activation::{self, Passed};
+use crate::telemetry;
 use clap::Args;
-use cupbearer::app::{self, Supervisor};
-use cupbearer::lifecycle::{ServiceManager, process};
-use cupbearer::net::activation::{self, Passed};
-use cupbearer::telemetry;
 
 use super::Answer;
 use super::configuration::Configuration;

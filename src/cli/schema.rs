@@ -1,7 +1,7 @@
 //! `cupbearer schema`: the configuration's JSON schema, for editors.
 
+use crate::config;
 use clap::Args;
-use cupbearer::config;
 
 use super::Answer;
 use super::output::answer;

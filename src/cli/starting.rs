@@ -6,7 +6,7 @@
 use std::process::exit;
 use std::thread;
 
-use cupbearer::telemetry;
+use crate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 

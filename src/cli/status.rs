@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use crate::clock;
+use crate::control::{self, Client};
+use crate::telemetry::{plain_json, plain_line};
 use clap::Args;
-use cupbearer::clock;
-use cupbearer::control::{self, Client};
-use cupbearer::telemetry::{plain_json, plain_line};
 
 use super::Answer;
 use super::output::{answer, complain};
@@ -237,7 +237,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 #[cfg(test)]
 mod tests {
-    use cupbearer::control::{Latency, Status, StoreFault, Token};
+    use crate::control::{Latency, Status, StoreFault, Token};
 
     use super::{span, table};
 

@@ -1,9 +1,9 @@
 //! `cupbearer token`: the access token itself on standard output, on purpose, for scripts.
 
+use crate::app;
+use crate::control::ClientError;
+use crate::secret::Secret;
 use clap::Args;
-use cupbearer::app;
-use cupbearer::control::ClientError;
-use cupbearer::secret::Secret;
 
 use super::Answer;
 use super::output::{answer, complain};

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::{clock, config, health};
 use clap::Args;
-use cupbearer::{clock, config, health};
 
 use super::Answer;
 use super::output::complain;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::kubernetes::{self, FailurePolicy, Policy};
+use crate::lifecycle::{DrainTrigger, process};
+use crate::telemetry::{self, LogFormat, LogSettings};
 use anyhow::Context;
 use clap::Args;
-use cupbearer::kubernetes::{self, FailurePolicy, Policy};
-use cupbearer::lifecycle::{DrainTrigger, process};
-use cupbearer::telemetry::{self, LogFormat, LogSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Answer;

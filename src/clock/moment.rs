@@ -65,7 +65,7 @@ impl Sub<Duration> for Moment {
 
 /// Sleeps until `at`. A timer of the kernel's knows nothing of a jump: whoever waits for long is woken by what
 /// [`ClockWatch`] sees, and looks at the clock again.
-pub async fn sleep_until(at: Moment) {
+pub(crate) async fn sleep_until(at: Moment) {
     tokio::time::sleep(at.saturating_duration_since(Moment::now())).await;
 }
 
@@ -73,13 +73,16 @@ pub async fn sleep_until(at: Moment) {
 ///
 /// # Errors
 /// [`tokio::time::error::Elapsed`] where the time ran out.
-pub async fn timeout_at<F: Future>(at: Moment, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+pub(crate) async fn timeout_at<F: Future>(
+    at: Moment,
+    future: F,
+) -> Result<F::Output, tokio::time::error::Elapsed> {
     tokio::time::timeout(at.saturating_duration_since(Moment::now()), future).await
 }
 
 /// Looks whether time has jumped: the machine slept, or the wall clock was put forward.
 #[derive(Debug)]
-pub struct ClockWatch {
+pub(crate) struct ClockWatch {
     monotonic: Instant,
     uptime: Duration,
     wall: SystemTime,
@@ -87,7 +90,7 @@ pub struct ClockWatch {
 
 /// What a [`ClockWatch`] saw. The clock that tokens live by has moved on by both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jump {
+pub(crate) struct Jump {
     /// For how long the machine slept.
     pub slept: Duration,
     /// How far the wall clock was put forward, beyond the time that went by.
@@ -97,14 +100,14 @@ pub struct Jump {
 impl ClockWatch {
     /// Starts from how the clocks stand now.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { monotonic: now(), uptime: uptime(), wall: wall() }
     }
 
     /// Looks at the clocks; to be called every second or so. A wall clock that is put forward by more than
     /// five seconds moves [`Moment::now`] on by as much: a paused virtual machine's other clocks know nothing of its
     /// pause. One that is put back changes nothing: no token lives longer for it.
-    pub fn look(&mut self) -> Option<Jump> {
+    pub(crate) fn look(&mut self) -> Option<Jump> {
         let next = Self::new();
         let awake = next.monotonic.saturating_duration_since(self.monotonic);
         let passed = next.uptime.saturating_sub(self.uptime);

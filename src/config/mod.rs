@@ -23,11 +23,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use problem::{KeyPath, Origin, Position, Problem, Problems, Severity, Step};
-pub use resolve::Settings;
-pub use schema::schema;
-pub use source::{Flags, Source};
-pub use surfaces::{control_address, health_address};
+#[cfg(test)]
+pub(crate) use problem::Origin;
+pub(crate) use problem::{Problem, Problems, Severity};
+pub(crate) use resolve::Settings;
+pub(crate) use schema::schema;
+pub(crate) use source::{Flags, Source};
+pub(crate) use surfaces::{control_address, health_address};
 
 use file::File;
 use findings::{Findings, Review};
@@ -36,13 +38,13 @@ use tree::{Node, Parsed};
 
 /// Reads a duration as the configuration has them: `500ms`, `30s`, `1h30m`. `None` where it is none.
 #[must_use]
-pub fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     file::Period::parse(text).map(|period| period.0)
 }
 
 /// What the command line says about the configuration as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// `--insecure-plaintext`: `http` to authorization servers and upstreams beyond loopback. Secrets and tokens go
     /// out in the clear then.
     pub insecure_plaintext: bool,
@@ -50,7 +52,7 @@ pub struct Options {
 
 /// A configuration that can be run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The configuration.
     pub settings: Settings,
     /// What the user should know about it.
@@ -66,7 +68,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Everything that is wrong, warnings included, in the order of the file.
-pub fn load(
+pub(crate) fn load(
     source: &Source,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     options: Options,

@@ -10,7 +10,7 @@ use crate::machine::Lack;
 
 /// Whether the configuration can be run in spite of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// It cannot.
     Error,
     /// It cannot yet: a file that it names is not there, and may come.
@@ -21,7 +21,7 @@ pub enum Severity {
 
 /// One step of a [`KeyPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub(crate) enum Step {
     /// A key of a table.
     Key(String),
     /// A place in an array, from 0.
@@ -30,37 +30,37 @@ pub enum Step {
 
 /// Which key: `tokens.api.renew_at`, `routes[0].path`. Empty: the configuration as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyPath(Vec<Step>);
+pub(crate) struct KeyPath(Vec<Step>);
 
 impl KeyPath {
     /// The steps from the top.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.0
     }
 
     /// The path of `name` within this table.
     #[must_use]
-    pub fn key(&self, name: &str) -> Self {
+    pub(crate) fn key(&self, name: &str) -> Self {
         self.step(Step::Key(name.to_owned()))
     }
 
     /// The path of element `index` within this array.
     #[must_use]
-    pub fn index(&self, index: usize) -> Self {
+    pub(crate) fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))
     }
 
     /// The path of the table or array that holds it; `None` for the whole.
     #[must_use]
-    pub fn parent(&self) -> Option<Self> {
+    pub(crate) fn parent(&self) -> Option<Self> {
         let (_, rest) = self.0.split_last()?;
         Some(Self(rest.to_vec()))
     }
 
     /// Whether `self` is `other` or holds it.
     #[must_use]
-    pub fn holds(&self, other: &Self) -> bool {
+    pub(crate) fn holds(&self, other: &Self) -> bool {
         other.0.starts_with(&self.0)
     }
 
@@ -108,7 +108,7 @@ impl fmt::Display for Shown<'_> {
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// In a file, or in a text with a name.
     File {
         /// As the user named it.
@@ -126,7 +126,7 @@ pub enum Origin {
 
 /// A place in a text, both counted from 1; the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     /// The line.
     pub line: usize,
     /// The character within the line.
@@ -147,7 +147,7 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Whether it stops the program.
     pub severity: Severity,
     /// Where the value was written, or the table that lacks it.
@@ -175,7 +175,7 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong, in the order of the file. As an error it is what `check` and a refused `run` show.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Problems {
+pub(crate) struct Problems {
     all: Vec<Problem>,
     /// What this machine lacked to read a file, where that is why there is one.
     #[source]
@@ -184,31 +184,31 @@ pub struct Problems {
 
 impl Problems {
     /// One after the other.
-    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.all.iter()
     }
 
     /// How many.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
     /// Whether one of them stops the program.
     #[must_use]
-    pub fn refuse(&self) -> bool {
+    pub(crate) fn refuse(&self) -> bool {
         self.all.iter().any(|problem| problem.severity != Severity::Warning)
     }
 
     /// Whether all that stops the program may pass without a change of the configuration.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         self.lack.is_some()
             || self.refuse() && !self.all.iter().any(|problem| problem.severity == Severity::Error)
     }

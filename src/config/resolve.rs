@@ -39,7 +39,7 @@ pub(super) use listen::Listeners;
 /// The whole configuration, resolved. Its parts are comparable one by one, so that a reload keeps what did not
 /// change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// How the proxy listens.
     pub server: ServerSettings,
     /// Where `/livez`, `/readyz` and `/metrics` are, and what the second waits for.
@@ -67,7 +67,7 @@ pub struct Settings {
 impl Settings {
     /// The files that the settings name, each once: secrets, certificates and their authorities.
     #[must_use]
-    pub fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let store = match &self.store {
             StoreSettings::Memory => None,
             StoreSettings::File(folder) | StoreSettings::Keyring(folder) => folder.encryption_key.as_ref(),
@@ -85,7 +85,7 @@ impl Settings {
     /// Who may use the proxy: whatever restricts that restricts the control surface too. A key counts where it keeps users
     /// from a listener, and none does while another listener lets every user in.
     #[must_use]
-    pub fn access(&self) -> Access {
+    pub(crate) fn access(&self) -> Access {
         let Guard { shared_secrets, allowed_uids, allowed_subjects, .. } = &self.guard;
         let secret_key =
             if self.guard_secret_file.is_some() { "guard.shared_secret_file" } else { "guard.shared_secret" };
@@ -116,7 +116,7 @@ impl Settings {
 
     /// Those that connections are made of, as they were when they were made: certificates, their keys, authorities.
     #[must_use]
-    pub fn certificate_files(&self) -> Vec<PathBuf> {
+    pub(crate) fn certificate_files(&self) -> Vec<PathBuf> {
         let upstreams = self.upstreams.values().flat_map(UpstreamSettings::files);
         let servers = self.tokens.values().filter_map(TokenSettings::server);
         let transports = servers.flat_map(|origin| origin.server.transport.files());

@@ -11,7 +11,7 @@ use super::problem::{KeyPath, Step};
 
 /// The JSON schema (draft 7, which TOML editors know) of a configuration file.
 #[must_use]
-pub fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     SCHEMA.clone()
 }
 

@@ -11,10 +11,11 @@ use crate::machine::{self, Unreadable};
 
 /// Where the configuration comes from.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// A file.
     File(PathBuf),
     /// A text that is at hand. Relative paths in it start from the working directory.
+    #[cfg_attr(not(any(test, feature = "demo")), expect(dead_code, reason = "the demo has one"))]
     Text {
         /// What problems call it.
         name: String,
@@ -28,7 +29,7 @@ pub enum Source {
 /// The flags-only form: one route `/`, one upstream and one token, all named `default`. Each is as the user gave it;
 /// an empty one counts as not given, as an environment variable set to nothing is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// `--listen`: `server.listen`.
     pub listen: Option<String>,
     /// `--upstream`: the upstream's `url`.
@@ -53,7 +54,7 @@ impl Source {
     ///
     /// # Errors
     /// A problem for each flag that stands beside a file: which of the two would win is nothing to guess.
-    pub fn choose(file: Option<PathBuf>, flags: Flags) -> Result<Self, Problems> {
+    pub(crate) fn choose(file: Option<PathBuf>, flags: Flags) -> Result<Self, Problems> {
         let given = flags.given();
         match file {
             None if given.is_empty() => Ok(Self::File(PathBuf::from(DEFAULT_FILE))),

@@ -17,7 +17,7 @@ use crate::net::local_address::LocalAddress;
 ///
 /// # Errors
 /// Where the file cannot be read, or leaves it open: what is wrong with that.
-pub fn health_address(
+pub(crate) fn health_address(
     source: &Source,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<SocketAddr, Problems> {
@@ -28,7 +28,7 @@ pub fn health_address(
 ///
 /// # Errors
 /// As [`health_address`].
-pub fn control_address(
+pub(crate) fn control_address(
     source: &Source,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Option<LocalAddress>, Problems> {

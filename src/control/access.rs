@@ -14,7 +14,7 @@ use crate::net::unix_peer::Peer;
 
 /// Where the control surface listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlSettings {
+pub(crate) struct ControlSettings {
     /// The address; `None`: there is no control surface.
     pub listen: Option<LocalAddress>,
     /// Whether that is 127.0.0.1, and stands for `[::1]`, too: where there is IPv6, it listens there at the same port.
@@ -25,7 +25,7 @@ pub struct ControlSettings {
 
 /// Who may use the proxy, as far as the control surface has to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// The keys that keep other users of this machine from the proxy; empty: none does.
     pub restricted_by: Vec<&'static str>,
     /// Users that may connect to Unix sockets with a path; empty: all that the mode lets in.
@@ -38,7 +38,7 @@ impl ControlSettings {
     /// Whether users can connect whom the proxy would refuse, and why, as a sentence: then the control surface is for reading
     /// alone.
     #[must_use]
-    pub fn read_only(&self, access: &Access) -> Option<String> {
+    pub(crate) fn read_only(&self, access: &Access) -> Option<String> {
         let address = self.listen.as_ref()?;
         if access.restricted_by.is_empty() {
             return None;

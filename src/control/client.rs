@@ -22,14 +22,14 @@ use crate::token::RENEW_WAIT;
 
 /// Talks to the proxy whose control listener has this address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
+pub(crate) struct Client {
     /// `None`: it has no control listener.
     address: Option<LocalAddress>,
 }
 
 /// Why the running proxy did not do it.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// Nothing listens there: no proxy runs, or it has another control address.
     #[error("no cupbearer runs with its control listener on {address}")]
     NotRunning {
@@ -81,7 +81,7 @@ pub enum ClientError {
 impl ClientError {
     /// Whether there is no control surface to talk to: no proxy runs, or its configuration has none.
     #[must_use]
-    pub const fn is_absent(&self) -> bool {
+    pub(crate) const fn is_absent(&self) -> bool {
         matches!(self, Self::NotRunning { .. } | Self::NoSurface)
     }
 }
@@ -89,7 +89,7 @@ impl ClientError {
 impl Client {
     /// A client of the proxy on `address`, `None` of one without a control listener; nothing is sent yet.
     #[must_use]
-    pub const fn new(address: Option<LocalAddress>) -> Self {
+    pub(crate) const fn new(address: Option<LocalAddress>) -> Self {
         Self { address }
     }
 
@@ -97,7 +97,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]
-    pub async fn status(&self) -> Result<Status, ClientError> {
+    pub(crate) async fn status(&self) -> Result<Status, ClientError> {
         self.question(Request::get(routes::STATUS), ANSWER_TIMEOUT).await
     }
 
@@ -105,7 +105,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where the configuration was.
-    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+    pub(crate) async fn reload(&self) -> Result<Reloaded, ClientError> {
         self.question(Request::post(routes::RELOAD), RELOAD_WAIT).await
     }
 
@@ -113,7 +113,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where the renewal failed, or is held back.
-    pub async fn renew(&self, token: &str) -> Result<Token, ClientError> {
+    pub(crate) async fn renew(&self, token: &str) -> Result<Token, ClientError> {
         self.question(Request::post(routes::renew(token)), RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
     }
 
@@ -121,7 +121,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where the authorization server was not told, and then it is forgotten all the same.
-    pub async fn logout(&self, token: &str) -> Result<LoggedOut, ClientError> {
+    pub(crate) async fn logout(&self, token: &str) -> Result<LoggedOut, ClientError> {
         self.question(Request::post(routes::logout(token)), RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
     }
 
@@ -129,7 +129,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where there is no such way to log in.
-    pub async fn login(&self, token: &str, flow: Option<&str>) -> Result<Login, ClientError> {
+    pub(crate) async fn login(&self, token: &str, flow: Option<&str>) -> Result<Login, ClientError> {
         let body = LoginRequest { flow: flow.map(str::to_owned), browser: None };
         self.question_with(Request::post(routes::login(token)), &body, RENEW_WAIT + 2 * ANSWER_TIMEOUT).await
     }
@@ -138,7 +138,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]
-    pub async fn login_progress(&self, token: &str) -> Result<Login, ClientError> {
+    pub(crate) async fn login_progress(&self, token: &str) -> Result<Login, ClientError> {
         self.question(Request::get(routes::login(token)), ANSWER_TIMEOUT).await
     }
 
@@ -146,7 +146,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where none is under way.
-    pub async fn cancel_login(&self, token: &str) -> Result<Login, ClientError> {
+    pub(crate) async fn cancel_login(&self, token: &str) -> Result<Login, ClientError> {
         self.question(Request::post(routes::login_cancel(token)), ANSWER_TIMEOUT).await
     }
 
@@ -154,7 +154,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where no login waits for one.
-    pub async fn finish_login(&self, token: &str, url: &str) -> Result<Login, ClientError> {
+    pub(crate) async fn finish_login(&self, token: &str, url: &str) -> Result<Login, ClientError> {
         let body = LoginCallback { url: url.to_owned() };
         self.question_with(Request::post(routes::login_callback(token)), &body, ANSWER_TIMEOUT).await
     }
@@ -163,7 +163,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; `Refused` where none is held that counts.
-    pub async fn access_token(&self, token: &str) -> Result<Secret<String>, ClientError> {
+    pub(crate) async fn access_token(&self, token: &str) -> Result<Secret<String>, ClientError> {
         let answer: AccessToken =
             self.question(Request::post(routes::access_token(token)), ANSWER_TIMEOUT).await?;
         Ok(Secret::new(answer.access_token))

@@ -9,7 +9,7 @@ use crate::login::{Progress, Stage, Step};
 
 /// A login that is under way, or how the last one ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
+pub(crate) struct Login {
     /// Tells one login of a token from the next.
     #[serde(default)]
     pub id: u64,
@@ -58,7 +58,7 @@ pub struct Login {
 /// The body of `POST /tokens/{name}/login`; an empty one: as the token's grant has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LoginRequest {
+pub(crate) struct LoginRequest {
     /// `authorization_code` or `device_code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<String>,
@@ -70,7 +70,7 @@ pub struct LoginRequest {
 /// The body of `POST /tokens/{name}/login/callback`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LoginCallback {
+pub(crate) struct LoginCallback {
     /// The address that the browser ended at.
     pub url: String,
 }
@@ -78,7 +78,7 @@ pub struct LoginCallback {
 impl Login {
     /// How a login stands at `now`.
     #[must_use]
-    pub fn of(progress: &Progress, now: Moment) -> Self {
+    pub(crate) fn of(progress: &Progress, now: Moment) -> Self {
         let shown = Self {
             id: progress.id,
             flow: progress.flow.as_str().to_owned(),
@@ -126,25 +126,25 @@ impl Login {
 
     /// Whether the browser ends at an address that is not this program's, for a person to bring by hand.
     #[must_use]
-    pub fn is_by_hand(&self) -> bool {
+    pub(crate) fn is_by_hand(&self) -> bool {
         self.redirect_uri.as_deref().is_some_and(|uri| !uri.starts_with("http:"))
     }
 
     /// Whether the address that a person is to bring begins with the redirect URI: else no browser opens that.
     #[must_use]
-    pub fn ends_at_redirect_uri(&self) -> bool {
+    pub(crate) fn ends_at_redirect_uri(&self) -> bool {
         self.redirect_uri.as_deref().is_some_and(|uri| uri.starts_with("http:") || uri.starts_with("https:"))
     }
 
     /// Whether a person is still to do something.
     #[must_use]
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.state == WAITING
     }
 
     /// Whether it ended well.
     #[must_use]
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.state == DONE
     }
 }

@@ -20,11 +20,9 @@ mod routes;
 mod server;
 mod status;
 
-pub use access::{Access, ControlSettings};
-pub use client::{Client, ClientError};
-pub use login::{Login, LoginCallback, LoginRequest};
-pub use reload::{ReloadRequest, ReloadVerdict, reload_requests};
-pub use server::{ControlState, Facts, serve, serve_too};
-pub use status::{
-    AccessToken, Failure, Latency, Listener, LoggedOut, Reloaded, Route, Status, StoreFault, Token,
-};
+pub(crate) use access::{Access, ControlSettings};
+pub(crate) use client::{Client, ClientError};
+pub(crate) use login::Login;
+pub(crate) use reload::{ReloadRequest, ReloadVerdict, reload_requests};
+pub(crate) use server::{ControlState, Facts, serve, serve_too};
+pub(crate) use status::{Latency, Listener, Route, Status, StoreFault, Token};

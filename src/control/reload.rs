@@ -12,7 +12,7 @@ use super::status::Reloaded;
 
 /// How a reload went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReloadVerdict {
+pub(crate) enum ReloadVerdict {
     /// The configuration is in force; what the user should know about it, a sentence each.
     Applied(Vec<String>),
     /// Nothing has changed, for these reasons.
@@ -21,18 +21,18 @@ pub enum ReloadVerdict {
 
 /// A request for a reload: `app` takes it and reports the verdict.
 #[derive(Debug)]
-pub struct ReloadRequest(oneshot::Sender<ReloadVerdict>);
+pub(crate) struct ReloadRequest(oneshot::Sender<ReloadVerdict>);
 
 impl ReloadRequest {
     /// Reports how it went. A client that has gone misses it.
-    pub fn report(self, verdict: ReloadVerdict) {
+    pub(crate) fn report(self, verdict: ReloadVerdict) {
         let _ = self.0.send(verdict);
     }
 }
 
 /// The way of requests to `app`.
 #[must_use]
-pub fn reload_requests() -> (mpsc::Sender<ReloadRequest>, mpsc::Receiver<ReloadRequest>) {
+pub(crate) fn reload_requests() -> (mpsc::Sender<ReloadRequest>, mpsc::Receiver<ReloadRequest>) {
     mpsc::channel(MOST_WAITING)
 }
 

@@ -42,7 +42,7 @@ use crate::token::{Failure, ForgetError, RENEW_WAIT, RenewError, Roster, StoreAl
 
 /// What the control surface speaks of.
 #[derive(Clone, Debug)]
-pub struct ControlState {
+pub(crate) struct ControlState {
     /// The tokens in force.
     pub(super) roster: Roster,
     /// Where it listens.
@@ -67,7 +67,7 @@ pub struct ControlState {
 impl ControlState {
     /// The control surface of a program that starts now and serves `roster`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         settings: ControlSettings,
         roster: Roster,
         facts: watch::Receiver<Arc<Facts>>,
@@ -103,7 +103,7 @@ impl ControlState {
 
 /// What `app` knows of the program and the status shows as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The configuration's file; `None`: flags alone.
     pub config_file: Option<PathBuf>,
     /// Where tokens outlive a restart.
@@ -119,13 +119,13 @@ pub struct Facts {
 }
 
 /// Serves the control surface on `listener`, which is where the settings of `state` say, until it is dropped.
-pub async fn serve(listener: LocalListener, state: ControlState) {
+pub(crate) async fn serve(listener: LocalListener, state: ControlState) {
     let (history, roster) = (state.history.clone(), state.roster.clone());
     tokio::join!(respond_on(listener, state), history.observe(&roster));
 }
 
 /// The same on another listener, beside the first.
-pub async fn serve_too(listener: LocalListener, state: ControlState) {
+pub(crate) async fn serve_too(listener: LocalListener, state: ControlState) {
     respond_on(listener, state).await;
 }
 

@@ -11,7 +11,7 @@ use super::login::Login;
 
 /// `GET /status`: the whole program at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The version of the running program.
     pub version: String,
     /// Since it started.
@@ -44,7 +44,8 @@ pub struct Status {
 
 /// How long requests took, in microseconds, as exact as the buckets of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
+#[expect(clippy::struct_field_names, reason = "the names of the JSON members")]
+pub(crate) struct Latency {
     /// From the head of the request to the end of the response, for half of them.
     pub p50_us: u64,
     /// The same for 99 of 100.
@@ -57,7 +58,7 @@ pub struct Latency {
 
 /// `POST /reload`: the configuration of now is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reloaded {
+pub(crate) struct Reloaded {
     /// What the user should know about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -65,7 +66,7 @@ pub struct Reloaded {
 
 /// A token that the store cannot keep or delete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreFault {
+pub(crate) struct StoreFault {
     /// Its name.
     pub token: String,
     /// Why, at the last try: a sentence for people, which names the file.
@@ -80,7 +81,7 @@ pub struct StoreFault {
 
 /// One address and what is served there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// `proxy`, `health` or `control`.
     pub name: String,
     /// The bound address.
@@ -89,7 +90,7 @@ pub struct Listener {
 
 /// One route, as it was configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
+pub(crate) struct Route {
     /// The path's prefix.
     pub path: String,
     /// The host that it is for; `None`: any.
@@ -107,7 +108,7 @@ pub struct Route {
 
 /// One token: what is held, what went wrong last, and what comes next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
+pub(crate) struct Token {
     /// Its name in the configuration.
     pub name: String,
     /// Where it comes from: the configuration's `grant`.
@@ -192,7 +193,7 @@ impl Token {
 
 /// `POST /tokens/{name}/logout`: how the token stands then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoggedOut {
+pub(crate) struct LoggedOut {
     /// The token.
     #[serde(flatten)]
     pub token: Token,
@@ -204,7 +205,7 @@ pub struct LoggedOut {
 
 /// A failed token request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Its kind, one word of a closed set.
     pub cause: String,
     /// A sentence for people. Never a body of the authorization server.
@@ -220,7 +221,8 @@ pub struct Failure {
 
 /// `POST /tokens/{name}/access_token`: the one answer that holds a token, on purpose.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct AccessToken {
+#[expect(clippy::struct_field_names, reason = "the names of the JSON members (RFC 6749, section 5.1)")]
+pub(crate) struct AccessToken {
     /// The token, without its scheme.
     pub access_token: String,
     /// Its scheme: `Bearer`.

@@ -2,15 +2,14 @@
 //!
 //! HTTP/1.1 and HTTP/2 in the clear (prior knowledge). It ends when its handle is dropped.
 
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{convert::Infallible, io};
 
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,19 +17,17 @@ use hyper_util::server::conn::auto;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::answer::{self, Body};
 use super::event::Event;
 use super::pages;
 use super::tokens::{TokenFacts, TokenRefusal, Tokens};
-use crate::clock;
 use crate::net::eviction::Evictions;
 use crate::net::serve;
 
 /// What the API is like.
 #[derive(Clone, Debug)]
-pub struct ApiOptions {
+pub(crate) struct ApiOptions {
     /// Where it listens; port 0 takes a free one. Default `127.0.0.1:0`.
     pub listen: SocketAddr,
 }
@@ -41,39 +38,10 @@ impl Default for ApiOptions {
     }
 }
 
-/// A request as the API saw it, its Authorization included: for tests, not for showing.
-#[derive(Clone)]
-pub struct ApiRequest {
-    /// When its head was there.
-    pub at: Instant,
-    /// Its method.
-    pub method: Method,
-    /// Its target.
-    pub uri: Uri,
-    /// HTTP/1.1 or HTTP/2.
-    pub version: Version,
-    /// Its fields, all of them.
-    pub headers: HeaderMap,
-    /// The short id of its token, where that counted.
-    pub token: Option<String>,
-}
-
-/// The fields hold tokens, so only their number is shown.
-impl std::fmt::Debug for ApiRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiRequest")
-            .field("method", &self.method)
-            .field("path", &self.uri.path())
-            .field("version", &self.version)
-            .field("headers", &self.headers.len())
-            .field("token", &self.token)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A running API; dropping it ends it and its connections.
 #[derive(Debug)]
-pub struct Api {
+pub(crate) struct Api {
+    #[cfg(test)]
     state: Arc<State>,
     address: SocketAddr,
     _task: JoinSet<()>,
@@ -84,7 +52,7 @@ impl Api {
     ///
     /// # Errors
     /// Where the address cannot be had.
-    pub async fn start(options: ApiOptions, tokens: Tokens) -> io::Result<Self> {
+    pub(crate) async fn start(options: ApiOptions, tokens: Tokens) -> io::Result<Self> {
         Self::serve(TcpListener::bind(options.listen).await?, tokens)
     }
 
@@ -92,9 +60,9 @@ impl Api {
     ///
     /// # Errors
     /// Where the listener has no address.
-    pub fn serve(listener: TcpListener, tokens: Tokens) -> io::Result<Self> {
+    pub(crate) fn serve(listener: TcpListener, tokens: Tokens) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let state = Arc::new(State { tokens, served: AtomicU64::new(0), requests: Mutex::default() });
+        let state = Arc::new(State { tokens, served: AtomicU64::new(0) });
         let mut task = JoinSet::new();
         let shared = Arc::clone(&state);
         task.spawn(serve::connections(
@@ -111,31 +79,30 @@ impl Api {
                 }
             },
         ));
-        Ok(Self { state, address, _task: task })
+        Ok(Self {
+            #[cfg(test)]
+            state,
+            address,
+            _task: task,
+        })
     }
 
     /// Where it listens.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    #[cfg(test)]
+    const fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Its root, without a slash at the end.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// How many requests it has answered, the unauthorized ones left out.
-    #[must_use]
-    pub fn served(&self) -> u64 {
+    #[cfg(test)]
+    fn served(&self) -> u64 {
         self.state.served.load(Ordering::Relaxed)
-    }
-
-    /// The newest 10,000 requests, the unauthorized ones included, oldest first.
-    #[must_use]
-    pub fn requests(&self) -> Vec<ApiRequest> {
-        self.state.recorded(|requests| requests.iter().cloned().collect())
     }
 }
 
@@ -144,30 +111,6 @@ impl Api {
 struct State {
     tokens: Tokens,
     served: AtomicU64,
-    requests: Mutex<VecDeque<ApiRequest>>,
-}
-
-impl State {
-    fn recorded<T>(&self, look: impl FnOnce(&mut VecDeque<ApiRequest>) -> T) -> T {
-        look(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn record(&self, request: &Request<Incoming>, token: Option<String>) {
-        let request = ApiRequest {
-            at: clock::now(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-            token,
-        };
-        self.recorded(|requests| {
-            if requests.len() == MAX_RECORDED {
-                requests.pop_front();
-            }
-            requests.push_back(request);
-        });
-    }
 }
 
 /// What is wrong with a request's credentials (RFC 6750 section 3.1).
@@ -182,7 +125,6 @@ enum Unauthorized {
 
 async fn route(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let authorized = authorize(&state.tokens, request.headers());
-    state.record(&request, authorized.as_ref().ok().map(|facts| facts.id.clone()));
     Ok(match authorized {
         Ok(facts) => {
             let served = state.served.fetch_add(1, Ordering::Relaxed) + 1;
@@ -249,8 +191,6 @@ async fn connection(state: Arc<State>, stream: TcpStream) {
 const MAX_CONNECTIONS: usize = 4096;
 /// HTTP/2 streams at a time on one connection.
 const MAX_STREAMS: u32 = 256;
-/// Requests that are kept for whoever asks.
-const MAX_RECORDED: usize = 10_000;
 /// From a connection's start, or the end of the last request, to the end of the next head.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -263,7 +203,9 @@ mod tests {
 
     use super::super::tokens::{Format, Issued, Order};
     use super::*;
+    use crate::clock;
     use crate::net::ask::ask;
+    use http::{Method, Version};
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -294,11 +236,10 @@ mod tests {
         let fields = ask(api.address(), request("/headers", &token), SOON).await.unwrap();
         let fields = String::from_utf8(fields.body().to_vec()).unwrap();
         assert!(fields.contains(&format!("Bearer (token {})", token.facts.id)));
-        let debug = format!("{:?} {api:?}", api.requests());
+        let debug = format!("{api:?}");
         for shown in [text, fields, debug] {
             assert!(!shown.contains(token.token.expose()));
         }
-        assert_eq!(api.requests()[0].token.as_ref(), Some(&token.facts.id));
     }
 
     #[tokio::test]
@@ -319,7 +260,7 @@ mod tests {
             assert!(challenge.contains("error=\"invalid_token\"") && challenge.contains(why), "{challenge}");
         }
         assert_eq!(events.recv().await.unwrap(), Event::Unauthorized { refusal: None });
-        assert_eq!((api.served(), api.requests().len()), (0, 3));
+        assert_eq!(api.served(), 0);
     }
 
     #[tokio::test]
@@ -360,8 +301,9 @@ mod tests {
         assert_eq!(back.to_bytes(), "there and back");
         let mut trailers = request("/trailers", &token);
         *trailers.uri_mut() = "http://api/trailers".parse().unwrap();
-        let answer = sender.send_request(trailers).await.unwrap().into_body().collect().await.unwrap();
+        let answer = sender.send_request(trailers).await.unwrap();
+        assert_eq!(answer.version(), Version::HTTP_2);
+        let answer = answer.into_body().collect().await.unwrap();
         assert_eq!(answer.trailers().unwrap()["x-demo-trailer"], "after the body");
-        assert_eq!(api.requests().last().unwrap().version, Version::HTTP_2);
     }
 }

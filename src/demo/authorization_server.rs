@@ -26,7 +26,7 @@ use crate::net::serve;
 
 /// What an authorization server is like while it is well.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where it listens; port 0 takes a free one. Default `127.0.0.1:0`.
     pub listen: SocketAddr,
     /// A path that belongs to the issuer: `/tenant`, say. Default empty.
@@ -47,7 +47,7 @@ pub struct Options {
 
 /// Which metadata is published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Metadata {
+pub(crate) enum Metadata {
     /// RFC 8414's and OpenID Connect Discovery's.
     #[default]
     Both,
@@ -76,7 +76,7 @@ impl Default for Options {
 
 /// A running authorization server; dropping it ends it and its connections.
 #[derive(Debug)]
-pub struct AuthorizationServer {
+pub(crate) struct AuthorizationServer {
     state: Arc<State>,
     _task: JoinSet<()>,
 }
@@ -86,7 +86,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// Where the address cannot be had.
-    pub async fn start(options: Options) -> io::Result<Self> {
+    pub(crate) async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         Self::serve(listener, options)
     }
@@ -95,7 +95,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// Where the listener has no address.
-    pub fn serve(listener: TcpListener, options: Options) -> io::Result<Self> {
+    pub(crate) fn serve(listener: TcpListener, options: Options) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let state = Arc::new(State::new(address, options));
         let mut task = JoinSet::new();
@@ -119,106 +119,90 @@ impl AuthorizationServer {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.state.address()
     }
 
     /// Its root, without a slash at the end: `http://127.0.0.1:9400`.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.state.address())
     }
 
     /// What it calls itself: [`url`](Self::url) and its path, where `options` say nothing else.
     #[must_use]
-    pub fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         &self.state.issuer
     }
 
     /// Where tokens are asked for.
     #[must_use]
-    pub fn token_endpoint(&self) -> String {
+    pub(crate) fn token_endpoint(&self) -> String {
         self.state.token_endpoint()
     }
 
     /// The tokens that are out; what an [`Api`](super::Api) asks.
     #[must_use]
-    pub fn tokens(&self) -> Tokens {
+    pub(crate) fn tokens(&self) -> Tokens {
         self.state.tokens().clone()
     }
 
     /// What happens from now on, here and in the APIs that share its tokens.
     #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<Event> {
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
         self.state.tokens().events()
     }
 
     /// How many requests the token endpoint has taken, those that it then failed included.
     #[must_use]
-    pub fn request_count(&self) -> u64 {
+    pub(crate) fn request_count(&self) -> u64 {
         self.state.request_count()
     }
 
     /// The newest 10,000 of them, oldest first.
     #[must_use]
-    pub fn requests(&self) -> Vec<SeenRequest> {
+    pub(crate) fn requests(&self) -> Vec<SeenRequest> {
         self.state.requests()
     }
 
     /// How many times metadata were asked for.
     #[must_use]
-    pub fn metadata_requests(&self) -> u64 {
+    pub(crate) fn metadata_requests(&self) -> u64 {
         self.state.metadata_requests()
     }
 
     /// How the token endpoint answers until further notice.
-    pub fn behave(&self, behaviour: Behaviour) {
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
         self.state.token_script.behave(behaviour);
     }
 
     /// The same for `how_long` from now; then back to normal.
-    pub fn behave_for(&self, behaviour: Behaviour, how_long: Duration) {
+    pub(crate) fn behave_for(&self, behaviour: Behaviour, how_long: Duration) {
         self.state.token_script.behave_until(behaviour, clock::now() + how_long);
     }
 
     /// How the token endpoint answers its next requests, one each, before what [`behave`](Self::behave) says.
-    pub fn script(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
+    pub(crate) fn script(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
         self.state.token_script.push(behaviours);
     }
 
     /// The next `times` token requests fail with `status`.
-    pub fn fail(&self, status: StatusCode, times: usize) {
+    pub(crate) fn fail(&self, status: StatusCode, times: usize) {
         self.script(std::iter::repeat_n(Behaviour::status(status), times));
     }
 
     /// No token request that comes within `how_long` is ever answered.
-    pub fn stall(&self, how_long: Duration) {
+    pub(crate) fn stall(&self, how_long: Duration) {
         self.behave_for(Behaviour::Stall, how_long);
     }
 
     /// Token requests are answered so much later, until further notice.
-    pub fn delay(&self, delay: Duration) {
+    pub(crate) fn delay(&self, delay: Duration) {
         self.behave(Behaviour::Delay(delay));
     }
 
-    /// How metadata are answered until further notice.
-    pub fn behave_metadata(&self, behaviour: Behaviour) {
-        self.state.metadata_script.behave(behaviour);
-    }
-
-    /// How metadata are answered next, one request each.
-    pub fn script_metadata(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
-        self.state.metadata_script.push(behaviours);
-    }
-
-    /// Every token that is out stops to count; says how many did until then.
-    #[expect(clippy::must_use_candidate, reason = "the number is for showing; the revocation is the point")]
-    pub fn revoke_all(&self) -> usize {
-        self.state.tokens().revoke_all()
-    }
-
     /// Back to normal, tokens and metadata alike. What was revoked stays so.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.state.heal();
     }
 }

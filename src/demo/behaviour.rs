@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// One way to answer a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     /// As the RFC says.
     #[default]
     Normal,
@@ -36,7 +36,7 @@ pub enum Behaviour {
 
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScriptedAnswer {
+pub(crate) struct ScriptedAnswer {
     /// Its status.
     pub status: StatusCode,
     /// Its fields; Content-Type and Content-Length are not added.
@@ -48,14 +48,14 @@ pub struct ScriptedAnswer {
 impl Behaviour {
     /// A failure with a status, and a body in HTML as a gateway would send it.
     #[must_use]
-    pub fn status(status: StatusCode) -> Self {
+    pub(crate) fn status(status: StatusCode) -> Self {
         let body = format!("<html><body><h1>{status}</h1></body></html>\n");
         Self::Answer(ScriptedAnswer::new(status, body).with("content-type", "text/html"))
     }
 
     /// A failure that asks for patience: seconds, or an HTTP date (RFC 9110 section 10.2.3).
     #[must_use]
-    pub fn retry_after(status: StatusCode, retry_after: &str) -> Self {
+    pub(crate) fn retry_after(status: StatusCode, retry_after: &str) -> Self {
         match Self::status(status) {
             Self::Answer(answer) => Self::Answer(answer.with("retry-after", retry_after)),
             other => other,
@@ -64,20 +64,20 @@ impl Behaviour {
 
     /// An error answer as RFC 6749 section 5.2 has it.
     #[must_use]
-    pub fn oauth_error(status: StatusCode, error: &str) -> Self {
+    pub(crate) fn oauth_error(status: StatusCode, error: &str) -> Self {
         Self::json(status, &serde_json::json!({ "error": error }))
     }
 
     /// This JSON instead of a token response.
     #[must_use]
-    pub fn json(status: StatusCode, body: &serde_json::Value) -> Self {
+    pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Self {
         let answer = ScriptedAnswer::new(status, body.to_string());
         Self::Answer(answer.with("content-type", "application/json").with("cache-control", "no-store"))
     }
 
     /// One word for it.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Normal => "normal",
             Self::Delay(_) => "delay",
@@ -94,7 +94,7 @@ impl Behaviour {
 
     /// The status that it answers with, where that is part of it.
     #[must_use]
-    pub const fn answers_with(&self) -> Option<StatusCode> {
+    pub(crate) const fn answers_with(&self) -> Option<StatusCode> {
         match self {
             Self::Answer(answer) => Some(answer.status),
             Self::Redirect(_) => Some(StatusCode::FOUND),
@@ -106,7 +106,7 @@ impl Behaviour {
 
 impl ScriptedAnswer {
     /// An answer without fields.
-    pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self { status, headers: HeaderMap::new(), body: body.into() }
     }
 
@@ -115,7 +115,7 @@ impl ScriptedAnswer {
     /// # Panics
     /// Where name or value are no HTTP: a script is written by hand.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         let value = value.parse().expect("a scripted field value is HTTP");
         self.headers.append(name, value);
         self

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 
 /// How a client authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMethod {
+pub(crate) enum AuthMethod {
     /// `client_secret_basic`.
     Basic,
     /// `client_secret_post`.
@@ -23,7 +23,7 @@ pub enum AuthMethod {
 
 /// Which clients there are.
 #[derive(Clone, Debug, Default)]
-pub enum Clients {
+pub(crate) enum Clients {
     /// Whoever brings an id and a secret, whatever they are. The default.
     #[default]
     Any,
@@ -52,7 +52,7 @@ pub(super) enum Unreadable {
 
 impl Clients {
     /// These clients alone.
-    pub fn listed<I, S>(clients: I) -> Self
+    pub(crate) fn listed<I, S>(clients: I) -> Self
     where
         I: IntoIterator<Item = (S, S)>,
         S: Into<String>,

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 /// Something that happened. Never a token, never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The authorization server gave a token out.
     TokenIssued {
         /// Whom for.

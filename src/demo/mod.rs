@@ -27,10 +27,11 @@ mod state;
 mod token_endpoint;
 mod tokens;
 
-pub use api::{Api, ApiOptions, ApiRequest};
-pub use authorization_server::{AuthorizationServer, Metadata, Options};
-pub use behaviour::{Behaviour, ScriptedAnswer};
-pub use client_auth::{AuthMethod, Clients};
-pub use event::Event;
-pub use token_endpoint::SeenRequest;
-pub use tokens::{Format, Issued, Order, TokenFacts, TokenRefusal, Tokens};
+pub(crate) use api::{Api, ApiOptions};
+#[cfg(test)]
+pub(crate) use authorization_server::Metadata;
+pub(crate) use authorization_server::{AuthorizationServer, Options};
+#[cfg(test)]
+pub(crate) use behaviour::Behaviour;
+pub(crate) use event::Event;
+pub(crate) use tokens::TokenRefusal;

@@ -20,7 +20,7 @@ use crate::secret::Secret;
 
 /// A request as the token endpoint saw it.
 #[derive(Clone, Debug)]
-pub struct SeenRequest {
+pub(crate) struct SeenRequest {
     /// When its body had been read.
     pub at: Instant,
     /// The query component of the endpoint's URL.
@@ -40,7 +40,7 @@ pub struct SeenRequest {
 impl SeenRequest {
     /// The first value of a form parameter.
     #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }

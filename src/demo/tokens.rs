@@ -19,7 +19,7 @@ use crate::secret::Secret;
 
 /// What a token looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// A JWT with the claims of RFC 9068. The default.
     #[default]
     Jwt,
@@ -29,7 +29,7 @@ pub enum Format {
 
 /// What a token is made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Order {
+pub(crate) struct Order {
     /// Who says so: the `iss` of a JWT.
     pub issuer: String,
     /// Who it is for.
@@ -46,7 +46,7 @@ pub struct Order {
 
 /// A token and what is known of it.
 #[derive(Clone, Debug)]
-pub struct Issued {
+pub(crate) struct Issued {
     /// The token itself.
     pub token: Secret<String>,
     /// What the servers know of it.
@@ -55,7 +55,7 @@ pub struct Issued {
 
 /// What is known of a token, fit to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenFacts {
+pub(crate) struct TokenFacts {
     /// A short name for it, of which the token cannot be made.
     pub id: String,
     /// Whom it was given to.
@@ -73,7 +73,7 @@ pub struct TokenFacts {
 
 /// Why a token does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenRefusal {
+pub(crate) enum TokenRefusal {
     /// It was never issued here, or ended long ago.
     #[error("the token is unknown")]
     Unknown,
@@ -87,7 +87,7 @@ pub enum TokenRefusal {
 
 /// The tokens that are out; a clone is the same set.
 #[derive(Clone)]
-pub struct Tokens(Arc<Shared>);
+pub(crate) struct Tokens(Arc<Shared>);
 
 struct Shared {
     held: RwLock<Held>,
@@ -102,14 +102,14 @@ struct Held {
 impl Tokens {
     /// None yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let held = Held { by_value: HashMap::new(), purge_at: PURGE_FROM };
         Self(Arc::new(Shared { held: RwLock::new(held), events: broadcast::Sender::new(EVENTS) }))
     }
 
     /// Makes a token that is good from now for `order.lifetime`.
     #[must_use]
-    pub fn issue(&self, order: Order) -> Issued {
+    pub(crate) fn issue(&self, order: Order) -> Issued {
         let now = clock::now();
         let issued_at_unix = clock::unix_seconds();
         let facts = Arc::new(TokenFacts {
@@ -141,7 +141,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenRefusal`] where it does not.
-    pub fn check(&self, token: &str) -> Result<Arc<TokenFacts>, TokenRefusal> {
+    pub(crate) fn check(&self, token: &str) -> Result<Arc<TokenFacts>, TokenRefusal> {
         let facts = self.read().by_value.get(token).cloned().ok_or(TokenRefusal::Unknown)?;
         if facts.revoked {
             Err(TokenRefusal::Revoked)
@@ -153,8 +153,7 @@ impl Tokens {
     }
 
     /// Takes back every token that is out and says how many still counted. Later ones are not touched.
-    #[expect(clippy::must_use_candidate, reason = "the number is for showing; the revocation is the point")]
-    pub fn revoke_all(&self) -> usize {
+    pub(crate) fn revoke_all(&self) -> usize {
         let now = clock::now();
         let mut tokens = 0;
         for facts in self.write().by_value.values_mut() {
@@ -169,14 +168,14 @@ impl Tokens {
 
     /// How many tokens count now.
     #[must_use]
-    pub fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         let now = clock::now();
         self.read().by_value.values().filter(|facts| !facts.revoked && facts.expires_at > now).count()
     }
 
     /// What happens from now on. A reader that falls more than 256 events behind loses the oldest.
     #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<Event> {
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
         self.0.events.subscribe()
     }
 

@@ -15,14 +15,14 @@ use crate::net::family;
 /// The proxy was not ready in time.
 #[derive(Debug, thiserror::Error)]
 #[error("not ready: {last}")]
-pub struct NotReady {
+pub(crate) struct NotReady {
     /// What was seen last.
     pub last: LastSeen,
 }
 
 /// What the health listener's address last answered.
 #[derive(Debug, thiserror::Error)]
-pub enum LastSeen {
+pub(crate) enum LastSeen {
     /// Nothing that is HTTP.
     #[error(transparent)]
     Silent(#[from] AskError),
@@ -44,7 +44,7 @@ pub enum LastSeen {
 ///
 /// # Errors
 /// [`NotReady`] with what was seen last.
-pub async fn wait_ready(address: SocketAddr, deadline: Instant) -> Result<(), NotReady> {
+pub(crate) async fn wait_ready(address: SocketAddr, deadline: Instant) -> Result<(), NotReady> {
     let address = family::from_here(address);
     let mut last = LastSeen::Nothing(address);
     while clock::now() < deadline {

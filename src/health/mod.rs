@@ -7,6 +7,8 @@ mod client;
 mod readiness;
 mod server;
 
-pub use client::{LastSeen, NotReady, wait_ready};
-pub use readiness::{Readiness, ReadyOnce, TokenReadiness};
-pub use server::{HealthSettings, HealthState, serve};
+pub(crate) use client::wait_ready;
+#[cfg(test)]
+pub(crate) use readiness::TokenReadiness;
+pub(crate) use readiness::{Readiness, ReadyOnce};
+pub(crate) use server::{HealthSettings, HealthState, serve};

@@ -9,7 +9,7 @@ use crate::token::{Roster, Status};
 
 /// The answer of `/readyz`, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// The whole in one word.
     pub ready: bool,
     /// Whether the program is on its way out.
@@ -22,7 +22,7 @@ pub struct Readiness {
 
 /// One token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenReadiness {
+pub(crate) struct TokenReadiness {
     /// Its name in the configuration.
     pub name: String,
     /// One word; the same as in the metric `cupbearer_token_state`.
@@ -33,7 +33,7 @@ pub struct TokenReadiness {
 
 /// What readiness stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReadyOnce {
+pub(crate) enum ReadyOnce {
     /// Every required token is usable, at each moment anew.
     #[default]
     TokensUsable,

@@ -22,7 +22,7 @@ use crate::token::Roster;
 
 /// Where the health surface is, and what readiness stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthSettings {
+pub(crate) struct HealthSettings {
     /// Its address.
     pub listen: SocketAddr,
     /// What `/readyz` waits for.
@@ -33,7 +33,7 @@ pub struct HealthSettings {
 ///
 /// It holds no [`Drain`](crate::lifecycle::Drain): the drain waits for all of those, and this one outlives it.
 #[derive(Clone, Debug)]
-pub struct HealthState {
+pub(crate) struct HealthState {
     roster: Roster,
     metrics: Metrics,
     draining: Arc<AtomicBool>,
@@ -44,27 +44,27 @@ pub struct HealthState {
 impl HealthState {
     /// The health of a program that serves `roster`.
     #[must_use]
-    pub fn new(roster: Roster, metrics: Metrics, ready: ReadyOnce) -> Self {
+    pub(crate) fn new(roster: Roster, metrics: Metrics, ready: ReadyOnce) -> Self {
         let started = (ready == ReadyOnce::Started).then(Arc::default);
         Self { roster, metrics, draining: Arc::default(), started }
     }
 
     /// The end has come: from now on `/readyz` says no. It is said before the drain starts, so that nobody sends a
     /// new connection to a listener that is gone.
-    pub fn draining(&self) {
+    pub(crate) fn draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
     /// How things stand now.
     #[must_use]
-    pub fn readiness(&self) -> Readiness {
+    pub(crate) fn readiness(&self) -> Readiness {
         let phase = if self.draining.load(Ordering::Relaxed) { Phase::Draining } else { Phase::Serving };
         Readiness::read(&self.roster, phase, self.started.as_deref(), Moment::now())
     }
 }
 
 /// Serves the health surface on `listener` until it is dropped, which is after the drain.
-pub async fn serve(listener: TcpListener, state: HealthState) {
+pub(crate) async fn serve(listener: TcpListener, state: HealthState) {
     let evictions = Evictions::counted(Server::Health, &state.metrics);
     serve::short_requests(listener, LIMITS, evictions, move |request| {
         let response = answer(&state, &request);

@@ -14,7 +14,7 @@ use super::sidecar::Sidecar;
 
 /// What the webhook does with a pod.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// What it puts in.
     pub sidecar: Sidecar,
     /// What becomes of a pod that the sidecar cannot be put into.
@@ -25,7 +25,7 @@ pub struct Policy {
 
 /// What becomes of a pod that the sidecar cannot be put into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FailurePolicy {
+pub(crate) enum FailurePolicy {
     /// It is refused, with the reason.
     #[default]
     Closed,

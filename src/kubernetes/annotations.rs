@@ -12,7 +12,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// The field's name as a flag has it, and what is wrong.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         if self.image.is_empty() || self.image.contains(char::is_whitespace) {
             return Err(("image", format!("{:?} is no image", self.image)));
         }

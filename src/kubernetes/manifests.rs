@@ -16,7 +16,7 @@ use super::yaml::{Document, Documents, Kind, LONGEST, Node};
 
 /// Whether the sidecar comes or goes.
 #[derive(Clone, Copy, Debug)]
-pub enum Direction<'a> {
+pub(crate) enum Direction<'a> {
     /// It is put into each pod.
     In(&'a Sidecar),
     /// It is taken out of each.
@@ -25,7 +25,7 @@ pub enum Direction<'a> {
 
 /// What a file became.
 #[derive(Clone, Debug)]
-pub struct Rewritten {
+pub(crate) struct Rewritten {
     /// The file; byte for byte as it was where nothing changed.
     pub text: String,
     /// What became of each object that holds pods, in the file's order.
@@ -40,7 +40,7 @@ pub struct Rewritten {
 ///
 /// # Errors
 /// Every [`Problem`]; then nothing is written.
-pub fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
+pub(crate) fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
     let text = decoded(text).map_err(|problem| vec![problem])?;
     if text.len() > LONGEST {
         return Err(vec![Problem::at("", "it has more than 4 GiB; help: split it")]);

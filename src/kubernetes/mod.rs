@@ -31,11 +31,10 @@ mod splice;
 mod webhook;
 mod yaml;
 
-pub use admission::{FailurePolicy, Policy};
-pub use manifests::{Direction, Rewritten, rewrite};
-pub use object::{Outcome, Report};
-pub use overrides::Overrides;
-pub use problem::Problem;
-pub use resources::{Amount, Resources};
-pub use sidecar::{Mode, Port, RunAs, Sidecar};
-pub use webhook::{Webhook, WebhookError};
+pub(crate) use admission::{FailurePolicy, Policy};
+pub(crate) use manifests::{Direction, rewrite};
+pub(crate) use object::Outcome;
+pub(crate) use overrides::Overrides;
+pub(crate) use resources::{Amount, Resources};
+pub(crate) use sidecar::{Mode, Port, RunAs, Sidecar};
+pub(crate) use webhook::Webhook;

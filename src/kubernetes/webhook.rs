@@ -31,7 +31,7 @@ use crate::net::tls::TlsError;
 
 /// A webhook that is ready to serve.
 #[derive(Debug)]
-pub struct Webhook {
+pub(crate) struct Webhook {
     listener: TcpListener,
     surface: Arc<Surface>,
 }
@@ -48,7 +48,7 @@ struct Surface {
 
 /// Why it cannot serve.
 #[derive(Debug, thiserror::Error)]
-pub enum WebhookError {
+pub(crate) enum WebhookError {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -67,7 +67,7 @@ impl Webhook {
     ///
     /// # Errors
     /// [`WebhookError`]
-    pub async fn bind(
+    pub(crate) async fn bind(
         address: SocketAddr,
         cert_file: &Path,
         key_file: &Path,
@@ -86,13 +86,13 @@ impl Webhook {
 
     /// Where it listens, which is told by the system where port 0 was asked for.
     #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
     /// Serves until `drain` starts; then requests under way are answered, for 10 s at most. The certificate is read again
     /// when its files change.
-    pub async fn serve(self, drain: Drain) {
+    pub(crate) async fn serve(self, drain: Drain) {
         let Self { listener, surface } = self;
         let mut last = drain.clone();
         let evictions = Evictions::counted(Server::Webhook, &surface.registry);

@@ -7,45 +7,44 @@ use tokio::sync::watch;
 
 /// Starts the drain, and waits until every [`Drain`] is dropped.
 #[derive(Debug)]
-pub struct DrainTrigger {
+pub(crate) struct DrainTrigger {
     started: watch::Sender<bool>,
 }
 
 /// Says whether the drain has started. Whoever holds one is waited for.
 #[derive(Clone, Debug)]
-pub struct Drain {
+pub(crate) struct Drain {
     started: watch::Receiver<bool>,
 }
 
 impl DrainTrigger {
     /// A drain that has not started, and its first watcher.
     #[must_use]
-    pub fn new() -> (Self, Drain) {
+    pub(crate) fn new() -> (Self, Drain) {
         let (sender, receiver) = watch::channel(false);
         (Self { started: sender }, Drain { started: receiver })
     }
 
     /// Starts the drain. Doing so twice changes nothing.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.started.send_replace(true);
     }
 
     /// Ends once every [`Drain`] has been dropped.
-    pub async fn finished(&self) {
+    pub(crate) async fn finished(&self) {
         self.started.closed().await;
     }
 }
 
 impl Drain {
     /// Ends once the drain has started; at once where it has, or where the trigger is gone.
-    pub async fn started(&mut self) {
+    pub(crate) async fn started(&mut self) {
         // An error says that the trigger is gone: nobody is left to serve for.
         let _ = self.started.wait_for(|started| *started).await;
     }
 
-    /// Whether the drain has started.
-    #[must_use]
-    pub fn has_started(&self) -> bool {
+    #[cfg(test)]
+    fn has_started(&self) -> bool {
         *self.started.borrow()
     }
 }

@@ -3,8 +3,9 @@
 //! `drain` is one signal that everything watches. What is ready is asked of the parts themselves, by `health`.
 
 mod drain;
-pub mod process;
+pub(crate) mod process;
 mod service_manager;
 
-pub use drain::{Drain, DrainTrigger};
-pub use service_manager::ServiceManager;
+pub(crate) use drain::Drain;
+pub(crate) use drain::DrainTrigger;
+pub(crate) use service_manager::ServiceManager;

@@ -16,7 +16,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 ///
 /// # Errors
 /// What the system says.
-pub fn keep_memory_private() -> io::Result<()> {
+pub(crate) fn keep_memory_private() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
@@ -26,7 +26,7 @@ pub fn keep_memory_private() -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `start`.
-pub fn start_child<C>(
+pub(crate) fn start_child<C>(
     start: impl FnOnce() -> io::Result<C>,
     id: impl FnOnce(&C) -> Option<u32>,
 ) -> io::Result<C> {
@@ -42,7 +42,7 @@ pub fn start_child<C>(
 
 /// Reaps the processes that have ended and that this one did not start. Such processes are children of process 1 alone:
 /// elsewhere this does nothing. Costs one system call where nothing has ended.
-pub fn reap_orphans() {
+pub(crate) fn reap_orphans() {
     if !is_first() {
         return;
     }

@@ -20,7 +20,7 @@ use crate::clock;
 
 /// The way to the service manager; without one, nothing is sent.
 #[derive(Clone, Debug, Default)]
-pub struct ServiceManager {
+pub(crate) struct ServiceManager {
     socket: Option<Arc<UnixDatagram>>,
     /// How long it takes the program for alive without a message.
     watchdog: Option<Duration>,
@@ -31,7 +31,7 @@ pub struct ServiceManager {
 impl ServiceManager {
     /// The one that started this process (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
     #[must_use]
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
         let socket = connect(&name).inspect_err(|error| {
             tracing::warn!(%error, "the service manager cannot be reached by NOTIFY_SOCKET");
@@ -49,27 +49,27 @@ impl ServiceManager {
 
     /// Whether there is one.
     #[must_use]
-    pub const fn is_there(&self) -> bool {
+    pub(crate) const fn is_there(&self) -> bool {
         self.socket.is_some()
     }
 
     /// The program has started, or reloaded: it listens.
-    pub fn ready(&self) {
+    pub(crate) fn ready(&self) {
         self.send("READY=1");
     }
 
     /// A reload begins; [`ready`](Self::ready) ends it.
-    pub fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic_micros()));
     }
 
     /// The end has begun.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
     /// How the program stands, in one line. What was sent last is not sent again.
-    pub fn status(&mut self, status: &str) {
+    pub(crate) fn status(&mut self, status: &str) {
         if self.is_there() && status != self.status {
             self.send(&format!("STATUS={}", status.replace('\n', " ")));
             status.clone_into(&mut self.status);
@@ -78,7 +78,7 @@ impl ServiceManager {
 
     /// Reports that the program is alive, twice in the time that the service manager waits for it. It never ends: a program that
     /// stands still reports nothing, and is started again.
-    pub async fn keep_alive(self) {
+    pub(crate) async fn keep_alive(self) {
         let Some(watchdog) = self.watchdog else { return };
         let mut ticks = tokio::time::interval(watchdog / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -25,7 +25,7 @@ use crate::token::{Account, Flow, Roster, StoreError, TokenHandle};
 
 /// Where people log in. Shared by clone.
 #[derive(Clone, Default)]
-pub struct Desk {
+pub(crate) struct Desk {
     shared: Arc<Shared>,
 }
 
@@ -47,7 +47,7 @@ struct Seat {
 
 /// Why a login could not begin.
 #[derive(Debug, thiserror::Error)]
-pub enum BeginError {
+pub(crate) enum BeginError {
     /// There is nowhere to come back to.
     #[error(transparent)]
     Redirect(#[from] RedirectError),
@@ -66,7 +66,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`BeginError`]; then no login is under way that was not before.
-    pub async fn begin(
+    pub(crate) async fn begin(
         &self,
         account: &Arc<Account>,
         roster: Option<Roster>,
@@ -132,13 +132,13 @@ impl Desk {
 
     /// How the last login of this token stands; `None`: there was none since the program started.
     #[must_use]
-    pub fn progress(&self, token: &str) -> Option<Progress> {
+    pub(crate) fn progress(&self, token: &str) -> Option<Progress> {
         self.seats().get(token).map(|seat| seat.progress.borrow().clone())
     }
 
     /// Whether a login of this account on another device may begin, as far as that is known.
     #[must_use]
-    pub fn may_offer_devices(&self, account: &Account) -> bool {
+    pub(crate) fn may_offer_devices(&self, account: &Account) -> bool {
         account.may_offer_devices() && !self.no_device().contains(account.name())
     }
 
@@ -152,7 +152,7 @@ impl Desk {
     }
 
     /// Calls a login off. Whether there was one.
-    pub fn cancel(&self, token: &str) -> bool {
+    pub(crate) fn cancel(&self, token: &str) -> bool {
         self.seats().get(token).is_some_and(Seat::call_off)
     }
 
@@ -160,7 +160,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`PasteError`]; the login goes on waiting.
-    pub async fn paste(&self, token: &str, text: &str) -> Result<(), PasteError> {
+    pub(crate) async fn paste(&self, token: &str, text: &str) -> Result<(), PasteError> {
         let hand = {
             let seats = self.seats();
             let waiting = seats.get(token).filter(|seat| !seat.progress.borrow().is_over());
@@ -177,7 +177,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`SilentError`]
-    pub async fn begin_silent(
+    pub(crate) async fn begin_silent(
         &self,
         handle: &TokenHandle,
         redirect_uri: &Url,
@@ -200,7 +200,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`SilentError`]; a refusal of the authorization server is the token's state by then, or that page's alone.
-    pub async fn finish_silent(
+    pub(crate) async fn finish_silent(
         &self,
         callback: Callback,
         open: BTreeSet<String>,

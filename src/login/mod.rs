@@ -13,8 +13,7 @@ mod progress;
 mod redirect;
 mod silent;
 
-pub use desk::{BeginError, Desk};
-pub use paste::PasteError;
-pub use progress::{Progress, Stage, Step};
-pub use redirect::RedirectError;
-pub use silent::{Refusal, SilentError, SilentStart};
+pub(crate) use desk::{BeginError, Desk};
+pub(crate) use paste::PasteError;
+pub(crate) use progress::{Progress, Stage, Step};
+pub(crate) use silent::{Refusal, SilentError};

@@ -8,7 +8,7 @@ use crate::secret::Secret;
 
 /// Why an address that was given by hand was of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PasteError {
+pub(crate) enum PasteError {
     /// No login with a browser waits for one.
     #[error("no login with a browser is under way")]
     NoLogin,

@@ -10,7 +10,7 @@ use crate::token::{Flow, LoginError};
 
 /// A login, seen from outside. It holds no secret: codes that count are in none of its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Tells this login from the next one of the same token.
     pub id: u64,
     /// In which way.
@@ -25,7 +25,7 @@ pub struct Progress {
 
 /// How a login stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// A person is to do something.
     Waiting(Step),
     /// It is in the store.
@@ -50,7 +50,7 @@ pub enum Stage {
 
 /// What a person is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Open this address in a browser on this machine.
     Browser {
         /// Where to.
@@ -72,7 +72,7 @@ pub enum Step {
 impl Progress {
     /// How long a person still has at `now`.
     #[must_use]
-    pub fn left(&self, now: Moment) -> Duration {
+    pub(crate) fn left(&self, now: Moment) -> Duration {
         self.until.saturating_duration_since(now)
     }
 
@@ -83,7 +83,7 @@ impl Progress {
 
     /// Whether it has come to an end.
     #[must_use]
-    pub const fn is_over(&self) -> bool {
+    pub(crate) const fn is_over(&self) -> bool {
         !matches!(self.stage, Stage::Waiting(_))
     }
 }

@@ -24,7 +24,7 @@ use crate::oauth::{Callback, RedirectUri};
 
 /// Why there is nowhere to come back to.
 #[derive(Debug, thiserror::Error)]
-pub enum RedirectError {
+pub(crate) enum RedirectError {
     /// Something else is there.
     #[error(
         "another program listens on {0}, where `redirect_uri` leads the browser; end it, or set `redirect_uri` to another port that is registered for this client"

@@ -12,7 +12,7 @@ use crate::token::{LoginError, TokenHandle, Whose};
 
 /// What the dashboard's frame is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SilentStart {
+pub(crate) struct SilentStart {
     /// Where the frame is sent.
     pub url: Url,
     /// Whether the answer comes as a message to the page, and not as a redirect to our own address.
@@ -21,7 +21,7 @@ pub struct SilentStart {
 
 /// Why a renewal in the browser did not come about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SilentError {
+pub(crate) enum SilentError {
     /// The token is not renewed in a browser.
     #[error("this token is not renewed in a browser; set `renew_via = \"browser\"`")]
     NotInBrowser,
@@ -40,7 +40,7 @@ pub enum SilentError {
 
 /// How a frame's renewal ended without a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// A sentence for the person at the page.
     pub message: String,
     /// Whether it is that page's browser alone: others are still called for.

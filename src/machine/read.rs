@@ -23,7 +23,7 @@ use crate::clock;
 
 /// What a file held.
 #[derive(Debug)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// All of it. Zeroed when it is dropped: it may be a secret.
     pub bytes: Zeroizing<Vec<u8>>,
     /// When it was written last; `None`: no file is behind it.
@@ -32,7 +32,7 @@ pub struct Contents {
 
 /// Why a file could not be read, as the end of a sentence that begins with its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// There is nothing at the path.
     #[error("does not exist")]
     Missing,
@@ -59,7 +59,7 @@ pub enum Unreadable {
 impl Unreadable {
     /// Whether the file may be read at another time: once it, or its writer, is there.
     #[must_use]
-    pub const fn may_pass(&self) -> bool {
+    pub(crate) const fn may_pass(&self) -> bool {
         matches!(self, Self::Missing | Self::NoWriter | Self::SlowWriter | Self::Lacking(_))
     }
 }
@@ -80,7 +80,7 @@ impl From<io::Error> for Unreadable {
 ///
 /// # Errors
 /// [`Unreadable`]
-pub fn read(path: &Path, most: usize) -> Result<Contents, Unreadable> {
+pub(crate) fn read(path: &Path, most: usize) -> Result<Contents, Unreadable> {
     // Before it is opened: to open a device may set something going.
     let facts = std::fs::metadata(path)?;
     if let Some(kind) = not_a_file(&facts) {

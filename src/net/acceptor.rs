@@ -26,7 +26,7 @@ use crate::metrics::{CertificateGauges, CertificateUse, Metrics, Validity};
 
 /// What TLS handshakes are made with.
 #[derive(Debug)]
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     cert_file: PathBuf,
     key_file: PathBuf,
     client_ca_file: Option<PathBuf>,
@@ -43,7 +43,11 @@ impl Acceptor {
     ///
     /// # Errors
     /// [`TlsError`], which names the file.
-    pub fn load(cert_file: &Path, key_file: &Path, client_ca_file: Option<&Path>) -> Result<Self, TlsError> {
+    pub(crate) fn load(
+        cert_file: &Path,
+        key_file: &Path,
+        client_ca_file: Option<&Path>,
+    ) -> Result<Self, TlsError> {
         let (config, validity) = server_config(cert_file, key_file, client_ca_file)?;
         Ok(Self {
             cert_file: cert_file.to_owned(),
@@ -61,7 +65,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// As [`Self::load`]; then everything stays as it was.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
         let (config, validity) =
             server_config(&self.cert_file, &self.key_file, self.client_ca_file.as_deref())?;
         self.config.store(Arc::new(config));
@@ -72,7 +76,7 @@ impl Acceptor {
 
     /// From when until when its certificate is valid; `None`: that cannot be read.
     #[must_use]
-    pub fn validity(&self) -> Option<Validity> {
+    pub(crate) fn validity(&self) -> Option<Validity> {
         self.validity.load().as_deref().copied()
     }
 
@@ -86,7 +90,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// [`HandshakeFault`]
-    pub async fn accept<S>(&self, io: S) -> Result<TlsStream<ClientHello<S>>, HandshakeFault>
+    pub(crate) async fn accept<S>(&self, io: S) -> Result<TlsStream<ClientHello<S>>, HandshakeFault>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -98,29 +102,29 @@ impl Acceptor {
     }
 
     /// A handshake with a client at `peer` has failed: it is counted, and the first of a burst is logged.
-    pub fn failed(&self, fault: HandshakeFault, peer: Option<SocketAddr>) {
+    pub(crate) fn failed(&self, fault: HandshakeFault, peer: Option<SocketAddr>) {
         self.failures.record(fault, peer);
     }
 
     /// Reports the bursts of failed handshakes that have ended; to be called now and then.
-    pub fn report_failures(&self) {
+    pub(crate) fn report_failures(&self) {
         self.failures.report();
     }
 
     /// Reports those that have not ended: no client will connect any more.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.failures.finish();
     }
 
     /// Adds the count of failed handshakes to the registry, and shows until when its certificate, which is for `one_use`, is valid.
-    pub fn register(&self, metrics: &Metrics, one_use: CertificateUse) {
+    pub(crate) fn register(&self, metrics: &Metrics, one_use: CertificateUse) {
         self.failures.register(metrics);
         let _ = self.gauges.set(metrics.certificates(one_use));
         self.show_validity();
     }
 
     /// The files that it was loaded from.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         [self.cert_file.as_path(), &self.key_file].into_iter().chain(self.client_ca_file.as_deref())
     }
 }
@@ -156,7 +160,7 @@ fn server_config(
 }
 
 /// HTTP/2 as TLS names it (RFC 9113 section 3.1).
-pub const ALPN_HTTP2: &[u8] = b"h2";
+pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
 /// HTTP/1.1 as TLS names it (RFC 7301 section 6).
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 /// What `curl --http1.0` offers, and nothing else.

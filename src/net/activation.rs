@@ -19,7 +19,7 @@ use super::local_address::LocalAddress;
 
 /// The sockets that were passed and that no listener has taken yet.
 #[derive(Debug, Default)]
-pub struct Passed(Vec<PassedSocket>);
+pub(crate) struct Passed(Vec<PassedSocket>);
 
 #[derive(Debug)]
 struct PassedSocket {
@@ -31,7 +31,7 @@ struct PassedSocket {
 
 /// Why a socket that was passed cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PassedError {
+pub(crate) enum PassedError {
     /// It is no listening socket of a kind that the program serves.
     #[error(
         "descriptor {number} that the service manager passes is not a listening TCP socket or Unix socket with a path\n    \
@@ -72,7 +72,7 @@ impl Passed {
     ///
     /// # Errors
     /// [`PassedError::Kind`]
-    pub fn receive() -> Result<Self, PassedError> {
+    pub(crate) fn receive() -> Result<Self, PassedError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         let mut passed = ListenFd::from_env();
@@ -92,7 +92,7 @@ impl Passed {
     /// What the names of the sockets say about the configuration: one called `proxy`, `health` or `control` is that listener,
     /// as if the variable for its key had this value. So the same checks apply.
     #[must_use]
-    pub fn variables(&self) -> Vec<(OsString, OsString)> {
+    pub(crate) fn variables(&self) -> Vec<(OsString, OsString)> {
         let named = |name: &str| -> Vec<String> {
             let named = self.0.iter().filter(|socket| socket.name == name);
             named.map(|socket| socket.address.to_string()).collect()
@@ -117,7 +117,7 @@ impl Passed {
     ///
     /// # Errors
     /// [`PassedError::Mode`]
-    pub fn take(&mut self, address: &LocalAddress, mode: u32) -> Result<Option<Socket>, PassedError> {
+    pub(crate) fn take(&mut self, address: &LocalAddress, mode: u32) -> Result<Option<Socket>, PassedError> {
         let Some(index) = self.0.iter().position(|passed| is_same(&passed.address, address)) else {
             return Ok(None);
         };
@@ -136,7 +136,7 @@ impl Passed {
     ///
     /// # Errors
     /// [`PassedError::Unwanted`]
-    pub fn all_taken(self) -> Result<(), PassedError> {
+    pub(crate) fn all_taken(self) -> Result<(), PassedError> {
         match self.0.into_iter().next() {
             Some(PassedSocket { address, .. }) => Err(PassedError::Unwanted { address }),
             None => Ok(()),
@@ -145,7 +145,7 @@ impl Passed {
 }
 
 /// The variables of this process, with `over` in place of those of the same names.
-pub fn environment(over: &[(OsString, OsString)]) -> impl Iterator<Item = (OsString, OsString)> {
+pub(crate) fn environment(over: &[(OsString, OsString)]) -> impl Iterator<Item = (OsString, OsString)> {
     let others = env::vars_os().filter(|(name, _)| over.iter().all(|(known, _)| known != name));
     others.chain(over.iter().cloned())
 }

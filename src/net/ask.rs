@@ -18,7 +18,7 @@ use super::unix_peer::Peer;
 
 /// Why there is no answer. Never holds a body or a header.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub(crate) enum AskError {
     /// Nobody listens there, or nobody who answers in time.
     #[error("nothing listens on {address}: {kind}")]
     Unreachable {
@@ -62,7 +62,7 @@ pub enum AskError {
 ///
 /// # Errors
 /// [`AskError`]; a status of any kind is an answer.
-pub async fn ask(
+pub(crate) async fn ask(
     address: impl Into<LocalAddress>,
     request: Request<Full<Bytes>>,
     within: Duration,

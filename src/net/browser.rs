@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 
 /// Who caused a request, by `Sec-Fetch-Site`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Initiator {
+pub(crate) enum Initiator {
     /// There is no such field: a program, or a browser that speaks plain HTTP to another host than the loopback.
     Unknown,
     /// A page of the same origin.
@@ -23,7 +23,7 @@ pub enum Initiator {
 impl Initiator {
     /// Reads it off a request's header fields.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
         let Some(site) = sites.next() else { return Self::Unknown };
         let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|given| given == value);
@@ -40,20 +40,20 @@ impl Initiator {
 /// Whether an extension's script sent this request: a page's never says `Sec-Fetch-Site: none`, and what a browser sends
 /// by itself is a navigation.
 #[must_use]
-pub fn is_of_extension(headers: &HeaderMap) -> bool {
+pub(crate) fn is_of_extension(headers: &HeaderMap) -> bool {
     Initiator::of(headers) == Initiator::Browser
         && headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "cors")
 }
 
 /// Whether a browser goes to this address: by a link, a form, a redirect or a frame.
 #[must_use]
-pub fn is_navigation(headers: &HeaderMap) -> bool {
+pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
     headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate")
 }
 
 /// Whether [`Initiator`], [`is_speculative`] or the `Origin` of a request depend on the field of this name.
 #[must_use]
-pub fn is_of_browser(name: &str) -> bool {
+pub(crate) fn is_of_browser(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'o') => name == "origin",
         Some(b'p') => name == "purpose",
@@ -66,7 +66,7 @@ pub fn is_of_browser(name: &str) -> bool {
 /// Whether a browser sends this request ahead of time, before anyone wants the response: a prefetch, a prerendering or
 /// a preview. Chromium says `Sec-Fetch-Site: none` of those that a page's speculation rules cause.
 #[must_use]
-pub fn is_speculative(headers: &HeaderMap) -> bool {
+pub(crate) fn is_speculative(headers: &HeaderMap) -> bool {
     headers.iter().any(|(name, value)| match name.as_str() {
         // Defined for requests that do not serve immediate use (Fetch standard), whatever else they serve.
         "sec-purpose" => true,
@@ -83,7 +83,7 @@ pub fn is_speculative(headers: &HeaderMap) -> bool {
 /// says that it would rather be secure, and the `Accept` of navigations and images is the browser's own. `Referer` and
 /// `Accept-Language` are no signs: a page can leave out the one, and programs send either.
 #[must_use]
-pub fn is_browser(headers: &HeaderMap) -> bool {
+pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
     let is_image = |accept: &[u8]| {
         accept.starts_with(b"image/") && accept.windows(ANY_IMAGE.len()).any(|part| part == ANY_IMAGE)
     };

@@ -26,7 +26,7 @@ use crate::metrics::Validity;
 /// Two are equal where files and content are: settings that hold a certificate whose file has changed since are others,
 /// and what was made of them is made anew. The key need not be compared: a certificate has but one.
 #[derive(Clone)]
-pub struct ClientCertificate {
+pub(crate) struct ClientCertificate {
     /// PEM: the certificate, and the chain up to its authority.
     pub cert_file: PathBuf,
     /// PEM: the private key.
@@ -44,7 +44,7 @@ impl ClientCertificate {
     ///
     /// # Errors
     /// [`TlsError`], which names the file.
-    pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
+    pub(crate) fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
         let (certified, thumbprint) = certified(cert_file, key_file)?;
         let validity = certified.cert.first().and_then(validity);
         Ok(Self {
@@ -58,19 +58,19 @@ impl ClientCertificate {
 
     /// When it expired, if it has by this machine's clock.
     #[must_use]
-    pub fn expired(&self) -> Option<SystemTime> {
+    pub(crate) fn expired(&self) -> Option<SystemTime> {
         let not_after = self.validity.map(|validity| validity.not_after);
         not_after.filter(|at| clock::until(*at).is_zero())
     }
 
     /// From when until when it is valid; `None`: that cannot be read.
     #[must_use]
-    pub const fn validity(&self) -> Option<Validity> {
+    pub(crate) const fn validity(&self) -> Option<Validity> {
         self.validity
     }
 
     /// Both files: what a watcher looks at.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         [self.cert_file.as_path(), &self.key_file].into_iter()
     }
 
@@ -135,7 +135,7 @@ pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
 
 /// The same of the first certificate in a PEM file; `None`: that cannot be read.
 #[must_use]
-pub fn validity_in(file: &Path) -> Option<Validity> {
+pub(crate) fn validity_in(file: &Path) -> Option<Validity> {
     validity(chain(file).ok()?.first()?)
 }
 

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// The limit that counts for this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemoryLimit {
+pub(crate) struct MemoryLimit {
     /// Bytes.
     pub bytes: u64,
     /// Where it comes from.
@@ -17,7 +17,7 @@ pub struct MemoryLimit {
 
 /// Where a limit comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LimitOrigin {
+pub(crate) enum LimitOrigin {
     /// The container, a systemd unit, or any other control group.
     Cgroup,
     /// No control group limits it: the memory that the machine has.
@@ -28,7 +28,7 @@ impl MemoryLimit {
     /// The lowest limit of this process' control groups and their parents; the machine's memory where none has one.
     /// `None`: the system does not tell, as macOS does not.
     #[must_use]
-    pub fn read() -> Option<Self> {
+    pub(crate) fn read() -> Option<Self> {
         Self::under(Path::new("/"))
     }
 
@@ -43,7 +43,7 @@ impl MemoryLimit {
 
 /// What the process really has, as the kernel counts it.
 #[derive(Debug)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Of the process.
     pages: File,
     page_size: u64,
@@ -54,7 +54,7 @@ pub struct Usage {
 impl Usage {
     /// Opens what is read again and again. `None`: the system has no such files.
     #[must_use]
-    pub fn open() -> Option<Self> {
+    pub(crate) fn open() -> Option<Self> {
         let root = Path::new("/");
         let limited = groups(root).into_iter().find(|group| group.join("memory.max").exists());
         Some(Self {
@@ -66,7 +66,7 @@ impl Usage {
 
     /// Bytes of memory that no file stands behind: what a limit kills for.
     #[must_use]
-    pub fn anonymous(&self) -> Option<u64> {
+    pub(crate) fn anonymous(&self) -> Option<u64> {
         let mut text = [0; STATM];
         let read = self.pages.read_at(&mut text, 0).ok()?;
         Some(anonymous_pages(&text[..read])? * self.page_size)
@@ -74,7 +74,7 @@ impl Usage {
 
     /// Bytes in the buffers of the control group's sockets; 0 where the kernel does not count them as its memory.
     #[must_use]
-    pub fn sockets(&self) -> u64 {
+    pub(crate) fn sockets(&self) -> u64 {
         let read = |file: &File| {
             let mut text = [0; STAT];
             let read = file.read_at(&mut text, 0).ok()?;

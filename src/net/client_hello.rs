@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection whose `ClientHello` messages have no server name that is none.
 #[derive(Debug)]
-pub struct ClientHello<S> {
+pub(crate) struct ClientHello<S> {
     io: S,
     /// `None`: no more can come.
     hello: Option<Box<Hello>>,
@@ -54,12 +54,12 @@ impl<S> ClientHello<S> {
     }
 
     /// The connection itself.
-    pub const fn get_ref(&self) -> &S {
+    pub(crate) const fn get_ref(&self) -> &S {
         &self.io
     }
 
     /// The connection itself.
-    pub const fn get_mut(&mut self) -> &mut S {
+    pub(crate) const fn get_mut(&mut self) -> &mut S {
         &mut self.io
     }
 }

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How a limit of open descriptors is shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// Connections of applications.
     pub downstream: usize,
     /// Connections to upstreams. They are kept and shared, so they may be fewer; but a request has to get one.
@@ -17,7 +17,7 @@ pub struct Shares {
 impl Shares {
     /// The shares of `limit` (`None`: there is none) in a program with so many workers, each with so many listeners.
     #[must_use]
-    pub fn of(limit: Option<u64>, workers: usize, listeners: usize) -> Self {
+    pub(crate) fn of(limit: Option<u64>, workers: usize, listeners: usize) -> Self {
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let fixed = STANDARD + workers.saturating_mul(PER_WORKER + listeners) + 2 * SURFACE_CONNECTIONS;
         let own = (limit / 8).clamp(LEAST_OWN, MOST_OWN);
@@ -40,7 +40,7 @@ pub fn raise_limit() -> Option<u64> {
 }
 
 /// Connections at a time of the health surface, and as many of the control surface.
-pub const SURFACE_CONNECTIONS: usize = 64;
+pub(crate) const SURFACE_CONNECTIONS: usize = 64;
 /// Standard streams, the program's own runtime, signals, the listeners of the surfaces, what watches the network.
 const STANDARD: usize = 32;
 /// What a worker's runtime has.

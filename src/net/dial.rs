@@ -16,7 +16,7 @@ use crate::machine::Lack;
 
 /// A connection, and what was learned on the way.
 #[derive(Debug)]
-pub struct Dialed {
+pub(crate) struct Dialed {
     /// The connection.
     pub stream: TcpStream,
     /// Whom it leads to.
@@ -27,7 +27,7 @@ pub struct Dialed {
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// This machine lacks what one takes.
     Lacking(Lack),
     /// No address accepts one.
@@ -55,7 +55,7 @@ impl DialError {
 ///
 /// # Errors
 /// [`DialError`]: what this machine lacks, else a refusal, where an address refused.
-pub async fn connect(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Dialed, DialError> {
+pub(crate) async fn connect(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Dialed, DialError> {
     let mut waiting = addresses.into_iter().peekable();
     let mut tried = Vec::new();
     let mut attempts = FuturesUnordered::new();

@@ -13,7 +13,7 @@ use crate::metrics::{EvictionCounter, Metrics, Server};
 
 /// The evictions of one server.
 #[derive(Debug)]
-pub struct Evictions {
+pub(crate) struct Evictions {
     server: &'static str,
     counter: Option<EvictionCounter>,
     spell: Spell,
@@ -21,11 +21,11 @@ pub struct Evictions {
 
 /// Tells the first of many events that come soon after one another: the one that is logged.
 #[derive(Debug, Default)]
-pub struct Spell(Mutex<Option<Instant>>);
+pub(crate) struct Spell(Mutex<Option<Instant>>);
 
 impl Spell {
     /// Takes note of an event. Whether a spell begins with it: there was none for a minute.
-    pub fn begins(&self) -> bool {
+    pub(crate) fn begins(&self) -> bool {
         self.begins_at(clock::now())
     }
 
@@ -38,18 +38,18 @@ impl Spell {
 impl Evictions {
     /// Of a server that `metrics` count.
     #[must_use]
-    pub fn counted(server: Server, metrics: &Metrics) -> Self {
+    pub(crate) fn counted(server: Server, metrics: &Metrics) -> Self {
         Self { counter: Some(metrics.evictions(server)), ..Self::logged(server.as_str()) }
     }
 
     /// Of a server that has no metrics, by the name that the log has for it.
     #[must_use]
-    pub const fn logged(server: &'static str) -> Self {
+    pub(crate) const fn logged(server: &'static str) -> Self {
         Self { server, counter: None, spell: Spell(Mutex::new(None)) }
     }
 
     /// An idle connection is closed: `limit` may be open at a time.
-    pub fn record(&self, limit: usize) {
+    pub(crate) fn record(&self, limit: usize) {
         if let Some(counter) = &self.counter {
             counter.count();
         }

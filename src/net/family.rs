@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 ///
 /// # Errors
 /// What the system says.
-pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.ip() != Ipv6Addr::UNSPECIFIED {
         return TcpListener::bind(address).await;
     }
@@ -26,7 +26,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Whose connections an address of IPv6 takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Families {
+pub(crate) enum Families {
     /// Those of its own family.
     Own,
     /// IPv4's too, where it is every address.
@@ -37,7 +37,7 @@ pub enum Families {
 ///
 /// # Errors
 /// What the system says.
-pub fn bound(address: SocketAddr, families: Families) -> io::Result<Socket> {
+pub(crate) fn bound(address: SocketAddr, families: Families) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last run's connections to time out.
     socket.set_reuse_address(true)?;
@@ -53,7 +53,7 @@ pub fn bound(address: SocketAddr, families: Families) -> io::Result<Socket> {
 /// Where whoever is on the same machine reaches what listens on `address`: every address of IPv6 may be none of this machine's,
 /// and its loopback of IPv4 always is.
 #[must_use]
-pub fn from_here(address: SocketAddr) -> SocketAddr {
+pub(crate) fn from_here(address: SocketAddr) -> SocketAddr {
     if address.ip() == Ipv6Addr::UNSPECIFIED {
         return (Ipv4Addr::LOCALHOST, address.port()).into();
     }
@@ -62,19 +62,19 @@ pub fn from_here(address: SocketAddr) -> SocketAddr {
 
 /// Whether `address` could not be bound, and `error` says why, only because it is every address of IPv6 and there is no IPv6.
 #[must_use]
-pub fn is_of_none(address: SocketAddr, error: &io::Error) -> bool {
+pub(crate) fn is_of_none(address: SocketAddr, error: &io::Error) -> bool {
     address.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Whether `address` is the loopback of IPv6, and could not be bound, and `error` says why, only because there is none.
 #[must_use]
-pub fn is_absent_loopback(address: SocketAddr, error: &io::Error) -> bool {
+pub(crate) fn is_absent_loopback(address: SocketAddr, error: &io::Error) -> bool {
     let absent = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(|errno| Some(errno.raw_os_error()));
     address.ip() == Ipv6Addr::LOCALHOST && absent.contains(&error.raw_os_error())
 }
 
 /// Connections that the kernel holds until they are accepted; the system's own limit may be lower.
-pub const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The files that are looked at, and how they looked the last time.
 #[derive(Debug)]
-pub struct Watched(BTreeMap<PathBuf, Seen>);
+pub(crate) struct Watched(BTreeMap<PathBuf, Seen>);
 
 /// How a file looks: as it was when it last counted, and as it was at the last look.
 #[derive(Debug)]
@@ -31,13 +31,13 @@ struct Identity {
 impl Watched {
     /// Takes note of how `files` look now.
     #[must_use]
-    pub fn new(files: &[PathBuf]) -> Self {
+    pub(crate) fn new(files: &[PathBuf]) -> Self {
         Self(files.iter().map(|file| (file.clone(), Seen::now(file))).collect())
     }
 
     /// Looks at `files` from now on. What is known of a file that is among them already stays: it may have changed since
     /// it was read.
-    pub fn replace(&mut self, files: &[PathBuf]) {
+    pub(crate) fn replace(&mut self, files: &[PathBuf]) {
         let mut old = std::mem::take(&mut self.0);
         let kept = |file: &PathBuf| (file.clone(), old.remove(file).unwrap_or_else(|| Seen::now(file)));
         self.0 = files.iter().map(kept).collect();
@@ -45,7 +45,7 @@ impl Watched {
 
     /// Looks again. A file has changed once it looks the same at two looks in a row and other than it did before: one
     /// that is being written is left until that is over.
-    pub fn changed(&mut self) -> Vec<PathBuf> {
+    pub(crate) fn changed(&mut self) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for (file, seen) in &mut self.0 {
             let now = Identity::of(file);
@@ -80,7 +80,7 @@ impl Identity {
 }
 
 /// Time between two looks. A change counts after two, so within a second.
-pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

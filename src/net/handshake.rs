@@ -23,7 +23,7 @@ tokio::task_local! {
 ///
 /// # Errors
 /// [`TlsFault`]
-pub async fn connect<S>(
+pub(crate) async fn connect<S>(
     config: &Arc<ClientConfig>,
     name: ServerName<'static>,
     io: S,

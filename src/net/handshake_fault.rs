@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// Why a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HandshakeFault {
+pub(crate) enum HandshakeFault {
     /// No version in common.
     #[error("the client speaks neither TLS 1.2 nor TLS 1.3")]
     Version,
@@ -79,7 +79,7 @@ impl HandshakeFault {
 
     /// The word for it in the metric and the log.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Version => "version",
             Self::Cipher => "cipher",
@@ -135,7 +135,7 @@ impl HandshakeFault {
     /// Whether a connection that is to speak TLS begins with a request of HTTP in the clear: with a method and a target, as far as
     /// these bytes go (RFC 9112 section 3). SSH and SMTP begin with capital letters, too.
     #[must_use]
-    pub fn is_plain_http(first: &[u8]) -> bool {
+    pub(crate) fn is_plain_http(first: &[u8]) -> bool {
         let method = first.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
         match first.split_at(method) {
             ([], _) => false,

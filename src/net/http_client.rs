@@ -28,7 +28,7 @@ use crate::machine::Lack;
 
 /// How servers are reached.
 #[derive(Clone)]
-pub struct Ways {
+pub(crate) struct Ways {
     /// Trust, and the client's certificate. Its ALPN is set here.
     pub tls: ClientConfig,
     /// Who looks names up.
@@ -45,7 +45,7 @@ pub struct Ways {
 
 /// A client with its connections. A clone shares them.
 #[derive(Clone)]
-pub struct HttpClient(Arc<Shared>);
+pub(crate) struct HttpClient(Arc<Shared>);
 
 struct Shared {
     ways: Ways,
@@ -63,7 +63,7 @@ impl std::fmt::Debug for HttpClient {
 
 /// Why there is no response, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HttpFault {
+pub(crate) enum HttpFault {
     /// The server's name has no address.
     #[error("its name cannot be resolved: {0}")]
     Lookup(LookupError),
@@ -92,7 +92,7 @@ pub enum HttpFault {
 
 /// What was under way when `connect_timeout` had passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectStage {
+pub(crate) enum ConnectStage {
     /// The server's name was looked up.
     #[error("its name was not resolved in time")]
     Lookup,
@@ -110,7 +110,7 @@ pub enum ConnectStage {
 impl HttpClient {
     /// Opens no connection yet.
     #[must_use]
-    pub fn new(mut ways: Ways) -> Self {
+    pub(crate) fn new(mut ways: Ways) -> Self {
         // HTTP/1.1 first: a server that leaves the choice to the client gets what it got before.
         ways.tls.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
         Self(Arc::new(Shared { ways, environment: Environment::read(), clients: Mutex::default() }))
@@ -121,7 +121,7 @@ impl HttpClient {
     /// # Errors
     /// [`HttpFault`]; a status of any kind is a response. One that the HTTP proxy on the way may have made in the server's
     /// place is marked as [`Unattributed`]: a failed one, or a portal's page with a status of success.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, HttpFault> {
+    pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, HttpFault> {
         let target = request.uri().clone();
         let client = self.client(&target)?;
         let mut sent = execute(&client, request.clone()).await;
@@ -198,7 +198,7 @@ async fn execute(client: &Client, request: Request<Bytes>) -> reqwest::Result<re
 impl HttpFault {
     /// What an error of a connection, a request or a body means.
     #[must_use]
-    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+    pub(crate) fn of(error: &(dyn StdError + 'static)) -> Self {
         if let Some(fault) = find::<Self>(error) {
             return *fault;
         }

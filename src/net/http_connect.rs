@@ -16,7 +16,7 @@ use super::proxy_fault::ProxyFault;
 ///
 /// # Errors
 /// [`ProxyFault`] where the proxy refuses, or does not speak HTTP.
-pub async fn open(
+pub(crate) async fn open(
     stream: &mut TcpStream,
     scheme: &Scheme,
     authority: &Authority,

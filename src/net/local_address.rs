@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// An address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LocalAddress {
+pub(crate) enum LocalAddress {
     /// An IP address and a port.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
@@ -22,7 +22,7 @@ pub enum LocalAddress {
 impl LocalAddress {
     /// Reads `127.0.0.1:9902`, `unix:/run/cupbearer/control.sock` or `unix:@cupbearer`. `None`: it is none of the three.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let Some(socket) = text.strip_prefix(UNIX) else { return text.parse().ok().map(Self::Tcp) };
         match socket.strip_prefix('@') {
             Some(name) => (!name.is_empty()).then(|| Self::Abstract(name.to_owned())),
@@ -63,7 +63,7 @@ impl fmt::Display for LocalAddress {
 }
 
 /// What comes before a path or a name.
-pub const UNIX: &str = "unix:";
+pub(crate) const UNIX: &str = "unix:";
 
 #[cfg(test)]
 mod tests {

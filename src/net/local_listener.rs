@@ -11,7 +11,7 @@ use super::{family, unix_peer};
 
 /// A bound listener.
 #[derive(Debug)]
-pub enum LocalListener {
+pub(crate) enum LocalListener {
     /// On TCP.
     Tcp(TcpListener),
     /// On a Unix socket.
@@ -28,7 +28,7 @@ impl LocalListener {
     ///
     /// # Errors
     /// What the system says.
-    pub fn passed(address: &LocalAddress, socket: Socket) -> io::Result<Self> {
+    pub(crate) fn passed(address: &LocalAddress, socket: Socket) -> io::Result<Self> {
         Ok(match address {
             LocalAddress::Tcp(_) => Self::Tcp(TcpListener::from_std(socket.into())?),
             LocalAddress::Path(_) | LocalAddress::Abstract(_) => {
@@ -42,7 +42,7 @@ impl LocalListener {
     ///
     /// # Errors
     /// What the system says.
-    pub async fn bind(address: &LocalAddress, mode: u32) -> io::Result<(Self, LocalAddress)> {
+    pub(crate) async fn bind(address: &LocalAddress, mode: u32) -> io::Result<(Self, LocalAddress)> {
         match address {
             LocalAddress::Tcp(address) => {
                 let listener = family::listen(*address).await?;

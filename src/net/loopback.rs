@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// Whether `host` (a name or an address, IPv6 with or without brackets, no port) is this machine's loopback.
 #[must_use]
-pub fn is_loopback_host(host: &str) -> bool {
+pub(crate) fn is_loopback_host(host: &str) -> bool {
     // What nearly every request says, before anything is parsed.
     if host == "127.0.0.1" || host.eq_ignore_ascii_case("localhost") {
         return true;

@@ -13,7 +13,7 @@ use x509_parser::time::ASN1Time;
 
 /// A name of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// `dNSName`: lower case, without the root's dot.
     Dns(String),
     /// `uniformResourceIdentifier`, such as a SPIFFE ID: to the letter.
@@ -28,7 +28,7 @@ pub enum Subject {
 
 /// What is none of the forms that [`Subject::parse`] takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubjectFault {
+pub(crate) enum SubjectFault {
     /// Nothing but spaces.
     #[error("is empty")]
     Empty,
@@ -49,7 +49,7 @@ impl Subject {
     ///
     /// # Errors
     /// [`SubjectFault`]
-    pub fn parse(text: &str) -> Result<Self, SubjectFault> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SubjectFault> {
         if text.trim().is_empty() {
             return Err(SubjectFault::Empty);
         }
@@ -142,7 +142,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// Whom a certificate names, and whether it still counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub(crate) struct Named {
     /// Its alternative names, and its common name where it has exactly one.
     pub names: Vec<Subject>,
     /// Whether it was valid at the moment that was asked about. A session that is resumed brings a certificate whose
@@ -152,7 +152,7 @@ pub struct Named {
 
 /// Reads the names off `der`; `unix_seconds` is now. `None`: it is no certificate.
 #[must_use]
-pub fn named(der: &[u8], unix_seconds: u64) -> Option<Named> {
+pub(crate) fn named(der: &[u8], unix_seconds: u64) -> Option<Named> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let now = ASN1Time::from_timestamp(i64::try_from(unix_seconds).ok()?).ok()?;
     let alternatives = certificate.subject_alternative_name().ok()?;

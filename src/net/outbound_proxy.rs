@@ -21,7 +21,7 @@ use super::no_proxy::NoProxy;
 
 /// Which HTTP proxy connections go through (CONNECT, RFC 9110 section 9.3.6).
 #[derive(Clone, Default, PartialEq, Eq)]
-pub enum OutboundProxy {
+pub(crate) enum OutboundProxy {
     /// The one that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
     #[default]
     Environment,
@@ -33,7 +33,7 @@ pub enum OutboundProxy {
 
 /// An HTTP proxy that tunnels are opened through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpProxy {
+pub(crate) struct HttpProxy {
     /// Its address, as a URL without user and password.
     pub address: Uri,
     /// `Proxy-Authorization`; sensitive, so that it never prints.
@@ -42,7 +42,7 @@ pub struct HttpProxy {
 
 /// What the environment says of proxies; empty: nothing.
 #[derive(Clone, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     https: Variable,
     http: Variable,
     no: NoProxy,
@@ -57,7 +57,7 @@ struct Variable {
 
 /// A proxy is configured that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unusable {
+pub(crate) struct Unusable {
     /// Where it is configured: the name of a variable or of a key.
     pub by: &'static str,
     /// What is wrong with it.
@@ -66,7 +66,7 @@ pub struct Unusable {
 
 /// What is wrong with the address of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyFlaw {
+pub(crate) enum ProxyFlaw {
     /// It begins with `https://`.
     Tls,
     /// It is a SOCKS proxy.
@@ -94,7 +94,7 @@ impl fmt::Display for Unusable {
 impl Unusable {
     /// What to do about it.
     #[must_use]
-    pub const fn help(self) -> &'static str {
+    pub(crate) const fn help(self) -> &'static str {
         match self.flaw {
             ProxyFlaw::Tls => {
                 "name the port that it has for http://, there or by `proxy`, or set `proxy` to \"none\""
@@ -118,7 +118,7 @@ impl OutboundProxy {
     ///
     /// # Errors
     /// [`Unusable`]
-    pub fn to(&self, target: &Uri, environment: &Environment) -> Result<Option<HttpProxy>, Unusable> {
+    pub(crate) fn to(&self, target: &Uri, environment: &Environment) -> Result<Option<HttpProxy>, Unusable> {
         match self {
             Self::Direct => Ok(None),
             Self::Environment => environment.proxy_to(target),
@@ -147,7 +147,7 @@ impl fmt::Debug for OutboundProxy {
 impl Environment {
     /// Reads the process's own.
     #[must_use]
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::of(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
 

@@ -9,7 +9,7 @@ use crate::clock;
 
 /// How long a server asks to be left alone for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryAfter {
+pub(crate) enum RetryAfter {
     /// For so long, up to [`MAX_RETRY_AFTER`].
     In(Duration),
     /// It asks for a pause, and not in words that can be read.
@@ -19,7 +19,7 @@ pub enum RetryAfter {
 impl RetryAfter {
     /// The pause where it can be read.
     #[must_use]
-    pub const fn known(self) -> Option<Duration> {
+    pub(crate) const fn known(self) -> Option<Duration> {
         match self {
             Self::In(pause) => Some(pause),
             Self::Unreadable => None,
@@ -36,7 +36,7 @@ impl From<Duration> for RetryAfter {
 /// `Retry-After` (RFC 9110 section 10.2.3) in seconds, with a fraction too, or as a date. `None`: there is none, or it is
 /// over.
 #[must_use]
-pub fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok().unwrap_or_default().trim();
     let number = |b: u8| b.is_ascii_digit() || b == b'.' || b == b'-' || b == b'+';
     let pause = if !value.is_empty() && value.bytes().all(number) {
@@ -74,7 +74,7 @@ pub(super) fn date(value: &str) -> Option<SystemTime> {
 }
 
 /// No server may keep anybody away for longer with one answer.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use http::{HeaderName, StatusCode};
 
 /// A mark on a response that came through an HTTP proxy in the clear and does not show which of the two made it.
 #[derive(Clone, Copy, Debug)]
-pub struct Unattributed;
+pub(crate) struct Unattributed;
 
 /// Whether the head of a failed response shows that the proxy made it.
 pub(super) fn is_own(status: StatusCode, headers: &HeaderMap) -> bool {

@@ -16,7 +16,7 @@ use crate::clock;
 
 /// The ear to the network.
 #[derive(Debug)]
-pub struct Presence {
+pub(crate) struct Presence {
     source: Source,
     /// A change that has been heard and has not settled.
     heard: Option<Heard>,
@@ -28,7 +28,7 @@ pub struct Presence {
 
 /// What there is to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// The network is another one than before.
     Network,
     /// It changed a while ago, and what it needs (addresses of name servers, a tunnel) may be there by now.
@@ -56,7 +56,7 @@ enum Source {
 impl Presence {
     /// Begins to listen.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Source::new())
     }
 
@@ -65,7 +65,7 @@ impl Presence {
     }
 
     /// Waits for the next change, or the next echo of one. It may be dropped at any await, and nothing is lost.
-    pub async fn changed(&mut self) -> Change {
+    pub(crate) async fn changed(&mut self) -> Change {
         loop {
             let settled = self.heard.map(|heard| heard.settles.max(self.rests_until));
             let echo = self.echoes.last().copied();
@@ -196,13 +196,13 @@ mod kernel {
 }
 
 /// Says that connections of before may lead nowhere: after a sleep, and after a change of the network.
-pub fn moved() {
+pub(crate) fn moved() {
     ERA.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Counts what [`moved`] said: a kept connection of another era is not used again.
 #[must_use]
-pub fn era() -> u64 {
+pub(crate) fn era() -> u64 {
     ERA.load(Ordering::Relaxed)
 }
 

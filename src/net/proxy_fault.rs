@@ -6,7 +6,7 @@ use super::resolver::LookupError;
 
 /// Why there is no way through an HTTP proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyFault {
+pub(crate) enum ProxyFault {
     /// The proxy's name has no address.
     #[error("the name of the HTTP proxy on the way cannot be resolved: {0}")]
     Name(LookupError),
@@ -29,7 +29,7 @@ pub enum ProxyFault {
 
 /// What was under way with the HTTP proxy when `connect_timeout` had passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyStage {
+pub(crate) enum ProxyStage {
     /// Its name was looked up.
     #[error("the name of the HTTP proxy on the way was not resolved within connect_timeout")]
     Lookup,
@@ -44,7 +44,7 @@ pub enum ProxyStage {
 impl ProxyFault {
     /// What to do about it.
     #[must_use]
-    pub const fn help(self) -> &'static str {
+    pub(crate) const fn help(self) -> &'static str {
         match self {
             Self::Name(error) => error.help(),
             Self::Unreachable | Self::Broken => CHECK,
@@ -67,7 +67,7 @@ impl ProxyFault {
 impl ProxyStage {
     /// What to do about it.
     #[must_use]
-    pub const fn help(self) -> &'static str {
+    pub(crate) const fn help(self) -> &'static str {
         match self {
             Self::Lookup => LookupError::Unanswered.help(),
             Self::Tcp => CHECK,

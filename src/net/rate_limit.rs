@@ -13,7 +13,7 @@ use super::outgoing::{MAX_RETRY_AFTER, RetryAfter, date, retry_after};
 
 /// What a response says of the requests that its server allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     /// For how long it asks for no request, up to [`MAX_RETRY_AFTER`].
     pub retry_after: Option<RetryAfter>,
     /// The request was refused, and none is left, or the server names a pause: whatever the status, that may be why.
@@ -31,7 +31,7 @@ struct Quota {
 impl RateLimit {
     /// Reads a response that came at `now` on its server's clock. The fields of a success say nothing of this request.
     #[must_use]
-    pub fn read(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
+    pub(crate) fn read(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
         let retry_after = retry_after(headers);
         if !status.is_client_error() && !status.is_server_error() {
             return Self { retry_after, exhausted: false };

@@ -16,7 +16,7 @@ use crate::machine::Lack;
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum ReachError {
+pub(crate) enum ReachError {
     /// The name has no address.
     Lookup(LookupError),
     /// The name was not resolved in time.
@@ -39,7 +39,7 @@ impl ReachError {
 ///
 /// # Errors
 /// [`ReachError`]
-pub async fn reach(
+pub(crate) async fn reach(
     resolver: &'static Resolver,
     target: &Uri,
     deadline: Instant,
@@ -52,7 +52,7 @@ pub async fn reach(
 ///
 /// # Errors
 /// [`ReachError::Lookup`], [`ReachError::LookupTimeout`], [`ReachError::Lacking`]
-pub async fn look_up(
+pub(crate) async fn look_up(
     resolver: &'static Resolver,
     target: &Uri,
     deadline: Instant,
@@ -74,7 +74,7 @@ pub async fn look_up(
 ///
 /// # Errors
 /// [`ReachError::Connect`], [`ReachError::ConnectTimeout`], [`ReachError::Lacking`]
-pub async fn dial(
+pub(crate) async fn dial(
     resolver: &'static Resolver,
     target: &Uri,
     addresses: impl IntoIterator<Item = SocketAddr>,

@@ -33,7 +33,7 @@ use crate::clock;
 
 /// What such a server may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections at a time; for the next one, the one that has been idle for longest is closed.
     pub connections: usize,
     /// Requests at a time, over all connections; the next one is answered 503 at once.
@@ -45,7 +45,7 @@ pub struct Limits {
 }
 
 /// What connections are accepted from.
-pub trait Listen {
+pub(crate) trait Listen {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -71,7 +71,7 @@ impl Listen for TcpListener {
 
 /// Answers short requests over HTTP/1.1, within `limits`, until it is dropped. An answer's body may take as long as its
 /// connection lives. A request has the [`Peer`] of its connection among its extensions, where it is known.
-pub async fn short_requests<L, H, F, B>(listener: L, limits: Limits, evictions: Evictions, handler: H)
+pub(crate) async fn short_requests<L, H, F, B>(listener: L, limits: Limits, evictions: Evictions, handler: H)
 where
     L: Listen,
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
@@ -141,7 +141,7 @@ impl Body for Held {
 /// Accepts up to `limit` connections at a time and runs `serve` for each. For one more, the one that has been idle for
 /// longest is closed, and where none is idle, it waits. Once `last` ends no more are accepted, and it ends with those that
 /// are open; they end with it where it is dropped.
-pub async fn connections<L, S, F>(
+pub(crate) async fn connections<L, S, F>(
     listener: L,
     limit: usize,
     evictions: Evictions,
@@ -215,7 +215,7 @@ impl Open {
 
 /// A connection's place at a server. It is idle while it waits for its peer: for a head, say, or for its next request.
 #[derive(Clone, Debug)]
-pub struct Place(Arc<Mutex<Activity>>);
+pub(crate) struct Place(Arc<Mutex<Activity>>);
 
 #[derive(Debug)]
 struct Activity {
@@ -227,7 +227,7 @@ struct Activity {
 
 /// A request that is worked at: while one lives, its connection is not idle.
 #[derive(Debug)]
-pub struct Work(Place);
+pub(crate) struct Work(Place);
 
 impl Place {
     fn new() -> Self {
@@ -236,7 +236,7 @@ impl Place {
 
     /// A request begins.
     #[must_use]
-    pub fn work(&self) -> Work {
+    pub(crate) fn work(&self) -> Work {
         self.change(|activity| activity.works += 1);
         Work(self.clone())
     }
@@ -260,7 +260,7 @@ impl Drop for Work {
 }
 
 /// Serves one HTTP/1.1 connection; it ends with its peer, by its own timeouts, or when it is dropped.
-pub async fn http1_connection<I, S, B>(stream: I, header_timeout: Duration, service: S)
+pub(crate) async fn http1_connection<I, S, B>(stream: I, header_timeout: Duration, service: S)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,

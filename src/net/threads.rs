@@ -15,14 +15,14 @@ use std::thread;
 use tokio::sync::oneshot;
 
 /// For the files of secrets, keys and certificates, and for tokens that a file holds.
-pub static SECRETS: Threads = Threads::new("secrets", 2);
+pub(crate) static SECRETS: Threads = Threads::new("secrets", 2);
 
 /// For the token store.
-pub static STORE: Threads = Threads::new("store", 2);
+pub(crate) static STORE: Threads = Threads::new("store", 2);
 
 /// A few threads with one queue.
 #[derive(Debug)]
-pub struct Threads {
+pub(crate) struct Threads {
     name: &'static str,
     count: usize,
     queue: OnceLock<SyncSender<Job>>,
@@ -34,7 +34,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Why work was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotDone {
+pub(crate) enum NotDone {
     /// The system gives this process no more threads: `pids.max` of its cgroup, or `ulimit -u`.
     #[error("this machine has no thread left")]
     NoThread,
@@ -49,7 +49,7 @@ pub enum NotDone {
 impl Threads {
     /// `count` threads, which start with [`Self::start`] or with the first work.
     #[must_use]
-    pub const fn new(name: &'static str, count: usize) -> Self {
+    pub(crate) const fn new(name: &'static str, count: usize) -> Self {
         Self { name, count, queue: OnceLock::new(), files: Mutex::new(BTreeMap::new()) }
     }
 
@@ -57,7 +57,7 @@ impl Threads {
     ///
     /// # Errors
     /// [`NotDone::NoThread`]; the next call tries again.
-    pub fn start(&self) -> Result<(), NotDone> {
+    pub(crate) fn start(&self) -> Result<(), NotDone> {
         self.queue().map(|_| ())
     }
 
@@ -80,7 +80,7 @@ impl Threads {
     ///
     /// # Errors
     /// [`NotDone::NoThread`] and [`NotDone::Full`].
-    pub fn submit(&self, work: impl FnOnce() + Send + 'static) -> Result<(), NotDone> {
+    pub(crate) fn submit(&self, work: impl FnOnce() + Send + 'static) -> Result<(), NotDone> {
         self.queue()?.try_send(Box::new(work)).map_err(|_| NotDone::Full)
     }
 
@@ -88,7 +88,7 @@ impl Threads {
     ///
     /// # Errors
     /// [`NotDone`]
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotDone> {
@@ -107,7 +107,7 @@ impl Threads {
     ///
     /// # Errors
     /// [`NotDone`]
-    pub async fn run_on<T: Send + 'static>(
+    pub(crate) async fn run_on<T: Send + 'static>(
         &self,
         file: &Path,
         work: impl FnOnce() -> T + Send + 'static,

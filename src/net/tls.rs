@@ -10,13 +10,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
-pub use super::certificate::ClientCertificate;
+pub(crate) use super::certificate::ClientCertificate;
 use super::trust::Trusted;
 use crate::machine::{self, Lack, Unreadable};
 
 /// Why a TLS configuration could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// The file of certificate authorities holds none.
     #[error("{} holds no certificate in PEM form", .0.display())]
     CaEmpty(PathBuf),
@@ -62,7 +62,7 @@ pub enum TlsError {
 impl TlsError {
     /// Whether a file is only not there yet.
     #[must_use]
-    pub const fn may_pass(&self) -> bool {
+    pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::Unreadable { why, .. } => why.may_pass(),
             Self::Lacking(..) => true,
@@ -83,7 +83,7 @@ impl TlsError {
 
 /// What it means that the platform has no certificate authorities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoRoots {
+pub(crate) enum NoRoots {
     /// An error.
     Refused,
     /// That nobody is trusted; whoever never speaks TLS needs no trust.
@@ -95,7 +95,7 @@ pub enum NoRoots {
 ///
 /// # Errors
 /// [`TlsError`], which names the file.
-pub fn client_config(
+pub(crate) fn client_config(
     ca_file: Option<&Path>,
     no_roots: NoRoots,
     certificate: Option<&ClientCertificate>,

@@ -5,7 +5,7 @@ use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
 /// Why TLS failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TlsFault {
+pub(crate) enum TlsFault {
     /// No trusted authority has issued the certificate.
     #[error("the certificate comes from an unknown issuer")]
     UnknownIssuer,
@@ -75,7 +75,7 @@ pub enum TlsFault {
 
 /// How far a handshake came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// It began; no certificate of the server came. What fails now is the agreement on versions and ciphers.
     Hello,
     /// The server's certificate came.
@@ -85,7 +85,7 @@ pub enum Progress {
 impl TlsFault {
     /// What an error of rustls means.
     #[must_use]
-    pub fn of(error: &rustls::Error, progress: Progress) -> Self {
+    pub(crate) fn of(error: &rustls::Error, progress: Progress) -> Self {
         match error {
             rustls::Error::InvalidCertificate(certificate) => Self::of_certificate(certificate),
             rustls::Error::AlertReceived(alert) => Self::of_alert(*alert, progress),
@@ -152,7 +152,7 @@ impl TlsFault {
 
     /// What to do about it.
     #[must_use]
-    pub const fn help(self) -> &'static str {
+    pub(crate) const fn help(self) -> &'static str {
         match self {
             Self::UnknownIssuer => "name its authority in `ca_file`",
             Self::SelfSigned => {

@@ -15,7 +15,7 @@ use super::family::BACKLOG;
 /// The file of a Unix socket, removed when this is dropped, unless another program has put its own there. Whoever holds
 /// it drops it after the last listener.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
@@ -23,7 +23,7 @@ pub struct SocketFile {
 impl SocketFile {
     /// The file of the socket that was bound at `path`; `None`: it is gone already.
     #[must_use]
-    pub fn at(path: &Path) -> Option<Self> {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
         Some(Self { path: path.to_owned(), identity: identity(path).ok()? })
     }
 }
@@ -42,7 +42,7 @@ impl Drop for SocketFile {
 ///
 /// # Errors
 /// What the system says; `AddrInUse` where somebody listens on it; `AlreadyExists` where it is something else than a socket.
-pub fn bound(path: &Path, mode: u32) -> io::Result<Socket> {
+pub(crate) fn bound(path: &Path, mode: u32) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 
 /// The process at the other end, as it was when it connected or began to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its effective user.
     pub uid: u32,
     /// Whether it is in the PID namespace of this process.
@@ -23,7 +23,7 @@ impl Peer {
     ///
     /// # Errors
     /// What the system says.
-    pub fn of(stream: &UnixStream) -> io::Result<Self> {
+    pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let same_pid_namespace = credentials.pid().is_none_or(|pid| pid > 0 && is_as_deep(pid));
         Ok(Self { uid: credentials.uid(), same_pid_namespace })
@@ -31,13 +31,13 @@ impl Peer {
 
     /// Whether it runs as the user that this process runs as.
     #[must_use]
-    pub fn is_this_user(self) -> bool {
+    pub(crate) fn is_this_user(self) -> bool {
         self.uid == geteuid().as_raw()
     }
 
     /// Whether it runs as the user that this process runs as, in the same PID namespace.
     #[must_use]
-    pub fn is_own(self) -> bool {
+    pub(crate) fn is_own(self) -> bool {
         self.is_this_user() && self.same_pid_namespace
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum Signer {
 
 /// What is configured of an assertion beside who says it, of whom, to whom.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AssertionTerms {
+pub(crate) struct AssertionTerms {
     /// More claims; none of those that are written here.
     pub claims: Map<String, Value>,
     /// From `iat` to `exp`. Default 3 min: enough for a server whose clock is a minute ahead, and less than the five
@@ -51,7 +51,7 @@ pub struct AssertionTerms {
 
 impl AssertionTerms {
     /// The claims that each assertion has, or that would contradict them (RFC 7519 section 4.1).
-    pub const RESERVED: [&str; 7] = ["iss", "sub", "aud", "iat", "exp", "nbf", "jti"];
+    pub(crate) const RESERVED: [&str; 7] = ["iss", "sub", "aud", "iat", "exp", "nbf", "jti"];
 }
 
 impl Default for AssertionTerms {

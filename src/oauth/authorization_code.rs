@@ -21,7 +21,7 @@ use super::transport::Answer;
 
 /// What a person's browser is to ask for.
 #[derive(Clone, Copy, Debug)]
-pub struct AuthorizationRequest<'a> {
+pub(crate) struct AuthorizationRequest<'a> {
     /// Who asks.
     pub client: &'a Client,
     /// What for. `params` are the token request's alone.
@@ -42,7 +42,7 @@ pub struct AuthorizationRequest<'a> {
 
 /// Proof Key for Code Exchange (RFC 7636): whether any program that finds a code can redeem it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pkce {
+pub(crate) enum Pkce {
     /// Nobody but this program can.
     #[default]
     S256,
@@ -52,7 +52,7 @@ pub enum Pkce {
 
 /// How the server may answer the browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// It may show pages.
     Interactive,
     /// It shows none (`prompt=none`, OpenID Connect Core 1.0 section 3.1.2.1): in a hidden frame.
@@ -61,7 +61,7 @@ pub enum Manner {
 
 /// A request that is on its way through a browser: what its answer is compared with and redeemed by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
+pub(crate) struct Pending {
     pub(super) state: Secret<String>,
     /// `None`: no ID token was asked for.
     pub(super) nonce: Option<Secret<String>>,
@@ -78,7 +78,7 @@ pub struct Pending {
 
 /// Where to send a browser, and what to expect of it.
 #[derive(Debug)]
-pub struct Authorization {
+pub(crate) struct Authorization {
     /// For the browser. It holds no secret: the challenge is a hash.
     pub url: Url,
     /// For the answer.

@@ -22,7 +22,7 @@ use super::server::Location;
 
 /// What is known of an assertion before its key is read.
 #[derive(Clone, Copy, Debug)]
-pub struct Bearer<'a> {
+pub(crate) struct Bearer<'a> {
     /// What it is signed with: PEM, a JWK, or the key file of a Google service account.
     pub key: &'a KeySettings,
     /// `iss`; `None`: a Google key's `client_email`, else the client identifier.
@@ -45,7 +45,7 @@ pub struct Bearer<'a> {
 
 /// What an assertion is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AssertionUse {
+pub(crate) enum AssertionUse {
     /// A grant: claims that are not configured are made up of what is known.
     Grant,
     /// It is the access token.
@@ -57,7 +57,7 @@ impl Bearer<'_> {
     ///
     /// # Errors
     /// [`Error`] where the key cannot be read or used.
-    pub async fn sign(&self, now: SystemTime) -> Result<Secret<String>, Error> {
+    pub(crate) async fn sign(&self, now: SystemTime) -> Result<Secret<String>, Error> {
         let text = read(&self.key.key).await?;
         let held = || Held::by(&self.key.key);
         let google = match GoogleKey::parse(text.expose()) {
@@ -109,7 +109,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`TokenFailure`]: see [`AuthorizationServer::token`].
-    pub async fn token_for(
+    pub(crate) async fn token_for(
         &self,
         bearer: &Bearer<'_>,
         client: &Client,

@@ -17,7 +17,7 @@ use super::report::Report;
 /// The parameters of an authorization response, each as it came; one that came twice counts as none
 /// (RFC 6749 section 3.1).
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Callback {
+pub(crate) struct Callback {
     state: Option<String>,
     code: Option<Secret<String>>,
     issuer: Option<String>,
@@ -28,7 +28,7 @@ pub struct Callback {
 impl Callback {
     /// Reads a query, or a form.
     #[must_use]
-    pub fn parse(query: &str) -> Self {
+    pub(crate) fn parse(query: &str) -> Self {
         Self::of(
             form_urlencoded::parse(query.as_bytes())
                 .map(|(name, value)| (name.into_owned(), value.into_owned())),
@@ -36,7 +36,7 @@ impl Callback {
     }
 
     /// Takes parameters that were read already: of a message from a window.
-    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut callback = Self::default();
         let mut seen = Vec::new();
         for (name, value) in pairs {
@@ -57,13 +57,13 @@ impl Callback {
 
     /// A code that a page showed, taken for the response to this request: PKCE alone says whether it is.
     #[must_use]
-    pub fn of_code(code: Secret<String>, pending: &Pending) -> Self {
+    pub(crate) fn of_code(code: Secret<String>, pending: &Pending) -> Self {
         Self { state: Some(pending.state.expose().clone()), code: Some(code), ..Self::default() }
     }
 
     /// Whether it answers this request; what does not is a stranger's, or an earlier one's.
     #[must_use]
-    pub fn answers(&self, pending: &Pending) -> bool {
+    pub(crate) fn answers(&self, pending: &Pending) -> bool {
         let state = self.state.as_deref().unwrap_or_default();
         verify_slices_are_equal(state.as_bytes(), pending.state.expose().as_bytes()).is_ok()
     }
@@ -71,13 +71,13 @@ impl Callback {
     /// Whether it is a response at all: it has a code or an error. An authorization request, or a page that was loaded
     /// again, has the state alone.
     #[must_use]
-    pub const fn is_response(&self) -> bool {
+    pub(crate) const fn is_response(&self) -> bool {
         self.code.is_some() || self.error.is_some()
     }
 
     /// Whether it has neither state nor code nor error.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.state.is_none() && !self.is_response()
     }
 
@@ -91,7 +91,7 @@ impl Callback {
     /// # Errors
     /// [`Error`] where the server refused, or where the answer is not from the server that was asked
     /// (RFC 9207 section 2.4): then the code goes nowhere.
-    pub fn grant(self, pending: &Pending) -> Result<Grant, Error> {
+    pub(crate) fn grant(self, pending: &Pending) -> Result<Grant, Error> {
         match (&self.issuer, &pending.issuer) {
             (None, _) if pending.says_issuer => {
                 return Err(Error::here(Kind::Callback(CallbackFault::NoIssuer)));

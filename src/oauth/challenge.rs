@@ -8,7 +8,7 @@ use http::header::WWW_AUTHENTICATE;
 
 /// Whether a response asks for a proof with a nonce in it (RFC 9449 section 9).
 #[must_use]
-pub fn demands_nonce(response: &HeaderMap) -> bool {
+pub(crate) fn demands_nonce(response: &HeaderMap) -> bool {
     let mut demanded = false;
     for_each_challenge(response, |challenge| {
         demanded |= is_dpop(challenge.scheme) && challenge.error == Some("use_dpop_nonce");
@@ -18,7 +18,7 @@ pub fn demands_nonce(response: &HeaderMap) -> bool {
 
 /// What the challenges of a refusal say of the token that its request carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChallengeVerdict {
+pub(crate) enum ChallengeVerdict {
     /// An error that names the token, such as `invalid_token`.
     TokenError,
     /// Nothing that tells the token from anything else: no challenge, or one without an error.
@@ -29,7 +29,7 @@ pub enum ChallengeVerdict {
 
 /// What another token does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Incurable {
+pub(crate) enum Incurable {
     /// `insufficient_scope` (RFC 6750 section 3.1), `insufficient_user_authentication` (RFC 9470) and their like.
     #[error("the API demands more scope, or another authentication of the user (insufficient_...)")]
     Insufficient,
@@ -53,7 +53,7 @@ pub enum Incurable {
 /// error that is not registered. Of several challenges, one whose error names the token decides, then one whose error another
 /// token does not change.
 #[must_use]
-pub fn challenge_verdict(response: &HeaderMap, scheme: &str) -> ChallengeVerdict {
+pub(crate) fn challenge_verdict(response: &HeaderMap, scheme: &str) -> ChallengeVerdict {
     let (mut any, mut for_a_token, mut token_error, mut incurable) = (false, false, false, None);
     let mut demands_binding = !is_dpop(scheme);
     for_each_challenge(response, |challenge| {
@@ -84,7 +84,7 @@ pub fn challenge_verdict(response: &HeaderMap, scheme: &str) -> ChallengeVerdict
 /// Whether a response to a token that is bound to no key asks for one that is, and for no other (RFC 9449 section 7.1): all
 /// its challenges for a token are `DPoP`.
 #[must_use]
-pub fn demands_binding(response: &HeaderMap) -> bool {
+pub(crate) fn demands_binding(response: &HeaderMap) -> bool {
     let (mut dpop, mut other) = (false, false);
     for_each_challenge(response, |challenge| {
         let is_foreign = OTHER_CREDENTIALS.iter().any(|other| challenge.scheme.eq_ignore_ascii_case(other));
@@ -101,7 +101,7 @@ fn is_dpop(scheme: &str) -> bool {
 impl Incurable {
     /// What to do about it, where that is a key of this configuration.
     #[must_use]
-    pub const fn help(self) -> Option<&'static str> {
+    pub(crate) const fn help(self) -> Option<&'static str> {
         match self {
             Self::Unbound => Some(BINDING_HELP),
             Self::Insufficient | Self::Request | Self::Proof | Self::Scheme => None,
@@ -193,7 +193,7 @@ const fn is_separator(c: char) -> bool {
 }
 
 /// What helps where an API takes bound tokens alone.
-pub const BINDING_HELP: &str =
+pub(crate) const BINDING_HELP: &str =
     "set `dpop = true` for this token, or have the API take tokens that are bound to no key";
 
 /// Schemes of credentials that are no tokens (RFC 7617, RFC 7616, RFC 4559, MS-NTHT).

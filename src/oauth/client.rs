@@ -9,7 +9,7 @@ use super::key::Algorithm;
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
+pub(crate) struct Client {
     /// The client identifier (RFC 6749 section 2.2). Empty: none is sent, which a `jwt_bearer` grant without client
     /// authentication may do.
     pub id: String,
@@ -20,7 +20,7 @@ pub struct Client {
 /// Client authentication (RFC 6749 section 2.3). Exactly the configured method is used, never probed: a wrong
 /// guess would spend a grant that counts once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
+pub(crate) enum ClientAuth {
     /// `client_secret_basic`: HTTP Basic, both halves form-encoded first (RFC 6749 section 2.3.1).
     SecretBasic(SecretSource),
     /// `client_secret_post`: in the form body.
@@ -52,7 +52,7 @@ pub enum ClientAuth {
 
 /// Whom a client assertion is for (RFC 7523 section 3, point 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AssertionAudience {
+pub(crate) enum AssertionAudience {
     /// The issuer identifier: what the authorization server calls itself.
     #[default]
     Issuer,
@@ -62,7 +62,7 @@ pub enum AssertionAudience {
 
 /// A key to sign with, and what is said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySettings {
+pub(crate) struct KeySettings {
     /// PEM (PKCS #8, PKCS #1 or SEC 1) or JWK; read at each use.
     pub key: SecretSource,
     /// `kid`; `None`: the JWK's own, or none.
@@ -76,7 +76,7 @@ pub struct KeySettings {
 impl ClientAuth {
     /// The secrets and keys that it reads at each use.
     #[must_use]
-    pub const fn secret(&self) -> Option<&SecretSource> {
+    pub(crate) const fn secret(&self) -> Option<&SecretSource> {
         match self {
             Self::SecretBasic(source)
             | Self::SecretPost(source)
@@ -88,7 +88,7 @@ impl ClientAuth {
     }
 
     /// The files that it reads at each use: whose change may mend it.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let certificate = match self {
             Self::PrivateKeyJwt { key, .. } => key.certificate.as_deref(),
             _ => None,

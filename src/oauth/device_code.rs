@@ -17,7 +17,7 @@ use super::transport::Answer;
 
 /// A login that has begun and goes on on another device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceAuthorization {
+pub(crate) struct DeviceAuthorization {
     /// What the token is asked for with.
     pub device_code: Secret<String>,
     /// What the person types: visible ASCII.

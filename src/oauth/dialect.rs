@@ -12,7 +12,7 @@ use super::assertion::AssertionTerms;
 
 /// What one token endpoint wants otherwise. The default is RFC 6749's own form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dialect {
+pub(crate) struct Dialect {
     /// What `grant_type` says in place of `client_credentials`. Empty: the parameter is left out.
     pub grant_type: Option<String>,
     /// Where the parameters of a token request stand.
@@ -33,7 +33,7 @@ pub struct Dialect {
 
 /// Where the parameters of a token request stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RequestFormat {
+pub(crate) enum RequestFormat {
     /// In the body, `application/x-www-form-urlencoded` (RFC 6749 section 4).
     #[default]
     Form,
@@ -45,7 +45,7 @@ pub enum RequestFormat {
 
 /// The method of a token request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TokenMethod {
+pub(crate) enum TokenMethod {
     /// `POST` (RFC 6749 section 3.2).
     #[default]
     Post,
@@ -65,7 +65,7 @@ impl TokenMethod {
 
 /// Where the members of a token response stand; `None`: under their own name, beside the access token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResponsePaths {
+pub(crate) struct ResponsePaths {
     /// Of `access_token`.
     pub access_token: Option<MemberPath>,
     /// Of `expires_in`, a duration or a point in time.
@@ -82,13 +82,13 @@ pub struct ResponsePaths {
 
 /// A dotted name, such as `authed_user.access_token` or `tokens.0.value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberPath(Vec<String>);
+pub(crate) struct MemberPath(Vec<String>);
 
 impl MemberPath {
     /// Reads names that dots separate; a number chooses from an array. `None`: a name is empty or has a space in it, or
     /// there are too many.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let names: Vec<String> = text.split('.').map(str::to_owned).collect();
         let is_name = |name: &String| {
             !name.is_empty() && !name.contains(|letter: char| letter.is_whitespace() || letter.is_control())

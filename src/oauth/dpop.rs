@@ -22,7 +22,7 @@ use nonces::Nonces;
 
 /// A key that tokens are bound to, and what the servers that it was proved to said last.
 #[derive(Debug)]
-pub struct Dpop {
+pub(crate) struct Dpop {
     key: SigningKey,
     /// The header in base64url and its dot: every proof begins with it.
     header: String,
@@ -31,7 +31,7 @@ pub struct Dpop {
 
 /// The request that a proof is for (RFC 9449 section 4.2).
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// `htm`.
     pub method: &'a Method,
     /// The beginning of `htu`: scheme, host in lower case, and the port where it is not the scheme's own.
@@ -42,7 +42,7 @@ pub struct Target<'a> {
 
 /// Whether an answer had a nonce for the proofs to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nonce {
+pub(crate) enum Nonce {
     /// It had one; it is used from now on.
     Given,
     /// It had none, or none that a proof could hold.
@@ -52,7 +52,7 @@ pub enum Nonce {
 impl Dpop {
     /// Makes ready to prove possession of `key`.
     #[must_use]
-    pub fn new(key: SigningKey) -> Self {
+    pub(crate) fn new(key: SigningKey) -> Self {
         let header = format!(
             r#"{{"typ":"dpop+jwt","alg":"{}","jwk":{}}}"#,
             key.algorithm().as_str(),
@@ -66,7 +66,7 @@ impl Dpop {
     ///
     /// # Errors
     /// [`KeyError::Library`], where the system has no random bytes.
-    pub fn generate() -> Result<Self, KeyError> {
+    pub(crate) fn generate() -> Result<Self, KeyError> {
         SigningKey::generate().map(Self::new)
     }
 
@@ -74,7 +74,7 @@ impl Dpop {
     ///
     /// # Errors
     /// [`KeyError`] where it is none.
-    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         SigningKey::from_pkcs8(der, None).map(Self::new)
     }
 
@@ -82,19 +82,19 @@ impl Dpop {
     ///
     /// # Errors
     /// [`KeyError::Library`]; no key leads to it.
-    pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, KeyError> {
+    pub(crate) fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, KeyError> {
         self.key.to_pkcs8()
     }
 
     /// The key's thumbprint: `jkt`, and `dpop_jkt` in an authorization request (RFC 9449 sections 6.1 and 10).
     #[must_use]
-    pub fn thumbprint(&self) -> String {
+    pub(crate) fn thumbprint(&self) -> String {
         self.key.thumbprint()
     }
 
     /// Whether it proves possession of `key`, by the same algorithm.
     #[must_use]
-    pub fn is_of(&self, key: &SigningKey) -> bool {
+    pub(crate) fn is_of(&self, key: &SigningKey) -> bool {
         self.key.public_jwk() == key.public_jwk() && self.key.algorithm() == key.algorithm()
     }
 
@@ -103,7 +103,7 @@ impl Dpop {
     ///
     /// # Errors
     /// [`KeyError::Library`], where the system has no random bytes.
-    pub fn proof(
+    pub(crate) fn proof(
         &self,
         target: Target<'_>,
         token_hash: Option<&str>,
@@ -147,7 +147,7 @@ impl Dpop {
     }
 
     /// Takes note of the nonce in an answer of `origin`'s (RFC 9449 section 8.2): the newest counts.
-    pub fn take_note(&self, origin: &str, answer: &HeaderMap) -> Nonce {
+    pub(crate) fn take_note(&self, origin: &str, answer: &HeaderMap) -> Nonce {
         let mut fields = answer.get_all(DPOP_NONCE).iter();
         let (Some(field), None) = (fields.next(), fields.next()) else { return Nonce::None };
         match field.to_str() {
@@ -171,7 +171,7 @@ impl Eq for Dpop {}
 
 /// `ath`: the hash of an access token, in base64url (RFC 9449 section 4.2).
 #[must_use]
-pub fn token_hash(access_token: &str) -> String {
+pub(crate) fn token_hash(access_token: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, access_token.as_bytes()))
 }
 
@@ -206,9 +206,9 @@ fn is_nonce(text: &str) -> bool {
 }
 
 /// Where a proof stands.
-pub const DPOP: HeaderName = HeaderName::from_static("dpop");
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Where a server gives a nonce.
-pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// RFC 9449 section 4.2 asks for 96 bits at least.
 const ID_BYTES: usize = 16;

@@ -43,7 +43,7 @@ use super::write::write;
 
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
 #[derive(Debug)]
-pub struct AuthorizationServer {
+pub(crate) struct AuthorizationServer {
     pub(super) directory: Directory,
     pub(super) http: Http,
     clock: ServerClock,
@@ -83,7 +83,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`ServerError`] where the authorities or the proxy are not usable.
-    pub fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
+    pub(crate) fn new(settings: &ServerSettings) -> Result<Self, ServerError> {
         let http = Http::new(&settings.transport)?;
         let location = &settings.location;
         for url in location.token_endpoint.iter().chain(location.issuer.as_ref().map(Issuer::url)) {
@@ -102,7 +102,7 @@ impl AuthorizationServer {
 
     /// Now, on the server's clock, as far as it is known: what an assertion is dated by.
     #[must_use]
-    pub fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
@@ -115,7 +115,7 @@ impl AuthorizationServer {
     /// # Errors
     /// [`TokenFailure`], which says whose fault it is, and holds what came in the response to a grant that counts once.
     /// Where the client's secret cannot be read, nothing is sent.
-    pub async fn token(
+    pub(crate) async fn token(
         &self,
         client: &Client,
         grant: &Grant,
@@ -160,7 +160,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`Error`] where the server was not told: it offers no such endpoint, could not be reached, or refused.
-    pub async fn revoke(
+    pub(crate) async fn revoke(
         &self,
         client: &Client,
         token: &Secret<String>,

@@ -26,7 +26,7 @@ mod reach;
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub(crate) struct Error {
     kind: Kind,
     place: Option<Place>,
     retry_after: Option<RetryAfter>,
@@ -36,7 +36,7 @@ pub struct Error {
 
 /// Whose fault it is, and so when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
+pub(crate) enum Class {
     /// The network's or the server's; it passes. Backoff.
     Transient,
     /// The configuration's, here or at the server; it stays until someone acts. Slowly.
@@ -50,7 +50,7 @@ pub enum Class {
 impl Class {
     /// The word for it in logs and metrics.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Transient => "transient",
             Self::Misconfigured => "misconfigured",
@@ -112,13 +112,13 @@ impl Error {
     /// What the server says of it in its own words, for people at a terminal, in `status` and in the log alone: plain
     /// text on one line, of at most some hundred characters, without anything that was sent to it.
     #[must_use]
-    pub fn description(&self) -> Option<&str> {
+    pub(crate) fn description(&self) -> Option<&str> {
         Some(self.details.as_ref()?.remark.as_ref()?.as_str())
     }
 
     /// The error with what the server says of it: for a person at a terminal.
     #[must_use]
-    pub fn in_full(&self) -> String {
+    pub(crate) fn in_full(&self) -> String {
         match self.description() {
             Some(description) => format!("{self} (the server says: \"{description}\")"),
             None => self.to_string(),
@@ -141,7 +141,7 @@ impl Error {
 
     /// Where it happened and what, without what to do about it where [`Self::help`] says that.
     #[must_use]
-    pub fn happened(&self) -> String {
+    pub(crate) fn happened(&self) -> String {
         let whole = self.to_string();
         match self.help() {
             Some(help) => whole.replace(&format!("; {help}"), ""),
@@ -181,7 +181,7 @@ impl Error {
     /// What to do about a refusal, with the keys that this configuration has or lacks, or about the HTTP proxy on the way;
     /// `None`: what happened says so itself, or only waiting helps.
     #[must_use]
-    pub fn help(&self) -> Option<String> {
+    pub(crate) fn help(&self) -> Option<String> {
         self.proxy_help().map(str::to_owned).or_else(|| self.refusal_help())
     }
 
@@ -195,7 +195,7 @@ impl Error {
 
     /// What to do about the HTTP proxy on the way, where it is at fault: the same as for an upstream.
     #[must_use]
-    pub const fn proxy_help(&self) -> Option<&'static str> {
+    pub(crate) const fn proxy_help(&self) -> Option<&'static str> {
         match &self.kind {
             Kind::Proxy(fault) => Some(fault.help()),
             Kind::Timeout(Phase::Proxy(stage)) => Some(stage.help()),
@@ -235,13 +235,13 @@ impl Error {
 
     /// Whether a token that was to be forgotten is still in the store.
     #[must_use]
-    pub const fn is_still_stored(&self) -> bool {
+    pub(crate) const fn is_still_stored(&self) -> bool {
         matches!(self.kind, Kind::StillStored(_))
     }
 
     /// Whose fault it is.
     #[must_use]
-    pub fn class(&self) -> Class {
+    pub(crate) fn class(&self) -> Class {
         if matches!(self.kind, Kind::Secret(SecretError::Lacking(..))) {
             return Class::Transient;
         }
@@ -342,7 +342,7 @@ impl Error {
 
     /// Whether it is what was traded in that is not good: the next caller's may be (RFC 8693 section 2.2.2).
     #[must_use]
-    pub fn refuses_subject(&self) -> bool {
+    pub(crate) fn refuses_subject(&self) -> bool {
         match &self.kind {
             Kind::SubjectExpired => true,
             // 401 is the client's own failure, whatever the code beside it.
@@ -358,7 +358,7 @@ impl Error {
 
     /// Whether the server takes back no tokens of this kind (RFC 7009 section 2.2.1).
     #[must_use]
-    pub const fn is_unsupported_token_type(&self) -> bool {
+    pub(crate) const fn is_unsupported_token_type(&self) -> bool {
         matches!(self.kind, Kind::Denied(_, Code::UnsupportedTokenType))
     }
 
@@ -392,14 +392,14 @@ impl Error {
 
     /// Whether it is no failure, but what someone asked for.
     #[must_use]
-    pub const fn is_logged_out(&self) -> bool {
+    pub(crate) const fn is_logged_out(&self) -> bool {
         matches!(self.kind, Kind::LoggedOut)
     }
 
     /// How long the server asks to be left alone for (RFC 9110 section 10.2.3), from when this error was made; never
     /// more than an hour.
     #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.retry_after.and_then(RetryAfter::known)
     }
 
@@ -411,7 +411,7 @@ impl Error {
 
     /// Why, as an application may know it: a sentence out of a closed set that names the party at fault.
     #[must_use]
-    pub fn public_reason(&self) -> Cow<'static, str> {
+    pub(crate) fn public_reason(&self) -> Cow<'static, str> {
         match (&self.kind, self.meaning()) {
             (Kind::Denied(_, code), Some(meaning)) => {
                 Cow::Owned(format!("{} ({})", meaning.public_reason(), code.as_str()))

@@ -19,7 +19,7 @@ use super::server_clock::Distance;
 
 /// Why a token request failed, and what its response holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenFailure {
+pub(crate) struct TokenFailure {
     error: Error,
     issued: Option<Box<Issued>>,
     /// How far the server's clock is from the one that was assumed, where it is.
@@ -28,7 +28,7 @@ pub struct TokenFailure {
 
 /// What a response with a flaw holds that is worth keeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
+pub(crate) struct Issued {
     /// The refresh token: the first one, or the next (RFC 6749 section 6).
     pub refresh_token: Secret<String>,
     /// The scope that was granted, where the server says so.
@@ -52,7 +52,7 @@ impl TokenFailure {
 
     /// What the response holds that must not be lost.
     #[must_use]
-    pub fn issued(&self) -> Option<&Issued> {
+    pub(crate) fn issued(&self) -> Option<&Issued> {
         self.issued.as_deref()
     }
 

@@ -6,7 +6,7 @@ use crate::secret::Secret;
 
 /// A way to a token (RFC 6749 section 1.3), with all that it spends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Grant {
+pub(crate) enum Grant {
     /// `client_credentials` (RFC 6749 section 4.4).
     ClientCredentials,
     /// `refresh_token` (RFC 6749 section 6).
@@ -41,7 +41,7 @@ pub enum Grant {
 
 /// What a token exchange trades in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// Whose rights the new token has.
     pub subject: TypedToken,
     /// Who acts on their behalf.
@@ -52,7 +52,7 @@ pub struct Exchange {
 
 /// A token and the identifier of its type (RFC 8693 section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TypedToken {
+pub(crate) struct TypedToken {
     /// The token.
     pub token: Secret<String>,
     /// `urn:ietf:params:oauth:token-type:jwt` and its like.
@@ -61,7 +61,7 @@ pub struct TypedToken {
 
 /// A token request, apart from the grant, who asks and where.
 #[derive(Clone, PartialEq, Eq)]
-pub struct TokenRequest {
+pub(crate) struct TokenRequest {
     /// Scopes, sent as one space-separated `scope`; none: the parameter is left out.
     pub scope: Vec<String>,
     /// `audience`, which Auth0 and others ask for.

@@ -29,7 +29,7 @@ pub(super) struct Expected<'a> {
 
 /// Who logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     words: String,
     /// What the server knows them by (`sub`), which never changes; empty: nobody wrote it down.
     subject: String,
@@ -38,25 +38,25 @@ pub struct Identity {
 impl Identity {
     /// A stored one; its words are made plain once more.
     #[must_use]
-    pub fn stored(words: &str, subject: String) -> Self {
+    pub(crate) fn stored(words: &str, subject: String) -> Self {
         Self { words: plain(words, 2 * MAX_NAME + 50), subject }
     }
 
     /// In words for people: `Alice <alice@example.com>`. Plain text of at most 250 characters.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.words
     }
 
     /// What the server knows them by.
     #[must_use]
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
     /// Whether `other` is somebody else, as far as anybody knows.
     #[must_use]
-    pub fn differs(&self, other: &Self) -> bool {
+    pub(crate) fn differs(&self, other: &Self) -> bool {
         !self.subject.is_empty() && !other.subject.is_empty() && self.subject != other.subject
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Header<'a> {
 
 /// How a JWT is authenticated with a secret that both sides know (RFC 7518 section 3.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HmacAlgorithm {
+pub(crate) enum HmacAlgorithm {
     /// HMAC with SHA-256.
     #[default]
     Hs256,
@@ -40,7 +40,7 @@ pub enum HmacAlgorithm {
 impl HmacAlgorithm {
     /// What `alg` says.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
             Self::Hs384 => "HS384",
@@ -50,7 +50,7 @@ impl HmacAlgorithm {
 
     /// The fewest bytes of a secret: as many as the hash has.
     #[must_use]
-    pub const fn least_bytes(self) -> usize {
+    pub(crate) const fn least_bytes(self) -> usize {
         match self {
             Self::Hs256 => 32,
             Self::Hs384 => 48,

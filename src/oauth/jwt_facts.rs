@@ -18,7 +18,7 @@ use crate::secret::{Secret, SecretSource};
 
 /// The claims of a JWT that tell what it can be used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwtFacts {
+pub(crate) struct JwtFacts {
     issuer: Option<String>,
     subject: Option<String>,
     audience: Vec<String>,
@@ -28,7 +28,7 @@ pub struct JwtFacts {
 impl JwtFacts {
     /// Of the token that a file holds; `None`: it is no JWT.
     #[must_use]
-    pub fn read(token: &str) -> Option<Self> {
+    pub(crate) fn read(token: &str) -> Option<Self> {
         let claims = claims(unquoted(token.trim_ascii()))?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let audience = match claims.get("aud") {
@@ -45,25 +45,25 @@ impl JwtFacts {
 
     /// When it expired, if it has by this machine's clock, with a minute or so to spare.
     #[must_use]
-    pub fn expired(&self) -> Option<SystemTime> {
+    pub(crate) fn expired(&self) -> Option<SystemTime> {
         self.expires.filter(|at| clock::until(*at + SKEW).is_zero())
     }
 
     /// Who issued it (`iss`), as it is written there.
     #[must_use]
-    pub fn issuer(&self) -> Option<&str> {
+    pub(crate) fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
     /// Whom it is for (`aud`), as it is written there.
     #[must_use]
-    pub fn audience(&self) -> &[String] {
+    pub(crate) fn audience(&self) -> &[String] {
         &self.audience
     }
 
     /// The client that it is about, where a client made it itself (RFC 7523 section 3: `iss` and `sub` are the same).
     #[must_use]
-    pub fn client(&self) -> Option<&str> {
+    pub(crate) fn client(&self) -> Option<&str> {
         self.subject.as_deref().filter(|subject| self.issuer.as_deref() == Some(*subject))
     }
 }

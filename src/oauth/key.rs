@@ -22,11 +22,11 @@ mod der;
 mod jwk;
 mod pem;
 
-pub use curve::Curve;
+pub(crate) use curve::Curve;
 
 /// How a JWT is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
+pub(crate) enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
     /// RSASSA-PKCS1-v1_5 with SHA-384.
@@ -68,7 +68,7 @@ impl Algorithm {
 
     /// What `alg` says (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 8812 section 3.2).
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
             Self::Rs384 => "RS384",
@@ -106,7 +106,7 @@ impl Algorithm {
 
 /// Why a key cannot be used. It says nothing of the key but its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// Neither PEM nor a JSON object.
     #[error("it is neither PEM nor a JWK; give a private key in one of these forms")]
     NotAKey,
@@ -167,7 +167,7 @@ pub enum KeyError {
 
 /// What a key is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyKind {
+pub(crate) enum KeyKind {
     /// RSA.
     Rsa,
     /// ECDSA, on this curve.
@@ -202,7 +202,7 @@ impl KeyKind {
 }
 
 /// A private key and the one algorithm that it is used with. The library zeroes it when it is dropped.
-pub struct SigningKey {
+pub(crate) struct SigningKey {
     pair: Pair,
     algorithm: Algorithm,
     key_id: Option<String>,
@@ -231,7 +231,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`KeyError`], which says what to mend and nothing of the key.
-    pub fn from_text(text: &str, algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
+    pub(crate) fn from_text(text: &str, algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
         if text.trim_start().starts_with('{') {
             let jwk = jwk::parse(text)?;
             let algorithm = match (algorithm, jwk.algorithm) {
@@ -250,7 +250,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`KeyError`] where it is none.
-    pub fn from_pkcs8(der: &[u8], algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
+    pub(crate) fn from_pkcs8(der: &[u8], algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
         Self::new(der::pair(pem::Form::Pkcs8, der)?, algorithm, None)
     }
 
@@ -258,7 +258,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`KeyError::Library`], where the system has no random bytes.
-    pub fn generate() -> Result<Self, KeyError> {
+    pub(crate) fn generate() -> Result<Self, KeyError> {
         let curve = Curve::P256;
         let pair = EcdsaKeyPair::generate(curve.signing())?;
         Self::new(Pair::Elliptic(curve, pair), None, None)
@@ -278,7 +278,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`KeyError::Library`]; no key that was read leads to it.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         match &self.pair {
             Pair::Rsa(pair) => {
                 let padding = self.algorithm.of_rsa().ok_or(KeyError::Library)?;
@@ -293,26 +293,26 @@ impl SigningKey {
 
     /// The algorithm that it signs with.
     #[must_use]
-    pub const fn algorithm(&self) -> Algorithm {
+    pub(crate) const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
     /// The `kid` of the JWK that it was read from.
     #[must_use]
-    pub fn key_id(&self) -> Option<&str> {
+    pub(crate) fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
 
     /// The public half as a JWK in JSON, in the form that RFC 7638 section 3 hashes: the members that it must have,
     /// in the order of the alphabet, without space.
     #[must_use]
-    pub fn public_jwk(&self) -> &str {
+    pub(crate) fn public_jwk(&self) -> &str {
         &self.public_jwk
     }
 
     /// The JWK thumbprint with SHA-256 in base64url (RFC 7638): `jkt`.
     #[must_use]
-    pub fn thumbprint(&self) -> String {
+    pub(crate) fn thumbprint(&self) -> String {
         thumbprint_of(&self.public_jwk)
     }
 
@@ -320,7 +320,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`KeyError::Library`]; no key leads to it.
-    pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, KeyError> {
+    pub(crate) fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, KeyError> {
         let der = match &self.pair {
             Pair::Rsa(pair) => pair.as_der()?.as_ref().to_vec(),
             Pair::Elliptic(_, pair) => pair.to_pkcs8v1()?.as_ref().to_vec(),

@@ -25,7 +25,7 @@ use crate::secret::Secret;
 
 /// What a person's login takes of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginWay {
+pub(crate) enum LoginWay {
     /// A browser on this machine; whether its request is pushed ahead although that is not demanded.
     Browser {
         /// See [`AuthorizationRequest::pushed`].
@@ -39,7 +39,7 @@ pub enum LoginWay {
 
 /// Why a login did not come to its end, and what is to be kept of it all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoginFailure {
+pub(crate) struct LoginFailure {
     /// Why.
     pub error: Error,
     /// What the response holds beside its flaw, and who logged in; `None`: nothing that may be kept.
@@ -58,7 +58,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`Error`]: what is missing, or why the metadata could not be read.
-    pub async fn preview_login(&self, way: LoginWay) -> Result<(), Error> {
+    pub(crate) async fn preview_login(&self, way: LoginWay) -> Result<(), Error> {
         self.directory.token_endpoint(&self.http).await?;
         let LoginWay::Browser { pushed, pkce } = way else {
             return self.directory.device_authorization_endpoint(&self.http).await.map(drop);
@@ -81,7 +81,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`Error`]: the server has no authorization endpoint, could not be reached, or refused what was pushed.
-    pub async fn authorize(&self, ask: AuthorizationRequest<'_>) -> Result<Authorization, Error> {
+    pub(crate) async fn authorize(&self, ask: AuthorizationRequest<'_>) -> Result<Authorization, Error> {
         let endpoint = self.directory.authorization_endpoint(&self.http).await?;
         let offer = self.directory.offer(&self.http).await?;
         let issuer = self.directory.issuer().map(super::server::Issuer::as_str);
@@ -113,7 +113,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`LoginFailure`]: the server refused the login or the code, the answer is not to this request, or it is of no use.
-    pub async fn redeem(
+    pub(crate) async fn redeem(
         &self,
         client: &Client,
         callback: Callback,
@@ -150,7 +150,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`Error`]: the server has no such endpoint, could not be reached, or refused.
-    pub async fn authorize_device(
+    pub(crate) async fn authorize_device(
         &self,
         client: &Client,
         request: &TokenRequest,
@@ -180,7 +180,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`LoginFailure`]; its code says whether the person is not done yet.
-    pub async fn redeem_device(
+    pub(crate) async fn redeem_device(
         &self,
         client: &Client,
         device: &DeviceAuthorization,
@@ -197,7 +197,7 @@ impl AuthorizationServer {
 
     /// Whether a login on another device may begin, as far as that is known without a request.
     #[must_use]
-    pub fn may_offer_devices(&self) -> bool {
+    pub(crate) fn may_offer_devices(&self) -> bool {
         self.directory.may_offer_devices()
     }
 
@@ -205,7 +205,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`Error`] where the metadata could not be had, or name no such page.
-    pub async fn authorization_origin(&self) -> Result<String, Error> {
+    pub(crate) async fn authorization_origin(&self) -> Result<String, Error> {
         let url = self.directory.authorization_endpoint(&self.http).await?;
         Ok(url.origin().ascii_serialization())
     }
@@ -216,7 +216,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`Error`] where the metadata could not be had.
-    pub async fn end_session(
+    pub(crate) async fn end_session(
         &self,
         client: &Client,
         id_token: Option<&Secret<String>>,

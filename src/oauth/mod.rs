@@ -53,41 +53,50 @@ mod token_type;
 mod transport;
 mod write;
 
-pub use assertion::AssertionTerms;
-pub use authorization_code::{Authorization, AuthorizationRequest, Manner, Pending, Pkce};
-pub use bearer::{AssertionUse, Bearer};
-pub use callback::Callback;
-pub use challenge::{
+pub(crate) use assertion::AssertionTerms;
+pub(crate) use authorization_code::{Authorization, AuthorizationRequest, Manner, Pending, Pkce};
+pub(crate) use bearer::{AssertionUse, Bearer};
+pub(crate) use callback::Callback;
+pub(crate) use challenge::{
     BINDING_HELP, ChallengeVerdict, Incurable, challenge_verdict, demands_binding, demands_nonce,
 };
-pub use client::{AssertionAudience, Client, ClientAuth, KeySettings};
-pub use device_code::DeviceAuthorization;
-pub use dialect::{Dialect, MemberPath, RequestFormat, ResponsePaths, TokenMethod};
-pub use dpop::{DPOP, DPOP_NONCE, Dpop, Nonce, Target, token_hash};
-pub use endpoint::AuthorizationServer;
+pub(crate) use client::{AssertionAudience, KeySettings};
+pub(crate) use client::{Client, ClientAuth};
+pub(crate) use device_code::DeviceAuthorization;
+pub(crate) use dialect::Dialect;
+pub(crate) use dialect::{MemberPath, RequestFormat, ResponsePaths, TokenMethod};
+#[cfg(test)]
+pub(crate) use dpop::DPOP_NONCE;
+pub(crate) use dpop::Dpop;
+pub(crate) use dpop::{Nonce, Target, token_hash};
+pub(crate) use endpoint::AuthorizationServer;
 pub(crate) use endpoint::{blocking, read};
-pub use error::{Class, Error};
-pub use failure::{Issued, TokenFailure};
+pub(crate) use error::Class;
+pub(crate) use error::Error;
+pub(crate) use failure::{Issued, TokenFailure};
 pub(crate) use google::GoogleKey;
-pub use grant::{Exchange, Grant, TokenRequest, TypedToken};
-pub use id_token::Identity;
+pub(crate) use grant::TokenRequest;
+pub(crate) use grant::{Exchange, Grant, TypedToken};
+pub(crate) use id_token::Identity;
 pub(crate) use id_token::jwt_subject;
-pub use jws::HmacAlgorithm;
-pub use jwt_facts::JwtFacts;
+pub(crate) use jws::HmacAlgorithm;
+pub(crate) use jwt_facts::JwtFacts;
 pub(crate) use jwt_facts::{still_good, unquoted};
-pub use key::{Algorithm, Curve, KeyError, KeyKind, SigningKey};
+pub(crate) use key::SigningKey;
+pub(crate) use key::{Algorithm, KeyError};
 pub(crate) use kind::Code as ErrorCode;
 #[cfg(test)]
 pub(crate) use kind::Place;
 pub(crate) use kind::{
     CommandFault, FrameFault, Held, Holder, Interruption, Kind as ErrorKind, Said, TextFlaw,
 };
-pub use login::{LoginFailure, LoginWay};
+pub(crate) use login::{LoginFailure, LoginWay};
 pub(crate) use login_end::LoginEnd;
-pub use redirect_uri::RedirectUri;
-pub use response::{Lifetime, MAX_LIFETIME, Oddity, TokenResponse, TokenType};
+pub(crate) use redirect_uri::RedirectUri;
+pub(crate) use response::{Lifetime, TokenResponse, TokenType};
+pub(crate) use response::{MAX_LIFETIME, Oddity};
 pub(crate) use response::{jwt_expiry, parse_bare, parse_json};
-pub use revocation::TokenHint;
-pub use server::{Issuer, Location, ServerSettings, Transport};
+pub(crate) use revocation::TokenHint;
+pub(crate) use server::{Location, ServerSettings, Transport};
 pub(crate) use timestamp::rfc3339;
-pub use transport::ServerError;
+pub(crate) use transport::ServerError;

@@ -5,7 +5,7 @@ use url::Url;
 
 /// Where a browser comes back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedirectUri {
+pub(crate) struct RedirectUri {
     /// As it is written.
     text: String,
     /// The same for comparisons; it has no port where that is the usual one of its scheme. `None`: it is a name that the
@@ -18,7 +18,7 @@ pub struct RedirectUri {
 impl RedirectUri {
     /// Reads an absolute URI. `None`: it is none.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let url = Url::parse(text).ok()?;
         let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -29,7 +29,7 @@ impl RedirectUri {
 
     /// Reads what a server calls an address that is registered there (eBay's `RuName`). `None`: it is no such name.
     #[must_use]
-    pub fn name(text: &str) -> Option<Self> {
+    pub(crate) fn name(text: &str) -> Option<Self> {
         let text = text.trim();
         let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         // A host that lacks its scheme is no name.
@@ -38,37 +38,37 @@ impl RedirectUri {
 
     /// What the authorization server receives.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// For comparisons with what a browser sends; `None`: it is a name.
     #[must_use]
-    pub const fn url(&self) -> Option<&Url> {
+    pub(crate) const fn url(&self) -> Option<&Url> {
         self.url.as_ref()
     }
 
     /// Whether a browser can open it.
     #[must_use]
-    pub fn is_web(&self) -> bool {
+    pub(crate) fn is_web(&self) -> bool {
         self.url.as_ref().is_some_and(|url| matches!(url.scheme(), "http" | "https"))
     }
 
     /// Whether a browser that is sent there comes back to this program. Elsewhere a person brings the address by hand.
     #[must_use]
-    pub fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.url.as_ref().is_some_and(|url| url.scheme() == "http")
     }
 
     /// The port that is written; `None`: any (RFC 8252 section 7.3).
     #[must_use]
-    pub const fn port(&self) -> Option<u16> {
+    pub(crate) const fn port(&self) -> Option<u16> {
         self.port
     }
 
     /// The same with `port`, where none is written.
     #[must_use]
-    pub fn on_port(self, port: u16) -> Self {
+    pub(crate) fn on_port(self, port: u16) -> Self {
         let (None | Some(0), Some(mut url)) = (self.port, self.url.clone()) else { return self };
         // A URL without a host, which has no port either, is no redirect URI of this program.
         let _ = url.set_port(Some(port));

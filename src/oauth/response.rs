@@ -21,7 +21,7 @@ use super::token_type::is_bearer;
 
 /// An access token as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenResponse {
+pub(crate) struct TokenResponse {
     /// The token: visible ASCII and not empty (RFC 6749 appendix A.12).
     pub access_token: Secret<String>,
     /// For how long it is good.
@@ -47,7 +47,7 @@ pub struct TokenResponse {
 
 /// For how long a token is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
+pub(crate) enum Lifetime {
     /// `expires_in`, counted from the request; zero: already over. Never more than [`MAX_LIFETIME`].
     ExpiresIn(Duration),
     /// The `exp` claim of a JWT (RFC 7519 section 4.1.4), read where `expires_in` is missing. Nobody verified it.
@@ -62,7 +62,7 @@ pub enum Lifetime {
 
 /// What is strange about a response that can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
+pub(crate) enum Oddity {
     /// `expires_in` is an instant, in seconds or milliseconds since 1970, and no duration.
     Instant,
     /// `expires_in` is longer than the token's own life, as its claims `iat` and `exp` have it; the shorter counts.
@@ -78,7 +78,7 @@ pub enum Oddity {
 
 /// What the server said about the token's type (RFC 6749 section 7.1). Other types are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenType {
+pub(crate) enum TokenType {
     /// `Bearer`, in any case.
     Bearer,
     /// Nothing; taken as `Bearer`.
@@ -101,7 +101,7 @@ impl Wanted<'_> {
 }
 
 /// No token counts as good for longer: beyond it lie only mistakes, and the overflow of clocks.
-pub const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Reads an answer that is to hold a token which is good by itself. Nothing of `body` gets into the error.
 pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {

@@ -18,7 +18,7 @@ use super::write::form;
 
 /// What kind of token is given back (RFC 7009 section 2.1). It is a hint: the server looks among all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenHint {
+pub(crate) enum TokenHint {
     /// An access token: it alone ends.
     AccessToken,
     /// A refresh token: the grant ends, and with it, at most servers, the access tokens out of it.

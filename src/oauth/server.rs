@@ -14,7 +14,7 @@ use super::dialect::Dialect;
 
 /// An authorization server and the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSettings {
+pub(crate) struct ServerSettings {
     /// Where its endpoints are.
     pub location: Location,
     /// How it is reached: apart from any upstream's settings.
@@ -28,7 +28,7 @@ pub struct ServerSettings {
 /// Where an authorization server's endpoints are: named in the configuration, which wins over any metadata, or found
 /// by discovery (RFC 8414, else OpenID Connect Discovery 1.0) from the issuer. One of the first two is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Location {
+pub(crate) struct Location {
     /// What the server calls itself.
     pub issuer: Option<Issuer>,
     /// Where tokens are asked for. The query component is kept (RFC 6749 section 3.2).
@@ -48,13 +48,13 @@ pub struct Location {
 impl Location {
     /// A token endpoint and nothing more.
     #[must_use]
-    pub fn endpoint(url: Url) -> Self {
+    pub(crate) fn endpoint(url: Url) -> Self {
         Self { token_endpoint: Some(url), ..Self::default() }
     }
 
     /// An issuer, and what its metadata say.
     #[must_use]
-    pub fn issuer(issuer: Issuer) -> Self {
+    pub(crate) fn issuer(issuer: Issuer) -> Self {
         Self { issuer: Some(issuer), ..Self::default() }
     }
 }
@@ -62,7 +62,7 @@ impl Location {
 /// An issuer identifier (RFC 8414 section 2), kept to the letter: the metadata must repeat it exactly, and a parsed
 /// URL would add a final slash that was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
+pub(crate) struct Issuer {
     text: String,
     url: Url,
 }
@@ -70,13 +70,13 @@ pub struct Issuer {
 impl Issuer {
     /// The identifier as it was written.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// The same as a URL.
     #[must_use]
-    pub const fn url(&self) -> &Url {
+    pub(crate) const fn url(&self) -> &Url {
         &self.url
     }
 }
@@ -98,7 +98,7 @@ impl fmt::Display for Issuer {
 
 /// How the authorization server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transport {
+pub(crate) struct Transport {
     /// PEM file of the certificate authorities to trust; `None`: the platform's.
     pub ca_file: Option<PathBuf>,
     /// The client certificate on each connection (RFC 8705); `None`: none.
@@ -113,7 +113,7 @@ pub struct Transport {
 
 impl Transport {
     /// The files that were read for it, or will be: a change of one makes it another transport.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let certificate = self.certificate.iter().flat_map(ClientCertificate::files);
         self.ca_file.as_deref().into_iter().chain(certificate)
     }

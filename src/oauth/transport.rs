@@ -34,7 +34,7 @@ use super::server::Transport;
 
 /// What keeps an authorization server from being set up at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServerError {
+pub(crate) enum ServerError {
     /// The certificate authorities or the client's certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

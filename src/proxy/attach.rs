@@ -9,7 +9,7 @@ use crate::token::{Binding, Credentials, TokenHandle};
 
 /// Whether a token was at hand.
 #[derive(Debug)]
-pub enum Attached {
+pub(crate) enum Attached {
     /// The request carries it.
     Yes(Used),
     /// None is usable now; the head is as it was.
@@ -18,7 +18,7 @@ pub enum Attached {
 
 /// What is to be remembered of the credentials that a request carries.
 #[derive(Debug)]
-pub struct Used {
+pub(crate) struct Used {
     /// Which of the token's: what is said where they are refused.
     pub(super) generation: u64,
     /// What the request has to prove besides each time that it goes out (RFC 9449 section 7); `None`: nothing.
@@ -29,7 +29,7 @@ pub struct Used {
 
 /// Attaches `token`, if it is usable at `now`, in place of whatever field of that name was there. It takes no lock and
 /// allocates nothing but what the header map needs for one more field.
-pub fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Moment) -> Attached {
+pub(crate) fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Moment) -> Attached {
     match token.load().usable(now) {
         Some(credentials) => Attached::Yes(put(headers, credentials)),
         None => Attached::No,

@@ -164,12 +164,12 @@ pub(super) async fn connect(
 /// A trial connection that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct ProbeError(DialFault);
+pub(crate) struct ProbeError(DialFault);
 
 impl ProbeError {
     /// What to do about it.
     #[must_use]
-    pub const fn help(&self) -> &'static str {
+    pub(crate) const fn help(&self) -> &'static str {
         self.0.help()
     }
 }
@@ -178,7 +178,7 @@ impl ProbeError {
 ///
 /// # Errors
 /// [`ProbeError`], in words for a person.
-pub async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
+pub(crate) async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
     let stage = Cell::new(ConnectStage::Lookup);
     let deadline = clock::now() + upstream.settings.connect_timeout;
     let attempt = Attempt { deadline, stage: &stage };

@@ -30,7 +30,7 @@ use crate::telemetry::burst::LogGap;
 
 /// The check that comes before everything else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Guard {
+pub(crate) struct Guard {
     /// Host names beyond the loopback's own, lower case, without a port.
     pub allowed_hosts: Vec<String>,
     /// Web origins (RFC 6454), serialised: `https://app.example.com`, without a path.

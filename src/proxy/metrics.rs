@@ -18,7 +18,7 @@ use crate::net::eviction::Evictions;
 
 /// The families of the request path.
 #[derive(Clone, Debug)]
-pub struct ProxyMetrics {
+pub(crate) struct ProxyMetrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     upstream: HistogramVec,
@@ -147,7 +147,7 @@ impl Replay {
 impl ProxyMetrics {
     /// Registers the families; once per program.
     #[must_use]
-    pub fn new(metrics: &Metrics) -> Self {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
         let connections = gauge_vec(CONNECTIONS, "Open connections", &["side"]);
         let upstreams = PoolMetrics::new(metrics, connections.with_label_values(&["upstream"]));
         let this = Self {

@@ -92,12 +92,16 @@ mod window;
 mod wire;
 mod worker;
 
-pub use attach::{Attached, Used, attach};
-pub use connect::{ProbeError, probe};
-pub use guard::Guard;
-pub use metrics::ProxyMetrics;
-pub use rewrite::{CookieAttributes, Rewrite};
-pub use route::{LinkError, OnUnauthorized, OwnAuthorization, Rate, Route, RouteLimits, RouteTable, Routes};
-pub use server::{ListenError, Listeners, Records, Workers};
-pub use settings::{ListenAddress, MemoryLimit, ServerSettings, ServerTls};
-pub use upstream::{Forwarded, Http2, SentHost, Upstream, UpstreamError, UpstreamSettings};
+#[cfg(feature = "benching")]
+pub(crate) use attach::{Attached, attach};
+pub(crate) use connect::{ProbeError, probe};
+pub(crate) use guard::Guard;
+pub(crate) use metrics::ProxyMetrics;
+pub(crate) use rewrite::CookieAttributes;
+pub(crate) use rewrite::Rewrite;
+pub(crate) use route::{LinkError, Rate, Routes};
+pub(crate) use route::{OnUnauthorized, OwnAuthorization, Route, RouteLimits, RouteTable};
+pub(crate) use server::{ListenError, Listeners, Records, Workers};
+pub(crate) use settings::{ListenAddress, MemoryLimit, ServerSettings, ServerTls};
+pub(crate) use upstream::UpstreamError;
+pub(crate) use upstream::{Forwarded, Http2, SentHost, Upstream, UpstreamSettings};

@@ -22,7 +22,7 @@ use super::upstream::{Forwarded, Upstream};
 
 /// What a route rewrites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rewrite {
+pub(crate) struct Rewrite {
     /// Whether addresses of the upstream become those that the application uses, and the other way round.
     pub addresses: bool,
     /// Which attributes of cookies become those for the proxy's place.
@@ -31,7 +31,7 @@ pub struct Rewrite {
 
 /// Attributes of cookies (RFC 6265 section 5.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CookieAttributes {
+pub(crate) struct CookieAttributes {
     /// A Domain that the proxy's host is not in is left out.
     pub domain: bool,
     /// A Path of the upstream's becomes the one here.

@@ -19,7 +19,7 @@ use crate::token::TokenHandle;
 
 /// A route as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// Only for this host name, lower case, without a port; `None`: any.
     pub host: Option<String>,
     /// A path prefix on segment borders: `/v1` matches `/v1` and `/v1/x`, never `/v10`.
@@ -50,7 +50,7 @@ pub struct Route {
 
 /// What follows when the upstream refuses the token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnUnauthorized {
+pub(crate) enum OnUnauthorized {
     /// A new token, and the request once more.
     #[default]
     Replay,
@@ -62,7 +62,7 @@ pub enum OnUnauthorized {
 
 /// How many requests a route lets through, over all workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteLimits {
+pub(crate) struct RouteLimits {
     /// How often; `None`: as often as it comes.
     pub rate: Option<Rate>,
     /// Requests under way at a time; `None`: any number.
@@ -75,7 +75,7 @@ pub struct RouteLimits {
 
 /// A request rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// So many requests ...
     pub requests: u32,
     /// ... in this time.
@@ -92,7 +92,7 @@ impl Default for RouteLimits {
 
 /// What the application's own `Authorization` meets on a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OwnAuthorization {
+pub(crate) enum OwnAuthorization {
     /// It is replaced by ours.
     #[default]
     Replace,
@@ -104,7 +104,7 @@ pub enum OwnAuthorization {
 
 /// All routes with what they lead to, and the guard before them: swapped as a whole by a reload.
 #[derive(Debug)]
-pub struct RouteTable {
+pub(crate) struct RouteTable {
     guard: Sentry,
     entries: Vec<Entry>,
     overrides: Overrides,
@@ -147,7 +147,7 @@ enum Fit {
 
 /// A route that names what there is not. The configuration is checked before, so this is a mistake of the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// No upstream of that name.
     #[error("the route {path} leads to the upstream {upstream}, which does not exist")]
     Upstream {
@@ -171,7 +171,7 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`LinkError`] where a name leads nowhere.
-    pub fn link(
+    pub(crate) fn link(
         guard: Guard,
         routes: &[Route],
         upstreams: Vec<Arc<Upstream>>,
@@ -292,7 +292,8 @@ impl RouteTable {
 
     /// The label of the route that a request would take; `None` where the proxy would answer itself.
     #[must_use]
-    pub fn label_for(&self, host: &str, path: &str, method: &Method) -> Option<&str> {
+    #[cfg(feature = "benching")]
+    pub(crate) fn label_for(&self, host: &str, path: &str, method: &Method) -> Option<&str> {
         let entry = self.find(host, &judge(path).ok()?, method).ok()?;
         Some(entry.metrics.label())
     }
@@ -382,30 +383,30 @@ impl Route {
 
     /// What metrics and logs call this route: host and path.
     #[must_use]
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         format!("{}{}", self.host.as_deref().unwrap_or_default(), self.path)
     }
 }
 
 /// The table now in force: read by every request, replaced by a reload.
 #[derive(Debug)]
-pub struct Routes(ArcSwap<RouteTable>);
+pub(crate) struct Routes(ArcSwap<RouteTable>);
 
 impl Routes {
     /// Starts with `table`.
     #[must_use]
-    pub fn new(table: RouteTable) -> Self {
+    pub(crate) fn new(table: RouteTable) -> Self {
         Self(ArcSwap::from_pointee(table))
     }
 
     /// Puts `table` in force for every request that begins from now on. Routes whose limits are as they were go on counting.
-    pub fn replace(&self, mut table: RouteTable) {
+    pub(crate) fn replace(&self, mut table: RouteTable) {
         table.keep_limits(&self.0.load());
         self.0.store(Arc::new(table));
     }
 
     /// Logs how many requests the proxy responded to itself, as far as no line has them yet: no request will follow.
-    pub fn finish_logs(&self) {
+    pub(crate) fn finish_logs(&self) {
         self.0.load().finish_logs();
     }
 

@@ -30,11 +30,11 @@ use crate::traces::Traces;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
 #[derive(Debug, Default)]
-pub struct Listeners(Vec<Bound>);
+pub(crate) struct Listeners(Vec<Bound>);
 
 /// The threads that serve.
 #[derive(Debug)]
-pub struct Workers {
+pub(crate) struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
     /// Removed with it.
     _files: Vec<SocketFile>,
@@ -43,7 +43,7 @@ pub struct Workers {
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
-pub struct ListenError {
+pub(crate) struct ListenError {
     /// The address.
     pub address: LocalAddress,
     /// What the system said.
@@ -53,7 +53,7 @@ pub struct ListenError {
 
 /// What is kept of each request.
 #[derive(Clone, Debug)]
-pub struct Records {
+pub(crate) struct Records {
     /// Which requests get a line in the log; `None`: none does.
     pub access_log: Option<AccessLog>,
     /// Where its spans are recorded.
@@ -65,7 +65,7 @@ impl Listeners {
     ///
     /// # Errors
     /// [`PassedError`] for the first that cannot be used.
-    pub fn passed(addresses: &[ListenAddress], passed: &mut Passed) -> Result<Self, PassedError> {
+    pub(crate) fn passed(addresses: &[ListenAddress], passed: &mut Passed) -> Result<Self, PassedError> {
         let mut all = Vec::with_capacity(addresses.len());
         for address in addresses {
             let mode = address.unix_mode().unwrap_or_default();
@@ -80,7 +80,7 @@ impl Listeners {
     ///
     /// # Errors
     /// [`ListenError`] for the first that cannot be bound, for example because it is in use.
-    pub fn bind(self, addresses: &[ListenAddress]) -> Result<Self, ListenError> {
+    pub(crate) fn bind(self, addresses: &[ListenAddress]) -> Result<Self, ListenError> {
         let Self(mut all) = self;
         let passed: Vec<_> = all.iter().map(|bound| bound.address.clone()).collect();
         for address in addresses.iter().filter(|address| !passed.contains(address)) {
@@ -106,7 +106,7 @@ impl Listeners {
 
     /// The addresses that were bound: where port 0 was asked for, the port that was given.
     #[must_use]
-    pub fn addresses(&self) -> Vec<ListenAddress> {
+    pub(crate) fn addresses(&self) -> Vec<ListenAddress> {
         self.0.iter().map(|bound| bound.address.clone()).collect()
     }
 
@@ -114,7 +114,7 @@ impl Listeners {
     ///
     /// # Errors
     /// Where the system has no threads or descriptors left.
-    pub fn serve(
+    pub(crate) fn serve(
         self,
         settings: ServerSettings,
         acceptor: Option<Arc<Acceptor>>,
@@ -201,7 +201,7 @@ fn loopback(port: u16) -> ListenAddress {
 impl Workers {
     /// Whether a worker is gone. Before the drain that is an accident: what it accepted is lost.
     #[must_use]
-    pub fn any_ended(&self) -> bool {
+    pub(crate) fn any_ended(&self) -> bool {
         self.threads.iter().any(thread::JoinHandle::is_finished)
     }
 }

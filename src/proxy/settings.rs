@@ -12,7 +12,7 @@ use crate::net::local_address::LocalAddress;
 
 /// The listeners and their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSettings {
+pub(crate) struct ServerSettings {
     /// Addresses to listen on.
     pub listen: Vec<ListenAddress>,
     /// TLS on the TCP listeners; `None`: plain.
@@ -49,20 +49,20 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// Worker threads.
     #[must_use]
-    pub fn worker_count(&self) -> usize {
+    pub(crate) fn worker_count(&self) -> usize {
         self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
     }
 
     /// How a limit of open descriptors is shared out under these settings.
     #[must_use]
-    pub fn shares(&self, limit: Option<u64>) -> Shares {
+    pub(crate) fn shares(&self, limit: Option<u64>) -> Shares {
         Shares::of(limit, self.worker_count(), self.listen.len())
     }
 }
 
 /// How much memory requests and connections may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryLimit {
+pub(crate) enum MemoryLimit {
     /// What the container, or the machine, has beyond what the program needs.
     Auto,
     /// So many bytes.
@@ -73,7 +73,7 @@ pub enum MemoryLimit {
 
 /// What a memory limit comes to on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Bytes; `None`: no limit.
     pub bytes: Option<usize>,
     /// What `auto` took it from; `None`: it was not `auto`, or the system does not tell.
@@ -83,7 +83,7 @@ pub struct Budget {
 impl MemoryLimit {
     /// What it comes to here and now. Blocks for a few small reads.
     #[must_use]
-    pub fn budget(self) -> Budget {
+    pub(crate) fn budget(self) -> Budget {
         match self {
             Self::Auto => {
                 let of = cgroup::MemoryLimit::read();
@@ -136,7 +136,7 @@ const PROGRAM_BYTES: u64 = 12 * 1024 * 1024;
 
 /// Where the proxy listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
+pub(crate) enum ListenAddress {
     /// An IP address and a port.
     Tcp(SocketAddr),
     /// A Unix socket.
@@ -151,7 +151,7 @@ pub enum ListenAddress {
 impl ListenAddress {
     /// The address and port; `None` for a Unix socket.
     #[must_use]
-    pub const fn tcp(&self) -> Option<SocketAddr> {
+    pub(crate) const fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
             Self::Unix { .. } => None,
@@ -160,7 +160,7 @@ impl ListenAddress {
 
     /// A Unix socket's mode; `None` for an address and port.
     #[must_use]
-    pub const fn unix_mode(&self) -> Option<u32> {
+    pub(crate) const fn unix_mode(&self) -> Option<u32> {
         match self {
             Self::Tcp(_) => None,
             Self::Unix { mode, .. } => Some(*mode),
@@ -185,7 +185,8 @@ impl fmt::Display for ListenAddress {
 
 /// The proxy's own certificate, and whose certificates it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTls {
+#[expect(clippy::struct_field_names, reason = "the names of the keys of `[server.tls]`")]
+pub(crate) struct ServerTls {
     /// PEM file of the certificate with its chain.
     pub cert_file: PathBuf,
     /// PEM file of its private key.
@@ -196,7 +197,7 @@ pub struct ServerTls {
 
 impl ServerTls {
     /// Its files: what a watcher looks at.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         [self.cert_file.as_path(), &self.key_file].into_iter().chain(self.client_ca_file.as_deref())
     }
 }

@@ -24,7 +24,7 @@ use crate::net::tls::{ClientCertificate, NoRoots, TlsError, client_config};
 
 /// An upstream as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamSettings {
+pub(crate) struct UpstreamSettings {
     /// Its address; the path is put before every forwarded path. No query, no fragment, no user.
     pub url: Url,
     /// Which protocol is spoken.
@@ -69,7 +69,8 @@ pub struct UpstreamSettings {
 
 /// What becomes of `Forwarded` (RFC 7239) and `X-Forwarded-*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Forwarded {
+#[expect(clippy::enum_variant_names, reason = "the names of the header fields")]
+pub(crate) enum Forwarded {
     /// Nothing goes on: what a public API expects.
     #[default]
     Remove,
@@ -83,7 +84,7 @@ pub enum Forwarded {
 
 /// The Host that an upstream is sent. The name for TLS is that of its address in any case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SentHost {
+pub(crate) enum SentHost {
     /// That of its address.
     #[default]
     Upstream,
@@ -100,7 +101,7 @@ impl UpstreamSettings {
     }
 
     /// The files that were read for it, or will be: a change of one makes it another upstream.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let certificate = self.certificate.iter().flat_map(ClientCertificate::files);
         self.ca_file.as_deref().into_iter().chain(certificate)
     }
@@ -108,7 +109,7 @@ impl UpstreamSettings {
 
 /// Whether HTTP/2 is spoken to an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Http2 {
+pub(crate) enum Http2 {
     /// By ALPN over TLS; HTTP/1.1 in the clear.
     #[default]
     Auto,
@@ -120,7 +121,7 @@ pub enum Http2 {
 
 /// An upstream that can be connected to: the settings, and all that can be worked out of them once.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     pub(super) name: String,
     pub(super) settings: UpstreamSettings,
     pub(super) scheme: Scheme,
@@ -148,7 +149,7 @@ pub(super) struct UpstreamTls {
 
 /// Why an upstream cannot be used as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UpstreamError {
+pub(crate) enum UpstreamError {
     /// Its TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -165,7 +166,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`UpstreamError`] for a file that cannot be used or a URL without a host.
-    pub fn new(name: &str, settings: UpstreamSettings) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(name: &str, settings: UpstreamSettings) -> Result<Self, UpstreamError> {
         let url = &settings.url;
         let host = url.host_str().ok_or(UpstreamError::NoHost)?;
         let authority = match url.port() {
@@ -209,7 +210,7 @@ impl Upstream {
 
     /// Whether this one was made of the same name and settings: then a reload keeps it, connections and all.
     #[must_use]
-    pub fn is_made_of(&self, name: &str, settings: &UpstreamSettings) -> bool {
+    pub(crate) fn is_made_of(&self, name: &str, settings: &UpstreamSettings) -> bool {
         self.name == name && self.settings == *settings
     }
 

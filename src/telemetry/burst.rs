@@ -12,7 +12,7 @@ use crate::clock;
 
 /// The bursts of so many kinds of events.
 #[derive(Debug)]
-pub struct Bursts<const KINDS: usize> {
+pub(crate) struct Bursts<const KINDS: usize> {
     since: Instant,
     /// How many bursts have begun and not ended.
     running: AtomicUsize,
@@ -42,7 +42,7 @@ impl<const KINDS: usize> Default for Bursts<KINDS> {
 
 impl<const KINDS: usize> Bursts<KINDS> {
     /// Takes note of an event. Whether it is to be logged: it is the first of a burst, and the last such line is a minute ago.
-    pub fn begins(&self, kind: usize) -> bool {
+    pub(crate) fn begins(&self, kind: usize) -> bool {
         let Some(burst) = self.kinds.get(kind) else { return false };
         let passed = self.passed();
         burst.last.store(millis(passed), Ordering::Relaxed);
@@ -57,7 +57,7 @@ impl<const KINDS: usize> Bursts<KINDS> {
 
     /// Calls `log` with the kind and the number of events of each burst that has ended, unless its one event was logged. To be
     /// called now and then.
-    pub fn ended(&self, log: impl FnMut(usize, u64)) {
+    pub(crate) fn ended(&self, log: impl FnMut(usize, u64)) {
         if self.running.load(Ordering::Relaxed) > 0 {
             let passed = self.passed();
             self.end(log, |burst| {
@@ -70,7 +70,7 @@ impl<const KINDS: usize> Bursts<KINDS> {
     }
 
     /// The same of all bursts: no event will follow.
-    pub fn finish(&self, log: impl FnMut(usize, u64)) {
+    pub(crate) fn finish(&self, log: impl FnMut(usize, u64)) {
         self.end(log, |_| true);
     }
 
@@ -100,11 +100,11 @@ impl<const KINDS: usize> Bursts<KINDS> {
 /// The time from one line in the log to the next of its kind, a minute at least: when the last was written, in milliseconds
 /// from a beginning, and one more; 0: never.
 #[derive(Debug, Default)]
-pub struct LogGap(AtomicU64);
+pub(crate) struct LogGap(AtomicU64);
 
 impl LogGap {
     /// Whether a line is due so long after the beginning; if so, it counts as written.
-    pub fn is_over(&self, passed: Duration) -> bool {
+    pub(crate) fn is_over(&self, passed: Duration) -> bool {
         let now = millis(passed);
         let last = self.0.load(Ordering::Relaxed);
         let is_over = last == 0 || Duration::from_millis(now.saturating_sub(last - 1)) >= BETWEEN_LINES;
@@ -120,7 +120,7 @@ fn millis(passed: Duration) -> u64 {
 }
 
 /// How long none has come when a burst is over.
-pub const QUIET: Duration = Duration::from_secs(5);
+pub(crate) const QUIET: Duration = Duration::from_secs(5);
 /// The least time from one line to the next.
 const BETWEEN_LINES: Duration = Duration::from_mins(1);
 

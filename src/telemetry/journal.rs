@@ -26,7 +26,7 @@ pub(super) const fn priority(level: Level) -> &'static str {
 
 /// Text for standard error that reports an error, with the priority of one on each line where the journal reads it.
 #[must_use]
-pub fn error_text(text: &str) -> Cow<'_, str> {
+pub(crate) fn error_text(text: &str) -> Cow<'_, str> {
     if is_reader() { Cow::Owned(with_priority(text, Level::ERROR)) } else { Cow::Borrowed(text) }
 }
 

@@ -22,7 +22,7 @@ use super::source::{Possession, Summons};
 use super::store::{Entry, Fingerprint, Key, Spending, Store, StoreError, StoredAccess};
 
 /// One token's login.
-pub struct Account {
+pub(crate) struct Account {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
     login: LoginSettings,
@@ -39,7 +39,7 @@ pub struct Account {
 
 /// Why a login did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoginError {
+pub(crate) enum LoginError {
     /// On the way to the authorization server, or there.
     #[error("{}", .0.in_full())]
     Protocol(#[from] Error),
@@ -88,32 +88,32 @@ impl Account {
 
     /// The token's name.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.key.name
     }
 
     /// How a person logs in.
     #[must_use]
-    pub const fn settings(&self) -> &LoginSettings {
+    pub(crate) const fn settings(&self) -> &LoginSettings {
         &self.login
     }
 
     /// Where logins are kept, in words.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         self.store.describe()
     }
 
     /// Whether a login outlives this process.
     #[must_use]
-    pub fn is_durable(&self) -> bool {
+    pub(crate) fn is_durable(&self) -> bool {
         self.store.is_durable()
     }
 
     /// What a person is to know of the login that is kept: that it ends with its access token, and how one comes that does
     /// not. `None`: it lasts.
     #[must_use]
-    pub fn advice(&self) -> Option<String> {
+    pub(crate) fn advice(&self) -> Option<String> {
         self.lacks_refresh_token.load(Ordering::Relaxed).then(|| {
             let help = help(&self.origin.request.scope, &self.login);
             let ends = if self.lacks_expiry.load(Ordering::Relaxed) {
@@ -136,7 +136,7 @@ impl Account {
 
     /// What calls for the browser that renews this token; `None`: none does.
     #[must_use]
-    pub const fn summons(&self) -> Option<&Arc<Summons>> {
+    pub(crate) const fn summons(&self) -> Option<&Arc<Summons>> {
         self.summons.as_ref()
     }
 
@@ -144,7 +144,7 @@ impl Account {
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
-    pub async fn is_kept(&self) -> Result<bool, StoreError> {
+    pub(crate) async fn is_kept(&self) -> Result<bool, StoreError> {
         Ok(self.store.load(&self.key, None).await?.is_some())
     }
 
@@ -152,7 +152,7 @@ impl Account {
     ///
     /// # Errors
     /// [`Error`]: what is missing, or why the metadata could not be read.
-    pub async fn preview(&self) -> Result<(), Error> {
+    pub(crate) async fn preview(&self) -> Result<(), Error> {
         self.server
             .preview_login(match self.login.flow {
                 Flow::DeviceCode => LoginWay::Device,
@@ -167,7 +167,7 @@ impl Account {
     ///
     /// # Errors
     /// [`Error`]: see [`AuthorizationServer::authorize`].
-    pub async fn authorize(&self, redirect_uri: &str, manner: Manner) -> Result<Authorization, Error> {
+    pub(crate) async fn authorize(&self, redirect_uri: &str, manner: Manner) -> Result<Authorization, Error> {
         let dpop = self.proof_key().await?;
         let ask = AuthorizationRequest {
             client: &self.origin.client,
@@ -187,7 +187,7 @@ impl Account {
     ///
     /// # Errors
     /// [`LoginError`]. Something is kept with [`LoginError::Kept`] alone.
-    pub async fn redeem(
+    pub(crate) async fn redeem(
         &self,
         callback: Callback,
         pending: &Pending,
@@ -199,7 +199,11 @@ impl Account {
     ///
     /// # Errors
     /// [`LoginError`]; for somebody else, too, and then nothing is kept.
-    pub async fn redeem_renewal(&self, callback: Callback, pending: &Pending) -> Result<(), LoginError> {
+    pub(crate) async fn redeem_renewal(
+        &self,
+        callback: Callback,
+        pending: &Pending,
+    ) -> Result<(), LoginError> {
         let entry = self.store.load(&self.key, None).await?;
         let before = entry.and_then(|entry| entry.user);
         self.redeem_of(callback, pending, before.as_ref()).await.map(drop)
@@ -224,7 +228,7 @@ impl Account {
     ///
     /// # Errors
     /// [`Error`]: see [`AuthorizationServer::authorize_device`].
-    pub async fn authorize_device(&self) -> Result<DeviceAuthorization, Error> {
+    pub(crate) async fn authorize_device(&self) -> Result<DeviceAuthorization, Error> {
         let Self { server, origin, login, .. } = self;
         server.authorize_device(&origin.client, &origin.request, &login.authorization_params).await
     }
@@ -233,7 +237,10 @@ impl Account {
     ///
     /// # Errors
     /// [`LoginError`]; `authorization_pending` and `slow_down` say that it is too early.
-    pub async fn redeem_device(&self, device: &DeviceAuthorization) -> Result<Option<Identity>, LoginError> {
+    pub(crate) async fn redeem_device(
+        &self,
+        device: &DeviceAuthorization,
+    ) -> Result<Option<Identity>, LoginError> {
         let _under_way = self.store.under_way().await;
         let dpop = self.proof_key().await?;
         let asked = clock::wall();
@@ -273,7 +280,7 @@ impl Account {
 
     /// Whether a login on another device may begin, as far as that is known without a request.
     #[must_use]
-    pub fn may_offer_devices(&self) -> bool {
+    pub(crate) fn may_offer_devices(&self) -> bool {
         self.login.flow == Flow::DeviceCode || self.server.may_offer_devices()
     }
 
@@ -281,12 +288,12 @@ impl Account {
     ///
     /// # Errors
     /// [`Error`] where its metadata could not be had.
-    pub async fn authorization_origin(&self) -> Result<String, Error> {
+    pub(crate) async fn authorization_origin(&self) -> Result<String, Error> {
         self.server.authorization_origin().await
     }
 
     /// The ID token of the login that is stored, for [`Self::end_session`]: to be read before the login is forgotten.
-    pub async fn id_token(&self) -> Option<Secret<String>> {
+    pub(crate) async fn id_token(&self) -> Option<Secret<String>> {
         self.store.load(&self.key, None).await.ok().flatten()?.id_token
     }
 
@@ -295,7 +302,7 @@ impl Account {
     ///
     /// # Errors
     /// [`Error`] where its metadata could not be had.
-    pub async fn end_session(&self, id_token: Option<&Secret<String>>) -> Result<Option<Url>, Error> {
+    pub(crate) async fn end_session(&self, id_token: Option<&Secret<String>>) -> Result<Option<Url>, Error> {
         let back = self.login.post_logout_redirect_uri.as_deref();
         self.server.end_session(&self.origin.client, id_token, back).await
     }
@@ -304,7 +311,7 @@ impl Account {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn probe(&self) -> Result<(), StoreError> {
+    pub(crate) async fn probe(&self) -> Result<(), StoreError> {
         let lease = self.store.lease(&self.key).await?;
         self.store.load(&self.key, Some(&lease)).await.map(drop)
     }

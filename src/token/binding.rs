@@ -11,14 +11,14 @@ use crate::clock;
 use crate::oauth::{Dpop, KeyError, Nonce, Target, demands_nonce, token_hash};
 
 /// A token's binding to a key.
-pub struct Binding {
+pub(crate) struct Binding {
     key: Arc<Dpop>,
     token_hash: String,
 }
 
 /// What an answer says of the proof that was sent with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing that a second request would mend.
     Final,
     /// The server wants a proof with the nonce that it gives (RFC 9449 section 9), and has done nothing else.
@@ -28,7 +28,7 @@ pub enum Verdict {
 impl Binding {
     /// Binds `access_token` to the key that it was asked for with.
     #[must_use]
-    pub fn new(key: Arc<Dpop>, access_token: &str) -> Self {
+    pub(crate) fn new(key: Arc<Dpop>, access_token: &str) -> Self {
         Self { key, token_hash: token_hash(access_token) }
     }
 
@@ -37,13 +37,13 @@ impl Binding {
     ///
     /// # Errors
     /// [`KeyError::Library`], where the system has no random bytes.
-    pub fn proof(&self, method: &Method, origin: &str, path: &str) -> Result<HeaderValue, KeyError> {
+    pub(crate) fn proof(&self, method: &Method, origin: &str, path: &str) -> Result<HeaderValue, KeyError> {
         self.key.proof(Target { method, origin, path }, Some(&self.token_hash), clock::wall())
     }
 
     /// Takes note of the nonce that `origin` gives with an answer, and says whether the request is to be sent again.
     #[must_use]
-    pub fn judge(&self, origin: &str, status: http::StatusCode, answer: &HeaderMap) -> Verdict {
+    pub(crate) fn judge(&self, origin: &str, status: http::StatusCode, answer: &HeaderMap) -> Verdict {
         let nonce = self.key.take_note(origin, answer);
         let again =
             nonce == Nonce::Given && status == http::StatusCode::UNAUTHORIZED && demands_nonce(answer);

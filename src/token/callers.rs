@@ -41,7 +41,7 @@ type Key = [u8; 32];
 
 /// Why a caller gets no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallerError {
+pub(crate) enum CallerError {
     /// What the caller brought is not accepted: another token of theirs may be.
     #[error(transparent)]
     Refused(Error),
@@ -395,7 +395,7 @@ fn key_of(subject: &Secret<String>) -> Key {
 }
 
 /// Callers that a token is held for, per token of the configuration: about 10 MiB with tokens of a kilobyte.
-pub const MOST_CALLERS: usize = 10_000;
+pub(crate) const MOST_CALLERS: usize = 10_000;
 
 /// Callers whose failure is remembered, so that they do not hammer the authorization server.
 const MOST_FAILED: usize = 1_000;

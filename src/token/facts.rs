@@ -14,7 +14,7 @@ use super::state::Status;
 
 /// The facts of one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// When the token that is held stops being sent; `None`: none is held.
     pub usable_until: Option<Moment>,
     /// When the login ends unless it is renewed before, as far as its server says; `None`: never, or there is none.
@@ -31,7 +31,7 @@ pub struct Facts {
 
 /// What an API says of the token that is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Api {
+pub(crate) struct Api {
     /// It refused this very token.
     pub refuses: bool,
     /// How many tokens in a row it refused although each was new.
@@ -40,7 +40,7 @@ pub struct Api {
 
 /// A row of failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failing {
+pub(crate) struct Failing {
     /// Whose fault the last one was.
     pub class: Class,
     /// When the last one failed.
@@ -63,7 +63,7 @@ pub struct Failing {
 
 /// Whether what an attempt sends (secret, key, configuration) worked before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Worked {
+pub(crate) enum Worked {
     /// Not that this process knows.
     #[default]
     Never,
@@ -77,7 +77,7 @@ pub enum Worked {
 
 /// Whose credential an attempt spends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Credential {
+pub(crate) enum Credential {
     /// The client's, or the failure says nothing about it.
     #[default]
     Client,
@@ -89,7 +89,7 @@ pub enum Credential {
 
 /// What an operator is advised to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
+pub(crate) enum Advice {
     /// The refresh token is refused for good; the access token is still good until then.
     LogInBefore(Moment),
     /// The API refuses one new token after the other.
@@ -99,7 +99,7 @@ pub enum Advice {
 impl Facts {
     /// The state at `now` in one word.
     #[must_use]
-    pub fn status(&self, now: Moment) -> Status {
+    pub(crate) fn status(&self, now: Moment) -> Status {
         let usable = self.usable_until.is_some_and(|end| now < end);
         let Some(failing) = &self.failing else {
             return if usable || self.per_caller { Status::Valid } else { self.without_token() };
@@ -122,7 +122,7 @@ impl Facts {
 
     /// What to do about it; `None`: nothing beyond what the last error says.
     #[must_use]
-    pub fn advice(&self, now: Moment) -> Option<Advice> {
+    pub(crate) fn advice(&self, now: Moment) -> Option<Advice> {
         if let Some(failing) = &self.failing {
             let end = self.usable_until.filter(|end| now < *end && *end < Moment::NEVER)?;
             return (failing.ends_the_login() && !self.api.refuses).then_some(Advice::LogInBefore(end));
@@ -133,7 +133,7 @@ impl Facts {
 
     /// The same while a request waits for a token.
     #[must_use]
-    pub fn waited_for(mut self) -> Self {
+    pub(crate) fn waited_for(mut self) -> Self {
         if let Some(failing) = &mut self.failing {
             failing.waited_for = true;
         }
@@ -144,21 +144,21 @@ impl Facts {
 impl Failing {
     /// For how long attempts have failed.
     #[must_use]
-    pub fn lasts(&self, now: Moment) -> Duration {
+    pub(crate) fn lasts(&self, now: Moment) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
     /// Whether nothing but a login is left to hope for: the server refuses the refresh token, or has said so often what it
     /// says of one.
     #[must_use]
-    pub fn ends_the_login(&self) -> bool {
+    pub(crate) fn ends_the_login(&self) -> bool {
         self.class == Class::Refused || self.class == Class::Doubtful && self.doubtful >= DOUBTFUL_ATTEMPTS
     }
 
     /// Whether it is the server's hiccup rather than the configuration's fault: the very same inputs worked before, and
     /// it has not lasted for long.
     #[must_use]
-    pub fn is_hiccup(&self, now: Moment) -> bool {
+    pub(crate) fn is_hiccup(&self, now: Moment) -> bool {
         matches!(self.worked, Worked::Same(_))
             && self.credential == Credential::Client
             && self.lasts(now) < LONGEST_HICCUP
@@ -166,7 +166,7 @@ impl Failing {
 
     /// What the history of the inputs adds to the error.
     #[must_use]
-    pub fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         match self.class {
             Class::Misconfigured | Class::Doubtful => History(self.worked),
             Class::Transient | Class::Refused => History(Worked::Never),
@@ -180,7 +180,7 @@ pub(super) const DOUBTFUL_ATTEMPTS: u32 = 8;
 
 /// Text to append to the sentence of an error; empty where the history adds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History(Worked);
+pub(crate) struct History(Worked);
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,7 +30,7 @@ use super::unavailable::{NO_ATTEMPT_PLANNED, Unavailable};
 
 /// A token, seen from the reading side.
 #[derive(Clone)]
-pub struct TokenHandle {
+pub(crate) struct TokenHandle {
     token: Arc<Token>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Token {
 }
 
 /// A state, borrowed. Not to be kept: it holds up the memory of the state it shows.
-pub struct StateRef(Guard<Arc<TokenState>>);
+pub(crate) struct StateRef(Guard<Arc<TokenState>>);
 
 impl Deref for StateRef {
     type Target = TokenState;
@@ -87,7 +87,7 @@ pub(super) enum Ask {
 
 /// Why a renewal that someone asked for did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenewError {
+pub(crate) enum RenewError {
     /// The authorization server asked to be left alone (`Retry-After`).
     #[error("the authorization server asks for no request within {} s", .left.as_secs().max(1))]
     Held {
@@ -107,7 +107,7 @@ pub enum RenewError {
 
 /// Why a token was not given back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ForgetError {
+pub(crate) enum ForgetError {
     /// It is forgotten here, and the authorization server does not know.
     #[error("it is forgotten here, but the authorization server could not be told: {0}")]
     NotTold(Error),
@@ -169,25 +169,25 @@ impl TokenHandle {
 
     /// The token's name in the configuration.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.token.name
     }
 
     /// Whether readiness waits for it.
     #[must_use]
-    pub fn required(&self) -> bool {
+    pub(crate) fn required(&self) -> bool {
         self.token.settings.required
     }
 
     /// What it was made from; a reload compares it.
     #[must_use]
-    pub fn settings(&self) -> &TokenSettings {
+    pub(crate) fn settings(&self) -> &TokenSettings {
         &self.token.settings
     }
 
     /// The state now. This is the request path.
     #[must_use]
-    pub fn load(&self) -> StateRef {
+    pub(crate) fn load(&self) -> StateRef {
         StateRef(self.token.state.load())
     }
 
@@ -200,7 +200,7 @@ impl TokenHandle {
     ///
     /// # Errors
     /// [`Unavailable`], with what to tell the application.
-    pub async fn wait(&self) -> Result<Arc<Credentials>, Unavailable> {
+    pub(crate) async fn wait(&self) -> Result<Arc<Credentials>, Unavailable> {
         if self.is_per_caller() {
             return Err(Unavailable {
                 status: Status::Misconfigured,
@@ -245,7 +245,7 @@ impl TokenHandle {
     ///
     /// # Errors
     /// [`RenewError`]; the token held stays in use.
-    pub async fn renew(&self) -> Result<(), RenewError> {
+    pub(crate) async fn renew(&self) -> Result<(), RenewError> {
         if self.is_per_caller() {
             return Err(RenewError::Failed(Error::here(ErrorKind::NoCaller)));
         }
@@ -282,7 +282,7 @@ impl TokenHandle {
     ///
     /// # Errors
     /// [`ForgetError`]. Where the server was not told, the token is forgotten here all the same.
-    pub async fn forget(&self) -> Result<(), ForgetError> {
+    pub(crate) async fn forget(&self) -> Result<(), ForgetError> {
         if let Some(callers) = &self.token.callers {
             callers.forget();
             return Ok(());
@@ -305,7 +305,7 @@ impl TokenHandle {
     /// Says that a file of this token's has changed. Where it holds the token itself, that is read again at once; else
     /// a token whose last attempt failed is tried again, but not before a `Retry-After` is over, and not after a logout
     /// that only a new login can undo.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(callers) = &self.token.callers {
             callers.forgive();
         } else if self.settings().is_read() {
@@ -323,7 +323,7 @@ impl TokenHandle {
     /// is tried again. One that could not be had otherwise is looked for there, and nothing is asked for: another process
     /// may have had it, and most changes are this process' own. One that was logged out stays so where no login is stored:
     /// to forget it has changed the store, too.
-    pub fn wake_by_store(&self) {
+    pub(crate) fn wake_by_store(&self) {
         let state = self.load();
         let Some(failure) = &state.last_error else { return };
         match failure.error.class() {
@@ -339,7 +339,7 @@ impl TokenHandle {
 
     /// Says that the network has changed: a token whose last attempt failed for lack of one is tried again, sooner than
     /// planned, but not before a `Retry-After` is over.
-    pub fn wake_by_network(&self) {
+    pub(crate) fn wake_by_network(&self) {
         let state = self.load();
         if state.last_error.as_ref().is_some_and(|failure| failure.error.lacks_network()) {
             self.token.ask(Ask::Wake, &state);
@@ -348,24 +348,24 @@ impl TokenHandle {
 
     /// How a person logs in for it; `None`: nobody does.
     #[must_use]
-    pub fn account(&self) -> Option<&Arc<Account>> {
+    pub(crate) fn account(&self) -> Option<&Arc<Account>> {
         self.token.account.as_ref()
     }
 
     /// Says that what the token is made of is another now: it is had anew, although the one held may be good.
-    pub fn replace(&self) {
+    pub(crate) fn replace(&self) {
         self.token.ask(Ask::Changed, &self.load());
     }
 
     /// Whether each caller has a token of its own: see [`TokenHandle::on_behalf`].
     #[must_use]
-    pub fn is_per_caller(&self) -> bool {
+    pub(crate) fn is_per_caller(&self) -> bool {
         self.token.callers.is_some()
     }
 
     /// How many callers a token is held for; `None`: it is not one per caller.
     #[must_use]
-    pub fn callers(&self) -> Option<usize> {
+    pub(crate) fn callers(&self) -> Option<usize> {
         self.token.callers.as_ref().map(|callers| callers.count())
     }
 
@@ -374,7 +374,7 @@ impl TokenHandle {
     ///
     /// # Errors
     /// [`CallerError`]: the caller's token is refused, or no token can be had now.
-    pub async fn on_behalf(&self, subject: Secret<String>) -> Result<Arc<Credentials>, CallerError> {
+    pub(crate) async fn on_behalf(&self, subject: Secret<String>) -> Result<Arc<Credentials>, CallerError> {
         match &self.token.callers {
             Some(callers) => callers.credentials(subject).await,
             None => self.wait().await.map_err(CallerError::Unavailable),
@@ -489,7 +489,7 @@ impl Token {
 }
 
 /// How long someone who asks for a renewal waits for its outcome.
-pub const RENEW_WAIT: Duration = Duration::from_mins(1);
+pub(crate) const RENEW_WAIT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

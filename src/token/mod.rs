@@ -13,14 +13,14 @@ pub(crate) mod fuzzing;
 mod handle;
 mod inputs;
 mod metrics;
-#[cfg(test)]
-mod multitude;
 mod outcome;
 mod queue;
 mod rejection;
 mod renewer;
 mod roster;
-pub mod schedule;
+#[cfg(test)]
+mod scale;
+pub(crate) mod schedule;
 mod scopes;
 mod settings;
 mod shares;
@@ -29,24 +29,39 @@ mod simulation;
 mod source;
 mod span;
 mod state;
-pub mod store;
+pub(crate) mod store;
+#[cfg(all(test, feature = "demo"))]
+mod tests;
 mod unavailable;
 
-pub use crate::oauth::{BINDING_HELP, ChallengeVerdict, Incurable};
-pub use account::{Account, LoginError};
-pub use binding::{Binding, Verdict};
-pub use callers::{CallerError, MOST_CALLERS};
-pub use facts::{Advice, Api, Credential, Facts, Failing, History, Worked};
-pub use handle::{ForgetError, RENEW_WAIT, RenewError, StateRef, TokenHandle};
-pub use rejection::{MIN_REJECT_GAP, Rejection, Renewal};
-pub use renewer::{CONCURRENT_REQUESTS, Limits, Renewer, RenewerHandle};
-pub use roster::Roster;
-pub use settings::{
-    Attachment, Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, Flow,
-    FolderSettings, GrantSettings, LoginSettings, Origin, Policy, RenewVia, ServerOrigin, StoreSettings,
-    Subject, TokenSettings, TradeGrant,
+pub(crate) use crate::oauth::{BINDING_HELP, ChallengeVerdict, Incurable};
+pub(crate) use account::{Account, LoginError};
+pub(crate) use binding::Binding;
+pub(crate) use binding::Verdict;
+pub(crate) use callers::CallerError;
+#[cfg(test)]
+pub(crate) use facts::{Advice, Facts, Failing};
+pub(crate) use handle::TokenHandle;
+pub(crate) use handle::{ForgetError, RENEW_WAIT, RenewError};
+#[cfg(test)]
+pub(crate) use rejection::MIN_REJECT_GAP;
+pub(crate) use rejection::Rejection;
+#[cfg(test)]
+pub(crate) use renewer::CONCURRENT_REQUESTS;
+pub(crate) use renewer::RenewerHandle;
+pub(crate) use renewer::{Limits, Renewer};
+pub(crate) use roster::Roster;
+pub(crate) use settings::{Attachment, GrantSettings, Origin, Policy, ServerOrigin, TokenSettings};
+pub(crate) use settings::{
+    Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, Flow, FolderSettings,
+    LoginSettings, RenewVia, StoreSettings, Subject, TradeGrant,
 };
-pub use source::{Fetched, Persons, ServerSource, Source, Sources, Summons, Whose};
-pub use state::{Credentials, Failure, Status, TokenState};
-pub use store::{Pending, Store, StoreAlarm, StoreError, StoreFault, open_store};
-pub use unavailable::Unavailable;
+#[cfg(any(test, feature = "benching"))]
+pub(crate) use source::ServerSource;
+pub(crate) use source::{Fetched, Source};
+pub(crate) use source::{Persons, Sources, Whose};
+#[cfg(test)]
+pub(crate) use state::TokenState;
+pub(crate) use state::{Credentials, Failure, Status};
+pub(crate) use store::{Pending, Store, StoreAlarm, StoreError, StoreFault, open_store};
+pub(crate) use unavailable::Unavailable;

@@ -24,7 +24,7 @@ use super::state::{Credentials, TokenState};
 
 /// What can be done about a token that an upstream has refused.
 #[derive(Debug)]
-pub enum Rejection {
+pub(crate) enum Rejection {
     /// Another one is held already.
     Newer(Arc<Credentials>),
     /// A new one is asked for.
@@ -36,7 +36,7 @@ pub enum Rejection {
 
 /// A renewal under way. Dropping it ends nothing but the wait.
 #[derive(Debug)]
-pub struct Renewal {
+pub(crate) struct Renewal {
     way: Way,
     refused: u64,
     deadline: Moment,
@@ -64,7 +64,7 @@ impl Renewal {
 
     /// The new credentials, waited for up to `policy.wait`. `None`: the renewal failed, brought the same token again, or
     /// takes longer, and goes on then.
-    pub async fn outcome(self) -> Option<Arc<Credentials>> {
+    pub(crate) async fn outcome(self) -> Option<Arc<Credentials>> {
         let Self { way, refused, deadline } = self;
         match way {
             Way::Renewer { token, seen, joined } => {
@@ -126,14 +126,14 @@ impl TokenHandle {
     /// What a refusal with these fields says of the token that the request carried. It may demand something else: other
     /// credentials, or more scope.
     #[must_use]
-    pub fn judge_refusal(&self, response: &HeaderMap) -> ChallengeVerdict {
+    pub(crate) fn judge_refusal(&self, response: &HeaderMap) -> ChallengeVerdict {
         let settings = self.settings();
         challenge_verdict(response, if self.is_bound() { DPOP_SCHEME } else { &settings.attachment.scheme })
     }
 
     /// Whether a refusal with these fields asks for a token that is bound to a key, which this one is not.
     #[must_use]
-    pub fn lacks_binding(&self, response: &HeaderMap) -> bool {
+    pub(crate) fn lacks_binding(&self, response: &HeaderMap) -> bool {
         !self.is_bound() && demands_binding(response)
     }
 
@@ -146,7 +146,7 @@ impl TokenHandle {
     ///
     /// The credentials stay in use: a refusal may be the upstream's mistake, and a renewal may fail.
     #[must_use]
-    pub fn reject(&self, refused: u64, caller: Option<Secret<String>>) -> Rejection {
+    pub(crate) fn reject(&self, refused: u64, caller: Option<Secret<String>>) -> Rejection {
         let policy = &self.settings().policy;
         let now = Moment::now();
         let deadline = now + policy.wait.min(MAX_LIFETIME);
@@ -223,13 +223,13 @@ impl TokenHandle {
     /// Whether the token held is likely to end at any moment: it is being refreshed at a server that was seen to end the
     /// old one then. This is on the way of a request.
     #[must_use]
-    pub fn is_changing(&self) -> bool {
+    pub(crate) fn is_changing(&self) -> bool {
         self.activity().revokes() && self.activity().is_renewing()
     }
 
     /// Waits until it is not, for `LONGEST_CHANGE` at most. Where renewals fail, nobody waits: the token held is good
     /// for as long as it lives.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let deadline = Moment::now() + LONGEST_CHANGE;
         loop {
             let mut changed = pin!(self.changed());
@@ -243,7 +243,7 @@ impl TokenHandle {
 
     /// An upstream took the credentials of this generation, which came because others were refused: what was wrong is
     /// mended, and the next refusal is another matter.
-    pub fn accepted(&self, generation: u64, caller: Option<&Secret<String>>) {
+    pub(crate) fn accepted(&self, generation: u64, caller: Option<&Secret<String>>) {
         match (self.per_caller(), caller) {
             (Some(callers), Some(caller)) => callers.accepted(caller, generation),
             (Some(_), None) => {}
@@ -323,7 +323,7 @@ impl Refusals {
 }
 
 /// Between two renewals of a token because it was refused. A renewal that mends nothing doubles it, up to `retry.max`.
-pub const MIN_REJECT_GAP: Duration = Duration::from_secs(5);
+pub(crate) const MIN_REJECT_GAP: Duration = Duration::from_secs(5);
 
 /// Between a look into the store that found nothing newer and the next: an upstream that refuses whatever it is given
 /// costs the disk no more.

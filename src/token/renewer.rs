@@ -27,11 +27,11 @@ use task::Task;
 
 /// Starts the task that renews tokens.
 #[derive(Debug)]
-pub struct Renewer;
+pub(crate) struct Renewer;
 
 /// How much the renewer does at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Token requests under way at the same time, of all tokens together. Default [`CONCURRENT_REQUESTS`].
     pub concurrent: usize,
 }
@@ -44,7 +44,7 @@ impl Default for Limits {
 
 /// The way to the renewer: adds and removes tokens. The task ends when the last clone is gone.
 #[derive(Clone, Debug)]
-pub struct RenewerHandle {
+pub(crate) struct RenewerHandle {
     commands: mpsc::UnboundedSender<Command>,
     ids: Arc<AtomicU64>,
     exchanges: Arc<Exchanges>,
@@ -84,13 +84,18 @@ impl Renewer {
     /// then, and whoever waits for a token is told. Requests that are still being served need their tokens: `drain`
     /// is to start after the last of them has ended.
     #[must_use]
-    pub fn spawn(limits: Limits, drain: Drain, metrics: &Metrics) -> RenewerHandle {
+    pub(crate) fn spawn(limits: Limits, drain: Drain, metrics: &Metrics) -> RenewerHandle {
         Self::spawn_traced(limits, drain, metrics, Traces::off())
     }
 
     /// The same, with a span in `traces` for each token request.
     #[must_use]
-    pub fn spawn_traced(limits: Limits, drain: Drain, metrics: &Metrics, traces: Traces) -> RenewerHandle {
+    pub(crate) fn spawn_traced(
+        limits: Limits,
+        drain: Drain,
+        metrics: &Metrics,
+        traces: Traces,
+    ) -> RenewerHandle {
         let (commands, inbox) = mpsc::unbounded_channel();
         let metrics = TokenMetrics::new(metrics);
         let exchanges = Arc::new(Exchanges::new(limits.concurrent, metrics.clone(), traces.clone()));
@@ -102,7 +107,7 @@ impl Renewer {
 impl RenewerHandle {
     /// Takes charge of a token and asks for it at once. One of the same name takes over its metrics.
     #[must_use]
-    pub fn add(
+    pub(crate) fn add(
         &self,
         name: impl Into<String>,
         settings: impl Into<Arc<TokenSettings>>,
@@ -114,7 +119,7 @@ impl RenewerHandle {
     /// The same in the place of `held`, whose credentials are good until the first of its own are there: for where only the
     /// way to its server has changed. An authorization server that is down at that moment fails no request then.
     #[must_use]
-    pub fn add_in_place_of(
+    pub(crate) fn add_in_place_of(
         &self,
         held: &TokenHandle,
         settings: impl Into<Arc<TokenSettings>>,
@@ -127,7 +132,8 @@ impl RenewerHandle {
     /// The same for one of many: its metrics are `pool`'s, where each state shows how many tokens are in it. A hundred
     /// thousand tokens would else have a million series.
     #[must_use]
-    pub fn add_to_pool(
+    #[cfg(any(test, feature = "benching"))]
+    pub(crate) fn add_to_pool(
         &self,
         pool: &Arc<str>,
         name: impl Into<String>,
@@ -160,21 +166,21 @@ impl RenewerHandle {
     }
 
     /// Lets go of a token. What its handles hold stays usable until it expires.
-    pub fn remove(&self, token: &TokenHandle) {
+    pub(crate) fn remove(&self, token: &TokenHandle) {
         // An error says that the task has ended, and so has let go of all of them.
         let _ = self.commands.send(Command::Remove(token.id()));
     }
 
     /// Says that the clock has jumped (see [`ClockWatch`](crate::clock::ClockWatch)): the machine slept, or the wall
     /// clock was put forward. What is due by now starts now, and not when a timer ends that knows nothing of it.
-    pub fn look_at_the_clock(&self) {
+    pub(crate) fn look_at_the_clock(&self) {
         // An error says that the task has ended.
         let _ = self.commands.send(Command::Look);
     }
 }
 
 /// Token requests under way at once: enough for a hundred tokens at start, and few enough for any server.
-pub const CONCURRENT_REQUESTS: usize = 32;
+pub(crate) const CONCURRENT_REQUESTS: usize = 32;
 
 #[cfg(test)]
 pub(super) mod tests {

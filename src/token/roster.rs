@@ -13,7 +13,7 @@ use super::handle::TokenHandle;
 
 /// The tokens now in force, by name. A reload swaps them whole.
 #[derive(Clone, Debug, Default)]
-pub struct Roster {
+pub(crate) struct Roster {
     tokens: Arc<ArcSwap<BTreeMap<String, TokenHandle>>>,
     /// How often it was filled.
     filled: Arc<watch::Sender<u64>>,
@@ -24,18 +24,18 @@ pub struct Roster {
 impl Roster {
     /// The tokens in force now.
     #[must_use]
-    pub fn load(&self) -> Arc<BTreeMap<String, TokenHandle>> {
+    pub(crate) fn load(&self) -> Arc<BTreeMap<String, TokenHandle>> {
         self.tokens.load_full()
     }
 
     /// Puts others in force.
-    pub fn replace(&self, tokens: BTreeMap<String, TokenHandle>) {
+    pub(crate) fn replace(&self, tokens: BTreeMap<String, TokenHandle>) {
         self.tokens.store(Arc::new(tokens));
         self.filled.send_modify(|times| *times += 1);
     }
 
     /// Has the token `name` take what a login has just put into the store, and waits for that.
-    pub async fn take_up(&self, name: &str) {
+    pub(crate) async fn take_up(&self, name: &str) {
         // As it is now: a reload may have made another of it meanwhile.
         let Some(token) = self.load().get(name).cloned() else { return };
         let (attempts, usable) = {
@@ -60,7 +60,7 @@ impl Roster {
     }
 
     /// Says which hosts each token is sent to: those of the upstreams of its routes.
-    pub fn set_hosts(&self, hosts: BTreeMap<String, BTreeSet<String>>) {
+    pub(crate) fn set_hosts(&self, hosts: BTreeMap<String, BTreeSet<String>>) {
         self.hosts.store(Arc::new(hosts));
     }
 

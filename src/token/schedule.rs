@@ -15,7 +15,7 @@ use super::settings::{Backoff, Policy};
 /// For how long after it was asked for a token is sent: its lifetime less the margin, which is never more than a
 /// tenth of the lifetime.
 #[must_use]
-pub fn usable_for(lifetime: Duration, policy: &Policy) -> Duration {
+pub(crate) fn usable_for(lifetime: Duration, policy: &Policy) -> Duration {
     let lifetime = lifetime.min(MAX_LIFETIME);
     lifetime.saturating_sub(policy.expiry_margin.min(lifetime / 10))
 }
@@ -24,7 +24,7 @@ pub fn usable_for(lifetime: Duration, policy: &Policy) -> Duration {
 /// before it stops being usable, so that there is time to fetch; and never sooner than [`MIN_RENEWAL_GAP`], which
 /// for a token of a second or so wins over all else.
 #[must_use]
-pub fn renew_after(lifetime: Duration, policy: &Policy, jitter: f64) -> Duration {
+pub(crate) fn renew_after(lifetime: Duration, policy: &Policy, jitter: f64) -> Duration {
     let lifetime = lifetime.min(MAX_LIFETIME);
     let planned = share(lifetime, policy.renew_at);
     let latest = share(usable_for(lifetime, policy), LATEST_RENEWAL);
@@ -34,7 +34,12 @@ pub fn renew_after(lifetime: Duration, policy: &Policy, jitter: f64) -> Duration
 
 /// The same, where the login that renews it ends by itself after `login`: before the earlier of the two ends.
 #[must_use]
-pub fn renew_before(lifetime: Duration, login: Option<Duration>, policy: &Policy, jitter: f64) -> Duration {
+pub(crate) fn renew_before(
+    lifetime: Duration,
+    login: Option<Duration>,
+    policy: &Policy,
+    jitter: f64,
+) -> Duration {
     let sooner = login.map_or(lifetime, |login| login.min(lifetime));
     renew_after(sooner, policy, jitter)
 }
@@ -48,7 +53,7 @@ pub fn renew_before(lifetime: Duration, login: Option<Duration>, policy: &Policy
 /// more in a long outage, and [`WAITED_FOR_LONG`] while an application waits to start. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
 /// made within two seconds of that end; once that time has begun, the backoff alone counts.
 #[must_use]
-pub fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment> {
+pub(crate) fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment> {
     let failing = facts.failing.as_ref()?;
     if failing.class == Class::Refused || failing.credential == Credential::Withheld {
         return None;
@@ -108,18 +113,18 @@ fn share(whole: Duration, share: f64) -> Duration {
 
 /// No attempt that the lifetime plans or that someone asks for starts sooner after the one before it; a retry keeps to
 /// its backoff, which may be shorter at first.
-pub const MIN_RENEWAL_GAP: Duration = Duration::from_secs(1);
+pub(crate) const MIN_RENEWAL_GAP: Duration = Duration::from_secs(1);
 
 /// No failure is followed by another attempt sooner, whatever the configuration.
-pub const MIN_RETRY_GAP: Duration = Duration::from_millis(100);
+pub(crate) const MIN_RETRY_GAP: Duration = Duration::from_millis(100);
 
 /// While requests wait for lack of a token, the next attempt is no further away than this after the last one; in the
 /// latter half of it.
-pub const WAITED_FOR: Duration = Duration::from_secs(2);
+pub(crate) const WAITED_FOR: Duration = Duration::from_secs(2);
 
 /// The same once an outage has lasted for some minutes, and while an application waits to start: the pods of a rollout
 /// are many.
-pub const WAITED_FOR_LONG: Duration = Duration::from_secs(5);
+pub(crate) const WAITED_FOR_LONG: Duration = Duration::from_secs(5);
 
 /// A refused password is tried once more, after some seconds and not at once: what refused it may have been another login
 /// of the same person at that moment.

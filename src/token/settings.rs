@@ -11,7 +11,7 @@ use crate::secret::SecretSource;
 /// All there is to know about a token before it is fetched. Two that are equal are the same token: a reload
 /// leaves it alone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TokenSettings {
+pub(crate) struct TokenSettings {
     /// Where it comes from.
     pub origin: Origin,
     /// How it goes on a request.
@@ -26,7 +26,7 @@ pub struct TokenSettings {
 
 /// Where a token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// An authorization server.
     Server(Box<ServerOrigin>),
     /// A helper program that prints it.
@@ -41,7 +41,7 @@ pub enum Origin {
 
 /// An OAuth client at its authorization server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerOrigin {
+pub(crate) struct ServerOrigin {
     /// Whom to ask.
     pub server: ServerSettings,
     /// Who asks.
@@ -58,14 +58,14 @@ pub struct ServerOrigin {
 
 /// The key that tokens are bound to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DpopSettings {
+pub(crate) struct DpopSettings {
     /// PEM or JWK of the private key; `None`: one is made at the start, and kept in the store beside a refresh token.
     pub key: Option<SecretSource>,
 }
 
 /// How a token is earned: a grant, and where what it spends is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GrantSettings {
+pub(crate) enum GrantSettings {
     /// `client_credentials`.
     ClientCredentials,
     /// `refresh_token`: the newest of the store and of this source counts.
@@ -90,7 +90,7 @@ pub enum GrantSettings {
 
 /// How a person logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoginSettings {
+pub(crate) struct LoginSettings {
     /// What a login is, where nobody says otherwise.
     pub flow: Flow,
     /// Where a browser comes back to, on this machine. Without a port: at one that is free then (RFC 8252 section 7.3).
@@ -110,14 +110,14 @@ pub struct LoginSettings {
 impl LoginSettings {
     /// Whether a browser renews it where there is no refresh token.
     #[must_use]
-    pub fn renews_in_browser(&self) -> bool {
+    pub(crate) fn renews_in_browser(&self) -> bool {
         self.renew_via == RenewVia::Browser
     }
 }
 
 /// A way to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
+pub(crate) enum Flow {
     /// With a browser on this machine (RFC 6749 section 4.1, RFC 8252).
     AuthorizationCode,
     /// On another device (RFC 8628).
@@ -127,7 +127,7 @@ pub enum Flow {
 impl Flow {
     /// The configuration's word for it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => "device_code",
@@ -137,7 +137,7 @@ impl Flow {
 
 /// What the renewal of a login spends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RenewVia {
+pub(crate) enum RenewVia {
     /// The refresh token that came with it.
     #[default]
     RefreshToken,
@@ -148,7 +148,7 @@ pub enum RenewVia {
 impl RenewVia {
     /// The configuration's word for it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::RefreshToken => "refresh_token",
             Self::Browser => "browser",
@@ -158,7 +158,7 @@ impl RenewVia {
 
 /// An assertion that this program signs: as an authorization grant (RFC 7523 section 2.1), or as the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BearerAssertion {
+pub(crate) struct BearerAssertion {
     /// What it is signed with; a Google service-account key brings its own `kid` and `iss`.
     pub key: KeySettings,
     /// `iss`; `None`: the key file's `client_email`, or the client identifier.
@@ -173,7 +173,7 @@ pub struct BearerAssertion {
 
 /// What is traded in for a token (RFC 8693).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExchangeSettings {
+pub(crate) struct ExchangeSettings {
     /// The grant that spends it.
     pub grant: TradeGrant,
     /// Where the subject token is found.
@@ -188,7 +188,7 @@ pub struct ExchangeSettings {
 
 /// A grant that spends a token which was issued before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TradeGrant {
+pub(crate) enum TradeGrant {
     /// `token_exchange` (RFC 8693).
     #[default]
     TokenExchange,
@@ -198,7 +198,7 @@ pub enum TradeGrant {
 
 /// Where a subject token is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// A file, read at each use: a projected service-account token.
     File(SecretSource),
     /// Another token of the configuration, by its name.
@@ -209,7 +209,7 @@ pub enum Subject {
 
 /// A helper program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandSettings {
+pub(crate) struct CommandSettings {
     /// The program and its arguments; no shell reads them.
     pub command: Vec<String>,
     /// After which it is ended. Default 30 s.
@@ -218,7 +218,7 @@ pub struct CommandSettings {
 
 /// Where tokens outlive a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StoreSettings {
+pub(crate) enum StoreSettings {
     /// Nowhere: in this process alone.
     #[default]
     Memory,
@@ -230,7 +230,7 @@ pub enum StoreSettings {
 
 /// A folder of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FolderSettings {
+pub(crate) struct FolderSettings {
     /// The folder; made with mode 0700 where it is not there.
     pub path: PathBuf,
     /// 32 bytes in base64 or hexadecimal, which the files are encrypted with; `None`: they are not encrypted.
@@ -240,7 +240,7 @@ pub struct FolderSettings {
 impl TokenSettings {
     /// The authorization server's side, where there is one.
     #[must_use]
-    pub fn server(&self) -> Option<&ServerOrigin> {
+    pub(crate) fn server(&self) -> Option<&ServerOrigin> {
         match &self.origin {
             Origin::Server(origin) => Some(origin),
             Origin::Command(_) | Origin::File(_) | Origin::Static(_) | Origin::SelfSigned(_) => None,
@@ -249,7 +249,7 @@ impl TokenSettings {
 
     /// The word for its grant, as the configuration has it.
     #[must_use]
-    pub fn grant(&self) -> &'static str {
+    pub(crate) fn grant(&self) -> &'static str {
         match &self.origin {
             Origin::Server(origin) => match origin.grant {
                 GrantSettings::ClientCredentials => "client_credentials",
@@ -271,7 +271,7 @@ impl TokenSettings {
 
     /// How a person logs in for it; `None`: nobody does.
     #[must_use]
-    pub fn login(&self) -> Option<&LoginSettings> {
+    pub(crate) fn login(&self) -> Option<&LoginSettings> {
         match &self.server()?.grant {
             GrantSettings::Login(login) => Some(login),
             _ => None,
@@ -280,7 +280,7 @@ impl TokenSettings {
 
     /// Whether each caller's own token is traded in for it: there is none without a caller.
     #[must_use]
-    pub fn is_per_caller(&self) -> bool {
+    pub(crate) fn is_per_caller(&self) -> bool {
         self.server().is_some_and(|origin| match &origin.grant {
             GrantSettings::TokenExchange(exchange) => exchange.subject == Subject::Incoming,
             _ => false,
@@ -289,7 +289,7 @@ impl TokenSettings {
 
     /// The name of the token of the configuration that is traded in for it.
     #[must_use]
-    pub fn subject(&self) -> Option<&str> {
+    pub(crate) fn subject(&self) -> Option<&str> {
         match &self.server()?.grant {
             GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Token(name), .. }) => {
                 Some(name)
@@ -300,7 +300,7 @@ impl TokenSettings {
 
     /// Whether it is earned with a refresh token: the store holds a login then, and not a token alone.
     #[must_use]
-    pub fn spends_a_login(&self) -> bool {
+    pub(crate) fn spends_a_login(&self) -> bool {
         let spends = |grant: &GrantSettings| {
             matches!(grant, GrantSettings::RefreshToken { .. } | GrantSettings::Login(_))
         };
@@ -309,19 +309,19 @@ impl TokenSettings {
 
     /// Whether a person logs in for it.
     #[must_use]
-    pub fn is_login(&self) -> bool {
+    pub(crate) fn is_login(&self) -> bool {
         self.server().is_some_and(|origin| matches!(origin.grant, GrantSettings::Login(_)))
     }
 
     /// Whether its files hold the token itself, and not what it is earned with.
     #[must_use]
-    pub const fn is_read(&self) -> bool {
+    pub(crate) const fn is_read(&self) -> bool {
         matches!(self.origin, Origin::File(_) | Origin::Static(_))
     }
 
     /// The files whose change may bring a token where none could be had: secrets, keys, tokens to trade in.
     #[must_use]
-    pub fn files(&self) -> Vec<&Path> {
+    pub(crate) fn files(&self) -> Vec<&Path> {
         let mut files = Vec::new();
         match &self.origin {
             Origin::Server(origin) => {
@@ -366,7 +366,7 @@ impl GrantSettings {
 
 /// How a token goes on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
+pub(crate) struct Attachment {
     /// The header field; default `Authorization`.
     pub header: HeaderName,
     /// The scheme before the token; default `Bearer` (RFC 6750 section 2.1); empty: the bare token.
@@ -375,7 +375,7 @@ pub struct Attachment {
 
 /// When a token is renewed and for how long one is waited for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Share of the lifetime after which it is renewed; above 0, at most 1. Default 0.75.
     pub renew_at: f64,
     /// Jitter takes up to this share of the lifetime off the renewal instant; from 0 to `renew_at`. Default 0.10.
@@ -394,7 +394,7 @@ pub struct Policy {
 
 /// Full-jitter exponential backoff.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// The bound of the first delay. Default 500 ms.
     pub initial: Duration,
     /// The bound of any delay. Default 60 s.

@@ -40,17 +40,17 @@ mod text;
 use command::CommandSource;
 use file::FileSource;
 use fixed::FixedSource;
-pub use person::Persons;
+pub(crate) use person::Persons;
 pub(in crate::token) use possession::Possession;
-pub use server::ServerSource;
+pub(crate) use server::ServerSource;
 use signed::SignedSource;
 use silent::Silent;
-pub use silent::{Summons, Whose};
+pub(crate) use silent::{Summons, Whose};
 use spending::Spends;
 use stored::Stored;
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
-pub trait Source: Send + Sync {
+pub(crate) trait Source: Send + Sync {
     /// Asks for a token. It may be dropped at any await.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ pub trait Source: Send + Sync {
 
 /// Tells authorization servers apart, for as long as a source of theirs is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServerId(pub(in crate::token) usize);
+pub(crate) struct ServerId(pub(in crate::token) usize);
 
 impl ServerId {
     pub(in crate::token) fn of(server: &Arc<AuthorizationServer>) -> Self {
@@ -121,7 +121,7 @@ impl ServerId {
 
 /// A token as a source has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
+pub(crate) struct Fetched {
     /// The token.
     pub response: TokenResponse,
     /// When it was asked for, where that was before this call: a token out of a store.
@@ -186,7 +186,7 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
 /// Makes sources of settings. Tokens of one authorization server share its connections and its metadata.
 #[derive(Debug)]
-pub struct Sources {
+pub(crate) struct Sources {
     roster: Roster,
     store: Store,
     servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
@@ -196,13 +196,13 @@ pub struct Sources {
 impl Sources {
     /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
     #[must_use]
-    pub fn new(roster: Roster, store: Store) -> Self {
+    pub(crate) fn new(roster: Roster, store: Store) -> Self {
         Self { roster, store, servers: Vec::new(), persons: Persons::default() }
     }
 
     /// The same where sources of before send passwords of `persons`.
     #[must_use]
-    pub fn of(self, persons: Persons) -> Self {
+    pub(crate) fn of(self, persons: Persons) -> Self {
         Self { persons, ..self }
     }
 
@@ -210,7 +210,11 @@ impl Sources {
     ///
     /// # Errors
     /// [`ServerError`] where the way to its authorization server cannot be set up.
-    pub fn make(&mut self, name: &str, settings: &TokenSettings) -> Result<Arc<dyn Source>, ServerError> {
+    pub(crate) fn make(
+        &mut self,
+        name: &str,
+        settings: &TokenSettings,
+    ) -> Result<Arc<dyn Source>, ServerError> {
         match &settings.origin {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;

@@ -19,7 +19,7 @@ use super::store::Fingerprint;
 
 /// One token at one instant.
 #[derive(Clone, Debug, Default)]
-pub struct TokenState {
+pub(crate) struct TokenState {
     /// The newest that was ever had, expired or not.
     pub credentials: Option<Arc<Credentials>>,
     /// Why the last attempt failed; `None`: it succeeded, or there was none.
@@ -56,7 +56,7 @@ pub struct TokenState {
 
 /// What the store says of a token of before, which is of no use any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Past {
+pub(crate) struct Past {
     /// Who had logged in for it.
     pub user: Option<Identity>,
     /// When its request was sent.
@@ -67,7 +67,7 @@ pub struct Past {
 
 /// A failed attempt.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Why.
     pub error: Error,
     /// When.
@@ -136,7 +136,7 @@ pub(super) struct Rejected {
 }
 
 /// What goes on a request: the finished header, and how long it is good.
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The header field.
     pub header: HeaderName,
     /// Scheme and token, marked sensitive.
@@ -154,7 +154,7 @@ pub struct Credentials {
 impl Credentials {
     /// The token alone, without its scheme: for whoever gives it back.
     #[must_use]
-    pub fn access_token(&self) -> Option<Secret<String>> {
+    pub(crate) fn access_token(&self) -> Option<Secret<String>> {
         let value = self.value.to_str().ok()?;
         let token = value.rsplit(' ').next()?;
         Some(Secret::new(token.to_owned()))
@@ -175,7 +175,7 @@ impl fmt::Debug for Credentials {
 
 /// A token's state in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
+pub(crate) enum Status {
     /// None was had yet.
     Pending,
     /// Usable, and the last attempt went well; or had for each caller when they come.
@@ -192,12 +192,12 @@ pub enum Status {
 
 impl Status {
     /// All of them: the closed set of the metric's label.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Pending, Self::Valid, Self::Degraded, Self::Expired, Self::Misconfigured, Self::LoginRequired];
 
     /// The word for it in metrics, status and `problem+json`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Valid => "valid",
@@ -212,13 +212,13 @@ impl Status {
 impl TokenState {
     /// The credentials, where they may be sent at `now`.
     #[must_use]
-    pub fn usable(&self, now: Moment) -> Option<&Arc<Credentials>> {
+    pub(crate) fn usable(&self, now: Moment) -> Option<&Arc<Credentials>> {
         self.credentials.as_ref().filter(|credentials| now < credentials.usable_until)
     }
 
     /// All that the schedule, the state and the advice follow from.
     #[must_use]
-    pub fn facts(&self) -> Facts {
+    pub(crate) fn facts(&self) -> Facts {
         let held = self.credentials.as_deref();
         Facts {
             usable_until: held.map(|held| held.usable_until),
@@ -235,13 +235,13 @@ impl TokenState {
 
     /// The state at `now` in one word.
     #[must_use]
-    pub fn status(&self, now: Moment) -> Status {
+    pub(crate) fn status(&self, now: Moment) -> Status {
         self.facts().status(now)
     }
 
     /// What an operator is advised to do; `None`: nothing beyond what the last error says.
     #[must_use]
-    pub fn advice(&self, now: Moment) -> Option<Advice> {
+    pub(crate) fn advice(&self, now: Moment) -> Option<Advice> {
         self.facts().advice(now)
     }
 
@@ -249,7 +249,7 @@ impl TokenState {
     /// attempt failed: the failure passes by itself, has not lasted longer than a request waits, and the next attempt,
     /// which may be under way, is no later.
     #[must_use]
-    pub fn may_come_by(&self, deadline: Moment, patience: Duration) -> bool {
+    pub(crate) fn may_come_by(&self, deadline: Moment, patience: Duration) -> bool {
         self.credentials.is_none()
             && self.last_error.as_ref().is_some_and(|failure| {
                 failure.error.class() == Class::Transient && failure.at - failure.since < patience
@@ -260,7 +260,7 @@ impl TokenState {
     /// When the newest token expires, or did: the one that is held, or the one that the store had at the start. `None`:
     /// there was none, or it has no end.
     #[must_use]
-    pub fn expiry(&self) -> Option<Moment> {
+    pub(crate) fn expiry(&self) -> Option<Moment> {
         let held = self.credentials.as_ref().map(|held| held.expires_at);
         held.or(self.stored_until).filter(|at| *at < Moment::NEVER)
     }
@@ -280,13 +280,13 @@ impl TokenState {
 
     /// How many attempts have come to an end.
     #[must_use]
-    pub const fn attempts(&self) -> u64 {
+    pub(crate) const fn attempts(&self) -> u64 {
         self.attempts
     }
 
     /// Until when no attempt may start because the server asked for it; `None`: it did not, or that is over.
     #[must_use]
-    pub fn hold(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn hold(&self, now: Moment) -> Option<Moment> {
         self.last_error.as_ref()?.hold_until.filter(|until| *until > now)
     }
 }

@@ -29,20 +29,26 @@ mod seal;
 mod spent;
 mod withheld;
 
-pub use alarm::{Pending, StoreAlarm, StoreFault};
+pub(crate) use alarm::{Pending, StoreAlarm, StoreFault};
+#[cfg(test)]
+pub(crate) use entry::Flaw;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use entry::decode;
 #[cfg(test)]
 pub(in crate::token) use entry::tests;
-pub use entry::{Earned, Entry, Fingerprint, Flaw, StoredAccess, decode};
-pub use file::FileStore;
+pub(crate) use entry::{Earned, Entry, Fingerprint, StoredAccess};
+#[cfg(test)]
+pub(crate) use file::FileStore;
 pub(in crate::token) use key::request;
-pub use memory::MemoryStore;
-pub use outbox::{Store, open_store};
-pub use seal::is_encryption_key;
-pub use spent::{Spending, SpentMark};
-pub use withheld::WithheldMark;
+#[cfg(test)]
+pub(crate) use memory::MemoryStore;
+pub(crate) use outbox::{Store, open_store};
+pub(crate) use seal::is_encryption_key;
+pub(crate) use spent::{Spending, SpentMark};
+pub(crate) use withheld::WithheldMark;
 
 /// A place for tokens. Each call ends within [`STORE_WAIT`], a lease's within [`LEASE_WAIT`].
-pub trait TokenStore: Send + Sync + fmt::Debug {
+pub(crate) trait TokenStore: Send + Sync + fmt::Debug {
     /// What stands there. With the lease, an entry that is not one of ours to read is set aside and reported, and then
     /// it is as if there were none; without it, nothing is touched.
     ///
@@ -106,7 +112,7 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
 
 /// Whose entry it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
+pub(crate) struct Key {
     /// The token's name in the configuration.
     pub name: String,
     /// Of which client at which authorization server: an entry of another is not ours.
@@ -115,7 +121,7 @@ pub struct Key {
 
 /// The right to spend and to write an entry, until it is dropped.
 #[derive(Clone)]
-pub struct Lease(std::sync::Arc<dyn std::any::Any + Send + Sync>);
+pub(crate) struct Lease(std::sync::Arc<dyn std::any::Any + Send + Sync>);
 
 impl Lease {
     /// A lease that lasts as long as `guard`. A write that is under way keeps a clone: the lease outlasts it.
@@ -132,7 +138,7 @@ impl fmt::Debug for Lease {
 
 /// Why a store did not do what it was asked. It names the file, and never holds what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The system refused to read or write.
     #[error("{} cannot be {what}: {kind}{}", .path.display(), mend(*.kind))]
     Io {
@@ -193,7 +199,7 @@ pub enum StoreError {
 
 /// Why the platform's keyring could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyringFault {
+pub(crate) enum KeyringFault {
     /// There is no `secret-tool`, no session bus or no secret service on it.
     #[error(
         "no secret service answers; install `secret-tool` (Debian: libsecret-tools) and start a service (GNOME Keyring, \
@@ -214,7 +220,7 @@ pub enum KeyringFault {
 impl StoreError {
     /// Whether the same settings may do at another time: a disk that is mounted, a key that is written, a keyring that is unlocked.
     #[must_use]
-    pub const fn may_pass(&self) -> bool {
+    pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::Io { kind, .. } => !matches!(kind, io::ErrorKind::PermissionDenied),
             Self::Busy(_) | Self::Slow(_) | Self::NoThread(_) | Self::Keyring(_) => true,
@@ -247,10 +253,10 @@ fn mend(kind: io::ErrorKind) -> &'static str {
 }
 
 /// How long a lease is waited for: longer than a token request of another process usually takes.
-pub const LEASE_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const LEASE_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a read or a write may take before the store counts as gone.
-pub const STORE_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const STORE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long between two looks at a lease that another holds.
 const LEASE_POLL: Duration = Duration::from_millis(20);

@@ -12,7 +12,7 @@ use super::state::{Status, TokenState};
 
 /// Why a request gets no token. For the proxy's 503; [`fmt::Display`] is its sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable {
+pub(crate) struct Unavailable {
     /// The token's state.
     pub status: Status,
     /// Why the last attempt failed; `None`: the time to wait ran out before one came to an end.

@@ -5,7 +5,7 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cupbearer::clock;
+use cupbearer::testing as clock;
 
 use super::support::{Config, Origin, Proxy, Reply, eventually, token_at, upstream_at};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Output;
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::Value;
 
 use super::support::{

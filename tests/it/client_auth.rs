@@ -217,7 +217,7 @@ async fn a_secret_that_was_refused_is_replaced_and_counts_at_once() {
 
     register("the-second-secret-of-32-bytes-or-more").await;
     eventually("the old secret is refused", || async { proxy.log().contains("invalid_client") }).await;
-    let start = cupbearer::clock::now();
+    let start = cupbearer::testing::now();
     fs::write(&file, "the-second-secret-of-32-bytes-or-more").unwrap();
     eventually("the new one works", || async { proxy.status().await["tokens"][0]["status"] == "valid" })
         .await;

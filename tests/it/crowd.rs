@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cupbearer::net::descriptors::raise_limit;
+use cupbearer::testing::raise_limit;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

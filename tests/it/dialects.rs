@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::Value;
 
 use super::support::{Config, Origin, Proxy, Reply, cupbearer, eventually, token_at, upstream_at};

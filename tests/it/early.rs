@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::Command;

@@ -187,7 +187,7 @@ async fn sigterm_ends_a_start_that_waits_for_a_pipe_also_of_process_1() {
     };
     eventually("it waits for the pipe", || async { children().split_whitespace().any(waits) }).await;
     let first = children().split_whitespace().next().unwrap().parse::<i32>().unwrap();
-    let start = cupbearer::clock::now();
+    let start = cupbearer::testing::now();
     rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), Signal::TERM).unwrap();
     let status = program.ended(BOUND).await;
     assert_eq!(status.code(), Some(0), "{}", program.log());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use futures_util::future::join_all;
 
 use super::support::frames::{

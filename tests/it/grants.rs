@@ -337,7 +337,7 @@ async fn a_token_file_is_watched_through_kubernetes_symlink_swap() {
     for version in ["..v2", "..v3", "..v4"] {
         let token = fetch().await;
         publish(version, &token);
-        let start = cupbearer::clock::now();
+        let start = cupbearer::testing::now();
         eventually("the new token is sent", || async { proxy.accepted("/").await["token"] == token }).await;
         slowest = slowest.max(start.elapsed());
     }

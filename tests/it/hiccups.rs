@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::Value;
 
 use super::support::{Config, Origin, Proxy, Reply, eventually, free_address, token_at, upstream_at};

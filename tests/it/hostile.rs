@@ -178,10 +178,10 @@ async fn an_upstream_that_takes_connections_and_says_nothing_fails_all_who_wait_
     let config = Config::one_route(&upstream, &token_at(&server.url())).server("workers = 1");
     let proxy = Proxy::start(config).await;
     let url = proxy.url("/");
-    let began = cupbearer::clock::now();
+    let began = cupbearer::testing::now();
     let arguments = [url.as_str()];
     let answers = join_all((0..8).map(|_| curl(&arguments))).await;
-    let took = cupbearer::clock::now() - began;
+    let took = cupbearer::testing::now() - began;
     for answer in answers {
         answer.assert_proxy_error(504);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::json;
 
 use super::support::{OidcProvider, Proxy, SECRET, faketime};

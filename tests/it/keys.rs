@@ -5,7 +5,7 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cupbearer::clock::unix_seconds;
+use cupbearer::testing::unix_seconds;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

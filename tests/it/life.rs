@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

@@ -221,7 +221,7 @@ async fn the_device_flow_asks_no_sooner_than_it_may_and_ends_where_it_is_refused
         .server
         .fault(&json!({ "when": { "grant_type": grant }, "status": 400, "body": "{\"error\":\"access_denied\"}" }).to_string())
         .await;
-    let begun = cupbearer::clock::now();
+    let begun = cupbearer::testing::now();
     let command = Login::start(login(&proxy.config_file(), &["--device"]));
     let (code, said) = command.ended().await;
     assert!(

@@ -67,7 +67,6 @@ mod logs;
 mod manifests;
 mod memory;
 mod mtls;
-mod multitude;
 mod network;
 mod outage;
 mod outbound;

@@ -116,7 +116,7 @@ async fn a_certificate_that_is_replaced_brings_a_new_token_and_new_connections()
     assert_bound(&first);
 
     server.certificates().client("pod").write(dir.path());
-    let start = cupbearer::clock::now();
+    let start = cupbearer::testing::now();
     eventually("requests carry the new certificate and a token that is bound to it", || async {
         let answer = proxy.get("/").await;
         answer.status == 200 && answer.json()["certificate"] != first["certificate"]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 
 use super::support::{
     Config, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, eventually, free_address, token_at,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::TcpListener;
 

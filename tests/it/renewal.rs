@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 
 use super::support::{
     Config, Message, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, curl, eventually, h2load, token_at,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 
 use super::support::{
     CREDENTIALS, Config, Nginx, Origin, Proxy, Reply, Stage, Wire, curl, eventually, free_address, token_at,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use cupbearer::clock::Moment;
+use cupbearer::testing::Moment;
 use tokio::process::Command;
 
 use super::support::{Behaviour, Config, FIRST, Proxy, Rotating, eventually};

@@ -412,7 +412,7 @@ async fn the_end_of_the_proxy_says_going_away_to_both_sides() {
     let (mut second, _other_dir) = spawn(http2_client(&proxy, &["until_the_end"]));
     hear(&mut first, "open", |event| event["open"] == true).await;
     hear(&mut second, "open", |event| event["open"] == true).await;
-    let began = cupbearer::clock::now();
+    let began = cupbearer::testing::now();
     let (status, log) = proxy.terminate().await;
     assert!(status.success(), "{log}");
     let took = began.elapsed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::Value;
 use tokio::net::TcpStream;
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use serde_json::json;
 use tokio::time::sleep;
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;

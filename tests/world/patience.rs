@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use tokio::time::sleep;
 
 use super::support::Proxy;

@@ -7,7 +7,7 @@ use crate::net::activation::Passed;
 
 /// The service manager's side of a program; the default: none has started it.
 #[derive(Debug, Default)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     /// The sockets that it listens on for the program.
     pub passed: Passed,
     /// Where it takes messages.

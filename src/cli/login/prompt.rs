@@ -5,8 +5,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use cupbearer::clock::Moment;
-use cupbearer::control::Login;
+use crate::clock::Moment;
+use crate::control::Login;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 

@@ -10,7 +10,7 @@ use crate::net::threads::NotDone;
 
 /// Why a name has no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// The name servers say that there is no such name, or none with an address.
     #[error("the name servers know no address of it")]
     NoSuchName,
@@ -31,7 +31,7 @@ pub enum LookupError {
 impl LookupError {
     /// What to do about it.
     #[must_use]
-    pub const fn help(self) -> &'static str {
+    pub(crate) const fn help(self) -> &'static str {
         match self {
             Self::NoSuchName => "check the spelling of the host, and the search domains in /etc/resolv.conf",
             Self::Unanswered | Self::Busy => "check the name servers in /etc/resolv.conf",
@@ -44,7 +44,7 @@ impl LookupError {
 impl LookupError {
     /// What this machine lacks for a lookup; `None`: that is not what it failed for.
     #[must_use]
-    pub const fn lack(self) -> Option<Lack> {
+    pub(crate) const fn lack(self) -> Option<Lack> {
         match self {
             Self::NoResources => Some(Lack::Resources),
             Self::NoThread => Some(Lack::Threads),

@@ -23,18 +23,19 @@ use super::presence;
 use super::threads::{NotDone, Threads};
 use crate::clock;
 
-pub use lookup::LookupError;
+pub(crate) use lookup::LookupError;
 use name::{Change, Name, Step};
 
 /// For upstreams, the HTTP proxies on the way to them, and a collector of traces.
-pub static REQUESTS: Resolver = Resolver::new(Threads::new("names", REQUEST_THREADS), lookup::system);
+pub(crate) static REQUESTS: Resolver = Resolver::new(Threads::new("names", REQUEST_THREADS), lookup::system);
 
 /// For authorization servers and the HTTP proxies on the way to them.
-pub static TOKENS: Resolver = Resolver::new(Threads::new("token-names", TOKEN_THREADS), lookup::system);
+pub(crate) static TOKENS: Resolver =
+    Resolver::new(Threads::new("token-names", TOKEN_THREADS), lookup::system);
 
 /// Looks names up and remembers their addresses.
 #[derive(Debug)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     threads: Threads,
     look_up: LookUp,
     names: Mutex<BTreeMap<String, Name>>,
@@ -51,7 +52,7 @@ impl Resolver {
     ///
     /// # Errors
     /// [`NotDone::NoThread`]
-    pub fn start(&self) -> Result<(), NotDone> {
+    pub(crate) fn start(&self) -> Result<(), NotDone> {
         self.threads.start()
     }
 
@@ -63,7 +64,7 @@ impl Resolver {
     ///
     /// # Errors
     /// [`LookupError`] where there is no address, and none from before that may still be used.
-    pub async fn addresses(&'static self, host: &str) -> Result<Vec<SocketAddr>, LookupError> {
+    pub(crate) async fn addresses(&'static self, host: &str) -> Result<Vec<SocketAddr>, LookupError> {
         if let Some(address) = literal(host) {
             return Ok(vec![address]);
         }
@@ -82,7 +83,7 @@ impl Resolver {
 
     /// Has `host` looked up again where that is due, without waiting, and says which addresses connections may be kept to.
     /// `None`: it was never looked up, or is an address itself.
-    pub fn refresh(&'static self, host: &str) -> Option<Arc<[IpAddr]>> {
+    pub(crate) fn refresh(&'static self, host: &str) -> Option<Arc<[IpAddr]>> {
         let now = clock::now();
         let mut names = self.lock();
         let name = names.get_mut(host)?;
@@ -94,7 +95,7 @@ impl Resolver {
     }
 
     /// Takes note that another address of `host` had to be tried, since this one took too long or failed.
-    pub fn was_slow(&self, host: &str, address: IpAddr) {
+    pub(crate) fn was_slow(&self, host: &str, address: IpAddr) {
         if let Some(name) = self.lock().get_mut(host) {
             name.was_slow(address, clock::now());
         }

@@ -8,7 +8,7 @@ use crate::secret::SecretError;
 impl Error {
     /// One word out of a closed set, for logs and metrics.
     #[must_use]
-    pub const fn cause(&self) -> &'static str {
+    pub(crate) const fn cause(&self) -> &'static str {
         match &self.kind {
             Kind::Secret(SecretError::Lacking(..)) | Kind::Machine(_) | Kind::Lacking(_) => "machine",
             Kind::Secret(_) | Kind::ShortSecret => "secret",

@@ -9,7 +9,7 @@ use super::Algorithm;
 
 /// A curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Curve {
+pub(crate) enum Curve {
     /// NIST's of 256 bits.
     P256,
     /// NIST's of 384 bits.

@@ -16,7 +16,7 @@ use crate::token::store::Fingerprint;
 
 /// The persons whose passwords are sent, by authorization server and user name. A reload keeps them.
 #[derive(Clone, Debug, Default)]
-pub struct Persons(Arc<Mutex<Vec<Known>>>);
+pub(crate) struct Persons(Arc<Mutex<Vec<Known>>>);
 
 #[derive(Debug)]
 struct Known {

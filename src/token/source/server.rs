@@ -25,7 +25,7 @@ use super::{Fetched, ServerId, Source, bearer};
 
 /// An OAuth client at its authorization server.
 #[derive(Debug)]
-pub struct ServerSource {
+pub(crate) struct ServerSource {
     server: Arc<AuthorizationServer>,
     origin: ServerOrigin,
     /// Whose password it sends, where it sends one.
@@ -46,7 +46,7 @@ pub struct ServerSource {
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
-    pub fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
+    pub(crate) fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
         let since = roster.filled();
         let possession = origin.dpop.clone().map(Possession::new);
         let (name, warned) = (String::new(), AtomicBool::new(false));

@@ -23,7 +23,7 @@ use super::{Fetched, ServerId, Source};
 /// A call for a browser, and what is known of the browsers that heard it. Each browser has a name of its own choosing,
 /// which says nothing but that it is the same one.
 #[derive(Debug, Default)]
-pub struct Summons {
+pub(crate) struct Summons {
     wanted: AtomicBool,
     facts: Mutex<Facts>,
     heard: Notify,
@@ -45,7 +45,7 @@ struct Facts {
 
 /// Whose failure a refusal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// That browser's alone: the call stays up for the others.
     Browser,
     /// The token's: no browser that could hear the call is left.
@@ -55,7 +55,7 @@ pub enum Whose {
 impl Summons {
     /// Whether a browser is called for.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire)
     }
 
@@ -65,7 +65,7 @@ impl Summons {
     }
 
     /// A person has logged in: by the dashboard of `browser`, or elsewhere.
-    pub fn logged_in(&self, browser: Option<&str>) {
+    pub(crate) fn logged_in(&self, browser: Option<&str>) {
         let mut facts = self.facts();
         facts.home = browser.map(str::to_owned);
         facts.fresh = browser.is_some();
@@ -73,7 +73,7 @@ impl Summons {
     }
 
     /// A frame of `browser` has renewed the token.
-    pub fn renewed(&self, browser: &str) {
+    pub(crate) fn renewed(&self, browser: &str) {
         let mut facts = self.facts();
         facts.home = Some(browser.to_owned());
         facts.fresh = false;
@@ -82,7 +82,7 @@ impl Summons {
 
     /// Whether a frame of `browser` is of use; `open`: the browsers in which a dashboard is open.
     #[must_use]
-    pub fn wants(&self, browser: &str, open: &BTreeSet<String>) -> bool {
+    pub(crate) fn wants(&self, browser: &str, open: &BTreeSet<String>) -> bool {
         let facts = self.facts();
         match &facts.home {
             Some(home) if home == browser => true,
@@ -94,24 +94,24 @@ impl Summons {
 
     /// Whether a frame of `browser` is of use, and none has been refused since the last login or renewal.
     #[must_use]
-    pub fn is_unasked(&self, browser: &str, open: &BTreeSet<String>) -> bool {
+    pub(crate) fn is_unasked(&self, browser: &str, open: &BTreeSet<String>) -> bool {
         self.wants(browser, open) && !self.facts().refused.contains(browser)
     }
 
     /// A frame is on its way to `server`, an origin.
-    pub fn sent(&self, server: String) {
+    pub(crate) fn sent(&self, server: String) {
         self.facts().frame = Some((Moment::now(), server));
     }
 
     /// Whether `browser` is the one that logged in, and no frame has renewed the token since.
     #[must_use]
-    pub fn is_first_after_login(&self, browser: &str) -> bool {
+    pub(crate) fn is_first_after_login(&self, browser: &str) -> bool {
         let facts = self.facts();
         facts.fresh && facts.home.as_deref() == Some(browser)
     }
 
     /// The frame of `browser` brought `error`; `open`: the browsers in which a dashboard is open.
-    pub fn refused(&self, browser: &str, error: Error, open: &BTreeSet<String>) -> Whose {
+    pub(crate) fn refused(&self, browser: &str, error: Error, open: &BTreeSet<String>) -> Whose {
         {
             let mut facts = self.facts();
             facts.frame = None;

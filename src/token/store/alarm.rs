@@ -14,7 +14,7 @@ use super::StoreError;
 
 /// The alarm, made once per program and shared by clone.
 #[derive(Clone)]
-pub struct StoreAlarm {
+pub(crate) struct StoreAlarm {
     inner: Arc<Inner>,
 }
 
@@ -26,7 +26,7 @@ struct Inner {
 
 /// A token that the store does not hold as it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreFault {
+pub(crate) struct StoreFault {
     /// The token's name.
     pub token: String,
     /// Since when.
@@ -39,7 +39,7 @@ pub struct StoreFault {
 
 /// What a store has not done yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pending {
+pub(crate) enum Pending {
     /// To take what is held of a token: a restart may lose it.
     Write,
     /// To delete what was logged out: a restart brings it back.
@@ -49,13 +49,13 @@ pub enum Pending {
 impl StoreAlarm {
     /// Registers its metric: once for each registry.
     #[must_use]
-    pub fn new(metrics: &Metrics) -> Self {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
         Self { inner: Arc::new(Inner { metrics: StoreMetrics::new(metrics), tokens: Mutex::default() }) }
     }
 
     /// The tokens that it is up for, by name; empty: the store holds all that it should.
     #[must_use]
-    pub fn faults(&self) -> Vec<StoreFault> {
+    pub(crate) fn faults(&self) -> Vec<StoreFault> {
         self.tokens().values().cloned().collect()
     }
 

@@ -19,7 +19,7 @@ use super::withheld::WithheldMark;
 
 /// All that is known of a token which is worth keeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Of which client at which authorization server it is.
     pub client: Fingerprint,
     /// 1 for the first that was written; each that follows has the next.
@@ -51,7 +51,7 @@ pub struct Entry {
 /// What a grant that can be repeated (a password, an assertion, an exchange) was asked for when it brought a refresh
 /// token. Another request, or another person's, is not answered by that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Earned {
+pub(crate) struct Earned {
     /// All that was asked for.
     pub request: Fingerprint,
     /// On whose behalf, where the request alone does not say it.
@@ -61,14 +61,14 @@ pub struct Earned {
 impl Earned {
     /// Whether it was the same as `now`, whose subject may be unknown.
     #[must_use]
-    pub fn is(self, now: Self) -> bool {
+    pub(crate) fn is(self, now: Self) -> bool {
         self.request == now.request && (now.subject.is_none() || self.subject == now.subject)
     }
 }
 
 /// An access token, and how long it is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredAccess {
+pub(crate) struct StoredAccess {
     /// What was asked for, to the last parameter: another request is not answered by this token.
     pub request: Fingerprint,
     /// The token.
@@ -89,11 +89,11 @@ pub struct StoredAccess {
 
 /// A SHA-256 hash: tells two things apart without keeping them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fingerprint([u8; 32]);
+pub(crate) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// Of parts in their order; each counts with its length, so that no two lists are alike.
-    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
@@ -106,7 +106,7 @@ impl Fingerprint {
 
     /// Of a secret.
     #[must_use]
-    pub fn of_secret(secret: &Secret<String>) -> Self {
+    pub(crate) fn of_secret(secret: &Secret<String>) -> Self {
         Self::of([secret.expose().as_bytes()])
     }
 
@@ -132,7 +132,7 @@ impl fmt::Debug for Fingerprint {
 
 /// Why what was found is not an entry of ours. It was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub(crate) enum Flaw {
     /// It is not what this program writes, or only a part of it.
     #[error("it is damaged or was written by something else")]
     Corrupt,
@@ -167,7 +167,7 @@ impl Entry {
     /// What a login puts into the store, `seed` being the hash of the configured refresh token where there is one: so
     /// that one does not win over the login.
     #[must_use]
-    pub fn empty(client: Fingerprint) -> Self {
+    pub(crate) fn empty(client: Fingerprint) -> Self {
         Self {
             client,
             generation: 0,
@@ -281,7 +281,7 @@ impl StoredAccess {
 ///
 /// # Errors
 /// [`Flaw`], which says nothing of what is in it.
-pub fn decode(bytes: &[u8]) -> Result<Entry, Flaw> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Entry, Flaw> {
     let Tagged { version } = serde_json::from_slice(bytes).map_err(|_| Flaw::Corrupt)?;
     match version {
         VERSION => {}

@@ -23,7 +23,7 @@ use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking
 
 /// A folder of tokens.
 #[derive(Clone, Debug)]
-pub struct FileStore {
+pub(crate) struct FileStore {
     folder: Folder,
     keys: Keys,
 }
@@ -44,7 +44,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`StoreError`] where the folder or the key cannot be used.
-    pub fn open(settings: &FolderSettings) -> Result<Self, StoreError> {
+    pub(crate) fn open(settings: &FolderSettings) -> Result<Self, StoreError> {
         let keys = settings.encryption_key.clone().map_or(Keys::None, Keys::Configured);
         let store = Self { folder: Folder::open(&settings.path)?, keys };
         store.key()?;
@@ -55,7 +55,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`StoreError`] where the folder cannot be used.
-    pub fn open_by_keyring(settings: &FolderSettings) -> Result<Self, StoreError> {
+    pub(crate) fn open_by_keyring(settings: &FolderSettings) -> Result<Self, StoreError> {
         let folder = Folder::open(&settings.path)?;
         let keys = Keys::Keyring(KeyringKey::open(&folder)?);
         Ok(Self { folder, keys })

@@ -10,7 +10,7 @@ impl Key {
     /// The key of a token that comes from an authorization server. The client is told by where its server is and by its
     /// identifier: to rotate its secret, or to change what is asked for, makes no other client of it.
     #[must_use]
-    pub fn of(name: &str, origin: &ServerOrigin) -> Self {
+    pub(crate) fn of(name: &str, origin: &ServerOrigin) -> Self {
         let Location { issuer, token_endpoint, .. } = &origin.server.location;
         // The issuer says it all where it is known: an endpoint may move.
         let place = match (issuer, token_endpoint) {

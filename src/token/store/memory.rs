@@ -13,7 +13,7 @@ use super::{Key, LEASE_WAIT, Lease, StoreError, TokenStore};
 
 /// The store that needs nothing and keeps nothing.
 #[derive(Debug, Default)]
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     entries: Mutex<HashMap<Key, Slot>>,
 }
 

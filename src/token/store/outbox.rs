@@ -25,7 +25,7 @@ use super::{Key, Lease, StoreError, TokenStore};
 
 /// A place for tokens, and what it would not take yet. Shared by clone; a reload that leaves `[store]` alone keeps it.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     shared: Arc<Shared>,
 }
 
@@ -71,7 +71,7 @@ struct Mark(u64, Option<Fingerprint>);
 ///
 /// # Errors
 /// [`StoreError`] where it cannot be used at all. A place that cannot be written now is none: the alarm tells.
-pub fn open_store(settings: &StoreSettings, alarm: &StoreAlarm) -> Result<Store, StoreError> {
+pub(crate) fn open_store(settings: &StoreSettings, alarm: &StoreAlarm) -> Result<Store, StoreError> {
     let place: Arc<dyn TokenStore> = match settings {
         StoreSettings::Memory => Arc::new(MemoryStore::default()),
         StoreSettings::File(folder) => Arc::new(FileStore::open(folder)?),
@@ -84,7 +84,7 @@ pub fn open_store(settings: &StoreSettings, alarm: &StoreAlarm) -> Result<Store,
 impl Store {
     /// A store in `place`.
     #[must_use]
-    pub fn new(place: Arc<dyn TokenStore>, alarm: StoreAlarm) -> Self {
+    pub(crate) fn new(place: Arc<dyn TokenStore>, alarm: StoreAlarm) -> Self {
         Self {
             shared: Arc::new(Shared { place, alarm, outbox: Mutex::default(), under_way: Arc::default() }),
         }
@@ -92,31 +92,31 @@ impl Store {
 
     /// A store that ends with this process, its alarm unheard: for trials and tests.
     #[must_use]
-    pub fn memory() -> Self {
+    pub(crate) fn memory() -> Self {
         Self::new(Arc::new(MemoryStore::default()), StoreAlarm::new(&Metrics::new()))
     }
 
     /// Whether entries outlive this process.
     #[must_use]
-    pub fn is_durable(&self) -> bool {
+    pub(crate) fn is_durable(&self) -> bool {
         self.shared.place.is_durable()
     }
 
     /// What it is and where, for `status`.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         self.shared.place.describe()
     }
 
     /// Whether all that should be there is there.
     #[must_use]
-    pub fn alarm(&self) -> &StoreAlarm {
+    pub(crate) fn alarm(&self) -> &StoreAlarm {
         &self.shared.alarm
     }
 
     /// The file to watch for a token: another process that writes it (a login) may have what a failed token waits for.
     #[must_use]
-    pub fn file(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
         self.shared.place.file(name)
     }
 
@@ -124,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
+    pub(crate) async fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
         self.shared.place.lease(key).await
     }
 
@@ -132,7 +132,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] where the place cannot be read and nothing waits to be written there.
-    pub async fn load(&self, key: &Key, lease: Option<&Lease>) -> Result<Option<Entry>, StoreError> {
+    pub(crate) async fn load(&self, key: &Key, lease: Option<&Lease>) -> Result<Option<Entry>, StoreError> {
         let found = self.shared.place.load(key, lease).await;
         let mut outbox = self.shared.outbox();
         let Some(unsaved) = outbox.entries.get(key) else { return found };
@@ -147,7 +147,7 @@ impl Store {
 
     /// Writes the entry that follows `base`. Where the place does not take it, the alarm is up and it is tried again
     /// until it does.
-    pub async fn keep(&self, key: &Key, entry: Entry, base: Option<&Entry>, lease: &Lease) {
+    pub(crate) async fn keep(&self, key: &Key, entry: Entry, base: Option<&Entry>, lease: &Lease) {
         let outcome = self.shared.place.replace(key, &entry, lease).await;
         let unsaved = Unsaved { entry: Some(entry), base: Base::Entry(base.map(Mark::of)) };
         self.settle(key, outcome.as_ref().err(), Pending::Write, unsaved);
@@ -172,7 +172,7 @@ impl Store {
     }
 
     /// See [`TokenStore::spending`]; where that fails, nothing was noted.
-    pub async fn spending(&self, key: &Key, now: Spending, lease: &Lease) -> Option<SpentMark> {
+    pub(crate) async fn spending(&self, key: &Key, now: Spending, lease: &Lease) -> Option<SpentMark> {
         match self.shared.place.spending(key, now, lease).await {
             Ok(before) => before,
             Err(error) => {
@@ -187,7 +187,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; what was to be forgotten may still stand in its place.
-    pub async fn forget(
+    pub(crate) async fn forget(
         &self,
         key: &Key,
         base: Option<&Entry>,
@@ -223,7 +223,7 @@ impl Store {
 
     /// Waits for what is being spent to be written, and writes a last time what was not: for the end of the program,
     /// once no token is asked for any more. Takes `bound` at most.
-    pub async fn flush(&self, bound: Duration) {
+    pub(crate) async fn flush(&self, bound: Duration) {
         let work = async {
             let _all = self.shared.under_way.write().await;
             self.shared.write_all().await;

@@ -96,7 +96,7 @@ impl SealingKey {
 
 /// Whether `text` is a key that entries can be encrypted with: 32 bytes in base64 or hexadecimal.
 #[must_use]
-pub fn is_encryption_key(text: &str) -> bool {
+pub(crate) fn is_encryption_key(text: &str) -> bool {
     SealingKey::parse(text).is_some()
 }
 

@@ -8,7 +8,7 @@ use super::entry::Fingerprint;
 
 /// A refresh token that was spent, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpentMark {
+pub(crate) struct SpentMark {
     /// The refresh token's.
     pub(in crate::token) token: Fingerprint,
     pub(in crate::token) how: Interruption,
@@ -16,7 +16,7 @@ pub struct SpentMark {
 
 /// What becomes of the mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spending {
+pub(crate) enum Spending {
     /// It is read.
     Read,
     /// This one takes its place.

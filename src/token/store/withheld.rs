@@ -14,7 +14,7 @@ use crate::secret::Secret;
 
 /// The mark of a password.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct WithheldMark {
+pub(crate) struct WithheldMark {
     salt: [u8; SALT_BYTES],
     hash: [u8; HASH_BYTES],
 }
@@ -22,7 +22,7 @@ pub struct WithheldMark {
 impl WithheldMark {
     /// Of `password`, each time another one; `None`: this machine has no random numbers. Takes a good part of a second.
     #[must_use]
-    pub fn of(password: &Secret<String>) -> Option<Self> {
+    pub(crate) fn of(password: &Secret<String>) -> Option<Self> {
         let (mut salt, mut hash) = ([0; SALT_BYTES], [0; HASH_BYTES]);
         aws_lc_rs::rand::fill(&mut salt).ok()?;
         pbkdf2::derive(PBKDF2_HMAC_SHA256, ROUNDS, &salt, password.expose().as_bytes(), &mut hash);
@@ -31,7 +31,7 @@ impl WithheldMark {
 
     /// Whether it is that of `password`. Takes as long.
     #[must_use]
-    pub fn is_of(&self, password: &Secret<String>) -> bool {
+    pub(crate) fn is_of(&self, password: &Secret<String>) -> bool {
         let password = password.expose().as_bytes();
         pbkdf2::verify(PBKDF2_HMAC_SHA256, ROUNDS, &self.salt, password, &self.hash).is_ok()
     }

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use cupbearer::clock;
+use cupbearer::testing as clock;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 

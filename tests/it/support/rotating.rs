@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use cupbearer::clock::Moment;
+use cupbearer::testing::Moment;
 
 use super::origin::{Origin, Reply};
 use super::wire::Message;

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cupbearer::clock::Moment;
-use cupbearer::demo::{AuthorizationServer as Peer, Options};
-use cupbearer::lifecycle::DrainTrigger;
-use cupbearer::metrics::Metrics;
-use cupbearer::net::outbound_proxy::OutboundProxy;
-use cupbearer::oauth::{
-    AuthorizationServer, Client, ClientAuth, Dialect, Error, Location, ServerSettings, TokenRequest,
-    Transport,
-};
-use cupbearer::secret::{Secret, SecretSource};
-use cupbearer::token::{
+use super::{
     Attachment, CONCURRENT_REQUESTS, Fetched, GrantSettings, Limits, Origin, Policy, Renewer, Roster,
     ServerOrigin, ServerSource, Source, TokenHandle, TokenSettings,
 };
+use crate::clock::Moment;
+use crate::demo::{AuthorizationServer as Peer, Options};
+use crate::lifecycle::DrainTrigger;
+use crate::metrics::Metrics;
+use crate::net::outbound_proxy::OutboundProxy;
+use crate::oauth::{
+    AuthorizationServer, Client, ClientAuth, Dialect, Error, Location, ServerSettings, TokenRequest,
+    Transport,
+};
+use crate::secret::{Secret, SecretSource};
 use futures_util::future::BoxFuture;
 
 /// Counts how many ask at once.
@@ -50,7 +50,7 @@ fn origin(endpoint: &str, client: String) -> ServerOrigin {
     ServerOrigin {
         refresh_scope: true,
         server: ServerSettings {
-            location: Location::endpoint(endpoint.parse().unwrap()),
+            location: Location::endpoint(endpoint.parse().expect("a URL")),
             transport,
             token_type: None,
             dialect: Dialect::default(),

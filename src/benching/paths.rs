@@ -1,0 +1,222 @@
+//! Single steps of a request's path, each as a closure that a benchmark calls over and over.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::clock::{self, Moment};
+use crate::lifecycle::DrainTrigger;
+use crate::metrics::Metrics;
+use crate::net::outbound_proxy::OutboundProxy;
+use crate::oauth::{Dpop, Error, Lifetime, SigningKey, TokenResponse, TokenType};
+use crate::proxy::{
+    Attached, Forwarded, Guard, Http2, OnUnauthorized, OwnAuthorization, ProxyMetrics, Rewrite, Route,
+    RouteLimits, RouteTable, SentHost, Upstream, UpstreamSettings, attach,
+};
+use crate::secret::{Secret, SecretSource};
+use crate::token::{
+    Attachment, Binding, Fetched, Limits, Origin, Policy, Renewer, Source, TokenHandle, TokenSettings,
+    schedule,
+};
+
+/// A name, and what is measured.
+pub type Step = (&'static str, Box<dyn FnMut()>);
+
+/// All steps.
+#[must_use]
+pub fn steps() -> Vec<Step> {
+    let mut steps = attaching();
+    steps.extend(proving());
+    steps.extend(routing());
+    let policy = Policy::default();
+    steps.push((
+        "schedule a renewal",
+        Box::new(move || {
+            black_box(schedule::renew_after(black_box(Duration::from_hours(1)), &policy, black_box(0.5)));
+        }),
+    ));
+    steps
+}
+
+/// A source that always has a token of a usual size.
+struct Always;
+
+impl Source for Always {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
+        Box::pin(async {
+            Ok(TokenResponse {
+                access_token: Secret::new("t".repeat(900)),
+                token_type: TokenType::Bearer,
+                lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
+                scope: None,
+                refresh_token: None,
+                refresh_expires_in: None,
+                oddity: None,
+                issued_token_type: None,
+                api_host: None,
+                id_token: None,
+            }
+            .into())
+        })
+    }
+}
+
+fn settings() -> TokenSettings {
+    TokenSettings {
+        origin: Origin::Static(SecretSource::Env("NOT_READ".into())),
+        attachment: Attachment { header: HeaderName::from_static("authorization"), scheme: "Bearer".into() },
+        policy: Policy::default(),
+        required: true,
+        revoke_on_exit: false,
+    }
+}
+
+/// A token that is held.
+fn held(runtime: &tokio::runtime::Runtime) -> (TokenHandle, impl Drop + use<>) {
+    runtime.block_on(async {
+        let (trigger, drain) = DrainTrigger::new();
+        let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
+        let token = renewer.add("bench", settings(), Always);
+        token.wait().await.expect("the source always has one");
+        (token, Kept(Some((trigger, renewer))))
+    })
+}
+
+struct Kept<T>(Option<T>);
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
+/// The head of a small request as curl or a client library sends it.
+fn head() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    for (name, value) in [
+        ("host", "127.0.0.1:8080"),
+        ("user-agent", "curl/8.9.1"),
+        ("accept", "*/*"),
+        ("accept-encoding", "gzip"),
+        ("x-request-id", "0123456789abcdef"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    headers
+}
+
+fn attaching() -> Vec<Step> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (token, kept) = held(&runtime);
+    let now = Moment::now();
+    let token = Arc::new((token, kept));
+    let (mut headers, shared) = (head(), Arc::clone(&token));
+    vec![
+        (
+            "attach, the header is there",
+            Box::new(move || {
+                let attached = attach(black_box(&mut headers), &shared.0, now);
+                assert!(matches!(attached, Attached::Yes(_)));
+            }),
+        ),
+        (
+            "attach, with a head of its own",
+            Box::new(move || {
+                black_box(attach(&mut head(), &token.0, now));
+            }),
+        ),
+        (
+            "the clock",
+            Box::new(|| {
+                black_box(clock::now());
+            }),
+        ),
+    ]
+}
+
+fn proving() -> Vec<Step> {
+    let binding = Binding::new(Arc::new(Dpop::generate().expect("random bytes")), &"t".repeat(900));
+    let key = SigningKey::generate().expect("random bytes");
+    let message = [b'm'; 600];
+    vec![
+        (
+            "a DPoP proof (ES256)",
+            Box::new(move || {
+                let target = ("https://api.example.com", black_box("/v1/orders/42"));
+                binding.proof(&Method::GET, target.0, target.1).expect("a proof");
+            }),
+        ),
+        (
+            "a DPoP proof's signature alone",
+            Box::new(move || {
+                key.sign(black_box(&message)).expect("a signature");
+            }),
+        ),
+    ]
+}
+
+fn routing() -> Vec<Step> {
+    let second = Duration::from_secs(1);
+    let upstream = UpstreamSettings {
+        url: "http://127.0.0.1:1".parse().expect("a URL"),
+        http2: Http2::Never,
+        connect_timeout: second,
+        response_header_timeout: second,
+        idle_timeout: second,
+        max_connections: None,
+        http2_connections: None,
+        idle_connection_timeout: second,
+        max_connection_age: second,
+        max_streams: 100,
+        max_response_header_size: 64 * 1024,
+        ca_file: None,
+        certificate: None,
+        server_name: None,
+        socket: None,
+        proxy: OutboundProxy::Environment,
+        forwarded: Forwarded::Remove,
+        host: SentHost::Upstream,
+        via: true,
+    };
+    let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));
+    let routes: Vec<Route> = (0..20)
+        .map(|n| Route {
+            host: None,
+            path: if n == 19 { "/".into() } else { format!("/v1/resource{n}") },
+            methods: Vec::new(),
+            strip_prefix: false,
+            upstream: "api".into(),
+            token: None,
+            own_authorization: OwnAuthorization::Replace,
+            on_unauthorized: OnUnauthorized::Replay,
+            unauthorized_status: vec![StatusCode::UNAUTHORIZED],
+            replay_body_limit: 256 * 1024,
+            limits: RouteLimits::default(),
+            max_stream_age: None,
+            rewrite: Rewrite::default(),
+        })
+        .collect();
+    let guard = Guard::default();
+    let metrics = ProxyMetrics::new(&Metrics::new());
+    let table =
+        RouteTable::link(guard, &routes, vec![upstream], |_| None, &metrics).expect("all names are there");
+    let table = Arc::new(table);
+    [
+        ("route, the first of 20", "/v1/resource0/42"),
+        ("route, the last of 20", "/v2/other/42"),
+        ("route, a path to be folded", "/v2/caf%C3%A9//42;v=1"),
+    ]
+    .map(|(name, path)| -> Step {
+        let table = Arc::clone(&table);
+        (
+            name,
+            Box::new(move || {
+                assert!(table.label_for("127.0.0.1:8080", black_box(path), &Method::GET).is_some());
+            }),
+        )
+    })
+    .into()
+}
