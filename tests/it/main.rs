@@ -8,9 +8,6 @@
 
 mod support;
 
-#[cfg(not(feature = "otlp"))]
-compile_error!("these tests are of a program with traces: scripts/test, or cargo test --features otlp");
-
 mod access;
 mod addresses;
 mod browser;
@@ -48,7 +45,6 @@ mod handshakes;
 mod hangups;
 mod hiccups;
 mod hostile;
-mod house;
 mod http2_settings;
 mod http2_upstream;
 mod image;

@@ -1,13 +1,16 @@
 //! The module law: who may import whom, which crate lives where, and how a file is built.
 //!
 //! It reads the sources as text, with comments and strings taken out, so that a path counts wherever it stands: in
-//! a `use`, in a signature or in the middle of an expression.
+//! a `use`, in a signature or in the middle of an expression. It needs no peers and takes less than a second.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its input ends there")]
+#![expect(clippy::print_stdout, reason = "the figures, for a reader of the output")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::support::repository;
+mod ratchets;
 
 /// Which rooms a room may import, beside itself and the ground. Imports go down only.
 const LAW: [(&str, &[&str]); 15] = [
@@ -65,6 +68,8 @@ const LONGEST: usize = 500;
 struct Source {
     path: String,
     text: String,
+    /// Whether it is built for tests alone.
+    is_test: bool,
 }
 
 impl Source {
@@ -75,7 +80,7 @@ impl Source {
 
     /// Its lines without its tests: those may build whatever they need.
     fn without_tests(&self) -> &str {
-        if self.path.split('/').any(|part| part == "tests" || part == "tests.rs") {
+        if self.is_test {
             return "";
         }
         let tests = self.text.match_indices("\n#[cfg(test)]\n").find(|(at, mark)| {
@@ -91,6 +96,21 @@ impl Source {
     }
 }
 
+/// The modules that `source` declares for tests alone, as paths without their ending.
+fn test_modules(source: &Source) -> Vec<String> {
+    let folder = match source.path.trim_end_matches(".rs") {
+        "lib" => String::new(),
+        path => format!("{}/", path.trim_end_matches("/mod")),
+    };
+    let lines: Vec<&str> = source.text.lines().collect();
+    let declared = lines.windows(2).filter(|pair| pair[0].starts_with("#[cfg(") && pair[0].contains("test"));
+    let declared = declared.filter(|pair| !pair[0].contains("fuzzing")).filter_map(|pair| {
+        let name = pair[1].strip_suffix(';')?.rsplit_once("mod ")?.1;
+        Some(format!("{folder}{name}"))
+    });
+    declared.collect()
+}
+
 fn sources() -> Vec<Source> {
     fn walk(folder: &Path, top: &Path, found: &mut Vec<Source>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -99,14 +119,21 @@ fn sources() -> Vec<Source> {
                 walk(&path, top, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(top).unwrap().to_string_lossy().into_owned();
-                found.push(Source { path: name, text: fs::read_to_string(&path).unwrap() });
+                let text = fs::read_to_string(&path).unwrap();
+                found.push(Source { path: name, text, is_test: false });
             }
         }
     }
-    let top = repository().join("src");
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     walk(&top, &top, &mut found);
     assert!(found.len() > 10, "the sources are read");
+    let tests: Vec<String> = found.iter().flat_map(test_modules).collect();
+    for source in &mut found {
+        source.is_test = tests.iter().any(|module| {
+            source.path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']))
+        });
+    }
     found
 }
 
