@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::bounds::DescriptorBound;
 use super::certificates;
-use super::parts::{Parts, StartError};
+use super::components::{Components, StartError};
 use super::postponed::Postponed;
 use crate::clock::{self, ClockWatch, Jump};
 use crate::config::{Loaded, Options, Problem, Problems, Settings, Severity, Source};
@@ -31,7 +31,7 @@ use crate::metrics::{CertificateUse, Metrics};
 use crate::net::acceptor::Acceptor;
 use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::local_address::LocalAddress;
-use crate::net::presence::{Change, Presence};
+use crate::net::network_monitor::{Change, NetworkMonitor};
 use crate::net::resolver;
 use crate::net::threads::{SECRETS, STORE};
 use crate::proxy::{ListenAddress, ProxyMetrics, Records, Routes, Workers};
@@ -102,11 +102,11 @@ struct App {
     settings: Settings,
     started: Started,
     files: Watched,
-    /// Files of certificates and authorities that have changed since the parts in force were made of them.
+    /// Files of certificates and authorities that have changed since the components in force were made of them.
     stale: BTreeSet<PathBuf>,
     clocks: ClockWatch,
-    presence: Presence,
-    parts: Parts,
+    network: NetworkMonitor,
+    components: Components,
     /// TLS on the proxy's listeners.
     acceptor: Option<Arc<Acceptor>>,
     postponed_certificate: Postponed,
@@ -180,9 +180,9 @@ impl App {
         let (rest, rest_drain) = DrainTrigger::new();
         let renewer = Renewer::spawn_traced(Limits::default(), rest_drain, &metrics, traces.clone());
         let roster = Roster::default();
-        let mut parts = Parts::new(renewer, roster.clone(), store, proxy_metrics.clone());
-        let prepared = parts.prepare(&settings, &BTreeSet::new())?;
-        let routes = Arc::new(Routes::new(parts.adopt(prepared, &settings)?.table));
+        let mut components = Components::new(renewer, roster.clone(), store, proxy_metrics.clone());
+        let prepared = components.prepare(&settings, &BTreeSet::new())?;
+        let routes = Arc::new(Routes::new(components.reuse(prepared, &settings)?.table));
         let workers = listeners
             .serve(
                 settings.server.clone(),
@@ -195,7 +195,7 @@ impl App {
             .map_err(|source| StartError::System { what: "a worker's thread", source })?;
 
         let (facts, facts_seen) =
-            watch::channel(Arc::new(facts_of(&source, &settings, &started, parts.describe_store())));
+            watch::channel(Arc::new(facts_of(&source, &settings, &started, components.describe_store())));
         let (reloads, reload_requests) = control::reload_requests();
         let mut surfaces = JoinSet::new();
         let health_state = HealthState::new(roster.clone(), metrics.clone(), settings.health.ready);
@@ -211,7 +211,7 @@ impl App {
             surfaces.spawn(control::serve(listener, state));
         }
         started.log();
-        let files = Watched::new(&[files, parts.stored_files(&settings)].concat());
+        let files = Watched::new(&[files, components.stored_files(&settings)].concat());
         Ok(Self {
             source,
             options,
@@ -222,8 +222,8 @@ impl App {
             files,
             stale: BTreeSet::new(),
             clocks: ClockWatch::new(),
-            presence: Presence::new(),
-            parts,
+            network: NetworkMonitor::new(),
+            components,
             acceptor,
             postponed_certificate: Postponed::default(),
             postponed_configuration: Postponed::default(),
@@ -257,12 +257,12 @@ impl App {
                     tracing::info!("the control surface requests a reload of the configuration");
                     request.report(self.reload_all());
                 }
-                change = self.presence.changed() => match change {
+                change = self.network.changed() => match change {
                     Change::Network => {
                         tracing::debug!("the network has changed");
-                        self.parts.network_changed();
+                        self.components.network_changed();
                     }
-                    Change::Echo => self.parts.wake_by_network(),
+                    Change::Echo => self.components.wake_by_network(),
                 },
                 _ = looks.tick() => {
                     process::reap_orphans();
@@ -290,9 +290,9 @@ impl App {
             put_forward_seconds = put_forward.as_secs(),
             "the clock has jumped; tokens that are due by now are renewed"
         );
-        self.parts.clock_jumped();
+        self.components.clock_jumped();
         if !slept.is_zero() {
-            self.parts.network_changed();
+            self.components.network_changed();
         }
     }
 
@@ -320,7 +320,7 @@ impl App {
                 reload = Some("the configuration's file has changed");
                 continue;
             }
-            self.parts.secret_changed(file);
+            self.components.secret_changed(file);
             if certificates.contains(file) {
                 tracing::info!(file = %file.display(), "a certificate, its key or its authorities have changed");
                 self.stale.insert(file.clone());
@@ -364,7 +364,7 @@ impl App {
             () = signals.end() => tracing::warn!("told twice to end: the requests under way are cut"),
         }
         tokio::select! {
-            () = self.parts.give_back(left(started)) => {}
+            () = self.components.give_back(left(started)) => {}
             () = signals.end() => tracing::warn!("told twice to end: tokens are not given back"),
         }
         self.rest.start();
@@ -373,7 +373,7 @@ impl App {
             () = signals.end() => tracing::warn!("told twice to end: token requests under way are cut"),
         }
         // An answer that is on its way may bring a refresh token that is good once: it gets what is left of the time.
-        self.parts.flush(left(started)).await;
+        self.components.flush(left(started)).await;
         if let Some(export) = self.export {
             tokio::select! {
                 () = export.end() => {}
@@ -408,10 +408,10 @@ impl Signals {
 
 /// A line for each problem of a configuration.
 fn log_each(problems: &Problems) {
-    for Problem { severity, origin, key, what, mend } in problems {
+    for Problem { severity, origin, key, what, help } in problems {
         match severity {
-            Severity::Error | Severity::Awaited => tracing::error!(%key, %origin, mend, "{what}"),
-            Severity::Warning => tracing::warn!(%key, %origin, mend, "{what}"),
+            Severity::Error | Severity::Awaited => tracing::error!(%key, %origin, help, "{what}"),
+            Severity::Warning => tracing::warn!(%key, %origin, help, "{what}"),
         }
     }
 }

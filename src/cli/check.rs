@@ -53,7 +53,7 @@ async fn online(source: &Source, loaded: &Loaded) -> anyhow::Result<Answer> {
         match found.outcome {
             Ok(facts) => answer(&format!("{}: {facts}", found.key))?,
             Err(error) => {
-                say(&format!("{place}: {}: {error}\n    mend: {}", found.key, error.mend(&found.key)));
+                say(&format!("{place}: {}: {error}\n    help: {}", found.key, error.help(&found.key)));
                 failed += 1;
             }
         }

@@ -184,7 +184,7 @@ fn taken(
     let variable = format!("CUPBEARER__{section}__{name}__{key}").to_ascii_uppercase().replace('-', "_");
     anyhow!(
         "cannot listen on {address} for the demo's {what}: {error}\n    \
-         mend: end the program that listens there, or set {variable}=http://127.0.0.1:PORT"
+         help: end the program that listens there, or set {variable}=http://127.0.0.1:PORT"
     )
 }
 

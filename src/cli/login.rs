@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Answer;
+use super::control_address::Reach;
 use super::output::{answer, complain, say};
-use super::reach::Reach;
 use super::status::MEMORY;
 use prompt::Prompt;
 use typed::Typed;

@@ -5,9 +5,9 @@ use crate::control::ClientError;
 use clap::Args;
 
 use super::Answer;
+use super::control_address::Reach;
 use super::login::open_browser;
 use super::output::{answer, complain, say};
-use super::reach::Reach;
 use super::renew::choose;
 
 /// Revoke a token, forget it, and ask for no other

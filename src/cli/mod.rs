@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod configuration;
+mod control_address;
 #[cfg(feature = "demo")]
 mod demo;
 mod inject;
@@ -15,7 +16,6 @@ mod man;
 #[cfg(feature = "demo")]
 mod narrative;
 mod output;
-mod reach;
 mod reload;
 mod renew;
 mod run;

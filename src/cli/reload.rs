@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::Answer;
+use super::control_address::Reach;
 use super::output::{answer, complain};
-use super::reach::Reach;
 
 /// Have the running proxy read its configuration again
 ///

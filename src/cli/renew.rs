@@ -5,8 +5,8 @@ use anyhow::bail;
 use clap::Args;
 
 use super::Answer;
+use super::control_address::Reach;
 use super::output::{answer, complain};
-use super::reach::Reach;
 use super::status::span;
 
 /// Renew a token now

@@ -9,8 +9,8 @@ use crate::telemetry::{plain_json, plain_line};
 use clap::Args;
 
 use super::Answer;
+use super::control_address::Reach;
 use super::output::{answer, complain};
-use super::reach::Reach;
 
 /// Show each token: state, time left, last and next renewal, last error
 #[derive(Debug, Args)]

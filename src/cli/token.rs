@@ -6,8 +6,8 @@ use crate::secret::Secret;
 use clap::Args;
 
 use super::Answer;
+use super::control_address::Reach;
 use super::output::{answer, complain};
-use super::reach::Reach;
 use super::renew::choose;
 
 /// Print an access token on standard output

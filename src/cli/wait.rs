@@ -8,8 +8,8 @@ use crate::{clock, config, health};
 use clap::Args;
 
 use super::Answer;
+use super::control_address;
 use super::output::complain;
-use super::reach;
 
 /// Wait until the running proxy is ready
 #[derive(Debug, Args)]
@@ -22,13 +22,13 @@ pub(super) struct Wait {
     config: Option<PathBuf>,
     /// The running proxy's health listener; default: as `CUPBEARER__HEALTH__LISTEN` says, else its configuration, else
     /// 127.0.0.1:9901
-    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_HEALTH", value_parser = reach::address)]
+    #[arg(long, value_name = "ADDRESS", env = "CUPBEARER_HEALTH", value_parser = control_address::address)]
     health: Option<SocketAddr>,
 }
 
 impl Wait {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        let address = reach::health(self.health, self.config)?;
+        let address = control_address::health(self.health, self.config)?;
         match health::wait_ready(address, clock::now() + self.timeout).await {
             Ok(()) => Ok(Answer::Yes),
             Err(error) => {

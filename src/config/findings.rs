@@ -39,14 +39,13 @@ impl Findings {
         self.problems.sort();
         self.list_once();
         if self.cut || self.is_full() {
-            let (what, mend) =
-                ("there may be more problems than these", "mend these first, then check again");
+            let (what, help) = ("there may be more problems than these", "fix these first, then check again");
             self.problems.push(Problem {
                 severity: Severity::Error,
                 origin: root.origin.clone(),
                 key: KeyPath::default(),
                 what: what.to_owned(),
-                mend: mend.to_owned(),
+                help: help.to_owned(),
             });
         }
         self.problems
@@ -56,11 +55,11 @@ impl Findings {
     fn list_once(&mut self) {
         let mut listed = Vec::new();
         for problem in
-            self.problems.as_mut_slice().iter_mut().filter(|problem| problem.mend.starts_with(KNOWN_HERE))
+            self.problems.as_mut_slice().iter_mut().filter(|problem| problem.help.starts_with(KNOWN_HERE))
         {
             let section = problem.key.parent();
             if listed.contains(&section) {
-                "leave it out; the list above says what is known here".clone_into(&mut problem.mend);
+                "leave it out; the list above says what is known here".clone_into(&mut problem.help);
             } else {
                 listed.push(section);
             }
@@ -76,7 +75,7 @@ impl Findings {
     pub(super) fn misfit(&mut self, root: &Node, misfit: Misfit) {
         let Misfit { path, kind } = misfit;
         let mut origin = root.nearest(&path).origin.clone();
-        let (what, mend) = match kind {
+        let (what, help) = match kind {
             MisfitKind::Key { given, known } => {
                 origin = root.find(&path).map_or(origin, |node| node.key_origin.clone());
                 if later::is_key(&path) {
@@ -98,25 +97,25 @@ impl Findings {
                     let what = format!("this version does not support {} yet", Shown(&given));
                     (what, format!("use one of: {}", listed(known)))
                 } else {
-                    let mend = nearest(&given, known.iter().copied()).map_or_else(
+                    let help = nearest(&given, known.iter().copied()).map_or_else(
                         || format!("use one of: {}", listed(known)),
                         |w| format!("did you mean \"{w}\"?"),
                     );
-                    (format!("must be one of: {}", listed(known)), mend)
+                    (format!("must be one of: {}", listed(known)), help)
                 }
             }
             MisfitKind::Value { expected, found } => {
                 let expected = in_its_place(&origin, expected);
-                let mend = value_mend(&origin, &path, &expected);
-                (format!("must be {expected}, not {found}"), mend)
+                let help = value_mend(&origin, &path, &expected);
+                (format!("must be {expected}, not {found}"), help)
             }
             MisfitKind::Quantity { fault, expected } => {
-                let mend = value_mend(&origin, &path, &in_its_place(&origin, expected));
-                (fault, mend)
+                let help = value_mend(&origin, &path, &in_its_place(&origin, expected));
+                (fault, help)
             }
             MisfitKind::Unreadable => ("cannot be read".to_owned(), "compare it with config.toml".to_owned()),
         };
-        self.add(Severity::Error, origin, path, what, mend);
+        self.add(Severity::Error, origin, path, what, help);
     }
 
     /// That the tree was not read to its end.
@@ -133,7 +132,7 @@ impl Findings {
         self.is_full() || self.spoken_for.iter().any(|known| known.holds(path) || path.holds(known))
     }
 
-    fn add(&mut self, severity: Severity, origin: Origin, key: KeyPath, what: String, mend: String) {
+    fn add(&mut self, severity: Severity, origin: Origin, key: KeyPath, what: String, help: String) {
         if line(&origin).is_some_and(|line| self.murky.iter().any(|lines| lines.contains(&line))) {
             return;
         }
@@ -144,7 +143,7 @@ impl Findings {
         if severity != Severity::Warning {
             self.spoken_for.push(key.clone());
         }
-        self.problems.push(Problem { severity, origin, key, what, mend });
+        self.problems.push(Problem { severity, origin, key, what, help });
     }
 }
 
@@ -190,8 +189,8 @@ impl<'t> Review<'t> {
         self.findings.into_problems(self.root)
     }
 
-    pub(super) fn error(&mut self, path: &KeyPath, what: impl Into<String>, mend: impl Into<String>) {
-        self.add(Severity::Error, path, what.into(), mend.into());
+    pub(super) fn error(&mut self, path: &KeyPath, what: impl Into<String>, help: impl Into<String>) {
+        self.add(Severity::Error, path, what.into(), help.into());
     }
 
     /// That a file cannot be used. Where this machine lacked something to read it, or the file is not there yet, nothing else is
@@ -200,29 +199,29 @@ impl<'t> Review<'t> {
         &mut self,
         path: &KeyPath,
         error: &(dyn Error + 'static),
-        mend: impl Into<String>,
+        help: impl Into<String>,
     ) {
         let lack = Lack::within(error);
-        let mend = lack.map_or_else(|| mend.into(), |lack| lack.help().to_owned());
+        let help = lack.map_or_else(|| help.into(), |lack| lack.help().to_owned());
         let passes = lack.is_some()
             || error.downcast_ref().is_some_and(TlsError::may_pass)
             || error.downcast_ref().is_some_and(SecretError::may_pass);
         let severity = if passes { Severity::Awaited } else { Severity::Error };
-        self.add(severity, path, error.to_string(), mend);
+        self.add(severity, path, error.to_string(), help);
         if let Some(lack) = lack {
             self.findings.problems.lacked(lack);
         }
     }
 
-    pub(super) fn warning(&mut self, path: &KeyPath, what: impl Into<String>, mend: impl Into<String>) {
-        self.add(Severity::Warning, path, what.into(), mend.into());
+    pub(super) fn warning(&mut self, path: &KeyPath, what: impl Into<String>, help: impl Into<String>) {
+        self.add(Severity::Warning, path, what.into(), help.into());
     }
 
     /// That a key is not there. Nothing is said where a syntax error may have swallowed it, or where it is there
     /// and wrong.
-    pub(super) fn missing(&mut self, path: &KeyPath, what: &str, mend: impl Into<String>) {
+    pub(super) fn missing(&mut self, path: &KeyPath, what: &str, help: impl Into<String>) {
         if self.is_whole() && !self.is_spoken_for(path) {
-            self.error(path, what, mend);
+            self.error(path, what, help);
         }
     }
 
@@ -231,7 +230,7 @@ impl<'t> Review<'t> {
         self.findings.is_spoken_for(path)
     }
 
-    /// Whether no more problems are kept, so that looking for their mends is in vain.
+    /// Whether no more problems are kept, so that looking for their fixes is in vain.
     pub(super) fn is_full(&self) -> bool {
         self.findings.is_full()
     }
@@ -275,7 +274,7 @@ impl<'t> Review<'t> {
         }
     }
 
-    /// How to set `path`, for a mend: the key, or the flag where flags are all there is.
+    /// How to set `path`, for a fix: the key, or the flag where flags are all there is.
     pub(super) fn set(&self, path: &KeyPath) -> String {
         match flag_of(path) {
             Some(flag) if self.root.origin == Origin::CommandLine => format!("give {flag}"),
@@ -286,9 +285,9 @@ impl<'t> Review<'t> {
         }
     }
 
-    fn add(&mut self, severity: Severity, path: &KeyPath, what: String, mend: String) {
+    fn add(&mut self, severity: Severity, path: &KeyPath, what: String, help: String) {
         let origin = self.root.nearest(path).origin.clone();
-        self.findings.add(severity, origin, path.clone(), what, mend);
+        self.findings.add(severity, origin, path.clone(), what, help);
     }
 }
 

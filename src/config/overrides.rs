@@ -127,15 +127,15 @@ fn unknown(origin: Origin, path: KeyPath, meant: Option<String>) -> Problem {
     if later::is_key(&path) {
         return problem(origin, path, "this version does not support this key yet", "unset the variable");
     }
-    let mend = meant.map_or_else(
+    let help = meant.map_or_else(
         || "unset it; the form is CUPBEARER__SECTION__KEY, or CUPBEARER__TOKENS__NAME__KEY".to_owned(),
         |name| format!("did you mean {name}?"),
     );
-    problem(origin, path, "the variable names no key of the configuration", &mend)
+    problem(origin, path, "the variable names no key of the configuration", &help)
 }
 
-fn problem(origin: Origin, key: KeyPath, what: &str, mend: &str) -> Problem {
-    Problem { severity: Severity::Error, origin, key, what: what.to_owned(), mend: mend.to_owned() }
+fn problem(origin: Origin, key: KeyPath, what: &str, help: &str) -> Problem {
+    Problem { severity: Severity::Error, origin, key, what: what.to_owned(), help: help.to_owned() }
 }
 
 const PREFIX: &str = "CUPBEARER__";

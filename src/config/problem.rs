@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: where it stands, which key, what and how to mend it.
+//! What is wrong with a configuration: where it stands, which key, what and how to fix it.
 //!
 //! Every part of the room adds to one [`Problems`], so that a user sees all of them in one run. Nothing is printed
 //! here, and no value of a key that could hold a secret ever gets into a sentence.
@@ -157,7 +157,7 @@ pub(crate) struct Problem {
     /// What is wrong, as the end of a sentence that starts with the key.
     pub what: String,
     /// What to do about it, as a command.
-    pub mend: String,
+    pub help: String,
 }
 
 impl fmt::Display for Problem {
@@ -169,7 +169,7 @@ impl fmt::Display for Problem {
         if !self.key.steps().is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        write!(f, "{}\n    mend: {}", self.what, self.mend)
+        write!(f, "{}\n    help: {}", self.what, self.help)
     }
 }
 
@@ -285,11 +285,11 @@ mod tests {
             origin: Origin::File { name: "config.toml".into(), at: Some(Position { line: 12, column: 3 }) },
             key: "tokens.api.renew_at".into(),
             what: "must be above 0 and at most 1, not 1.5".into(),
-            mend: "set it to 0.75".into(),
+            help: "set it to 0.75".into(),
         };
         assert_eq!(
             problem.to_string(),
-            "config.toml:12:3: tokens.api.renew_at: must be above 0 and at most 1, not 1.5\n    mend: set it to 0.75"
+            "config.toml:12:3: tokens.api.renew_at: must be above 0 and at most 1, not 1.5\n    help: set it to 0.75"
         );
         let warning = Problem { severity: Severity::Warning, origin: Origin::Flag("--listen"), ..problem };
         assert!(warning.to_string().starts_with("flag --listen: warning: tokens.api.renew_at: "));

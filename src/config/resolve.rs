@@ -188,12 +188,12 @@ fn logins_have_a_beginning(tokens: &BTreeMap<String, TokenSettings>, review: &mu
             .is_some_and(|origin| matches!(origin.grant, GrantSettings::RefreshToken { seed: None }));
         let path = KeyPath::from("tokens").key(name).key("refresh_token_file");
         if seedless && !review.is_spoken_for(&path) {
-            let mend =
+            let help =
                 format!("{}, or `kind` in [store] to \"file\" and put a login into it", review.set(&path));
             review.missing(
                 &path,
                 "there is no refresh token to begin with, and the store outlives no restart",
-                mend,
+                help,
             );
         }
     }

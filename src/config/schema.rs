@@ -25,7 +25,7 @@ pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema
 });
 
-/// The default of the key at `path` as TOML, as an example of its type: for a mend.
+/// The default of the key at `path` as TOML, as an example of its type: for a fix.
 pub(super) fn example(path: &KeyPath) -> Option<String> {
     // JSON writes these as TOML does.
     default(path).map(Value::to_string)

@@ -56,7 +56,7 @@ pub(super) struct Found {
 /// Whether a secret must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Without it nothing works. The mend, where it is more than to set the first key.
+    /// Without it nothing works. The fix, where it is more than to set the first key.
     Required(Option<String>),
     Optional,
 }
@@ -106,10 +106,10 @@ impl Wanted<'_> {
                 let wrong = self.keys.iter().any(|(key, _)| review.is_spoken_for(&path.key(key)));
                 match need {
                     Need::Optional if !wrong => return Ok(None),
-                    Need::Required(mend) if !wrong => {
+                    Need::Required(help) if !wrong => {
                         let first = path.key(first);
-                        let mend = mend.unwrap_or_else(|| review.set(&first));
-                        review.missing(&first, &format!("{} has no {}", self.owner, self.noun), mend);
+                        let help = help.unwrap_or_else(|| review.set(&first));
+                        review.missing(&first, &format!("{} has no {}", self.owner, self.noun), help);
                     }
                     _ => {}
                 }

@@ -67,7 +67,7 @@ impl Source {
                     origin: Origin::Flag(flag),
                     key: KeyPath::default(),
                     what: "has no meaning beside --config".to_owned(),
-                    mend: format!("leave it (or its environment variable) out, and set `{key}` in the file"),
+                    help: format!("leave it (or its environment variable) out, and set `{key}` in the file"),
                 })
                 .collect()),
         }
@@ -85,7 +85,7 @@ impl Source {
             origin: Origin::Flag(first),
             key: KeyPath::default(),
             what: format!("{} is left aside, because there is {names}", usual.display()),
-            mend: "to use the file, leave that out; to change one key of it, use CUPBEARER__SECTION__KEY"
+            help: "to use the file, leave that out; to change one key of it, use CUPBEARER__SECTION__KEY"
                 .to_owned(),
         })
     }
@@ -179,13 +179,13 @@ fn variable_of(flag: &str) -> String {
 /// Reads the file at `path`.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Problems> {
     let name = path.display().to_string();
-    let problem = |at, what: &str, mend: &str| -> Problems {
+    let problem = |at, what: &str, help: &str| -> Problems {
         Problem {
             severity: Severity::Error,
             origin: Origin::File { name: name.as_str().into(), at },
             key: KeyPath::default(),
             what: what.to_owned(),
-            mend: mend.to_owned(),
+            help: help.to_owned(),
         }
         .into()
     };

@@ -107,7 +107,7 @@ pub(super) fn one_error(text: &str, key: &str, words: &[&str]) {
     assert_eq!(errors[0].key.to_string(), key, "{problems}");
     let shown = errors[0].to_string();
     assert!(words.iter().all(|word| shown.contains(word)), "{words:?} in: {shown}");
-    assert!(!errors[0].mend.is_empty());
+    assert!(!errors[0].help.is_empty());
 }
 
 /// Writes a file that nobody else may read.

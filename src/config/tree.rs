@@ -204,7 +204,7 @@ pub(super) fn parse(name: &str, text: &str) -> Parsed {
     let mut murky: Vec<_> =
         found.iter().map(|(from, to, _)| text.position(*from).line..=text.position(*to).line).collect();
     murky.extend(unread.map(|from| text.position(from).line..=usize::MAX));
-    // The parser stumbles on after a mistake: what it says first about a line is the one to mend.
+    // The parser stumbles on after a mistake: what it says first about a line is the one to fix.
     found.dedup_by_key(|(from, _, _)| text.position(*from).line);
     let problems = found
         .iter()
@@ -309,7 +309,7 @@ impl<'t> Text<'t> {
 }
 
 fn syntax_problem(origin: Origin, message: &str) -> Problem {
-    let mend = if message.starts_with("string values must be quoted") {
+    let help = if message.starts_with("string values must be quoted") {
         "put the value in double quotes"
     } else if message.starts_with("duplicate key") {
         "keep one of the two"
@@ -323,7 +323,7 @@ fn syntax_problem(origin: Origin, message: &str) -> Problem {
         origin,
         key: KeyPath::default(),
         what: format!("not valid TOML: {message}"),
-        mend: mend.to_owned(),
+        help: help.to_owned(),
     }
 }
 

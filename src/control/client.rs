@@ -15,8 +15,8 @@ use super::login::{Login, LoginCallback, LoginRequest};
 use super::problem::Problem;
 use super::routes;
 use super::status::{AccessToken, LoggedOut, Reloaded, Status, Token};
-use crate::net::ask::{AskError, ask};
 use crate::net::local_address::LocalAddress;
+use crate::net::local_client::{LocalClientError, send};
 use crate::secret::Secret;
 use crate::token::RENEW_WAIT;
 
@@ -49,7 +49,7 @@ pub(crate) enum ClientError {
     NoSurface,
     /// What listens under that name is not this user's.
     #[error(transparent)]
-    Foreign(AskError),
+    Foreign(LocalClientError),
     /// Something answers there, and it is not a cupbearer of this kind.
     #[error("what answers on {address} is not cupbearer's control listener")]
     NotCupbearer {
@@ -71,7 +71,7 @@ pub(crate) enum ClientError {
         status: StatusCode,
         /// What kind of thing went wrong.
         title: String,
-        /// What went wrong, and how to mend it.
+        /// What went wrong, and how to fix it.
         detail: String,
         /// When to ask again, where it said so.
         retry_after: Option<Duration>,
@@ -198,14 +198,14 @@ impl Client {
         let not_cupbearer = || ClientError::NotCupbearer { address: address.clone() };
         let request =
             request.header(CONTROL, CONTROL_VALUE).body(Full::new(body)).map_err(|_| not_cupbearer())?;
-        let response = ask(address, request, within).await.map_err(|error| match error {
-            AskError::Unreachable { address, kind: ErrorKind::PermissionDenied } => {
+        let response = send(address, request, within).await.map_err(|error| match error {
+            LocalClientError::Unreachable { address, kind: ErrorKind::PermissionDenied } => {
                 ClientError::NotAllowed { address }
             }
-            AskError::Unreachable { address, .. } => ClientError::NotRunning { address },
-            AskError::TimedOut { address, within } => ClientError::TimedOut { address, within },
-            AskError::NotHttp { .. } | AskError::TooLarge { .. } => not_cupbearer(),
-            error @ AskError::Foreign { .. } => ClientError::Foreign(error),
+            LocalClientError::Unreachable { address, .. } => ClientError::NotRunning { address },
+            LocalClientError::TimedOut { address, within } => ClientError::TimedOut { address, within },
+            LocalClientError::NotHttp { .. } | LocalClientError::TooLarge { .. } => not_cupbearer(),
+            error @ LocalClientError::Foreign { .. } => ClientError::Foreign(error),
         })?;
         if response.headers().get(CONTROL).is_none_or(|value| value != CONTROL_VALUE) {
             return Err(not_cupbearer());

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::unix;
+use super::view::unix;
 use crate::clock::Moment;
 use crate::login::{Progress, Stage, Step};
 

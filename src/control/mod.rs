@@ -15,10 +15,10 @@ mod logins;
 mod metrics;
 mod problem;
 mod reload;
-mod report;
 mod routes;
 mod server;
 mod status;
+mod view;
 
 pub(crate) use access::{Access, ControlSettings};
 pub(crate) use client::{Client, ClientError};

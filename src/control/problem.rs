@@ -13,7 +13,7 @@ pub(super) struct Problem {
     pub(super) title: String,
     /// The status once more.
     pub(super) status: u16,
-    /// What went wrong here, and how to mend it.
+    /// What went wrong here, and how to fix it.
     pub(super) detail: String,
 }
 

@@ -26,9 +26,9 @@ use super::logins::{self, Outcome};
 use super::metrics::{Rejections, Totals};
 use super::problem::Problem;
 use super::reload::{self, ReloadRequest};
-use super::report;
 use super::routes::{self, Asked, Segment};
 use super::status::{Listener, LoggedOut, Route, Status};
+use super::view;
 use crate::clock::Moment;
 use crate::login::Desk;
 use crate::metrics::{Metrics, Server};
@@ -277,7 +277,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
     let facts = Arc::clone(&state.facts.borrow());
     let read_only = state.read_only();
     let shown = |handle| {
-        let token = report::token(handle, &state.desk, now);
+        let token = view::token(handle, &state.desk, now);
         if read_only.is_some() { token.impersonal() } else { token }
     };
     Status {
@@ -285,7 +285,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
         uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
         config_file: facts.config_file.as_ref().map(|path| path.display().to_string()),
         store: facts.store.clone(),
-        store_degraded: state.alarm.faults().iter().take(most).map(report::store_fault).collect(),
+        store_degraded: state.alarm.faults().iter().take(most).map(view::store_fault).collect(),
         listeners: facts.listeners.clone(),
         tokens: state.roster.load().values().take(most).map(shown).collect(),
         routes: facts.routes.clone(),
@@ -310,7 +310,7 @@ fn named(roster: &Roster, name: Segment<'_>) -> Result<TokenHandle, Problem> {
 
 async fn renew(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
     let Err(error) = token.renew().await else {
-        return json(&report::token(token, desk, Moment::now()));
+        return json(&view::token(token, desk, Moment::now()));
     };
     let detail = error.to_string();
     match &error {
@@ -342,7 +342,7 @@ async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
             None => None,
         };
         return json(&LoggedOut {
-            token: report::token(token, desk, Moment::now()),
+            token: view::token(token, desk, Moment::now()),
             end_session_url: end_session.map(String::from),
         });
     };
@@ -359,7 +359,7 @@ async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
 
 fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
     let now = Moment::now();
-    if let Some(token) = report::access_token(token, now) {
+    if let Some(token) = view::access_token(token, now) {
         return json(&token);
     }
     if token.is_per_caller() {
@@ -418,8 +418,8 @@ mod tests {
     use super::super::client::{Client, ClientError};
     use super::*;
     use crate::lifecycle::DrainTrigger;
-    use crate::net::ask::ask;
     use crate::net::local_address::LocalAddress;
+    use crate::net::local_client::send;
     use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
     use crate::secret::{Secret, SecretError, SecretSource};
     use crate::token::{
@@ -603,12 +603,12 @@ mod tests {
         let program = settled([Ok(token("sentinel-token")), Err(Error::here(ErrorKind::Reset))]).await;
         program.client.renew("api").await.unwrap_err();
         let request = Request::get("/status").body(Full::default()).unwrap();
-        let status = ask(program.address, request, SOON).await.unwrap();
+        let status = send(program.address, request, SOON).await.unwrap();
         assert_eq!(status.headers()[CACHE_CONTROL], "no-store");
         let status = String::from_utf8(status.body().to_vec()).unwrap();
         assert!(!status.contains("sentinel"), "{status}");
         let request = Request::post("/tokens/api/access_token").header(CONTROL, CONTROL_VALUE);
-        let token = ask(program.address, request.body(Full::default()).unwrap(), SOON).await.unwrap();
+        let token = send(program.address, request.body(Full::default()).unwrap(), SOON).await.unwrap();
         assert_eq!(token.headers()[CACHE_CONTROL], "no-store");
         let token: serde_json::Value = serde_json::from_slice(token.body()).unwrap();
         assert_eq!(
@@ -694,14 +694,14 @@ mod tests {
             "silent",
         ] {
             let request = Request::post(format!("/{path}")).header(CONTROL, CONTROL_VALUE);
-            let answer = ask(program.address, request.body(Full::default()).unwrap(), SOON).await.unwrap();
+            let answer = send(program.address, request.body(Full::default()).unwrap(), SOON).await.unwrap();
             let problem: Problem = serde_json::from_slice(answer.body()).unwrap();
             assert_eq!((problem.status, problem.title.as_str()), (403, "Read-only"), "{path}");
             assert!(problem.detail.contains("guard.shared_secret") && problem.detail.contains("unix:"));
         }
         for path in ["/silent?state=x&code=y", "/tokens/api/login"] {
             let request = Request::get(path).body(Full::default()).unwrap();
-            assert_eq!(ask(program.address, request, SOON).await.unwrap().status(), 403, "{path}");
+            assert_eq!(send(program.address, request, SOON).await.unwrap().status(), 403, "{path}");
         }
         let status = program.client.status().await.unwrap();
         assert_eq!((status.tokens[0].status.as_str(), status.tokens[0].renewals), ("valid", 1));
@@ -738,10 +738,10 @@ mod tests {
     async fn other_paths_and_methods_are_problems_in_json() {
         let program = settled([Ok(token("one"))]).await;
         let get = Request::get("/tokens/api/renew").body(Full::default()).unwrap();
-        let other = ask(program.address, get, SOON).await.unwrap();
+        let other = send(program.address, get, SOON).await.unwrap();
         assert_eq!((other.status().as_u16(), other.headers()["allow"].as_bytes()), (405, &b"POST"[..]));
         let unknown = Request::get("/nothing").body(Full::default()).unwrap();
-        let unknown = ask(program.address, unknown, SOON).await.unwrap();
+        let unknown = send(program.address, unknown, SOON).await.unwrap();
         assert_eq!(unknown.headers()[CONTENT_TYPE], "application/problem+json");
         let problem: Problem = serde_json::from_slice(unknown.body()).unwrap();
         assert_eq!((problem.status, problem.detail.as_str()), (404, PATHS));

@@ -204,7 +204,7 @@ mod tests {
     use super::super::tokens::{Format, Issued, Order};
     use super::*;
     use crate::clock;
-    use crate::net::ask::ask;
+    use crate::net::local_client::send;
     use http::{Method, Version};
 
     const SOON: Duration = Duration::from_secs(5);
@@ -226,14 +226,14 @@ mod tests {
     #[tokio::test]
     async fn it_says_who_called_and_when_the_token_expires_but_not_the_token() {
         let (api, token) = start().await;
-        let answer = ask(api.address(), request("/orders/7?page=2", &token), SOON).await.unwrap();
+        let answer = send(api.address(), request("/orders/7?page=2", &token), SOON).await.unwrap();
         let text = String::from_utf8(answer.body().to_vec()).unwrap();
         let body: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&body["caller"], &body["path"]), (&json!("orders"), &json!("/orders/7")));
         assert_eq!((&body["token"]["id"], &body["served"]), (&json!(token.facts.id), &json!(1)));
         let left = body["token"]["expires_in"].as_f64().unwrap();
         assert!((15.0..=20.0).contains(&left), "{left}");
-        let fields = ask(api.address(), request("/headers", &token), SOON).await.unwrap();
+        let fields = send(api.address(), request("/headers", &token), SOON).await.unwrap();
         let fields = String::from_utf8(fields.body().to_vec()).unwrap();
         assert!(fields.contains(&format!("Bearer (token {})", token.facts.id)));
         let debug = format!("{api:?}");
@@ -248,13 +248,13 @@ mod tests {
         let tokens = api.state.tokens.clone();
         let mut events = tokens.events();
         let bare = Request::get("/").body(Full::default()).unwrap();
-        let bare = ask(api.address(), bare, SOON).await.unwrap();
+        let bare = send(api.address(), bare, SOON).await.unwrap();
         assert_eq!(bare.status().as_u16(), 401);
         assert_eq!(bare.headers()[WWW_AUTHENTICATE], "Bearer realm=\"cupbearer demo\"");
         tokens.revoke_all();
         let short = Order { lifetime: Duration::ZERO, format: Format::Opaque, ..Order::default() };
         for (token, why) in [(token, "revoked"), (tokens.issue(short), "expired")] {
-            let answer = ask(api.address(), request("/", &token), SOON).await.unwrap();
+            let answer = send(api.address(), request("/", &token), SOON).await.unwrap();
             let challenge = answer.headers()[WWW_AUTHENTICATE].to_str().unwrap();
             assert_eq!(answer.status().as_u16(), 401);
             assert!(challenge.contains("error=\"invalid_token\"") && challenge.contains(why), "{challenge}");
@@ -268,25 +268,25 @@ mod tests {
         let (api, token) = start().await;
         let mut twice = request("/", &token);
         twice.headers_mut().append(AUTHORIZATION, HeaderValue::from_static("Bearer other"));
-        assert_eq!(ask(api.address(), twice, SOON).await.unwrap().status().as_u16(), 400);
+        assert_eq!(send(api.address(), twice, SOON).await.unwrap().status().as_u16(), 400);
     }
 
     #[tokio::test]
     async fn its_pages_answer_over_http1_and_http2() {
         let (api, token) = start().await;
-        let bytes = ask(api.address(), request("/bytes/100000", &token), SOON).await.unwrap();
+        let bytes = send(api.address(), request("/bytes/100000", &token), SOON).await.unwrap();
         assert_eq!(bytes.body().len(), 100_000);
         assert_eq!(bytes.headers()["content-length"], "100000");
-        let teapot = ask(api.address(), request("/status/418", &token), SOON).await.unwrap();
+        let teapot = send(api.address(), request("/status/418", &token), SOON).await.unwrap();
         assert_eq!(teapot.status().as_u16(), 418);
-        let none = ask(api.address(), request("/status/204", &token), SOON).await.unwrap();
+        let none = send(api.address(), request("/status/204", &token), SOON).await.unwrap();
         assert_eq!((none.status().as_u16(), none.body().len()), (204, 0));
         for wrong in ["/status/99", "/status/x", "/bytes/-1", "/slow?ms=x", "/slow"] {
-            let answer = ask(api.address(), request(wrong, &token), SOON).await.unwrap();
+            let answer = send(api.address(), request(wrong, &token), SOON).await.unwrap();
             assert_eq!(answer.status().as_u16(), 400, "{wrong}");
         }
         let slow_from = clock::now();
-        ask(api.address(), request("/slow?ms=50", &token), SOON).await.unwrap();
+        send(api.address(), request("/slow?ms=50", &token), SOON).await.unwrap();
         assert!(slow_from.elapsed() >= Duration::from_millis(50));
 
         let stream = TcpStream::connect(api.address()).await.unwrap();

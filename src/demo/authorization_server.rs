@@ -222,7 +222,7 @@ mod tests {
     use super::super::tokens::TokenRefusal;
     use super::super::{Behaviour, Metadata};
     use super::*;
-    use crate::net::ask::{AskError, ask};
+    use crate::net::local_client::{self, LocalClientError};
 
     const SOON: Duration = Duration::from_secs(5);
     const FORM: &str = "grant_type=client_credentials&client_id=orders&client_secret=s";
@@ -231,11 +231,11 @@ mod tests {
         server: &AuthorizationServer,
         request: http::request::Builder,
         body: &str,
-    ) -> Result<Response<Bytes>, AskError> {
-        ask(server.address(), request.body(Full::from(body.to_owned())).unwrap(), SOON).await
+    ) -> Result<Response<Bytes>, LocalClientError> {
+        local_client::send(server.address(), request.body(Full::from(body.to_owned())).unwrap(), SOON).await
     }
 
-    async fn token(server: &AuthorizationServer, form: &str) -> Result<Response<Bytes>, AskError> {
+    async fn token(server: &AuthorizationServer, form: &str) -> Result<Response<Bytes>, LocalClientError> {
         let request = Request::post("/token").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         send(server, request, form).await
     }
@@ -343,8 +343,8 @@ mod tests {
         server.stall(SOON);
         let request = Request::post("/token").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = request.body(Full::from(FORM)).unwrap();
-        let stalled = ask(server.address(), request, Duration::from_millis(100)).await;
-        assert!(matches!(stalled, Err(AskError::TimedOut { .. })));
+        let stalled = local_client::send(server.address(), request, Duration::from_millis(100)).await;
+        assert!(matches!(stalled, Err(LocalClientError::TimedOut { .. })));
         server.heal();
         assert_eq!(token(&server, FORM).await.unwrap().status(), StatusCode::OK);
         server.delay(Duration::from_millis(50));
@@ -381,11 +381,11 @@ mod tests {
             Behaviour::Redirect("http://elsewhere/token".into()),
             Behaviour::json(StatusCode::OK, &json!({"error": "strange"})),
         ]);
-        assert!(matches!(token(&server, FORM).await, Err(AskError::TooLarge { .. })));
+        assert!(matches!(token(&server, FORM).await, Err(LocalClientError::TooLarge { .. })));
         let request = Request::post("/token").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         let dripping = request.body(Full::from(FORM)).unwrap();
-        let dripping = ask(server.address(), dripping, Duration::from_millis(100)).await;
-        assert!(matches!(dripping, Err(AskError::TimedOut { .. })));
+        let dripping = local_client::send(server.address(), dripping, Duration::from_millis(100)).await;
+        assert!(matches!(dripping, Err(LocalClientError::TimedOut { .. })));
         let elsewhere = token(&server, FORM).await.unwrap();
         assert_eq!(elsewhere.status().as_u16(), 302);
         assert_eq!(elsewhere.headers()[LOCATION], "http://elsewhere/token");
@@ -428,6 +428,9 @@ mod tests {
         drop(server);
         tokio::task::yield_now().await;
         let request = Request::get("/").body(Full::default()).unwrap();
-        assert!(matches!(ask(address, request, SOON).await, Err(AskError::Unreachable { .. })));
+        assert!(matches!(
+            local_client::send(address, request, SOON).await,
+            Err(LocalClientError::Unreachable { .. })
+        ));
     }
 }

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::readiness::Readiness;
 use crate::clock;
-use crate::net::ask::{AskError, ask};
-use crate::net::family;
+use crate::net::bind;
+use crate::net::local_client::{LocalClientError, send};
 
 /// The proxy was not ready in time.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(crate) struct NotReady {
 pub(crate) enum LastSeen {
     /// Nothing that is HTTP.
     #[error(transparent)]
-    Silent(#[from] AskError),
+    Silent(#[from] LocalClientError),
     /// Something, but not a cupbearer's readiness.
     #[error("what answers on {0} is not cupbearer's health listener")]
     NotCupbearer(SocketAddr),
@@ -45,7 +45,7 @@ pub(crate) enum LastSeen {
 /// # Errors
 /// [`NotReady`] with what was seen last.
 pub(crate) async fn wait_ready(address: SocketAddr, deadline: Instant) -> Result<(), NotReady> {
-    let address = family::from_here(address);
+    let address = bind::from_here(address);
     let mut last = LastSeen::Nothing(address);
     while clock::now() < deadline {
         match timeout_at(deadline, look(address)).await {
@@ -62,7 +62,7 @@ pub(crate) async fn wait_ready(address: SocketAddr, deadline: Instant) -> Result
 async fn look(address: SocketAddr) -> Result<(), LastSeen> {
     let request = Request::get("/readyz").body(Full::default());
     let request = request.map_err(|_| LastSeen::NotCupbearer(address))?;
-    let response = ask(address, request, ANSWER_TIMEOUT).await?;
+    let response = send(address, request, ANSWER_TIMEOUT).await?;
     let readiness: Readiness =
         serde_json::from_slice(response.body()).map_err(|_| LastSeen::NotCupbearer(address))?;
     match readiness {

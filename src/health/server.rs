@@ -124,7 +124,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::net::ask::ask;
+    use crate::net::local_client;
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -140,7 +140,7 @@ mod tests {
 
     async fn send(address: SocketAddr, method: Method, path: &str) -> Response<Bytes> {
         let request = Request::builder().method(method).uri(path).body(Full::default()).unwrap();
-        ask(address, request, SOON).await.unwrap()
+        local_client::send(address, request, SOON).await.unwrap()
     }
 
     #[tokio::test]

@@ -22,8 +22,8 @@ use crate::clock;
 use crate::lifecycle::Drain;
 use crate::metrics::{CertificateUse, Metrics, Server};
 use crate::net::acceptor::Acceptor;
+use crate::net::bind;
 use crate::net::eviction::Evictions;
-use crate::net::family;
 use crate::net::files::{LOOK_INTERVAL, Watched};
 use crate::net::handshake_fault::HandshakeFault;
 use crate::net::serve::{self, Place};
@@ -80,7 +80,7 @@ impl Webhook {
         let lifetime = LifetimeLog::default();
         lifetime.look(acceptor.validity());
         let listener =
-            family::listen(address).await.map_err(|source| WebhookError::Listen { address, source })?;
+            bind::listen(address).await.map_err(|source| WebhookError::Listen { address, source })?;
         Ok(Self { listener, surface: Arc::new(Surface { acceptor, policy, registry, metrics, lifetime }) })
     }
 

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::local_address::LocalAddress;
 use super::unix::{self, SocketFile};
-use super::{family, unix_peer};
+use super::{bind, unix_peer};
 
 /// A bound listener.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl LocalListener {
     pub(crate) async fn bind(address: &LocalAddress, mode: u32) -> io::Result<(Self, LocalAddress)> {
         match address {
             LocalAddress::Tcp(address) => {
-                let listener = family::listen(*address).await?;
+                let listener = bind::listen(*address).await?;
                 let address = LocalAddress::Tcp(listener.local_addr()?);
                 Ok((Self::Tcp(listener), address))
             }

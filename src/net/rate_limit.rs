@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, StatusCode};
 
-use super::outgoing::{MAX_RETRY_AFTER, RetryAfter, date, retry_after};
+use super::retry_after::{MAX_RETRY_AFTER, RetryAfter, date, retry_after};
 
 /// What a response says of the requests that its server allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::family::BACKLOG;
+use super::bind::BACKLOG;
 
 /// The file of a Unix socket, removed when this is dropped, unless another program has put its own there. Whoever holds
 /// it drops it after the last listener.

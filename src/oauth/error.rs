@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::net::outgoing::RetryAfter;
+use crate::net::retry_after::RetryAfter;
 use crate::secret::SecretError;
 
 use super::details::Details;

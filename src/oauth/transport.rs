@@ -18,10 +18,10 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::net::http_client::{ConnectStage, HttpFault};
 use crate::net::outbound_proxy::Unusable;
-use crate::net::outgoing::RetryAfter;
 use crate::net::own_response::Unattributed;
 use crate::net::rate_limit::RateLimit;
 use crate::net::resolver::LookupError;
+use crate::net::retry_after::RetryAfter;
 use crate::net::tls::{NoRoots, TlsError, client_config};
 use crate::net::tls_fault::TlsFault;
 

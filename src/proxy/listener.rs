@@ -8,7 +8,7 @@ use socket2::Socket;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::settings::ListenAddress;
-use crate::net::family::{Families, bound};
+use crate::net::bind::{Families, bound};
 use crate::net::unix::{self, SocketFile};
 
 /// A bound socket, not served yet: connections wait in the kernel.

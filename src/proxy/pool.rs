@@ -36,7 +36,7 @@ use super::sockets::Sockets;
 use super::upstream::{Http2, Upstream};
 use super::wire::{Keeper, Wire};
 use crate::clock;
-use crate::net::presence;
+use crate::net::network_monitor;
 
 pub(super) use metrics::{Closed, End, OpenConnection, PoolCounts, PoolMetrics};
 pub(super) use places::Full;
@@ -75,8 +75,8 @@ pub(super) struct Pool {
     now: Cell<Instant>,
     /// Whether no new request will come: the upstream was taken out of the configuration.
     retired: Cell<bool>,
-    /// The era of the network that its connections are of.
-    era: Cell<u64>,
+    /// The generation of the network that its connections are of.
+    generation: Cell<u64>,
     /// Whether it was used since the worker's last look.
     active: Cell<bool>,
     /// The addresses that the upstream's name has, as of the worker's last look; `None`: unknown.
@@ -154,7 +154,7 @@ impl Pool {
             attendant: OnceCell::new(),
             now: Cell::new(clock::now()),
             retired: Cell::new(false),
-            era: Cell::new(presence::era()),
+            generation: Cell::new(network_monitor::generation()),
             active: Cell::new(false),
             addresses: RefCell::default(),
         });
@@ -362,8 +362,8 @@ impl Pool {
 
     /// Lets go of what was connected before the network changed: nobody would ever answer there, and nobody would say so.
     fn keep_up(&self) {
-        let era = presence::era();
-        if self.era.replace(era) != era {
+        let generation = network_monitor::generation();
+        if self.generation.replace(generation) != generation {
             self.let_go(Closed::Network);
         }
     }

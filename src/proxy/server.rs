@@ -21,8 +21,8 @@ use crate::lifecycle::Drain;
 use crate::machine::Lack;
 use crate::net::acceptor::Acceptor;
 use crate::net::activation::{Passed, PassedError};
+use crate::net::bind;
 use crate::net::descriptors;
-use crate::net::family;
 use crate::net::local_address::LocalAddress;
 use crate::net::unix::SocketFile;
 use crate::telemetry::AccessLog;
@@ -88,12 +88,12 @@ impl Listeners {
             match (Bound::bind(address), address) {
                 (Ok(bound), _) => all.push(bound),
                 (Err(error), ListenAddress::Tcp(tcp))
-                    if addresses.len() > 1 && family::is_of_none(*tcp, &error) =>
+                    if addresses.len() > 1 && bind::is_of_none(*tcp, &error) =>
                 {
                     tracing::warn!(%address, "there is no IPv6 here; this address is left out");
                 }
                 (Err(error), ListenAddress::Tcp(tcp))
-                    if family::is_absent_loopback(*tcp, &error)
+                    if bind::is_absent_loopback(*tcp, &error)
                         && [tcp.port(), 0].iter().any(|port| addresses.contains(&loopback(*port))) =>
                 {
                     tracing::info!(%address, "there is no loopback of IPv6 here; 127.0.0.1 alone is listened on");

@@ -458,7 +458,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::net::outgoing::RetryAfter;
+    use crate::net::retry_after::RetryAfter;
     use crate::oauth::Place;
     use crate::secret::{SecretError, SecretSource};
     use crate::token::renewer::tests::settings;

@@ -19,8 +19,8 @@ use super::{Collector, Span, TracesError};
 use crate::clock;
 use crate::net::http_client::{HttpClient, HttpFault, Ways};
 use crate::net::outbound_proxy::OutboundProxy;
-use crate::net::outgoing::{RetryAfter, retry_after};
 use crate::net::resolver;
+use crate::net::retry_after::{RetryAfter, retry_after};
 use crate::net::tls::{NoRoots, client_config};
 
 /// A collector, and what is said of whoever sends.

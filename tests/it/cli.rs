@@ -76,7 +76,7 @@ token = "none"
     let (code, said) = check(text, &[]).await;
     assert_eq!(code, Some(1), "{said}");
     let mut missing = Vec::new();
-    for (line, key, mend) in [
+    for (line, key, help) in [
         (2, "listen", "allow_remote"),
         (2, "listen", "an IP address and a port"),
         (3, "drain_timeout", "\""),
@@ -92,9 +92,9 @@ token = "none"
         (22, "upstream", "api"),
     ] {
         let told =
-            said.contains(&format!("config.toml:{line}:")) && said.contains(key) && said.contains(mend);
+            said.contains(&format!("config.toml:{line}:")) && said.contains(key) && said.contains(help);
         if !told {
-            missing.push(format!("line {line}, {key}, {mend}"));
+            missing.push(format!("line {line}, {key}, {help}"));
         }
     }
     // Tokens without a client id: a key that is not there has no line of its own.
@@ -103,7 +103,7 @@ token = "none"
     }
     assert!(missing.is_empty(), "not told: {missing:#?}\nsaid:\n{said}");
     assert!(!said.contains("s3cr3t"), "{said}");
-    let (all, warnings) = (said.matches("    mend: ").count(), said.matches(": warning: ").count());
+    let (all, warnings) = (said.matches("    help: ").count(), said.matches(": warning: ").count());
     let count = format!("\n{} problems and {warnings} warning", all - warnings);
     assert!(warnings > 0 && said.contains(&count), "{count:?}: {said}");
 }
@@ -152,14 +152,14 @@ async fn check_online_asks_for_a_token_and_a_connection() {
     assert!(code == Some(1) && said.contains("invalid_client") && !said.contains("wrong-secret"), "{said}");
     for told in [
         "config.toml: tokens.api: ",
-        "mend: check `client_id` and `client_secret`",
+        "help: check `client_id` and `client_secret`",
         "\n1 problem and 1 warning found",
     ] {
         assert!(said.contains(told), "{told}: {said}");
     }
     let (code, said) = check(&good(&format!("http://{}", free_address()), &endpoint), &["--online"]).await;
     assert!(code == Some(1) && said.contains("config.toml: upstreams.api: "), "{said}");
-    assert!(said.contains("mend: check host and port"), "{said}");
+    assert!(said.contains("help: check host and port"), "{said}");
 }
 
 #[tokio::test]

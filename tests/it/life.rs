@@ -269,7 +269,7 @@ async fn a_broken_file_changes_nothing_and_is_reported_with_line_and_key() {
     let told = of_the_key.unwrap_or_else(|| panic!("the key is named: {log}"));
     let origin = told["origin"].as_str().unwrap();
     assert!(origin.contains(&format!("config.toml:{line}:")), "and line {line}: {told}");
-    assert_eq!(told["mend"], "did you mean `own_authorization`?", "{told}");
+    assert_eq!(told["help"], "did you mean `own_authorization`?", "{told}");
     for sentence in ["SIGHUP: reloading", "is refused; the old one stays in force"] {
         assert!(log.contains(sentence), "{log}");
     }

@@ -7,11 +7,11 @@ use socket2::Socket;
 use tokio::net::TcpListener;
 
 use super::Started;
-use crate::app::parts::StartError;
+use crate::app::components::StartError;
 use crate::config::Settings;
 use crate::control::ControlSettings;
 use crate::net::activation::Passed;
-use crate::net::family;
+use crate::net::bind;
 use crate::net::local_address::LocalAddress;
 use crate::net::local_listener::LocalListener;
 use crate::proxy::{ListenError, Listeners};
@@ -50,7 +50,7 @@ impl Bound {
             .map_err(|source| StartError::Listen { section: "server", source })?;
         let health = match health {
             Some(socket) => TcpListener::from_std(socket.into()),
-            None => family::listen(settings.health.listen).await,
+            None => bind::listen(settings.health.listen).await,
         };
         let failed = |source| not_listening("health", settings.health.listen.into(), source);
         let health = health.map_err(failed)?;
@@ -100,7 +100,7 @@ async fn other_listener(
     };
     match bound {
         Ok(listener) => Ok(Some((listener, address))),
-        Err(error) if family::is_absent_loopback(address, &error) => {
+        Err(error) if bind::is_absent_loopback(address, &error) => {
             tracing::info!(%address, "there is no loopback of IPv6 here; 127.0.0.1 alone is listened on");
             Ok(None)
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{App, facts_of, log_each};
 use crate::app::certificates;
-use crate::app::parts::StartError;
+use crate::app::components::StartError;
 use crate::config::{self, Loaded, Problems, Settings};
 use crate::control::ReloadVerdict;
 use crate::metrics::Reload;
@@ -99,19 +99,19 @@ impl App {
         settings.store = self.settings.store.clone();
         settings.log = self.settings.log.clone();
         settings.traces = self.settings.traces.clone();
-        let prepared = self.parts.prepare(&settings, &self.stale)?;
-        let adopted = self.parts.adopt(prepared, &settings)?;
-        self.routes.replace(adopted.table);
-        self.parts.let_go(&adopted.gone);
+        let prepared = self.components.prepare(&settings, &self.stale)?;
+        let reused = self.components.reuse(prepared, &settings)?;
+        self.routes.replace(reused.table);
+        self.components.release(&reused.gone);
         self.facts.send_replace(Arc::new(facts_of(
             &self.source,
             &settings,
             &self.started,
-            self.parts.describe_store(),
+            self.components.describe_store(),
         )));
         certificates::show(&settings, &self.metrics);
         self.stale.clear();
-        self.files.replace(&[files, self.parts.stored_files(&settings)].concat());
+        self.files.replace(&[files, self.components.stored_files(&settings)].concat());
         self.settings = settings;
         Ok(notes)
     }

@@ -35,14 +35,14 @@ fn status(readiness: &Readiness) -> String {
     let word = if readiness.ready { "ready" } else { "not ready" };
     let usable = tokens.iter().filter(|token| USABLE.contains(&token.status.as_str())).count();
     let noun = if tokens.len() == 1 { "token" } else { "tokens" };
-    let mut parts = vec![format!("{word}; {usable} of {} {noun} usable", tokens.len())];
+    let mut components = vec![format!("{word}; {usable} of {} {noun} usable", tokens.len())];
     let troubled: Vec<_> = tokens.iter().filter(|token| token.status != WELL).collect();
     let named = troubled.iter().take(MOST_NAMED);
-    parts.extend(named.map(|token| format!("{}: {}", token.name, token.status)));
+    components.extend(named.map(|token| format!("{}: {}", token.name, token.status)));
     if let Some(more) = troubled.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
-        parts.push(format!("{more} more"));
+        components.push(format!("{more} more"));
     }
-    parts.join("; ")
+    components.join("; ")
 }
 
 /// The states, as readiness has them, of tokens that requests go out with.

@@ -44,13 +44,13 @@ fn is_plain(path: &KeyPath, url: &Url, query: Query, review: &mut Review<'_>) ->
     let user = !url.username().is_empty() || url.password().is_some();
     let query = query == Query::Refused && url.query().is_some();
     let fragment = url.fragment().is_some();
-    for (present, what, mend) in [
+    for (present, what, help) in [
         (user, "must not have a user name or a password in it", "take out everything before the @"),
         (query, "must not have a query", "take out the ? and what follows"),
         (fragment, "must not have a fragment", "take out the # and what follows"),
     ] {
         if present {
-            review.error(path, what, mend);
+            review.error(path, what, help);
         }
     }
     !(user || query || fragment)

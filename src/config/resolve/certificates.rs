@@ -85,7 +85,7 @@ impl Pair<'_> {
         }
         loaded.map(Some).map_err(|error| {
             let cert_mend = cert_mend(self.whose);
-            let (path, mend) = match &error {
+            let (path, help) = match &error {
                 TlsError::KeyMismatch { .. } => {
                     (key_path, "name the private key that the certificate was made for")
                 }
@@ -93,7 +93,7 @@ impl Pair<'_> {
                 TlsError::Unreadable { path, .. } if *path == key && key != cert => (key_path, KEY_MEND),
                 _ => (cert_path, cert_mend.as_str()),
             };
-            review.unusable(path, &error, mend);
+            review.unusable(path, &error, help);
         })
     }
 }

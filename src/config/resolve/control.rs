@@ -71,7 +71,7 @@ fn meant(text: &str, usual: &str) -> String {
 }
 
 fn abstract_name(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<LocalAddress> {
-    let (what, mend) = if !cfg!(target_os = "linux") {
+    let (what, help) = if !cfg!(target_os = "linux") {
         let what = "is in the abstract namespace, which Linux alone has";
         (what.to_owned(), "write the path of a file, such as \"unix:/run/cupbearer/control.sock\"")
     } else if name.is_empty() {
@@ -85,7 +85,7 @@ fn abstract_name(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<
     } else {
         return Some(LocalAddress::Abstract(name.to_owned()));
     };
-    review.error(path, what, mend);
+    review.error(path, what, help);
     None
 }
 
@@ -120,14 +120,14 @@ pub(super) fn as_restricted_as_the_proxy(settings: &Settings, review: &mut Revie
         return;
     }
     let Some(what) = settings.control.read_only(&settings.access()) else { return };
-    let (key, mend) = if matches!(settings.control.listen, Some(LocalAddress::Path(_))) {
+    let (key, help) = if matches!(settings.control.listen, Some(LocalAddress::Path(_))) {
         ("control.unix_mode", "set it to \"0600\", or list the users in `allowed_uids` of [guard]")
     } else {
-        let mend = "set `listen` in [control] to \"unix:/run/cupbearer/control.sock\", or to \"unix:@cupbearer\" for the proxy's \
+        let help = "set `listen` in [control] to \"unix:/run/cupbearer/control.sock\", or to \"unix:@cupbearer\" for the proxy's \
                     own user; \"none\" for no control surface";
-        (LISTEN, mend)
+        (LISTEN, help)
     };
-    review.warning(&key.into(), what, mend);
+    review.warning(&key.into(), what, help);
 }
 
 /// Says so where a login has no way in, or no page renews it in a browser.
@@ -146,17 +146,17 @@ pub(super) fn serves_logins(settings: &Settings, review: &mut Review<'_>) {
             let what = format!(
                 "no person can log in for it: {closed}, and a login in the memory of `cupbearer login` does not reach the proxy"
             );
-            let mend = "set `kind` in [store] to \"file\" or \"keyring\", or `listen` in [control] to an address that changes \
+            let help = "set `kind` in [store] to \"file\" or \"keyring\", or `listen` in [control] to an address that changes \
                         state, such as \"unix:@cupbearer\"";
-            review.error(&path.key("grant"), what, mend);
+            review.error(&path.key("grant"), what, help);
         }
         let has_page = matches!(listen, Some(LocalAddress::Tcp(_))) && read_only.is_none();
         if login.renews_in_browser() && !has_page {
             let what =
                 "no browser can renew it: no dashboard that may change state is served on a TCP address";
-            let mend = "set `listen` in [control] to \"127.0.0.1:9902\" in a configuration that does not restrict the proxy, or \
+            let help = "set `listen` in [control] to \"127.0.0.1:9902\" in a configuration that does not restrict the proxy, or \
                         `renew_via` to \"refresh_token\"";
-            review.warning(&path.key("renew_via"), what, mend);
+            review.warning(&path.key("renew_via"), what, help);
         }
     }
 }

@@ -153,9 +153,9 @@ fn uids_have_a_socket(
     }
     if listen::has_socket(server) && listen::has_address(server) {
         let what = "does not narrow who may connect to the other addresses in `listen`";
-        let mend = "listen on Unix sockets alone, or set `shared_secret_file` as well";
+        let help = "listen on Unix sockets alone, or set `shared_secret_file` as well";
         if guard.shared_secret_file.is_none() && guard.shared_secret_env.is_none() {
-            review.warning(&section.key("allowed_uids"), what, mend);
+            review.warning(&section.key("allowed_uids"), what, help);
         }
     } else if !listens {
         let what = "has no effect: only who connects to a Unix socket has a user, and none is listened on";
@@ -193,7 +193,7 @@ fn subjects(
 
 fn subject(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<Subject> {
     let parsed = Subject::parse(name);
-    let mend = match parsed {
+    let help = match parsed {
         Ok(_) => "",
         Err(SubjectFault::Empty) => "write a name as it stands in the certificate",
         Err(SubjectFault::Wildcard) => "write each name out",
@@ -202,7 +202,7 @@ fn subject(path: &KeyPath, name: &str, review: &mut Review<'_>) -> Option<Subjec
             "write an alternative name as it stands in the certificate, or \"cn:NAME\" for a common name"
         }
     };
-    parsed.map_err(|fault| review.error(path, fault.to_string(), mend)).ok()
+    parsed.map_err(|fault| review.error(path, fault.to_string(), help)).ok()
 }
 
 /// A web origin as a browser writes it (RFC 6454 section 6.2): compared byte for byte with the header. Extensions and native

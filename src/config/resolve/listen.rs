@@ -117,13 +117,13 @@ fn mode(server: &Server, guard: &Guard, review: &mut Review<'_>) -> Option<u32> 
             review.error(&path, what, "add one to `listen` (\"unix:/run/proxy.sock\"), or take it out");
         }
     } else if mode & OTHERS_WRITE != 0 && guard.allowed_uids.is_empty() && !guard.asks_for_a_secret() {
-        let mend = "set it to \"0600\" or \"0660\", or `allowed_uids` or `shared_secret_file` in [guard]";
-        review.warning(&path, "every user of this machine may connect, and so use the token", mend);
+        let help = "set it to \"0600\" or \"0660\", or `allowed_uids` or `shared_secret_file` in [guard]";
+        review.warning(&path, "every user of this machine may connect, and so use the token", help);
     }
     Some(mode)
 }
 
-/// The default of each listener, for a mend: that of another would be taken.
+/// The default of each listener, for a fix: that of another would be taken.
 struct Usual {
     proxy: String,
     health: String,

@@ -43,8 +43,8 @@ pub(super) fn resolve(path: &KeyPath, route: &Route, review: &mut Review<'_>) ->
             let what = "has no meaning with `on_unauthorized` = \"pass\", which renews no token";
             review.error(&listed, what, "take one of them out");
         } else if route.unauthorized_status.is_empty() {
-            let mend = "set `on_unauthorized` to \"pass\" where no status is to renew the token";
-            review.error(&listed, "is empty", mend);
+            let help = "set `on_unauthorized` to \"pass\" where no status is to renew the token";
+            review.error(&listed, "is empty", help);
         }
     }
     let elements = review.elements(&listed).into_iter().zip(&route.unauthorized_status);

@@ -40,8 +40,8 @@ pub(super) fn resolve(
 ) -> Option<Vec<Route>> {
     let section = KeyPath::from("routes");
     if routes.is_empty() {
-        let mend = "add [[routes]] with `upstream` and `token`";
-        review.missing(&section, "there is no route, so that every request would be answered with 404", mend);
+        let help = "add [[routes]] with `upstream` and `token`";
+        review.missing(&section, "there is no route, so that every request would be answered with 404", help);
     }
     if routes.len() > MAX_ROUTES {
         let what = format!("there are {} routes, more than {MAX_ROUTES}", routes.len());
@@ -58,8 +58,8 @@ pub(super) fn resolve(
             && let Some((first, _)) =
                 resolved.iter().find(|(_, earlier)| earlier.as_ref().is_some_and(|e| hides(e, route)))
         {
-            let mend = format!("put it before {first}, or take it out");
-            review.warning(&path, format!("no request comes here: {first} matches them all before"), mend);
+            let help = format!("put it before {first}, or take it out");
+            review.warning(&path, format!("no request comes here: {first} matches them all before"), help);
         }
         resolved.push((path, route));
     }
@@ -117,13 +117,13 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
     let paths = review.elements(&methods_path);
     let methods: Vec<_> =
         paths.iter().zip(&route.methods.0).map(|(path, text)| method(path, text, review)).collect();
-    let mend = "set `upstream` to the name of one of [upstreams]";
-    let upstream = known(&path.key("upstream"), route.upstream, "upstreams", &names.upstreams, mend, review);
+    let help = "set `upstream` to the name of one of [upstreams]";
+    let upstream = known(&path.key("upstream"), route.upstream, "upstreams", &names.upstreams, help, review);
     let token = if route.token.as_deref() == Some(NO_TOKEN) {
         Some(None)
     } else {
-        let mend = "set `token` to the name of one of [tokens], or to \"none\"";
-        known(&path.key("token"), route.token, "tokens", &names.tokens, mend, review).map(Some)
+        let help = "set `token` to the name of one of [tokens], or to \"none\"";
+        known(&path.key("token"), route.token, "tokens", &names.tokens, help, review).map(Some)
     };
     let own_authorization = match route.own_authorization {
         file::OwnAuthorization::Replace => OwnAuthorization::Replace,
@@ -161,7 +161,7 @@ fn prefix(path: &KeyPath, text: String, review: &mut Review<'_>) -> Option<Strin
         let digits = text.as_bytes().get(n + 1..n + 3).unwrap_or_default();
         digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit)
     };
-    let (what, mend) = if !text.starts_with('/') {
+    let (what, help) = if !text.starts_with('/') {
         ("must begin with /", "put a / before it".to_owned())
     } else if text.contains(['?', '#']) {
         ("must be a path without a query or a fragment", "take out the ? or # and what follows".to_owned())
@@ -184,7 +184,7 @@ fn prefix(path: &KeyPath, text: String, review: &mut Review<'_>) -> Option<Strin
     } else {
         return Some(text);
     };
-    review.error(path, what, mend);
+    review.error(path, what, help);
     None
 }
 
@@ -194,7 +194,7 @@ fn is_pchar(byte: u8) -> bool {
 
 fn method(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Method> {
     let upper = text.to_ascii_uppercase();
-    let (what, mend) = match Method::from_bytes(text.as_bytes()) {
+    let (what, help) = match Method::from_bytes(text.as_bytes()) {
         Ok(Method::CONNECT | Method::TRACE) => {
             ("CONNECT and TRACE are never forwarded", "take it out of the list".to_owned())
         }
@@ -202,7 +202,7 @@ fn method(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<Method>
         Ok(method) => return Some(method),
         Err(_) => ("is not the name of a method", "write names such as \"GET\" and \"POST\"".to_owned()),
     };
-    review.error(path, what, mend);
+    review.error(path, what, help);
     None
 }
 
@@ -211,22 +211,22 @@ fn known(
     name: Option<String>,
     section: &str,
     names: &BTreeSet<String>,
-    mend: &str,
+    help: &str,
     review: &mut Review<'_>,
 ) -> Option<String> {
     let Some(name) = name else {
-        review.missing(path, "is missing", mend);
+        review.missing(path, "is missing", help);
         return None;
     };
     if names.contains(&name) {
         return Some(name);
     }
     if review.is_whole() && !review.is_full() && !review.is_spoken_for(&KeyPath::from(section).key(&name)) {
-        let mend = nearest(&name, names.iter().map(String::as_str)).map_or_else(
-            || format!("{mend}; or add [{section}.{}]", Shown(&name)),
+        let help = nearest(&name, names.iter().map(String::as_str)).map_or_else(
+            || format!("{help}; or add [{section}.{}]", Shown(&name)),
             |meant| format!("did you mean \"{meant}\"?"),
         );
-        review.error(path, format!("there is no [{section}.{}]", Shown(&name)), mend);
+        review.error(path, format!("there is no [{section}.{}]", Shown(&name)), help);
     }
     None
 }

@@ -135,12 +135,12 @@ pub(super) fn log(log: file::Log, review: &mut Review<'_>) -> Option<LogSettings
         .map(str::trim)
         .find(|part| !part.contains(['=', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str()));
     if misspelt.is_some() || EnvFilter::try_new(&log.level).is_err() {
-        let mend = misspelt
+        let help = misspelt
             .and_then(|part| nearest(part, LEVELS))
             .map_or_else(|| "set it to \"info\"".to_owned(), |level| format!("did you mean \"{level}\"?"));
         let what =
             format!("must be one of {}, or a filter such as \"cupbearer=debug,info\"", listed(&LEVELS));
-        review.error(&path, what, mend);
+        review.error(&path, what, help);
         return None;
     }
     let format = match log.format {

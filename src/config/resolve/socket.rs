@@ -9,7 +9,7 @@ use crate::config::problem::KeyPath;
 
 /// The socket at the path `text`, which may not be there yet.
 pub(super) fn path(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<PathBuf> {
-    let (what, mend) = if text.is_empty() {
+    let (what, help) = if text.is_empty() {
         ("names no Unix socket".to_owned(), "write its path")
     } else if text.starts_with('@') {
         let what = "must be a path: a socket without one can be reached by every user of the machine";
@@ -33,7 +33,7 @@ pub(super) fn path(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Optio
             return Some(file);
         }
     };
-    review.error(path, what, mend);
+    review.error(path, what, help);
     None
 }
 
@@ -42,8 +42,8 @@ pub(super) fn mode(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Optio
     let digits = text.strip_prefix('0').filter(|rest| rest.len() == MODE_DIGITS).unwrap_or(text);
     let octal = digits.len() == MODE_DIGITS && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     let Some(mode) = u32::from_str_radix(digits, 8).ok().filter(|_| octal) else {
-        let mend = "write it as in \"0600\" (its owner), \"0660\" (the group too)";
-        review.error(path, "must be a file's mode, in octal digits", mend);
+        let help = "write it as in \"0600\" (its owner), \"0660\" (the group too)";
+        review.error(path, "must be a file's mode, in octal digits", help);
         return None;
     };
     if mode & ANYBODY_WRITES == 0 {

@@ -24,8 +24,8 @@ pub(super) fn resolve(
         if review.is_whole() && !review.is_spoken_for(&kind_path) {
             for key in ["path", "encryption_key_file"].map(|key| path.key(key)) {
                 if review.is_given(&key) {
-                    let mend = "set `kind` to \"file\" or \"keyring\", or take it out";
-                    review.error(&key, "has no meaning with kind = \"memory\"", mend);
+                    let help = "set `kind` to \"file\" or \"keyring\", or take it out";
+                    review.error(&key, "has no meaning with kind = \"memory\"", help);
                 }
             }
         }

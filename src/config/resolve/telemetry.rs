@@ -72,8 +72,8 @@ fn endpoint(
         address::url(path, text, Query::Refused, review)
     };
     if url.is_some() && !BUILT {
-        let mend = "take it out, or build with it: cargo build --release --features otlp";
-        review.error(path, "this program was built without the feature otlp", mend);
+        let help = "take it out, or build with it: cargo build --release --features otlp";
+        review.error(path, "this program was built without the feature otlp", help);
     }
     let mut url = url?;
     if url.port() == Some(GRPC_PORT) {

@@ -289,10 +289,10 @@ fn a_renewal_is_within_the_lifetime_and_its_delays_in_order() {
     ] {
         one_error(&good_with("[tokens.api]", line), &format!("tokens.api.{key}"), &["must be"]);
     }
-    for (jitter, mend) in [(0.5, "0.025"), (2.0, "0.025")] {
+    for (jitter, help) in [(0.5, "0.025"), (2.0, "0.025")] {
         let with = |jitter: &str| good_with("[tokens.api]", &format!("renew_at = 0.05\njitter = {jitter}"));
-        one_error(&with(&jitter.to_string()), "tokens.api.jitter", &[mend]);
-        assert!(load_text(&with(mend)).is_ok(), "the mend mends");
+        one_error(&with(&jitter.to_string()), "tokens.api.jitter", &[help]);
+        assert!(load_text(&with(help)).is_ok(), "the help mends");
     }
     let text = good_with("[tokens.api]", "renew_at = 1\njitter = 0\nexpiry_margin = \"0s\"\nwait = \"0s\"");
     assert!(load_text(&text).is_ok());

@@ -112,7 +112,7 @@ fn a_value_of_the_wrong_shape_is_a_problem_of_its_variable() {
 
 #[test]
 fn the_mend_of_a_variable_is_one_for_a_variable() {
-    for (name, value, mend) in [
+    for (name, value, help) in [
         (
             "CUPBEARER__UPSTREAMS__API__CONNECT_TIMEOUT",
             "5",
@@ -135,7 +135,7 @@ fn the_mend_of_a_variable_is_one_for_a_variable() {
         ("CUPBEARER__TOKENS__API__CLIENT_ID", "", "set CUPBEARER__TOKENS__API__CLIENT_ID"),
     ] {
         let shown = refused_in(&[(name, value)]).to_string();
-        assert!(shown.contains(&format!("mend: {mend}")), "{mend} in: {shown}");
+        assert!(shown.contains(&format!("help: {help}")), "{help} in: {shown}");
         assert!(!shown.contains("in quotes"), "{shown}");
     }
 }

@@ -36,7 +36,7 @@ fn a_flag_that_is_missing_is_asked_for_by_its_name() {
         load_flags(Flags { listen: Some("127.0.0.1:1".to_owned()), ..Flags::default() }).unwrap_err();
     let shown = problems.to_string();
     for flag in ["--upstream", "--issuer, or give --token-endpoint", "--client-id", "--client-secret-file"] {
-        assert!(shown.contains(&format!("mend: give {flag}")), "{flag} in:\n{shown}");
+        assert!(shown.contains(&format!("help: give {flag}")), "{flag} in:\n{shown}");
     }
     let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
     assert_eq!(errors, 4, "{shown}");

@@ -89,7 +89,7 @@ fn a_clients_key_is_read_with_what_is_said_of_it() {
 fn a_key_that_is_none_or_another_is_refused_and_one_that_comes_later_is_not() {
     let folder = Folder::new();
     let with = |name: &str, more: &str| signed(&format!("{}{more}", folder.line("client_key_file", name)));
-    one_error(&with("none.pem", ""), "tokens.api.client_key_file", &["the key cannot be used", "mend: "]);
+    one_error(&with("none.pem", ""), "tokens.api.client_key_file", &["the key cannot be used", "help: "]);
     one_error(
         &with("cert.pem", ""),
         "tokens.api.client_key_file",

@@ -58,14 +58,14 @@ kind = "redis"
     );
     let shown = problems.to_string();
     for part in [
-        "t:18:12: tokens.api.renew_at: must be above 0 and at most 1, not 1.5\n    mend: set it to 0.75\n",
-        "server.max_hedaers: unknown key\n    mend: did you mean `max_headers`?",
+        "t:18:12: tokens.api.renew_at: must be above 0 and at most 1, not 1.5\n    help: set it to 0.75\n",
+        "server.max_hedaers: unknown key\n    help: did you mean `max_headers`?",
         "server.workers: must be a whole number of 0 or more, not a string",
         "server.drain_timeout: must be a duration in quotes such as",
         "tokens.api.identities_file: this version does not support this key yet",
         "store.kind: this version does not support redis yet",
         "--insecure-plaintext",
-        "there is no [upstreams.apy]\n    mend: did you mean \"api\"?",
+        "there is no [upstreams.apy]\n    help: did you mean \"api\"?",
         "warning: tokens.api.client_secret_file: the secret file missing.txt does not exist",
     ] {
         assert!(shown.contains(part), "{part}\nin:\n{shown}");
@@ -110,7 +110,7 @@ fn a_good_file_means_what_it_says() {
 fn the_keys_of_a_section_are_listed_once_and_first() {
     let text = good_with("[tokens.api]", "zzz = 1\nqqq = 2\nrenew = 0.5\nxxx = 3");
     let problems = refused(&format!("{text}[log]\nyyy = 1\n"));
-    let mends: Vec<_> = problems.iter().map(|p| p.mend.as_str()).collect();
+    let mends: Vec<_> = problems.iter().map(|p| p.help.as_str()).collect();
     assert_eq!(mends.len(), 5, "{problems}");
     assert!(mends[0].contains("known here: issuer, "), "{problems}");
     assert!(mends[1].contains("the list above") && mends[3].contains("the list above"), "{problems}");

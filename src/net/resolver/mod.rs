@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
-use super::presence;
+use super::network_monitor;
 use super::threads::{NotDone, Threads};
 use crate::clock;
 
@@ -87,7 +87,7 @@ impl Resolver {
         let now = clock::now();
         let mut names = self.lock();
         let name = names.get_mut(host)?;
-        let begins = name.is_due(now).then(|| name.begin(now, presence::era()).2).flatten();
+        let begins = name.is_due(now).then(|| name.begin(now, network_monitor::generation()).2).flatten();
         let kept = name.kept();
         drop(names);
         self.begin(host, begins);
@@ -102,7 +102,7 @@ impl Resolver {
     }
 
     fn step(&'static self, host: &str) -> Step {
-        let (step, begins) = self.with(host, |name| name.step(clock::now(), presence::era()));
+        let (step, begins) = self.with(host, |name| name.step(clock::now(), network_monitor::generation()));
         self.begin(host, begins);
         step
     }

@@ -85,8 +85,8 @@ pub(super) fn resolve(
                      (RFC 7518 section 3.2)",
                     algorithm.as_str()
                 );
-                let mend = "use a longer secret, or another client_auth";
-                review.error(&secret.key, what, mend);
+                let help = "use a longer secret, or another client_auth";
+                review.error(&secret.key, what, help);
                 return None;
             }
             ClientAuth::SecretJwt { secret: secret.source, algorithm, audience: audience? }
@@ -211,11 +211,11 @@ fn secret(
     };
     // Whoever has said nothing may have another kind of client.
     let set = review.set(&path.key("client_secret_file"));
-    let mend = (!review.is_given(&path.key("client_auth")) && !review.is_flags_only()).then(|| {
+    let help = (!review.is_given(&path.key("client_auth")) && !review.is_flags_only()).then(|| {
         let others: Vec<_> = OTHERS.map(|auth| format!("\"{}\"", auth_word(auth))).into();
         format!("{set}, or `client_auth` to one that has no secret: {}", others.join(", "))
     });
-    wanted.resolve(path, Need::Required(mend), variables, review).ok().flatten()
+    wanted.resolve(path, Need::Required(help), variables, review).ok().flatten()
 }
 
 /// How a secret signs assertions. `None`: it is reported.
@@ -243,8 +243,8 @@ fn audience(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<As
         return Some(AssertionAudience::Endpoint);
     }
     if !review.is_spoken_for(&path.key("issuer")) {
-        let mend = "set `issuer`, which may stand beside `token_endpoint`, or write \"endpoint\"";
-        review.error(&key, "is \"issuer\", and no issuer is configured", mend);
+        let help = "set `issuer`, which may stand beside `token_endpoint`, or write \"endpoint\"";
+        review.error(&key, "is \"issuer\", and no issuer is configured", help);
     }
     None
 }
@@ -258,8 +258,8 @@ fn matches_certificate(
     let (Some(certificate), Some(file)) = (&key.certificate, key.key.file()) else { return Some(()) };
     match ClientCertificate::load(certificate, file) {
         Err(error @ crate::net::tls::TlsError::KeyMismatch { .. }) => {
-            let mend = "name the certificate that was made for this key";
-            review.error(&path.key("client_cert_file"), error.to_string(), mend);
+            let help = "name the certificate that was made for this key";
+            review.error(&path.key("client_cert_file"), error.to_string(), help);
             None
         }
         // Other faults are those of a file that is not there yet, or of a JWK.

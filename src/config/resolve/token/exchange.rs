@@ -27,8 +27,8 @@ pub(super) fn resolve(
     let actor_path = path.key("actor_token_type");
     let actor_type = token_type(path, "actor_token_type", token.actor_token_type.as_deref(), review);
     if token.actor_token_type.is_some() && matches!(actor, Ok(None)) {
-        let mend = "set `actor_token_file`, or take it out";
-        review.error(&actor_path, "has no meaning without an actor's token", mend);
+        let help = "set `actor_token_file`, or take it out";
+        review.error(&actor_path, "has no meaning without an actor's token", help);
     }
     let requested = token_type(path, "requested_token_type", token.requested_token_type.as_deref(), review);
     let subject = subject?;
@@ -133,8 +133,8 @@ fn token_type(
 ) -> Result<Option<String>, ()> {
     let Some(text) = text else { return Ok(None) };
     if Url::parse(text).is_err() {
-        let mend = format!("write it out, such as \"{ACCESS_TOKEN}\"");
-        review.error(&path.key(key), "must be the URI of a token's type (RFC 8693 section 3)", mend);
+        let help = format!("write it out, such as \"{ACCESS_TOKEN}\"");
+        review.error(&path.key(key), "must be the URI of a token's type (RFC 8693 section 3)", help);
         return Err(());
     }
     Ok(Some(text.to_owned()))
@@ -152,12 +152,12 @@ pub(in crate::config::resolve) fn check_all(
         let path = KeyPath::from("tokens").key(name).key("subject_token");
         match tokens.get(other) {
             None => {
-                let mend = nearest(other, tokens.keys().filter(|known| *known != name).map(String::as_str))
+                let help = nearest(other, tokens.keys().filter(|known| *known != name).map(String::as_str))
                     .map_or_else(
                         || "name one of [tokens]".to_owned(),
                         |meant| format!("did you mean \"{TOKEN_PREFIX}{meant}\"?"),
                     );
-                review.error(&path, format!("there is no [tokens.{}]", Shown(other)), mend);
+                review.error(&path, format!("there is no [tokens.{}]", Shown(other)), help);
             }
             Some(_) if other == name => {
                 review.error(

@@ -67,10 +67,10 @@ fn password(
     let username_path = path.key("username");
     let username = token.username.as_ref().filter(|name| !name.is_empty());
     if username.is_none() {
-        let mend = review.set(&username_path);
+        let help = review.set(&username_path);
         match token.username {
-            None => review.missing(&username_path, "is missing: grant = \"password\" needs it", mend),
-            Some(_) => review.error(&username_path, "is empty", mend),
+            None => review.missing(&username_path, "is missing: grant = \"password\" needs it", help),
+            Some(_) => review.error(&username_path, "is empty", help),
         }
     }
     let wanted = Wanted {
@@ -110,8 +110,8 @@ fn jwt_bearer(
     let is_unnamed = token.client_id.is_none() && !review.is_spoken_for(&path.key("client_id"));
     if assertion.issuer.is_none() && is_unnamed && !says_issuer {
         let issuer_path = path.key("issuer_claim");
-        let mend = format!("{}, or `client_id`, which stands in for it", review.set(&issuer_path));
-        review.missing(&issuer_path, "nothing says who signs the assertion (its iss)", mend);
+        let help = format!("{}, or `client_id`, which stands in for it", review.set(&issuer_path));
+        review.missing(&issuer_path, "nothing says who signs the assertion (its iss)", help);
         return None;
     }
     Some(assertion)

@@ -147,9 +147,9 @@ fn look_at(text: &Secret<String>, algorithm: Option<Algorithm>, kind: Kind) -> R
     Ok(google.map(told).unwrap_or_default())
 }
 
-/// The fault is a sentence with its mend behind a semicolon.
+/// The fault is a sentence with its fix behind a semicolon.
 fn report(path: &KeyPath, fault: &Fault, review: &mut Review<'_>) {
     let sentence = fault.to_string();
-    let (what, mend) = sentence.split_once("; ").unwrap_or((&sentence, "give another key"));
-    review.error(path, format!("the key cannot be used: {what}"), mend);
+    let (what, help) = sentence.split_once("; ").unwrap_or((&sentence, "give another key"));
+    review.error(path, format!("the key cannot be used: {what}"), help);
 }

@@ -17,8 +17,8 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
     for name in token.authorization_params.keys() {
         let own = PROTOCOL_NAMES.contains(&name.to_ascii_lowercase().as_str());
         if own || name == "nonce" || name == "response_mode" || name.is_empty() {
-            let mend = format!("take it out; {}", key_instead(name));
-            review.error(&params_path.key(name), "is a name of the protocol's own", mend);
+            let help = format!("take it out; {}", key_instead(name));
+            review.error(&params_path.key(name), "is a name of the protocol's own", help);
             sound = false;
         }
     }
@@ -37,8 +37,8 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
     let back = token.post_logout_redirect_uri.as_deref();
     let back_path = path.key("post_logout_redirect_uri");
     if back.is_some_and(|uri| RedirectUri::parse(uri).is_none()) {
-        let mend = "write it as it is registered, such as \"http://127.0.0.1:9902/\" for the dashboard";
-        review.error(&back_path, "must be an absolute URI", mend);
+        let help = "write it as it is registered, such as \"http://127.0.0.1:9902/\" for the dashboard";
+        review.error(&back_path, "must be an absolute URI", help);
         sound = false;
     }
     Some(LoginSettings {
@@ -75,10 +75,10 @@ fn pkce(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Pkce> 
 /// A loopback address (RFC 8252 section 7.3), or one that is encrypted and leads elsewhere, or that no browser opens: a
 /// person brings the code from there by hand. In the clear, each hop on the way would read it.
 fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<RedirectUri> {
-    let mend = "write it as in \"http://127.0.0.1/callback\", or with the port that is registered";
+    let help = "write it as in \"http://127.0.0.1/callback\", or with the port that is registered";
     let Some(uri) = RedirectUri::parse(text).filter(is_whole).or_else(|| RedirectUri::name(text)) else {
         let what = "must be an http URL on this machine, an https URL, a URI of another scheme, or the name of an address";
-        review.error(path, what, mend);
+        review.error(path, what, help);
         return None;
     };
     let Some(url) = uri.url().filter(|_| uri.is_web()) else { return Some(uri) };
@@ -97,7 +97,7 @@ fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<R
     };
     if !here {
         let what = "must lead to 127.0.0.1, [::1] or localhost, where the login ends, or be https";
-        review.error(path, what, mend);
+        review.error(path, what, help);
         return None;
     }
     if url.query().is_some()
@@ -105,7 +105,7 @@ fn redirect_uri(path: &KeyPath, text: &str, review: &mut Review<'_>) -> Option<R
         || !url.username().is_empty()
         || url.password().is_some()
     {
-        review.error(path, "has more than host, port and path", mend);
+        review.error(path, "has more than host, port and path", help);
         return None;
     }
     Some(uri)

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 
-/// The ear to the network.
+/// What watches the network.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct NetworkMonitor {
     source: Source,
     /// A change that has been heard and has not settled.
     heard: Option<Heard>,
@@ -46,14 +46,14 @@ struct Heard {
 #[derive(Debug)]
 enum Source {
     #[cfg(target_os = "linux")]
-    Kernel(kernel::Ear),
+    Kernel(kernel::NetlinkSocket),
     Address {
         known: [Option<IpAddr>; 2],
         next_look: Instant,
     },
 }
 
-impl Presence {
+impl NetworkMonitor {
     /// Begins to listen.
     #[must_use]
     pub(crate) fn new() -> Self {
@@ -100,7 +100,7 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-impl Default for Presence {
+impl Default for NetworkMonitor {
     fn default() -> Self {
         Self::new()
     }
@@ -109,8 +109,8 @@ impl Default for Presence {
 impl Source {
     fn new() -> Self {
         #[cfg(target_os = "linux")]
-        match kernel::Ear::open() {
-            Ok(ear) => return Self::Kernel(ear),
+        match kernel::NetlinkSocket::open() {
+            Ok(socket) => return Self::Kernel(socket),
             Err(error) => tracing::debug!(kind = ?error.kind(), "the kernel does not tell of the network"),
         }
         Self::by_address()
@@ -124,7 +124,7 @@ impl Source {
         loop {
             match self {
                 #[cfg(target_os = "linux")]
-                Self::Kernel(ear) => match ear.heard().await {
+                Self::Kernel(socket) => match socket.heard().await {
                     Ok(()) => return,
                     Err(_) => *self = Self::by_address(),
                 },
@@ -168,9 +168,9 @@ mod kernel {
     /// A socket that the kernel writes to (rtnetlink(7)). It is of another family than its type says: all that is done with
     /// it is to receive, which is the same for both, and the runtime knows how to wait for this one.
     #[derive(Debug)]
-    pub(super) struct Ear(UnixDatagram);
+    pub(super) struct NetlinkSocket(UnixDatagram);
 
-    impl Ear {
+    impl NetlinkSocket {
         pub(super) fn open() -> io::Result<Self> {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
@@ -200,9 +200,9 @@ pub(crate) fn moved() {
     ERA.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Counts what [`moved`] said: a kept connection of another era is not used again.
+/// Counts what [`moved`] said: a kept connection of another generation is not used again.
 #[must_use]
-pub(crate) fn era() -> u64 {
+pub(crate) fn generation() -> u64 {
     ERA.load(Ordering::Relaxed)
 }
 
@@ -230,30 +230,30 @@ mod tests {
     use super::*;
 
     /// A network whose next look finds another address than the one known.
-    fn another() -> Presence {
+    fn another() -> NetworkMonitor {
         let known = [Some(IpAddr::from([10, 0, 0, 1])); 2];
-        Presence::with(Source::Address { known, next_look: clock::now() + BETWEEN_LOOKS })
+        NetworkMonitor::with(Source::Address { known, next_look: clock::now() + BETWEEN_LOOKS })
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_is_reported_once_and_echoes_a_few_times() {
-        let mut presence = another();
-        assert_eq!(presence.changed().await, Change::Network);
+        let mut monitor = another();
+        assert_eq!(monitor.changed().await, Change::Network);
         let start = clock::now();
         for after in [2, 5, 15] {
-            assert_eq!(presence.changed().await, Change::Echo);
+            assert_eq!(monitor.changed().await, Change::Echo);
             assert_eq!(start.elapsed().as_secs(), after);
         }
-        assert!(timeout(Duration::from_mins(5), presence.changed()).await.is_err(), "and then no more");
+        assert!(timeout(Duration::from_mins(5), monitor.changed()).await.is_err(), "and then no more");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_in_pieces_loses_nothing() {
-        let mut presence = another();
+        let mut monitor = another();
         let start = clock::now();
         loop {
             // As the program does, which looks at other things each second.
-            if let Ok(change) = timeout(Duration::from_millis(50), presence.changed()).await {
+            if let Ok(change) = timeout(Duration::from_millis(50), monitor.changed()).await {
                 assert_eq!(change, Change::Network);
                 break;
             }
@@ -263,26 +263,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_network_that_flaps_is_reported_every_few_seconds_and_no_more() {
-        let mut presence = another();
+        let mut monitor = another();
         let start = clock::now();
         let mut reports = 0;
         while start.elapsed() < Duration::from_mins(1) {
-            presence.source = another().source;
-            reports += u32::from(presence.changed().await == Change::Network);
+            monitor.source = another().source;
+            reports += u32::from(monitor.changed().await == Change::Network);
         }
         assert!((2..=21).contains(&reports), "{reports} reports in a minute");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_reported_where_nothing_changes() {
-        let mut presence = Presence::with(Source::by_address());
-        assert!(timeout(Duration::from_mins(5), presence.changed()).await.is_err());
+        let mut monitor = NetworkMonitor::with(Source::by_address());
+        assert!(timeout(Duration::from_mins(5), monitor.changed()).await.is_err());
     }
 
     #[test]
     fn an_era_ends_with_each_move() {
-        let before = era();
+        let before = generation();
         moved();
-        assert_ne!(era(), before);
+        assert_ne!(generation(), before);
     }
 }

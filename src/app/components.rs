@@ -1,4 +1,4 @@
-//! The running parts that a configuration makes, and how the next configuration takes over those that it shares.
+//! The running components that a configuration makes, and how the next configuration takes over those that it shares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::machine::Lack;
 use crate::net::activation::PassedError;
 use crate::net::local_address::LocalAddress;
-use crate::net::presence;
+use crate::net::network_monitor;
 use crate::net::tls::TlsError;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
@@ -26,7 +26,7 @@ use crate::traces::TracesError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// An address cannot be listened on.
-    #[error("{section}.listen: {source}\n    mend: {}", mend(section, .source))]
+    #[error("{section}.listen: {source}\n    help: {}", help(section, .source))]
     Listen {
         /// Which section of the configuration names it: `server`, `health`, `control`.
         section: &'static str,
@@ -110,7 +110,7 @@ fn of_server(error: &ServerError) -> String {
 }
 
 /// The variable is named because it works with a file and with flags alone.
-fn mend(section: &str, error: &ListenError) -> String {
+fn help(section: &str, error: &ListenError) -> String {
     if let Some(lack) = Lack::of(&error.source) {
         return lack.help().to_owned();
     }
@@ -145,7 +145,7 @@ fn mend(section: &str, error: &ListenError) -> String {
 
 /// Tokens and upstreams, by name: what a reload keeps where it can.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct Components {
     renewer: RenewerHandle,
     roster: Roster,
     store: Store,
@@ -154,7 +154,7 @@ pub(super) struct Parts {
     metrics: ProxyMetrics,
 }
 
-/// Parts that were made for a configuration and are not in force yet: making them can fail, putting them in force cannot.
+/// Components that were made for a configuration and are not in force yet: making them can fail, putting them in force cannot.
 pub(super) struct Prepared {
     upstreams: Vec<Arc<Upstream>>,
     sources: BTreeMap<String, (TokenSettings, Arc<dyn Source>)>,
@@ -175,13 +175,13 @@ fn hosts(settings: &Settings) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// What is to be put in force.
-pub(super) struct Adopted {
+pub(super) struct Reused {
     pub(super) table: RouteTable,
     /// Tokens that were in force, and are not in the new configuration.
     pub(super) gone: Vec<TokenHandle>,
 }
 
-impl Parts {
+impl Components {
     pub(super) fn new(renewer: RenewerHandle, roster: Roster, store: Store, metrics: ProxyMetrics) -> Self {
         Self { renewer, roster, store, persons: Persons::default(), upstreams: Vec::new(), metrics }
     }
@@ -223,7 +223,7 @@ impl Parts {
 
     /// Takes `prepared` up: new and changed tokens are asked for, the others untouched. The caller puts the table of
     /// routes in force, and then has the tokens that are `gone` let go: until that moment requests may want them.
-    pub(super) fn adopt(&mut self, prepared: Prepared, settings: &Settings) -> Result<Adopted, StartError> {
+    pub(super) fn reuse(&mut self, prepared: Prepared, settings: &Settings) -> Result<Reused, StartError> {
         // Before a new source asks for its first token.
         self.roster.set_hosts(hosts(settings));
         let held = self.roster.load();
@@ -266,11 +266,11 @@ impl Parts {
         for token in &replaced {
             token.replace();
         }
-        Ok(Adopted { table, gone })
+        Ok(Reused { table, gone })
     }
 
     /// Lets go of tokens that no route in force wants any more.
-    pub(super) fn let_go(&self, gone: &[TokenHandle]) {
+    pub(super) fn release(&self, gone: &[TokenHandle]) {
         for token in gone {
             tracing::info!(token = token.name(), "the token is no longer configured this way and is let go");
             self.renewer.remove(token);
@@ -280,7 +280,7 @@ impl Parts {
     /// Says that the network has changed: connections of before are not used again, and tokens that could not be had for lack
     /// of one are tried again.
     pub(super) fn network_changed(&self) {
-        presence::moved();
+        network_monitor::moved();
         self.wake_by_network();
     }
 

@@ -74,7 +74,7 @@ pub(crate) enum TrialError {
 impl TrialError {
     /// What to do about it, as a command; `key` is the [`Trial`]'s. The sentence itself may say more.
     #[must_use]
-    pub(crate) fn mend(&self, key: &str) -> String {
+    pub(crate) fn help(&self, key: &str) -> String {
         match self {
             Self::Token(error) => match error.class() {
                 _ if error.proxy_help().is_some() => {
@@ -96,13 +96,13 @@ impl TrialError {
             },
             Self::NobodyYet(name) => format!("cupbearer login {name}"),
             Self::Expired => format!("have what [{key}] names give a newer one, and compare the clocks"),
-            Self::Store(_) => "mend [store]".to_owned(),
+            Self::Store(_) => "fix [store]".to_owned(),
             Self::WouldSpend => "set `kind` in [store] to \"file\", or ask the running proxy".to_owned(),
             Self::Server(ServerError::Proxy(unusable)) | Self::Upstream(UpstreamError::Proxy(unusable)) => {
                 format!("{}; the key is that of [{key}]", unusable.help())
             }
             Self::Server(_) => format!("name a file of PEM certificates as `ca_file` in [{key}], or none"),
-            Self::Upstream(_) => format!("mend `url`, `ca_file` or `proxy` in [{key}]"),
+            Self::Upstream(_) => format!("fix `url`, `ca_file` or `proxy` in [{key}]"),
             Self::Traces(_) => format!(
                 "see that a collector takes OTLP over HTTP where `otlp_endpoint` in [{key}] says, and that `otlp_ca_file` and \
                  `otlp_headers_file` are right"
@@ -325,7 +325,7 @@ mod tests {
     fn a_proxy_at_fault_has_the_advice_that_an_upstream_has() {
         for status in [302, 407, 429, 502, 504] {
             let fault = ProxyFault::Refused(status);
-            let advice = TrialError::Token(Error::here(ErrorKind::Proxy(fault))).mend("tokens.api");
+            let advice = TrialError::Token(Error::here(ErrorKind::Proxy(fault))).help("tokens.api");
             assert_eq!(advice, format!("{}; the keys are those of [tokens.api]", fault.help()));
         }
         let unusable = Unusable { by: "HTTPS_PROXY", flaw: ProxyFlaw::Malformed };
@@ -334,7 +334,7 @@ mod tests {
             TrialError::Upstream(UpstreamError::Proxy(unusable)),
         ] {
             assert!(error.to_string().contains("HTTPS_PROXY"), "{error}");
-            let advice = error.mend("tokens.api");
+            let advice = error.help("tokens.api");
             assert!(advice.contains("%23") && advice.contains("`proxy`"), "{advice}");
         }
     }

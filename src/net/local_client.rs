@@ -18,7 +18,7 @@ use super::unix_peer::Peer;
 
 /// Why there is no answer. Never holds a body or a header.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum LocalClientError {
     /// Nobody listens there, or nobody who answers in time.
     #[error("nothing listens on {address}: {kind}")]
     Unreachable {
@@ -61,22 +61,22 @@ pub(crate) enum AskError {
 /// that counts from here.
 ///
 /// # Errors
-/// [`AskError`]; a status of any kind is an answer.
-pub(crate) async fn ask(
+/// [`LocalClientError`]; a status of any kind is an answer.
+pub(crate) async fn send(
     address: impl Into<LocalAddress>,
     request: Request<Full<Bytes>>,
     within: Duration,
-) -> Result<Response<Bytes>, AskError> {
+) -> Result<Response<Bytes>, LocalClientError> {
     let address = address.into();
     tokio::time::timeout(within, exchange(&address, request))
         .await
-        .unwrap_or(Err(AskError::TimedOut { address, within }))
+        .unwrap_or(Err(LocalClientError::TimedOut { address, within }))
 }
 
 async fn exchange(
     address: &LocalAddress,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, AskError> {
+) -> Result<Response<Bytes>, LocalClientError> {
     match address {
         LocalAddress::Tcp(tcp) => {
             let stream = connected(address, TcpStream::connect(tcp)).await?;
@@ -89,8 +89,8 @@ async fn exchange(
             if matches!(address, LocalAddress::Abstract(_)) {
                 match Peer::of(&stream) {
                     Ok(peer) if peer.is_own() => {}
-                    Ok(peer) => return Err(AskError::Foreign { address: address.clone(), peer }),
-                    Err(_) => return Err(AskError::NotHttp { address: address.clone() }),
+                    Ok(peer) => return Err(LocalClientError::Foreign { address: address.clone(), peer }),
+                    Err(_) => return Err(LocalClientError::NotHttp { address: address.clone() }),
                 }
             }
             over(stream, address, "localhost", request).await
@@ -101,8 +101,8 @@ async fn exchange(
 async fn connected<S>(
     address: &LocalAddress,
     connect: impl Future<Output = std::io::Result<S>>,
-) -> Result<S, AskError> {
-    let unreachable = |kind| AskError::Unreachable { address: address.clone(), kind };
+) -> Result<S, LocalClientError> {
+    let unreachable = |kind| LocalClientError::Unreachable { address: address.clone(), kind };
     tokio::time::timeout(CONNECT_TIMEOUT, connect)
         .await
         .map_err(|_| unreachable(std::io::ErrorKind::TimedOut))?
@@ -114,8 +114,8 @@ async fn over<S: AsyncRead + AsyncWrite + Unpin>(
     address: &LocalAddress,
     host: &str,
     mut request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, AskError> {
-    let not_http = || AskError::NotHttp { address: address.clone() };
+) -> Result<Response<Bytes>, LocalClientError> {
+    let not_http = || LocalClientError::NotHttp { address: address.clone() };
     let host = HeaderValue::from_str(host).map_err(|_| not_http())?;
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -126,7 +126,7 @@ async fn over<S: AsyncRead + AsyncWrite + Unpin>(
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
-                AskError::TooLarge { address: address.clone() }
+                LocalClientError::TooLarge { address: address.clone() }
             } else {
                 not_http()
             }
@@ -182,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_read_to_its_end() {
         let address = peer_that_sends(b"HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nhello").await;
-        let answer = ask(address, question(), Duration::from_secs(5)).await.unwrap();
+        let answer = send(address, question(), Duration::from_secs(5)).await.unwrap();
         assert_eq!((answer.status().as_u16(), &answer.body()[..]), (404, &b"hello"[..]));
     }
 
@@ -192,15 +192,18 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()
         };
-        let error = ask(gone, question(), Duration::from_secs(5)).await.unwrap_err();
-        assert!(matches!(error, AskError::Unreachable { kind: std::io::ErrorKind::ConnectionRefused, .. }));
+        let error = send(gone, question(), Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(
+            error,
+            LocalClientError::Unreachable { kind: std::io::ErrorKind::ConnectionRefused, .. }
+        ));
         let nonsense = peer_that_sends(b"SSH-2.0-hello\r\n").await;
-        let error = ask(nonsense, question(), Duration::from_secs(5)).await.unwrap_err();
-        assert!(matches!(error, AskError::NotHttp { .. }));
+        let error = send(nonsense, question(), Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(error, LocalClientError::NotHttp { .. }));
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let error =
-            ask(silent.local_addr().unwrap(), question(), Duration::from_millis(50)).await.unwrap_err();
-        assert!(matches!(error, AskError::TimedOut { .. }));
+            send(silent.local_addr().unwrap(), question(), Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(error, LocalClientError::TimedOut { .. }));
     }
 
     #[tokio::test]
@@ -220,7 +223,7 @@ mod tests {
                 let host = String::from_utf8_lossy(&head[..read]).contains("host: localhost\r\n");
                 stream.write_all(if host { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"no" }).await.unwrap();
             });
-            let answer = ask(&address, question(), Duration::from_secs(5)).await.unwrap();
+            let answer = send(&address, question(), Duration::from_secs(5)).await.unwrap();
             assert_eq!(answer.status().as_u16(), 200, "{address}");
         }
     }
