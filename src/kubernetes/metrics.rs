@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge};
 
 use super::admission::Outcome;
 use crate::metrics::{Metrics, counter_vec};
@@ -13,6 +13,7 @@ pub(super) struct WebhookMetrics {
     admissions: IntCounterVec,
     duration: Histogram,
     reloads: IntCounterVec,
+    last_reload: IntGauge,
 }
 
 impl WebhookMetrics {
@@ -30,10 +31,14 @@ impl WebhookMetrics {
         for result in [APPLIED, REFUSED] {
             reloads.with_label_values(&[result]);
         }
+        let help = "0 while the webhook's certificate files hold what was refused, and the one before stays in force";
+        let last_reload = IntGauge::new(LAST_RELOAD, help).expect("the name is a constant");
+        last_reload.set(1);
         metrics.register(admissions.clone());
         metrics.register(duration.clone());
         metrics.register(reloads.clone());
-        Self { admissions, duration, reloads }
+        metrics.register(last_reload.clone());
+        Self { admissions, duration, reloads, last_reload }
     }
 
     /// A review was responded to; `None`: it was none that can be read.
@@ -45,12 +50,14 @@ impl WebhookMetrics {
     /// The certificate's files have changed, and it was replaced or not.
     pub(super) fn reloaded(&self, is_applied: bool) {
         self.reloads.with_label_values(&[if is_applied { APPLIED } else { REFUSED }]).inc();
+        self.last_reload.set(i64::from(is_applied));
     }
 }
 
 const ADMISSIONS: &str = "cupbearer_webhook_admissions_total";
 const DURATION: &str = "cupbearer_webhook_admission_duration_seconds";
 const RELOADS: &str = "cupbearer_webhook_certificate_reloads_total";
+const LAST_RELOAD: &str = "cupbearer_webhook_certificate_last_reload_successful";
 const UNREADABLE: &str = "unreadable";
 const APPLIED: &str = "applied";
 const REFUSED: &str = "refused";

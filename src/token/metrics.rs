@@ -19,6 +19,7 @@ pub(super) struct TokenMetrics {
     last_success: IntGaugeVec,
     adoptions: IntCounterVec,
     state: IntGaugeVec,
+    required: IntGaugeVec,
 }
 
 impl TokenMetrics {
@@ -41,6 +42,7 @@ impl TokenMetrics {
                 &["token"],
             ),
             state: gauge_vec(STATE, "1 for the state that the token is in, else 0", &["token", "state"]),
+            required: gauge_vec(REQUIRED, "1 where readiness waits for the token, else 0", &["token"]),
         };
         metrics.register(families.expiry.clone());
         metrics.register(families.renewals.clone());
@@ -48,16 +50,18 @@ impl TokenMetrics {
         metrics.register(families.last_success.clone());
         metrics.register(families.adoptions.clone());
         metrics.register(families.state.clone());
+        metrics.register(families.required.clone());
         families
     }
 
     /// Shows a token from its first instant, so that a rate over its counters starts at zero.
-    pub(super) fn added(&self, token: &str) {
+    pub(super) fn added(&self, token: &str, required: bool) {
         for result in RESULTS {
             self.renewals.with_label_values(&[token, result]);
         }
         self.duration.with_label_values(&[token]);
         self.adoptions.with_label_values(&[token]);
+        self.required.with_label_values(&[token]).set(i64::from(required));
         self.status(token, Status::Pending);
     }
 
@@ -102,6 +106,7 @@ impl TokenMetrics {
         let _ = self.last_success.remove_label_values(&[token]);
         let _ = self.duration.remove_label_values(&[token]);
         let _ = self.adoptions.remove_label_values(&[token]);
+        let _ = self.required.remove_label_values(&[token]);
         for result in RESULTS {
             let _ = self.renewals.remove_label_values(&[token, result]);
         }
@@ -199,6 +204,7 @@ const RENEWALS: &str = "cupbearer_token_renewals_total";
 const DURATION: &str = "cupbearer_token_renewal_duration_seconds";
 const LAST_SUCCESS: &str = "cupbearer_token_last_success_timestamp_seconds";
 const STATE: &str = "cupbearer_token_state";
+const REQUIRED: &str = "cupbearer_token_required";
 
 const SUCCESS: &str = "success";
 const RESULTS: [&str; 5] = [
@@ -220,10 +226,11 @@ mod tests {
     fn a_token_has_series_from_its_first_instant_and_none_after_its_last() {
         let metrics = Metrics::new();
         let tokens = TokenMetrics::new(&metrics);
-        tokens.added("api");
+        tokens.added("api", true);
         let text = metrics.render();
         assert!(text.contains(r#"cupbearer_token_renewals_total{result="success",token="api"} 0"#), "{text}");
         assert!(text.contains(r#"cupbearer_token_state{state="pending",token="api"} 1"#), "{text}");
+        assert!(text.contains(r#"cupbearer_token_required{token="api"} 1"#), "{text}");
         tokens.ended("api", Duration::from_millis(30), None);
         tokens.expiry("api", Moment::now() + Duration::from_mins(1));
         tokens.status("api", Status::Valid);

@@ -446,10 +446,11 @@ fn each_alert_leads_to_its_section_of_the_runbook_and_names_the_pod_and_the_comm
         assert!(
             !of_a_pod
                 || rule.contains(
-                    "kubectl exec -n {{ $labels.namespace }} {{ $labels.pod }} -c cupbearer -- /cupbearer status"
+                    r#"kubectl exec -n {{ $labels.namespace }} {{ $labels.pod }} -c {{ or $labels.container "cupbearer" }} -- /cupbearer status"#
                 ),
             "{rule}"
         );
+        assert!(!rule.contains("-c cupbearer "), "a fixed container: {rule}");
     }
 }
 

@@ -332,6 +332,7 @@ async fn prometheus_sees_what_became_of_pods_and_until_when_the_certificate_is_v
         "cupbearer_webhook_admissions_total{outcome=\"unreadable\"} 1",
         "cupbearer_webhook_admission_duration_seconds_count 5",
         "cupbearer_webhook_certificate_reloads_total{result=\"applied\"} 0",
+        "cupbearer_webhook_certificate_last_reload_successful 1",
         "cupbearer_tls_handshake_failures_total{reason=\"unknown_authority\"} 1",
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
@@ -339,13 +340,25 @@ async fn prometheus_sees_what_became_of_pods_and_until_when_the_certificate_is_v
     assert_eq!(expiry(&text), Some(expiry_of(&webhook.certificates.certificate).await));
     let other = tempfile::tempdir().unwrap();
     let new = Certificates::for_names(&[NAME], other.path());
+    let key = fs::read(&webhook.certificates.key).unwrap();
+    fs::write(&webhook.certificates.key, "no key").unwrap();
+    let last_reload = |value: u8| {
+        let webhook = &webhook;
+        move || async move {
+            let line = format!("cupbearer_webhook_certificate_last_reload_successful {value}");
+            webhook.ask(&[], "/metrics").await.text().lines().any(|it| it == line)
+        }
+    };
+    eventually("a certificate that cannot be used is refused", last_reload(0)).await;
+    fs::write(&webhook.certificates.key, key).unwrap();
+    eventually("the alert ends with one that can", last_reload(1)).await;
     fs::copy(&new.certificate, &webhook.certificates.certificate).unwrap();
     fs::copy(&new.key, &webhook.certificates.key).unwrap();
     webhook.certificates = new;
     // Until then it has a certificate of the old authority.
     eventually("the reload is counted", || async {
         let text = webhook.ask(&[], "/metrics").await.text();
-        text.contains("cupbearer_webhook_certificate_reloads_total{result=\"applied\"} 1")
+        text.contains("cupbearer_webhook_certificate_reloads_total{result=\"applied\"} 2")
     })
     .await;
 }

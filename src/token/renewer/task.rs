@@ -185,7 +185,7 @@ impl Task {
             (metrics, Status::Pending)
         });
         if pool.is_none() {
-            self.metrics.added(&token.name);
+            self.metrics.added(&token.name, token.settings.required);
             self.owners.insert(token.name.clone(), id);
         }
         let state = token.state();
