@@ -441,5 +441,5 @@ fn facts_of(source: &Source, settings: &Settings, started: &Started, store: Stri
         token: route.token.clone(),
     });
     let (routes, access) = (routes.collect(), settings.access());
-    Facts { config_file, store, listeners, routes, access, draining: false }
+    Facts { config_file, store, listeners, routes, access, draining: false, last_reload: None }
 }

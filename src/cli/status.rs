@@ -177,6 +177,14 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
             format!("{token}: the token store has failed for {lasts}: {message} ({risk})"),
         ]);
     }
+    lines.extend(
+        status
+            .last_reload
+            .as_ref()
+            .and_then(|reload| reload_line(reload, now))
+            .into_iter()
+            .flat_map(|line| [String::new(), line]),
+    );
     if let Some(control::Latency { p50_us, p99_us, own_p50_us, own_p99_us }) = status.latency {
         let [half, most, own_half, own_most] = [p50_us, p99_us, own_p50_us, own_p99_us].map(millis);
         lines.extend([
@@ -191,6 +199,27 @@ fn lines(status: &control::Status, now: u64, options: &str) -> Vec<String> {
         lines.extend([String::new(), format!("read-only: {why}")]);
     }
     lines
+}
+
+/// What the last reload left to do; `None`: nothing.
+fn reload_line(reload: &control::LastReload, now: u64) -> Option<String> {
+    let control::LastReload { at, applied, problems, first_problem, restart_needed } = reload;
+    let ago = span(now.saturating_sub(*at));
+    if !*applied {
+        let count = if *problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") };
+        let first = first_problem.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
+        return Some(format!(
+            "the configuration was refused {ago} ago ({count}), and the one before is in force: {first}; help: `cupbearer check` \
+             shows each problem"
+        ));
+    }
+    let sections: Vec<String> = restart_needed.iter().map(|section| format!("[{section}]")).collect();
+    let (last, others) = sections.split_last()?;
+    let (names, verb) = match others {
+        [] => (last.clone(), "has"),
+        others => (format!("{} and {last}", others.join(", ")), "have"),
+    };
+    Some(format!("{names} {verb} changed since the start; help: restart the program"))
 }
 
 /// What a failure means for a token that is of no use now; `None`: its state says so.
@@ -268,6 +297,7 @@ mod tests {
             routes: Vec::new(),
             latency: None,
             read_only: None,
+            last_reload: None,
             draining: false,
         }
     }
@@ -308,6 +338,26 @@ mod tests {
         let shown = table(&status, 1012, "");
         assert!(shown.contains("api: the login ends in 29m59s unless it is renewed before"), "{shown}");
         assert!(shown.contains("api: help: log in before 23:14 UTC"), "{shown}");
+    }
+
+    #[test]
+    fn the_last_reload_is_below_the_table_where_it_leaves_something_to_do() {
+        let shown = |reload: serde_json::Value| {
+            let mut status = status(Vec::new());
+            status.last_reload = Some(serde_json::from_value(reload).unwrap());
+            table(&status, 1065, "")
+        };
+        let refused = shown(serde_json::json!({ "at": 1000, "applied": false, "problems": 2,
+            "first_problem": "config.toml:3: tokens.api.grnt: unknown key\n  more" }));
+        let want = "the configuration was refused 1m05s ago (2 problems), and the one before is in force: config.toml:3: \
+                    tokens.api.grnt: unknown key; help: `cupbearer check` shows each problem";
+        assert!(refused.lines().any(|line| line == want), "{refused}");
+        let restart =
+            shown(serde_json::json!({ "at": 1, "applied": true, "restart_needed": ["server", "log"] }));
+        let want = "[server] and [log] have changed since the start; help: restart the program";
+        assert!(restart.lines().any(|line| line == want), "{restart}");
+        let nothing = shown(serde_json::json!({ "at": 1, "applied": true }));
+        assert_eq!(nothing.lines().count(), 1, "{nothing}");
     }
 
     #[test]

@@ -25,4 +25,4 @@ pub(crate) use client::{Client, ClientError};
 pub(crate) use login::Login;
 pub(crate) use reload::{ReloadRequest, ReloadVerdict, reload_requests};
 pub(crate) use server::{ControlState, Facts, serve, serve_too};
-pub(crate) use status::{Latency, Listener, Route, Status, StoreFault, Token};
+pub(crate) use status::{LastReload, Latency, Listener, Route, Status, StoreFault, Token};

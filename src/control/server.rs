@@ -27,7 +27,7 @@ use super::metrics::{Rejections, Totals};
 use super::problem::Problem;
 use super::reload::{self, ReloadRequest};
 use super::routes::{self, Asked, Segment};
-use super::status::{Listener, LoggedOut, Route, Status};
+use super::status::{LastReload, Listener, LoggedOut, Route, Status};
 use super::view;
 use crate::clock::Moment;
 use crate::login::Desk;
@@ -116,6 +116,8 @@ pub(crate) struct Facts {
     pub access: Access,
     /// Whether the program is on its way out.
     pub draining: bool,
+    /// How the last reload of the configuration went.
+    pub last_reload: Option<LastReload>,
 }
 
 /// Serves the control surface on `listener`, which is where the settings of `state` say, until it is dropped.
@@ -291,6 +293,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
         routes: facts.routes.clone(),
         latency: None,
         read_only,
+        last_reload: facts.last_reload.clone(),
         draining: facts.draining,
     }
 }
@@ -504,6 +507,7 @@ mod tests {
             routes: vec![route],
             access: Access::default(),
             draining: false,
+            last_reload: None,
         }));
         let alarm = StoreAlarm::new(&Metrics::new());
         let (reloads, _) = reload::reload_requests();

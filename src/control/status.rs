@@ -37,9 +37,35 @@ pub(crate) struct Status {
     /// Why the control surface is for reading alone, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
+    /// How the last reload of the configuration went; `None`: there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<LastReload>,
     /// Whether the program is on its way out: it was told to end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
+}
+
+/// A reload of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastReload {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// Whether the new configuration is in force; else the one before is.
+    pub applied: bool,
+    /// How many problems the refused configuration has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub problems: u64,
+    /// The first of them: a sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_problem: Option<String>,
+    /// Sections of the configuration that count from the next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_needed: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How long requests took, in microseconds, as exact as the buckets of the metrics.

@@ -58,6 +58,14 @@ async fn reload_reports_the_verdict() {
         assert!(text.contains(words), "{words} in {text}");
     }
     assert_eq!(proxy.get("/").await.status, 200, "the configuration of before stays in force");
+    let shown = said(&proxy.command(&["status"]).await);
+    for words in
+        ["the configuration was refused", "(1 problem)", "routes[0].own_authorisation", "`cupbearer check`"]
+    {
+        assert!(shown.contains(words), "{words} in {shown}");
+    }
+    let reload = proxy.status().await["last_reload"].clone();
+    assert_eq!((&reload["applied"], &reload["problems"]), (&false.into(), &1.into()), "{reload}");
 
     proxy.rewrite(&stage.config().server("workers = 3"));
     let output = proxy.command(&["reload"]).await;
@@ -67,6 +75,9 @@ async fn reload_reports_the_verdict() {
         "{}",
         said(&output)
     );
+    let shown = said(&proxy.command(&["status"]).await);
+    assert!(shown.contains("[server] has changed since the start; help: restart the program"), "{shown}");
+    assert_eq!(proxy.status().await["last_reload"]["restart_needed"][0], "server");
 
     fs::write(proxy.config_file(), "this is [not TOML").unwrap();
     let control = proxy.control().to_string();

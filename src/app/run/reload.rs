@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{App, facts_of, log_each};
 use crate::app::certificates;
 use crate::app::components::StartError;
-use crate::config::{self, Loaded, Problems, Settings};
-use crate::control::ReloadVerdict;
+use crate::clock;
+use crate::config::{self, Loaded, Problems, Settings, Severity};
+use crate::control::{LastReload, ReloadVerdict};
 use crate::metrics::Reload;
 use crate::net::activation;
 
@@ -60,36 +61,49 @@ impl App {
             return ReloadVerdict::Refused(vec![LATER.to_owned()]);
         }
         match reloaded {
-            Ok(notes) => {
+            Ok(Applied { notes, restart_needed }) => {
                 self.metrics.reloaded(Reload::Applied);
                 tracing::info!("the configuration was reloaded");
+                let restart_needed = restart_needed.into_iter().map(str::to_owned).collect();
+                self.remember(LastReload { applied: true, restart_needed, ..LastReload::default() });
                 ReloadVerdict::Applied(notes)
             }
             Err(error) => {
                 self.metrics.reloaded(Reload::Refused);
-                let problems = match error {
+                let (problems, faults): (Vec<String>, Vec<String>) = match error {
                     ReloadError::Config(problems) => {
                         log_each(&problems);
-                        problems.iter().map(ToString::to_string).collect()
+                        let faults = problems.iter().filter(|it| it.severity != Severity::Warning);
+                        let faults = faults.map(ToString::to_string).collect();
+                        (problems.iter().map(ToString::to_string).collect(), faults)
                     }
                     ReloadError::Start(error) => {
                         tracing::error!(%error, "it cannot be put in force");
-                        vec![error.to_string()]
+                        (vec![error.to_string()], vec![error.to_string()])
                     }
                 };
                 tracing::error!("the new configuration is refused; the old one stays in force");
+                let (count, first_problem) = (faults.len() as u64, faults.into_iter().next());
+                self.remember(LastReload { problems: count, first_problem, ..LastReload::default() });
                 ReloadVerdict::Refused(problems)
             }
         }
     }
 
+    /// Has the status show how a reload went.
+    fn remember(&self, reload: LastReload) {
+        let reload = LastReload { at: clock::unix_seconds(), ..reload };
+        self.facts.send_modify(|facts| Arc::make_mut(facts).last_reload = Some(reload));
+    }
+
     /// What the user should know of what is in force now.
-    fn try_reload(&mut self) -> Result<Vec<String>, ReloadError> {
+    fn try_reload(&mut self) -> Result<Applied, ReloadError> {
         let Loaded { mut settings, warnings, files } =
             config::load(&self.source, activation::environment(&self.variables), self.options)?;
         log_each(&warnings);
         let mut notes: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        for section in self.needs_restart(&settings) {
+        let restart_needed = self.needs_restart(&settings);
+        for section in &restart_needed {
             tracing::warn!(section, "this section has changed; that counts from the next start");
             notes.push(format!("[{section}] has changed; that counts from the next start"));
         }
@@ -113,7 +127,7 @@ impl App {
         self.stale.clear();
         self.files.replace(&[files, self.components.stored_files(&settings)].concat());
         self.settings = settings;
-        Ok(notes)
+        Ok(Applied { notes, restart_needed })
     }
 
     /// What a reload cannot change: sockets that are bound, threads that run, the log.
@@ -134,6 +148,14 @@ impl App {
 /// Why a reload has no verdict yet.
 const LATER: &str =
     "this machine has no descriptor left to read all files; they are read again as soon as it has";
+
+/// What a reload that was put in force leaves to know.
+struct Applied {
+    /// A sentence each.
+    notes: Vec<String>,
+    /// Sections that count from the next start.
+    restart_needed: Vec<&'static str>,
+}
 
 /// Why a reload changes nothing.
 #[derive(Debug, thiserror::Error)]
