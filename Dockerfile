@@ -16,6 +16,7 @@ ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-re
 ARG FEATURES=""
 # Dependencies first, against an empty program: as long as Cargo.lock stays, this layer does.
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
  && mkdir -p src benches && echo 'fn main() {}' | tee src/main.rs benches/paths.rs benches/renewals.rs && touch src/lib.rs \
  && cargo build --release --locked --no-default-features --features "$FEATURES" --target "$target" \

@@ -44,11 +44,6 @@ pub fn request_head(data: &[u8]) {
     crate::proxy::fuzzing::request_head(data);
 }
 
-/// An upstream's answer in HTTP/1.1: read the same, whole and in pieces.
-pub fn answer(data: &[u8]) {
-    crate::proxy::fuzzing::answer(data);
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -60,8 +55,7 @@ mod tests {
     type Target = fn(&[u8]);
 
     /// All targets: each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-    const TARGETS: [(&str, Target); 9] = [
-        ("answer", answer),
+    const TARGETS: [(&str, Target); 8] = [
         ("jwt_claims", jwt_claims),
         ("metadata", metadata),
         ("request_head", request_head),

@@ -1,5 +1,7 @@
 //! What is wrong with a request, in a sentence for the application that sent it: `error` makes it a 400.
 
+use cupbearer_h1::{OtherProtocol, RequestFault};
+
 use super::malformed::Malformed;
 use super::path::PathFault;
 
@@ -14,8 +16,8 @@ pub(super) enum BadRequest {
     Unreadable,
     #[error("this listener speaks TLS: send the request with https")]
     Plain,
-    #[error("{0}")]
-    Foreign(#[from] Foreign),
+    #[error("{}", other_protocol_sentence(*.0))]
+    OtherProtocol(#[from] OtherProtocol),
     #[error("a request must have exactly one valid Host (RFC 9112 section 3.2)")]
     Host,
     #[error("Host and :authority name different hosts (RFC 9113 section 8.3.1)")]
@@ -44,30 +46,37 @@ pub(super) enum BadRequest {
     Handshake,
 }
 
-/// Another protocol than HTTP/1.1, recognised by a connection's first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Foreign {
-    #[error(
-        "the connection begins with the PROXY protocol, which this proxy does not speak; turn it off where the connection comes from (HAProxy: send-proxy, nginx: proxy_protocol)"
-    )]
-    ProxyProtocol,
-    #[error(
-        "the connection begins with a TLS handshake, and this listener speaks plain HTTP; use http://, or set tls in [server]"
-    )]
-    Tls,
-    #[error(
-        "the connection begins with SOCKS; this is an HTTP proxy for the API: send requests to its own address"
-    )]
-    Socks,
-    #[error(
-        "HTTP/2's preface is where a request of HTTP/1.1 should begin; agree on HTTP/2 by TLS (ALPN), or begin the connection with it"
-    )]
-    Http2,
-}
-
 impl From<Malformed> for BadRequest {
     fn from(fault: Malformed) -> Self {
         Self::Malformed(fault)
+    }
+}
+
+impl From<RequestFault> for BadRequest {
+    fn from(fault: RequestFault) -> Self {
+        match fault {
+            RequestFault::Malformed(fault) => Self::Malformed(fault.into()),
+            RequestFault::TargetByte(byte) => Self::TargetByte(Some(byte)),
+            RequestFault::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
+        }
+    }
+}
+
+/// Another protocol than HTTP/1.1, recognised by a connection's first bytes, and what to do about it.
+const fn other_protocol_sentence(protocol: OtherProtocol) -> &'static str {
+    match protocol {
+        OtherProtocol::ProxyProtocol => {
+            "the connection begins with the PROXY protocol, which this proxy does not speak; turn it off where the connection comes from (HAProxy: send-proxy, nginx: proxy_protocol)"
+        }
+        OtherProtocol::Tls => {
+            "the connection begins with a TLS handshake, and this listener speaks plain HTTP; use http://, or set tls in [server]"
+        }
+        OtherProtocol::Socks => {
+            "the connection begins with SOCKS; this is an HTTP proxy for the API: send requests to its own address"
+        }
+        OtherProtocol::Http2 => {
+            "HTTP/2's preface is where a request of HTTP/1.1 should begin; agree on HTTP/2 by TLS (ALPN), or begin the connection with it"
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::error::ResponseCut;
 use super::exchange::Exchange;
 use super::expect::Gate;
 use super::grpc::TrailerWatch;
+use super::h1::{Http1Body, Stream};
 use super::headers::strip_trailers;
 use super::metered::Place;
 use super::pool::OpenConnection;
@@ -25,7 +26,6 @@ use super::sending::is_judged_malformed;
 use super::silence::Silence;
 use super::tunnel::Tunnel;
 use super::watch::{Receiving, Watch};
-use super::wire::{self, Answer, AnswerError};
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub(super) enum BodyError {
     #[error("the body's sender failed")]
     Sender(#[source] hyper::Error),
     #[error("the upstream's answer broke off")]
-    Answer(#[source] AnswerError),
+    Answer(#[source] cupbearer_h1::BodyError),
     /// The source says to hyper what to reset the HTTP/2 stream at the other side with.
     #[error("the body's HTTP/2 stream was reset before its end")]
     Cut(#[source] h2::Error),
@@ -114,7 +114,7 @@ pub(super) struct Download {
 #[derive(Debug)]
 enum DownloadSource {
     /// HTTP/1.1.
-    Wire(Answer),
+    Wire(Http1Body),
     /// HTTP/2.
     Shared(SharedBody),
 }
@@ -370,7 +370,7 @@ impl Body for ResponseBody {
 
 impl Download {
     /// An answer that comes by HTTP/1.1; it may be silent for `idle_timeout` at a time.
-    pub(super) const fn wire(answer: Answer, idle_timeout: Duration) -> Self {
+    pub(super) const fn wire(answer: Http1Body, idle_timeout: Duration) -> Self {
         Self { source: DownloadSource::Wire(answer), silence: Silence::new(idle_timeout), broken: None }
     }
 
@@ -382,9 +382,11 @@ impl Download {
 
     /// The connection behind a 101 of HTTP/1.1, what of the new protocol was read already, and the connection's count;
     /// `None` for any other answer.
-    pub(super) fn into_tunnel(self) -> Option<(wire::Stream, Bytes, OpenConnection)> {
+    pub(super) fn into_tunnel(self) -> Option<(Stream, Bytes, OpenConnection)> {
         match self.source {
-            DownloadSource::Wire(answer) => answer.into_tunnel(),
+            DownloadSource::Wire(answer) => {
+                answer.into_tunnel().map(|(stream, read, link)| (stream, read, link.into_open()))
+            }
             DownloadSource::Shared(_) => None,
         }
     }

@@ -21,13 +21,13 @@ use super::body::RequestBody;
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::error::ProxyError;
+use super::h1::{Http1Connection, Stream, UpstreamLink};
 use super::metered::{Intake, Metered};
 use super::peer_settings::{PeerSettings, greet};
 use super::pool::{End, Full, PoolCounts};
 use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
 use super::way::{Way, address};
 use super::window::{connection_window, stream_window};
-use super::wire::{Stream, Wire};
 use crate::clock;
 use crate::machine::Lack;
 use crate::net::handshake::connect as connect_tls;
@@ -37,7 +37,7 @@ use crate::net::{http_connect, resolver};
 
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
 pub(super) enum Sender {
-    Http1(Wire),
+    Http1(Http1Connection),
     Http2(NewHttp2),
 }
 
@@ -356,7 +356,7 @@ fn to_proxy(error: &ReachError) -> DialFault {
 }
 
 fn http1(stream: Stream, info: ConnectionInfo, counts: &PoolCounts) -> Sender {
-    Sender::Http1(Wire::new(stream, info, counts.opened_http1()))
+    Sender::Http1(Http1Connection::new(stream, UpstreamLink::new(info, counts.opened_http1())))
 }
 
 /// Begins HTTP/2, and waits for the other side to do so.

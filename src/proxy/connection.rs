@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use cupbearer_h1::framing::Protocol;
 use futures_util::future::LocalBoxFuture;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -17,7 +18,6 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep};
 
 use super::body::ResponseBody;
-use super::framing::Spoken;
 use super::handler::handle;
 use super::hyper_server;
 use super::lateness;
@@ -145,8 +145,8 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let room = if spoken.is_ok() { memory_to_serve(&downstream).await } else { None };
     // Boxed: a connection that says nothing yet, or no more, is a socket and a few words about it.
     match (spoken, room) {
-        (Ok(Spoken::Http2), Some(_charge)) => Box::pin(http2(socket, &downstream)).await,
-        (Ok(Spoken::Http1 | Spoken::Either), Some(mut charge)) => {
+        (Ok(Protocol::Http2), Some(_charge)) => Box::pin(http2(socket, &downstream)).await,
+        (Ok(Protocol::Http1 | Protocol::Either), Some(mut charge)) => {
             while let Some(rested) = Box::pin(http1(socket, &downstream)).await {
                 drop(charge);
                 socket = rested;

@@ -8,12 +8,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cupbearer_h1::MAX_FIELDS;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
-pub(super) use super::bad_request::{BadRequest, Foreign};
+pub(super) use super::bad_request::BadRequest;
 use super::body::ResponseBody;
 use super::connect_fault::{ConnectFault, ConnectStage};
 use super::guard::{Rejected, Rejection};
@@ -23,7 +24,6 @@ use super::pool::Full;
 use super::reason;
 use super::record::Cause;
 use super::stream_reset::StreamReset;
-use super::wire::MAX_FIELDS;
 use crate::machine::Lack;
 use crate::token::{CallerError, Status, Unavailable};
 

@@ -4,6 +4,7 @@
 //! hyper's parser of HTTP/1.1 keeps to it. HTTP/2 carries names and values as they are, and its library takes a quotation
 //! mark in a name and spaces around a value.
 
+use cupbearer_h1::{FieldFault, LengthFault};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Version};
 
@@ -19,7 +20,7 @@ use super::malformed::Malformed;
 /// A name that is no token (RFC 9113 section 8.2.1: malformed).
 pub(super) fn from_http2(headers: &mut HeaderMap) -> Result<(), Malformed> {
     if headers.keys().any(|name| !is_token(name.as_str())) {
-        return Err(Malformed::FieldName);
+        return Err(FieldFault::Name.into());
     }
     trim(headers);
     Ok(())
@@ -102,7 +103,7 @@ pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), Malformed> {
     let length = length(first)?;
     for again in values {
         if self::length(again)? != length {
-            return Err(Malformed::TwoLengths);
+            return Err(LengthFault::TwoLengths.into());
         }
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -118,10 +119,10 @@ fn is_in_form(digits: &[u8]) -> bool {
 fn length(value: &HeaderValue) -> Result<u64, Malformed> {
     let digits = value.as_bytes();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::ContentLength);
+        return Err(LengthFault::ContentLength.into());
     }
-    let text = value.to_str().map_err(|_| Malformed::ContentLength)?;
-    text.parse().ok().filter(|length| *length <= LONGEST).ok_or(Malformed::LengthTooLarge)
+    let text = value.to_str().map_err(|_| LengthFault::ContentLength)?;
+    text.parse().ok().filter(|length| *length <= LONGEST).ok_or(LengthFault::TooLarge.into())
 }
 
 /// The largest length that a signed number of 64 bits holds.
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_name_with_a_quotation_mark_is_malformed() {
-        assert_eq!(from_http2(&mut headers(&[("x-\"a\"", "1")])), Err(Malformed::FieldName));
+        assert_eq!(from_http2(&mut headers(&[("x-\"a\"", "1")])), Err(FieldFault::Name.into()));
         assert_eq!(from_http2(&mut headers(&[("x-!#$%&'*+.^_`|~", "1")])), Ok(()));
     }
 
@@ -179,14 +180,14 @@ mod tests {
             assert_eq!(fields.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), [left], "{values:?}");
         }
         for (values, why) in [
-            (&["18446744073709551615"][..], Malformed::LengthTooLarge),
-            (&["9223372036854775808"], Malformed::LengthTooLarge),
-            (&["99999999999999999999999"], Malformed::LengthTooLarge),
-            (&["+5"], Malformed::ContentLength),
-            (&["5, 5"], Malformed::ContentLength),
-            (&["-1"], Malformed::ContentLength),
-            (&[""], Malformed::ContentLength),
-            (&["5", "6"], Malformed::TwoLengths),
+            (&["18446744073709551615"][..], LengthFault::TooLarge.into()),
+            (&["9223372036854775808"], LengthFault::TooLarge.into()),
+            (&["99999999999999999999999"], LengthFault::TooLarge.into()),
+            (&["+5"], LengthFault::ContentLength.into()),
+            (&["5, 5"], LengthFault::ContentLength.into()),
+            (&["-1"], LengthFault::ContentLength.into()),
+            (&[""], LengthFault::ContentLength.into()),
+            (&["5", "6"], LengthFault::TwoLengths.into()),
         ] {
             let mut fields =
                 headers(&values.iter().map(|value| ("content-length", *value)).collect::<Vec<_>>());

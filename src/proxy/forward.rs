@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cupbearer_h1::Malformed::UnexpectedSwitch;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
@@ -29,7 +30,6 @@ use super::exchange::Exchange;
 use super::expect::{Gate, GateOpener};
 use super::grpc::{self, TrailerWatch};
 use super::headers::{Expect, HopFields, strip_response};
-use super::malformed::Malformed;
 use super::memory;
 use super::metrics::Limited;
 use super::pool::{Age, Company, Pool, Want};
@@ -120,7 +120,7 @@ pub(super) async fn forward(
         return Box::pin(handshake.answered(response)).await;
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ProxyError::UpstreamMalformed(Malformed::UnaskedSwitch));
+        return Err(ProxyError::UpstreamMalformed(UnexpectedSwitch.into()));
     }
     if sender.opener.is_some_and(|opener| !opener.is_open()) || response.body().cuts_upload() {
         response.extensions_mut().insert(BodyUnasked);

@@ -19,11 +19,6 @@ use super::{Guard, ProxyMetrics};
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
 
-/// An answer of an upstream: what was asked, how it is cut, and its bytes.
-pub(crate) fn answer(data: &[u8]) {
-    super::wire::fuzzing::answer(data);
-}
-
 /// A path: refused, or read in ways that hold nothing which a server might fold further.
 pub(crate) fn request_path(data: &[u8]) {
     let Some(came) = std::str::from_utf8(data).ok().filter(|path| path.starts_with('/')) else { return };

@@ -5,11 +5,12 @@
 //! long as what it stands for. No mark is a field that a peer can send: its name is no token, though the crate `http` takes
 //! it, or its value begins with a tab (RFC 9113 section 8.2.1).
 
+use cupbearer_h1::LengthFault;
+use cupbearer_h1::is_token;
 use http::HeaderMap;
 
 use super::calm::HEADER;
 use super::fields::LONGEST;
-use super::head_fault::is_token;
 use super::head_frames::Block;
 use super::hpack::{Literal, Name, count, has_control, literals, read_string, size_updates, write_string};
 use super::malformed::Malformed;
@@ -193,8 +194,8 @@ pub(super) fn marked_fields(fields: &HeaderMap) -> Result<(), Malformed> {
     let marked = fields.keys().find_map(|name| name.as_str().as_bytes().strip_prefix(&[MARKED_NAME]));
     match marked.map(|kind| kind.first().copied()) {
         None => {}
-        Some(Some(LENGTH)) => return Err(Malformed::ContentLength),
-        Some(Some(OTHER_LENGTH)) => return Err(Malformed::TwoLengths),
+        Some(Some(LENGTH)) => return Err(LengthFault::ContentLength.into()),
+        Some(Some(OTHER_LENGTH)) => return Err(LengthFault::TwoLengths.into()),
         Some(Some(CONNECTION)) => return Err(Malformed::ConnectionField),
         Some(Some(PATH)) => return Err(Malformed::EmptyPath),
         Some(Some(STATUS)) => return Err(Malformed::Status),

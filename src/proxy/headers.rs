@@ -3,6 +3,7 @@
 //! One pass over the names finds what is there; only that is removed. It runs before anything of ours is put in, so
 //! that no field of the application's can take ours away again.
 
+use cupbearer_h1::LengthFault;
 use http::Version;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
@@ -128,10 +129,10 @@ pub(super) fn strip_response(version: Version, headers: &mut HeaderMap) -> Resul
             .iter()
             .all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
         if length {
-            return Err(Malformed::LengthAndEncoding);
+            return Err(LengthFault::LengthAndEncoding.into());
         }
         if !only {
-            return Err(Malformed::TransferEncoding);
+            return Err(LengthFault::TransferEncoding.into());
         }
     }
     if length {
@@ -475,10 +476,13 @@ mod tests {
     #[test]
     fn an_answer_that_ends_in_two_places_is_refused() {
         for (fields, why) in [
-            (&[("content-length", "3"), ("transfer-encoding", "chunked")][..], Malformed::LengthAndEncoding),
-            (&[("transfer-encoding", "gzip, chunked")], Malformed::TransferEncoding),
-            (&[("content-length", "5, 5")], Malformed::ContentLength),
-            (&[("content-length", "+5")], Malformed::ContentLength),
+            (
+                &[("content-length", "3"), ("transfer-encoding", "chunked")][..],
+                LengthFault::LengthAndEncoding.into(),
+            ),
+            (&[("transfer-encoding", "gzip, chunked")], LengthFault::TransferEncoding.into()),
+            (&[("content-length", "5, 5")], LengthFault::ContentLength.into()),
+            (&[("content-length", "+5")], LengthFault::ContentLength.into()),
         ] {
             assert_eq!(strip_response(Version::HTTP_11, &mut headers(fields)), Err(why), "{fields:?}");
         }

@@ -10,13 +10,15 @@
 
 use std::cell::Cell;
 
+use cupbearer_h1::StartLineFault;
+use cupbearer_h1::is_token;
+use cupbearer_h1::target::{TargetByte, encoded, is_odd};
 use http::Version;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 
 use super::calm::{DATA, END_STREAM, HEADER, HEADERS, PREFACE, RST_STREAM};
 use super::error::BadRequest;
-use super::head_fault::is_token;
 use super::head_frames::{Block, HeadFrames, HeadedStreams, LARGEST_FRAME, stream_of};
 use super::head_marks::{
     CONNECTION, INVALID, Known, LENGTH, MARKED_NAME, PATH, length, length_of, marked_fields, marked_name,
@@ -24,7 +26,6 @@ use super::head_marks::{
 };
 use super::hpack::{Literal, has_control, read_string, write_string};
 use super::malformed::Malformed;
-use super::octets::{Octet, encoded, is_odd};
 use super::odd_targets::OddTargets;
 use super::stream::Stream;
 
@@ -208,14 +209,14 @@ fn target(literal: &[u8], is_indexed: bool, room: usize, targets: &OddTargets) -
     if first != b'/' {
         return Some(marked(NO_SLASH));
     }
-    if let Some(refused) = target.iter().find(|byte| Octet::of(**byte) == Octet::Refused) {
+    if let Some(refused) = target.iter().find(|byte| TargetByte::of(**byte) == TargetByte::Refused) {
         return Some(marked(&encoded(*refused)[1..]));
     }
     let mut written = Vec::with_capacity(length + 8);
     for byte in &target {
-        match Octet::of(*byte) {
-            Octet::Encoded => written.extend_from_slice(&encoded(*byte)),
-            Octet::Plain | Octet::Refused => written.push(*byte),
+        match TargetByte::of(*byte) {
+            TargetByte::Encoded => written.extend_from_slice(&encoded(*byte)),
+            TargetByte::Plain | TargetByte::Refused => written.push(*byte),
         }
     }
     let goes_on = if is_indexed { targets.keep(written, length) } else { Some(written) };
@@ -279,7 +280,7 @@ pub(super) fn restore(stream: &Stream, parts: &mut Parts) -> Result<(), Malforme
 /// The fault.
 fn marked(parts: &Parts) -> Result<(), Malformed> {
     if is_marked_word(parts.method.as_str()) {
-        return Err(Malformed::Method);
+        return Err(StartLineFault::Method.into());
     }
     if parts.uri.scheme_str().is_some_and(is_marked_word) {
         return Err(Malformed::Scheme);
@@ -302,6 +303,7 @@ const LONGEST_SCHEME: usize = 64;
 const SPARE: usize = 64;
 #[cfg(test)]
 mod tests {
+    use cupbearer_h1::LengthFault;
     use http::HeaderName;
     use proptest::prelude::*;
 
@@ -535,7 +537,7 @@ mod tests {
             marked(&request.body(()).unwrap().into_parts().0)
         };
         for (name, why) in [
-            ("\"l~~", Malformed::ContentLength),
+            ("\"l~~", LengthFault::ContentLength.into()),
             ("\"c", Malformed::ConnectionField),
             ("\"n~", Malformed::FieldNameOfHttp2),
             ("\"p~~~", Malformed::EmptyPath),
@@ -543,7 +545,7 @@ mod tests {
         ] {
             assert_eq!(fault("GET", name, b"1"), Err(why));
         }
-        assert_eq!(fault("~~~", "a", b"1"), Err(Malformed::Method));
+        assert_eq!(fault("~~~", "a", b"1"), Err(StartLineFault::Method.into()));
         let scheme = http::Request::get("~~://x/").body(()).unwrap().into_parts().0;
         assert_eq!(marked(&scheme), Err(Malformed::Scheme));
         assert_eq!(fault("GET", "a", b"\t\xff"), Err(Malformed::FieldValueOfHttp2));

@@ -23,13 +23,12 @@ mod fields;
 mod forward;
 mod forwarded;
 mod frames;
-mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod grpc;
 mod guard;
+mod h1;
 mod handler;
-mod head_fault;
 mod head_frames;
 mod head_marks;
 mod headers;
@@ -48,7 +47,6 @@ mod max_forwards;
 mod memory;
 mod metered;
 mod metrics;
-mod octets;
 mod odd_targets;
 mod opening;
 mod own_credentials;
@@ -89,7 +87,6 @@ mod watch;
 mod way;
 mod websocket;
 mod window;
-mod wire;
 mod worker;
 
 #[cfg(feature = "benching")]

@@ -9,12 +9,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use cupbearer_h1::OtherProtocol;
+use cupbearer_h1::framing::{Phase, Protocol, is_proxy_protocol};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::error::{BadRequest, Foreign};
-use super::framing::{Phase, Spoken, is_proxy_protocol};
+use super::error::BadRequest;
 use super::linger::until_closed;
 use super::listener::Accepted;
 use super::peer::Peer;
@@ -41,7 +42,7 @@ pub(super) enum Order {
 pub(super) struct Opened {
     pub(super) transport: Transport,
     pub(super) peer: Peer,
-    pub(super) spoken: Spoken,
+    pub(super) spoken: Protocol,
 }
 
 /// Asked each time that a connection's task runs.
@@ -68,7 +69,7 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
         Accepted::Unix(stream) => {
             let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
             let peer = Peer { uid, ..Peer::default() };
-            return Some(Opened { transport: Transport::Unix(stream), peer, spoken: Spoken::Either });
+            return Some(Opened { transport: Transport::Unix(stream), peer, spoken: Protocol::Either });
         }
         Accepted::Tcp(stream) => stream,
     };
@@ -76,7 +77,7 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
     // Small answers must not wait for more to come.
     let _ = tcp.set_nodelay(true);
     let Some(acceptor) = worker.acceptor() else {
-        return Some(Opened { transport: Transport::Tcp(tcp), peer, spoken: Spoken::Either });
+        return Some(Opened { transport: Transport::Tcp(tcp), peer, spoken: Protocol::Either });
     };
     // A handshake has as long as a head.
     watch.reached(Phase::Head, false);
@@ -96,7 +97,7 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
         let names = client_names(&stream)?;
         // Without a word about it, it is HTTP/1.1 (RFC 9113 section 3.2).
         let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
-        let spoken = if http2 { Spoken::Http2 } else { Spoken::Http1 };
+        let spoken = if http2 { Protocol::Http2 } else { Protocol::Http1 };
         let peer = Peer { tls: true, names, ..peer.clone() };
         Ok(Opened { transport: Transport::Tls(Box::new(stream)), peer, spoken })
     });
@@ -121,7 +122,7 @@ async fn shake_hands(
     begins();
     let refusal = match &first[..read] {
         first if is_proxy_protocol(first) => {
-            Some((Foreign::ProxyProtocol.into(), HandshakeFault::ProxyProtocol))
+            Some((OtherProtocol::ProxyProtocol.into(), HandshakeFault::ProxyProtocol))
         }
         first if HandshakeFault::is_plain_http(first) => Some((BadRequest::Plain, HandshakeFault::PlainHttp)),
         _ => None,

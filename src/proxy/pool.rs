@@ -18,6 +18,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cupbearer_h1::ConnectionPool;
 use hyper::client::conn::http2;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
@@ -29,12 +30,11 @@ use super::connect_fault::{ConnectFault, ConnectStage};
 use super::connection_info::ConnectionInfo;
 use super::dials::Dials;
 use super::error::{ProxyError, WebSocketFault};
-use super::malformed::Malformed;
+use super::h1::{Http1Connection, UpstreamLink};
 use super::metered::Place;
 use super::peer_settings::PeerSettings;
 use super::sockets::Sockets;
 use super::upstream::{Http2, Upstream};
-use super::wire::{Keeper, Wire};
 use crate::clock;
 use crate::net::network_monitor;
 
@@ -62,7 +62,7 @@ pub(super) struct Pool {
     sockets: Arc<Sockets>,
     places: Places,
     /// Requests that wait for a place, and take a connection of HTTP/1.1 that comes back before.
-    line: RefCell<VecDeque<oneshot::Sender<Wire>>>,
+    line: RefCell<VecDeque<oneshot::Sender<Http1Connection>>>,
     /// Told when a request on a shared connection ends, where requests may wait for that.
     freed: Rc<Notify>,
     /// How many wait for that.
@@ -85,7 +85,7 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    wire: Wire,
+    wire: Http1Connection,
     /// As of the worker's last look at the latest: exact enough for a minute, and free.
     since: Instant,
 }
@@ -94,7 +94,7 @@ struct Idle {
 #[derive(Debug)]
 pub(super) enum Connection {
     Http1 {
-        wire: Wire,
+        wire: Http1Connection,
         age: Age,
     },
     Http2 {
@@ -171,7 +171,7 @@ impl Pool {
 
     /// Closes what is idle, and has the others close once they are.
     fn let_go(&self, why: Closed) {
-        self.idle.take().iter().for_each(|kept| kept.wire.ends(why));
+        self.idle.take().iter().for_each(|kept| kept.wire.link().ends(why));
         self.shared.take().iter().for_each(|kept| kept.end.is(why));
     }
 
@@ -377,7 +377,7 @@ impl Pool {
                     self.reused.set(self.reused.get() + 1);
                     return Some(Connection::Http1 { wire, age: Age::Reused });
                 }
-                wire.ends(Closed::Upstream);
+                wire.link().ends(Closed::Upstream);
             }
         }
         None
@@ -429,21 +429,21 @@ impl Drop for Pool {
     }
 }
 
-impl Keeper for Pool {
-    fn keep(&self, wire: Wire) {
+impl ConnectionPool<UpstreamLink> for Pool {
+    fn put(&self, wire: Http1Connection) {
         self.active.set(true);
-        let end = if self.retired.get() { Some(Closed::Reload) } else { self.end_of(wire.info()) };
+        let end = if self.retired.get() { Some(Closed::Reload) } else { self.end_of(wire.link().info()) };
         // It was opened for a WebSocket, and takes the place of one that requests share.
         let is_odd = self.places.are_numbered() && self.may_share.get();
         match end.or_else(|| is_odd.then_some(Closed::Room)) {
-            Some(why) => wire.ends(why),
+            Some(why) => wire.link().ends(why),
             None if self.places.are_wanted() => self.pass_on(wire),
             None => self.rest(wire, self.now.get()),
         }
     }
 
-    fn was_malformed(&self, why: Malformed) {
-        self.upstream().went(Some(&ProxyError::UpstreamMalformed(why)));
+    fn malformed_body(&self, why: cupbearer_h1::Malformed) {
+        self.upstream().went(Some(&ProxyError::UpstreamMalformed(why.into())));
     }
 }
 

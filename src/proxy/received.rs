@@ -11,13 +11,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use cupbearer_h1::MAX_FIELDS;
 use h2::Reason;
 use http::{HeaderMap, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::body::BodyError;
 use super::sending::size_of_fields;
-use super::wire::MAX_FIELDS;
 
 /// A body that hyper receives.
 #[derive(Debug)]

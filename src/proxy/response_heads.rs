@@ -9,6 +9,8 @@
 
 use std::cell::Cell;
 
+use cupbearer_h1::MAX_FIELDS;
+
 use super::calm::{DATA, END_STREAM, HEADER, HEADERS, RST_STREAM};
 use super::head_frames::{Block, HeadFrames, HeadedStreams, stream_of};
 use super::head_marks::{
@@ -16,7 +18,6 @@ use super::head_marks::{
     length_of, marked_name, marked_value, rewrite_trailers, with_others,
 };
 use super::hpack::{Literal, Name, has_control, literals, read_string, size_updates, write_string};
-use super::wire::MAX_FIELDS;
 
 /// Follows the frames that come by one connection.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use cupbearer_h1::MAX_FIELDS;
 use http::header::{EXPECT, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
@@ -15,6 +16,7 @@ use hyper::client::conn::TrySendError;
 
 use super::body::{BodyError, Download, RequestBody};
 use super::error::{ProxyError, ResponseCut};
+use super::h1::{self, Http1Pool, Manner};
 use super::head_marks::marked_fields;
 use super::malformed::Malformed;
 use super::memory::HeadRoom;
@@ -24,7 +26,6 @@ use super::received::ReceivedBody;
 use super::stream_reset::StreamReset;
 use super::upstream::Upstream;
 use super::websocket;
-use super::wire::{Keeper, MAX_FIELDS, Manner};
 
 /// A request's head as it goes upstream, in origin-form.
 #[derive(Clone, Debug)]
@@ -158,9 +159,9 @@ impl Connection {
         let (patience, max_head) = (settings.idle_timeout, settings.max_response_header_size);
         match self {
             Self::Http1 { wire, .. } => {
-                let keeper = Rc::clone(pool) as Rc<dyn Keeper>;
+                let keeper = Rc::clone(pool) as Rc<Http1Pool>;
                 let manner = Manner { patience, max_head, on_interim, waits: waits.head() };
-                let response = wire.send(keeper, head, body, manner).await?;
+                let response = h1::send(wire, keeper, head, body, manner).await?;
                 Ok(response.map(|answer| Download::wire(answer, patience)))
             }
             // `alone` ends with the head of the response: then the upstream has taken that of the request.

@@ -6,11 +6,12 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use cupbearer_h1::RequestFault;
+use cupbearer_h1::framing::{Phase, Protocol, RequestFraming};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::FrameCount;
 use super::error::{BadRequest, ProxyError};
-use super::framing::{Framing, Phase, Spoken};
 use super::heads::Heads;
 use super::memory::{self, SMALL_READ, Wanted};
 use super::metrics::Limited;
@@ -23,7 +24,7 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Rc<Stream>,
-    framing: Framing,
+    framing: RequestFraming,
     /// What was read and judged to find out what is spoken, and is not given to hyper yet.
     first: Vec<u8>,
     /// What was read and judged, and written anew where it had to be: hyper reads it before anything else that comes.
@@ -48,8 +49,8 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Wraps the stream of a connection that `worker` has accepted, and `watch` is kept of.
-    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>, watch: Rc<Watch>, spoken: Spoken) -> Self {
-        let framing = Framing::new(worker.settings().max_header_size, spoken);
+    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>, watch: Rc<Watch>, spoken: Protocol) -> Self {
+        let framing = RequestFraming::new(worker.settings().max_header_size, spoken);
         let (first, later, refusal) = (Vec::new(), Vec::new(), Vec::new());
         watch.reached(framing.phase(), framing.is_http2());
         Self {
@@ -72,17 +73,17 @@ impl Socket {
     }
 
     /// What is spoken: read off the first bytes where nothing else says so. What was read for it is read again by hyper.
-    pub(super) fn poll_spoken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Spoken>> {
+    pub(super) fn poll_spoken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
         loop {
-            match self.framing.spoken(&self.first) {
-                Spoken::Either => {}
+            match self.framing.protocol(&self.first) {
+                Protocol::Either => {}
                 spoken => return Poll::Ready(Ok(spoken)),
             }
             let mut space = [0; FIRST_READ];
             let mut buf = ReadBuf::new(&mut space);
             ready!(self.poll_judged(cx, &mut buf))?;
             if buf.filled().is_empty() {
-                return Poll::Ready(Ok(Spoken::Http1));
+                return Poll::Ready(Ok(Protocol::Http1));
             }
             self.first.extend_from_slice(buf.filled());
         }
@@ -180,9 +181,9 @@ impl Socket {
         let bytes = &buf.filled()[before..];
         let mut same = self.framing.admit(bytes, &mut self.later);
         if self.framing.is_refused()
-            && let Some(BadRequest::Malformed(fault)) = self.framing.fault()
+            && let Some(RequestFault::Malformed(fault)) = self.framing.fault()
         {
-            self.stream.fault.set(Some(fault));
+            self.stream.fault.set(Some(fault.into()));
         }
         if self.framing.is_http2() {
             let bytes = &buf.filled()[before..];
@@ -273,7 +274,9 @@ impl Socket {
         }
         if !std::mem::replace(&mut self.has_refused, true) {
             let error = match reason(bytes) {
-                ProxyError::BadRequest(unreadable) => self.framing.fault().unwrap_or(unreadable).into(),
+                ProxyError::BadRequest(unreadable) => {
+                    self.framing.fault().map_or(unreadable, BadRequest::from).into()
+                }
                 error => error,
             };
             self.refusal = self.worker.refuse(self.stream.remote(), error);

@@ -302,7 +302,7 @@ const fn failing(error: &ProxyError) -> Option<u32> {
         UpstreamReset(_) => 6,
         UpstreamNotHttp2 => 7,
         // Each has words of its own.
-        UpstreamMalformed(why) => 8 + *why as u32,
+        UpstreamMalformed(why) => 8 + why.number(),
         _ => return None,
     })
 }

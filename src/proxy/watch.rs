@@ -12,9 +12,9 @@ use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
+use cupbearer_h1::framing::Phase;
 use tokio::time::Instant;
 
-use super::framing::Phase;
 use super::memory;
 use super::metrics::Limited;
 use super::settings::ServerSettings;

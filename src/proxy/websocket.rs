@@ -8,6 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use cupbearer_h1::Malformed::UnexpectedSwitch;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -146,7 +147,7 @@ impl Handshake {
             let status = response.status();
             return match self.asked {
                 _ if status == StatusCode::SWITCHING_PROTOCOLS => {
-                    Err(ProxyError::UpstreamMalformed(Malformed::UnaskedSwitch))
+                    Err(ProxyError::UpstreamMalformed(UnexpectedSwitch.into()))
                 }
                 // To whoever asks by CONNECT it would mean that the stream is open.
                 Form::Connect if status.is_success() => {

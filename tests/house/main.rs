@@ -46,7 +46,8 @@ const GROUND: [&str; 8] =
 const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];
 
 /// Where a third-party crate may be named: folders (with a slash) and files.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
+    ("cupbearer_h1", &["proxy/"]),
     ("oauth2", &["oauth/"]),
     ("opentelemetry_proto", &["traces/otlp.rs", "traces/message.rs"]),
     ("prost", &["traces/otlp.rs"]),

@@ -1,221 +1,222 @@
-//! A connection to an upstream: one request at a time, its answer, and then the next.
+//! One request and its response over a connection, and then the next (RFC 9112 section 9.3).
 //!
-//! Buffers are kept from one request to the next, and are small while nothing goes on.
+//! Buffers are kept from one request to the next, and are small while the connection is idle.
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future as _, poll_fn};
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{HeaderMap, Response, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
 use tokio::io::AsyncReadExt as _;
 
-use super::super::body::RequestBody;
-use super::super::connection_info::ConnectionInfo;
-use super::super::malformed::Malformed;
-use super::super::memory::{self, HeadRoom};
-use super::super::pool::{Closed, OpenConnection};
-use super::super::sending::{Failure, Head};
-use super::answer::Answer;
-use super::head::{AnswerHead, Asked, HeadFinder, Reuse, Then};
-use super::stream::Stream;
-use super::upload::{Upload, UploadFault};
+use crate::encode::RequestHead;
+use crate::link::{ConnectionPool, HeadMemory, Link, Transport as _};
+use crate::malformed::Malformed;
+use crate::parse::{Next, RequestFacts, ResponseHead, ResponseParser, Reuse};
+use crate::request_writer::{RequestWriter, WriteFault};
+use crate::response_body::ResponseBody;
 
 /// A connection that is free, or carries one request.
-#[derive(Debug)]
-pub(in crate::proxy) struct Wire {
-    /// Shared with the task that sends a body behind its answer's head, and with nobody else.
-    pub(super) stream: Rc<RefCell<Stream>>,
-    /// What was read and not yet understood.
-    pub(super) input: BytesMut,
+pub struct Connection<L: Link> {
+    /// Shared with the task that sends a body behind its response's head, and with nothing else.
+    pub(crate) transport: Rc<RefCell<L::Transport>>,
+    /// What was read and not yet parsed.
+    pub(crate) input: BytesMut,
     output: Vec<u8>,
     /// Whether `input` has had room for more than a head.
     grown: bool,
-    /// Until when it is used again. Boxed, as a connection is moved about for each request.
-    info: Box<ConnectionInfo>,
-    /// Counted for as long as it is open.
-    pub(super) open: OpenConnection,
-}
-
-/// Where a connection goes when it is free again.
-pub(in crate::proxy) trait Keeper {
-    /// Keeps `wire` for another request.
-    fn keep(&self, wire: Wire);
-
-    /// A response was malformed in its body, of which a part was passed on.
-    fn was_malformed(&self, why: Malformed);
+    pub(crate) link: L,
 }
 
 /// How a request is sent.
-#[derive(Clone, Copy)]
-pub(in crate::proxy) struct Manner<'m> {
-    /// How long the upstream may take nothing of a body that it has begun to answer.
-    pub(in crate::proxy) patience: Duration,
-    /// Bytes of the answer's head.
-    pub(in crate::proxy) max_head: usize,
-    /// Told of each interim answer (RFC 9110 section 15.2).
-    pub(in crate::proxy) on_interim: &'m dyn Fn(StatusCode, HeaderMap),
-    /// Whether the head waits for memory.
-    pub(in crate::proxy) waits: &'m Cell<bool>,
+pub struct SendOptions<'o, M> {
+    /// How long the peer may take nothing of a body that it has begun to respond to.
+    pub write_timeout: Duration,
+    /// The largest head of a response, in bytes.
+    pub max_head: usize,
+    /// Called for each interim response (RFC 9110 section 15.2).
+    pub on_interim: &'o dyn Fn(StatusCode, HeaderMap),
+    /// The memory for the response's head.
+    pub memory: M,
 }
 
-/// A request under way, until its answer's head is there.
-struct Asking<'a> {
-    upload: &'a mut Upload,
-    /// The connection takes no more of the request; it may have answered all the same.
+/// A final response.
+#[derive(Debug)]
+pub struct Response<L: Link> {
+    /// The status code.
+    pub status: StatusCode,
+    /// The header fields, without a repeated `Content-Length`.
+    pub headers: HeaderMap,
+    /// The reason phrase, where it is another than the status has by itself.
+    pub reason: Option<Bytes>,
+    /// The body, or the tunnel that a 101 leads to.
+    pub body: ResponseBody<L>,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub enum SendError<B> {
+    /// Nothing of the request was sent: its body comes back whole.
+    Unsent(B),
+    /// The connection ended before the first byte of a response: the peer may have seen the request.
+    Died,
+    /// What came is not a response of HTTP/1.1.
+    Malformed(Malformed),
+    /// The head of the response is over the limit, or has over [`MAX_FIELDS`](crate::MAX_FIELDS) fields.
+    HeadTooLarge,
+    /// The connection ended within the response's head, or the request's body failed.
+    Broken,
+}
+
+/// A request under way, until the head of its final response is there.
+struct InFlight<'a, L: Link, M> {
+    writer: &'a mut RequestWriter<L>,
+    /// The connection takes no more of the request; the peer may have responded all the same.
     refused: bool,
-    asked: Asked,
-    finder: HeadFinder,
+    facts: RequestFacts,
+    parser: ResponseParser,
     max_head: usize,
     interim: usize,
-    /// Whether a byte of an answer came.
-    heard: bool,
+    /// Whether a byte of a response came.
+    has_response: bool,
     /// Bytes of the last head, and the memory for it.
     head: usize,
-    room: HeadRoom,
-    waits: &'a Cell<bool>,
+    memory: M,
 }
 
-/// How a request failed, without its body.
-enum Fault {
+/// As [`SendError`], without the request's body.
+enum SendFault {
     Unsent,
     Died,
     Malformed(Malformed),
     Broken,
 }
 
-impl Fault {
-    /// Whether the other side closed the connection, or did not speak HTTP on it.
-    const fn is_of_the_upstream(&self) -> bool {
+impl SendFault {
+    /// Whether the peer closed the connection, or did not speak HTTP/1.1 on it.
+    const fn is_of_the_peer(&self) -> bool {
         matches!(self, Self::Unsent | Self::Died | Self::Malformed(_))
     }
 }
 
-impl Wire {
-    /// A new connection; `open` ends with it.
-    pub(in crate::proxy) fn new(stream: Stream, info: ConnectionInfo, open: OpenConnection) -> Self {
+impl<L: Link> Connection<L> {
+    /// A new connection; `link` is dropped with it.
+    pub fn new(transport: L::Transport, link: L) -> Self {
         Self {
-            stream: Rc::new(RefCell::new(stream)),
+            transport: Rc::new(RefCell::new(transport)),
             input: BytesMut::new(),
             output: Vec::new(),
             grown: false,
-            info: Box::new(info),
-            open,
+            link,
         }
     }
 
-    pub(in crate::proxy) fn info(&self) -> &ConnectionInfo {
-        &self.info
+    /// What the connection belongs to.
+    pub const fn link(&self) -> &L {
+        &self.link
     }
 
-    /// It is closed for this reason, unless another is found.
-    pub(in crate::proxy) fn ends(&self, why: Closed) {
-        self.open.end().is(why);
+    /// Whether it can carry a request: the peer neither closed it nor sent anything unrequested.
+    pub fn is_free(&self) -> bool {
+        self.input.is_empty() && self.transport.borrow_mut().is_quiet()
     }
 
-    /// Whether it can carry a request: it has not ended, and nothing came that nobody asked for.
-    pub(in crate::proxy) fn is_free(&self) -> bool {
-        self.input.is_empty() && self.stream.borrow_mut().is_quiet()
-    }
-
-    /// Sends a request and waits for the head of its answer. Once the answer was read to its end, the connection goes to
-    /// `keeper`, if it is good for another request.
-    pub(in crate::proxy) async fn send(
+    /// Sends a request and waits for the head of its response. Once the response was read to its end, the connection goes
+    /// to `pool`, if it is good for another request.
+    ///
+    /// # Errors
+    /// [`SendError`]; the connection is closed then.
+    pub async fn send<M: HeadMemory>(
         mut self,
-        keeper: Rc<dyn Keeper>,
-        head: &Head,
-        body: RequestBody,
-        manner: Manner<'_>,
-    ) -> Result<Response<Answer>, Failure> {
-        let mut upload = Upload::new(std::mem::take(&mut self.output), head, body);
-        let mut asking = Asking {
-            upload: &mut upload,
+        pool: Rc<dyn ConnectionPool<L>>,
+        head: RequestHead<'_>,
+        body: L::Body,
+        options: SendOptions<'_, M>,
+    ) -> Result<Response<L>, SendError<L::Body>> {
+        let mut writer = RequestWriter::new(std::mem::take(&mut self.output), head, body);
+        let mut in_flight = InFlight {
+            writer: &mut writer,
             refused: false,
-            asked: Asked::of(&head.method, &head.headers),
-            finder: HeadFinder::default(),
-            max_head: manner.max_head,
+            facts: RequestFacts::of(head.method, head.headers),
+            parser: ResponseParser::default(),
+            max_head: options.max_head,
             interim: 0,
-            heard: false,
+            has_response: false,
             head: 0,
-            room: HeadRoom::default(),
-            waits: manner.waits,
+            memory: options.memory,
         };
-        let answered = poll_fn(|cx| asking.poll(&mut self, manner.on_interim, cx)).await;
-        if answered.is_ok() {
-            asking.room.whole(asking.head, manner.waits).await;
+        let response = poll_fn(|cx| in_flight.poll(&mut self, options.on_interim, cx)).await;
+        if response.is_ok() {
+            in_flight.memory.whole(in_flight.head).await;
         }
-        let refused = asking.refused;
-        if answered.as_ref().is_err_and(Fault::is_of_the_upstream) {
-            self.ends(Closed::Upstream);
+        let refused = in_flight.refused;
+        if response.as_ref().is_err_and(SendFault::is_of_the_peer) {
+            self.link.ended_by_peer();
         }
-        let AnswerHead { status, headers, reason, then } = match answered {
+        let ResponseHead { status, headers, reason, next } = match response {
             Ok(head) => head,
-            Err(Fault::Unsent) => return Err(Failure::Unsent(upload.into_body())),
-            Err(Fault::Died) => return Err(Failure::Died),
-            Err(Fault::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields)) => {
-                return Err(Failure::TooLarge(manner.max_head));
+            Err(SendFault::Unsent) => return Err(SendError::Unsent(writer.into_body())),
+            Err(SendFault::Died) => return Err(SendError::Died),
+            Err(SendFault::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields)) => {
+                return Err(SendError::HeadTooLarge);
             }
-            Err(Fault::Malformed(why)) => return Err(Failure::Malformed(why)),
-            Err(Fault::Broken) => return Err(Failure::Broken),
+            Err(SendFault::Malformed(why)) => return Err(SendError::Malformed(why)),
+            Err(SendFault::Broken) => return Err(SendError::Broken),
         };
         if self.grown && self.input.is_empty() {
             // It would hold the whole head for as long as the body comes.
             self.input = BytesMut::new();
         }
-        let upload = if upload.is_sent() {
-            self.output = upload.into_buffer();
+        let writer = if writer.is_sent() {
+            self.output = writer.into_buffer();
             None
         } else {
-            Some(upload)
+            Some(writer)
         };
-        let answer = match then {
-            Then::Body(decoder, reuse) => {
-                // A body that was promised and will not come leaves the connection out of step.
-                let broken_off = refused || upload.as_ref().is_some_and(Upload::is_held_back);
-                let (upload, reuse) = if broken_off { (None, Reuse::No) } else { (upload, reuse) };
-                let upload = upload.map(|upload| (upload, manner.patience));
-                Answer::new(self, decoder, reuse, keeper, upload).map_err(Failure::Malformed)?
+        let body = match next {
+            Next::Body(decoder, reuse) => {
+                // A body that was announced and will not come leaves the connection out of step.
+                let broken_off = refused || writer.as_ref().is_some_and(RequestWriter::is_held_back);
+                let (writer, reuse) = if broken_off { (None, Reuse::No) } else { (writer, reuse) };
+                let writer = writer.map(|writer| (writer, options.write_timeout));
+                ResponseBody::new(self, decoder, reuse, pool, writer).map_err(SendError::Malformed)?
             }
-            Then::Tunnel if upload.is_none() => Answer::tunnel(self),
-            Then::Tunnel | Then::Another => return Err(Failure::Malformed(Malformed::UnaskedSwitch)),
+            Next::Tunnel if writer.is_none() => ResponseBody::tunnel(self),
+            Next::Tunnel | Next::Head => return Err(SendError::Malformed(Malformed::UnexpectedSwitch)),
         };
-        let mut response = Response::new(answer);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        if let Some(reason) = reason {
-            response.extensions_mut().insert(reason);
-        }
-        Ok(response)
+        Ok(Response { status, headers, reason, body })
     }
 
     /// Reads what is there, into at least `room` bytes; 0 is the end.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         self.grown |= room > HEAD_ROOM;
-        // `reserve` would double the buffer each time that a part of it is still on its way to the application.
+        // `reserve` would double the buffer each time that a part of it is still in use downstream.
         if self.input.capacity() - self.input.len() < room && !self.input.try_reclaim(room) {
             let mut larger = BytesMut::with_capacity(self.input.len() + room);
             larger.extend_from_slice(&self.input);
             self.input = larger;
         }
-        let mut stream = self.stream.borrow_mut();
-        let read = pin!(stream.read_buf(&mut self.input)).poll(cx);
+        let mut transport = self.transport.borrow_mut();
+        let read = pin!(transport.read_buf(&mut self.input)).poll(cx);
         if let Poll::Ready(Ok(read)) = read {
-            memory::read(read);
+            self.link.read(read);
         }
         read
     }
 
-    /// Gives back all buffers of a connection that nobody needs just now.
-    pub(in crate::proxy) fn shrink(&mut self) {
+    /// Frees all buffers of an idle connection.
+    pub fn shrink(&mut self) {
         (self.input, self.output) = (BytesMut::new(), Vec::new());
     }
 
-    /// Gives back what only a large message needs.
-    pub(super) fn rest(&mut self) {
+    /// Frees what only a large message needs.
+    pub(crate) fn rest(&mut self) {
         if std::mem::take(&mut self.grown) {
             self.input = BytesMut::new();
         }
@@ -225,78 +226,89 @@ impl Wire {
     }
 }
 
-impl Asking<'_> {
-    /// Sends and reads as far as both go, until a head is there that is not interim.
+impl<L: Link> fmt::Debug for Connection<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("input", &self.input.len()).finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for SendOptions<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendOptions").field("max_head", &self.max_head).finish_non_exhaustive()
+    }
+}
+
+impl<L: Link, M: HeadMemory> InFlight<'_, L, M> {
+    /// Sends and reads as far as both go, until the head of a final response is there.
     fn poll(
         &mut self,
-        wire: &mut Wire,
+        connection: &mut Connection<L>,
         on_interim: &dyn Fn(StatusCode, HeaderMap),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<AnswerHead, Fault>> {
-        self.poll_upload(wire, cx)?;
-        if !self.upload.has_begun() {
+    ) -> Poll<Result<ResponseHead, SendFault>> {
+        self.poll_writer(connection, cx)?;
+        if !self.writer.has_begun() {
             return Poll::Pending;
         }
         loop {
-            let came = wire.input.len();
-            if self.heard {
-                match self.finder.take(&mut wire.input, self.asked, self.max_head) {
-                    Ok(Some(AnswerHead { status, headers, then: Then::Another, .. })) => {
+            let came = connection.input.len();
+            if self.has_response {
+                match self.parser.parse(&mut connection.input, self.facts, self.max_head) {
+                    Ok(Some(ResponseHead { status, headers, next: Next::Head, .. })) => {
                         self.interim += 1;
                         if self.interim > MAX_INTERIM {
-                            return Poll::Ready(Err(Fault::Malformed(Malformed::TooManyInterim)));
+                            return Poll::Ready(Err(SendFault::Malformed(Malformed::TooManyInterim)));
                         }
                         on_interim(status, headers);
-                        if status == StatusCode::CONTINUE && !self.upload.is_sent() {
-                            // The body is asked for before the final answer is taken, which may be here already: after it
-                            // nobody could ask the application any more.
-                            self.poll_upload(wire, cx)?;
+                        if status == StatusCode::CONTINUE && !self.writer.is_sent() {
+                            // The body is polled before the final response is taken, which may be here already: its sender
+                            // would see no 100 after that.
+                            self.poll_writer(connection, cx)?;
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
                         }
                         continue;
                     }
                     Ok(Some(head)) => {
-                        self.head = came - wire.input.len();
+                        self.head = came - connection.input.len();
                         return Poll::Ready(Ok(head));
                     }
                     Ok(None) => {}
-                    Err(why) => return Poll::Ready(Err(Fault::Malformed(why))),
+                    Err(why) => return Poll::Ready(Err(SendFault::Malformed(why))),
                 }
             }
-            ready!(self.room.poll_noted(cx, came, self.waits));
-            match ready!(wire.poll_fill(cx, HEAD_ROOM.max(came))) {
-                Ok(1..) => self.heard = true,
-                Ok(0) | Err(_) => {
-                    return Poll::Ready(Err(if self.heard { Fault::Broken } else { Fault::Died }));
-                }
-            }
+            ready!(self.memory.poll(cx, came));
+            let Ok(1..) = ready!(connection.poll_fill(cx, HEAD_ROOM.max(came))) else {
+                let fault = if self.has_response { SendFault::Broken } else { SendFault::Died };
+                return Poll::Ready(Err(fault));
+            };
+            self.has_response = true;
         }
     }
 
     /// Sends as much as can be sent now.
-    fn poll_upload(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Result<(), Fault> {
-        if self.refused || self.upload.is_sent() {
+    fn poll_writer(&mut self, connection: &Connection<L>, cx: &mut Context<'_>) -> Result<(), SendFault> {
+        if self.refused || self.writer.is_sent() {
             return Ok(());
         }
-        match self.upload.poll(&wire.stream, cx) {
+        match self.writer.poll(&connection.transport, cx) {
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-            Poll::Ready(Err(UploadFault::Body)) => Err(Fault::Broken),
-            Poll::Ready(Err(UploadFault::Connection)) if self.upload.has_begun() => {
+            Poll::Ready(Err(WriteFault::Body)) => Err(SendFault::Broken),
+            Poll::Ready(Err(WriteFault::Connection)) if self.writer.has_begun() => {
                 self.refused = true;
                 Ok(())
             }
-            Poll::Ready(Err(UploadFault::Connection)) => {
-                let unseen = wire.stream.borrow().is_all_or_nothing(self.upload.queued());
-                Err(if unseen { Fault::Unsent } else { Fault::Died })
+            Poll::Ready(Err(WriteFault::Connection)) => {
+                let unseen = connection.transport.borrow().is_all_or_nothing(self.writer.queued());
+                Err(if unseen { SendFault::Unsent } else { SendFault::Died })
             }
         }
     }
 }
 
-/// Room for a head, and for most answers whole.
-pub(super) const HEAD_ROOM: usize = 8 * 1024;
+/// Room for a head, and for most responses whole.
+pub(crate) const HEAD_ROOM: usize = 8 * 1024;
 /// What a free connection keeps to write heads into.
-pub(super) const MAX_OUTPUT: usize = 16 * 1024;
-/// Interim answers to one request. They cost time alone, and that is limited, too.
+pub(crate) const MAX_OUTPUT: usize = 16 * 1024;
+/// Interim responses to one request. They cost time alone, which the owner limits.
 const MAX_INTERIM: usize = 16 * 1024;

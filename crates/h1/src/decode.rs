@@ -1,4 +1,4 @@
-//! An answer's body, from bytes: by length, in chunks, or until the upstream closes (RFC 9112 sections 6 and 7).
+//! A response's body, from bytes: by length, in chunks, or until the peer closes (RFC 9112 sections 6 and 7).
 //!
 //! Data is split off the buffer that it was read into, and never copied. Chunk extensions are bounded and dropped.
 
@@ -6,21 +6,21 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::{EMPTY_HEADER, Status};
 
-use super::super::head_fault::of_trailer;
-use super::super::malformed::Malformed;
-use super::head::MAX_FIELDS;
+use crate::head_fault::of_trailer;
+use crate::malformed::{ChunkFault, LineFault, Malformed, TrailerFault};
+use crate::parse::MAX_FIELDS;
 
 /// How far a body has been read, and what ends it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Decoder {
-    state: State,
+pub(crate) struct Decoder {
+    state: DecoderState,
     /// Bytes of chunk extensions so far.
     extensions: usize,
     trailers: Option<Box<HeaderMap>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     /// This many bytes are left.
     Length(u64),
     /// All that comes until the end of the stream.
@@ -38,112 +38,120 @@ enum State {
 }
 
 impl Decoder {
-    const fn new(state: State) -> Self {
+    const fn new(state: DecoderState) -> Self {
         Self { state, extensions: 0, trailers: None }
     }
 
     /// No body at all.
-    pub(super) const fn none() -> Self {
-        Self::new(State::Finished)
+    pub(crate) const fn none() -> Self {
+        Self::new(DecoderState::Finished)
     }
 
-    /// As many bytes.
-    pub(super) const fn length(length: u64) -> Self {
-        Self::new(if length == 0 { State::Finished } else { State::Length(length) })
+    /// This many bytes.
+    pub(crate) const fn length(length: u64) -> Self {
+        Self::new(if length == 0 { DecoderState::Finished } else { DecoderState::Length(length) })
     }
 
-    pub(super) const fn chunked() -> Self {
-        Self::new(State::Size)
+    /// Chunks, and trailers behind them.
+    pub(crate) const fn chunked() -> Self {
+        Self::new(DecoderState::Size)
     }
 
-    /// Whatever comes before the upstream closes.
-    pub(super) const fn until_close() -> Self {
-        Self::new(State::UntilClose)
+    /// All bytes before the peer closes.
+    pub(crate) const fn until_close() -> Self {
+        Self::new(DecoderState::UntilClose)
     }
 
     /// Whether the last byte of the message was read.
-    pub(super) const fn is_finished(&self) -> bool {
-        matches!(self.state, State::Finished)
+    pub(crate) const fn is_finished(&self) -> bool {
+        matches!(self.state, DecoderState::Finished)
     }
 
-    /// Whether the end of the stream is the end of the body, too.
-    pub(super) const fn may_end_here(&self) -> bool {
-        matches!(self.state, State::Finished | State::UntilClose)
+    /// Whether the body may end with the stream.
+    pub(crate) const fn may_end_here(&self) -> bool {
+        matches!(self.state, DecoderState::Finished | DecoderState::UntilClose)
     }
 
-    /// Whether its trailers are read, which wait until they have come whole.
-    pub(super) const fn is_in_trailers(&self) -> bool {
-        matches!(self.state, State::Trailers)
+    /// Whether it reads the trailers, which are held until they are whole.
+    pub(crate) const fn is_in_trailers(&self) -> bool {
+        matches!(self.state, DecoderState::Trailers)
     }
 
     /// How many bytes of data are left, where that is known.
-    pub(super) const fn left(&self) -> Option<u64> {
+    pub(crate) const fn left(&self) -> Option<u64> {
         match self.state {
-            State::Length(left) => Some(left),
-            State::Finished => Some(0),
+            DecoderState::Length(left) => Some(left),
+            DecoderState::Finished => Some(0),
             _ => None,
         }
     }
 
     /// Whether trailers came that were not taken.
-    pub(super) const fn has_trailers(&self) -> bool {
+    pub(crate) const fn has_trailers(&self) -> bool {
         self.trailers.is_some()
     }
 
     /// The trailers, once the body is finished.
-    pub(super) const fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+    pub(crate) const fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
     }
 
     /// Takes the next data off `input`; `None` where more must be read first, or the body is finished.
     ///
     /// # Errors
-    /// [`Malformed`] for what is no chunked coding.
-    pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Malformed> {
+    /// What is not the chunked coding.
+    pub(crate) fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Malformed> {
         self.step_over(input)?;
         let data = match &mut self.state {
             _ if input.is_empty() => None,
-            State::Length(left) | State::Chunk(left) => {
+            DecoderState::Length(left) | DecoderState::Chunk(left) => {
                 let taken = (input.len() as u64).min(*left);
                 *left -= taken;
                 Some(input.split_to(taken as usize))
             }
-            State::UntilClose => Some(input.split()),
+            DecoderState::UntilClose => Some(input.split()),
             _ => None,
         };
-        // So that the end is seen with the last data, and not at the next look.
+        // So that the end is seen with the last data, and not at the next call.
         self.step_over(input)?;
         Ok(data.map(BytesMut::freeze))
     }
 
-    /// Takes off all that is no data.
+    /// Takes off all that is not data.
     fn step_over(&mut self, input: &mut BytesMut) -> Result<(), Malformed> {
         loop {
             let next = match self.state {
-                State::Length(0) => State::Finished,
-                State::Chunk(0) => State::ChunkEnd,
-                State::Size => {
+                DecoderState::Length(0) => DecoderState::Finished,
+                DecoderState::Chunk(0) => DecoderState::ChunkEnd,
+                DecoderState::Size => {
                     let Some(size) = self.size(input)? else { return Ok(()) };
-                    if size == 0 { State::Trailers } else { State::Chunk(size) }
+                    if size == 0 { DecoderState::Trailers } else { DecoderState::Chunk(size) }
                 }
-                State::ChunkEnd => {
+                DecoderState::ChunkEnd => {
                     if !b"\r\n".starts_with(&input[..input.len().min(2)]) {
                         let is_bare = input[0] == b'\n';
-                        return Err(if is_bare { Malformed::BareLineFeed } else { Malformed::ChunkEnd });
+                        return Err(if is_bare {
+                            Malformed::Line(LineFault::BareLineFeed)
+                        } else {
+                            Malformed::Chunk(ChunkFault::End)
+                        });
                     }
                     if input.len() < 2 {
                         return Ok(());
                     }
                     input.advance(2);
-                    State::Size
+                    DecoderState::Size
                 }
-                State::Trailers => {
+                DecoderState::Trailers => {
                     if !self.read_trailers(input)? {
                         return Ok(());
                     }
-                    State::Finished
+                    DecoderState::Finished
                 }
-                State::Length(_) | State::Chunk(_) | State::UntilClose | State::Finished => return Ok(()),
+                DecoderState::Length(_)
+                | DecoderState::Chunk(_)
+                | DecoderState::UntilClose
+                | DecoderState::Finished => return Ok(()),
             };
             self.state = next;
         }
@@ -152,26 +160,30 @@ impl Decoder {
     /// Takes a size line off, if it is there: hexadecimal digits, and what may follow them.
     fn size(&mut self, input: &mut BytesMut) -> Result<Option<u64>, Malformed> {
         let Some(end) = memchr::memchr(b'\n', input) else {
-            return if input.len() > MAX_SIZE_LINE { Err(Malformed::ChunkExtensions) } else { Ok(None) };
+            return if input.len() > MAX_SIZE_LINE {
+                Err(Malformed::Chunk(ChunkFault::Extensions))
+            } else {
+                Ok(None)
+            };
         };
-        let line = input[..end].strip_suffix(b"\r").ok_or(Malformed::BareLineFeed)?;
+        let line = input[..end].strip_suffix(b"\r").ok_or(Malformed::Line(LineFault::BareLineFeed))?;
         let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
         let (digits, more) = line.split_at(digits);
         // Some servers fill the line up with spaces.
         let extension = more.trim_ascii_start();
         let is_plain = extension.is_empty() || extension[0] == b';';
         if digits.is_empty() {
-            return Err(Malformed::ChunkSize);
+            return Err(Malformed::Chunk(ChunkFault::Size));
         } else if digits.len() > MAX_SIZE_DIGITS {
-            return Err(Malformed::ChunkTooLarge);
+            return Err(Malformed::Chunk(ChunkFault::TooLarge));
         } else if more.contains(&b'\r') {
-            return Err(Malformed::BareCarriageReturn);
+            return Err(Malformed::Line(LineFault::BareCarriageReturn));
         } else if !is_plain {
-            return Err(Malformed::BehindChunkSize);
+            return Err(Malformed::Chunk(ChunkFault::AfterSize));
         }
         self.extensions += more.len();
         if self.extensions > MAX_EXTENSIONS {
-            return Err(Malformed::ChunkExtensions);
+            return Err(Malformed::Chunk(ChunkFault::Extensions));
         }
         let size = digits.iter().fold(0, |size, digit| size << 4 | u64::from(hex(*digit)));
         input.advance(end + 1);
@@ -186,13 +198,13 @@ impl Decoder {
         }
         let Some(end) = memchr::memmem::find(input, b"\r\n\r\n") else {
             if input.len() > MAX_TRAILERS {
-                return Err(Malformed::TrailersTooLarge);
+                return Err(Malformed::Trailer(TrailerFault::TooLarge));
             }
-            let hopeless = input.len() >= 2 && input[0] == b'\r';
-            return if hopeless { Err(Malformed::BareCarriageReturn) } else { Ok(false) };
+            let is_broken = input.len() >= 2 && input[0] == b'\r';
+            return if is_broken { Err(Malformed::Line(LineFault::BareCarriageReturn)) } else { Ok(false) };
         };
         if end + 4 > MAX_TRAILERS {
-            return Err(Malformed::TrailersTooLarge);
+            return Err(Malformed::Trailer(TrailerFault::TooLarge));
         }
         let section = input.split_to(end + 4).freeze();
         let mut fields = [EMPTY_HEADER; MAX_FIELDS];
@@ -200,11 +212,13 @@ impl Decoder {
             Ok(Status::Complete((length, fields))) if length == section.len() => {
                 let mut trailers = HeaderMap::with_capacity(fields.len());
                 for field in fields {
-                    let name =
-                        HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::TrailerName)?;
+                    let name = HeaderName::from_bytes(field.name.as_bytes())
+                        .map_err(|_| Malformed::Trailer(TrailerFault::Name))?;
                     let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value));
-                    let value = value.map_err(|_| Malformed::TrailerValue)?;
-                    trailers.try_append(name, value).map_err(|_| Malformed::TrailersTooLarge)?;
+                    let value = value.map_err(|_| Malformed::Trailer(TrailerFault::Value))?;
+                    trailers
+                        .try_append(name, value)
+                        .map_err(|_| Malformed::Trailer(TrailerFault::TooLarge))?;
                 }
                 self.trailers = Some(Box::new(trailers));
                 Ok(true)
@@ -223,16 +237,16 @@ fn fault_of(section: &[u8]) -> Malformed {
         let line = match line.strip_suffix(b"\r") {
             Some(line) => line,
             None if is_last => line,
-            None => return Malformed::BareLineFeed,
+            None => return Malformed::Line(LineFault::BareLineFeed),
         };
         if line.contains(&b'\r') {
-            return Malformed::BareCarriageReturn;
+            return Malformed::Line(LineFault::BareCarriageReturn);
         }
         if let Some(fault) = of_trailer(line) {
             return fault;
         }
     }
-    Malformed::TrailersTooLarge
+    Malformed::Trailer(TrailerFault::TooLarge)
 }
 
 /// The value of a hexadecimal digit.
@@ -313,26 +327,26 @@ mod tests {
     #[test]
     fn chunks_that_two_readers_would_read_in_two_ways_are_malformed() {
         for (wire, fault) in [
-            ("\r\n", Malformed::ChunkSize),
-            ("x\r\n", Malformed::ChunkSize),
-            ("0x5\r\nhello\r\n", Malformed::BehindChunkSize),
-            ("+5\r\nhello\r\n", Malformed::ChunkSize),
-            ("-5\r\nhello\r\n", Malformed::ChunkSize),
-            (" 5\r\nhello\r\n", Malformed::ChunkSize),
-            ("5\nhello\n0\n\n", Malformed::BareLineFeed),
-            ("5\r\nhello\n0\r\n\r\n", Malformed::BareLineFeed),
-            ("5\r\nhelloworld\r\n0\r\n\r\n", Malformed::ChunkEnd),
-            ("5\r\nhelloXX", Malformed::ChunkEnd),
-            ("5 5\r\nhello\r\n", Malformed::BehindChunkSize),
-            ("5;a\rb\r\nhello\r\n", Malformed::BareCarriageReturn),
-            ("10000000000000000\r\n", Malformed::ChunkTooLarge),
-            ("0\r\nno colon\r\n\r\n", Malformed::TrailerWithoutColon),
-            ("0\r\nX : 1\r\n\r\n", Malformed::TrailerName),
-            ("0\r\nX: \x01\r\n\r\n", Malformed::TrailerValue),
-            ("0\r\nX: 1\r\n folded\r\n\r\n", Malformed::FoldedTrailer),
-            ("0\r\nX: 1\nno colon\r\n\r\n", Malformed::BareLineFeed),
-            ("0\r\nX: 1\rY: 2\r\n\r\n", Malformed::BareCarriageReturn),
-            ("0\r\n\rX\r\n\r\n", Malformed::BareCarriageReturn),
+            ("\r\n", Malformed::Chunk(ChunkFault::Size)),
+            ("x\r\n", Malformed::Chunk(ChunkFault::Size)),
+            ("0x5\r\nhello\r\n", Malformed::Chunk(ChunkFault::AfterSize)),
+            ("+5\r\nhello\r\n", Malformed::Chunk(ChunkFault::Size)),
+            ("-5\r\nhello\r\n", Malformed::Chunk(ChunkFault::Size)),
+            (" 5\r\nhello\r\n", Malformed::Chunk(ChunkFault::Size)),
+            ("5\nhello\n0\n\n", Malformed::Line(LineFault::BareLineFeed)),
+            ("5\r\nhello\n0\r\n\r\n", Malformed::Line(LineFault::BareLineFeed)),
+            ("5\r\nhelloworld\r\n0\r\n\r\n", Malformed::Chunk(ChunkFault::End)),
+            ("5\r\nhelloXX", Malformed::Chunk(ChunkFault::End)),
+            ("5 5\r\nhello\r\n", Malformed::Chunk(ChunkFault::AfterSize)),
+            ("5;a\rb\r\nhello\r\n", Malformed::Line(LineFault::BareCarriageReturn)),
+            ("10000000000000000\r\n", Malformed::Chunk(ChunkFault::TooLarge)),
+            ("0\r\nno colon\r\n\r\n", Malformed::Trailer(TrailerFault::NoColon)),
+            ("0\r\nX : 1\r\n\r\n", Malformed::Trailer(TrailerFault::Name)),
+            ("0\r\nX: \x01\r\n\r\n", Malformed::Trailer(TrailerFault::Value)),
+            ("0\r\nX: 1\r\n folded\r\n\r\n", Malformed::Trailer(TrailerFault::Folded)),
+            ("0\r\nX: 1\nno colon\r\n\r\n", Malformed::Line(LineFault::BareLineFeed)),
+            ("0\r\nX: 1\rY: 2\r\n\r\n", Malformed::Line(LineFault::BareCarriageReturn)),
+            ("0\r\n\rX\r\n\r\n", Malformed::Line(LineFault::BareCarriageReturn)),
         ] {
             for cut in [1, wire.len()] {
                 let decoded = decode(Decoder::chunked(), wire.as_bytes(), cut).map(drop);
@@ -345,13 +359,13 @@ mod tests {
     fn extensions_and_trailers_are_bounded() {
         let fault = |wire: &str| decode(Decoder::chunked(), wire.as_bytes(), 4096).map(drop);
         let many = "1;aaaaaaaaaaaaaaaa\r\nx\r\n".repeat(MAX_EXTENSIONS / 17 + 1);
-        assert_eq!(fault(&many), Err(Malformed::ChunkExtensions));
+        assert_eq!(fault(&many), Err(Malformed::Chunk(ChunkFault::Extensions)));
         let one = format!("1;{}", "a".repeat(MAX_EXTENSIONS + 8192));
-        assert_eq!(fault(&one), Err(Malformed::ChunkExtensions));
+        assert_eq!(fault(&one), Err(Malformed::Chunk(ChunkFault::Extensions)));
         let long = format!("0\r\nX: {}", "a".repeat(MAX_TRAILERS + 8192));
-        assert_eq!(fault(&long), Err(Malformed::TrailersTooLarge));
+        assert_eq!(fault(&long), Err(Malformed::Trailer(TrailerFault::TooLarge)));
         let fields = format!("0\r\n{}\r\n", "x: 1\r\n".repeat(MAX_FIELDS + 1));
-        assert_eq!(fault(&fields), Err(Malformed::TrailersTooLarge));
+        assert_eq!(fault(&fields), Err(Malformed::Trailer(TrailerFault::TooLarge)));
     }
 
     proptest! {

@@ -1,17 +1,26 @@
 //! A request's head and the framing of its body, as bytes (RFC 9112 sections 3, 6 and 7.1).
 //!
-//! How the body is framed is ours to say, whatever the fields say of it: a length where it is known, else chunks.
+//! The framing of the body is the sender's decision, whatever the fields say: a length where it is known, else chunks.
 
 use std::io::Write as _;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method};
 
-use super::super::sending::Head;
+/// A request's head, borrowed: it may be sent again.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'h> {
+    /// The method.
+    pub method: &'h Method,
+    /// The target in origin-form, or `*` (RFC 9112 section 3.2).
+    pub target: &'h str,
+    /// The header fields. Those of this hop (framing, `Connection`) are written by the encoder.
+    pub headers: &'h HeaderMap,
+}
 
 /// How a request's body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyFraming {
+pub(crate) enum BodyFraming {
     /// There is none.
     None,
     /// This many bytes.
@@ -22,14 +31,13 @@ pub(super) enum BodyFraming {
 
 /// Appends a head to `out`. The fields of this hop are made here: the framing, and what `Connection` says of `TE` and
 /// `Upgrade`.
-pub(super) fn head(out: &mut Vec<u8>, head: &Head, framing: BodyFraming) {
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+pub(crate) fn head(out: &mut Vec<u8>, head: RequestHead<'_>, framing: BodyFraming) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(head.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut hop = Hop::default();
-    for (name, value) in &head.headers {
+    for (name, value) in head.headers {
         if *name == CONTENT_LENGTH {
             hop.length = true;
             continue;
@@ -42,7 +50,7 @@ pub(super) fn head(out: &mut Vec<u8>, head: &Head, framing: BodyFraming) {
         field(out, name.as_str(), value.as_bytes());
     }
     match framing {
-        BodyFraming::None if hop.length || expects_body(&head.method) => length(out, 0),
+        BodyFraming::None if hop.length || expects_body(head.method) => length(out, 0),
         BodyFraming::None => {}
         BodyFraming::Length(bytes) => length(out, bytes),
         BodyFraming::Chunked => field(out, "transfer-encoding", b"chunked"),
@@ -65,13 +73,13 @@ struct Hop {
 }
 
 /// Appends the line that begins a chunk of `len` bytes; the chunk and [`LINE_END`] follow.
-pub(super) fn chunk_size(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn chunk_size(out: &mut Vec<u8>, len: usize) {
     // Writing to memory does not fail.
     let _ = write!(out, "{len:x}\r\n");
 }
 
 /// Appends the last chunk and the trailers.
-pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
         field(out, name.as_str(), value.as_bytes());
@@ -92,22 +100,21 @@ fn length(out: &mut Vec<u8>, bytes: u64) {
     let _ = write!(out, "content-length: {bytes}\r\n");
 }
 
-/// A request without a body says so where its method has a meaning for one (RFC 9110 section 8.6).
+/// Whether a request without a body has a `Content-Length` of 0: its method has a meaning for one (RFC 9110 section 8.6).
 fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// Ends a line, and a chunk.
-pub(super) const LINE_END: &[u8] = b"\r\n";
+pub(crate) const LINE_END: &[u8] = b"\r\n";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::sending::Asks;
-    use http::{HeaderValue, Uri};
+    use http::HeaderValue;
 
     fn encoded(
-        method: Method,
+        method: &Method,
         target: &'static str,
         fields: &[(&'static str, &'static str)],
         framing: BodyFraming,
@@ -117,11 +124,7 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
-        head(
-            &mut out,
-            &Head { method, uri: Uri::from_static(target), headers, asks: Asks::default() },
-            framing,
-        );
+        head(&mut out, RequestHead { method, target, headers: &headers }, framing);
         String::from_utf8(out).unwrap()
     }
 
@@ -129,14 +132,14 @@ mod tests {
     fn a_head_is_in_origin_form_with_its_fields_as_they_are() {
         assert_eq!(
             encoded(
-                Method::GET,
+                &Method::GET,
                 "/a%20b?c=d",
                 &[("host", "api.example"), ("x-a", "1"), ("x-a", "2"), ("x-empty", "")],
                 BodyFraming::None
             ),
             "GET /a%20b?c=d HTTP/1.1\r\nhost: api.example\r\nx-a: 1\r\nx-a: 2\r\nx-empty: \r\n\r\n"
         );
-        assert!(encoded(Method::OPTIONS, "*", &[], BodyFraming::None).starts_with("OPTIONS * HTTP/1.1\r\n"));
+        assert!(encoded(&Method::OPTIONS, "*", &[], BodyFraming::None).starts_with("OPTIONS * HTTP/1.1\r\n"));
     }
 
     #[test]
@@ -148,13 +151,13 @@ mod tests {
             (Method::POST, BodyFraming::Length(7), "content-length: 7\r\n"),
             (Method::POST, BodyFraming::Chunked, "transfer-encoding: chunked\r\n"),
         ] {
-            let text = encoded(method.clone(), "/", &lies, framing);
+            let text = encoded(&method, "/", &lies, framing);
             assert_eq!(text, format!("{method} / HTTP/1.1\r\n{fields}\r\n"));
         }
         for (method, fields) in
             [(Method::GET, ""), (Method::DELETE, ""), (Method::PUT, "content-length: 0\r\n")]
         {
-            let text = encoded(method.clone(), "/", &[], BodyFraming::None);
+            let text = encoded(&method, "/", &[], BodyFraming::None);
             assert_eq!(text, format!("{method} / HTTP/1.1\r\n{fields}\r\n"));
         }
     }
@@ -162,7 +165,7 @@ mod tests {
     #[test]
     fn te_and_upgrade_are_named_by_connection() {
         let ends = |fields: &[_], end: &str| {
-            assert!(encoded(Method::GET, "/", fields, BodyFraming::None).ends_with(end), "{end}");
+            assert!(encoded(&Method::GET, "/", fields, BodyFraming::None).ends_with(end), "{end}");
         };
         ends(&[("te", "trailers")], "te: trailers\r\nconnection: te\r\n\r\n");
         ends(&[("upgrade", "websocket")], "upgrade: websocket\r\nconnection: upgrade\r\n\r\n");

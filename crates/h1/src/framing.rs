@@ -1,24 +1,27 @@
-//! The framing of HTTP/1.1 requests, judged on the bytes themselves (RFC 9112).
+//! The framing of requests, judged on the bytes themselves (RFC 9112 sections 2.2, 3, 5, 6 and 7).
 //!
 //! hyper's parser is lenient where two servers may disagree about where a message ends: it takes a bare LF for a line
-//! end, `5 ` for a chunk size, and `Transfer-Encoding` beside `Content-Length`. By the time it calls us those bytes
-//! are gone. So each connection's bytes pass through this scanner first. It knows the message's borders by
-//! itself, and cuts the bytes off before anything ambiguous. In its place hyper reads what it refuses there: it answers 400 and closes, and nothing of what was cut off is ever read as a request.
+//! end, `5 ` for a chunk size, and `Transfer-Encoding` beside `Content-Length`. By the time hyper calls its service,
+//! those bytes are gone. So the bytes of a connection pass through [`RequestFraming`] first. It knows the borders of
+//! messages by itself, and cuts the bytes off before anything ambiguous. hyper reads [`RequestFraming::poison`] in their
+//! place: it responds with 400 and closes, and never reads what was cut off.
 //!
-//! It looks at framing, at the characters of the request target, which hyper's parser takes for granted, and at a
-//! connection's first bytes, which may be another protocol's. Everything else is judged on the parsed request.
+//! The judge looks at framing, at the characters of the request target, which hyper does not check, and at a connection's
+//! first bytes, which may be another protocol's. Everything else is judged on the parsed request.
 
-use super::error::{BadRequest, Foreign};
-use super::head_fault::{self, At, is_token};
-use super::malformed::Malformed;
-use super::octets::{Octet, encoded, is_odd};
+use crate::head_fault::{self, At, is_token};
+use crate::malformed::{
+    ChunkFault, FieldFault, LengthFault, LineFault, Malformed, OtherProtocol, RequestFault, StartLineFault,
+    TrailerFault,
+};
+use crate::target::{TargetByte, encoded, is_odd};
 
-/// What a connection may speak.
+/// The protocols that a connection may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub enum Protocol {
     /// HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 section 3.3): its first bytes say which.
     Either,
-    /// HTTP/1.1 alone; HTTP/2's preface is no request.
+    /// HTTP/1.1 alone; HTTP/2's preface is an invalid request.
     Http1,
     /// HTTP/2, as TLS has agreed (RFC 9113 section 3.2).
     Http2,
@@ -26,13 +29,13 @@ pub(super) enum Spoken {
 
 /// Follows one connection's requests byte by byte.
 #[derive(Debug)]
-pub(super) struct Framing {
-    state: State,
+pub struct RequestFraming {
+    state: FramingState,
     /// Whether HTTP/2's preface may still come.
     may_be_http2: bool,
     /// The part of the current line that earlier reads brought; empty where a line came whole.
     line: Vec<u8>,
-    head: Head,
+    head: HeadFields,
     /// Bytes of chunk extensions or trailers in this message so far.
     extra: usize,
     max_line: usize,
@@ -42,14 +45,14 @@ pub(super) struct Framing {
     /// Whether the current request line has come to its target, or beyond.
     in_target: bool,
     /// What is wrong with what was refused, where that is known.
-    fault: Option<BadRequest>,
+    fault: Option<RequestFault>,
     /// The number of the last read of a head.
     last_read: u64,
 }
 
-/// What is read now.
+/// The part of a message that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum FramingState {
     /// Before a request line; blank lines are skipped (RFC 9112 section 2.2).
     Start,
     /// The fields of a head.
@@ -62,20 +65,20 @@ enum State {
     Chunk(u64),
     /// The trailer section.
     Trailers,
-    /// HTTP/2: its frames need no help.
+    /// HTTP/2: its frames are framed by themselves.
     Http2,
-    /// A tunnel: its bytes are nobody's business.
+    /// A tunnel: its bytes have no framing.
     Tunnel,
-    /// Something ambiguous came: nothing more is let through.
+    /// Something ambiguous came: nothing more goes on.
     Refused,
 }
 
-/// Where bytes that were read stopped going on as they are.
+/// How far a read goes on as it came, where a part of it was encoded.
 #[derive(Clone, Copy, Debug)]
 struct Rewritten {
-    /// So many went on before that.
+    /// Bytes that go on as they came.
     same: usize,
-    /// So many are admitted: as they are, or written anew.
+    /// Bytes that are admitted: as they came, or encoded.
     done: usize,
 }
 
@@ -84,31 +87,36 @@ struct TooMuch;
 
 /// What a head says of the body behind it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Head {
+struct HeadFields {
     http_1_0: bool,
     content_length: Option<u64>,
     chunked: bool,
 }
 
-/// Where a connection is between messages: what its time limits go by.
+/// Where a connection is within its messages, for its time limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub enum Phase {
     /// No request has begun.
     Idle,
     /// A head has begun and not ended.
     Head,
-    /// A body, or nothing that is ours to time.
+    /// A body, or something that has no time limit here.
     Body,
 }
 
-impl Framing {
+impl RequestFraming {
     /// A connection on which nothing was read yet. `max_line` bounds one line of a head, in bytes.
-    pub(super) const fn new(max_line: usize, spoken: Spoken) -> Self {
+    #[must_use]
+    pub const fn new(max_line: usize, protocol: Protocol) -> Self {
         Self {
-            state: if matches!(spoken, Spoken::Http2) { State::Http2 } else { State::Start },
-            may_be_http2: matches!(spoken, Spoken::Either),
+            state: if matches!(protocol, Protocol::Http2) {
+                FramingState::Http2
+            } else {
+                FramingState::Start
+            },
+            may_be_http2: matches!(protocol, Protocol::Either),
             line: Vec::new(),
-            head: Head { http_1_0: false, content_length: None, chunked: false },
+            head: HeadFields { http_1_0: false, content_length: None, chunked: false },
             extra: 0,
             max_line,
             poison: POISON,
@@ -120,48 +128,53 @@ impl Framing {
     }
 
     /// What is wrong with what is refused, or with what hyper refuses, where that is known.
-    pub(super) fn fault(&self) -> Option<BadRequest> {
+    #[must_use]
+    pub fn fault(&self) -> Option<RequestFault> {
         self.fault.or_else(|| head_fault::of(self.last_read))
     }
 
     /// Where the connection is now.
-    pub(super) const fn phase(&self) -> Phase {
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
         match self.state {
-            State::Start if self.line.is_empty() => Phase::Idle,
-            State::Start | State::Fields => Phase::Head,
+            FramingState::Start if self.line.is_empty() => Phase::Idle,
+            FramingState::Start | FramingState::Fields => Phase::Head,
             _ => Phase::Body,
         }
     }
 
     /// Whether the connection speaks HTTP/2.
-    pub(super) const fn is_http2(&self) -> bool {
-        matches!(self.state, State::Http2)
+    #[must_use]
+    pub const fn is_http2(&self) -> bool {
+        matches!(self.state, FramingState::Http2)
     }
 
-    /// What is spoken, as far as can be told from `read`: all that was admitted so far.
-    pub(super) fn spoken(&self, read: &[u8]) -> Spoken {
+    /// The protocol that is spoken, as far as is known from `read`: all that was admitted so far.
+    #[must_use]
+    pub fn protocol(&self, read: &[u8]) -> Protocol {
         match self.state {
-            State::Http2 => Spoken::Http2,
-            State::Start if self.may_be_http2 && HTTP2_PREFACE.starts_with(read) => Spoken::Either,
-            _ => Spoken::Http1,
+            FramingState::Http2 => Protocol::Http2,
+            FramingState::Start if self.may_be_http2 && HTTP2_PREFACE.starts_with(read) => Protocol::Either,
+            _ => Protocol::Http1,
         }
     }
 
-    /// From here on everything is passed through: the connection has become a tunnel.
-    pub(super) fn open(&mut self) {
-        self.state = State::Tunnel;
+    /// Admits everything from here on: the connection has become a tunnel.
+    pub fn open(&mut self) {
+        self.state = FramingState::Tunnel;
         self.line = Vec::new();
     }
 
     /// Whether something ambiguous came.
-    pub(super) const fn is_refused(&self) -> bool {
-        matches!(self.state, State::Refused)
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        matches!(self.state, FramingState::Refused)
     }
 
     /// Judges the bytes that were just read, and returns how many of them go on as they are. What goes on behind those is
     /// put into `out`: targets with characters that are percent-encoded, and all that follows them. Nothing of what comes
     /// behind something ambiguous goes on.
-    pub(super) fn admit(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    pub fn admit(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
         let mut rewritten = None;
         let end = self.judge(bytes, out, &mut rewritten);
         match rewritten {
@@ -176,60 +189,57 @@ impl Framing {
     /// Returns how many of the bytes are admitted, as they are or `rewritten`.
     fn judge(&mut self, bytes: &[u8], out: &mut Vec<u8>, rewritten: &mut Option<Rewritten>) -> usize {
         if std::mem::take(&mut self.is_new)
-            && self.state == State::Start
-            && let Some(foreign) = bytes.first().and_then(|first| foreign(*first))
+            && self.state == FramingState::Start
+            && let Some(other) = bytes.first().and_then(|first| other_protocol(*first))
         {
-            self.fault = Some(foreign.into());
+            self.fault = Some(other.into());
             return self.refuse(0, None);
         }
         match self.state {
-            State::Start => self.last_read = head_fault::keep(At::RequestLine, &self.line, bytes),
-            State::Fields => self.last_read = head_fault::keep(At::Fields, &self.line, bytes),
+            FramingState::Start => self.last_read = head_fault::keep(At::RequestLine, &self.line, bytes),
+            FramingState::Fields => self.last_read = head_fault::keep(At::Fields, &self.line, bytes),
             _ => {}
         }
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
             match self.state {
-                State::Http2 | State::Tunnel => return bytes.len(),
-                State::Refused => return 0,
-                State::Body(left) => {
+                FramingState::Http2 | FramingState::Tunnel => return bytes.len(),
+                FramingState::Refused => return 0,
+                FramingState::Body(left) => {
                     let taken = (rest.len() as u64).min(left);
-                    self.state = if left == taken { State::Start } else { State::Body(left - taken) };
+                    self.state =
+                        if left == taken { FramingState::Start } else { FramingState::Body(left - taken) };
                     at += taken as usize;
                 }
-                State::Chunk(left) => {
+                FramingState::Chunk(left) => {
                     let taken = (rest.len() as u64).min(left);
-                    // The last two are the line end behind the chunk.
-                    for ahead in 0..taken {
-                        let want = match left - ahead {
-                            2 => b'\r',
-                            1 => b'\n',
-                            _ => continue,
-                        };
-                        let found = rest[ahead as usize];
-                        if found != want {
-                            let is_bare = found == b'\n';
-                            let fault = if is_bare { Malformed::BareLineFeed } else { Malformed::ChunkEnd };
-                            self.fault = Some(fault.into());
-                            return self.refuse(at + ahead as usize, None);
-                        }
+                    if let Some((ahead, fault)) = chunk_end_fault(&rest[..taken as usize], left) {
+                        self.fault = Some(fault.into());
+                        return self.refuse(at + ahead, None);
                     }
-                    self.state = if left == taken { State::ChunkSize } else { State::Chunk(left - taken) };
+                    self.state = if left == taken {
+                        FramingState::ChunkSize
+                    } else {
+                        FramingState::Chunk(left - taken)
+                    };
                     at += taken as usize;
                 }
-                State::Start | State::Fields | State::ChunkSize | State::Trailers => {
+                FramingState::Start
+                | FramingState::Fields
+                | FramingState::ChunkSize
+                | FramingState::Trailers => {
                     let newline = memchr::memchr(b'\n', rest);
                     if newline.is_none() && self.line.len() + rest.len() > self.max_line {
-                        // hyper answers 431 by its own limit; here only memory is at stake.
+                        // hyper responds with 431 by its own limit; this one bounds memory.
                         self.fault = match self.state {
-                            State::ChunkSize => Some(Malformed::ChunkExtensions.into()),
-                            State::Trailers => Some(Malformed::TrailersTooLarge.into()),
+                            FramingState::ChunkSize => Some(ChunkFault::Extensions.into()),
+                            FramingState::Trailers => Some(TrailerFault::TooLarge.into()),
                             _ => self.fault,
                         };
                         return self.refuse(at, self.line.last().copied());
                     }
-                    if self.state == State::Start
+                    if self.state == FramingState::Start
                         && let line = &rest[..newline.unwrap_or(rest.len())]
                         && let Some(odd) = self.first_odd(line)
                     {
@@ -294,84 +304,91 @@ impl Framing {
         for (at, byte) in piece.iter().copied().enumerate() {
             if !is_odd_in_line(byte) {
                 out.push(byte);
-            } else if Octet::of(byte) == Octet::Encoded {
+            } else if TargetByte::of(byte) == TargetByte::Encoded {
                 out.extend_from_slice(&encoded(byte));
             } else {
-                self.fault = Some(BadRequest::TargetByte(Some(byte)));
+                self.fault = Some(RequestFault::TargetByte(byte));
                 return Err(at);
             }
         }
         Ok(piece.len())
     }
 
-    /// What hyper is to read in place of what was refused.
-    pub(super) const fn poison(&self) -> &'static [u8] {
+    /// What hyper reads in place of what was refused.
+    #[must_use]
+    pub const fn poison(&self) -> &'static [u8] {
         self.poison
     }
 
     /// Refuses everything from `at` on; `passed` is the byte of this line that was passed on last.
     fn refuse(&mut self, at: usize, passed: Option<u8>) -> usize {
         // Behind a CR, an LF would end the line after all.
-        let within_size_line = self.state == State::ChunkSize && passed != Some(b'\r');
+        let within_size_line = self.state == FramingState::ChunkSize && passed != Some(b'\r');
         self.poison = if within_size_line { CHUNK_POISON } else { POISON };
-        self.state = State::Refused;
+        self.state = FramingState::Refused;
         self.line = Vec::new();
         at
     }
 
     /// A line without its LF; what comes next.
-    fn line_ended(&mut self, line: &[u8]) -> Result<State, Malformed> {
-        let line = line.strip_suffix(b"\r").ok_or(Malformed::BareLineFeed)?;
-        if line == b"\0" && self.state == State::Start {
+    fn line_ended(&mut self, line: &[u8]) -> Result<FramingState, Malformed> {
+        let line = line.strip_suffix(b"\r").ok_or(Malformed::Line(LineFault::BareLineFeed))?;
+        if line == b"\0" && self.state == FramingState::Start {
             // The fifth byte of the PROXY protocol's version 2, behind two blank lines.
-            self.fault = Some(Foreign::ProxyProtocol.into());
+            self.fault = Some(OtherProtocol::ProxyProtocol.into());
         }
         if let Some(at) = memchr::memchr2(b'\r', 0, line) {
-            return Err(if line[at] == 0 { Malformed::Nul } else { Malformed::BareCarriageReturn });
+            return Err(if line[at] == 0 {
+                Malformed::Line(LineFault::Nul)
+            } else {
+                Malformed::Line(LineFault::BareCarriageReturn)
+            });
         }
         match self.state {
-            State::Start => {
+            FramingState::Start => {
                 self.in_target = false;
                 let first = std::mem::take(&mut self.may_be_http2);
                 if line.is_empty() {
-                    return Ok(State::Start);
+                    return Ok(FramingState::Start);
                 }
                 if HTTP2_PREFACE.strip_suffix(b"\r\n").is_some_and(|preface| preface == line) {
                     if first {
-                        return Ok(State::Http2);
+                        return Ok(FramingState::Http2);
                     }
-                    // Behind anything else it is a request like any other, and no good one.
-                    self.fault = Some(Foreign::Http2.into());
-                    return Err(Malformed::Version);
+                    // Behind anything else it is a request, and an invalid one.
+                    self.fault = Some(OtherProtocol::Http2.into());
+                    return Err(Malformed::StartLine(StartLineFault::Version));
                 }
                 if is_proxy_protocol(line) {
-                    self.fault = Some(Foreign::ProxyProtocol.into());
-                    return Err(Malformed::RequestLine);
+                    self.fault = Some(OtherProtocol::ProxyProtocol.into());
+                    return Err(Malformed::StartLine(StartLineFault::RequestLine));
                 }
-                self.head = Head { http_1_0: line.ends_with(b"HTTP/1.0"), ..Head::default() };
+                self.head = HeadFields { http_1_0: line.ends_with(b"HTTP/1.0"), ..HeadFields::default() };
                 self.extra = 0;
-                Ok(State::Fields)
+                Ok(FramingState::Fields)
             }
-            State::Fields if line.is_empty() => self.head.body(),
-            State::Fields => {
+            FramingState::Fields if line.is_empty() => self.head.body(),
+            FramingState::Fields => {
                 self.head.field(line)?;
-                Ok(State::Fields)
+                Ok(FramingState::Fields)
             }
-            State::ChunkSize => {
-                self.count_extra(line.len()).map_err(|TooMuch| Malformed::ChunkExtensions)?;
+            FramingState::ChunkSize => {
+                self.count_extra(line.len()).map_err(|TooMuch| Malformed::Chunk(ChunkFault::Extensions))?;
                 match chunk_size(line)? {
-                    0 => Ok(State::Trailers),
-                    size => Ok(State::Chunk(size + 2)),
+                    0 => Ok(FramingState::Trailers),
+                    size => Ok(FramingState::Chunk(size + 2)),
                 }
             }
-            State::Trailers if line.is_empty() => Ok(State::Start),
-            State::Trailers => {
-                self.count_extra(line.len()).map_err(|TooMuch| Malformed::TrailersTooLarge)?;
-                head_fault::of_trailer(line).map_or(Ok(State::Trailers), Err)
+            FramingState::Trailers if line.is_empty() => Ok(FramingState::Start),
+            FramingState::Trailers => {
+                self.count_extra(line.len()).map_err(|TooMuch| Malformed::Trailer(TrailerFault::TooLarge))?;
+                head_fault::of_trailer(line).map_or(Ok(FramingState::Trailers), Err)
             }
-            State::Body(_) | State::Chunk(_) | State::Http2 | State::Tunnel | State::Refused => {
-                Err(Malformed::LineEnd)
-            }
+            FramingState::Body(_)
+            | FramingState::Chunk(_)
+            | FramingState::Http2
+            | FramingState::Tunnel
+            | FramingState::Refused => Err(Malformed::Line(LineFault::End)),
         }
     }
 
@@ -382,14 +399,14 @@ impl Framing {
     }
 }
 
-impl Head {
+impl HeadFields {
     /// Takes note of a field line.
     fn field(&mut self, line: &[u8]) -> Result<(), Malformed> {
         // obs-fold (RFC 9112 section 5.2), or space before the first field (section 2.2).
         if line[0] == b' ' || line[0] == b'\t' {
-            return Err(Malformed::FoldedLine);
+            return Err(Malformed::Line(LineFault::Folded));
         }
-        // Only two fields frame a message; the others need not be looked at twice.
+        // Only two fields frame a message; the others are passed over.
         if !matches!(line[0] | 0x20, b'c' | b't') {
             return Ok(());
         }
@@ -399,18 +416,18 @@ impl Head {
         let bare = name.trim_ascii();
         if bare.eq_ignore_ascii_case(b"content-length") {
             if bare != name {
-                return Err(Malformed::SpaceBeforeColon);
+                return Err(Malformed::Field(FieldFault::SpaceBeforeColon));
             }
             if self.content_length.is_some() {
-                return Err(Malformed::TwoLengths);
+                return Err(Malformed::Length(LengthFault::TwoLengths));
             }
             self.content_length = Some(decimal(value)?);
         } else if bare.eq_ignore_ascii_case(b"transfer-encoding") {
             if bare != name {
-                return Err(Malformed::SpaceBeforeColon);
+                return Err(Malformed::Field(FieldFault::SpaceBeforeColon));
             }
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Malformed::TransferEncoding);
+                return Err(Malformed::Length(LengthFault::TransferEncoding));
             }
             self.chunked = true;
         }
@@ -418,15 +435,26 @@ impl Head {
     }
 
     /// The head has ended: what follows it (RFC 9112 section 6.3).
-    const fn body(self) -> Result<State, Malformed> {
+    const fn body(self) -> Result<FramingState, Malformed> {
         match (self.chunked, self.content_length) {
-            (true, Some(_)) => Err(Malformed::LengthAndEncoding),
-            (true, None) if self.http_1_0 => Err(Malformed::EncodingInHttp10),
-            (true, None) => Ok(State::ChunkSize),
-            (false, Some(0) | None) => Ok(State::Start),
-            (false, Some(length)) => Ok(State::Body(length)),
+            (true, Some(_)) => Err(Malformed::Length(LengthFault::LengthAndEncoding)),
+            (true, None) if self.http_1_0 => Err(Malformed::Length(LengthFault::EncodingInHttp10)),
+            (true, None) => Ok(FramingState::ChunkSize),
+            (false, Some(0) | None) => Ok(FramingState::Start),
+            (false, Some(length)) => Ok(FramingState::Body(length)),
         }
     }
+}
+
+/// Where `bytes`, of which `left` with the rest belong to a chunk, have another line end than CRLF behind its data.
+fn chunk_end_fault(bytes: &[u8], left: u64) -> Option<(usize, Malformed)> {
+    let data = usize::try_from(left.saturating_sub(2)).unwrap_or(usize::MAX);
+    let end = bytes.get(data.min(bytes.len())..).unwrap_or_default();
+    let expected = if left == 1 { &b"\n"[..] } else { b"\r\n" };
+    let (ahead, found) =
+        end.iter().zip(expected).position(|(found, expected)| found != expected).map(|at| (at, end[at]))?;
+    let fault = if found == b'\n' { LineFault::BareLineFeed.into() } else { ChunkFault::End.into() };
+    Some((data + ahead, fault))
 }
 
 /// Whether a byte behind a request's method does not go on as it is. The spaces of the line, and the CR at its end, do.
@@ -434,19 +462,20 @@ fn is_odd_in_line(byte: u8) -> bool {
     is_odd(byte) && !matches!(byte, b' ' | b'\r')
 }
 
-/// The protocol that begins with a byte that begins no request.
-const fn foreign(first: u8) -> Option<Foreign> {
+/// The other protocol that begins with `first`, which begins no request.
+const fn other_protocol(first: u8) -> Option<OtherProtocol> {
     match first {
         // The handshake's content type (RFC 8446 section 5.1).
-        0x16 => Some(Foreign::Tls),
+        0x16 => Some(OtherProtocol::Tls),
         // Its version (RFC 1928 section 3).
-        4 | 5 => Some(Foreign::Socks),
+        4 | 5 => Some(OtherProtocol::Socks),
         _ => None,
     }
 }
 
 /// Whether a connection's first bytes are those of the PROXY protocol, version 1 or 2 (HAProxy's `proxy-protocol.txt`).
-pub(super) fn is_proxy_protocol(first: &[u8]) -> bool {
+#[must_use]
+pub fn is_proxy_protocol(first: &[u8]) -> bool {
     let is_v1 =
         [&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"].iter().any(|v1| first.starts_with(v1));
     is_v1 || first.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
@@ -455,10 +484,10 @@ pub(super) fn is_proxy_protocol(first: &[u8]) -> bool {
 /// Digits alone, as the grammar has it (RFC 9110 section 8.6): no sign, no list.
 fn decimal(value: &[u8]) -> Result<u64, Malformed> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::ContentLength);
+        return Err(Malformed::Length(LengthFault::ContentLength));
     }
     if value.len() > MAX_SIZE_DIGITS {
-        return Err(Malformed::LengthTooLarge);
+        return Err(Malformed::Length(LengthFault::TooLarge));
     }
     Ok(value.iter().fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0')))
 }
@@ -467,10 +496,10 @@ fn decimal(value: &[u8]) -> Result<u64, Malformed> {
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     if digits == 0 {
-        return Err(Malformed::ChunkSize);
+        return Err(Malformed::Chunk(ChunkFault::Size));
     }
     if digits > MAX_SIZE_DIGITS {
-        return Err(Malformed::ChunkTooLarge);
+        return Err(Malformed::Chunk(ChunkFault::TooLarge));
     }
     let size = line[..digits]
         .iter()
@@ -478,8 +507,8 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     match &line[digits..] {
         [] => Ok(size),
         [b';', name, ..] if is_token(*name) => Ok(size),
-        [b';', ..] => Err(Malformed::ChunkExtension),
-        _ => Err(Malformed::BehindChunkSize),
+        [b';', ..] => Err(Malformed::Chunk(ChunkFault::ExtensionName)),
+        _ => Err(Malformed::Chunk(ChunkFault::AfterSize)),
     }
 }
 
@@ -506,8 +535,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// Feeds `input` in pieces of `step` bytes; what goes on, and whether it was refused.
-    fn passed(input: &[u8], step: usize) -> (Vec<u8>, Framing) {
-        let mut framing = Framing::new(64 * 1024, Spoken::Either);
+    fn passed(input: &[u8], step: usize) -> (Vec<u8>, RequestFraming) {
+        let mut framing = RequestFraming::new(64 * 1024, Protocol::Either);
         let mut passed = Vec::new();
         for piece in input.chunks(step) {
             let mut out = Vec::new();
@@ -519,13 +548,13 @@ mod tests {
     }
 
     /// How much goes on.
-    fn run(input: &[u8], step: usize) -> (usize, Framing) {
+    fn run(input: &[u8], step: usize) -> (usize, RequestFraming) {
         let (passed, framing) = passed(input, step);
         (passed.len(), framing)
     }
 
     /// What goes on of bytes of which none are written anew.
-    fn admit(framing: &mut Framing, bytes: &[u8]) -> usize {
+    fn admit(framing: &mut RequestFraming, bytes: &[u8]) -> usize {
         let mut out = Vec::new();
         let same = framing.admit(bytes, &mut out);
         assert!(out.is_empty());
@@ -621,13 +650,14 @@ mod tests {
         }
     }
 
-    /// With one look at the rest of the line for each odd byte this takes minutes.
+    /// With one scan of the rest of the line for each odd byte this takes minutes.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the crate has no clock of its own")]
     fn a_target_of_odd_characters_costs_what_its_length_does() {
         let odd = 4 << 20;
         let line =
             ["M".repeat(1000), " /".to_owned(), "\"".repeat(odd), " HTTP/1.1\r\n\r\n".to_owned()].concat();
-        let begun = crate::clock::now();
+        let begun = tokio::time::Instant::now();
         let (passed, framing) = passed(line.as_bytes(), line.len());
         assert!(!framing.is_refused() && passed.len() == line.len() + 2 * odd);
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
@@ -636,29 +666,29 @@ mod tests {
     #[test]
     fn what_is_refused_is_named_where_it_is_known() {
         for (input, fault) in [
-            ("GET /a#b HTTP/1.1\r\n", BadRequest::TargetByte(Some(b'#'))),
-            ("GET /a\x7fb HTTP/1.1\r\n", BadRequest::TargetByte(Some(0x7f))),
-            ("GET /a\tb HTTP/1.1\r\n", BadRequest::TargetByte(Some(b'\t'))),
-            ("\x16\x03\x01\x02\x00", Foreign::Tls.into()),
-            ("\x05\x01\x00", Foreign::Socks.into()),
-            ("PROXY TCP4 10.0.0.1 10.0.0.2 1 80\r\nGET / HTTP/1.1\r\n", Foreign::ProxyProtocol.into()),
-            ("PROXY UNKNOWN\r\n", Foreign::ProxyProtocol.into()),
-            ("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", Foreign::ProxyProtocol.into()),
-            ("GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n", Foreign::Http2.into()),
-            ("GET / HTTP/1.1\n", Malformed::BareLineFeed.into()),
-            ("GET / HTTP/1.1\r\nX: a\rb\r\n", Malformed::BareCarriageReturn.into()),
-            ("GET / HTTP/1.1\r\nX: a\0b\r\n", Malformed::Nul.into()),
-            ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n", Malformed::FoldedLine.into()),
-            ("GET / HTTP/1.1\r\nContent-Length: +5\r\n", Malformed::ContentLength.into()),
-            ("GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n", Malformed::LengthTooLarge.into()),
-            ("GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n", Malformed::TwoLengths.into()),
-            ("GET / HTTP/1.1\r\nContent-Length : 5\r\n", Malformed::SpaceBeforeColon.into()),
-            ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", Malformed::TransferEncoding.into()),
+            ("GET /a#b HTTP/1.1\r\n", RequestFault::TargetByte(b'#')),
+            ("GET /a\x7fb HTTP/1.1\r\n", RequestFault::TargetByte(0x7f)),
+            ("GET /a\tb HTTP/1.1\r\n", RequestFault::TargetByte(b'\t')),
+            ("\x16\x03\x01\x02\x00", OtherProtocol::Tls.into()),
+            ("\x05\x01\x00", OtherProtocol::Socks.into()),
+            ("PROXY TCP4 10.0.0.1 10.0.0.2 1 80\r\nGET / HTTP/1.1\r\n", OtherProtocol::ProxyProtocol.into()),
+            ("PROXY UNKNOWN\r\n", OtherProtocol::ProxyProtocol.into()),
+            ("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", OtherProtocol::ProxyProtocol.into()),
+            ("GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n", OtherProtocol::Http2.into()),
+            ("GET / HTTP/1.1\n", LineFault::BareLineFeed.into()),
+            ("GET / HTTP/1.1\r\nX: a\rb\r\n", LineFault::BareCarriageReturn.into()),
+            ("GET / HTTP/1.1\r\nX: a\0b\r\n", LineFault::Nul.into()),
+            ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n", LineFault::Folded.into()),
+            ("GET / HTTP/1.1\r\nContent-Length: +5\r\n", LengthFault::ContentLength.into()),
+            ("GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n", LengthFault::TooLarge.into()),
+            ("GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n", LengthFault::TwoLengths.into()),
+            ("GET / HTTP/1.1\r\nContent-Length : 5\r\n", FieldFault::SpaceBeforeColon.into()),
+            ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", LengthFault::TransferEncoding.into()),
             (
                 "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-                Malformed::LengthAndEncoding.into(),
+                LengthFault::LengthAndEncoding.into(),
             ),
-            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed::EncodingInHttp10.into()),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", LengthFault::EncodingInHttp10.into()),
         ] {
             for step in [1, 3, input.len()] {
                 let (_, framing) = run(input.as_bytes(), step);
@@ -667,22 +697,22 @@ mod tests {
             }
         }
         for (body, fault) in [
-            ("5 \r\n", Malformed::BehindChunkSize),
-            ("5;\r\n", Malformed::ChunkExtension),
-            ("5;=\r\n", Malformed::ChunkExtension),
-            ("5\n", Malformed::BareLineFeed),
-            ("0x5\r\n", Malformed::BehindChunkSize),
-            ("+5\r\n", Malformed::ChunkSize),
-            ("\r\n", Malformed::ChunkSize),
-            ("5\r\nhelloX", Malformed::ChunkEnd),
-            ("5\r\nhello\rX", Malformed::ChunkEnd),
-            ("5\r\nhello\n", Malformed::BareLineFeed),
-            ("11111111111111111\r\n", Malformed::ChunkTooLarge),
-            ("0\r\n folded\r\n", Malformed::FoldedTrailer),
-            ("0\r\nno colon\r\n", Malformed::TrailerWithoutColon),
-            ("0\r\nX : 1\r\n", Malformed::TrailerName),
-            ("0\r\nX: \x01\r\n", Malformed::TrailerValue),
-            ("0\r\nX: 1\n", Malformed::BareLineFeed),
+            ("5 \r\n", Malformed::Chunk(ChunkFault::AfterSize)),
+            ("5;\r\n", Malformed::Chunk(ChunkFault::ExtensionName)),
+            ("5;=\r\n", Malformed::Chunk(ChunkFault::ExtensionName)),
+            ("5\n", Malformed::Line(LineFault::BareLineFeed)),
+            ("0x5\r\n", Malformed::Chunk(ChunkFault::AfterSize)),
+            ("+5\r\n", Malformed::Chunk(ChunkFault::Size)),
+            ("\r\n", Malformed::Chunk(ChunkFault::Size)),
+            ("5\r\nhelloX", Malformed::Chunk(ChunkFault::End)),
+            ("5\r\nhello\rX", Malformed::Chunk(ChunkFault::End)),
+            ("5\r\nhello\n", Malformed::Line(LineFault::BareLineFeed)),
+            ("11111111111111111\r\n", Malformed::Chunk(ChunkFault::TooLarge)),
+            ("0\r\n folded\r\n", Malformed::Trailer(TrailerFault::Folded)),
+            ("0\r\nno colon\r\n", Malformed::Trailer(TrailerFault::NoColon)),
+            ("0\r\nX : 1\r\n", Malformed::Trailer(TrailerFault::Name)),
+            ("0\r\nX: \x01\r\n", Malformed::Trailer(TrailerFault::Value)),
+            ("0\r\nX: 1\n", Malformed::Line(LineFault::BareLineFeed)),
         ] {
             let input = head("Transfer-Encoding: chunked\r\n") + body;
             for step in [1, 3, input.len()] {
@@ -692,9 +722,9 @@ mod tests {
             }
         }
         let (_, framing) = run(b"GET /a b HTTP/1.1\r\n", 64);
-        assert_eq!(framing.fault(), Some(BadRequest::TargetByte(Some(b' '))), "which hyper refuses");
+        assert_eq!(framing.fault(), Some(RequestFault::TargetByte(b' ')), "which hyper refuses");
         let (_, framing) = run(b"GET /a b HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", 64);
-        assert_eq!(framing.fault(), Some(BadRequest::TargetByte(Some(b' '))));
+        assert_eq!(framing.fault(), Some(RequestFault::TargetByte(b' ')));
         let (_, framing) = run(b"GET /a HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", 64);
         assert_eq!(framing.fault(), None);
         assert!(run(b"PROXY / HTTP/1.1\r\n\r\n", 64).1.fault().is_none(), "a method may be called so");
@@ -703,7 +733,7 @@ mod tests {
     #[test]
     fn nothing_behind_an_ambiguity_gets_through() {
         let input = b"GET / HTTP/1.1\nHost: x\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
-        let mut framing = Framing::new(1024, Spoken::Either);
+        let mut framing = RequestFraming::new(1024, Protocol::Either);
         let passed = admit(&mut framing, input);
         assert_eq!(&input[..passed], b"GET / HTTP/1.");
         assert_eq!(admit(&mut framing, b"GET / HTTP/1.1\r\n\r\n"), 0);
@@ -711,7 +741,7 @@ mod tests {
 
     #[test]
     fn http_2_passes_untouched() {
-        let mut framing = Framing::new(1024, Spoken::Either);
+        let mut framing = RequestFraming::new(1024, Protocol::Either);
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\n\r\x04";
         assert_eq!(admit(&mut framing, preface), preface.len());
         assert!(framing.is_http2());
@@ -723,34 +753,34 @@ mod tests {
             let (_, framing) = run(format!("{before}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").as_bytes(), 64);
             assert!(framing.is_refused() && !framing.is_http2(), "{before:?}");
         }
-        let mut framing = Framing::new(1024, Spoken::Http1);
+        let mut framing = RequestFraming::new(1024, Protocol::Http1);
         admit(&mut framing, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         assert!(framing.is_refused());
     }
 
     #[test]
     fn what_is_spoken_is_known_as_early_as_can_be() {
-        for (read, spoken) in [
-            ("", Spoken::Either),
-            ("P", Spoken::Either),
-            ("PRI * HTTP/2.0\r", Spoken::Either),
-            ("PRI * HTTP/2.0\r\n", Spoken::Http2),
-            ("PO", Spoken::Http1),
-            ("PRI * HTTP/2.0\rx", Spoken::Http1),
-            ("PRI * HTTP/1.1\r\n", Spoken::Http1),
-            ("\r\n", Spoken::Http1),
-            ("\r\nPRI * HTTP/2.0\r\n", Spoken::Http1),
-            ("\n", Spoken::Http1),
+        for (read, protocol) in [
+            ("", Protocol::Either),
+            ("P", Protocol::Either),
+            ("PRI * HTTP/2.0\r", Protocol::Either),
+            ("PRI * HTTP/2.0\r\n", Protocol::Http2),
+            ("PO", Protocol::Http1),
+            ("PRI * HTTP/2.0\rx", Protocol::Http1),
+            ("PRI * HTTP/1.1\r\n", Protocol::Http1),
+            ("\r\n", Protocol::Http1),
+            ("\r\nPRI * HTTP/2.0\r\n", Protocol::Http1),
+            ("\n", Protocol::Http1),
         ] {
-            let mut framing = Framing::new(1024, Spoken::Either);
+            let mut framing = RequestFraming::new(1024, Protocol::Either);
             admit(&mut framing, read.as_bytes());
-            assert_eq!(framing.spoken(read.as_bytes()), spoken, "{read:?}");
+            assert_eq!(framing.protocol(read.as_bytes()), protocol, "{read:?}");
         }
     }
 
     #[test]
     fn a_tunnel_passes_untouched() {
-        let mut framing = Framing::new(8, Spoken::Http1);
+        let mut framing = RequestFraming::new(8, Protocol::Http1);
         admit(&mut framing, b"\x81\x05hel");
         framing.open();
         assert_eq!(admit(&mut framing, b"\0\n\n\r\nlonger than a line\n"), 24);
@@ -760,10 +790,10 @@ mod tests {
     fn a_megabyte_of_chunk_extensions_is_refused() {
         let one = format!("1;x={}\r\nz\r\n", "a".repeat(1000));
         let (_, framing) = run((head("Transfer-Encoding: chunked\r\n") + &one.repeat(1000)).as_bytes(), 4096);
-        assert_eq!(framing.fault(), Some(Malformed::ChunkExtensions.into()));
+        assert_eq!(framing.fault(), Some(ChunkFault::Extensions.into()));
         let trailers = format!("0\r\n{}", "X: 12345678901234567890\r\n".repeat(3000));
         let (_, framing) = run((head("Transfer-Encoding: chunked\r\n") + &trailers).as_bytes(), 4096);
-        assert_eq!(framing.fault(), Some(Malformed::TrailersTooLarge.into()));
+        assert_eq!(framing.fault(), Some(TrailerFault::TooLarge.into()));
         let (_, framing) =
             run((head("Transfer-Encoding: chunked\r\n") + &"1\r\nz\r\n".repeat(100_000)).as_bytes(), 4096);
         assert!(!framing.is_refused(), "many small chunks are no extensions");

@@ -1,6 +1,6 @@
-//! An answer's head, from bytes: status, fields, and how the body behind it ends (RFC 9112 sections 4, 5 and 6.3).
+//! A response's head, from bytes: status, fields, and how the body behind it ends (RFC 9112 sections 4, 5 and 6.3).
 //!
-//! What two readers could read in two ways is refused here, before anybody has read it in one.
+//! What two recipients could read in two ways is malformed, before any of it is passed on.
 
 use std::mem::MaybeUninit;
 
@@ -8,47 +8,46 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::{Header, ParserConfig, Response, Status};
-use hyper::ext::ReasonPhrase;
 
-use super::super::head_fault::of_fields;
-use super::super::malformed::Malformed;
-use super::body::Decoder;
+use crate::decode::Decoder;
+use crate::head_fault::of_fields;
+use crate::malformed::{FieldFault, LengthFault, LineFault, Malformed, StartLineFault};
 
-/// What of a request decides how its answer is read.
+/// What of a request decides how its response is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    /// An answer to HEAD has no body, whatever it says of one.
-    pub(super) body: BodyWanted,
-    pub(super) upgrade: UpgradeWanted,
+pub(crate) struct RequestFacts {
+    /// A response to HEAD has no body, whatever its fields say (RFC 9110 section 9.3.2).
+    pub(crate) body: BodyExpected,
+    pub(crate) upgrade: UpgradeOffered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyWanted {
+pub(crate) enum BodyExpected {
     Yes,
     No,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UpgradeWanted {
+pub(crate) enum UpgradeOffered {
     Yes,
     No,
 }
 
-/// An answer's head.
+/// A response's head.
 #[derive(Debug)]
-pub(super) struct AnswerHead {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    /// Where it is another than the status has by itself.
-    pub(super) reason: Option<ReasonPhrase>,
-    pub(super) then: Then,
+pub(crate) struct ResponseHead {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// The reason phrase, where it is another than the status has by itself.
+    pub(crate) reason: Option<Bytes>,
+    pub(crate) next: Next,
 }
 
 /// What follows a head.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    /// Another head: this one was interim (RFC 9110 section 15.2).
-    Another,
+pub(crate) enum Next {
+    /// Another head: this one is interim (RFC 9110 section 15.2).
+    Head,
     /// Another protocol: 101.
     Tunnel,
     /// The body, and whether the connection may be used after it.
@@ -57,39 +56,39 @@ pub(super) enum Then {
 
 /// Whether a connection may carry another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reuse {
+pub(crate) enum Reuse {
     Yes,
     No,
 }
 
-/// Looks for the end of heads, over as many reads as it takes.
+/// Finds and parses heads, over as many reads as they take.
 #[derive(Debug, Default)]
-pub(super) struct HeadFinder {
-    /// How far there is no end for sure.
+pub(crate) struct ResponseParser {
+    /// How far there is certainly no end.
     searched: usize,
 }
 
-impl Asked {
-    /// What is wanted by a request with this method and these fields.
-    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+impl RequestFacts {
+    /// The facts of a request with this method and these fields.
+    pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Self {
         Self {
-            body: if *method == Method::HEAD { BodyWanted::No } else { BodyWanted::Yes },
-            upgrade: if headers.contains_key(UPGRADE) { UpgradeWanted::Yes } else { UpgradeWanted::No },
+            body: if *method == Method::HEAD { BodyExpected::No } else { BodyExpected::Yes },
+            upgrade: if headers.contains_key(UPGRADE) { UpgradeOffered::Yes } else { UpgradeOffered::No },
         }
     }
 }
 
-impl HeadFinder {
-    /// Takes a head off `input`, or `None` where it has not come whole.
+impl ResponseParser {
+    /// Takes a head off `input`; `None` where it has not come whole.
     ///
     /// # Errors
-    /// [`Malformed`] for what is none, is ambiguous, or is over `limit` bytes or [`MAX_FIELDS`].
-    pub(super) fn take(
+    /// What is not a head, is ambiguous, or is over `limit` bytes or [`MAX_FIELDS`].
+    pub(crate) fn parse(
         &mut self,
         input: &mut BytesMut,
-        asked: Asked,
+        facts: RequestFacts,
         limit: usize,
-    ) -> Result<Option<AnswerHead>, Malformed> {
+    ) -> Result<Option<ResponseHead>, Malformed> {
         if input.first().is_some_and(|first| *first != b'H') {
             return Err(not_http(input));
         }
@@ -101,7 +100,7 @@ impl HeadFinder {
         if end > limit {
             return Err(Malformed::HeadTooLarge);
         }
-        parse(&input.split_to(end).freeze(), asked).map(Some)
+        parse(&input.split_to(end).freeze(), facts).map(Some)
     }
 }
 
@@ -117,34 +116,35 @@ fn head_end(input: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-fn parse(bytes: &Bytes, asked: Asked) -> Result<AnswerHead, Malformed> {
+fn parse(bytes: &Bytes, facts: RequestFacts) -> Result<ResponseHead, Malformed> {
     let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
     let mut parsed = Response::new(&mut []);
     let status = ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
         .map_err(|error| fault(error, bytes))?;
     if status != Status::Complete(bytes.len()) {
-        return Err(Malformed::LineEnd);
+        return Err(Malformed::Line(LineFault::End));
     }
-    let code = parsed.code.ok_or(Malformed::StatusLine)?;
-    let status = StatusCode::from_u16(code).map_err(|_| Malformed::StatusLine)?;
-    // The parser gives none that has an octet beyond ASCII, as it may (RFC 9112 section 4).
+    let code = parsed.code.ok_or(Malformed::StartLine(StartLineFault::StatusLine))?;
+    let status = StatusCode::from_u16(code).map_err(|_| Malformed::StartLine(StartLineFault::StatusLine))?;
+    // httparse gives no phrase that has an octet beyond ASCII, which it may have (RFC 9112 section 4).
     let reason = Some(reason_of(bytes))
         .filter(|reason| !reason.is_empty() && status.canonical_reason().map(str::as_bytes) != Some(*reason))
-        .and_then(|reason| ReasonPhrase::try_from(reason).ok());
-    let mut framing = Framing { close: parsed.version != Some(1), ..Framing::default() };
+        .map(|reason| bytes.slice_ref(reason));
+    let mut framing = BodyFields { close: parsed.version != Some(1), ..BodyFields::default() };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + SPARE_FIELDS);
     for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::FieldName)?;
-        let again = framing.see(&name, field.value)?;
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Field(FieldFault::Name))?;
+        let is_repeated = framing.note(&name, field.value)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
-            .map_err(|_| Malformed::FieldValue)?;
-        if !again {
+            .map_err(|_| Malformed::Field(FieldFault::Value))?;
+        if !is_repeated {
             headers.try_append(name, value).map_err(|_| Malformed::TooManyFields)?;
         }
     }
-    let then = framing.then(status, parsed.version, asked)?;
-    Ok(AnswerHead { status, headers, reason, then })
+    let next = framing.next(status, parsed.version, facts)?;
+    Ok(ResponseHead { status, headers, reason, next })
 }
 
 /// The reason phrase of a head whose status line is valid.
@@ -153,50 +153,52 @@ fn reason_of(head: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line).get(BEFORE_REASON..).unwrap_or_default()
 }
 
-/// What begins as no response of HTTP/1.1 does.
+/// The fault of bytes that begin as no response of HTTP/1.1 does.
 fn not_http(input: &[u8]) -> Malformed {
     match input {
         // A handshake, or an alert (RFC 8446 section 5.1).
-        [0x15 | 0x16] | [0x15 | 0x16, 3, ..] => Malformed::Tls,
-        [b'S', b'S', b'H', b'-', ..] => Malformed::Ssh,
-        [b'I', b'C', b'Y', b' ', ..] => Malformed::Icy,
-        _ => Malformed::StatusLine,
+        [0x15 | 0x16] | [0x15 | 0x16, 3, ..] => Malformed::StartLine(StartLineFault::Tls),
+        [b'S', b'S', b'H', b'-', ..] => Malformed::StartLine(StartLineFault::Ssh),
+        [b'I', b'C', b'Y', b' ', ..] => Malformed::StartLine(StartLineFault::Icy),
+        _ => Malformed::StartLine(StartLineFault::StatusLine),
     }
 }
 
-/// What the parser found to be wrong with a head.
+/// What httparse found to be wrong with a head.
 fn fault(error: httparse::Error, head: &[u8]) -> Malformed {
     match error {
-        httparse::Error::HeaderName => of_fields(head).unwrap_or(Malformed::FieldName),
-        httparse::Error::HeaderValue => Malformed::FieldValue,
-        httparse::Error::NewLine => Malformed::LineEnd,
+        httparse::Error::HeaderName => of_fields(head).unwrap_or(Malformed::Field(FieldFault::Name)),
+        httparse::Error::HeaderValue => Malformed::Field(FieldFault::Value),
+        httparse::Error::NewLine => Malformed::Line(LineFault::End),
         httparse::Error::TooManyHeaders => Malformed::TooManyFields,
-        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => Malformed::StatusLine,
+        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => {
+            Malformed::StartLine(StartLineFault::StatusLine)
+        }
     }
 }
 
-/// What the fields say of the message's end.
+/// What the fields say of the body's end.
 #[derive(Debug, Default)]
-struct Framing {
+struct BodyFields {
     length: Option<u64>,
     chunked: bool,
     close: bool,
 }
 
-impl Framing {
-    /// Takes note of a field; whether it says again what was said before, and can be left out.
-    fn see(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
+impl BodyFields {
+    /// Notes a field; whether it repeats an earlier one, and can be left out.
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
         if *name == CONTENT_LENGTH {
-            let length = decimal(value).ok_or(Malformed::ContentLength)?;
+            let length = decimal(value).ok_or(Malformed::Length(LengthFault::ContentLength))?;
             return match self.length.replace(length) {
                 None => Ok(false),
                 Some(before) if before == length => Ok(true),
-                Some(_) => Err(Malformed::TwoLengths),
+                Some(_) => Err(Malformed::Length(LengthFault::TwoLengths)),
             };
         }
         if *name == TRANSFER_ENCODING {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Malformed::TransferEncoding);
+                return Err(Malformed::Length(LengthFault::TransferEncoding));
             }
             self.chunked = true;
         } else if *name == CONNECTION {
@@ -206,34 +208,34 @@ impl Framing {
         Ok(false)
     }
 
-    /// RFC 9112 section 6.3, without the cases that it lets a recipient repair.
-    fn then(self, status: StatusCode, version: Option<u8>, asked: Asked) -> Result<Then, Malformed> {
+    /// What follows the head (RFC 9112 section 6.3), without the cases that a recipient may repair.
+    fn next(self, status: StatusCode, version: Option<u8>, facts: RequestFacts) -> Result<Next, Malformed> {
         if self.chunked && self.length.is_some() {
-            return Err(Malformed::LengthAndEncoding);
+            return Err(Malformed::Length(LengthFault::LengthAndEncoding));
         }
         if self.chunked && version != Some(1) {
-            return Err(Malformed::EncodingInHttp10);
+            return Err(Malformed::Length(LengthFault::EncodingInHttp10));
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let wanted = asked.upgrade == UpgradeWanted::Yes;
-            return if wanted { Ok(Then::Tunnel) } else { Err(Malformed::UnaskedSwitch) };
+            let wanted = facts.upgrade == UpgradeOffered::Yes;
+            return if wanted { Ok(Next::Tunnel) } else { Err(Malformed::UnexpectedSwitch) };
         }
         if status.is_informational() {
-            return Ok(Then::Another);
+            return Ok(Next::Head);
         }
         let reuse = if self.close { Reuse::No } else { Reuse::Yes };
         if status == StatusCode::NO_CONTENT {
-            // A body that must not be there may follow all the same, and be taken for the next answer.
+            // A body that must not be there may follow all the same, and would be read as the next response.
             let framed = self.chunked || self.length.is_some_and(|length| length > 0);
-            return Ok(Then::Body(Decoder::none(), if framed { Reuse::No } else { reuse }));
+            return Ok(Next::Body(Decoder::none(), if framed { Reuse::No } else { reuse }));
         }
-        if asked.body == BodyWanted::No || status == StatusCode::NOT_MODIFIED {
-            return Ok(Then::Body(Decoder::none(), reuse));
+        if facts.body == BodyExpected::No || status == StatusCode::NOT_MODIFIED {
+            return Ok(Next::Body(Decoder::none(), reuse));
         }
         Ok(match self.length {
-            Some(length) => Then::Body(Decoder::length(length), reuse),
-            None if self.chunked => Then::Body(Decoder::chunked(), reuse),
-            None => Then::Body(Decoder::until_close(), Reuse::No),
+            Some(length) => Next::Body(Decoder::length(length), reuse),
+            None if self.chunked => Next::Body(Decoder::chunked(), reuse),
+            None => Next::Body(Decoder::until_close(), Reuse::No),
         })
     }
 }
@@ -249,13 +251,13 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Fields of an answer's head, or of its trailers.
-pub(in crate::proxy) const MAX_FIELDS: usize = 256;
-/// Room for what the proxy adds of its own.
+/// The most fields of a response's head, or of its trailers.
+pub const MAX_FIELDS: usize = 256;
+/// Room for fields that the owner adds.
 const SPARE_FIELDS: usize = 2;
-/// What a reason phrase is behind: `HTTP/1.1 200 `.
+/// The bytes before a reason phrase: `HTTP/1.1 200 `.
 const BEFORE_REASON: usize = 13;
-/// The most that two line ends have in a row.
+/// The longest two line ends in a row.
 const LINE_ENDS: usize = 4;
 
 #[cfg(test)]
@@ -263,16 +265,16 @@ mod tests {
     use super::*;
 
     const MAX_HEAD: usize = 64 * 1024;
-    const GET: Asked = Asked { body: BodyWanted::Yes, upgrade: UpgradeWanted::No };
-    const HEAD: Asked = Asked { body: BodyWanted::No, upgrade: UpgradeWanted::No };
-    const UPGRADE: Asked = Asked { body: BodyWanted::Yes, upgrade: UpgradeWanted::Yes };
+    const GET: RequestFacts = RequestFacts { body: BodyExpected::Yes, upgrade: UpgradeOffered::No };
+    const HEAD: RequestFacts = RequestFacts { body: BodyExpected::No, upgrade: UpgradeOffered::No };
+    const UPGRADE: RequestFacts = RequestFacts { body: BodyExpected::Yes, upgrade: UpgradeOffered::Yes };
 
-    fn head(text: &str, asked: Asked) -> Result<Option<AnswerHead>, Malformed> {
-        HeadFinder::default().take(&mut BytesMut::from(text), asked, MAX_HEAD)
+    fn head(text: &str, facts: RequestFacts) -> Result<Option<ResponseHead>, Malformed> {
+        ResponseParser::default().parse(&mut BytesMut::from(text), facts, MAX_HEAD)
     }
 
-    fn then(fields: &str, asked: Asked) -> Result<Then, Malformed> {
-        head(&format!("HTTP/1.1 {fields}\r\n\r\n"), asked).map(|head| head.unwrap().then)
+    fn next(fields: &str, facts: RequestFacts) -> Result<Next, Malformed> {
+        head(&format!("HTTP/1.1 {fields}\r\n\r\n"), facts).map(|head| head.unwrap().next)
     }
 
     #[test]
@@ -281,28 +283,28 @@ mod tests {
             "HTTP/1.1 203 Quite Fine\r\nContent-Length: 3\r\nX-A: 1\r\nx-a:  2 \r\nX-Empty:\r\n\r\nabc";
         for cut in 1..text.len() {
             let mut input = BytesMut::new();
-            let mut finder = HeadFinder::default();
+            let mut parser = ResponseParser::default();
             let mut found = None;
             for piece in text.as_bytes().chunks(cut) {
                 input.extend_from_slice(piece);
                 if found.is_none() {
-                    found = finder.take(&mut input, GET, MAX_HEAD).unwrap();
+                    found = parser.parse(&mut input, GET, MAX_HEAD).unwrap();
                 }
             }
             let found = found.unwrap();
             assert_eq!(found.status, 203);
-            assert_eq!(found.reason.unwrap().as_bytes(), b"Quite Fine");
+            assert_eq!(found.reason.unwrap(), "Quite Fine");
             assert_eq!(found.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
             assert_eq!(found.headers["x-empty"], "");
-            assert_eq!(found.then, Then::Body(Decoder::length(3), Reuse::Yes));
+            assert_eq!(found.next, Next::Body(Decoder::length(3), Reuse::Yes));
             assert_eq!(&input[..], b"abc");
         }
     }
 
     #[test]
     fn the_body_ends_where_rfc_9112_section_6_3_says() {
-        let body = |decoder, reuse| Ok(Then::Body(decoder, reuse));
-        for (fields, asked, expected) in [
+        let body = |decoder, reuse| Ok(Next::Body(decoder, reuse));
+        for (fields, facts, expected) in [
             ("200 OK\r\nContent-Length: 7", GET, body(Decoder::length(7), Reuse::Yes)),
             ("200 OK\r\nContent-Length: 7\r\nContent-Length: 7", GET, body(Decoder::length(7), Reuse::Yes)),
             ("200 OK\r\nTransfer-Encoding: Chunked", GET, body(Decoder::chunked(), Reuse::Yes)),
@@ -314,53 +316,59 @@ mod tests {
             ("304 Not Modified\r\nContent-Length: 7", GET, body(Decoder::none(), Reuse::Yes)),
             ("204 No Content", GET, body(Decoder::none(), Reuse::Yes)),
             ("204 No Content\r\nContent-Length: 7", GET, body(Decoder::none(), Reuse::No)),
-            ("103 Early Hints", GET, Ok(Then::Another)),
-            ("101 Switching Protocols\r\nUpgrade: websocket", UPGRADE, Ok(Then::Tunnel)),
+            ("103 Early Hints", GET, Ok(Next::Head)),
+            ("101 Switching Protocols\r\nUpgrade: websocket", UPGRADE, Ok(Next::Tunnel)),
         ] {
-            assert_eq!(then(fields, asked), expected, "{fields}");
+            assert_eq!(next(fields, facts), expected, "{fields}");
         }
         let old = head("HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\n", GET).unwrap().unwrap();
-        assert_eq!(old.then, Then::Body(Decoder::length(7), Reuse::No));
+        assert_eq!(old.next, Next::Body(Decoder::length(7), Reuse::No));
     }
 
     #[test]
-    fn an_answer_with_two_readings_is_malformed_and_says_how() {
+    fn a_response_with_two_readings_is_malformed_and_says_how() {
         for (fields, why) in [
-            ("200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked", Malformed::LengthAndEncoding),
-            ("200 OK\r\nContent-Length: 3\r\nContent-Length: 4", Malformed::TwoLengths),
-            ("200 OK\r\nContent-Length: 3, 3", Malformed::ContentLength),
-            ("200 OK\r\nContent-Length: +3", Malformed::ContentLength),
-            ("200 OK\r\nContent-Length:", Malformed::ContentLength),
-            ("200 OK\r\nContent-Length: 99999999999999999999", Malformed::ContentLength),
-            ("200 OK\r\nTransfer-Encoding: gzip, chunked", Malformed::TransferEncoding),
+            (
+                "200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked",
+                Malformed::Length(LengthFault::LengthAndEncoding),
+            ),
+            ("200 OK\r\nContent-Length: 3\r\nContent-Length: 4", Malformed::Length(LengthFault::TwoLengths)),
+            ("200 OK\r\nContent-Length: 3, 3", Malformed::Length(LengthFault::ContentLength)),
+            ("200 OK\r\nContent-Length: +3", Malformed::Length(LengthFault::ContentLength)),
+            ("200 OK\r\nContent-Length:", Malformed::Length(LengthFault::ContentLength)),
+            ("200 OK\r\nContent-Length: 99999999999999999999", Malformed::Length(LengthFault::ContentLength)),
+            ("200 OK\r\nTransfer-Encoding: gzip, chunked", Malformed::Length(LengthFault::TransferEncoding)),
             (
                 "200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-                Malformed::TransferEncoding,
+                Malformed::Length(LengthFault::TransferEncoding),
             ),
-            ("200 OK\r\nTransfer-Encoding: identity", Malformed::TransferEncoding),
-            ("200 OK\r\nContent-Length : 3", Malformed::SpaceBeforeColon),
-            ("200 OK\r\nX-A: 1\r\n folded: 2", Malformed::FoldedLine),
-            ("200 OK\r\n X-A: 1", Malformed::FoldedLine),
-            ("200 OK\r\nX A: 1", Malformed::FieldName),
-            ("200 OK\r\nX-A: 1\rX-B: 2", Malformed::FieldValue),
-            ("200 OK\r\nX-A: \x001", Malformed::FieldValue),
-            ("200 OK\r\nno colon", Malformed::NoColon),
-            ("99 Low", Malformed::StatusLine),
-            ("2000 OK", Malformed::StatusLine),
-            ("101 Switching Protocols\r\nUpgrade: websocket", Malformed::UnaskedSwitch),
+            ("200 OK\r\nTransfer-Encoding: identity", Malformed::Length(LengthFault::TransferEncoding)),
+            ("200 OK\r\nContent-Length : 3", Malformed::Field(FieldFault::SpaceBeforeColon)),
+            ("200 OK\r\nX-A: 1\r\n folded: 2", Malformed::Line(LineFault::Folded)),
+            ("200 OK\r\n X-A: 1", Malformed::Line(LineFault::Folded)),
+            ("200 OK\r\nX A: 1", Malformed::Field(FieldFault::Name)),
+            ("200 OK\r\nX-A: 1\rX-B: 2", Malformed::Field(FieldFault::Value)),
+            ("200 OK\r\nX-A: \x001", Malformed::Field(FieldFault::Value)),
+            ("200 OK\r\nno colon", Malformed::Field(FieldFault::NoColon)),
+            ("99 Low", Malformed::StartLine(StartLineFault::StatusLine)),
+            ("2000 OK", Malformed::StartLine(StartLineFault::StatusLine)),
+            ("101 Switching Protocols\r\nUpgrade: websocket", Malformed::UnexpectedSwitch),
         ] {
-            assert_eq!(then(fields, GET), Err(why), "{fields}");
+            assert_eq!(next(fields, GET), Err(why), "{fields}");
         }
         for (text, why) in [
-            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Malformed::StatusLine),
-            ("HTTP/2.0 200 OK\r\n\r\n", Malformed::StatusLine),
-            ("HTTP/0.9 200 OK\r\n\r\n", Malformed::StatusLine),
-            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed::EncodingInHttp10),
-            ("ICY 200 OK\r\n\r\n", Malformed::Icy),
-            ("SSH-2.0-OpenSSH_9.6\r\n", Malformed::Ssh),
-            ("\x15\x03\x01\0\x02\x02\x28", Malformed::Tls),
-            ("\x16", Malformed::Tls),
-            ("<html>", Malformed::StatusLine),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Malformed::StartLine(StartLineFault::StatusLine)),
+            ("HTTP/2.0 200 OK\r\n\r\n", Malformed::StartLine(StartLineFault::StatusLine)),
+            ("HTTP/0.9 200 OK\r\n\r\n", Malformed::StartLine(StartLineFault::StatusLine)),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Malformed::Length(LengthFault::EncodingInHttp10),
+            ),
+            ("ICY 200 OK\r\n\r\n", Malformed::StartLine(StartLineFault::Icy)),
+            ("SSH-2.0-OpenSSH_9.6\r\n", Malformed::StartLine(StartLineFault::Ssh)),
+            ("\x15\x03\x01\0\x02\x02\x28", Malformed::StartLine(StartLineFault::Tls)),
+            ("\x16", Malformed::StartLine(StartLineFault::Tls)),
+            ("<html>", Malformed::StartLine(StartLineFault::StatusLine)),
         ] {
             assert_eq!(head(text, GET).map(|_| ()), Err(why), "{text}");
         }

@@ -1,7 +1,7 @@
-//! A request on its way out: its head, and then its body as fast as both sides let it (RFC 9112 section 7.1).
+//! A request on its way out: its head, and then its body as fast as both sides allow (RFC 9112 sections 6 and 7.1).
 //!
-//! The request's own future sends it. Where the answer comes first, a task of the same worker takes the rest over, so that
-//! an upload never waits for an application that is slow to read.
+//! The request's own future sends it. Where the response comes first, a task of the same thread takes the rest over, so
+//! that an upload never waits for a client that reads slowly.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
@@ -12,21 +12,17 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use hyper::body::{Body as _, Frame};
+use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite as _;
 use tokio::task::JoinHandle;
 
-use super::super::body::RequestBody;
-use super::super::sending::Head;
-use super::connection::{Keeper, MAX_OUTPUT, Wire};
-use super::encode::{self, BodyFraming, LINE_END};
-use super::stream::Stream;
-use crate::clock;
+use crate::connection::{Connection, MAX_OUTPUT};
+use crate::encode::{self, BodyFraming, LINE_END, RequestHead};
+use crate::link::{ConnectionPool, Link, RequestBody as _};
 
 /// What is left of a request to send.
-#[derive(Debug)]
-pub(super) struct Upload {
-    body: RequestBody,
+pub(crate) struct RequestWriter<L: Link> {
+    body: L::Body,
     framing: BodyFraming,
     /// Head, chunk sizes, trailers: what is written before `data`.
     lead: Vec<u8>,
@@ -34,17 +30,17 @@ pub(super) struct Upload {
     data: Bytes,
     /// What is written after it.
     tail: &'static [u8],
-    phase: Phase,
-    /// Bytes that the stream took.
+    phase: WritePhase,
+    /// Bytes that the transport took.
     written: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Nothing was asked of the body yet.
+enum WritePhase {
+    /// The body was not polled yet.
     Fresh,
-    /// The body was asked for, and had nothing at hand.
-    Asked,
+    /// The body was polled once, and had nothing at hand.
+    Polled,
     /// The body goes out as it comes.
     Body,
     /// The last of it is on its way.
@@ -53,18 +49,18 @@ enum Phase {
     Sent,
 }
 
-/// Why an upload stopped.
+/// Why a request was not sent whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UploadFault {
-    /// The body's sender failed, or sent another length than it said.
+pub(crate) enum WriteFault {
+    /// The body's sender failed, or sent another length than it announced.
     Body,
     /// The connection takes no more.
     Connection,
 }
 
-impl Upload {
+impl<L: Link> RequestWriter<L> {
     /// A request that nothing was sent of; `lead` is a buffer to use.
-    pub(super) fn new(mut lead: Vec<u8>, head: &Head, body: RequestBody) -> Self {
+    pub(crate) fn new(mut lead: Vec<u8>, head: RequestHead<'_>, body: L::Body) -> Self {
         let framing = match body.size_hint().exact() {
             _ if body.is_end_stream() => BodyFraming::None,
             Some(length) => BodyFraming::Length(length),
@@ -72,68 +68,68 @@ impl Upload {
         };
         lead.clear();
         encode::head(&mut lead, head, framing);
-        let phase = if framing == BodyFraming::None { Phase::Last } else { Phase::Fresh };
+        let phase = if framing == BodyFraming::None { WritePhase::Last } else { WritePhase::Fresh };
         Self { body, framing, lead, lead_sent: 0, data: Bytes::new(), tail: b"", phase, written: 0 }
     }
 
-    pub(super) fn is_sent(&self) -> bool {
-        self.phase == Phase::Sent
+    pub(crate) fn is_sent(&self) -> bool {
+        self.phase == WritePhase::Sent
     }
 
-    /// Whether the other side can have seen anything of it.
-    pub(super) fn has_begun(&self) -> bool {
+    /// Whether the peer can have seen anything of it.
+    pub(crate) fn has_begun(&self) -> bool {
         self.written > 0
     }
 
-    /// The body as it came, of an upload that has not begun.
-    pub(super) fn into_body(self) -> RequestBody {
+    /// The body as it came, of a request of which nothing was sent.
+    pub(crate) fn into_body(self) -> L::Body {
         let mut body = self.body;
         body.unread(self.data);
         body
     }
 
     /// The buffer, for the next request.
-    pub(super) fn into_buffer(self) -> Vec<u8> {
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.lead
     }
 
     /// Sends what can be sent now; ready when all of it is.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
-        stream: &RefCell<Stream>,
+        transport: &RefCell<L::Transport>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), UploadFault>> {
+    ) -> Poll<Result<(), WriteFault>> {
         loop {
             match self.phase {
-                Phase::Sent => return Poll::Ready(Ok(())),
-                Phase::Fresh => {
-                    // A body that is at hand goes with the head in one write. An application's is so only after it has been
-                    // asked for: hence a second look, at once, before the head goes alone.
-                    self.phase = Phase::Body;
+                WritePhase::Sent => return Poll::Ready(Ok(())),
+                WritePhase::Fresh => {
+                    // A body that is at hand goes with the head in one write. One that hyper reads is at hand only after a
+                    // first poll: hence a second one, at once, before the head goes alone.
+                    self.phase = WritePhase::Body;
                     if self.poll_body(cx)?.is_pending() && !self.body.is_held_back() {
-                        self.phase = Phase::Asked;
+                        self.phase = WritePhase::Polled;
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                 }
-                Phase::Asked => {
-                    self.phase = Phase::Body;
+                WritePhase::Polled => {
+                    self.phase = WritePhase::Body;
                     let _ = self.poll_body(cx)?;
                 }
-                Phase::Body => {
-                    ready!(self.poll_write(stream, cx))?;
-                    // What lies in TLS's buffer is not sent, and more may be long in coming.
+                WritePhase::Body => {
+                    ready!(self.poll_write(transport, cx))?;
+                    // What is in TLS's buffer is not sent, and the next part may take long to come.
                     if self.poll_body(cx)?.is_pending() {
-                        ready!(poll_flush(stream, cx))?;
+                        ready!(poll_flush::<L>(transport, cx))?;
                         return Poll::Pending;
                     }
                 }
-                Phase::Last => {
-                    ready!(self.poll_write(stream, cx))?;
-                    ready!(poll_flush(stream, cx))?;
-                    self.phase = Phase::Sent;
+                WritePhase::Last => {
+                    ready!(self.poll_write(transport, cx))?;
+                    ready!(poll_flush::<L>(transport, cx))?;
+                    self.phase = WritePhase::Sent;
                     if self.lead.capacity() > MAX_OUTPUT {
-                        // The response may be long in coming.
+                        // The response may take long to come.
                         self.lead = Vec::new();
                     }
                 }
@@ -142,10 +138,10 @@ impl Upload {
     }
 
     /// Queues the next part of the body, or its end.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteFault>> {
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(frame)) => frame.into_data().map_err(Frame::into_trailers),
-            Some(Err(_)) => return Poll::Ready(Err(UploadFault::Body)),
+            Some(Err(_)) => return Poll::Ready(Err(WriteFault::Body)),
             None => return Poll::Ready(self.end(None)),
         };
         Poll::Ready(match frame {
@@ -155,28 +151,28 @@ impl Upload {
         })
     }
 
-    fn queue(&mut self, data: Bytes) -> Result<(), UploadFault> {
+    fn queue(&mut self, data: Bytes) -> Result<(), WriteFault> {
         self.data = data;
         match &mut self.framing {
             BodyFraming::Length(left) => {
-                *left = left.checked_sub(self.data.len() as u64).ok_or(UploadFault::Body)?;
+                *left = left.checked_sub(self.data.len() as u64).ok_or(WriteFault::Body)?;
             }
             BodyFraming::Chunked if !self.data.is_empty() => {
                 encode::chunk_size(&mut self.lead, self.data.len());
                 self.tail = LINE_END;
             }
             BodyFraming::Chunked => {}
-            BodyFraming::None => return Err(UploadFault::Body),
+            BodyFraming::None => return Err(WriteFault::Body),
         }
         if self.body.is_end_stream() { self.end(None) } else { Ok(()) }
     }
 
     /// Queues what ends the body.
-    fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), UploadFault> {
-        self.phase = Phase::Last;
+    fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), WriteFault> {
+        self.phase = WritePhase::Last;
         match self.framing {
-            // Fewer bytes than were announced: the connection cannot go on.
-            BodyFraming::Length(1..) => return Err(UploadFault::Body),
+            // Fewer bytes than were announced: the connection is out of step.
+            BodyFraming::Length(1..) => return Err(WriteFault::Body),
             BodyFraming::Chunked if self.tail.is_empty() => encode::last_chunk(&mut self.lead, trailers),
             // Behind a chunk that is queued, too, so that both go out in one write.
             BodyFraming::Chunked => self.tail = END_OF_CHUNKS,
@@ -188,9 +184,9 @@ impl Upload {
     /// Ready when all that is queued has been written.
     fn poll_write(
         &mut self,
-        stream: &RefCell<Stream>,
+        transport: &RefCell<L::Transport>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), UploadFault>> {
+    ) -> Poll<Result<(), WriteFault>> {
         loop {
             let lead = &self.lead[self.lead_sent..];
             if lead.is_empty() && self.data.is_empty() && self.tail.is_empty() {
@@ -198,21 +194,21 @@ impl Upload {
                 self.lead_sent = 0;
                 return Poll::Ready(Ok(()));
             }
-            let mut stream = stream.borrow_mut();
-            let stream = Pin::new(&mut *stream);
+            let mut transport = transport.borrow_mut();
+            let transport = Pin::new(&mut *transport);
             let written = if self.data.is_empty() && self.tail.is_empty() {
-                stream.poll_write(cx, lead)
+                transport.poll_write(cx, lead)
             } else {
                 let slices = [IoSlice::new(lead), IoSlice::new(&self.data), IoSlice::new(self.tail)];
                 let empty = usize::from(lead.is_empty());
-                stream.poll_write_vectored(cx, &slices[empty..])
+                transport.poll_write_vectored(cx, &slices[empty..])
             };
             match ready!(written) {
                 Ok(written @ 1..) => {
                     self.written += written as u64;
                     self.wrote(written);
                 }
-                Ok(0) | Err(_) => return Poll::Ready(Err(UploadFault::Connection)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(WriteFault::Connection)),
             }
         }
     }
@@ -226,134 +222,148 @@ impl Upload {
         self.tail = &self.tail[(written - data).min(self.tail.len())..];
     }
 
-    /// Bytes that wait for the stream to take them.
-    pub(super) fn queued(&self) -> usize {
+    /// Bytes that the transport has yet to take.
+    pub(crate) fn queued(&self) -> usize {
         self.lead.len() - self.lead_sent + self.data.len() + self.tail.len()
     }
 
-    /// Whether the body waits to be asked for.
-    pub(super) fn is_held_back(&self) -> bool {
+    /// Whether the body waits for a 100.
+    pub(crate) fn is_held_back(&self) -> bool {
         self.body.is_held_back()
     }
 }
 
-fn poll_flush(stream: &RefCell<Stream>, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
-    Pin::new(&mut *stream.borrow_mut()).poll_flush(cx).map_err(|_| UploadFault::Connection)
+fn poll_flush<L: Link>(
+    transport: &RefCell<L::Transport>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), WriteFault>> {
+    Pin::new(&mut *transport.borrow_mut()).poll_flush(cx).map_err(|_| WriteFault::Connection)
 }
 
-/// An upload that goes on behind its answer's head. Its task ends with the body, with the connection, or with this, unless the
-/// answer was read to its end before: then the upstream may still want the rest, and the task ends by itself.
-pub(super) struct Background {
-    shared: Rc<Shared>,
+/// Sends the rest of a request behind its response's head. Its task ends with the body, with the connection, or with this
+/// handle. Where the response was read to its end before, the peer may still want the rest, and the task goes on alone.
+pub(crate) struct BackgroundWriter<L: Link> {
+    shared: Rc<Shared<L>>,
     task: JoinHandle<()>,
-    detached: bool,
+    is_detached: bool,
 }
 
-struct Shared {
-    state: Cell<BackgroundState>,
-    /// How long the upstream may take nothing.
-    patience: Cell<Duration>,
-    /// The task, to look at that again.
-    sender: Cell<Option<Waker>>,
-    /// Whoever waits for the answer, and is told of a failure.
+/// What the task and its handle share.
+struct Shared<L: Link> {
+    state: Cell<WriteState>,
+    /// How long the peer may take nothing.
+    timeout: Cell<Duration>,
+    /// Wakes the task, when `timeout` has changed.
+    writer: Cell<Option<Waker>>,
+    /// Wakes the reader of the response, when the task ends.
     reader: Cell<Option<Waker>>,
-    /// The connection to give back at the end, where the answer has ended first.
-    left: Cell<Option<(Wire, Rc<dyn Keeper>)>>,
+    /// The connection, and the pool for it at the end, where the response has ended first.
+    detached: Cell<Option<Detached<L>>>,
 }
+
+type Detached<L> = (Connection<L>, Rc<dyn ConnectionPool<L>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BackgroundState {
+pub(crate) enum WriteState {
     Sending,
     Sent,
-    Failed(UploadFault),
+    Failed(WriteFault),
 }
 
-impl Background {
-    /// Goes on with `upload`. It fails when the upstream takes nothing for `patience`.
-    pub(super) fn spawn(mut upload: Upload, stream: Rc<RefCell<Stream>>, patience: Duration) -> Self {
+impl<L: Link> BackgroundWriter<L> {
+    /// Goes on with `writer`. It fails when the peer takes nothing for `timeout`.
+    pub(crate) fn spawn(
+        mut writer: RequestWriter<L>,
+        transport: Rc<RefCell<L::Transport>>,
+        timeout: Duration,
+    ) -> Self {
         let shared = Rc::new(Shared {
-            state: Cell::new(BackgroundState::Sending),
-            patience: Cell::new(patience),
-            sender: Cell::default(),
+            state: Cell::new(WriteState::Sending),
+            timeout: Cell::new(timeout),
+            writer: Cell::default(),
             reader: Cell::default(),
-            left: Cell::default(),
+            detached: Cell::new(None),
         });
         let of_task = Rc::clone(&shared);
         let task = tokio::task::spawn_local(async move {
-            let ended = drive(&mut upload, &stream, &of_task).await;
+            let ended = drive(&mut writer, &transport, &of_task).await;
             of_task.state.set(match ended {
-                Ok(()) => BackgroundState::Sent,
-                Err(fault) => BackgroundState::Failed(fault),
+                Ok(()) => WriteState::Sent,
+                Err(fault) => WriteState::Failed(fault),
             });
-            if let (Ok(()), Some((wire, keeper))) = (ended, of_task.left.take()) {
-                keeper.keep(wire);
+            if let (Ok(()), Some((connection, pool))) = (ended, of_task.detached.take()) {
+                pool.put(connection);
             }
             if let Some(reader) = of_task.reader.take() {
                 reader.wake();
             }
         });
-        Self { shared, task, detached: false }
+        Self { shared, task, is_detached: false }
     }
 
-    pub(super) fn state(&self) -> BackgroundState {
+    pub(crate) fn state(&self) -> WriteState {
         self.shared.state.get()
     }
 
-    /// Has `cx` woken when the upload ends.
-    pub(super) fn watch(&self, cx: &Context<'_>) {
+    /// Wakes `cx` when the task ends.
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.shared.reader.set(Some(cx.waker().clone()));
     }
 
-    /// The response is whole: the upload goes on alone for as long as the upstream takes it, and gives the connection back.
-    pub(super) fn detach(mut self, wire: Wire, keeper: Rc<dyn Keeper>) {
-        self.detached = true;
-        self.shared.left.set(Some((wire, keeper)));
-        self.shared.patience.set(self.shared.patience.get().min(LAST_PATIENCE));
-        if let Some(sender) = self.shared.sender.take() {
-            sender.wake();
+    /// The response is whole: the task goes on alone for as long as the peer takes the rest, and gives the connection back.
+    pub(crate) fn detach(mut self, connection: Connection<L>, pool: Rc<dyn ConnectionPool<L>>) {
+        self.is_detached = true;
+        self.shared.detached.set(Some((connection, pool)));
+        self.shared.timeout.set(self.shared.timeout.get().min(DETACHED_TIMEOUT));
+        if let Some(writer) = self.shared.writer.take() {
+            writer.wake();
         }
     }
 }
 
-impl Drop for Background {
+impl<L: Link> Drop for BackgroundWriter<L> {
     fn drop(&mut self) {
-        if !self.detached {
+        if !self.is_detached {
             self.task.abort();
         }
     }
 }
 
-/// Sends the rest of `upload`, for as long as the upstream takes some of what is there within the patience of `shared`. A body
-/// that is silent has a limit of its own.
-async fn drive(upload: &mut Upload, stream: &RefCell<Stream>, shared: &Shared) -> Result<(), UploadFault> {
-    let (mut written, mut since) = (upload.written, clock::now());
-    let mut timer = pin!(tokio::time::sleep_until(since + shared.patience.get()));
+/// Sends the rest of `writer`, for as long as the peer takes some of what is there within the timeout of `shared`. The
+/// silence of a body has a limit of its own.
+async fn drive<L: Link>(
+    writer: &mut RequestWriter<L>,
+    transport: &RefCell<L::Transport>,
+    shared: &Shared<L>,
+) -> Result<(), WriteFault> {
+    let (mut written, mut since) = (writer.written, L::now());
+    let mut timer = pin!(tokio::time::sleep_until(since + shared.timeout.get()));
     poll_fn(|cx| {
-        let polled = upload.poll(stream, cx);
+        let polled = writer.poll(transport, cx);
         if polled.is_ready() {
             return polled;
         }
-        shared.sender.set(Some(cx.waker().clone()));
-        if upload.queued() == 0 {
-            // The next part's time has not begun.
+        shared.writer.set(Some(cx.waker().clone()));
+        if writer.queued() == 0 {
+            // The time of the next part has not begun.
             written = u64::MAX;
             return Poll::Pending;
         }
-        if written != upload.written {
-            (written, since) = (upload.written, clock::now());
+        if written != writer.written {
+            (written, since) = (writer.written, L::now());
         }
-        let deadline = since + shared.patience.get();
+        let deadline = since + shared.timeout.get();
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
         ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(UploadFault::Connection))
+        Poll::Ready(Err(WriteFault::Connection))
     })
     .await
 }
 
-/// How long the upstream may take nothing of a request that it has responded to in full. A server that reads on takes more
-/// at once; one that does not holds up the application for nothing.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
-/// Behind the data of the last chunk: its line end, and the chunk that is none.
+/// How long the peer may take nothing of a request that it has responded to in full. A server that reads on takes more at
+/// once; one that does not holds up the client for nothing.
+const DETACHED_TIMEOUT: Duration = Duration::from_secs(1);
+/// Behind the data of the last chunk: its line end, and the chunk of size 0.
 const END_OF_CHUNKS: &[u8] = b"\r\n0\r\n\r\n";

@@ -1,13 +1,13 @@
-//! The bytes of a request target: which of them go on as they are, which go on percent-encoded, and which no target has
-//! (RFC 3986 section 2, RFC 9112 section 3.2).
+//! The bytes of a request target: those that go on as they are, those that go on percent-encoded, and those that no target
+//! has (RFC 3986 section 2, RFC 9112 section 3.2).
 //!
 //! Programs send characters that no URI has, and servers take them: `curl -g '...?query=up{job="x"}'`. hyper and h2 take
-//! some of them and refuse others. Those are encoded before they see them, in HTTP/1.1 by [`super::framing`] and in HTTP/2
-//! by [`super::heads`]: what is judged is what goes on.
+//! some of them and refuse others. Those are encoded before hyper and h2 see them, in HTTP/1.1 by
+//! [`RequestFraming`](crate::framing::RequestFraming): what is judged is what goes on.
 
-/// What becomes of a byte.
+/// What happens to a byte of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Octet {
+pub enum TargetByte {
     /// It goes on as it is: what a URI may have, and what the parsers take beyond that.
     Plain,
     /// It goes on percent-encoded.
@@ -16,8 +16,10 @@ pub(super) enum Octet {
     Refused,
 }
 
-impl Octet {
-    pub(super) const fn of(byte: u8) -> Self {
+impl TargetByte {
+    /// What happens to `byte`.
+    #[must_use]
+    pub const fn of(byte: u8) -> Self {
         match byte {
             0..=b' ' | 0x7f | b'#' => Self::Refused,
             b'"' | b'<' | b'>' | b'`' | 0x80.. => Self::Encoded,
@@ -27,12 +29,14 @@ impl Octet {
 }
 
 /// Whether a byte does not go on as it is.
-pub(super) fn is_odd(byte: u8) -> bool {
+#[must_use]
+pub fn is_odd(byte: u8) -> bool {
     ODD[usize::from(byte)]
 }
 
 /// `%XX` (RFC 3986 section 2.1).
-pub(super) const fn encoded(byte: u8) -> [u8; 3] {
+#[must_use]
+pub const fn encoded(byte: u8) -> [u8; 3] {
     [b'%', DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]
 }
 
@@ -42,7 +46,7 @@ const ODD: [bool; 256] = {
     let mut odd = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        odd[byte] = !matches!(Octet::of(byte as u8), Octet::Plain);
+        odd[byte] = !matches!(TargetByte::of(byte as u8), TargetByte::Plain);
         byte += 1;
     }
     odd
@@ -58,10 +62,10 @@ mod tests {
     fn what_goes_on_is_taken_by_the_parsers_in_paths_and_queries() {
         for byte in 0..=255 {
             let mut target = b"/a?b".to_vec();
-            let goes_on = match Octet::of(byte) {
-                Octet::Plain => vec![byte],
-                Octet::Encoded => encoded(byte).to_vec(),
-                Octet::Refused => continue,
+            let goes_on = match TargetByte::of(byte) {
+                TargetByte::Plain => vec![byte],
+                TargetByte::Encoded => encoded(byte).to_vec(),
+                TargetByte::Refused => continue,
             };
             target.splice(2..2, goes_on.clone());
             target.extend(goes_on);

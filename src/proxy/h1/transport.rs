@@ -1,11 +1,12 @@
 //! The bytes under a connection to an upstream: TCP or a Unix socket, in the clear or under TLS.
 //!
-//! `connect` makes one, `connection` reads and writes it, a tunnel takes it over.
+//! `connect` makes one, `cupbearer_h1` reads and writes it, a tunnel takes it over.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use cupbearer_h1::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -19,10 +20,9 @@ pub(in crate::proxy) enum Stream {
     TlsUnix(Box<TlsStream<UnixStream>>),
 }
 
-impl Stream {
-    /// Whether the other side neither closed nor said anything since the last read. It costs a system call only where
-    /// the runtime has been told of something.
-    pub(super) fn is_quiet(&mut self) -> bool {
+impl Transport for Stream {
+    /// It costs a system call only where the runtime has seen an event.
+    fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let read = match self {
             Self::Tcp(tcp) => tcp.try_read(&mut byte),
@@ -36,9 +36,8 @@ impl Stream {
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Whether a first write of `len` bytes that failed has told the other side nothing. Under TLS that is so where they
-    /// are one record at most: half of one cannot be read.
-    pub(super) fn is_all_or_nothing(&self, len: usize) -> bool {
+    /// Under TLS the peer saw nothing where the bytes are one record at most: half of one cannot be read.
+    fn is_all_or_nothing(&self, len: usize) -> bool {
         !matches!(self, Self::Tls(_) | Self::TlsUnix(_)) || len <= MAX_TLS_RECORD
     }
 }

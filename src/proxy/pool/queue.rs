@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::connect::DialFault;
+use super::super::h1::Http1Connection;
 use super::super::slots::{Slot, TURN};
-use super::super::wire::Wire;
 use super::places::{Held, Share, wanted};
 use super::shared::Shared;
 use super::{Closed, Idle, Pool, Want};
@@ -23,7 +23,7 @@ use crate::clock;
 pub(super) enum Turn {
     Places(Held),
     /// A connection that another request gave back.
-    Wire(Wire),
+    Wire(Http1Connection),
     /// A shared connection may have room by now.
     Look,
 }
@@ -31,7 +31,7 @@ pub(super) enum Turn {
 /// The same for one of them.
 enum Queued {
     Slot(Slot),
-    Wire(Wire),
+    Wire(Http1Connection),
     Look,
 }
 
@@ -123,7 +123,7 @@ impl Pool {
         let is_overdue = || self.idle.borrow().front().is_some_and(|kept| kept.since.elapsed() >= TURN);
         while self.places.are_wanted() && is_overdue() {
             let Some(Idle { wire, .. }) = self.idle.borrow_mut().pop_front() else { break };
-            wire.ends(Closed::Room);
+            wire.link().ends(Closed::Room);
         }
         if self.places.are_wanted() {
             let mut shared = self.shared.borrow_mut();
@@ -134,9 +134,9 @@ impl Pool {
     }
 
     /// Gives a connection that came back to a request that waits: one of this pool, unless another pool has fewer.
-    pub(super) fn pass_on(&self, mut wire: Wire) {
+    pub(super) fn pass_on(&self, mut wire: Http1Connection) {
         if self.places.go_elsewhere() {
-            wire.ends(Closed::Room);
+            wire.link().ends(Closed::Room);
             return;
         }
         while let Some(waiting) = self.next_in_line() {
@@ -152,11 +152,11 @@ impl Pool {
         self.rest(wire, clock::now());
     }
 
-    fn next_in_line(&self) -> Option<oneshot::Sender<Wire>> {
+    fn next_in_line(&self) -> Option<oneshot::Sender<Http1Connection>> {
         self.line.borrow_mut().pop_front()
     }
 
-    pub(super) fn rest(&self, wire: Wire, since: Instant) {
+    pub(super) fn rest(&self, wire: Http1Connection, since: Instant) {
         self.idle.borrow_mut().push_back(Idle { wire, since });
     }
 }

@@ -34,12 +34,12 @@ impl Pool {
                 kept.wire.shrink();
             }
             let why = if kept.wire.is_free() {
-                overdue(idle).or_else(|| self.end_of(kept.wire.info()))
+                overdue(idle).or_else(|| self.end_of(kept.wire.link().info()))
             } else {
                 Some(Closed::Upstream)
             };
             why.is_none_or(|why| {
-                kept.wire.ends(why);
+                kept.wire.link().ends(why);
                 false
             })
         });
