@@ -14,6 +14,8 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
@@ -54,7 +56,8 @@ impl AccessLog {
 }
 
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]

@@ -20,17 +20,17 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use dialect::{Pkce, RequestFormat, Response, TokenMethod};
+pub(super) use dialect::Response;
 pub(super) use memory::MemoryLimit;
 pub(super) use most::Most;
 pub(super) use quantity::{Bytes, Period, Rate};
-pub(super) use route::{CookieAttributes, OnUnauthorized, OwnAuthorization, Route};
+pub(super) use route::{CookieAttributes, Route};
 use secret::secret;
-pub(super) use server::{Control, Guard, Health, Log, LogFormat, Ready, Server};
+pub(super) use server::{Control, Guard, Health, Log, Ready, Server};
 pub(super) use store::{Store, StoreKind};
 pub(super) use telemetry::Telemetry;
-pub(super) use token::{Algorithm, AssertionAudience, ClientAuth, Grant, RenewVia, Token};
-pub(super) use upstream::{Forwarded, Http2, Upstream};
+pub(super) use token::{Algorithm, ClientAuth, Grant, Token};
+pub(super) use upstream::Upstream;
 
 /// The configuration of Cupbearer, a proxy that keeps OAuth 2.0 access tokens fresh.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]

@@ -4,7 +4,8 @@
 //! `endpoint` sends what is pushed and redeems the code; `callback` reads what the browser brings back.
 
 use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::secret::Secret;
@@ -41,12 +42,13 @@ pub(crate) struct AuthorizationRequest<'a> {
 }
 
 /// Proof Key for Code Exchange (RFC 7636): whether any program that finds a code can redeem it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub(crate) enum Pkce {
     /// Nobody but this program can.
     #[default]
     S256,
     /// Without: for servers that refuse its parameters, and for clients that authenticate.
+    #[serde(rename = "none")]
     None,
 }
 

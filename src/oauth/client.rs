@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::secret::SecretSource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::jws::HmacAlgorithm;
 use super::key::Algorithm;
@@ -51,7 +53,8 @@ pub(crate) enum ClientAuth {
 }
 
 /// Whom a client assertion is for (RFC 7523 section 3, point 3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum AssertionAudience {
     /// The issuer identifier: what the authorization server calls itself.
     #[default]

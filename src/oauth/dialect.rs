@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, Method};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::assertion::AssertionTerms;
 
@@ -32,7 +34,8 @@ pub(crate) struct Dialect {
 }
 
 /// Where the parameters of a token request stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum RequestFormat {
     /// In the body, `application/x-www-form-urlencoded` (RFC 6749 section 4).
     #[default]
@@ -44,7 +47,8 @@ pub(crate) enum RequestFormat {
 }
 
 /// The method of a token request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
 pub(crate) enum TokenMethod {
     /// `POST` (RFC 6749 section 3.2).
     #[default]

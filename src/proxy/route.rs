@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::error::{BadRequest, ProxyError};
 use super::guard::{Guard, Sentry, host_of};
@@ -49,7 +51,8 @@ pub(crate) struct Route {
 }
 
 /// What follows when the upstream refuses the token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum OnUnauthorized {
     /// A new token, and the request once more.
     #[default]
@@ -91,7 +94,8 @@ impl Default for RouteLimits {
 }
 
 /// What the application's own `Authorization` meets on a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum OwnAuthorization {
     /// It is replaced by ours.
     #[default]

@@ -11,6 +11,8 @@ use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue};
 use rustls::pki_types::ServerName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::condition::Condition;
@@ -68,7 +70,8 @@ pub(crate) struct UpstreamSettings {
 }
 
 /// What becomes of `Forwarded` (RFC 7239) and `X-Forwarded-*`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 #[expect(clippy::enum_variant_names, reason = "the names of the header fields")]
 pub(crate) enum Forwarded {
     /// Nothing goes on: what a public API expects.
@@ -108,7 +111,8 @@ impl UpstreamSettings {
 }
 
 /// Whether HTTP/2 is spoken to an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Http2 {
     /// By ALPN over TLS; HTTP/1.1 in the clear.
     #[default]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::oauth::{AssertionTerms, Client, KeySettings, Pkce, RedirectUri, ServerSettings, TokenRequest};
 use crate::secret::SecretSource;
@@ -136,7 +138,8 @@ impl Flow {
 }
 
 /// What the renewal of a login spends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum RenewVia {
     /// The refresh token that came with it.
     #[default]

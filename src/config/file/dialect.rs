@@ -3,34 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where the parameters of token requests stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum RequestFormat {
-    #[default]
-    Form,
-    Json,
-    Query,
-}
-
-/// The method of token requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub(in crate::config) enum TokenMethod {
-    #[default]
-    Post,
-    Get,
-}
-
-/// Proof Key for Code Exchange (RFC 7636).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub(in crate::config) enum Pkce {
-    #[default]
-    S256,
-    #[serde(rename = "none")]
-    None,
-}
-
 /// Where the members of a token response stand. What is not named stands beside the access token.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

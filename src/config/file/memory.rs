@@ -1,13 +1,10 @@
 //! `server.memory_limit`: a word or a size.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
-use serde::{Serialize, Serializer};
+use serde::de::Unexpected;
 
-use super::quantity::{Bytes, fault_of_size};
+use super::quantity::{Bytes, Quantity, serde_as_text};
 
 /// `"auto"`, `"none"`, or a size such as `"64MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,47 +24,25 @@ impl fmt::Display for MemoryLimit {
     }
 }
 
-struct MemoryLimitVisitor;
+impl Quantity for MemoryLimit {
+    const NAME: &'static str = "MemoryLimit";
+    const EXPECTED: &'static str = "\"auto\", \"none\", or a size in quotes such as \"64MiB\"";
+    const PATTERN: &'static str = "^(auto|none|[0-9]+(B|KiB|MiB|GiB))$";
 
-impl Visitor<'_> for MemoryLimitVisitor {
-    type Value = MemoryLimit;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"auto\", \"none\", or a size in quotes such as \"64MiB\"")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<MemoryLimit, E> {
+    fn read(text: &str) -> Option<Self> {
         match text {
-            "auto" => Ok(MemoryLimit::Auto),
-            "none" => Ok(MemoryLimit::None),
-            _ => Bytes::parse(text)
-                .map(MemoryLimit::Size)
-                .ok_or_else(|| E::invalid_value(fault_of_size(text), &self)),
+            "auto" => Some(Self::Auto),
+            "none" => Some(Self::None),
+            _ => Bytes::parse(text).map(Self::Size),
         }
     }
-}
 
-impl<'de> Deserialize<'de> for MemoryLimit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(MemoryLimitVisitor)
+    fn fault(text: &str) -> Unexpected<'_> {
+        Bytes::fault(text)
     }
 }
 
-impl Serialize for MemoryLimit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for MemoryLimit {
-    fn schema_name() -> Cow<'static, str> {
-        "MemoryLimit".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(auto|none|[0-9]+(B|KiB|MiB|GiB))$" })
-    }
-}
+serde_as_text!(MemoryLimit);
 
 #[cfg(test)]
 mod tests {

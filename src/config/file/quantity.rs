@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Unexpected, Visitor};
-use serde::{Serialize, Serializer};
 
 /// A duration: whole numbers with a unit, `"500ms"`, `"30s"`, `"5m"`, `"1h30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,16 +93,6 @@ impl Rate {
         let number = number.parse().ok().filter(|_| number.bytes().all(|b| b.is_ascii_digit()))?;
         Some(Self { number, per: Duration::from_millis(millis) })
     }
-
-    /// What is wrong with a text that is none.
-    fn fault(text: &str) -> Unexpected<'_> {
-        let (number, unit) = text.split_once('/').unwrap_or((text, ""));
-        match (number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()), unit) {
-            (true, _) => Unexpected::Str(""),
-            (false, "") => Unexpected::Other(FAULTS_OF_RATE[0]),
-            (false, _) => Unexpected::Other(FAULTS_OF_RATE[1]),
-        }
-    }
 }
 
 impl fmt::Display for Rate {
@@ -134,164 +125,148 @@ fn fault<'f>(text: &str, [unitless, misfit]: [&'f str; 2]) -> Unexpected<'f> {
     }
 }
 
-struct PeriodVisitor;
+/// A value that the file has as a text: how it is read, described and written.
+pub(super) trait Quantity: Sized + fmt::Display {
+    /// Its name in the schema.
+    const NAME: &'static str;
+    /// What a message says was expected.
+    const EXPECTED: &'static str;
+    /// The texts that are one, in the schema.
+    const PATTERN: &'static str;
 
-impl Visitor<'_> for PeriodVisitor {
-    type Value = Period;
+    /// `None`: `text` is none.
+    fn read(text: &str) -> Option<Self>;
+
+    /// What is wrong with a text that is none.
+    fn fault(text: &str) -> Unexpected<'_>;
+}
+
+/// Reads a [`Quantity`].
+pub(super) struct QuantityVisitor<Q>(pub(super) PhantomData<Q>);
+
+impl<Q: Quantity> Visitor<'_> for QuantityVisitor<Q> {
+    type Value = Q;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a duration in quotes such as \"500ms\", \"30s\", \"5m\" or \"1h\"")
+        f.write_str(Q::EXPECTED)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Period, E> {
-        Period::parse(text).ok_or_else(|| E::invalid_value(fault(text, FAULTS_OF_TIME), &self))
-    }
-}
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(PeriodVisitor)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Q, E> {
+        Q::read(text).ok_or_else(|| E::invalid_value(Q::fault(text), &self))
     }
 }
 
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// Reads, writes and describes a [`Quantity`].
+macro_rules! serde_as_text {
+    ($quantity:ty) => {
+        impl<'de> serde::Deserialize<'de> for $quantity {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str($crate::config::file::quantity::QuantityVisitor(
+                    std::marker::PhantomData,
+                ))
+            }
+        }
+
+        impl serde::Serialize for $quantity {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl schemars::JsonSchema for $quantity {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                <Self as $crate::config::file::quantity::Quantity>::NAME.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let pattern = <Self as $crate::config::file::quantity::Quantity>::PATTERN;
+                schemars::json_schema!({ "type": "string", "pattern": pattern })
+            }
+        }
+    };
+}
+pub(super) use serde_as_text;
+
+impl Quantity for Period {
+    const NAME: &'static str = "Duration";
+    const EXPECTED: &'static str = "a duration in quotes such as \"500ms\", \"30s\", \"5m\" or \"1h\"";
+    const PATTERN: &'static str = "^([0-9]+(ms|s|m|h|d))+$";
+
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    fn fault(text: &str) -> Unexpected<'_> {
+        fault(text, FAULTS_OF_TIME)
     }
 }
 
-impl JsonSchema for Period {
-    fn schema_name() -> Cow<'static, str> {
-        "Duration".into()
-    }
+impl Quantity for Lifetime {
+    const NAME: &'static str = "Lifetime";
+    const EXPECTED: &'static str = "a duration in quotes such as \"5m\" or \"1h\", or \"unlimited\"";
+    const PATTERN: &'static str = "^(([0-9]+(ms|s|m|h|d))+|unlimited)$";
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
-    }
-}
-
-struct LifetimeVisitor;
-
-impl Visitor<'_> for LifetimeVisitor {
-    type Value = Lifetime;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a duration in quotes such as \"5m\" or \"1h\", or \"unlimited\"")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Lifetime, E> {
+    fn read(text: &str) -> Option<Self> {
         if text == UNLIMITED {
-            return Ok(Lifetime(None));
+            Some(Self(None))
+        } else {
+            Period::parse(text).map(|period| Self(Some(period.0)))
         }
-        let period =
-            Period::parse(text).ok_or_else(|| E::invalid_value(fault(text, FAULTS_OF_TIME), &self))?;
-        Ok(Lifetime(Some(period.0)))
+    }
+
+    fn fault(text: &str) -> Unexpected<'_> {
+        fault(text, FAULTS_OF_TIME)
     }
 }
 
-impl<'de> Deserialize<'de> for Lifetime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(LifetimeVisitor)
-    }
-}
-
-impl Serialize for Lifetime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(period) => serializer.collect_str(&Period(period)),
-            None => serializer.serialize_str(UNLIMITED),
+            Some(period) => Period(period).fmt(f),
+            None => f.write_str(UNLIMITED),
         }
     }
 }
 
-impl JsonSchema for Lifetime {
-    fn schema_name() -> Cow<'static, str> {
-        "Lifetime".into()
+impl Quantity for Bytes {
+    const NAME: &'static str = "Size";
+    const EXPECTED: &'static str = "a size in quotes such as \"512B\", \"64KiB\" or \"1MiB\"";
+    const PATTERN: &'static str = "^[0-9]+(B|KiB|MiB|GiB)$";
+
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(([0-9]+(ms|s|m|h|d))+|unlimited)$" })
+    fn fault(text: &str) -> Unexpected<'_> {
+        fault(text, FAULTS_OF_SIZE)
     }
 }
+
+impl Quantity for Rate {
+    const NAME: &'static str = "Rate";
+    const EXPECTED: &'static str = "a rate in quotes such as \"100/s\", \"600/m\" or \"5000/h\"";
+    const PATTERN: &'static str = "^[0-9]+/(s|m|h)$";
+
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    fn fault(text: &str) -> Unexpected<'_> {
+        let (number, unit) = text.split_once('/').unwrap_or((text, ""));
+        match (number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()), unit) {
+            (true, _) => Unexpected::Str(""),
+            (false, "") => Unexpected::Other(FAULTS_OF_RATE[0]),
+            (false, _) => Unexpected::Other(FAULTS_OF_RATE[1]),
+        }
+    }
+}
+
+serde_as_text!(Period);
+serde_as_text!(Lifetime);
+serde_as_text!(Bytes);
+serde_as_text!(Rate);
 
 const UNLIMITED: &str = "unlimited";
-
-/// What is wrong with a text that is no size.
-pub(super) fn fault_of_size(text: &str) -> Unexpected<'_> {
-    fault(text, FAULTS_OF_SIZE)
-}
-
-struct BytesVisitor;
-
-impl Visitor<'_> for BytesVisitor {
-    type Value = Bytes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a size in quotes such as \"512B\", \"64KiB\" or \"1MiB\"")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
-        Bytes::parse(text).ok_or_else(|| E::invalid_value(fault(text, FAULTS_OF_SIZE), &self))
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(BytesVisitor)
-    }
-}
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for Bytes {
-    fn schema_name() -> Cow<'static, str> {
-        "Size".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" })
-    }
-}
-
-struct RateVisitor;
-
-impl Visitor<'_> for RateVisitor {
-    type Value = Rate;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a rate in quotes such as \"100/s\", \"600/m\" or \"5000/h\"")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
-        Rate::parse(text).ok_or_else(|| E::invalid_value(Rate::fault(text), &self))
-    }
-}
-
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(RateVisitor)
-    }
-}
-
-impl Serialize for Rate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for Rate {
-    fn schema_name() -> Cow<'static, str> {
-        "Rate".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+/(s|m|h)$" })
-    }
-}
 
 struct WordsVisitor;
 

@@ -8,6 +8,8 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::quantity::{Bytes, Period, Rate, Words};
+use crate::proxy::OnUnauthorized;
+use crate::proxy::OwnAuthorization;
 
 /// Which request goes where, and with which token.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -78,26 +80,6 @@ impl Default for Route {
             rewrite_cookies: CookieAttributes::default(),
         }
     }
-}
-
-/// What the application's own `Authorization` meets.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum OwnAuthorization {
-    #[default]
-    Replace,
-    Refuse,
-    Keep,
-}
-
-/// What follows a 401 of the upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum OnUnauthorized {
-    #[default]
-    Replay,
-    Renew,
-    Pass,
 }
 
 /// Attributes of cookies: true for all of them, or a list.

@@ -7,6 +7,7 @@ use super::memory::MemoryLimit;
 use super::quantity::{Bytes, Period, Words};
 use super::secret;
 use crate::secret::Secret;
+use crate::telemetry::LogFormat;
 
 /// How the proxy listens, and its limits.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -185,14 +186,4 @@ impl Default for Log {
             access_slow: Period::seconds(1),
         }
     }
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum LogFormat {
-    #[default]
-    Auto,
-    Text,
-    Json,
 }

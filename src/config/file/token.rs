@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dialect::{Pkce, RequestFormat, Response, TokenMethod};
+use super::dialect::Response;
 use super::quantity::{Lifetime, Period, Words};
 use super::secret;
 use crate::oauth::AssertionTerms;
+use crate::oauth::{AssertionAudience, Pkce, RequestFormat, TokenMethod};
 use crate::secret::Secret;
+use crate::token::RenewVia;
 use crate::token::{Backoff, Policy};
 
 /// An access token.
@@ -301,15 +303,6 @@ pub(in crate::config) enum Grant {
     SelfSigned,
 }
 
-/// What renews a login.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum RenewVia {
-    #[default]
-    RefreshToken,
-    Browser,
-}
-
 /// How the client authenticates at the token endpoint.
 #[expect(clippy::enum_variant_names, reason = "the variants are the contract's words")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -356,15 +349,6 @@ pub(in crate::config) enum Algorithm {
     Es256K,
     #[serde(rename = "EdDSA")]
     EdDsa,
-}
-
-/// Whom a client assertion is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum AssertionAudience {
-    #[default]
-    Issuer,
-    Endpoint,
 }
 
 /// The bounds of the delay after a failed renewal.

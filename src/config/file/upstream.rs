@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Most;
 use super::quantity::{Bytes, Period};
+use crate::proxy::Forwarded;
+use crate::proxy::Http2;
 
 /// A protected API.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -81,26 +83,4 @@ impl Default for Upstream {
             via: true,
         }
     }
-}
-
-/// Whether HTTP/2 is spoken to an upstream.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum Http2 {
-    #[default]
-    Auto,
-    Never,
-    PriorKnowledge,
-}
-
-/// What becomes of `Forwarded` and `X-Forwarded-*`.
-#[expect(clippy::enum_variant_names, reason = "a field of HTTP has the family's name")]
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum Forwarded {
-    #[default]
-    Remove,
-    Pass,
-    XForwarded,
-    Forwarded,
 }

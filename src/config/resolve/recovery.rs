@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::route::NO_TOKEN;
-use crate::config::file::{self, Bytes, Route};
+use crate::config::file::{Bytes, Route};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::proxy::OnUnauthorized;
@@ -25,11 +25,11 @@ pub(super) fn resolve(path: &KeyPath, route: &Route, review: &mut Review<'_>) ->
         review.error(&size, what, "set it to \"256KiB\": each request under way may keep as much");
     }
     let tokenless = route.token.as_deref() == Some(NO_TOKEN);
-    if tokenless && review.is_given(&word) && route.on_unauthorized != file::OnUnauthorized::Pass {
+    if tokenless && review.is_given(&word) && route.on_unauthorized != OnUnauthorized::Pass {
         let what = "has no meaning with token = \"none\": there is no token to renew";
         review.error(&word, what, "take it out, or name a token");
     }
-    let replays = !tokenless && route.on_unauthorized == file::OnUnauthorized::Replay;
+    let replays = !tokenless && route.on_unauthorized == OnUnauthorized::Replay;
     if !replays && review.is_given(&size) && !review.is_spoken_for(&word) {
         let what = "has no meaning where no request is sent again";
         review.error(&size, what, "take it out, or set a token and `on_unauthorized` to \"replay\"");
@@ -39,7 +39,7 @@ pub(super) fn resolve(path: &KeyPath, route: &Route, review: &mut Review<'_>) ->
         if tokenless {
             let what = "has no meaning with token = \"none\": there is no token to renew";
             review.error(&listed, what, "take it out, or name a token");
-        } else if route.on_unauthorized == file::OnUnauthorized::Pass {
+        } else if route.on_unauthorized == OnUnauthorized::Pass {
             let what = "has no meaning with `on_unauthorized` = \"pass\", which renews no token";
             review.error(&listed, what, "take one of them out");
         } else if route.unauthorized_status.is_empty() {
@@ -49,11 +49,7 @@ pub(super) fn resolve(path: &KeyPath, route: &Route, review: &mut Review<'_>) ->
     }
     let elements = review.elements(&listed).into_iter().zip(&route.unauthorized_status);
     let unauthorized_status = elements.filter_map(|(path, number)| status(&path, *number, review)).collect();
-    let on_unauthorized = match route.on_unauthorized {
-        file::OnUnauthorized::Replay => OnUnauthorized::Replay,
-        file::OnUnauthorized::Renew => OnUnauthorized::Renew,
-        file::OnUnauthorized::Pass => OnUnauthorized::Pass,
-    };
+    let on_unauthorized = route.on_unauthorized;
     Recovery { on_unauthorized, unauthorized_status, replay_body_limit: limit }
 }
 

@@ -12,7 +12,7 @@ use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::shape::nearest;
 use crate::net::outbound_proxy::OutboundProxy;
-use crate::proxy::{CookieAttributes, OwnAuthorization, Rewrite, Route, SentHost, UpstreamSettings};
+use crate::proxy::{CookieAttributes, Rewrite, Route, SentHost, UpstreamSettings};
 
 /// What a route may name, broken ones too: a route is right to name a token that has a problem of its own.
 pub(super) struct Names {
@@ -125,11 +125,7 @@ fn single(path: &KeyPath, route: file::Route, names: &Names, review: &mut Review
         let help = "set `token` to the name of one of [tokens], or to \"none\"";
         known(&path.key("token"), route.token, "tokens", &names.tokens, help, review).map(Some)
     };
-    let own_authorization = match route.own_authorization {
-        file::OwnAuthorization::Replace => OwnAuthorization::Replace,
-        file::OwnAuthorization::Refuse => OwnAuthorization::Refuse,
-        file::OwnAuthorization::Keep => OwnAuthorization::Keep,
-    };
+    let own_authorization = route.own_authorization;
     let max_stream_age =
         route.max_stream_age.map(|age| duration(&path.key("max_stream_age"), age, Zero::Refused, review));
     let file::CookieAttributes { domain, path: in_path, secure } = route.rewrite_cookies;

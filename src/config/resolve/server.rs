@@ -12,7 +12,7 @@ use crate::config::problem::KeyPath;
 use crate::config::secret_ref::Variables;
 use crate::config::shape::{listed, nearest};
 use crate::proxy::{MemoryLimit, ServerSettings, ServerTls};
-use crate::telemetry::{AccessLog, LogFormat, LogSettings};
+use crate::telemetry::{AccessLog, LogSettings};
 
 /// The limits alone.
 pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings {
@@ -143,11 +143,7 @@ pub(super) fn log(log: file::Log, review: &mut Review<'_>) -> Option<LogSettings
         review.error(&path, what, help);
         return None;
     }
-    let format = match log.format {
-        file::LogFormat::Auto => LogFormat::Auto,
-        file::LogFormat::Text => LogFormat::Text,
-        file::LogFormat::Json => LogFormat::Json,
-    };
+    let format = log.format;
     let at = |key| KeyPath::from("log").key(key);
     let sample = at("access_sample");
     if !(0.0..=1.0).contains(&log.access_sample) {

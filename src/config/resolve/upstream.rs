@@ -13,7 +13,7 @@ use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::shape::nearest;
 use crate::net::outbound_proxy::OutboundProxy;
-use crate::proxy::{Forwarded, Http2, ListenAddress, SentHost, UpstreamSettings};
+use crate::proxy::{Http2, ListenAddress, SentHost, UpstreamSettings};
 
 pub(super) fn resolve(
     path: &KeyPath,
@@ -79,11 +79,7 @@ pub(super) fn resolve(
     );
     let max_streams = number(&path.key("max_streams"), upstream.max_streams, 1..=MAX_STREAMS, review);
     let max_response_header_size = header_size(path, upstream, review);
-    let http2 = match upstream.http2 {
-        file::Http2::Auto => Http2::Auto,
-        file::Http2::Never => Http2::Never,
-        file::Http2::PriorKnowledge => Http2::PriorKnowledge,
-    };
+    let http2 = upstream.http2;
     Some(UpstreamSettings {
         url: url?,
         http2,
@@ -104,12 +100,7 @@ pub(super) fn resolve(
             None => None,
         },
         proxy: proxy?,
-        forwarded: match upstream.forwarded {
-            file::Forwarded::Remove => Forwarded::Remove,
-            file::Forwarded::Pass => Forwarded::Pass,
-            file::Forwarded::XForwarded => Forwarded::XForwarded,
-            file::Forwarded::Forwarded => Forwarded::Forwarded,
-        },
+        forwarded: upstream.forwarded,
         host: host?,
         via: upstream.via,
     })
@@ -128,7 +119,7 @@ fn numbers(path: &KeyPath, upstream: &Upstream, review: &mut Review<'_>) -> (Opt
         let what = format!("is more than `max_connections` allows, which is {all}");
         review.error(&path.key("http2_connections"), what, "set it to that at most");
     }
-    if http2_connections.is_some() && matches!(upstream.http2, file::Http2::Never) {
+    if http2_connections.is_some() && matches!(upstream.http2, Http2::Never) {
         let what = "has no meaning with `http2 = \"never\"`";
         review.error(&path.key("http2_connections"), what, "take one of the two out");
     }

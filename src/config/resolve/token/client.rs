@@ -233,7 +233,7 @@ fn hmac_algorithm(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Opt
 /// Whom assertions are for. Where nothing is said and no issuer is known it is the endpoint, which always is.
 fn audience(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<AssertionAudience> {
     let key = path.key("client_assertion_audience");
-    if token.client_assertion_audience == file::AssertionAudience::Endpoint {
+    if token.client_assertion_audience == AssertionAudience::Endpoint {
         return Some(AssertionAudience::Endpoint);
     }
     if token.issuer.is_some() {

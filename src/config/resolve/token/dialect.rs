@@ -66,15 +66,7 @@ fn grant_type(path: &KeyPath, text: Option<&str>, review: &mut Review<'_>) -> Re
 
 fn format(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<(RequestFormat, TokenMethod)> {
     let (format_path, method_path) = (path.key("request_format"), path.key("token_method"));
-    let format = match token.request_format {
-        file::RequestFormat::Form => RequestFormat::Form,
-        file::RequestFormat::Json => RequestFormat::Json,
-        file::RequestFormat::Query => RequestFormat::Query,
-    };
-    let method = match token.token_method {
-        file::TokenMethod::Post => TokenMethod::Post,
-        file::TokenMethod::Get => TokenMethod::Get,
-    };
+    let (format, method) = (token.request_format, token.token_method);
     if method == TokenMethod::Get && format != RequestFormat::Query && review.is_given(&format_path) {
         let help = "take it out, or set `token_method = \"POST\"`";
         review.error(&format_path, "has no place beside `token_method = \"GET\"`, which has no body", help);

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use super::jwt;
-use crate::config::file::{Grant, OwnAuthorization, Route, Token};
+use crate::config::file::{Grant, Route, Token};
 use crate::config::findings::Review;
 use crate::config::problem::{KeyPath, Shown};
 use crate::config::secret_ref::{Need, Variables, Wanted, Written};
 use crate::config::shape::nearest;
+use crate::proxy::OwnAuthorization;
 use crate::token::{ExchangeSettings, Subject, TradeGrant};
 
 pub(super) fn resolve(

@@ -3,11 +3,11 @@
 use url::{Host, Url};
 
 use super::request::{PROTOCOL_NAMES, key_instead};
-use crate::config::file::{self, ClientAuth, Grant, RenewVia, Token};
+use crate::config::file::{ClientAuth, Grant, Token};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::oauth::{Pkce, RedirectUri};
-use crate::token::{Flow, LoginSettings};
+use crate::token::{Flow, LoginSettings, RenewVia};
 
 /// The settings of a token that a person logs in for.
 pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<LoginSettings> {
@@ -22,10 +22,7 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
             sound = false;
         }
     }
-    let renew_via = match token.renew_via {
-        RenewVia::RefreshToken => crate::token::RenewVia::RefreshToken,
-        RenewVia::Browser => crate::token::RenewVia::Browser,
-    };
+    let renew_via = token.renew_via;
     let pkce = pkce(path, token, review);
     if token.renew_via == RenewVia::Browser && redirect_uri.as_ref().is_some_and(|uri| !uri.is_here()) {
         let what = "comes back to the dashboard, an http address on this machine, and `redirect_uri` leads elsewhere: a \
@@ -54,7 +51,7 @@ pub(super) fn resolve(path: &KeyPath, token: &Token, review: &mut Review<'_>) ->
 
 /// Without PKCE only the client's secret keeps a code that was found from being redeemed (RFC 9700 section 2.1.1).
 fn pkce(path: &KeyPath, token: &Token, review: &mut Review<'_>) -> Option<Pkce> {
-    if token.pkce == file::Pkce::S256 {
+    if token.pkce == Pkce::S256 {
         return Some(Pkce::S256);
     }
     let key = path.key("pkce");
