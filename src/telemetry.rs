@@ -18,10 +18,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{FmtSpan, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::metrics::Metrics;
 pub(crate) use journal::error_text;
@@ -103,17 +106,17 @@ pub(crate) fn start(settings: &LogSettings) -> Result<(), LogError> {
         Box::new(move |dropped| style.record(Level::WARN, MISSING, &[("dropped", Value::from(dropped))]));
     let queue = LineQueue::start(io::stderr(), report).map_err(LogError::Thread)?;
     let lines = LOG.get_or_init(|| Log { queue, style });
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(lines)
         // It would report them by `eprintln!`, which waits for a reader, and panics where there is none.
         .log_internal_errors(false)
         .with_span_events(FmtSpan::NONE)
         .with_ansi(terminal);
     let started = if text {
-        log.with_target(false).try_init()
+        registry().with(filter).with(log.with_target(false)).try_init()
     } else {
-        log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        let log = log.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        registry().with(filter).with(log).try_init()
     };
     started.map_err(|_| LogError::Twice)?;
     panic::set_hook(Box::new(log_panic));
@@ -229,8 +232,9 @@ const PANICKED: &str = "a thread panicked; this is a defect of the program";
 const ENDS: &str = "the program ends";
 const MISSING: &str = "log lines were dropped here, as what reads the log did not keep up";
 
-fn filter(level: &str) -> Option<EnvFilter> {
-    EnvFilter::builder().parse(level).ok()
+/// A level, or levels of modules: `cupbearer=debug,info`.
+pub(crate) fn filter(level: &str) -> Option<Targets> {
+    level.parse().ok()
 }
 
 /// What lines look like.

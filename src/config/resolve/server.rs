@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::certificates::{Pair, ca_file};
 use super::{Zero, duration, listen, number};
 use crate::config::file::{self, Bytes, Period, Server};
@@ -12,7 +10,7 @@ use crate::config::problem::KeyPath;
 use crate::config::secret_ref::Variables;
 use crate::config::shape::{listed, nearest};
 use crate::proxy::{MemoryLimit, ServerSettings, ServerTls};
-use crate::telemetry::{AccessLog, LogSettings};
+use crate::telemetry::{self, AccessLog, LogSettings};
 
 /// The limits alone.
 pub(super) fn limits(server: &Server, review: &mut Review<'_>) -> ServerSettings {
@@ -134,7 +132,7 @@ pub(super) fn log(log: file::Log, review: &mut Review<'_>) -> Option<LogSettings
         .split(',')
         .map(str::trim)
         .find(|part| !part.contains(['=', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str()));
-    if misspelt.is_some() || EnvFilter::try_new(&log.level).is_err() {
+    if misspelt.is_some() || telemetry::filter(&log.level).is_none() {
         let help = misspelt
             .and_then(|part| nearest(part, LEVELS))
             .map_or_else(|| "set it to \"info\"".to_owned(), |level| format!("did you mean \"{level}\"?"));
