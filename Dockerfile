@@ -14,7 +14,8 @@ WORKDIR /build
 ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
 # None by itself: the demo has no place in a pod. `otlp` brings traces.
 ARG FEATURES=""
-# Dependencies first, against an empty program: as long as Cargo.lock stays, this layer does.
+# Dependencies first, against an empty program: as long as Cargo.lock and the
+# members of the workspace stay, this layer does.
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
