@@ -132,7 +132,10 @@ impl SidecarOptions {
             run_as_group: self.run_as_group,
             overrides: self.container.into_iter().collect(),
         };
-        sidecar.check().map_err(|(flag, says)| anyhow::anyhow!("--{flag}: {says}"))?;
+        sidecar.check().map_err(|wrong| {
+            let lines: Vec<String> = wrong.iter().map(|(flag, says)| format!("--{flag}: {says}")).collect();
+            anyhow::anyhow!(lines.join("\n"))
+        })?;
         Ok(sidecar)
     }
 

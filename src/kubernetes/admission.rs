@@ -9,8 +9,9 @@ use super::judge::judge;
 use super::object;
 use super::patch::patch;
 use super::pod;
+use super::remarks::remarks;
 use super::resources;
-use super::sidecar::Sidecar;
+use super::sidecar::{INJECT, Sidecar};
 
 /// What the webhook does with a pod.
 #[derive(Clone, Debug)]
@@ -164,6 +165,7 @@ fn decide(
         Ok(None) => {
             let spec = new.get("spec").and_then(Value::as_object).filter(|_| !has_it);
             warnings.extend(spec.and_then(resources::warning));
+            warnings.extend(remarks(&new));
             if !warnings.is_empty() {
                 let warnings: Vec<String> =
                     warnings.into_iter().map(|warning| format!("cupbearer: {warning}")).collect();
@@ -174,28 +176,39 @@ fn decide(
             response.insert("patch".to_owned(), STANDARD.encode(Value::Array(patch).to_string()).into());
             (name, if has_it { Outcome::Moved } else { Outcome::Injected }, None)
         }
+        // Each pod that comes here has asked for the sidecar, by itself or by its namespace.
+        Ok(Some(reason)) if pod::is_misfit(reason) => {
+            let says =
+                format!("{reason}; help: the label {INJECT}: \"false\" lets it in without the sidecar");
+            let outcome = without_sidecar(&says, policy.failure, response);
+            (name, outcome, Some(says))
+        }
         Ok(Some(reason)) => {
             response
                 .insert("warnings".to_owned(), json!([format!("cupbearer: no sidecar was added: {reason}")]));
             (name, Outcome::LeftAlone, Some(reason.to_owned()))
         }
-        Err(problem) => {
-            let says = problem.to_string();
-            let message = format!("cupbearer: {says}");
-            match policy.failure {
-                FailurePolicy::Closed => {
-                    response.insert("allowed".to_owned(), false.into());
-                    response.insert(
-                        "status".to_owned(),
-                        json!({ "code": 422, "reason": "Invalid", "message": message }),
-                    );
-                    (name, Outcome::Refused, Some(says))
-                }
-                FailurePolicy::Open => {
-                    response.insert("warnings".to_owned(), json!([message]));
-                    (name, Outcome::LetIn, Some(says))
-                }
-            }
+        Err(problems) => {
+            let says = problems.to_string();
+            let outcome = without_sidecar(&says, policy.failure, response);
+            (name, outcome, Some(says))
+        }
+    }
+}
+
+/// What becomes of a pod that is to have the sidecar and cannot have it.
+fn without_sidecar(says: &str, failure: FailurePolicy, response: &mut Map<String, Value>) -> Outcome {
+    let message = format!("cupbearer: {says}");
+    match failure {
+        FailurePolicy::Closed => {
+            response.insert("allowed".to_owned(), false.into());
+            let status = json!({ "code": 422, "reason": "Invalid", "message": message });
+            response.insert("status".to_owned(), status);
+            Outcome::Refused
+        }
+        FailurePolicy::Open => {
+            response.insert("warnings".to_owned(), json!([message]));
+            Outcome::LetIn
         }
     }
 }
@@ -331,6 +344,62 @@ mod tests {
         let refused = asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed);
         assert_eq!(refused.outcome, Outcome::Refused);
         assert!(refused.problem.unwrap().contains("cupbearer.dev/health-port"));
+    }
+
+    #[test]
+    fn a_pod_that_asked_for_the_sidecar_and_cannot_have_it_is_refused_or_counted_as_let_in() {
+        let with = |key: &str, value: Value| {
+            let mut pod = pod(80);
+            pod["spec"][key] = value;
+            pod
+        };
+        let foreign = json!([{ "name": "app" }, { "name": "cupbearer", "image": "another:1" }]);
+        for (pod, says) in [
+            (with("containers", foreign), "a container named cupbearer"),
+            (with("hostNetwork", json!(true)), "hostNetwork"),
+        ] {
+            let closed = asked(&review("shop", "CREATE", &pod), FailurePolicy::Closed);
+            assert_eq!(
+                (closed.outcome, &closed.review["response"]["allowed"]),
+                (Outcome::Refused, &json!(false))
+            );
+            let message = closed.review["response"]["status"]["message"].as_str().unwrap();
+            assert!(
+                message.contains(says) && message.contains("cupbearer.dev/inject: \"false\""),
+                "{message}"
+            );
+            let open = asked(&review("shop", "CREATE", &pod), FailurePolicy::Open);
+            assert_eq!((open.outcome, &open.review["response"]["allowed"]), (Outcome::LetIn, &json!(true)));
+            assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains(says));
+        }
+        let mut declined = pod(80);
+        declined["metadata"]["labels"] = json!({ INJECT: "false" });
+        declined["spec"]["hostNetwork"] = json!(true);
+        for pod in [declined, with("os", json!({ "name": "windows" }))] {
+            let left = asked(&review("shop", "CREATE", &pod), FailurePolicy::Closed);
+            assert_eq!(
+                (left.outcome, &left.review["response"]["allowed"]),
+                (Outcome::LeftAlone, &json!(true))
+            );
+        }
+    }
+
+    #[test]
+    fn every_problem_of_a_pod_is_in_the_message_and_what_may_go_wrong_is_a_warning() {
+        let mut both = pod(4280);
+        both["spec"]["containers"][0]["ports"] =
+            json!([{ "containerPort": 4280 }, { "containerPort": 4281 }]);
+        let says = asked(&review("shop", "CREATE", &both), FailurePolicy::Closed).problem.unwrap();
+        assert!(
+            says.contains("ports[0].containerPort: 4280") && says.contains("ports[1].containerPort: 4281"),
+            "{says}"
+        );
+        let mut misspelt = pod(80);
+        misspelt["metadata"]["annotations"] = json!({ "cupbearer.dev/after": "valt" });
+        let answered = asked(&review("shop", "CREATE", &misspelt), FailurePolicy::Closed);
+        assert_eq!(answered.outcome, Outcome::Injected);
+        let warning = answered.review["response"]["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("cupbearer.dev/after names valt"), "{warning}");
     }
 
     #[test]

@@ -8,67 +8,85 @@ use super::resources::Amount;
 use super::sidecar::{Mode, PREFIX, Port, RunAs, Sidecar};
 
 impl Sidecar {
-    /// Whether every field can be: a message for the first that cannot, with its name.
+    /// Whether every field can be.
     ///
     /// # Errors
-    /// The field's name as a flag has it, and what is wrong.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+    /// Each that cannot: the name that a flag has for it, and what is wrong.
+    pub(crate) fn check(&self) -> Result<(), Vec<(&'static str, String)>> {
+        let mut wrong = Vec::new();
         if self.image.is_empty() || self.image.contains(char::is_whitespace) {
-            return Err(("image", format!("{:?} is no image", self.image)));
+            wrong.push(("image", format!("{:?} is no image", self.image)));
         }
         if let Some(policy) = self.image_pull_policy.as_deref()
             && !PULL_POLICIES.contains(&policy)
         {
-            return Err(("image-pull-policy", format!("{policy:?} is none of {}", PULL_POLICIES.join(", "))));
+            let says = format!("{policy:?} is none of {}", PULL_POLICIES.join(", "));
+            wrong.push(("image-pull-policy", says));
         }
-        object_name(&self.config_map).map_err(|says| ("config-map", says))?;
-        if let Some(secret) = &self.secret {
-            object_name(secret).map_err(|says| ("secret", says))?;
-        }
-        self.check_ports()?;
+        wrong.extend(object_name(&self.config_map).err().map(|says| ("config-map", says)));
+        let secret = self.secret.as_deref().map(object_name).and_then(Result::err);
+        wrong.extend(secret.map(|says| ("secret", says)));
+        wrong.extend(self.check_ports());
         if self.identity_audience.as_deref().is_some_and(|audience| audience.trim().is_empty()) {
-            return Err(("identity-audience", "it is empty".to_owned()));
+            wrong.push(("identity-audience", "it is empty".to_owned()));
         }
         if self.run_as_user == RunAs::Id(0) {
-            return Err(("run-as-user", "0 is root, and the sidecar does not run as root".to_owned()));
+            wrong.push(("run-as-user", "0 is root, and the sidecar does not run as root".to_owned()));
         }
-        self.resources.check()
+        wrong.extend(self.resources.check());
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
-    fn check_ports(&self) -> Result<(), (&'static str, String)> {
+    fn check_ports(&self) -> Vec<(&'static str, String)> {
+        let usual = Self::default();
         let proxy = match self.port {
-            Port::Number(port) => Some(("port", "the proxy", port)),
+            Port::Number(port) => Some(("port", "the proxy", port, self.port == usual.port)),
             Port::Configured => None,
         };
-        let health = Some(("health-port", "health", self.health_port));
-        let control = self.control_port.map(|port| ("control-port", "the control surface", port));
-        let mut used: Vec<(&str, u16)> = Vec::new();
-        for (name, what, port) in [proxy, health, control].into_iter().flatten() {
+        let health = ("health-port", "health", self.health_port, self.health_port == usual.health_port);
+        let control = self.control_port.map(|port| ("control-port", "the control surface", port, false));
+        let mut wrong = Vec::new();
+        let mut others: Vec<(&str, &str, u16, bool)> = Vec::new();
+        for listener in [proxy, Some(health), control].into_iter().flatten() {
+            let (name, _, port, is_usual) = listener;
             if port == 0 {
-                return Err((name, "0 is not a port: use one from 1 to 65535".to_owned()));
+                wrong.push((name, "0 is not a port: use one from 1 to 65535".to_owned()));
+                continue;
             }
-            if let Some((other, _)) = used.iter().find(|(_, taken)| *taken == port) {
-                return Err((name, format!("{port} cannot be the port of {what}: {other} uses it")));
+            if let Some(other) = others.iter().copied().find(|(_, _, taken, _)| *taken == port) {
+                // The one that was chosen is to blame, not the one that has its default.
+                let (chosen, kept) = if is_usual && !other.3 { (other, listener) } else { (listener, other) };
+                let by_default =
+                    if kept.3 { format!(" by default; help: {} moves it", kept.0) } else { String::new() };
+                let says =
+                    format!("{port} cannot be the port of {}: {} uses it{by_default}", chosen.1, kept.1);
+                wrong.push((chosen.0, says));
             }
-            used.push((what, port));
+            others.push(listener);
         }
-        Ok(())
+        wrong
     }
 
-    /// The same with what a pod's own annotations say.
-    pub(super) fn told_by(&self, annotations: Option<&Map<String, Value>>) -> Result<Self, Problem> {
-        let mut told = self.clone();
-        let Some(annotations) = annotations else { return Ok(told) };
-        let field = |name: &str| format!("metadata.annotations[{PREFIX}{name}]");
+    /// The same with what a pod's own annotations set.
+    pub(super) fn annotated(&self, annotations: Option<&Map<String, Value>>) -> Result<Self, Vec<Problem>> {
+        let mut sidecar = self.clone();
+        let Some(annotations) = annotations else { return Ok(sidecar) };
+        let problem =
+            |name: &str, says: String| Problem::at(format!("metadata.annotations[{PREFIX}{name}]"), says);
+        let mut problems = Vec::new();
         for (key, value) in annotations {
             let Some(name) = key.strip_prefix(PREFIX) else { continue };
-            let Some(text) = value.as_str() else {
-                return Err(Problem::at(field(name), "an annotation must be a string: put it in quotes"));
+            let set = match value.as_str() {
+                Some(text) => sidecar.set(name, text),
+                // Whether the sidecar is wanted is judged apart.
+                None if name == "inject" => Ok(()),
+                None => Err("an annotation must be a string: put it in quotes".to_owned()),
             };
-            told.set(name, text).map_err(|says| Problem::at(field(name), says))?;
+            problems.extend(set.err().map(|says| problem(name, says)));
         }
-        told.check().map_err(|(name, says)| Problem::at(field(name), says))?;
-        Ok(told)
+        let wrong = sidecar.check().err().unwrap_or_default();
+        problems.extend(wrong.into_iter().map(|(name, says)| problem(name, says)));
+        if problems.is_empty() { Ok(sidecar) } else { Err(problems) }
     }
 
     /// Sets the field that the annotation `name` stands for.
@@ -173,7 +191,7 @@ mod tests {
     fn annotations_say_it_for_one_pod() {
         let annotations = json!({ "other": "x", "cupbearer.dev/port": "9000", "cupbearer.dev/secret": "", "cupbearer.dev/mode": "plain",
             "cupbearer.dev/image": "r.example/c:2", "cupbearer.dev/config-map": "orders", "cupbearer.dev/identity-audience": "api" });
-        let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+        let told = Sidecar::default().annotated(annotations.as_object()).unwrap();
         assert_eq!((told.port, told.secret.as_deref(), told.mode), (Port::Number(9000), None, Mode::Plain));
         assert_eq!((told.image.as_str(), told.config_map.as_str()), ("r.example/c:2", "orders"));
         assert_eq!(told.identity_audience.as_deref(), Some("api"));
@@ -189,7 +207,7 @@ mod tests {
         };
         assert_eq!(listen(&Sidecar::default()), ["unix:@cupbearer"]);
         let annotations = json!({ "cupbearer.dev/control-port": "4282" });
-        let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+        let told = Sidecar::default().annotated(annotations.as_object()).unwrap();
         assert_eq!(listen(&told), ["127.0.0.1:4282"]);
     }
 
@@ -219,7 +237,7 @@ mod tests {
     #[test]
     fn each_listener_has_a_port_that_applications_do_not_use_and_an_annotation_that_moves_it() {
         let env = |annotations: Value| {
-            let told = Sidecar::default().told_by(annotations.as_object()).unwrap();
+            let told = Sidecar::default().annotated(annotations.as_object()).unwrap();
             let container = told.container(&Setting::default());
             let env: Vec<(String, String)> = container["env"]
                 .as_array()
@@ -248,7 +266,7 @@ mod tests {
             [("16Mi", "1m"), ("1Ei", "2"), ("64e6", "0.5"), ("33554432", "100m")]
         {
             let annotations = json!({ "cupbearer.dev/memory-limit": memory_limit, "cupbearer.dev/cpu-request": cpu_request });
-            assert!(Sidecar::default().told_by(annotations.as_object()).is_ok());
+            assert!(Sidecar::default().annotated(annotations.as_object()).is_ok());
         }
     }
 
@@ -259,6 +277,11 @@ mod tests {
             ("port", json!("0"), "0 is not a port"),
             ("health-port", json!("4280"), "4280 cannot be the port of health: the proxy uses it"),
             ("health-port", json!("65536"), "is no port"),
+            (
+                "port",
+                json!("4281"),
+                "4281 cannot be the port of the proxy: health uses it by default; help: health-port moves it",
+            ),
             ("control-port", json!("4281"), "4281 cannot be the port of the control surface: health uses it"),
             (
                 "control-port",
@@ -288,9 +311,34 @@ mod tests {
             ("identity-audience", json!(" "), "it is empty"),
         ] {
             let annotations = json!({ format!("cupbearer.dev/{name}"): value });
-            let problem = Sidecar::default().told_by(annotations.as_object()).unwrap_err();
+            let problem = Sidecar::default().annotated(annotations.as_object()).unwrap_err();
+            let [problem] = problem.as_slice() else { panic!("{problem:?}") };
             assert_eq!(problem.field, format!("metadata.annotations[cupbearer.dev/{name}]"));
             assert!(problem.says.contains(says), "{}", problem.says);
         }
+    }
+
+    #[test]
+    fn every_annotation_that_cannot_be_is_named() {
+        let wrong = [
+            ("prot", "1"),
+            ("port", "x"),
+            ("health-port", "y"),
+            ("mode", "z"),
+            ("memory-limit", "lots"),
+            ("cpu-request", "0"),
+            ("secret", "A"),
+            ("config-map", ""),
+            ("image-pull-policy", "always"),
+        ];
+        let annotations: Map<String, Value> =
+            wrong.iter().map(|(name, value)| (format!("{PREFIX}{name}"), json!(value))).collect();
+        let problems = Sidecar::default().annotated(Some(&annotations)).unwrap_err();
+        let mut named: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        let mut all: Vec<String> =
+            wrong.iter().map(|(name, _)| format!("metadata.annotations[{PREFIX}{name}]")).collect();
+        named.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(named, all);
     }
 }

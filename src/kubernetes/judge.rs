@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::pod::{self, list, the_spec};
 use super::ports::Ports;
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 use super::resources;
 use super::sidecar::{INJECT, Mode, Sidecar};
 
@@ -14,34 +14,37 @@ pub(super) fn judge(
     pod: &mut Map<String, Value>,
     sidecar: &Sidecar,
     is_job: bool,
-) -> Result<Option<String>, Problem> {
+) -> Result<Option<String>, Problems> {
     let metadata = pod.get("metadata");
     let declines = |part: &&str| metadata.is_some_and(|metadata| metadata[*part][INJECT] == "false");
     if ["annotations", "labels"].iter().any(declines) {
         return Ok(None);
     }
     let annotations = pod::annotations(pod)?.cloned();
-    let after = sidecar.told_by(annotations.as_ref())?.after;
+    let after = sidecar.annotated(annotations.as_ref()).map_err(Problems)?.after;
     let spec = the_spec(pod)?;
     if let Some(reason) = pod::unfit(spec) {
-        return Err(Problem::at("spec", format!("the sidecar is in this pod, and {reason}")));
+        return Err(Problem::at("spec", format!("the sidecar is in this pod, and {reason}")).into());
     }
     let Some((mode, at)) = place(spec)? else { return Ok(None) };
-    pod::check_end(spec, mode, is_job)?;
+    let mut problems: Vec<Problem> = pod::check_end(spec, mode, is_job).err().into_iter().collect();
     let own = spec[mode.list()][at].clone();
     if mode == Mode::Native && own["restartPolicy"] != "Always" {
         let field = format!("spec.initContainers[{at}].restartPolicy");
-        return Err(Problem::at(field, "the sidecar must have Always: the pod never starts otherwise"));
+        problems.push(Problem::at(field, "the sidecar must have Always: the pod never starts otherwise"));
     }
     let ports = Ports::of_container(&own);
     for containers in ["initContainers", "containers"] {
         for (nth, container) in list(spec, containers)?.into_iter().flatten().enumerate() {
             if (containers, nth) != (mode.list(), at) {
-                ports.check(container, &format!("spec.{containers}[{nth}]"))?;
+                problems.extend(ports.check(container, &format!("spec.{containers}[{nth}]")));
             }
         }
     }
-    resources::check_room(spec)?;
+    problems.extend(resources::check_room(spec));
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
     if mode == Mode::Plain {
         return Ok(None);
     }
@@ -93,7 +96,7 @@ mod tests {
     fn changed(
         mode: Mode,
         change: impl FnOnce(&mut Value),
-    ) -> (Map<String, Value>, Result<Option<String>, Problem>) {
+    ) -> (Map<String, Value>, Result<Option<String>, Problems>) {
         let mut given = pod(&json!({ "containers": [{ "name": "app" }] }));
         let sidecar = Sidecar { mode, ..Sidecar::default() };
         assert_eq!(pod::add(&mut given, &sidecar, false, |_| Configuration::default()), Ok(None));
@@ -123,7 +126,7 @@ mod tests {
                 (Box::new(set("hostNetwork", json!(true))), "spec"),
                 (Box::new(set("nodeSelector", json!({ "kubernetes.io/os": "windows" }))), "spec"),
             ] {
-                let problem = judged(mode, change).unwrap_err();
+                let problem = judged(mode, change).unwrap_err().0.remove(0);
                 assert!(problem.field.ends_with(field), "{problem}");
             }
             assert_eq!(judged(mode, Box::new(push("containers", port(8080)))), Ok(None));
@@ -133,7 +136,7 @@ mod tests {
         let dies: Box<dyn FnOnce(&mut Value)> = Box::new(|spec| {
             spec["initContainers"][0].as_object_mut().unwrap().remove("restartPolicy");
         });
-        let problem = judged(Mode::Native, dies).unwrap_err();
+        let problem = judged(Mode::Native, dies).unwrap_err().0.remove(0);
         assert_eq!(problem.field, "spec.initContainers[0].restartPolicy");
     }
 
@@ -148,7 +151,7 @@ mod tests {
             move_it(spec);
             spec["containers"][0]["ports"] = json!([{ "containerPort": 9000 }]);
         };
-        assert!(changed(Mode::Native, clash).1.unwrap_err().says.contains("cupbearer.dev/port"));
+        assert!(changed(Mode::Native, clash).1.unwrap_err().to_string().contains("cupbearer.dev/port"));
     }
 
     #[test]

@@ -24,10 +24,12 @@ mod problem;
 mod quantity;
 mod readable;
 mod references;
+mod remarks;
 mod resources;
 mod scalar;
 mod sidecar;
 mod splice;
+mod system;
 mod webhook;
 mod yaml;
 

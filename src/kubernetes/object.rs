@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 use super::yaml::{Kind, Node};
 use super::{defaults, foreign, live, pod};
 
@@ -89,7 +89,7 @@ pub(super) fn head(node: &Node<'_>) -> Map<String, Value> {
 /// Does `change` to the pod of `object`, which is no list.
 pub(super) fn change_pod<F>(object: &mut Value, change: F, findings: &mut Findings)
 where
-    F: FnOnce(&mut Map<String, Value>, &Holder<'_>) -> Result<Option<pod::Reason>, Problem>,
+    F: FnOnce(&mut Map<String, Value>, &Holder<'_>) -> Result<Option<pod::Reason>, Problems>,
 {
     let Findings { reports, problems, notes } = findings;
     let fields = match object {
@@ -143,9 +143,11 @@ where
             }
         }
         Ok(None) => Outcome::Changed,
-        Err(mut problem) => {
-            problem.field.insert_str(0, &prefix);
-            return problems.push(problem.of(&name));
+        Err(found) => {
+            return problems.extend(found.0.into_iter().map(|mut problem| {
+                problem.field.insert_str(0, &prefix);
+                problem.of(&name)
+            }));
         }
     };
     if let (Outcome::LeftAlone(_), Some(original)) = (&outcome, original) {

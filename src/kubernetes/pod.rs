@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::configuration::Configuration;
 use super::ports::Ports;
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 use super::resources;
 use super::sidecar::{CONFIG, CONTAINER, INJECT, Mode, STATUS, Setting, Sidecar, VOLUMES};
+use super::system;
 
 /// Why a pod is left as it is.
 pub(super) type Reason = &'static str;
@@ -18,52 +19,68 @@ pub(super) fn add(
     sidecar: &Sidecar,
     is_job: bool,
     configuration: impl Fn(&str) -> Configuration,
-) -> Result<Option<Reason>, Problem> {
+) -> Result<Option<Reason>, Problems> {
+    let mut problems = Vec::new();
     let annotations = annotations(pod)?.cloned();
     for (part, says) in [("annotations", SAYS_ANNOTATION), ("labels", SAYS_LABEL)] {
         let flag = pod.get("metadata").and_then(|metadata| metadata[part].get(INJECT));
         match flag.map(Value::as_str) {
             None | Some(Some("true")) => {}
             Some(Some("false")) => return Ok(Some(says)),
-            Some(_) => {
-                let says = "it must be \"true\" or \"false\", in quotes";
-                return Err(Problem::at(format!("metadata.{part}[{INJECT}]"), says));
+            Some(text) => {
+                let lower = text.map(str::to_ascii_lowercase);
+                let says = match lower.as_deref().filter(|lower| ["true", "false"].contains(lower)) {
+                    Some(lower) => format!("it must be in lower case: \"{lower}\""),
+                    None => "it must be \"true\" or \"false\", in quotes".to_owned(),
+                };
+                problems.push(Problem::at(format!("metadata.{part}[{INJECT}]"), says));
             }
         }
     }
-    let sidecar = sidecar.told_by(annotations.as_ref())?;
+    let annotated = sidecar.annotated(annotations.as_ref());
+    let sidecar = match annotated {
+        Ok(sidecar) => sidecar,
+        Err(more) => {
+            problems.extend(more);
+            sidecar.clone()
+        }
+    };
     let spec = the_spec(pod)?;
     if let Some(reason) = unfit(spec) {
-        return Ok(Some(reason));
+        return if problems.is_empty() { Ok(Some(reason)) } else { Err(Problems(problems)) };
     }
     take_out(pod)?;
     let spec = the_spec(pod)?;
-    list(spec, "containers")?
-        .filter(|list| !list.is_empty())
-        .ok_or_else(|| Problem::at("spec.containers", "it has none"))?;
-    check_end(spec, sidecar.mode, is_job)?;
+    if list(spec, "containers")?.is_none_or(|list| list.is_empty()) {
+        problems.push(Problem::at("spec.containers", "it has none"));
+    }
+    for containers in ["initContainers", "containers"] {
+        let mut named = list(spec, containers)?.into_iter().flatten().filter(|it| it["name"] == CONTAINER);
+        if let Some(container) = named.next().filter(|_| problems.is_empty()) {
+            return Ok(Some(if is_ours(container) { HAS_IT } else { FOREIGN }));
+        }
+    }
+    problems.extend(check_end(spec, sidecar.mode, is_job).err());
     let configuration = configuration(&sidecar.config_map);
     let ports = Ports::of(&sidecar, &configuration);
     for containers in ["initContainers", "containers"] {
         for (at, container) in list(spec, containers)?.into_iter().flatten().enumerate() {
             let field = format!("spec.{containers}[{at}]");
-            match container["name"].as_str() {
-                Some(CONTAINER) if is_ours(container) => return Ok(Some(HAS_IT)),
-                Some(CONTAINER) => {
-                    return Ok(Some("it has a container named cupbearer that inject did not put there"));
-                }
-                Some(name) if !name.is_empty() => {}
-                _ => return Err(Problem::at(field + ".name", "a container must have a name")),
+            if container["name"].as_str().is_none_or(str::is_empty) {
+                problems.push(Problem::at(field.clone() + ".name", "a container must have a name"));
             }
-            ports.check(container, &field)?;
+            problems.extend(ports.check(container, &field));
         }
     }
     for (at, volume) in list(spec, "volumes")?.into_iter().flatten().enumerate() {
         if let Some(name) = volume["name"].as_str().filter(|name| VOLUMES.contains(name)) {
             let says =
                 format!("the volume {name} is the sidecar's, and this one is not: give it another name");
-            return Err(Problem::at(format!("spec.volumes[{at}].name"), says));
+            problems.push(Problem::at(format!("spec.volumes[{at}].name"), says));
         }
+    }
+    if !problems.is_empty() {
+        return Err(Problems(problems));
     }
     let setting = Setting::of(&sidecar, spec, &configuration);
     let containers = sidecar.mode.list();
@@ -76,7 +93,10 @@ pub(super) fn add(
     let at = items.iter().rposition(is_before).map_or(0, |at| at + 1);
     items.insert(at, sidecar.container(&setting));
     made_list(spec, "volumes").extend(sidecar.volumes(&setting));
-    resources::check_room(spec)?;
+    let crowded = resources::check_room(spec);
+    if !crowded.is_empty() {
+        return Err(Problems(crowded));
+    }
     let status = format!("injected by {}", env!("CARGO_PKG_VERSION"));
     if !pod.contains_key("metadata") {
         let before = pod.keys().position(|key| key == "spec").unwrap_or(0);
@@ -90,14 +110,14 @@ pub(super) fn add(
 /// Why the sidecar cannot be in a pod, whatever its containers are.
 pub(super) fn unfit(spec: &Map<String, Value>) -> Option<Reason> {
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
-        return Some(
-            "it is on the node's own network (hostNetwork), where the sidecar's ports would be every pod's",
-        );
+        return Some(HOST_NETWORK);
     }
-    let systems =
-        [("os", "name"), ("nodeSelector", "kubernetes.io/os"), ("nodeSelector", "beta.kubernetes.io/os")];
-    let is_windows = systems.iter().any(|(of, key)| spec.get(*of).is_some_and(|of| of[key] == "windows"));
-    is_windows.then_some("it is for Windows, where the sidecar's image does not run")
+    system::is_windows(spec).then_some(WINDOWS)
+}
+
+/// Whether `reason` is one of the pod's containers or network, and not of what it is: it could have the sidecar if it were changed.
+pub(super) fn is_misfit(reason: &str) -> bool {
+    reason == HOST_NETWORK || reason == FOREIGN
 }
 
 /// Whether a pod that is to end can, with a sidecar of this mode.
@@ -117,23 +137,25 @@ pub(super) fn check_end(spec: &Map<String, Value>, mode: Mode, is_job: bool) -> 
 }
 
 /// Takes out what [`add`] put in: nothing where it put nothing in.
-pub(super) fn remove(pod: &mut Map<String, Value>) -> Result<(), Problem> {
+pub(super) fn remove(pod: &mut Map<String, Value>) -> Result<(), Problems> {
     if !take_out(pod)? {
         return Ok(());
     }
     let spec = the_spec(pod)?;
+    let mut problems = Vec::new();
     for containers in ["initContainers", "containers"] {
         for (at, container) in list(spec, containers)?.into_iter().flatten().enumerate() {
             for (nth, mount) in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
                 if let Some(name) = mount["name"].as_str().filter(|name| VOLUMES.contains(name)) {
                     let says =
                         format!("the volume {name} goes with the sidecar: take this mount of it out first");
-                    return Err(Problem::at(format!("spec.{containers}[{at}].volumeMounts[{nth}]"), says));
+                    let field = format!("spec.{containers}[{at}].volumeMounts[{nth}]");
+                    problems.push(Problem::at(field, says));
                 }
             }
         }
     }
-    Ok(())
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 
 /// Whether a pod says that it is to have no sidecar.
@@ -261,6 +283,10 @@ fn made_object<'a>(of: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Str
 
 /// The sidecar is in the pod, and not [`add`]'s to replace.
 pub(super) const HAS_IT: Reason = "it has the sidecar already";
+const HOST_NETWORK: Reason =
+    "it is on the node's own network (hostNetwork), where the sidecar's ports would be every pod's";
+const WINDOWS: Reason = "it is for Windows, where the sidecar's image does not run";
+const FOREIGN: Reason = "it has a container named cupbearer that inject did not put there";
 const SAYS_ANNOTATION: Reason = "its annotation cupbearer.dev/inject says so";
 const SAYS_LABEL: Reason = "its label cupbearer.dev/inject says so";
 
@@ -273,7 +299,11 @@ mod tests {
         value.as_object().cloned().unwrap()
     }
 
-    fn put(pod: &mut Map<String, Value>, sidecar: &Sidecar, is_job: bool) -> Result<Option<Reason>, Problem> {
+    fn put(
+        pod: &mut Map<String, Value>,
+        sidecar: &Sidecar,
+        is_job: bool,
+    ) -> Result<Option<Reason>, Problems> {
         add(pod, sidecar, is_job, |_| Configuration::default())
     }
 
@@ -364,7 +394,7 @@ mod tests {
                 "it is missing",
             ),
         ] {
-            let problem = put(&mut pod(&value), &Sidecar::default(), false).unwrap_err();
+            let problem = put(&mut pod(&value), &Sidecar::default(), false).unwrap_err().0.remove(0);
             assert_eq!(problem.field, field);
             assert!(problem.says.contains(says), "{problem}");
         }
@@ -377,7 +407,33 @@ mod tests {
         let plain = Sidecar { mode: Mode::Plain, ..Sidecar::default() };
         let problem =
             put(&mut pod(&json!({ "spec": { "containers": [{ "name": "a" }] } })), &plain, true).unwrap_err();
-        assert!(problem.says.contains("never completes"));
+        assert!(problem.to_string().contains("never completes"));
+    }
+
+    #[test]
+    fn every_problem_of_a_pod_is_named() {
+        let value = json!({
+            "metadata": { "annotations": { "cupbearer.dev/mode": "plian", INJECT: "False" } },
+            "spec": { "containers": [
+                { "name": "a", "ports": [{ "containerPort": 4280 }, { "containerPort": "x" }] },
+                { "ports": [{ "containerPort": 4281 }] },
+            ], "volumes": [{ "name": "cupbearer-config" }] },
+        });
+        let problems = put(&mut pod(&value), &Sidecar::default(), false).unwrap_err();
+        let fields: Vec<&str> = problems.0.iter().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "metadata.annotations[cupbearer.dev/inject]",
+                "metadata.annotations[cupbearer.dev/mode]",
+                "spec.containers[0].ports[0].containerPort",
+                "spec.containers[0].ports[1].containerPort",
+                "spec.containers[1].name",
+                "spec.containers[1].ports[0].containerPort",
+                "spec.volumes[0].name",
+            ],
+        );
+        assert_eq!(problems.0[0].says, "it must be in lower case: \"false\"");
     }
 
     #[test]
@@ -432,7 +488,7 @@ mod tests {
         put(&mut changed, &stores, false).unwrap();
         changed["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": STORE, "mountPath": "/s" }]);
         let problem = remove(&mut changed.clone()).unwrap_err();
-        assert_eq!(problem.field, "spec.containers[0].volumeMounts[0]");
+        assert_eq!(problem.0[0].field, "spec.containers[0].volumeMounts[0]");
         // It comes again with another sidecar.
         let sidecar = Sidecar { port: Port::Number(9000), ..Sidecar::default() };
         assert_eq!(put(&mut changed, &sidecar, false).unwrap(), None);
@@ -447,7 +503,7 @@ mod tests {
             &json!({ "spec": { "containers": [{ "name": "a", "ports": [{ "containerPort": 4282 }] }] } }),
         );
         let problem = add(&mut taken, &wanted, false, |_| configuration.clone()).unwrap_err();
-        assert!(problem.says.contains("cupbearer.dev/control-port"), "{problem}");
+        assert!(problem.to_string().contains("cupbearer.dev/control-port"), "{problem}");
         for (port, to, says) in [
             (
                 9000,
@@ -473,7 +529,7 @@ mod tests {
             let problem = add(&mut changed, &sidecar, false, |_| configuration.clone()).err();
             match says {
                 Some(says) => assert!(
-                    problem.as_ref().is_some_and(|problem| problem.says.contains(says)),
+                    problem.as_ref().is_some_and(|problem| problem.to_string().contains(says)),
                     "{port}: {problem:?}"
                 ),
                 None => assert_eq!(problem, None, "{port}"),

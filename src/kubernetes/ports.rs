@@ -32,7 +32,7 @@ impl Ports {
             (Port::Configured, None) => (Vec::new(), String::new()),
         };
         let proxy = proxy.into_iter().map(|port| Taken { port, what: what.clone(), option: "port" });
-        let health = Taken { port: sidecar.health_port, what: HEALTH.to_owned(), option: "health-port" };
+        let health = Taken { port: sidecar.health_port, what: HEALTH.to_owned(), option: HEALTH_OPTION };
         let control = sidecar.control_port;
         let control = control.map(|port| Taken { port, what: CONTROL.to_owned(), option: "control-port" });
         // The container's environment says where health and control are, whatever the configuration says.
@@ -45,7 +45,7 @@ impl Ports {
         let taken = environment.flat_map(|variable| {
             let (what, option) = match variable["name"].as_str() {
                 Some(SERVER_LISTEN) => ("listens on", "port"),
-                Some(HEALTH_LISTEN) => (HEALTH, "health-port"),
+                Some(HEALTH_LISTEN) => (HEALTH, HEALTH_OPTION),
                 Some(CONTROL_LISTEN) => (CONTROL, "control-port"),
                 _ => return Vec::new(),
             };
@@ -55,61 +55,97 @@ impl Ports {
         Self(taken.collect())
     }
 
-    /// Whether `container`, which is at `field` in its pod, has one of them.
-    pub(super) fn check(&self, container: &Value, field: &str) -> Result<(), Problem> {
-        self.check_ports(&container["ports"], field)?;
-        // What has no entry in `ports` listens all the same: its probes tell.
-        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-            for kind in ["httpGet", "tcpSocket", "grpc"] {
-                let probed = &container[probe][kind];
-                if !probed["host"].is_null() {
-                    continue;
-                }
-                let port = probed["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-                // The sidecar's own health may well be another container's probe.
-                if let Some(taken) = self.taken(port).filter(|taken| taken.option != "health-port") {
-                    return Err(Problem::at(format!("{field}.{probe}.{kind}.port"), taken.says()));
-                }
+    /// What of `container`, which is at `field` in its pod, has one of them.
+    pub(super) fn check(&self, container: &Value, field: &str) -> Vec<Problem> {
+        let mut problems = self.check_ports(&container["ports"], field);
+        // What has no entry in `ports` listens all the same: its probes show it.
+        for (probe, kind, port) in probed_ports(container) {
+            // The sidecar's own health may well be another container's probe.
+            if let Some(taken) = self.taken(Some(port)).filter(|taken| taken.option != HEALTH_OPTION) {
+                problems.push(Problem::at(format!("{field}.{probe}.{kind}.port"), taken.says()));
             }
         }
-        Ok(())
+        problems
+    }
+
+    /// What hints that `container` listens on one of them, and is no proof.
+    pub(super) fn hints(&self, container: &Value) -> Vec<String> {
+        let mut found: Vec<(String, &Taken)> = Vec::new();
+        for (probe, kind, port) in probed_ports(container) {
+            let path = container[probe][kind]["path"].as_str();
+            if let Some(taken) = self.taken(Some(port)).filter(|taken| taken.option == HEALTH_OPTION)
+                && !path.is_some_and(|path| ["/readyz", "/livez"].contains(&path))
+            {
+                found.push((format!("its {probe} has"), taken));
+            }
+        }
+        let words = |list: &str| container[list].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let words = words("command").chain(words("args")).map(|word| ("its arguments have".to_owned(), word));
+        let variables = container["env"].as_array().into_iter().flatten().filter_map(|variable| {
+            let name = variable["name"].as_str().unwrap_or_default();
+            Some((format!("its variable {name} has"), variable["value"].as_str()?))
+        });
+        for (place, text) in words.chain(variables) {
+            found.extend(self.taken(listened_port(text)).map(|taken| (place, taken)));
+        }
+        let says = |(place, taken): (String, &Taken)| {
+            let Taken { port, what, option } = taken;
+            format!(
+                "{place} {port}, which is the port that the sidecar {what}; where the container listens there, one of the two cannot \
+                 start; help: cupbearer.dev/{option} moves the sidecar's"
+            )
+        };
+        found.into_iter().map(says).collect()
+    }
+
+    /// Those that a process without a capability may not listen on.
+    pub(super) fn privileged(&self, first_free: u64) -> Vec<String> {
+        let low = self.0.iter().filter(|taken| u64::from(taken.port) < first_free);
+        let says = |Taken { port, option, .. }: &Taken| {
+            format!(
+                "the sidecar's port {port} is below {first_free}: where the node keeps those to root, the sidecar cannot listen there; help: \
+                 cupbearer.dev/{option} moves it, or spec.securityContext.sysctls sets net.ipv4.ip_unprivileged_port_start"
+            )
+        };
+        let mut notes: Vec<String> = low.map(says).collect();
+        notes.dedup();
+        notes
     }
 
     fn taken(&self, port: Option<u16>) -> Option<&Taken> {
         self.0.iter().find(|taken| Some(taken.port) == port)
     }
 
-    fn check_ports(&self, ports: &Value, field: &str) -> Result<(), Problem> {
+    fn check_ports(&self, ports: &Value, field: &str) -> Vec<Problem> {
         let ports = match ports {
-            Value::Null => return Ok(()),
+            Value::Null => return Vec::new(),
             Value::Array(ports) => ports,
-            _ => return Err(Problem::at(format!("{field}.ports"), "it must be a list")),
+            _ => return vec![Problem::at(format!("{field}.ports"), "it must be a list")],
         };
-        for (at, port) in ports.iter().enumerate() {
-            let field = format!("{field}.ports[{at}]");
-            let Some(port) = port.as_object() else {
-                return Err(Problem::at(field, "it must be a mapping with a containerPort"));
-            };
-            let field = field + ".containerPort";
-            let number = match port.get("containerPort") {
-                Some(Value::String(text)) if text.parse::<u16>().is_ok() => {
-                    return Err(Problem::at(field, format!("it must be a number: {text}, without quotes")));
-                }
-                Some(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
-                None => return Err(Problem::at(field, "it is missing")),
-            };
-            let Some(number) = number.filter(|number| *number > 0) else {
-                return Err(Problem::at(field, "it must be a number from 1 to 65535"));
-            };
-            // UDP ports are others than TCP's.
-            if port.get("protocol").and_then(Value::as_str).is_some_and(|protocol| protocol != "TCP") {
-                continue;
+        let check = |(at, port)| self.check_port(port, format!("{field}.ports[{at}]")).err();
+        ports.iter().enumerate().filter_map(check).collect()
+    }
+
+    fn check_port(&self, port: &Value, field: String) -> Result<(), Problem> {
+        let Some(port) = port.as_object() else {
+            return Err(Problem::at(field, "it must be a mapping with a containerPort"));
+        };
+        let field = field + ".containerPort";
+        let number = match port.get("containerPort") {
+            Some(Value::String(text)) if text.parse::<u16>().is_ok() => {
+                return Err(Problem::at(field, format!("it must be a number: {text}, without quotes")));
             }
-            if let Some(taken) = self.taken(Some(number)) {
-                return Err(Problem::at(field, taken.says()));
-            }
+            Some(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
+            None => return Err(Problem::at(field, "it is missing")),
+        };
+        let Some(number) = number.filter(|number| *number > 0) else {
+            return Err(Problem::at(field, "it must be a number from 1 to 65535"));
+        };
+        // UDP ports are others than TCP's.
+        if port.get("protocol").and_then(Value::as_str).is_some_and(|protocol| protocol != "TCP") {
+            return Ok(());
         }
-        Ok(())
+        self.taken(Some(number)).map_or(Ok(()), |taken| Err(Problem::at(field, taken.says())))
     }
 }
 
@@ -135,6 +171,26 @@ fn ports_in(listen: &str) -> Vec<u16> {
     }
 }
 
+/// The numeric ports that the probes of `container` ask in their own pod, with the probe and its kind.
+fn probed_ports(container: &Value) -> impl Iterator<Item = (&'static str, &'static str, u16)> {
+    let probes = ["startupProbe", "readinessProbe", "livenessProbe"].into_iter();
+    let kinds = probes.flat_map(|probe| ["httpGet", "tcpSocket", "grpc"].map(|kind| (probe, kind)));
+    kinds.filter_map(|(probe, kind)| {
+        let handler = &container[probe][kind];
+        let port = handler["port"].as_u64().filter(|_| handler["host"].is_null())?;
+        Some((probe, kind, u16::try_from(port).ok()?))
+    })
+}
+
+/// The port that an argument or a variable may have a program listen on: `4280`, `:4280`, `0.0.0.0:4280`, `--port=4280`. The address of
+/// a server that is called is none.
+fn listened_port(text: &str) -> Option<u16> {
+    let value = text.rsplit_once('=').map_or(text, |(_, value)| value).trim();
+    let (host, port) = value.rsplit_once(':').unwrap_or(("", value));
+    ["", "*", "0.0.0.0", "[::]"].contains(&host).then(|| port.parse().ok()).flatten()
+}
+
+const HEALTH_OPTION: &str = "health-port";
 const HEALTH: &str = "has for health and metrics";
 const CONTROL: &str = "has for control";
 

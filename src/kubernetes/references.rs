@@ -8,6 +8,7 @@ use super::configuration::{Configuration, strings};
 use super::object::{self, Findings};
 use super::pod::has_it;
 use super::problem::Problem;
+use super::remarks::remarks;
 use super::resources;
 use super::sidecar::{CONFIG, CONTAINER, PREFIX, SECRET, SECRET_FILES, SERVER_LISTEN, STORE};
 use super::yaml::{Document, Node};
@@ -106,6 +107,8 @@ impl References {
             notes.extend(misplaced(fields));
             notes.extend(unregistered(pod));
             notes.extend(at_the_node(fields));
+            let named = object::named(fields);
+            notes.extend(remarks(pod).into_iter().map(|remark| format!("{named}: {remark}")));
         }
         let volumes = pod.get("spec").and_then(|spec| spec["volumes"].as_array());
         let Some(volumes) = volumes else { return (notes, Vec::new()) };
@@ -178,9 +181,12 @@ fn misplaced(fields: &Map<String, Value>) -> Option<String> {
         .into_iter()
         .filter_map(|part| metadata[part].as_object())
         .flat_map(Map::keys);
-    let key = keys.into_iter().find(|key| key.starts_with(PREFIX))?;
-    let named = object::named(fields);
-    Some(format!("{key} of the {named} itself says nothing of its pods: theirs are in {template}.metadata"))
+    let ours: Vec<&str> = keys.map(String::as_str).filter(|key| key.starts_with(PREFIX)).collect();
+    let (keys, named) = (ours.join(", "), object::named(fields));
+    let verb = if ours.len() == 1 { "says" } else { "say" };
+    (!ours.is_empty()).then(|| {
+        format!("{keys} of the {named} itself {verb} nothing of its pods: theirs are in {template}.metadata")
+    })
 }
 
 /// A `server.listen` that the sidecar's environment overrides.

@@ -63,18 +63,23 @@ impl Resources {
         [(&CPU, &self.cpu), (&MEMORY, &self.memory), (&EPHEMERAL_STORAGE, &self.ephemeral_storage)]
     }
 
-    /// Whether every amount can be: a message for the first that cannot, with its option.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    /// Each amount that cannot be: its option, and what is wrong.
+    pub(super) fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
         for (usual, bounds) in self.each() {
             let [request, limit] = usual.options;
-            usual.check(request, &bounds.request)?;
-            usual.check(limit, &bounds.limit)?;
+            wrong.extend(
+                [usual.check(request, &bounds.request), usual.check(limit, &bounds.limit)]
+                    .into_iter()
+                    .filter_map(Result::err),
+            );
             let floor = quantity(LEAST_MEMORY).unwrap_or_default();
             if let Some(text) = bounds.limit.text()
                 && usual.name == "memory"
-                && quantity(text).is_some_and(|bytes| bytes < floor)
+                && quantity(text).is_some_and(|bytes| (1.0..floor).contains(&bytes))
+                && !text.ends_with(THOUSANDTHS)
             {
-                return Err((
+                wrong.push((
                     limit,
                     format!("{text:?} is less than the {LEAST_MEMORY} that the sidecar needs"),
                 ));
@@ -85,10 +90,10 @@ impl Resources {
             {
                 let says =
                     format!("it is more than the limit, {:?}", bounds.limit.text().unwrap_or_default());
-                return Err((request, says));
+                wrong.push((request, says));
             }
         }
-        Ok(())
+        wrong
     }
 
     /// The field `resources` of the sidecar's container.
@@ -126,9 +131,9 @@ impl Usual {
             }
             return Ok(());
         }
-        // Thousandths of bytes are a unit to Kubernetes, and a slip of the pen here.
+        // Thousandths of bytes and less are units to Kubernetes, and a slip of the pen here.
         let bytes = quantity(text).filter(|bytes| *bytes >= 1.0 && *bytes < MOST_BYTES);
-        if bytes.is_none() || text.ends_with(['m', 'u', 'n']) {
+        if bytes.is_none() || text.ends_with(THOUSANDTHS) {
             return Err((option, format!("{text:?} is no quantity such as 64Mi")));
         }
         Ok(())
@@ -242,9 +247,12 @@ fn containers(spec: &Map<String, Value>) -> impl Iterator<Item = (bool, &Value)>
 }
 
 /// Whether the sidecar, which is in the pod, has room in what the pod has as a whole: the API server refuses it otherwise.
-pub(super) fn check_room(spec: &Map<String, Value>) -> Result<(), Problem> {
-    let Some(pod) = spec.get("resources") else { return Ok(()) };
-    let Some((_, sidecar)) = containers(spec).find(|(_, it)| it["name"] == CONTAINER) else { return Ok(()) };
+pub(super) fn check_room(spec: &Map<String, Value>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let Some(pod) = spec.get("resources") else { return problems };
+    let Some((_, sidecar)) = containers(spec).find(|(_, it)| it["name"] == CONTAINER) else {
+        return problems;
+    };
     for name in COMPUTE {
         let asked = |container: &Value| {
             let resources = &container["resources"];
@@ -264,7 +272,7 @@ pub(super) fn check_room(spec: &Map<String, Value>) -> Result<(), Problem> {
                      cupbearer.dev/{name}-request: \"none\" and cupbearer.dev/{name}-limit: \"none\"",
                     text_of(&sidecar["resources"], name)
                 );
-                return Err(Problem::at(format!("spec.resources.requests.{name}"), says));
+                problems.push(Problem::at(format!("spec.resources.requests.{name}"), says));
             }
         }
         let limit = amount(&sidecar["resources"]["limits"][name]);
@@ -274,10 +282,10 @@ pub(super) fn check_room(spec: &Map<String, Value>) -> Result<(), Problem> {
             let says = format!(
                 "it is less than the sidecar's limit; help: lower that by cupbearer.dev/{name}-limit"
             );
-            return Err(Problem::at(format!("spec.resources.limits.{name}"), says));
+            problems.push(Problem::at(format!("spec.resources.limits.{name}"), says));
         }
     }
-    Ok(())
+    problems
 }
 
 fn text_of(resources: &Value, name: &str) -> String {
@@ -354,6 +362,7 @@ const EPHEMERAL_STORAGE: Usual = Usual {
     limit: None,
     guaranteed: None,
 };
+const THOUSANDTHS: [char; 3] = ['m', 'u', 'n'];
 const LEAST_MEMORY: &str = "16Mi";
 /// What an API server holds as a quantity's number.
 const MOST_BYTES: f64 = 9.2e18;
@@ -482,7 +491,7 @@ mod tests {
             (&[("cpu-request", "10m")], &shared, json!({ "requests": { "cpu": "10m" } })),
         ] {
             let told = told(options);
-            assert_eq!(told.check(), Ok(()), "{options:?}");
+            assert_eq!(told.check(), [], "{options:?}");
             assert_eq!(told.of(budget), resources, "{options:?} {budget:?}");
         }
         for (options, option, says) in [
@@ -494,7 +503,7 @@ mod tests {
             (&[("memory-limit", "8Mi")], "memory-limit", "less than the 16Mi that the sidecar needs"),
             (&[("cpu-limit", "fast")], "cpu-limit", "is no quantity such as 10m"),
         ] {
-            let (found, said) = told(options).check().unwrap_err();
+            let (found, said) = told(options).check().remove(0);
             assert_eq!(found, option);
             assert!(said.contains(says), "{said}");
         }
@@ -520,7 +529,7 @@ mod tests {
             ),
             (json!({ "requests": { "memory": "16Mi" } }), json!({ "requests": { "cpu": "100m" } }), None),
         ] {
-            let found = check_room(&pod(sidecar, most)).err();
+            let found = check_room(&pod(sidecar, most)).pop();
             assert_eq!(found.as_ref().map(|problem| problem.field.as_str()), field, "{found:?}");
         }
     }
