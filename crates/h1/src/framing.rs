@@ -9,23 +9,15 @@
 //! The judge looks at framing, at the characters of the request target, which hyper does not check, and at a connection's
 //! first bytes, which may be another protocol's. Everything else is judged on the parsed request.
 
-use crate::head_fault::{self, At, is_token};
+use crate::head_fault::{self, At};
 use crate::malformed::{
-    ChunkFault, FieldFault, LengthFault, LineFault, Malformed, OtherProtocol, RequestFault, StartLineFault,
-    TrailerFault,
+    ChunkFault, LineFault, Malformed, OtherProtocol, RequestFault, StartLineFault, TrailerFault,
 };
+use crate::protocol::{HTTP2_PREFACE, other_protocol};
+use crate::request_end::{EndFields, MAX_SIZE_DIGITS, RequestEnd, chunk_end_fault, chunk_size};
 use crate::target::{TargetByte, encoded, is_odd};
 
-/// The protocols that a connection may speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 section 3.3): its first bytes say which.
-    Either,
-    /// HTTP/1.1 alone; HTTP/2's preface is an invalid request.
-    Http1,
-    /// HTTP/2, as TLS has agreed (RFC 9113 section 3.2).
-    Http2,
-}
+pub use crate::protocol::{Protocol, is_proxy_protocol};
 
 /// Follows one connection's requests byte by byte.
 #[derive(Debug)]
@@ -35,7 +27,7 @@ pub struct RequestFraming {
     may_be_http2: bool,
     /// The part of the current line that earlier reads brought; empty where a line came whole.
     line: Vec<u8>,
-    head: HeadFields,
+    head: EndFields,
     /// Bytes of chunk extensions or trailers in this message so far.
     extra: usize,
     max_line: usize,
@@ -85,14 +77,6 @@ struct Rewritten {
 /// A message has more chunk extensions and trailers than are read.
 struct TooMuch;
 
-/// What a head says of the body behind it.
-#[derive(Clone, Copy, Debug, Default)]
-struct HeadFields {
-    http_1_0: bool,
-    content_length: Option<u64>,
-    chunked: bool,
-}
-
 /// Where a connection is within its messages, for its time limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -116,7 +100,7 @@ impl RequestFraming {
             },
             may_be_http2: matches!(protocol, Protocol::Either),
             line: Vec::new(),
-            head: HeadFields { http_1_0: false, content_length: None, chunked: false },
+            head: EndFields::new(false),
             extra: 0,
             max_line,
             poison: POISON,
@@ -363,11 +347,15 @@ impl RequestFraming {
                     self.fault = Some(OtherProtocol::ProxyProtocol.into());
                     return Err(Malformed::StartLine(StartLineFault::RequestLine));
                 }
-                self.head = HeadFields { http_1_0: line.ends_with(b"HTTP/1.0"), ..HeadFields::default() };
+                self.head = EndFields::new(line.ends_with(b"HTTP/1.0"));
                 self.extra = 0;
                 Ok(FramingState::Fields)
             }
-            FramingState::Fields if line.is_empty() => self.head.body(),
+            FramingState::Fields if line.is_empty() => Ok(match self.head.end()? {
+                RequestEnd::Head => FramingState::Start,
+                RequestEnd::Length(length) => FramingState::Body(length),
+                RequestEnd::Chunks => FramingState::ChunkSize,
+            }),
             FramingState::Fields => {
                 self.head.field(line)?;
                 Ok(FramingState::Fields)
@@ -399,117 +387,9 @@ impl RequestFraming {
     }
 }
 
-impl HeadFields {
-    /// Takes note of a field line.
-    fn field(&mut self, line: &[u8]) -> Result<(), Malformed> {
-        // obs-fold (RFC 9112 section 5.2), or space before the first field (section 2.2).
-        if line[0] == b' ' || line[0] == b'\t' {
-            return Err(Malformed::Line(LineFault::Folded));
-        }
-        // Only two fields frame a message; the others are passed over.
-        if !matches!(line[0] | 0x20, b'c' | b't') {
-            return Ok(());
-        }
-        let Some(colon) = memchr::memchr(b':', line) else { return Ok(()) };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        // A space before the colon hides the field from one parser and not from the next (section 5.1).
-        let bare = name.trim_ascii();
-        if bare.eq_ignore_ascii_case(b"content-length") {
-            if bare != name {
-                return Err(Malformed::Field(FieldFault::SpaceBeforeColon));
-            }
-            if self.content_length.is_some() {
-                return Err(Malformed::Length(LengthFault::TwoLengths));
-            }
-            self.content_length = Some(decimal(value)?);
-        } else if bare.eq_ignore_ascii_case(b"transfer-encoding") {
-            if bare != name {
-                return Err(Malformed::Field(FieldFault::SpaceBeforeColon));
-            }
-            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Malformed::Length(LengthFault::TransferEncoding));
-            }
-            self.chunked = true;
-        }
-        Ok(())
-    }
-
-    /// The head has ended: what follows it (RFC 9112 section 6.3).
-    const fn body(self) -> Result<FramingState, Malformed> {
-        match (self.chunked, self.content_length) {
-            (true, Some(_)) => Err(Malformed::Length(LengthFault::LengthAndEncoding)),
-            (true, None) if self.http_1_0 => Err(Malformed::Length(LengthFault::EncodingInHttp10)),
-            (true, None) => Ok(FramingState::ChunkSize),
-            (false, Some(0) | None) => Ok(FramingState::Start),
-            (false, Some(length)) => Ok(FramingState::Body(length)),
-        }
-    }
-}
-
-/// Where `bytes`, of which `left` with the rest belong to a chunk, have another line end than CRLF behind its data.
-fn chunk_end_fault(bytes: &[u8], left: u64) -> Option<(usize, Malformed)> {
-    let data = usize::try_from(left.saturating_sub(2)).unwrap_or(usize::MAX);
-    let end = bytes.get(data.min(bytes.len())..).unwrap_or_default();
-    let expected = if left == 1 { &b"\n"[..] } else { b"\r\n" };
-    let (ahead, found) =
-        end.iter().zip(expected).position(|(found, expected)| found != expected).map(|at| (at, end[at]))?;
-    let fault = if found == b'\n' { LineFault::BareLineFeed.into() } else { ChunkFault::End.into() };
-    Some((data + ahead, fault))
-}
-
 /// Whether a byte behind a request's method does not go on as it is. The spaces of the line, and the CR at its end, do.
 fn is_odd_in_line(byte: u8) -> bool {
     is_odd(byte) && !matches!(byte, b' ' | b'\r')
-}
-
-/// The other protocol that begins with `first`, which begins no request.
-const fn other_protocol(first: u8) -> Option<OtherProtocol> {
-    match first {
-        // The handshake's content type (RFC 8446 section 5.1).
-        0x16 => Some(OtherProtocol::Tls),
-        // Its version (RFC 1928 section 3).
-        4 | 5 => Some(OtherProtocol::Socks),
-        _ => None,
-    }
-}
-
-/// Whether a connection's first bytes are those of the PROXY protocol, version 1 or 2 (HAProxy's `proxy-protocol.txt`).
-#[must_use]
-pub fn is_proxy_protocol(first: &[u8]) -> bool {
-    let is_v1 =
-        [&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"].iter().any(|v1| first.starts_with(v1));
-    is_v1 || first.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
-}
-
-/// Digits alone, as the grammar has it (RFC 9110 section 8.6): no sign, no list.
-fn decimal(value: &[u8]) -> Result<u64, Malformed> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::Length(LengthFault::ContentLength));
-    }
-    if value.len() > MAX_SIZE_DIGITS {
-        return Err(Malformed::Length(LengthFault::TooLarge));
-    }
-    Ok(value.iter().fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0')))
-}
-
-/// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1), where an extension must have a name.
-fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
-    let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
-    if digits == 0 {
-        return Err(Malformed::Chunk(ChunkFault::Size));
-    }
-    if digits > MAX_SIZE_DIGITS {
-        return Err(Malformed::Chunk(ChunkFault::TooLarge));
-    }
-    let size = line[..digits]
-        .iter()
-        .fold(0_u64, |sum, byte| sum * 16 + u64::from(char::from(*byte).to_digit(16).unwrap_or_default()));
-    match &line[digits..] {
-        [] => Ok(size),
-        [b';', name, ..] if is_token(*name) => Ok(size),
-        [b';', ..] => Err(Malformed::Chunk(ChunkFault::ExtensionName)),
-        _ => Err(Malformed::Chunk(ChunkFault::AfterSize)),
-    }
 }
 
 /// A NUL, which is allowed nowhere in a head, and a head's end, so that hyper does not wait for more before it says so.
@@ -517,12 +397,6 @@ const POISON: &[u8] = b"\0\r\n\r\n";
 
 /// The same for a chunk's size line, whose extensions hyper does not read but for a bare LF.
 const CHUNK_POISON: &[u8] = b"\n\0\r\n\r\n";
-
-/// The first line of HTTP/2's connection preface (RFC 9113 section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
-
-/// Digits of a body's or a chunk's size: more than any body has, and no overflow.
-const MAX_SIZE_DIGITS: usize = 15;
 
 /// Bytes of chunk extensions and trailers in one message.
 const MAX_EXTRA: usize = 16 * 1024;
@@ -532,6 +406,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::malformed::{FieldFault, LengthFault};
     use proptest::prelude::*;
 
     /// Feeds `input` in pieces of `step` bytes; what goes on, and whether it was refused.

@@ -22,7 +22,7 @@ pub(crate) enum At {
 /// The last read of a head on this thread.
 #[derive(Debug)]
 struct Read {
-    /// Its number, by which a later read is told from it.
+    /// Its number, which no later read has.
     number: u64,
     at: At,
     bytes: Vec<u8>,

@@ -3,6 +3,8 @@
 //! | module | what it does | RFC 9112 |
 //! |---|---|---|
 //! | [`framing`] | follows the bytes of a client's requests and stops before the first ambiguous one | 2.2, 3, 5, 6, 7 |
+//! | `protocol` | tells the protocols apart by a connection's first bytes | 9.1 |
+//! | `request_end` | where a request ends, by its fields and chunk lines | 6, 7.1 |
 //! | `head_fault` | finds what is wrong with a head that a parser refused | 3, 5 |
 //! | [`target`] | sorts the bytes of a request target: plain, percent-encoded, refused | 3.2 |
 //! | `parse` | a response's head, from bytes | 4, 5, 6.3 |
@@ -31,6 +33,8 @@ mod head_fault;
 mod link;
 mod malformed;
 mod parse;
+mod protocol;
+mod request_end;
 mod request_writer;
 mod response_body;
 pub mod target;

@@ -66,13 +66,13 @@ enum Progress {
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The connection ended before the body did.
-    #[error("the upstream closed the connection before the response's end")]
+    #[error("the peer closed the connection before the response's end")]
     Cut,
     /// The connection failed.
-    #[error("the connection to the upstream failed")]
+    #[error("the connection failed")]
     Connection(#[source] io::Error),
     /// The body is not what the head says of it.
-    #[error("the upstream's response is not valid HTTP: {0}")]
+    #[error("the response is not valid HTTP: {0}")]
     Malformed(#[from] Malformed),
     /// The sender of the request's body failed.
     #[error("the request's body failed during its response")]

@@ -348,7 +348,7 @@ async fn a_response_is_the_same_however_it_comes_in() {
 
 #[tokio::test]
 async fn a_body_without_a_length_ends_with_its_connection() {
-    let (response, kept, _upstream) = get(b"HTTP/1.1 200 OK\r\n\r\nhello").await;
+    let (response, kept, _server) = get(b"HTTP/1.1 200 OK\r\n\r\nhello").await;
     let mut body = response.unwrap().body;
     assert_eq!(body.size_hint().exact(), None);
     assert_eq!(collect(&mut body).await.unwrap().0, b"hello");
@@ -363,7 +363,7 @@ async fn a_response_that_is_cut_off_never_ends_cleanly() {
     ] {
         let body = whole.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         for end in 0..whole.len() {
-            let (response, kept, _upstream) = get(&whole[..end]).await;
+            let (response, kept, _server) = get(&whole[..end]).await;
             match response {
                 Err(SendError::Died) => assert_eq!(end, 0),
                 Err(SendError::Broken) => assert!((1..body).contains(&end)),
@@ -386,7 +386,7 @@ async fn what_was_not_requested_costs_the_connection() {
         b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\r\n",
     ] {
-        let (response, kept, _upstream) = get(reply).await;
+        let (response, kept, _server) = get(reply).await;
         assert!(collect(&mut response.unwrap().body).await.is_ok());
         assert_eq!(kept.count(), 0);
     }
@@ -416,7 +416,7 @@ async fn a_failure_says_exactly_what_can_have_been_seen() {
     let failed = send(connection, &kept, &head(Method::GET), TestBody::Empty).await.unwrap_err();
     assert!(matches!(failed, SendError::Unsent(TestBody::Empty)));
 
-    // It was read, and not answered.
+    // It was read, and got no response.
     let (connection, mut server) = pair();
     let request = head(Method::GET);
     let (failed, ()) = tokio::join!(send(connection, &kept, &request, TestBody::Empty), async {
@@ -595,7 +595,7 @@ async fn an_upload_that_breaks_off_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn a_response_counts_although_the_upstream_reads_no_further() {
+async fn a_response_counts_although_the_server_reads_no_further() {
     local(async {
         let (mut client, body) = client("transfer-encoding: chunked").await;
         client.write_all(b"5\r\nhello\r\n").await.unwrap();
