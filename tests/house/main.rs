@@ -62,6 +62,9 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("listenfd", &["net/activation.rs"]),
 ];
 
+/// The files of `crates/h1` that may do I/O. All others take bytes and give bytes.
+const H1_WITH_IO: [&str; 3] = ["connection.rs", "link.rs", "request_writer.rs"];
+
 /// Lines of a file without its tests; over it, the file has two nouns.
 const LONGEST: usize = 500;
 
@@ -112,7 +115,23 @@ fn test_modules(source: &Source) -> Vec<String> {
     declared.collect()
 }
 
+/// The sources of the program.
 fn sources() -> Vec<Source> {
+    let found = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(found.len() > 10, "the sources are read");
+    found
+}
+
+/// The sources of the other members of the workspace, and the name of each.
+fn members() -> Vec<(String, Vec<Source>)> {
+    let crates = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates")).unwrap();
+    let members = crates.map(|entry| entry.unwrap().path());
+    let named = members.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
+    named.map(|(name, path)| (name, read(&path.join("src")))).collect()
+}
+
+/// The sources below `top`.
+fn read(top: &Path) -> Vec<Source> {
     fn walk(folder: &Path, top: &Path, found: &mut Vec<Source>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -125,10 +144,8 @@ fn sources() -> Vec<Source> {
             }
         }
     }
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    walk(&top, &top, &mut found);
-    assert!(found.len() > 10, "the sources are read");
+    walk(top, top, &mut found);
     let tests: Vec<String> = found.iter().flat_map(test_modules).collect();
     for source in &mut found {
         source.is_test = tests.iter().any(|module| {
@@ -367,16 +384,38 @@ fn what_blocks_has_threads_that_were_made_at_the_start() {
 #[test]
 fn each_file_says_what_it_is_for_and_is_short() {
     let mut broken = Vec::new();
-    for source in sources() {
-        if !source.text.starts_with("//!") {
-            broken.push(format!("src/{} does not open with //!", source.path));
+    let mut judge = |folder: &str, sources: &[Source]| {
+        for source in sources {
+            let name = format!("{folder}/{}", source.path);
+            if !source.text.starts_with("//!") {
+                broken.push(format!("{name} does not open with //!"));
+            }
+            let lines = source.without_tests().lines().count();
+            if lines > LONGEST {
+                broken.push(format!("{name} has {lines} lines without its tests: split it by noun"));
+            }
         }
-        let lines = source.without_tests().lines().count();
-        if lines > LONGEST {
-            broken.push(format!("src/{} has {lines} lines without its tests: split it by noun", source.path));
-        }
+    };
+    judge("src", &sources());
+    for (name, sources) in members() {
+        judge(&format!("crates/{name}/src"), &sources);
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn what_parses_and_writes_http_does_no_io() {
+    let members = members();
+    let (_, h1) = members.iter().find(|(name, _)| name == "h1").unwrap();
+    let with_io: Vec<&str> = h1
+        .iter()
+        .filter(|source| ["tokio", "std::net", "std::fs"].iter().any(|name| source.code().contains(name)))
+        .map(|source| source.path.as_str())
+        .collect();
+    for path in &with_io {
+        assert!(H1_WITH_IO.contains(path), "crates/h1/src/{path} does I/O");
+    }
+    assert!(with_io.contains(&"connection.rs"), "the judge sees I/O");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::{Source, is_word, sources, spread};
+use super::{Source, is_word, members, sources, spread};
 
 /// The largest circle of files that import each other, for each room that has one.
 const CIRCLES: [(&str, usize); 5] =
@@ -93,6 +93,11 @@ fn the_words_are_those_of_the_field() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts: Vec<(String, String)> =
         sources().into_iter().map(|source| (format!("src/{}", source.path), source.text)).collect();
+    for (name, sources) in members() {
+        texts.extend(
+            sources.into_iter().map(|source| (format!("crates/{name}/src/{}", source.path), source.text)),
+        );
+    }
     let pages = [top.to_owned(), top.join("docs")].map(|folder| fs::read_dir(folder).unwrap());
     for page in pages.into_iter().flatten().map(|entry| entry.unwrap().path()) {
         if page.extension().is_some_and(|extension| extension == "md" || extension == "toml") {
