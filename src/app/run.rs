@@ -358,6 +358,7 @@ impl App {
         let (started, drain_timeout) = (clock::now(), self.settings.server.drain_timeout);
         let left = |started: Instant| drain_timeout.saturating_sub(started.elapsed());
         tracing::info!(?drain_timeout, "ending: finishing the requests under way");
+        self.manager.status(supervision::DRAINS);
         self.requests.start();
         tokio::select! {
             () = self.requests.finished() => {}

@@ -93,6 +93,24 @@ impl Reach {
         config.unwrap_or_default()
     }
 
+    /// A client of the proxy that is to read this configuration again.
+    ///
+    /// # Errors
+    /// What is wrong with a configuration that cannot even be read for where its proxy is.
+    pub(super) fn client_to_reload(&self) -> anyhow::Result<Result<Client, Problems>> {
+        let is_told = self.control.is_some() || env::var_os(CONTROL.variable).is_some();
+        let is_there = self.config.is_some() || PathBuf::from(DEFAULT_FILE).exists();
+        if !is_told && is_there {
+            return Ok((CONTROL.of)(&source(self.config.clone())).map(Client::new));
+        }
+        Ok(Ok(self.client()?))
+    }
+
+    /// Whether the proxy is looked for where its configuration has it now.
+    pub(super) fn is_by_configuration(&self) -> bool {
+        self.control.is_none() && env::var_os(CONTROL.variable).is_none()
+    }
+
     /// A client of the proxy that is meant.
     ///
     /// # Errors
@@ -160,7 +178,7 @@ fn find<T>(told: Option<T>, config: Option<PathBuf>, place: Place<T>) -> anyhow:
     match (place.of)(&source(config)) {
         Ok(found) => Ok(found),
         Err(problems) if named => Err(anyhow!(
-            "the configuration does not say where its proxy is:\n{problems}\nmend that, or give {} ADDRESS",
+            "the configuration cannot be read, so its proxy is not found:\n{problems}\nhelp: fix it, or give {} ADDRESS",
             place.flag
         )),
         // No file, none meant: the defaults are what is left.

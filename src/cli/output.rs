@@ -7,9 +7,9 @@ use crate::telemetry::{self, plain_line};
 /// Writes an answer, and a line end.
 pub(super) fn answer(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()
+    let written =
+        out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    written.map_err(|error| io::Error::new(error.kind(), format!("standard output takes no more: {error}")))
 }
 
 /// Says on standard error what went wrong. A file, an authorization server or another process may have a part in it.

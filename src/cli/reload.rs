@@ -1,5 +1,6 @@
 //! `cupbearer reload`: the configuration is read again, and this reports how that went.
 
+use crate::control::ClientError;
 use clap::Args;
 
 use super::Answer;
@@ -17,7 +18,14 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) async fn run(self) -> anyhow::Result<Answer> {
-        match self.reach.client()?.reload().await {
+        let client = match self.reach.client_to_reload()? {
+            Ok(client) => client,
+            Err(problems) => {
+                complain(&format!("the configuration was refused, and what runs is unchanged:\n{problems}"));
+                return Ok(Answer::No);
+            }
+        };
+        match client.reload().await {
             Ok(reloaded) => {
                 for warning in reloaded.warnings {
                     complain(&warning);
@@ -27,8 +35,13 @@ impl Reload {
             }
             Err(error) => {
                 complain(&error.to_string());
+                if matches!(error, ClientError::NotRunning { .. }) && self.reach.is_by_configuration() {
+                    complain(MOVED);
+                }
                 Ok(Answer::No)
             }
         }
     }
 }
+
+const MOVED: &str = "help: `listen` in [control] counts from the start of the proxy; where it has changed since, give --control with the old address";

@@ -37,6 +37,7 @@ impl Run {
             }
         };
         telemetry::start(&loaded.settings.log)?;
+        manager.log_unreachable();
         if let Err(error) = private {
             tracing::warn!(%error, "other processes of this user may read the memory of this one");
         }

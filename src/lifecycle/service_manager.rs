@@ -26,6 +26,8 @@ pub(crate) struct ServiceManager {
     watchdog: Option<Duration>,
     /// What was sent last.
     status: String,
+    /// Why `NOTIFY_SOCKET` leads nowhere.
+    unreachable: Option<Arc<io::Error>>,
 }
 
 impl ServiceManager {
@@ -33,17 +35,21 @@ impl ServiceManager {
     #[must_use]
     pub(crate) fn of_this_process() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
-        let socket = connect(&name).inspect_err(|error| {
-            tracing::warn!(%error, "the service manager cannot be reached by NOTIFY_SOCKET");
-        });
+        let (socket, unreachable) = match connect(&name) {
+            Ok(socket) => (Some(Arc::new(socket)), None),
+            Err(error) => (None, Some(Arc::new(error))),
+        };
         let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
         // Meant for another process, such as one that started this one.
         let is_ours = number("WATCHDOG_PID").is_none_or(|id| id == u64::from(process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|micros| is_ours && *micros > 0);
-        Self {
-            socket: socket.ok().map(Arc::new),
-            watchdog: watchdog.map(Duration::from_micros),
-            status: String::new(),
+        Self { socket, watchdog: watchdog.map(Duration::from_micros), status: String::new(), unreachable }
+    }
+
+    /// Logs that the service manager cannot be reached: to call once there is a log.
+    pub(crate) fn log_unreachable(&self) {
+        if let Some(error) = &self.unreachable {
+            tracing::warn!(%error, "NOTIFY_SOCKET does not lead to a service manager; no message is sent to it");
         }
     }
 
@@ -63,9 +69,9 @@ impl ServiceManager {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic_micros()));
     }
 
-    /// The end has begun.
-    pub(crate) fn stopping(&self) {
-        self.send("STOPPING=1");
+    /// The end has begun and takes up to `longest`, which may be more than the service manager waits by itself.
+    pub(crate) fn stopping(&self, longest: Duration) {
+        self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", longest.as_micros()));
     }
 
     /// How the program stands, in one line. What was sent last is not sent again.
@@ -120,7 +126,7 @@ mod tests {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        (ServiceManager { socket: Some(Arc::new(ours)), watchdog, status: String::new() }, theirs)
+        (ServiceManager { socket: Some(Arc::new(ours)), watchdog, ..ServiceManager::default() }, theirs)
     }
 
     fn message(socket: &UnixDatagram) -> String {
@@ -137,7 +143,7 @@ mod tests {
         manager.status("1 of 1 tokens usable");
         manager.reloading();
         manager.status("two\nlines");
-        manager.stopping();
+        manager.stopping(Duration::from_secs(35));
         assert_eq!(message(&socket), "READY=1");
         assert_eq!(message(&socket), "STATUS=1 of 1 tokens usable");
         let reloading = message(&socket);
@@ -145,7 +151,7 @@ mod tests {
         let micros: u64 = second.strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
         assert!(first == "RELOADING=1" && micros > 0, "{reloading}");
         assert_eq!(message(&socket), "STATUS=two lines");
-        assert_eq!(message(&socket), "STOPPING=1");
+        assert_eq!(message(&socket), "STOPPING=1\nEXTEND_TIMEOUT_USEC=35000000");
     }
 
     #[tokio::test]

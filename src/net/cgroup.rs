@@ -117,8 +117,23 @@ fn limit_of(group: &Path) -> Option<u64> {
 }
 
 fn machine(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    Some(field(&text, "MemTotal:")? * 1024)
+    let text = fs::read_to_string(root.join("proc/meminfo")).ok();
+    text.and_then(|text| field(&text, "MemTotal:")).map(|kib| kib * 1024).or_else(installed)
+}
+
+/// As sysinfo(2) reports it, which also works where procfs is hidden (systemd's `ProcSubset=pid`).
+#[cfg(target_os = "linux")]
+#[expect(clippy::unnecessary_wraps, reason = "other systems do not tell")]
+fn installed() -> Option<u64> {
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "its width is the machine's")]
+    let units = u64::from(info.totalram);
+    Some(units * u64::from(info.mem_unit))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn installed() -> Option<u64> {
+    None
 }
 
 /// The number behind `name` in a text of one field a line.
@@ -201,7 +216,9 @@ mod tests {
         for files in [&unlimited[..], &[]] {
             assert_eq!(limit(files), (8_048_540 * 1024, LimitOrigin::Machine));
         }
-        assert_eq!(MemoryLimit::under(Path::new("/nowhere")), None);
+        // Where procfs is hidden, the kernel still tells.
+        let hidden = MemoryLimit::under(Path::new("/nowhere")).map(|limit| (limit.bytes, limit.origin));
+        assert_eq!(hidden, installed().map(|bytes| (bytes, LimitOrigin::Machine)));
     }
 
     #[test]

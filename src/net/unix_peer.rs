@@ -42,6 +42,34 @@ impl Peer {
     }
 }
 
+/// Whether the kernel can report `uid` as a peer: in a user namespace (systemd's `PrivateUsers=`, rootless containers) every user
+/// that has no number there is reported as one and the same, [`overflow_uid`]. True where the system does not tell.
+#[must_use]
+pub(crate) fn is_mapped(uid: u32) -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").map_or(true, |map| maps(&map, uid))
+}
+
+/// Whether this process is in a user namespace that has no number for some users.
+#[must_use]
+pub(crate) fn is_some_user_hidden() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps(&map, u32::MAX - 1))
+}
+
+/// The number of all users that have none here (`/proc/sys/kernel/overflowuid`).
+#[must_use]
+pub(crate) fn overflow_uid() -> u32 {
+    let read = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+    read.and_then(|text| text.trim().parse().ok()).unwrap_or(65534)
+}
+
+/// Whether `map` (`user_namespaces(7)`) has a line for `uid`.
+fn maps(map: &str, uid: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        matches!(numbers[..], [inside, _, count] if uid.checked_sub(inside).is_some_and(|at| at < count))
+    })
+}
+
 /// Whether a process that has a number here is in this PID namespace, and in none within it: then as many nested namespaces have a
 /// number for it as for this process. A process of any other namespace has no number here, which reads as 0.
 fn is_as_deep(pid: i32) -> bool {
@@ -61,6 +89,14 @@ fn depth(process: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_namespace_maps_the_users_of_its_lines_alone() {
+        let map = "         0          0          1\n     61234      61234          1\n    100000     200000      65536\n";
+        assert!([0, 61234, 100_000, 165_535].iter().all(|uid| maps(map, *uid)));
+        assert!(![1, 1001, 65_534, 165_536].iter().any(|uid| maps(map, *uid)));
+        assert!(maps("         0          0 4294967295\n", 1001));
+    }
 
     #[tokio::test]
     async fn a_process_knows_its_own_kind() {

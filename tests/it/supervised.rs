@@ -79,7 +79,21 @@ async fn reload_reports_the_verdict() {
     assert!(shown.contains("[server] has changed since the start; help: restart the program"), "{shown}");
     assert_eq!(proxy.status().await["last_reload"]["restart_needed"][0], "server");
 
+    // Where its own control listener has moved in the file, the running proxy is still at the old address.
+    proxy.rewrite(&stage.config().control(&format!("listen = \"{}\"", free_address())));
+    let text = said(&proxy.command(&["reload"]).await);
+    assert!(text.contains("no cupbearer runs") && text.contains("--control with the old address"), "{text}");
+
     fs::write(proxy.config_file(), "this is [not TOML").unwrap();
+    let output = proxy.command(&["reload"]).await;
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("the configuration was refused") && text.contains("config.toml:1:"), "{text}");
+    let file = proxy.config_file();
+    let output = cupbearer().arg("reload").current_dir(file.parent().unwrap()).output().await.unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("config.toml:1:") && !text.contains("9902"), "{text}");
     let control = proxy.control().to_string();
     let output = cupbearer().args(["reload", "--control", &control]).output().await.unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));

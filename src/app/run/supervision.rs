@@ -1,5 +1,7 @@
 //! What the service manager gives the program, and what it is told of it.
 
+use std::time::Duration;
+
 use super::App;
 use crate::health::Readiness;
 use crate::lifecycle::ServiceManager;
@@ -22,10 +24,13 @@ impl App {
         }
     }
 
-    /// Tells the service manager that the end has begun.
+    /// Tells the service manager that the end has begun, and how long it may take.
     pub(super) fn report_end(&mut self) {
-        self.manager.stopping();
-        self.manager.status("ending: finishing the requests under way");
+        let server = &self.settings.server;
+        self.manager.stopping(server.drain_delay + server.drain_timeout + AFTER_DRAIN);
+        if !server.drain_delay.is_zero() {
+            self.manager.status("ending: not ready any more; requests are still served");
+        }
     }
 }
 
@@ -45,6 +50,10 @@ fn status(readiness: &Readiness) -> String {
     components.join("; ")
 }
 
+/// How the program stands once it accepts nothing new.
+pub(super) const DRAINS: &str = "ending: finishing the requests under way";
+/// For what follows the last request: tokens that are given back, the store, the log.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// The states, as readiness has them, of tokens that requests go out with.
 const USABLE: [&str; 2] = [WELL, "degraded"];
 const WELL: &str = "valid";

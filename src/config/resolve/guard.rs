@@ -11,6 +11,7 @@ use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Variables, Wanted, Written};
 use crate::net::loopback::is_loopback_host;
 use crate::net::names::{Subject, SubjectFault};
+use crate::net::unix_peer;
 use crate::proxy::Guard;
 use crate::secret::Secret;
 
@@ -138,6 +139,24 @@ fn hosts_are_trustworthy(
     }
 }
 
+/// A user namespace, such as that of systemd's `PrivateUsers=`, hides who connects.
+fn uids_have_a_number_here(path: &KeyPath, uids: &[u32], review: &mut Review<'_>) {
+    let overflow = unix_peer::overflow_uid();
+    if uids.contains(&overflow) && unix_peer::is_some_user_hidden() {
+        let what = format!("{overflow} stands for every user that has no number in this user namespace");
+        review.error(path, what, "list the users themselves, and run the proxy in a namespace that has them");
+    }
+    let unmapped = uids.iter().filter(|uid| **uid != overflow && !unix_peer::is_mapped(**uid));
+    let unmapped: Vec<_> = unmapped.map(ToString::to_string).collect();
+    if !unmapped.is_empty() {
+        let what = format!(
+            "this process is in a user namespace without {}: the kernel reports such a user as {overflow}, who is refused",
+            unmapped.join(", ")
+        );
+        review.warning(path, what, "run it without one (systemd: PrivateUsers=no; podman: --userns=host)");
+    }
+}
+
 fn uids_have_a_socket(
     section: &KeyPath,
     guard: &file::Guard,
@@ -151,6 +170,7 @@ fn uids_have_a_socket(
     if guard.allowed_uids.is_empty() || !review.is_whole() {
         return;
     }
+    uids_have_a_number_here(&section.key("allowed_uids"), &guard.allowed_uids, review);
     if listen::has_socket(server) && listen::has_address(server) {
         let what = "does not narrow who may connect to the other addresses in `listen`";
         let help = "listen on Unix sockets alone, or set `shared_secret_file` as well";
