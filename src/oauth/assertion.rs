@@ -19,11 +19,11 @@ use crate::machine::{self, Unreadable};
 use crate::secret::{Secret, SecretError};
 
 use super::client::KeySettings;
-use super::endpoint::{blocking, read};
 use super::error::Error;
 use super::jws::{self, Header, HmacAlgorithm};
 use super::key::{KeyError, SigningKey};
 use super::kind::{CertificateFault, Held, Kind};
+use super::secret_file::{blocking, read};
 
 /// What an assertion is signed with, as it was read for one attempt.
 pub(super) enum Signer {

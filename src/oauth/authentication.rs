@@ -12,10 +12,10 @@ use crate::secret::Secret;
 
 use super::assertion::{AssertionTerms, Claims, Signer};
 use super::client::{AssertionAudience, Client, ClientAuth};
-use super::endpoint::{read, read_line};
 use super::error::Error;
 use super::jwt_facts::{still_good, unquoted};
 use super::kind::Kind;
+use super::secret_file::{read, read_line};
 use super::server::Issuer;
 
 /// Secrets and keys of a client, as they were read for one attempt.
@@ -131,10 +131,10 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::json;
 
+    use super::super::class::Class;
     use super::super::client::KeySettings;
     use super::super::dialect::Dialect;
     use super::super::endpoint::AuthorizationServer;
-    use super::super::error::Class;
     use super::super::grant::Grant;
     use super::super::jws::HmacAlgorithm;
     use super::super::key::{Algorithm, vectors};

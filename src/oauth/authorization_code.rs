@@ -15,6 +15,7 @@ use super::dialect::Dialect;
 use super::document::Offer;
 use super::dpop::Dpop;
 use super::grant::TokenRequest;
+use super::json_body::members;
 use super::kind::{Flaw, Kind};
 use super::random;
 use super::response;
@@ -192,7 +193,7 @@ pub(super) fn request_uri(answer: &Answer) -> Result<String, Kind> {
         request_uri: Option<String>,
     }
     response::accepted(answer.status, &answer.body)?;
-    let members: Members = response::members(&answer.body)?;
+    let members: Members = members(&answer.body)?;
     let name =
         members.request_uri.filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()));
     name.ok_or(Kind::Malformed(Flaw::NoRequestUri))

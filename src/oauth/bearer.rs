@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use super::assertion::{AssertionTerms, Claims, Signer};
 use super::client::{Client, KeySettings};
 use super::dpop::Dpop;
-use super::endpoint::{AuthorizationServer, read};
+use super::endpoint::AuthorizationServer;
 use super::error::Error;
 use super::failure::TokenFailure;
 use super::google::GoogleKey;
@@ -18,6 +18,7 @@ use super::grant::{Grant, TokenRequest};
 use super::key::SigningKey;
 use super::kind::{Held, Kind};
 use super::response::TokenResponse;
+use super::secret_file::read;
 use super::server::Location;
 
 /// What is known of an assertion before its key is read.
@@ -145,7 +146,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
 
-    use super::super::error::Class;
+    use super::super::class::Class;
     use super::super::key::{Algorithm, vectors};
     use super::super::peer::{Peer, Reply, client, inline, plain, settings, verified};
     use super::*;

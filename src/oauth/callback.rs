@@ -11,7 +11,6 @@ use super::authorization_code::Pending;
 use super::error::Error;
 use super::grant::Grant;
 use super::kind::{CallbackFault, Code, FoundIssuer, Kind};
-use super::remark::is_hidden;
 use super::report::Report;
 
 /// The parameters of an authorization response, each as it came; one that came twice counts as none
@@ -124,21 +123,14 @@ impl fmt::Debug for Callback {
     }
 }
 
-/// Text of a server's that people are to read: no control character, no character that turns the direction of what
-/// follows, at most `limit` characters.
-pub(super) fn plain(text: &str, limit: usize) -> String {
-    let kept = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    kept.filter(|c| !is_hidden(*c)).take(limit).collect::<String>().trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
 
     use super::*;
+    use crate::oauth::body::Form;
     use crate::oauth::client::{Client, ClientAuth};
     use crate::oauth::remark::{Carried, Remark};
-    use crate::oauth::report::Form;
     use crate::oauth::situation::{Asked, Situation};
 
     fn pending(says_issuer: bool) -> Pending {

@@ -14,8 +14,8 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 use url::Url;
 
+use super::server::ServerError;
 use super::server::Transport;
-use super::transport::ServerError;
 use crate::clock;
 use crate::net::http_client::{HttpClient, Ways};
 use crate::net::outbound_proxy::Environment;

@@ -6,10 +6,12 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::kind::{Code, Interruption, Place};
+use super::body::Form;
+use super::interruption::Interruption;
+use super::kind::Code;
 use super::mention::Mentions;
+use super::place::Place;
 use super::remark::Remark;
-use super::report::Form;
 use super::situation::Situation;
 use super::token_type::TypeWord;
 

@@ -9,10 +9,12 @@ use url::Url;
 
 use crate::secret::Secret;
 
+use super::json_body::members;
 use super::kind::{Code, Flaw, Kind};
 use super::mention::Mention;
+use super::number::seconds;
 use super::report::Report;
-use super::response::{accepted, members, seconds};
+use super::response::accepted;
 use super::transport::Answer;
 
 /// A login that has begun and goes on on another device.

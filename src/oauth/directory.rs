@@ -4,12 +4,14 @@
 
 use url::Url;
 
-use super::document::{Handshake, Offer, Role};
+use super::document::{Handshake, Offer};
 use super::error::Error;
 use super::kind::Kind;
 use super::metadata::Metadata;
+use super::role::Role;
+use super::server::ServerError;
 use super::server::{Issuer, Location, ServerSettings};
-use super::transport::{Http, ServerError};
+use super::transport::Http;
 
 /// The endpoints of one authorization server.
 #[derive(Debug)]
@@ -169,6 +171,6 @@ mod tests {
         assert_eq!(directory.introspection_endpoint(&http).await.unwrap(), None);
         let error = directory.revocation_endpoint(&http).await.unwrap_err();
         assert!(error.to_string().contains("revocation_endpoint"), "{error}");
-        assert_eq!(error.class(), super::super::error::Class::Misconfigured);
+        assert_eq!(error.class(), super::super::class::Class::Misconfigured);
     }
 }

@@ -3,36 +3,15 @@
 //! Only the endpoints are read. Which grants and methods a document lists is no veto: servers leave out what works.
 //! `metadata` fetches documents and keeps them.
 
-use std::fmt;
-
 use serde_json::{Map, Value};
 use tracing::warn;
 use url::Url;
 
-use super::kind::{FoundIssuer, Kind, Place};
-use super::response::members;
+use super::json_body::members;
+use super::kind::{FoundIssuer, Kind};
+use super::place::Place;
+use super::role::{ROLES, Role};
 use super::server::{Issuer, is_loopback};
-
-/// What an endpoint is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// RFC 6749 section 3.2.
-    Token,
-    /// RFC 7662.
-    Introspection,
-    /// RFC 7009.
-    Revocation,
-    /// RFC 6749 section 3.1.
-    Authorization,
-    /// RFC 8628 section 3.1.
-    DeviceAuthorization,
-    /// RFC 9126 section 2.
-    PushedAuthorization,
-    /// OpenID Connect Core 1.0 section 5.3.
-    Userinfo,
-    /// OpenID Connect RP-Initiated Logout 1.0 section 2.
-    EndSession,
-}
 
 /// Whether a client certificate is on every connection: then the endpoints' aliases for it count (RFC 8705 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,33 +104,6 @@ impl Offer {
     }
 }
 
-impl Role {
-    /// The member that names it, in a document and in its aliases; the configuration's key has the same name.
-    pub(super) const fn member(self) -> &'static str {
-        match self {
-            Self::Token => "token_endpoint",
-            Self::Introspection => "introspection_endpoint",
-            Self::Revocation => "revocation_endpoint",
-            Self::Authorization => "authorization_endpoint",
-            Self::DeviceAuthorization => "device_authorization_endpoint",
-            Self::PushedAuthorization => "pushed_authorization_request_endpoint",
-            Self::Userinfo => "userinfo_endpoint",
-            Self::EndSession => "end_session_endpoint",
-        }
-    }
-
-    /// Whether it is this program that connects there, and not a person's browser, which has no certificate of ours.
-    const fn is_called_by_the_client(self) -> bool {
-        !matches!(self, Self::Authorization | Self::EndSession)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.member())
-    }
-}
-
 impl Issuer {
     /// Whether a secret may go to `url`, which a document of this issuer names. Plain http to another machine is only for
     /// an issuer that is so itself: whoever configured that has said so on purpose.
@@ -165,18 +117,6 @@ fn url(members: &Map<String, Value>, role: Role) -> Option<Url> {
     let url = Url::parse(members.get(role.member())?.as_str()?).ok()?;
     matches!(url.scheme(), "http" | "https").then_some(url)
 }
-
-/// In the order of the enum: it is the index.
-const ROLES: [Role; 8] = [
-    Role::Token,
-    Role::Introspection,
-    Role::Revocation,
-    Role::Authorization,
-    Role::DeviceAuthorization,
-    Role::PushedAuthorization,
-    Role::Userinfo,
-    Role::EndSession,
-];
 
 #[cfg(test)]
 mod tests {

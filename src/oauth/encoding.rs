@@ -8,8 +8,8 @@ use http::Request;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
+use super::body::MAX_BODY_BYTES;
 use super::kind::{Flaw, Kind};
-use super::transport::MAX_BODY_BYTES;
 
 /// The request, with the wish for an answer without a coding.
 pub(super) fn plain<B>(mut request: Request<B>) -> Request<B> {

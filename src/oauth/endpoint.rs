@@ -3,7 +3,6 @@
 //! `write` writes the request; it is sent and read here. The crate `oauth2`'s own reading of answers is not used: it
 //! refuses what real servers send, and its errors hold bodies. `token` calls this, and says when.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -12,8 +11,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::clock;
-use crate::net::threads::{NotDone, SECRETS};
-use crate::secret::{Secret, SecretSource};
+use crate::secret::Secret;
 
 use super::authentication::{Audience, Keys};
 use super::client::Client;
@@ -21,24 +19,26 @@ use super::details::Details;
 use super::device_code;
 use super::dialect::Dialect;
 use super::directory::Directory;
-use super::document::Role;
 use super::dpop::{DPOP, Dpop, Nonce, Target};
 use super::error::Error;
 use super::failure::{Issued, TokenFailure};
 use super::grant::{Grant, TokenRequest};
 use super::introspection::Introspection;
 use super::jwt_facts::jwt_issued;
-use super::kind::{Code, Kind, Place};
-use super::login_end;
+use super::kind::{Code, Kind};
 use super::members::Reading;
 use super::mention::Mention;
+use super::place::Place;
+use super::refused_refresh;
 use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
 use super::revocation::{self, TokenHint};
+use super::role::Role;
 use super::salvage::Extent;
+use super::server::ServerError;
 use super::server::{Issuer, ServerSettings};
 use super::server_clock::{Distance, ServerClock};
 use super::situation::{Key, Situation};
-use super::transport::{Answer, Cut, Http, ServerError};
+use super::transport::{Answer, Cut, Http};
 use super::write::write;
 
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
@@ -368,7 +368,7 @@ fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
             }
             // What may be a proxy's ends no login.
             _ if answer.unattributed && matches!(kind, Kind::Status(_)) => kind,
-            Grant::RefreshToken(_) => login_end::judge(answer.status, &answer.body, kind),
+            Grant::RefreshToken(_) => refused_refresh::judge(answer.status, &answer.body, kind),
             Grant::DeviceCode(_) => device_code::judge(&answer.report(), kind),
             _ => kind,
         }),
@@ -398,38 +398,6 @@ impl Kind {
     }
 }
 
-/// Reads a secret without holding up the runtime: its file may lie on a network that hangs.
-pub(crate) async fn read(source: &SecretSource) -> Result<Secret<String>, Error> {
-    let secret = match source {
-        SecretSource::Inline(_) | SecretSource::Env(_) => source.read(),
-        SecretSource::File(path) => {
-            let (path, source) = (path.clone(), source.clone());
-            blocking(&path, move || source.read()).await?
-        }
-    };
-    Ok(secret?)
-}
-
-/// The same, of a secret that is one line by its nature.
-pub(super) async fn read_line(source: &SecretSource) -> Result<Secret<String>, Error> {
-    let secret = read(source).await?;
-    source.one_line(&secret)?;
-    Ok(secret)
-}
-
-/// Does what may block on `file` where it holds up nothing else.
-pub(crate) async fn blocking<T: Send + 'static>(
-    file: &Path,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Error> {
-    SECRETS.run_on(file, work).await.map_err(|not_done| {
-        Error::here(match not_done {
-            NotDone::Panicked => Kind::Panicked,
-            NotDone::NoThread | NotDone::Full => Kind::Machine(not_done),
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -437,8 +405,8 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
+    use super::super::class::Class;
     use super::super::client::{AssertionAudience, ClientAuth, KeySettings};
-    use super::super::error::Class;
     use super::super::grant::{Exchange, TypedToken};
     use super::super::jws::HmacAlgorithm;
     use super::super::key::vectors;
@@ -446,6 +414,7 @@ mod tests {
     use super::super::server::Location;
     use super::*;
     use crate::net::outbound_proxy::OutboundProxy;
+    use crate::secret::SecretSource;
 
     async fn ask(peer: &Peer, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {
         ask_at(peer.url("/token"), client, request).await

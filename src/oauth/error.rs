@@ -15,9 +15,12 @@ use http::StatusCode;
 use crate::net::retry_after::RetryAfter;
 use crate::secret::SecretError;
 
+use super::class::Class;
 use super::details::Details;
-use super::kind::{Code, Holder, Interruption, Kind, Phase, Place, class_of_file};
+use super::interruption::Interruption;
+use super::kind::{Code, Holder, Kind, Phase, class_of_file};
 use super::login_end::LoginEnd;
+use super::place::Place;
 use super::refusal::{Meaning, Sentence};
 
 mod cause;
@@ -32,32 +35,6 @@ pub(crate) struct Error {
     retry_after: Option<RetryAfter>,
     /// What is known of the response and of what was asked, where there was one.
     details: Option<Box<Details>>,
-}
-
-/// Whose fault it is, and so when to try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Class {
-    /// The network's or the server's; it passes. Backoff.
-    Transient,
-    /// The configuration's, here or at the server; it stays until someone acts. Slowly.
-    Misconfigured,
-    /// Either of the two, or the login has ended: a few times as if it passed, then as good as never.
-    Doubtful,
-    /// The grant is spent: nothing but a login helps. Never.
-    Refused,
-}
-
-impl Class {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Transient => "transient",
-            Self::Misconfigured => "misconfigured",
-            Self::Doubtful => "doubtful",
-            Self::Refused => "refused",
-        }
-    }
 }
 
 impl Error {

@@ -10,10 +10,12 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::challenge::demands_nonce;
-use super::document::{Endpoints, Handshake, Role};
+use super::document::{Endpoints, Handshake};
 use super::failure::Issued;
 use super::members::Reading;
-use super::response::{self, Lifetime, MAX_LIFETIME};
+use super::number::MAX_LIFETIME;
+use super::response::{self, Lifetime};
+use super::role::Role;
 use super::salvage::Extent;
 use super::server::Issuer;
 

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 use crate::secret::Secret;
 
-use super::callback::plain;
 use super::kind::{FoundIssuer, IdTokenFault};
+use super::remark::excerpt;
 
 /// What an ID token must say.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ impl Identity {
     /// A stored one; its words are made plain once more.
     #[must_use]
     pub(crate) fn stored(words: &str, subject: String) -> Self {
-        Self { words: plain(words, 2 * MAX_NAME + 50), subject }
+        Self { words: excerpt(words, 2 * MAX_NAME + 50), subject }
     }
 
     /// In words for people: `Alice <alice@example.com>`. Plain text of at most 250 characters.
@@ -62,7 +62,7 @@ impl Identity {
 
     fn of(claims: &Map<String, Value>) -> Self {
         let text = |name: &str| {
-            let text = claims.get(name).and_then(Value::as_str).map(|text| plain(text, MAX_NAME));
+            let text = claims.get(name).and_then(Value::as_str).map(|text| excerpt(text, MAX_NAME));
             text.filter(|text| !text.is_empty())
         };
         let name = text("name").or_else(|| text("preferred_username"));

@@ -15,10 +15,11 @@ use crate::clock;
 use crate::secret::Secret;
 
 use super::authentication::Proof;
+use super::body::without_mark;
 use super::client::Client;
 use super::error::Error;
-use super::kind::{Flaw, Kind, Place};
-use super::report::without_mark;
+use super::kind::{Flaw, Kind};
+use super::place::Place;
 use super::response::{Lifetime, accepted, left};
 use super::situation::{Asked, Situation};
 use super::transport::{Answer, Http};
@@ -135,9 +136,9 @@ const REST: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {
+    use super::super::class::Class;
     use super::super::client::{AssertionAudience, ClientAuth};
     use super::super::endpoint::AuthorizationServer;
-    use super::super::error::Class;
     use super::super::grant::Grant;
     use super::super::jws::HmacAlgorithm;
     use super::super::peer::{Peer, Reply, client, inline, plain, settings, verified};

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::callback::plain;
 use super::error::Error;
 use super::id_token::claims;
 use super::kind::Kind;
+use super::remark::excerpt;
 use crate::clock;
 use crate::secret::{Secret, SecretSource};
 
@@ -71,7 +71,7 @@ impl JwtFacts {
 /// In words for a person, plain and short: `for "https://login.example.com", issued by "ci", about "orders", until Mon, ...`.
 impl fmt::Display for JwtFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |text: &str| plain(text, LONGEST);
+        let shown = |text: &str| excerpt(text, LONGEST);
         let mut parts = Vec::new();
         if !self.audience.is_empty() {
             let all: Vec<_> =

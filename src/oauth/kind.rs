@@ -3,13 +3,11 @@
 //! Closed sets, all of them: of what a server wrote, a status, a registered error code and the word for a token type get in
 //! here. What else it says of a refusal stands beside the kind, in an error's details. `error` says what follows from each.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::StatusCode;
-use url::Url;
 
 use crate::machine::{Lack, Unreadable};
 use crate::net::proxy_fault::{ProxyFault, ProxyStage};
@@ -18,10 +16,12 @@ use crate::net::threads::NotDone;
 use crate::net::tls_fault::TlsFault;
 use crate::secret::{SecretError, SecretSource};
 
-use super::document::Role;
+use super::interruption::Interruption;
 use super::key::KeyError;
 use super::login_end::LoginEnd;
+use super::place::Place;
 use super::refusal::Sentence;
+use super::role::Role;
 
 mod code;
 mod found;
@@ -76,7 +76,7 @@ pub(crate) enum Kind {
     Status(StatusCode),
     #[error("{}", Sentence { status: *.0, code: Some(*.1), details: None })]
     Denied(StatusCode, Code),
-    #[error("the answer is larger than {} KiB", super::transport::MAX_BODY_BYTES / 1024)]
+    #[error("the answer is larger than {} KiB", super::body::MAX_BODY_BYTES / 1024)]
     TooLarge,
     #[error("{0}")]
     Malformed(Flaw),
@@ -211,22 +211,6 @@ const fn mend_of_machine(not_done: NotDone) -> &'static str {
     }
 }
 
-/// How the successor of a refresh token was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Interruption {
-    /// No response came, or none that was whole, or this program ended before it was stored.
-    #[error("the last refresh was interrupted before its response was stored")]
-    Lost,
-    /// A response came.
-    #[error("the response to the last refresh came and could not be read")]
-    Unread,
-    /// The server or a gateway before it reported a failure of its own, which may have come after the refresh.
-    #[error(
-        "the last refresh ended in a failure of the authorization server or of a gateway (500, 502 or 504)"
-    )]
-    Failed,
-}
-
 /// Where a key is held.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Held {
@@ -356,21 +340,5 @@ impl Flaw {
     /// Whether it is the lifetime that cannot be read.
     pub(crate) const fn is_expiry(self) -> bool {
         matches!(self, Self::ExpiresIn)
-    }
-}
-
-/// Where an error happened: scheme, host, port and path of a URL; never its query, nor a user name in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(Box<str>);
-
-impl Place {
-    pub(crate) fn of(url: &Url) -> Self {
-        Self(format!("{}{}", url.origin().ascii_serialization(), url.path()).into_boxed_str())
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

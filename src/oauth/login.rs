@@ -5,6 +5,7 @@ use http::StatusCode;
 use url::Url;
 
 use super::authorization_code::{Authorization, AuthorizationRequest, Draft, Pending, Pkce, request_uri};
+use super::body::Form;
 use super::callback::Callback;
 use super::client::Client;
 use super::device_code::DeviceAuthorization;
@@ -14,9 +15,9 @@ use super::error::Error;
 use super::failure::{Issued, TokenFailure};
 use super::grant::{Grant, TokenRequest};
 use super::id_token::{self, Expected, Identity};
-use super::kind::{Code, IdTokenFault, Kind, Place};
+use super::kind::{Code, IdTokenFault, Kind};
+use super::place::Place;
 use super::remark::Carried;
-use super::report::Form;
 use super::response::TokenResponse;
 use super::situation::{Asked, Key, Situation};
 use super::write::{form, form_in};
@@ -71,7 +72,7 @@ impl AuthorizationServer {
         if (offer.requires_pushed || pushed)
             && self.directory.pushed_authorization_endpoint(&self.http).await?.is_none()
         {
-            return Err(Error::here(Kind::NoEndpoint(super::document::Role::PushedAuthorization)));
+            return Err(Error::here(Kind::NoEndpoint(super::role::Role::PushedAuthorization)));
         }
         Ok(())
     }
@@ -90,7 +91,7 @@ impl AuthorizationServer {
             return Ok(draft.address(endpoint, &self.dialect));
         }
         let Some(url) = self.directory.pushed_authorization_endpoint(&self.http).await? else {
-            return Err(Error::here(Kind::NoEndpoint(super::document::Role::PushedAuthorization)));
+            return Err(Error::here(Kind::NoEndpoint(super::role::Role::PushedAuthorization)));
         };
         let pairs: Vec<_> = draft.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let place = Place::of(&url);

@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
+use super::body::without_mark;
 use super::dialect::{MemberPath, ResponsePaths};
+use super::json_body::members;
 use super::kind::Kind;
-use super::report::without_mark;
-use super::response::{members, number};
+use super::number::number;
 use super::salvage::{self, Extent};
 use super::timestamp::instant_of;
 use crate::clock;

@@ -17,10 +17,12 @@ use url::Url;
 
 use crate::clock;
 
-use super::document::{Endpoints, Handshake, Role};
+use super::document::{Endpoints, Handshake};
 use super::error::Error;
-use super::kind::{Kind, Place};
+use super::kind::Kind;
+use super::place::Place;
 use super::response::accepted;
+use super::role::Role;
 use super::server::Issuer;
 use super::situation::Situation;
 use super::transport::Http;

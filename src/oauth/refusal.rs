@@ -9,10 +9,10 @@ use std::fmt;
 
 use http::StatusCode;
 
+use super::body::Form;
 use super::details::Details;
 use super::kind::Code;
 use super::mention::{Mention, Mentions};
-use super::report::Form;
 use super::situation::{Asked, Key, Method, Situation};
 
 /// A refusal as operators read it: status, code, what they mean here, and what to do.
@@ -494,8 +494,9 @@ fn quoted(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::class::Class;
     use super::super::client::{AssertionAudience, Client, ClientAuth, KeySettings};
-    use super::super::error::{Class, Error};
+    use super::super::error::Error;
     use super::super::kind::Kind;
     use super::super::peer::inline;
     use super::super::remark::Carried;

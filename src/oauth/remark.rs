@@ -62,6 +62,13 @@ pub(super) fn plain(text: &str) -> String {
     plain.trim().to_owned()
 }
 
+/// Text of a server's that people are to read: no control character, no character that turns the direction of what
+/// follows, at most `limit` characters.
+pub(super) fn excerpt(text: &str, limit: usize) -> String {
+    let kept = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    kept.filter(|c| !is_hidden(*c)).take(limit).collect::<String>().trim().to_owned()
+}
+
 /// Controls, what turns the direction of what follows, and what cannot be seen.
 pub(super) const fn is_hidden(character: char) -> bool {
     changes_others(character)

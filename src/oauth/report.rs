@@ -6,10 +6,12 @@
 use http::StatusCode;
 use serde_json::{Map, Value};
 
+use super::body::{Form, says_something};
 use super::details::Details;
 use super::error::Error;
-use super::kind::{Code, Kind, Place};
+use super::kind::{Code, Kind};
 use super::mention::Mentions;
+use super::place::Place;
 use super::remark::{Carried, Remark};
 use super::situation::Situation;
 use super::token_type::TypeWord;
@@ -33,49 +35,6 @@ pub(super) struct Report {
     has_error: bool,
     /// It says outright that it is a failure, whatever the status.
     pub(super) fails: bool,
-}
-
-/// What kind of body a response has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Empty,
-    /// A JSON object.
-    Json,
-    /// JSON objects in a list.
-    List,
-    /// A form.
-    Pairs,
-    /// A page for people.
-    Page,
-    Other,
-}
-
-impl Form {
-    pub(super) fn of(body: &[u8]) -> Self {
-        let body = without_mark(body).trim_ascii();
-        match body.first() {
-            None => Self::Empty,
-            Some(b'{') if serde_json::from_slice::<Map<String, Value>>(body).is_ok() => Self::Json,
-            Some(b'[') if serde_json::from_slice::<Vec<Map<String, Value>>>(body).is_ok() => Self::List,
-            Some(b'<') if is_page(body) => Self::Page,
-            Some(_) if members::is_form(body) => Self::Pairs,
-            Some(_) => Self::Other,
-        }
-    }
-
-    /// Whether it is a response of a program to a program.
-    pub(super) const fn is_structured(self) -> bool {
-        matches!(self, Self::Json | Self::List | Self::Pairs)
-    }
-}
-
-/// HTML, and not XML of another kind.
-fn is_page(body: &[u8]) -> bool {
-    let begin = &body[..body.len().min(PAGE_BEGIN)].to_ascii_lowercase();
-    let begin = String::from_utf8_lossy(begin);
-    ["<html", "<!doctype html", "<head>", "<body", "<title", "<h1", "<p>", "<div", "<center", "<script"]
-        .iter()
-        .any(|tag| begin.contains(tag))
 }
 
 impl Report {
@@ -187,23 +146,6 @@ impl Answer {
     }
 }
 
-/// A body without the byte order mark that some servers begin it with (RFC 8259 section 8.1).
-pub(super) fn without_mark(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
-}
-
-/// Whether a member says anything: servers that mean nothing write null, false, 0 and "".
-pub(super) fn says_something(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Bool(true) => true,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !matches!(text.trim(), "" | "0"),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-    }
-}
-
 /// What servers that always have a `code` write where nothing is wrong.
 fn is_success(code: &Value) -> bool {
     *code == 200
@@ -240,9 +182,6 @@ fn is_word(word: &str) -> bool {
 const FAILURES: [&str; 9] =
     ["error", "errors", "errorcode", "errortype", "errcode", "errno", "retcode", "ret", "fault"];
 const MAX_WORD: usize = 40;
-/// Where a page shows that it is one.
-const PAGE_BEGIN: usize = 1024;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,15 +7,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
+use super::number::{MAX_LIFETIME, clamped, number};
 use crate::secret::Secret;
 
+use super::body::{says_something, without_mark};
 use super::kind::{Code, Flaw, Kind};
 use super::members::{Expiry, Members, Reading};
-use super::report::{Form, Report, says_something, without_mark};
+use super::report::Report;
 use super::timestamp::instant_of;
 use super::token_type::is_bearer;
 
@@ -100,9 +101,6 @@ impl Wanted<'_> {
     pub(super) const BEARER: Self = Self::Bearer(None);
 }
 
-/// No token counts as good for longer: beyond it lie only mistakes, and the overflow of clocks.
-pub(crate) const MAX_LIFETIME: Duration = Duration::from_hours(365 * 24);
-
 /// Reads an answer that is to hold a token which is good by itself. Nothing of `body` gets into the error.
 pub(super) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {
     parse_as(status, body, Wanted::BEARER, Reading::PLAIN)
@@ -146,24 +144,6 @@ pub(super) fn refusal(status: StatusCode, body: &[u8], reading: Reading<'_>) -> 
         Members::of(&members, reading).access_token.is_some_and(|token| !token.is_null())
     };
     Report::read(body).refusal(status, has_token)
-}
-
-/// The members of a JSON object, each as it comes.
-pub(super) fn members<T: DeserializeOwned>(body: &[u8]) -> Result<T, Kind> {
-    let body = without_mark(body);
-    // serde would take an array for the members in their order.
-    let flaw = match Form::of(body) {
-        Form::Empty => Flaw::Empty,
-        Form::Page => Flaw::Page,
-        Form::Json => match serde_json::from_slice(body) {
-            Ok(members) => return Ok(members),
-            // It is an object, so that what does not fit is a member that is there twice.
-            Err(_) => Flaw::Twice,
-        },
-        Form::Other if body.trim_ascii_start().starts_with(b"{") => Flaw::BrokenJson,
-        Form::List | Form::Pairs | Form::Other => Flaw::NotJson,
-    };
-    Err(Kind::Malformed(flaw))
 }
 
 /// Reads a token response that came from elsewhere than a token endpoint.
@@ -283,33 +263,6 @@ fn lifetime(said: f64, claims: Option<&Claims>) -> (Lifetime, Option<Oddity>) {
 fn instant(said: f64) -> Option<Duration> {
     let seconds = if INSTANTS.contains(&said) { said } else { said / 1000.0 };
     INSTANTS.contains(&seconds).then(|| Duration::from_secs_f64(seconds))
-}
-
-/// `expires_in` as servers write it; what is over counts as zero, what is absurd as [`MAX_LIFETIME`].
-pub(super) fn seconds(value: &Value) -> Option<Duration> {
-    number(value).map(clamped)
-}
-
-/// A number, a float, or either in a string.
-pub(super) fn number(value: &Value) -> Option<f64> {
-    let seconds = match value {
-        Value::Number(number) => number.as_f64()?,
-        // `parse` alone would also take "inf" and "nan".
-        Value::String(text) => {
-            let text = text.trim();
-            let plain = |b: u8| b.is_ascii_digit() || b"+-.eE".contains(&b);
-            if !text.bytes().all(plain) {
-                return None;
-            }
-            text.parse::<f64>().ok()?
-        }
-        _ => return None,
-    };
-    Some(seconds)
-}
-
-fn clamped(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())).unwrap_or_default()
 }
 
 impl TokenResponse {

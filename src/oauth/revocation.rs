@@ -10,7 +10,8 @@ use crate::secret::Secret;
 use super::authentication::Proof;
 use super::client::Client;
 use super::error::Error;
-use super::kind::{Kind, Place};
+use super::kind::Kind;
+use super::place::Place;
 use super::response::accepted;
 use super::situation::{Asked, Situation};
 use super::transport::Http;
@@ -61,9 +62,9 @@ pub(super) async fn revoke(
 mod tests {
     use std::time::Duration;
 
+    use super::super::class::Class;
     use super::super::client::ClientAuth;
     use super::super::endpoint::AuthorizationServer;
-    use super::super::error::Class;
     use super::super::peer::{Peer, Reply, client, inline, settings};
     use super::super::server::Location;
     use super::*;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::net::outbound_proxy::OutboundProxy;
-use crate::net::tls::ClientCertificate;
+use crate::net::outbound_proxy::{OutboundProxy, Unusable};
+use crate::net::tls::{ClientCertificate, TlsError};
 
 use super::dialect::Dialect;
 
@@ -117,6 +117,20 @@ impl Transport {
         let certificate = self.certificate.iter().flat_map(ClientCertificate::files);
         self.ca_file.as_deref().into_iter().chain(certificate)
     }
+}
+
+/// What keeps an authorization server from being set up at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// The certificate authorities or the client's certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Neither an issuer nor a token endpoint is named.
+    #[error("nothing says where the authorization server is")]
+    Nowhere,
+    /// The HTTP proxy on the way cannot be used.
+    #[error("{0}")]
+    Proxy(Unusable),
 }
 
 /// Whether a secret that goes to `url` stays on this machine.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::response::number;
+use super::number::number;
 
 /// A timestamp of RFC 3339 section 5.6. Fractions of a second are dropped: earlier is safe.
 pub(crate) fn rfc3339(text: &str) -> Option<SystemTime> {

@@ -15,36 +15,24 @@ use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::body::MAX_BODY_BYTES;
+use super::server::ServerError;
 use crate::clock;
 use crate::net::http_client::{ConnectStage, HttpFault};
-use crate::net::outbound_proxy::Unusable;
 use crate::net::own_response::Unattributed;
 use crate::net::rate_limit::RateLimit;
 use crate::net::resolver::LookupError;
 use crate::net::retry_after::RetryAfter;
-use crate::net::tls::{NoRoots, TlsError, client_config};
+use crate::net::tls::{NoRoots, client_config};
 use crate::net::tls_fault::TlsFault;
 
 use super::connections::Connections;
 use super::encoding::{decoded, plain};
 use super::error::Error;
-use super::kind::{Flaw, Kind, Phase, Place};
+use super::kind::{Flaw, Kind, Phase};
+use super::place::Place;
 use super::remark::Carried;
 use super::server::Transport;
-
-/// What keeps an authorization server from being set up at all.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ServerError {
-    /// The certificate authorities or the client's certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Neither an issuer nor a token endpoint is named.
-    #[error("nothing says where the authorization server is")]
-    Nowhere,
-    /// The HTTP proxy on the way cannot be used.
-    #[error("{0}")]
-    Proxy(Unusable),
-}
 
 /// The connections, set up for secrets.
 #[derive(Clone, Debug)]
@@ -234,9 +222,6 @@ fn date(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
-/// Far more than any answer of a token or metadata endpoint; a wrong address may send gigabytes.
-pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
-
 #[cfg(test)]
 mod tests {
     use super::super::client::{Client, ClientAuth};
@@ -247,6 +232,7 @@ mod tests {
     use super::super::revocation::TokenHint;
     use super::super::server::{Location, ServerSettings};
     use super::*;
+    use crate::net::tls::TlsError;
     use crate::secret::Secret;
 
     #[test]

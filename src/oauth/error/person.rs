@@ -12,7 +12,8 @@ use super::Error;
 use crate::oauth::client::Client;
 use crate::oauth::details::Details;
 use crate::oauth::grant::{Grant, TokenRequest};
-use crate::oauth::kind::{Code, Flaw, Kind, Phase, Place};
+use crate::oauth::kind::{Code, Flaw, Kind, Phase};
+use crate::oauth::place::Place;
 use crate::oauth::refusal::Meaning;
 use crate::oauth::server::Location;
 use crate::oauth::situation::{Asked, Situation};
@@ -139,9 +140,10 @@ impl Error {
 impl Error {
     /// The failure that a response to a person's password is.
     pub(crate) fn to_password(status: u16, body: &str) -> Self {
+        use crate::oauth::body::Form;
         use crate::oauth::peer;
         use crate::oauth::remark::Carried;
-        use crate::oauth::report::{Form, Report};
+        use crate::oauth::report::Report;
         use crate::oauth::response::parse;
         let (status, body) = (StatusCode::from_u16(status).unwrap(), body.as_bytes());
         let kind = parse(status, body).unwrap_err();
@@ -153,8 +155,8 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Class;
     use super::*;
+    use crate::oauth::class::Class;
     use crate::secret::Secret;
 
     /// Auth0's.

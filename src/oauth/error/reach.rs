@@ -2,7 +2,8 @@
 
 use super::Error;
 use crate::net::proxy_fault::ProxyFault;
-use crate::oauth::kind::{Interruption, Kind, Phase};
+use crate::oauth::interruption::Interruption;
+use crate::oauth::kind::{Kind, Phase};
 
 impl Error {
     /// Whether it is a network that was missing: the server was not reached, and did not refuse the connection either.

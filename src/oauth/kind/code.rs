@@ -1,6 +1,6 @@
 //! Error codes: those of the OAuth registry, and what other servers call the same.
 
-use super::super::error::Class;
+use super::super::class::Class;
 
 /// An error code of the OAuth registry, or [`Code::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::oauth::callback::plain;
+use crate::oauth::remark::excerpt;
 
 /// Another issuer than the configured one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(crate) struct FoundIssuer(Option<String>);
 impl FoundIssuer {
     /// `None`: it names no issuer, or not as text.
     pub(in crate::oauth) fn of(text: Option<&str>) -> Self {
-        Self(text.map(|text| plain(text, MOST_CHARS)).filter(|text| !text.is_empty()))
+        Self(text.map(|text| excerpt(text, MOST_CHARS)).filter(|text| !text.is_empty()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with a renewal in a hidden frame of the dashboard, beyond what the authorization server reports.
 
-use super::super::error::Class;
+use super::super::class::Class;
 
 /// Why the frame brought no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

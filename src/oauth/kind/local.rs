@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::super::error::Class;
+use super::super::class::Class;
 use super::super::remark::is_token_letter;
 use crate::secret::SecretError;
 

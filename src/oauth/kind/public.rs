@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::io;
 
+use super::super::interruption::Interruption;
 use super::super::refusal::Meaning;
-use super::{CommandFault, Flaw, Holder, Interruption, Kind, Phase};
+use super::{CommandFault, Flaw, Holder, Kind, Phase};
 use crate::net::tls_fault::TlsFault;
 use crate::secret::SecretError;
 
@@ -263,11 +264,11 @@ mod tests {
     use crate::net::proxy_fault::{ProxyFault, ProxyStage};
     use crate::net::resolver::LookupError;
     use crate::net::threads::NotDone;
-    use crate::oauth::document::Role;
     use crate::oauth::error::Error;
     use crate::oauth::key::KeyError;
     use crate::oauth::kind::code::{CODES, Code};
     use crate::oauth::login_end::LoginEnd;
+    use crate::oauth::role::Role;
 
     /// Who can do something about it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

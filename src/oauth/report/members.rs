@@ -7,9 +7,10 @@
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
+use super::super::body::{Form, plain_name, without_mark};
 use super::super::kind::Code;
 use super::super::remark::plain;
-use super::{Form, is_word, without_mark};
+use super::is_word;
 
 /// The members of one object, by their plain names.
 pub(super) struct Members<'a>(Vec<(String, &'a Value)>);
@@ -48,16 +49,6 @@ pub(super) fn parse(body: &[u8]) -> Option<Map<String, Value>> {
             is_text.then(|| of_text(text))
         }
     }
-}
-
-/// Whether a body is a form with a member in it that is looked for.
-pub(super) fn is_form(body: &[u8]) -> bool {
-    body.contains(&b'=')
-        && body.iter().all(|byte| byte.is_ascii_graphic() && !b"<>{}[]\"".contains(byte))
-        && form_urlencoded::parse(body).any(|(name, _)| {
-            let name = plain_name(&name);
-            ["error", "errorcode", "errordescription", "message", "code"].contains(&name.as_str())
-        })
 }
 
 impl<'a> Members<'a> {
@@ -189,10 +180,6 @@ fn text_of(name: &str, value: &Value, depth: usize) -> Option<String> {
 
 fn is_text(text: &str) -> bool {
     !plain(text).is_empty()
-}
-
-fn plain_name(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
 /// Members that hold a code, the registered one first.

@@ -1,8 +1,9 @@
 //! Proofs at the token endpoint (RFC 9449 sections 5 and 8).
 
+use super::super::super::class::Class;
 use super::super::super::client::{AssertionAudience, Client, ClientAuth, KeySettings};
 use super::super::super::endpoint::AuthorizationServer;
-use super::super::super::error::{Class, Error};
+use super::super::super::error::Error;
 use super::super::super::grant::Grant;
 use super::super::super::peer::{Peer, Reply, Seen, client, inline, plain, settings};
 use super::super::super::response::{TokenResponse, TokenType};
