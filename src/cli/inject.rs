@@ -1,8 +1,10 @@
 //! `cupbearer inject`: Kubernetes manifests with the sidecar added.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
+use crate::config::{self, Severity, Source};
 use crate::kubernetes::{self, Amount, Direction, Mode, Outcome, Overrides, Port, Resources, RunAs, Sidecar};
 use anyhow::Context;
 use clap::Args;
@@ -22,12 +24,15 @@ use super::output::{complain, say};
 #[command(
     after_help = "Each option can be said for one pod by an annotation of its template, such as cupbearer.dev/port: \"8081\";\n\
     cupbearer.dev/inject: \"false\" leaves a pod alone.\n\n\
-    kubectl get deployment orders -o yaml | cupbearer inject | kubectl apply -f -"
+    Nodes pull the image by the name in --image; the namespace has a ConfigMap and a Secret named cupbearer:\n\n\
+    kubectl create configmap cupbearer --from-file=config.toml\n\
+    kubectl create secret generic cupbearer --from-file=client_secret\n\
+    kubectl get deployment orders -o yaml | cupbearer inject --image registry.example.com/cupbearer:VERSION | kubectl apply -f -"
 )]
 pub(super) struct Inject {
     /// The manifests; default, and -: standard input
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[arg(value_name = "FILE", num_args = 0..)]
+    files: Vec<PathBuf>,
     /// Take the sidecar out again
     #[arg(long)]
     uninject: bool,
@@ -160,8 +165,8 @@ impl SidecarOptions {
 impl Inject {
     pub(super) fn run(self) -> anyhow::Result<Answer> {
         let sidecar = self.options.sidecar()?;
-        let (name, bytes) = read(self.file)?;
-        let direction = if self.uninject { Direction::Out } else { Direction::In(&sidecar) };
+        let (name, bytes) = read(self.files)?;
+        let direction = if self.uninject { Direction::Out } else { Direction::In(&sidecar, config_problems) };
         let rewritten = match kubernetes::rewrite(&bytes, direction) {
             Ok(rewritten) => rewritten,
             Err(problems) => {
@@ -215,8 +220,9 @@ impl Inject {
 }
 
 /// The name of what is read, and what is in it.
-fn read(file: Option<PathBuf>) -> anyhow::Result<(String, Vec<u8>)> {
-    let Some(file) = file.filter(|file| file.as_os_str() != "-") else {
+fn read(files: Vec<PathBuf>) -> anyhow::Result<(String, Vec<u8>)> {
+    anyhow::ensure!(files.len() <= 1, "inject reads one file at a time; {SEVERAL}");
+    let Some(file) = files.into_iter().next().filter(|file| file.as_os_str() != "-") else {
         let mut input = std::io::stdin();
         if input.is_terminal() {
             say("reading manifests from the terminal; Ctrl-D ends them");
@@ -225,9 +231,21 @@ fn read(file: Option<PathBuf>) -> anyhow::Result<(String, Vec<u8>)> {
         input.read_to_end(&mut bytes).context("cannot read standard input")?;
         return Ok(("standard input".to_owned(), bytes));
     };
+    anyhow::ensure!(!file.is_dir(), "{} is a folder; {SEVERAL}", file.display());
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok((file.display().to_string(), bytes))
 }
+
+/// What keeps a configuration from starting in a container that has the files which it names.
+fn config_problems(text: &str, environment: Vec<(OsString, OsString)>) -> Vec<String> {
+    let source = Source::Text { name: "config.toml".to_owned(), text: text.to_owned() };
+    let problems = config::load(&source, environment, config::Options::default()).err();
+    let problems = problems.iter().flat_map(|problems| problems.iter());
+    problems.filter(|problem| problem.severity == Severity::Error).map(ToString::to_string).collect()
+}
+
+const SEVERAL: &str = "help: join them, as `kubectl kustomize FOLDER | cupbearer inject` or `kubectl create --dry-run=client -f FOLDER \
+                       -o yaml | cupbearer inject` does, or call it for each";
 
 fn port(text: &str) -> Result<Port, &'static str> {
     Port::named(text).ok_or("a port is a number from 1 to 65535, or config")

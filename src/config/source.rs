@@ -15,7 +15,6 @@ pub(crate) enum Source {
     /// A file.
     File(PathBuf),
     /// A text that is at hand. Relative paths in it start from the working directory.
-    #[cfg_attr(not(any(test, feature = "demo")), expect(dead_code, reason = "the demo has one"))]
     Text {
         /// What problems call it.
         name: String,

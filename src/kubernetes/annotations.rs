@@ -14,9 +14,9 @@ impl Sidecar {
     /// Each that cannot: the name that a flag has for it, and what is wrong.
     pub(crate) fn check(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut wrong = Vec::new();
-        if self.image.is_empty() || self.image.contains(char::is_whitespace) {
-            wrong.push(("image", format!("{:?} is no image", self.image)));
-        }
+        wrong.extend(
+            image_fault(&self.image).map(|why| ("image", format!("{:?} is no image: {why}", self.image))),
+        );
         if let Some(policy) = self.image_pull_policy.as_deref()
             && !PULL_POLICIES.contains(&policy)
         {
@@ -142,6 +142,45 @@ impl Sidecar {
 /// The names in a list with commas.
 pub(super) fn names(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// What keeps a node from pulling an image by this name, as the registries' own grammar has it.
+fn image_fault(image: &str) -> Option<&'static str> {
+    let (named, digest) =
+        image.split_once('@').map_or((image, None), |(named, digest)| (named, Some(digest)));
+    if let Some(digest) = digest {
+        let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
+        if hex.is_none_or(|hex| !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))) {
+            return Some("a digest is sha256: and 64 hexadecimal digits");
+        }
+    }
+    // A colon before the last slash is that of a registry's port.
+    let (path, tag) = match named.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((path, tag)) => (path, Some(tag)),
+        None => (named, None),
+    };
+    let is_tag = |tag: &str| {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        tag.len() <= 128
+            && tag.bytes().next().is_some_and(is_word)
+            && tag.bytes().all(|byte| is_word(byte) || b".-".contains(&byte))
+    };
+    if tag.is_some_and(|tag| !is_tag(tag)) {
+        return Some("a tag has letters, digits, _ . and -");
+    }
+    let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
+    let path = match path.split_once('/') {
+        Some((host, path)) if is_host(host) => path,
+        _ => path,
+    };
+    let is_part = |part: &str| {
+        let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        part.bytes().next().is_some_and(is_letter)
+            && part.bytes().last().is_some_and(is_letter)
+            && part.bytes().all(|byte| is_letter(byte) || b"._-".contains(&byte))
+    };
+    (!path.split('/').all(is_part))
+        .then_some("its path has lower-case letters, digits, and . _ - between them")
 }
 
 /// RFC 1123 as Kubernetes has it for names of objects.
@@ -294,6 +333,10 @@ mod tests {
             ("secret", json!("Not_A_Name"), "is no name of an object"),
             ("config-map", json!(""), "is no name of an object"),
             ("image", json!("a b"), "is no image"),
+            ("image", json!("r.io/c@sha256:abc"), "64 hexadecimal digits"),
+            ("image", json!("R.IO/Up"), "lower-case letters"),
+            ("image", json!("r.io/c:"), "a tag has letters"),
+            ("image", json!("r.io//c"), "lower-case letters"),
             ("memory-limit", json!("lots"), "is no quantity"),
             ("memory-limit", json!("64m"), "is no quantity"),
             ("memory-limit", json!("16777215"), "less than the 16Mi"),
@@ -340,5 +383,13 @@ mod tests {
         named.sort_unstable();
         all.sort_unstable();
         assert_eq!(named, all);
+    }
+
+    #[test]
+    fn images_as_registries_name_them_are_taken() {
+        let digest = format!("registry:5000/team/c_1.0-a@sha256:{}", "0a".repeat(32));
+        for image in ["cupbearer:0.1.0", "localhost/c", "R.IO:443/a/b:V1.2_3-rc", digest.as_str()] {
+            assert_eq!(image_fault(image), None, "{image}");
+        }
     }
 }

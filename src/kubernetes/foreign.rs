@@ -15,6 +15,15 @@ fn find(fields: &Map<String, Value>, depth: usize) -> Option<String> {
         let is_settled = pod::has_it(fields) || pod::declines(fields);
         return (!is_settled).then(String::new);
     }
+    // A step of a workflow (Argo's `container`, Tekton's `steps`) is what its controller makes a pod of.
+    let has_image = |item: &Value| item["image"].as_str().is_some_and(|image| !image.is_empty());
+    let steps = fields.get("steps").and_then(Value::as_array);
+    if depth > 0
+        && (fields.get("container").is_some_and(has_image)
+            || steps.is_some_and(|steps| steps.iter().any(has_image)))
+    {
+        return (!pod::declines(fields)).then(String::new);
+    }
     // A schema has properties of these names, and no list of containers.
     if depth > DEEPEST {
         return None;
@@ -64,6 +73,12 @@ mod tests {
                 Some("spec.nodeSets[0].podTemplate"),
             ),
             (json!({ "kind": "Deployment", "spec": "whatever" }), None),
+            (
+                json!({ "kind": "Workflow", "spec": { "templates": [{ "name": "dag", "dag": {} }, { "name": "a", "container": { "image": "a:1" } }] } }),
+                Some("spec.templates[1]"),
+            ),
+            (json!({ "kind": "Task", "spec": { "steps": [{ "name": "a", "image": "a:1" }] } }), Some("spec")),
+            (json!({ "kind": "Pipeline", "spec": { "steps": ["a"], "container": "a" } }), None),
             (
                 json!({ "kind": "Rollout", "spec": { "template": { "metadata": { "annotations": { "cupbearer.dev/inject": "false" } }, "spec": spec } } }),
                 None,

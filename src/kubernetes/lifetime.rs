@@ -88,7 +88,7 @@ fn date(at: SystemTime) -> String {
     httpdate::fmt_http_date(at)
 }
 
-const RENEW: &str = "see what issues it (`kubectl describe certificate -n cupbearer-system`); a new file is read without a restart";
+const RENEW: &str = "see what issues it (`kubectl describe certificate` in the webhook's namespace); a new file is read without a restart";
 /// cert-manager renews when a third of the life is left.
 const ENDING: Duration = Duration::from_hours(7 * 24);
 const AGAIN: Duration = Duration::from_hours(1);

@@ -1,5 +1,7 @@
 //! A file of manifests with the sidecar put into its pods, or taken out of them.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value};
@@ -14,11 +16,14 @@ use super::sidecar::Sidecar;
 use super::splice::{self, Edit};
 use super::yaml::{Document, Documents, Kind, LONGEST, Node};
 
+/// What is wrong with the text of a `config.toml`, as a sidecar with these variables reads it.
+pub(crate) type CheckConfig = fn(&str, Vec<(OsString, OsString)>) -> Vec<String>;
+
 /// Whether the sidecar comes or goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Direction<'a> {
-    /// It is put into each pod.
-    In(&'a Sidecar),
+    /// It is put into each pod, and its configuration is checked where the file has it.
+    In(&'a Sidecar, CheckConfig),
     /// It is taken out of each.
     Out,
 }
@@ -41,7 +46,8 @@ pub(crate) struct Rewritten {
 /// # Errors
 /// Every [`Problem`]; then nothing is written.
 pub(crate) fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
-    let text = decoded(text).map_err(|problem| vec![problem])?;
+    let decoded = decoded(text).map_err(|problem| vec![problem])?;
+    let text = decoded.as_ref();
     if text.len() > LONGEST {
         return Err(vec![Problem::at("", "it has more than 4 GiB; help: split it")]);
     }
@@ -67,6 +73,9 @@ pub(crate) fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten
     if !problems.is_empty() {
         return Err(problems);
     }
+    if matches!(decoded, Cow::Owned(_)) {
+        notes.push("it is in UTF-16, and is written in UTF-8".to_owned());
+    }
     let is_same = |edited: &Edited| edited.edits.as_ref().is_some_and(Vec::is_empty);
     let written = if edited.iter().all(is_same) {
         text.to_owned()
@@ -83,11 +92,20 @@ pub(crate) fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten
     Ok(Rewritten { text, reports, notes })
 }
 
-fn decoded(text: &[u8]) -> Result<&str, Problem> {
-    std::str::from_utf8(text).map_err(|error| {
-        if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
-            return Problem::at("", "it is in UTF-16 and must be in UTF-8");
-        }
+/// The text in UTF-8. What a byte order mark says is in UTF-16, as of a shell that writes files so, is read as that.
+fn decoded(text: &[u8]) -> Result<Cow<'_, str>, Problem> {
+    let unit: Option<fn([u8; 2]) -> u16> = match text {
+        [0xff, 0xfe, ..] => Some(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => Some(u16::from_be_bytes),
+        _ => None,
+    };
+    if let Some(unit) = unit {
+        let (pairs, rest) = text[2..].as_chunks();
+        let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+        let read = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
+        return read.map(Cow::Owned).ok_or_else(|| Problem::at("", "it begins as UTF-16 and is broken"));
+    }
+    std::str::from_utf8(text).map(Cow::Borrowed).map_err(|error| {
         let line = text[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
         Problem::at(format!("line {line}"), "it is not in UTF-8")
     })
@@ -154,7 +172,7 @@ impl<'a> File<'a> {
         let known = self.findings.problems.len();
         let (direction, references) = (self.direction, &self.references);
         let change = |pod: &mut Map<String, Value>, holder: &Holder<'_>| match direction {
-            Direction::In(sidecar) => pod::add(pod, sidecar, holder.is_job, |config_map| {
+            Direction::In(sidecar, _) => pod::add(pod, sidecar, holder.is_job, |config_map| {
                 references.configuration(holder.namespace, config_map)
             }),
             Direction::Out => pod::remove(pod).map(|()| None),
@@ -163,8 +181,8 @@ impl<'a> File<'a> {
         for problem in &mut self.findings.problems[known..] {
             problem.document = Some(number);
         }
-        if let (Direction::In(_), Value::Object(fields)) = (direction, object) {
-            self.references.check(fields, &mut self.findings);
+        if let (Direction::In(_, check), Value::Object(fields)) = (direction, object) {
+            self.references.check(fields, check, &mut self.findings);
         }
     }
 

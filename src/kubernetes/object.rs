@@ -122,7 +122,14 @@ where
     let prefix = path.iter().fold(String::new(), |prefix, step| prefix + step + ".");
     let mut at = &mut *fields;
     for (depth, step) in path.iter().enumerate() {
-        let Some(Value::Object(next)) = at.get_mut(*step) else {
+        let next = at.get_mut(*step).filter(|next| !next.is_null());
+        if next.is_none() && depth > 0 {
+            if let Some(original) = original {
+                *fields = original;
+            }
+            return reports.push(Report { object: name, outcome: Outcome::LeftAlone(NO_TEMPLATE) });
+        }
+        let Some(Value::Object(next)) = next else {
             problems.push(Problem::at(path[..=depth].join("."), "it must be a mapping").of(&name));
             return;
         };
@@ -160,6 +167,10 @@ where
     }
     reports.push(Report { object: name, outcome });
 }
+
+/// As a patch of kustomize has none.
+const NO_TEMPLATE: pod::Reason =
+    "it has no pod template; help: of a patch, inject what comes out of kustomize";
 
 /// Whether an object says what it is, as far as it must be known here.
 pub(super) fn check_kind(fields: &Map<String, Value>) -> Result<(), Problem> {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::configuration::{Configuration, strings};
+use super::manifests::CheckConfig;
 use super::object::{self, Findings};
 use super::pod::has_it;
 use super::problem::Problem;
@@ -86,8 +87,8 @@ impl References {
     }
 
     /// Looks at the sidecar in the pod of `fields`. What is missing in the file may be in the cluster: that makes a note.
-    pub(super) fn check(&mut self, fields: &Map<String, Value>, findings: &mut Findings) {
-        let (notes, problems) = self.checked(fields);
+    pub(super) fn check(&mut self, fields: &Map<String, Value>, check: CheckConfig, findings: &mut Findings) {
+        let (notes, problems) = self.checked(fields, check);
         for note in notes {
             if self.said.insert(note.clone()) {
                 findings.notes.push(note);
@@ -100,7 +101,7 @@ impl References {
         }
     }
 
-    fn checked(&self, fields: &Map<String, Value>) -> (Vec<String>, Vec<Problem>) {
+    fn checked(&self, fields: &Map<String, Value>, check: CheckConfig) -> (Vec<String>, Vec<Problem>) {
         let mut notes = Vec::new();
         let Some(pod) = object::pod(fields) else { return (notes, Vec::new()) };
         if has_it(pod) {
@@ -131,6 +132,7 @@ impl References {
         let problems = match &config {
             Some(Named { held: Some(map), .. }) => {
                 notes.extend(overridden(fields, map));
+                notes.extend(unusable(pod, map, check));
                 check_config(map, secret.as_ref())
             }
             _ => Vec::new(),
@@ -204,6 +206,20 @@ fn overridden(fields: &Map<String, Value>, map: &Held) -> Option<String> {
         "server.listen in the {map} does not count: the sidecar of the {pod} listens on {counts}; help: \
          cupbearer.dev/port: \"config\" (or --port config) leaves the address to the configuration"
     ))
+}
+
+/// A configuration that the sidecar refuses at its start.
+fn unusable(pod: &Map<String, Value>, map: &Held, check: CheckConfig) -> Option<String> {
+    let config = map.fields.get("data")?[CONFIG_FILE].as_str()?;
+    let variables = sidecar_of(pod)?["env"].as_array()?.iter();
+    let variables =
+        variables.filter_map(|it| Some((it["name"].as_str()?.into(), it["value"].as_str()?.into())));
+    // What is no TOML is a problem by itself.
+    config.parse::<toml::Table>().ok()?;
+    let problems = check(config, variables.collect());
+    let (first, count) = (problems.first()?, problems.len());
+    let many = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
+    Some(format!("`cupbearer check` finds {many} in the {}: {first}", object::named(&map.fields)))
 }
 
 /// Whether the files that a configuration names are keys of the Secret that is mounted there.

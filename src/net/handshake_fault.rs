@@ -123,7 +123,9 @@ impl HandshakeFault {
             Self::RefusedCertificate => {
                 "check the certificate's names, its end and its chain against the client's log"
             }
-            Self::PlainHttp => "use https in the client's URL, or take out [server.tls]",
+            Self::PlainHttp => {
+                "use https in the client's URL; the proxy takes http where [server.tls] is left out"
+            }
             Self::ProxyProtocol => "switch the PROXY protocol off in front of this port",
             Self::NotTls => "check what connects to this port",
             Self::Closed => "see the client's own log; as a rule it does not trust the certificate",

@@ -360,6 +360,31 @@ async fn the_alerts_and_the_dashboard_of_the_charts_are_those_of_observability()
     assert_eq!(names(&alerts(&one(&every, "PrometheusRule")["spec"]["groups"])), names(&all));
 }
 
+#[tokio::test]
+async fn the_webhooks_chart_takes_every_option_of_the_sidecar_and_a_container_as_a_map() {
+    let help = cupbearer().args(["webhook", "--help"]).output().await.unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let options = help.split("The sidecar:").nth(1).unwrap();
+    let options: Vec<&str> = options
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("--")?.split([' ', '=']).next())
+        .filter(|name| !["image", "secret", "container"].contains(name))
+        .collect();
+    assert!(options.len() >= 15, "{options:?}");
+    for option in options {
+        let value = if option == "no-secret" { json!(true) } else { json!("true") };
+        rendered("cupbearer-webhook", &json!({ "sidecar": { option: value } })).await.unwrap();
+    }
+    let container = json!({ "livenessProbe": { "periodSeconds": 20 } });
+    let values = json!({ "sidecar": { "container": container, "store-volume": false, "no-secret": false } });
+    let made = objects("cupbearer-webhook", &values).await;
+    let args: Vec<&str> =
+        pod(&made)["containers"][0]["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(args.contains(&"--container={\"livenessProbe\":{\"periodSeconds\":20}}"), "{args:?}");
+    assert!(args.contains(&"--store-volume=false"), "{args:?}");
+    assert!(!args.iter().any(|arg| arg.contains("no-secret")), "{args:?}");
+}
+
 /// Commands that a person pastes at night.
 #[tokio::test]
 async fn the_alerts_of_the_webhooks_chart_name_its_own_objects() {
@@ -500,6 +525,12 @@ async fn a_value_that_is_unknown_or_cannot_be_used_is_refused_by_its_name() {
         ("cupbearer-webhook", json!({ "certificate": { "source": "secret" } }), "certificate.caBundle"),
         ("cupbearer-webhook", json!({ "certificate": { "caBundle": "LS0tLS1CRUdJTg==" } }), "caBundle"),
         ("cupbearer-webhook", json!({ "sidecar": { "--port": 1 } }), "--port"),
+        ("cupbearer-webhook", json!({ "sidecar": { "memory-limitt": "64Mi" } }), "memory-limitt"),
+        (
+            "cupbearer",
+            with(&json!({ "ports": { "https": 8080, "health": 8080 } })),
+            "ports.https and ports.health",
+        ),
     ] {
         let said = rendered(name, &values).await.expect_err(&format!("{name} takes {values}"));
         assert!(said.contains(says), "{values}: {said}");

@@ -167,7 +167,7 @@ async fn where_anything_is_wrong_nothing_is_written_and_everything_is_named() {
         (&["--mode", "mesh"], b"", "native or plain"),
         (&["--secret", "My_Secret"], b"", "--secret: \"My_Secret\" is no name"),
         (&["/nowhere/at/all.yaml"], b"", "cannot read /nowhere/at/all.yaml: No such file"),
-        (&["/"], b"", "cannot read /: Is a directory"),
+        (&["/"], b"", "/ is a folder; help: join them"),
     ] {
         let (code, out, said) = inject(words, text).await;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
@@ -222,7 +222,7 @@ async fn what_is_no_manifest_that_can_be_read_is_refused_with_document_object_an
     }
     for (text, says) in [
         (&b"a: b\nc: \xff\n"[..], "standard input: line 2: it is not in UTF-8"),
-        (b"\xff\xfea\0:\0", "standard input: it is in UTF-16 and must be in UTF-8"),
+        (b"\xff\xfea\0:", "standard input: it begins as UTF-16 and is broken"),
     ] {
         let (code, out, said) = inject(&[], text).await;
         assert_eq!((code, out.as_str()), (Some(1), ""), "{said}");
@@ -312,4 +312,85 @@ async fn manifests_of_every_style_are_read_changed_and_changed_back_as_another_r
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains(" 0 faults"), "{said}");
+}
+
+const PLAIN_POD: &str =
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: app, image: a}]}\n";
+
+fn with_config(config: &str) -> String {
+    let lines = format!("    {}\n", config.trim_end().replace('\n', "\n    "));
+    format!(
+        "{PLAIN_POD}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: cupbearer}}\ndata:\n  config.toml: |\n{lines}"
+    )
+}
+
+#[tokio::test]
+async fn a_configuration_beside_the_pod_that_cannot_start_is_noted() {
+    let good = "[upstreams.api]\nurl = 'https://api.example.com'\nca_file = '/etc/ssl/extra/ca.crt'\n[tokens.api]\n\
+                token_endpoint = 'https://login.example.com/token'\nclient_id = 'orders'\n\
+                client_secret_file = '/run/secrets/cupbearer/client_secret'\n[[routes]]\nupstream = 'api'\ntoken = 'api'\n";
+    let (code, _, said) = inject(&[], with_config(good).as_bytes()).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("cupbearer check"), "files are in the container, not here: {said}");
+    for (broken, first) in [
+        (good.replace("client_id = 'orders'\n", ""), "client_id"),
+        (good.replace("url = ", "uri = "), "upstreams.api.uri"),
+    ] {
+        let (code, _, said) = inject(&[], with_config(&broken).as_bytes()).await;
+        assert_eq!(code, Some(0), "{said}");
+        let note = said
+            .lines()
+            .find(|line| line.contains("`cupbearer check` finds"))
+            .unwrap_or_else(|| panic!("{said}"));
+        assert!(note.contains("in the ConfigMap cupbearer") && said.contains(first), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_utf_16_with_its_mark_is_read_and_written_in_utf_8() {
+    for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let text: Vec<u8> = format!("\u{feff}{PLAIN_POD}").encode_utf16().flat_map(bytes).collect();
+        let (code, injected, said) = inject(&[], &text).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("note: it is in UTF-16, and is written in UTF-8"), "{said}");
+        assert_eq!(injected, inject(&[], PLAIN_POD.as_bytes()).await.1);
+    }
+    let cut = inject(&[], b"\xff\xfea").await;
+    assert_eq!(cut.0, Some(1), "{}", cut.2);
+}
+
+#[tokio::test]
+async fn what_is_no_manifest_of_a_pod_yet_is_left_alone_and_strict_says_so() {
+    let patch = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 3}\n";
+    let workflow = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec:\n  templates:\n  - name: a\n    \
+                    container: {image: a}\n";
+    let task = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata: {name: t}\nspec:\n  steps:\n  - {name: a, image: a}\n";
+    for (object, says) in [
+        (patch, "Deployment a: left alone: it has no pod template"),
+        (workflow, "Workflow w: left alone: inject does not know this kind"),
+        (task, "Task t: left alone: inject does not know this kind"),
+    ] {
+        let both = format!("{object}---\n{PLAIN_POD}");
+        let (code, injected, said) = inject(&[], both.as_bytes()).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(says) && said.contains("Pod a: the sidecar was added"), "{said}");
+        assert!(injected.starts_with(object), "{injected}");
+        assert_eq!(inject(&["--strict"], both.as_bytes()).await.0, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn several_files_and_a_folder_are_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, PLAIN_POD).unwrap();
+    let (file, folder) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
+    for (words, says) in [
+        (vec![file, file], "inject reads one file at a time"),
+        (vec![folder], "is a folder; help: join them"),
+    ] {
+        let (code, written, said) = inject(&words, b"").await;
+        assert_eq!((code, written.as_str()), (Some(2), ""), "{said}");
+        assert!(said.contains(says) && said.contains("kubectl kustomize"), "{said}");
+    }
 }

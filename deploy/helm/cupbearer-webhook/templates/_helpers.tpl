@@ -102,10 +102,12 @@ annotations: {{- toYaml . | nindent 2 }}
 - --key-file=/run/tls/tls.key
 - --fail={{ .Values.fail }}
 {{- range $option, $value := .Values.sidecar }}
-{{- if kindIs "bool" $value }}
+{{- if eq $option "no-secret" }}
 {{- if $value }}
 - --{{ $option }}
 {{- end }}
+{{- else if kindIs "map" $value }}
+- {{ printf "--%s=%s" $option (toJson $value) | quote }}
 {{- else }}
 - {{ printf "--%s=%s" $option (toString $value) | quote }}
 {{- end }}
