@@ -22,7 +22,7 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The value itself. Whoever calls this sends it to the one party that it is meant for.
+    /// The value itself. A caller sends it to the one party that it is meant for.
     pub(crate) const fn expose(&self) -> &T {
         &self.0
     }

@@ -213,7 +213,7 @@ impl Write for Queued {
     }
 }
 
-/// In place of the standard library's hook, which waits for whoever reads standard error, in text of its own.
+/// In place of the standard library's hook, which waits for the reader of standard error, in text of its own.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let Some(log) = LOG.get() else { return };
     let text = |text: Option<String>| text.map_or(Value::Null, Value::from);
@@ -295,7 +295,7 @@ impl Style {
 }
 
 /// Writes a line at a time, without characters that change how what stands around them is shown: a path or an error may
-/// hold what somebody else chose.
+/// hold what another party chose.
 struct Lines<W> {
     style: Style,
     level: Level,

@@ -1,4 +1,4 @@
-//! Spans of traces (OpenTelemetry): what one is, which are recorded, and their way to a collector. Whoever does the work
+//! Spans of traces (OpenTelemetry): what one is, which are recorded, and their way to a collector. What does the work
 //! records it; `traces::otlp`, which the feature of its name brings, sends it. A collector that is slow or gone costs spans,
 //! never a request.
 
@@ -47,7 +47,7 @@ pub(crate) struct Collector {
     pub ca_file: Option<PathBuf>,
     /// What goes with each message, such as a key; the values are marked sensitive.
     pub headers: HeaderMap,
-    /// What is said of whoever sends: `service.name` and more.
+    /// What is reported of the sender: `service.name` and more.
     pub resource: Vec<(String, String)>,
 }
 
@@ -121,7 +121,7 @@ pub(crate) struct Span {
 pub(crate) enum Kind {
     /// It was asked of us.
     Server,
-    /// We asked it of somebody.
+    /// A request that the program sent (client span).
     Client,
     /// It was our own.
     Internal,
@@ -134,7 +134,7 @@ pub(crate) enum Parent {
     None,
     /// One of ours.
     Own(u64),
-    /// One of whoever called us.
+    /// A request that the program received (server span).
     Remote(u64),
 }
 
@@ -264,7 +264,7 @@ impl Traces {
     }
 
     /// Whether a request without a trace gets one here. An API that follows its callers' decisions records nothing of a
-    /// trace that is not sampled, so none begins where nobody decides that.
+    /// trace that is not sampled, so none begins where that is not decided.
     #[must_use]
     pub(crate) const fn begins(&self) -> bool {
         self.sample_ratio.is_some()
@@ -309,5 +309,5 @@ pub(crate) const RANDOM: u8 = 2;
 const QUEUE: usize = 2048;
 /// Bytes of an attribute.
 const LONGEST_TEXT: usize = 512;
-/// A collector that is gone holds nobody's end up for longer: a pod has five seconds left after its drain, as a rule.
+/// A collector that is gone holds the end up no longer: a pod has five seconds left after its drain, as a rule.
 const FAREWELL: Duration = Duration::from_secs(3);

@@ -58,7 +58,7 @@ pub(crate) enum TrialError {
     )]
     WouldSpend,
     /// A person has to log in first.
-    #[error("nobody is logged in yet")]
+    #[error("no user is logged in yet")]
     NobodyYet(String),
     /// The way to the upstream cannot be set up.
     #[error(transparent)]
@@ -145,7 +145,7 @@ pub(crate) async fn try_out(settings: &Settings) -> Vec<Trial> {
                     })
                 }
                 Ok(Asked::NobodyYet) => {
-                    notes.push(format!("nobody is logged in yet: cupbearer login {name}"));
+                    notes.push(format!("no user is logged in yet: cupbearer login {name}"));
                     Ok("the authorization server offers what a login takes".to_owned())
                 }
                 Err(error) => {
@@ -183,7 +183,7 @@ pub(crate) async fn fetch_token(settings: &Settings, name: &str) -> Result<Secre
     }
 }
 
-/// How a person logs in for the token `name` where no proxy runs; `None`: nobody does. Once the login is over, what the
+/// How a person logs in for the token `name` where no proxy runs; `None`: no login is configured. Once the login is over, what the
 /// store would not take is tried again by [`Store::flush`].
 ///
 /// # Errors

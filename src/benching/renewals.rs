@@ -1,5 +1,5 @@
 //! How many renewals a core can drive, and what a token weighs: tokens of the demo's authorization server, on real
-//! sockets, and tokens of nobody's. Run with `cargo bench --bench renewals`.
+//! sockets, and tokens without a server. Run with `cargo bench --bench renewals`.
 //!
 //! The server is a process of its own. The figure is renewals per second of this process' CPU time, which hardly depends
 //! on what else the machine does: it is what one core can drive that has nothing else to do.
@@ -41,7 +41,7 @@ pub fn run() {
     runtime().block_on(drive(tokens));
 }
 
-/// The authorization server, until whoever started it is gone.
+/// The authorization server, until the process that started it is gone.
 fn serve() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let server = runtime.block_on(async {

@@ -58,7 +58,7 @@ impl Login {
             }
         };
         if let Some(why) = &status.read_only {
-            // It changes nothing for anyone who connects; whoever may write to the store may log in.
+            // It changes nothing for clients; a user that may write to the store may log in.
             return self.by_the_store(why).await;
         }
         match self.by_the_proxy(&client, &status).await {
@@ -152,7 +152,7 @@ impl Login {
         let known = || self.token.as_ref().is_some_and(|name| settings.tokens.contains_key(name));
         let Some(name) = self.choose(names, known) else { return Ok(None) };
         let Some((account, store)) = app::account(settings, &name)? else {
-            bail!("nobody logs in for the token {name}");
+            bail!("the token {name} needs no login");
         };
         Ok(Some((name, account, store)))
     }
@@ -167,7 +167,7 @@ impl Login {
         match &self.token {
             Some(name) if names.contains(&name.as_str()) => return Some(name.clone()),
             Some(name) if known() => complain(&format!(
-                "nobody logs in for the token {name}; set its grant to \"authorization_code\" or \"device_code\""
+                "the token {name} needs no login; set its grant to \"authorization_code\" or \"device_code\""
             )),
             Some(name) => complain(&format!("there is no token {name}; a login is for {}", listed(&names))),
             None => match names.as_slice() {

@@ -164,7 +164,7 @@ fn told(error: &anyhow::Error) -> String {
 /// Files that a runtime opens, and some more.
 const RUNTIME_FILES: usize = 8;
 
-/// Whoever read our output had enough of it: `cupbearer schema | head`.
+/// The reader of standard output has closed it: `cupbearer schema | head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -75,7 +75,7 @@ fn line(event: &Event, tokens: u64) -> String {
             format!("{what}: {id} for client {client}, lives {} s (number {tokens})", lifetime.as_secs())
         }
         Event::Refused { client, error, status } => {
-            let client = client.as_deref().unwrap_or("nobody");
+            let client = client.as_deref().unwrap_or("no client");
             format!("authorization server: refused {client} with {error} ({})", status.as_u16())
         }
         Event::Misbehaved { status: Some(status), .. } => {

@@ -72,7 +72,7 @@ impl Status {
         match (self.json, self.watch) {
             (false, _) => Ok(table(status, clock::unix_seconds(), &self.reach.options())),
             (true, false) => serde_json::to_string_pretty(status).map(|json| plain_json(&json)),
-            // One object a line, for whoever reads them as they come.
+            // One object a line, for readers that take them as they come.
             (true, true) => serde_json::to_string(status).map(|json| plain_json(&json)),
         }
     }

@@ -63,7 +63,7 @@ impl Sub<Duration> for Moment {
     }
 }
 
-/// Sleeps until `at`. A timer of the kernel's knows nothing of a jump: whoever waits for long is woken by what
+/// Sleeps until `at`. A timer of the kernel's knows nothing of a jump: a long wait is ended by what
 /// [`ClockWatch`] sees, and looks at the clock again.
 pub(crate) async fn sleep_until(at: Moment) {
     tokio::time::sleep(at.saturating_duration_since(Moment::now())).await;
@@ -214,7 +214,7 @@ mod tests {
         let mut watch = ClockWatch::new();
         let start = Moment::now();
         set_wall_forward(Duration::from_hours(1));
-        assert!(start.elapsed() < Duration::from_mins(1), "nobody has looked yet");
+        assert!(start.elapsed() < Duration::from_mins(1), "the clock was not looked at yet");
         assert!(watch.look().unwrap().put_forward >= Duration::from_mins(59));
         assert!(start.elapsed() >= Duration::from_mins(59));
         set_wall_back(Duration::from_hours(2));

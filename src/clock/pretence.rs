@@ -12,7 +12,7 @@ use super::now;
 thread_local! {
     static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// Where the wall clock stands beside the machine's uptime; `None`: nobody set it, and it is the real one.
+    /// Where the wall clock stands beside the machine's uptime; `None`: it was not set, and it is the real one.
     static WALL: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 

@@ -136,7 +136,7 @@ impl Findings {
         if line(&origin).is_some_and(|line| self.murky.iter().any(|lines| lines.contains(&line))) {
             return;
         }
-        // Each key is looked for among all that are kept; and nobody reads so many.
+        // Each key is looked for among all that are kept; and so many are not read.
         if self.is_full() {
             return;
         }

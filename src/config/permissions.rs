@@ -13,7 +13,7 @@ pub(super) enum Exposed {
 /// Whether every user of the machine may read or write `file`; `None`: no, or it does not matter.
 ///
 /// A group is left alone: it is how a secret is handed to a service's user. So is what a container runtime lays
-/// out: Kubernetes' projected files are 0644 behind a link `..data`, and nobody else is in the container.
+/// out: Kubernetes' projected files are 0644 behind a link `..data`, and no other user is in the container.
 pub(super) fn exposed(file: &Path) -> Option<Exposed> {
     if is_projected(file) || is_read_only(file) {
         return None;

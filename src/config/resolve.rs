@@ -180,7 +180,7 @@ pub(super) fn listeners(file: &File, review: &mut Review<'_>) -> Listeners {
     listen::resolve(&file.server, &file.health, &file.control, &file.guard, review)
 }
 
-/// A refresh token comes from the configuration, or out of a store that somebody else has put it into.
+/// A refresh token comes from the configuration, or out of a store that another process has put it into.
 fn logins_have_a_beginning(tokens: &BTreeMap<String, TokenSettings>, review: &mut Review<'_>) {
     for (name, token) in tokens {
         let seedless = token

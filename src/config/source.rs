@@ -72,7 +72,7 @@ impl Source {
         }
     }
 
-    /// That `usual` exists and is not read because of a flag: nobody sees which of many variables brought that about.
+    /// That `usual` exists and is not read because of a flag: which of many variables brought that about is hard to see.
     pub(super) fn left_aside(&self, usual: &Path) -> Option<Problem> {
         let Self::Flags(flags) = self else { return None };
         let given: Vec<_> = flags.given().into_iter().map(|given| given.flag).collect();

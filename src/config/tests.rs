@@ -110,7 +110,7 @@ pub(super) fn one_error(text: &str, key: &str, words: &[&str]) {
     assert!(!errors[0].help.is_empty());
 }
 
-/// Writes a file that nobody else may read.
+/// Writes a file that other users may not read.
 pub(super) fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text).unwrap();

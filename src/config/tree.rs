@@ -330,7 +330,7 @@ fn syntax_problem(origin: Origin, message: &str) -> Problem {
 const NEVER_CLOSED: &str = "the list or table that begins here is never closed";
 /// The parser's own count; more of them is no configuration, and what follows is not looked at.
 const MAX_SYNTAX_ERRORS: usize = 1000;
-/// A file that is no configuration at all has an error on each line; nobody reads more than this.
+/// A file that is no configuration at all has an error on each line; more than this are not read.
 const MAX_SYNTAX_PROBLEMS: usize = 50;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The dashboard's live feed: server-sent events (HTML Living Standard section 9.2). The whole status at once and after
-//! each change, what goes through the proxy each second, and nothing at all where nobody listens.
+//! each change, what goes through the proxy each second, and nothing at all without a listener.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

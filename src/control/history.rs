@@ -116,7 +116,7 @@ fn unix(at: Moment) -> u64 {
 }
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// Of more tokens nobody looks at timelines.
+/// Timelines of more tokens are not looked at.
 pub(super) const MOST_TOKENS: usize = 100;
 const MOST_EVENTS: usize = 50;
 

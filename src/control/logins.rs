@@ -184,7 +184,7 @@ pub(super) type Outcome = Result<Response<Full<Bytes>>, Problem>;
 
 fn nobody_logs_in(token: &TokenHandle) -> Problem {
     let detail = format!(
-        "Nobody logs in for this token: its grant is {}. A login needs grant = \"authorization_code\" or \"device_code\".",
+        "This token needs no login: its grant is {}. A login needs grant = \"authorization_code\" or \"device_code\".",
         token.settings().grant()
     );
     Problem::new(StatusCode::CONFLICT, "No login", detail)

@@ -393,7 +393,7 @@ const LIMITS: Limits = Limits {
     // A renewal has its own, shorter bound, and an answer of its own then.
     request_timeout: RENEW_WAIT.saturating_add(Duration::from_secs(5)),
 };
-/// On every answer: ours, stored by nobody, and unreadable to web pages.
+/// On every response: it is the program's own, is not stored, and no web page can read it.
 const FIELDS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static(CONTROL), CONTROL_VALUE),
     (CACHE_CONTROL, "no-store"),

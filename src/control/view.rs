@@ -80,7 +80,7 @@ pub(super) fn access_token(handle: &TokenHandle, now: Moment) -> Option<AccessTo
     Some(AccessToken {
         access_token: held.access_token()?.expose().clone(),
         token_type: token_type.to_owned(),
-        // Down: whoever counts on it must not use it for too long.
+        // Rounded down: a reader that counts on it must not use the token for too long.
         expires_in: held.expires_at.saturating_duration_since(now).min(MAX_LIFETIME).as_secs(),
     })
 }

@@ -48,7 +48,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Listens where `options` say, and serves whoever has one of `tokens`.
+    /// Listens where `options` say, and serves requests that have one of `tokens`.
     ///
     /// # Errors
     /// Where the address cannot be had.

@@ -24,7 +24,7 @@ pub(crate) enum AuthMethod {
 /// Which clients there are.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Clients {
-    /// Whoever brings an id and a secret, whatever they are. The default.
+    /// Any client with an identifier and a secret, whatever they are. The default.
     #[default]
     Any,
     /// These, each with its secret.

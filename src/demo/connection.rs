@@ -107,5 +107,5 @@ pub(super) async fn serve(state: Arc<State>, stream: TcpStream) {
 
 /// From a connection's start, or the end of the last request, to the end of the next head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Nobody waits longer; the connection then ends without an answer.
+/// No client waits longer; the connection then ends without a response.
 const MAX_STALL: Duration = Duration::from_mins(10);

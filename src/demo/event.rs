@@ -1,4 +1,4 @@
-//! What happens in the demo's servers, told to whoever shows or counts it.
+//! What happens in the demo's servers, reported to what shows or counts it.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What the protected API answers to a request whose token counts.
 //!
-//! `/echo`, `/headers`, `/slow?ms=`, `/status/{code}`, `/bytes/{n}` and `/trailers` are for whoever tests what
+//! `/echo`, `/headers`, `/slow?ms=`, `/status/{code}`, `/bytes/{n}` and `/trailers` are for tests of what
 //! stands in between; every other path says who called.
 
 use std::time::Duration;

@@ -121,5 +121,5 @@ impl State {
     }
 }
 
-/// Requests that are kept for whoever asks.
+/// Requests that are kept for tests.
 const MAX_RECORDED: usize = 10_000;

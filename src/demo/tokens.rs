@@ -180,7 +180,7 @@ impl Tokens {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        // An error says that nobody listens.
+        // An error says that there is no listener.
         let _ = self.0.events.send(event);
     }
 

@@ -1,4 +1,4 @@
-//! The health surface: `/livez`, `/readyz` and `/metrics`, for whoever watches over the program.
+//! The health surface: `/livez`, `/readyz` and `/metrics`, for what watches over the program.
 //!
 //! Read-only and without a secret, so that it may be exposed to a cluster. `app` runs it, and it goes on answering
 //! while the program drains; [`wait_ready`] is the command line's side of it.

@@ -49,7 +49,7 @@ impl HealthState {
         Self { roster, metrics, draining: Arc::default(), started }
     }
 
-    /// The end has come: from now on `/readyz` says no. It is said before the drain starts, so that nobody sends a
+    /// The end has come: from now on `/readyz` says no. It is reported before the drain starts, so that no load balancer sends a
     /// new connection to a listener that is gone.
     pub(crate) fn draining(&self) {
         self.draining.store(true, Ordering::Relaxed);

@@ -152,7 +152,7 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// `cupbearer:0.1.0`, `/readyz`, `ALL`: what nobody takes for a number, a date or a structure.
+/// `cupbearer:0.1.0`, `/readyz`, `ALL`: what no reader takes for a number, a date or a structure.
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-:".contains(c))

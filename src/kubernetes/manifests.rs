@@ -35,7 +35,7 @@ pub(crate) struct Rewritten {
     pub text: String,
     /// What became of each object that holds pods, in the file's order.
     pub reports: Vec<Report>,
-    /// What may be wrong, and nobody can tell from the file alone.
+    /// What may be wrong, and cannot be told from the file alone.
     pub notes: Vec<String>,
 }
 

@@ -188,7 +188,7 @@ fn take_out(pod: &mut Map<String, Value>) -> Result<bool, Problem> {
     let spec = the_spec(pod)?;
     for name in ["initContainers", "containers"] {
         let mut named = list(spec, name)?.into_iter().flatten().filter(|item| item["name"] == CONTAINER);
-        // Somebody's own has come to stand where ours was.
+        // Another container has come to stand where the sidecar was.
         if named.any(|container| !is_ours(container)) {
             return Ok(false);
         }
@@ -219,7 +219,7 @@ fn is_marked(pod: &Map<String, Value>) -> bool {
     pod.get("metadata").is_some_and(|metadata| metadata["annotations"].get(STATUS).is_some())
 }
 
-/// Whether a container is one that [`Sidecar::container`] has made, of whatever version and whoever changed it a little.
+/// Whether a container is one that [`Sidecar::container`] has made, of whatever version, also where it was changed a little.
 pub(super) fn is_ours(container: &Value) -> bool {
     let mounts = |name: &str| {
         container["volumeMounts"].as_array().into_iter().flatten().any(|mount| mount["name"] == name)
@@ -262,7 +262,7 @@ pub(super) fn list<'a>(
     }
 }
 
-/// The list at `key`, made where there is none. Whoever calls it has checked that there is nothing else.
+/// The list at `key`, made where there is none. The caller has checked that there is nothing else.
 fn made_list<'a>(of: &'a mut Map<String, Value>, key: &str) -> &'a mut Vec<Value> {
     let value = of.entry(key).or_insert(Value::Null);
     if !value.is_array() {

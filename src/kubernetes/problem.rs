@@ -11,7 +11,7 @@ pub(crate) struct Problem {
     pub object: String,
     /// `spec.template.spec.containers[0].ports[1]`; empty where it is the object as a whole.
     pub field: String,
-    /// What is wrong, and how to mend it.
+    /// What is wrong, and how to fix it.
     pub says: String,
 }
 

@@ -295,7 +295,7 @@ fn merge(into: &mut Value, more: Value) {
 pub(super) const CONTAINER: &str = "cupbearer";
 /// Before the names of the annotations and labels.
 pub(super) const PREFIX: &str = "cupbearer.dev/";
-/// Set by whoever does not want the sidecar, or wants it: `"false"`, `"true"`.
+/// Whether the sidecar is wanted: `"false"`, `"true"`.
 pub(super) const INJECT: &str = "cupbearer.dev/inject";
 /// Set on a pod that got it, with the version that put it there.
 pub(super) const STATUS: &str = "cupbearer.dev/status";
@@ -320,5 +320,5 @@ const PROXY_PORT: u16 = 4280;
 const HEALTH_PORT: u16 = 4281;
 /// A name that all containers of a pod see, and that serves the sidecar's own alone. It needs no volume.
 const CONTROL: &str = "unix:@cupbearer";
-/// Of the image; nobody's on any node.
+/// Of the image; no user of a node.
 const USER: u32 = 65532;

@@ -1,6 +1,6 @@
 //! A document's text edited to mean something else, with every line that need not change left as it is.
 //!
-//! It may give up, and it may be wrong where a document is written strangely: whoever asked reads the result again.
+//! It may give up, and it may be wrong where a document is written strangely: the caller reads the result again.
 
 use serde_json::{Map, Value};
 
@@ -151,7 +151,7 @@ impl Splice<'_> {
             }
         }
         let come = &new[first..new.len() - last];
-        // What is both removed and inserted at one place is left to whoever writes it anew.
+        // What is both removed and inserted at one place is left to the writer of the whole document.
         if !gone.is_empty() && !come.is_empty() {
             return None;
         }
@@ -216,7 +216,7 @@ impl Splice<'_> {
             self.replace(start, next, String::new());
             return Some(());
         }
-        // A comment behind the last of them is somebody's.
+        // A comment behind the last of them belongs to what follows.
         let rest = &self.text[end..self.line_end(end)];
         match rest.trim_start() {
             comment if comment.starts_with('#') => {

@@ -142,7 +142,7 @@ async fn connection(stream: TcpStream, place: Place, surface: Arc<Surface>, mut 
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = connection.as_mut() => return,
-        // Whoever connects and asks nothing must not keep a place from the API server.
+        // A client that connects and sends nothing must not keep a place from the API server.
         () = silence(&asked) => return,
         () = drain.started() => connection.as_mut().graceful_shutdown(),
     }

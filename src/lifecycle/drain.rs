@@ -11,7 +11,7 @@ pub(crate) struct DrainTrigger {
     started: watch::Sender<bool>,
 }
 
-/// Says whether the drain has started. Whoever holds one is waited for.
+/// Says whether the drain has started. The drain ends once all of them are dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Drain {
     started: watch::Receiver<bool>,
@@ -39,7 +39,7 @@ impl DrainTrigger {
 impl Drain {
     /// Ends once the drain has started; at once where it has, or where the trigger is gone.
     pub(crate) async fn started(&mut self) {
-        // An error says that the trigger is gone: nobody is left to serve for.
+        // An error says that the trigger is gone: there is nothing left to serve for.
         let _ = self.started.wait_for(|started| *started).await;
     }
 

@@ -30,7 +30,7 @@ pub(super) struct BrowserLogin {
 enum End {
     /// At a listener of this program.
     Here(Redirect),
-    /// At this address of somebody else's, which a person brings by hand.
+    /// At this address of another site, which a person brings by hand.
     Elsewhere(RedirectUri),
 }
 

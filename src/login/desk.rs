@@ -1,5 +1,5 @@
 //! The logins under way: one for each token. A second one of the same token takes the place of the first, so that a
-//! browser window that was closed holds up nobody.
+//! browser window that was closed holds nothing up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,7 @@ pub(crate) enum BeginError {
     /// The authorization server has no such way to log in, could not be reached, or refused.
     #[error("{}", .0.in_full())]
     Server(#[from] Error),
-    /// Nobody could keep it.
+    /// There is nowhere to keep it.
     #[error("a login could not be kept: {0}")]
     Store(#[from] StoreError),
 }
@@ -238,7 +238,7 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Seat {
-    /// Ends what is under way, its listener included; whoever watches is told. Whether there was anything.
+    /// Ends what is under way, its listener included; watchers are told. Whether there was anything.
     fn call_off(&self) -> bool {
         self.task.abort();
         self.progress.send_if_modified(|progress| {
@@ -264,7 +264,7 @@ type Work = BoxFuture<'static, Ended>;
 /// Says how it ended: in the log, and to the token, which finds it in the store.
 async fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<&Roster>) {
     match outcome {
-        Ok(_user) => info!(token, "somebody has logged in"),
+        Ok(_user) => info!(token, "login completed"),
         Err(ending) if ending.kept => {
             warn!(token, cause = ending.cause, "a login has a flaw: {}", ending.message);
         }

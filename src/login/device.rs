@@ -81,7 +81,7 @@ impl Pace {
             Some(ErrorCode::AuthorizationPending) => {}
             Some(ErrorCode::SlowDown) => self.gap += SLOWER,
             _ if error.class() == Class::Transient => self.slow_down(error),
-            // It may say that it is too early in words that nobody knows.
+            // It may say that it is too early in words that are not known.
             _ if error.is_unexplained() && unread < MOST_UNREAD => {
                 self.unread = unread + 1;
                 self.slow_down(error);

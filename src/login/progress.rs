@@ -44,7 +44,7 @@ pub(crate) enum Stage {
         /// A sentence for people, with what to do.
         message: String,
     },
-    /// Somebody called it off, or began another one.
+    /// It was cancelled, or another one was begun.
     Cancelled,
 }
 

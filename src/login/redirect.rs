@@ -1,7 +1,7 @@
 //! Where a person's browser comes back to: a listener on this machine, for one login (RFC 8252 section 7.3).
 //!
 //! It answers `GET` of exactly the one path, under exactly its own Host, and only the answer to the login that it was
-//! opened for ends it; whatever else comes is refused and waited past. It is closed by whoever drops it.
+//! opened for ends it; whatever else comes is refused and waited past. Dropping it closes it.
 
 use std::future::Future;
 use std::io;

@@ -2,7 +2,7 @@
 //!
 //! What stands at a path is looked at before it is read, and no read is without an end, whatever that is: a directory, a
 //! socket and a device are refused, a pipe is waited for within bounds, and a file has a most of bytes. Only a file system
-//! that hangs can hold up a read of a file: whoever must not wait for that reads on a thread of `net::threads`.
+//! that hangs can hold up a read of a file: a caller that must not wait reads on a thread of `net::threads`.
 //!
 //! A pipe delivers once. What came out of it is kept in memory until the end of the program, so that `<(...)` of a shell and
 //! `/dev/stdin` may stand where a file is read at each use.
@@ -108,7 +108,7 @@ pub(crate) fn read(path: &Path, most: usize) -> Result<Contents, Unreadable> {
         pipe.keep(&bytes);
         return Ok(Contents { bytes, modified: None });
     }
-    // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.
+    // One allocation of the full size: a growing buffer would leave copies that are not zeroed.
     let room = most.min(usize::try_from(facts.len()).unwrap_or(most).max(LEAST_ROOM));
     let mut bytes = Zeroizing::new(Vec::with_capacity(room + 1));
     file.take(most as u64 + 1).read_to_end(&mut bytes)?;

@@ -50,7 +50,7 @@ pub(crate) fn bound(address: SocketAddr, families: Families) -> io::Result<Socke
     Ok(socket)
 }
 
-/// Where whoever is on the same machine reaches what listens on `address`: every address of IPv6 may be none of this machine's,
+/// Where a process of the same machine reaches what listens on `address`: every address of IPv6 may be none of this machine's,
 /// and its loopback of IPv4 always is.
 #[must_use]
 pub(crate) fn from_here(address: SocketAddr) -> SocketAddr {

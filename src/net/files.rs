@@ -1,7 +1,7 @@
 //! Which files have changed: the configuration, the secrets and the certificate authorities.
 //!
 //! It looks rather than listens. A projected volume in Kubernetes is swapped by a symbolic link two levels up, editors
-//! replace files, network file systems tell nobody: a look at each file's identity finds all of that alike.
+//! replace files, network file systems do not tell: a look at each file's identity finds all of that alike.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

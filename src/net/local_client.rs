@@ -19,7 +19,7 @@ use super::unix_peer::Peer;
 /// Why there is no answer. Never holds a body or a header.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LocalClientError {
-    /// Nobody listens there, or nobody who answers in time.
+    /// Nothing listens there, or nothing that accepts in time.
     #[error("nothing listens on {address}: {kind}")]
     Unreachable {
         /// Whom we asked.

@@ -1,4 +1,4 @@
-//! TLS configurations and sockets, for whoever connects or listens beside the request path.
+//! TLS configurations and sockets, for what connects or listens beside the request path.
 
 pub(crate) mod acceptor;
 pub(crate) mod activation;

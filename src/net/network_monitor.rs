@@ -3,7 +3,7 @@
 //! On Linux the kernel tells of links, addresses and routes (rtnetlink); nothing is read of what it tells but that it does.
 //! Where it may not be asked (another system, a sandbox), the address that packets would leave from is looked at every few
 //! seconds, which sends none. A change is reported once it has settled, and not more often than every few seconds: a
-//! network that flaps makes nobody busy.
+//! network that flaps costs little.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -209,7 +209,7 @@ pub(crate) fn generation() -> u64 {
 static ERA: AtomicU64 = AtomicU64::new(0);
 
 /// What is looked at once more after a change, the soonest last: three times, so that a network without a way out makes
-/// nobody busy.
+/// little.
 const ECHOES: [Duration; 3] = [Duration::from_secs(15), Duration::from_secs(5), Duration::from_secs(2)];
 /// A network is there when nothing has changed for this long ...
 const SETTLING: Duration = Duration::from_millis(300);
@@ -217,7 +217,7 @@ const SETTLING: Duration = Duration::from_millis(300);
 const LONGEST_SETTLING: Duration = Duration::from_secs(2);
 /// Changes that follow each other faster are one.
 const BETWEEN_CHANGES: Duration = Duration::from_secs(3);
-/// Where nobody tells.
+/// Where the kernel does not tell.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 /// Addresses for documentation (RFC 5737, RFC 3849): as good as any to ask where packets would leave from.
 const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -1,6 +1,6 @@
 //! A small HTTP server on one listener: what health, control and the demo stand on.
 //!
-//! It is not for the request path, which has its own listeners, workers and limits in `proxy`. Whoever awaits one
+//! It is not for the request path, which has its own listeners, workers and limits in `proxy`. A caller that awaits one
 //! of these futures owns all its connections: dropping it ends them.
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! TLS for whoever connects: which authorities are trusted, which protocols are offered.
+//! TLS of connections that the program opens: which authorities are trusted, which protocols are offered.
 //!
 //! Called by `proxy` for upstreams, by `oauth` for authorization servers and by `traces` for a collector; each has its own trust.
 
@@ -86,7 +86,7 @@ impl TlsError {
 pub(crate) enum NoRoots {
     /// An error.
     Refused,
-    /// That nobody is trusted; whoever never speaks TLS needs no trust.
+    /// That no authority is trusted; without TLS none is needed.
     Allowed,
 }
 
@@ -165,7 +165,7 @@ fn platform_trust(no_roots: NoRoots) -> Result<Trusted, TlsError> {
 mod tests {
     use super::*;
 
-    /// What an upstream of ours is spoken to with, and one that trusts nobody's certificate to its server.
+    /// What an upstream of ours is spoken to with, and one that trusts no authority to its server.
     fn pair() -> (ClientConfig, rustls::ServerConfig) {
         let made = rcgen::generate_simple_self_signed(["api.example".to_owned()]).unwrap();
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The file of a Unix socket: bound so that nobody can connect before it is theirs to, replaced where its program has ended,
+//! The file of a Unix socket: bound so that no process can connect before it may, replaced where its program has ended,
 //! and removed at the end.
 //!
 //! The proxy's listeners and the control surface's both come from here.
@@ -12,7 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::bind::BACKLOG;
 
-/// The file of a Unix socket, removed when this is dropped, unless another program has put its own there. Whoever holds
+/// The file of a Unix socket, removed when this is dropped, unless another program has put its own there. What holds
 /// it drops it after the last listener.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
@@ -30,18 +30,18 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // A file that is new may have the number of one that is gone: so it counts, too, that nobody listens there now.
+        // A file that is new may have the number of one that is gone: so it counts, too, that no process listens there now.
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = remove_stale(&self.path);
         }
     }
 }
 
-/// A socket that listens at `path`, with a file of this `mode`. Nobody can connect to a socket that does not listen yet, so its
+/// A socket that listens at `path`, with a file of this `mode`. No process can connect to a socket that does not listen yet, so its
 /// mode is set before it does.
 ///
 /// # Errors
-/// What the system says; `AddrInUse` where somebody listens on it; `AlreadyExists` where it is something else than a socket.
+/// What the system says; `AddrInUse` where a process listens on it; `AlreadyExists` where it is something else than a socket.
 pub(crate) fn bound(path: &Path, mode: u32) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -59,7 +59,7 @@ pub(crate) fn bound(path: &Path, mode: u32) -> io::Result<Socket> {
 /// Removes the socket of a program that has ended without doing so.
 ///
 /// # Errors
-/// `AddrInUse` where somebody listens on it; `AlreadyExists` where it is something else than a socket.
+/// `AddrInUse` where a process listens on it; `AlreadyExists` where it is something else than a socket.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -68,7 +68,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(_) => {}
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Its queue may be full: then somebody is there, too, and is not to be waited for.
+    // Its queue may be full: then a process is there, too, and is not waited for.
     socket.set_nonblocking(true)?;
     match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),

@@ -47,7 +47,7 @@ enum End {
     Grpc,
     /// As if it were all.
     Clean,
-    /// So that nobody takes it for whole.
+    /// So that no client takes it for whole.
     Cut,
 }
 

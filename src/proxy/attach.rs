@@ -23,7 +23,7 @@ pub(crate) struct Used {
     pub(super) generation: u64,
     /// What the request has to prove besides each time that it goes out (RFC 9449 section 7); `None`: nothing.
     pub(super) binding: Option<Arc<Binding>>,
-    /// The caller's own credentials that they were traded for, marked sensitive; `None`: for nobody's.
+    /// The caller's own credentials that they were traded for, marked sensitive; `None`: for no caller's.
     pub(super) caller: Option<HeaderValue>,
 }
 

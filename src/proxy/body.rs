@@ -269,7 +269,7 @@ impl Content {
         }
     }
 
-    /// Whether all of it is there for whoever knows its length. The end of an HTTP/2 stream may follow in a frame of its
+    /// Whether all of it is there for a reader that knows its length. The end of an HTTP/2 stream may follow in a frame of its
     /// own.
     fn is_through(&self) -> bool {
         match self {
@@ -338,7 +338,7 @@ impl Body for ResponseBody {
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => {
                     exchange.gave(frame.data_ref().map_or(0, Bytes::len));
-                    // Whoever knows the length asks for no more.
+                    // A reader that knows the length reads no more.
                     if this.content.is_through() {
                         exchange.completed();
                     }

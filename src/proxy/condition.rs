@@ -53,7 +53,7 @@ impl Condition {
         is_due
     }
 
-    /// A request was answered; whether to say so. Where all is well it is a look at what nobody writes.
+    /// A request was answered; whether to say so. Where all is well it reads what is not written.
     pub(super) fn answered(&self) -> bool {
         self.failing.load(Ordering::Relaxed) != 0
             && self.failing.swap(0, Ordering::Relaxed) != 0

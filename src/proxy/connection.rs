@@ -101,7 +101,7 @@ impl Downstream {
         if !self.stream.interim.queue(status, headers) {
             tracing::debug!(%status, "an interim answer was dropped: too many are unread");
         }
-        // Whoever calls may be another task than the connection's.
+        // The caller may be another task than the connection's.
         self.watch.wake();
     }
 

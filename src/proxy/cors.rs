@@ -23,7 +23,7 @@ pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderVal
     }
 }
 
-/// The allowed origin whose page may read that its request was refused, and why. Where the guard doubts who asks, nobody.
+/// The allowed origin whose page may read that its request was refused, and why. Where the guard doubts the origin, none.
 pub(super) fn reader(sentry: &Sentry, error: &ProxyError, headers: &HeaderMap) -> Option<HeaderValue> {
     let doubtful = match error {
         ProxyError::Refused(rejected) => rejected.reason != Rejection::Secret,

@@ -187,7 +187,7 @@ impl ProxyError {
         }
     }
 
-    /// The same for whoever keeps a record of it.
+    /// The same for records.
     pub(super) fn cause(&self) -> Cause {
         let reset = if let Self::UpstreamReset(reset) = self { Some(reset.name()) } else { None };
         Cause { kind: self.kind(), reset, is_failure: self.status().is_server_error() }

@@ -405,7 +405,7 @@ fn prove(binding: &Binding, origin: &str, head: &mut Head) -> Result<(), ProxyEr
     Ok(())
 }
 
-/// Lets go of an answer that nobody wants. Where the request was sent to its end, the answer is read to its own, so that
+/// Drops a response that is not wanted. Where the request was sent to its end, the answer is read to its own, so that
 /// the connection lives on. Not for long: another is soon made.
 pub(super) async fn put_away(response: Received, sent_all: bool) {
     if !sent_all {

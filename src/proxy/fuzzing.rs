@@ -70,7 +70,12 @@ pub(crate) fn request_route(data: &[u8]) {
             let meant =
                 if entry.route.strip_prefix { format!("{}{read}", entry.route.path) } else { read.clone() };
             let theirs = by_the_letter(&meant, &method).map(|route| route.route.path.as_str());
-            assert_eq!(theirs, Some(entry.route.path.as_str()), "{:?} is {read:?} to somebody", uri.path());
+            assert_eq!(
+                theirs,
+                Some(entry.route.path.as_str()),
+                "{:?} is {read:?} to some reader",
+                uri.path()
+            );
         }
     }
 }

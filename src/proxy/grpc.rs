@@ -37,7 +37,7 @@ pub(super) struct TrailerWatch {
 }
 
 impl TrailerWatch {
-    /// Asks for a renewal where the trailers refuse the token. Nobody waits for it.
+    /// Asks for a renewal where the trailers refuse the token. No request waits for it.
     pub(super) fn look(&self, trailers: &HeaderMap) {
         if is_unauthenticated(trailers) {
             super::recovery::reject(&self.token, self.generation, self.caller.as_ref());

@@ -2,7 +2,7 @@
 //!
 //! Localhost is no boundary. Any page in a browser on this machine can send requests here, by name (DNS rebinding) or
 //! by address, and have the browser send some ahead of time. It cannot choose their `Host`, their `Origin` or what the
-//! browser says of them (Fetch standard), so those are judged always. Any program on this machine can connect, whoever runs it: a shared secret, the user at the other end
+//! browser says of them (Fetch standard), so those are judged always. Any program on this machine can connect, of any user: a shared secret, the user at the other end
 //! of a Unix socket and the name in a client certificate are judged where the configuration asks for them.
 //!
 //! Each kind of listener has its own way to know who connects: uids are for Unix sockets, certificates for TCP. Neither
@@ -40,7 +40,7 @@ pub(crate) struct Guard {
     pub allow_credentials: bool,
     /// Each request must bring one of these in `X-Cupbearer-Secret`; empty: none is asked for. Several during a rotation.
     pub shared_secrets: Vec<Secret<String>>,
-    /// Users that may connect to the Unix sockets; empty: whoever the socket's mode lets in.
+    /// Users that may connect to the Unix sockets; empty: all that the socket's mode lets in.
     pub allowed_uids: Vec<u32>,
     /// Names in client certificates that may use the proxy by TCP; empty: every certificate that is trusted. Not empty: a
     /// connection without a certificate is refused, too.
@@ -375,7 +375,7 @@ impl Sentry {
     }
 
     /// Whether `name` is ours where it was said in full, with the root's dot behind it (RFC 1034 section 3.1). An address
-    /// has no such form: what looks like one is a name that somebody else may give an answer for.
+    /// has no such form: what looks like one is a name that another party may resolve.
     fn owns_name(&self, name: &str) -> bool {
         let is_address = name.parse::<IpAddr>().is_ok() || name.starts_with('[');
         !is_address && (is_loopback_host(name) || self.is_allowed(name))
@@ -676,7 +676,7 @@ mod tests {
         let judge = |peer: Peer| judge_at(&sentry, &peer, "localhost", &[]);
         assert_eq!(judge(Peer { uid: Some(1000), ..Peer::default() }), Ok(Caller::Local));
         assert_eq!(judge(Peer { uid: Some(1001), ..Peer::default() }), Err(Rejection::Uid));
-        assert_eq!(judge(Peer::default()), Err(Rejection::Uid), "whom nobody knows");
+        assert_eq!(judge(Peer::default()), Err(Rejection::Uid), "an unknown user");
         assert_eq!(judge(tcp()), Ok(Caller::Local), "TCP knows no users");
     }
 

@@ -387,7 +387,7 @@ async fn credentials(
             }
         },
     };
-    // HTTP/1.1 cannot tell who hung up from who only half-closed. Whoever did either while there was nothing to answer
+    // HTTP/1.1 cannot tell who hung up from who only half-closed. A client that did either while there was nothing to answer
     // does not get an order placed in its name.
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
         return Err(ProxyError::ClientGone);

@@ -37,7 +37,7 @@ pub(super) enum Expect {
     Nothing,
     /// `100-continue`.
     Continue,
-    /// Something that nobody has defined.
+    /// Something that is not defined.
     Unknown,
 }
 
@@ -294,7 +294,7 @@ fn kind_of(name: &str) -> Kind {
         Some(b't') => matches!(name, "te" | "transfer-encoding"),
         Some(b'h') => name == "http2-settings",
         Some(b'k') => name == "keep-alive",
-        // `Proxy` is nobody's field, but becomes the variable HTTP_PROXY of a CGI program.
+        // `Proxy` is not a registered field, but becomes the variable HTTP_PROXY of a CGI program.
         Some(b'p') => matches!(name, "proxy" | "proxy-connection" | "proxy-authorization"),
         Some(b'u') => name == "upgrade",
         _ => false,

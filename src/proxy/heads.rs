@@ -489,7 +489,7 @@ mod tests {
                 spelt(0, "content-length", "1\0"),
                 [&[0, 14][..], b"\"l~~~~~~~~~~~~", &[2, b'\t', 0xff]].concat(),
             ),
-            (spelt(0, ":nobody", "1"), spelt(0, "\"n~~~~~", "1")),
+            (spelt(0, ":absent", "1"), spelt(0, "\"n~~~~~", "1")),
             (indexed(&[0x48], "200"), spelt(0x40, "\"n~~~~~", "200")),
             (indexed(&[0x42], "G T"), indexed(&[0x42], "~~~")),
             (indexed(&[0x02], ""), indexed(&[0x02], "~")),
@@ -588,7 +588,7 @@ mod tests {
             (Vec::new(), prefixed(Vec::new())),
             (spelt("x", "\n"), refused(&[0, 1, b'x', 1, b'\t'])),
             (spelt("X", "1"), refused(&spelt("\"n", "1"))),
-            (spelt(":nobody", "1"), refused(&spelt("\"n~~~~~", "1"))),
+            (spelt(":absent", "1"), refused(&spelt("\"n~~~~~", "1"))),
         ] {
             let with = |trailers: &[u8]| {
                 let head = connection(&[frame(HEADERS, 4, &block(0x04, b"/"))]);

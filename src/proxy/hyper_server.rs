@@ -42,7 +42,7 @@ pub(super) fn http2(settings: &ServerSettings, streams: StreamExecutor) -> http2
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// Streams that may be taken back before they were looked at, at a time (RFC 9113 section 10.5).
 const HTTP2_PENDING_RESETS: usize = 20;
-/// Streams that may be reset for the peer's errors in the whole life of a connection: nobody who means well has one.
+/// Streams that may be reset for the peer's errors in the whole life of a connection: a well-behaved client has none.
 const HTTP2_OWN_RESETS: usize = 256;
 /// An HTTP/2 connection whose peer vanished is found by these (RFC 9113 section 6.7).
 const HTTP2_PING: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! The last word to an application that began a request's head and did not end it within `header_timeout` (RFC 9110 section
 //! 15.5.9).
 //!
-//! `connection` has it said once nobody else writes. It is not for a body that stops coming: there a handler answers.
+//! `connection` has it said once nothing else writes. It is not for a body that stops coming: there a handler answers.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite as _;
 use super::connection::Downstream;
 use super::error::ProxyError;
 
-/// Writes the answer as far as the socket takes it at once, and ends the connection in order. Whoever takes nothing is not
+/// Writes the answer as far as the socket takes it at once, and ends the connection in order. A client that takes nothing is not
 /// waited for: the connection was to be gone by now.
 pub(super) async fn tell(downstream: &Downstream) {
     let answer = downstream.worker.refuse(downstream.peer.remote, ProxyError::HeadTimeout);

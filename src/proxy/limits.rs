@@ -1,6 +1,6 @@
 //! How much a route lets through: so many requests in a time, and so many at a time, over all workers.
 //!
-//! Whoever comes too soon stands in a line, first come first served, as long as the line has room and for as long as
+//! A request that comes too soon waits in a queue, first come first served, as long as the queue has room and for as long as
 //! `queue_timeout` says; everybody else is told at once when to come back. A route without limits has none of this.
 //! It is not for what the upstream says of its own limits: its 429 goes to the application as it is.
 
@@ -81,7 +81,7 @@ impl Limits {
         self.settings == *settings
     }
 
-    /// Lets a request through, now or when its turn comes. `has_hung_up` says whether nobody waits for it any more; where
+    /// Lets a request through, now or when its turn comes. `has_hung_up` says whether no client waits for it any more; where
     /// that is known by other means, the future is dropped, and leaves the line so.
     pub(super) async fn enter(&self, has_hung_up: impl Fn() -> bool) -> Result<Turn, ProxyError> {
         let queued = self.queued.load(Ordering::Acquire);

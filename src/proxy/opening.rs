@@ -1,6 +1,6 @@
 //! How a downstream connection begins: who is there, and, where it is TLS, the handshake.
 //!
-//! All of it is the connection's own task's work: an application that dawdles holds up nobody. What a task is to do when
+//! All of it is the connection's own task's work: a slow application holds nothing up. What a task is to do when
 //! its connection is late or the drain has come is here, too, since that counts from the first byte on.
 
 use std::cell::Cell;

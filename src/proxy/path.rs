@@ -241,7 +241,7 @@ fn decode_once(bytes: &[u8]) -> Result<Option<Vec<u8>>, PathFault> {
         out.push(decoded);
         at += 1;
     }
-    // The same disguise in three bytes, and in more: a Latin letter with a control character behind it is nobody's path.
+    // The same disguise in three bytes, and in more: a Latin letter with a control character behind it is in no real path.
     let overlong = |pair: &[u8]| {
         matches!(pair, [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f] | [0xf8, 0x80..=0x87] | [0xfc, 0x80..=0x83])
     };
@@ -251,7 +251,7 @@ fn decode_once(bytes: &[u8]) -> Result<Option<Vec<u8>>, PathFault> {
     Ok(changed.then_some(out))
 }
 
-/// Servers behind servers decode more than once; nobody decodes more often than this.
+/// Servers behind servers decode more than once; none decodes more often than this.
 const MAX_DECODINGS: usize = 4;
 /// What separates segments somewhere.
 const SLASHES: [char; 2] = ['/', '\\'];

@@ -360,7 +360,7 @@ impl Pool {
         })
     }
 
-    /// Lets go of what was connected before the network changed: nobody would ever answer there, and nobody would say so.
+    /// Lets go of what was connected before the network changed: no response would ever come on them, nor any error.
     fn keep_up(&self) {
         let generation = network_monitor::generation();
         if self.generation.replace(generation) != generation {

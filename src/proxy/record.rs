@@ -96,7 +96,7 @@ pub(super) struct Cause {
 }
 
 impl Record {
-    /// Of a request whose head has come. `None`: nobody asks for it.
+    /// Of a request whose head has come. `None`: no line is wanted.
     pub(super) fn of(parts: &Parts, downstream: &Downstream) -> Option<Box<Self>> {
         let Records { access_log, traces } = &downstream.worker.shared().records;
         let tracing = Tracing::begin(traces, &parts.headers);

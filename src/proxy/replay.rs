@@ -318,7 +318,7 @@ impl Record {
         }
     }
 
-    /// Lets go of a frame that nobody will ask for again.
+    /// Lets go of a frame that will not be needed again.
     fn played(&mut self, number: usize) {
         if let Self::Last { frames, .. } = self
             && let Some(frame) = frames.get_mut(number)

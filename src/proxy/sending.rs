@@ -137,7 +137,7 @@ impl Connection {
         }
     }
 
-    /// Which of the shared connections it is; `None` for one that is nobody else's.
+    /// Which of the shared connections it is; `None` for one that is not shared.
     pub(super) const fn number(&self) -> Option<u64> {
         match self {
             Self::Http1 { .. } => None,
@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer. `on_interim` is told of each interim answer; of HTTP/2's hyper
-    /// tells nobody, so an expected 100 is taken as said there. `waits` says whether the response waits for memory.
+    /// does not tell, so an expected 100 is taken as said there. `waits` says whether the response waits for memory.
     pub(super) async fn send(
         self,
         pool: &Rc<Pool>,
@@ -245,7 +245,7 @@ fn has_died(error: &hyper::Error) -> bool {
 }
 
 /// A GOAWAY is told to the streams above its last alone. Where the upstream broke the protocol, the error is a GOAWAY of our
-/// own, told to every stream: what became of those nobody knows.
+/// own, told to every stream: what became of those is unknown.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
     of_http2.filter(|error| error.is_remote()).is_some_and(|error| {

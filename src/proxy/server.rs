@@ -145,14 +145,14 @@ impl Listeners {
         let mut threads = Vec::with_capacity(workers);
         let (report, reports) = mpsc::channel();
         for number in 0..workers {
-            // Every worker accepts from the same sockets: whoever is idle comes first, and no connection waits behind
+            // Every worker accepts from the same sockets: an idle worker comes first, and no connection waits behind
             // a busy worker.
             let listeners = self.0.iter().map(Bound::share).collect::<io::Result<Vec<_>>>()?;
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
             // Given up with the report: the end of one that panics before is seen.
             let report = Cell::new(Some(report.clone()));
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                // Until the last connection is gone and its request is on record: whoever waits for the end reads that.
+                // Until the last connection is gone and its request is on record: what waits for the end reads that.
                 let until_all_is_gone = drain.clone();
                 // Made where it runs: nothing of it ever leaves the thread.
                 let built = Builder::new_current_thread()

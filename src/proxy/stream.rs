@@ -110,7 +110,7 @@ impl Stream {
         }
     }
 
-    /// Whether the application has sent what nobody has read yet.
+    /// Whether the application has sent what was not read yet.
     pub(super) fn has_input(&self) -> bool {
         matches!(self.transport.borrow().peek(), Ok(1..))
     }

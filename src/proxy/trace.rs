@@ -45,7 +45,7 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// Of a request with these fields: `None` where it is not sampled, by whoever began its trace, or by us.
+    /// Of a request with these fields: `None` where it is not sampled, by the beginner of its trace, or by the proxy.
     pub(super) fn begin(traces: &Traces, headers: &HeaderMap) -> Option<Self> {
         let sink = traces.sink()?;
         let parent = traceparent::parent(headers);

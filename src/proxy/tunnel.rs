@@ -1,7 +1,7 @@
 //! A WebSocket, or another protocol that HTTP/1.1 was upgraded to, after its handshake: two streams of bytes tied together
 //! until both have ended.
 //!
-//! The bytes are opaque: they pass as they come, with backpressure, and a tunnel that nobody uses holds no buffer. An
+//! The bytes are opaque: they pass as they come, with backpressure, and an idle tunnel holds no buffer. An
 //! end of one side's sending ends the other side's. A side that takes nothing more, or breaks, may have said its last words
 //! before: they are passed on. What an application still sends then is read and discarded, within bounds, for a socket that
 //! is closed with unread bytes in it is reset, and takes the last words with it. A token is in the handshake alone, so no
@@ -652,7 +652,7 @@ mod tests {
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn whoever_does_not_answer_is_not_waited_for() {
         let mut stage = stage([b"", b""]);
-        // Far more than there is room for, and nobody reads it.
+        // Far more than there is room for, and it is not read.
         let flood = [&[0x82, 126, 0x80, 0][..], &vec![0; 0x8000]].concat();
         let sender = tokio::spawn(async move { stage.upstream.write_all(&flood).await });
         tokio::time::sleep(Duration::from_secs(1)).await;

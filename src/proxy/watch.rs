@@ -261,7 +261,7 @@ impl Watch {
         (quiet && between && !waits).then(|| self.since.get())
     }
 
-    /// Whether a request is in the socket that nobody has looked at yet.
+    /// Whether a request is in the socket that was not looked at yet.
     fn has_input(&self) -> bool {
         let stream = self.stream.get().and_then(Weak::upgrade);
         stream.is_some_and(|stream| stream.has_input())
@@ -307,7 +307,7 @@ impl Watch {
         quiet && mine && self.now.get().saturating_duration_since(self.since.get()) >= REST_AFTER
     }
 
-    /// Ends the connection if it is late by one of `limits`, or if nobody waits for its response any more.
+    /// Ends the connection if it is late by one of `limits`, or if no client waits for its response any more.
     pub(super) fn enforce(&self, limits: &ServerSettings) {
         if self.tunnel.get() || self.late.get() {
             return;
@@ -434,7 +434,7 @@ impl Watch {
 pub(super) const FIRST_MOMENT: Duration = Duration::from_millis(250);
 /// How long something may stand still while memory is short.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of bodies that nobody takes: less is in buffers that any connection has.
+/// Bytes of bodies that are not taken: less is in buffers that any connection has.
 pub(super) const MUCH_UNTAKEN: usize = 16 * 1024;
 /// How long an answer that has begun may be silent toward an application that has closed its side.
 const DESERTED_AFTER: Duration = Duration::from_secs(10);

@@ -149,7 +149,7 @@ impl Handshake {
                 _ if status == StatusCode::SWITCHING_PROTOCOLS => {
                     Err(ProxyError::UpstreamMalformed(UnexpectedSwitch.into()))
                 }
-                // To whoever asks by CONNECT it would mean that the stream is open.
+                // To a client that uses CONNECT it would mean that the stream is open.
                 Form::Connect if status.is_success() => {
                     Err(ProxyError::WebSocket(WebSocketFault::NotGranted))
                 }

@@ -195,7 +195,7 @@ impl Worker {
                 }
             }
         }
-        // Asked without waiting, so that what comes in now finds nobody listening rather than somebody who leaves.
+        // Asked without waiting, so that what comes in now finds no listener rather than one that leaves.
         let Ok(rest) = listener.rest() else { return };
         for accepted in rest {
             self.take_up(accepted).await;
@@ -221,7 +221,7 @@ impl Worker {
             if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
                 break slot;
             }
-            // Whoever is busy now may be idle at the next look.
+            // What is busy now may be idle at the next look.
             self.make_room();
             let freed = tokio::time::timeout(ROOM_PAUSE, Arc::clone(slots).acquire_owned());
             match freed.await {
@@ -270,7 +270,7 @@ impl Worker {
         }
     }
 
-    /// Has connections that wait for memory go on, or ends some that nobody needs.
+    /// Has connections that wait for memory go on, or ends idle ones.
     fn relieve(&self, relief: Relief) {
         if relief == Relief::Needed {
             self.make_memory();
@@ -313,7 +313,7 @@ impl Worker {
         let now = clock::now();
         let since = now.saturating_duration_since(self.now.replace(now));
         memory::look_around();
-        // Where the worker itself was late, nobody else is before all had their turn.
+        // Where the worker itself was late, no connection is before all had their turn.
         let is_late = since >= LATE_LOOK && !self.was_late.get();
         self.was_late.set(is_late);
         self.moment.set((self.moment.get() * 2).clamp(LEAST_MOMENT, FIRST_MOMENT));

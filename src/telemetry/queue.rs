@@ -1,4 +1,4 @@
-//! The lines on their way to standard error: a bounded queue, and a thread of its own that writes them. Whoever logs never
+//! The lines on their way to standard error: a bounded queue, and a thread of its own that writes them. A caller never
 //! waits for what reads the log.
 //!
 //! A line that does not fit is dropped and counted, and so are those after it until half of the queue is free again. Then

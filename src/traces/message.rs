@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 
 use super::{Kind, Parent, Span, Value};
 
-/// `spans` of whoever `resource` tells of.
+/// `spans` of the program that `resource` describes.
 pub(super) fn message(resource: &[(String, String)], spans: Vec<Span>) -> ExportTraceServiceRequest {
     let attributes = resource.iter().map(|(key, value)| text(key.clone(), value.clone())).collect();
     let scope = InstrumentationScope {

@@ -23,7 +23,7 @@ use crate::net::resolver;
 use crate::net::retry_after::{RetryAfter, retry_after};
 use crate::net::tls::{NoRoots, client_config};
 
-/// A collector, and what is said of whoever sends.
+/// A collector, and what is reported of the sender.
 #[derive(Debug)]
 pub(super) struct Exporter {
     collector: Collector,
@@ -57,7 +57,7 @@ impl Exporter {
         Ok(Self { collector, uri, client, silent_until: None, failing: false })
     }
 
-    /// Sends `spans` as they come, until `end` is told or nobody is left who records any; then the rest.
+    /// Sends `spans` as they come, until `end` is told or no recorder is left; then the rest.
     pub(super) async fn run(
         mut self,
         mut spans: mpsc::Receiver<Span>,

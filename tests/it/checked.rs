@@ -47,7 +47,7 @@ async fn a_login_that_nobody_has_made_yet_is_a_note_and_what_it_will_need_is_loo
             "device_code",
             r#","device_authorization_endpoint":"ISSUER/device""#,
             0,
-            "note: nobody is logged in yet",
+            "note: no user is logged in yet",
         ),
         ("authorization_code", "", 1, "authorization_endpoint"),
         ("authorization_code", r#","authorization_endpoint":"ISSUER/authorize""#, 0, "cupbearer login api"),

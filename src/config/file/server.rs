@@ -152,7 +152,7 @@ pub(in crate::config) struct Guard {
     #[serde(skip_serializing, deserialize_with = "secret")]
     #[schemars(with = "Option<String>")]
     pub(in crate::config) shared_secret: Option<Secret<String>>,
-    /// Numbers of the users that may connect to a Unix socket in `listen`; empty: whoever its mode lets in.
+    /// Numbers of the users that may connect to a Unix socket in `listen`; empty: all that its mode lets in.
     pub(in crate::config) allowed_uids: Vec<u32>,
     /// Names in client certificates that may use the proxy, where [server] asks for one; empty: every trusted one. Each is
     /// compared with alternative names of its own kind: DNS names; URIs where it has ://; e-mail addresses where it has @;

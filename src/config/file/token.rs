@@ -121,7 +121,7 @@ pub(in crate::config) struct Token {
     pub(in crate::config) subject_token_type: Option<String>,
     /// The type of token that is asked for; left out: the authorization server's choice.
     pub(in crate::config) requested_token_type: Option<String>,
-    /// File of the token of whoever acts on the subject's behalf; read again at each use.
+    /// File of the token of the actor, who acts on the subject's behalf; read again at each use.
     pub(in crate::config) actor_token_file: Option<String>,
     /// The type of that token; left out: `urn:ietf:params:oauth:token-type:jwt`.
     pub(in crate::config) actor_token_type: Option<String>,
@@ -157,7 +157,7 @@ pub(in crate::config) struct Token {
     pub(in crate::config) token_headers: BTreeMap<String, String>,
     /// Where the members of a token response stand, as dotted names.
     pub(in crate::config) response: Response,
-    /// Whether tokens are bound to a key, so that nobody else can use them (`DPoP`, RFC 9449).
+    /// Whether tokens are bound to a key, so that no other holder can use them (`DPoP`, RFC 9449).
     pub(in crate::config) dpop: bool,
     /// File of that private key, PEM or JWK; left out: one is made.
     pub(in crate::config) dpop_key_file: Option<String>,

@@ -106,7 +106,7 @@ fn secrets(
     Ok((secrets.into_iter().map(|(_, secret)| secret).collect(), file))
 }
 
-/// Why nobody could send the secret, or anybody guess it.
+/// Why no client could send the secret, or any client guess it.
 fn fault(secret: &Secret<String>) -> Option<String> {
     if secret.expose().chars().count() < MIN_SECRET_CHARS {
         return Some(format!("is shorter than {MIN_SECRET_CHARS} characters, and could be guessed"));
@@ -266,5 +266,5 @@ impl file::Guard {
     }
 }
 
-/// In 16 hexadecimal digits there are 64 bits, which nobody guesses over a network.
+/// In 16 hexadecimal digits there are 64 bits, which cannot be guessed over a network.
 const MIN_SECRET_CHARS: usize = 16;

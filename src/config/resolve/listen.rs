@@ -32,7 +32,7 @@ pub(super) fn resolve(
     if server.listen.0.is_empty() {
         review.missing(
             &listen,
-            "is empty, so that nobody could reach the proxy",
+            "is empty, so that no client could reach the proxy",
             format!("{} to \"{}\"", review.set(&listen), usual.proxy),
         );
     }
@@ -66,11 +66,11 @@ pub(super) fn resolve(
             review.warning(
                 path,
                 format!(
-                    "{address} can be reached from other machines, and nobody is asked who they are: whoever reaches it \
+                    "{address} can be reached from other machines, and clients are not authenticated: every client that reaches it \
                      uses the token"
                 ),
                 "set `tls` with `client_ca_file` in [server], or `shared_secret_file` in [guard]; or see that the \
-                 network lets nobody else in",
+                 network lets no other client in",
             );
         }
         claim(path, address, &mut taken, review);
@@ -86,7 +86,7 @@ pub(super) fn resolve(
     Listeners { proxy, health, control }
 }
 
-/// Whether the proxy asks whoever comes over the network to show that they may.
+/// Whether the proxy authenticates clients that come over the network.
 fn knows_its_users(server: &Server, guard: &Guard) -> bool {
     server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some()) || guard.asks_for_a_secret()
 }

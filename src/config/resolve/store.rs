@@ -18,7 +18,7 @@ pub(super) fn resolve(
 ) -> Option<StoreSettings> {
     let path = KeyPath::from("store");
     let kind_path = path.key("kind");
-    // Whoever logs in does not want to do so again after a restart.
+    // A login should outlive a restart.
     let kind = store.kind.unwrap_or(if logins { StoreKind::Keyring } else { StoreKind::Memory });
     if kind == StoreKind::Memory {
         if review.is_whole() && !review.is_spoken_for(&kind_path) {

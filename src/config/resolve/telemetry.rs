@@ -124,7 +124,7 @@ fn headers(
     })
 }
 
-/// What is said of whoever sends. The key wins over the variables, as OpenTelemetry has them for all its programs.
+/// What is reported of the sender. The key wins over the variables, as OpenTelemetry has them for all its programs.
 fn resource(service_name: Option<&str>, variables: &Variables<'_>) -> Vec<(String, String)> {
     let variable = |name: &str| variables.value(name).and_then(|value| value.to_str());
     let told = variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();

@@ -68,7 +68,7 @@ fn origin(
     variables: &Variables<'_>,
     review: &mut Review<'_>,
 ) -> Option<Origin> {
-    // A grant that nobody knows says nothing of what is missing; what is there is looked at all the same.
+    // An unknown grant does not tell what is missing; what is there is checked all the same.
     let unknown = review.is_spoken_for(&path.key("grant"));
     match token.grant {
         Grant::Command => return local::command(path, token, review).map(Origin::Command),

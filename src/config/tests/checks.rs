@@ -292,7 +292,7 @@ fn a_renewal_is_within_the_lifetime_and_its_delays_in_order() {
     for (jitter, help) in [(0.5, "0.025"), (2.0, "0.025")] {
         let with = |jitter: &str| good_with("[tokens.api]", &format!("renew_at = 0.05\njitter = {jitter}"));
         one_error(&with(&jitter.to_string()), "tokens.api.jitter", &[help]);
-        assert!(load_text(&with(help)).is_ok(), "the help mends");
+        assert!(load_text(&with(help)).is_ok(), "the help is right");
     }
     let text = good_with("[tokens.api]", "renew_at = 1\njitter = 0\nexpiry_margin = \"0s\"\nwait = \"0s\"");
     assert!(load_text(&text).is_ok());

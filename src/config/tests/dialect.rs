@@ -204,8 +204,8 @@ fn a_token_that_is_signed_here_needs_a_key_and_says_whose_it_is() {
         "tokens.api.key_file",
         &["has no key"],
     );
-    let nobody = token_of(&format!("grant = \"self_signed\"\n{key}"));
-    one_error(&nobody, "tokens.api.issuer_claim", &["whose token it is", "`subject`"]);
+    let no_issuer = token_of(&format!("grant = \"self_signed\"\n{key}"));
+    one_error(&no_issuer, "tokens.api.issuer_claim", &["whose token it is", "`subject`"]);
     let server = token_of(&format!("{lines}\ntoken_endpoint = \"https://a.example/t\""));
     one_error(&server, "tokens.api.token_endpoint", &["asks no authorization server"]);
 }

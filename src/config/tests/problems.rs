@@ -110,12 +110,12 @@ fn a_good_file_means_what_it_says() {
 fn the_keys_of_a_section_are_listed_once_and_first() {
     let text = good_with("[tokens.api]", "zzz = 1\nqqq = 2\nrenew = 0.5\nxxx = 3");
     let problems = refused(&format!("{text}[log]\nyyy = 1\n"));
-    let mends: Vec<_> = problems.iter().map(|p| p.help.as_str()).collect();
-    assert_eq!(mends.len(), 5, "{problems}");
-    assert!(mends[0].contains("known here: issuer, "), "{problems}");
-    assert!(mends[1].contains("the list above") && mends[3].contains("the list above"), "{problems}");
-    assert_eq!(mends[2], "did you mean `renew_at`?");
-    assert_eq!(mends[4], "leave it out; known here: format, level, access, access_sample, access_slow");
+    let helps: Vec<_> = problems.iter().map(|p| p.help.as_str()).collect();
+    assert_eq!(helps.len(), 5, "{problems}");
+    assert!(helps[0].contains("known here: issuer, "), "{problems}");
+    assert!(helps[1].contains("the list above") && helps[3].contains("the list above"), "{problems}");
+    assert_eq!(helps[2], "did you mean `renew_at`?");
+    assert_eq!(helps[4], "leave it out; known here: format, level, access, access_sample, access_slow");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn a_mode_is_octal_and_lets_somebody_in() {
 #[test]
 fn whoever_comes_from_another_machine_is_to_show_that_they_may() {
     let open = "listen = \"0.0.0.0:8443\"\nallow_remote = true";
-    one_warning(&server(open), "server.listen", "whoever reaches it uses the token");
+    one_warning(&server(open), "server.listen", "every client that reaches it uses the token");
     let secret = load_in(
         &format!("{NO_CONTROL}{}[guard]\nshared_secret_env = \"PROXY_SECRET\"\n", server(open)),
         &[("PROXY_SECRET", "0123456789abcdef")],
@@ -125,7 +125,11 @@ fn whoever_comes_from_another_machine_is_to_show_that_they_may() {
     assert!(secret.unwrap().warnings.is_empty());
     let folder = Folder::new();
     let pair = format!("{}, {}", folder.entry("cert_file", "cert.pem"), folder.entry("key_file", "key.pem"));
-    one_warning(&server(&format!("{open}\ntls = {{ {pair} }}")), "server.listen", "nobody is asked");
+    one_warning(
+        &server(&format!("{open}\ntls = {{ {pair} }}")),
+        "server.listen",
+        "clients are not authenticated",
+    );
     let mutual = format!("{open}\ntls = {{ {pair}, {} }}", folder.entry("client_ca_file", "cert.pem"));
     let mutual = NO_CONTROL.to_owned() + &server(&mutual);
     assert!(load_text(&mutual).unwrap().warnings.is_empty());

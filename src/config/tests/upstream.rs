@@ -22,7 +22,7 @@ fn a_unix_socket_may_be_spoken_to_in_the_clear_whatever_the_host_is() {
     assert_eq!(settings.socket.as_deref(), Some(Path::new("/run/api.sock")));
     assert_eq!(settings.url.as_str(), "http://api.example.com/base");
     assert_eq!(api(&with("socket = \"/run/api.sock\"")).url.scheme(), "https");
-    // The port of the URL is nobody's then.
+    // The port of the URL has no meaning then.
     assert!(load_text(&clear.replace("http://api.example.com", "http://127.0.0.1:8080")).is_ok());
     let own = format!("[server]\nlisten = \"unix:/run/api.sock\"\n{clear}");
     one_error(&own, "upstreams.api.socket", &["own listener"]);

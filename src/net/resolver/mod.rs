@@ -2,7 +2,7 @@
 //!
 //! Lookups go through the system's `getaddrinfo`, so that `/etc/hosts`, `nsswitch.conf`, search domains, mDNS and the split
 //! DNS of a VPN keep their meaning; a resolver of our own would know none of the latter. `getaddrinfo` blocks, and cannot be
-//! cancelled. Hence: a few threads that are made at the start, at most one lookup of a name under way whoever waits for it,
+//! cancelled. Hence: a few threads that are made at the start, at most one lookup of a name under way for all that wait for it,
 //! results that are kept for a moment, and the last good addresses while the name servers are away (RFC 8767).
 //!
 //! There are two resolvers with threads of their own. What requests look up can take no thread from [`TOKENS`].

@@ -60,7 +60,7 @@ pub(super) fn resolve(
     let auth = auth(path, token, review);
     let id = id(path, token, auth, review);
     if review.is_spoken_for(&auth_path) {
-        // What is missing nobody knows; a secret that is there is looked at all the same.
+        // What is missing is unknown; a secret that is there is checked all the same.
         if SECRETS.iter().any(|key| review.is_given(&path.key(key))) {
             secret(path, token, variables, review);
         }
@@ -209,7 +209,7 @@ fn secret(
             ("client_secret", Written::Inline(token.client_secret.as_ref())),
         ],
     };
-    // Whoever has said nothing may have another kind of client.
+    // Where `client_auth` is not given, the client may be of another kind.
     let set = review.set(&path.key("client_secret_file"));
     let help = (!review.is_given(&path.key("client_auth")) && !review.is_flags_only()).then(|| {
         let others: Vec<_> = OTHERS.map(|auth| format!("\"{}\"", auth_word(auth))).into();

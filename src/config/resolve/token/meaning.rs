@@ -7,7 +7,7 @@ use crate::config::problem::KeyPath;
 
 /// Who uses a key.
 enum Use {
-    /// Whoever asks an authorization server.
+    /// Tokens that an authorization server issues.
     Server,
     /// These grants.
     Grants(&'static [Grant]),
