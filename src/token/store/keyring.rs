@@ -118,7 +118,7 @@ impl KeyringKey {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "peers"))]
 fn key(folder: &Folder) -> Result<SecretSource, StoreError> {
     key_by(OsStr::new(PROGRAM), folder)
 }
@@ -356,6 +356,7 @@ mod tests {
     }
 
     /// This test starts itself again, in a session of its own with a real keyring.
+    #[cfg(feature = "peers")]
     #[test]
     fn a_real_secret_service_keeps_the_key() {
         let top = tempfile::tempdir().unwrap();
@@ -369,6 +370,7 @@ mod tests {
     }
 
     /// Likewise: the session has a keyring that is locked, and another one comes that is not.
+    #[cfg(feature = "peers")]
     #[test]
     fn a_real_secret_service_that_was_locked_gives_the_key_once_it_is_unlocked() {
         let Some(top) = std::env::var_os(INSIDE).map(std::path::PathBuf::from) else {
@@ -392,9 +394,11 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "peers")]
     /// Where the session's folder is, inside it.
     const INSIDE: &str = "CUPBEARER_TEST_KEYRING_SESSION";
 
+    #[cfg(feature = "peers")]
     fn in_session(script: &str, test: &str, top: &Path) {
         let session = Command::new("dbus-run-session")
             .args(["--", "sh", "-c", script, "sh"])
@@ -409,6 +413,7 @@ mod tests {
         assert!(session.status.success() && said.contains("1 passed"), "{session:?}");
     }
 
+    #[cfg(feature = "peers")]
     /// Makes a keyring, starts it again locked, runs the test, and unlocks it when the test wants that.
     const LOCKED_SESSION: &str = r#"
         served() { for _ in $(seq 100); do
@@ -438,6 +443,7 @@ mod tests {
         kill "$keyring"
         exit "$status""#;
 
+    #[cfg(feature = "peers")]
     /// Unlocks a new keyring, runs the test in it, and ends the keyring.
     const SESSION: &str = r#"
         printf password | gnome-keyring-daemon --foreground --unlock --components=secrets >/dev/null 2>&1 &
