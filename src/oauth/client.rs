@@ -6,8 +6,12 @@ use crate::secret::SecretSource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::jws::HmacAlgorithm;
-use super::key::Algorithm;
+use crate::oauth::jose::jws::HmacAlgorithm;
+use crate::oauth::jose::key::Algorithm;
+
+pub(in crate::oauth) mod assertion;
+pub(in crate::oauth) mod authentication;
+pub(in crate::oauth) mod secret_file;
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]

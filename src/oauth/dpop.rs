@@ -14,8 +14,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::secret::Secret;
 
-use super::key::{KeyError, SigningKey};
+use crate::oauth::jose::key::{KeyError, SigningKey};
 
+pub(in crate::oauth) mod challenge;
 mod nonces;
 
 use nonces::Nonces;

@@ -13,33 +13,53 @@ use url::Url;
 use crate::clock;
 use crate::secret::Secret;
 
-use super::authentication::{Audience, Keys};
 use super::client::Client;
-use super::details::Details;
-use super::device_code;
-use super::dialect::Dialect;
-use super::directory::Directory;
 use super::dpop::{DPOP, Dpop, Nonce, Target};
 use super::error::Error;
-use super::failure::{Issued, TokenFailure};
 use super::grant::{Grant, TokenRequest};
-use super::introspection::Introspection;
-use super::jwt_facts::jwt_issued;
-use super::kind::{Code, Kind};
-use super::members::Reading;
-use super::mention::Mention;
-use super::place::Place;
-use super::refused_refresh;
-use super::response::{Lifetime, TokenResponse, Wanted, parse_as};
-use super::revocation::{self, TokenHint};
-use super::role::Role;
-use super::salvage::Extent;
-use super::server::ServerError;
-use super::server::{Issuer, ServerSettings};
-use super::server_clock::{Distance, ServerClock};
-use super::situation::{Key, Situation};
-use super::transport::{Answer, Cut, Http};
-use super::write::write;
+use crate::oauth::client::authentication::{Audience, Keys};
+use crate::oauth::discovery::directory::Directory;
+use crate::oauth::discovery::role::Role;
+use crate::oauth::discovery::server::ServerError;
+use crate::oauth::discovery::server::{Issuer, ServerSettings};
+use crate::oauth::endpoint::dialect::Dialect;
+use crate::oauth::endpoint::failure::{Issued, TokenFailure};
+use crate::oauth::endpoint::introspection::Introspection;
+use crate::oauth::endpoint::members::Reading;
+use crate::oauth::endpoint::response::{Lifetime, TokenResponse, Wanted, parse_as};
+use crate::oauth::endpoint::revocation::TokenHint;
+use crate::oauth::endpoint::salvage::Extent;
+use crate::oauth::endpoint::server_clock::{Distance, ServerClock};
+use crate::oauth::endpoint::transport::{Answer, Cut, Http};
+use crate::oauth::endpoint::write::write;
+use crate::oauth::error::details::Details;
+use crate::oauth::error::kind::{Code, Kind};
+use crate::oauth::error::mention::Mention;
+use crate::oauth::error::place::Place;
+use crate::oauth::error::refused_refresh;
+use crate::oauth::error::situation::{Key, Situation};
+use crate::oauth::grant::device_code;
+use crate::oauth::jose::jwt_facts::jwt_issued;
+
+pub(in crate::oauth) mod body;
+pub(in crate::oauth) mod connections;
+pub(in crate::oauth) mod dialect;
+pub(in crate::oauth) mod encoding;
+pub(in crate::oauth) mod failure;
+pub(in crate::oauth) mod introspection;
+pub(in crate::oauth) mod json_body;
+pub(in crate::oauth) mod members;
+pub(in crate::oauth) mod number;
+pub(in crate::oauth) mod remark;
+pub(in crate::oauth) mod report;
+pub(in crate::oauth) mod response;
+pub(in crate::oauth) mod revocation;
+pub(in crate::oauth) mod salvage;
+pub(in crate::oauth) mod server_clock;
+pub(in crate::oauth) mod timestamp;
+pub(in crate::oauth) mod token_type;
+pub(in crate::oauth) mod transport;
+pub(in crate::oauth) mod write;
 
 /// An authorization server that can be asked for tokens. Tokens of several clients may share one.
 #[derive(Debug)]
@@ -405,15 +425,15 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-    use super::super::class::Class;
     use super::super::client::{AssertionAudience, ClientAuth, KeySettings};
     use super::super::grant::{Exchange, TypedToken};
-    use super::super::jws::HmacAlgorithm;
-    use super::super::key::vectors;
     use super::super::peer::{Authority, Peer, Reply, Seen, client, inline, plain, settings};
-    use super::super::server::Location;
     use super::*;
     use crate::net::outbound_proxy::OutboundProxy;
+    use crate::oauth::discovery::server::Location;
+    use crate::oauth::error::class::Class;
+    use crate::oauth::jose::jws::HmacAlgorithm;
+    use crate::oauth::jose::key::vectors;
     use crate::secret::SecretSource;
 
     async fn ask(peer: &Peer, client: &Client, request: &TokenRequest) -> Result<TokenResponse, Error> {

@@ -15,17 +15,27 @@ use http::StatusCode;
 use crate::net::retry_after::RetryAfter;
 use crate::secret::SecretError;
 
-use super::class::Class;
-use super::details::Details;
-use super::interruption::Interruption;
-use super::kind::{Code, Holder, Kind, Phase, class_of_file};
-use super::login_end::LoginEnd;
-use super::place::Place;
-use super::refusal::{Meaning, Sentence};
+use crate::oauth::error::class::Class;
+use crate::oauth::error::details::Details;
+use crate::oauth::error::interruption::Interruption;
+use crate::oauth::error::kind::{Code, Holder, Kind, Phase, class_of_file};
+use crate::oauth::error::login_end::LoginEnd;
+use crate::oauth::error::place::Place;
+use crate::oauth::error::refusal::{Meaning, Sentence};
 
 mod cause;
+pub(in crate::oauth) mod class;
+pub(in crate::oauth) mod details;
+pub(in crate::oauth) mod interruption;
+pub(in crate::oauth) mod kind;
+pub(in crate::oauth) mod login_end;
+pub(in crate::oauth) mod mention;
 mod person;
+pub(in crate::oauth) mod place;
 mod reach;
+pub(in crate::oauth) mod refusal;
+pub(in crate::oauth) mod refused_refresh;
+pub(in crate::oauth) mod situation;
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,15 +9,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::challenge::demands_nonce;
-use super::document::{Endpoints, Handshake};
-use super::failure::Issued;
-use super::members::Reading;
-use super::number::MAX_LIFETIME;
-use super::response::{self, Lifetime};
-use super::role::Role;
-use super::salvage::Extent;
-use super::server::Issuer;
+use crate::oauth::discovery::document::{Endpoints, Handshake};
+use crate::oauth::discovery::role::Role;
+use crate::oauth::discovery::server::Issuer;
+use crate::oauth::dpop::challenge::demands_nonce;
+use crate::oauth::endpoint::failure::Issued;
+use crate::oauth::endpoint::members::Reading;
+use crate::oauth::endpoint::number::MAX_LIFETIME;
+use crate::oauth::endpoint::response::{self, Lifetime};
+use crate::oauth::endpoint::salvage::Extent;
 
 /// An answer of the token endpoint (RFC 6749 section 5), with each kind of status.
 pub(crate) fn token_response(data: &[u8]) {

@@ -4,6 +4,15 @@ use std::fmt;
 
 use crate::secret::Secret;
 
+pub(in crate::oauth) mod authorization_code;
+pub(in crate::oauth) mod bearer;
+pub(in crate::oauth) mod callback;
+pub(in crate::oauth) mod device_code;
+pub(in crate::oauth) mod google;
+pub(in crate::oauth) mod id_token;
+pub(in crate::oauth) mod login;
+pub(in crate::oauth) mod redirect_uri;
+
 /// A way to a token (RFC 6749 section 1.3), with all that it spends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {

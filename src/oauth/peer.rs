@@ -24,11 +24,11 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::client::{Client, ClientAuth};
-use super::dialect::Dialect;
 use super::grant::TokenRequest;
-use super::server::{Location, ServerSettings, Transport};
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::net::tls::ClientCertificate;
+use crate::oauth::discovery::server::{Location, ServerSettings, Transport};
+use crate::oauth::endpoint::dialect::Dialect;
 use crate::secret::{Secret, SecretSource};
 
 /// What the peer does to a request.

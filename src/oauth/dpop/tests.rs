@@ -9,8 +9,8 @@ use aws_lc_rs::signature::{
 };
 use serde_json::{Value, json};
 
-use super::super::key::{Algorithm, vectors};
 use super::*;
+use crate::oauth::jose::key::{Algorithm, vectors};
 
 mod endpoint;
 

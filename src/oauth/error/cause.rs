@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::net::proxy_fault::ProxyStage;
-use crate::oauth::kind::{Kind, Phase};
+use crate::oauth::error::kind::{Kind, Phase};
 use crate::secret::SecretError;
 
 impl Error {

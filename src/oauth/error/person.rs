@@ -10,13 +10,13 @@ use http::StatusCode;
 
 use super::Error;
 use crate::oauth::client::Client;
-use crate::oauth::details::Details;
+use crate::oauth::discovery::server::Location;
+use crate::oauth::error::details::Details;
+use crate::oauth::error::kind::{Code, Flaw, Kind, Phase};
+use crate::oauth::error::place::Place;
+use crate::oauth::error::refusal::Meaning;
+use crate::oauth::error::situation::{Asked, Situation};
 use crate::oauth::grant::{Grant, TokenRequest};
-use crate::oauth::kind::{Code, Flaw, Kind, Phase};
-use crate::oauth::place::Place;
-use crate::oauth::refusal::Meaning;
-use crate::oauth::server::Location;
-use crate::oauth::situation::{Asked, Situation};
 
 impl Error {
     /// Whether it may be a person's password that is refused, and neither the client nor what was asked for.
@@ -140,11 +140,11 @@ impl Error {
 impl Error {
     /// The failure that a response to a person's password is.
     pub(crate) fn to_password(status: u16, body: &str) -> Self {
-        use crate::oauth::body::Form;
+        use crate::oauth::endpoint::body::Form;
+        use crate::oauth::endpoint::remark::Carried;
+        use crate::oauth::endpoint::report::Report;
+        use crate::oauth::endpoint::response::parse;
         use crate::oauth::peer;
-        use crate::oauth::remark::Carried;
-        use crate::oauth::report::Report;
-        use crate::oauth::response::parse;
         let (status, body) = (StatusCode::from_u16(status).unwrap(), body.as_bytes());
         let kind = parse(status, body).unwrap_err();
         let situation = Situation::of(Asked::Password, &peer::client());
@@ -156,7 +156,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::class::Class;
+    use crate::oauth::error::class::Class;
     use crate::secret::Secret;
 
     /// Auth0's.

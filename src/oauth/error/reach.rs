@@ -2,8 +2,8 @@
 
 use super::Error;
 use crate::net::proxy_fault::ProxyFault;
-use crate::oauth::interruption::Interruption;
-use crate::oauth::kind::{Kind, Phase};
+use crate::oauth::error::interruption::Interruption;
+use crate::oauth::error::kind::{Kind, Phase};
 
 impl Error {
     /// Whether it is a network that was missing: the server was not reached, and did not refuse the connection either.

@@ -1,14 +1,14 @@
 //! Proofs at the token endpoint (RFC 9449 sections 5 and 8).
 
-use super::super::super::class::Class;
 use super::super::super::client::{AssertionAudience, Client, ClientAuth, KeySettings};
 use super::super::super::endpoint::AuthorizationServer;
 use super::super::super::error::Error;
 use super::super::super::grant::Grant;
 use super::super::super::peer::{Peer, Reply, Seen, client, inline, plain, settings};
-use super::super::super::response::{TokenResponse, TokenType};
-use super::super::super::server::Location;
 use super::*;
+use crate::oauth::discovery::server::Location;
+use crate::oauth::endpoint::response::{TokenResponse, TokenType};
+use crate::oauth::error::class::Class;
 
 fn token() -> Reply {
     Reply::ok(r#"{"access_token":"sentinel-token","token_type":"DPoP","expires_in":3600}"#)
