@@ -3,16 +3,6 @@
 //! Both are real servers on real sockets, and know nothing of the proxy that stands between them. Nothing here
 //! prints: what happens is told as [`Event`]s. Not for production: secrets may be anything, and tokens live in
 //! memory.
-//!
-//! ```no_run
-//! # async fn example() -> std::io::Result<()> {
-//! use cupbearer::demo::{Api, ApiOptions, AuthorizationServer, Behaviour, Options};
-//! let server = AuthorizationServer::start(Options::default()).await?;
-//! let api = Api::start(ApiOptions::default(), server.tokens()).await?;
-//! server.fail(http::StatusCode::SERVICE_UNAVAILABLE, 3);
-//! server.behave(Behaviour::Reset);
-//! # Ok(()) }
-//! ```
 
 mod answer;
 mod api;
