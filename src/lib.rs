@@ -1,4 +1,74 @@
 //! Cupbearer: a reverse-proxy sidecar that keeps OAuth 2.0 access tokens fresh and puts them on every request.
+//!
+//! The library is the program: [`cli::main`] is all of it that others call. What follows is for a reader of the source.
+//!
+//! # Rooms
+//!
+//! A room is a folder of `src/` with one noun. Imports go down only; `tests/house` has the law and judges it.
+//!
+//! | room | what it does | what it does not know |
+//! |---|---|---|
+//! | `cli` | one file per command; the only place that prints | how rooms fit together |
+//! | `app` | settings to running components, reload, signals, the end | what a request or a grant is |
+//! | `config` | the file as it is written, every check, the domain's settings | anything that runs |
+//! | `health`, `control` | what the outside may read; what changes state, and the dashboard | the request path |
+//! | `login` | a person's way through a browser or another device | when tokens are renewed |
+//! | `proxy` | the request path | grants, stores, the configuration's file |
+//! | `token` | when to renew, what renews, what a request sees of it | HTTP requests that pass through |
+//! | `oauth` | what to send to an authorization server, what its responses mean | when |
+//! | `kubernetes` | the sidecar in manifests, the admission webhook | everything above |
+//! | `demo` | an authorization server and an API in process | the proxy |
+//! | `net`, `telemetry`, `traces`, `metrics`, `lifecycle`, `secret`, `machine`, `clock` | the ground | all rooms |
+//!
+//! `crates/h1` beside them is HTTP/1.1 on the wire (RFC 9112): a client without I/O of its own, and the judge of a
+//! request's framing.
+//!
+//! # One request
+//!
+//! 1. `proxy/worker.rs` accepts a connection; each worker is a thread with a runtime and connections of its own.
+//!    `proxy/opening.rs` looks at the peer and makes the TLS handshake.
+//! 2. `proxy/connection.rs` has hyper serve it (`proxy/hyper_server.rs` sets each bound). Below hyper,
+//!    `proxy/socket.rs` judges the framing of HTTP/1.1 (`cupbearer_h1::framing`), and `proxy/heads.rs` that of HTTP/2.
+//! 3. `proxy/handler.rs` is the request, in order: its fields in their grammar's form, its Host and target
+//!    (`proxy/target.rs`, `proxy/path.rs`), its route (`proxy/route.rs`), then whether it may use the token
+//!    (`proxy/guard.rs`, with CORS in `proxy/cors.rs`).
+//! 4. `proxy/own_credentials.rs` decides about credentials that the application sent. `proxy/attach.rs` reads the
+//!    token, without a lock, and puts it on. A route's limits (`proxy/limits.rs`) may make the request wait.
+//! 5. `proxy/headers.rs` removes hop-by-hop fields; `proxy/forwarded.rs`, `proxy/via.rs` and `proxy/trace.rs` add
+//!    those of this hop.
+//! 6. `proxy/forward.rs` takes a connection of `proxy/pool.rs`, or opens one (`proxy/connect.rs`), and sends
+//!    (`proxy/sending.rs`). The body streams through `proxy/replay.rs`, which keeps its beginning.
+//! 7. A 401 goes to `proxy/recovery.rs`: one renewal, and the request once more where its body was kept.
+//! 8. The response comes back through `proxy/rewrite.rs` (addresses) and `proxy/body.rs`. `proxy/exchange.rs` measures
+//!    all of it, and `proxy/record.rs` makes the line of the access log.
+//!
+//! # One token
+//!
+//! 1. `config/resolve/token.rs` makes `token::TokenSettings` of the file; `app/components.rs` hands it to the renewer.
+//! 2. `token/renewer.rs` is one task for all tokens. `token/queue.rs` has the instants, `token/shares.rs` each
+//!    server's share of the slots.
+//! 3. `token/source.rs` is the way to one token: a grant at a server, a command, a file, a login. Sources that are
+//!    stored look into `token/store.rs` first.
+//! 4. `oauth/endpoint.rs` makes the token request (`oauth/grant.rs`, `oauth/client.rs`) and reads the response. What is
+//!    wrong with one is an `oauth::Error`: whose fault, whether to try again, a sentence for a person.
+//! 5. `token/outcome.rs` makes the next `token::TokenState` of it, and `token/schedule.rs` the next instant: pure
+//!    functions of facts, which the simulation runs through years in seconds.
+//! 6. `token/handle.rs` is what requests, `/readyz`, `status` and the dashboard read: the state behind an `ArcSwap`.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | upstream | the protected API (Envoy's term) |
+//! | downstream | the application's side |
+//! | authorization server, grant, client | as RFC 6749 has them |
+//! | route | a rule of host, path and method that leads to an upstream, with a token |
+//! | guard | what a connection and a request must show before a token is near |
+//! | renewal | a token request that replaces a token that is held; an attempt is one try of it |
+//! | source | what a token comes from |
+//! | store | what outlives a restart, and what processes share |
+//! | class | of an error: transient, refused, misconfigured, a login needed |
+//! | surface | a listener beside the proxy's: health, control |
 
 mod app;
 #[cfg(feature = "benching")]

@@ -419,6 +419,18 @@ fn what_parses_and_writes_http_does_no_io() {
 }
 
 #[test]
+fn the_front_page_names_files_that_are_there() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let page = fs::read_to_string(src.join("lib.rs")).unwrap();
+    let page = page.lines().filter(|line| line.starts_with("//!"));
+    let words = page.flat_map(|line| line.split('`').skip(1).step_by(2));
+    let named: Vec<&str> = words.filter(|word| word.ends_with(".rs")).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let gone: Vec<_> = named.into_iter().filter(|file| !src.join(file).is_file()).collect();
+    assert!(gone.is_empty(), "src/lib.rs names what is gone: {gone:?}");
+}
+
+#[test]
 fn the_judge_sees_paths_wherever_they_stand() {
     let code = code_of(
         r##"
