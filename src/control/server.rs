@@ -202,10 +202,10 @@ fn ask_browser(state: &ControlState, browser: &str) {
     }
     let open = state.seats.browsers();
     for handle in state.roster.load().values().take(MOST_TOKENS) {
-        let summons = handle.account().and_then(|account| account.summons());
+        let renewal_request = handle.account().and_then(|account| account.renewal_request());
         let refused =
             |failure: &Failure| failure.error.class() == Class::Refused && !failure.error.is_logged_out();
-        if summons.is_some_and(|summons| summons.is_unasked(browser, &open))
+        if renewal_request.is_some_and(|renewal_request| renewal_request.is_unasked(browser, &open))
             && handle.load().last_error.as_ref().is_some_and(refused)
         {
             handle.wake();
@@ -221,7 +221,7 @@ async fn page(state: &ControlState) -> Outcome {
     };
     let handles: Vec<_> = state.roster.load().values().take(MOST_TOKENS).cloned().collect();
     let accounts = handles.iter().filter_map(TokenHandle::account);
-    let in_browser: Vec<_> = accounts.filter(|account| account.summons().is_some()).collect();
+    let in_browser: Vec<_> = accounts.filter(|account| account.renewal_request().is_some()).collect();
     if in_browser.is_empty() || state.read_only().is_some() {
         return Ok(dashboard::page(token, None));
     }

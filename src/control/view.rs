@@ -52,7 +52,9 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
             .filter(|login| is_news(login.ended, state.last_success, now))
             .map(|login| Login::of(&login, now)),
         renew_via: account.map(|account| account.settings().renew_via.as_str().to_owned()),
-        browser_wanted: account.and_then(|account| account.summons()).is_some_and(|call| call.is_wanted()),
+        browser_wanted: account
+            .and_then(|account| account.renewal_request())
+            .is_some_and(|call| call.is_wanted()),
     }
 }
 

@@ -111,9 +111,9 @@ impl Desk {
         let (token, account) = (name.clone(), Arc::clone(account));
         let task = tokio::spawn(async move {
             let Ended { outcome, last_page } = work.await;
-            if let (Ok(_), Some(summons)) = (&outcome, account.summons()) {
+            if let (Ok(_), Some(renewal_request)) = (&outcome, account.renewal_request()) {
                 // On another device no cookie is set in this browser.
-                summons.logged_in(browser.as_deref().filter(|_| flow == Flow::AuthorizationCode));
+                renewal_request.logged_in(browser.as_deref().filter(|_| flow == Flow::AuthorizationCode));
             }
             let advice = account.advice().filter(|_| outcome.is_ok());
             tell(&token, &outcome, roster.as_ref()).await;

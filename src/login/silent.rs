@@ -69,14 +69,14 @@ impl SilentRenewal {
         open: &BTreeSet<String>,
     ) -> Result<(Self, SilentStart), SilentError> {
         let account = handle.account().ok_or(SilentError::NotInBrowser)?;
-        let summons = account.summons().ok_or(SilentError::NotInBrowser)?;
-        if !summons.wants(browser, open) {
+        let renewal_request = account.renewal_request().ok_or(SilentError::NotInBrowser)?;
+        if !renewal_request.wants(browser, open) {
             return Err(SilentError::OtherBrowser);
         }
         let authorization =
             account.authorize(redirect_uri.as_str(), Manner::Silent).await.map_err(LoginError::from)?;
         let server = authorization.url.origin().ascii_serialization();
-        summons.sent(server.clone());
+        renewal_request.sent(server.clone());
         let start = SilentStart { url: authorization.url, web_message: authorization.web_message };
         let renewal = Self {
             handle: handle.clone(),
@@ -112,17 +112,17 @@ impl SilentRenewal {
         let Some(account) = handle.account().map(Arc::clone) else {
             return Err(SilentError::NotInBrowser);
         };
-        let summons = account.summons().map(Arc::clone).ok_or(SilentError::NotInBrowser)?;
+        let renewal_request = account.renewal_request().map(Arc::clone).ok_or(SilentError::NotInBrowser)?;
         match account.redeem_renewal(callback, &pending).await {
             Ok(()) => {
-                summons.renewed(&browser);
+                renewal_request.renewed(&browser);
                 // Where no attempt waits for it, the next one finds it now.
                 handle.wake();
                 Ok(None)
             }
             Err(LoginError::Protocol(error) | LoginError::Kept { why: error, .. }) => {
                 let withheld = error.code() == Some(ErrorCode::LoginRequired)
-                    && summons.is_first_after_login(&browser)
+                    && renewal_request.is_first_after_login(&browser)
                     && page != server;
                 let error = if withheld {
                     Error::here(ErrorKind::Frame(FrameFault::CookiesWithheld { page, server }))
@@ -131,7 +131,7 @@ impl SilentRenewal {
                 };
                 let sentence = error.to_string();
                 // The renewer's attempt has its outcome; where none is waiting, the next one calls again.
-                let page_only = summons.refused(&browser, error, &open) == Whose::Browser;
+                let page_only = renewal_request.refused(&browser, error, &open) == Whose::Browser;
                 let message =
                     if page_only { format!("{sentence}; {}", SilentError::OtherBrowser) } else { sentence };
                 Ok(Some(Refusal { message, page_only }))

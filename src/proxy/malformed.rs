@@ -36,7 +36,10 @@ pub(super) enum Malformed {
 }
 
 impl Malformed {
-    /// A number that no other fault has.
+    /// How many faults there are.
+    pub(super) const COUNT: u32 = 11 + cupbearer_h1::Malformed::COUNT;
+
+    /// A number that no other fault has, below [`COUNT`](Self::COUNT).
     pub(super) const fn number(self) -> u32 {
         match self {
             Self::EmptyPath => 0,

@@ -15,9 +15,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::condition::Condition;
+use super::condition::{Condition, KINDS};
 use super::connect::DialFault;
 use super::error::ProxyError;
+use super::malformed::Malformed;
 use super::slots::Slots;
 use super::target;
 use super::way::Way;
@@ -290,6 +291,9 @@ impl Upstream {
         }
     }
 }
+
+// A failure of a kind beyond that would not be reported.
+const _: () = assert!(8 + Malformed::COUNT <= KINDS);
 
 /// Which failure of the upstream's it is; `None`: it is another's, or [`Upstream::found`] reports it.
 const fn failing(error: &ProxyError) -> Option<u32> {

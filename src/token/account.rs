@@ -18,7 +18,8 @@ use crate::oauth::{
 use crate::secret::Secret;
 
 use super::settings::{Flow, LoginSettings, ServerOrigin};
-use super::source::{Possession, Summons};
+use super::source::Possession;
+use super::source::renewal_request::RenewalRequest;
 use super::store::{Entry, Fingerprint, Key, Spending, Store, StoreError, StoredAccess};
 
 /// One token's login.
@@ -30,7 +31,7 @@ pub(crate) struct Account {
     key: Key,
     request: Fingerprint,
     possession: Option<Possession>,
-    summons: Option<Arc<Summons>>,
+    renewal_request: Option<Arc<RenewalRequest>>,
     /// The login that is kept has no refresh token.
     lacks_refresh_token: AtomicBool,
     /// And its response does not say how long the access token lives.
@@ -70,7 +71,7 @@ impl Account {
         request: Fingerprint,
     ) -> Self {
         let possession = origin.dpop.clone().map(Possession::new);
-        let summons = login.renews_in_browser().then(Arc::default);
+        let renewal_request = login.renews_in_browser().then(Arc::default);
         let (lacks_refresh_token, lacks_expiry) = (AtomicBool::new(false), AtomicBool::new(false));
         Self {
             server,
@@ -80,7 +81,7 @@ impl Account {
             key,
             request,
             possession,
-            summons,
+            renewal_request,
             lacks_refresh_token,
             lacks_expiry,
         }
@@ -136,8 +137,8 @@ impl Account {
 
     /// What calls for the browser that renews this token; `None`: none does.
     #[must_use]
-    pub(crate) const fn summons(&self) -> Option<&Arc<Summons>> {
-        self.summons.as_ref()
+    pub(crate) const fn renewal_request(&self) -> Option<&Arc<RenewalRequest>> {
+        self.renewal_request.as_ref()
     }
 
     /// Whether a login is kept.
@@ -353,8 +354,8 @@ impl Account {
         self.store.keep(&self.key, entry, base.as_ref(), &lease).await;
         // Whatever was interrupted before, this is a login of its own.
         self.store.spending(&self.key, Spending::Over, &lease).await;
-        if let Some(summons) = self.summons.as_ref().filter(|_| is_answered) {
-            summons.answered();
+        if let Some(renewal_request) = self.renewal_request.as_ref().filter(|_| is_answered) {
+            renewal_request.answered();
         }
         Ok(())
     }

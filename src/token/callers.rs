@@ -81,11 +81,11 @@ pub(super) struct Callers {
 
 struct Cache {
     /// Those that a token was had for.
-    held: Lru<TokenState>,
+    held: Lru<Key, TokenState>,
     /// Those that none was ever had for: kept apart, so that they push out no one else.
-    failed: Lru<TokenState>,
+    failed: Lru<Key, TokenState>,
     /// Those whose token an upstream refused.
-    refused: Lru<Refusals>,
+    refused: Lru<Key, Refusals>,
     flights: HashMap<Key, Flight>,
     /// What the authorization server asked for (`Retry-After`) counts for all.
     hold: Option<TokenState>,

@@ -8,7 +8,6 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::futures::Notified;
@@ -22,11 +21,38 @@ use super::account::Account;
 use super::activity::Activity;
 use super::callers::{CallerError, Callers};
 use super::rejection::Refusals;
-use super::renewer::Command;
+use super::request_error::{ForgetError, RENEW_WAIT, RenewError};
 use super::settings::TokenSettings;
 use super::source::Source;
 use super::state::{Credentials, Status, TokenState};
 use super::unavailable::{NO_ATTEMPT_PLANNED, Unavailable};
+
+/// A message to the renewer. The queue is bounded by what waits: each waiter puts one message in and then waits.
+pub(super) enum Command {
+    Add(Arc<Token>, Arc<dyn Source>, Option<Arc<str>>),
+    Remove(u64),
+    /// The clock has jumped.
+    Look,
+    Ask {
+        id: u64,
+        ask: Ask,
+        /// How many attempts had ended when it was asked: what ended since is the answer.
+        seen: u64,
+    },
+    /// An API has refused this generation.
+    Rejected {
+        id: u64,
+        generation: u64,
+    },
+    /// An API has accepted a token after it had refused another.
+    Accepted {
+        id: u64,
+    },
+    Forget {
+        id: u64,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
+}
 
 /// A token, seen from the reading side.
 #[derive(Clone)]
@@ -83,45 +109,6 @@ pub(super) enum Ask {
     Wake,
     /// What the token is read from has changed: the one held is an old one.
     Changed,
-}
-
-/// Why a renewal that someone asked for did not happen.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RenewError {
-    /// The authorization server asked to be left alone (`Retry-After`).
-    #[error("the authorization server asks for no request within {} s", .left.as_secs().max(1))]
-    Held {
-        /// For how much longer.
-        left: Duration,
-    },
-    /// It was tried and failed.
-    #[error("{}", .0.in_full())]
-    Failed(Error),
-    /// No attempt came to an end within [`RENEW_WAIT`].
-    #[error("no answer came within {} s; the renewal goes on", RENEW_WAIT.as_secs())]
-    TimedOut,
-    /// The token is no longer configured, or the program is ending.
-    #[error("this token is no longer renewed")]
-    Retired,
-}
-
-/// Why a token was not given back.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ForgetError {
-    /// It is forgotten here, and the authorization server does not know.
-    #[error("it is forgotten here, but the authorization server could not be told: {0}")]
-    NotTold(Error),
-    /// It is no longer used, but the store has it still.
-    #[error(
-        "it is no longer used, but {0}. The deletion is tried again until it succeeds or the program ends"
-    )]
-    StillStored(Error),
-    /// Nothing came to an end within [`RENEW_WAIT`].
-    #[error("no answer came within {} s; it goes on", RENEW_WAIT.as_secs())]
-    TimedOut,
-    /// The token is no longer configured, or the program is ending.
-    #[error("this token is no longer held")]
-    Retired,
 }
 
 impl TokenHandle {
@@ -488,12 +475,10 @@ impl Token {
     }
 }
 
-/// How long someone who asks for a renewal waits for its outcome.
-pub(crate) const RENEW_WAIT: Duration = Duration::from_mins(1);
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
 
     use futures_util::future::BoxFuture;
     use tokio::time::sleep;

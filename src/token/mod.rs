@@ -17,6 +17,7 @@ mod outcome;
 mod queue;
 mod rejection;
 mod renewer;
+mod request_error;
 mod roster;
 #[cfg(test)]
 mod scale;
@@ -42,7 +43,6 @@ pub(crate) use callers::CallerError;
 #[cfg(test)]
 pub(crate) use facts::{Advice, Facts, Failing};
 pub(crate) use handle::TokenHandle;
-pub(crate) use handle::{ForgetError, RENEW_WAIT, RenewError};
 #[cfg(test)]
 pub(crate) use rejection::MIN_REJECT_GAP;
 pub(crate) use rejection::Rejection;
@@ -50,6 +50,7 @@ pub(crate) use rejection::Rejection;
 pub(crate) use renewer::CONCURRENT_REQUESTS;
 pub(crate) use renewer::RenewerHandle;
 pub(crate) use renewer::{Limits, Renewer};
+pub(crate) use request_error::{ForgetError, RENEW_WAIT, RenewError};
 pub(crate) use roster::Roster;
 pub(crate) use settings::{Attachment, GrantSettings, Origin, Policy, ServerOrigin, TokenSettings};
 pub(crate) use settings::{

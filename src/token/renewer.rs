@@ -7,15 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::lifecycle::Drain;
 use crate::metrics::Metrics;
-use crate::oauth::Error;
 use crate::traces::Traces;
 
 use super::callers::{Callers, Exchanges};
-use super::handle::{Ask, Token, TokenHandle};
+use super::handle::{Command, Token, TokenHandle};
 use super::metrics::TokenMetrics;
 use super::settings::TokenSettings;
 use super::source::Source;
@@ -48,33 +47,6 @@ pub(crate) struct RenewerHandle {
     commands: mpsc::UnboundedSender<Command>,
     ids: Arc<AtomicU64>,
     exchanges: Arc<Exchanges>,
-}
-
-/// What the task is told. The queue is bounded by those who wait: each puts one message in and then waits.
-pub(super) enum Command {
-    Add(Arc<Token>, Arc<dyn Source>, Option<Arc<str>>),
-    Remove(u64),
-    /// The clock has jumped.
-    Look,
-    Ask {
-        id: u64,
-        ask: Ask,
-        /// How many attempts had ended when it was asked: what ended since is the answer.
-        seen: u64,
-    },
-    /// An API has refused this generation.
-    Rejected {
-        id: u64,
-        generation: u64,
-    },
-    /// An API has accepted a token after it had refused another.
-    Accepted {
-        id: u64,
-    },
-    Forget {
-        id: u64,
-        done: oneshot::Sender<Result<(), Error>>,
-    },
 }
 
 impl Renewer {
@@ -194,7 +166,7 @@ pub(super) mod tests {
     use super::*;
     use crate::clock::{self, Moment, sleep_until};
     use crate::lifecycle::DrainTrigger;
-    use crate::oauth::{ErrorKind, Lifetime, TokenResponse, TokenType};
+    use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
     use crate::secret::Secret;
     use crate::token::schedule::MIN_RENEWAL_GAP;
     use crate::token::source::ServerId;

@@ -27,7 +27,10 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// A number that no other fault has.
+    /// How many faults there are.
+    pub const COUNT: u32 = TRAILER + TrailerFault::TooLarge as u32 + 1;
+
+    /// A number that no other fault has, below [`COUNT`](Self::COUNT).
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
@@ -35,15 +38,23 @@ impl Malformed {
             Self::TooManyFields => 1,
             Self::TooManyInterim => 2,
             Self::UnexpectedSwitch => 3,
-            Self::StartLine(fault) => 16 + fault as u32,
-            Self::Line(fault) => 32 + fault as u32,
-            Self::Field(fault) => 48 + fault as u32,
-            Self::Length(fault) => 64 + fault as u32,
-            Self::Chunk(fault) => 80 + fault as u32,
-            Self::Trailer(fault) => 96 + fault as u32,
+            Self::StartLine(fault) => START_LINE + fault as u32,
+            Self::Line(fault) => LINE + fault as u32,
+            Self::Field(fault) => FIELD + fault as u32,
+            Self::Length(fault) => LENGTH + fault as u32,
+            Self::Chunk(fault) => CHUNK + fault as u32,
+            Self::Trailer(fault) => TRAILER + fault as u32,
         }
     }
 }
+
+/// Where the numbers of each group begin: behind the last of the group before.
+const START_LINE: u32 = 4;
+const LINE: u32 = START_LINE + StartLineFault::Version as u32 + 1;
+const FIELD: u32 = LINE + LineFault::End as u32 + 1;
+const LENGTH: u32 = FIELD + FieldFault::Value as u32 + 1;
+const CHUNK: u32 = LENGTH + LengthFault::EncodingInHttp10 as u32 + 1;
+const TRAILER: u32 = CHUNK + ChunkFault::End as u32 + 1;
 
 /// A fault of the first line (RFC 9112 sections 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,30 +1,29 @@
 //! A map that holds so many and no more: the one that was used longest ago goes.
 
 use std::collections::{BTreeMap, HashMap};
-
-use super::Key;
+use std::hash::Hash;
 
 #[derive(Debug)]
-pub(super) struct Lru<V> {
+pub(super) struct Lru<K, V> {
     most: usize,
-    values: HashMap<Key, (u64, V)>,
+    values: HashMap<K, (u64, V)>,
     /// By when they were used last.
-    uses: BTreeMap<u64, Key>,
+    uses: BTreeMap<u64, K>,
     clock: u64,
 }
 
-impl<V> Lru<V> {
+impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     pub(super) fn new(most: usize) -> Self {
         Self { most: most.max(1), values: HashMap::new(), uses: BTreeMap::new(), clock: 0 }
     }
 
     /// The value of `key`, which counts as used now.
-    pub(super) fn touch(&mut self, key: &Key) -> Option<&V> {
+    pub(super) fn touch(&mut self, key: &K) -> Option<&V> {
         self.touch_mut(key).map(|value| &*value)
     }
 
     /// The same, to change it.
-    pub(super) fn touch_mut(&mut self, key: &Key) -> Option<&mut V> {
+    pub(super) fn touch_mut(&mut self, key: &K) -> Option<&mut V> {
         let (used, value) = self.values.get_mut(key)?;
         self.uses.remove(used);
         self.clock += 1;
@@ -34,7 +33,7 @@ impl<V> Lru<V> {
     }
 
     /// The value of `key`, put in where there is none yet; it counts as used now.
-    pub(super) fn entry(&mut self, key: Key) -> &mut V
+    pub(super) fn entry(&mut self, key: K) -> &mut V
     where
         V: Default,
     {
@@ -49,7 +48,7 @@ impl<V> Lru<V> {
         value
     }
 
-    pub(super) fn insert(&mut self, key: Key, value: V) {
+    pub(super) fn insert(&mut self, key: K, value: V) {
         self.remove(&key);
         if self.values.len() >= self.most
             && let Some((_, oldest)) = self.uses.pop_first()
@@ -61,7 +60,7 @@ impl<V> Lru<V> {
         self.values.insert(key, (self.clock, value));
     }
 
-    pub(super) fn remove(&mut self, key: &Key) {
+    pub(super) fn remove(&mut self, key: &K) {
         if let Some((used, _)) = self.values.remove(key) {
             self.uses.remove(&used);
         }
@@ -69,7 +68,7 @@ impl<V> Lru<V> {
 
     /// Looks at the `count` that were used longest ago, and drops those that are `over`.
     pub(super) fn sweep(&mut self, count: usize, over: impl Fn(&V) -> bool) {
-        let oldest: Vec<Key> = self.uses.values().take(count).copied().collect();
+        let oldest: Vec<K> = self.uses.values().take(count).copied().collect();
         for key in oldest {
             if self.values.get(&key).is_some_and(|(_, value)| over(value)) {
                 self.remove(&key);
@@ -91,7 +90,7 @@ impl<V> Lru<V> {
 mod tests {
     use super::*;
 
-    const fn key(n: u8) -> Key {
+    const fn key(n: u8) -> [u8; 32] {
         [n; 32]
     }
 

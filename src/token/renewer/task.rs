@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::{Command, Limits};
+use super::Limits;
 use crate::clock::{Moment, sleep_until};
 use crate::lifecycle::Drain;
 use crate::oauth::{Error, ErrorKind};
-use crate::token::handle::{Ask, Token};
+use crate::token::handle::{Ask, Command, Token};
 use crate::token::inputs::fingerprint;
 use crate::token::metrics::{PoolMetrics, TokenMetrics};
 use crate::token::outcome::{self, Memory};

@@ -1,4 +1,4 @@
-//! Where a token comes from. The renewer knows no more of it than this.
+//! Where a token comes from: the trait, and what a source returns. The renewer knows no more of it than this.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,27 +7,21 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 
 use crate::clock::Moment;
-use crate::oauth::{
-    AuthorizationServer, Dpop, Error, ErrorKind, Identity, ServerError, ServerSettings, TokenResponse,
-    blocking,
-};
+use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, Identity, TokenResponse, blocking};
 use crate::secret::{Secret, SecretError, SecretSource};
 
 use super::account::Account;
-use super::roster::Roster;
-use super::settings::{
-    BearerAssertion, ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings,
-};
 use super::state::Past;
-use super::store::{Key, Store, request};
 
 mod bearer;
+mod build;
 mod command;
 mod exchange;
 mod file;
 mod fixed;
 mod person;
 mod possession;
+pub(in crate::token) mod renewal_request;
 mod server;
 mod signed;
 mod silent;
@@ -37,17 +31,12 @@ mod stored;
 pub(in crate::token) mod tests;
 mod text;
 
-use command::CommandSource;
-use file::FileSource;
-use fixed::FixedSource;
+pub(crate) use build::Sources;
 pub(crate) use person::Persons;
 pub(in crate::token) use possession::Possession;
+pub(crate) use renewal_request::Whose;
+#[cfg(any(test, feature = "benching"))]
 pub(crate) use server::ServerSource;
-use signed::SignedSource;
-use silent::Silent;
-pub(crate) use silent::{Summons, Whose};
-use spending::Spends;
-use stored::Stored;
 
 /// A way to one token. Each call asks once; when to call is the renewer's business.
 pub(crate) trait Source: Send + Sync {
@@ -181,103 +170,6 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         (**self).forget(access_token)
-    }
-}
-
-/// Makes sources of settings. Tokens of one authorization server share its connections and its metadata.
-#[derive(Debug)]
-pub(crate) struct Sources {
-    roster: Roster,
-    store: Store,
-    servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
-    persons: Persons,
-}
-
-impl Sources {
-    /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
-    #[must_use]
-    pub(crate) fn new(roster: Roster, store: Store) -> Self {
-        Self { roster, store, servers: Vec::new(), persons: Persons::default() }
-    }
-
-    /// The same where sources of before send passwords of `persons`.
-    #[must_use]
-    pub(crate) fn of(self, persons: Persons) -> Self {
-        Self { persons, ..self }
-    }
-
-    /// The source of the token `name`. Blocks while it reads certificates.
-    ///
-    /// # Errors
-    /// [`ServerError`] where the way to its authorization server cannot be set up.
-    pub(crate) fn make(
-        &mut self,
-        name: &str,
-        settings: &TokenSettings,
-    ) -> Result<Arc<dyn Source>, ServerError> {
-        match &settings.origin {
-            Origin::Server(origin) => {
-                let server = self.server(&origin.server)?;
-                let mut source =
-                    ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone())
-                        .named(name);
-                if let GrantSettings::Password { username, .. } = &origin.grant {
-                    source = source.of_person(self.persons.get(&origin.server.location, username));
-                }
-                let Some((spends, store)) = self.kept(origin) else { return Ok(Arc::new(source)) };
-                let (key, request, policy) =
-                    (Key::of(name, origin), request(origin), settings.policy.clone());
-                let login = match &origin.grant {
-                    GrantSettings::Login(login) => Some(login.clone()),
-                    _ => None,
-                };
-                let account = login.map(|login| {
-                    let (origin, store, key) = ((**origin).clone(), store.clone(), key.clone());
-                    Arc::new(Account::new(server, origin, login, store, key, request))
-                });
-                let summons = account.as_ref().and_then(|account| account.summons().cloned());
-                let stored = Stored::new(source, store, key, request, spends, policy, account);
-                Ok(match summons {
-                    Some(summons) => Arc::new(Silent::new(stored, summons)),
-                    None => Arc::new(stored),
-                })
-            }
-            Origin::Command(settings) => Ok(Arc::new(CommandSource::new(settings.clone()))),
-            Origin::File(file) => Ok(Arc::new(FileSource::new(file.clone()))),
-            Origin::Static(token) => Ok(Arc::new(FixedSource::new(token.clone()))),
-            Origin::SelfSigned(assertion) => Ok(Arc::new(SignedSource::new((**assertion).clone()))),
-        }
-    }
-
-    /// What a token spends, and where it is kept; `None`: to keep it would be of no use, and cost memory.
-    fn kept(&self, origin: &ServerOrigin) -> Option<(Spends, Store)> {
-        let spends = match &origin.grant {
-            GrantSettings::RefreshToken { seed } => Spends::RefreshToken(seed.clone()),
-            GrantSettings::Login(_) => Spends::RefreshToken(None),
-            // A token for each caller: the cache that they are in is bounded, and no disk is.
-            GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => return None,
-            // Only the key's file may say whose it is (Google): with another's file in its place at the next start, the
-            // token kept would be somebody else's.
-            GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => {
-                return Some((Spends::Earned, Store::memory()));
-            }
-            GrantSettings::Password { .. }
-            | GrantSettings::JwtBearer(_)
-            | GrantSettings::TokenExchange(_) => Spends::Earned,
-            GrantSettings::ClientCredentials => {
-                return self.store.is_durable().then(|| (Spends::Nothing, self.store.clone()));
-            }
-        };
-        Some((spends, self.store.clone()))
-    }
-
-    fn server(&mut self, settings: &ServerSettings) -> Result<Arc<AuthorizationServer>, ServerError> {
-        if let Some((_, server)) = self.servers.iter().find(|(one, _)| one == settings) {
-            return Ok(Arc::clone(server));
-        }
-        let server = Arc::new(AuthorizationServer::new(settings)?);
-        self.servers.push((settings.clone(), Arc::clone(&server)));
-        Ok(server)
     }
 }
 
