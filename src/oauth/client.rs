@@ -94,7 +94,7 @@ impl ClientAuth {
         }
     }
 
-    /// The files that it reads at each use: whose change may mend it.
+    /// The files that it reads at each use: whose change may fix it.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let certificate = match self {
             Self::PrivateKeyJwt { key, .. } => key.certificate.as_deref(),

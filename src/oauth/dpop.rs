@@ -1,4 +1,4 @@
-//! Proofs that whoever sends a token holds its key (RFC 9449): `DPoP` headers for the token endpoint and for upstreams.
+//! Proofs that the sender of a token holds its key (RFC 9449): `DPoP` headers for the token endpoint and for upstreams.
 //!
 //! A proof costs little more than its signature: all that is the same in each is worked out once. `endpoint` sends them
 //! with token requests; `token` keeps a [`Dpop`] beside each token that it is bound to, for the proxy to prove with.

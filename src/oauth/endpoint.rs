@@ -329,7 +329,7 @@ impl AuthorizationServer {
         let proof =
             keys.prove(client, self.audience(token_endpoint), self.clock.now()).map_err(Error::here)?;
         match self.introspection.lifetime(&self.http, &url, client, &proof, token).await {
-            // Nobody asked for the look, and a server that lets this client look at nothing says the same
+            // The look was not requested, and a server that lets this client look at nothing says the same
             // (RFC 7662 section 2.2).
             Err(error) if !self.directory.is_configured(Role::Introspection) => {
                 self.introspection.failed(&error);

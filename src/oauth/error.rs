@@ -1,7 +1,7 @@
 //! Why a token could not be had: whose fault it is, whether to try again, and what an operator is told.
 //!
 //! An [`Error`] holds no body, no header value, no query and no secret. Of what the server said it holds the status,
-//! `Retry-After`, the error code, as a short word where nobody registered it, and the description: cleaned, bounded, and
+//! `Retry-After`, the error code, as a short word where it is not registered, and the description: cleaned, bounded, and
 //! dropped where it repeats what was sent. The description is in no [`fmt::Display`] and no [`fmt::Debug`]: who shows it
 //! to a person takes it by [`Error::description`]. Of an error, applications and metrics get closed sets alone. It decides
 //! nothing about time; `token` does.

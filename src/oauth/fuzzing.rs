@@ -68,7 +68,7 @@ pub(crate) fn metadata(data: &[u8]) {
     }
 }
 
-/// The claims of a JWT whose signature nobody here can verify (RFC 7519): as a payload, and as a whole token.
+/// The claims of a JWT whose signature cannot be verified here (RFC 7519): as a payload, and as a whole token.
 pub(crate) fn jwt_claims(data: &[u8]) {
     let payload = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(data));
     let whole = std::str::from_utf8(data).unwrap_or_default();

@@ -44,7 +44,7 @@ pub(crate) enum LoginError {
     /// On the way to the authorization server, or there.
     #[error("{}", .0.in_full())]
     Protocol(#[from] Error),
-    /// Nobody keeps it.
+    /// It is not kept.
     #[error("the login cannot be kept: {0}")]
     Store(#[from] StoreError),
     /// It is in the store, and a refresh is next: its response has a refresh token, and no access token that can be used.
@@ -183,7 +183,7 @@ impl Account {
         self.server.authorize(ask).await
     }
 
-    /// Redeems what the browser brought back, and keeps it, whoever it is. Who logged in comes back, where the server says
+    /// Redeems what the browser brought back, and keeps it, whichever user it is. Who logged in comes back, where the server says
     /// so.
     ///
     /// # Errors
@@ -196,10 +196,10 @@ impl Account {
         self.redeem_of(callback, pending, None).await
     }
 
-    /// The same for a renewal: nobody has asked who it is, so that it must be the one who logged in before.
+    /// The same for a renewal: the user is not asked, so that it must be the one who logged in before.
     ///
     /// # Errors
-    /// [`LoginError`]; for somebody else, too, and then nothing is kept.
+    /// [`LoginError`]; for another user, too, and then nothing is kept.
     pub(crate) async fn redeem_renewal(
         &self,
         callback: Callback,

@@ -19,7 +19,7 @@ pub(crate) struct Binding {
 /// What an answer says of the proof that was sent with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing that a second request would mend.
+    /// Nothing that a second request would fix.
     Final,
     /// The server wants a proof with the nonce that it gives (RFC 9449 section 9), and has done nothing else.
     Again,

@@ -134,7 +134,7 @@ impl Callers {
         })
     }
 
-    /// The credentials for whoever brings `subject`. Those who bring the same wait for the same exchange, each up to
+    /// The credentials for the bearer of `subject`. Those who bring the same wait for the same exchange, each up to
     /// `policy.wait`; dropping it ends nothing but the wait.
     pub(super) async fn credentials(&self, subject: Secret<String>) -> Result<Arc<Credentials>, CallerError> {
         let deadline = Moment::now() + self.settings.policy.wait.min(MAX_LIFETIME);
@@ -255,7 +255,7 @@ impl Callers {
         let (this, source) = (self.this.clone(), Arc::clone(&self.source));
         let exchanges = Arc::clone(&self.exchanges);
         let task = self.exchanges.runtime.spawn(async move {
-            // Nobody closes it; if somebody did, no slot is the safer reading.
+            // It is never closed; if it were, no slot is the safer reading.
             let Ok(_slot) = exchanges.slots.acquire().await else { return };
             let sent = Moment::now();
             let outcome = exchange(&*source, &subject).await;
@@ -277,7 +277,7 @@ impl Callers {
         let now = Moment::now();
         let attempt = Attempt { sent, now, jitter: fastrand::f64(), inputs: None };
         let mut state = outcome::apply(old, outcome, &attempt, &self.settings);
-        // It would cost more than the token, and nobody reads it.
+        // It would cost more than the token, and it is not read.
         state.scope = None;
         let error = state.last_error.as_ref().map(|failure| failure.error.clone());
         span::renewal(&self.exchanges.traces, &self.name, now - sent, &state);
@@ -325,7 +325,7 @@ impl Callers {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        // Whoever panicked while it held the lock left whole entries behind: each is put in by one call.
+        // A thread that panicked while it held the lock left whole entries behind: each is put in by one call.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

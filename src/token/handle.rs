@@ -125,7 +125,7 @@ impl TokenHandle {
     }
 
     pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
-        // Whoever panicked while it held the lock left a whole note behind: it is put in by one assignment.
+        // A thread that panicked while it held the lock left a whole note behind: it is put in by one assignment.
         self.token.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -333,7 +333,7 @@ impl TokenHandle {
         }
     }
 
-    /// How a person logs in for it; `None`: nobody does.
+    /// How a person logs in for it; `None`: it needs no login.
     #[must_use]
     pub(crate) fn account(&self) -> Option<&Arc<Account>> {
         self.token.account.as_ref()
@@ -406,7 +406,7 @@ impl Token {
         self.state.load_full()
     }
 
-    /// Puts a new state in force and tells whoever waits: the attempt that led to it has ended. The renewer alone calls
+    /// Puts a new state in force and tells what waits: the attempt that led to it has ended. The renewer alone calls
     /// this.
     pub(super) fn publish(&self, state: TokenState) {
         self.state.store(Arc::new(state));
@@ -414,7 +414,7 @@ impl Token {
         self.changed.notify_waiters();
     }
 
-    /// Tells whoever waits for a look into the store that it has ended.
+    /// Tells what waits for a look into the store that it has ended.
     pub(super) fn has_looked(&self, number: u64) {
         self.activity.look_ended(number);
         self.changed.notify_waiters();
@@ -426,7 +426,7 @@ impl Token {
         self.changed.notify_waiters();
     }
 
-    /// Says that nobody renews this token any more. What is held stays usable until it expires.
+    /// Says that this token is not renewed any more. What is held stays usable until it expires.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.activity.set_renewing(false);

@@ -227,7 +227,7 @@ impl TokenHandle {
         self.activity().revokes() && self.activity().is_renewing()
     }
 
-    /// Waits until it is not, for `LONGEST_CHANGE` at most. Where renewals fail, nobody waits: the token held is good
+    /// Waits until it is not, for `LONGEST_CHANGE` at most. Where renewals fail, no request waits: the token held is good
     /// for as long as it lives.
     pub(crate) async fn settled(&self) {
         let deadline = Moment::now() + LONGEST_CHANGE;
@@ -322,7 +322,7 @@ impl Refusals {
     }
 }
 
-/// Between two renewals of a token because it was refused. A renewal that mends nothing doubles it, up to `retry.max`.
+/// Between two renewals of a token because it was refused. A renewal that does not help doubles it, up to `retry.max`.
 pub(crate) const MIN_REJECT_GAP: Duration = Duration::from_secs(5);
 
 /// Between a look into the store that found nothing newer and the next: an upstream that refuses whatever it is given

@@ -53,7 +53,7 @@ impl Renewer {
     /// Starts the task on the current runtime.
     ///
     /// It ends when `drain` starts or when the last [`RenewerHandle`] is gone; token requests under way are dropped
-    /// then, and whoever waits for a token is told. Requests that are still being served need their tokens: `drain`
+    /// then, and what waits for a token is told. Requests that are still being served need their tokens: `drain`
     /// is to start after the last of them has ended.
     #[must_use]
     pub(crate) fn spawn(limits: Limits, drain: Drain, metrics: &Metrics) -> RenewerHandle {

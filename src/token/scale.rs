@@ -150,7 +150,7 @@ async fn a_hundred_thousand_tokens_never_overrun_their_server() {
     clock::suspend(LIFETIME * 3);
     assert_eq!(crowd.usable(), 0);
     crowd.renewer.look_at_the_clock();
-    // Whoever needs one does not stand in line for the rest.
+    // A token that is needed does not wait for the rest.
     let began = Moment::now();
     crowd.tokens[TOKENS - 1].wait().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());

@@ -93,7 +93,7 @@ pub(crate) enum GrantSettings {
 /// How a person logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoginSettings {
-    /// What a login is, where nobody says otherwise.
+    /// What a login is, where it is not configured.
     pub flow: Flow,
     /// Where a browser comes back to, on this machine. Without a port: at one that is free then (RFC 8252 section 7.3).
     pub redirect_uri: RedirectUri,
@@ -272,7 +272,7 @@ impl TokenSettings {
         }
     }
 
-    /// How a person logs in for it; `None`: nobody does.
+    /// How a person logs in for it; `None`: it needs no login.
     #[must_use]
     pub(crate) fn login(&self) -> Option<&LoginSettings> {
         match &self.server()?.grant {

@@ -80,7 +80,7 @@ pub(crate) struct Failure {
     pub(super) doubtful: u32,
     /// When the first of them failed.
     pub(super) since: Moment,
-    /// Until when the server asks to be left alone (`Retry-After`); nobody and nothing calls it before.
+    /// Until when the server asks to be left alone (`Retry-After`); it is not called before.
     pub hold_until: Option<Moment>,
     /// Whether its inputs worked before.
     pub(super) worked: Worked,
@@ -152,7 +152,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// The token alone, without its scheme: for whoever gives it back.
+    /// The token alone, without its scheme: for giving it back.
     #[must_use]
     pub(crate) fn access_token(&self) -> Option<Secret<String>> {
         let value = self.value.to_str().ok()?;

@@ -8,22 +8,22 @@ use std::path::Path;
 use super::{Source, is_word, members, sources, spread};
 
 /// The largest circle of files that import each other, for each room that has one.
-const CIRCLES: [(&str, usize); 3] = [("control", 4), ("demo", 5), ("proxy", 77)];
+const CIRCLES: [(&str, usize); 3] = [("control", 4), ("demo", 5), ("proxy", 67)];
 
 /// The largest circle in a room that is not named above.
 const CIRCLE: usize = 3;
 
 /// Type names that are defined more than once.
-const AMBIGUOUS_NAMES: usize = 133;
+const AMBIGUOUS_NAMES: usize = 120;
 
 /// Items that are `pub`, and not for the crate or a part of it alone.
-const PUBLIC_ITEMS: usize = 30;
+const PUBLIC_ITEMS: usize = 29;
 
 /// Variants of the largest enum that is an error or a part of one.
 const ERROR_VARIANTS: usize = 60;
 
 /// Lines of `src/`, `docs/` and the files at the top that hold one of [`DIALECT`].
-const LINES_IN_DIALECT: usize = 510;
+const LINES_IN_DIALECT: usize = 64;
 
 /// Words that stand for a component, or for `fix` and `is available`.
 const DIALECT: [&str; 6] = ["mend", "mends", "whoever", "somebody", "nobody", "is to be had"];

@@ -107,7 +107,7 @@ impl Directory {
         }
     }
 
-    /// Whether somebody wrote down where it is.
+    /// Whether its place is configured.
     pub(in crate::oauth) const fn is_configured(&self, role: Role) -> bool {
         self.configured(role).is_some()
     }

@@ -106,7 +106,7 @@ impl Offer {
 
 impl Issuer {
     /// Whether a secret may go to `url`, which a document of this issuer names. Plain http to another machine is only for
-    /// an issuer that is so itself: whoever configured that has said so on purpose.
+    /// an issuer that is so itself: that is configured on purpose.
     fn vouches_for(&self, url: &Url) -> bool {
         let clear_by_choice = self.url().scheme() == "http" && !is_loopback(self.url());
         url.scheme() == "https" || is_loopback(url) || clear_by_choice
@@ -155,8 +155,10 @@ mod tests {
             let error = judge("https://a.example", other, endpoint).unwrap_err();
             assert!(error.to_string().contains(&FoundIssuer::of(Some(other)).to_string()), "{error}");
         }
-        for nobody in [r#"{"token_endpoint":"https://a.example/t"}"#, r#"{"issuer":["https://a.example"]}"#] {
-            let error = parse("https://a.example", nobody, Handshake::Plain);
+        for no_issuer in
+            [r#"{"token_endpoint":"https://a.example/t"}"#, r#"{"issuer":["https://a.example"]}"#]
+        {
+            let error = parse("https://a.example", no_issuer, Handshake::Plain);
             assert_eq!(error, Err(Kind::OtherIssuer(FoundIssuer::of(None))));
         }
         assert_eq!(parse("https://a.example", "[]", Handshake::Plain), Err(Kind::Malformed(Flaw::NotJson)));

@@ -39,9 +39,9 @@ pub(in crate::oauth) struct Metadata {
 #[derive(Debug, Default)]
 struct State {
     known: Option<Known>,
-    /// Why there was no document, and until when nobody asks again.
+    /// Why there was no document, and until when it is not requested again.
     failed: Option<(Error, Instant)>,
-    /// The question under way. Whoever waits for it drives it; it is gone when nobody does any more.
+    /// The question under way. Its waiters drive it; it is gone with the last of them.
     flight: Option<WeakShared<Flight>>,
     /// When doubt last made a document due.
     doubted: Option<Instant>,
@@ -249,7 +249,7 @@ const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
 /// How long a failed refresh is left alone, while the last good copy is in use; and doubt after doubt.
 const REFRESH_PAUSE: Duration = Duration::from_mins(1);
-/// How long nobody asks again where nothing is known yet: as many tokens as there are wait for it to pass.
+/// How long no request is made where nothing is known yet: as many tokens as there are wait for it to pass.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

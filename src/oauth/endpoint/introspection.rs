@@ -146,7 +146,7 @@ mod tests {
     use crate::oauth::jose::jws::HmacAlgorithm;
     use crate::oauth::peer::{Peer, Reply, client, inline, plain, settings, verified};
 
-    /// A server whose tokens are opaque and that answers `reply` to whoever looks at one.
+    /// A server whose tokens are opaque and that responds with `reply` to each look at one.
     async fn peer(reply: Reply) -> Peer {
         Peer::start(move |seen| match seen.line() {
             "POST /introspect" => reply.clone(),

@@ -169,14 +169,14 @@ fn is_failure(status: &Value) -> bool {
     }
 }
 
-/// Whether a word that nobody registered is a code there: some members hold other words, too.
+/// Whether a word that is not registered is a code there: some members hold other words, too.
 fn names_a_code(name: &str, word: &str) -> bool {
     let looser = matches!(name, "status" | "message" | "reason" | "type" | "exception");
     let is_name = || word.contains(['_', '-']) || word.ends_with("Exception") || word.ends_with("Error");
     is_word(word) && (!looser || is_name())
 }
 
-/// What is shown of a code that nobody registered.
+/// What is shown of a code that is not registered.
 fn is_word(word: &str) -> bool {
     (1..=MAX_WORD).contains(&word.len())
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))

@@ -51,7 +51,7 @@ pub(crate) struct TokenResponse {
 pub(crate) enum Lifetime {
     /// `expires_in`, counted from the request; zero: already over. Never more than [`MAX_LIFETIME`].
     ExpiresIn(Duration),
-    /// The `exp` claim of a JWT (RFC 7519 section 4.1.4), read where `expires_in` is missing. Nobody verified it.
+    /// The `exp` claim of a JWT (RFC 7519 section 4.1.4), read where `expires_in` is missing. It is not verified.
     ExpiresAt(SystemTime),
     /// `expires_in` that is zero or less, as the server says it: over when it comes.
     NoTime(i64),
@@ -168,7 +168,7 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
     }
     let token_type = match (answer.token_type, wanted) {
         (Some(Value::String(name)), Wanted::Bound) if name.eq_ignore_ascii_case("dpop") => TokenType::Dpop,
-        // It must be said (RFC 9449 section 5): a token that is not bound is good for whoever finds it.
+        // It must be said (RFC 9449 section 5): a token that is not bound is good for every finder.
         (_, Wanted::Bound) => return Err(Kind::Unbound),
         (None | Some(Value::Null), Wanted::Bearer(_)) => TokenType::Assumed,
         (Some(Value::String(name)), Wanted::Bearer(more)) if is_bearer(&name, more) => TokenType::Bearer,

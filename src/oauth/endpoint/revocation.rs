@@ -1,6 +1,6 @@
-//! Giving a token back (RFC 7009): after that nobody can use it.
+//! Giving a token back (RFC 7009): after that it cannot be used.
 //!
-//! `endpoint` calls this, with the client authentication of the token endpoint. Whoever logs out does so here whatever
+//! `endpoint` calls this, with the client authentication of the token endpoint. A logout counts here whatever
 //! comes of it: the caller forgets the token even where the server could not be told.
 
 use url::Url;

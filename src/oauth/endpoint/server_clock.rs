@@ -3,7 +3,7 @@
 //! An assertion says when it was made, and a JWT when it ends, both by the server's clock. Its answers say what that
 //! clock shows (`Date`, RFC 9110 section 6.6.1), and where they do not, a token that just came says when it was issued (`iat`).
 //! `endpoint` calls this. No token's life is counted by it: that is for
-//! clocks that nobody sets.
+//! clocks that are not set.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -121,7 +121,7 @@ mod tests {
         assert!(distance.seconds().abs_diff(-90) <= 1, "{distance:?}");
         quiet.assume(distance);
         assert_eq!(quiet.apart_by_tokens(), None);
-        // Somebody set the clocks right.
+        // The clocks were set right.
         clock.assume(clock.apart(clock::wall()).unwrap());
         assert!(seconds(clock.now(), clock::wall()).abs() <= 1);
     }

@@ -77,7 +77,7 @@ pub(in crate::oauth) struct Answer {
 }
 
 impl Http {
-    /// Blocks while it reads the certificate authorities. The client's certificate is shown to whoever asks for one on
+    /// Blocks while it reads the certificate authorities. The client's certificate is shown to every server that asks for one on
     /// any of its connections (RFC 8705 section 2).
     pub(in crate::oauth) fn new(transport: &Transport) -> Result<Self, ServerError> {
         // No authorities at all are no error here: a server on loopback needs none, and one that does fails by its name.

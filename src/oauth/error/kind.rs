@@ -119,7 +119,7 @@ pub(crate) enum Kind {
     Inactive,
     #[error("the token request was given up: it outlived every timeout")]
     Stalled,
-    #[error("{0}; {mend}; no token request was made", mend = mend_of_machine(*.0))]
+    #[error("{0}; {help}; no token request was made", help = help_of_machine(*.0))]
     Machine(NotDone),
     #[error("the token request ended in a defect of this program; please report it")]
     Panicked,
@@ -176,7 +176,7 @@ pub(crate) enum Kind {
     TokenFile(SecretError),
     #[error("{0} {1}")]
     Text(Holder, TextFlaw),
-    #[error("{0} has expired; {mend}", mend = .0.renewal())]
+    #[error("{0} has expired; {help}", help = .0.renewal())]
     Spent(Holder),
     /// What a file, a program or the configuration holds is unchanged since the API refused it.
     #[error("{} still {} the token that the API refuses; {}", .0.name(), .0.verb(), .0.replacement())]
@@ -204,7 +204,7 @@ pub(crate) enum Kind {
 }
 
 /// What to do about what this machine lacks.
-const fn mend_of_machine(not_done: NotDone) -> &'static str {
+const fn help_of_machine(not_done: NotDone) -> &'static str {
     match not_done {
         NotDone::NoThread => "raise the limit of processes (pids.max of the cgroup, ulimit -u)",
         NotDone::Full | NotDone::Panicked => "see which file hangs",

@@ -45,7 +45,7 @@ pub(crate) struct AuthorizationRequest<'a> {
 /// Proof Key for Code Exchange (RFC 7636): whether any program that finds a code can redeem it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub(crate) enum Pkce {
-    /// Nobody but this program can.
+    /// This program alone can.
     #[default]
     S256,
     /// Without: for servers that refuse its parameters, and for clients that authenticate.

@@ -31,7 +31,7 @@ pub(in crate::oauth) struct Expected<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     words: String,
-    /// What the server knows them by (`sub`), which never changes; empty: nobody wrote it down.
+    /// What the server knows them by (`sub`), which never changes; empty: it was not recorded.
     subject: String,
 }
 
@@ -54,7 +54,7 @@ impl Identity {
         &self.subject
     }
 
-    /// Whether `other` is somebody else, as far as anybody knows.
+    /// Whether `other` is another user, as far as is known.
     #[must_use]
     pub(crate) fn differs(&self, other: &Self) -> bool {
         !self.subject.is_empty() && !other.subject.is_empty() && self.subject != other.subject
@@ -123,7 +123,7 @@ pub(in crate::oauth) fn read(
     }
 }
 
-/// Whose token a JWT is: `iss` and `sub`, which nobody verified; `None`: it does not say.
+/// Whose token a JWT is: `iss` and `sub`, unverified; `None`: it does not say.
 pub(crate) fn jwt_subject(token: &str) -> Option<[String; 2]> {
     let claims = claims(token)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -238,7 +238,7 @@ impl AuthorizationServer {
     }
 
     /// What is kept of a login whose response is of no use: nothing where its ID token is not to this login, for the
-    /// refresh token may be somebody else's then.
+    /// refresh token may be another user's then.
     fn login_failure(
         &self,
         client: &Client,

@@ -1,4 +1,4 @@
-//! What a JWT in a file says of itself (RFC 7519 section 4.1): whom it is for, whose it is, when it ends. Nobody verified it: it
+//! What a JWT in a file says of itself (RFC 7519 section 4.1): whom it is for, whose it is, when it ends. It is not verified: it
 //! is for a person who compares it with the configuration, and for not sending what has expired.
 //!
 //! `config` reads files by it when a configuration is checked, `authentication` and `token::source::exchange` before they send

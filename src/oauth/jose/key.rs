@@ -230,7 +230,7 @@ impl SigningKey {
     /// `algorithm`: `None`: the JWK's `alg`, else RS256, the curve's own or EdDSA, as the key is.
     ///
     /// # Errors
-    /// [`KeyError`], which says what to mend and nothing of the key.
+    /// [`KeyError`], which says what to fix and nothing of the key.
     pub(crate) fn from_text(text: &str, algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
         if text.trim_start().starts_with('{') {
             let jwk = jwk::parse(text)?;

@@ -1,4 +1,4 @@
-//! Words that nobody guesses: `state`, `nonce` and code verifiers.
+//! Words that cannot be guessed: `state`, `nonce` and code verifiers.
 
 use aws_lc_rs::rand;
 use base64::Engine as _;

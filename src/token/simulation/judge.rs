@@ -58,7 +58,7 @@ impl Account {
         self.asked = Some(Moment::now());
     }
 
-    /// A refresh token was lost that nobody could have kept.
+    /// A refresh token was lost that could not have been kept.
     pub(super) fn excuse(&mut self) {
         self.excuses += 1;
     }
@@ -144,7 +144,7 @@ impl Inner {
         let text = credentials.value.to_str().unwrap();
         let serial = text.rsplit('-').next().unwrap().parse().unwrap();
         let (end, truth) = (self.grants[token].end_of(serial), self.truth());
-        // Between a step of the wall clock and the look that notices it, nobody can know.
+        // Between a step of the wall clock and the look that notices it, it cannot be known.
         if truth < end || self.unseen > Duration::ZERO {
             return None;
         }
@@ -158,7 +158,7 @@ impl Inner {
         if self.weather != Weather::Well || grant.revoked || grant.account.taken {
             return None;
         }
-        // Its server will refuse it, and nobody has logged in.
+        // Its server will refuse it, and no user has logged in.
         if grant.kind != Kind::Client && grant.account.excuses > 0 {
             return None;
         }

@@ -128,7 +128,7 @@ impl Life {
             let before = std::mem::replace(&mut inner.weather, Weather::Well);
             inner.since = now;
             drop(inner);
-            // Whoever mends a secret changes a file.
+            // A secret is fixed by a change of its file.
             if before == Weather::Misconfigured && self.random.bool() {
                 self.wake();
             }
@@ -219,7 +219,7 @@ impl Life {
         let step = Duration::from_mins(self.random.u64(1..300));
         if self.random.bool() {
             clock::set_wall_back(step);
-            // With the clock back, nobody can say how old the token in the store is.
+            // With the clock back, it is unknown how old the token in the store is.
             for grant in &mut self.world.look().grants {
                 grant.stored.forget_access();
             }

@@ -74,7 +74,7 @@ pub(super) struct Inner {
     pub(super) policy: Policy,
     pub(super) grants: Vec<Grant>,
     pub(super) store_works: bool,
-    /// The wall clock was put forward by this, and nobody has looked yet.
+    /// The wall clock was put forward by this, and it was not looked at yet.
     pub(super) unseen: Duration,
     pub(super) violation: Option<String>,
     pub(super) tally: Tally,
@@ -252,7 +252,7 @@ impl Inner {
         }
     }
 
-    /// Now, by a clock that nobody can set.
+    /// Now, by a clock that cannot be set.
     pub(super) fn truth(&self) -> Moment {
         Moment::now() + self.unseen
     }

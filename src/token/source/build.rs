@@ -94,7 +94,7 @@ impl Sources {
             // A token for each caller: the cache that they are in is bounded, and no disk is.
             GrantSettings::TokenExchange(ExchangeSettings { subject: Subject::Incoming, .. }) => return None,
             // Only the key's file may say whose it is (Google): with another's file in its place at the next start, the
-            // token kept would be somebody else's.
+            // token kept would be another user's.
             GrantSettings::JwtBearer(BearerAssertion { issuer: None, .. }) => {
                 return Some((Spends::Earned, Store::memory()));
             }

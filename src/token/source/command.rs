@@ -1,7 +1,7 @@
 //! A token that a helper program prints: the bare token, or JSON as `text` reads it.
 //!
 //! No shell reads the command. Of the environment the program gets [`INHERITED`] and nothing else: no secret that this
-//! process was given. Whoever needs more writes it down, as in `["env", "KUBECONFIG=/etc/kube", "kubectl", ...]`. It
+//! process was given. What needs more names it, as in `["env", "KUBECONFIG=/etc/kube", "kubectl", ...]`. It
 //! runs in the working folder of this process, without its descriptors, in a process group of its own, so that at the
 //! end of its time all that it started ends with it.
 
@@ -169,7 +169,7 @@ struct Printed {
 
 impl Printed {
     fn new() -> Self {
-        // In one allocation: a growing buffer would leave copies that nobody zeroes.
+        // In one allocation: a growing buffer would leave copies that are not zeroed.
         Self { bytes: Zeroizing::new(Vec::with_capacity(MAX_OUTPUT_BYTES + 1)) }
     }
 

@@ -1,4 +1,4 @@
-//! A token that another process keeps fresh in a file. Whoever watches the file says when to read it again.
+//! A token that another process keeps fresh in a file. A watcher of the file says when to read it again.
 
 use futures_util::future::BoxFuture;
 

@@ -1,4 +1,4 @@
-//! A token that the configuration holds, or names the place of: nobody renews it.
+//! A token that the configuration holds, or names the place of: it is not renewed.
 
 use futures_util::future::BoxFuture;
 

@@ -79,7 +79,7 @@ pub(crate) trait Source: Send + Sync {
         Past::default()
     }
 
-    /// How a person logs in for it; `None`: nobody does.
+    /// How a person logs in for it; `None`: it needs no login.
     fn account(&self) -> Option<Arc<Account>> {
         None
     }
@@ -117,7 +117,7 @@ pub(crate) struct Fetched {
     pub asked: Option<SystemTime>,
     /// Until when it may be used at most, whatever it says itself: the end of what it was traded for.
     pub until: Option<Moment>,
-    /// The key that it is bound to (RFC 9449); `None`: to none, whoever has it may use it.
+    /// The key that it is bound to (RFC 9449); `None`: to none, every holder may use it.
     pub dpop: Option<Arc<Dpop>>,
     /// Who logged in for it, where that is known.
     pub user: Option<Identity>,

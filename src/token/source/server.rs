@@ -191,7 +191,7 @@ impl ServerSource {
         let asked = Moment::now();
         let mut fetched = self.send(&traded.grant).await?;
         if let Some(end) = traded.until {
-            // For whoever stores it: a restart must not give it back what it never had.
+            // For the store: a restart must not give it back what it never had.
             fetched.response.lifetime = match fetched.response.lifetime {
                 Lifetime::ExpiresIn(lifetime) => Lifetime::ExpiresIn(lifetime.min(end - asked)),
                 Lifetime::ExpiresAt(at) => Lifetime::ExpiresAt(at.min(clock::wall_at(end))),

@@ -1,8 +1,8 @@
 //! A token that is kept: what a store has, and what the authorization server gives where that is not enough.
 //!
-//! Lease, re-read, request, write, publish, in that order (RFC 9700 section 4.14.2): whoever comes second finds what
+//! Lease, re-read, request, write, publish, in that order (RFC 9700 section 4.14.2): the second process finds what
 //! the first one wrote, and a refresh token that was rotated is in its place before the access token that came with it
-//! is used. From the request to the write it cannot be interrupted by whoever asked: an answer that is dropped is a
+//! is used. From the request to the write it cannot be interrupted by the caller: an answer that is dropped is a
 //! login that is lost.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +52,7 @@ pub(in crate::token) trait Exchange: Send + Sync {
         stored: Option<&'a Secret<Vec<u8>>>,
     ) -> BoxFuture<'a, Result<Option<Arc<Dpop>>, Error>>;
 
-    /// The key in PKCS #8 where it is the store's to keep: nobody else has it.
+    /// The key in PKCS #8 where it is the store's to keep: it is nowhere else.
     fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>>;
 
     /// The person's password that the grant would send; `None`: it sends none, or it cannot be read.
@@ -96,7 +96,7 @@ pub(in crate::token) trait Exchange: Send + Sync {
 pub(in crate::token) struct Spent {
     /// The refresh token; `None`: the grant spends none.
     pub(in crate::token) refresh_token: Option<Secret<String>>,
-    /// The scope that the login came with: no more may be asked for. `None`: nobody knows.
+    /// The scope that the login came with: no more may be asked for. `None`: it is not known.
     pub(in crate::token) granted: Option<Vec<String>>,
 }
 
@@ -158,7 +158,7 @@ impl<E: Exchange + 'static> Source for Stored<E> {
         tokio::spawn(async move {
             let _under_way = inner.store.under_way().await;
             let fetched = inner.fetch(&mut wanted).await;
-            // Where nobody waits any more, what came of it is in the store.
+            // Where no caller waits any more, what came of it is in the store.
             let _ = wanted.send(fetched);
         });
         // The channel breaks where the task panicked or the runtime ends.
@@ -204,7 +204,7 @@ impl<E: Exchange + 'static> Source for Stored<E> {
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         let inner = Arc::clone(&self.inner);
         let (told, outcome) = oneshot::channel();
-        // What has been given back must not be found in the store again: it goes on where nobody waits for it.
+        // What has been given back must not be found in the store again: it goes on where no caller waits for it.
         tokio::spawn(async move {
             let _under_way = inner.store.under_way().await;
             let _ = told.send(inner.forget(access_token).await);
@@ -225,7 +225,7 @@ impl<E: Exchange> Inner<E> {
         }
         let lease = match self.store.lease(&self.key).await {
             Ok(lease) => lease,
-            // Whoever holds it asks for the same token, and may have it by now.
+            // Its holder requests the same token, and may have it by now.
             Err(StoreError::Busy(_)) => {
                 return self.look().await.ok_or(Error::here(ErrorKind::StoreBusy));
             }
@@ -335,7 +335,7 @@ impl<E: Exchange> Inner<E> {
             return None;
         }
         let now = clock::wall();
-        // Asked for in the future: nobody can say what its expiry is worth.
+        // Asked for in the future: what its expiry is worth is unknown.
         let age = match now.duration_since(access.asked) {
             Ok(age) => age,
             Err(ahead) if ahead.duration() <= CLOCK_SKEW => Duration::ZERO,

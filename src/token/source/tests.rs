@@ -53,7 +53,7 @@ pub(in crate::token) fn jwt(seconds_from_now: i64) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#)))
 }
 
-/// An authorization server that nobody calls.
+/// An authorization server that is not called.
 pub(in crate::token) fn origin(grant: GrantSettings) -> ServerOrigin {
     let transport = Transport {
         ca_file: None,

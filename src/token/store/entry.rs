@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     pub seed: Option<Fingerprint>,
     /// By what the refresh token was earned, where a grant that can be repeated brought it; `None`: a login did.
     pub earned: Option<Earned>,
-    /// The scope that came with the login; a refresh may ask for no more (RFC 6749 section 6). `None`: nobody knows.
+    /// The scope that came with the login; a refresh may ask for no more (RFC 6749 section 6). `None`: it is not known.
     pub granted: Option<Vec<String>>,
     /// The newest access token.
     pub access: Option<StoredAccess>,
@@ -216,7 +216,7 @@ impl Entry {
             password_refused: self.refused_once,
             written_at: seconds(self.written),
         };
-        // Room for all of it: a buffer that grows leaves copies behind that nobody zeroes.
+        // Room for all of it: a buffer that grows leaves copies behind that are not zeroed.
         let long = |text: Option<&str>| text.map_or(0, |text| 6 * text.len());
         let scopes = [written.scope, written.granted].into_iter().flatten().flatten();
         let scope: usize = scopes.map(|scope| 6 * scope.len() + 3).sum();

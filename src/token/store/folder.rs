@@ -1,4 +1,4 @@
-//! A folder of small files that nobody else may read: names, permissions, whole writes, locks. It blocks.
+//! A folder of small files that other users may not read: names, permissions, whole writes, locks. It blocks.
 //!
 //! It knows nothing of what is in the files. A file is replaced whole or not at all, and no link is followed where a
 //! file should be.
@@ -37,7 +37,7 @@ impl Folder {
     /// Makes the folder where it is not there, for its owner alone. One that others may enter is warned about.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be made, is no folder, or is somebody else's.
+    /// [`StoreError`] where it cannot be made, is no folder, or is another user's.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         let metadata = match (std::fs::metadata(path), made) {
@@ -78,7 +78,7 @@ impl Folder {
 
     /// Reads a file of ours.
     pub(super) fn read(path: &Path) -> Result<Found, StoreError> {
-        // Not to block on a pipe that somebody put there.
+        // Not to block on a pipe that was put there.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
         let file = match opened {
@@ -98,7 +98,7 @@ impl Folder {
         if metadata.uid() != me() && metadata.uid() != 0 {
             return Err(StoreError::Owner { path: path.to_owned(), owner: metadata.uid() });
         }
-        // One allocation of the full size: a growing buffer would leave copies that nobody zeroes.
+        // One allocation of the full size: a growing buffer would leave copies that are not zeroed.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES.min(metadata.len() as usize) + 1));
         file.take(MAX_FILE_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
@@ -120,7 +120,7 @@ impl Folder {
             .and_then(|()| std::fs::rename(&temporary, path))
             .map_err(|error| StoreError::io("written", path, &error));
         if outcome.is_err() {
-            // What is left of it would be a copy of a secret that nobody looks for.
+            // What is left of it would be a copy of a secret that is never found.
             let _ = std::fs::remove_file(&temporary);
         } else {
             self.sync(path)?;

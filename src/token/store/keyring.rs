@@ -1,7 +1,7 @@
 //! The platform's keyring: it keeps the key that the files of a folder are encrypted with.
 //!
 //! A keyring takes small secrets, one at a time, and knows no lease; a folder has all that. So only the key is put into
-//! it, and a login is worth nothing to whoever copies the folder. The way there is `secret-tool` of libsecret, which
+//! it, and a login is worth nothing to a copier of the folder. The way there is `secret-tool` of libsecret, which
 //! talks to whatever keeps secrets on a desktop: GNOME Keyring, `KWallet`, `KeePassXC`. It blocks, within bounds.
 
 use std::ffi::{OsStr, OsString};
@@ -242,7 +242,7 @@ fn pause() {
 }
 
 const PROGRAM: &str = "secret-tool";
-/// What `secret-tool` writes of a collection that is locked and that nobody unlocked.
+/// What `secret-tool` writes of a collection that is locked and was not unlocked.
 const LOCKED: &[u8] = b"locked collection";
 const LABEL: &str = "Cupbearer: the key of the token store";
 

@@ -4,7 +4,7 @@
 //! the token path uses: a place, and the entries that the place would not take yet. Those win over what stands there
 //! until they can be written, and an alarm is up for as long.
 //!
-//! Whoever changes an entry holds its lease from the moment it reads it until it has written it. Nothing here asks for
+//! A process that changes an entry holds its lease from the moment it reads it until it has written it. Nothing here asks for
 //! a token: `source::stored` does, between the two.
 
 use std::fmt;
@@ -53,7 +53,7 @@ pub(crate) trait TokenStore: Send + Sync + fmt::Debug {
     /// it is as if there were none; without it, nothing is touched.
     ///
     /// # Errors
-    /// [`StoreError`]; nobody can say what stands there.
+    /// [`StoreError`]; what stands there is unknown.
     fn load<'a>(
         &'a self,
         key: &'a Key,
@@ -140,7 +140,7 @@ impl fmt::Debug for Lease {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
     /// The system refused to read or write.
-    #[error("{} cannot be {what}: {kind}{}", .path.display(), mend(*.kind))]
+    #[error("{} cannot be {what}: {kind}{}", .path.display(), help(*.kind))]
     Io {
         /// What was to be done: "read", "written" and their like.
         what: &'static str,
@@ -152,7 +152,7 @@ pub(crate) enum StoreError {
     /// Where a folder is to be, there is something else.
     #[error("{} is not a folder; set `path` in [store] to one", .0.display())]
     NotAFolder(PathBuf),
-    /// Somebody else's folder or file: what stands there may be planted.
+    /// Another user's folder or file: what stands there may be planted.
     #[error(
         "{} belongs to the user {owner}; tokens are kept in what belongs to the user who runs this program alone: \
          change its owner, or set `path` in [store] to another folder", .path.display()
@@ -206,7 +206,7 @@ pub(crate) enum KeyringFault {
          KWallet, KeePassXC) on the session bus"
     )]
     Absent,
-    /// It is locked, and nobody unlocked it.
+    /// It is locked, and was not unlocked.
     #[error("it is locked, or does not have the key of the stored tokens; unlock the keyring")]
     Locked,
     /// It does not give back what it was given.
@@ -240,7 +240,7 @@ impl StoreError {
 }
 
 /// What to do about what the system said.
-fn mend(kind: io::ErrorKind) -> &'static str {
+fn help(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::PermissionDenied => "; give the user who runs this program access",
         io::ErrorKind::ReadOnlyFilesystem => {

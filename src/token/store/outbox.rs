@@ -216,7 +216,7 @@ impl Store {
         }
     }
 
-    /// Held by whoever spends something, until what came of it is written: [`Store::flush`] waits for it.
+    /// Held while something is spent, until what came of it is written: [`Store::flush`] waits for it.
     pub(crate) async fn under_way(&self) -> OwnedRwLockReadGuard<()> {
         Arc::clone(&self.shared.under_way).read_owned().await
     }

@@ -57,7 +57,7 @@ impl Task {
         }
         entry.token.publish(state);
         for done in entry.leaving.drain(..) {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = done.send(outcome.clone());
         }
     }

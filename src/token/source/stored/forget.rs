@@ -17,7 +17,7 @@ impl<E: Exchange> Inner<E> {
         let lease = self.store.lease(&self.key).await;
         let (entry, mut outcome) = match self.store.load(&self.key, lease.as_ref().ok()).await {
             Ok(entry) => (entry, Ok(())),
-            // What nobody could read, nobody can give back.
+            // What could not be read cannot be given back.
             Err(error) => {
                 self.store.alarm().raise(&self.key.name, &error);
                 (None, Err(Error::here(ErrorKind::Unread(error.to_string().into()))))

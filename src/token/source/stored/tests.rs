@@ -314,7 +314,7 @@ async fn the_end_of_the_program_writes_what_could_not_be_written() {
     let authority = Arc::new(Authority { takes: Duration::from_secs(2), ..Authority::new() });
     let (recorder, store) = recorded(&authority);
     let source = source(&authority, &store, seed("seed"));
-    // Nobody waits any more: the request is on its way, and its answer counts all the same.
+    // No caller waits any more: the request is on its way, and its answer counts all the same.
     assert!(timeout(Duration::from_secs(1), source.fetch()).await.is_err());
     drop(source);
     *recorder.unwritable.lock().unwrap() = Some(full_disk());
