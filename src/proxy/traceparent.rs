@@ -1,5 +1,6 @@
 //! The field `traceparent` (W3C Trace Context, Level 1 and 2): how it is read and written. What goes into it is `trace`'s business.
 
+use data_encoding::HEXLOWER;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
@@ -27,18 +28,10 @@ pub(super) fn id(headers: &HeaderMap) -> Option<&str> {
 /// A `traceparent` of version 00.
 fn written(context: Context) -> [u8; LENGTH] {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    write_hex(&mut value[3..35], &context.trace.to_be_bytes());
-    write_hex(&mut value[36..52], &context.span.to_be_bytes());
-    write_hex(&mut value[53..], &[context.flags]);
+    HEXLOWER.encode_mut(&context.trace.to_be_bytes(), &mut value[3..35]);
+    HEXLOWER.encode_mut(&context.span.to_be_bytes(), &mut value[36..52]);
+    HEXLOWER.encode_mut(&[context.flags], &mut value[53..]);
     value
-}
-
-fn write_hex(digits: &mut [u8], bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
 }
 
 /// A `traceparent` of version 00, or of a later one that begins as 00 does and says more only after another hyphen
@@ -48,24 +41,18 @@ fn parse(value: &[u8]) -> Option<Context> {
     let (version, trace, span, flags) = (&known[..2], &known[3..35], &known[36..52], &known[53..]);
     let hyphens = [known[2], known[35], known[52]] == *b"---";
     let ends = more.is_empty() || version != b"00" && more[0] == b'-';
-    if !hyphens || !ends || read_hex(version)? == 0xff {
+    if !hyphens || !ends || read_hex(version)? == [0xff] {
         return None;
     }
-    let (trace, span) = (read_hex(trace)?, read_hex(span)? as u64);
-    let flags = read_hex(flags)? as u8 & (SAMPLED | RANDOM);
-    (trace != 0 && span != 0).then_some(Context { trace, span, flags })
+    let (trace, span) = (u128::from_be_bytes(read_hex(trace)?), u64::from_be_bytes(read_hex(span)?));
+    let [flags] = read_hex(flags)?;
+    (trace != 0 && span != 0).then_some(Context { trace, span, flags: flags & (SAMPLED | RANDOM) })
 }
 
-/// Lower-case digits, at most 32.
-fn read_hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
+/// Lower-case digits, two for each byte.
+fn read_hex<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    HEXLOWER.decode_mut(digits, &mut bytes).ok().map(|_| bytes)
 }
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

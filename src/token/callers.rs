@@ -7,11 +7,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use futures_util::FutureExt as _;
+use lru::LruCache;
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
@@ -31,10 +33,6 @@ use super::source::{Fetched, Source};
 use super::span;
 use super::state::{Credentials, TokenState};
 use super::unavailable::Unavailable;
-
-mod lru;
-
-use lru::Lru;
 
 /// The SHA-256 of a caller's token.
 type Key = [u8; 32];
@@ -81,11 +79,11 @@ pub(super) struct Callers {
 
 struct Cache {
     /// Those that a token was had for.
-    held: Lru<Key, TokenState>,
+    held: LruCache<Key, TokenState>,
     /// Those that none was ever had for: kept apart, so that they push out no one else.
-    failed: Lru<Key, TokenState>,
+    failed: LruCache<Key, TokenState>,
     /// Those whose token an upstream refused.
-    refused: Lru<Key, Refusals>,
+    refused: LruCache<Key, Refusals>,
     flights: HashMap<Key, Flight>,
     /// What the authorization server asked for (`Retry-After`) counts for all.
     hold: Option<TokenState>,
@@ -115,9 +113,9 @@ impl Callers {
         exchanges: Arc<Exchanges>,
     ) -> Arc<Self> {
         let cache = Cache {
-            held: Lru::new(MOST_CALLERS),
-            failed: Lru::new(MOST_FAILED),
-            refused: Lru::new(MOST_CALLERS),
+            held: LruCache::sparse(MOST_CALLERS),
+            failed: LruCache::sparse(MOST_FAILED),
+            refused: LruCache::sparse(MOST_CALLERS),
             flights: HashMap::new(),
             hold: None,
             logged: None,
@@ -157,7 +155,7 @@ impl Callers {
         let mut cache = self.cache();
         let cache = &mut *cache;
         // Gone by now: there is nothing to replace, and the next request trades anew.
-        let Some(state) = cache.held.touch(&key).cloned() else { return Rejection::NotNow };
+        let Some(state) = cache.held.get(&key).cloned() else { return Rejection::NotNow };
         if let Some(newer) = newer(&state, refused) {
             return Rejection::Newer(newer);
         }
@@ -170,7 +168,7 @@ impl Callers {
         if cache.may_start(now).is_err() {
             return Rejection::NotNow;
         }
-        let refusals = cache.refused.entry(key);
+        let refusals = cache.refused.get_or_insert_mut(key, Refusals::default);
         if refusals.judge(refused, state.attempts(), now, self.settings.policy.retry.max) != Judgement::Ask {
             return Rejection::NotNow;
         }
@@ -180,7 +178,7 @@ impl Callers {
 
     /// An upstream took what came after a refusal.
     pub(super) fn accepted(&self, subject: &Secret<String>, generation: u64) {
-        if let Some(refusals) = self.cache().refused.touch_mut(&key_of(subject)) {
+        if let Some(refusals) = self.cache().refused.get_mut(&key_of(subject)) {
             refusals.mended(generation);
         }
     }
@@ -195,7 +193,7 @@ impl Callers {
         let now = Moment::now();
         let mut cache = self.cache();
         cache.failed.clear();
-        cache.held.sweep(MOST_CALLERS, |state| state.usable(now).is_none());
+        cache.held.retain(|_, state| state.usable(now).is_some());
     }
 
     /// Lets go of all that is held.
@@ -220,7 +218,7 @@ impl Callers {
         let now = Moment::now();
         let mut cache = self.cache();
         let cache = &mut *cache;
-        let known = cache.held.touch(&key).or_else(|| cache.failed.touch(&key)).cloned();
+        let known = cache.held.get(&key).or_else(|| cache.failed.get(&key)).cloned();
         if let Some(state) = &known
             && let Some(credentials) = state.usable(now)
         {
@@ -314,12 +312,12 @@ impl Callers {
                 }
             }
         }
-        cache.held.sweep(SWEPT, |state| state.usable(now).is_none());
+        cache.sweep(now);
         if state.credentials.is_some() {
-            cache.failed.remove(&key);
-            cache.held.insert(key, state.clone());
+            cache.failed.pop(&key);
+            cache.held.put(key, state.clone());
         } else {
-            cache.failed.insert(key, state.clone());
+            cache.failed.put(key, state.clone());
         }
         state
     }
@@ -349,6 +347,16 @@ impl Cache {
             return Err(unavailable(&TokenState::default()));
         }
         Ok(())
+    }
+
+    /// Drops expired tokens: of those used longest ago, a few with each exchange.
+    fn sweep(&mut self, now: Moment) {
+        let oldest = self.held.iter().rev().take(SWEPT);
+        let expired: Vec<Key> =
+            oldest.filter(|(_, state)| state.usable(now).is_none()).map(|(key, _)| *key).collect();
+        for key in &expired {
+            self.held.pop(key);
+        }
     }
 }
 
@@ -395,10 +403,10 @@ fn key_of(subject: &Secret<String>) -> Key {
 }
 
 /// Callers that a token is held for, per token of the configuration: about 10 MiB with tokens of a kilobyte.
-pub(crate) const MOST_CALLERS: usize = 10_000;
+const MOST_CALLERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 /// Callers whose failure is remembered, so that they do not hammer the authorization server.
-const MOST_FAILED: usize = 1_000;
+const MOST_FAILED: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
 
 /// Exchanges under way or waiting for their turn; more are refused at once.
 const MOST_FLIGHTS: usize = 1_000;
@@ -598,7 +606,7 @@ mod tests {
             panic!("it is not Bob's fault")
         };
         assert_eq!(error.cause.unwrap().class(), Class::Misconfigured);
-        for n in 0..2 * MOST_FAILED {
+        for n in 0..2 * MOST_FAILED.get() {
             assert!(bench.ask(&n.to_string()).await.is_err());
         }
         bench.trader.fail(None);

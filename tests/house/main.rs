@@ -46,7 +46,7 @@ const GROUND: [&str; 8] =
 const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];
 
 /// Where a third-party crate may be named: folders (with a slash) and files.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("cupbearer_h1", &["proxy/"]),
     ("oauth2", &["oauth/"]),
     ("opentelemetry_proto", &["traces/otlp.rs", "traces/message.rs"]),
@@ -60,6 +60,8 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("anyhow", &["cli/", "main.rs"]),
     ("granit_parser", &["kubernetes/yaml.rs", "kubernetes/readable.rs"]),
     ("listenfd", &["net/activation.rs"]),
+    ("lru", &["token/callers.rs"]),
+    ("data_encoding", &["token/store/", "proxy/traceparent.rs"]),
 ];
 
 /// The files of `crates/h1` that may do I/O. All others take bytes and give bytes.

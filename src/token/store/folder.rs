@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use tracing::warn;
 use zeroize::Zeroizing;
@@ -245,27 +246,18 @@ fn file_name(token: &str, extension: &str) -> String {
             // Upper case as a number, too: some file systems do not tell it from lower case.
             _ => {
                 name.push('%');
-                name.push_str(&hexadecimal(&[byte]));
+                HEXLOWER.encode_append(&[byte], &mut name);
             }
         }
     }
     if name.len() > LONGEST_NAME {
-        name = format!("%{}", hexadecimal(Fingerprint::of([token.as_bytes()]).as_bytes()));
+        name = format!("%{}", HEXLOWER.encode(Fingerprint::of([token.as_bytes()]).as_bytes()));
     }
     format!("{name}.{extension}")
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn random_word() -> String {
-    hexadecimal(&fastrand::u32(..).to_be_bytes())
+    HEXLOWER.encode(&fastrand::u32(..).to_be_bytes())
 }
 
 fn me() -> u32 {

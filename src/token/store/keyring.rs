@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use data_encoding::HEXLOWER;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -142,7 +143,7 @@ fn key_by(program: &OsStr, folder: &Folder) -> Result<SecretSource, StoreError> 
     }
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes).map_err(|_| StoreError::Keyring(KeyringFault::Refused))?;
-    let made = Secret::new(super::folder::hexadecimal(&*bytes));
+    let made = Secret::new(HEXLOWER.encode(&*bytes));
     put(program, folder.path(), &made)?;
     match look_up(program, folder.path())? {
         Some(kept) if kept == made => Ok(SecretSource::Inline(made)),

@@ -7,6 +7,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::Zeroizing;
 
 use crate::secret::{Secret, SecretSource};
@@ -37,13 +38,12 @@ impl SealingKey {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let bytes = match text.len() {
-            64 => hexadecimal(text),
+            64 => HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok(),
             _ => [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD]
                 .iter()
-                .find_map(|engine| engine.decode(text).ok())
-                .map(Zeroizing::new),
+                .find_map(|engine| engine.decode(text).ok()),
         };
-        Some(Self(Secret::new(bytes?.as_slice().try_into().ok()?)))
+        Some(Self(Secret::new(Zeroizing::new(bytes?).as_slice().try_into().ok()?)))
     }
 
     /// Tells keys apart in a file; it says nothing of the key that a guess at 32 random bytes could use.
@@ -112,16 +112,6 @@ pub(super) fn is_newer(bytes: &[u8]) -> bool {
 
 fn aad(name: &str) -> Aad<Vec<u8>> {
     Aad::from([MAGIC, name.as_bytes()].concat())
-}
-
-fn hexadecimal(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
-    for pair in text.as_bytes().chunks_exact(2) {
-        let pair =
-            std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(pair, 16).ok()?);
-    }
-    Some(bytes)
 }
 
 /// What a sealed entry begins with; the last byte is its version.
