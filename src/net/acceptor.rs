@@ -145,7 +145,7 @@ fn server_config(
         Some(file) => {
             let roots: Arc<RootCertStore> = Arc::new(roots_from(file)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            let verifier = verifier.map_err(|_| TlsError::CaEmpty(file.to_owned()))?;
+            let verifier = verifier.map_err(|_| TlsError::CertificateMissing(file.to_owned()))?;
             builder.with_client_cert_verifier(Arc::new(RestoringVerifier(verifier)))
         }
     };
@@ -235,6 +235,9 @@ mod tests {
         let [cert, key] = pair(dir.path());
         let empty = dir.path().join("clients.pem");
         std::fs::write(&empty, "").unwrap();
-        assert_eq!(Acceptor::load(&cert, &key, Some(&empty)).unwrap_err(), TlsError::CaEmpty(empty));
+        assert_eq!(
+            Acceptor::load(&cert, &key, Some(&empty)).unwrap_err(),
+            TlsError::CertificateMissing(empty)
+        );
     }
 }

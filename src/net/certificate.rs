@@ -10,15 +10,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize as _;
 
+use super::pem::{self, MAX_PAIR_BYTES};
 use super::tls::TlsError;
 use crate::clock;
-use crate::machine;
 use crate::metrics::Validity;
 
 /// A client's certificate and its key, read and checked against each other.
@@ -105,11 +104,11 @@ pub(super) fn certified(
     cert_file: &Path,
     key_file: &Path,
 ) -> Result<(Arc<CertifiedKey>, [u8; 32]), TlsError> {
-    let chain = chain(cert_file)?;
-    let end_entity = chain.first().ok_or_else(|| TlsError::CertificateMissing(cert_file.to_owned()))?;
-    let thumbprint = digest::digest(&digest::SHA256, end_entity);
+    let chain = pem::certificates(cert_file, MAX_PAIR_BYTES)?;
+    // There is at least one.
+    let thumbprint = digest::digest(&digest::SHA256, &chain[0]);
     let thumbprint = thumbprint.as_ref().try_into().expect("SHA-256 has 32 bytes");
-    let mut key = key(key_file)?;
+    let mut key = pem::private_key(key_file)?;
     let signing = any_supported_type(&key);
     key.zeroize();
     let signing = signing.map_err(|_| TlsError::KeyUnusable(key_file.to_owned()))?;
@@ -136,37 +135,15 @@ pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
 /// The same of the first certificate in a PEM file; `None`: that cannot be read.
 #[must_use]
 pub(crate) fn validity_in(file: &Path) -> Option<Validity> {
-    validity(chain(file).ok()?.first()?)
+    validity(pem::certificates(file, MAX_PAIR_BYTES).ok()?.first()?)
 }
-
-fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(file)?;
-    CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|_| TlsError::CertificateMalformed(file.to_owned()))
-}
-
-fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::KeyMissing(file.to_owned()),
-        _ => TlsError::KeyUnusable(file.to_owned()),
-    })
-}
-
-/// The file's bytes, zeroed after use: they may hold a key.
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    let read = machine::read(file, MAX_FILE_BYTES);
-    Ok(read.map_err(|why| TlsError::unreadable(file, why))?.bytes)
-}
-
-/// A chain of ten certificates, with all that tools write above them.
-const MAX_FILE_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
+    use rustls::pki_types::pem::PemObject as _;
 
     use super::*;
 
@@ -262,7 +239,7 @@ mod tests {
             "locked.key",
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         );
-        let huge = files.write("huge.pem", vec![b' '; MAX_FILE_BYTES + 1]);
+        let huge = files.write("huge.pem", vec![b' '; MAX_PAIR_BYTES + 1]);
         let load = |cert: &Path, key: &Path| ClientCertificate::load(cert, key).unwrap_err();
         let folder = files.0.path();
         for (error, name, says) in [

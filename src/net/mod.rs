@@ -27,6 +27,7 @@ pub(crate) mod network_monitor;
 mod no_proxy;
 pub(crate) mod outbound_proxy;
 pub(crate) mod own_response;
+mod pem;
 pub(crate) mod proxy_fault;
 pub(crate) mod rate_limit;
 pub(crate) mod reach;

@@ -6,23 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
 pub(crate) use super::certificate::ClientCertificate;
+use super::pem;
 use super::trust::Trusted;
-use crate::machine::{self, Lack, Unreadable};
+use crate::machine::{Lack, Unreadable};
 
 /// Why a TLS configuration could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TlsError {
-    /// The file of certificate authorities holds none.
-    #[error("{} holds no certificate in PEM form", .0.display())]
-    CaEmpty(PathBuf),
-    /// A certificate in the file is no certificate authority's.
-    #[error("{} holds a certificate that cannot be used as a certificate authority", .0.display())]
-    CaUnusable(PathBuf),
     /// The platform has no store of certificate authorities.
     #[error("this system has no certificate authorities; install ca-certificates or name a ca_file")]
     NoPlatformRoots,
@@ -37,7 +31,7 @@ pub(crate) enum TlsError {
     /// A file cannot be read for what this machine lacks.
     #[error("the file {} cannot be read: {}", .0.display(), .1)]
     Lacking(PathBuf, #[source] Lack),
-    /// The file of a certificate holds none.
+    /// The file of a certificate or of authorities holds none.
     #[error("{} holds no certificate in PEM form", .0.display())]
     CertificateMissing(PathBuf),
     /// The file of a certificate holds something broken.
@@ -119,8 +113,11 @@ pub(crate) fn client_config(
     })
 }
 
-/// The certificate authorities in a PEM file.
-pub(super) fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The certificate authorities in a PEM file, at least one.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub(crate) fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(read_certificates(path)?.0)
 }
 
@@ -131,19 +128,13 @@ fn trusted_by(path: &Path) -> Result<Trusted, TlsError> {
 }
 
 fn read_certificates(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
-    let pem = machine::read(path, MAX_CA_BYTES).map_err(|why| TlsError::unreadable(path, why))?.bytes;
+    let certificates = pem::certificates(path, pem::MAX_CA_BYTES)?;
     let mut roots = RootCertStore::empty();
-    let mut certificates = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| TlsError::CaEmpty(path.to_owned()))?;
-        roots.add(certificate.clone()).map_err(|_| TlsError::CaUnusable(path.to_owned()))?;
-        certificates.push(certificate);
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|_| TlsError::CertificateMalformed(path.to_owned()))?;
     }
-    if roots.is_empty() { Err(TlsError::CaEmpty(path.to_owned())) } else { Ok((roots, certificates)) }
+    Ok((roots, certificates))
 }
-
-/// A platform's whole bundle is a quarter of a megabyte.
-pub(crate) const MAX_CA_BYTES: usize = 10 << 20;
 
 /// Read once: the platform's store has some hundred certificates, and every upstream may want it.
 fn platform_trust(no_roots: NoRoots) -> Result<Trusted, TlsError> {
@@ -239,7 +230,7 @@ mod tests {
         ));
         std::fs::write(&path, "no certificate").unwrap();
         let error = client_config(Some(&path), NoRoots::Refused, None).unwrap_err();
-        assert_eq!(error, TlsError::CaEmpty(path.clone()));
+        assert_eq!(error, TlsError::CertificateMissing(path.clone()));
         assert!(error.to_string().contains("ca.pem"));
     }
 }

@@ -1,17 +1,12 @@
 //! The files of certificates: that they are there and hold what they are to hold.
 
-use std::path::{Path, PathBuf};
-
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use std::path::PathBuf;
 
 use crate::config::findings::Review;
 use crate::config::permissions;
 use crate::config::problem::KeyPath;
 use crate::config::shape::last_key;
-use crate::machine;
-use crate::net::tls::{ClientCertificate, MAX_CA_BYTES, TlsError};
+use crate::net::tls::{ClientCertificate, TlsError, roots_from};
 
 /// The file at `path`, where one is named.
 pub(super) fn ca_file(
@@ -21,9 +16,8 @@ pub(super) fn ca_file(
 ) -> Result<Option<PathBuf>, ()> {
     let Some(text) = text else { return Ok(None) };
     let file = review.file(path, text);
-    let mut store = RootCertStore::empty();
-    match holds_certificate(&file, |certificate| store.add(certificate).is_ok()) {
-        Ok(()) => Ok(Some(file)),
+    match roots_from(&file) {
+        Ok(_) => Ok(Some(file)),
         Err(error) => {
             review.unusable(
                 path,
@@ -105,8 +99,7 @@ pub(super) fn client_certificate_file(
     review: &mut Review<'_>,
 ) -> Option<PathBuf> {
     let file = review.file(path, text);
-    let is_usable = |certificate| RootCertStore::empty().add(certificate).is_ok();
-    if let Err(error) = holds_certificate(&file, is_usable) {
+    if let Err(error) = roots_from(&file) {
         review.unusable(path, &error, cert_mend("the client's"));
         return None;
     }
@@ -115,22 +108,6 @@ pub(super) fn client_certificate_file(
 
 fn cert_mend(whose: &str) -> String {
     format!("name a PEM file with {whose} certificate (-----BEGIN CERTIFICATE-----)")
-}
-
-fn holds_certificate(
-    file: &Path,
-    mut is_usable: impl FnMut(CertificateDer<'static>) -> bool,
-) -> Result<(), TlsError> {
-    let pem = machine::read(file, MAX_CA_BYTES).map_err(|why| TlsError::unreadable(file, why))?.bytes;
-    let mut found = false;
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| TlsError::CertificateMalformed(file.to_owned()))?;
-        if !is_usable(certificate) {
-            return Err(TlsError::CertificateMalformed(file.to_owned()));
-        }
-        found = true;
-    }
-    if found { Ok(()) } else { Err(TlsError::CertificateMissing(file.to_owned())) }
 }
 
 const KEY_MEND: &str =

@@ -282,7 +282,7 @@ mod tests {
         let error = || Http::new(&settings.transport).unwrap_err();
         assert!(matches!(error(), ServerError::Tls(TlsError::Unreadable { .. })));
         std::fs::write(&path, "not a certificate").unwrap();
-        assert_eq!(error(), ServerError::Tls(TlsError::CaEmpty(path)));
+        assert_eq!(error(), ServerError::Tls(TlsError::CertificateMissing(path)));
     }
 
     fn by_certificate() -> Client {

@@ -1,4 +1,8 @@
-//! The first private key in a PEM text (RFC 7468). Every buffer on the way is zeroed.
+//! The first private key in a PEM text (RFC 7468).
+//!
+//! Not `rustls::pki_types::pem`, which reads the certificates and keys of TLS (`net::pem`): it leaves the key's base64
+//! in memory, takes no key whose line breaks were lost on the way, and does not tell an encrypted key or one in
+//! OpenSSH's format from none.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
