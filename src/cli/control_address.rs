@@ -98,15 +98,14 @@ impl Reach {
     /// # Errors
     /// What is wrong with a configuration that cannot even be read for where its proxy is.
     pub(super) fn client_to_reload(&self) -> anyhow::Result<Result<Client, Problems>> {
-        let is_told = self.control.is_some() || env::var_os(CONTROL.variable).is_some();
         let is_there = self.config.is_some() || PathBuf::from(DEFAULT_FILE).exists();
-        if !is_told && is_there {
+        if self.is_by_configuration() && is_there {
             return Ok((CONTROL.of)(&source(self.config.clone())).map(Client::new));
         }
         Ok(Ok(self.client()?))
     }
 
-    /// Whether the proxy is looked for where its configuration has it now.
+    /// Whether neither an option nor a variable says where the proxy is: its configuration does.
     pub(super) fn is_by_configuration(&self) -> bool {
         self.control.is_none() && env::var_os(CONTROL.variable).is_none()
     }

@@ -42,17 +42,28 @@ impl Peer {
     }
 }
 
-/// Whether the kernel can report `uid` as a peer: in a user namespace (systemd's `PrivateUsers=`, rootless containers) every user
-/// that has no number there is reported as one and the same, [`overflow_uid`]. True where the system does not tell.
-#[must_use]
-pub(crate) fn is_mapped(uid: u32) -> bool {
-    std::fs::read_to_string("/proc/self/uid_map").map_or(true, |map| maps(&map, uid))
-}
+/// The users that have a number in the user namespace of this process (`user_namespaces(7)`). The kernel reports every other user
+/// as [`overflow_uid`]: systemd's `PrivateUsers=` and rootless containers make such namespaces.
+pub(crate) struct UidMap(Option<String>);
 
-/// Whether this process is in a user namespace that has no number for some users.
-#[must_use]
-pub(crate) fn is_some_user_hidden() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps(&map, u32::MAX - 1))
+impl UidMap {
+    /// Reads it once. Where the system has none, every user has a number.
+    #[must_use]
+    pub(crate) fn read() -> Self {
+        Self(std::fs::read_to_string("/proc/self/uid_map").ok())
+    }
+
+    /// Whether the kernel can report `uid` as a peer.
+    #[must_use]
+    pub(crate) fn has(&self, uid: u32) -> bool {
+        self.0.as_deref().is_none_or(|map| maps(map, uid))
+    }
+
+    /// Whether some users have no number.
+    #[must_use]
+    pub(crate) fn hides_users(&self) -> bool {
+        !self.has(u32::MAX - 1)
+    }
 }
 
 /// The number of all users that have none here (`/proc/sys/kernel/overflowuid`).

@@ -11,7 +11,7 @@ use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Variables, Wanted, Written};
 use crate::net::loopback::is_loopback_host;
 use crate::net::names::{Subject, SubjectFault};
-use crate::net::unix_peer;
+use crate::net::unix_peer::{self, UidMap};
 use crate::proxy::Guard;
 use crate::secret::Secret;
 
@@ -141,12 +141,12 @@ fn hosts_are_trustworthy(
 
 /// A user namespace, such as that of systemd's `PrivateUsers=`, hides who connects.
 fn uids_have_a_number_here(path: &KeyPath, uids: &[u32], review: &mut Review<'_>) {
-    let overflow = unix_peer::overflow_uid();
-    if uids.contains(&overflow) && unix_peer::is_some_user_hidden() {
+    let (overflow, map) = (unix_peer::overflow_uid(), UidMap::read());
+    if uids.contains(&overflow) && map.hides_users() {
         let what = format!("{overflow} stands for every user that has no number in this user namespace");
         review.error(path, what, "list the users themselves, and run the proxy in a namespace that has them");
     }
-    let unmapped = uids.iter().filter(|uid| **uid != overflow && !unix_peer::is_mapped(**uid));
+    let unmapped = uids.iter().filter(|uid| **uid != overflow && !map.has(**uid));
     let unmapped: Vec<_> = unmapped.map(ToString::to_string).collect();
     if !unmapped.is_empty() {
         let what = format!(
