@@ -16,12 +16,13 @@
 //! | `proxy` | the request path | grants, stores, the configuration's file |
 //! | `token` | when to renew, what renews, what a request sees of it | HTTP requests that pass through |
 //! | `oauth` | what to send to an authorization server, what its responses mean | when |
-//! | `kubernetes` | the sidecar in manifests, the admission webhook | everything above |
+//! | `webhook` | the admission webhook's server | what a pod is |
 //! | `demo` | an authorization server and an API in process | the proxy |
 //! | `net`, `telemetry`, `traces`, `metrics`, `lifecycle`, `secret`, `machine`, `clock` | the ground | all rooms |
 //!
-//! `crates/h1` beside them is HTTP/1.1 on the wire (RFC 9112): a client without I/O of its own, and the judge of a
-//! request's framing.
+//! Two crates beside them take bytes and give bytes. `crates/h1` is HTTP/1.1 on the wire (RFC 9112): a client without
+//! I/O of its own, and the judge of a request's framing. `crates/inject` is the sidecar in Kubernetes' manifests and
+//! admission reviews.
 //!
 //! # One request
 //!
@@ -83,7 +84,6 @@ mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod health;
-mod kubernetes;
 mod lifecycle;
 mod login;
 mod machine;
@@ -97,3 +97,4 @@ mod telemetry;
 pub mod testing;
 mod token;
 mod traces;
+mod webhook;

@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use crate::config::{self, Severity, Source};
-use crate::kubernetes::{self, Amount, Direction, Mode, Outcome, Overrides, Port, Resources, RunAs, Sidecar};
 use anyhow::Context;
 use clap::Args;
+use cupbearer_inject::{Amount, Direction, Mode, Outcome, Overrides, Port, Resources, RunAs, Sidecar};
 
 use super::Answer;
 use super::output::{complain, say};
@@ -167,7 +167,7 @@ impl Inject {
         let sidecar = self.options.sidecar()?;
         let (name, bytes) = read(self.files)?;
         let direction = if self.uninject { Direction::Out } else { Direction::In(&sidecar, config_problems) };
-        let rewritten = match kubernetes::rewrite(&bytes, direction) {
+        let rewritten = match cupbearer_inject::rewrite(&bytes, direction) {
             Ok(rewritten) => rewritten,
             Err(problems) => {
                 for problem in &problems {

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::kubernetes::{self, FailurePolicy, Policy};
 use crate::lifecycle::{DrainTrigger, process};
 use crate::telemetry::{self, LogFormat, LogSettings};
+use crate::webhook;
 use anyhow::Context;
 use clap::Args;
+use cupbearer_inject::admission::{FailurePolicy, Policy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Answer;
@@ -55,7 +56,7 @@ impl Webhook {
         };
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let webhook = kubernetes::Webhook::bind(self.listen, &self.cert_file, &self.key_file, policy)
+        let webhook = webhook::Webhook::bind(self.listen, &self.cert_file, &self.key_file, policy)
             .await
             .context("the webhook cannot start")?;
         drop(starting);

@@ -12,7 +12,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// Each that cannot: the name that a flag has for it, and what is wrong.
-    pub(crate) fn check(&self) -> Result<(), Vec<(&'static str, String)>> {
+    pub fn check(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut wrong = Vec::new();
         wrong.extend(
             image_fault(&self.image).map(|why| ("image", format!("{:?} is no image: {why}", self.image))),

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What is wrong with one object of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// Of the file, counted from 1; `None` where there is no file.
     pub document: Option<usize>,
     /// `Deployment shop/orders`; empty where it was not read so far.

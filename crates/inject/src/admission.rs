@@ -15,7 +15,7 @@ use super::sidecar::{INJECT, Sidecar};
 
 /// What the webhook does with a pod.
 #[derive(Clone, Debug)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// What it puts in.
     pub sidecar: Sidecar,
     /// What becomes of a pod that the sidecar cannot be put into.
@@ -26,7 +26,7 @@ pub(crate) struct Policy {
 
 /// What becomes of a pod that the sidecar cannot be put into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum FailurePolicy {
+pub enum FailurePolicy {
     /// It is refused, with the reason.
     #[default]
     Closed,
@@ -36,20 +36,26 @@ pub(crate) enum FailurePolicy {
 
 /// What an answer did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answered {
-    pub(super) review: Value,
-    /// What became of it, and of what; the rest is for the log.
-    pub(super) outcome: Outcome,
-    pub(super) object: String,
-    pub(super) uid: String,
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) problem: Option<String>,
+pub struct Answered {
+    /// The `AdmissionReview` that goes back.
+    pub review: Value,
+    /// What became of the pod.
+    pub outcome: Outcome,
+    /// `Pod shop/orders-*`.
+    pub object: String,
+    /// The review's.
+    pub uid: String,
+    /// The pod's.
+    pub namespace: String,
+    /// The pod's, or its beginning where the API server makes the name.
+    pub name: String,
+    /// Why the pod is as it is; `None` where the sidecar was put in.
+    pub problem: Option<String>,
 }
 
 /// What became of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// The sidecar was put in.
     Injected,
     /// It came with the sidecar, which was moved to its place.
@@ -64,11 +70,11 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// All of them: the closed set of the metric's label.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Injected, Self::Moved, Self::LeftAlone, Self::Refused, Self::LetIn];
+    pub const ALL: [Self; 5] = [Self::Injected, Self::Moved, Self::LeftAlone, Self::Refused, Self::LetIn];
 
     /// The word for it in the metric and the log.
-    pub(super) const fn as_str(self) -> &'static str {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Injected => "injected",
             Self::Moved => "moved",
@@ -83,7 +89,7 @@ impl Outcome {
 ///
 /// # Errors
 /// What is wrong with it, where it is none.
-pub(super) fn answer(text: &[u8], policy: &Policy) -> Result<Answered, String> {
+pub fn answer(text: &[u8], policy: &Policy) -> Result<Answered, String> {
     let review: Value =
         serde_json::from_slice(text).map_err(|error| format!("the body is no JSON: {error}"))?;
     let (version, kind) = (review["apiVersion"].as_str(), review["kind"].as_str());
@@ -230,7 +236,7 @@ const VERSION: &str = "admission.k8s.io/v1";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::sidecar::Mode;
+    use crate::sidecar::Mode;
 
     fn policy(failure: FailurePolicy) -> Policy {
         Policy { sidecar: Sidecar::default(), failure, own_namespace: Some("cupbearer-system".to_owned()) }

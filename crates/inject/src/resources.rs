@@ -8,7 +8,7 @@ use super::sidecar::CONTAINER;
 
 /// An amount of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Amount {
+pub enum Amount {
     /// What `inject` chooses for the pod.
     #[default]
     Usual,
@@ -21,7 +21,7 @@ pub(crate) enum Amount {
 impl Amount {
     /// A quantity, or `none`.
     #[must_use]
-    pub(crate) fn named(text: &str) -> Self {
+    pub fn named(text: &str) -> Self {
         if text == "none" { Self::Nothing } else { Self::Quantity(text.to_owned()) }
     }
 
@@ -39,7 +39,7 @@ pub(super) struct Bounds {
 
 /// What the sidecar asks for, and what it may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Resources {
+pub struct Resources {
     cpu: Bounds,
     memory: Bounds,
     ephemeral_storage: Bounds,
@@ -47,7 +47,7 @@ pub(crate) struct Resources {
 
 impl Resources {
     /// The amount that an option of this name sets: `cpu-limit`, say.
-    pub(crate) fn amount(&mut self, option: &str) -> Option<&mut Amount> {
+    pub fn amount(&mut self, option: &str) -> Option<&mut Amount> {
         Some(match option {
             "cpu-request" => &mut self.cpu.request,
             "cpu-limit" => &mut self.cpu.limit,

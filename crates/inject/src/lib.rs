@@ -1,20 +1,18 @@
 //! The sidecar in Kubernetes manifests: what is added to a pod, how it gets into a file without disturbing the rest of it,
-//! and the same as a mutating admission webhook.
+//! and the same in response to an admission review.
 //!
 //! What a pod becomes is decided on values (`pod`); a file is edited to say that (`manifests`), and read again to see
 //! that it does.
 
-mod admission;
+pub mod admission;
 mod annotations;
 mod configuration;
 mod defaults;
 mod emit;
 mod foreign;
 mod judge;
-mod lifetime;
 mod live;
 mod manifests;
-mod metrics;
 mod object;
 mod overrides;
 mod patch;
@@ -30,13 +28,11 @@ mod scalar;
 mod sidecar;
 mod splice;
 mod system;
-mod webhook;
 mod yaml;
 
-pub(crate) use admission::{FailurePolicy, Policy};
-pub(crate) use manifests::{Direction, rewrite};
-pub(crate) use object::Outcome;
-pub(crate) use overrides::Overrides;
-pub(crate) use resources::{Amount, Resources};
-pub(crate) use sidecar::{Mode, Port, RunAs, Sidecar};
-pub(crate) use webhook::Webhook;
+pub use manifests::{CheckConfig, Direction, Rewritten, rewrite};
+pub use object::{Outcome, Report};
+pub use overrides::Overrides;
+pub use problem::Problem;
+pub use resources::{Amount, Resources};
+pub use sidecar::{Mode, Port, RunAs, Sidecar};

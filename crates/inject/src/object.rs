@@ -8,7 +8,7 @@ use super::{defaults, foreign, live, pod};
 
 /// What became of one object that holds pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub struct Report {
     /// `Deployment shop/orders`.
     pub object: String,
     /// What became of it.
@@ -19,7 +19,7 @@ impl Report {
     /// Whether the object holds a pod that should have got the sidecar, or lost it, and did not. Who declines it by
     /// `cupbearer.dev/inject` is not left out.
     #[must_use]
-    pub(crate) fn is_left_out(&self) -> bool {
+    pub fn is_left_out(&self) -> bool {
         match &self.outcome {
             Outcome::LeftAlone(reason) => !pod::is_declined(reason),
             Outcome::Unknown(_) => true,
@@ -30,7 +30,7 @@ impl Report {
 
 /// What became of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The sidecar was put in, or taken out.
     Changed,
     /// Another one was there before: one of other flags, of another version, or changed by hand.

@@ -4,14 +4,14 @@ use serde_json::{Map, Value};
 
 /// Fields of a container, merged into the sidecar's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Overrides(Map<String, Value>);
+pub struct Overrides(Map<String, Value>);
 
 impl Overrides {
     /// Those that a JSON object names.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn named(text: &str) -> Result<Self, String> {
+    pub fn named(text: &str) -> Result<Self, String> {
         let fields: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| format!("it must be a JSON object with fields of a container: {error}"))?;
         for (field, value) in &fields {

@@ -494,7 +494,7 @@ mod tests {
     use serde_json::json;
 
     use super::{Documents, Kind, Node};
-    use crate::kubernetes::problem::Problem;
+    use crate::problem::Problem;
 
     fn documents(text: &str) -> Result<Vec<Node<'_>>, Problem> {
         Documents::new(text).map(|document| document.map(|document| document.node)).collect()

@@ -172,7 +172,7 @@ mod tests {
     use serde_json::json;
 
     use super::Emitter;
-    use crate::kubernetes::yaml::{Documents, Node};
+    use crate::yaml::{Documents, Node};
 
     fn documents(text: &str) -> Vec<Node<'_>> {
         Documents::new(text).map(|document| document.unwrap().node).collect()

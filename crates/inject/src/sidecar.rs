@@ -9,7 +9,7 @@ use super::resources::{Budget, Resources};
 /// What is added to a pod. Each field but `version` can be said for one pod alone by an annotation
 /// `cupbearer.dev/...` of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sidecar {
+pub struct Sidecar {
     /// The image; `cupbearer.dev/image`.
     pub image: String,
     /// The `ConfigMap` that holds `config.toml`; `cupbearer.dev/config-map`.
@@ -49,7 +49,7 @@ pub(crate) struct Sidecar {
 
 /// Which user, or group, the sidecar runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RunAs {
+pub enum RunAs {
     /// This one.
     Id(u32),
     /// The image's, or what the cluster chooses in its place, as `OpenShift` does: the field is left out.
@@ -59,7 +59,7 @@ pub(crate) enum RunAs {
 impl RunAs {
     /// A number, or `image`.
     #[must_use]
-    pub(crate) fn named(text: &str) -> Option<Self> {
+    pub fn named(text: &str) -> Option<Self> {
         if text == "image" { Some(Self::Image) } else { text.parse().ok().map(Self::Id) }
     }
 }
@@ -90,7 +90,7 @@ impl Setting {
 
 /// Where the sidecar listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Port {
+pub enum Port {
     /// On this port of loopback, whatever the configuration says.
     Number(u16),
     /// Where `server.listen` of the configuration says.
@@ -100,7 +100,7 @@ pub(crate) enum Port {
 impl Port {
     /// A number, or `config`.
     #[must_use]
-    pub(crate) fn named(text: &str) -> Option<Self> {
+    pub fn named(text: &str) -> Option<Self> {
         match text {
             "config" => Some(Self::Configured),
             number => number.parse().ok().map(Self::Number),
@@ -110,7 +110,7 @@ impl Port {
 
 /// Which kind of container the sidecar is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// An init container with `restartPolicy: Always` (Kubernetes 1.29): starts before the application and ends after it,
     /// and a Job completes.
     #[default]
@@ -122,7 +122,7 @@ pub(crate) enum Mode {
 impl Mode {
     /// `native` or `plain`.
     #[must_use]
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str) -> Option<Self> {
         match name {
             "native" => Some(Self::Native),
             "plain" => Some(Self::Plain),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cupbearer_inject::admission::{self, Answered, Outcome, Policy};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
@@ -15,7 +16,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::admission::{self, Answered, Outcome, Policy};
 use super::lifetime::{Lifetime, LifetimeLog};
 use super::metrics::WebhookMetrics;
 use crate::clock;
@@ -207,7 +207,7 @@ impl Surface {
         self.metrics.reviewed(answered.as_ref().ok().map(|answered| answered.outcome), begun.elapsed());
         match answered {
             Ok(answered) => {
-                answered.log();
+                log(&answered);
                 typed(StatusCode::OK, "application/json", answered.review.to_string())
             }
             Err(error) => {
@@ -218,28 +218,18 @@ impl Surface {
     }
 }
 
-impl Answered {
-    fn log(&self) {
-        let Self { object, uid, namespace, name, outcome, problem, .. } = self;
-        let (outcome, problem) = (outcome.as_str(), problem.as_deref().unwrap_or_default());
-        match self.outcome {
-            Outcome::Refused => {
-                tracing::warn!(uid, namespace, name, object, outcome, problem, "a pod was refused");
-            }
-            Outcome::LetIn => {
-                tracing::warn!(
-                    uid,
-                    namespace,
-                    name,
-                    object,
-                    outcome,
-                    problem,
-                    "a pod was let in by --fail open"
-                );
-            }
-            Outcome::Injected | Outcome::Moved | Outcome::LeftAlone => {
-                tracing::info!(uid, namespace, name, object, outcome, problem, "a review was answered");
-            }
+fn log(answered: &Answered) {
+    let Answered { object, uid, namespace, name, outcome, problem, .. } = answered;
+    let (outcome, problem) = (outcome.as_str(), problem.as_deref().unwrap_or_default());
+    match answered.outcome {
+        Outcome::Refused => {
+            tracing::warn!(uid, namespace, name, object, outcome, problem, "a pod was refused");
+        }
+        Outcome::LetIn => {
+            tracing::warn!(uid, namespace, name, object, outcome, problem, "a pod was let in by --fail open");
+        }
+        Outcome::Injected | Outcome::Moved | Outcome::LeftAlone => {
+            tracing::info!(uid, namespace, name, object, outcome, problem, "a review was answered");
         }
     }
 }

@@ -17,11 +17,11 @@ use super::splice::{self, Edit};
 use super::yaml::{Document, Documents, Kind, LONGEST, Node};
 
 /// What is wrong with the text of a `config.toml`, as a sidecar with these variables reads it.
-pub(crate) type CheckConfig = fn(&str, Vec<(OsString, OsString)>) -> Vec<String>;
+pub type CheckConfig = fn(&str, Vec<(OsString, OsString)>) -> Vec<String>;
 
 /// Whether the sidecar comes or goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Direction<'a> {
+pub enum Direction<'a> {
     /// It is put into each pod, and its configuration is checked where the file has it.
     In(&'a Sidecar, CheckConfig),
     /// It is taken out of each.
@@ -30,7 +30,7 @@ pub(crate) enum Direction<'a> {
 
 /// What a file became.
 #[derive(Clone, Debug)]
-pub(crate) struct Rewritten {
+pub struct Rewritten {
     /// The file; byte for byte as it was where nothing changed.
     pub text: String,
     /// What became of each object that holds pods, in the file's order.
@@ -45,7 +45,7 @@ pub(crate) struct Rewritten {
 ///
 /// # Errors
 /// Every [`Problem`]; then nothing is written.
-pub(crate) fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
+pub fn rewrite(text: &[u8], direction: Direction<'_>) -> Result<Rewritten, Vec<Problem>> {
     let decoded = decoded(text).map_err(|problem| vec![problem])?;
     let text = decoded.as_ref();
     if text.len() > LONGEST {

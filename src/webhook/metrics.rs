@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use cupbearer_inject::admission::Outcome;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge};
 
-use super::admission::Outcome;
 use crate::metrics::{Metrics, counter_vec};
 
 /// The families of the webhook.
