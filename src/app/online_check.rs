@@ -10,9 +10,10 @@ use crate::clock;
 use crate::config::Settings;
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, ClientAuth, Error, JwtFacts, Lifetime, ServerError, TokenResponse};
+use crate::oauth::{Class, ClientAuth, JwtFacts, Lifetime, ServerError, TokenResponse};
 use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
+use crate::token::Error;
 use crate::token::{
     Account, Fetched, GrantSettings, Limits, Origin, Renewer, Roster, Source as _, Sources, Store,
     StoreAlarm, StoreError, StoreSettings, Subject, TokenSettings, open_store,
@@ -319,13 +320,13 @@ mod tests {
     use super::*;
     use crate::net::outbound_proxy::{ProxyFlaw, Unusable};
     use crate::net::proxy_fault::ProxyFault;
-    use crate::oauth::ErrorKind;
+    use crate::oauth::TransportFault;
 
     #[test]
     fn a_proxy_at_fault_has_the_advice_that_an_upstream_has() {
         for status in [302, 407, 429, 502, 504] {
             let fault = ProxyFault::Refused(status);
-            let advice = TrialError::Token(Error::here(ErrorKind::Proxy(fault))).help("tokens.api");
+            let advice = TrialError::Token(Error::from(TransportFault::Proxy(fault))).help("tokens.api");
             assert_eq!(advice, format!("{}; the keys are those of [tokens.api]", fault.help()));
         }
         let unusable = Unusable { by: "HTTPS_PROXY", flaw: ProxyFlaw::Malformed };

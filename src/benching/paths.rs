@@ -11,12 +11,13 @@ use crate::clock::{self, Moment};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
-use crate::oauth::{Dpop, Error, Lifetime, SigningKey, TokenResponse, TokenType};
+use crate::oauth::{Dpop, Lifetime, SigningKey, TokenResponse, TokenType};
 use crate::proxy::{
     Attached, Forwarded, Guard, Http2, OnUnauthorized, OwnAuthorization, ProxyMetrics, Rewrite, Route,
     RouteLimits, RouteTable, SentHost, Upstream, UpstreamSettings, attach,
 };
 use crate::secret::{Secret, SecretSource};
+use crate::token::Error;
 use crate::token::{
     Attachment, Binding, Fetched, Limits, Origin, Policy, Renewer, Source, TokenHandle, TokenSettings,
     schedule,

@@ -20,10 +20,11 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{
-    AuthorizationServer, Client, ClientAuth, Dialect, Error, Lifetime, Location, ServerSettings,
-    TokenRequest, TokenResponse, TokenType, Transport,
+    AuthorizationServer, Client, ClientAuth, Dialect, Lifetime, Location, ServerSettings, TokenRequest,
+    TokenResponse, TokenType, Transport,
 };
 use crate::secret::{Secret, SecretSource};
+use crate::token::Error;
 use crate::token::{
     Attachment, Fetched, GrantSettings, Limits, Origin, Policy, Renewer, Roster, ServerOrigin, ServerSource,
     Source, TokenHandle, TokenSettings,

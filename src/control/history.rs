@@ -130,8 +130,9 @@ mod tests {
     use super::*;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
-    use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
+    use crate::oauth::{Lifetime, RequestFault, TokenResponse, TokenType, TransportFault};
     use crate::secret::{Secret, SecretSource};
+    use crate::token::Error;
     use crate::token::{Attachment, Fetched, Limits, Origin, Policy, Renewer, Source, TokenSettings};
 
     /// One outcome of each kind, one a call.
@@ -156,8 +157,8 @@ mod tests {
             let outcome = match call {
                 0 => Ok(Fetched { adopted: true, ..response.into() }),
                 1 => Ok(response.into()),
-                2 => Err(Error::here(ErrorKind::ShortSecret)),
-                _ => Err(Error::here(ErrorKind::Reset)),
+                2 => Err(Error::from(RequestFault::ShortSecret)),
+                _ => Err(Error::from(TransportFault::Reset)),
             };
             ready(outcome).boxed()
         }

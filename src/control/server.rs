@@ -423,8 +423,9 @@ mod tests {
     use crate::lifecycle::DrainTrigger;
     use crate::net::local_address::LocalAddress;
     use crate::net::local_client::send;
-    use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
+    use crate::oauth::{Lifetime, TokenResponse, TokenType, TransportFault};
     use crate::secret::{Secret, SecretError, SecretSource};
+    use crate::token::Error;
     use crate::token::{
         Attachment, Fetched, Origin, Policy, Renewer, RenewerHandle, Source, StoreError, TokenSettings,
     };
@@ -583,7 +584,7 @@ mod tests {
     #[tokio::test]
     async fn a_renewal_that_fails_says_why_and_keeps_the_token() {
         let missing = Error::from(SecretError::Missing("/gone".into()));
-        let held = Error::here(ErrorKind::Reset).after(Some(Duration::from_secs(30)));
+        let held = Error::from(TransportFault::Reset).after(Some(Duration::from_secs(30)));
         let program = settled([Ok(token("one")), Err(missing), Err(held)]).await;
         let (status, detail, _) = refusal(program.client.renew("api").await.unwrap_err());
         assert!(status == 409 && detail.contains("/gone"), "{status} {detail}");
@@ -604,7 +605,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_leaves_by_one_path_alone_and_is_shown_nowhere_else() {
-        let program = settled([Ok(token("sentinel-token")), Err(Error::here(ErrorKind::Reset))]).await;
+        let program = settled([Ok(token("sentinel-token")), Err(Error::from(TransportFault::Reset))]).await;
         program.client.renew("api").await.unwrap_err();
         let request = Request::get("/status").body(Full::default()).unwrap();
         let status = send(program.address, request, SOON).await.unwrap();
@@ -628,7 +629,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(bare.client.access_token("api").await.unwrap().expose(), "bare");
-        let none = settled([Err(Error::here(ErrorKind::Dns))]).await;
+        let none = settled([Err(Error::from(TransportFault::Dns))]).await;
         let (status, detail, _) = refusal(none.client.access_token("api").await.unwrap_err());
         assert!(status == 503 && detail.contains("pending"), "{detail}");
     }

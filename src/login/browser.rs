@@ -15,7 +15,8 @@ use super::paste::{PasteError, Pasted};
 use super::progress::{Ending, Step};
 use super::redirect::{Redirect, RedirectError};
 use crate::clock::{Moment, sleep_until};
-use crate::oauth::{Callback, Error, Identity, Manner, Pending, Pkce, RedirectUri};
+use crate::oauth::{Callback, Identity, Manner, Pending, Pkce, RedirectUri};
+use crate::token::Error;
 use crate::token::{Account, LoginError};
 
 /// A login that a browser is to bring to its end.

@@ -20,7 +20,8 @@ use super::progress::{Ending, Progress, Stage};
 use super::redirect::RedirectError;
 use super::silent::{Refusal, SilentError, SilentRenewal, SilentStart};
 use crate::clock::Moment;
-use crate::oauth::{Callback, Class, Error, Identity};
+use crate::oauth::{Callback, Class, Identity};
+use crate::token::Error;
 use crate::token::{Account, Flow, Roster, StoreError, TokenHandle};
 
 /// Where people log in. Shared by clone.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::progress::{Ending, Step};
 use crate::clock::{Moment, sleep_until};
-use crate::oauth::{Class, DeviceAuthorization, Error, ErrorCode, Identity};
+use crate::oauth::{Class, DeviceAuthorization, ErrorCode, Identity};
+use crate::token::Error;
 use crate::token::{Account, LoginError};
 
 /// A login that goes on elsewhere.
@@ -109,10 +110,10 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::oauth::ErrorKind;
+    use crate::oauth::{ErrorKind, TransportFault};
 
     fn denied(code: &str) -> Error {
-        Error::here(ErrorKind::Denied(StatusCode::BAD_REQUEST, ErrorCode::parse(code)))
+        Error::from(ErrorKind::Denied(StatusCode::BAD_REQUEST, ErrorCode::parse(code)))
     }
 
     #[test]
@@ -130,14 +131,14 @@ mod tests {
     fn a_failing_network_makes_it_ask_ever_less_often() {
         let mut pace = Pace::of(Duration::from_secs(5));
         for want in [10, 20, 40, 60, 60] {
-            assert!(pace.goes_on(&Error::here(ErrorKind::Dns)));
+            assert!(pace.goes_on(&Error::from(TransportFault::Dns)));
             assert_eq!(pace.gap, Duration::from_secs(want));
         }
     }
 
     #[test]
     fn a_response_that_says_nothing_is_borne_a_few_times_in_a_row() {
-        let nothing = || Error::here(ErrorKind::Status(StatusCode::BAD_REQUEST));
+        let nothing = || Error::from(ErrorKind::Status(StatusCode::BAD_REQUEST));
         let mut pace = Pace::of(Duration::from_secs(5));
         for _ in 0..2 {
             for _ in 0..MOST_UNREAD {
@@ -148,7 +149,7 @@ mod tests {
         let asked = (0..100).take_while(|_| pace.goes_on(&nothing())).count();
         assert_eq!(asked, MOST_UNREAD as usize);
         for status in [401, 404] {
-            let error = Error::here(ErrorKind::Status(StatusCode::from_u16(status).unwrap()));
+            let error = Error::from(ErrorKind::Status(StatusCode::from_u16(status).unwrap()));
             assert!(!Pace::of(Duration::from_secs(5)).goes_on(&error), "{status}");
         }
     }

@@ -122,14 +122,15 @@ impl From<LoginError> for Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::{Error, ErrorKind};
+    use crate::oauth::{AuthorizationFault, ErrorKind};
+    use crate::token::Error;
 
     #[test]
     fn a_login_that_failed_for_now_is_to_be_begun_again() {
-        let message = |kind| Ending::from(LoginError::from(Error::here(kind))).message;
+        let message = |kind| Ending::from(LoginError::from(Error::from(kind))).message;
         let busy = message(ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE));
         assert!(busy.ends_with("; begin again"), "{busy}");
-        let refused = message(ErrorKind::CodeRefused);
+        let refused = message(ErrorKind::Authorization(AuthorizationFault::CodeRefused));
         assert_eq!(refused.matches("begin again").count(), 1, "{refused}");
     }
 }

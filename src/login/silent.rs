@@ -7,7 +7,8 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::clock::Moment;
-use crate::oauth::{Callback, Error, ErrorCode, ErrorKind, FrameFault, Manner, Pending};
+use crate::oauth::{Callback, ErrorCode, Manner, Pending};
+use crate::token::{Error, FrameFault, LoginFault};
 use crate::token::{LoginError, TokenHandle, Whose};
 
 /// What the dashboard's frame is to do.
@@ -125,7 +126,7 @@ impl SilentRenewal {
                     && renewal_request.is_first_after_login(&browser)
                     && page != server;
                 let error = if withheld {
-                    Error::here(ErrorKind::Frame(FrameFault::CookiesWithheld { page, server }))
+                    Error::from(LoginFault::Frame(FrameFault::CookiesWithheld { page, server }))
                 } else {
                     error
                 };

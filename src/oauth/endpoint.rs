@@ -33,7 +33,7 @@ use crate::oauth::endpoint::server_clock::{Distance, ServerClock};
 use crate::oauth::endpoint::transport::{Answer, Cut, Http};
 use crate::oauth::endpoint::write::write;
 use crate::oauth::error::details::Details;
-use crate::oauth::error::kind::{Code, Kind};
+use crate::oauth::error::kind::{Code, ErrorKind, RequestFault, ResponseFault, TransportFault};
 use crate::oauth::error::mention::Mention;
 use crate::oauth::error::place::Place;
 use crate::oauth::error::refused_refresh;
@@ -163,7 +163,7 @@ impl AuthorizationServer {
         if let (Grant::Password { .. }, Lifetime::NoTime(said)) = (grant, response.lifetime) {
             // No usable token: it counts as a refusal, and is not kept.
             let details = Details::bare(StatusCode::OK, ask.situation());
-            let error = Error::at(Place::of(url), Kind::NoTime(said)).with(details);
+            let error = Error::at(Place::of(url), ResponseFault::NoTime(said)).with(details);
             return Err(TokenFailure::from(error).with(Issued::of(response)));
         }
         if response.lifetime == Lifetime::Unknown {
@@ -204,8 +204,8 @@ impl AuthorizationServer {
     async fn ask_by_its_clock(&self, ask: Ask<'_>) -> Result<TokenResponse, TokenFailure> {
         let Answered { outcome, date, .. } = self.ask_with_its_nonce(ask, self.clock.now()).await;
         let refused = match outcome.as_ref().map_err(|failure| failure.kind()) {
-            Err(Kind::Denied(_, Code::InvalidClient)) => ask.keys.are_dated(),
-            Err(Kind::Denied(_, Code::InvalidDpopProof)) => ask.dpop.is_some(),
+            Err(ErrorKind::Denied(_, Code::InvalidClient)) => ask.keys.are_dated(),
+            Err(ErrorKind::Denied(_, Code::InvalidDpopProof)) => ask.dpop.is_some(),
             _ => false,
         };
         if let Ok(response) = &outcome {
@@ -252,7 +252,7 @@ impl AuthorizationServer {
         let first = self.ask(ask, now).await;
         let refused = matches!(
             first.outcome.as_ref().map_err(|failure| failure.kind()),
-            Err(Kind::Denied(_, Code::UseDpopNonce | Code::InvalidDpopProof))
+            Err(ErrorKind::Denied(_, Code::UseDpopNonce | Code::InvalidDpopProof))
         );
         if refused && first.nonce == Nonce::Given { self.ask(ask, now).await } else { first }
     }
@@ -296,12 +296,14 @@ impl AuthorizationServer {
         Ask { url, client, keys, grant, request, dpop, dialect, .. }: Ask<'_>,
         origin: &str,
         now: SystemTime,
-    ) -> Result<Request<Vec<u8>>, Kind> {
+    ) -> Result<Request<Vec<u8>>, ErrorKind> {
         let shown = keys.prove(client, self.audience(url), now)?;
-        let mut request = write(url, client, &shown, grant, request, dialect).ok_or(Kind::Panicked)?;
+        let mut request = write(url, client, &shown, grant, request, dialect)
+            .ok_or(ErrorKind::Request(RequestFault::Panicked))?;
         if let Some(dpop) = dpop {
             let target = Target { method: request.method(), origin, path: url.path() };
-            let proof = dpop.proof(target, None, now).map_err(|_| Kind::Panicked)?;
+            let proof =
+                dpop.proof(target, None, now).map_err(|_| ErrorKind::Request(RequestFault::Panicked))?;
             request.headers_mut().insert(DPOP, proof);
         }
         Ok(request)
@@ -358,7 +360,7 @@ impl<'a> Ask<'a> {
 }
 
 /// What an answer means to this request.
-fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
+fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, ErrorKind> {
     let Ask { grant, dpop, token_type, .. } = ask;
     let wanted = if dpop.is_some() { Wanted::Bound } else { Wanted::Bearer(token_type) };
     match parse_as(answer.status, &answer.body, wanted, ask.reading()) {
@@ -370,24 +372,24 @@ fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
             Ok(response)
         }
         // Some servers refuse a proof so: the same is done about it.
-        Err(Kind::Denied(status, Code::InvalidRequest))
+        Err(ErrorKind::Denied(status, Code::InvalidRequest))
             if dpop.is_some() && answer.report().mentions().has(Mention::Dpop) =>
         {
-            Err(Kind::Denied(status, Code::InvalidDpopProof))
+            Err(ErrorKind::Denied(status, Code::InvalidDpopProof))
         }
         Err(kind) => Err(match grant {
             // Load passes by itself, whatever the body says.
             _ if answer.exhausted
                 && matches!(
                     kind,
-                    Kind::Status(_)
-                        | Kind::Denied(_, Code::Other | Code::InvalidRequest | Code::AccessDenied)
+                    ErrorKind::Status(_)
+                        | ErrorKind::Denied(_, Code::Other | Code::InvalidRequest | Code::AccessDenied)
                 ) =>
             {
                 kind
             }
             // What may be a proxy's ends no login.
-            _ if answer.unattributed && matches!(kind, Kind::Status(_)) => kind,
+            _ if answer.unattributed && matches!(kind, ErrorKind::Status(_)) => kind,
             Grant::RefreshToken(_) => refused_refresh::judge(answer.status, &answer.body, kind),
             Grant::DeviceCode(_) => device_code::judge(&answer.report(), kind),
             _ => kind,
@@ -395,25 +397,16 @@ fn judge(answer: &Answer, ask: Ask<'_>) -> Result<TokenResponse, Kind> {
     }
 }
 
-impl Kind {
+impl ErrorKind {
     /// Whether a second request to the same host would fare no better.
     pub(super) const fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Dns
-                | Self::Lookup(_)
-                | Self::Connect(_)
-                | Self::Proxy(_)
-                | Self::Tls(_)
-                | Self::Timeout(_)
-                | Self::Reset
-        )
+        matches!(self, Self::Transport(fault) if !matches!(fault, TransportFault::Lacking(_)))
     }
 
     /// Whether it is likely that the token endpoint is somewhere else by now.
     fn may_have_moved(&self) -> bool {
         self.is_unreachable()
-            || matches!(self, Self::Redirect(_) | Self::RedirectTo(..))
+            || matches!(self, Self::Response(ResponseFault::Redirect(_) | ResponseFault::RedirectTo(..)))
             || matches!(self, Self::Status(status) if matches!(status.as_u16(), 404 | 405 | 410))
     }
 }

@@ -18,12 +18,13 @@ use crate::secret::SecretError;
 use crate::oauth::error::class::Class;
 use crate::oauth::error::details::Details;
 use crate::oauth::error::interruption::Interruption;
-use crate::oauth::error::kind::{Code, Holder, Kind, Phase, class_of_file};
+use crate::oauth::error::kind::{
+    AuthorizationFault, Code, ErrorKind, Phase, RequestFault, ResponseFault, TransportFault,
+};
 use crate::oauth::error::login_end::LoginEnd;
 use crate::oauth::error::place::Place;
 use crate::oauth::error::refusal::{Meaning, Sentence};
 
-mod cause;
 pub(in crate::oauth) mod class;
 pub(in crate::oauth) mod details;
 pub(in crate::oauth) mod interruption;
@@ -35,12 +36,14 @@ pub(in crate::oauth) mod place;
 mod reach;
 pub(in crate::oauth) mod refusal;
 pub(in crate::oauth) mod refused_refresh;
+#[cfg(test)]
+pub(crate) mod sentences;
 pub(in crate::oauth) mod situation;
 
 /// A token request that failed, or that was never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Error {
-    kind: Kind,
+    kind: ErrorKind,
     place: Option<Place>,
     retry_after: Option<RetryAfter>,
     /// What is known of the response and of what was asked, where there was one.
@@ -49,18 +52,18 @@ pub(crate) struct Error {
 
 impl Error {
     /// An error that has no place: it happened on this machine.
-    pub(crate) const fn here(kind: Kind) -> Self {
-        Self { kind, place: None, retry_after: None, details: None }
+    pub(crate) fn here(kind: impl Into<ErrorKind>) -> Self {
+        Self { kind: kind.into(), place: None, retry_after: None, details: None }
     }
 
     /// An error on the way to `place` or in its answer.
-    pub(crate) const fn at(place: Place, kind: Kind) -> Self {
-        Self { kind, place: Some(place), retry_after: None, details: None }
+    pub(crate) fn at(place: Place, kind: impl Into<ErrorKind>) -> Self {
+        Self { kind: kind.into(), place: Some(place), retry_after: None, details: None }
     }
 
     /// The same, where what was refused is the code of a login.
     pub(super) fn of_the_code(mut self) -> Self {
-        self.kind = Kind::CodeRefused;
+        self.kind = AuthorizationFault::CodeRefused.into();
         self
     }
 
@@ -116,12 +119,12 @@ impl Error {
     fn meaning(&self) -> Option<Meaning> {
         let details = self.details.as_deref();
         match self.kind {
-            Kind::Status(status) => Some(Meaning::of(status, None, details)),
-            Kind::Denied(status, code) => Some(Meaning::of(status, Some(code), details)),
-            Kind::Authorization(code) => {
+            ErrorKind::Status(status) => Some(Meaning::of(status, None, details)),
+            ErrorKind::Denied(status, code) => Some(Meaning::of(status, Some(code), details)),
+            ErrorKind::Authorization(AuthorizationFault::Denied(code)) => {
                 details.map(|_| Meaning::of(StatusCode::BAD_REQUEST, Some(code), details))
             }
-            Kind::LoginDoubtful => details.map(|known| Meaning::of(known.status, known.code, details)),
+            ErrorKind::LoginDoubtful => details.map(|known| Meaning::of(known.status, known.code, details)),
             _ => None,
         }
     }
@@ -140,7 +143,9 @@ impl Error {
     fn fact(&self) -> String {
         match (self.sentence(), self.details.as_deref()) {
             (Some(sentence), _) => sentence.fact(),
-            (None, Some(Details { token_type: Some(word), .. })) if self.kind == Kind::TokenType => {
+            (None, Some(Details { token_type: Some(word), .. }))
+                if self.kind == ErrorKind::Response(ResponseFault::TokenType) =>
+            {
                 format!("the token is of the type {word}, not Bearer")
             }
             (None, _) => self.kind.to_string(),
@@ -151,16 +156,19 @@ impl Error {
     fn opening(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.kind, &self.details) {
             (
-                Kind::Status(_)
-                | Kind::Denied(..)
-                | Kind::Authorization(_)
-                | Kind::Redirect(_)
-                | Kind::RedirectTo(..)
-                | Kind::Withheld { .. },
+                ErrorKind::Status(_)
+                | ErrorKind::Denied(..)
+                | ErrorKind::Authorization(AuthorizationFault::Denied(_))
+                | ErrorKind::Response(ResponseFault::Redirect(_) | ResponseFault::RedirectTo(..))
+                | ErrorKind::Withheld { .. },
                 _,
             )
             | (_, None) => Ok(()),
-            (Kind::TokenType, Some(details)) if details.token_type.is_some() => Ok(()),
+            (ErrorKind::Response(ResponseFault::TokenType), Some(details))
+                if details.token_type.is_some() =>
+            {
+                Ok(())
+            }
             (_, Some(details)) => details.opening(f),
         }
     }
@@ -184,8 +192,8 @@ impl Error {
     #[must_use]
     pub(crate) const fn proxy_help(&self) -> Option<&'static str> {
         match &self.kind {
-            Kind::Proxy(fault) => Some(fault.help()),
-            Kind::Timeout(Phase::Proxy(stage)) => Some(stage.help()),
+            ErrorKind::Transport(TransportFault::Proxy(fault)) => Some(fault.help()),
+            ErrorKind::Transport(TransportFault::Timeout(Phase::Proxy(stage))) => Some(stage.help()),
             _ => None,
         }
     }
@@ -193,8 +201,8 @@ impl Error {
     fn sentence(&self) -> Option<Sentence<'_>> {
         let details = self.details.as_deref();
         match self.kind {
-            Kind::Status(status) => Some(Sentence { status, code: None, details }),
-            Kind::Denied(status, code) => Some(Sentence { status, code: Some(code), details }),
+            ErrorKind::Status(status) => Some(Sentence { status, code: None, details }),
+            ErrorKind::Denied(status, code) => Some(Sentence { status, code: Some(code), details }),
             _ => None,
         }
     }
@@ -204,87 +212,28 @@ impl Error {
         self.place.as_ref()
     }
 
-    pub(super) const fn kind(&self) -> &Kind {
+    pub(super) const fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
     /// Whether the server has said that what was spent is worth nothing any more (RFC 6749 section 5.2). Of a refresh
-    /// token that is [`Kind::LoginRequired`] already.
+    /// token that is [`ErrorKind::LoginEnded`] already.
     pub(crate) fn is_invalid_grant(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted(_))
-            || matches!(self.kind, Kind::Denied(_, Code::InvalidGrant)) && self.class() != Class::Transient
-    }
-
-    /// Whether it is the token store that stands in the way.
-    pub(crate) const fn is_of_the_store(&self) -> bool {
-        matches!(self.kind, Kind::Store | Kind::StoreBusy)
-    }
-
-    /// Whether a token that was to be forgotten is still in the store.
-    #[must_use]
-    pub(crate) const fn is_still_stored(&self) -> bool {
-        matches!(self.kind, Kind::StillStored(_))
+        matches!(self.kind, ErrorKind::LoginEnded(_))
+            || matches!(self.kind, ErrorKind::Denied(_, Code::InvalidGrant))
+                && self.class() != Class::Transient
     }
 
     /// Whose fault it is.
     #[must_use]
     pub(crate) fn class(&self) -> Class {
-        if matches!(self.kind, Kind::Secret(SecretError::Lacking(..))) {
-            return Class::Transient;
-        }
         match &self.kind {
-            Kind::Secret(_)
-            | Kind::Key(..)
-            | Kind::GoogleKey(..)
-            | Kind::Certificate(..)
-            | Kind::ShortSecret
-            | Kind::NoIssuer
-            | Kind::Redirect(_)
-            | Kind::RedirectTo(..)
-            | Kind::NoPkce
-            | Kind::TokenType
-            | Kind::Unbound
-            | Kind::OtherIssuer(_)
-            | Kind::NoEndpoint(_)
-            | Kind::InsecureEndpoint
-            | Kind::Unusable
-            | Kind::Withheld { .. }
-            | Kind::Spent(Holder::Configuration)
-            | Kind::Text(Holder::Configuration, _)
-            | Kind::IdToken(_)
-            | Kind::NoCaller => Class::Misconfigured,
-            Kind::Dns
-            | Kind::Lookup(_)
-            | Kind::Machine(_)
-            | Kind::Lacking(_)
-            | Kind::Connect(_)
-            | Kind::Proxy(_)
-            | Kind::Tls(_)
-            | Kind::Timeout(_)
-            | Kind::Reset
-            | Kind::TooLarge
-            | Kind::Malformed(_)
-            | Kind::Stale
-            | Kind::NoTime(_)
-            | Kind::Slow { .. }
-            | Kind::Inactive
-            | Kind::Stalled
-            | Kind::Panicked
-            | Kind::StoreBusy
-            | Kind::Store
-            | Kind::StillStored(_)
-            | Kind::Unread(_)
-            | Kind::Spent(_)
-            | Kind::Text(..)
-            | Kind::Subject(_)
-            | Kind::BrowserAbsent
-            | Kind::SubjectExpired
-            | Kind::StillRefused(_)
-            | Kind::Outdated { .. } => Class::Transient,
-            Kind::Command(fault) => fault.class(),
-            Kind::TokenFile(error) => class_of_file(error),
-            Kind::Frame(fault) => fault.class(),
-            Kind::Status(status) => match self.meaning() {
+            ErrorKind::Request(fault) => fault.class(),
+            ErrorKind::Transport(_) => Class::Transient,
+            ErrorKind::Response(fault) => fault.class(),
+            ErrorKind::Authorization(fault) => fault.class(),
+            ErrorKind::Withheld { .. } => Class::Misconfigured,
+            ErrorKind::Status(status) => match self.meaning() {
                 // A page may be a firewall's or a portal's, and a proxy's refusal its own: they go away.
                 Some(
                     Meaning::Gate
@@ -295,7 +244,7 @@ impl Error {
                 ) => Class::Transient,
                 _ => by_status(*status, Class::Misconfigured),
             },
-            Kind::Denied(status, code) => match self.meaning() {
+            ErrorKind::Denied(status, code) => match self.meaning() {
                 Some(Meaning::Busy | Meaning::Failure) => Class::Transient,
                 // The code may be one that passes, and the status or the configuration says whose fault it is.
                 Some(Meaning::Client | Meaning::ProofDemanded) => by_status(*status, Class::Misconfigured),
@@ -305,15 +254,24 @@ impl Error {
                 }
                 _ => by_status(*status, code.class()),
             },
-            Kind::Authorization(code) => code.class(),
-            Kind::LoginDoubtful => Class::Doubtful,
-            Kind::LoggedOut
-            | Kind::LoginRequired
-            | Kind::LoginEnded(_)
-            | Kind::LoginInterrupted(_)
-            | Kind::CodeRefused
-            | Kind::OtherUser(_)
-            | Kind::Callback(_) => Class::Refused,
+            ErrorKind::LoginDoubtful => Class::Doubtful,
+            ErrorKind::LoginEnded(_) => Class::Refused,
+        }
+    }
+
+    /// One word out of a closed set, for logs and metrics.
+    #[must_use]
+    pub(crate) const fn cause(&self) -> &'static str {
+        match &self.kind {
+            ErrorKind::Request(fault) => fault.cause(),
+            ErrorKind::Transport(fault) => fault.cause(),
+            ErrorKind::Response(fault) => fault.cause(),
+            ErrorKind::Authorization(fault) => fault.cause(),
+            ErrorKind::Status(_) => "status",
+            ErrorKind::Denied(_, code) => code.as_str(),
+            ErrorKind::Withheld { .. } => "withheld",
+            ErrorKind::LoginEnded(_) => "login_required",
+            ErrorKind::LoginDoubtful => "login_doubtful",
         }
     }
 
@@ -324,19 +282,18 @@ impl Error {
 
     /// Whether there is nothing at the address.
     pub(super) fn is_absence(&self) -> bool {
-        matches!(self.kind, Kind::Status(status) | Kind::Denied(status, _) if matches!(status.as_u16(), 404 | 405 | 410))
+        matches!(self.kind, ErrorKind::Status(status) | ErrorKind::Denied(status, _) if matches!(status.as_u16(), 404 | 405 | 410))
     }
 
     /// Whether it is what was traded in that is not good: the next caller's may be (RFC 8693 section 2.2.2).
     #[must_use]
     pub(crate) fn refuses_subject(&self) -> bool {
         match &self.kind {
-            Kind::SubjectExpired => true,
             // 401 is the client's own failure, whatever the code beside it.
-            Kind::Denied(_, Code::InvalidGrant | Code::InvalidRequest | Code::AccessDenied) => {
+            ErrorKind::Denied(_, Code::InvalidGrant | Code::InvalidRequest | Code::AccessDenied) => {
                 self.class() != Class::Transient && self.meaning() != Some(Meaning::Client)
             }
-            Kind::Denied(_, Code::Other) => {
+            ErrorKind::Denied(_, Code::Other) => {
                 self.class() != Class::Transient && self.meaning() == Some(Meaning::Exchange)
             }
             _ => false,
@@ -346,18 +303,20 @@ impl Error {
     /// Whether the server takes back no tokens of this kind (RFC 7009 section 2.2.1).
     #[must_use]
     pub(crate) const fn is_unsupported_token_type(&self) -> bool {
-        matches!(self.kind, Kind::Denied(_, Code::UnsupportedTokenType))
+        matches!(self.kind, ErrorKind::Denied(_, Code::UnsupportedTokenType))
     }
 
     /// Whether nothing is left to spend: the session of a browser may still have some.
     pub(crate) const fn wants_login(&self) -> bool {
-        matches!(self.kind, Kind::LoginRequired | Kind::LoginEnded(_) | Kind::LoginInterrupted(_))
+        matches!(self.kind, ErrorKind::LoginEnded(_))
     }
 
     /// The error code that the server answered with, where it is a registered one.
     pub(crate) const fn code(&self) -> Option<Code> {
         match self.kind {
-            Kind::Denied(_, code) | Kind::Authorization(code) => Some(code),
+            ErrorKind::Denied(_, code) | ErrorKind::Authorization(AuthorizationFault::Denied(code)) => {
+                Some(code)
+            }
             _ => None,
         }
     }
@@ -365,8 +324,10 @@ impl Error {
     /// Whether a refusal says nothing that can be read: neither a code nor whose fault it is.
     pub(crate) fn is_unexplained(&self) -> bool {
         let is_unnamed = match self.kind {
-            Kind::Status(status) => matches!(status.as_u16(), 400 | 403 | 409 | 412 | 422 | 428),
-            Kind::Denied(_, Code::Other) => self.details.as_ref().is_some_and(|known| known.word.is_none()),
+            ErrorKind::Status(status) => matches!(status.as_u16(), 400 | 403 | 409 | 412 | 422 | 428),
+            ErrorKind::Denied(_, Code::Other) => {
+                self.details.as_ref().is_some_and(|known| known.word.is_none())
+            }
             _ => false,
         };
         is_unnamed && matches!(self.meaning(), None | Some(Meaning::Unexplained))
@@ -375,12 +336,6 @@ impl Error {
     /// Whether it is the scope that is refused.
     pub(crate) fn refuses_scope(&self) -> bool {
         self.class() != Class::Transient && self.meaning() == Some(Meaning::Scope)
-    }
-
-    /// Whether it is no failure, but what someone asked for.
-    #[must_use]
-    pub(crate) const fn is_logged_out(&self) -> bool {
-        matches!(self.kind, Kind::LoggedOut)
     }
 
     /// How long the server asks to be left alone for (RFC 9110 section 10.2.3), from when this error was made; never
@@ -400,11 +355,11 @@ impl Error {
     #[must_use]
     pub(crate) fn public_reason(&self) -> Cow<'static, str> {
         match (&self.kind, self.meaning()) {
-            (Kind::Denied(_, code), Some(meaning)) => {
+            (ErrorKind::Denied(_, code), Some(meaning)) => {
                 Cow::Owned(format!("{} ({})", meaning.public_reason(), code.as_str()))
             }
             (
-                Kind::Status(_),
+                ErrorKind::Status(_),
                 Some(
                     meaning @ (Meaning::Gate
                     | Meaning::Foreign
@@ -415,9 +370,7 @@ impl Error {
                 ),
             ) => Cow::Borrowed(meaning.public_reason()),
             (kind, _) => match (kind, self.interruption()) {
-                (Kind::LoginEnded(LoginEnd::Unknown), Some(how)) => {
-                    Kind::LoginInterrupted(how).public_reason()
-                }
+                (ErrorKind::LoginEnded(LoginEnd::Unknown), Some(how)) => Cow::Borrowed(how.public_reason()),
                 _ => self.kind.public_reason(),
             },
         }
@@ -444,16 +397,22 @@ impl fmt::Display for Error {
         match (self.sentence(), self.details.as_deref()) {
             (Some(sentence), _) => sentence.fmt(f)?,
             (None, None) => self.kind.fmt(f)?,
-            (None, Some(Details { token_type: Some(word), .. })) if self.kind == Kind::TokenType => {
+            (None, Some(Details { token_type: Some(word), .. }))
+                if self.kind == ErrorKind::Response(ResponseFault::TokenType) =>
+            {
                 write!(f, "{}; {}", self.fact(), word.help())?;
             }
             (None, Some(details)) => {
                 self.opening(f)?;
                 self.kind.fmt(f)?;
-                if details.unattributed && matches!(self.kind, Kind::Malformed(_)) {
+                if details.unattributed
+                    && matches!(self.kind, ErrorKind::Response(ResponseFault::Malformed(_)))
+                {
                     f.write_str("; the HTTP proxy on the way may have made this response itself")?;
                 }
-                if let (Kind::Authorization(_), Some(meaning)) = (&self.kind, self.meaning()) {
+                if let (ErrorKind::Authorization(AuthorizationFault::Denied(_)), Some(meaning)) =
+                    (&self.kind, self.meaning())
+                {
                     let fact = meaning.fact(Some(&details.situation));
                     let colon = if fact.is_empty() { "" } else { ": " };
                     write!(f, "{colon}{fact}")?;
@@ -481,7 +440,7 @@ impl std::error::Error for Error {}
 
 impl From<SecretError> for Error {
     fn from(error: SecretError) -> Self {
-        Self::here(Kind::Secret(error))
+        Self::here(RequestFault::Secret(error))
     }
 }
 
@@ -496,14 +455,14 @@ mod tests {
     use crate::net::proxy_fault::ProxyFault;
 
     fn denied(status: u16, code: &str) -> Error {
-        Error::here(Kind::Denied(StatusCode::from_u16(status).unwrap(), Code::parse(code)))
+        Error::here(ErrorKind::Denied(StatusCode::from_u16(status).unwrap(), Code::parse(code)))
     }
 
     #[test]
     fn load_and_rate_pass_by_themselves_whatever_the_body_says() {
         for status in [408, 425, 429, 500, 502, 503, 504] {
             assert_eq!(denied(status, "invalid_client").class(), Class::Transient, "{status}");
-            let bare = Error::here(Kind::Status(StatusCode::from_u16(status).unwrap()));
+            let bare = Error::here(ErrorKind::Status(StatusCode::from_u16(status).unwrap()));
             assert_eq!(bare.class(), Class::Transient, "{status}");
         }
     }
@@ -515,10 +474,9 @@ mod tests {
             assert_eq!(denied(400, code).cause(), code);
         }
         for status in [400, 401, 403, 404] {
-            let bare = Error::here(Kind::Status(StatusCode::from_u16(status).unwrap()));
+            let bare = Error::here(ErrorKind::Status(StatusCode::from_u16(status).unwrap()));
             assert_eq!(bare.class(), Class::Misconfigured, "{status}");
         }
-        assert_eq!(Error::here(Kind::LoginRequired).class(), Class::Refused);
     }
 
     #[test]
@@ -532,40 +490,47 @@ mod tests {
     fn a_lost_response_may_have_spent_the_grant_and_a_lost_connection_has_not() {
         let place = || Place::of(&Url::parse("https://as.example/token").unwrap());
         for (kind, unsent, unknown) in [
-            (Kind::TooLarge, false, Some(Interruption::Unread)),
-            (Kind::Dns, true, None),
-            (Kind::Connect(std::io::ErrorKind::ConnectionRefused), true, None),
-            (Kind::Timeout(Phase::Tls), true, None),
-            (Kind::Timeout(Phase::Answer), false, Some(Interruption::Lost)),
-            (Kind::Reset, false, Some(Interruption::Lost)),
-            (Kind::Proxy(ProxyFault::Refused(502)), true, None),
-            (Kind::Proxy(ProxyFault::Responded(403)), true, None),
-            (Kind::Proxy(ProxyFault::Responded(504)), false, Some(Interruption::Lost)),
-            (Kind::Status(StatusCode::SERVICE_UNAVAILABLE), false, None),
-            (Kind::Status(StatusCode::TOO_MANY_REQUESTS), false, None),
-            (Kind::Status(StatusCode::BAD_GATEWAY), false, Some(Interruption::Failed)),
-            (Kind::Status(StatusCode::GATEWAY_TIMEOUT), false, Some(Interruption::Failed)),
+            (ErrorKind::Response(ResponseFault::TooLarge), false, Some(Interruption::Unread)),
+            (ErrorKind::Transport(TransportFault::Dns), true, None),
             (
-                Kind::Denied(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError),
+                ErrorKind::Transport(TransportFault::Connect(std::io::ErrorKind::ConnectionRefused)),
+                true,
+                None,
+            ),
+            (ErrorKind::Transport(TransportFault::Timeout(Phase::Tls)), true, None),
+            (ErrorKind::Transport(TransportFault::Timeout(Phase::Answer)), false, Some(Interruption::Lost)),
+            (ErrorKind::Transport(TransportFault::Reset), false, Some(Interruption::Lost)),
+            (ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Refused(502))), true, None),
+            (ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Responded(403))), true, None),
+            (
+                ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Responded(504))),
+                false,
+                Some(Interruption::Lost),
+            ),
+            (ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE), false, None),
+            (ErrorKind::Status(StatusCode::TOO_MANY_REQUESTS), false, None),
+            (ErrorKind::Status(StatusCode::BAD_GATEWAY), false, Some(Interruption::Failed)),
+            (ErrorKind::Status(StatusCode::GATEWAY_TIMEOUT), false, Some(Interruption::Failed)),
+            (
+                ErrorKind::Denied(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError),
                 false,
                 Some(Interruption::Failed),
             ),
-            (Kind::LoginRequired, false, None),
         ] {
             let error = Error::at(place(), kind);
             assert_eq!((error.was_not_sent(), error.may_have_spent()), (unsent, unknown), "{error}");
         }
-        let unread = Error::here(Kind::Secret(SecretError::Missing(PathBuf::from("secret"))));
+        let unread = Error::here(RequestFault::Secret(SecretError::Missing(PathBuf::from("secret"))));
         assert_eq!((unread.was_not_sent(), unread.may_have_spent()), (true, None));
-        let stalled = Error::here(Kind::Stalled);
-        assert_eq!((stalled.was_not_sent(), stalled.may_have_spent()), (false, Some(Interruption::Lost)));
     }
 
     #[test]
     fn what_happened_at_a_proxy_is_told_apart_from_what_to_do_about_it() {
         for kind in [
-            Kind::Proxy(ProxyFault::Refused(407)),
-            Kind::Timeout(Phase::Proxy(crate::net::proxy_fault::ProxyStage::Tcp)),
+            ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Refused(407))),
+            ErrorKind::Transport(TransportFault::Timeout(Phase::Proxy(
+                crate::net::proxy_fault::ProxyStage::Tcp,
+            ))),
         ] {
             let error = Error::here(kind);
             let help = error.help().unwrap();
@@ -582,10 +547,12 @@ mod tests {
 
     #[test]
     fn a_secret_file_that_no_descriptor_is_left_for_is_tried_again_soon() {
-        let lacking =
-            Error::here(Kind::Secret(SecretError::Lacking(PathBuf::from("secret"), Lack::Descriptors)));
+        let lacking = Error::here(RequestFault::Secret(SecretError::Lacking(
+            PathBuf::from("secret"),
+            Lack::Descriptors,
+        )));
         assert_eq!((lacking.class(), lacking.cause()), (Class::Transient, "machine"));
-        let missing = Error::here(Kind::Secret(SecretError::Missing(PathBuf::from("secret"))));
+        let missing = Error::here(RequestFault::Secret(SecretError::Missing(PathBuf::from("secret"))));
         assert_eq!((missing.class(), missing.cause()), (Class::Misconfigured, "secret"));
     }
 }

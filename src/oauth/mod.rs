@@ -32,6 +32,7 @@ pub(crate) use endpoint::dialect::Dialect;
 pub(crate) use endpoint::dialect::{MemberPath, RequestFormat, ResponsePaths, TokenMethod};
 pub(crate) use endpoint::failure::{Issued, TokenFailure};
 pub(crate) use endpoint::number::MAX_LIFETIME;
+pub(crate) use endpoint::remark::is_token_letter;
 pub(crate) use endpoint::response::Oddity;
 pub(crate) use endpoint::response::{Lifetime, TokenResponse, TokenType};
 pub(crate) use endpoint::response::{jwt_expiry, parse_bare, parse_json};
@@ -40,11 +41,18 @@ pub(crate) use endpoint::timestamp::rfc3339;
 pub(crate) use error::Error;
 pub(crate) use error::class::Class;
 pub(crate) use error::interruption::Interruption;
+#[cfg(test)]
+pub(crate) use error::kind::AuthorizationFault;
 pub(crate) use error::kind::Code as ErrorCode;
-pub(crate) use error::kind::{CommandFault, FrameFault, Held, Holder, Kind as ErrorKind, Said, TextFlaw};
+#[cfg(test)]
+pub(crate) use error::kind::TransportFault;
+pub(crate) use error::kind::{ErrorKind, Held, RequestFault, ResponseFault};
+#[cfg(test)]
 pub(crate) use error::login_end::LoginEnd;
 #[cfg(test)]
 pub(crate) use error::place::Place;
+#[cfg(test)]
+pub(crate) use error::sentences;
 pub(crate) use grant::TokenRequest;
 pub(crate) use grant::authorization_code::{Authorization, AuthorizationRequest, Manner, Pending, Pkce};
 pub(crate) use grant::bearer::{AssertionUse, Bearer};

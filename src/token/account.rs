@@ -12,10 +12,11 @@ use url::Url;
 
 use crate::clock;
 use crate::oauth::{
-    Authorization, AuthorizationRequest, AuthorizationServer, Callback, DeviceAuthorization, Dpop, Error,
-    ErrorKind, Identity, Issued, LoginFailure, LoginWay, Manner, Pending, TokenResponse,
+    Authorization, AuthorizationRequest, AuthorizationServer, Callback, DeviceAuthorization, Dpop, Identity,
+    Issued, LoginFailure, LoginWay, Manner, Pending, TokenResponse,
 };
 use crate::secret::Secret;
+use crate::token::error::{Error, LoginFault};
 
 use super::settings::{Flow, LoginSettings, ServerOrigin};
 use super::source::Possession;
@@ -154,14 +155,13 @@ impl Account {
     /// # Errors
     /// [`Error`]: what is missing, or why the metadata could not be read.
     pub(crate) async fn preview(&self) -> Result<(), Error> {
-        self.server
-            .preview_login(match self.login.flow {
-                Flow::DeviceCode => LoginWay::Device,
-                Flow::AuthorizationCode => {
-                    LoginWay::Browser { pushed: self.login.pushed_authorization, pkce: self.login.pkce }
-                }
-            })
-            .await
+        let way = match self.login.flow {
+            Flow::DeviceCode => LoginWay::Device,
+            Flow::AuthorizationCode => {
+                LoginWay::Browser { pushed: self.login.pushed_authorization, pkce: self.login.pkce }
+            }
+        };
+        Ok(self.server.preview_login(way).await?)
     }
 
     /// Where to send a browser that is to come back to `redirect_uri`.
@@ -180,7 +180,7 @@ impl Account {
             dpop: dpop.as_deref(),
             pkce: self.login.pkce,
         };
-        self.server.authorize(ask).await
+        Ok(self.server.authorize(ask).await?)
     }
 
     /// Redeems what the browser brought back, and keeps it, whichever user it is. Who logged in comes back, where the server says
@@ -231,7 +231,7 @@ impl Account {
     /// [`Error`]: see [`AuthorizationServer::authorize_device`].
     pub(crate) async fn authorize_device(&self) -> Result<DeviceAuthorization, Error> {
         let Self { server, origin, login, .. } = self;
-        server.authorize_device(&origin.client, &origin.request, &login.authorization_params).await
+        Ok(server.authorize_device(&origin.client, &origin.request, &login.authorization_params).await?)
     }
 
     /// Asks once whether the person has finished there, and keeps what comes.
@@ -262,7 +262,7 @@ impl Account {
         let (kept, identity, flaw) = match redeemed {
             Ok((response, identity)) => (Kept::of(response, self.request, asked, dpop), identity, None),
             Err(LoginFailure { error, kept }) => {
-                let Some(kept) = kept else { return Err(error.into()) };
+                let Some(kept) = kept else { return Err(Error::from(error).into()) };
                 let (issued, identity) = *kept;
                 (Kept::only(issued), identity, Some(error))
             }
@@ -270,11 +270,11 @@ impl Account {
         if let (Some(before), Some(now)) = (before, &identity)
             && now.differs(before)
         {
-            return Err(Error::here(ErrorKind::OtherUser(now.to_string())).into());
+            return Err(Error::from(LoginFault::OtherUser(now.to_string())).into());
         }
         self.keep(kept, identity.as_ref(), dpop).await?;
         match flaw {
-            Some(why) => Err(LoginError::Kept { who: identity, why }),
+            Some(why) => Err(LoginError::Kept { who: identity, why: why.into() }),
             None => Ok(identity),
         }
     }
@@ -290,7 +290,7 @@ impl Account {
     /// # Errors
     /// [`Error`] where its metadata could not be had.
     pub(crate) async fn authorization_origin(&self) -> Result<String, Error> {
-        self.server.authorization_origin().await
+        Ok(self.server.authorization_origin().await?)
     }
 
     /// The ID token of the login that is stored, for [`Self::end_session`]: to be read before the login is forgotten.
@@ -305,7 +305,7 @@ impl Account {
     /// [`Error`] where its metadata could not be had.
     pub(crate) async fn end_session(&self, id_token: Option<&Secret<String>>) -> Result<Option<Url>, Error> {
         let back = self.login.post_logout_redirect_uri.as_deref();
-        self.server.end_session(&self.origin.client, id_token, back).await
+        Ok(self.server.end_session(&self.origin.client, id_token, back).await?)
     }
 
     /// Looks whether a login could be kept at all: before anybody is sent to log in.
@@ -319,7 +319,7 @@ impl Account {
 
     async fn proof_key(&self) -> Result<Option<Arc<Dpop>>, Error> {
         match &self.possession {
-            Some(possession) => possession.key().await.map(Some),
+            Some(possession) => Ok(Some(possession.key().await?)),
             None => Ok(None),
         }
     }

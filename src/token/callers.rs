@@ -21,8 +21,9 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{Error, ErrorKind, MAX_LIFETIME};
+use crate::oauth::MAX_LIFETIME;
 use crate::secret::Secret;
+use crate::token::error::{AttemptFault, Error};
 use crate::traces::Traces;
 
 use super::metrics::TokenMetrics;
@@ -377,8 +378,8 @@ async fn exchange(source: &dyn Source, subject: &Secret<String>) -> Result<Fetch
     let fetch = AssertUnwindSafe(async { source.on_behalf(subject).await }).catch_unwind();
     match timeout(source.patience(), fetch).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_panic)) => Err(Error::here(ErrorKind::Panicked)),
-        Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+        Ok(Err(_panic)) => Err(Error::from(AttemptFault::Panicked)),
+        Err(_elapsed) => Err(Error::from(AttemptFault::Stalled)),
     }
 }
 
@@ -425,7 +426,7 @@ mod tests {
     use super::*;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
-    use crate::oauth::Class;
+    use crate::oauth::{Class, ErrorKind, TransportFault};
     use crate::token::MIN_REJECT_GAP;
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::{origin, response};
@@ -515,7 +516,7 @@ mod tests {
 
     fn denied(code: &str) -> Error {
         let code = crate::oauth::ErrorCode::parse(code);
-        Error::here(ErrorKind::Denied(http::StatusCode::BAD_REQUEST, code))
+        Error::from(ErrorKind::Denied(http::StatusCode::BAD_REQUEST, code))
     }
 
     #[tokio::test(start_paused = true)]
@@ -574,7 +575,7 @@ mod tests {
         assert_eq!(Moment::now(), start);
         sleep(Duration::from_secs(2)).await;
         assert_eq!(bench.ask("alice").await.unwrap(), "alice-for-2");
-        bench.trader.fail(Some(Error::here(ErrorKind::Dns)));
+        bench.trader.fail(Some(Error::from(TransportFault::Dns)));
         sleep(Duration::from_mins(50)).await;
         for _ in 0..5 {
             assert_eq!(bench.ask("alice").await.unwrap(), "alice-for-2", "a failure does not take it away");
@@ -618,7 +619,7 @@ mod tests {
     async fn retry_after_counts_for_all_callers() {
         let bench = bench(32);
         bench.ask("alice").await.unwrap();
-        let busy = Error::here(ErrorKind::Status(http::StatusCode::TOO_MANY_REQUESTS));
+        let busy = Error::from(ErrorKind::Status(http::StatusCode::TOO_MANY_REQUESTS));
         bench.trader.fail(Some(busy.after(Some(Duration::from_mins(1)))));
         assert!(bench.ask("bob").await.is_err());
         bench.trader.fail(None);
@@ -676,7 +677,7 @@ mod tests {
         assert_eq!(reject(1).await, Some(2), "at once");
         assert_eq!(reject(2).await, None, "too soon");
         sleep(MIN_REJECT_GAP).await;
-        bench.trader.fail(Some(Error::here(ErrorKind::Dns)));
+        bench.trader.fail(Some(Error::from(TransportFault::Dns)));
         assert_eq!(reject(2).await, None);
         assert_eq!(bench.ask("alice").await.unwrap(), "alice-for-3", "it stays in use");
         assert_eq!(bench.ask("bob").await.unwrap(), "bob-for-2");

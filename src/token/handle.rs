@@ -14,8 +14,9 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{Class, Error, ErrorKind, MAX_LIFETIME};
+use crate::oauth::{Class, MAX_LIFETIME};
 use crate::secret::Secret;
+use crate::token::error::{Error, SubjectFault};
 
 use super::account::Account;
 use super::activity::Activity;
@@ -191,7 +192,7 @@ impl TokenHandle {
         if self.is_per_caller() {
             return Err(Unavailable {
                 status: Status::Misconfigured,
-                cause: Some(Box::new(Error::here(ErrorKind::NoCaller))),
+                cause: Some(Box::new(Error::from(SubjectFault::NoCaller))),
                 expired: None,
                 user: None,
                 retry_after: NO_ATTEMPT_PLANNED,
@@ -234,7 +235,7 @@ impl TokenHandle {
     /// [`RenewError`]; the token held stays in use.
     pub(crate) async fn renew(&self) -> Result<(), RenewError> {
         if self.is_per_caller() {
-            return Err(RenewError::Failed(Error::here(ErrorKind::NoCaller)));
+            return Err(RenewError::Failed(Error::from(SubjectFault::NoCaller)));
         }
         let deadline = Moment::now() + RENEW_WAIT;
         let seen = self.load().attempts();

@@ -7,6 +7,7 @@ mod account;
 mod activity;
 mod binding;
 mod callers;
+mod error;
 mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -40,6 +41,7 @@ pub(crate) use account::{Account, LoginError};
 pub(crate) use binding::Binding;
 pub(crate) use binding::Verdict;
 pub(crate) use callers::CallerError;
+pub(crate) use error::{Error, FrameFault, LoginFault};
 #[cfg(test)]
 pub(crate) use facts::{Advice, Facts, Failing};
 pub(crate) use handle::TokenHandle;

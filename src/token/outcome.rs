@@ -11,9 +11,8 @@ use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock::{self, Moment};
-use crate::oauth::{
-    Class, Error, ErrorKind, Holder, Lifetime, MAX_LIFETIME, Oddity, TokenResponse, TokenType,
-};
+use crate::oauth::{self, Class, Lifetime, MAX_LIFETIME, Oddity, ResponseFault, TokenResponse, TokenType};
+use crate::token::error::{AttemptFault, Error, Holder, LoginFault, SourceFault};
 
 use super::binding::Binding;
 use super::facts::{self, Credential, Facts, Worked};
@@ -77,7 +76,7 @@ fn succeeded(
     // A bound token under another scheme would be taken for one that is good by itself (RFC 9449 section 7.1).
     let scheme = if dpop.is_some() { DPOP_SCHEME } else { settings.attachment.scheme.as_str() };
     let value =
-        header_value(scheme, response.access_token.expose()).ok_or(Error::here(ErrorKind::Unusable))?;
+        header_value(scheme, response.access_token.expose()).ok_or(Error::from(AttemptFault::Unusable))?;
     let again = old.credentials.as_ref().filter(|held| held.value == value);
     let mut usable_until = sent + usable_for(lifetime, policy);
     if let (Some(held), Lifetime::ExpiresAt(_)) = (again, response.lifetime)
@@ -88,17 +87,17 @@ fn succeeded(
     }
     if usable_until <= attempt.now {
         // As good as no token: said as a failure, it is paced by the backoff and shown with its cause.
-        return Err(Error::here(match (holder(settings), response.lifetime) {
-            (Some(holder), _) => ErrorKind::Spent(holder),
-            (None, Lifetime::NoTime(said)) => ErrorKind::NoTime(said),
+        return Err(match (holder(settings), response.lifetime) {
+            (Some(holder), _) => SourceFault::Spent(holder).into(),
+            (None, Lifetime::NoTime(said)) => oauth::Error::here(ResponseFault::NoTime(said)).into(),
             (None, Lifetime::ExpiresIn(lives)) if !lives.is_zero() => {
-                ErrorKind::Slow { took: attempt.now - sent, lives }
+                AttemptFault::Slow { took: attempt.now - sent, lives }.into()
             }
-            (None, _) => ErrorKind::Stale,
-        }));
+            (None, _) => AttemptFault::Stale.into(),
+        });
     }
     if let Some(holder) = holder(settings).filter(|_| again.is_some() && old.facts().api.refuses) {
-        return Err(Error::here(ErrorKind::StillRefused(holder)));
+        return Err(Error::from(SourceFault::StillRefused(holder)));
     }
     let mut expires_at = sent + lifetime;
     let login_ends = match response.refresh_expires_in {
@@ -237,7 +236,7 @@ pub(super) fn log_rejected(token: &str, old: &TokenState, new: &TokenState, now:
 /// The state after a token was given back: none is held, and none is asked for.
 pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
     TokenState {
-        last_error: Some(Failure::first(Error::here(ErrorKind::LoggedOut), now)),
+        last_error: Some(Failure::first(Error::from(LoginFault::LoggedOut), now)),
         renewals: old.renewals,
         adoptions: old.adoptions,
         failures: old.failures,
@@ -459,7 +458,7 @@ mod tests {
 
     use super::*;
     use crate::net::retry_after::RetryAfter;
-    use crate::oauth::Place;
+    use crate::oauth::{ErrorKind, Place, RequestFault};
     use crate::secret::{SecretError, SecretSource};
     use crate::token::renewer::tests::settings;
     use crate::token::settings::CommandSettings;
@@ -509,7 +508,7 @@ mod tests {
     #[test]
     fn the_log_says_what_came_of_an_attempt_and_when_the_next_one_is() {
         let now = Moment::now();
-        let error = Error::here(ErrorKind::Secret(SecretError::Unset("X".into())));
+        let error = Error::from(RequestFault::Secret(SecretError::Unset("X".into())));
         let failed = TokenState {
             last_error: Some(Failure { in_a_row: 2, ..Failure::first(error, now) }),
             next_attempt: Some(now + Duration::from_micros(312_345)),
@@ -591,7 +590,7 @@ mod tests {
 
     #[test]
     fn a_refusal_remembers_whether_the_same_secret_worked() {
-        let refused = || Err(Error::here(ErrorKind::TokenType));
+        let refused = || Err(Error::from(ResponseFault::TokenType));
         let none = after(&TokenState::default(), refused(), Duration::ZERO);
         assert_eq!(none.last_error.unwrap().worked, Worked::Never);
         let held = after(&TokenState::default(), Ok(lives(minute(), None)), Duration::ZERO);
@@ -611,13 +610,14 @@ mod tests {
     fn the_end_of_a_login_is_one_failure() {
         let held = after(&TokenState::default(), Ok(lives(minute(), None)), Duration::ZERO);
         let place = Place::of(&"https://as.example/token".parse().unwrap());
-        let by_server = Error::at(place, ErrorKind::LoginRequired);
+        let ended = ErrorKind::LoginEnded(oauth::LoginEnd::User);
+        let by_server = Error::from(oauth::Error::at(place, ended));
         let ended = after(&held, Err(by_server.clone()), Duration::ZERO);
-        let found = after(&ended, Err(Error::here(ErrorKind::LoginRequired)), Duration::ZERO);
+        let found = after(&ended, Err(Error::from(LoginFault::Required)), Duration::ZERO);
         let failure = found.last_error.as_ref().unwrap();
         assert_eq!((found.failures, failure.in_a_row, &failure.error), (1, 1, &by_server));
         assert_eq!((found.attempts, found.next_attempt), (3, None));
-        let fresh = after(&TokenState::default(), Err(Error::here(ErrorKind::LoginRequired)), Duration::ZERO);
+        let fresh = after(&TokenState::default(), Err(Error::from(LoginFault::Required)), Duration::ZERO);
         assert_eq!((fresh.failures, fresh.last_error.unwrap().in_a_row), (0, 0), "nothing was sent");
     }
 
@@ -667,14 +667,14 @@ mod tests {
     #[test]
     fn the_log_tells_a_token_that_expired_from_one_that_never_was() {
         let now = Moment::now();
-        let error = Error::here(ErrorKind::ShortSecret);
+        let error = Error::from(RequestFault::ShortSecret);
         let failed = TokenState { last_error: Some(Failure::first(error, now)), ..TokenState::default() };
         let token = |end| {
             let held = Credentials { expires_at: end, usable_until: end, ..credentials(now) };
             TokenState { credentials: Some(Arc::new(held)), ..failed.clone() }
         };
         let mut stored = failed.clone();
-        let user = Some(crate::oauth::Identity::stored("Alice", "1".to_owned()));
+        let user = Some(oauth::Identity::stored("Alice", "1".to_owned()));
         stored.recall(Past { user, asked: Some(clock::wall()), until: Some(clock::wall()) });
         let shown = stored.last_error.as_ref().unwrap().to_string();
         assert!(shown.contains("; the newest token in the token store was issued at "), "{shown}");
@@ -688,7 +688,7 @@ mod tests {
             assert!(line.contains(words), "{words} in: {line}");
             assert_eq!(line.contains("good_until="), state.expiry().is_some(), "{line}");
         }
-        let login = Failure::first(Error::here(ErrorKind::LoginRequired), now);
+        let login = Failure::first(Error::from(LoginFault::Required), now);
         let line = logged(&TokenState::default(), &TokenState { last_error: Some(login), ..stored }, now);
         assert!(line.contains("waiting for a login") && line.contains("user=Alice"), "{line}");
         assert!(line.contains("good_until="), "{line}");
@@ -696,7 +696,7 @@ mod tests {
 
     #[test]
     fn a_pause_that_cannot_be_read_is_the_longest_one() {
-        let busy = Error::here(ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE));
+        let busy = Error::from(ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE));
         let error = busy.after(Some(RetryAfter::Unreadable));
         assert!(error.to_string().contains("cannot be read"), "{error}");
         let state = after(&TokenState::default(), Err(error), Duration::ZERO);

@@ -345,7 +345,8 @@ mod tests {
     use super::*;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
-    use crate::oauth::{Error, ErrorKind};
+    use crate::oauth::{ErrorKind, ResponseFault, TransportFault};
+    use crate::token::error::{Error, LoginFault};
     use crate::token::renewer::tests::settings;
     use crate::token::source::tests::response;
     use crate::token::{Advice, Fetched, Limits, Renewer, RenewerHandle, Source, Status};
@@ -499,7 +500,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_joins_a_renewal_that_fails_and_ends_with_it() {
         let bench = Bench::new().await;
-        bench.fail(Error::here(ErrorKind::Dns));
+        bench.fail(Error::from(TransportFault::Dns));
         assert_eq!(bench.reject(1).await, None);
         let token = bench.token.clone();
         tokio::spawn(async move { token.renew().await });
@@ -524,7 +525,7 @@ mod tests {
             "one look, no request"
         );
         // And while renewals fail.
-        bench.fail(Error::here(ErrorKind::Dns));
+        bench.fail(Error::from(TransportFault::Dns));
         assert!(bench.token.renew().await.is_err());
         *bench.giver.stored.lock().unwrap() = Some("theirs again");
         assert_eq!(bench.reject(3).await, Some(4));
@@ -563,7 +564,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_store_that_changes_brings_the_token_of_another_process_through_an_outage() {
         let bench = Bench::giving(Giver { shared: true, ..Giver::default() }).await;
-        bench.fail(Error::here(ErrorKind::Dns));
+        bench.fail(Error::from(TransportFault::Dns));
         assert!(bench.token.renew().await.is_err());
         let calls = bench.giver.count();
         bench.token.wake_by_store();
@@ -649,26 +650,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_that_fails_keeps_the_token_and_the_backoff_plans_the_next() {
-        for (kind, status) in [
-            (ErrorKind::Dns, Status::Degraded),
+        for (error, status) in [
+            (Error::from(TransportFault::Dns), Status::Degraded),
             // Two witnesses: the upstream refuses the token, and the authorization server another one.
-            (ErrorKind::TokenType, Status::Misconfigured),
-            (ErrorKind::LoginRequired, Status::LoginRequired),
+            (ResponseFault::TokenType.into(), Status::Misconfigured),
+            (LoginFault::Required.into(), Status::LoginRequired),
         ] {
             // One after the other, and both by the same chance: the backoff's pauses are random.
             fastrand::seed(7);
             let quiet = Bench::new().await;
-            quiet.fail(Error::here(kind.clone()));
+            quiet.fail(error.clone());
             assert!(quiet.token.renew().await.is_err());
             sleep(secs(300)).await;
             let alone = quiet.giver.count();
             drop(quiet);
             fastrand::seed(7);
             let bench = Bench::new().await;
-            bench.fail(Error::here(kind.clone()));
+            bench.fail(error.clone());
             let got = join_all((0..100).map(|_| bench.reject(1))).await;
-            assert!(got.iter().all(Option::is_none), "{kind:?}");
-            assert_eq!(bench.giver.count(), 2, "{kind:?}");
+            assert!(got.iter().all(Option::is_none), "{error:?}");
+            assert_eq!(bench.giver.count(), 2, "{error:?}");
             assert_eq!(bench.token.load().status(Moment::now()), status);
             assert_eq!(bench.token.wait().await.unwrap().generation, 1);
             // What the backoff does by itself in these five minutes, and no more.
@@ -677,14 +678,14 @@ mod tests {
                 sleep(Duration::from_millis(100)).await;
             }
             let asked = bench.giver.count();
-            assert!(asked.abs_diff(alone) <= 1 && asked <= 25, "{kind:?}: {asked}, and {alone} without");
+            assert!(asked.abs_diff(alone) <= 1 && asked <= 25, "{error:?}: {asked}, and {alone} without");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_that_follows_a_refused_renewal_is_the_second_witness() {
         let bench = Bench::new().await;
-        bench.fail(Error::here(ErrorKind::LoginRequired));
+        bench.fail(Error::from(LoginFault::Required));
         assert!(bench.token.renew().await.is_err());
         let status = || bench.token.load().status(Moment::now());
         assert_eq!(status(), Status::Degraded);
@@ -729,7 +730,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn retry_after_holds_whatever_is_rejected() {
         let bench = Bench::new().await;
-        let busy = Error::here(ErrorKind::Status(http::StatusCode::TOO_MANY_REQUESTS));
+        let busy = Error::from(ErrorKind::Status(http::StatusCode::TOO_MANY_REQUESTS));
         bench.fail(busy.after(Some(secs(120))));
         assert_eq!(bench.reject(1).await, None);
         *bench.giver.failing.lock().unwrap() = None;

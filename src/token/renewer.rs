@@ -166,8 +166,9 @@ pub(super) mod tests {
     use super::*;
     use crate::clock::{self, Moment, sleep_until};
     use crate::lifecycle::DrainTrigger;
-    use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
+    use crate::oauth::{ErrorKind, Lifetime, ResponseFault, TokenResponse, TokenType, TransportFault};
     use crate::secret::Secret;
+    use crate::token::error::{Error, LoginFault};
     use crate::token::schedule::MIN_RENEWAL_GAP;
     use crate::token::source::ServerId;
     use crate::token::{Attachment, Fetched, GrantSettings, Origin, Policy, RenewError, Status};
@@ -187,7 +188,7 @@ pub(super) mod tests {
     #[derive(Clone)]
     enum Step {
         Token { takes: Duration, lives: Duration },
-        Fail { takes: Duration, kind: ErrorKind, hold: Option<Duration> },
+        Fail { takes: Duration, error: Error, hold: Option<Duration> },
         Hang,
         Panic,
     }
@@ -241,9 +242,9 @@ pub(super) mod tests {
                         sleep(takes).await;
                         Ok(response(&format!("sentinel-{call}"), Lifetime::ExpiresIn(lives)))
                     }
-                    Step::Fail { takes, kind, hold } => {
+                    Step::Fail { takes, error, hold } => {
                         sleep(takes).await;
-                        Err(Error::here(kind).after(hold))
+                        Err(error.after(hold))
                     }
                     Step::Hang => std::future::pending().await,
                     Step::Panic => panic!("a defect on purpose"),
@@ -276,8 +277,8 @@ pub(super) mod tests {
         Step::Token { takes: MOMENT, lives: HOUR }
     }
 
-    fn failing(kind: ErrorKind) -> Step {
-        Step::Fail { takes: MOMENT, kind, hold: None }
+    fn failing(error: impl Into<Error>) -> Step {
+        Step::Fail { takes: MOMENT, error: error.into(), hold: None }
     }
 
     fn secs(seconds: u64) -> Duration {
@@ -345,7 +346,7 @@ pub(super) mod tests {
         let bench = bench(32);
         let held = bench.add("api", &Script::always(hourly()));
         assert_eq!(held.wait().await.unwrap().generation, 1);
-        let down = Script::always(failing(ErrorKind::Reset));
+        let down = Script::always(failing(TransportFault::Reset));
         let token = bench.renewer.add_in_place_of(&held, settings(), Arc::clone(&down));
         bench.renewer.remove(&held);
         assert_eq!((status(&token), token.wait().await.unwrap().generation), (Status::Valid, 1));
@@ -365,7 +366,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_permanent_error_reaches_all_who_wait_and_makes_no_storm() {
         let bench = bench(32);
-        let source = Script::always(failing(ErrorKind::TokenType));
+        let source = Script::always(failing(ResponseFault::TokenType));
         let token = bench.add("api", &source);
         for got in join_all((0..1000).map(|_| token.wait())).await {
             let error = got.unwrap_err();
@@ -392,7 +393,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_is_back_within_the_wait_costs_the_first_requests_no_error() {
         let bench = bench(32);
-        let source = Script::new(|call| if call <= 2 { failing(ErrorKind::Reset) } else { hourly() });
+        let source = Script::new(|call| if call <= 2 { failing(TransportFault::Reset) } else { hourly() });
         let token = bench.add("api", &source);
         sleep(MOMENT * 2).await;
         assert_eq!((source.count(), status(&token)), (1, Status::Pending));
@@ -404,14 +405,14 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_first_token_is_told_in_time_where_none_comes() {
         let bench = bench(32);
-        let token = bench.add("down", &Script::always(failing(ErrorKind::Dns)));
+        let token = bench.add("down", &Script::always(failing(TransportFault::Dns)));
         let start = Moment::now();
         let error = token.wait().await.unwrap_err();
         assert!(Moment::now() - start <= secs(10));
         assert_eq!((error.status, error.cause.unwrap().cause()), (Status::Pending, "dns"));
 
         let hold = Some(secs(60));
-        let busy = Script::always(Step::Fail { takes: MOMENT, kind: ErrorKind::Reset, hold });
+        let busy = Script::always(Step::Fail { takes: MOMENT, error: TransportFault::Reset.into(), hold });
         let token = bench.add("held", &busy);
         sleep(MOMENT * 2).await;
         let start = Moment::now();
@@ -422,7 +423,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_removed_after_a_failure_tells_those_who_wait() {
         let bench = bench(32);
-        let token = bench.add("api", &Script::always(failing(ErrorKind::Dns)));
+        let token = bench.add("api", &Script::always(failing(TransportFault::Dns)));
         sleep(MOMENT * 2).await;
         let waiter = tokio::spawn({
             let token = token.clone();
@@ -467,21 +468,21 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_renewal_keeps_the_valid_token() {
         let bench = bench(32);
-        let source = Script::new(|call| if call == 1 { hourly() } else { failing(ErrorKind::Reset) });
+        let source = Script::new(|call| if call == 1 { hourly() } else { failing(TransportFault::Reset) });
         let token = bench.add("api", &source);
         let first = token.wait().await.unwrap();
         sleep(secs(3000)).await;
         assert!(source.count() > 1);
         assert_eq!(status(&token), Status::Degraded);
         assert!(Arc::ptr_eq(&first, &token.wait().await.unwrap()));
-        assert_eq!(token.renew().await.unwrap_err(), RenewError::Failed(Error::here(ErrorKind::Reset)));
+        assert_eq!(token.renew().await.unwrap_err(), RenewError::Failed(Error::from(TransportFault::Reset)));
         assert!(Arc::ptr_eq(&first, &token.wait().await.unwrap()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_bridged_until_real_expiry_then_said_at_once_and_recovered_from_alone() {
         let bench = bench(32);
-        let source = Script::new(|call| if call == 1 { hourly() } else { failing(ErrorKind::Dns) });
+        let source = Script::new(|call| if call == 1 { hourly() } else { failing(TransportFault::Dns) });
         let token = bench.add("api", &source);
         let first = token.wait().await.unwrap();
         sleep_until(first.usable_until - MOMENT).await;
@@ -507,7 +508,11 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_backoff_doubles_and_is_never_hot() {
         let bench = bench(32);
-        let source = Script::always(Step::Fail { takes: Duration::ZERO, kind: ErrorKind::Dns, hold: None });
+        let source = Script::always(Step::Fail {
+            takes: Duration::ZERO,
+            error: TransportFault::Dns.into(),
+            hold: None,
+        });
         let _token = bench.add_optional("api", &source);
         sleep(HOUR).await;
         let calls = source.calls();
@@ -524,7 +529,7 @@ pub(super) mod tests {
     async fn a_pod_that_starts_in_an_outage_has_its_token_seconds_after_the_server_is_back() {
         for minutes in [1, 10, 600] {
             let bench = bench(32);
-            let source = Script::always(failing(ErrorKind::Dns));
+            let source = Script::always(failing(TransportFault::Dns));
             let token = bench.add("api", &source);
             sleep(Duration::from_mins(minutes)).await;
             let calls = source.calls();
@@ -544,8 +549,8 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pod_that_waits_for_its_first_token_keeps_to_retry_after() {
         let bench = bench(32);
-        let busy = ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE);
-        let source = Script::always(Step::Fail { takes: MOMENT, kind: busy, hold: Some(secs(90)) });
+        let busy = Error::from(ErrorKind::Status(http::StatusCode::SERVICE_UNAVAILABLE));
+        let source = Script::always(Step::Fail { takes: MOMENT, error: busy, hold: Some(secs(90)) });
         let _token = bench.add("api", &source);
         sleep(secs(900)).await;
         let calls = source.calls();
@@ -556,9 +561,9 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn retry_after_holds_from_every_path_while_the_valid_token_goes_on() {
         let bench = bench(32);
-        let busy = ErrorKind::Status(http::StatusCode::TOO_MANY_REQUESTS);
+        let busy = Error::from(ErrorKind::Status(http::StatusCode::TOO_MANY_REQUESTS));
         let source = Script::new(move |call| match call {
-            2 => Step::Fail { takes: MOMENT, kind: busy.clone(), hold: Some(secs(60)) },
+            2 => Step::Fail { takes: MOMENT, error: busy.clone(), hold: Some(secs(60)) },
             _ => hourly(),
         });
         let token = bench.add("api", &source);
@@ -582,7 +587,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_misconfigured_is_tried_more_and_more_slowly_and_at_once_when_something_changed() {
         let bench = bench(32);
-        let source = Script::always(failing(ErrorKind::TokenType));
+        let source = Script::always(failing(ResponseFault::TokenType));
         let token = bench.add("api", &source);
         sleep(HOUR).await;
         let calls = source.calls();
@@ -610,7 +615,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_requests_wait_attempts_are_seconds_apart_and_one_serves_all() {
         let bench = bench(32);
-        let source = Script::new(|call| if call == 1 { hourly() } else { failing(ErrorKind::Dns) });
+        let source = Script::new(|call| if call == 1 { hourly() } else { failing(TransportFault::Dns) });
         let token = bench.add("api", &source);
         let first = token.wait().await.unwrap();
         // The outage begins long before the end: the backoff is at its bound by then.
@@ -635,7 +640,8 @@ pub(super) mod tests {
     async fn a_request_after_a_quiet_time_starts_the_next_attempt_unless_the_server_wants_none() {
         for hold in [None, Some(secs(50))] {
             let bench = bench(32);
-            let source = Script::always(Step::Fail { takes: MOMENT, kind: ErrorKind::Reset, hold });
+            let source =
+                Script::always(Step::Fail { takes: MOMENT, error: TransportFault::Reset.into(), hold });
             let token = bench.add_optional("api", &source);
             loop {
                 sleep(secs(1)).await;
@@ -655,7 +661,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_never_left_this_machine_is_no_failed_request() {
         let bench = bench(32);
-        let source = Script::always(failing(ErrorKind::LoginRequired));
+        let source = Script::always(failing(LoginFault::Required));
         let token = bench.add("api", &source);
         sleep(secs(1)).await;
         token.wake();
@@ -671,7 +677,7 @@ pub(super) mod tests {
     async fn a_change_during_an_attempt_is_tried_after_it() {
         let bench = bench(32);
         let source = Script::new(|call| match call {
-            1 => Step::Fail { takes: secs(5), kind: ErrorKind::TokenType, hold: None },
+            1 => Step::Fail { takes: secs(5), error: ResponseFault::TokenType.into(), hold: None },
             _ => hourly(),
         });
         let token = bench.add("api", &source);
@@ -684,7 +690,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refused_grant_is_not_tried_again_until_something_changed() {
         let bench = bench(32);
-        let source = Script::always(failing(ErrorKind::LoginRequired));
+        let source = Script::always(failing(LoginFault::Required));
         let token = bench.add("api", &source);
         sleep(HOUR).await;
         assert_eq!((source.count(), status(&token)), (1, Status::LoginRequired));
@@ -728,7 +734,7 @@ pub(super) mod tests {
         let broken = Script::new(|call| match call {
             1 => Step::Panic,
             2 => Step::Hang,
-            3 => failing(ErrorKind::Dns),
+            3 => failing(TransportFault::Dns),
             _ => hourly(),
         });
         let bad = bench.add("bad", &broken);

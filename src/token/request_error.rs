@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::oauth::Error;
+use crate::token::error::Error;
 
 /// Why a renewal that was requested did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -89,7 +89,7 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
-    use crate::oauth::{Error, ErrorKind};
+    use crate::token::error::{Error, StorageFault};
     use crate::token::handle::Token;
     use crate::token::renewer::tests::settings;
     use crate::token::source::{Fetched, Source};
@@ -99,7 +99,7 @@ mod tests {
 
     impl Source for Never {
         fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
-            Box::pin(async { Err(Error::here(ErrorKind::Store)) })
+            Box::pin(async { Err(Error::from(StorageFault::Unusable)) })
         }
     }
 

@@ -15,8 +15,9 @@ use super::{CONCURRENT_REQUESTS, Fetched, Limits, Renewer, RenewerHandle, Source
 use crate::clock::{self, Moment};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
-use crate::oauth::{Error, ErrorKind, Lifetime, TokenResponse, TokenType};
+use crate::oauth::{Lifetime, TokenResponse, TokenType, TransportFault};
 use crate::secret::Secret;
+use crate::token::error::Error;
 
 /// A server that all tokens share. It answers in [`ANSWER`], and counts.
 struct Server {
@@ -59,7 +60,7 @@ impl Source for Server {
             sleep(ANSWER).await;
             self.under_way.fetch_sub(1, Ordering::Relaxed);
             if self.down.load(Ordering::Relaxed) {
-                return Err(Error::here(ErrorKind::Reset));
+                return Err(Error::from(TransportFault::Reset));
             }
             Ok(TokenResponse {
                 access_token: Secret::new("t".to_owned()),

@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use crate::clock::{self, Moment};
 use http::{HeaderName, HeaderValue};
 
-use crate::oauth::{Class, Error, Identity};
+use crate::oauth::{Class, Identity};
 use crate::secret::Secret;
+use crate::token::error::Error;
 
 use super::binding::Binding;
 use super::facts::{Advice, Api, Credential, Facts, Failing, Worked};
@@ -294,7 +295,8 @@ impl TokenState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::ErrorKind;
+    use crate::oauth::{ResponseFault, TransportFault};
+    use crate::token::error::LoginFault;
 
     fn credentials(usable_until: Moment) -> Arc<Credentials> {
         let mut value = HeaderValue::from_static("Bearer sentinel");
@@ -309,8 +311,8 @@ mod tests {
         })
     }
 
-    fn failure(kind: ErrorKind) -> Failure {
-        Failure::first(Error::here(kind), Moment::now())
+    fn failure(error: impl Into<Error>) -> Failure {
+        Failure::first(error.into(), Moment::now())
     }
 
     #[test]
@@ -332,24 +334,24 @@ mod tests {
         let now = Moment::now();
         let deadline = now + Duration::from_secs(10);
         let soon = Some(now + Duration::from_secs(1));
-        for (kind, credentials, next_attempt, want) in [
-            (ErrorKind::Dns, None, soon, true),
-            (ErrorKind::Dns, None, Some(now), true),
-            (ErrorKind::Dns, None, Some(deadline), false),
-            (ErrorKind::Dns, None, None, false),
-            (ErrorKind::Dns, Some(credentials(now)), soon, false),
-            (ErrorKind::TokenType, None, soon, false),
-            (ErrorKind::LoginRequired, None, soon, false),
+        for (error, credentials, next_attempt, want) in [
+            (Error::from(TransportFault::Dns), None, soon, true),
+            (TransportFault::Dns.into(), None, Some(now), true),
+            (TransportFault::Dns.into(), None, Some(deadline), false),
+            (TransportFault::Dns.into(), None, None, false),
+            (TransportFault::Dns.into(), Some(credentials(now)), soon, false),
+            (ResponseFault::TokenType.into(), None, soon, false),
+            (LoginFault::Required.into(), None, soon, false),
         ] {
             let state = TokenState {
                 credentials,
                 next_attempt,
-                last_error: Some(failure(kind)),
+                last_error: Some(failure(error)),
                 ..TokenState::default()
             };
             assert_eq!(state.may_come_by(deadline, Duration::from_secs(10)), want, "{state:?}");
         }
-        let lasting = Failure { since: now - Duration::from_secs(11), ..failure(ErrorKind::Dns) };
+        let lasting = Failure { since: now - Duration::from_secs(11), ..failure(TransportFault::Dns) };
         let state = TokenState { next_attempt: soon, last_error: Some(lasting), ..TokenState::default() };
         assert!(!state.may_come_by(deadline, Duration::from_secs(10)), "an outage is told at once");
     }

@@ -14,10 +14,10 @@ use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{
-    AuthorizationServer, Client, ClientAuth, Dialect, Error, Location, ServerSettings, TokenRequest,
-    Transport,
+    AuthorizationServer, Client, ClientAuth, Dialect, Location, ServerSettings, TokenRequest, Transport,
 };
 use crate::secret::{Secret, SecretSource};
+use crate::token::error::Error;
 use futures_util::future::BoxFuture;
 
 /// Counts how many ask at once.

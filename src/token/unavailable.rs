@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{self, Moment};
-use crate::oauth::Error;
+use crate::token::error::Error;
 
 use super::schedule::retry_at;
 use super::settings::Backoff;
@@ -105,13 +105,14 @@ pub(super) const NO_ATTEMPT_PLANNED: Duration = Duration::from_mins(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::ErrorKind;
+    use crate::oauth::{RequestFault, TransportFault};
+    use crate::token::error::LoginFault;
     use crate::token::{Failure, Policy};
 
     #[test]
     fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
         let now = Moment::now();
-        let failure = Failure::first(Error::here(ErrorKind::Dns), now);
+        let failure = Failure::first(Error::from(TransportFault::Dns), now);
         for (last_error, next_attempt, want) in [
             (None, None, 1),
             (Some(failure.clone()), Some(now + Duration::from_secs(20)), 20),
@@ -129,9 +130,9 @@ mod tests {
     fn the_sentence_tells_a_token_that_expired_from_one_that_never_was_in_each_state() {
         let at = Moment::now();
         let time = clock::time_of(at);
-        let short = || Some(ErrorKind::ShortSecret);
+        let short = || Some(Error::from(RequestFault::ShortSecret));
         let why = "the client's secret is too short for client_secret_jwt, so no token request was sent";
-        let login = || Some(ErrorKind::LoginRequired);
+        let login = || Some(Error::from(LoginFault::Required));
         let alice = Some("Alice <alice@example.com>");
         for (status, cause, expired, user, want) in [
             (Status::Pending, None, None, None, "there is no access token yet".to_owned()),
@@ -145,7 +146,7 @@ mod tests {
             ),
             (
                 Status::Expired,
-                Some(ErrorKind::Dns),
+                Some(TransportFault::Dns.into()),
                 Some(at),
                 None,
                 format!(
@@ -188,7 +189,7 @@ mod tests {
         ] {
             let unavailable = Unavailable {
                 status,
-                cause: cause.map(|kind| Box::new(Error::here(kind))),
+                cause: cause.map(Box::new),
                 expired,
                 user: user.map(Into::into),
                 retry_after: Duration::from_secs(1),

@@ -21,7 +21,7 @@ use crate::secret::{Secret, SecretError};
 use crate::oauth::client::KeySettings;
 use crate::oauth::client::secret_file::{blocking, read};
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{CertificateFault, Held, Kind};
+use crate::oauth::error::kind::{CertificateFault, ErrorKind, Held, RequestFault};
 use crate::oauth::jose::jws::{self, Header, HmacAlgorithm};
 use crate::oauth::jose::key::{KeyError, SigningKey};
 
@@ -86,9 +86,12 @@ pub(in crate::oauth) struct Claims<'a> {
 
 impl Signer {
     /// A client secret of the length that `algorithm` demands.
-    pub(in crate::oauth) fn secret(secret: Secret<String>, algorithm: HmacAlgorithm) -> Result<Self, Kind> {
+    pub(in crate::oauth) fn secret(
+        secret: Secret<String>,
+        algorithm: HmacAlgorithm,
+    ) -> Result<Self, ErrorKind> {
         if secret.expose().len() < algorithm.least_bytes() {
-            return Err(Kind::ShortSecret);
+            return Err(RequestFault::ShortSecret.into());
         }
         Ok(Self::Secret(secret, algorithm))
     }
@@ -97,7 +100,7 @@ impl Signer {
     pub(in crate::oauth) async fn read(settings: &KeySettings) -> Result<Self, Error> {
         let text = read(&settings.key).await?;
         let key = SigningKey::from_text(text.expose(), settings.algorithm)
-            .map_err(|fault| Error::here(Kind::Key(Held::by(&settings.key), fault)))?;
+            .map_err(|fault| Error::here(RequestFault::Key(Held::by(&settings.key), fault)))?;
         Self::key(key, settings).await
     }
 
@@ -154,10 +157,12 @@ fn jti() -> Result<String, KeyError> {
 }
 
 /// The SHA-256 of the first certificate in a PEM file.
-fn certificate_thumbprint(path: &Path) -> Result<String, Kind> {
-    let wrong = |fault| Kind::Certificate(path.to_owned(), fault);
+fn certificate_thumbprint(path: &Path) -> Result<String, ErrorKind> {
+    let wrong = |fault| ErrorKind::Request(RequestFault::Certificate(path.to_owned(), fault));
     let read = machine::read(path, MAX_CERTIFICATE_BYTES).map_err(|why| match why {
-        Unreadable::Lacking(lack) => Kind::Secret(SecretError::Lacking(path.to_owned(), lack)),
+        Unreadable::Lacking(lack) => {
+            ErrorKind::Request(RequestFault::Secret(SecretError::Lacking(path.to_owned(), lack)))
+        }
         why => wrong(CertificateFault::Unreadable(why)),
     })?;
     let certificate =

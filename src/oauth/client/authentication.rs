@@ -15,7 +15,7 @@ use crate::oauth::client::secret_file::{read, read_line};
 use crate::oauth::client::{AssertionAudience, Client, ClientAuth};
 use crate::oauth::discovery::server::Issuer;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::{ErrorKind, RequestFault};
 use crate::oauth::jose::jwt_facts::{still_good, unquoted};
 
 /// Secrets and keys of a client, as they were read for one attempt.
@@ -85,7 +85,7 @@ impl Keys {
         client: &Client,
         audience: Audience<'_>,
         now: SystemTime,
-    ) -> Result<Proof, Kind> {
+    ) -> Result<Proof, ErrorKind> {
         let shown = |assertion| Proof::Assertion { assertion, kind: audience.kind.map(str::to_owned) };
         Ok(match self {
             Self::Basic(secret) => Proof::Basic(secret.clone()),
@@ -95,7 +95,7 @@ impl Keys {
             Self::Signer { signer, audience: whom } => {
                 let terms = audience.terms;
                 let audience = match whom {
-                    AssertionAudience::Issuer => audience.issuer.ok_or(Kind::NoIssuer)?.as_str(),
+                    AssertionAudience::Issuer => audience.issuer.ok_or(RequestFault::NoIssuer)?.as_str(),
                     AssertionAudience::Endpoint => audience.token_endpoint.as_str(),
                 };
                 let id = Some(client.id.as_str());
@@ -106,7 +106,7 @@ impl Keys {
                     scope: None,
                     more: &terms.claims,
                 };
-                shown(signer.write(&claims, terms.lifetime, now).map_err(|_| Kind::Panicked)?)
+                shown(signer.write(&claims, terms.lifetime, now).map_err(|_| RequestFault::Panicked)?)
             }
         })
     }

@@ -6,7 +6,7 @@ use crate::net::threads::{NotDone, SECRETS};
 use crate::secret::{Secret, SecretSource};
 
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::{ErrorKind, RequestFault};
 
 /// Reads a secret without holding up the runtime: its file may lie on a network that hangs.
 pub(crate) async fn read(source: &SecretSource) -> Result<Secret<String>, Error> {
@@ -34,8 +34,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     SECRETS.run_on(file, work).await.map_err(|not_done| {
         Error::here(match not_done {
-            NotDone::Panicked => Kind::Panicked,
-            NotDone::NoThread | NotDone::Full => Kind::Machine(not_done),
+            NotDone::Panicked => ErrorKind::Request(RequestFault::Panicked),
+            NotDone::NoThread | NotDone::Full => ErrorKind::Request(RequestFault::Machine(not_done)),
         })
     })
 }

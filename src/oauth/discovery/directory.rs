@@ -11,7 +11,7 @@ use crate::oauth::discovery::server::ServerError;
 use crate::oauth::discovery::server::{Issuer, Location, ServerSettings};
 use crate::oauth::endpoint::transport::Http;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::RequestFault;
 
 /// The endpoints of one authorization server.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Directory {
     }
 
     async fn needed(&self, role: Role, http: &Http) -> Result<Url, Error> {
-        self.offered(role, http).await?.ok_or(Error::here(Kind::NoEndpoint(role)))
+        self.offered(role, http).await?.ok_or(Error::here(RequestFault::NoEndpoint(role)))
     }
 
     /// What is configured wins, and needs no metadata.

@@ -10,7 +10,7 @@ use url::Url;
 use crate::oauth::discovery::role::{ROLES, Role};
 use crate::oauth::discovery::server::{Issuer, is_loopback};
 use crate::oauth::endpoint::json_body::members;
-use crate::oauth::error::kind::{FoundIssuer, Kind};
+use crate::oauth::error::kind::{ErrorKind, FoundIssuer, RequestFault, ResponseFault};
 use crate::oauth::error::place::Place;
 
 /// Whether a client certificate is on every connection: then the endpoints' aliases for it count (RFC 8705 section 5).
@@ -43,12 +43,16 @@ pub(in crate::oauth) struct Offer {
 impl Endpoints {
     /// Reads a document of `issuer`, which must have a token endpoint. Any other endpoint that is not to be used is left
     /// out.
-    pub(in crate::oauth) fn parse(body: &[u8], issuer: &Issuer, handshake: Handshake) -> Result<Self, Kind> {
+    pub(in crate::oauth) fn parse(
+        body: &[u8],
+        issuer: &Issuer,
+        handshake: Handshake,
+    ) -> Result<Self, ErrorKind> {
         let document: Map<String, Value> = members(body)?;
         // RFC 8414 section 3.3: identical, or a server could speak for another.
         let found = document.get("issuer").and_then(Value::as_str);
         if found != Some(issuer.as_str()) {
-            return Err(Kind::OtherIssuer(FoundIssuer::of(found)));
+            return Err(ResponseFault::OtherIssuer(FoundIssuer::of(found)).into());
         }
         let aliases = match handshake {
             Handshake::MutualTls => document.get("mtls_endpoint_aliases").and_then(Value::as_object),
@@ -58,9 +62,9 @@ impl Endpoints {
             let alias = aliases.filter(|_| role.is_called_by_the_client());
             alias.and_then(|aliases| url(aliases, role)).or_else(|| url(&document, role))
         };
-        let token = stated(Role::Token).ok_or(Kind::NoEndpoint(Role::Token))?;
+        let token = stated(Role::Token).ok_or(RequestFault::NoEndpoint(Role::Token))?;
         if !issuer.vouches_for(&token) {
-            return Err(Kind::InsecureEndpoint);
+            return Err(RequestFault::InsecureEndpoint.into());
         }
         let urls = ROLES.map(|role| {
             let url = stated(role)?;
@@ -123,11 +127,11 @@ mod tests {
     use super::*;
     use crate::oauth::error::kind::Flaw;
 
-    fn parse(configured: &str, document: &str, handshake: Handshake) -> Result<Endpoints, Kind> {
+    fn parse(configured: &str, document: &str, handshake: Handshake) -> Result<Endpoints, ErrorKind> {
         Endpoints::parse(document.as_bytes(), &configured.parse().unwrap(), handshake)
     }
 
-    fn judge(configured: &str, stated: &str, endpoint: &str) -> Result<Endpoints, Kind> {
+    fn judge(configured: &str, stated: &str, endpoint: &str) -> Result<Endpoints, ErrorKind> {
         let document =
             format!(r#"{{"issuer":"{stated}","token_endpoint":"{endpoint}","grant_types_supported":[]}}"#);
         parse(configured, &document, Handshake::Plain)
@@ -159,22 +163,35 @@ mod tests {
             [r#"{"token_endpoint":"https://a.example/t"}"#, r#"{"issuer":["https://a.example"]}"#]
         {
             let error = parse("https://a.example", no_issuer, Handshake::Plain);
-            assert_eq!(error, Err(Kind::OtherIssuer(FoundIssuer::of(None))));
+            assert_eq!(error, Err(ErrorKind::Response(ResponseFault::OtherIssuer(FoundIssuer::of(None)))));
         }
-        assert_eq!(parse("https://a.example", "[]", Handshake::Plain), Err(Kind::Malformed(Flaw::NotJson)));
+        assert_eq!(
+            parse("https://a.example", "[]", Handshake::Plain),
+            Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson)))
+        );
     }
 
     #[test]
     fn a_token_endpoint_in_the_clear_is_refused_unless_it_is_loopback_or_the_issuer_is_as_bare() {
         let secure = "https://a.example";
-        assert_eq!(judge(secure, secure, "http://a.example/token"), Err(Kind::InsecureEndpoint));
+        assert_eq!(
+            judge(secure, secure, "http://a.example/token"),
+            Err(ErrorKind::Request(RequestFault::InsecureEndpoint))
+        );
         assert!(judge(secure, secure, "http://127.0.0.1:9400/token").is_ok());
         let local = "http://127.0.0.1:9400";
-        assert_eq!(judge(local, local, "http://a.example/token"), Err(Kind::InsecureEndpoint));
+        assert_eq!(
+            judge(local, local, "http://a.example/token"),
+            Err(ErrorKind::Request(RequestFault::InsecureEndpoint))
+        );
         let bare = "http://a.example";
         assert!(judge(bare, bare, "http://a.example/token").is_ok());
         for odd in ["ftp://a.example/token", "token", ""] {
-            assert_eq!(judge(secure, secure, odd), Err(Kind::NoEndpoint(Role::Token)), "{odd}");
+            assert_eq!(
+                judge(secure, secure, odd),
+                Err(ErrorKind::Request(RequestFault::NoEndpoint(Role::Token))),
+                "{odd}"
+            );
         }
     }
 
@@ -214,6 +231,9 @@ mod tests {
     fn an_alias_in_the_clear_is_refused_like_any_token_endpoint() {
         let document = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/token",
             "mtls_endpoint_aliases":{"token_endpoint":"http://mtls.a.example/token"}}"#;
-        assert_eq!(parse("https://a.example", document, Handshake::MutualTls), Err(Kind::InsecureEndpoint));
+        assert_eq!(
+            parse("https://a.example", document, Handshake::MutualTls),
+            Err(ErrorKind::Request(RequestFault::InsecureEndpoint))
+        );
     }
 }

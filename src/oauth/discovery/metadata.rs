@@ -23,7 +23,7 @@ use crate::oauth::discovery::server::Issuer;
 use crate::oauth::endpoint::response::accepted;
 use crate::oauth::endpoint::transport::Http;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::RequestFault;
 use crate::oauth::error::place::Place;
 use crate::oauth::error::situation::Situation;
 
@@ -131,7 +131,7 @@ impl Metadata {
         let request = Request::get(url.as_str())
             .header(ACCEPT, "application/json")
             .body(Vec::new())
-            .map_err(|_| Error::at(place.clone(), Kind::NoEndpoint(Role::Token)))?;
+            .map_err(|_| Error::at(place.clone(), RequestFault::NoEndpoint(Role::Token)))?;
         let answer = http.send(request, &place).await?;
         let parsed = accepted(answer.status, &answer.body)
             .and_then(|()| Endpoints::parse(&answer.body, &self.issuer, self.handshake));
@@ -258,6 +258,7 @@ mod tests {
 
     use super::*;
     use crate::oauth::discovery::server::Location;
+    use crate::oauth::error::kind::TransportFault;
     use crate::oauth::peer::{Peer, Reply, settings};
 
     fn issuer(text: &str) -> Issuer {
@@ -365,7 +366,7 @@ mod tests {
         assert_eq!(token(&state, start + LIFETIME - Duration::from_secs(1)).as_deref(), Some("/one"));
         let due = start + LIFETIME;
         assert_eq!(token(&state, due), None);
-        let down = Error::here(Kind::Reset);
+        let down = Error::here(TransportFault::Reset);
         let kept = state.settle(&issuer, Err(down.clone()), due).unwrap();
         assert_eq!(*kept, endpoints("https://a.example/one"));
         assert_eq!(token(&state, due).as_deref(), Some("/one"), "a failed refresh is left alone for a while");
@@ -395,7 +396,7 @@ mod tests {
         let issuer = issuer("https://a.example");
         let start = clock::now();
         let mut state = State::default();
-        let down = Error::here(Kind::Reset);
+        let down = Error::here(TransportFault::Reset);
         assert!(state.settle(&issuer, Err(down.clone()), start).is_err());
         assert_eq!(state.ready(start).unwrap().unwrap_err(), down);
         assert!(state.ready(start + FIRST_PAUSE).is_none());

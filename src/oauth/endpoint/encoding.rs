@@ -9,7 +9,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::oauth::endpoint::body::MAX_BODY_BYTES;
-use crate::oauth::error::kind::{Flaw, Kind};
+use crate::oauth::error::kind::{ErrorKind, Flaw, ResponseFault};
 
 /// The request, with the wish for an answer without a coding.
 pub(in crate::oauth) fn plain<B>(mut request: Request<B>) -> Request<B> {
@@ -18,7 +18,7 @@ pub(in crate::oauth) fn plain<B>(mut request: Request<B>) -> Request<B> {
 }
 
 /// What is wrong with a coding, and as much of the content as could be decoded.
-pub(in crate::oauth) type Undecoded = (Kind, Zeroizing<Vec<u8>>);
+pub(in crate::oauth) type Undecoded = (ErrorKind, Zeroizing<Vec<u8>>);
 
 /// The content without its coding, of no more than [`MAX_BODY_BYTES`].
 pub(in crate::oauth) fn decoded(
@@ -37,7 +37,7 @@ pub(in crate::oauth) fn decoded(
         // What is in between may have decoded it and left the field.
         (Some(coding), None) if gzip(coding) => !body.is_empty() && !looks_plain(&body),
         _ if body.is_empty() || looks_plain(&body) => false,
-        _ => return Err((Kind::Malformed(Flaw::Encoding), body)),
+        _ => return Err((ResponseFault::Malformed(Flaw::Encoding).into(), body)),
     };
     if !is_gzip {
         return Ok(body);
@@ -48,11 +48,11 @@ pub(in crate::oauth) fn decoded(
     let read = MultiGzDecoder::new(body.as_slice()).take(limit).read_to_end(&mut plain);
     if plain.len() > MAX_BODY_BYTES {
         plain.truncate(MAX_BODY_BYTES);
-        return Err((Kind::TooLarge, plain));
+        return Err((ResponseFault::TooLarge.into(), plain));
     }
     match read {
         Ok(_) => Ok(plain),
-        Err(_) => Err((Kind::Malformed(Flaw::Encoding), plain)),
+        Err(_) => Err((ResponseFault::Malformed(Flaw::Encoding).into(), plain)),
     }
 }
 
@@ -78,11 +78,11 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decode(coding: Option<&'static str>, body: &[u8]) -> Result<Vec<u8>, Kind> {
+    fn decode(coding: Option<&'static str>, body: &[u8]) -> Result<Vec<u8>, ErrorKind> {
         decode_some(coding, body).map_err(|(kind, _)| kind)
     }
 
-    fn decode_some(coding: Option<&'static str>, body: &[u8]) -> Result<Vec<u8>, (Kind, Vec<u8>)> {
+    fn decode_some(coding: Option<&'static str>, body: &[u8]) -> Result<Vec<u8>, (ErrorKind, Vec<u8>)> {
         let mut headers = HeaderMap::new();
         if let Some(coding) = coding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
@@ -113,7 +113,7 @@ mod tests {
     fn a_bomb_and_a_broken_or_unknown_coding_are_errors_that_say_so() {
         let bomb = zipped(&vec![b' '; 64 * MAX_BODY_BYTES]);
         assert!(bomb.len() < MAX_BODY_BYTES);
-        assert_eq!(decode(Some("gzip"), &bomb), Err(Kind::TooLarge));
+        assert_eq!(decode(Some("gzip"), &bomb), Err(ErrorKind::Response(ResponseFault::TooLarge)));
         let whole = zipped(br#"{"access_token":"t"}"#);
         for (coding, body) in [
             ("gzip", &whole[..whole.len() - 6]),
@@ -121,7 +121,11 @@ mod tests {
             ("br", b"\x0b\x02\x80{}\x03"),
             ("gzip, br", &whole),
         ] {
-            assert_eq!(decode(Some(coding), body), Err(Kind::Malformed(Flaw::Encoding)), "{coding}");
+            assert_eq!(
+                decode(Some(coding), body),
+                Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::Encoding))),
+                "{coding}"
+            );
         }
     }
 
@@ -130,7 +134,7 @@ mod tests {
         let long = format!("begin {}", "filler ".repeat(MAX_BODY_BYTES));
         let gzip = zipped(long.as_bytes());
         let (kind, part) = decode_some(Some("gzip"), &gzip).unwrap_err();
-        assert_eq!((kind, part.len()), (Kind::TooLarge, MAX_BODY_BYTES));
+        assert_eq!((kind, part.len()), (ErrorKind::Response(ResponseFault::TooLarge), MAX_BODY_BYTES));
         assert!(part.starts_with(b"begin"));
         let short = zipped(br#"{"refresh_token":"next"}"#);
         let (_, part) = decode_some(Some("gzip"), &short[..short.len() - 4]).unwrap_err();

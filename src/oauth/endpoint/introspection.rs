@@ -21,7 +21,7 @@ use crate::oauth::endpoint::response::{Lifetime, accepted, left};
 use crate::oauth::endpoint::transport::{Answer, Http};
 use crate::oauth::endpoint::write::form;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{Flaw, Kind};
+use crate::oauth::error::kind::{ErrorKind, Flaw, RequestFault, ResponseFault};
 use crate::oauth::error::place::Place;
 use crate::oauth::error::situation::{Asked, Situation};
 
@@ -50,7 +50,7 @@ impl Introspection {
     /// [`Lifetime::Unknown`].
     ///
     /// # Errors
-    /// [`Kind::Inactive`] where the server says that the token is not good at all.
+    /// [`ResponseFault::Inactive`] where the server says that the token is not good at all.
     pub(in crate::oauth) async fn lifetime(
         &self,
         http: &Http,
@@ -68,7 +68,7 @@ impl Introspection {
             }
         };
         match seen {
-            Seen::Inactive => Err(Error::at(place, Kind::Inactive)),
+            Seen::Inactive => Err(Error::at(place, ResponseFault::Inactive)),
             Seen::Active(lifetime) => Ok(lifetime),
         }
     }
@@ -104,13 +104,13 @@ async fn look(
     token: &Secret<String>,
 ) -> Result<Seen, Error> {
     let pairs = [("token", token.expose().as_str()), ("token_type_hint", "access_token")];
-    let request = form(url, client, proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
+    let request = form(url, client, proof, &pairs).ok_or(Error::here(RequestFault::Panicked))?;
     let answer = http.send(request, place).await?;
     let situation = Situation::of(Asked::Introspection, client);
     judge(&answer).map_err(|kind| answer.failure(place.clone(), kind, situation))
 }
 
-fn judge(answer: &Answer) -> Result<Seen, Kind> {
+fn judge(answer: &Answer) -> Result<Seen, ErrorKind> {
     /// RFC 7662 section 2.2. `exp` and `iat` are numbers of seconds; some servers send them as they please.
     #[derive(Deserialize)]
     struct Members {
@@ -119,8 +119,8 @@ fn judge(answer: &Answer) -> Result<Seen, Kind> {
         iat: Option<serde_json::Value>,
     }
     accepted(answer.status, &answer.body)?;
-    let members: Members =
-        serde_json::from_slice(without_mark(&answer.body)).map_err(|_| Kind::Malformed(Flaw::NoActive))?;
+    let members: Members = serde_json::from_slice(without_mark(&answer.body))
+        .map_err(|_| ResponseFault::Malformed(Flaw::NoActive))?;
     if !members.active {
         return Ok(Seen::Inactive);
     }

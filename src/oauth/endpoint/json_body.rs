@@ -3,10 +3,10 @@
 use serde::de::DeserializeOwned;
 
 use crate::oauth::endpoint::body::{Form, without_mark};
-use crate::oauth::error::kind::{Flaw, Kind};
+use crate::oauth::error::kind::{ErrorKind, Flaw, ResponseFault};
 
 /// The members of a JSON object, each as it comes.
-pub(in crate::oauth) fn members<T: DeserializeOwned>(body: &[u8]) -> Result<T, Kind> {
+pub(in crate::oauth) fn members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorKind> {
     let body = without_mark(body);
     // serde would take an array for the members in their order.
     let flaw = match Form::of(body) {
@@ -20,5 +20,5 @@ pub(in crate::oauth) fn members<T: DeserializeOwned>(body: &[u8]) -> Result<T, K
         Form::Other if body.trim_ascii_start().starts_with(b"{") => Flaw::BrokenJson,
         Form::List | Form::Pairs | Form::Other => Flaw::NotJson,
     };
-    Err(Kind::Malformed(flaw))
+    Err(ResponseFault::Malformed(flaw).into())
 }

@@ -15,7 +15,7 @@ use crate::oauth::endpoint::json_body::members;
 use crate::oauth::endpoint::number::number;
 use crate::oauth::endpoint::salvage::{self, Extent};
 use crate::oauth::endpoint::timestamp::instant_of;
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::ErrorKind;
 
 /// How a response is read.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub(in crate::oauth) enum Expiry {
 
 impl Members {
     /// Reads a response that is to hold a token.
-    pub(in crate::oauth) fn read(body: &[u8], reading: Reading<'_>) -> Result<Self, Kind> {
+    pub(in crate::oauth) fn read(body: &[u8], reading: Reading<'_>) -> Result<Self, ErrorKind> {
         if let Some(whole) = form(body) {
             return Ok(Self::of(&whole, reading));
         }

@@ -102,7 +102,7 @@ fn masked(text: &str) -> String {
 }
 
 /// RFC 6750 section 2.1, without the slash, which stands in paths.
-pub(in crate::oauth) fn is_token_letter(letter: char) -> bool {
+pub(crate) fn is_token_letter(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "-._~+=".contains(letter)
 }
 

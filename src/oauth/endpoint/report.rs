@@ -12,7 +12,7 @@ use crate::oauth::endpoint::token_type::TypeWord;
 use crate::oauth::endpoint::transport::Answer;
 use crate::oauth::error::Error;
 use crate::oauth::error::details::Details;
-use crate::oauth::error::kind::{Code, Kind};
+use crate::oauth::error::kind::{Code, ErrorKind};
 use crate::oauth::error::mention::Mentions;
 use crate::oauth::error::place::Place;
 use crate::oauth::error::situation::Situation;
@@ -143,7 +143,7 @@ impl Answer {
     }
 
     /// The error that this answer is, with all that it says of itself.
-    pub(in crate::oauth) fn failure(&self, place: Place, kind: Kind, situation: Situation) -> Error {
+    pub(in crate::oauth) fn failure(&self, place: Place, kind: ErrorKind, situation: Situation) -> Error {
         let details = self.report().details(self.status, Form::of(&self.body), &self.carried, situation);
         let details = Details { exhausted: self.exhausted, unattributed: self.unattributed, ..details };
         Error::at(place, kind).with(details).after(self.retry_after)

@@ -18,7 +18,7 @@ use crate::oauth::endpoint::members::{Expiry, Members, Reading};
 use crate::oauth::endpoint::report::Report;
 use crate::oauth::endpoint::timestamp::instant_of;
 use crate::oauth::endpoint::token_type::is_bearer;
-use crate::oauth::error::kind::{Code, Flaw, Kind};
+use crate::oauth::error::kind::{Code, ErrorKind, Flaw, ResponseFault};
 
 /// An access token as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Wanted<'_> {
 }
 
 /// Reads an answer that is to hold a token which is good by itself. Nothing of `body` gets into the error.
-pub(in crate::oauth) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Kind> {
+pub(in crate::oauth) fn parse(status: StatusCode, body: &[u8]) -> Result<TokenResponse, ErrorKind> {
     parse_as(status, body, Wanted::BEARER, Reading::PLAIN)
 }
 
@@ -112,28 +112,28 @@ pub(in crate::oauth) fn parse_as(
     body: &[u8],
     wanted: Wanted<'_>,
     reading: Reading<'_>,
-) -> Result<TokenResponse, Kind> {
+) -> Result<TokenResponse, ErrorKind> {
     // Whatever the status: a code says more.
     if let Some(code) = refusal(status, body, reading) {
-        return Err(Kind::Denied(status, code));
+        return Err(ErrorKind::Denied(status, code));
     }
     if status.is_redirection() {
-        return Err(Kind::Redirect(status));
+        return Err(ResponseFault::Redirect(status).into());
     }
     if !status.is_success() {
-        return Err(Kind::Status(status));
+        return Err(ErrorKind::Status(status));
     }
     success(Members::read(body, reading)?, wanted)
 }
 
 /// Whether an answer that holds no token is a success; else what it says (RFC 6749 section 5.2, which the other
 /// endpoints share).
-pub(in crate::oauth) fn accepted(status: StatusCode, body: &[u8]) -> Result<(), Kind> {
+pub(in crate::oauth) fn accepted(status: StatusCode, body: &[u8]) -> Result<(), ErrorKind> {
     match refusal(status, body, Reading::PLAIN) {
-        Some(code) => Err(Kind::Denied(status, code)),
+        Some(code) => Err(ErrorKind::Denied(status, code)),
         None if status.is_success() => Ok(()),
-        None if status.is_redirection() => Err(Kind::Redirect(status)),
-        None => Err(Kind::Status(status)),
+        None if status.is_redirection() => Err(ResponseFault::Redirect(status).into()),
+        None => Err(ErrorKind::Status(status)),
     }
 }
 
@@ -147,32 +147,34 @@ pub(in crate::oauth) fn refusal(status: StatusCode, body: &[u8], reading: Readin
 }
 
 /// Reads a token response that came from elsewhere than a token endpoint.
-pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, Kind> {
+pub(crate) fn parse_json(body: &[u8]) -> Result<TokenResponse, ErrorKind> {
     parse(StatusCode::OK, body)
 }
 
 /// Makes a response of a token alone, without anything said of it.
-pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, Kind> {
+pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, ErrorKind> {
     let access_token = Some(Value::String(token.to_owned()));
     success(Members { access_token, ..Members::default() }, Wanted::BEARER)
 }
 
-fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
+fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, ErrorKind> {
     let access_token = match answer.access_token {
-        None | Some(Value::Null) => return Err(Kind::Malformed(Flaw::NoAccessToken)),
-        Some(token) => Secret::new(token_text(token).ok_or(Kind::Malformed(Flaw::AccessToken))?),
+        None | Some(Value::Null) => {
+            return Err(ResponseFault::Malformed(Flaw::NoAccessToken).into());
+        }
+        Some(token) => Secret::new(token_text(token).ok_or(ResponseFault::Malformed(Flaw::AccessToken))?),
     };
     // More than RFC 6749 appendix A.12 allows would let a server write headers of its own into our requests.
     if access_token.expose().is_empty() || !access_token.expose().bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Kind::Malformed(Flaw::AccessToken));
+        return Err(ResponseFault::Malformed(Flaw::AccessToken).into());
     }
     let token_type = match (answer.token_type, wanted) {
         (Some(Value::String(name)), Wanted::Bound) if name.eq_ignore_ascii_case("dpop") => TokenType::Dpop,
         // It must be said (RFC 9449 section 5): a token that is not bound is good for every finder.
-        (_, Wanted::Bound) => return Err(Kind::Unbound),
+        (_, Wanted::Bound) => return Err(ResponseFault::Unbound.into()),
         (None | Some(Value::Null), Wanted::Bearer(_)) => TokenType::Assumed,
         (Some(Value::String(name)), Wanted::Bearer(more)) if is_bearer(&name, more) => TokenType::Bearer,
-        (Some(_), Wanted::Bearer(_)) => return Err(Kind::TokenType),
+        (Some(_), Wanted::Bearer(_)) => return Err(ResponseFault::TokenType.into()),
     };
     let mut oddity = None;
     let lifetime = match answer.expires_in {
@@ -187,7 +189,7 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, Kind> {
             Lifetime::ExpiresAt(UNIX_EPOCH + at)
         }
         Some(value) => {
-            let said = number(&value).ok_or(Kind::Malformed(Flaw::ExpiresIn))?;
+            let said = number(&value).ok_or(ResponseFault::Malformed(Flaw::ExpiresIn))?;
             let (lifetime, strange) = lifetime(said, claims(access_token.expose()).as_ref());
             oddity = strange;
             lifetime
@@ -354,11 +356,11 @@ const MAX_UNIX_SECONDS: f64 = 253_402_300_799.0;
 mod tests {
     use super::*;
 
-    fn answer(body: &str) -> Result<TokenResponse, Kind> {
+    fn answer(body: &str) -> Result<TokenResponse, ErrorKind> {
         parse(StatusCode::OK, body.as_bytes())
     }
 
-    fn lifetime(expires_in: &str) -> Result<Lifetime, Kind> {
+    fn lifetime(expires_in: &str) -> Result<Lifetime, ErrorKind> {
         answer(&format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{expires_in}}}"#))
             .map(|response| response.lifetime)
     }
@@ -402,7 +404,10 @@ mod tests {
         {
             assert!(answer(body).is_err(), "{body}");
         }
-        assert_eq!(answer("access_token=&expires_in=1").unwrap_err(), Kind::Malformed(Flaw::AccessToken));
+        assert_eq!(
+            answer("access_token=&expires_in=1").unwrap_err(),
+            ErrorKind::Response(ResponseFault::Malformed(Flaw::AccessToken))
+        );
     }
 
     #[test]
@@ -497,7 +502,11 @@ mod tests {
     #[test]
     fn an_expires_in_that_is_no_number_is_an_error() {
         for given in ["false", "{}", "[]", r#""zzz""#, r#""""#, r#""inf""#, r#""nan""#, r#""12 s""#] {
-            assert_eq!(lifetime(given), Err(Kind::Malformed(Flaw::ExpiresIn)), "{given}");
+            assert_eq!(
+                lifetime(given),
+                Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::ExpiresIn))),
+                "{given}"
+            );
         }
     }
 
@@ -559,43 +568,46 @@ mod tests {
             assert_eq!(kind(value), Ok(TokenType::Bearer), "{value}");
         }
         for value in [r#""mac""#, r#""N_A""#, r#""DPoP""#, "7"] {
-            assert_eq!(kind(value), Err(Kind::TokenType), "{value}");
+            assert_eq!(kind(value), Err(ErrorKind::Response(ResponseFault::TokenType)), "{value}");
         }
         let bot = br#"{"access_token":"t","token_type":"bot"}"#;
         let read = |wanted| parse_as(StatusCode::OK, bot, wanted, Reading::PLAIN);
         assert_eq!(read(Wanted::Bearer(Some("bot"))).unwrap().token_type, TokenType::Bearer);
-        assert_eq!(read(Wanted::BEARER), Err(Kind::TokenType));
+        assert_eq!(read(Wanted::BEARER), Err(ErrorKind::Response(ResponseFault::TokenType)));
     }
 
     #[test]
     fn a_token_that_could_write_headers_is_refused() {
         for token in [r"a\r\nX: y", r"a\u0000", r"a b", r"\u00e9", "", r"a\u007f", r"a\n"] {
             let got = answer(&format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#));
-            assert_eq!(got, Err(Kind::Malformed(Flaw::AccessToken)), "{token}");
+            assert_eq!(got, Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::AccessToken))), "{token}");
         }
         for value in ["7.5", "0", "{}", "[]", "true"] {
             let got = answer(&format!(r#"{{"access_token":{value}}}"#));
-            assert_eq!(got, Err(Kind::Malformed(Flaw::AccessToken)), "{value}");
+            assert_eq!(got, Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::AccessToken))), "{value}");
         }
     }
 
     #[test]
     fn a_success_without_a_token_is_a_failure_with_a_clear_cause() {
         for (body, want) in [
-            ("", Kind::Malformed(Flaw::Empty)),
-            (" \r\n", Kind::Malformed(Flaw::Empty)),
-            ("{", Kind::Malformed(Flaw::BrokenJson)),
-            (r#"{"access_token":"t","#, Kind::Malformed(Flaw::BrokenJson)),
-            ("<html>", Kind::Malformed(Flaw::Page)),
-            (r#"{"access_token":"t","access_token":"u"}"#, Kind::Malformed(Flaw::Twice)),
-            ("[]", Kind::Malformed(Flaw::NotJson)),
-            ("null", Kind::Malformed(Flaw::NotJson)),
-            (r#""text""#, Kind::Malformed(Flaw::NotJson)),
-            ("{}", Kind::Malformed(Flaw::NoAccessToken)),
-            (r#"{"access_token":null}"#, Kind::Malformed(Flaw::NoAccessToken)),
-            (r#"{"error":"invalid_client"}"#, Kind::Denied(StatusCode::OK, Code::InvalidClient)),
-            (r#"{"error":"odd","access_token":"t"}"#, Kind::Denied(StatusCode::OK, Code::Other)),
-            (r#"{"error":{"a":1}}"#, Kind::Denied(StatusCode::OK, Code::Other)),
+            ("", ErrorKind::Response(ResponseFault::Malformed(Flaw::Empty))),
+            (" \r\n", ErrorKind::Response(ResponseFault::Malformed(Flaw::Empty))),
+            ("{", ErrorKind::Response(ResponseFault::Malformed(Flaw::BrokenJson))),
+            (r#"{"access_token":"t","#, ErrorKind::Response(ResponseFault::Malformed(Flaw::BrokenJson))),
+            ("<html>", ErrorKind::Response(ResponseFault::Malformed(Flaw::Page))),
+            (
+                r#"{"access_token":"t","access_token":"u"}"#,
+                ErrorKind::Response(ResponseFault::Malformed(Flaw::Twice)),
+            ),
+            ("[]", ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson))),
+            ("null", ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson))),
+            (r#""text""#, ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson))),
+            ("{}", ErrorKind::Response(ResponseFault::Malformed(Flaw::NoAccessToken))),
+            (r#"{"access_token":null}"#, ErrorKind::Response(ResponseFault::Malformed(Flaw::NoAccessToken))),
+            (r#"{"error":"invalid_client"}"#, ErrorKind::Denied(StatusCode::OK, Code::InvalidClient)),
+            (r#"{"error":"odd","access_token":"t"}"#, ErrorKind::Denied(StatusCode::OK, Code::Other)),
+            (r#"{"error":{"a":1}}"#, ErrorKind::Denied(StatusCode::OK, Code::Other)),
         ] {
             assert_eq!(answer(body), Err(want), "{body}");
         }
@@ -605,11 +617,11 @@ mod tests {
     fn an_error_answer_is_judged_by_its_code_and_else_by_its_status() {
         let status = |code: u16| StatusCode::from_u16(code).unwrap();
         for (code, body, want) in [
-            (401, r#"{"error":"invalid_client"}"#, Kind::Denied(status(401), Code::InvalidClient)),
-            (400, "", Kind::Status(status(400))),
-            (502, "<html>bad gateway</html>", Kind::Status(status(502))),
-            (403, r#"{"access_token":"t"}"#, Kind::Status(status(403))),
-            (307, "", Kind::Redirect(status(307))),
+            (401, r#"{"error":"invalid_client"}"#, ErrorKind::Denied(status(401), Code::InvalidClient)),
+            (400, "", ErrorKind::Status(status(400))),
+            (502, "<html>bad gateway</html>", ErrorKind::Status(status(502))),
+            (403, r#"{"access_token":"t"}"#, ErrorKind::Status(status(403))),
+            (307, "", ErrorKind::Response(ResponseFault::Redirect(status(307)))),
         ] {
             assert_eq!(parse(status(code), body.as_bytes()), Err(want), "{code}");
         }
@@ -670,10 +682,10 @@ mod tests {
         for name in ["DPoP", "dpop"] {
             let said = format!(r#","token_type":"{name}""#);
             assert_eq!(read(&said, Wanted::Bound), Ok(TokenType::Dpop));
-            assert_eq!(read(&said, Wanted::BEARER), Err(Kind::TokenType));
+            assert_eq!(read(&said, Wanted::BEARER), Err(ErrorKind::Response(ResponseFault::TokenType)));
         }
         for said in [r#","token_type":"Bearer""#, r#","token_type":null"#, "", r#","token_type":7"#] {
-            assert_eq!(read(said, Wanted::Bound), Err(Kind::Unbound), "{said}");
+            assert_eq!(read(said, Wanted::Bound), Err(ErrorKind::Response(ResponseFault::Unbound)), "{said}");
         }
         let denied = parse_as(
             StatusCode::BAD_REQUEST,
@@ -681,7 +693,7 @@ mod tests {
             Wanted::Bound,
             Reading::PLAIN,
         );
-        assert_eq!(denied, Err(Kind::Denied(StatusCode::BAD_REQUEST, Code::UseDpopNonce)));
+        assert_eq!(denied, Err(ErrorKind::Denied(StatusCode::BAD_REQUEST, Code::UseDpopNonce)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::oauth::endpoint::response::accepted;
 use crate::oauth::endpoint::transport::Http;
 use crate::oauth::endpoint::write::form;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::RequestFault;
 use crate::oauth::error::place::Place;
 use crate::oauth::error::situation::{Asked, Situation};
 
@@ -46,7 +46,7 @@ pub(in crate::oauth) async fn revoke(
 ) -> Result<(), Error> {
     let place = Place::of(url);
     let pairs = [("token", token.expose().as_str()), ("token_type_hint", hint.as_str())];
-    let request = form(url, client, proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
+    let request = form(url, client, proof, &pairs).ok_or(Error::here(RequestFault::Panicked))?;
     let answer = http.send(request, &place).await?;
     // RFC 7009 section 2.2: the body of a success says nothing. Keycloak's has the error `invalid_token` where the token
     // has ended before, as an access token does with its refresh token.

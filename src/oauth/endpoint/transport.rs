@@ -31,7 +31,7 @@ use crate::oauth::endpoint::connections::Connections;
 use crate::oauth::endpoint::encoding::{decoded, plain};
 use crate::oauth::endpoint::remark::Carried;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{Flaw, Kind, Phase};
+use crate::oauth::error::kind::{ErrorKind, Flaw, Phase, ResponseFault, TransportFault};
 use crate::oauth::error::place::Place;
 
 /// The connections, set up for secrets.
@@ -109,10 +109,10 @@ impl Http {
         let carried = Carried::by(&request);
         let mut received = None;
         let exchange = self.exchange(request, place, &mut received);
-        let late = |_elapsed| Error::at(place.clone(), Kind::Timeout(Phase::Answer));
+        let late = |_elapsed| Error::at(place.clone(), TransportFault::Timeout(Phase::Answer));
         let outcome = timeout(self.0.timeout(), exchange).await.map_err(late).flatten();
         let Some(Received { head, retry_after, exhausted, body }) = received else {
-            let error = outcome.err().unwrap_or(Error::at(place.clone(), Kind::Reset));
+            let error = outcome.err().unwrap_or(Error::at(place.clone(), TransportFault::Reset));
             return Err(Cut { error, status: None, part: None });
         };
         let (body, flaw) = match decoded(&head.headers, body) {
@@ -150,10 +150,11 @@ impl Http {
         let target = request.uri().to_string();
         let response = client.send(request.map(Bytes::from)).await.map_err(failed)?;
         let (head, mut incoming) = response.into_parts();
-        let leads = redirect(head.status, &head.headers, &target).map(|to| Kind::RedirectTo(head.status, to));
+        let leads = redirect(head.status, &head.headers, &target)
+            .map(|to| ErrorKind::Response(ResponseFault::RedirectTo(head.status, to)));
         let now = date(&head.headers).unwrap_or_else(clock::wall);
         let RateLimit { retry_after, exhausted } = RateLimit::read(head.status, &head.headers, now);
-        let too_large = || Error::at(place.clone(), Kind::TooLarge).after(retry_after);
+        let too_large = || Error::at(place.clone(), ResponseFault::TooLarge).after(retry_after);
         let will_be_too_large = incoming.size_hint().lower() > MAX_BODY_BYTES as u64;
         let body = Zeroizing::new(Vec::new());
         let Received { body, .. } = received.insert(Received { head, retry_after, exhausted, body });
@@ -192,21 +193,22 @@ impl Http {
 }
 
 /// What went wrong on the way, of all that an error of the network says.
-const fn kind_of(fault: HttpFault) -> Kind {
-    match fault {
-        HttpFault::Lookup(LookupError::NoSuchName) => Kind::Dns,
-        HttpFault::Lookup(error) => Kind::Lookup(error),
-        HttpFault::Lacking(lack) => Kind::Lacking(lack),
-        HttpFault::Connect(kind) => Kind::Connect(kind),
-        HttpFault::Proxy(fault) => Kind::Proxy(fault),
-        HttpFault::Tls(fault) => Kind::Tls(fault),
-        HttpFault::Timeout(ConnectStage::Lookup) => Kind::Timeout(Phase::Lookup),
-        HttpFault::Timeout(ConnectStage::Tcp) => Kind::Timeout(Phase::Connect),
-        HttpFault::Timeout(ConnectStage::Proxy(stage)) => Kind::Timeout(Phase::Proxy(stage)),
-        HttpFault::Timeout(ConnectStage::Tls) => Kind::Timeout(Phase::Tls),
-        HttpFault::NotHttp => Kind::Malformed(Flaw::NotHttp),
-        HttpFault::Broken => Kind::Reset,
-    }
+fn kind_of(fault: HttpFault) -> ErrorKind {
+    let fault = match fault {
+        HttpFault::Lookup(LookupError::NoSuchName) => TransportFault::Dns,
+        HttpFault::Lookup(error) => TransportFault::Lookup(error),
+        HttpFault::Lacking(lack) => TransportFault::Lacking(lack),
+        HttpFault::Connect(kind) => TransportFault::Connect(kind),
+        HttpFault::Proxy(fault) => TransportFault::Proxy(fault),
+        HttpFault::Tls(fault) => TransportFault::Tls(fault),
+        HttpFault::Timeout(ConnectStage::Lookup) => TransportFault::Timeout(Phase::Lookup),
+        HttpFault::Timeout(ConnectStage::Tcp) => TransportFault::Timeout(Phase::Connect),
+        HttpFault::Timeout(ConnectStage::Proxy(stage)) => TransportFault::Timeout(Phase::Proxy(stage)),
+        HttpFault::Timeout(ConnectStage::Tls) => TransportFault::Timeout(Phase::Tls),
+        HttpFault::NotHttp => return ResponseFault::Malformed(Flaw::NotHttp).into(),
+        HttpFault::Broken => TransportFault::Reset,
+    };
+    fault.into()
 }
 
 /// Where a redirect leads, relative to what was requested; `None`: it is none, or does not say.

@@ -15,3 +15,20 @@ pub(crate) enum Interruption {
     )]
     Failed,
 }
+
+impl Interruption {
+    /// What an application may know of it.
+    pub(crate) const fn public_reason(self) -> &'static str {
+        match self {
+            Self::Lost => {
+                "the login has ended: the last refresh was interrupted, and the authorization server does not accept its refresh token any more"
+            }
+            Self::Failed => {
+                "the login has ended: the last refresh ended in a failure of the authorization server or of a gateway, and the authorization server does not accept its refresh token any more"
+            }
+            Self::Unread => {
+                "the login has ended: the response to the last refresh could not be read, and the authorization server does not accept its refresh token any more"
+            }
+        }
+    }
+}

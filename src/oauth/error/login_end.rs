@@ -18,8 +18,6 @@ pub(crate) enum LoginEnd {
     Interaction,
     /// Nothing says why.
     Unknown,
-    /// The server gave no refresh token.
-    Unrenewable,
 }
 
 impl LoginEnd {
@@ -53,9 +51,6 @@ impl LoginEnd {
                 "the authorization server wants to ask the person something (a password, a second factor)"
             }
             Self::Unknown => "the authorization server no longer accepts the refresh token",
-            Self::Unrenewable => {
-                "nothing renews its access token, since the authorization server gave no refresh token"
-            }
         }
     }
 
@@ -68,7 +63,6 @@ impl LoginEnd {
             Self::User => {
                 "have the user enabled there first, or log in as another one: until then no login succeeds"
             }
-            Self::Unrenewable => "log in again",
             _ => "log in again, or put a new refresh token in its place",
         }
     }
@@ -84,7 +78,6 @@ impl LoginEnd {
             Self::Expired => "the authorization server says that the time of this login is over",
             Self::Interaction => "the authorization server wants to ask the user of this login something",
             Self::Unknown => "the authorization server no longer accepts the refresh token of this login",
-            Self::Unrenewable => "nothing renews the access token of this login",
         }
     }
 }

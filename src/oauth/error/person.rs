@@ -12,7 +12,7 @@ use super::Error;
 use crate::oauth::client::Client;
 use crate::oauth::discovery::server::Location;
 use crate::oauth::error::details::Details;
-use crate::oauth::error::kind::{Code, Flaw, Kind, Phase};
+use crate::oauth::error::kind::{Code, ErrorKind, Flaw, Phase, ResponseFault, TransportFault};
 use crate::oauth::error::place::Place;
 use crate::oauth::error::refusal::Meaning;
 use crate::oauth::error::situation::{Asked, Situation};
@@ -29,15 +29,15 @@ impl Error {
             return false;
         }
         let code = match self.kind {
-            Kind::Denied(_, code) => Some(code),
+            ErrorKind::Denied(_, code) => Some(code),
             _ => None,
         };
-        if matches!(self.kind, Kind::Denied(..) | Kind::Status(_))
+        if matches!(self.kind, ErrorKind::Denied(..) | ErrorKind::Status(_))
             && Meaning::names_person(code, Some(details))
         {
             return true;
         }
-        let of_a_person = matches!(self.kind, Kind::Denied(_, code) if code.is_of_a_person());
+        let of_a_person = matches!(self.kind, ErrorKind::Denied(_, code) if code.is_of_a_person());
         match details.status.as_u16() {
             408 | 425 | 429 => return false,
             // Nothing is there, or the server fails, unless it says that it is the person.
@@ -45,17 +45,21 @@ impl Error {
             _ => {}
         }
         match self.kind {
-            Kind::Denied(_, code) => (of_a_person || code == Code::Other) && self.may_mean_person(),
-            Kind::Status(_) => self.may_mean_person(),
-            Kind::Redirect(_)
-            | Kind::RedirectTo(..)
-            | Kind::TooLarge
-            | Kind::Malformed(_)
-            | Kind::TokenType
-            | Kind::NoTime(_)
-            | Kind::Unbound => true,
+            ErrorKind::Denied(_, code) => (of_a_person || code == Code::Other) && self.may_mean_person(),
+            ErrorKind::Status(_) => self.may_mean_person(),
+            ErrorKind::Response(
+                ResponseFault::Redirect(_)
+                | ResponseFault::RedirectTo(..)
+                | ResponseFault::TooLarge
+                | ResponseFault::Malformed(_)
+                | ResponseFault::TokenType
+                | ResponseFault::NoTime(_)
+                | ResponseFault::Unbound,
+            ) => true,
             // The status has come, and says it all.
-            Kind::Reset | Kind::Timeout(Phase::Answer) => matches!(details.status.as_u16(), 400 | 401 | 422),
+            ErrorKind::Transport(TransportFault::Reset | TransportFault::Timeout(Phase::Answer)) => {
+                matches!(details.status.as_u16(), 400 | 401 | 422)
+            }
             _ => false,
         }
     }
@@ -63,8 +67,13 @@ impl Error {
     /// Whether a proxy may have made the response: it is neither an OAuth error nor a token.
     const fn may_be_a_proxys(&self) -> bool {
         match self.kind {
-            Kind::Denied(..) | Kind::TokenType | Kind::Unbound | Kind::NoTime(_) => false,
-            Kind::Malformed(flaw) => matches!(flaw, Flaw::Page | Flaw::NotJson | Flaw::Empty | Flaw::NotHttp),
+            ErrorKind::Denied(..)
+            | ErrorKind::Response(
+                ResponseFault::TokenType | ResponseFault::Unbound | ResponseFault::NoTime(_),
+            ) => false,
+            ErrorKind::Response(ResponseFault::Malformed(flaw)) => {
+                matches!(flaw, Flaw::Page | Flaw::NotJson | Flaw::Empty | Flaw::NotHttp)
+            }
             _ => true,
         }
     }
@@ -94,13 +103,13 @@ impl Error {
 
     /// The same refusal as the last one of a password, which is not sent again.
     pub(crate) fn withheld(self) -> Self {
-        Self { kind: Kind::Withheld { last: Some(Box::new(self.kind)), sent: true }, ..self }
+        Self { kind: ErrorKind::Withheld { last: Some(Box::new(self.kind)), sent: true }, ..self }
     }
 
     /// The same where the password was not sent this time.
     pub(crate) fn withheld_before(self) -> Self {
         Self {
-            kind: Kind::Withheld { last: Some(Box::new(self.kind)), sent: false },
+            kind: ErrorKind::Withheld { last: Some(Box::new(self.kind)), sent: false },
             retry_after: None,
             ..self
         }
@@ -114,7 +123,7 @@ impl Error {
         grant: &Grant,
         request: &TokenRequest,
     ) -> Self {
-        let error = Self::here(Kind::Withheld { last: None, sent: false });
+        let error = Self::here(ErrorKind::Withheld { last: None, sent: false });
         let details = Details::bare(StatusCode::BAD_REQUEST, Situation::token(client, grant, request));
         let url = location.token_endpoint.as_ref();
         let place =
@@ -124,13 +133,15 @@ impl Error {
 
     /// Whether a person's password is no longer sent.
     pub(crate) const fn is_withheld(&self) -> bool {
-        matches!(self.kind, Kind::Withheld { .. })
+        matches!(self.kind, ErrorKind::Withheld { .. })
     }
 
     /// The refusal after which the password is no longer sent.
     pub(super) fn before_withheld(&self) -> Option<Self> {
         match &self.kind {
-            Kind::Withheld { last: Some(kind), .. } => Some(Self { kind: (**kind).clone(), ..self.clone() }),
+            ErrorKind::Withheld { last: Some(kind), .. } => {
+                Some(Self { kind: (**kind).clone(), ..self.clone() })
+            }
             _ => None,
         }
     }
@@ -168,7 +179,7 @@ mod tests {
     }
 
     /// Of a response that was not read, or not whole.
-    fn unread(status: u16, kind: Kind) -> Error {
+    fn unread(status: u16, kind: ErrorKind) -> Error {
         let known = Error::to_password(400, "");
         let situation = known.details.unwrap().situation;
         Error::here(kind).with(Details::bare(StatusCode::from_u16(status).unwrap(), situation))
@@ -220,10 +231,10 @@ mod tests {
         }
         let place = Place::of(&"https://as.example/login".parse().unwrap());
         for (status, kind) in [
-            (302, Kind::RedirectTo(StatusCode::FOUND, place)),
-            (200, Kind::TooLarge),
-            (401, Kind::Reset),
-            (422, Kind::Timeout(Phase::Answer)),
+            (302, ErrorKind::Response(ResponseFault::RedirectTo(StatusCode::FOUND, place))),
+            (200, ErrorKind::Response(ResponseFault::TooLarge)),
+            (401, ErrorKind::Transport(TransportFault::Reset)),
+            (422, ErrorKind::Transport(TransportFault::Timeout(Phase::Answer))),
         ] {
             let error = unread(status, kind);
             assert!(error.refuses_person(), "{status} {error}");
@@ -262,17 +273,20 @@ mod tests {
             let error = to_password(status, body);
             assert!(!error.refuses_person(), "{status} {body}: {error}");
         }
-        for (status, kind) in [(200, Kind::Reset), (503, Kind::TooLarge), (403, Kind::Timeout(Phase::Answer))]
-        {
+        for (status, kind) in [
+            (200, ErrorKind::Transport(TransportFault::Reset)),
+            (503, ErrorKind::Response(ResponseFault::TooLarge)),
+            (403, ErrorKind::Transport(TransportFault::Timeout(Phase::Answer))),
+        ] {
             let error = unread(status, kind);
             assert!(!error.refuses_person(), "{status} {error}");
         }
         // Of another request, or without a response.
         for error in [
-            Error::here(Kind::Denied(StatusCode::BAD_REQUEST, Code::InvalidGrant)),
-            Error::here(Kind::Status(StatusCode::UNAUTHORIZED)),
-            Error::here(Kind::TooLarge),
-            Error::here(Kind::Reset),
+            Error::here(ErrorKind::Denied(StatusCode::BAD_REQUEST, Code::InvalidGrant)),
+            Error::here(ErrorKind::Status(StatusCode::UNAUTHORIZED)),
+            Error::here(ResponseFault::TooLarge),
+            Error::here(TransportFault::Reset),
         ] {
             assert!(!error.refuses_person(), "{error}");
         }

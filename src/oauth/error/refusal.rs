@@ -501,7 +501,7 @@ mod tests {
     use crate::oauth::endpoint::response::parse;
     use crate::oauth::error::Error;
     use crate::oauth::error::class::Class;
-    use crate::oauth::error::kind::Kind;
+    use crate::oauth::error::kind::ErrorKind;
     use crate::oauth::peer::inline;
     use crate::secret::SecretSource;
 
@@ -748,7 +748,7 @@ mod tests {
         assert_eq!(error("Trace 1"), error("Trace 2"));
         assert_ne!(
             error("Trace 1"),
-            Error::here(Kind::Denied(StatusCode::UNAUTHORIZED, Code::InvalidClient))
+            Error::here(ErrorKind::Denied(StatusCode::UNAUTHORIZED, Code::InvalidClient))
         );
     }
 

@@ -7,28 +7,29 @@ use http::StatusCode;
 
 use crate::oauth::endpoint::body::Form;
 use crate::oauth::endpoint::report::Report;
-use crate::oauth::error::kind::{Code, Flaw, Kind};
+use crate::oauth::error::kind::{Code, ErrorKind, Flaw, ResponseFault};
 use crate::oauth::error::login_end::LoginEnd;
 use crate::oauth::error::mention::{Mention, Mentions};
 
 /// What a failed refresh is: the end of the login where the response says so, a doubtful one where it may be, else what it
 /// would be of any other grant.
-pub(in crate::oauth) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Kind {
+pub(in crate::oauth) fn judge(status: StatusCode, body: &[u8], kind: ErrorKind) -> ErrorKind {
     // Load and rate pass by themselves, whatever the body says.
     if matches!(status.as_u16(), 408 | 425 | 429 | 500..) || status.is_redirection() {
         return kind;
     }
-    let refused = matches!(kind, Kind::Status(_) | Kind::Denied(..));
+    let refused = matches!(kind, ErrorKind::Status(_) | ErrorKind::Denied(..));
     let report = Report::read(body);
     let form = Form::of(body);
-    let failed = refused || report.fails && matches!(kind, Kind::Malformed(Flaw::NoAccessToken));
+    let failed = refused
+        || report.fails && matches!(kind, ErrorKind::Response(ResponseFault::Malformed(Flaw::NoAccessToken)));
     if !failed {
         return kind;
     }
     match form {
         Form::Json | Form::List | Form::Pairs => {}
         // Some servers refuse a refresh token so; but so do proxies that did not like a request.
-        Form::Empty if status == StatusCode::BAD_REQUEST => return Kind::LoginDoubtful,
+        Form::Empty if status == StatusCode::BAD_REQUEST => return ErrorKind::LoginDoubtful,
         // A registered code is one in a plain text, too.
         Form::Other if report.code().is_some_and(|code| code != Code::Other) => {}
         Form::Empty | Form::Page | Form::Other => return kind,
@@ -43,7 +44,7 @@ pub(in crate::oauth) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Ki
             | Code::ConsentRequired
             | Code::AccountSelectionRequired
             | Code::ExpiredToken,
-        ) => Kind::LoginEnded(LoginEnd::of(code, mentions)),
+        ) => ErrorKind::LoginEnded(LoginEnd::of(code, mentions)),
         Some(
             Code::InvalidClient
             | Code::UnsupportedGrantType
@@ -58,9 +59,9 @@ pub(in crate::oauth) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Ki
         _ if mentions.has(Mention::Rate) => kind,
         _ if mentions.has(Mention::Ended) && !names_the_request(mentions) => {
             if names_the_clients(mentions) {
-                Kind::LoginDoubtful
+                ErrorKind::LoginDoubtful
             } else {
-                Kind::LoginEnded(LoginEnd::of(code, mentions))
+                ErrorKind::LoginEnded(LoginEnd::of(code, mentions))
             }
         }
         // A refresh sends no other token; with 401 it may be the client's assertion.
@@ -68,7 +69,7 @@ pub(in crate::oauth) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Ki
             && status != StatusCode::UNAUTHORIZED
             && !names_the_clients(mentions) =>
         {
-            Kind::LoginEnded(LoginEnd::of(code, mentions))
+            ErrorKind::LoginEnded(LoginEnd::of(code, mentions))
         }
         None | Some(Code::Other)
             if mentions.has(Mention::Passing)
@@ -80,7 +81,7 @@ pub(in crate::oauth) fn judge(status: StatusCode, body: &[u8], kind: Kind) -> Ki
         _ if is_clearly_the_clients(status, code, mentions) => kind,
         // An address that is not the token endpoint's, or a realm that is away.
         _ if matches!(status.as_u16(), 404 | 405 | 410) => kind,
-        _ => Kind::LoginDoubtful,
+        _ => ErrorKind::LoginDoubtful,
     }
 }
 
@@ -117,8 +118,8 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let kind = parse(status, body.as_bytes()).unwrap_err();
         match judge(status, body.as_bytes(), kind) {
-            Kind::LoginEnded(end) => Verdict::Ended(end),
-            Kind::LoginDoubtful => Verdict::Doubtful,
+            ErrorKind::LoginEnded(end) => Verdict::Ended(end),
+            ErrorKind::LoginDoubtful => Verdict::Doubtful,
             _ => Verdict::Other,
         }
     }

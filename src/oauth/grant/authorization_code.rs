@@ -17,7 +17,7 @@ use crate::oauth::endpoint::dialect::Dialect;
 use crate::oauth::endpoint::json_body::members;
 use crate::oauth::endpoint::response;
 use crate::oauth::endpoint::transport::Answer;
-use crate::oauth::error::kind::{Flaw, Kind};
+use crate::oauth::error::kind::{ErrorKind, Flaw, ResponseFault};
 use crate::oauth::grant::TokenRequest;
 use crate::oauth::jose::random;
 
@@ -102,7 +102,7 @@ impl Draft {
         ask: &AuthorizationRequest<'_>,
         issuer: Option<&str>,
         server: Offer,
-    ) -> Result<Self, Kind> {
+    ) -> Result<Self, ErrorKind> {
         let AuthorizationRequest { client, request, params, redirect_uri, manner, pushed, dpop, pkce } = *ask;
         let verifier = match pkce {
             Pkce::S256 => Some(random::word()?),
@@ -192,7 +192,7 @@ impl Draft {
 }
 
 /// The name that the server gave to a pushed request (RFC 9126 section 2.2).
-pub(in crate::oauth) fn request_uri(answer: &Answer) -> Result<String, Kind> {
+pub(in crate::oauth) fn request_uri(answer: &Answer) -> Result<String, ErrorKind> {
     #[derive(Deserialize)]
     struct Members {
         request_uri: Option<String>,
@@ -201,5 +201,5 @@ pub(in crate::oauth) fn request_uri(answer: &Answer) -> Result<String, Kind> {
     let members: Members = members(&answer.body)?;
     let name =
         members.request_uri.filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()));
-    name.ok_or(Kind::Malformed(Flaw::NoRequestUri))
+    name.ok_or(ErrorKind::Response(ResponseFault::Malformed(Flaw::NoRequestUri)))
 }

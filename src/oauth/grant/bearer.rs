@@ -16,7 +16,7 @@ use crate::oauth::endpoint::AuthorizationServer;
 use crate::oauth::endpoint::failure::TokenFailure;
 use crate::oauth::endpoint::response::TokenResponse;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{Held, Kind};
+use crate::oauth::error::kind::{Held, RequestFault};
 use crate::oauth::grant::google::GoogleKey;
 use crate::oauth::grant::{Grant, TokenRequest};
 use crate::oauth::jose::key::SigningKey;
@@ -62,12 +62,14 @@ impl Bearer<'_> {
         let text = read(&self.key.key).await?;
         let held = || Held::by(&self.key.key);
         let google = match GoogleKey::parse(text.expose()) {
-            Some(parsed) => Some(parsed.map_err(|fault| Error::here(Kind::GoogleKey(held(), fault)))?),
+            Some(parsed) => {
+                Some(parsed.map_err(|fault| Error::here(RequestFault::GoogleKey(held(), fault)))?)
+            }
             None => None,
         };
         let pem = google.as_ref().map_or(text.expose(), |google| google.private_key.expose());
         let key = SigningKey::from_text(pem, self.key.algorithm)
-            .map_err(|fault| Error::here(Kind::Key(held(), fault)))?;
+            .map_err(|fault| Error::here(RequestFault::Key(held(), fault)))?;
         let settings = KeySettings {
             key_id: self.key.key_id.clone().or_else(|| google.as_ref()?.key_id.clone()),
             ..self.key.clone()
@@ -87,7 +89,7 @@ impl Bearer<'_> {
                 let subject =
                     if google.is_some() { self.subject } else { Some(self.subject.unwrap_or(issuer)) };
                 let Some(audience) = self.audience.or(token_uri).or_else(|| self.server.name()) else {
-                    return Err(Error::here(Kind::NoIssuer));
+                    return Err(Error::here(RequestFault::NoIssuer));
                 };
                 Claims { issuer: Some(issuer), subject, audience: Some(audience), scope, more }
             }
@@ -100,7 +102,7 @@ impl Bearer<'_> {
                 more,
             },
         };
-        signer.write(&claims, self.terms.lifetime, now).map_err(|_| Error::here(Kind::Panicked))
+        signer.write(&claims, self.terms.lifetime, now).map_err(|_| Error::here(RequestFault::Panicked))
     }
 }
 

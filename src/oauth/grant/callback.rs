@@ -9,7 +9,7 @@ use crate::secret::Secret;
 
 use crate::oauth::endpoint::report::Report;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{CallbackFault, Code, FoundIssuer, Kind};
+use crate::oauth::error::kind::{AuthorizationFault, CallbackFault, Code, FoundIssuer};
 use crate::oauth::grant::Grant;
 use crate::oauth::grant::authorization_code::Pending;
 
@@ -93,21 +93,21 @@ impl Callback {
     pub(crate) fn grant(self, pending: &Pending) -> Result<Grant, Error> {
         match (&self.issuer, &pending.issuer) {
             (None, _) if pending.says_issuer => {
-                return Err(Error::here(Kind::Callback(CallbackFault::NoIssuer)));
+                return Err(Error::here(AuthorizationFault::Callback(CallbackFault::NoIssuer)));
             }
             (Some(stated), Some(known)) if stated != known => {
                 let fault = CallbackFault::OtherIssuer {
                     found: FoundIssuer::of(Some(stated)),
                     configured: known.clone(),
                 };
-                return Err(Error::here(Kind::Callback(fault)));
+                return Err(Error::here(AuthorizationFault::Callback(fault)));
             }
             _ => {}
         }
         if let Some(error) = &self.error {
-            return Err(Error::here(Kind::Authorization(Code::parse(error))));
+            return Err(Error::here(AuthorizationFault::Denied(Code::parse(error))));
         }
-        let code = self.code.ok_or(Error::here(Kind::Callback(CallbackFault::NoCode)))?;
+        let code = self.code.ok_or(Error::here(AuthorizationFault::Callback(CallbackFault::NoCode)))?;
         Ok(Grant::AuthorizationCode {
             code,
             redirect_uri: pending.redirect_uri.clone(),
@@ -180,7 +180,7 @@ mod tests {
             ("state=right&code=a&code=b", false, CallbackFault::NoCode),
         ] {
             let error = Callback::parse(query).grant(&pending(says)).unwrap_err();
-            assert_eq!(error, Error::here(Kind::Callback(want)), "{query}");
+            assert_eq!(error, Error::here(AuthorizationFault::Callback(want)), "{query}");
         }
     }
 

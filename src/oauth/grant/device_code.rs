@@ -14,7 +14,7 @@ use crate::oauth::endpoint::number::seconds;
 use crate::oauth::endpoint::report::Report;
 use crate::oauth::endpoint::response::accepted;
 use crate::oauth::endpoint::transport::Answer;
-use crate::oauth::error::kind::{Code, Flaw, Kind};
+use crate::oauth::error::kind::{Code, ErrorKind, Flaw, ResponseFault};
 use crate::oauth::error::mention::Mention;
 
 /// A login that has begun and goes on on another device.
@@ -35,7 +35,7 @@ pub(crate) struct DeviceAuthorization {
 }
 
 impl DeviceAuthorization {
-    pub(in crate::oauth) fn read(answer: &Answer) -> Result<Self, Kind> {
+    pub(in crate::oauth) fn read(answer: &Answer) -> Result<Self, ErrorKind> {
         #[derive(Deserialize)]
         struct Members {
             device_code: Option<String>,
@@ -49,7 +49,7 @@ impl DeviceAuthorization {
         }
         accepted(answer.status, &answer.body)?;
         let members: Members = members(&answer.body)?;
-        let lacks = |member| Kind::Malformed(Flaw::Device(member));
+        let lacks = |member| ErrorKind::Response(ResponseFault::Malformed(Flaw::Device(member)));
         let visible =
             |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
         let short = |text: &String| visible(text) && text.len() <= MAX_USER_CODE;
@@ -70,9 +70,9 @@ impl DeviceAuthorization {
 }
 
 /// What a failed question for the token is (RFC 8628 section 3.5), where the words say what the code does not.
-pub(in crate::oauth) fn judge(report: &Report, kind: Kind) -> Kind {
+pub(in crate::oauth) fn judge(report: &Report, kind: ErrorKind) -> ErrorKind {
     let status = match kind {
-        Kind::Status(status) | Kind::Denied(status, Code::Other | Code::InvalidRequest)
+        ErrorKind::Status(status) | ErrorKind::Denied(status, Code::Other | Code::InvalidRequest)
             if status.is_client_error() || status.is_success() =>
         {
             status
@@ -86,7 +86,7 @@ pub(in crate::oauth) fn judge(report: &Report, kind: Kind) -> Kind {
         (Mention::DeviceCode, Code::ExpiredToken),
     ];
     let found = meanings.into_iter().find(|(mention, _)| mentions.has(*mention));
-    found.map_or(kind, |(_, code)| Kind::Denied(status, code))
+    found.map_or(kind, |(_, code)| ErrorKind::Denied(status, code))
 }
 
 /// A page for people: nothing but http leads to one.
@@ -110,7 +110,7 @@ mod tests {
     use crate::oauth::endpoint::remark::Carried;
     use crate::oauth::endpoint::response::parse;
 
-    fn read(body: &str) -> Result<DeviceAuthorization, Kind> {
+    fn read(body: &str) -> Result<DeviceAuthorization, ErrorKind> {
         DeviceAuthorization::read(&Answer {
             status: StatusCode::OK,
             retry_after: None,
@@ -141,7 +141,7 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let kind = parse(status, body.as_bytes()).unwrap_err();
             match judge(&Report::read(body.as_bytes()), kind) {
-                Kind::Denied(_, code) => Some(code),
+                ErrorKind::Denied(_, code) => Some(code),
                 _ => None,
             }
         };
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_refusal_in_a_success_is_a_refusal() {
         let refused = read(r#"{"error":"device_flow_disabled","error_description":"no"}"#);
-        assert_eq!(refused, Err(Kind::Denied(StatusCode::OK, Code::UnauthorizedClient)));
+        assert_eq!(refused, Err(ErrorKind::Denied(StatusCode::OK, Code::UnauthorizedClient)));
     }
 
     #[test]
@@ -191,9 +191,16 @@ mod tests {
             ))
         };
         assert!(with("AB CD", "http://127.0.0.1/device").is_ok());
-        assert_eq!(with("\\u001b[2J", "https://a"), Err(Kind::Malformed(Flaw::Device("user_code"))));
+        assert_eq!(
+            with("\\u001b[2J", "https://a"),
+            Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::Device("user_code"))))
+        );
         for uri in ["javascript:alert(1)", "file:///etc/passwd", "device"] {
-            assert_eq!(with("A", uri), Err(Kind::Malformed(Flaw::Device("verification_uri"))), "{uri}");
+            assert_eq!(
+                with("A", uri),
+                Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::Device("verification_uri")))),
+                "{uri}"
+            );
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::oauth::endpoint::remark::Carried;
 use crate::oauth::endpoint::response::TokenResponse;
 use crate::oauth::endpoint::write::{form, form_in};
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{Code, IdTokenFault, Kind};
+use crate::oauth::error::kind::{
+    AuthorizationFault, Code, ErrorKind, IdTokenFault, RequestFault, ResponseFault,
+};
 use crate::oauth::error::place::Place;
 use crate::oauth::error::situation::{Asked, Key, Situation};
 use crate::oauth::grant::authorization_code::{
@@ -69,12 +71,12 @@ impl AuthorizationServer {
         self.directory.authorization_endpoint(&self.http).await?;
         let offer = self.directory.offer(&self.http).await?;
         if offer.lacks_s256 && pkce == Pkce::S256 {
-            return Err(Error::here(Kind::NoPkce));
+            return Err(Error::here(ResponseFault::NoPkce));
         }
         if (offer.requires_pushed || pushed)
             && self.directory.pushed_authorization_endpoint(&self.http).await?.is_none()
         {
-            return Err(Error::here(Kind::NoEndpoint(
+            return Err(Error::here(RequestFault::NoEndpoint(
                 crate::oauth::discovery::role::Role::PushedAuthorization,
             )));
         }
@@ -95,7 +97,7 @@ impl AuthorizationServer {
             return Ok(draft.address(endpoint, &self.dialect));
         }
         let Some(url) = self.directory.pushed_authorization_endpoint(&self.http).await? else {
-            return Err(Error::here(Kind::NoEndpoint(
+            return Err(Error::here(RequestFault::NoEndpoint(
                 crate::oauth::discovery::role::Role::PushedAuthorization,
             )));
         };
@@ -105,7 +107,7 @@ impl AuthorizationServer {
         let token_endpoint = self.directory.token_endpoint(&self.http).await?;
         let proof =
             keys.prove(ask.client, self.audience(&token_endpoint), self.now()).map_err(Error::here)?;
-        let request = form(&url, ask.client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
+        let request = form(&url, ask.client, &proof, &pairs).ok_or(Error::here(RequestFault::Panicked))?;
         let answer = self.http.send(request, &place).await?;
         let situation = Situation::of(Asked::Push, ask.client)
             .asking(ask.request)
@@ -134,7 +136,7 @@ impl AuthorizationServer {
             .with(Key::Dpop, dpop.is_some());
         let report = callback.report();
         let grant = callback.grant(pending).map_err(|error| match error.kind() {
-            Kind::Authorization(_) => {
+            ErrorKind::Authorization(AuthorizationFault::Denied(_)) => {
                 let nothing = Carried::default();
                 error.with(report.details(StatusCode::BAD_REQUEST, Form::Other, &nothing, situation))
             }
@@ -177,8 +179,8 @@ impl AuthorizationServer {
         pairs.extend(request.audience.as_deref().map(|audience| ("audience", audience)));
         pairs.extend(request.resource.iter().map(|resource| ("resource", resource.as_str())));
         pairs.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let request =
-            form_in(&self.dialect, &url, client, &proof, &pairs).ok_or(Error::here(Kind::Panicked))?;
+        let request = form_in(&self.dialect, &url, client, &proof, &pairs)
+            .ok_or(Error::here(RequestFault::Panicked))?;
         let answer = self.http.send(request, &place).await?;
         DeviceAuthorization::read(&answer).map_err(|kind| answer.failure(place, kind, situation))
     }
@@ -261,7 +263,7 @@ impl AuthorizationServer {
         id_token: Option<&Secret<String>>,
         pending: Option<&Pending>,
     ) -> Result<Option<Identity>, Error> {
-        let fault = |fault| Error::here(Kind::IdToken(fault));
+        let fault = |fault| Error::here(AuthorizationFault::IdToken(fault));
         let nonce = pending.and_then(|pending| pending.nonce.as_ref());
         let Some(token) = id_token else {
             return if nonce.is_some() { Err(fault(IdTokenFault::Missing)) } else { Ok(None) };
@@ -493,7 +495,7 @@ mod tests {
                 server.authorize(ask(&client, &request, Manner::Interactive)).await.unwrap();
             let callback = Callback::parse(&format!("state={}&code=c", pending.state.expose()));
             let error = server.redeem(&client, callback, &pending, &request, None).await.unwrap_err();
-            assert_eq!(error, Error::here(Kind::IdToken(want)).into());
+            assert_eq!(error, Error::here(AuthorizationFault::IdToken(want)).into());
         }
     }
 }

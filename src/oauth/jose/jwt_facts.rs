@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::clock;
 use crate::oauth::endpoint::remark::excerpt;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::RequestFault;
 use crate::oauth::grant::id_token::claims;
 use crate::secret::{Secret, SecretSource};
 
@@ -94,7 +94,7 @@ pub(in crate::oauth) fn jwt_issued(token: &str) -> Option<SystemTime> {
 /// Whether the JWT that was read from `source` may still be good. `what` it is, in a sentence.
 ///
 /// # Errors
-/// [`Kind::Outdated`] where it says itself that it has expired: the response is known.
+/// [`RequestFault::Outdated`] where it says itself that it has expired: the response is known.
 pub(crate) fn still_good(
     what: &'static str,
     source: &SecretSource,
@@ -106,7 +106,7 @@ pub(crate) fn still_good(
         return Ok(());
     };
     let told = format!("{} expired at {}", file.display(), httpdate::fmt_http_date(at)).into_boxed_str();
-    Err(Error::here(Kind::Outdated { what, told }))
+    Err(Error::here(RequestFault::Outdated { what, told }))
 }
 
 /// A token without the quotes that some programs print around it, as JSON has them.

@@ -7,12 +7,12 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-use crate::oauth::error::kind::Kind;
+use crate::oauth::error::kind::{ErrorKind, RequestFault};
 
 /// 256 bits of the system's random source in 43 characters of the unreserved set (RFC 7636 section 4.1).
-pub(in crate::oauth) fn word() -> Result<Secret<String>, Kind> {
+pub(in crate::oauth) fn word() -> Result<Secret<String>, ErrorKind> {
     let mut bytes = Zeroizing::new([0; 32]);
-    rand::fill(&mut *bytes).map_err(|_| Kind::Panicked)?;
+    rand::fill(&mut *bytes).map_err(|_| ErrorKind::Request(RequestFault::Panicked))?;
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(*bytes)))
 }
 

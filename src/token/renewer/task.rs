@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Limits;
 use crate::clock::{Moment, sleep_until};
 use crate::lifecycle::Drain;
-use crate::oauth::{Error, ErrorKind};
+use crate::token::error::{AttemptFault, Error};
 use crate::token::handle::{Ask, Command, Token};
 use crate::token::inputs::fingerprint;
 use crate::token::metrics::{PoolMetrics, TokenMetrics};
@@ -479,7 +479,7 @@ impl Drop for Task {
 async fn bounded<T>(bound: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match timeout(bound, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_panic)) => Err(Error::here(ErrorKind::Panicked)),
-        Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+        Ok(Err(_panic)) => Err(Error::from(AttemptFault::Panicked)),
+        Err(_elapsed) => Err(Error::from(AttemptFault::Stalled)),
     }
 }

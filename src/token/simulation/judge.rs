@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::world::{Inner, Kind, Weather};
 use crate::clock::Moment;
-use crate::oauth::{Class, Error};
+use crate::oauth::Class;
+use crate::token::error::Error;
 use crate::token::schedule::{MIN_RENEWAL_GAP, MIN_RETRY_GAP, renew_after};
 use crate::token::{Policy, TokenState};
 

@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::world::{Call, Fault, Reply, World};
-use crate::oauth::{Class, Error, ErrorKind, Lifetime, TokenResponse, TokenType};
+use crate::oauth::{Class, Lifetime, TokenResponse, TokenType};
 use crate::secret::Secret;
+use crate::token::error::{Error, LoginFault};
 use crate::token::{Fetched, Source};
 
 /// One token of the model, as one process sees it.
@@ -38,7 +39,7 @@ impl ModelSource {
         match first {
             Err(error) if fault == Some(Fault::DeafToRetryAfter) => Err(error.after(None::<Duration>)),
             Err(error) if fault == Some(Fault::GivesUp) && error.class() == Class::Transient => {
-                Err(Error::here(ErrorKind::LoginRequired))
+                Err(Error::from(LoginFault::Required))
             }
             outcome => outcome,
         }

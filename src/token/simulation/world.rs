@@ -12,7 +12,8 @@ use http::StatusCode;
 use super::judge::{Account, End};
 use super::tally::Tally;
 use crate::clock::{self, Moment};
-use crate::oauth::{Error, ErrorKind, Lifetime};
+use crate::oauth::{ErrorKind, Lifetime, ResponseFault, TransportFault};
+use crate::token::error::{Error, LoginFault};
 use crate::token::{Fetched, Policy, TokenState};
 
 /// What is broken on purpose, to see that the judge sees it.
@@ -263,13 +264,15 @@ impl Inner {
 
     /// What the server does with a request at this instant.
     fn answer(&mut self, token: usize, refresh: u32) -> (Reply, Option<u32>) {
-        let failed = |after, kind| (Reply::Failed { after, error: Error::here(kind) }, None);
+        let failed = |after, error| (Reply::Failed { after, error }, None);
         let quick = self.millis(1..300);
         match self.weather {
-            Weather::Refusing => return failed(quick, ErrorKind::Reset),
-            Weather::Silent => return failed(Duration::from_secs(30), ErrorKind::Reset),
+            Weather::Refusing => return failed(quick, TransportFault::Reset.into()),
+            Weather::Silent => {
+                return failed(Duration::from_secs(30), TransportFault::Reset.into());
+            }
             Weather::Hanging => return (Reply::Never, None),
-            Weather::Misconfigured => return failed(quick, ErrorKind::TokenType),
+            Weather::Misconfigured => return failed(quick, ResponseFault::TokenType.into()),
             Weather::Busy => {
                 let status = if self.random.bool() {
                     StatusCode::TOO_MANY_REQUESTS
@@ -278,7 +281,7 @@ impl Inner {
                 };
                 let hold = Duration::from_secs(self.random.u64(1..600));
                 self.tally.held += 1;
-                let error = Error::here(ErrorKind::Status(status)).after(Some(hold));
+                let error = Error::from(ErrorKind::Status(status)).after(Some(hold));
                 return (Reply::Failed { after: quick, error }, None);
             }
             Weather::Well | Weather::Slow | Weather::LosesAnswers | Weather::OddLifetimes => {}
@@ -289,7 +292,7 @@ impl Inner {
             let broken = self.judge_refusal(token);
             self.violate(broken);
             self.grants[token].revoked = true;
-            return failed(after, ErrorKind::LoginRequired);
+            return failed(after, LoginFault::Required.into());
         }
         let (lives, told) = self.lifetime(token);
         let ends = self.truth() + lives;
@@ -302,7 +305,7 @@ impl Inner {
         let text = format!("{token}-{}", grant.ends.len() - 1);
         let newest = grant.newest;
         if self.weather == Weather::LosesAnswers && self.random.bool() {
-            return (Reply::Failed { after, error: Error::here(ErrorKind::Reset) }, Some(newest));
+            return (Reply::Failed { after, error: Error::from(TransportFault::Reset) }, Some(newest));
         }
         (Reply::Token { after, text, lifetime: told }, Some(newest))
     }

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::lifecycle::process::start_child;
-use crate::oauth::{CommandFault, Error, ErrorKind, Holder, Said, TextFlaw};
+use crate::token::error::{CommandFault, Error, Holder, Said, SourceFault, TextFlaw};
 use crate::token::settings::CommandSettings;
 
 use super::{Fetched, Source, text};
@@ -36,8 +36,8 @@ impl CommandSource {
     }
 
     async fn run(&self) -> Result<Fetched, Error> {
-        let printed = self.output().await.map_err(|fault| Error::here(ErrorKind::Command(fault)))?;
-        let flawed = |flaw| Error::here(ErrorKind::Text(Holder::Command, flaw));
+        let printed = self.output().await.map_err(|fault| Error::from(SourceFault::Command(fault)))?;
+        let flawed = |flaw| Error::from(SourceFault::Text(Holder::Command, flaw));
         let printed = std::str::from_utf8(&printed).map_err(|_| flawed(TextFlaw::NotAWord))?;
         Ok(text::read(printed, Holder::Command)?.into())
     }

@@ -2,8 +2,9 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{Error, ErrorKind, Holder, Lifetime};
+use crate::oauth::Lifetime;
 use crate::secret::SecretSource;
+use crate::token::error::{Error, Holder, SourceFault};
 
 use super::{Fetched, Source, dated, text};
 
@@ -20,7 +21,7 @@ impl FileSource {
 
     async fn read(&self) -> Result<Fetched, Error> {
         let (secret, written) =
-            dated(&self.file).await?.map_err(|error| Error::here(ErrorKind::TokenFile(error)))?;
+            dated(&self.file).await?.map_err(|error| Error::from(SourceFault::File(error)))?;
         let response = text::read(secret.expose(), Holder::File)?;
         // `expires_in` counts from when the token was handed out: not later than it was written here.
         let asked =

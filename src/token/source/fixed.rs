@@ -2,8 +2,9 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::{Error, ErrorKind, Holder, Lifetime};
+use crate::oauth::Lifetime;
 use crate::secret::SecretSource;
+use crate::token::error::{Error, Holder};
 
 use super::{Fetched, Source, dated, text};
 
@@ -19,8 +20,7 @@ impl FixedSource {
     }
 
     async fn read(&self) -> Result<Fetched, Error> {
-        let (secret, written) =
-            dated(&self.token).await?.map_err(|error| Error::here(ErrorKind::Secret(error)))?;
+        let (secret, written) = dated(&self.token).await??;
         let mut response = text::read(secret.expose(), Holder::Configuration)?;
         let mut asked = None;
         match (response.lifetime, written) {

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 
 use crate::clock::Moment;
-use crate::oauth::{AuthorizationServer, Dpop, Error, ErrorKind, Identity, TokenResponse, blocking};
+use crate::oauth::{AuthorizationServer, Dpop, Identity, TokenResponse, blocking};
 use crate::secret::{Secret, SecretError, SecretSource};
+use crate::token::error::{Error, SubjectFault};
 
 use super::account::Account;
 use super::state::Past;
@@ -17,6 +18,7 @@ mod bearer;
 mod build;
 mod command;
 mod exchange;
+mod exchange_failure;
 mod file;
 mod fixed;
 mod person;
@@ -61,7 +63,7 @@ pub(crate) trait Source: Send + Sync {
     /// # Errors
     /// [`Error`]; of a source that has nothing to do with callers, always.
     fn on_behalf<'a>(&'a self, _subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(async { Err(Error::here(ErrorKind::NoCaller)) })
+        Box::pin(async { Err(Error::from(SubjectFault::NoCaller)) })
     }
 
     /// Which authorization server is asked: those of one share its part of the slots. `None`: none is.
@@ -180,7 +182,7 @@ async fn dated(
 ) -> Result<Result<(Secret<String>, Option<SystemTime>), SecretError>, Error> {
     let source = source.clone();
     let Some(file) = source.file().map(Path::to_owned) else { return Ok(source.read_dated()) };
-    blocking(&file, move || source.read_dated()).await
+    Ok(blocking(&file, move || source.read_dated()).await?)
 }
 
 /// How long the reading of a file may take before it is given up.

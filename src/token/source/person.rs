@@ -14,6 +14,8 @@ use crate::oauth::{Error, Location};
 use crate::secret::Secret;
 use crate::token::store::Fingerprint;
 
+use super::exchange_failure::ExchangeFailure;
+
 /// The persons whose passwords are sent, by authorization server and user name. A reload keeps them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Persons(Arc<Mutex<Vec<Known>>>);
@@ -72,12 +74,12 @@ impl Person {
     /// # Errors
     /// The request's own; with the last refusal it is a withheld one, and without a request after that. `unsent` is the
     /// error where this process did not see the last refusal.
-    pub(super) async fn log_in<T, E: From<Error> + Into<Error> + Clone>(
+    pub(super) async fn log_in<T>(
         &self,
         password: &Secret<String>,
         unsent: Error,
-        request: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
+        request: impl Future<Output = Result<T, ExchangeFailure>>,
+    ) -> Result<T, ExchangeFailure> {
         // It is never closed.
         let _turn = self.turn.acquire().await;
         let password = Fingerprint::of_secret(password);
@@ -85,9 +87,9 @@ impl Person {
             return Err(self.refused().last.clone().map_or(unsent, Error::withheld_before).into());
         }
         let outcome = request.await;
-        let refusal = outcome.as_ref().err().cloned().map(Into::into);
-        match refusal.filter(Error::refuses_person) {
-            Some(error) if self.count(password, &error) >= TRIES => Err(error.withheld().into()),
+        let refusal = outcome.as_ref().err().and_then(|failure| failure.oauth());
+        match refusal.filter(|error| error.refuses_person()) {
+            Some(error) if self.count(password, error) >= TRIES => Err(error.clone().withheld().into()),
             Some(_) => outcome,
             None => {
                 if outcome.is_ok() {
@@ -163,7 +165,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::oauth::ErrorKind;
+    use crate::oauth::{ErrorKind, TransportFault};
 
     fn unsent() -> Error {
         Error::here(ErrorKind::Withheld { last: None, sent: false })
@@ -184,9 +186,10 @@ mod tests {
         let request = async {
             asked.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
-            says
+            says.map_err(ExchangeFailure::from)
         };
-        person.log_in(&password, unsent(), request).await
+        let outcome = person.log_in(&password, unsent(), request).await;
+        outcome.map_err(|failure| failure.oauth().cloned().unwrap())
     }
 
     #[tokio::test]
@@ -283,7 +286,7 @@ mod tests {
             refused(400, "invalid_scope"),
             refused(503, "server_error"),
             refused(404, "not_found"),
-            Error::here(ErrorKind::Reset),
+            Error::here(TransportFault::Reset),
         ] {
             for _ in 0..4 {
                 assert_eq!(log_in(&person, "p", Err(error.clone()), &asked).await, Err(error.clone()));
@@ -300,7 +303,7 @@ mod tests {
             most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::task::yield_now().await;
             under_way.fetch_sub(1, Ordering::SeqCst);
-            Ok::<_, Error>(())
+            Ok::<_, ExchangeFailure>(())
         };
         let got = join_all((0..6).map(|_| person.log_in(&password, unsent(), request()))).await;
         assert!(got.iter().all(Result::is_ok));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::oauth::{Dpop, Error, ErrorKind, Held, SigningKey, read};
+use crate::oauth::{Dpop, Error, Held, RequestFault, SigningKey, read};
 use crate::secret::SecretSource;
 use crate::token::settings::DpopSettings;
 
@@ -44,7 +44,7 @@ impl Possession {
     async fn configured(&self, source: &SecretSource) -> Result<Arc<Dpop>, Error> {
         let text = read(source).await?;
         let key = SigningKey::from_text(text.expose(), None)
-            .map_err(|fault| Error::here(ErrorKind::Key(Held::by(source), fault)))?;
+            .map_err(|fault| Error::here(RequestFault::Key(Held::by(source), fault)))?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match &*current {
             Some(known) if known.is_of(&key) => Ok(Arc::clone(known)),
@@ -57,7 +57,7 @@ impl Possession {
         if let Some(known) = &*current {
             return Ok(Arc::clone(known));
         }
-        let made = Dpop::generate().map_err(|_| Error::here(ErrorKind::Panicked))?;
+        let made = Dpop::generate().map_err(|_| Error::here(RequestFault::Panicked))?;
         Ok(Arc::clone(current.insert(Arc::new(made))))
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::{Moment, timeout_at};
-use crate::oauth::{Class, Error, ErrorKind, FrameFault};
+use crate::oauth::Class;
+use crate::token::error::{Error, FrameFault, LoginFault};
 
 /// A call for a browser, and what is known of the browsers that heard it. Each browser has a name of its own choosing,
 /// which says nothing but that it is the same one.
@@ -150,10 +151,10 @@ impl RenewalRequest {
             let frame = self.facts().frame.clone();
             match frame {
                 // Where no browser comes, the call stays up: the next one to come finds it.
-                None => return Err(Error::here(ErrorKind::BrowserAbsent)),
+                None => return Err(Error::from(LoginFault::BrowserAbsent)),
                 Some((since, _)) if Moment::now() < since + FRAME_WAIT => until = since + FRAME_WAIT,
                 Some((_, server)) => {
-                    let error = Error::here(ErrorKind::Frame(FrameFault::Lost { server }));
+                    let error = Error::from(LoginFault::Frame(FrameFault::Lost { server }));
                     self.settle(None);
                     return Err(error);
                 }

@@ -9,15 +9,15 @@ use futures_util::future::BoxFuture;
 use tracing::{info, warn};
 
 use crate::clock::{self, Moment};
-use crate::oauth::{
-    AuthorizationServer, Dpop, Error, ErrorKind, Grant, Lifetime, TokenFailure, TokenHint, TokenRequest, read,
-};
+use crate::oauth::{self, AuthorizationServer, Dpop, Grant, Lifetime, TokenHint, TokenRequest, read};
 use crate::secret::{Secret, SecretSource};
+use crate::token::error::{Error, LoginFault, SubjectFault};
 use crate::token::roster::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 use crate::token::store::Fingerprint;
 
 use super::exchange::{self, Traded};
+use super::exchange_failure::ExchangeFailure;
 use super::person::Person;
 use super::possession::Possession;
 use super::stored::{Exchange, Spent};
@@ -89,7 +89,7 @@ impl ServerSource {
     }
 
     /// Reads what the grant spends, and asks.
-    async fn ask_with(&self, spent: Spent) -> Result<Fetched, TokenFailure> {
+    async fn ask_with(&self, spent: Spent) -> Result<Fetched, ExchangeFailure> {
         if let Some(token) = spent.refresh_token {
             return self.refresh(token, spent.granted.as_deref()).await;
         }
@@ -97,7 +97,7 @@ impl ServerSource {
             GrantSettings::ClientCredentials => self.send(&Grant::ClientCredentials).await,
             // `Stored` brings it.
             GrantSettings::RefreshToken { .. } | GrantSettings::Login(_) => {
-                Err(Error::here(ErrorKind::LoginRequired).into())
+                Err(Error::from(LoginFault::Required).into())
             }
             GrantSettings::Password { username, password: source } => {
                 let (password, username) = (read(source).await?, username.clone());
@@ -108,7 +108,7 @@ impl ServerSource {
                 };
                 let grant = Grant::Password { username, password: password.clone(), key };
                 let ServerOrigin { server, client, request, .. } = &self.origin;
-                let unsent = Error::unsent(&server.location, client, &grant, request);
+                let unsent = oauth::Error::unsent(&server.location, client, &grant, request);
                 self.person.log_in(&password, unsent, self.send(&grant)).await
             }
             GrantSettings::JwtBearer(assertion) => {
@@ -130,7 +130,7 @@ impl ServerSource {
         &self,
         token: Secret<String>,
         granted: Option<&[String]>,
-    ) -> Result<Fetched, TokenFailure> {
+    ) -> Result<Fetched, ExchangeFailure> {
         let mut request = Cow::Borrowed(&self.origin.request);
         if let Some(granted) = granted
             && request.scope.iter().any(|scope| !granted.contains(scope))
@@ -159,12 +159,12 @@ impl ServerSource {
         if second.as_ref().is_err_and(|failure| failure.refuses_scope()) { first } else { second }
     }
 
-    async fn send(&self, grant: &Grant) -> Result<Fetched, TokenFailure> {
+    async fn send(&self, grant: &Grant) -> Result<Fetched, ExchangeFailure> {
         self.send_for(grant, &self.origin.request).await
     }
 
     /// One token request, with a proof where the token is to be bound to a key.
-    async fn send_for(&self, grant: &Grant, request: &TokenRequest) -> Result<Fetched, TokenFailure> {
+    async fn send_for(&self, grant: &Grant, request: &TokenRequest) -> Result<Fetched, ExchangeFailure> {
         let dpop = self.proof_key().await?;
         let response = self.server.token(&self.origin.client, grant, request, dpop.as_deref()).await?;
         Ok(Fetched { dpop, ..response.into() })
@@ -172,7 +172,7 @@ impl ServerSource {
 
     async fn proof_key(&self) -> Result<Option<Arc<Dpop>>, Error> {
         match &self.possession {
-            Some(possession) => possession.key().await.map(Some),
+            Some(possession) => Ok(Some(possession.key().await?)),
             None => Ok(None),
         }
     }
@@ -182,12 +182,12 @@ impl ServerSource {
             GrantSettings::TokenExchange(settings) => {
                 Ok(self.trade(exchange::on_behalf(settings, subject).await?).await?)
             }
-            _ => Err(Error::here(ErrorKind::NoCaller)),
+            _ => Err(Error::from(SubjectFault::NoCaller)),
         }
     }
 
     /// Trades; what comes is used no longer than what it was traded for.
-    async fn trade(&self, traded: Traded) -> Result<Fetched, TokenFailure> {
+    async fn trade(&self, traded: Traded) -> Result<Fetched, ExchangeFailure> {
         let asked = Moment::now();
         let mut fetched = self.send(&traded.grant).await?;
         if let Some(end) = traded.until {
@@ -213,10 +213,10 @@ impl Source for ServerSource {
 
     fn forget(&self, access_token: Option<Secret<String>>) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            match &access_token {
-                Some(token) => self.server.revoke(&self.origin.client, token, TokenHint::AccessToken).await,
-                None => Ok(()),
+            if let Some(token) = &access_token {
+                self.server.revoke(&self.origin.client, token, TokenHint::AccessToken).await?;
             }
+            Ok(())
         })
     }
 
@@ -252,7 +252,7 @@ impl Exchange for ServerSource {
             let stored = stored.filter(|_| !possession.is_configured());
             match stored.and_then(|der| Dpop::from_pkcs8(der.expose()).ok()) {
                 Some(key) => Ok(Some(possession.adopt(key))),
-                None => possession.key().await.map(Some),
+                None => Ok(Some(possession.key().await?)),
             }
         })
     }
@@ -262,7 +262,7 @@ impl Exchange for ServerSource {
         key.to_pkcs8().ok()
     }
 
-    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, TokenFailure>> {
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, ExchangeFailure>> {
         Box::pin(async move {
             let fetched = self.ask_with(spent).await?;
             self.compare_host(&fetched);
@@ -308,7 +308,7 @@ impl Exchange for ServerSource {
     }
 
     fn revoke<'a>(&'a self, token: &'a Secret<String>, hint: TokenHint) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.server.revoke(&self.origin.client, token, hint))
+        Box::pin(async move { Ok(self.server.revoke(&self.origin.client, token, hint).await?) })
     }
 
     fn server(&self) -> Option<ServerId> {

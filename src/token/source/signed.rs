@@ -3,7 +3,8 @@
 use futures_util::future::BoxFuture;
 
 use crate::clock;
-use crate::oauth::{AssertionUse, Bearer, Error, ErrorKind, Location, TokenType, parse_bare};
+use crate::oauth::{AssertionUse, Bearer, Location, TokenType, parse_bare};
+use crate::token::error::{AttemptFault, Error};
 use crate::token::settings::BearerAssertion;
 
 use super::{Fetched, Source};
@@ -34,7 +35,7 @@ impl SignedSource {
         };
         let token = bearer.sign(clock::wall()).await?;
         // What was signed just now is a token; its own `exp` is its end.
-        let response = parse_bare(token.expose()).map_err(|_| Error::here(ErrorKind::Panicked))?;
+        let response = parse_bare(token.expose()).map_err(|_| Error::from(AttemptFault::Panicked))?;
         Ok(crate::oauth::TokenResponse { token_type: TokenType::Bearer, ..response }.into())
     }
 }

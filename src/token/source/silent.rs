@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::oauth::Error;
 use crate::secret::Secret;
 use crate::token::account::Account;
+use crate::token::error::Error;
 use crate::token::state::Past;
 
 use super::renewal_request::{BROWSER_WAIT, FRAME_WAIT, RenewalRequest};
@@ -79,8 +79,9 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::oauth::ErrorKind;
+    use crate::oauth::{ErrorKind, ResponseFault, TransportFault};
     use crate::token::Whose;
+    use crate::token::error::LoginFault;
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_up_until_it_is_answered() {
@@ -97,7 +98,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_browser_comes_and_the_call_stays_up_for_the_next_browser() {
         let renewal_request = RenewalRequest::default();
-        assert_eq!(renewal_request.call().await, Err(Error::here(ErrorKind::BrowserAbsent)));
+        assert_eq!(renewal_request.call().await, Err(Error::from(LoginFault::BrowserAbsent)));
         assert!(renewal_request.is_wanted());
     }
 
@@ -107,9 +108,9 @@ mod tests {
         let caller = Arc::clone(&renewal_request);
         let call = tokio::spawn(async move { caller.call().await });
         tokio::task::yield_now().await;
-        let refused = renewal_request.refused("a", Error::here(ErrorKind::LoginRequired), &open(&["a"]));
+        let refused = renewal_request.refused("a", Error::from(LoginFault::Required), &open(&["a"]));
         assert_eq!(refused, Whose::Token);
-        assert_eq!(call.await.unwrap(), Err(Error::here(ErrorKind::LoginRequired)));
+        assert_eq!(call.await.unwrap(), Err(Error::from(LoginFault::Required)));
         assert!(!renewal_request.is_wanted());
     }
 
@@ -118,7 +119,7 @@ mod tests {
     }
 
     fn login_required() -> Error {
-        Error::here(ErrorKind::LoginRequired)
+        Error::from(LoginFault::Required)
     }
 
     #[tokio::test(start_paused = true)]
@@ -155,7 +156,7 @@ mod tests {
         assert!(renewal_request.wants("a", &both) && renewal_request.wants("b", &both));
         assert_eq!(renewal_request.refused("a", login_required(), &both), Whose::Browser);
         assert_eq!(renewal_request.refused("b", login_required(), &both), Whose::Token);
-        let wrong = Error::here(ErrorKind::TokenType);
+        let wrong = Error::from(ResponseFault::TokenType);
         assert_eq!(
             renewal_request.refused("a", wrong, &open(&["a", "b", "c"])),
             Whose::Token,
@@ -196,15 +197,16 @@ mod tests {
     impl Source for Empty {
         fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
             self.0.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Err(Error::here(self.1.clone())) })
+            Box::pin(async { Err(Error::from(self.1.clone())) })
         }
     }
 
     #[tokio::test]
     async fn what_is_no_lack_of_a_login_calls_nobody() {
-        let error = Empty(AtomicU32::new(0), ErrorKind::Dns).fetch().await.unwrap_err();
+        let error =
+            Empty(AtomicU32::new(0), ErrorKind::Transport(TransportFault::Dns)).fetch().await.unwrap_err();
         assert!(!error.wants_login());
-        assert!(Error::here(ErrorKind::LoginRequired).wants_login());
-        assert!(!Error::here(ErrorKind::LoggedOut).wants_login());
+        assert!(Error::from(LoginFault::Required).wants_login());
+        assert!(!Error::from(LoginFault::LoggedOut).wants_login());
     }
 }

@@ -3,8 +3,9 @@
 //! `stored` asks here before each request. A refresh token that a login brought and one that a grant brought which can be
 //! repeated are never taken for one another.
 
-use crate::oauth::{Error, ErrorKind, read};
+use crate::oauth::read;
 use crate::secret::{Secret, SecretSource};
+use crate::token::error::{Error, LoginFault};
 use crate::token::store::{Earned, Entry, Fingerprint};
 
 /// What a grant spends.
@@ -72,12 +73,12 @@ impl Spends {
                 let seed = Fingerprint::of_secret(&configured);
                 // It was spent, and what came of it was refused.
                 if known == Some(seed) {
-                    return Err(Error::here(ErrorKind::LoginRequired));
+                    return Err(Error::from(LoginFault::Required));
                 }
                 Ok(Some(Spendable { secret: configured, seed: Some(seed) }))
             }
-            (None, Some(Err(error))) => Err(error),
-            (None, None) => Err(Error::here(ErrorKind::LoginRequired)),
+            (None, Some(Err(error))) => Err(error.into()),
+            (None, None) => Err(Error::from(LoginFault::Required)),
         }
     }
 }

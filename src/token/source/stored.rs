@@ -14,11 +14,10 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::oauth::{
-    Dpop, Error, ErrorKind, Interruption, Lifetime, LoginEnd, MAX_LIFETIME, TokenFailure, TokenHint,
-};
+use crate::oauth::{Dpop, Interruption, Lifetime, MAX_LIFETIME, TokenHint};
 use crate::secret::Secret;
 use crate::token::account::Account;
+use crate::token::error::{AttemptFault, Error, LoginFault, StorageFault};
 use crate::token::schedule::usable_for;
 use crate::token::settings::Policy;
 use crate::token::state::Past;
@@ -26,6 +25,7 @@ use crate::token::store::{
     Entry, Fingerprint, Key, LEASE_WAIT, STORE_WAIT, Spending, Store, StoreError, WithheldMark,
 };
 
+use super::exchange_failure::ExchangeFailure;
 use super::spending::{Spendable, Spends};
 use super::{Fetched, ServerId, Source};
 
@@ -38,7 +38,7 @@ mod written;
 /// What asks the authorization server, once for each call.
 pub(in crate::token) trait Exchange: Send + Sync {
     /// Asks for a token: with the refresh token that is spent, else by the grant that is configured.
-    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, TokenFailure>>;
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, ExchangeFailure>>;
 
     /// On whose behalf the grant itself would be, where the request alone does not say it and it can be read.
     fn subject(&self) -> BoxFuture<'_, Option<Fingerprint>> {
@@ -162,7 +162,7 @@ impl<E: Exchange + 'static> Source for Stored<E> {
             let _ = wanted.send(fetched);
         });
         // The channel breaks where the task panicked or the runtime ends.
-        Box::pin(async { outcome.await.unwrap_or(Err(Error::here(ErrorKind::Panicked))) })
+        Box::pin(async { outcome.await.unwrap_or(Err(Error::from(AttemptFault::Panicked))) })
     }
 
     /// With the lease: while another process holds it, the newer token is on its way.
@@ -209,7 +209,7 @@ impl<E: Exchange + 'static> Source for Stored<E> {
             let _under_way = inner.store.under_way().await;
             let _ = told.send(inner.forget(access_token).await);
         });
-        Box::pin(async { outcome.await.unwrap_or(Err(Error::here(ErrorKind::Panicked))) })
+        Box::pin(async { outcome.await.unwrap_or(Err(Error::from(AttemptFault::Panicked))) })
     }
 }
 
@@ -227,7 +227,7 @@ impl<E: Exchange> Inner<E> {
             Ok(lease) => lease,
             // Its holder requests the same token, and may have it by now.
             Err(StoreError::Busy(_)) => {
-                return self.look().await.ok_or(Error::here(ErrorKind::StoreBusy));
+                return self.look().await.ok_or(Error::from(StorageFault::Busy));
             }
             Err(error) => return self.ask_without_store(&error).await,
         };
@@ -249,11 +249,7 @@ impl<E: Exchange> Inner<E> {
             let token = match self.spends.choose(entry.as_ref(), earned).await {
                 Err(error) if error.wants_login() => {
                     let unrenewable = entry.as_ref().is_some_and(|entry| self.is_unrenewable(entry));
-                    let error = if unrenewable {
-                        Error::here(ErrorKind::LoginEnded(LoginEnd::Unrenewable))
-                    } else {
-                        error
-                    };
+                    let error = if unrenewable { LoginFault::Unrenewable.into() } else { error };
                     let mark = self.store.spending(&self.key, Spending::Read, &lease).await;
                     interrupted = interrupted.or(mark.map(|mark| mark.how));
                     return Err(ended(said.or(Some(error)), interrupted));
@@ -374,11 +370,11 @@ impl<E: Exchange> Inner<E> {
         by_person && entry.refresh_token.is_none() && entry.access.is_some()
     }
 
-    async fn ask(&self, spent: Spent) -> Result<Fetched, TokenFailure> {
+    async fn ask(&self, spent: Spent) -> Result<Fetched, ExchangeFailure> {
         // The lease must not be held for ever, whatever the exchange does.
         match timeout(self.exchange.patience(), self.exchange.ask(spent)).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(Error::here(ErrorKind::Stalled).into()),
+            Err(_elapsed) => Err(Error::from(AttemptFault::Stalled).into()),
         }
     }
 
@@ -386,7 +382,7 @@ impl<E: Exchange> Inner<E> {
     async fn ask_without_store(&self, error: &StoreError) -> Result<Fetched, Error> {
         self.store.alarm().raise(&self.key.name, error);
         if matches!(self.spends, Spends::RefreshToken(_)) {
-            return Err(Error::here(ErrorKind::Store));
+            return Err(Error::from(StorageFault::Unusable));
         }
         let asked = clock::wall();
         let fetched = self.ask(Spent::default()).await?;
@@ -417,8 +413,8 @@ impl<E: Exchange> Inner<E> {
 fn ended(said: Option<Error>, interrupted: Option<Interruption>) -> Error {
     match (said, interrupted) {
         (Some(error), how) if error.is_counted() => error.interrupted(how),
-        (_, Some(how)) => Error::here(ErrorKind::LoginInterrupted(how)),
-        (said, None) => said.unwrap_or(Error::here(ErrorKind::LoginRequired)),
+        (_, Some(how)) => Error::from(LoginFault::Interrupted(how)),
+        (said, None) => said.unwrap_or(Error::from(LoginFault::Required)),
     }
 }
 

@@ -12,10 +12,11 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{
-    AssertionTerms, Client, ClientAuth, Dialect, Error, KeySettings, Lifetime, Location, ServerSettings,
+    AssertionTerms, Client, ClientAuth, Dialect, KeySettings, Lifetime, Location, ServerSettings,
     TokenRequest, TokenResponse, TokenType, Transport,
 };
 use crate::secret::{Secret, SecretSource};
+use crate::token::error::Error;
 use crate::token::{
     BearerAssertion, FolderSettings, GrantSettings, Roster, ServerOrigin, StoreAlarm, StoreSettings,
     open_store,

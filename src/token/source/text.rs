@@ -8,10 +8,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Deserialize;
 
 use crate::oauth::{
-    Error, ErrorKind, Holder, Lifetime, TextFlaw, TokenResponse, TokenType, parse_bare, parse_json, rfc3339,
-    unquoted,
+    ErrorKind, Lifetime, ResponseFault, TokenResponse, TokenType, parse_bare, parse_json, rfc3339, unquoted,
 };
 use crate::secret::Secret;
+use crate::token::error::{Error, Holder, SourceFault, TextFlaw};
 
 /// Reads the token in `text`. Nothing of `text` gets into the error.
 pub(super) fn read(text: &str, holder: Holder) -> Result<TokenResponse, Error> {
@@ -30,7 +30,7 @@ pub(super) fn read(text: &str, holder: Holder) -> Result<TokenResponse, Error> {
             Err(_) => TextFlaw::NotAWord,
         },
     };
-    Err(Error::here(ErrorKind::Text(holder, flaw)))
+    Err(Error::from(SourceFault::Text(holder, flaw)))
 }
 
 /// Whether a quotation mark is left at either end: no token has one (RFC 6750 section 2.1).
@@ -70,8 +70,8 @@ fn json(text: &str) -> Result<TokenResponse, TextFlaw> {
 const fn flaw_of(kind: &ErrorKind) -> TextFlaw {
     match kind {
         ErrorKind::Denied(..) => TextFlaw::Denied,
-        ErrorKind::TokenType => TextFlaw::TokenType,
-        ErrorKind::Malformed(flaw) if flaw.is_expiry() => TextFlaw::Expiry,
+        ErrorKind::Response(ResponseFault::TokenType) => TextFlaw::TokenType,
+        ErrorKind::Response(ResponseFault::Malformed(flaw)) if flaw.is_expiry() => TextFlaw::Expiry,
         _ => TextFlaw::NoAccessToken,
     }
 }
@@ -152,7 +152,7 @@ mod tests {
             (r#"{"status":{"token":"sentinel","expirationTimestamp":"tomorrow"}}"#, TextFlaw::Expiry),
         ] {
             let error = read(text, Holder::File).unwrap_err();
-            assert_eq!(error, Error::here(ErrorKind::Text(Holder::File, flaw)), "{text}");
+            assert_eq!(error, Error::from(SourceFault::Text(Holder::File, flaw)), "{text}");
             assert!(!format!("{error} {error:?}").contains("sentinel"));
         }
     }

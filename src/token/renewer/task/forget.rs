@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Ended, Outcome, Task, bounded};
 use crate::clock::Moment;
-use crate::oauth::Error;
+use crate::token::error::Error;
 use crate::token::outcome;
 
 impl Task {

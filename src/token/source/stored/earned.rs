@@ -1,6 +1,7 @@
 //! Refresh tokens that come with a grant which can be repeated: a password, an assertion, an exchange.
 
-use crate::oauth::{Class, ErrorCode, TokenFailure};
+use crate::oauth::{Class, ErrorCode};
+use crate::token::source::exchange_failure::ExchangeFailure;
 use crate::token::source::spending::Spends;
 use crate::token::store::Earned;
 
@@ -17,12 +18,12 @@ impl<E: Exchange> Inner<E> {
     }
 
     /// Whether the end of a refresh token, in whatever words, leads to the grant that can be repeated.
-    pub(super) fn repeats(&self, failure: &TokenFailure) -> bool {
+    pub(super) fn repeats(&self, failure: &ExchangeFailure) -> bool {
         self.spends == Spends::Earned && matches!(failure.class(), Class::Refused | Class::Doubtful)
     }
 
     /// Whether the server does not let this client use the refresh tokens that it issues.
-    pub(super) fn is_useless(&self, failure: &TokenFailure) -> bool {
+    pub(super) fn is_useless(&self, failure: &ExchangeFailure) -> bool {
         self.spends == Spends::Earned
             && matches!(
                 failure.code(),

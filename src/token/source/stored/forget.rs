@@ -3,8 +3,9 @@
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::oauth::{Error, ErrorKind, TokenHint, read};
+use crate::oauth::{TokenHint, read};
 use crate::secret::Secret;
+use crate::token::error::{AttemptFault, Error, StorageFault};
 use crate::token::source::spending::Spends;
 use crate::token::state::Past;
 use crate::token::store::{Entry, Fingerprint};
@@ -20,7 +21,7 @@ impl<E: Exchange> Inner<E> {
             // What could not be read cannot be given back.
             Err(error) => {
                 self.store.alarm().raise(&self.key.name, &error);
-                (None, Err(Error::here(ErrorKind::Unread(error.to_string().into()))))
+                (None, Err(Error::from(StorageFault::Unread(error))))
             }
         };
         let refresh = entry.as_ref().and_then(|entry| entry.refresh_token.clone());
@@ -33,7 +34,7 @@ impl<E: Exchange> Inner<E> {
         for (token, hint) in refresh.chain(access) {
             let told = match timeout(self.exchange.patience(), self.exchange.revoke(&token, hint)).await {
                 Ok(told) => told,
-                Err(_elapsed) => Err(Error::here(ErrorKind::Stalled)),
+                Err(_elapsed) => Err(Error::from(AttemptFault::Stalled)),
             };
             // Few servers take back a JWT; with the refresh token the login has ended, and what is left of it ends soon.
             if login_ended && told.as_ref().is_err_and(Error::is_unsupported_token_type) {
@@ -57,7 +58,7 @@ impl<E: Exchange> Inner<E> {
                 warn!(token = self.key.name, %error, "the authorization server was not told of the logout");
             }
             // That the token would come back is worse than that the server was not told.
-            outcome = Err(Error::here(ErrorKind::StillStored(error.to_string().into())));
+            outcome = Err(Error::from(StorageFault::StillStored(error)));
         }
         let mut memory = self.memory();
         (memory.handed, memory.past) = (None, Past::default());

@@ -1,7 +1,7 @@
 //! A refresh whose successor was lost: marked before a refresh token is spent, and found where it is refused afterwards.
 
-use crate::oauth::TokenFailure;
 use crate::token::source::Fetched;
+use crate::token::source::exchange_failure::ExchangeFailure;
 use crate::token::source::spending::Spendable;
 use crate::token::store::{Lease, Spending, SpentMark};
 
@@ -21,7 +21,7 @@ impl<E: Exchange> Inner<E> {
     pub(super) async fn end(
         &self,
         token: Option<&Spendable>,
-        outcome: &Result<Fetched, TokenFailure>,
+        outcome: &Result<Fetched, ExchangeFailure>,
         before: Option<SpentMark>,
         explains: bool,
         lease: &Lease,

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, ErrorCode, Issued, TokenResponse, TokenType};
+use crate::oauth::{Class, ErrorCode, ErrorKind, Issued, TokenResponse, TokenType, TransportFault};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 use crate::token::store::{
@@ -30,7 +30,7 @@ type Journal = Arc<Mutex<Vec<String>>>;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn invalid_grant() -> Error {
-    Error::here(ErrorKind::Denied(StatusCode::BAD_REQUEST, ErrorCode::InvalidGrant))
+    Error::from(ErrorKind::Denied(StatusCode::BAD_REQUEST, ErrorCode::InvalidGrant))
 }
 
 fn full_disk() -> StoreError {
@@ -261,7 +261,7 @@ async fn a_refusal_without_a_word_buries_no_refresh_token() {
     let store = Store::memory();
     let source = source(&authority, &store, seed("seed"));
     source.fetch().await.unwrap();
-    authority.next.lock().unwrap().push(Error::here(ErrorKind::LoginDoubtful).into());
+    authority.next.lock().unwrap().push(Error::from(ErrorKind::LoginDoubtful).into());
     assert_eq!(cause(&source.fetch().await), ("login_doubtful", Class::Doubtful));
     assert_eq!(refresh(&entry(&store).await), Some("refresh-1"));
     assert_eq!(access(&source.fetch().await), "access-2");
@@ -273,11 +273,11 @@ async fn a_server_that_is_down_does_not_bury_a_refresh_token() {
     let store = Store::memory();
     let source = source(&authority, &store, seed("seed"));
     for error in [
-        Error::here(ErrorKind::Reset),
-        Error::here(ErrorKind::Status(StatusCode::BAD_GATEWAY)),
+        Error::from(TransportFault::Reset),
+        Error::from(ErrorKind::Status(StatusCode::BAD_GATEWAY)),
         // Busy, whatever its body says.
-        Error::here(ErrorKind::Denied(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::InvalidGrant)),
-        Error::here(ErrorKind::Denied(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient)),
+        Error::from(ErrorKind::Denied(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::InvalidGrant)),
+        Error::from(ErrorKind::Denied(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient)),
     ] {
         authority.next.lock().unwrap().push(error.clone().into());
         assert_eq!(source.fetch().await, Err(error));
@@ -388,7 +388,7 @@ async fn to_forget_gives_back_the_refresh_token_first_and_deletes_whatever_the_s
         source.fetch().await.unwrap();
         authority.journal.lock().unwrap().clear();
         if down {
-            authority.next.lock().unwrap().push(Error::here(ErrorKind::Dns).into());
+            authority.next.lock().unwrap().push(Error::from(TransportFault::Dns).into());
         }
         assert_eq!(source.forget(Some(Secret::new("access-1".to_owned()))).await.is_err(), down);
         let journal = authority.journal.lock().unwrap().join(", ");

@@ -6,8 +6,8 @@
 //! soon as that is refused.
 
 use crate::net::threads::STORE;
-use crate::oauth::TokenFailure;
 use crate::secret::Secret;
+use crate::token::source::exchange_failure::ExchangeFailure;
 use crate::token::store::{Entry, Lease, WithheldMark};
 
 use super::{Exchange, Inner};
@@ -46,7 +46,7 @@ impl<E: Exchange> Inner<E> {
     pub(super) async fn note_refusal(
         &self,
         base: Option<Entry>,
-        failure: &TokenFailure,
+        failure: &ExchangeFailure,
         mark: Option<WithheldMark>,
         lease: &Lease,
     ) -> Option<Entry> {

@@ -17,7 +17,7 @@ pub(super) struct Authority {
     pub(super) bound: bool,
     pub(super) key: Mutex<Option<Arc<Dpop>>>,
     /// The answer to the next call, where it is none of the usual.
-    pub(super) next: Mutex<Vec<TokenFailure>>,
+    pub(super) next: Mutex<Vec<ExchangeFailure>>,
     pub(super) calls: AtomicUsize,
 }
 
@@ -61,7 +61,7 @@ impl Authority {
 }
 
 impl Exchange for Arc<Authority> {
-    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, TokenFailure>> {
+    fn ask(&self, spent: Spent) -> BoxFuture<'_, Result<Fetched, ExchangeFailure>> {
         Box::pin(async move {
             self.calls.fetch_add(1, Ordering::SeqCst);
             self.say("ask");

@@ -1,16 +1,19 @@
 //! Refresh tokens that come with a flaw, or by a grant that can be repeated.
 
 use super::*;
-use crate::oauth::{Identity, Interruption, LoginEnd, Place};
+use crate::oauth::{
+    self, ErrorKind, Identity, Interruption, LoginEnd, Place, ResponseFault, TokenFailure, TransportFault,
+};
+use crate::token::error::{AttemptFault, LoginFault};
 use crate::token::store::SpentMark;
 
-fn flawed(refresh_token: &str) -> TokenFailure {
+fn flawed(refresh_token: &str) -> ExchangeFailure {
     let issued = Issued { refresh_token: Secret::new(refresh_token.to_owned()), scope: None, id_token: None };
-    TokenFailure::from(Error::here(ErrorKind::TokenType)).with(Some(issued))
+    TokenFailure::from(oauth::Error::here(ResponseFault::TokenType)).with(Some(issued)).into()
 }
 
-fn denied(code: ErrorCode) -> TokenFailure {
-    Error::here(ErrorKind::Denied(StatusCode::BAD_REQUEST, code)).into()
+fn denied(code: ErrorCode) -> ExchangeFailure {
+    Error::from(ErrorKind::Denied(StatusCode::BAD_REQUEST, code)).into()
 }
 
 /// An authority that takes this one as the refresh token of the next request.
@@ -91,9 +94,9 @@ async fn a_server_that_is_down_does_not_lead_to_the_grant() {
     let source = source(&authority, &store, Spends::Earned);
     source.fetch().await.unwrap();
     for error in [
-        TokenFailure::from(Error::here(ErrorKind::Reset)),
+        Error::from(TransportFault::Reset).into(),
         denied(ErrorCode::InvalidClient),
-        Error::here(ErrorKind::Status(StatusCode::BAD_GATEWAY)).into(),
+        Error::from(ErrorKind::Status(StatusCode::BAD_GATEWAY)).into(),
     ] {
         authority.next.lock().unwrap().push(error.clone());
         assert_eq!(source.fetch().await, Err(error.into()));
@@ -159,11 +162,11 @@ async fn a_refresh_that_was_interrupted_is_named_where_its_token_is_refused_and_
         }
         authority.refuse();
         let again = source_for(&authority, &store, seed("seed"), "anew");
-        let want = if interrupted { LOST } else { ErrorKind::LoginRequired };
-        assert_eq!(again.fetch().await, Err(Error::here(want.clone())));
+        let want = if interrupted { LOST } else { LoginFault::Required };
+        assert_eq!(again.fetch().await, Err(Error::from(want.clone())));
         // And at each start after that.
         let later = source_for(&authority, &files(folder.path()), seed("seed"), "anew");
-        assert_eq!(later.fetch().await, Err(Error::here(want)));
+        assert_eq!(later.fetch().await, Err(Error::from(want)));
         assert_eq!(authority.calls(), 2);
     }
 }
@@ -179,7 +182,7 @@ async fn what_the_server_says_of_a_refresh_token_wins_over_an_interruption() {
     store.spending(&key(), Spending::Of(mark), &lease).await;
     drop(lease);
     let place = Place::of(&"https://as.example/token".parse().unwrap());
-    let disabled = Error::at(place, ErrorKind::LoginEnded(LoginEnd::User));
+    let disabled: Error = oauth::Error::at(place, ErrorKind::LoginEnded(LoginEnd::User)).into();
     authority.next.lock().unwrap().push(disabled.clone().into());
     let again = source_for(&authority, &store, seed("seed"), "anew");
     assert_eq!(again.fetch().await, Err(disabled));
@@ -187,7 +190,7 @@ async fn what_the_server_says_of_a_refresh_token_wins_over_an_interruption() {
     let later =
         source_for(&authority, &files(folder.path()), seed("seed"), "anew").fetch().await.unwrap_err();
     assert_eq!((later.is_counted(), authority.calls()), (false, 2));
-    assert_eq!(later, Error::here(LOST));
+    assert_eq!(later, Error::from(LOST));
 }
 
 #[tokio::test]
@@ -214,46 +217,46 @@ async fn the_store_says_whose_login_has_ended_and_until_when_its_token_was_good(
     assert_eq!(again.past(), Past::default());
 }
 
-const LOST: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Lost);
-const UNREAD: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Unread);
-const FAILED: ErrorKind = ErrorKind::LoginInterrupted(Interruption::Failed);
+const LOST: LoginFault = LoginFault::Interrupted(Interruption::Lost);
+const UNREAD: LoginFault = LoginFault::Interrupted(Interruption::Unread);
+const FAILED: LoginFault = LoginFault::Interrupted(Interruption::Failed);
 
 #[tokio::test]
 async fn a_lost_response_is_told_from_one_that_could_not_be_read_and_a_lost_connection_is_neither() {
-    for (kinds, want) in [
-        (vec![ErrorKind::Reset], LOST),
-        (vec![ErrorKind::TooLarge], UNREAD),
+    for (errors, want) in [
+        (vec![TransportFault::Reset.into()], LOST),
+        (vec![ResponseFault::TooLarge.into()], UNREAD),
         // What came of the last one that was sent counts.
-        (vec![ErrorKind::TooLarge, ErrorKind::Dns], UNREAD),
-        (vec![ErrorKind::TooLarge, ErrorKind::Stalled], LOST),
-        (vec![ErrorKind::Reset, ErrorKind::TooLarge], UNREAD),
-        (vec![ErrorKind::Dns], ErrorKind::LoginRequired),
+        (vec![ResponseFault::TooLarge.into(), TransportFault::Dns.into()], UNREAD),
+        (vec![ResponseFault::TooLarge.into(), AttemptFault::Stalled.into()], LOST),
+        (vec![TransportFault::Reset.into(), ResponseFault::TooLarge.into()], UNREAD),
+        (vec![TransportFault::Dns.into()], LoginFault::Required),
         // A server or a gateway that fails may have lost what it sent, and one that is busy takes nothing of that back.
-        (vec![ErrorKind::Status(StatusCode::BAD_GATEWAY)], FAILED),
-        (vec![ErrorKind::Denied(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError)], FAILED),
-        (vec![ErrorKind::Reset, ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE)], LOST),
+        (vec![ErrorKind::Status(StatusCode::BAD_GATEWAY).into()], FAILED),
+        (vec![ErrorKind::Denied(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError).into()], FAILED),
+        (vec![TransportFault::Reset.into(), ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE).into()], LOST),
         (
             vec![
-                ErrorKind::TooLarge,
-                ErrorKind::Denied(StatusCode::TOO_MANY_REQUESTS, ErrorCode::SlowDown),
-                ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE),
+                ResponseFault::TooLarge.into(),
+                ErrorKind::Denied(StatusCode::TOO_MANY_REQUESTS, ErrorCode::SlowDown).into(),
+                ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE).into(),
             ],
             UNREAD,
         ),
-        (vec![ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE)], ErrorKind::LoginRequired),
+        (vec![ErrorKind::Status(StatusCode::SERVICE_UNAVAILABLE).into()], LoginFault::Required),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new());
         let source = source(&authority, &files(folder.path()), seed("seed"));
         source.fetch().await.unwrap();
-        for kind in kinds {
-            authority.next.lock().unwrap().push(Error::here(kind).into());
+        for error in errors {
+            authority.next.lock().unwrap().push(Error::into(error));
             source.fetch().await.unwrap_err();
         }
         authority.refuse();
-        assert_eq!(source.fetch().await, Err(Error::here(want.clone())));
+        assert_eq!(source.fetch().await, Err(Error::from(want.clone())));
         // And at each start after that.
         let later = source_for(&authority, &files(folder.path()), seed("seed"), "anew");
-        assert_eq!(later.fetch().await, Err(Error::here(want)));
+        assert_eq!(later.fetch().await, Err(Error::from(want)));
     }
 }

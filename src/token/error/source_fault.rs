@@ -3,9 +3,64 @@
 use std::fmt;
 use std::io;
 
-use crate::oauth::endpoint::remark::is_token_letter;
-use crate::oauth::error::class::Class;
+use crate::oauth::{Class, is_token_letter};
 use crate::secret::SecretError;
+
+/// Why a program, a file or the configuration has no usable token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SourceFault {
+    /// The helper program printed none.
+    #[error(transparent)]
+    Command(CommandFault),
+    /// The token file cannot be read.
+    #[error("{0}; the token is to be there")]
+    File(SecretError),
+    /// What is there is no token.
+    #[error("{0} {1}")]
+    Text(Holder, TextFlaw),
+    /// The token that is there has expired.
+    #[error("{0} has expired; {help}", help = .0.renewal())]
+    Spent(Holder),
+    /// What is there is unchanged since the API refused it.
+    #[error("{} still {} the token that the API refuses; {}", .0.name(), .0.verb(), .0.replacement())]
+    StillRefused(Holder),
+}
+
+impl SourceFault {
+    pub(super) const fn class(&self) -> Class {
+        match self {
+            Self::Command(fault) => fault.class(),
+            Self::File(error) => class_of_file(error),
+            Self::Text(Holder::Configuration, _) | Self::Spent(Holder::Configuration) => Class::Misconfigured,
+            Self::Text(..) | Self::Spent(_) | Self::StillRefused(_) => Class::Transient,
+        }
+    }
+
+    pub(super) const fn cause(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::File(_) => "token_file",
+            Self::Text(..) => "token_text",
+            Self::Spent(_) => "expired",
+            Self::StillRefused(_) => "still_refused",
+        }
+    }
+
+    pub(super) const fn public_reason(&self) -> &'static str {
+        match self {
+            Self::Command(fault) => fault.public_reason(),
+            Self::File(_) => "the token file cannot be read",
+            Self::Text(holder, _) => holder.unusable(),
+            Self::Spent(holder) => holder.spent(),
+            Self::StillRefused(holder) => holder.still_refused(),
+        }
+    }
+
+    /// Whether it counts as a failed attempt: a refused token that is still there has failed before.
+    pub(super) const fn is_counted(&self) -> bool {
+        !matches!(self, Self::StillRefused(_))
+    }
+}
 
 /// What a helper program did instead of printing a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,16 +88,26 @@ pub(crate) enum CommandFault {
 }
 
 impl CommandFault {
-    pub(in crate::oauth) const fn class(&self) -> Class {
+    const fn class(&self) -> Class {
         match self {
             Self::Missing(_) | Self::Forbidden(_) => Class::Misconfigured,
             _ => Class::Transient,
         }
     }
+
+    const fn public_reason(&self) -> &'static str {
+        match self {
+            Self::NoProcess(_) => "this machine has no process left for the helper program",
+            Self::Missing(_) | Self::Forbidden(_) | Self::Start(..) => "the helper program cannot be started",
+            Self::TimedOut(_) => "the helper program did not end within command_timeout",
+            Self::Exit(..) | Self::Signal(..) => "the helper program failed",
+            Self::Silent(_) | Self::TooMuch(_) => "the helper program printed no usable token",
+        }
+    }
 }
 
 /// Of a token in a file. What is still to be written comes by itself.
-pub(in crate::oauth) const fn class_of_file(error: &SecretError) -> Class {
+const fn class_of_file(error: &SecretError) -> Class {
     match error {
         SecretError::Missing(_)
         | SecretError::Empty(_)
@@ -118,7 +183,7 @@ pub(crate) enum Holder {
 
 impl Holder {
     /// What holds the token, in a sentence.
-    pub(super) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Command => "the helper program",
             Self::File => "the file",
@@ -126,7 +191,7 @@ impl Holder {
         }
     }
 
-    pub(super) const fn verb(self) -> &'static str {
+    const fn verb(self) -> &'static str {
         match self {
             Self::Command => "prints",
             Self::File | Self::Configuration => "holds",
@@ -134,7 +199,7 @@ impl Holder {
     }
 
     /// What to do about a token that the API refuses.
-    pub(super) const fn replacement(self) -> &'static str {
+    const fn replacement(self) -> &'static str {
         match self {
             Self::Command => {
                 "see whether the program keeps an old token, and whether audience, issuer and scope are those that the API expects"
@@ -147,11 +212,35 @@ impl Holder {
     }
 
     /// What brings another one.
-    pub(super) const fn renewal(self) -> &'static str {
+    const fn renewal(self) -> &'static str {
         match self {
             Self::Command => "compare the clocks, and see whether the program keeps an old one",
             Self::File => "what writes it has not written another",
             Self::Configuration => "put a new one in its place",
+        }
+    }
+
+    const fn unusable(self) -> &'static str {
+        match self {
+            Self::Command => "what the helper program printed is not a usable token",
+            Self::File => "the token file holds no usable token",
+            Self::Configuration => "the configured token is not usable",
+        }
+    }
+
+    const fn spent(self) -> &'static str {
+        match self {
+            Self::Command => "the token that the helper program printed has expired",
+            Self::File => "the token in the token file has expired",
+            Self::Configuration => "the configured token has expired",
+        }
+    }
+
+    const fn still_refused(self) -> &'static str {
+        match self {
+            Self::Command => "the helper program still prints the token that the API refuses",
+            Self::File => "the token file still holds the token that the API refuses",
+            Self::Configuration => "the configuration still holds the token that the API refuses",
         }
     }
 }

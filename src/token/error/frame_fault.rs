@@ -1,6 +1,6 @@
 //! What can go wrong with a renewal in a hidden frame of the dashboard, beyond what the authorization server reports.
 
-use crate::oauth::error::class::Class;
+use crate::oauth::Class;
 
 /// Why the frame brought no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,14 +26,14 @@ pub(crate) enum FrameFault {
 }
 
 impl FrameFault {
-    pub(in crate::oauth) const fn class(&self) -> Class {
+    pub(super) const fn class(&self) -> Class {
         match self {
             Self::Lost { .. } => Class::Transient,
             Self::CookiesWithheld { .. } => Class::Refused,
         }
     }
 
-    pub(in crate::oauth) const fn cause(&self) -> &'static str {
+    pub(super) const fn cause(&self) -> &'static str {
         match self {
             Self::Lost { .. } => "frame_lost",
             Self::CookiesWithheld { .. } => "cookies_withheld",
