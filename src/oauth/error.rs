@@ -19,7 +19,7 @@ use crate::oauth::error::class::Class;
 use crate::oauth::error::details::Details;
 use crate::oauth::error::interruption::Interruption;
 use crate::oauth::error::kind::{
-    AuthorizationFault, Code, ErrorKind, Phase, RequestFault, ResponseFault, TransportFault,
+    AuthorizationFault, Code, ErrorKind, RequestFault, ResponseFault, TransportFault, TransportPhase,
 };
 use crate::oauth::error::login_end::LoginEnd;
 use crate::oauth::error::place::Place;
@@ -193,7 +193,7 @@ impl Error {
     pub(crate) const fn proxy_help(&self) -> Option<&'static str> {
         match &self.kind {
             ErrorKind::Transport(TransportFault::Proxy(fault)) => Some(fault.help()),
-            ErrorKind::Transport(TransportFault::Timeout(Phase::Proxy(stage))) => Some(stage.help()),
+            ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Proxy(stage))) => Some(stage.help()),
             _ => None,
         }
     }
@@ -497,8 +497,12 @@ mod tests {
                 true,
                 None,
             ),
-            (ErrorKind::Transport(TransportFault::Timeout(Phase::Tls)), true, None),
-            (ErrorKind::Transport(TransportFault::Timeout(Phase::Answer)), false, Some(Interruption::Lost)),
+            (ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Tls)), true, None),
+            (
+                ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Answer)),
+                false,
+                Some(Interruption::Lost),
+            ),
             (ErrorKind::Transport(TransportFault::Reset), false, Some(Interruption::Lost)),
             (ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Refused(502))), true, None),
             (ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Responded(403))), true, None),
@@ -528,7 +532,7 @@ mod tests {
     fn what_happened_at_a_proxy_is_told_apart_from_what_to_do_about_it() {
         for kind in [
             ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Refused(407))),
-            ErrorKind::Transport(TransportFault::Timeout(Phase::Proxy(
+            ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Proxy(
                 crate::net::proxy_fault::ProxyStage::Tcp,
             ))),
         ] {

@@ -15,16 +15,16 @@ mod frame_fault;
 mod login_fault;
 mod source_fault;
 mod storage_fault;
-mod subject_fault;
+mod subject_token_fault;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use attempt_fault::AttemptFault;
 pub(crate) use frame_fault::FrameFault;
 pub(crate) use login_fault::LoginFault;
-pub(crate) use source_fault::{CommandFault, Holder, Said, SourceFault, TextFlaw};
+pub(crate) use source_fault::{CommandFault, Said, SourceFault, TextFlaw, TokenHolder};
 pub(crate) use storage_fault::StorageFault;
-pub(crate) use subject_fault::SubjectFault;
+pub(crate) use subject_token_fault::SubjectTokenFault;
 
 /// An attempt or a logout that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +43,7 @@ pub(crate) enum Error {
     Login(#[from] LoginFault),
     /// There is nothing to exchange.
     #[error(transparent)]
-    Subject(#[from] SubjectFault),
+    Subject(#[from] SubjectTokenFault),
     /// The attempt itself failed.
     #[error(transparent)]
     Attempt(#[from] AttemptFault),
@@ -135,7 +135,7 @@ impl Error {
     /// Whether it is what was exchanged that is not good: the next caller's may be (RFC 8693 section 2.2.2).
     #[must_use]
     pub(crate) fn refuses_subject(&self) -> bool {
-        matches!(self, Self::Subject(SubjectFault::Expired))
+        matches!(self, Self::Subject(SubjectTokenFault::Expired))
             || self.oauth().is_some_and(oauth::Error::refuses_subject)
     }
 

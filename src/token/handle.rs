@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::clock::{Moment, timeout_at};
 use crate::oauth::{Class, MAX_LIFETIME};
 use crate::secret::Secret;
-use crate::token::error::{Error, SubjectFault};
+use crate::token::error::{Error, SubjectTokenFault};
 
 use super::account::Account;
 use super::activity::Activity;
@@ -192,7 +192,7 @@ impl TokenHandle {
         if self.is_per_caller() {
             return Err(Unavailable {
                 status: Status::Misconfigured,
-                cause: Some(Box::new(Error::from(SubjectFault::NoCaller))),
+                cause: Some(Box::new(Error::from(SubjectTokenFault::NoCaller))),
                 expired: None,
                 user: None,
                 retry_after: NO_ATTEMPT_PLANNED,
@@ -235,7 +235,7 @@ impl TokenHandle {
     /// [`RenewError`]; the token held stays in use.
     pub(crate) async fn renew(&self) -> Result<(), RenewError> {
         if self.is_per_caller() {
-            return Err(RenewError::Failed(Error::from(SubjectFault::NoCaller)));
+            return Err(RenewError::Failed(Error::from(SubjectTokenFault::NoCaller)));
         }
         let deadline = Moment::now() + RENEW_WAIT;
         let seen = self.load().attempts();

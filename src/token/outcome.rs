@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{self, Moment};
 use crate::oauth::{self, Class, Lifetime, MAX_LIFETIME, Oddity, ResponseFault, TokenResponse, TokenType};
-use crate::token::error::{AttemptFault, Error, Holder, LoginFault, SourceFault};
+use crate::token::error::{AttemptFault, Error, LoginFault, SourceFault, TokenHolder};
 
 use super::binding::Binding;
 use super::facts::{self, Credential, Facts, Worked};
@@ -143,12 +143,12 @@ fn succeeded(
 }
 
 /// What holds the token, where no authorization server gives it.
-const fn holder(settings: &TokenSettings) -> Option<Holder> {
+const fn holder(settings: &TokenSettings) -> Option<TokenHolder> {
     match &settings.origin {
         Origin::Server(_) | Origin::SelfSigned(_) => None,
-        Origin::Command(_) => Some(Holder::Command),
-        Origin::File(_) => Some(Holder::File),
-        Origin::Static(_) => Some(Holder::Configuration),
+        Origin::Command(_) => Some(TokenHolder::Command),
+        Origin::File(_) => Some(TokenHolder::File),
+        Origin::Static(_) => Some(TokenHolder::Configuration),
     }
 }
 

@@ -125,7 +125,7 @@ fn url(members: &Map<String, Value>, role: Role) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::error::kind::Flaw;
+    use crate::oauth::error::kind::ResponseFlaw;
 
     fn parse(configured: &str, document: &str, handshake: Handshake) -> Result<Endpoints, ErrorKind> {
         Endpoints::parse(document.as_bytes(), &configured.parse().unwrap(), handshake)
@@ -167,7 +167,7 @@ mod tests {
         }
         assert_eq!(
             parse("https://a.example", "[]", Handshake::Plain),
-            Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson)))
+            Err(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NotJson)))
         );
     }
 

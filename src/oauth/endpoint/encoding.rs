@@ -9,7 +9,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::oauth::endpoint::body::MAX_BODY_BYTES;
-use crate::oauth::error::kind::{ErrorKind, Flaw, ResponseFault};
+use crate::oauth::error::kind::{ErrorKind, ResponseFault, ResponseFlaw};
 
 /// The request, with the wish for an answer without a coding.
 pub(in crate::oauth) fn plain<B>(mut request: Request<B>) -> Request<B> {
@@ -37,7 +37,7 @@ pub(in crate::oauth) fn decoded(
         // What is in between may have decoded it and left the field.
         (Some(coding), None) if gzip(coding) => !body.is_empty() && !looks_plain(&body),
         _ if body.is_empty() || looks_plain(&body) => false,
-        _ => return Err((ResponseFault::Malformed(Flaw::Encoding).into(), body)),
+        _ => return Err((ResponseFault::Malformed(ResponseFlaw::Encoding).into(), body)),
     };
     if !is_gzip {
         return Ok(body);
@@ -52,7 +52,7 @@ pub(in crate::oauth) fn decoded(
     }
     match read {
         Ok(_) => Ok(plain),
-        Err(_) => Err((ResponseFault::Malformed(Flaw::Encoding).into(), plain)),
+        Err(_) => Err((ResponseFault::Malformed(ResponseFlaw::Encoding).into(), plain)),
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
         ] {
             assert_eq!(
                 decode(Some(coding), body),
-                Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::Encoding))),
+                Err(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Encoding))),
                 "{coding}"
             );
         }

@@ -21,7 +21,7 @@ use crate::oauth::endpoint::response::{Lifetime, accepted, left};
 use crate::oauth::endpoint::transport::{Answer, Http};
 use crate::oauth::endpoint::write::form;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{ErrorKind, Flaw, RequestFault, ResponseFault};
+use crate::oauth::error::kind::{ErrorKind, RequestFault, ResponseFault, ResponseFlaw};
 use crate::oauth::error::place::Place;
 use crate::oauth::error::situation::{Asked, Situation};
 
@@ -120,7 +120,7 @@ fn judge(answer: &Answer) -> Result<Seen, ErrorKind> {
     }
     accepted(answer.status, &answer.body)?;
     let members: Members = serde_json::from_slice(without_mark(&answer.body))
-        .map_err(|_| ResponseFault::Malformed(Flaw::NoActive))?;
+        .map_err(|_| ResponseFault::Malformed(ResponseFlaw::NoActive))?;
     if !members.active {
         return Ok(Seen::Inactive);
     }

@@ -289,7 +289,7 @@ mod tests {
             ),
             (r#"{"statusCode":400,"message":["no such client"]}"#, None, Some("no such client")),
             // ASP.NET.
-            (r#"{"Message":"Not for you","ErrorCode":"blocked"}"#, Some("blocked"), Some("Not for you")),
+            (r#"{"Message":"Not for you","Code":"blocked"}"#, Some("blocked"), Some("Not for you")),
             (
                 r#"{"error":"invalid_grant: Token has been revoked."}"#,
                 Some("invalid_grant"),

@@ -18,7 +18,7 @@ use crate::oauth::endpoint::members::{Expiry, Members, Reading};
 use crate::oauth::endpoint::report::Report;
 use crate::oauth::endpoint::timestamp::instant_of;
 use crate::oauth::endpoint::token_type::is_bearer;
-use crate::oauth::error::kind::{Code, ErrorKind, Flaw, ResponseFault};
+use crate::oauth::error::kind::{Code, ErrorKind, ResponseFault, ResponseFlaw};
 
 /// An access token as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,13 +160,15 @@ pub(crate) fn parse_bare(token: &str) -> Result<TokenResponse, ErrorKind> {
 fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, ErrorKind> {
     let access_token = match answer.access_token {
         None | Some(Value::Null) => {
-            return Err(ResponseFault::Malformed(Flaw::NoAccessToken).into());
+            return Err(ResponseFault::Malformed(ResponseFlaw::NoAccessToken).into());
         }
-        Some(token) => Secret::new(token_text(token).ok_or(ResponseFault::Malformed(Flaw::AccessToken))?),
+        Some(token) => {
+            Secret::new(token_text(token).ok_or(ResponseFault::Malformed(ResponseFlaw::AccessToken))?)
+        }
     };
     // More than RFC 6749 appendix A.12 allows would let a server write headers of its own into our requests.
     if access_token.expose().is_empty() || !access_token.expose().bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(ResponseFault::Malformed(Flaw::AccessToken).into());
+        return Err(ResponseFault::Malformed(ResponseFlaw::AccessToken).into());
     }
     let token_type = match (answer.token_type, wanted) {
         (Some(Value::String(name)), Wanted::Bound) if name.eq_ignore_ascii_case("dpop") => TokenType::Dpop,
@@ -189,7 +191,7 @@ fn success(answer: Members, wanted: Wanted<'_>) -> Result<TokenResponse, ErrorKi
             Lifetime::ExpiresAt(UNIX_EPOCH + at)
         }
         Some(value) => {
-            let said = number(&value).ok_or(ResponseFault::Malformed(Flaw::ExpiresIn))?;
+            let said = number(&value).ok_or(ResponseFault::Malformed(ResponseFlaw::ExpiresIn))?;
             let (lifetime, strange) = lifetime(said, claims(access_token.expose()).as_ref());
             oddity = strange;
             lifetime
@@ -406,7 +408,7 @@ mod tests {
         }
         assert_eq!(
             answer("access_token=&expires_in=1").unwrap_err(),
-            ErrorKind::Response(ResponseFault::Malformed(Flaw::AccessToken))
+            ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::AccessToken))
         );
     }
 
@@ -504,7 +506,7 @@ mod tests {
         for given in ["false", "{}", "[]", r#""zzz""#, r#""""#, r#""inf""#, r#""nan""#, r#""12 s""#] {
             assert_eq!(
                 lifetime(given),
-                Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::ExpiresIn))),
+                Err(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::ExpiresIn))),
                 "{given}"
             );
         }
@@ -580,31 +582,45 @@ mod tests {
     fn a_token_that_could_write_headers_is_refused() {
         for token in [r"a\r\nX: y", r"a\u0000", r"a b", r"\u00e9", "", r"a\u007f", r"a\n"] {
             let got = answer(&format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#));
-            assert_eq!(got, Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::AccessToken))), "{token}");
+            assert_eq!(
+                got,
+                Err(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::AccessToken))),
+                "{token}"
+            );
         }
         for value in ["7.5", "0", "{}", "[]", "true"] {
             let got = answer(&format!(r#"{{"access_token":{value}}}"#));
-            assert_eq!(got, Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::AccessToken))), "{value}");
+            assert_eq!(
+                got,
+                Err(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::AccessToken))),
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn a_success_without_a_token_is_a_failure_with_a_clear_cause() {
         for (body, want) in [
-            ("", ErrorKind::Response(ResponseFault::Malformed(Flaw::Empty))),
-            (" \r\n", ErrorKind::Response(ResponseFault::Malformed(Flaw::Empty))),
-            ("{", ErrorKind::Response(ResponseFault::Malformed(Flaw::BrokenJson))),
-            (r#"{"access_token":"t","#, ErrorKind::Response(ResponseFault::Malformed(Flaw::BrokenJson))),
-            ("<html>", ErrorKind::Response(ResponseFault::Malformed(Flaw::Page))),
+            ("", ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Empty))),
+            (" \r\n", ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Empty))),
+            ("{", ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::BrokenJson))),
+            (
+                r#"{"access_token":"t","#,
+                ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::BrokenJson)),
+            ),
+            ("<html>", ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Page))),
             (
                 r#"{"access_token":"t","access_token":"u"}"#,
-                ErrorKind::Response(ResponseFault::Malformed(Flaw::Twice)),
+                ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Twice)),
             ),
-            ("[]", ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson))),
-            ("null", ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson))),
-            (r#""text""#, ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson))),
-            ("{}", ErrorKind::Response(ResponseFault::Malformed(Flaw::NoAccessToken))),
-            (r#"{"access_token":null}"#, ErrorKind::Response(ResponseFault::Malformed(Flaw::NoAccessToken))),
+            ("[]", ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NotJson))),
+            ("null", ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NotJson))),
+            (r#""text""#, ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NotJson))),
+            ("{}", ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NoAccessToken))),
+            (
+                r#"{"access_token":null}"#,
+                ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NoAccessToken)),
+            ),
             (r#"{"error":"invalid_client"}"#, ErrorKind::Denied(StatusCode::OK, Code::InvalidClient)),
             (r#"{"error":"odd","access_token":"t"}"#, ErrorKind::Denied(StatusCode::OK, Code::Other)),
             (r#"{"error":{"a":1}}"#, ErrorKind::Denied(StatusCode::OK, Code::Other)),

@@ -31,7 +31,7 @@ use crate::oauth::endpoint::connections::Connections;
 use crate::oauth::endpoint::encoding::{decoded, plain};
 use crate::oauth::endpoint::remark::Carried;
 use crate::oauth::error::Error;
-use crate::oauth::error::kind::{ErrorKind, Flaw, Phase, ResponseFault, TransportFault};
+use crate::oauth::error::kind::{ErrorKind, ResponseFault, ResponseFlaw, TransportFault, TransportPhase};
 use crate::oauth::error::place::Place;
 
 /// The connections, set up for secrets.
@@ -109,7 +109,7 @@ impl Http {
         let carried = Carried::by(&request);
         let mut received = None;
         let exchange = self.exchange(request, place, &mut received);
-        let late = |_elapsed| Error::at(place.clone(), TransportFault::Timeout(Phase::Answer));
+        let late = |_elapsed| Error::at(place.clone(), TransportFault::Timeout(TransportPhase::Answer));
         let outcome = timeout(self.0.timeout(), exchange).await.map_err(late).flatten();
         let Some(Received { head, retry_after, exhausted, body }) = received else {
             let error = outcome.err().unwrap_or(Error::at(place.clone(), TransportFault::Reset));
@@ -201,11 +201,13 @@ fn kind_of(fault: HttpFault) -> ErrorKind {
         HttpFault::Connect(kind) => TransportFault::Connect(kind),
         HttpFault::Proxy(fault) => TransportFault::Proxy(fault),
         HttpFault::Tls(fault) => TransportFault::Tls(fault),
-        HttpFault::Timeout(ConnectStage::Lookup) => TransportFault::Timeout(Phase::Lookup),
-        HttpFault::Timeout(ConnectStage::Tcp) => TransportFault::Timeout(Phase::Connect),
-        HttpFault::Timeout(ConnectStage::Proxy(stage)) => TransportFault::Timeout(Phase::Proxy(stage)),
-        HttpFault::Timeout(ConnectStage::Tls) => TransportFault::Timeout(Phase::Tls),
-        HttpFault::NotHttp => return ResponseFault::Malformed(Flaw::NotHttp).into(),
+        HttpFault::Timeout(ConnectStage::Lookup) => TransportFault::Timeout(TransportPhase::Lookup),
+        HttpFault::Timeout(ConnectStage::Tcp) => TransportFault::Timeout(TransportPhase::Connect),
+        HttpFault::Timeout(ConnectStage::Proxy(stage)) => {
+            TransportFault::Timeout(TransportPhase::Proxy(stage))
+        }
+        HttpFault::Timeout(ConnectStage::Tls) => TransportFault::Timeout(TransportPhase::Tls),
+        HttpFault::NotHttp => return ResponseFault::Malformed(ResponseFlaw::NotHttp).into(),
         HttpFault::Broken => TransportFault::Reset,
     };
     fault.into()

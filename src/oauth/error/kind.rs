@@ -23,8 +23,8 @@ pub(crate) use authorization_fault::{AuthorizationFault, CallbackFault, IdTokenF
 pub(crate) use code::Code;
 pub(crate) use found::FoundIssuer;
 pub(crate) use request_fault::{CertificateFault, GoogleFault, Held, RequestFault};
-pub(crate) use response_fault::{Flaw, ResponseFault};
-pub(crate) use transport_fault::{Phase, TransportFault};
+pub(crate) use response_fault::{ResponseFault, ResponseFlaw};
+pub(crate) use transport_fault::{TransportFault, TransportPhase};
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

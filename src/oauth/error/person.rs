@@ -12,7 +12,9 @@ use super::Error;
 use crate::oauth::client::Client;
 use crate::oauth::discovery::server::Location;
 use crate::oauth::error::details::Details;
-use crate::oauth::error::kind::{Code, ErrorKind, Flaw, Phase, ResponseFault, TransportFault};
+use crate::oauth::error::kind::{
+    Code, ErrorKind, ResponseFault, ResponseFlaw, TransportFault, TransportPhase,
+};
 use crate::oauth::error::place::Place;
 use crate::oauth::error::refusal::Meaning;
 use crate::oauth::error::situation::{Asked, Situation};
@@ -57,7 +59,7 @@ impl Error {
                 | ResponseFault::Unbound,
             ) => true,
             // The status has come, and says it all.
-            ErrorKind::Transport(TransportFault::Reset | TransportFault::Timeout(Phase::Answer)) => {
+            ErrorKind::Transport(TransportFault::Reset | TransportFault::Timeout(TransportPhase::Answer)) => {
                 matches!(details.status.as_u16(), 400 | 401 | 422)
             }
             _ => false,
@@ -72,7 +74,10 @@ impl Error {
                 ResponseFault::TokenType | ResponseFault::Unbound | ResponseFault::NoTime(_),
             ) => false,
             ErrorKind::Response(ResponseFault::Malformed(flaw)) => {
-                matches!(flaw, Flaw::Page | Flaw::NotJson | Flaw::Empty | Flaw::NotHttp)
+                matches!(
+                    flaw,
+                    ResponseFlaw::Page | ResponseFlaw::NotJson | ResponseFlaw::Empty | ResponseFlaw::NotHttp
+                )
             }
             _ => true,
         }
@@ -234,7 +239,7 @@ mod tests {
             (302, ErrorKind::Response(ResponseFault::RedirectTo(StatusCode::FOUND, place))),
             (200, ErrorKind::Response(ResponseFault::TooLarge)),
             (401, ErrorKind::Transport(TransportFault::Reset)),
-            (422, ErrorKind::Transport(TransportFault::Timeout(Phase::Answer))),
+            (422, ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Answer))),
         ] {
             let error = unread(status, kind);
             assert!(error.refuses_person(), "{status} {error}");
@@ -276,7 +281,7 @@ mod tests {
         for (status, kind) in [
             (200, ErrorKind::Transport(TransportFault::Reset)),
             (503, ErrorKind::Response(ResponseFault::TooLarge)),
-            (403, ErrorKind::Transport(TransportFault::Timeout(Phase::Answer))),
+            (403, ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Answer))),
         ] {
             let error = unread(status, kind);
             assert!(!error.refuses_person(), "{status} {error}");

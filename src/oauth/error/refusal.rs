@@ -145,7 +145,9 @@ impl Meaning {
             _ if unclear && mentions.has(Mention::Rate) => return Self::Busy,
             _ if unclear && !is_login && details.is_some_and(|known| known.exhausted) => return Self::Busy,
             (404 | 405 | 410, None) => return Self::Address,
-            (..400, Some(Code::Other)) | (400, None | Some(Code::Other)) if passes => return Self::Failure,
+            (..400, Some(Code::Other)) | (400, None | Some(Code::Other)) if passes => {
+                return Self::Failure;
+            }
             (400.., None) if is_page && !is_login => return Self::Gate,
             _ => {}
         }

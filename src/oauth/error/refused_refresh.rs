@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::oauth::endpoint::body::Form;
 use crate::oauth::endpoint::report::Report;
-use crate::oauth::error::kind::{Code, ErrorKind, Flaw, ResponseFault};
+use crate::oauth::error::kind::{Code, ErrorKind, ResponseFault, ResponseFlaw};
 use crate::oauth::error::login_end::LoginEnd;
 use crate::oauth::error::mention::{Mention, Mentions};
 
@@ -22,7 +22,8 @@ pub(in crate::oauth) fn judge(status: StatusCode, body: &[u8], kind: ErrorKind) 
     let report = Report::read(body);
     let form = Form::of(body);
     let failed = refused
-        || report.fails && matches!(kind, ErrorKind::Response(ResponseFault::Malformed(Flaw::NoAccessToken)));
+        || report.fails
+            && matches!(kind, ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NoAccessToken)));
     if !failed {
         return kind;
     }

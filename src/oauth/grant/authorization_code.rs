@@ -17,7 +17,7 @@ use crate::oauth::endpoint::dialect::Dialect;
 use crate::oauth::endpoint::json_body::members;
 use crate::oauth::endpoint::response;
 use crate::oauth::endpoint::transport::Answer;
-use crate::oauth::error::kind::{ErrorKind, Flaw, ResponseFault};
+use crate::oauth::error::kind::{ErrorKind, ResponseFault, ResponseFlaw};
 use crate::oauth::grant::TokenRequest;
 use crate::oauth::jose::random;
 
@@ -201,5 +201,5 @@ pub(in crate::oauth) fn request_uri(answer: &Answer) -> Result<String, ErrorKind
     let members: Members = members(&answer.body)?;
     let name =
         members.request_uri.filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()));
-    name.ok_or(ErrorKind::Response(ResponseFault::Malformed(Flaw::NoRequestUri)))
+    name.ok_or(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NoRequestUri)))
 }

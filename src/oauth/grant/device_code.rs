@@ -14,7 +14,7 @@ use crate::oauth::endpoint::number::seconds;
 use crate::oauth::endpoint::report::Report;
 use crate::oauth::endpoint::response::accepted;
 use crate::oauth::endpoint::transport::Answer;
-use crate::oauth::error::kind::{Code, ErrorKind, Flaw, ResponseFault};
+use crate::oauth::error::kind::{Code, ErrorKind, ResponseFault, ResponseFlaw};
 use crate::oauth::error::mention::Mention;
 
 /// A login that has begun and goes on on another device.
@@ -49,7 +49,7 @@ impl DeviceAuthorization {
         }
         accepted(answer.status, &answer.body)?;
         let members: Members = members(&answer.body)?;
-        let lacks = |member| ErrorKind::Response(ResponseFault::Malformed(Flaw::Device(member)));
+        let lacks = |member| ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Device(member)));
         let visible =
             |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
         let short = |text: &String| visible(text) && text.len() <= MAX_USER_CODE;
@@ -193,12 +193,12 @@ mod tests {
         assert!(with("AB CD", "http://127.0.0.1/device").is_ok());
         assert_eq!(
             with("\\u001b[2J", "https://a"),
-            Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::Device("user_code"))))
+            Err(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Device("user_code"))))
         );
         for uri in ["javascript:alert(1)", "file:///etc/passwd", "device"] {
             assert_eq!(
                 with("A", uri),
-                Err(ErrorKind::Response(ResponseFault::Malformed(Flaw::Device("verification_uri")))),
+                Err(ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Device("verification_uri")))),
                 "{uri}"
             );
         }

@@ -17,13 +17,13 @@ pub(crate) enum SourceFault {
     File(SecretError),
     /// What is there is no token.
     #[error("{0} {1}")]
-    Text(Holder, TextFlaw),
+    Text(TokenHolder, TextFlaw),
     /// The token that is there has expired.
     #[error("{0} has expired; {help}", help = .0.renewal())]
-    Spent(Holder),
+    Spent(TokenHolder),
     /// What is there is unchanged since the API refused it.
     #[error("{} still {} the token that the API refuses; {}", .0.name(), .0.verb(), .0.replacement())]
-    StillRefused(Holder),
+    StillRefused(TokenHolder),
 }
 
 impl SourceFault {
@@ -31,7 +31,9 @@ impl SourceFault {
         match self {
             Self::Command(fault) => fault.class(),
             Self::File(error) => class_of_file(error),
-            Self::Text(Holder::Configuration, _) | Self::Spent(Holder::Configuration) => Class::Misconfigured,
+            Self::Text(TokenHolder::Configuration, _) | Self::Spent(TokenHolder::Configuration) => {
+                Class::Misconfigured
+            }
             Self::Text(..) | Self::Spent(_) | Self::StillRefused(_) => Class::Transient,
         }
     }
@@ -172,7 +174,7 @@ impl fmt::Debug for Said {
 
 /// Where a token is, if not at an authorization server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Holder {
+pub(crate) enum TokenHolder {
     #[error("what the helper program printed")]
     Command,
     #[error("the token in the file")]
@@ -181,7 +183,7 @@ pub(crate) enum Holder {
     Configuration,
 }
 
-impl Holder {
+impl TokenHolder {
     /// What holds the token, in a sentence.
     const fn name(self) -> &'static str {
         match self {

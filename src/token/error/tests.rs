@@ -15,11 +15,11 @@ variants!(Commands of CommandFault {
 });
 variants!(Frames of FrameFault { Lost CookiesWithheld });
 variants!(Interruptions of Interruption { Lost Unread Failed });
-variants!(Holders of Holder { Command File Configuration });
+variants!(Holders of TokenHolder { Command File Configuration });
 variants!(Logins of LoginFault { LoggedOut Required Unrenewable Interrupted OtherUser BrowserAbsent Frame });
 variants!(Sources of SourceFault { Command File Text Spent StillRefused });
 variants!(Storage of StorageFault { Busy Unusable StillStored Unread });
-variants!(Subjects of SubjectFault { Unavailable Expired NoCaller });
+variants!(Subjects of SubjectTokenFault { Unavailable Expired NoCaller });
 
 fn faults() -> Vec<(Error, Party)> {
     let parties = [(here(), Party::Here), (server(), Party::Server), (people(), Party::Person)];
@@ -44,7 +44,7 @@ fn here() -> Vec<Error> {
         CommandFault::Silent(said()),
     ];
     let mut all: Vec<Error> = commands.into_iter().map(|fault| SourceFault::Command(fault).into()).collect();
-    for holder in [Holder::Command, Holder::File, Holder::Configuration] {
+    for holder in [TokenHolder::Command, TokenHolder::File, TokenHolder::Configuration] {
         all.push(SourceFault::Text(holder, TextFlaw::Empty).into());
         all.push(SourceFault::Spent(holder).into());
         all.push(SourceFault::StillRefused(holder).into());
@@ -59,7 +59,9 @@ fn here() -> Vec<Error> {
         ]
         .map(Error::from),
     );
-    all.extend([SubjectFault::Unavailable("sentinel".into()), SubjectFault::Expired].map(Error::from));
+    all.extend(
+        [SubjectTokenFault::Unavailable("sentinel".into()), SubjectTokenFault::Expired].map(Error::from),
+    );
     all.extend([AttemptFault::Unusable, AttemptFault::Stalled, AttemptFault::Panicked].map(Error::from));
     all
 }
@@ -82,7 +84,7 @@ fn people() -> Vec<Error> {
         LoginFault::Frame(FrameFault::Lost { server: server() }).into(),
         LoginFault::Frame(FrameFault::CookiesWithheld { page: page(), server: server() }).into(),
         LoginFault::OtherUser("sentinel".into()).into(),
-        SubjectFault::NoCaller.into(),
+        SubjectTokenFault::NoCaller.into(),
     ]
 }
 
@@ -97,7 +99,7 @@ fn each_fault_has_an_example() {
         ("LoginFault", Logins::ALL),
         ("SourceFault", Sources::ALL),
         ("StorageFault", Storage::ALL),
-        ("SubjectFault", Subjects::ALL),
+        ("SubjectTokenFault", Subjects::ALL),
         ("Text", Holders::ALL),
         ("Spent", Holders::ALL),
         ("StillRefused", Holders::ALL),
@@ -110,7 +112,7 @@ fn each_fault_has_an_example() {
             Error::Source(fault) => ("SourceFault", Sources::of(fault)),
             Error::Store(fault) => ("StorageFault", Storage::of(fault)),
             Error::Login(fault) => ("LoginFault", Logins::of(fault)),
-            Error::Subject(fault) => ("SubjectFault", Subjects::of(fault)),
+            Error::Subject(fault) => ("SubjectTokenFault", Subjects::of(fault)),
             Error::Attempt(fault) => ("AttemptFault", Attempts::of(fault)),
         };
         lacking.remove(&fault);
@@ -133,7 +135,7 @@ fn each_sentence_names_the_party_at_fault_and_nothing_else() {
     for (error, party) in faults() {
         judge(&error.public_reason(), party);
     }
-    assert!(SubjectFault::Expired.public_reason().contains("no token request was sent"));
+    assert!(SubjectTokenFault::Expired.public_reason().contains("no token request was sent"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::lifecycle::process::start_child;
-use crate::token::error::{CommandFault, Error, Holder, Said, SourceFault, TextFlaw};
+use crate::token::error::{CommandFault, Error, Said, SourceFault, TextFlaw, TokenHolder};
 use crate::token::settings::CommandSettings;
 
 use super::{Fetched, Source, text};
@@ -37,15 +37,15 @@ impl CommandSource {
 
     async fn run(&self) -> Result<Fetched, Error> {
         let printed = self.output().await.map_err(|fault| Error::from(SourceFault::Command(fault)))?;
-        let flawed = |flaw| Error::from(SourceFault::Text(Holder::Command, flaw));
+        let flawed = |flaw| Error::from(SourceFault::Text(TokenHolder::Command, flaw));
         let printed = std::str::from_utf8(&printed).map_err(|_| flawed(TextFlaw::NotAWord))?;
-        Ok(text::read(printed, Holder::Command)?.into())
+        Ok(text::read(printed, TokenHolder::Command)?.into())
     }
 
     /// What the program printed, where it ended well.
     async fn output(&self) -> Result<Zeroizing<Vec<u8>>, CommandFault> {
         let mut program = Running::start(&self.settings.command)?;
-        let (mut printed, mut said) = (Printed::new(), LastWords::default());
+        let (mut printed, mut said) = (Printed::new(), StderrTail::default());
         let ended = timeout(self.settings.timeout, program.end(&mut printed, &mut said)).await;
         let said = || Said::new(said.bytes(), &printed.bytes);
         if printed.bytes.len() > MAX_OUTPUT_BYTES {
@@ -115,7 +115,7 @@ impl Running {
     }
 
     /// Reads until the program has ended. What it leaves behind may hold its output open: that is not waited for.
-    async fn end(&mut self, printed: &mut Printed, said: &mut LastWords) -> io::Result<ExitStatus> {
+    async fn end(&mut self, printed: &mut Printed, said: &mut StderrTail) -> io::Result<ExitStatus> {
         let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
         let reading = async {
             join(printed.read(out), said.read(err)).await;
@@ -182,11 +182,11 @@ impl Printed {
 
 /// The end of what a program said on its standard error.
 #[derive(Default)]
-struct LastWords {
+struct StderrTail {
     bytes: Zeroizing<Vec<u8>>,
 }
 
-impl LastWords {
+impl StderrTail {
     async fn read(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
         let Some(mut pipe) = pipe else { return };
         let mut chunk = Zeroizing::new(vec![0; MAX_WORDS_BYTES]);

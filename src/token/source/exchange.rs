@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::clock::{self, Moment};
 use crate::oauth::{Exchange, Grant, TypedToken, jwt_expiry, jwt_subject, read, still_good, unquoted};
 use crate::secret::{Secret, SecretSource};
-use crate::token::error::{Error, SubjectFault};
+use crate::token::error::{Error, SubjectTokenFault};
 use crate::token::roster::Roster;
 use crate::token::settings::{ExchangeSettings, Subject, TradeGrant};
 use crate::token::store::Fingerprint;
@@ -36,7 +36,7 @@ pub(super) async fn configured(
     let subject = match &settings.subject {
         Subject::File(source) => from_file(source).await?,
         Subject::Token(name) => from_roster(name, roster, since).await?,
-        Subject::Incoming => return Err(Error::from(SubjectFault::NoCaller)),
+        Subject::Incoming => return Err(Error::from(SubjectTokenFault::NoCaller)),
     };
     trade(settings, subject).await
 }
@@ -92,13 +92,13 @@ async fn from_file(source: &SecretSource) -> Result<Good, Error> {
 fn good(token: Secret<String>) -> Result<Good, Error> {
     let expiry = jwt_expiry(token.expose());
     if expiry.is_some_and(|at| clock::until(at).is_zero()) {
-        return Err(Error::from(SubjectFault::Expired));
+        return Err(Error::from(SubjectTokenFault::Expired));
     }
     Ok(Good { token, until: expiry.map(clock::moment_at) })
 }
 
 async fn from_roster(name: &str, roster: &Roster, since: u64) -> Result<Good, Error> {
-    let missing = || Error::from(SubjectFault::Unavailable(name.to_owned()));
+    let missing = || Error::from(SubjectTokenFault::Unavailable(name.to_owned()));
     let found = async {
         let handle = roster.find(name, since).await?;
         let credentials = handle.wait().await.ok()?;

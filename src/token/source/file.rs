@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use crate::oauth::Lifetime;
 use crate::secret::SecretSource;
-use crate::token::error::{Error, Holder, SourceFault};
+use crate::token::error::{Error, SourceFault, TokenHolder};
 
 use super::{Fetched, Source, dated, text};
 
@@ -22,7 +22,7 @@ impl FileSource {
     async fn read(&self) -> Result<Fetched, Error> {
         let (secret, written) =
             dated(&self.file).await?.map_err(|error| Error::from(SourceFault::File(error)))?;
-        let response = text::read(secret.expose(), Holder::File)?;
+        let response = text::read(secret.expose(), TokenHolder::File)?;
         // `expires_in` counts from when the token was handed out: not later than it was written here.
         let asked =
             written.filter(|_| matches!(response.lifetime, Lifetime::ExpiresIn(_) | Lifetime::NoTime(_)));

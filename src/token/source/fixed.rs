@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use crate::oauth::Lifetime;
 use crate::secret::SecretSource;
-use crate::token::error::{Error, Holder};
+use crate::token::error::{Error, TokenHolder};
 
 use super::{Fetched, Source, dated, text};
 
@@ -21,7 +21,7 @@ impl FixedSource {
 
     async fn read(&self) -> Result<Fetched, Error> {
         let (secret, written) = dated(&self.token).await??;
-        let mut response = text::read(secret.expose(), Holder::Configuration)?;
+        let mut response = text::read(secret.expose(), TokenHolder::Configuration)?;
         let mut asked = None;
         match (response.lifetime, written) {
             // A JWT's own claim, and what a file of a known age says.

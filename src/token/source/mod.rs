@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::clock::Moment;
 use crate::oauth::{AuthorizationServer, Dpop, Identity, TokenResponse, blocking};
 use crate::secret::{Secret, SecretError, SecretSource};
-use crate::token::error::{Error, SubjectFault};
+use crate::token::error::{Error, SubjectTokenFault};
 
 use super::account::Account;
 use super::state::Past;
@@ -63,7 +63,7 @@ pub(crate) trait Source: Send + Sync {
     /// # Errors
     /// [`Error`]; of a source that has nothing to do with callers, always.
     fn on_behalf<'a>(&'a self, _subject: &'a Secret<String>) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(async { Err(Error::from(SubjectFault::NoCaller)) })
+        Box::pin(async { Err(Error::from(SubjectTokenFault::NoCaller)) })
     }
 
     /// Which authorization server is asked: those of one share its part of the slots. `None`: none is.

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::clock::{self, Moment};
 use crate::oauth::{self, AuthorizationServer, Dpop, Grant, Lifetime, TokenHint, TokenRequest, read};
 use crate::secret::{Secret, SecretSource};
-use crate::token::error::{Error, LoginFault, SubjectFault};
+use crate::token::error::{Error, LoginFault, SubjectTokenFault};
 use crate::token::roster::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 use crate::token::store::Fingerprint;
@@ -182,7 +182,7 @@ impl ServerSource {
             GrantSettings::TokenExchange(settings) => {
                 Ok(self.trade(exchange::on_behalf(settings, subject).await?).await?)
             }
-            _ => Err(Error::from(SubjectFault::NoCaller)),
+            _ => Err(Error::from(SubjectTokenFault::NoCaller)),
         }
     }
 

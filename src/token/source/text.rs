@@ -11,10 +11,10 @@ use crate::oauth::{
     ErrorKind, Lifetime, ResponseFault, TokenResponse, TokenType, parse_bare, parse_json, rfc3339, unquoted,
 };
 use crate::secret::Secret;
-use crate::token::error::{Error, Holder, SourceFault, TextFlaw};
+use crate::token::error::{Error, SourceFault, TextFlaw, TokenHolder};
 
 /// Reads the token in `text`. Nothing of `text` gets into the error.
-pub(super) fn read(text: &str, holder: Holder) -> Result<TokenResponse, Error> {
+pub(super) fn read(text: &str, holder: TokenHolder) -> Result<TokenResponse, Error> {
     let text = text.trim_ascii();
     let flaw = match text.as_bytes().first() {
         None => TextFlaw::Empty,
@@ -126,7 +126,7 @@ mod tests {
                 at(2_000_000_000),
             ),
         ] {
-            let got = read(text, Holder::File).unwrap();
+            let got = read(text, TokenHolder::File).unwrap();
             assert_eq!((got.access_token.expose().as_str(), got.lifetime), ("t0ken", lifetime), "{text}");
         }
     }
@@ -151,8 +151,8 @@ mod tests {
             (r#"{"access_token":"sentinel","expires_in":"soon"}"#, TextFlaw::Expiry),
             (r#"{"status":{"token":"sentinel","expirationTimestamp":"tomorrow"}}"#, TextFlaw::Expiry),
         ] {
-            let error = read(text, Holder::File).unwrap_err();
-            assert_eq!(error, Error::from(SourceFault::Text(Holder::File, flaw)), "{text}");
+            let error = read(text, TokenHolder::File).unwrap_err();
+            assert_eq!(error, Error::from(SourceFault::Text(TokenHolder::File, flaw)), "{text}");
             assert!(!format!("{error} {error:?}").contains("sentinel"));
         }
     }

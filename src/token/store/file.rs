@@ -17,7 +17,7 @@ use crate::token::settings::FolderSettings;
 use super::entry::{Entry, Flaw, decode};
 use super::folder::{Folder, Found};
 use super::keyring::KeyringKey;
-use super::seal::{OpenError, SealingKey, is_newer, is_sealed};
+use super::seal::{SealingKey, UnsealError, is_newer, is_sealed};
 use super::spent::{Spending, SpentMark};
 use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking};
 
@@ -102,13 +102,13 @@ impl FileStore {
             let sealing = self.key()?.ok_or_else(|| StoreError::NoKey(path.to_owned()))?;
             match sealing.open(&key.name, bytes) {
                 Ok(plain) => opened = plain,
-                Err(OpenError::OtherKey) => {
+                Err(UnsealError::OtherKey) => {
                     return Err(match self.keys {
                         Keys::Keyring(_) => StoreError::OtherKeyring(path.to_owned()),
                         Keys::None | Keys::Configured(_) => StoreError::WrongKey(path.to_owned()),
                     });
                 }
-                Err(OpenError::Flaw(flaw)) => return Ok(Err(flaw)),
+                Err(UnsealError::Flaw(flaw)) => return Ok(Err(flaw)),
             }
             opened.as_slice()
         } else {

@@ -21,7 +21,7 @@ pub(super) struct SealingKey(Secret<[u8; 32]>);
 
 /// Why a sealed entry could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OpenError {
+pub(super) enum UnsealError {
     /// It was sealed with another key.
     OtherKey,
     /// It is not what was sealed.
@@ -77,18 +77,18 @@ impl SealingKey {
     }
 
     /// Opens what [`is_sealed`].
-    pub(super) fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let corrupt = OpenError::Flaw(Flaw::Corrupt);
+    pub(super) fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        let corrupt = UnsealError::Flaw(Flaw::Corrupt);
         let rest = sealed.strip_prefix(MAGIC).ok_or(corrupt)?;
         let (id, rest) = rest.split_at_checked(ID_LEN).ok_or(corrupt)?;
         if id != self.id() {
-            return Err(OpenError::OtherKey);
+            return Err(UnsealError::OtherKey);
         }
         let (nonce, rest) = rest.split_at_checked(NONCE_LEN).ok_or(corrupt)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| corrupt)?;
         let mut bytes = Zeroizing::new(rest.to_vec());
         let opened = self.cipher().open_in_place(nonce, aad(name), &mut bytes);
-        let length = opened.map_err(|_| OpenError::Flaw(Flaw::Tampered))?.len();
+        let length = opened.map_err(|_| UnsealError::Flaw(Flaw::Tampered))?.len();
         bytes.truncate(length);
         Ok(bytes)
     }
@@ -147,8 +147,8 @@ mod tests {
         assert!(is_sealed(&sealed) && !is_newer(&sealed));
         assert!(!sealed.windows(8).any(|window| window == b"sentinel"));
         assert_eq!(**key(1).open("api", &sealed).unwrap(), *b"sentinel");
-        assert_eq!(key(2).open("api", &sealed), Err(OpenError::OtherKey));
-        assert_eq!(key(1).open("other", &sealed), Err(OpenError::Flaw(Flaw::Tampered)));
+        assert_eq!(key(2).open("api", &sealed), Err(UnsealError::OtherKey));
+        assert_eq!(key(1).open("other", &sealed), Err(UnsealError::Flaw(Flaw::Tampered)));
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;

@@ -20,7 +20,7 @@ pub(crate) enum ResponseFault {
     #[error("the answer is larger than {} KiB", crate::oauth::endpoint::body::MAX_BODY_BYTES / 1024)]
     TooLarge,
     #[error("{0}")]
-    Malformed(Flaw),
+    Malformed(ResponseFlaw),
     #[error("the token is not of the type Bearer")]
     TokenType,
     #[error(
@@ -93,7 +93,7 @@ impl ResponseFault {
 
 /// What is wrong with an answer that says it is a success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Flaw {
+pub(crate) enum ResponseFlaw {
     #[error("the answer is not HTTP; check the port")]
     NotHttp,
     #[error("the answer has an empty body")]
@@ -126,7 +126,7 @@ pub(crate) enum Flaw {
     NoActive,
 }
 
-impl Flaw {
+impl ResponseFlaw {
     /// Whether it is the lifetime that cannot be read.
     pub(crate) const fn is_expiry(self) -> bool {
         matches!(self, Self::ExpiresIn)

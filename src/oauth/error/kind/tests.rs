@@ -30,11 +30,11 @@ variants!(ResponseFaults of ResponseFault {
     Redirect RedirectTo TooLarge Malformed TokenType Unbound OtherIssuer NoTime Inactive NoPkce
 });
 variants!(AuthorizationFaults of AuthorizationFault { Denied Callback CodeRefused IdToken });
-variants!(Flaws of Flaw {
+variants!(Flaws of ResponseFlaw {
     NotHttp Empty NotJson Page BrokenJson Twice Encoding NoAccessToken AccessToken ExpiresIn NoRequestUri Device
     NoActive
 });
-variants!(Phases of Phase { Lookup Connect Proxy Tls Answer });
+variants!(Phases of TransportPhase { Lookup Connect Proxy Tls Answer });
 variants!(ProxyStages of ProxyStage { Lookup Tcp Tunnel });
 variants!(ProxyFaults of ProxyFault { Name Unreachable Refused Responded Broken Unusable });
 variants!(LoginEnds of LoginEnd { Reused User Consent Expired Interaction Unknown });
@@ -124,19 +124,19 @@ fn server() -> Vec<ErrorKind> {
         ErrorKind::Response(ResponseFault::NoPkce),
         ErrorKind::Status(status),
         ErrorKind::Response(ResponseFault::TooLarge),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::NotHttp)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::Empty)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::NotJson)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::Page)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::BrokenJson)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::Twice)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::Encoding)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::NoAccessToken)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::AccessToken)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::ExpiresIn)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::NoRequestUri)),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::Device("sentinel"))),
-        ErrorKind::Response(ResponseFault::Malformed(Flaw::NoActive)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NotHttp)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Empty)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NotJson)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Page)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::BrokenJson)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Twice)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Encoding)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NoAccessToken)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::AccessToken)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::ExpiresIn)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NoRequestUri)),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::Device("sentinel"))),
+        ErrorKind::Response(ResponseFault::Malformed(ResponseFlaw::NoActive)),
         ErrorKind::Response(ResponseFault::TokenType),
         ErrorKind::Response(ResponseFault::Unbound),
         ErrorKind::Response(ResponseFault::OtherIssuer(FoundIssuer::of(Some("sentinel")))),
@@ -193,13 +193,13 @@ fn between() -> Vec<ErrorKind> {
         ErrorKind::Transport(TransportFault::Proxy(ProxyFault::Name(LookupError::Unanswered))),
         ErrorKind::Transport(TransportFault::Reset),
         ErrorKind::Transport(TransportFault::Lookup(LookupError::Unanswered)),
-        ErrorKind::Transport(TransportFault::Timeout(Phase::Lookup)),
-        ErrorKind::Transport(TransportFault::Timeout(Phase::Connect)),
-        ErrorKind::Transport(TransportFault::Timeout(Phase::Proxy(ProxyStage::Lookup))),
-        ErrorKind::Transport(TransportFault::Timeout(Phase::Proxy(ProxyStage::Tcp))),
-        ErrorKind::Transport(TransportFault::Timeout(Phase::Proxy(ProxyStage::Tunnel))),
-        ErrorKind::Transport(TransportFault::Timeout(Phase::Tls)),
-        ErrorKind::Transport(TransportFault::Timeout(Phase::Answer)),
+        ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Lookup)),
+        ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Connect)),
+        ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Proxy(ProxyStage::Lookup))),
+        ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Proxy(ProxyStage::Tcp))),
+        ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Proxy(ProxyStage::Tunnel))),
+        ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Tls)),
+        ErrorKind::Transport(TransportFault::Timeout(TransportPhase::Answer)),
     ]
 }
 
@@ -219,8 +219,8 @@ fn each_kind_of_failure_has_an_example() {
         ("TransportFault", TransportFaults::ALL),
         ("ResponseFault", ResponseFaults::ALL),
         ("AuthorizationFault", AuthorizationFaults::ALL),
-        ("Flaw", Flaws::ALL),
-        ("Phase", Phases::ALL),
+        ("ResponseFlaw", Flaws::ALL),
+        ("TransportPhase", Phases::ALL),
         ("ProxyStage", ProxyStages::ALL),
         ("ProxyFault", ProxyFaults::ALL),
         ("LoginEnd", LoginEnds::ALL),
@@ -242,12 +242,12 @@ fn each_kind_of_failure_has_an_example() {
             _ => true,
         };
         let inner = match &kind {
-            ErrorKind::Response(ResponseFault::Malformed(flaw)) => ("Flaw", Flaws::of(flaw)),
+            ErrorKind::Response(ResponseFault::Malformed(flaw)) => ("ResponseFlaw", Flaws::of(flaw)),
             ErrorKind::Transport(TransportFault::Timeout(phase)) => {
-                if let Phase::Proxy(stage) = phase {
+                if let TransportPhase::Proxy(stage) = phase {
                     lacking.remove(&("ProxyStage", ProxyStages::of(stage)));
                 }
-                ("Phase", Phases::of(phase))
+                ("TransportPhase", Phases::of(phase))
             }
             ErrorKind::Transport(TransportFault::Proxy(fault)) => ("ProxyFault", ProxyFaults::of(fault)),
             ErrorKind::Transport(TransportFault::Tls(fault)) => ("TlsFault", TlsFaults::of(fault)),

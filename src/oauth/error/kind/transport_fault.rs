@@ -26,7 +26,7 @@ pub(crate) enum TransportFault {
     #[error("TLS failed: {0}; {help}", help = .0.help())]
     Tls(TlsFault),
     #[error("{0}")]
-    Timeout(Phase),
+    Timeout(TransportPhase),
     #[error("the connection was closed before the answer was complete")]
     Reset,
 }
@@ -34,14 +34,17 @@ pub(crate) enum TransportFault {
 impl TransportFault {
     /// Whether the request may have arrived.
     pub(in crate::oauth) const fn may_have_sent(&self) -> bool {
-        matches!(self, Self::Timeout(Phase::Answer) | Self::Reset | Self::Proxy(ProxyFault::Responded(500..)))
+        matches!(
+            self,
+            Self::Timeout(TransportPhase::Answer) | Self::Reset | Self::Proxy(ProxyFault::Responded(500..))
+        )
     }
 
     pub(in crate::oauth) const fn cause(&self) -> &'static str {
         match self {
-            Self::Dns | Self::Lookup(_) | Self::Timeout(Phase::Lookup | Phase::Proxy(ProxyStage::Lookup)) => {
-                "dns"
-            }
+            Self::Dns
+            | Self::Lookup(_)
+            | Self::Timeout(TransportPhase::Lookup | TransportPhase::Proxy(ProxyStage::Lookup)) => "dns",
             Self::Lacking(_) => "machine",
             Self::Connect(_) => "connect",
             Self::Proxy(_) => "proxy",
@@ -64,7 +67,7 @@ impl TransportFault {
             Self::Reset => {
                 "the connection to the authorization server broke before its response was complete"
             }
-            Self::Timeout(Phase::Proxy(stage)) => return unreachable(stage),
+            Self::Timeout(TransportPhase::Proxy(stage)) => return unreachable(stage),
             Self::Timeout(phase) => phase.public_reason(),
             Self::Tls(fault) => public_reason_of_tls(*fault),
         })
@@ -73,7 +76,7 @@ impl TransportFault {
 
 /// Which time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Phase {
+pub(crate) enum TransportPhase {
     #[error("the host name was not resolved within `connect_timeout`; {help}", help = LookupError::Unanswered.help())]
     Lookup,
     #[error("no connection within `connect_timeout`; check host, port and firewall")]
@@ -88,7 +91,7 @@ pub(crate) enum Phase {
     Answer,
 }
 
-impl Phase {
+impl TransportPhase {
     const fn public_reason(self) -> &'static str {
         match self {
             Self::Lookup => {

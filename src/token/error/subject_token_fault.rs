@@ -4,7 +4,7 @@ use crate::oauth::Class;
 
 /// Why there is nothing to exchange.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SubjectFault {
+pub(crate) enum SubjectTokenFault {
     /// The token of this name has none at the moment.
     #[error("the token {0}, which is traded in for this one, is not to be had; its own state says why")]
     Unavailable(String),
@@ -16,7 +16,7 @@ pub(crate) enum SubjectFault {
     NoCaller,
 }
 
-impl SubjectFault {
+impl SubjectTokenFault {
     pub(super) const fn class(&self) -> Class {
         match self {
             Self::NoCaller => Class::Misconfigured,
