@@ -1,6 +1,6 @@
 //! The one place that reads a clock. There are three, each for what it is good for.
 //!
-//! [`now`] is tokio's monotonic instant: what requests and connections wait by. [`Moment`] is what tokens live by: it
+//! [`now`] is tokio's monotonic instant: what requests and connections wait by. [`BootInstant`] is what tokens live by: it
 //! also counts the time that the machine slept, and what the wall clock was put forward by, so that no token outlives
 //! its expiry in a closed laptop or a paused virtual machine. The wall clock is for what people and other machines see:
 //! log lines, metrics, `Retry-After` dates, an expiry that is stored.
@@ -11,14 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-mod moment;
+mod boot_instant;
 #[cfg(test)]
-mod pretence;
+mod test_clock;
 
-pub use moment::Moment;
-pub(crate) use moment::{ClockWatch, Jump, sleep_until, timeout_at};
+pub use boot_instant::BootInstant;
+pub(crate) use boot_instant::{ClockWatch, Jump, sleep_until, timeout_at};
 #[cfg(test)]
-pub(crate) use pretence::{set_wall_back, set_wall_forward, suspend};
+pub(crate) use test_clock::{set_wall_back, set_wall_forward, suspend};
 
 /// Now, on the clock that requests and connections wait by. It stands still while the machine sleeps.
 #[must_use]
@@ -32,7 +32,7 @@ pub fn now() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn wall() -> SystemTime {
     #[cfg(test)]
-    if let Some(wall) = pretence::wall() {
+    if let Some(wall) = test_clock::wall() {
         return wall;
     }
     SystemTime::now()
@@ -53,8 +53,8 @@ pub fn unix_seconds() -> u64 {
 
 /// Where `moment` falls on the wall clock; it moves when the wall clock is set.
 #[must_use]
-pub(crate) fn wall_at(moment: Moment) -> SystemTime {
-    let (now, wall) = (Moment::now(), wall());
+pub(crate) fn wall_at(moment: BootInstant) -> SystemTime {
+    let (now, wall) = (BootInstant::now(), wall());
     if moment >= now {
         wall.checked_add(moment - now).unwrap_or(wall)
     } else {
@@ -64,8 +64,8 @@ pub(crate) fn wall_at(moment: Moment) -> SystemTime {
 
 /// Where `wall` falls on the clock that tokens live by.
 #[must_use]
-pub(crate) fn moment_at(at: SystemTime) -> Moment {
-    let (now, wall) = (Moment::now(), wall());
+pub(crate) fn moment_at(at: SystemTime) -> BootInstant {
+    let (now, wall) = (BootInstant::now(), wall());
     match at.duration_since(wall) {
         Ok(ahead) => now + ahead,
         Err(behind) => now - behind.duration(),
@@ -74,7 +74,7 @@ pub(crate) fn moment_at(at: SystemTime) -> Moment {
 
 /// Where `moment` falls on the wall clock, for people: `22:29 UTC`, and the day too where it is another day's.
 #[must_use]
-pub(crate) fn time_of(moment: Moment) -> String {
+pub(crate) fn time_of(moment: BootInstant) -> String {
     time_on_day(wall_at(moment), wall())
 }
 

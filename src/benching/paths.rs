@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
@@ -112,7 +112,7 @@ fn head() -> HeaderMap {
 fn attaching() -> Vec<Step> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (token, kept) = held(&runtime);
-    let now = Moment::now();
+    let now = BootInstant::now();
     let token = Arc::new((token, kept));
     let (mut headers, shared) = (head(), Arc::clone(&token));
     vec![

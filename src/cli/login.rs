@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use crate::app;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::config::Settings;
 use crate::control::{self, Client, ClientError};
 use crate::login::{Desk, Progress};
@@ -312,7 +312,7 @@ struct ByDesk {
 
 impl Looks for ByDesk {
     fn now(&self) -> control::Login {
-        control::Login::of(&self.progress.borrow(), Moment::now())
+        control::Login::of(&self.progress.borrow(), BootInstant::now())
     }
 
     async fn look(&mut self) -> anyhow::Result<control::Login> {

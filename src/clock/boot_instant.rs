@@ -11,9 +11,9 @@ use super::{now, wall};
 
 /// An instant on the clock that tokens live by. It never goes back, and it is worth nothing outside this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(Duration);
+pub struct BootInstant(Duration);
 
-impl Moment {
+impl BootInstant {
     /// The far end of time: what never comes.
     pub const NEVER: Self = Self(Duration::MAX);
 
@@ -36,7 +36,7 @@ impl Moment {
     }
 }
 
-impl Add<Duration> for Moment {
+impl Add<Duration> for BootInstant {
     type Output = Self;
 
     /// Ends at the far end of time rather than beyond it.
@@ -45,7 +45,7 @@ impl Add<Duration> for Moment {
     }
 }
 
-impl Sub for Moment {
+impl Sub for BootInstant {
     type Output = Duration;
 
     /// Zero where `earlier` is the later one.
@@ -54,7 +54,7 @@ impl Sub for Moment {
     }
 }
 
-impl Sub<Duration> for Moment {
+impl Sub<Duration> for BootInstant {
     type Output = Self;
 
     /// Ends at the beginning of this clock rather than before it.
@@ -65,8 +65,8 @@ impl Sub<Duration> for Moment {
 
 /// Sleeps until `at`. A timer of the kernel's knows nothing of a jump: a long wait is ended by what
 /// [`ClockWatch`] sees, and looks at the clock again.
-pub(crate) async fn sleep_until(at: Moment) {
-    tokio::time::sleep(at.saturating_duration_since(Moment::now())).await;
+pub(crate) async fn sleep_until(at: BootInstant) {
+    tokio::time::sleep(at.saturating_duration_since(BootInstant::now())).await;
 }
 
 /// Waits for `future` until `at`; see [`sleep_until`].
@@ -74,10 +74,10 @@ pub(crate) async fn sleep_until(at: Moment) {
 /// # Errors
 /// [`tokio::time::error::Elapsed`] where the time ran out.
 pub(crate) async fn timeout_at<F: Future>(
-    at: Moment,
+    at: BootInstant,
     future: F,
 ) -> Result<F::Output, tokio::time::error::Elapsed> {
-    tokio::time::timeout(at.saturating_duration_since(Moment::now()), future).await
+    tokio::time::timeout(at.saturating_duration_since(BootInstant::now()), future).await
 }
 
 /// Looks whether time has jumped: the machine slept, or the wall clock was put forward.
@@ -105,7 +105,7 @@ impl ClockWatch {
     }
 
     /// Looks at the clocks; to be called every second or so. A wall clock that is put forward by more than
-    /// five seconds moves [`Moment::now`] on by as much: a paused virtual machine's other clocks know nothing of its
+    /// five seconds moves [`BootInstant::now`] on by as much: a paused virtual machine's other clocks know nothing of its
     /// pause. One that is put back changes nothing: no token lives longer for it.
     pub(crate) fn look(&mut self) -> Option<Jump> {
         let next = Self::new();
@@ -159,7 +159,7 @@ fn move_ahead(by: Duration) {
 static AHEAD: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
-use super::pretence::{ahead, move_ahead, uptime};
+use super::test_clock::{ahead, move_ahead, uptime};
 
 /// How far this clock reaches back beyond the start of the machine: longer than any token lives. What was handed out
 /// before a restart of the machine would else count as handed out at it, and live longer.
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_machine_that_slept_is_noticed_once_and_its_sleep_counts() {
         let mut watch = ClockWatch::new();
-        let start = Moment::now();
+        let start = BootInstant::now();
         assert_eq!(watch.look(), None);
         suspend(Duration::from_hours(8));
         assert!(start.elapsed() >= Duration::from_hours(8));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_never_before_the_beginning_nor_beyond_the_end() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         assert_eq!((now - Duration::MAX) - now, Duration::ZERO);
         assert!(now + Duration::MAX > now);
         assert_eq!(now - (now + Duration::from_secs(1)), Duration::ZERO);
@@ -212,7 +212,7 @@ mod tests {
         use crate::clock::{set_wall_back, set_wall_forward};
         set_wall_forward(Duration::ZERO);
         let mut watch = ClockWatch::new();
-        let start = Moment::now();
+        let start = BootInstant::now();
         set_wall_forward(Duration::from_hours(1));
         assert!(start.elapsed() < Duration::from_mins(1), "the clock was not looked at yet");
         assert!(watch.look().unwrap().put_forward >= Duration::from_mins(59));

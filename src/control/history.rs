@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::token::{Roster, TokenHandle};
 
 /// Something that became of a token.
@@ -37,7 +37,7 @@ pub(super) struct History {
 struct Lately {
     renewals: u64,
     adoptions: u64,
-    failed_at: Option<Moment>,
+    failed_at: Option<BootInstant>,
     events: VecDeque<Event>,
 }
 
@@ -111,7 +111,7 @@ impl Lately {
     }
 }
 
-fn unix(at: Moment) -> u64 {
+fn unix(at: BootInstant) -> u64 {
     clock::wall_at(at).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

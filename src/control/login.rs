@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::view::unix;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::login::{Progress, Stage, Step};
 
 /// A login that is under way, or how the last one ended.
@@ -78,7 +78,7 @@ pub(crate) struct LoginCallback {
 impl Login {
     /// How a login stands at `now`.
     #[must_use]
-    pub(crate) fn of(progress: &Progress, now: Moment) -> Self {
+    pub(crate) fn of(progress: &Progress, now: BootInstant) -> Self {
         let shown = Self {
             id: progress.id,
             flow: progress.flow.as_str().to_owned(),

@@ -15,7 +15,7 @@ use url::Url;
 use super::login::{Login, LoginCallback, LoginRequest};
 use super::problem::Problem;
 use super::server::json;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::login::{BeginError, Desk, PasteError, Refusal, SilentError};
 use crate::oauth::{Callback, Class};
 use crate::token::{Flow, Roster, TokenHandle};
@@ -33,7 +33,7 @@ pub(super) async fn begin(desk: &Desk, roster: &Roster, token: &TokenHandle, ask
         }
     };
     match desk.begin(account, Some(roster.clone()), flow, asked.browser.filter(|name| is_name(name))).await {
-        Ok(progress) => Ok(json(&Login::of(&progress.borrow(), Moment::now()))),
+        Ok(progress) => Ok(json(&Login::of(&progress.borrow(), BootInstant::now()))),
         Err(error) => {
             let status = match &error {
                 BeginError::Server(error) if error.class() == Class::Transient => {
@@ -49,7 +49,7 @@ pub(super) async fn begin(desk: &Desk, roster: &Roster, token: &TokenHandle, ask
 /// `GET /tokens/{name}/login`.
 pub(super) fn progress(desk: &Desk, token: &TokenHandle) -> Outcome {
     let progress = desk.progress(token.name()).ok_or_else(|| no_login(token))?;
-    Ok(json(&Login::of(&progress, Moment::now())))
+    Ok(json(&Login::of(&progress, BootInstant::now())))
 }
 
 /// `POST /tokens/{name}/login/cancel`.

@@ -29,7 +29,7 @@ use super::reload::{self, ReloadRequest};
 use super::routes::{self, Asked, Segment};
 use super::status::{LastReload, Listener, LoggedOut, Route, Status};
 use super::view;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::login::Desk;
 use crate::metrics::{Metrics, Server};
 use crate::net::descriptors::SURFACE_CONNECTIONS;
@@ -55,7 +55,7 @@ pub(crate) struct ControlState {
     rejections: Rejections,
     /// What the token store does not hold.
     alarm: StoreAlarm,
-    started: Moment,
+    started: BootInstant,
     /// Where people log in.
     desk: Desk,
     pub(super) history: History,
@@ -83,7 +83,7 @@ impl ControlState {
             alarm,
             rejections: Rejections::of(&metrics),
             metrics,
-            started: Moment::now(),
+            started: BootInstant::now(),
             desk: Desk::default(),
             history: History::default(),
             seats: Seats::default(),
@@ -275,7 +275,7 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
 
 /// The program at a glance, with its first `most` tokens.
 pub(super) fn status(state: &ControlState, most: usize) -> Status {
-    let now = Moment::now();
+    let now = BootInstant::now();
     let facts = Arc::clone(&state.facts.borrow());
     let read_only = state.read_only();
     let shown = |handle| {
@@ -313,7 +313,7 @@ fn named(roster: &Roster, name: Segment<'_>) -> Result<TokenHandle, Problem> {
 
 async fn renew(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
     let Err(error) = token.renew().await else {
-        return json(&view::token(token, desk, Moment::now()));
+        return json(&view::token(token, desk, BootInstant::now()));
     };
     let detail = error.to_string();
     match &error {
@@ -345,7 +345,7 @@ async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
             None => None,
         };
         return json(&LoggedOut {
-            token: view::token(token, desk, Moment::now()),
+            token: view::token(token, desk, BootInstant::now()),
             end_session_url: end_session.map(String::from),
         });
     };
@@ -361,7 +361,7 @@ async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
 }
 
 fn access_token(token: &TokenHandle) -> Response<Full<Bytes>> {
-    let now = Moment::now();
+    let now = BootInstant::now();
     if let Some(token) = view::access_token(token, now) {
         return json(&token);
     }

@@ -4,13 +4,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::login::Login;
 use super::status::{AccessToken, Failure, StoreFault, Token};
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::login::Desk;
 use crate::oauth::MAX_LIFETIME;
 use crate::token::{self, TokenHandle};
 
 /// How a token stands at `now`.
-pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: Moment) -> Token {
+pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: BootInstant) -> Token {
     let state = handle.load();
     let credentials = state.credentials.as_deref();
     let account = handle.account();
@@ -66,12 +66,12 @@ pub(super) fn store_fault(fault: &token::StoreFault) -> StoreFault {
 }
 
 /// Whether a login is still to be shown: it has not ended, or a while ago at most and the token was not renewed since.
-fn is_news(ended: Option<Moment>, renewed: Option<Moment>, now: Moment) -> bool {
+fn is_news(ended: Option<BootInstant>, renewed: Option<BootInstant>, now: BootInstant) -> bool {
     ended.is_none_or(|ended| now < ended + LOGIN_NEWS && renewed.is_none_or(|renewed| renewed < ended))
 }
 
 /// The token itself, where one is held that may be sent at `now`. The one place where a token leaves on purpose.
-pub(super) fn access_token(handle: &TokenHandle, now: Moment) -> Option<AccessToken> {
+pub(super) fn access_token(handle: &TokenHandle, now: BootInstant) -> Option<AccessToken> {
     let state = handle.load();
     let held = state.usable(now)?;
     let token_type = match handle.settings().attachment.scheme.as_str() {
@@ -91,12 +91,12 @@ pub(super) fn access_token(handle: &TokenHandle, now: Moment) -> Option<AccessTo
 const LOGIN_NEWS: Duration = Duration::from_mins(10);
 
 /// Up: what has just come for 20 seconds has 20 left, and 0 is for what is over.
-fn seconds_until(at: Moment, now: Moment) -> u64 {
+fn seconds_until(at: BootInstant, now: BootInstant) -> u64 {
     at.saturating_duration_since(now).as_secs_f64().ceil() as u64
 }
 
 /// Rounded: the wall clock is read anew each time, and the same instant must not flicker between two seconds.
-pub(super) fn unix(at: Moment) -> u64 {
+pub(super) fn unix(at: BootInstant) -> u64 {
     clock::wall_at(at).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs_f64().round() as u64)
 }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_login_goes_away_with_time_and_with_the_next_token() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let ago = |seconds| Some(now - Duration::from_secs(seconds));
         assert!(is_news(None, ago(1), now), "it goes on");
         assert!(is_news(ago(30), None, now) && is_news(ago(30), ago(60), now));

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use serde::{Deserialize, Serialize};
 
 use crate::token::{Roster, Status};
@@ -52,7 +52,12 @@ pub(super) enum Phase {
 
 impl Readiness {
     /// How things stand at `now`. `started`, where there is one, remembers that every required token has been there.
-    pub(super) fn read(roster: &Roster, phase: Phase, started: Option<&AtomicBool>, now: Moment) -> Self {
+    pub(super) fn read(
+        roster: &Roster,
+        phase: Phase,
+        started: Option<&AtomicBool>,
+        now: BootInstant,
+    ) -> Self {
         let tokens = roster.load();
         let mut readiness = Self::of(
             tokens.values().map(|token| (token.name(), token.load().status(now), token.required())),

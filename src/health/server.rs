@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
 use super::readiness::{Phase, Readiness, ReadyOnce};
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::metrics::{Metrics, Server};
 use crate::net::descriptors::SURFACE_CONNECTIONS;
 use crate::net::eviction::Evictions;
@@ -59,7 +59,7 @@ impl HealthState {
     #[must_use]
     pub(crate) fn readiness(&self) -> Readiness {
         let phase = if self.draining.load(Ordering::Relaxed) { Phase::Draining } else { Phase::Serving };
-        Readiness::read(&self.roster, phase, self.started.as_deref(), Moment::now())
+        Readiness::read(&self.roster, phase, self.started.as_deref(), BootInstant::now())
     }
 }
 

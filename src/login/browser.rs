@@ -14,7 +14,7 @@ use super::page::page;
 use super::paste::{PasteError, Pasted};
 use super::progress::{Ending, Step};
 use super::redirect::{Redirect, RedirectError};
-use crate::clock::{Moment, sleep_until};
+use crate::clock::{BootInstant, sleep_until};
 use crate::oauth::{Callback, Identity, Manner, Pending, Pkce, RedirectUri};
 use crate::token::Error;
 use crate::token::{Account, LoginError};
@@ -115,7 +115,7 @@ impl BrowserLogin {
     }
 
     /// Waits for the browser until `until`, or for its last address by hand through `pasted`.
-    pub(super) async fn finish(self, until: Moment, mut pasted: mpsc::Receiver<ByHand>) -> Ended {
+    pub(super) async fn finish(self, until: BootInstant, mut pasted: mpsc::Receiver<ByHand>) -> Ended {
         let (done, mut ended) = watch::channel(None);
         let Self { account, end, url, pending } = self;
         let timed_out = end.timed_out();

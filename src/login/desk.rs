@@ -19,7 +19,7 @@ use super::paste::{PasteError, Pasted};
 use super::progress::{Ending, Progress, Stage};
 use super::redirect::RedirectError;
 use super::silent::{Refusal, SilentError, SilentRenewal, SilentStart};
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::oauth::{Callback, Class, Identity};
 use crate::token::Error;
 use crate::token::{Account, Flow, Roster, StoreError, TokenHandle};
@@ -93,7 +93,7 @@ impl Desk {
                     OpenError::Redirect(error) => BeginError::Redirect(error),
                     OpenError::Server(error) => BeginError::Server(error),
                 })?;
-                let until = Moment::now() + LOGIN_TIME;
+                let until = BootInstant::now() + LOGIN_TIME;
                 (until, login.step(), Box::pin(login.finish(until, by_hand)))
             }
             Flow::DeviceCode => {
@@ -186,7 +186,7 @@ impl Desk {
         open: &BTreeSet<String>,
     ) -> Result<SilentStart, SilentError> {
         let (renewal, start) = SilentRenewal::open(handle, redirect_uri, browser, open).await?;
-        let now = Moment::now();
+        let now = BootInstant::now();
         let mut silent = self.silent();
         // A second one of the same browser is a page that was loaded anew.
         silent.retain(|other| !other.is_over(now) && !other.is_like(&renewal));
@@ -208,7 +208,7 @@ impl Desk {
     ) -> Result<Option<Refusal>, SilentError> {
         let renewal = {
             let mut silent = self.silent();
-            let now = Moment::now();
+            let now = BootInstant::now();
             let found = silent.iter().position(|one| !one.is_over(now) && one.is_answered_by(&callback));
             found.map(|index| silent.remove(index)).ok_or(SilentError::Stranger)?
         };

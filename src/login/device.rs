@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::progress::{Ending, Step};
-use crate::clock::{Moment, sleep_until};
+use crate::clock::{BootInstant, sleep_until};
 use crate::oauth::{Class, DeviceAuthorization, ErrorCode, Identity};
 use crate::token::Error;
 use crate::token::{Account, LoginError};
@@ -13,19 +13,19 @@ use crate::token::{Account, LoginError};
 pub(super) struct DeviceLogin {
     account: Arc<Account>,
     device: DeviceAuthorization,
-    until: Moment,
+    until: BootInstant,
 }
 
 impl DeviceLogin {
     pub(super) async fn open(account: Arc<Account>) -> Result<Self, Error> {
-        let asked = Moment::now();
+        let asked = BootInstant::now();
         let device = account.authorize_device().await?;
         let until = asked + device.expires_in;
         Ok(Self { account, device, until })
     }
 
     /// Until when the code is good.
-    pub(super) const fn until(&self) -> Moment {
+    pub(super) const fn until(&self) -> BootInstant {
         self.until
     }
 
@@ -43,7 +43,7 @@ impl DeviceLogin {
     pub(super) async fn finish(self) -> Result<Option<Identity>, Ending> {
         let mut pace = Pace::of(self.device.interval);
         loop {
-            let next = Moment::now() + pace.gap;
+            let next = BootInstant::now() + pace.gap;
             if next >= self.until {
                 sleep_until(self.until).await;
                 return Err(Ending {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::oauth::{Class, Identity};
 use crate::token::{Flow, LoginError};
 
@@ -16,11 +16,11 @@ pub(crate) struct Progress {
     /// In which way.
     pub flow: Flow,
     /// Until when a person can finish it.
-    pub until: Moment,
+    pub until: BootInstant,
     /// How it stands.
     pub stage: Stage,
     /// When it ended; `None`: it has not.
-    pub ended: Option<Moment>,
+    pub ended: Option<BootInstant>,
 }
 
 /// How a login stands.
@@ -72,13 +72,13 @@ pub(crate) enum Step {
 impl Progress {
     /// How long a person still has at `now`.
     #[must_use]
-    pub(crate) fn left(&self, now: Moment) -> Duration {
+    pub(crate) fn left(&self, now: BootInstant) -> Duration {
         self.until.saturating_duration_since(now)
     }
 
     pub(super) fn end(&mut self, stage: Stage) {
         self.stage = stage;
-        self.ended = Some(Moment::now());
+        self.ended = Some(BootInstant::now());
     }
 
     /// Whether it has come to an end.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::oauth::{Callback, ErrorCode, Manner, Pending};
 use crate::token::{Error, FrameFault, LoginFault};
 use crate::token::{LoginError, TokenHandle, Whose};
@@ -57,7 +57,7 @@ pub(super) struct SilentRenewal {
     /// The origin of the dashboard, and that of the authorization server.
     page: String,
     server: String,
-    until: Moment,
+    until: BootInstant,
 }
 
 impl SilentRenewal {
@@ -85,7 +85,7 @@ impl SilentRenewal {
             browser: browser.to_owned(),
             page: redirect_uri.origin().ascii_serialization(),
             server,
-            until: Moment::now() + super::desk::SILENT_TIME,
+            until: BootInstant::now() + super::desk::SILENT_TIME,
         };
         Ok((renewal, start))
     }
@@ -95,7 +95,7 @@ impl SilentRenewal {
         self.handle.name() == other.handle.name() && self.browser == other.browser
     }
 
-    pub(super) fn is_over(&self, now: Moment) -> bool {
+    pub(super) fn is_over(&self, now: BootInstant) -> bool {
         now >= self.until
     }
 

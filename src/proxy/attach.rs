@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::token::{Binding, Credentials, TokenHandle};
 
 /// Whether a token was at hand.
@@ -29,7 +29,7 @@ pub(crate) struct Used {
 
 /// Attaches `token`, if it is usable at `now`, in place of whatever field of that name was there. It takes no lock and
 /// allocates nothing but what the header map needs for one more field.
-pub(crate) fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: Moment) -> Attached {
+pub(crate) fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: BootInstant) -> Attached {
     match token.load().usable(now) {
         Some(credentials) => Attached::Yes(put(headers, credentials)),
         None => Attached::No,

@@ -48,7 +48,7 @@ use super::upgrade;
 use super::watch::Busy;
 use super::websocket::{self, Form, Handshake};
 use super::worker::Stage;
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
@@ -379,7 +379,7 @@ async fn credentials(
             let _waits = waits();
             timing.wait(Whom::Other, asked).await?
         }
-        None => match attach(headers, token, Moment::now()) {
+        None => match attach(headers, token, BootInstant::now()) {
             Attached::Yes(used) => return Ok(used),
             Attached::No => {
                 let _waits = waits();

@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::clock::{Moment, timeout_at};
+use crate::clock::{BootInstant, timeout_at};
 use crate::oauth::MAX_LIFETIME;
 use crate::secret::Secret;
 use crate::token::error::{AttemptFault, Error};
@@ -136,13 +136,13 @@ impl Callers {
     /// The credentials for the bearer of `subject`. Those who bring the same wait for the same exchange, each up to
     /// `policy.wait`; dropping it ends nothing but the wait.
     pub(super) async fn credentials(&self, subject: Secret<String>) -> Result<Arc<Credentials>, CallerError> {
-        let deadline = Moment::now() + self.settings.policy.wait.min(MAX_LIFETIME);
+        let deadline = BootInstant::now() + self.settings.policy.wait.min(MAX_LIFETIME);
         let mut told = match self.look(subject) {
             Look::Known(known) => return known,
             Look::UnderWay(told) => told,
         };
         match timeout_at(deadline, told.wait_for(Option::is_some)).await {
-            Ok(Ok(state)) => judge(&state.clone().unwrap_or_default(), Moment::now()),
+            Ok(Ok(state)) => judge(&state.clone().unwrap_or_default(), BootInstant::now()),
             // The time ran out; or the exchange was ended because the token is let go.
             Ok(Err(_)) | Err(_) => Err(unavailable(&TokenState::default())),
         }
@@ -150,9 +150,9 @@ impl Callers {
 
     /// An upstream has refused what `subject` was traded in for: see [`TokenHandle::reject`](super::TokenHandle::reject).
     /// It stays in use until another has come.
-    pub(super) fn reject(&self, subject: Secret<String>, refused: u64, deadline: Moment) -> Rejection {
+    pub(super) fn reject(&self, subject: Secret<String>, refused: u64, deadline: BootInstant) -> Rejection {
         let key = key_of(&subject);
-        let now = Moment::now();
+        let now = BootInstant::now();
         let mut cache = self.cache();
         let cache = &mut *cache;
         // Gone by now: there is nothing to replace, and the next request trades anew.
@@ -191,7 +191,7 @@ impl Callers {
 
     /// Something that was at fault may have changed: failures are forgotten, but not what the server asked for.
     pub(super) fn forgive(&self) {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let mut cache = self.cache();
         cache.failed.clear();
         cache.held.retain(|_, state| state.usable(now).is_some());
@@ -216,7 +216,7 @@ impl Callers {
 
     fn look(&self, subject: Secret<String>) -> Look {
         let key = key_of(&subject);
-        let now = Moment::now();
+        let now = BootInstant::now();
         let mut cache = self.cache();
         let cache = &mut *cache;
         let known = cache.held.get(&key).or_else(|| cache.failed.get(&key)).cloned();
@@ -256,7 +256,7 @@ impl Callers {
         let task = self.exchanges.runtime.spawn(async move {
             // It is never closed; if it were, no slot is the safer reading.
             let Ok(_slot) = exchanges.slots.acquire().await else { return };
-            let sent = Moment::now();
+            let sent = BootInstant::now();
             let outcome = exchange(&*source, &subject).await;
             if let Some(this) = this.upgrade() {
                 tell.send_replace(Some(this.settle(key, &old, sent, outcome)));
@@ -270,10 +270,10 @@ impl Callers {
         &self,
         key: Key,
         old: &TokenState,
-        sent: Moment,
+        sent: BootInstant,
         outcome: Result<Fetched, Error>,
     ) -> TokenState {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let attempt = Attempt { sent, now, jitter: fastrand::f64(), inputs: None };
         let mut state = outcome::apply(old, outcome, &attempt, &self.settings);
         // It would cost more than the token, and it is not read.
@@ -337,7 +337,7 @@ impl Cache {
     }
 
     /// Whether another exchange may start.
-    fn may_start(&mut self, now: Moment) -> Result<(), CallerError> {
+    fn may_start(&mut self, now: BootInstant) -> Result<(), CallerError> {
         if let Some(hold) = &self.hold {
             if hold.hold(now).is_some() {
                 return Err(unavailable(hold));
@@ -351,7 +351,7 @@ impl Cache {
     }
 
     /// Drops expired tokens: of those used longest ago, a few with each exchange.
-    fn sweep(&mut self, now: Moment) {
+    fn sweep(&mut self, now: BootInstant) {
         let oldest = self.held.iter().rev().take(SWEPT);
         let expired: Vec<Key> =
             oldest.filter(|(_, state)| state.usable(now).is_none()).map(|(key, _)| *key).collect();
@@ -383,7 +383,7 @@ async fn exchange(source: &dyn Source, subject: &Secret<String>) -> Result<Fetch
     }
 }
 
-fn judge(state: &TokenState, now: Moment) -> Result<Arc<Credentials>, CallerError> {
+fn judge(state: &TokenState, now: BootInstant) -> Result<Arc<Credentials>, CallerError> {
     match (state.usable(now), &state.last_error) {
         (Some(credentials), _) => Ok(Arc::clone(credentials)),
         (None, Some(failure)) if failure.error.refuses_subject() => {
@@ -394,7 +394,7 @@ fn judge(state: &TokenState, now: Moment) -> Result<Arc<Credentials>, CallerErro
 }
 
 fn unavailable(state: &TokenState) -> CallerError {
-    CallerError::Unavailable(Unavailable::new(state, Moment::now()))
+    CallerError::Unavailable(Unavailable::new(state, BootInstant::now()))
 }
 
 fn key_of(subject: &Secret<String>) -> Key {
@@ -442,7 +442,7 @@ mod tests {
         under_way: AtomicUsize,
         most: AtomicUsize,
         failing: Mutex<Option<Error>>,
-        until: Mutex<Option<Moment>>,
+        until: Mutex<Option<BootInstant>>,
     }
 
     impl Trader {
@@ -546,7 +546,7 @@ mod tests {
     async fn a_token_for_each_caller_is_ready_before_the_first_caller_comes() {
         let bench = bench(32);
         sleep(HOUR).await;
-        assert_eq!(bench.token.load().status(Moment::now()), Status::Valid);
+        assert_eq!(bench.token.load().status(BootInstant::now()), Status::Valid);
         assert!(bench.metrics.render().contains(r#"cupbearer_token_state{state="valid",token="api"} 1"#));
         assert_eq!(bench.trader.count(), 0);
         assert!(bench.token.wait().await.is_err());
@@ -556,10 +556,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_ends_with_what_it_was_traded_for_and_is_never_handed_out_expired() {
         let bench = bench(32);
-        *bench.trader.until.lock().unwrap() = Some(Moment::now() + Duration::from_mins(10));
+        *bench.trader.until.lock().unwrap() = Some(BootInstant::now() + Duration::from_mins(10));
         bench.ask("alice").await.unwrap();
         let credentials = bench.token.on_behalf(Secret::new("alice".to_owned())).await.unwrap();
-        assert!(credentials.expires_at - Moment::now() <= Duration::from_mins(10));
+        assert!(credentials.expires_at - BootInstant::now() <= Duration::from_mins(10));
         *bench.trader.until.lock().unwrap() = None;
         sleep(Duration::from_mins(20)).await;
         assert_eq!(bench.ask("alice").await.unwrap(), "alice-for-2");
@@ -570,9 +570,9 @@ mod tests {
         let bench = bench(32);
         bench.ask("alice").await.unwrap();
         sleep(Duration::from_mins(46)).await;
-        let start = Moment::now();
+        let start = BootInstant::now();
         assert_eq!(bench.ask("alice").await.unwrap(), "alice-for-1");
-        assert_eq!(Moment::now(), start);
+        assert_eq!(BootInstant::now(), start);
         sleep(Duration::from_secs(2)).await;
         assert_eq!(bench.ask("alice").await.unwrap(), "alice-for-2");
         bench.trader.fail(Some(Error::from(TransportFault::Dns)));

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::oauth::Class;
 
 use super::state::Status;
@@ -16,9 +16,9 @@ use super::state::Status;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// When the token that is held stops being sent; `None`: none is held.
-    pub usable_until: Option<Moment>,
+    pub usable_until: Option<BootInstant>,
     /// When the login ends unless it is renewed before, as far as its server says; `None`: never, or there is none.
-    pub login_ends: Option<Moment>,
+    pub login_ends: Option<BootInstant>,
     /// What the API says of the token that is held.
     pub api: Api,
     /// The failure of the last attempt; `None`: it succeeded, or there was none.
@@ -44,9 +44,9 @@ pub(crate) struct Failing {
     /// Whose fault the last one was.
     pub class: Class,
     /// When the last one failed.
-    pub at: Moment,
+    pub at: BootInstant,
     /// When the first one failed.
-    pub since: Moment,
+    pub since: BootInstant,
     /// How many failed in a row, the last one included.
     pub attempts: u32,
     /// How many of the last ones in a row may have found the end of the login.
@@ -68,11 +68,11 @@ pub(crate) enum Worked {
     #[default]
     Never,
     /// The very same inputs, until then.
-    Same(Moment),
+    Same(BootInstant),
     /// Others, until then: a secret or a key was replaced since.
-    Other(Moment),
+    Other(BootInstant),
     /// The same request did, then: the store has its token. With which secret is not stored.
-    Stored(Moment),
+    Stored(BootInstant),
 }
 
 /// Whose credential an attempt spends.
@@ -91,7 +91,7 @@ pub(crate) enum Credential {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Advice {
     /// The refresh token is refused for good; the access token is still good until then.
-    LogInBefore(Moment),
+    LogInBefore(BootInstant),
     /// The API refuses one new token after the other.
     CheckAudience(u32),
 }
@@ -99,7 +99,7 @@ pub(crate) enum Advice {
 impl Facts {
     /// The state at `now` in one word.
     #[must_use]
-    pub(crate) fn status(&self, now: Moment) -> Status {
+    pub(crate) fn status(&self, now: BootInstant) -> Status {
         let usable = self.usable_until.is_some_and(|end| now < end);
         let Some(failing) = &self.failing else {
             return if usable || self.per_caller { Status::Valid } else { self.without_token() };
@@ -122,9 +122,9 @@ impl Facts {
 
     /// What to do about it; `None`: nothing beyond what the last error says.
     #[must_use]
-    pub(crate) fn advice(&self, now: Moment) -> Option<Advice> {
+    pub(crate) fn advice(&self, now: BootInstant) -> Option<Advice> {
         if let Some(failing) = &self.failing {
-            let end = self.usable_until.filter(|end| now < *end && *end < Moment::NEVER)?;
+            let end = self.usable_until.filter(|end| now < *end && *end < BootInstant::NEVER)?;
             return (failing.ends_the_login() && !self.api.refuses).then_some(Advice::LogInBefore(end));
         }
         (self.api.refuses && self.api.new_refused >= NEW_REFUSED)
@@ -144,7 +144,7 @@ impl Facts {
 impl Failing {
     /// For how long attempts have failed.
     #[must_use]
-    pub(crate) fn lasts(&self, now: Moment) -> Duration {
+    pub(crate) fn lasts(&self, now: BootInstant) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
@@ -158,7 +158,7 @@ impl Failing {
     /// Whether it is the server's hiccup rather than the configuration's fault: the very same inputs worked before, and
     /// it has not lasted for long.
     #[must_use]
-    pub(crate) fn is_hiccup(&self, now: Moment) -> bool {
+    pub(crate) fn is_hiccup(&self, now: BootInstant) -> bool {
         matches!(self.worked, Worked::Same(_))
             && self.credential == Credential::Client
             && self.lasts(now) < LONGEST_HICCUP
@@ -236,7 +236,7 @@ pub(super) const NEW: Duration = Duration::from_mins(1);
 pub(in crate::token) mod tests {
     use super::*;
 
-    pub(in crate::token) fn failing(class: Class, at: Moment) -> Failing {
+    pub(in crate::token) fn failing(class: Class, at: BootInstant) -> Failing {
         Failing {
             class,
             at,
@@ -252,7 +252,7 @@ pub(in crate::token) mod tests {
 
     #[test]
     fn the_state_follows_from_all_facts_together() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let (live, dead) = (Some(now + Duration::from_secs(1)), Some(now));
         let long_ago = now - LONGEST_HICCUP;
         let worked = Worked::Same(now - Duration::from_hours(1));
@@ -267,7 +267,7 @@ pub(in crate::token) mod tests {
             Some(Failing { worked, credential: Credential::Withheld, ..failing(Class::Misconfigured, now) });
         let ended = Some(Failing { doubtful: DOUBTFUL_ATTEMPTS, ..failing(Class::Doubtful, now) });
         for (usable_until, api, failing, want) in [
-            (none, accepted, none.map(|_: Moment| unreachable!()), Status::Pending),
+            (none, accepted, none.map(|_: BootInstant| unreachable!()), Status::Pending),
             (none, accepted, of(Class::Transient), Status::Pending),
             (none, accepted, of(Class::Misconfigured), Status::Misconfigured),
             (none, accepted, of(Class::Refused), Status::LoginRequired),
@@ -304,7 +304,7 @@ pub(in crate::token) mod tests {
 
     #[test]
     fn the_advice_names_the_way_out_as_soon_as_it_is_known() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let end = now + Duration::from_mins(35);
         let refused = Some(failing(Class::Refused, now));
         let api = |refuses, new_refused| Api { refuses, new_refused };
@@ -327,7 +327,7 @@ pub(in crate::token) mod tests {
 
     #[test]
     fn a_sentence_says_until_when_the_same_secret_worked() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let time = clock::time_of(now);
         for (class, worked, want) in [
             (Class::Misconfigured, Worked::Never, String::new()),

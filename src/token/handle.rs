@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::clock::{Moment, timeout_at};
+use crate::clock::{BootInstant, timeout_at};
 use crate::oauth::{Class, MAX_LIFETIME};
 use crate::secret::Secret;
 use crate::token::error::{Error, SubjectTokenFault};
@@ -200,14 +200,14 @@ impl TokenHandle {
             });
         }
         let patience = self.token.settings.policy.wait.min(MAX_LIFETIME);
-        let deadline = Moment::now() + patience;
+        let deadline = BootInstant::now() + patience;
         loop {
             let mut changed = pin!(self.token.changed.notified());
             // Before the state is read, so that no change falls between the two.
             changed.as_mut().enable();
             {
                 let state = self.load();
-                let now = Moment::now();
+                let now = BootInstant::now();
                 if let Some(credentials) = state.usable(now) {
                     return Ok(Arc::clone(credentials));
                 }
@@ -237,14 +237,14 @@ impl TokenHandle {
         if self.is_per_caller() {
             return Err(RenewError::Failed(Error::from(SubjectTokenFault::NoCaller)));
         }
-        let deadline = Moment::now() + RENEW_WAIT;
+        let deadline = BootInstant::now() + RENEW_WAIT;
         let seen = self.load().attempts();
         loop {
             let mut changed = pin!(self.token.changed.notified());
             changed.as_mut().enable();
             {
                 let state = self.load();
-                let now = Moment::now();
+                let now = BootInstant::now();
                 if state.attempts() != seen {
                     return state
                         .last_error

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::metrics::{Metrics, counter_vec, gauge_vec};
 use crate::oauth::Class;
 
@@ -82,7 +82,7 @@ impl TokenMetrics {
     }
 
     /// A new token is held.
-    pub(super) fn expiry(&self, token: &str, at: Moment) {
+    pub(super) fn expiry(&self, token: &str, at: BootInstant) {
         self.expiry.with_label_values(&[token]).set(unix(clock::wall_at(at)));
     }
 
@@ -232,7 +232,7 @@ mod tests {
         assert!(text.contains(r#"cupbearer_token_state{state="pending",token="api"} 1"#), "{text}");
         assert!(text.contains(r#"cupbearer_token_required{token="api"} 1"#), "{text}");
         tokens.ended("api", Duration::from_millis(30), None);
-        tokens.expiry("api", Moment::now() + Duration::from_mins(1));
+        tokens.expiry("api", BootInstant::now() + Duration::from_mins(1));
         tokens.status("api", Status::Valid);
         tokens.ended("api", Duration::from_millis(30), Some(Class::Transient));
         tokens.adopted("api", UNIX_EPOCH + Duration::from_secs(1000));

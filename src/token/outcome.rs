@@ -10,7 +10,7 @@ use http::HeaderValue;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::oauth::{self, Class, Lifetime, MAX_LIFETIME, Oddity, ResponseFault, TokenResponse, TokenType};
 use crate::token::error::{AttemptFault, Error, LoginFault, SourceFault, TokenHolder};
 
@@ -27,9 +27,9 @@ use super::store::Fingerprint;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     /// Just before the token request was sent: expiry counts from here.
-    pub(super) sent: Moment,
+    pub(super) sent: BootInstant,
     /// When its outcome was known.
-    pub(super) now: Moment,
+    pub(super) now: BootInstant,
     /// From 0 to 1.
     pub(super) jitter: f64,
     /// The hash of the secrets and keys that it was made with; `None`: they could not be read.
@@ -108,7 +108,7 @@ fn succeeded(
     let login = login_ends.map(|end| end - sent);
     let mut next_attempt = Some(sent + renew_before(lifetime, login, policy, attempt.jitter));
     if said == Lifetime::Unbounded && until.is_none() {
-        (usable_until, expires_at, next_attempt) = (Moment::NEVER, Moment::NEVER, None);
+        (usable_until, expires_at, next_attempt) = (BootInstant::NEVER, BootInstant::NEVER, None);
     }
     let generation = old.credentials.as_ref().map_or(0, |credentials| credentials.generation);
     // A token out of a store says nothing of what this attempt would have been made with.
@@ -203,7 +203,7 @@ fn failed(old: &TokenState, error: Error, attempt: &Attempt, settings: &TokenSet
 }
 
 /// The state after an API has refused the token `generation` at `now`; `None`: another one is held by now.
-pub(super) fn rejected(old: &TokenState, generation: u64, now: Moment) -> Option<TokenState> {
+pub(super) fn rejected(old: &TokenState, generation: u64, now: BootInstant) -> Option<TokenState> {
     old.credentials.as_ref().filter(|held| held.generation == generation)?;
     let is_new = old.last_success.is_some_and(|at| now - at < facts::NEW);
     let new = if is_new { old.rejected.new.saturating_add(1) } else { 0 };
@@ -216,7 +216,7 @@ pub(super) fn accepted(old: &TokenState) -> TokenState {
 }
 
 /// Says what an API's refusal changed.
-pub(super) fn log_rejected(token: &str, old: &TokenState, new: &TokenState, now: Moment) {
+pub(super) fn log_rejected(token: &str, old: &TokenState, new: &TokenState, now: BootInstant) {
     let (before, status) = (old.status(now), new.status(now));
     if before != status {
         let (status, cause) = (status.as_str(), new.last_error.as_ref().map(|failure| failure.error.cause()));
@@ -234,7 +234,7 @@ pub(super) fn log_rejected(token: &str, old: &TokenState, new: &TokenState, now:
 }
 
 /// The state after a token was given back: none is held, and none is asked for.
-pub(super) fn forgotten(old: &TokenState, now: Moment) -> TokenState {
+pub(super) fn forgotten(old: &TokenState, now: BootInstant) -> TokenState {
     TokenState {
         last_error: Some(Failure::first(Error::from(LoginFault::LoggedOut), now)),
         renewals: old.renewals,
@@ -356,7 +356,7 @@ fn log_lifetimes(token: &str, response: &TokenResponse, settings: &TokenSettings
 }
 
 /// Says what changed; a repetition is for debugging alone.
-pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) {
+pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: BootInstant) {
     let status = new.status(now).as_str();
     let next_seconds = new.next_attempt.map(|at| seconds(at.saturating_duration_since(now)));
     match (&old.last_error, &new.last_error) {
@@ -414,7 +414,7 @@ pub(super) fn log(token: &str, old: &TokenState, new: &TokenState, now: Moment) 
 }
 
 /// What a failed attempt means for the token that there was.
-fn what_failed(state: &TokenState, now: Moment) -> &'static str {
+fn what_failed(state: &TokenState, now: BootInstant) -> &'static str {
     match state.expiry() {
         _ if state.usable(now).is_some() => "the token could not be renewed",
         Some(_) => "the token expired and could not be renewed",
@@ -480,7 +480,7 @@ mod tests {
     }
 
     /// The line that such a change gives.
-    fn logged(old: &TokenState, new: &TokenState, now: Moment) -> String {
+    fn logged(old: &TokenState, new: &TokenState, now: BootInstant) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -493,7 +493,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn credentials(now: Moment) -> Credentials {
+    fn credentials(now: BootInstant) -> Credentials {
         let end = now + Duration::from_mins(1);
         Credentials {
             header: http::header::AUTHORIZATION,
@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn the_log_says_what_came_of_an_attempt_and_when_the_next_one_is() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let error = Error::from(RequestFault::Secret(SecretError::Unset("X".into())));
         let failed = TokenState {
             last_error: Some(Failure { in_a_row: 2, ..Failure::first(error, now) }),
@@ -535,7 +535,7 @@ mod tests {
 
     /// What becomes of a token that was asked for `took` ago.
     fn after(old: &TokenState, outcome: Result<Fetched, Error>, took: Duration) -> TokenState {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let inputs = Some(Fingerprint::of([b"secret".as_slice()]));
         let attempt = Attempt { sent: now - took, now, jitter: 0.0, inputs };
         apply(old, outcome, &attempt, &login())
@@ -632,7 +632,7 @@ mod tests {
             (Origin::Command(command), "the helper program still prints the token that the API refuses; "),
         ] {
             let settings = TokenSettings { origin, ..settings() };
-            let now = Moment::now();
+            let now = BootInstant::now();
             let attempt = Attempt { sent: now, now, jitter: 0.5, inputs: None };
             let fetched = |text: &str| response(text, Duration::from_mins(5)).into();
             let held = apply(&TokenState::default(), Ok(fetched("one")), &attempt, &settings);
@@ -660,13 +660,13 @@ mod tests {
         assert_eq!((state.renewals, state.adoptions), (0, 1));
         let state = after(&state, Ok(lives(minute(), None)), Duration::ZERO);
         assert_eq!((state.renewals, state.adoptions), (1, 1));
-        let state = forgotten(&state, Moment::now());
+        let state = forgotten(&state, BootInstant::now());
         assert_eq!((state.renewals, state.adoptions), (1, 1));
     }
 
     #[test]
     fn the_log_tells_a_token_that_expired_from_one_that_never_was() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let error = Error::from(RequestFault::ShortSecret);
         let failed = TokenState { last_error: Some(Failure::first(error, now)), ..TokenState::default() };
         let token = |end| {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 
 /// Who goes first among those whose instant has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +20,7 @@ pub(super) enum Urgency {
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    planned: BTreeSet<(Moment, u64)>,
+    planned: BTreeSet<(BootInstant, u64)>,
     /// By urgency, then by who came first.
     ready: BTreeMap<(Urgency, u64), u64>,
     places: HashMap<u64, Place>,
@@ -29,20 +29,20 @@ pub(super) struct Queue {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    Planned(Moment, Urgency),
+    Planned(BootInstant, Urgency),
     Ready(Urgency, u64),
 }
 
 impl Queue {
     /// Gives `id` a place, instead of the one it may have.
-    pub(super) fn plan(&mut self, id: u64, at: Moment, urgency: Urgency) {
+    pub(super) fn plan(&mut self, id: u64, at: BootInstant, urgency: Urgency) {
         self.remove(id);
         self.planned.insert((at, id));
         self.places.insert(id, Place::Planned(at, urgency));
     }
 
     /// Like [`Queue::plan`], but never makes it later or less urgent than it is.
-    pub(super) fn hasten(&mut self, id: u64, at: Moment, urgency: Urgency) {
+    pub(super) fn hasten(&mut self, id: u64, at: BootInstant, urgency: Urgency) {
         match self.places.get(&id) {
             Some(Place::Ready(now, _)) if *now <= urgency => {}
             Some(Place::Ready(now, arrival)) => {
@@ -68,7 +68,7 @@ impl Queue {
 
     /// The next whose instant has come, if it is at least as urgent as `least`: those that someone waits for first,
     /// then in the order they came in.
-    pub(super) fn pop(&mut self, now: Moment, least: Urgency) -> Option<(u64, Urgency)> {
+    pub(super) fn pop(&mut self, now: BootInstant, least: Urgency) -> Option<(u64, Urgency)> {
         while let Some(&(at, id)) = self.planned.first()
             && at <= now
         {
@@ -93,7 +93,7 @@ impl Queue {
     }
 
     /// When the next instant comes of those that are still to come.
-    pub(super) fn next(&self) -> Option<Moment> {
+    pub(super) fn next(&self) -> Option<BootInstant> {
         self.planned.first().map(|(at, _)| *at)
     }
 }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn those_that_someone_waits_for_overtake_and_the_rest_keep_their_order() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let mut queue = Queue::default();
         for id in 0..5 {
             queue.plan(id, now, Urgency::Planned);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_place_is_taken_once_and_given_up_once() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let later = now + Duration::from_secs(1);
         let mut queue = Queue::default();
         queue.plan(1, now, Urgency::Planned);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_not_urgent_enough_stays() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let mut queue = Queue::default();
         queue.plan(1, now, Urgency::Retrying);
         queue.plan(2, now, Urgency::Planned);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::sync::watch;
 
-use crate::clock::{Moment, timeout_at};
+use crate::clock::{BootInstant, timeout_at};
 use crate::oauth::{ChallengeVerdict, MAX_LIFETIME, challenge_verdict, demands_binding};
 use crate::secret::Secret;
 
@@ -39,7 +39,7 @@ pub(crate) enum Rejection {
 pub(crate) struct Renewal {
     way: Way,
     refused: u64,
-    deadline: Moment,
+    deadline: BootInstant,
 }
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Renewal {
     pub(super) fn exchange(
         told: watch::Receiver<Option<TokenState>>,
         refused: u64,
-        deadline: Moment,
+        deadline: BootInstant,
     ) -> Self {
         Self { way: Way::Exchange(told), refused, deadline }
     }
@@ -77,7 +77,7 @@ impl Renewal {
                 let is_over = |_: &TokenState| token.activity().has_looked(number);
                 let found = renewed(&token, refused, deadline, is_over).await;
                 if found.is_none() {
-                    token.refusals().looked_in_vain(Moment::now());
+                    token.refusals().looked_in_vain(BootInstant::now());
                 }
                 found
             }
@@ -93,7 +93,7 @@ impl Renewal {
 async fn renewed(
     token: &TokenHandle,
     refused: u64,
-    deadline: Moment,
+    deadline: BootInstant,
     is_over: impl Fn(&TokenState) -> bool,
 ) -> Option<Arc<Credentials>> {
     loop {
@@ -103,7 +103,7 @@ async fn renewed(
         {
             // Whether it is over is asked first: what came of it is in the state then.
             let before = token.load();
-            let over = is_over(&before) || token.is_retired() || Moment::now() >= deadline;
+            let over = is_over(&before) || token.is_retired() || BootInstant::now() >= deadline;
             drop(before);
             if let Some(newer) = newer(&token.load(), refused) {
                 return Some(newer);
@@ -119,7 +119,7 @@ async fn renewed(
 
 /// The credentials of `state`, where they are usable and not the ones that were refused.
 pub(super) fn newer(state: &TokenState, refused: u64) -> Option<Arc<Credentials>> {
-    state.usable(Moment::now()).filter(|held| held.generation != refused).map(Arc::clone)
+    state.usable(BootInstant::now()).filter(|held| held.generation != refused).map(Arc::clone)
 }
 
 impl TokenHandle {
@@ -148,7 +148,7 @@ impl TokenHandle {
     #[must_use]
     pub(crate) fn reject(&self, refused: u64, caller: Option<Secret<String>>) -> Rejection {
         let policy = &self.settings().policy;
-        let now = Moment::now();
+        let now = BootInstant::now();
         let deadline = now + policy.wait.min(MAX_LIFETIME);
         if let Some(callers) = self.per_caller() {
             return match caller {
@@ -197,7 +197,7 @@ impl TokenHandle {
 
     /// Has the store looked at where another process may have had a newer token; not again right after one that found
     /// nothing.
-    fn look(&self, state: &TokenState, refused: u64, now: Moment, deadline: Moment) -> Rejection {
+    fn look(&self, state: &TokenState, refused: u64, now: BootInstant, deadline: BootInstant) -> Rejection {
         if !self.activity().is_shared() || self.refusals().has_looked_lately(now) {
             return Rejection::NotNow;
         }
@@ -230,11 +230,12 @@ impl TokenHandle {
     /// Waits until it is not, for `LONGEST_CHANGE` at most. Where renewals fail, no request waits: the token held is good
     /// for as long as it lives.
     pub(crate) async fn settled(&self) {
-        let deadline = Moment::now() + LONGEST_CHANGE;
+        let deadline = BootInstant::now() + LONGEST_CHANGE;
         loop {
             let mut changed = pin!(self.changed());
             changed.as_mut().enable();
-            let over = !self.is_changing() || self.load().last_error.is_some() || Moment::now() >= deadline;
+            let over =
+                !self.is_changing() || self.load().last_error.is_some() || BootInstant::now() >= deadline;
             if over || timeout_at(deadline, changed).await.is_err() {
                 return;
             }
@@ -260,12 +261,12 @@ impl TokenHandle {
 pub(super) struct Refusals {
     last: Option<Asked>,
     /// When a look into the store found nothing newer.
-    vain: Option<Moment>,
+    vain: Option<BootInstant>,
 }
 
 #[derive(Debug)]
 struct Asked {
-    at: Moment,
+    at: BootInstant,
     /// Which generation had been refused.
     refused: u64,
     /// How many attempts had ended then.
@@ -288,7 +289,13 @@ pub(super) enum Judgement {
 impl Refusals {
     /// Judges the refusal of `refused` at `now`, and takes note where a renewal is to be asked for. `seen` is how many
     /// attempts have ended by now, `longest` the longest gap.
-    pub(super) fn judge(&mut self, refused: u64, seen: u64, now: Moment, longest: Duration) -> Judgement {
+    pub(super) fn judge(
+        &mut self,
+        refused: u64,
+        seen: u64,
+        now: BootInstant,
+        longest: Duration,
+    ) -> Judgement {
         let mut gap = MIN_REJECT_GAP;
         if let Some(last) = &self.last {
             if now < last.at + last.gap {
@@ -304,11 +311,11 @@ impl Refusals {
         Judgement::Ask
     }
 
-    fn looked_in_vain(&mut self, now: Moment) {
+    fn looked_in_vain(&mut self, now: BootInstant) {
         self.vain = Some(now);
     }
 
-    fn has_looked_lately(&self, now: Moment) -> bool {
+    fn has_looked_lately(&self, now: BootInstant) -> bool {
         self.vain.is_some_and(|at| now < at + LOOK_GAP)
     }
 
@@ -448,7 +455,7 @@ mod tests {
         let got = join_all((0..1000).map(|_| bench.reject(1))).await;
         assert!(got.iter().all(|generation| *generation == Some(2)));
         assert_eq!(bench.giver.count(), 2);
-        assert_eq!(bench.token.load().status(Moment::now()), Status::Valid);
+        assert_eq!(bench.token.load().status(BootInstant::now()), Status::Valid);
     }
 
     #[tokio::test]
@@ -507,7 +514,7 @@ mod tests {
         while !bench.token.activity().is_renewing() {
             sleep(Duration::from_millis(10)).await;
         }
-        let start = Moment::now();
+        let start = BootInstant::now();
         assert_eq!(bench.reject(1).await, None);
         assert!(start.elapsed() <= Duration::from_millis(500), "{:?}", start.elapsed());
     }
@@ -529,7 +536,7 @@ mod tests {
         assert!(bench.token.renew().await.is_err());
         *bench.giver.stored.lock().unwrap() = Some("theirs again");
         assert_eq!(bench.reject(3).await, Some(4));
-        assert_eq!(bench.token.load().status(Moment::now()), Status::Valid);
+        assert_eq!(bench.token.load().status(BootInstant::now()), Status::Valid);
     }
 
     #[tokio::test(start_paused = true)]
@@ -537,7 +544,7 @@ mod tests {
         for shared in [true, false] {
             let bench = Bench::giving(Giver { shared, ..Giver::default() }).await;
             assert_eq!(bench.reject(1).await, Some(2));
-            let start = Moment::now();
+            let start = BootInstant::now();
             while start.elapsed() < secs(3) {
                 assert_eq!(bench.reject(2).await, None);
                 sleep(Duration::from_millis(1)).await;
@@ -570,14 +577,14 @@ mod tests {
         bench.token.wake_by_store();
         sleep(Duration::from_millis(250)).await;
         assert_eq!(
-            bench.token.load().status(Moment::now()),
+            bench.token.load().status(BootInstant::now()),
             Status::Degraded,
             "it was this process' own change"
         );
         *bench.giver.stored.lock().unwrap() = Some("theirs");
         bench.token.wake_by_store();
         sleep(Duration::from_millis(250)).await;
-        assert_eq!(bench.token.load().status(Moment::now()), Status::Valid);
+        assert_eq!(bench.token.load().status(BootInstant::now()), Status::Valid);
         // The backoff may have tried once meanwhile.
         assert!(bench.giver.count() <= calls + 1);
     }
@@ -609,18 +616,18 @@ mod tests {
     async fn the_rejection_of_an_old_token_costs_nothing_and_brings_the_new_one_at_once() {
         let bench = Bench::new().await;
         bench.token.renew().await.unwrap();
-        let start = Moment::now();
+        let start = BootInstant::now();
         for _ in 0..100 {
             assert_eq!(bench.reject(1).await, Some(2));
         }
-        assert_eq!((Moment::now(), bench.giver.count()), (start, 2));
+        assert_eq!((BootInstant::now(), bench.giver.count()), (start, 2));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_upstream_that_refuses_every_token_brings_fewer_and_fewer_renewals() {
         let bench = Bench::new().await;
         let mut renewals = Vec::new();
-        let start = Moment::now();
+        let start = BootInstant::now();
         while start.elapsed() < secs(300) {
             if bench.reject(bench.held()).await.is_some() {
                 renewals.push(start.elapsed().as_secs());
@@ -670,7 +677,7 @@ mod tests {
             let got = join_all((0..100).map(|_| bench.reject(1))).await;
             assert!(got.iter().all(Option::is_none), "{error:?}");
             assert_eq!(bench.giver.count(), 2, "{error:?}");
-            assert_eq!(bench.token.load().status(Moment::now()), status);
+            assert_eq!(bench.token.load().status(BootInstant::now()), status);
             assert_eq!(bench.token.wait().await.unwrap().generation, 1);
             // What the backoff does by itself in these five minutes, and no more.
             for _ in 0..3000 {
@@ -687,9 +694,9 @@ mod tests {
         let bench = Bench::new().await;
         bench.fail(Error::from(LoginFault::Required));
         assert!(bench.token.renew().await.is_err());
-        let status = || bench.token.load().status(Moment::now());
+        let status = || bench.token.load().status(BootInstant::now());
         assert_eq!(status(), Status::Degraded);
-        assert!(matches!(bench.token.load().advice(Moment::now()), Some(Advice::LogInBefore(_))));
+        assert!(matches!(bench.token.load().advice(BootInstant::now()), Some(Advice::LogInBefore(_))));
         assert_eq!(bench.reject(1).await, None);
         tokio::task::yield_now().await;
         assert_eq!(status(), Status::LoginRequired);
@@ -700,14 +707,14 @@ mod tests {
         );
         *bench.giver.failing.lock().unwrap() = None;
         bench.token.renew().await.unwrap();
-        assert_eq!((status(), bench.token.load().advice(Moment::now())), (Status::Valid, None));
+        assert_eq!((status(), bench.token.load().advice(BootInstant::now())), (Status::Valid, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_api_that_refuses_two_new_tokens_in_a_row_is_advised_about_until_it_accepts_one() {
         let bench = Bench::new().await;
         sleep(secs(60)).await;
-        let advice = || bench.token.load().advice(Moment::now());
+        let advice = || bench.token.load().advice(BootInstant::now());
         // The first has worked for a while; the two that follow never did.
         for (held, advised) in [(1, false), (2, false), (3, true)] {
             assert_eq!(bench.held(), held);
@@ -755,7 +762,7 @@ mod tests {
     async fn a_renewal_that_takes_too_long_is_not_waited_for_and_goes_on() {
         let bench = Bench::new().await;
         let Rejection::Asked(mut renewal) = bench.token.reject(1, None) else { panic!("not asked") };
-        renewal.deadline = Moment::now() + Duration::from_millis(100);
+        renewal.deadline = BootInstant::now() + Duration::from_millis(100);
         assert!(renewal.outcome().await.is_none());
         sleep(secs(1)).await;
         assert_eq!(bench.reject(1).await, Some(2));
@@ -766,9 +773,9 @@ mod tests {
         let bench = Bench::new().await;
         let Rejection::Asked(renewal) = bench.token.reject(1, None) else { panic!("not asked") };
         bench.renewer.remove(&bench.token);
-        let start = Moment::now();
+        let start = BootInstant::now();
         assert!(renewal.outcome().await.is_none());
         assert_eq!(bench.reject(1).await, None);
-        assert_eq!(Moment::now(), start);
+        assert_eq!(BootInstant::now(), start);
     }
 }

@@ -164,7 +164,7 @@ pub(super) mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::clock::{self, Moment, sleep_until};
+    use crate::clock::{self, BootInstant, sleep_until};
     use crate::lifecycle::DrainTrigger;
     use crate::oauth::{ErrorKind, Lifetime, ResponseFault, TokenResponse, TokenType, TransportFault};
     use crate::secret::Secret;
@@ -178,7 +178,7 @@ pub(super) mod tests {
     /// A source that does what the test says for each call, and remembers when it was called.
     #[derive(Default)]
     struct Script {
-        calls: Mutex<Vec<Moment>>,
+        calls: Mutex<Vec<BootInstant>>,
         under_way: AtomicUsize,
         most: AtomicUsize,
         step: Mutex<Option<Play>>,
@@ -209,7 +209,7 @@ pub(super) mod tests {
             *self.step.lock().unwrap() = Some(Box::new(step));
         }
 
-        fn calls(&self) -> Vec<Moment> {
+        fn calls(&self) -> Vec<BootInstant> {
             self.calls.lock().unwrap().clone()
         }
 
@@ -230,7 +230,7 @@ pub(super) mod tests {
         fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
             let call = {
                 let mut calls = self.calls.lock().unwrap();
-                calls.push(Moment::now());
+                calls.push(BootInstant::now());
                 calls.len()
             };
             let step = self.step.lock().unwrap().as_mut().unwrap()(call);
@@ -323,7 +323,7 @@ pub(super) mod tests {
     }
 
     fn status(token: &TokenHandle) -> Status {
-        token.load().status(Moment::now())
+        token.load().status(BootInstant::now())
     }
 
     #[tokio::test(start_paused = true)]
@@ -331,11 +331,11 @@ pub(super) mod tests {
         let bench = bench(32);
         let source = Script::always(Step::Token { takes: secs(3), lives: HOUR });
         let token = bench.add("api", &source);
-        let start = Moment::now();
+        let start = BootInstant::now();
         let got = join_all((0..1000).map(|_| token.wait())).await;
         assert!(got.iter().all(|credentials| credentials.as_ref().unwrap().generation == 1));
         assert_eq!(source.count(), 1);
-        assert_eq!((Moment::now() - start).as_secs(), 3);
+        assert_eq!((BootInstant::now() - start).as_secs(), 3);
         let value = &got[0].as_ref().unwrap().value;
         assert_eq!(value.to_str().unwrap(), "Bearer sentinel-1");
         assert!(value.is_sensitive());
@@ -373,21 +373,21 @@ pub(super) mod tests {
             assert_eq!(error.status, Status::Misconfigured);
             assert_eq!(error.cause.unwrap().cause(), "token_type");
         }
-        let start = Moment::now();
+        let start = BootInstant::now();
         for _ in 0..100 {
             token.wait().await.unwrap_err();
         }
-        assert_eq!((Moment::now() - start, source.count()), (Duration::ZERO, 1));
+        assert_eq!((BootInstant::now() - start, source.count()), (Duration::ZERO, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_is_bounded_where_the_server_never_answers() {
         let bench = bench(32);
         let token = bench.add("api", &Script::always(Step::Hang));
-        let start = Moment::now();
+        let start = BootInstant::now();
         let error = token.wait().await.unwrap_err();
         assert_eq!((error.status, error.cause), (Status::Pending, None));
-        assert_eq!((Moment::now() - start).as_secs(), 10);
+        assert_eq!((BootInstant::now() - start).as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -406,18 +406,18 @@ pub(super) mod tests {
     async fn who_waits_for_a_first_token_is_told_in_time_where_none_comes() {
         let bench = bench(32);
         let token = bench.add("down", &Script::always(failing(TransportFault::Dns)));
-        let start = Moment::now();
+        let start = BootInstant::now();
         let error = token.wait().await.unwrap_err();
-        assert!(Moment::now() - start <= secs(10));
+        assert!(BootInstant::now() - start <= secs(10));
         assert_eq!((error.status, error.cause.unwrap().cause()), (Status::Pending, "dns"));
 
         let hold = Some(secs(60));
         let busy = Script::always(Step::Fail { takes: MOMENT, error: TransportFault::Reset.into(), hold });
         let token = bench.add("held", &busy);
         sleep(MOMENT * 2).await;
-        let start = Moment::now();
+        let start = BootInstant::now();
         assert!(token.wait().await.unwrap_err().retry_after >= secs(59));
-        assert_eq!(Moment::now(), start, "the next attempt is after the wait");
+        assert_eq!(BootInstant::now(), start, "the next attempt is after the wait");
     }
 
     #[tokio::test(start_paused = true)]
@@ -431,9 +431,9 @@ pub(super) mod tests {
         });
         tokio::task::yield_now().await;
         bench.renewer.remove(&token);
-        let start = Moment::now();
+        let start = BootInstant::now();
         assert!(waiter.await.unwrap().is_err());
-        assert_eq!(Moment::now(), start);
+        assert_eq!(BootInstant::now(), start);
     }
 
     #[tokio::test(start_paused = true)]
@@ -458,7 +458,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn expiry_counts_from_before_the_request_was_sent() {
         let bench = bench(32);
-        let start = Moment::now();
+        let start = BootInstant::now();
         let token = bench.add("api", &Script::always(Step::Token { takes: secs(7), lives: secs(100) }));
         let credentials = token.wait().await.unwrap();
         assert_eq!(credentials.expires_at, start + secs(100));
@@ -490,19 +490,19 @@ pub(super) mod tests {
         let last_try = *source.calls().last().unwrap();
         assert!(first.usable_until - last_try <= secs(4), "a last attempt is made just before the end");
         sleep(MOMENT * 2).await;
-        let start = Moment::now();
+        let start = BootInstant::now();
         let error = token.wait().await.unwrap_err();
-        assert_eq!((Moment::now() - start, error.status), (Duration::ZERO, Status::Expired));
+        assert_eq!((BootInstant::now() - start, error.status), (Duration::ZERO, Status::Expired));
         assert_eq!(error.cause.unwrap().cause(), "dns");
         assert!(error.retry_after >= secs(1) && error.retry_after <= secs(60));
         assert!(bench.metrics.render().contains(r#"cupbearer_token_state{state="expired",token="api"} 1"#));
         sleep(HOUR * 10).await;
         source.play(|_| hourly());
-        let back = Moment::now();
+        let back = BootInstant::now();
         while status(&token) != Status::Valid {
             sleep(MOMENT).await;
         }
-        assert!(Moment::now() - back <= secs(61));
+        assert!(BootInstant::now() - back <= secs(61));
     }
 
     #[tokio::test(start_paused = true)]
@@ -538,7 +538,7 @@ pub(super) mod tests {
             let late: Vec<Duration> = gaps.skip(calls.len() / 2).collect();
             assert!(late.iter().any(|gap| *gap != late[0]), "there is no jitter: {late:?}");
             source.play(|_| hourly());
-            let back = Moment::now();
+            let back = BootInstant::now();
             while status(&token) != Status::Valid {
                 sleep(MOMENT).await;
             }
@@ -570,7 +570,7 @@ pub(super) mod tests {
         token.wait().await.unwrap();
         sleep(secs(2)).await;
         assert!(matches!(token.renew().await, Err(RenewError::Failed(_))));
-        let held = Moment::now();
+        let held = BootInstant::now();
         for _ in 0..59 {
             sleep(secs(1)).await;
             let Err(RenewError::Held { left }) = token.renew().await else { panic!("not held") };
@@ -620,7 +620,7 @@ pub(super) mod tests {
         let first = token.wait().await.unwrap();
         // The outage begins long before the end: the backoff is at its bound by then.
         sleep_until(first.usable_until + MOMENT).await;
-        let (start, before) = (Moment::now(), source.count());
+        let (start, before) = (BootInstant::now(), source.count());
         while start.elapsed() < secs(60) {
             let error = token.wait().await.unwrap_err();
             assert!(error.retry_after <= secs(5), "{error:?}");
@@ -629,7 +629,7 @@ pub(super) mod tests {
         let asked = source.count() - before;
         assert!((11..=60).contains(&asked), "{asked}");
         source.play(|_| hourly());
-        let back = Moment::now();
+        let back = BootInstant::now();
         while token.wait().await.is_err() {
             sleep(Duration::from_millis(50)).await;
         }
@@ -646,8 +646,8 @@ pub(super) mod tests {
             loop {
                 sleep(secs(1)).await;
                 let state = token.load();
-                let quiet = state.next_attempt.is_some_and(|at| at - Moment::now() > secs(20));
-                if quiet && Moment::now() - state.last_error.as_ref().unwrap().at > secs(5) {
+                let quiet = state.next_attempt.is_some_and(|at| at - BootInstant::now() > secs(20));
+                if quiet && BootInstant::now() - state.last_error.as_ref().unwrap().at > secs(5) {
                     break;
                 }
             }
@@ -712,7 +712,7 @@ pub(super) mod tests {
             for _ in 0..600 {
                 let _ = timeout(Duration::from_millis(100), token.wait()).await;
                 sleep(Duration::from_millis(100)).await;
-                if source.calls()[0] + secs(60) < Moment::now() {
+                if source.calls()[0] + secs(60) < BootInstant::now() {
                     break;
                 }
             }
@@ -772,7 +772,7 @@ pub(super) mod tests {
         let source = Script::always(Step::Token { takes: secs(3), lives: HOUR });
         let token = bench.add("api", &source);
         sleep(secs(1)).await;
-        let start = Moment::now();
+        let start = BootInstant::now();
         token.forget().await.unwrap();
         assert!(start.elapsed() >= secs(2));
         assert_eq!(status(&token), Status::LoginRequired);
@@ -785,7 +785,10 @@ pub(super) mod tests {
         let token = bench.add("api", &source);
         let first = token.wait().await.unwrap();
         clock::suspend(HOUR * 8);
-        assert!(token.load().usable(Moment::now()).is_none(), "nobody has noticed yet, and it is not sent");
+        assert!(
+            token.load().usable(BootInstant::now()).is_none(),
+            "nobody has noticed yet, and it is not sent"
+        );
         let second = token.wait().await.unwrap();
         assert_eq!((second.generation, source.count()), (first.generation + 1, 2));
         clock::suspend(HOUR * 8);
@@ -800,9 +803,9 @@ pub(super) mod tests {
         let source = Script::always(Step::Token { takes: secs(1), lives: HOUR });
         let tokens: Vec<TokenHandle> = (0..40).map(|n| bench.add(&n.to_string(), &source)).collect();
         tokio::task::yield_now().await;
-        let start = Moment::now();
+        let start = BootInstant::now();
         tokens[39].wait().await.unwrap();
-        assert!(Moment::now() - start <= secs(1) + MOMENT, "a slot is kept for those who wait");
+        assert!(BootInstant::now() - start <= secs(1) + MOMENT, "a slot is kept for those who wait");
         assert_eq!(status(&tokens[20]), Status::Pending);
         sleep(secs(13)).await;
         assert!(tokens.iter().all(|token| status(token) == Status::Valid));
@@ -910,7 +913,7 @@ pub(super) mod tests {
         let token = bench.add("api", &source);
         token.wait().await.unwrap();
         tokio::time::advance(HOUR * 8).await;
-        assert!(token.load().usable(Moment::now()).is_none());
+        assert!(token.load().usable(BootInstant::now()).is_none());
         let credentials = token.wait().await.unwrap();
         assert_eq!((credentials.generation, source.count()), (2, 2));
     }
@@ -925,9 +928,9 @@ pub(super) mod tests {
         let got = join_all((0..100).map(|_| token.renew())).await;
         assert!(got.iter().all(Result::is_ok));
         assert_eq!(source.count(), 2);
-        let start = Moment::now();
+        let start = BootInstant::now();
         token.renew().await.unwrap();
-        assert!(Moment::now() - start + MOMENT * 2 >= MIN_RENEWAL_GAP, "they keep a gap");
+        assert!(BootInstant::now() - start + MOMENT * 2 >= MIN_RENEWAL_GAP, "they keep a gap");
     }
 
     #[tokio::test(start_paused = true)]
@@ -939,7 +942,7 @@ pub(super) mod tests {
             }
         }
         let bench = bench(32);
-        let start = Moment::now();
+        let start = BootInstant::now();
         let exp = clock::wall() + secs(600);
         for (lifetime, want) in [
             (Lifetime::Unknown, Policy::default().default_lifetime.unwrap()),
@@ -963,10 +966,10 @@ pub(super) mod tests {
         });
         sleep(secs(1)).await;
         bench.renewer.remove(&token);
-        let start = Moment::now();
+        let start = BootInstant::now();
         assert!(waiter.await.unwrap().is_err());
         assert_eq!(token.renew().await, Err(RenewError::Retired));
-        assert_eq!(Moment::now(), start);
+        assert_eq!(BootInstant::now(), start);
         assert!(!bench.metrics.render().contains("api"));
     }
 

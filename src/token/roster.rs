@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 
 use super::handle::TokenHandle;
 
@@ -40,7 +40,7 @@ impl Roster {
         let Some(token) = self.load().get(name).cloned() else { return };
         let (attempts, usable) = {
             let state = token.load();
-            (state.attempts(), state.usable(Moment::now()).is_some())
+            (state.attempts(), state.usable(BootInstant::now()).is_some())
         };
         // One that is good is another user's, or an older login's.
         if usable {

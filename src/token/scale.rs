@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::renewer::tests::settings;
 use super::{CONCURRENT_REQUESTS, Fetched, Limits, Renewer, RenewerHandle, Source, TokenHandle};
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::oauth::{Lifetime, TokenResponse, TokenType, TransportFault};
@@ -25,7 +25,7 @@ struct Server {
     under_way: AtomicUsize,
     most: AtomicUsize,
     /// Requests in each second since the start.
-    start: Moment,
+    start: BootInstant,
     seconds: Mutex<BTreeMap<u64, usize>>,
 }
 
@@ -35,7 +35,7 @@ impl Server {
             down: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
-            start: Moment::now(),
+            start: BootInstant::now(),
             seconds: Mutex::default(),
         })
     }
@@ -100,7 +100,7 @@ fn crowd() -> Crowd {
 
 impl Crowd {
     fn usable(&self) -> usize {
-        let now = Moment::now();
+        let now = BootInstant::now();
         self.tokens.iter().filter(|token| token.load().usable(now).is_some()).count()
     }
 
@@ -152,7 +152,7 @@ async fn a_hundred_thousand_tokens_never_overrun_their_server() {
     assert_eq!(crowd.usable(), 0);
     crowd.renewer.look_at_the_clock();
     // A token that is needed does not wait for the rest.
-    let began = Moment::now();
+    let began = BootInstant::now();
     crowd.tokens[TOKENS - 1].wait().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     sleep(Duration::from_mins(1)).await;

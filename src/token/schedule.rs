@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 
 use crate::oauth::{Class, MAX_LIFETIME};
 
@@ -53,7 +53,7 @@ pub(crate) fn renew_before(
 /// more in a long outage, and [`WAITED_FOR_LONG`] while an application waits to start. A server's `Retry-After` is kept to. Where the token or the login ends before, one attempt is
 /// made within two seconds of that end; once that time has begun, the backoff alone counts.
 #[must_use]
-pub(crate) fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<Moment> {
+pub(crate) fn retry_at(facts: &Facts, backoff: &Backoff, jitter: f64) -> Option<BootInstant> {
     let failing = facts.failing.as_ref()?;
     if failing.class == Class::Refused || failing.credential == Credential::Withheld {
         return None;
@@ -156,7 +156,7 @@ mod tests {
 
     /// What is known after so many failures in a row, of which the first was just now.
     fn after(class: Class, attempts: u32) -> Facts {
-        let failing = Failing { attempts, ..failing(class, Moment::now()) };
+        let failing = Failing { attempts, ..failing(class, BootInstant::now()) };
         Facts { failing: Some(failing), ..Facts::default() }
     }
 

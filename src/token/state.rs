@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use http::{HeaderName, HeaderValue};
 
 use crate::oauth::{Class, Identity};
@@ -26,11 +26,11 @@ pub(crate) struct TokenState {
     /// Why the last attempt failed; `None`: it succeeded, or there was none.
     pub last_error: Option<Failure>,
     /// When the next attempt is planned; `None`: not before someone asks, or one is under way for the first time.
-    pub next_attempt: Option<Moment>,
+    pub next_attempt: Option<BootInstant>,
     /// When the last attempt that succeeded did so.
-    pub last_success: Option<Moment>,
+    pub last_success: Option<BootInstant>,
     /// When the token held was requested, by whichever process.
-    pub requested: Option<Moment>,
+    pub requested: Option<BootInstant>,
     /// How many attempts have brought a token that was requested for them.
     pub renewals: u64,
     /// How many tokens were taken out of the store, where another process, an earlier run or a login had put them.
@@ -40,9 +40,9 @@ pub(crate) struct TokenState {
     /// How many attempts have ended, with a request or without.
     pub attempts: u64,
     /// Until when which inputs worked: secrets and keys by their hash, never by themselves.
-    pub(super) worked: Option<(Moment, Fingerprint)>,
+    pub(super) worked: Option<(BootInstant, Fingerprint)>,
     /// When the login ends unless it is renewed before, as far as its server says.
-    pub login_ends: Option<Moment>,
+    pub login_ends: Option<BootInstant>,
     /// What the API refused.
     pub(super) rejected: Rejected,
     /// The scope granted, where the server says so.
@@ -52,7 +52,7 @@ pub(crate) struct TokenState {
     /// Whether there is a token for each caller, and none here.
     pub per_caller: bool,
     /// When the token in the store expires, where this process has held none.
-    pub(super) stored_until: Option<Moment>,
+    pub(super) stored_until: Option<BootInstant>,
 }
 
 /// What the store says of a token of before, which is of no use any more.
@@ -72,7 +72,7 @@ pub(crate) struct Failure {
     /// Why.
     pub error: Error,
     /// When.
-    pub at: Moment,
+    pub at: BootInstant,
     /// How many requests have failed in a row, this one's included.
     pub in_a_row: u32,
     /// How many attempts have failed in a row, with a request or without.
@@ -80,9 +80,9 @@ pub(crate) struct Failure {
     /// How many of the last attempts may have found the end of the login.
     pub(super) doubtful: u32,
     /// When the first of them failed.
-    pub(super) since: Moment,
+    pub(super) since: BootInstant,
     /// Until when the server asks to be left alone (`Retry-After`); it is not called before.
-    pub hold_until: Option<Moment>,
+    pub hold_until: Option<BootInstant>,
     /// Whether its inputs worked before.
     pub(super) worked: Worked,
     /// Whose credential it spent.
@@ -91,7 +91,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// The first one, at `at`.
-    pub(super) fn first(error: Error, at: Moment) -> Self {
+    pub(super) fn first(error: Error, at: BootInstant) -> Self {
         Self {
             in_a_row: u32::from(error.is_counted()),
             doubtful: u32::from(error.class() == Class::Doubtful),
@@ -145,9 +145,9 @@ pub(crate) struct Credentials {
     /// What proves possession of the key that the token is bound to; `None`: it is bound to none.
     pub binding: Option<Arc<Binding>>,
     /// When the token expires, as far as its server says.
-    pub expires_at: Moment,
+    pub expires_at: BootInstant,
     /// When it stops being sent: its expiry less the margin.
-    pub usable_until: Moment,
+    pub usable_until: BootInstant,
     /// 1 for the first of a token; each renewal has the next.
     pub generation: u64,
 }
@@ -213,7 +213,7 @@ impl Status {
 impl TokenState {
     /// The credentials, where they may be sent at `now`.
     #[must_use]
-    pub(crate) fn usable(&self, now: Moment) -> Option<&Arc<Credentials>> {
+    pub(crate) fn usable(&self, now: BootInstant) -> Option<&Arc<Credentials>> {
         self.credentials.as_ref().filter(|credentials| now < credentials.usable_until)
     }
 
@@ -236,13 +236,13 @@ impl TokenState {
 
     /// The state at `now` in one word.
     #[must_use]
-    pub(crate) fn status(&self, now: Moment) -> Status {
+    pub(crate) fn status(&self, now: BootInstant) -> Status {
         self.facts().status(now)
     }
 
     /// What an operator is advised to do; `None`: nothing beyond what the last error says.
     #[must_use]
-    pub(crate) fn advice(&self, now: Moment) -> Option<Advice> {
+    pub(crate) fn advice(&self, now: BootInstant) -> Option<Advice> {
         self.facts().advice(now)
     }
 
@@ -250,7 +250,7 @@ impl TokenState {
     /// attempt failed: the failure passes by itself, has not lasted longer than a request waits, and the next attempt,
     /// which may be under way, is no later.
     #[must_use]
-    pub(crate) fn may_come_by(&self, deadline: Moment, patience: Duration) -> bool {
+    pub(crate) fn may_come_by(&self, deadline: BootInstant, patience: Duration) -> bool {
         self.credentials.is_none()
             && self.last_error.as_ref().is_some_and(|failure| {
                 failure.error.class() == Class::Transient && failure.at - failure.since < patience
@@ -261,9 +261,9 @@ impl TokenState {
     /// When the newest token expires, or did: the one that is held, or the one that the store had at the start. `None`:
     /// there was none, or it has no end.
     #[must_use]
-    pub(crate) fn expiry(&self) -> Option<Moment> {
+    pub(crate) fn expiry(&self) -> Option<BootInstant> {
         let held = self.credentials.as_ref().map(|held| held.expires_at);
-        held.or(self.stored_until).filter(|at| *at < Moment::NEVER)
+        held.or(self.stored_until).filter(|at| *at < BootInstant::NEVER)
     }
 
     /// Takes over what the store says of a token of before, where this process has held none.
@@ -287,7 +287,7 @@ impl TokenState {
 
     /// Until when no attempt may start because the server asked for it; `None`: it did not, or that is over.
     #[must_use]
-    pub(crate) fn hold(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn hold(&self, now: BootInstant) -> Option<BootInstant> {
         self.last_error.as_ref()?.hold_until.filter(|until| *until > now)
     }
 }
@@ -298,7 +298,7 @@ mod tests {
     use crate::oauth::{ResponseFault, TransportFault};
     use crate::token::error::LoginFault;
 
-    fn credentials(usable_until: Moment) -> Arc<Credentials> {
+    fn credentials(usable_until: BootInstant) -> Arc<Credentials> {
         let mut value = HeaderValue::from_static("Bearer sentinel");
         value.set_sensitive(true);
         Arc::new(Credentials {
@@ -312,18 +312,19 @@ mod tests {
     }
 
     fn failure(error: impl Into<Error>) -> Failure {
-        Failure::first(error.into(), Moment::now())
+        Failure::first(error.into(), BootInstant::now())
     }
 
     #[test]
     fn a_state_never_prints_its_token() {
-        let state = TokenState { credentials: Some(credentials(Moment::now())), ..TokenState::default() };
+        let state =
+            TokenState { credentials: Some(credentials(BootInstant::now())), ..TokenState::default() };
         assert!(!format!("{state:?} {state:#?}").contains("sentinel"));
     }
 
     #[test]
     fn a_token_is_usable_up_to_its_margin_and_not_at_it() {
-        let end = Moment::now() + Duration::from_secs(10);
+        let end = BootInstant::now() + Duration::from_secs(10);
         let state = TokenState { credentials: Some(credentials(end)), ..TokenState::default() };
         assert!(state.usable(end - Duration::from_nanos(1)).is_some());
         assert!(state.usable(end).is_none());
@@ -331,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_first_token_is_hoped_for_through_what_passes_by_itself_and_in_time() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let deadline = now + Duration::from_secs(10);
         let soon = Some(now + Duration::from_secs(1));
         for (error, credentials, next_attempt, want) in [
@@ -358,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_api_refuses_what_is_held_and_not_what_was_held_before() {
-        let held = Some(credentials(Moment::now() + Duration::from_secs(1)));
+        let held = Some(credentials(BootInstant::now() + Duration::from_secs(1)));
         for (generation, refuses) in [(0, false), (1, true), (2, false)] {
             let rejected = Rejected { generation, new: 0 };
             let state = TokenState { credentials: held.clone(), rejected, ..TokenState::default() };

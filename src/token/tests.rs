@@ -8,7 +8,7 @@ use super::{
     Attachment, CONCURRENT_REQUESTS, Fetched, GrantSettings, Limits, Origin, Policy, Renewer, Roster,
     ServerOrigin, ServerSource, Source, TokenHandle, TokenSettings,
 };
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::demo::{AuthorizationServer as Peer, Options};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
@@ -94,7 +94,7 @@ async fn three_thousand_clients_get_a_token_each_and_their_server_is_not_overrun
             renewer.add_to_pool(&pool, format!("client-{n}"), Arc::clone(&settings), Arc::new(source))
         })
         .collect();
-    let began = Moment::now();
+    let began = BootInstant::now();
     while tokens.iter().any(|token| token.load().credentials.is_none()) {
         assert!(began.elapsed() < Duration::from_mins(2), "they do not all get one");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::token::error::Error;
 
 use super::schedule::retry_at;
@@ -18,7 +18,7 @@ pub(crate) struct Unavailable {
     /// Why the last attempt failed; `None`: the time to wait ran out before one came to an end.
     pub cause: Option<Box<Error>>,
     /// When the newest token expired; `None`: none was ever held, as far as this process and the store know.
-    pub expired: Option<Moment>,
+    pub expired: Option<BootInstant>,
     /// Who had logged in, where a new login is needed and the server said so.
     pub user: Option<Box<str>>,
     /// When it is worth while to come again; at least a second.
@@ -28,7 +28,7 @@ pub(crate) struct Unavailable {
 }
 
 impl Unavailable {
-    pub(super) fn new(state: &TokenState, now: Moment) -> Self {
+    pub(super) fn new(state: &TokenState, now: BootInstant) -> Self {
         let left = match (&state.last_error, state.next_attempt) {
             (Some(_), Some(at)) => at.saturating_duration_since(now),
             (Some(_), None) => NO_ATTEMPT_PLANNED,
@@ -48,7 +48,7 @@ impl Unavailable {
     }
 
     /// The same for a request that waits: it hastens the next attempt.
-    pub(super) fn waited_for(state: &TokenState, now: Moment, backoff: &Backoff) -> Self {
+    pub(super) fn waited_for(state: &TokenState, now: BootInstant, backoff: &Backoff) -> Self {
         let planned = Self::new(state, now);
         let soonest = state.next_attempt.and_then(|_| retry_at(&state.facts().waited_for(), backoff, 1.0));
         let left = soonest.map(|at| at - now);
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn an_application_is_told_to_come_again_when_the_next_attempt_has_been_made() {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let failure = Failure::first(Error::from(TransportFault::Dns), now);
         for (last_error, next_attempt, want) in [
             (None, None, 1),
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_sentence_tells_a_token_that_expired_from_one_that_never_was_in_each_state() {
-        let at = Moment::now();
+        let at = BootInstant::now();
         let time = clock::time_of(at);
         let short = || Some(Error::from(RequestFault::ShortSecret));
         let why = "the client's secret is too short for client_secret_jwt, so no token request was sent";

@@ -5,7 +5,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::control::Login;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
@@ -19,7 +19,7 @@ pub(super) struct Prompt {
     /// A line stands there that is to be written over.
     waiting: bool,
     told: bool,
-    since: Moment,
+    since: BootInstant,
     /// It was said why no browser may come back.
     hinted: bool,
 }
@@ -30,7 +30,7 @@ impl Prompt {
             terminal: std::io::stderr().is_terminal(),
             waiting: false,
             told: false,
-            since: Moment::now(),
+            since: BootInstant::now(),
             hinted: false,
         }
     }

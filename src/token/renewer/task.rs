@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::Limits;
-use crate::clock::{Moment, sleep_until};
+use crate::clock::{BootInstant, sleep_until};
 use crate::lifecycle::Drain;
 use crate::token::error::{AttemptFault, Error};
 use crate::token::handle::{Ask, Command, Token};
@@ -43,7 +43,7 @@ pub(super) struct Task {
     pools: HashMap<Arc<str>, Arc<PoolMetrics>>,
     queue: Queue,
     /// When tokens stop being usable: a change of state that no attempt announces.
-    lapses: BTreeSet<(Moment, u64)>,
+    lapses: BTreeSet<(BootInstant, u64)>,
     attempts: JoinSet<Ended>,
 }
 
@@ -57,8 +57,8 @@ struct Entry {
     running: Option<AbortHandle>,
     /// Who wants it forgotten, once what is under way has ended.
     leaving: Vec<oneshot::Sender<Result<(), Error>>>,
-    last_start: Option<Moment>,
-    lapse: Option<Moment>,
+    last_start: Option<BootInstant>,
+    lapse: Option<BootInstant>,
     /// Someone said during the attempt under way that something has changed since it began.
     woken: Option<Ask>,
     /// What is under way is a look into the store, by its number.
@@ -74,7 +74,7 @@ struct Entry {
 /// An attempt that came to an end.
 struct Ended {
     id: u64,
-    sent: Moment,
+    sent: BootInstant,
     outcome: Outcome,
 }
 
@@ -108,7 +108,7 @@ impl Task {
             while let Ok(command) = inbox.try_recv() {
                 self.obey(command);
             }
-            let now = Moment::now();
+            let now = BootInstant::now();
             self.lapse(now);
             while let Some(least) = self.admits()
                 && let Some((id, urgency)) = self.queue.pop(now, least)
@@ -137,7 +137,7 @@ impl Task {
     }
 
     /// When there is something to do by the clock alone.
-    fn next(&self) -> Option<Moment> {
+    fn next(&self) -> Option<BootInstant> {
         let lapse = self.lapses.first().map(|(at, _)| *at);
         // With no slot free, the end of an attempt is what to wait for.
         let due = self.queue.next().filter(|_| self.admits().is_some());
@@ -190,10 +190,10 @@ impl Task {
         }
         let state = token.state();
         if state.per_caller || state.credentials.is_some() {
-            self.metrics.status(&token.name, state.status(Moment::now()));
+            self.metrics.status(&token.name, state.status(BootInstant::now()));
         }
         if !state.per_caller {
-            self.queue.plan(id, Moment::now(), Urgency::Planned);
+            self.queue.plan(id, BootInstant::now(), Urgency::Planned);
         }
         let server = source.server();
         self.shares.join(server);
@@ -238,7 +238,7 @@ impl Task {
 
     fn hear(&mut self, id: u64, ask: Ask, seen: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let now = Moment::now();
+        let now = BootInstant::now();
         let state = entry.token.state();
         if state.per_caller {
             return;
@@ -284,7 +284,7 @@ impl Task {
     }
 
     /// Starts an attempt, or parks it where its server has all of its share.
-    fn start(&mut self, id: u64, urgency: Urgency, now: Moment) {
+    fn start(&mut self, id: u64, urgency: Urgency, now: BootInstant) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.looking.is_some() {
             // What it finds may be what is due.
@@ -322,7 +322,7 @@ impl Task {
             if let Some(entry) = self.entries.get_mut(&id)
                 && entry.parked.take_if(|parked| *parked == urgency).is_some()
             {
-                self.queue.hasten(id, Moment::now(), urgency);
+                self.queue.hasten(id, BootInstant::now(), urgency);
                 return;
             }
         }
@@ -354,12 +354,12 @@ impl Task {
     fn fetched(
         &mut self,
         id: u64,
-        sent: Moment,
+        sent: BootInstant,
         outcome: Result<Fetched, Error>,
         inputs: Option<Fingerprint>,
     ) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let now = Moment::now();
+        let now = BootInstant::now();
         entry.running = None;
         let old = entry.token.state();
         let attempt = outcome::Attempt { sent, now, jitter: fastrand::f64(), inputs };
@@ -397,7 +397,7 @@ impl Task {
             self.lapses.remove(&(at, id));
         }
         if let Some(credentials) = state.usable(now)
-            && credentials.usable_until < Moment::NEVER
+            && credentials.usable_until < BootInstant::NEVER
         {
             entry.lapse = Some(credentials.usable_until);
             self.lapses.insert((credentials.usable_until, id));
@@ -427,7 +427,7 @@ impl Task {
     }
 
     /// Says of each token whose time has run out that it has.
-    fn lapse(&mut self, now: Moment) {
+    fn lapse(&mut self, now: BootInstant) {
         while let Some(&(at, id)) = self.lapses.first()
             && at <= now
         {
@@ -462,7 +462,7 @@ impl Entry {
     }
 
     /// When an attempt may start that someone asks for now.
-    fn earliest(&self, now: Moment) -> Moment {
+    fn earliest(&self, now: BootInstant) -> BootInstant {
         self.last_start.map_or(now, |start| (start + MIN_RENEWAL_GAP).max(now))
     }
 }

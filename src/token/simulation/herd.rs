@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::oauth::Class;
 use crate::token::facts::tests::failing;
 use crate::token::schedule::{renew_after, retry_at, usable_for};
@@ -37,7 +37,7 @@ enum Demand {
 fn outage(replicas: usize, demand: Demand, seed: u64) -> Seen {
     let mut random = fastrand::Rng::with_seed(seed);
     let policy = Policy::default();
-    let begin = Moment::now() + LIFETIME;
+    let begin = BootInstant::now() + LIFETIME;
     let end = begin + OUTAGE;
     let mut seconds: BTreeMap<u64, usize> = BTreeMap::new();
     let mut last = end;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::world::{Inner, Kind, Weather};
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::oauth::Class;
 use crate::token::error::Error;
 use crate::token::schedule::{MIN_RENEWAL_GAP, MIN_RETRY_GAP, renew_after};
@@ -17,7 +17,7 @@ pub(super) struct Account {
     /// The last call of this process.
     last: Option<Record>,
     /// When someone last asked for a token: the schedule does not bind the call that follows.
-    asked: Option<Moment>,
+    asked: Option<BootInstant>,
     /// Refresh tokens that were lost on the way, for which no store can be blamed.
     excuses: u32,
     /// Its authorization server took the grant away.
@@ -28,9 +28,9 @@ pub(super) struct Account {
 
 #[derive(Debug)]
 struct Record {
-    started: Moment,
+    started: BootInstant,
     /// `None`: it is under way.
-    ended: Option<(Moment, End)>,
+    ended: Option<(BootInstant, End)>,
     /// For how long the token that it brought counts, where that is the usual.
     lifetime: Option<Duration>,
 }
@@ -56,7 +56,7 @@ impl End {
 impl Account {
     /// Someone asks for a token, or says that something was mended.
     pub(super) fn ask(&mut self) {
-        self.asked = Some(Moment::now());
+        self.asked = Some(BootInstant::now());
     }
 
     /// A refresh token was lost that could not have been kept.
@@ -70,7 +70,7 @@ impl Account {
     }
 
     pub(super) fn logged_in(&mut self) {
-        (self.excuses, self.taken, self.refused, self.asked) = (0, false, false, Some(Moment::now()));
+        (self.excuses, self.taken, self.refused, self.asked) = (0, false, false, Some(BootInstant::now()));
     }
 
     /// Another process: it knows nothing of the calls before.
@@ -91,7 +91,7 @@ impl Account {
         self.under_way -= 1;
         self.refused = matches!(end, End::Failed { class: Class::Refused, .. });
         if let Some(last) = &mut self.last {
-            last.ended = Some((Moment::now(), end));
+            last.ended = Some((BootInstant::now(), end));
             last.lifetime = (!odd).then_some(lifetime);
         }
     }
@@ -100,7 +100,7 @@ impl Account {
 impl Inner {
     /// Whether a call may start now.
     pub(super) fn judge_call(&mut self, token: usize) -> Option<String> {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let policy = self.policy.clone();
         let account = &mut self.grants[token].account;
         let broken = if account.under_way > 0 {
@@ -140,7 +140,7 @@ impl Inner {
 
     /// Whether a reader may see this.
     pub(super) fn judge_state(&mut self, token: usize, state: &TokenState) -> Option<String> {
-        let now = Moment::now();
+        let now = BootInstant::now();
         let Some(credentials) = state.usable(now) else { return self.judge_absence(token, state) };
         let text = credentials.value.to_str().unwrap();
         let serial = text.rsplit('-').next().unwrap().parse().unwrap();
@@ -155,7 +155,7 @@ impl Inner {
     /// Whether a reader may find no token.
     fn judge_absence(&mut self, token: usize, state: &TokenState) -> Option<String> {
         let grant = &self.grants[token];
-        let now = Moment::now();
+        let now = BootInstant::now();
         if self.weather != Weather::Well || grant.revoked || grant.account.taken {
             return None;
         }
@@ -190,7 +190,12 @@ impl Inner {
 }
 
 /// The rule that a call at `now` breaks.
-fn too_soon(last: &Record, asked: Option<Moment>, now: Moment, policy: &Policy) -> Option<&'static str> {
+fn too_soon(
+    last: &Record,
+    asked: Option<BootInstant>,
+    now: BootInstant,
+    policy: &Policy,
+) -> Option<&'static str> {
     let (ended, end) = last.ended?;
     let floor = (policy.retry.initial / 2).max(MIN_RETRY_GAP);
     let apart = now - last.started >= MIN_RENEWAL_GAP;

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::source::ModelSource;
 use super::tally::Tally;
 use super::world::{Fault, Weather, World};
-use crate::clock::{self, ClockWatch, Moment};
+use crate::clock::{self, BootInstant, ClockWatch};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::token::renewer::tests::settings;
@@ -45,8 +45,8 @@ struct Life {
     settings: Arc<TokenSettings>,
     process: Process,
     watch: ClockWatch,
-    weather_ends: Option<Moment>,
-    store_mended: Option<Moment>,
+    weather_ends: Option<BootInstant>,
+    store_mended: Option<BootInstant>,
 }
 
 /// What a crash ends.
@@ -96,11 +96,11 @@ impl Life {
     }
 
     async fn go_on(&mut self, time: Duration) {
-        let end = Moment::now() + time;
-        while Moment::now() < end && self.world.look().violation.is_none() {
+        let end = BootInstant::now() + time;
+        while BootInstant::now() < end && self.world.look().violation.is_none() {
             let mut pause = Duration::from_secs(self.random.u64(1..=MEAN_PAUSE.as_secs() * 2));
             if let Some(at) = self.weather_ends {
-                pause = pause.min(at - Moment::now());
+                pause = pause.min(at - BootInstant::now());
             }
             sleep(pause).await;
             self.what_was_due();
@@ -122,7 +122,7 @@ impl Life {
     }
 
     fn what_was_due(&mut self) {
-        let now = Moment::now();
+        let now = BootInstant::now();
         if self.weather_ends.take_if(|at| *at <= now).is_some() {
             let mut inner = self.world.look();
             let before = std::mem::replace(&mut inner.weather, Weather::Well);
@@ -151,7 +151,7 @@ impl Life {
     async fn read(&mut self) {
         let (token, handle) = self.one();
         self.world.observe(token, &handle.load());
-        if handle.load().usable(Moment::now()).is_none() {
+        if handle.load().usable(BootInstant::now()).is_none() {
             self.wait(token, &handle, 3).await;
         }
     }
@@ -160,7 +160,7 @@ impl Life {
         self.ask(token);
         self.world.look().tally.waits += requests as u64;
         for got in join_all((0..requests).map(|_| handle.wait())).await {
-            assert!(got.is_ok() || handle.load().usable(Moment::now()).is_none() || requests == 0);
+            assert!(got.is_ok() || handle.load().usable(BootInstant::now()).is_none() || requests == 0);
         }
         self.world.observe(token, &handle.load());
     }
@@ -190,9 +190,9 @@ impl Life {
         let lasts = Duration::from_secs(self.random.u64(1..=minutes * 60));
         let mut inner = self.world.look();
         inner.weather = weather;
-        inner.since = Moment::now();
+        inner.since = BootInstant::now();
         drop(inner);
-        self.weather_ends = Some(Moment::now() + lasts);
+        self.weather_ends = Some(BootInstant::now() + lasts);
         if self.random.bool() {
             // Before the weather's first request.
             self.wake();
@@ -205,7 +205,7 @@ impl Life {
         {
             let mut inner = self.world.look();
             inner.tally.suspends += 1;
-            inner.since = Moment::now();
+            inner.since = BootInstant::now();
         }
         if self.random.bool() {
             self.read().await;
@@ -239,7 +239,7 @@ impl Life {
             let mut inner = self.world.look();
             if inner.unseen > Duration::ZERO {
                 inner.unseen = Duration::ZERO;
-                inner.since = Moment::now();
+                inner.since = BootInstant::now();
             }
         }
         if self.world.fault() != Some(Fault::ClockUnwatched) {
@@ -293,7 +293,7 @@ impl Life {
 
     fn full_disk(&mut self) {
         self.world.store_works(false);
-        self.store_mended = Some(Moment::now() + Duration::from_mins(self.random.u64(1..24 * 60)));
+        self.store_mended = Some(BootInstant::now() + Duration::from_mins(self.random.u64(1..24 * 60)));
     }
 
     /// People log in when they come to it.

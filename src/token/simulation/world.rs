@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::judge::{Account, End};
 use super::tally::Tally;
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::oauth::{ErrorKind, Lifetime, ResponseFault, TransportFault};
 use crate::token::error::{Error, LoginFault};
 use crate::token::{Fetched, Policy, TokenState};
@@ -71,7 +71,7 @@ pub(super) struct Inner {
     pub(super) random: fastrand::Rng,
     pub(super) weather: Weather,
     /// Since when it has been as it is, or the machine awake, or the process running.
-    pub(super) since: Moment,
+    pub(super) since: BootInstant,
     pub(super) policy: Policy,
     pub(super) grants: Vec<Grant>,
     pub(super) store_works: bool,
@@ -89,12 +89,12 @@ pub(super) struct Grant {
     pub(super) newest: u32,
     pub(super) revoked: bool,
     /// When each access token really ends.
-    ends: Vec<Moment>,
+    ends: Vec<BootInstant>,
     pub(super) stored: Stored,
     /// What this process holds and could not store.
     memory: Option<Stored>,
     /// What is to be stored later: a planted fault.
-    lazy: Option<(Moment, Stored)>,
+    lazy: Option<(BootInstant, Stored)>,
     pub(super) account: Account,
 }
 
@@ -147,7 +147,7 @@ impl World {
         let inner = Inner {
             random,
             weather: Weather::Well,
-            since: Moment::now(),
+            since: BootInstant::now(),
             policy,
             grants,
             store_works: true,
@@ -208,7 +208,7 @@ impl World {
     pub(super) fn restarted(&self) {
         let mut inner = self.look();
         inner.tally.restarts += 1;
-        inner.since = Moment::now();
+        inner.since = BootInstant::now();
         for grant in &mut inner.grants {
             if grant.memory.take().is_some_and(|held| held.refresh > grant.stored.refresh) {
                 grant.account.excuse();
@@ -234,7 +234,7 @@ impl World {
     /// Someone logs in.
     pub(super) fn log_in(&self, token: usize) {
         let mut inner = self.look();
-        inner.since = Moment::now();
+        inner.since = BootInstant::now();
         inner.tally.logins += 1;
         let grant = &mut inner.grants[token];
         grant.revoked = false;
@@ -254,8 +254,8 @@ impl Inner {
     }
 
     /// Now, by a clock that cannot be set.
-    pub(super) fn truth(&self) -> Moment {
-        Moment::now() + self.unseen
+    pub(super) fn truth(&self) -> BootInstant {
+        BootInstant::now() + self.unseen
     }
 
     fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
@@ -330,7 +330,7 @@ impl Inner {
 impl Grant {
     /// What this process knows best.
     fn held(&mut self) -> Stored {
-        if let Some((_, stored)) = self.lazy.take_if(|(due, _)| *due <= Moment::now()) {
+        if let Some((_, stored)) = self.lazy.take_if(|(due, _)| *due <= BootInstant::now()) {
             self.stored = stored;
         }
         let lazy = self.lazy.as_ref().map(|(_, stored)| stored);
@@ -346,7 +346,7 @@ impl Grant {
     }
 
     /// When the access token `serial` really ends.
-    pub(super) fn end_of(&self, serial: usize) -> Moment {
+    pub(super) fn end_of(&self, serial: usize) -> BootInstant {
         self.ends[serial]
     }
 }
@@ -400,7 +400,8 @@ impl Call {
     /// A planted fault.
     pub(super) fn write_later(mut self) {
         let issued = self.issued.take().unwrap_or_default();
-        self.world.look().grants[self.token].lazy = Some((Moment::now() + Duration::from_mins(10), issued));
+        self.world.look().grants[self.token].lazy =
+            Some((BootInstant::now() + Duration::from_mins(10), issued));
         self.end(End::Token);
     }
 

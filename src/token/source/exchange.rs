@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::oauth::{Exchange, Grant, TypedToken, jwt_expiry, jwt_subject, read, still_good, unquoted};
 use crate::secret::{Secret, SecretSource};
 use crate::token::error::{Error, SubjectTokenFault};
@@ -16,14 +16,14 @@ use crate::token::store::Fingerprint;
 #[derive(Debug)]
 pub(super) struct Traded {
     pub(super) grant: Grant,
-    pub(super) until: Option<Moment>,
+    pub(super) until: Option<BootInstant>,
 }
 
 /// A token to trade in.
 #[derive(Debug)]
 struct Good {
     token: Secret<String>,
-    until: Option<Moment>,
+    until: Option<BootInstant>,
 }
 
 /// The grant that trades in what is configured. `since` is how often the roster had been filled when the source was
@@ -158,7 +158,7 @@ mod tests {
             std::fs::write(file.file().unwrap(), format!("{subject}\n")).unwrap();
             let traded = configured(&settings, &roster, 0).await.unwrap();
             assert_eq!(subject_of(&traded), subject);
-            let left = (traded.until.unwrap() - Moment::now()).as_secs().cast_signed();
+            let left = (traded.until.unwrap() - BootInstant::now()).as_secs().cast_signed();
             assert!((seconds - 30..=seconds).contains(&left), "{left}");
             let Grant::TokenExchange(exchange) = traded.grant else { panic!() };
             assert_eq!(exchange.actor.unwrap().token.expose(), "actor-token");
@@ -209,10 +209,10 @@ mod tests {
         old.wait().await.unwrap();
         roster.replace(BTreeMap::from([("login".to_owned(), old)]));
         let since = roster.filled();
-        let start = Moment::now();
+        let start = BootInstant::now();
         let settings = exchange(Subject::Token("login".into()));
         let error = configured(&settings, &roster, since).await.unwrap_err();
-        assert_eq!((error.cause(), Moment::now() - start), ("subject", SUBJECT_WAIT));
+        assert_eq!((error.cause(), BootInstant::now() - start), ("subject", SUBJECT_WAIT));
         assert!(error.to_string().starts_with("the token login, which is traded in for this one"), "{error}");
     }
 
@@ -222,10 +222,10 @@ mod tests {
         let roster = Roster::default();
         let token = renewer.add("login", settings(), Scripted::after(Duration::from_hours(1)));
         roster.replace(BTreeMap::from([("login".to_owned(), token)]));
-        let start = Moment::now();
+        let start = BootInstant::now();
         let settings = exchange(Subject::Token("login".into()));
         assert!(configured(&settings, &roster, 0).await.is_err());
-        assert_eq!(Moment::now() - start, SUBJECT_WAIT);
+        assert_eq!(BootInstant::now() - start, SUBJECT_WAIT);
         let incoming = configured(&exchange(Subject::Incoming), &roster, 0).await.unwrap_err();
         assert_eq!(incoming.cause(), "no_caller");
     }

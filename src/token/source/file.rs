@@ -49,7 +49,7 @@ mod tests {
 
     use super::super::tests::jwt;
     use super::*;
-    use crate::clock::{self, Moment};
+    use crate::clock::{self, BootInstant};
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
     use crate::oauth::Class;
@@ -91,7 +91,7 @@ mod tests {
 
     async fn until(token: &TokenHandle, value: &str) {
         for _ in 0..500 {
-            let held = token.load().usable(Moment::now()).map(|c| c.value.to_str().unwrap().to_owned());
+            let held = token.load().usable(BootInstant::now()).map(|c| c.value.to_str().unwrap().to_owned());
             if held.as_deref() == Some(value) {
                 return;
             }
@@ -108,7 +108,7 @@ mod tests {
         File::options().write(true).open(bench.path()).unwrap().set_modified(written).unwrap();
         assert_eq!(source(&bench.path()).fetch().await.unwrap().asked, Some(written));
         let held = bench.add().wait().await.unwrap();
-        let left = (held.expires_at - Moment::now()).as_secs();
+        let left = (held.expires_at - BootInstant::now()).as_secs();
         assert!((1795..=1800).contains(&left), "{left}");
     }
 
@@ -160,7 +160,7 @@ mod tests {
             async move { token.wait().await }
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(token.load().status(Moment::now()), Status::Pending);
+        assert_eq!(token.load().status(BootInstant::now()), Status::Pending);
         bench.write("t");
         token.wake();
         waiting.await.unwrap().unwrap();
@@ -177,7 +177,7 @@ mod tests {
         while token.load().last_error.is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(token.load().status(Moment::now()), Status::Degraded);
+        assert_eq!(token.load().status(BootInstant::now()), Status::Degraded);
         until(&token, "Bearer first").await;
     }
 

@@ -51,7 +51,7 @@ mod tests {
 
     use super::super::tests::jwt;
     use super::*;
-    use crate::clock::Moment;
+    use crate::clock::BootInstant;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
     use crate::secret::Secret;
@@ -72,10 +72,10 @@ mod tests {
         let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
         let token = renewer.add("api", fixed("t"), FixedSource::new(inline("t")));
         let held = token.wait().await.unwrap();
-        assert_eq!((held.expires_at, held.value.to_str().unwrap()), (Moment::NEVER, "Bearer t"));
+        assert_eq!((held.expires_at, held.value.to_str().unwrap()), (BootInstant::NEVER, "Bearer t"));
         sleep(Duration::from_hours(2 * 365 * 24)).await;
         let state = token.load();
-        assert_eq!((state.status(Moment::now()), state.attempts()), (Status::Valid, 1));
+        assert_eq!((state.status(BootInstant::now()), state.attempts()), (Status::Valid, 1));
     }
 
     #[tokio::test]
@@ -83,7 +83,7 @@ mod tests {
         let (_trigger, drain) = DrainTrigger::new();
         let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
         let good = renewer.add("good", fixed("good"), FixedSource::new(inline(&jwt(100))));
-        let left = (good.wait().await.unwrap().expires_at - Moment::now()).as_secs();
+        let left = (good.wait().await.unwrap().expires_at - BootInstant::now()).as_secs();
         assert!((95..=100).contains(&left), "{left}");
         let bad = renewer.add("bad", fixed("bad"), FixedSource::new(inline(&jwt(-5))));
         let error = bad.wait().await.unwrap_err();

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::oauth::{AuthorizationServer, Dpop, Identity, TokenResponse, blocking};
 use crate::secret::{Secret, SecretError, SecretSource};
 use crate::token::error::{Error, SubjectTokenFault};
@@ -118,7 +118,7 @@ pub(crate) struct Fetched {
     /// When it was asked for, where that was before this call: a token out of a store.
     pub asked: Option<SystemTime>,
     /// Until when it may be used at most, whatever it says itself: the end of what it was traded for.
-    pub until: Option<Moment>,
+    pub until: Option<BootInstant>,
     /// The key that it is bound to (RFC 9449); `None`: to none, every holder may use it.
     pub dpop: Option<Arc<Dpop>>,
     /// Who logged in for it, where that is known.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::{Moment, timeout_at};
+use crate::clock::{BootInstant, timeout_at};
 use crate::oauth::Class;
 use crate::token::error::{Error, FrameFault, LoginFault};
 
@@ -31,7 +31,7 @@ struct Facts {
     /// No renewal in a browser has succeeded since that login.
     fresh: bool,
     /// The frame that is under way: since when, and where it was sent.
-    frame: Option<(Moment, String)>,
+    frame: Option<(BootInstant, String)>,
 }
 
 /// Whose failure a refusal is.
@@ -91,7 +91,7 @@ impl RenewalRequest {
 
     /// A frame is on its way to `server`, an origin.
     pub(crate) fn sent(&self, server: String) {
-        self.facts().frame = Some((Moment::now(), server));
+        self.facts().frame = Some((BootInstant::now(), server));
     }
 
     /// Whether `browser` is the one that logged in, and no frame has renewed the token since.
@@ -146,13 +146,13 @@ impl RenewalRequest {
             (facts.refusal, facts.frame) = (None, None);
         }
         self.wanted.store(true, Ordering::Release);
-        let mut until = Moment::now() + BROWSER_WAIT;
+        let mut until = BootInstant::now() + BROWSER_WAIT;
         while timeout_at(until, heard.as_mut()).await.is_err() {
             let frame = self.facts().frame.clone();
             match frame {
                 // Where no browser comes, the call stays up: the next one to come finds it.
                 None => return Err(Error::from(LoginFault::BrowserAbsent)),
-                Some((since, _)) if Moment::now() < since + FRAME_WAIT => until = since + FRAME_WAIT,
+                Some((since, _)) if BootInstant::now() < since + FRAME_WAIT => until = since + FRAME_WAIT,
                 Some((_, server)) => {
                     let error = Error::from(LoginFault::Frame(FrameFault::Lost { server }));
                     self.settle(None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tracing::{info, warn};
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, BootInstant};
 use crate::oauth::{self, AuthorizationServer, Dpop, Grant, Lifetime, TokenHint, TokenRequest, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::error::{Error, LoginFault, SubjectTokenFault};
@@ -188,7 +188,7 @@ impl ServerSource {
 
     /// Trades; what comes is used no longer than what it was traded for.
     async fn trade(&self, traded: Traded) -> Result<Fetched, ExchangeFailure> {
-        let asked = Moment::now();
+        let asked = BootInstant::now();
         let mut fetched = self.send(&traded.grant).await?;
         if let Some(end) = traded.until {
             // For the store: a restart must not give it back what it never had.

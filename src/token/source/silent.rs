@@ -78,7 +78,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::clock::Moment;
+    use crate::clock::BootInstant;
     use crate::oauth::{ErrorKind, ResponseFault, TransportFault};
     use crate::token::Whose;
     use crate::token::error::LoginFault;
@@ -179,10 +179,10 @@ mod tests {
     async fn a_frame_that_does_not_come_back_is_the_failure_and_no_missing_dashboard() {
         let renewal_request = Arc::new(RenewalRequest::default());
         let caller = Arc::clone(&renewal_request);
-        let call = tokio::spawn(async move { (caller.call().await, Moment::now()) });
+        let call = tokio::spawn(async move { (caller.call().await, BootInstant::now()) });
         // It was sent in the last moment, and has its whole time.
         tokio::time::sleep(Duration::from_secs(29)).await;
-        let sent = Moment::now();
+        let sent = BootInstant::now();
         renewal_request.sent("https://as.example".to_owned());
         let (outcome, ended) = call.await.unwrap();
         let error = outcome.unwrap_err();

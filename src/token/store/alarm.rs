@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{error, info};
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::metrics::Metrics;
 use crate::token::metrics::StoreMetrics;
 
@@ -30,7 +30,7 @@ pub(crate) struct StoreFault {
     /// The token's name.
     pub token: String,
     /// Since when.
-    pub since: Moment,
+    pub since: BootInstant,
     /// Why, at the last try.
     pub cause: StoreError,
     /// What the store has not done yet.
@@ -69,7 +69,7 @@ impl StoreAlarm {
     pub(super) fn raise_for(&self, token: &str, cause: &StoreError, pending: Pending) {
         let mut tokens = self.tokens();
         let before = tokens.get(token).map(|fault| (fault.since, fault.pending));
-        let since = before.map_or_else(Moment::now, |(since, _)| since);
+        let since = before.map_or_else(BootInstant::now, |(since, _)| since);
         let fault = StoreFault { token: token.to_owned(), since, cause: cause.clone(), pending };
         tokens.insert(token.to_owned(), fault);
         self.inner.metrics.degraded(true);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use cupbearer::testing::Moment;
+use cupbearer::testing::BootInstant;
 
 use super::origin::{Origin, Reply};
 use super::wire::Message;
@@ -62,7 +62,7 @@ struct State {
     good: HashMap<String, u64>,
     spent: HashMap<String, u64>,
     ended: HashSet<u64>,
-    access: HashMap<String, (u64, Moment)>,
+    access: HashMap<String, (u64, BootInstant)>,
     grants: BTreeMap<String, u64>,
     revoked: Vec<String>,
     sent: Vec<String>,
@@ -169,7 +169,7 @@ impl State {
     fn api(&mut self, request: &Message) -> Reply {
         let credentials = request.field("authorization").unwrap_or_default();
         let token = credentials.strip_prefix("Bearer ").unwrap_or_default();
-        let good = self.access.get(token).is_some_and(|(_, end)| Moment::now() < *end);
+        let good = self.access.get(token).is_some_and(|(_, end)| BootInstant::now() < *end);
         let status = if good { 200 } else { 401 };
         *self.statuses.entry(status).or_default() += 1;
         if good {
@@ -202,7 +202,7 @@ impl State {
         let (access, refresh) = (format!("access-{}", self.issued), format!("refresh-{}", self.issued));
         let lifetime = self.behaviour.lifetime;
         self.good.insert(refresh.clone(), login);
-        self.access.insert(access.clone(), (login, Moment::now() + Duration::from_secs(lifetime)));
+        self.access.insert(access.clone(), (login, BootInstant::now() + Duration::from_secs(lifetime)));
         if let Some(reply) = self.behaviour.replies.pop_front() {
             return reply(&access, &refresh);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{Ended, Outcome, Task, bounded};
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::token::error::Error;
 use crate::token::outcome;
 
@@ -26,7 +26,7 @@ impl Task {
         let source = Arc::clone(&entry.source);
         self.shares.begin(entry.server);
         let held = entry.token.state().credentials.as_ref().and_then(|held| held.access_token());
-        let sent = Moment::now();
+        let sent = BootInstant::now();
         entry.running = Some(self.attempts.spawn(async move {
             let outcome = bounded(source.patience(), async { source.forget(held).await }).await;
             Ended { id, sent, outcome: Outcome::Forgotten(outcome) }
@@ -35,7 +35,7 @@ impl Task {
 
     pub(super) fn forgotten(&mut self, id: u64, outcome: &Result<(), Error>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let now = Moment::now();
+        let now = BootInstant::now();
         entry.running = None;
         entry.last_start = Some(now);
         if let Some(at) = entry.lapse.take() {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{Ended, Outcome, Task, bounded};
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::token::source::Fetched;
 
 impl Task {
     /// Looks into the store, which asks the server nothing: no share of its slots is waited for.
     pub(super) fn start_looking(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (source, sent) = (Arc::clone(&entry.source), Moment::now());
+        let (source, sent) = (Arc::clone(&entry.source), BootInstant::now());
         entry.looking = Some(entry.token.activity.look_begins());
         self.shares.begin(entry.server);
         entry.running = Some(self.attempts.spawn(async move {
@@ -20,7 +20,7 @@ impl Task {
     }
 
     /// Puts in force what a look has found; where that is nothing, what was due or asked for meanwhile takes its turn.
-    pub(super) fn looked(&mut self, id: u64, sent: Moment, found: Option<Fetched>) {
+    pub(super) fn looked(&mut self, id: u64, sent: BootInstant, found: Option<Fetched>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.running = None;
         let (number, due, asked) = (entry.looking.take(), entry.due.take(), entry.asked.take());
@@ -29,7 +29,7 @@ impl Task {
             Some(fetched) => self.fetched(id, sent, Ok(fetched), None),
             None => {
                 if let Some(urgency) = due {
-                    self.queue.hasten(id, Moment::now(), urgency);
+                    self.queue.hasten(id, BootInstant::now(), urgency);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What requests tell the renewer: that they wait for a token, and what the API said to the one that they carried.
 
 use super::Task;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::token::outcome;
 use crate::token::queue::Urgency;
 use crate::token::schedule::retry_at;
@@ -9,7 +9,7 @@ use crate::token::state::TokenState;
 
 impl Task {
     /// A request waits while renewals fail: the next attempt is a few seconds away at most.
-    pub(super) fn waited_for(&mut self, id: u64, state: &TokenState, now: Moment) {
+    pub(super) fn waited_for(&mut self, id: u64, state: &TokenState, now: BootInstant) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let backoff = &entry.token.settings.policy.retry;
         let Some(at) = retry_at(&state.facts().waited_for(), backoff, fastrand::f64()) else { return };
@@ -23,7 +23,7 @@ impl Task {
 
     pub(super) fn rejected(&mut self, id: u64, generation: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (now, old) = (Moment::now(), entry.token.state());
+        let (now, old) = (BootInstant::now(), entry.token.state());
         let Some(state) = outcome::rejected(&old, generation, now) else { return };
         outcome::log_rejected(&entry.token.name, &old, &state, now);
         entry.show(id, state.status(now), &self.owners, &self.metrics);
@@ -33,7 +33,7 @@ impl Task {
     pub(super) fn accepted(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let state = outcome::accepted(&entry.token.state());
-        entry.show(id, state.status(Moment::now()), &self.owners, &self.metrics);
+        entry.show(id, state.status(BootInstant::now()), &self.owners, &self.metrics);
         entry.token.revise(state);
     }
 }
