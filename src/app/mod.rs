@@ -10,7 +10,7 @@ mod postponed;
 mod run;
 
 pub(crate) use bounds::DescriptorBound;
-pub(crate) use online_check::{TrialError, account, fetch_token, log_out, try_out};
+pub(crate) use online_check::{OnlineCheckError, account, check_online, fetch_token, log_out};
 #[cfg(feature = "demo")]
 pub(crate) use run::Started;
 pub(crate) use run::{Supervisor, run};

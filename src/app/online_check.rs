@@ -22,11 +22,11 @@ use crate::traces::TracesError;
 
 /// What was tried and how it went.
 #[derive(Debug)]
-pub(crate) struct Trial {
+pub(crate) struct OnlineCheck {
     /// The key of the configuration that it is about: `tokens.api`, `upstreams.api`.
     pub key: String,
     /// What was found out, as a sentence; or why it does not work.
-    pub outcome: Result<String, TrialError>,
+    pub outcome: Result<String, OnlineCheckError>,
     /// What a person should know beside that: what is not as it was asked for, or what a file says of itself.
     pub notes: Vec<String>,
 }
@@ -40,7 +40,7 @@ enum Asked {
 
 /// Why something does not work.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TrialError {
+pub(crate) enum OnlineCheckError {
     /// The authorization server gave no token.
     #[error("{}", in_full(.0))]
     Token(#[from] Error),
@@ -72,8 +72,8 @@ pub(crate) enum TrialError {
     Traces(#[from] TracesError),
 }
 
-impl TrialError {
-    /// What to do about it, as a command; `key` is the [`Trial`]'s. The sentence itself may say more.
+impl OnlineCheckError {
+    /// What to do about it, as a command; `key` is the [`OnlineCheck`]'s. The sentence itself may say more.
     #[must_use]
     pub(crate) fn help(&self, key: &str) -> String {
         match self {
@@ -123,8 +123,8 @@ fn in_full(error: &Error) -> String {
 }
 
 /// Tries everything out, one after the other; each is bounded by its own timeouts.
-pub(crate) async fn try_out(settings: &Settings) -> Vec<Trial> {
-    let mut trials = Vec::new();
+pub(crate) async fn check_online(settings: &Settings) -> Vec<OnlineCheck> {
+    let mut checks = Vec::new();
     for (name, token) in &settings.tokens {
         let giver = match token.origin {
             Origin::Server(_) => "the authorization server",
@@ -155,32 +155,36 @@ pub(crate) async fn try_out(settings: &Settings) -> Vec<Trial> {
                 }
             }
         };
-        trials.push(Trial { key: format!("tokens.{name}"), outcome, notes });
+        checks.push(OnlineCheck { key: format!("tokens.{name}"), outcome, notes });
     }
     for (name, upstream) in &settings.upstreams {
         let outcome = async {
             let upstream = Upstream::new(name, upstream.clone())?;
             Ok(format!("the upstream took a connection ({})", probe(&upstream).await?))
         };
-        trials.push(Trial { key: format!("upstreams.{name}"), outcome: outcome.await, notes: Vec::new() });
+        checks.push(OnlineCheck {
+            key: format!("upstreams.{name}"),
+            outcome: outcome.await,
+            notes: Vec::new(),
+        });
     }
     #[cfg(feature = "otlp")]
     if let Some(collector) = &settings.traces.collector {
-        let outcome = crate::traces::try_out(collector).await.map_err(TrialError::from);
+        let outcome = crate::traces::try_out(collector).await.map_err(OnlineCheckError::from);
         let outcome = outcome.map(|()| "the collector took a message without spans".to_owned());
-        trials.push(Trial { key: "telemetry".to_owned(), outcome, notes: Vec::new() });
+        checks.push(OnlineCheck { key: "telemetry".to_owned(), outcome, notes: Vec::new() });
     }
-    trials
+    checks
 }
 
 /// Asks for a token, once.
 ///
 /// # Errors
-/// [`TrialError`]
-pub(crate) async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<String>, TrialError> {
+/// [`OnlineCheckError`]
+pub(crate) async fn fetch_token(settings: &Settings, name: &str) -> Result<Secret<String>, OnlineCheckError> {
     match ask(settings, name).await? {
         Asked::Given(response) => Ok(response.access_token),
-        Asked::NobodyYet => Err(TrialError::NobodyYet(name.to_owned())),
+        Asked::NobodyYet => Err(OnlineCheckError::NobodyYet(name.to_owned())),
     }
 }
 
@@ -188,8 +192,11 @@ pub(crate) async fn fetch_token(settings: &Settings, name: &str) -> Result<Secre
 /// store would not take is tried again by [`Store::flush`].
 ///
 /// # Errors
-/// [`TrialError`]
-pub(crate) fn account(settings: &Settings, name: &str) -> Result<Option<(Arc<Account>, Store)>, TrialError> {
+/// [`OnlineCheckError`]
+pub(crate) fn account(
+    settings: &Settings,
+    name: &str,
+) -> Result<Option<(Arc<Account>, Store)>, OnlineCheckError> {
     let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
     let source = Sources::new(Roster::default(), store.clone()).make(name, token)?;
@@ -200,8 +207,8 @@ pub(crate) fn account(settings: &Settings, name: &str) -> Result<Option<(Arc<Acc
 /// the authorization server, where that offers it.
 ///
 /// # Errors
-/// [`TrialError`]; what was stored is gone all the same where the authorization server was not told.
-pub(crate) async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, TrialError> {
+/// [`OnlineCheckError`]; what was stored is gone all the same where the authorization server was not told.
+pub(crate) async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, OnlineCheckError> {
     let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
     let source = Sources::new(Roster::default(), store).make(name, token)?;
@@ -219,15 +226,15 @@ pub(crate) async fn log_out(settings: &Settings, name: &str) -> Result<Option<Ur
 
 /// Asks for the token `name` through the configured store: a refresh token that is changed at each use would be lost
 /// anywhere else. The tokens that it is traded for are asked for first.
-async fn ask(settings: &Settings, name: &str) -> Result<Asked, TrialError> {
-    let token = settings.tokens.get(name).ok_or(TrialError::Server(ServerError::Nowhere))?;
+async fn ask(settings: &Settings, name: &str) -> Result<Asked, OnlineCheckError> {
+    let token = settings.tokens.get(name).ok_or(OnlineCheckError::Server(ServerError::Nowhere))?;
     let subjects = subjects(settings, token);
     let store =
         match (&settings.store, subjects.values().copied().chain([token]).any(TokenSettings::spends_a_login))
         {
             // Nothing that a person's login left can be in it.
             (StoreSettings::Memory, true) if token.is_login() => Store::memory(),
-            (StoreSettings::Memory, true) => return Err(TrialError::WouldSpend),
+            (StoreSettings::Memory, true) => return Err(OnlineCheckError::WouldSpend),
             (stored, true) => open_store(stored, &StoreAlarm::new(&Metrics::new()))?,
             // To be sure that the server gives one, none is taken out of a store.
             (_, false) => Store::memory(),
@@ -259,7 +266,7 @@ async fn ask(settings: &Settings, name: &str) -> Result<Asked, TrialError> {
         Lifetime::Unbounded | Lifetime::Unknown => None,
     };
     match ends {
-        Some(at) if clock::until(at).is_zero() => Err(TrialError::Expired),
+        Some(at) if clock::until(at).is_zero() => Err(OnlineCheckError::Expired),
         _ => Ok(Asked::Given(Box::new(response))),
     }
 }
@@ -326,13 +333,14 @@ mod tests {
     fn a_proxy_at_fault_has_the_advice_that_an_upstream_has() {
         for status in [302, 407, 429, 502, 504] {
             let fault = ProxyFault::Refused(status);
-            let advice = TrialError::Token(Error::from(TransportFault::Proxy(fault))).help("tokens.api");
+            let advice =
+                OnlineCheckError::Token(Error::from(TransportFault::Proxy(fault))).help("tokens.api");
             assert_eq!(advice, format!("{}; the keys are those of [tokens.api]", fault.help()));
         }
         let unusable = Unusable { by: "HTTPS_PROXY", flaw: ProxyFlaw::Malformed };
         for error in [
-            TrialError::Server(ServerError::Proxy(unusable)),
-            TrialError::Upstream(UpstreamError::Proxy(unusable)),
+            OnlineCheckError::Server(ServerError::Proxy(unusable)),
+            OnlineCheckError::Upstream(UpstreamError::Proxy(unusable)),
         ] {
             assert!(error.to_string().contains("HTTPS_PROXY"), "{error}");
             let advice = error.help("tokens.api");

@@ -49,7 +49,7 @@ async fn online(source: &Source, loaded: &Loaded) -> anyhow::Result<Answer> {
         Source::Flags(_) => "command line".to_owned(),
     };
     let (mut failed, mut noted) = (0, 0);
-    for found in app::try_out(&loaded.settings).await {
+    for found in app::check_online(&loaded.settings).await {
         match found.outcome {
             Ok(facts) => answer(&format!("{}: {facts}", found.key))?,
             Err(error) => {

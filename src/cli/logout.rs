@@ -1,6 +1,6 @@
 //! `cupbearer logout`: a token is given back and forgotten.
 
-use crate::app::{self, TrialError};
+use crate::app::{self, OnlineCheckError};
 use crate::control::ClientError;
 use clap::Args;
 
@@ -82,11 +82,11 @@ impl Logout {
                 }
                 done
             }
-            Err(TrialError::Token(error)) if error.is_still_stored() => {
+            Err(OnlineCheckError::Token(error)) if error.is_still_stored() => {
                 complain(&format!("{name}: not logged out: {error}"));
                 Ok(Answer::No)
             }
-            Err(TrialError::Token(error)) => {
+            Err(OnlineCheckError::Token(error)) => {
                 complain(&format!(
                     "{name}: what was stored is deleted, but not revoked: {}",
                     error.in_full()

@@ -197,16 +197,16 @@ mod kernel {
 
 /// Says that connections of before may lead nowhere: after a sleep, and after a change of the network.
 pub(crate) fn moved() {
-    ERA.fetch_add(1, Ordering::Relaxed);
+    GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Counts what [`moved`] said: a kept connection of another generation is not used again.
 #[must_use]
 pub(crate) fn generation() -> u64 {
-    ERA.load(Ordering::Relaxed)
+    GENERATION.load(Ordering::Relaxed)
 }
 
-static ERA: AtomicU64 = AtomicU64::new(0);
+static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// What is looked at once more after a change, the soonest last: three times, so that a network without a way out makes
 /// little.

@@ -46,8 +46,8 @@ struct Known {
 struct UnderWay {
     number: u64,
     since: Instant,
-    /// The era of the network that it began in.
-    era: u64,
+    /// The generation of the network that it began in.
+    generation: u64,
     done: watch::Sender<()>,
 }
 
@@ -107,7 +107,7 @@ impl Name {
     }
 
     /// What a caller does that wants to connect; and the number of the lookup that begins with it.
-    pub(super) fn step(&mut self, now: Instant, era: u64) -> (Step, Option<u64>) {
+    pub(super) fn step(&mut self, now: Instant, generation: u64) -> (Step, Option<u64>) {
         self.used = now;
         let is_fresh = |at: Instant, kept: Duration| now.saturating_duration_since(at) < kept;
         let settled = match (&self.failed, &self.known) {
@@ -118,7 +118,7 @@ impl Name {
         if settled {
             return (self.best(now).map_or_else(Step::Fail, Step::Use), None);
         }
-        let (since, done, begins) = self.begin(now, era);
+        let (since, done, begins) = self.begin(now, generation);
         let patience = self.may_use_last(now).then(|| since + self.patience(since));
         (Step::Wait { done, patience }, begins)
     }
@@ -135,9 +135,9 @@ impl Name {
 
     /// Joins the lookup under way, or marks that one begins and says its number. One that began before the network changed may
     /// wait for a name server that is not there any more: another one takes its place.
-    pub(super) fn begin(&mut self, now: Instant, era: u64) -> (Instant, Done, Option<u64>) {
+    pub(super) fn begin(&mut self, now: Instant, generation: u64) -> (Instant, Done, Option<u64>) {
         if let Some(lookup) = &self.lookup
-            && (lookup.era == era || self.running >= MAX_RUNNING)
+            && (lookup.generation == generation || self.running >= MAX_RUNNING)
         {
             return (lookup.since, lookup.done.subscribe(), None);
         }
@@ -145,7 +145,7 @@ impl Name {
         self.begun += 1;
         let done = self.lookup.take().map_or_else(|| watch::channel(()).0, |lookup| lookup.done);
         let waiter = done.subscribe();
-        self.lookup = Some(UnderWay { number: self.begun, since: now, era, done });
+        self.lookup = Some(UnderWay { number: self.begun, since: now, generation, done });
         (now, waiter, Some(self.begun))
     }
 
@@ -292,11 +292,11 @@ mod tests {
         from + Duration::from_secs_f32(seconds)
     }
 
-    const ERA: u64 = 0;
+    const GENERATION: u64 = 0;
 
     /// A lookup that ends at once.
     fn look_up(name: &mut Name, found: Result<Vec<SocketAddr>, LookupError>, now: Instant) -> Option<Change> {
-        name.begin(now, ERA);
+        name.begin(now, GENERATION);
         let number = name.lookup.as_ref().unwrap().number;
         name.found(number, found, now)
     }
@@ -331,27 +331,27 @@ mod tests {
     fn the_last_good_address_is_used_while_the_name_servers_are_mute() {
         let now = clock::now();
         let mut name = found(&[1], now);
-        let (step, begins) = name.step(later(now, 2.0), ERA);
+        let (step, begins) = name.step(later(now, 2.0), GENERATION);
         let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
         assert!(begins.is_some() && patience <= later(now, 2.5), "a caller waits for a moment only");
-        let (step, begins) = name.step(later(now, 40.0), ERA);
+        let (step, begins) = name.step(later(now, 40.0), GENERATION);
         let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
         assert!(begins.is_none() && patience < later(now, 3.0), "and the next ones not at all");
         assert_eq!(name.best(later(now, 40.0)), Ok(addresses(&[1])));
         look_up(&mut name, Err(LookupError::Unanswered), later(now, 41.0));
-        assert_eq!(used(name.step(later(now, 41.1), ERA)), addresses(&[1]));
-        let (step, begins) = name.step(later(now, 42.0), ERA);
+        assert_eq!(used(name.step(later(now, 41.1), GENERATION)), addresses(&[1]));
+        let (step, begins) = name.step(later(now, 42.0), GENERATION);
         let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
         assert!(begins.is_some() && patience == later(now, 42.0), "the next lookup is not waited for");
         look_up(&mut name, Ok(addresses(&[2])), later(now, 42.0));
-        assert_eq!(used(name.step(later(now, 42.1), ERA)), addresses(&[2]));
+        assert_eq!(used(name.step(later(now, 42.1), GENERATION)), addresses(&[2]));
     }
 
     #[test]
     fn a_slow_name_server_is_no_reason_to_use_an_address_of_long_ago() {
         let now = clock::now();
         let later = later(now, 3600.0);
-        let (step, _) = found(&[1], now).step(later, ERA);
+        let (step, _) = found(&[1], now).step(later, GENERATION);
         let Step::Wait { patience: Some(patience), .. } = step else { panic!("{step:?}") };
         assert_eq!(patience - later, LONG_PATIENCE);
     }
@@ -360,15 +360,15 @@ mod tests {
     fn a_name_that_never_was_found_has_no_last_address() {
         let now = clock::now();
         let mut name = Name::new(now);
-        let (step, begins) = name.step(now, ERA);
+        let (step, begins) = name.step(now, GENERATION);
         assert!(begins.is_some() && matches!(step, Step::Wait { patience: None, .. }), "{step:?}");
         look_up(&mut name, Err(LookupError::NoSuchName), now);
-        let (step, begins) = name.step(later(now, 0.1), ERA);
+        let (step, begins) = name.step(later(now, 0.1), GENERATION);
         assert!(
             matches!(step, Step::Fail(LookupError::NoSuchName)) && begins.is_none(),
             "failures are kept, too"
         );
-        assert!(name.step(later(now, 0.6), ERA).1.is_some(), "for less than a second");
+        assert!(name.step(later(now, 0.6), GENERATION).1.is_some(), "for less than a second");
     }
 
     #[test]
@@ -377,13 +377,13 @@ mod tests {
         let mut name = found(&[1], now);
         for seconds in [2.0, 12.0, 22.0, 31.0] {
             look_up(&mut name, Err(LookupError::NoSuchName), later(now, seconds));
-            assert_eq!(used(name.step(later(now, seconds), ERA)), addresses(&[1]), "{seconds}");
+            assert_eq!(used(name.step(later(now, seconds), GENERATION)), addresses(&[1]), "{seconds}");
         }
         // Mute meanwhile: what was said before still stands.
         look_up(&mut name, Err(LookupError::Unanswered), later(now, 33.0));
         assert_eq!(name.best(later(now, 33.0)), Err(LookupError::Unanswered));
         look_up(&mut name, Err(LookupError::NoSuchName), later(now, 34.0));
-        let step = name.step(later(now, 34.0), ERA).0;
+        let step = name.step(later(now, 34.0), GENERATION).0;
         assert!(matches!(step, Step::Fail(LookupError::NoSuchName)), "{step:?}");
         look_up(&mut name, Ok(addresses(&[1])), later(now, 40.0));
         look_up(&mut name, Err(LookupError::NoSuchName), later(now, 50.0));
@@ -397,13 +397,13 @@ mod tests {
         let four = addresses(&[1, 2, 3]);
         let mut name = Name::new(now);
         look_up(&mut name, Ok(vec![six(1), six(2), four[0], four[1], four[2]]), now);
-        assert_eq!(used(name.step(now, ERA)), [six(1), four[0], six(2), four[1], four[2]]);
-        assert_eq!(used(name.step(now, ERA)), [six(2), four[1], six(1), four[2], four[0]]);
+        assert_eq!(used(name.step(now, GENERATION)), [six(1), four[0], six(2), four[1], four[2]]);
+        assert_eq!(used(name.step(now, GENERATION)), [six(2), four[1], six(1), four[2], four[0]]);
         name.was_slow(six(1).ip(), now);
-        assert_eq!(used(name.step(now, ERA)), [four[2], six(2), four[0], four[1], six(1)]);
+        assert_eq!(used(name.step(now, GENERATION)), [four[2], six(2), four[0], four[1], six(1)]);
         let later = later(now, 11.0);
         look_up(&mut name, Ok(vec![six(1), four[0]]), later);
-        assert!(used(name.step(later, ERA)).starts_with(&[six(1)]), "not for ever");
+        assert!(used(name.step(later, GENERATION)).starts_with(&[six(1)]), "not for ever");
     }
 
     #[test]
