@@ -48,8 +48,8 @@
 //! 1. `config/resolve/token.rs` makes `token::TokenSettings` of the file; `app/components.rs` hands it to the renewer.
 //! 2. `token/renewer.rs` is one task for all tokens. `token/queue.rs` has the instants, `token/shares.rs` each
 //!    server's share of the slots.
-//! 3. `token/source/mod.rs` is the way to one token: a grant at a server, a command, a file, a login
-//!    (`token/source/build.rs` makes it). Sources that are stored look into `token/store/mod.rs` first.
+//! 3. `token/source/token_source.rs` is the way to one token: a grant at a server, a command, a file, a login
+//!    (`token/source/build.rs` makes it). Sources that are stored look into `token/store/outbox.rs` first.
 //! 4. `oauth/endpoint.rs` makes the token request (`oauth/grant.rs`, `oauth/client.rs`) and reads the response. What is
 //!    wrong with one is an `oauth::Error`, and whatever else fails a `token::Error` (`token/error.rs`): whose fault it is,
 //!    whether to try again, a sentence for a person.

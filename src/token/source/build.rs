@@ -10,7 +10,6 @@ use crate::token::settings::{
 };
 use crate::token::store::{Key, Store, request};
 
-use super::Source;
 use super::command::CommandSource;
 use super::file::FileSource;
 use super::fixed::FixedSource;
@@ -20,6 +19,7 @@ use super::signed::SignedSource;
 use super::silent::Silent;
 use super::spending::Spends;
 use super::stored::Stored;
+use super::token_source::Source;
 
 /// Makes sources of settings. Tokens of one authorization server share its connections and its metadata.
 #[derive(Debug)]

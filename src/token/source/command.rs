@@ -22,7 +22,8 @@ use crate::lifecycle::process::start_child;
 use crate::token::error::{CommandFault, Error, Said, SourceFault, TextFlaw, TokenHolder};
 use crate::token::settings::CommandSettings;
 
-use super::{Fetched, Source, text};
+use super::text;
+use super::token_source::{Fetched, Source};
 
 /// A helper program, started anew for each token.
 #[derive(Debug)]

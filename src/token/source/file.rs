@@ -6,7 +6,9 @@ use crate::oauth::Lifetime;
 use crate::secret::SecretSource;
 use crate::token::error::{Error, SourceFault, TokenHolder};
 
-use super::{Fetched, Source, dated, text};
+use super::dated_secret::{READ_PATIENCE, dated};
+use super::text;
+use super::token_source::{Fetched, Source};
 
 /// A file, read whole at each fetch.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl Source for FileSource {
     }
 
     fn patience(&self) -> std::time::Duration {
-        super::READ_PATIENCE
+        READ_PATIENCE
     }
 }
 

@@ -6,7 +6,9 @@ use crate::oauth::Lifetime;
 use crate::secret::SecretSource;
 use crate::token::error::{Error, TokenHolder};
 
-use super::{Fetched, Source, dated, text};
+use super::dated_secret::{READ_PATIENCE, dated};
+use super::text;
+use super::token_source::{Fetched, Source};
 
 /// A token that stays as it is until someone replaces it.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Source for FixedSource {
     }
 
     fn patience(&self) -> std::time::Duration {
-        super::READ_PATIENCE
+        READ_PATIENCE
     }
 }
 

@@ -16,12 +16,13 @@ use crate::token::roster::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 use crate::token::store::Fingerprint;
 
+use super::bearer;
 use super::exchange::{self, Traded};
 use super::exchange_failure::ExchangeFailure;
 use super::person::Person;
 use super::possession::Possession;
 use super::stored::{Exchange, Spent};
-use super::{Fetched, ServerId, Source, bearer};
+use super::token_source::{Fetched, ServerId, Source};
 
 /// An OAuth client at its authorization server.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use crate::oauth::{AssertionUse, Bearer, Location, TokenType, parse_bare};
 use crate::token::error::{AttemptFault, Error};
 use crate::token::settings::BearerAssertion;
 
-use super::{Fetched, Source};
+use super::dated_secret::READ_PATIENCE;
+use super::token_source::{Fetched, Source};
 
 /// A key, read at each fetch.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Source for SignedSource {
     }
 
     fn patience(&self) -> std::time::Duration {
-        super::READ_PATIENCE
+        READ_PATIENCE
     }
 }
 

@@ -15,7 +15,7 @@ use crate::token::error::Error;
 use crate::token::state::Past;
 
 use super::renewal_request::{BROWSER_WAIT, FRAME_WAIT, RenewalRequest};
-use super::{Fetched, ServerId, Source};
+use super::token_source::{Fetched, ServerId, Source};
 
 /// A source that turns to a browser where `inner` has nothing left to spend.
 pub(super) struct Silent<S> {

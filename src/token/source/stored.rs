@@ -27,7 +27,7 @@ use crate::token::store::{
 
 use super::exchange_failure::ExchangeFailure;
 use super::spending::{Spendable, Spends};
-use super::{Fetched, ServerId, Source};
+use super::token_source::{Fetched, ServerId, Source};
 
 mod earned;
 mod forget;

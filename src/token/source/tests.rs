@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 
-use super::{Fetched, Source, Sources};
+use super::Sources;
+use super::token_source::{Fetched, Source};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;

@@ -10,7 +10,7 @@ use crate::clock::BootInstant;
 use crate::metrics::Metrics;
 use crate::token::metrics::StoreMetrics;
 
-use super::StoreError;
+use super::store_error::StoreError;
 
 /// The alarm, made once per program and shared by clone.
 #[derive(Clone)]

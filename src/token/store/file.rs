@@ -3,6 +3,7 @@
 //! Two processes may share the folder: a lock file beside each token is its lease. A file that is not ours to read is
 //! set aside, never overwritten.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
@@ -11,15 +12,19 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::net::threads::{NotDone, STORE};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 
 use super::entry::{Entry, Flaw, decode};
 use super::folder::{Folder, Found};
+use super::key::Key;
 use super::keyring::KeyringKey;
+use super::lease::{LEASE_POLL, LEASE_WAIT, Lease};
 use super::seal::{SealingKey, UnsealError, is_newer, is_sealed};
 use super::spent::{Spending, SpentMark};
-use super::{Key, LEASE_POLL, LEASE_WAIT, Lease, StoreError, TokenStore, blocking};
+use super::store_error::{STORE_WAIT, StoreError};
+use super::token_store::TokenStore;
 
 /// A folder of tokens.
 #[derive(Clone, Debug)]
@@ -217,6 +222,21 @@ pub(super) async fn lease(folder: &Folder, name: &str) -> Result<Lease, StoreErr
             return Err(StoreError::Busy(folder.lock_file(name)));
         }
         sleep(LEASE_POLL).await;
+    }
+}
+
+/// Runs what blocks where it may, and gives up on it after [`STORE_WAIT`].
+async fn blocking<T: Send + 'static>(
+    place: &Path,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(STORE_WAIT, STORE.run(work)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(NotDone::NoThread)) => Err(StoreError::NoThread(place.to_owned())),
+        Ok(Err(NotDone::Panicked)) => {
+            Err(StoreError::Io { what: "used", path: place.to_owned(), kind: io::ErrorKind::Interrupted })
+        }
+        Ok(Err(NotDone::Full)) | Err(_) => Err(StoreError::Slow(place.to_owned())),
     }
 }
 

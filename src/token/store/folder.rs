@@ -16,9 +16,10 @@ use zeroize::Zeroizing;
 use crate::clock;
 
 use super::entry::{Fingerprint, Flaw};
+use super::lease::Lease;
 use super::seal::is_sealed;
 use super::spent::{LONGEST_MARK, Spending, SpentMark};
-use super::{Lease, StoreError};
+use super::store_error::StoreError;
 
 /// A folder of ours.
 #[derive(Clone, Debug)]

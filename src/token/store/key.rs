@@ -3,8 +3,16 @@
 use crate::oauth::{Location, MemberPath};
 use crate::token::settings::{GrantSettings, ServerOrigin, Subject, TradeGrant};
 
-use super::Key;
 use super::entry::Fingerprint;
+
+/// Whose entry it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// The token's name in the configuration.
+    pub name: String,
+    /// Of which client at which authorization server: an entry of another is not ours.
+    pub client: Fingerprint,
+}
 
 impl Key {
     /// The key of a token that comes from an authorization server. The client is told by where its server is and by its

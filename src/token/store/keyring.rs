@@ -22,7 +22,7 @@ use crate::lifecycle::process::start_child;
 use crate::secret::{Secret, SecretSource};
 
 use super::folder::Folder;
-use super::{KeyringFault, StoreError};
+use super::store_error::{KeyringFault, StoreError};
 
 /// The key of a folder, as far as the keyring has given it. A keyring that is locked, or not there yet, is asked again when
 /// the key is needed.

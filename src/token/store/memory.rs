@@ -9,7 +9,10 @@ use tokio::sync::Mutex as Turn;
 use tokio::time::timeout;
 
 use super::entry::Entry;
-use super::{Key, LEASE_WAIT, Lease, StoreError, TokenStore};
+use super::key::Key;
+use super::lease::{LEASE_WAIT, Lease};
+use super::store_error::StoreError;
+use super::token_store::TokenStore;
 
 /// The store that needs nothing and keeps nothing.
 #[derive(Debug, Default)]

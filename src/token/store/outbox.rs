@@ -19,9 +19,12 @@ use crate::token::settings::StoreSettings;
 use super::alarm::{Pending, StoreAlarm};
 use super::entry::{Entry, Fingerprint};
 use super::file::FileStore;
+use super::key::Key;
+use super::lease::Lease;
 use super::memory::MemoryStore;
 use super::spent::{Spending, SpentMark};
-use super::{Key, Lease, StoreError, TokenStore};
+use super::store_error::StoreError;
+use super::token_store::TokenStore;
 
 /// A place for tokens, and what it would not take yet. Shared by clone; a reload that leaves `[store]` alone keeps it.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::secret::{Secret, SecretSource};
 
-use super::StoreError;
 use super::entry::Flaw;
+use super::store_error::StoreError;
 
 /// A key for entries.
 #[derive(Debug)]
