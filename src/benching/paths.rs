@@ -13,8 +13,8 @@ use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{Dpop, Lifetime, SigningKey, TokenResponse, TokenType};
 use crate::proxy::{
-    Attached, Forwarded, Guard, Http2, OnUnauthorized, OwnAuthorization, ProxyMetrics, Rewrite, Route,
-    RouteLimits, RouteTable, SentHost, Upstream, UpstreamSettings, attach,
+    Attached, Forwarded, Guard, Http2, ProxyMetrics, Route, RouteTable, SentHost, Upstream, UpstreamSettings,
+    attach,
 };
 use crate::secret::{Secret, SecretSource};
 use crate::token::Error;
@@ -185,19 +185,11 @@ fn routing() -> Vec<Step> {
     let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));
     let routes: Vec<Route> = (0..20)
         .map(|n| Route {
-            host: None,
             path: if n == 19 { "/".into() } else { format!("/v1/resource{n}") },
-            methods: Vec::new(),
-            strip_prefix: false,
             upstream: "api".into(),
-            token: None,
-            own_authorization: OwnAuthorization::Replace,
-            on_unauthorized: OnUnauthorized::Replay,
             unauthorized_status: vec![StatusCode::UNAUTHORIZED],
             replay_body_limit: 256 * 1024,
-            limits: RouteLimits::default(),
-            max_stream_age: None,
-            rewrite: Rewrite::default(),
+            ..Route::default()
         })
         .collect();
     let guard = Guard::default();

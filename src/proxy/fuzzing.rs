@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::headers::{Overrides, strip_request, strip_response};
 use super::path::{judge, without_dot_segments};
-use super::route::{Entry, OnUnauthorized, OwnAuthorization, Route, RouteLimits, RouteTable};
+use super::route::{Entry, Route, RouteTable};
 use super::target;
 use super::upstream::{Forwarded, Http2, Upstream, UpstreamSettings};
 use super::{Guard, ProxyMetrics};
@@ -232,21 +232,7 @@ fn by_the_letter(path: &str, method: &Method) -> Option<&'static Entry> {
 fn table() -> &'static RouteTable {
     static TABLE: OnceLock<RouteTable> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let route = |path: &str| Route {
-            host: None,
-            path: path.into(),
-            methods: Vec::new(),
-            strip_prefix: false,
-            upstream: "api".into(),
-            token: None,
-            own_authorization: OwnAuthorization::Replace,
-            on_unauthorized: OnUnauthorized::Replay,
-            unauthorized_status: Vec::new(),
-            replay_body_limit: 0,
-            limits: RouteLimits::default(),
-            max_stream_age: None,
-            rewrite: crate::proxy::Rewrite::default(),
-        };
+        let route = |path: &str| Route { path: path.into(), upstream: "api".into(), ..Route::default() };
         let routes = [
             route("/files/private"),
             Route { strip_prefix: true, ..route("/files") },

@@ -20,7 +20,7 @@ use super::upstream::Upstream;
 use crate::token::TokenHandle;
 
 /// A route as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
     /// Only for this host name, lower case, without a port; `None`: any.
     pub host: Option<String>,
@@ -433,19 +433,11 @@ pub(super) mod tests {
 
     pub(in crate::proxy) fn route(path: &str) -> Route {
         Route {
-            host: None,
             path: path.into(),
-            methods: Vec::new(),
-            strip_prefix: false,
             upstream: "api".into(),
-            token: None,
-            own_authorization: OwnAuthorization::Replace,
-            on_unauthorized: OnUnauthorized::Replay,
             unauthorized_status: vec![StatusCode::UNAUTHORIZED],
             replay_body_limit: 64 * 1024,
-            limits: RouteLimits::default(),
-            max_stream_age: None,
-            rewrite: Rewrite::default(),
+            ..Route::default()
         }
     }
 
