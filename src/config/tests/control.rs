@@ -48,40 +48,12 @@ fn a_socket_is_beside_the_configuration() {
 }
 
 #[test]
-fn an_address_that_cannot_be_is_refused() {
-    let long = "x".repeat(108);
-    for (address, words) in [
-        ("unix:", "names no Unix socket"),
-        ("unix:/etc/passwd", "is no socket"),
-        ("unix:@", "names no socket"),
-        ("unix:@a\\u0000b", "zero byte"),
-        (&format!("unix:@{long}"), "108 bytes long"),
-        ("nowhere", "localhost:9902"),
-        ("None", "write \"none\""),
-        ("", "a Unix socket (\"unix:PATH\", \"unix:@NAME\") or \"none\""),
-        ("@x", "write \"unix:@x\""),
-        ("/run/c.sock", "write \"unix:/run/c.sock\""),
-        ("0.0.0.0:9902", "changes state"),
-    ] {
-        one_error(&control(&format!("listen = \"{address}\"")), "control.listen", &[words]);
-    }
-    let two =
-        format!("[server]\nlisten = \"unix:/run/x.sock\"\n{}", control("listen = \"unix:/run/x.sock\""));
-    one_error(&two, "control.listen", &["taken by server.listen already"]);
+fn a_variable_moves_the_surface_and_the_mode_in_the_file_stays() {
     let path = "listen = \"unix:/run/c.sock\"\n";
-    one_error(&control(&format!("{path}unix_mode = \"rw-\"")), "control.unix_mode", &["octal digits"]);
-    one_error(
-        &control(&format!("{path}unix_mode = \"0444\"")),
-        "control.unix_mode",
-        &["lets no user connect"],
-    );
     // A sidecar's environment moves the surface, and the file goes on to say what it said.
     let moved = [("CUPBEARER__CONTROL__LISTEN", "unix:@cupbearer")];
     let loaded = load_in(&control(&format!("{path}unix_mode = \"0660\"")), &moved).unwrap();
     assert_eq!(loaded.settings.control.listen, LocalAddress::parse("unix:@cupbearer"));
-    for line in ["", "listen = \"unix:@c\"\n", "listen = \"none\"\n"] {
-        one_error(&control(&format!("{line}unix_mode = \"0600\"")), "control.unix_mode", &["no Unix socket"]);
-    }
 }
 
 #[test]
@@ -98,9 +70,6 @@ fn a_login_that_no_person_could_begin_is_refused() {
         let kept = format!("{lines}[store]\nkind = \"file\"\npath = \"tokens\"\n{login}");
         assert!(load_text(&kept).is_ok(), "`cupbearer login` writes to the store");
     }
-    let browser = login.replace("[tokens.api]\n", "[tokens.api]\nrenew_via = \"browser\"\n");
-    let socket = format!("[control]\nlisten = \"unix:@c\"\n[store]\nkind = \"memory\"\n{browser}");
-    one_warning(&socket, "tokens.api.renew_via", "no browser can renew it");
 }
 
 #[test]

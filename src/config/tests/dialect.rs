@@ -61,9 +61,6 @@ fn another_kind_of_client_assertion_is_an_absolute_uri() {
     let spiffe = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
     let dialect = server_origin(&anonymous(&lines(spiffe))).server.dialect;
     assert_eq!(dialect.client_assertion_type.as_deref(), Some(spiffe));
-    for wrong in ["", "jwt-spiffe", "urn:a b"] {
-        one_error(&anonymous(&lines(wrong)), "tokens.api.client_assertion_type", &["absolute URI"]);
-    }
 }
 
 #[test]
@@ -81,81 +78,6 @@ fn another_grant_type_may_do_without_a_client() {
     ));
     assert_eq!(secret.client.auth, ClientAuth::SecretPost(SecretSource::Env("ORDERS_SECRET".into())));
     assert_eq!(server_origin(&anonymous("grant_type = \"\"")).server.dialect.grant_type.as_deref(), Some(""));
-
-    let basic = anonymous("grant_type = \"x\"\nclient_secret_env = \"ORDERS_SECRET\"");
-    one_error(&basic, "tokens.api.client_id", &["is missing"]);
-    for (own, word) in [
-        ("password", "password"),
-        ("refresh_token", "refresh_token"),
-        ("urn:ietf:params:oauth:grant-type:jwt-bearer", "jwt_bearer"),
-        ("urn:ietf:params:oauth:grant-type:device_code", "device_code"),
-    ] {
-        let help = format!("set `grant = \"{word}\"`");
-        one_error(&with(&format!("grant_type = \"{own}\"")), "tokens.api.grant_type", &[&help]);
-    }
-    one_error(&with("grant_type = \"a b\""), "tokens.api.grant_type", &["no grant type has"]);
-    let other = "grant = \"refresh_token\"\nrefresh_token_file = \"r\"\ngrant_type = \"x\"";
-    one_error(&with(other), "tokens.api.grant_type", &["grant = \"client_credentials\""]);
-}
-
-#[test]
-fn what_contradicts_itself_is_found_and_explained() {
-    for (lines, key, words) in [
-        ("request_format = \"xml\"", "request_format", &["form, json, query"][..]),
-        ("token_method = \"get\"", "token_method", &["GET"]),
-        ("token_method = \"GET\"\nrequest_format = \"json\"", "request_format", &["has no body"]),
-        (
-            "parameter_names = { clientid = \"x\" }",
-            "parameter_names.clientid",
-            &["did you mean `client_id`?"],
-        ),
-        ("parameter_names = { tenant = \"x\" }", "parameter_names.tenant", &["`params`"]),
-        ("parameter_names = { client_id = \"\" }", "parameter_names.client_id", &["is not a name"]),
-        ("parameter_names = { client_id = \"scope\" }", "parameter_names.client_id", &["another parameter"]),
-        (
-            "parameter_names = { client_id = \"app\" }\nparams = { app = \"1\" }",
-            "parameter_names.client_id",
-            &["another parameter"],
-        ),
-        ("parameter_names = { client_secret = \"app_secret\" }", "parameter_names.client_secret", &["_post"]),
-        (
-            "token_headers = { Authorization = \"sentinel\" }",
-            "token_headers.Authorization",
-            &["`client_auth`"],
-        ),
-        ("token_headers = { host = \"sentinel\" }", "token_headers.host", &["belongs to the connection"]),
-        ("token_headers = { Transfer-Encoding = \"x\" }", "token_headers.Transfer-Encoding", &["connection"]),
-        ("token_headers = { Content-Type = \"x\" }", "token_headers.Content-Type", &["`request_format`"]),
-        ("token_headers = { DPoP = \"x\" }", "token_headers.DPoP", &["`dpop = true`"]),
-        ("token_headers = { \"a b\" = \"x\" }", "token_headers.\"a b\"", &["name of a header field"]),
-        ("token_headers = { X-A = \"sen\\ntinel\" }", "token_headers.X-A", &["no header field can carry"]),
-        ("response = { access_token = \"a..b\" }", "response.access_token", &["authed_user.access_token"]),
-        ("response = { refresh_token = \"\" }", "response.refresh_token", &["names with dots"]),
-        ("response = { acess_token = \"a\" }", "response.acess_token", &["did you mean `access_token`?"]),
-        ("refresh_endpoint = \"http://login.example.com/r\"", "refresh_endpoint", &["must be https"]),
-        ("assertion_claims = { a = \"b\" }", "assertion_claims", &["nothing is signed", "private_key_jwt"]),
-        ("assertion_lifetime = \"45s\"", "assertion_lifetime", &["nothing is signed"]),
-        ("pkce = \"none\"", "pkce", &["authorization_code"]),
-    ] {
-        let text = with(lines);
-        one_error(&text, &format!("tokens.api.{key}"), words);
-        assert!(!refused(&text).to_string().contains("sentinel"), "{lines}");
-    }
-    for lines in ["request_format = \"query\"", "token_method = \"GET\""] {
-        let key = format!("tokens.api.{}", lines.split(' ').next().unwrap());
-        one_warning(
-            &with(&format!("client_auth = \"client_secret_post\"\n{lines}")),
-            &key,
-            "into the address",
-        );
-    }
-    for lines in
-        ["response = { access_token = \"a\" }", "token_headers = { X-A = \"b\" }", "refresh_endpoint = \"x\""]
-    {
-        let text = token_of(&format!("grant = \"file\"\ntoken_file = \"t\"\n{lines}"));
-        let key = format!("tokens.api.{}", lines.split(' ').next().unwrap());
-        one_error(&text, &key, &["asks no authorization server"]);
-    }
 }
 
 #[test]
@@ -199,11 +121,6 @@ fn a_token_that_is_signed_here_needs_a_key_and_says_whose_it_is() {
     assert_eq!(signed.terms.claims["scope"], json!(["GET /v1/apps"]));
     assert_eq!(load_text(&token_of(&lines)).unwrap().settings.tokens["api"].grant(), "self_signed");
 
-    one_error(
-        &token_of("grant = \"self_signed\"\nissuer_claim = \"i\""),
-        "tokens.api.key_file",
-        &["has no key"],
-    );
     let no_issuer = token_of(&format!("grant = \"self_signed\"\n{key}"));
     one_error(&no_issuer, "tokens.api.issuer_claim", &["whose token it is", "`subject`"]);
     let server = token_of(&format!("{lines}\ntoken_endpoint = \"https://a.example/t\""));
@@ -226,13 +143,6 @@ fn a_callers_token_or_another_may_be_the_assertion() {
     let (_dir, key) = key();
     let both = server_token_of(&format!("{lines}{key}subject_token = \"incoming\""));
     one_error(&both, "tokens.api.key_file", &["has no place beside `subject_token`"]);
-    let itself = server_token_of(&format!("{lines}subject_token = \"token:api\""));
-    one_error(&itself, "tokens.api.subject_token", &["names the token itself"]);
-    let typed =
-        server_token_of(&format!("{lines}subject_token = \"incoming\"\nsubject_token_type = \"urn:x\""));
-    one_error(&typed, "tokens.api.subject_token_type", &["token_exchange"]);
-    let kept = incoming.replace("token = \"api\"", "token = \"api\"\nown_authorization = \"keep\"");
-    one_error(&kept, "routes[0].own_authorization", &["trades in the request's own Authorization"]);
 }
 
 #[test]
@@ -248,10 +158,6 @@ fn pkce_is_left_out_for_a_client_that_authenticates_alone() {
     assert_eq!(pkce(&login("pkce = \"none\"")), Pkce::None);
     let warned = load_text(&login("pkce = \"none\"")).unwrap().warnings.to_string();
     assert!(warned.contains("tokens.api.pkce") && warned.contains("`code_challenge`"), "{warned}");
-    let public = login("pkce = \"none\"\nclient_auth = \"none\"")
-        .replace("client_secret_env = \"ORDERS_SECRET\"\n", "");
-    one_error(&public, "tokens.api.pkce", &["for a public client"]);
-    one_error(&login("pkce = \"plain\""), "tokens.api.pkce", &["S256, none"]);
 }
 
 #[test]
@@ -267,9 +173,6 @@ fn a_redirect_uri_elsewhere_is_encrypted() {
     ] {
         let GrantSettings::Login(login) = server_origin(&login(uri)).grant else { panic!() };
         assert_eq!((login.redirect_uri.as_str(), login.redirect_uri.is_here()), (uri, here));
-    }
-    for wrong in ["localhost:8976/cb", "orders:cb", "127.0.0.1", "localhost", "orders.example.com/cb", ""] {
-        one_error(&login(wrong), "tokens.api.redirect_uri", &["an https URL"]);
     }
 }
 

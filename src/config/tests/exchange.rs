@@ -47,16 +47,7 @@ fn a_subject_is_a_file_another_token_or_the_caller() {
 }
 
 #[test]
-fn a_subject_that_is_none_is_refused() {
-    for value in ["", "incomin", "token:", "Incoming", "x"] {
-        one_error(
-            &exchange(&format!("subject_token = \"{value}\"")),
-            "tokens.api.subject_token",
-            &["token:NAME"],
-        );
-    }
-    let both = "subject_token = \"incoming\"\nsubject_token_file = \"s\"";
-    one_error(&exchange(both), "tokens.api.subject_token", &["more than one token"]);
+fn a_variable_wins_over_the_subject_of_the_file() {
     let file = [("CUPBEARER__TOKENS__API__SUBJECT_TOKEN_FILE", "/x")];
     let loaded = load_in(&exchange("subject_token = \"incoming\""), &file).unwrap();
     let GrantSettings::TokenExchange(settings) = &loaded.settings.tokens["api"].server().unwrap().grant
@@ -64,10 +55,6 @@ fn a_subject_that_is_none_is_refused() {
         panic!()
     };
     assert_eq!(settings.subject, Subject::File(SecretSource::File("/x".into())));
-    let kind = "subject_token_file = \"s\"\nsubject_token_type = \"jwt\"";
-    one_error(&exchange(kind), "tokens.api.subject_token_type", &["RFC 8693 section 3", ACCESS_TOKEN]);
-    let actor = format!("subject_token_file = \"s\"\nactor_token_type = \"{JWT}\"");
-    one_error(&exchange(&actor), "tokens.api.actor_token_type", &["actor_token_file"]);
 }
 
 #[test]
@@ -81,11 +68,6 @@ fn a_token_that_is_traded_in_is_there_and_is_one() {
         key,
         &["there is no [tokens.logn]", "token:login"],
     );
-    one_error(&exchange("subject_token = \"token:api\""), key, &["names the token itself"]);
-    let circle = "grant = \"token_exchange\"\nclient_auth = \"none\"\nsubject_token = \"token:api\"";
-    one_error(&beside("subject_token = \"token:zoo\"", "zoo", circle), key, &["[tokens.zoo] in its turn"]);
-    let callers = "grant = \"token_exchange\"\nclient_auth = \"none\"\nsubject_token = \"incoming\"";
-    one_error(&beside("subject_token = \"token:zoo\"", "zoo", callers), key, &["for each caller"]);
 }
 
 #[test]
@@ -94,12 +76,4 @@ fn a_token_for_each_caller_lets_the_callers_in() {
     let loaded = load_text(&incoming("")).unwrap();
     assert!(!loaded.settings.tokens["api"].required, "nothing can be waited for");
     assert!(load_text(&incoming("required = false")).is_ok());
-    one_error(&incoming("required = true"), "tokens.api.required", &["readiness"]);
-    one_error(&incoming("revoke_on_exit = true"), "tokens.api.revoke_on_exit", &["not given back"]);
-    one_error(&incoming("header = \"X-Api-Key\""), "tokens.api.header", &["\"Authorization\""]);
-    for word in ["keep", "refuse"] {
-        let text = incoming("")
-            .replace("token = \"api\"", &format!("token = \"api\"\nown_authorization = \"{word}\""));
-        one_error(&text, "routes[0].own_authorization", &["[tokens.api]", "\"replace\""]);
-    }
 }

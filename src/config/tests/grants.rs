@@ -21,15 +21,6 @@ fn env(name: &str) -> SecretSource {
     SecretSource::Env(name.to_owned())
 }
 
-/// What [`one_error`] sees, beside warnings.
-#[track_caller]
-fn told(text: &str, parts: &[&str]) {
-    let shown = refused(text).to_string();
-    for part in parts {
-        assert!(shown.contains(part), "{part}\nin:\n{shown}");
-    }
-}
-
 #[test]
 fn each_grant_means_what_it_says() {
     let seed = SecretSource::File("first".into());
@@ -44,17 +35,11 @@ fn each_grant_means_what_it_says() {
         .grant,
         GrantSettings::RefreshToken { seed: None }
     );
-    one_error(
-        &with_grant("grant = \"refresh_token\""),
-        "tokens.api.refresh_token_file",
-        &["no refresh token to begin with", "[store]"],
-    );
     let password = "grant = \"password\"\nusername = \"alice\"\npassword_env = \"ORDERS_SECRET\"";
     assert_eq!(
         server_origin(&with_grant(password)).grant,
         GrantSettings::Password { username: "alice".to_owned(), password: env("ORDERS_SECRET") }
     );
-    one_warning(&with_grant(password), "tokens.api.grant", "RFC 9700 section 2.4");
     let text = token_of("grant = \"command\"\ncommand = [\"helper\", \"a b\"]\ncommand_timeout = \"5s\"");
     let command = vec!["helper".to_owned(), "a b".to_owned()];
     let command = CommandSettings { command, timeout: Duration::from_secs(5) };
@@ -64,97 +49,7 @@ fn each_grant_means_what_it_says() {
     let text = token_of("grant = \"static\"\ntoken_env = \"ORDERS_SECRET\"");
     assert_eq!(origin(&text), TokenOrigin::Static(env("ORDERS_SECRET")));
     let text = token_of("grant = \"static\"\ntoken = \"sentinel\"");
-    one_warning(&text, "tokens.api.token", "the token itself stands in the configuration");
     assert!(!format!("{:?}", load_text(&text).unwrap()).contains("sentinel"));
-}
-
-#[test]
-fn what_a_grant_needs_is_named() {
-    for (lines, parts) in [
-        (
-            "grant = \"password\"",
-            &["tokens.api.username: is missing", "password_file: the user has no password"][..],
-        ),
-        (
-            "grant = \"password\"\nusername = \"\"\npassword_file = \"\"",
-            &["username: is empty", "password_file: is empty"],
-        ),
-        ("grant = \"jwt_bearer\"", &["key_file: the assertion has no key to sign with", "set `key_file`"]),
-        ("grant = \"token_exchange\"", &["subject_token: nothing says which token is traded in"]),
-    ] {
-        told(&with_grant(lines), parts);
-    }
-    for (lines, parts) in [
-        ("grant = \"command\"", &["command: there is no program to run", "[\"/usr/local/bin/helper\""][..]),
-        ("grant = \"command\"\ncommand = []", &["command: there is no program"]),
-        ("grant = \"command\"\ncommand = [\"\", \"x\"]", &["command[0]: is empty"]),
-        ("grant = \"command\"\ncommand = \"helper --x\"", &["no shell takes it apart"]),
-        ("grant = \"command\"\ncommand = [\"a\\u0000\"]", &["zero byte"]),
-        ("grant = \"command\"\ncommand = \"/etc/passwd\"", &["is not a program", "chmod +x"]),
-        ("grant = \"command\"\ncommand = \"x\"\ncommand_timeout = \"0s\"", &["must be above 0s"]),
-        ("grant = \"file\"", &["token_file: grant = \"file\" has no token"]),
-        ("grant = \"static\"", &["token_file: grant = \"static\" has no token"]),
-        ("grant = \"static\"\ntoken = \"Bearer x\"", &["without its scheme"]),
-        ("grant = \"static\"\ntoken = \"\"", &["token: is empty"]),
-        ("grant = \"static\"\ntoken = \"x\"\ntoken_env = \"ORDERS_SECRET\"", &["more than one token"]),
-    ] {
-        told(&token_of(lines), parts);
-    }
-    let warned = token_of("grant = \"command\"\ncommand = \"/nowhere/helper\"");
-    one_warning(&warned, "tokens.api.command", "does not exist");
-}
-
-#[test]
-fn a_key_that_belongs_to_another_grant_is_refused_and_says_to_which() {
-    for (line, owner) in [
-        ("refresh_token_file = \"x\"", "grant = \"refresh_token\""),
-        ("username = \"x\"", "grant = \"password\""),
-        ("password_file = \"x\"", "grant = \"password\""),
-        ("password_env = \"x\"", "grant = \"password\""),
-        ("password = \"x\"", "grant = \"password\""),
-        ("key_file = \"x\"", "grant = \"jwt_bearer\""),
-        ("key_id = \"x\"", "grant = \"jwt_bearer\""),
-        ("key_algorithm = \"ES256\"", "grant = \"jwt_bearer\""),
-        ("issuer_claim = \"x\"", "grant = \"jwt_bearer\""),
-        ("subject = \"x\"", "grant = \"jwt_bearer\""),
-        ("audience_claim = \"x\"", "grant = \"jwt_bearer\""),
-        ("subject_token_file = \"x\"", "grant = \"token_exchange\""),
-        ("subject_token = \"incoming\"", "grant = \"token_exchange\""),
-        ("subject_token_type = \"urn:x:y\"", "grant = \"token_exchange\""),
-        ("requested_token_type = \"urn:x:y\"", "grant = \"token_exchange\""),
-        ("actor_token_file = \"x\"", "grant = \"token_exchange\""),
-        ("actor_token_type = \"urn:x:y\"", "grant = \"token_exchange\""),
-        ("command = \"x\"", "grant = \"command\""),
-        ("command_timeout = \"1s\"", "grant = \"command\""),
-        ("token_file = \"x\"", "grant = \"file\" or \"static\""),
-        ("token_env = \"x\"", "grant = \"static\""),
-        ("token = \"x\"", "grant = \"static\""),
-        ("client_key_file = \"x\"", "client_auth = \"private_key_jwt\""),
-        ("client_key_env = \"x\"", "client_auth = \"private_key_jwt\""),
-        ("client_key_id = \"x\"", "client_auth = \"private_key_jwt\""),
-        ("client_key_algorithm = \"RS256\"", "client_auth = \"client_secret_jwt\" or \"private_key_jwt\""),
-        (
-            "client_assertion_audience = \"issuer\"",
-            "client_auth = \"client_secret_jwt\" or \"private_key_jwt\"",
-        ),
-        (
-            "client_assertion_type = \"urn:x:y\"",
-            "client_auth = \"client_secret_jwt\" or \"private_key_jwt\" or \"assertion_file\"",
-        ),
-        ("assertion_file = \"x\"", "client_auth = \"assertion_file\""),
-        ("dpop_key_file = \"x\"", "set `dpop = true`"),
-    ] {
-        let key = line.split(' ').next().unwrap();
-        one_error(
-            &with_grant(line),
-            &format!("tokens.api.{key}"),
-            &["has no meaning with", owner][usize::from(key == "dpop_key_file")..],
-        );
-    }
-    let text = with_auth(
-        "client_auth = \"none\"\nclient_secret = \"x\"\ngrant = \"refresh_token\"\nrefresh_token_file = \"first\"",
-    );
-    one_error(&text, "tokens.api.client_secret", &["client_auth = \"none\"", "\"client_secret_jwt\""]);
 }
 
 #[test]
@@ -231,46 +126,12 @@ fn each_client_authentication_means_what_it_says() {
         auth("client_auth = \"none\"\ngrant = \"refresh_token\"\nrefresh_token_file = \"first\""),
         ClientAuth::None
     );
-    one_warning(&with_auth("client_auth = \"none\""), "tokens.api.client_auth", "RFC 6749 section 4.4");
 }
 
 #[test]
 fn what_a_client_authentication_needs_is_named() {
-    for (lines, key, words) in [
-        ("", "client_secret_file", &["no secret", "\"private_key_jwt\"", "\"none\""][..]),
-        (
-            "client_auth = \"client_secret_basic\"",
-            "client_secret_file",
-            &["no secret", "set `client_secret_file`"],
-        ),
-        ("client_auth = \"private_key_jwt\"", "client_key_file", &["the client has no private key"]),
-        ("client_auth = \"assertion_file\"", "assertion_file", &["the client has no assertion"]),
-    ] {
-        one_error(&with_auth(lines), &format!("tokens.api.{key}"), words);
-    }
     let without = with_auth("client_auth = \"tls_client_auth\"");
-    told(
-        &without,
-        &[
-            "client_cert_file: client_auth = \"tls_client_auth\" needs a certificate",
-            "client_cert_key_file: ",
-        ],
-    );
     assert_eq!(refused(&without).len(), 2);
-    let short = "client_auth = \"client_secret_jwt\"\nclient_secret = \"sentinel\"";
-    told(&with_auth(short), &["client_secret: is shorter than the 32 bytes", "RFC 7518 section 3.2"]);
-    assert!(!refused(&with_auth(short)).to_string().contains("sentinel"));
-    let in_a_variable =
-        with_auth("client_auth = \"client_secret_jwt\"\nclient_secret_env = \"ORDERS_SECRET\"");
-    told(&in_a_variable, &["client_secret_env: is shorter than the 32 bytes"]);
-    let long = "0123456789abcdef0123456789abcdef";
-    let lines = |algorithm: &str| {
-        with_auth(&format!(
-            "client_auth = \"client_secret_jwt\"\nclient_secret = \"{long}\"\nclient_key_algorithm = \"{algorithm}\""
-        ))
-    };
-    one_error(&lines("HS384"), "tokens.api.client_secret", &["48 bytes", "HS384"]);
-    one_error(&lines("RS256"), "tokens.api.client_key_algorithm", &["private key", "\"HS512\""]);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key.pem");
     write_private(&file, &rcgen::KeyPair::generate().unwrap().serialize_pem());
@@ -291,22 +152,6 @@ fn an_assertion_for_the_issuer_needs_one() {
         server_origin(&token_of(&lines)).client.auth,
         ClientAuth::SecretJwt { audience: AssertionAudience::Endpoint, .. }
     ));
-    let asked = token_of(&format!("{lines}\nclient_assertion_audience = \"issuer\""));
-    one_error(&asked, "tokens.api.client_assertion_audience", &["no issuer is configured", "set `issuer`"]);
-}
-
-#[test]
-fn an_unknown_word_says_nothing_of_what_is_missing() {
-    one_error(
-        &token_of("grant = \"comand\"\ncommand = \"x\""),
-        "tokens.api.grant",
-        &["did you mean \"command\"?"],
-    );
-    one_error(
-        &with_auth("client_auth = \"privat_key_jwt\"\nclient_key_file = \"x\""),
-        "tokens.api.client_auth",
-        &["private_key_jwt"],
-    );
 }
 
 #[test]
@@ -319,12 +164,6 @@ fn endpoints_stand_beside_an_issuer_and_are_secure() {
     assert_eq!(location.revocation_endpoint.unwrap().path(), "/r");
     assert_eq!(location.introspection_endpoint.unwrap().query(), Some("x=1"));
     assert!(load_text(&text).unwrap().settings.tokens["api"].revoke_on_exit);
-    for key in ["revocation_endpoint", "introspection_endpoint"] {
-        let clear = with_grant(&format!("{key} = \"http://login.example.com/\""));
-        one_error(&clear, &format!("tokens.api.{key}"), &["must be https"]);
-    }
-    let nowhere = token_of(&format!("token_endpoint = \"https://a/t\"\nrevoke_on_exit = true\n{CLIENT}"));
-    one_error(&nowhere, "tokens.api.revoke_on_exit", &["`revocation_endpoint`"]);
 }
 
 #[test]
@@ -333,33 +172,6 @@ fn a_bound_token_goes_in_authorization() {
     assert_eq!(server_origin(&dpop("")).dpop.unwrap().key, None);
     assert_eq!(server_origin(&with_grant("dpop = false")).dpop, None);
     assert!(load_text(&dpop("scheme = \"DPoP\"")).is_ok());
-    one_error(&dpop("scheme = \"token\""), "tokens.api.scheme", &["RFC 9449 section 7.1"]);
-    one_error(&dpop("scheme = \"\""), "tokens.api.scheme", &["RFC 9449 section 7.1"]);
-    one_error(&dpop("header = \"X-Api-Key\""), "tokens.api.header", &["RFC 9449 section 7.1"]);
-}
-
-#[test]
-fn parameters_of_the_new_grants_are_the_protocols_own_too() {
-    for name in [
-        "client_assertion",
-        "client_assertion_type",
-        "assertion",
-        "subject_token",
-        "subject_token_type",
-        "actor_token",
-        "actor_token_type",
-        "requested_token_type",
-        "refresh_token",
-        "username",
-        "password",
-        "dpop",
-        "DPoP",
-        "dpop_jkt",
-        "request_uri",
-    ] {
-        let text = with_grant(&format!("params = {{ {name} = \"x\" }}"));
-        one_error(&text, &format!("tokens.api.params.{name}"), &["protocol's own"]);
-    }
 }
 
 #[test]
@@ -446,24 +258,4 @@ fn a_persons_login_has_a_loopback_redirect_and_is_kept_where_a_restart_finds_it(
         ("http://127.0.0.1:80/cb", Some(80)),
         "the port that is written is the one that is registered"
     );
-
-    for (uri, part) in [
-        ("https://127.0.0.1/cb#x", "more than host, port, path and query"),
-        ("https://u:p@orders.example/cb", "more than host, port, path and query"),
-        ("http://orders.example/cb", "or be https"),
-        ("http://0.0.0.0/cb", "must lead to 127.0.0.1"),
-        ("http://localhost.evil.example/cb", "must lead to 127.0.0.1"),
-        ("http://127.0.0.1/cb?x=1", "more than host, port and path"),
-        ("callback", "an http URL on this machine"),
-    ] {
-        let text = with_grant(&format!(
-            "grant = \"authorization_code\"\nredirect_uri = \"{uri}\"\n[store]\nkind = \"memory\""
-        ));
-        one_error(&text, "tokens.api.redirect_uri", &[part]);
-    }
-    let own = with_grant(
-        "grant = \"device_code\"\nauthorization_params = { redirect_uri = \"x\" }\n[store]\nkind = \"memory\"",
-    );
-    one_error(&own, "tokens.api.authorization_params.redirect_uri", &["protocol's own"]);
-    one_error(&with_grant("renew_via = \"browser\""), "tokens.api.renew_via", &["authorization_code"]);
 }

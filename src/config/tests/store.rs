@@ -42,22 +42,6 @@ fn tokens_live_in_memory_in_a_folder_or_in_the_keyring() {
 }
 
 #[test]
-fn a_store_that_cannot_be_is_refused() {
-    one_error(&store("kind = \"file\""), "store.path", &["neither XDG_STATE_HOME nor HOME", "set `path`"]);
-    one_error(&store("kind = \"file\"\npath = \"\""), "store.path", &["is empty"]);
-    one_error(&store("kind = \"file\"\npath = \"/etc/passwd\""), "store.path", &["is not a folder"]);
-    one_error(&store("kind = \"redis\""), "store.kind", &["does not support redis yet"]);
-    one_error(
-        &store("kind = \"file\"\npath = \"/p\"\nurl = \"x\""),
-        "store.url",
-        &["does not support this key yet"],
-    );
-    one_error(&store("kind = \"disk\""), "store.kind", &["memory, file, keyring"]);
-    one_error(&store("path = \"/p\""), "store.path", &["no meaning with kind = \"memory\""]);
-    one_error(&store("encryption_key_file = \"/p\""), "store.encryption_key_file", &["no meaning"]);
-}
-
-#[test]
 fn the_folder_and_its_key_are_looked_for_beside_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");

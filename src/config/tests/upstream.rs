@@ -24,8 +24,6 @@ fn a_unix_socket_may_be_spoken_to_in_the_clear_whatever_the_host_is() {
     assert_eq!(api(&with("socket = \"/run/api.sock\"")).url.scheme(), "https");
     // The port of the URL has no meaning then.
     assert!(load_text(&clear.replace("http://api.example.com", "http://127.0.0.1:8080")).is_ok());
-    let own = format!("[server]\nlisten = \"unix:/run/api.sock\"\n{clear}");
-    one_error(&own, "upstreams.api.socket", &["own listener"]);
 }
 
 #[test]
@@ -37,46 +35,17 @@ fn a_proxy_is_named_or_none_or_the_environments() {
     assert_eq!((url.username(), url.password(), url.port()), ("alice", Some("sentinel"), Some(3128)));
     let shown = format!("{named:?}");
     assert!(shown.contains("proxy.example.com:3128") && !shown.contains("sentinel"), "{shown}");
-    for (url, words) in [
-        ("", "is not the URL"),
-        ("proxy.example.com", "is not the URL"),
-        ("proxy.example.com:3128", "is not the URL"),
-        ("socks5://sentinel@p", "must begin with http://"),
-        ("https://sentinel@p", "must begin with http://"),
-        ("http://sentinel@p/path", "a proxy alone"),
-        ("http://sentinel@p/?q", "a proxy alone"),
-        ("http://alice:sentinel#1@p:1", "in its user or password"),
-        ("http://alice:12/sentinel@p:1", "in its user or password"),
-        ("http://alice:12?sentinel@p:1", "in its user or password"),
-        ("http://sentinel@/@p:1", "in its user or password"),
-        ("http://alice:sentinel@p:port", "is not the URL"),
-        ("alice:sentinel@p:1", "is not the URL"),
-    ] {
-        one_error(&with(&format!("proxy = \"{url}\"")), "upstreams.api.proxy", &[words]);
-        assert!(!refused(&with(&format!("proxy = \"{url}\""))).to_string().contains("sentinel"));
-    }
-    for url in ["http://alice:12#3@p:1", "http://alice:1[@p:port"] {
-        one_error(&with(&format!("proxy = \"{url}\"")), "upstreams.api.proxy", &["percent-encode", "%23"]);
-    }
     let encoded = api(&with("proxy = \"http://alice:p%40s%23s%2F%3F%25@p:1\""));
     let target = "https://api.example.com/".parse().unwrap();
     let proxy = encoded.proxy.to(&target, &Environment::default()).unwrap().unwrap();
     // alice:p@s#s/?%
     assert_eq!(proxy.authorization.unwrap(), "Basic YWxpY2U6cEBzI3MvPyU=");
-    let both = with("socket = \"/run/api.sock\"\nproxy = \"http://p:1\"");
-    one_error(&both, "upstreams.api.proxy", &["beside `socket`"]);
     assert_eq!(api(&with("socket = \"/run/api.sock\"\nproxy = \"none\"")).proxy, OutboundProxy::Direct);
-    // A proxy does not make the clear any safer.
-    let clear = with("proxy = \"http://p:1\"").replace("https://api.example.com", "http://api.example.com");
-    one_error(&clear, "upstreams.api.url", &["must be https"]);
 }
 
 #[test]
 fn another_server_name_is_one_of_a_certificate() {
     assert_eq!(api(&with("server_name = \"API.internal\"")).server_name.as_deref(), Some("api.internal"));
-    one_error(&with("server_name = \"api:443\""), "upstreams.api.server_name", &["host name"]);
-    let clear = with("server_name = \"api\"").replace("https://api.example.com/base", "http://127.0.0.1:1");
-    one_error(&clear, "upstreams.api.server_name", &["in the clear"]);
 }
 
 #[test]
@@ -92,18 +61,12 @@ fn an_upstream_is_told_what_is_said() {
         let settings = api(&with(&format!("forwarded = \"{word}\"\nvia = false")));
         assert_eq!((settings.forwarded, settings.via), (want, false));
     }
-    one_error(
-        &with("forwarded = \"x-forwarded\""),
-        "upstreams.api.forwarded",
-        &["did you mean \"x_forwarded\"?"],
-    );
 }
 
 #[test]
 fn a_connection_has_a_greatest_age() {
     assert_eq!(api(GOOD).max_connection_age, Duration::from_mins(10));
     assert_eq!(api(&with("max_connection_age = \"90s\"")).max_connection_age, Duration::from_secs(90));
-    one_error(&with("max_connection_age = \"0s\""), "upstreams.api.max_connection_age", &["above 0s"]);
 }
 
 #[test]
@@ -112,9 +75,6 @@ fn how_long_connections_are_kept_and_how_many_requests_share_one_are_keys() {
     assert_eq!((settings.idle_connection_timeout, settings.max_streams), (minute, 100));
     let settings = api(&with("idle_connection_timeout = \"5s\"\nmax_streams = 8"));
     assert_eq!((settings.idle_connection_timeout.as_secs(), settings.max_streams), (5, 8));
-    let zero = with("idle_connection_timeout = \"0s\"");
-    one_error(&zero, "upstreams.api.idle_connection_timeout", &["above 0s"]);
-    one_error(&with("max_streams = 0"), "upstreams.api.max_streams", &["from 1"]);
 }
 
 #[test]
@@ -125,35 +85,14 @@ fn connections_are_bounded_by_a_number_or_not_at_all() {
     };
     assert_eq!(numbers("max_connections = \"auto\"\nhttp2_connections = \"auto\""), (None, None));
     assert_eq!(numbers("max_connections = 10\nhttp2_connections = 6"), (Some(10), Some(6)));
-    one_error(&with("max_connections = 0"), "upstreams.api.max_connections", &["from 1"]);
-    one_error(&with("max_connections = \"all\""), "upstreams.api.max_connections", &["auto"]);
-    one_error(
-        &with("max_connections = 2\nhttp2_connections = 3"),
-        "upstreams.api.http2_connections",
-        &["max_connections"],
-    );
-    one_error(
-        &with("http2 = \"never\"\nhttp2_connections = 3"),
-        "upstreams.api.http2_connections",
-        &["no meaning"],
-    );
 }
 
 #[test]
 fn the_host_that_an_upstream_is_sent_is_a_word_or_a_name() {
     assert_eq!(api(GOOD).host, SentHost::Upstream);
     assert_eq!(api(&with("host = \"client\"")).host, SentHost::Client);
-    for word in ["Client", "clients", "upstrem"] {
-        one_error(&with(&format!("host = \"{word}\"")), "upstreams.api.host", &["did you mean"]);
-    }
     for name in ["api.internal", "api.internal:8443", "[::1]:80", "orders"] {
         assert_eq!(api(&with(&format!("host = \"{name}\""))).host, SentHost::Name(name.to_owned()));
-    }
-    for name in
-        ["", "https://api.internal", "api.internal/x", "a b", "user@api.internal", "api:x", "a,b", "a?b"]
-    {
-        let text = with(&format!("host = \"{name}\""));
-        one_error(&text, "upstreams.api.host", &["a host name with or without a port"]);
     }
 }
 
@@ -167,9 +106,6 @@ fn a_host_of_the_application_with_another_path_is_warned_about() {
     let plain = format!("url = \"https://api.example.com\"\n{host}");
     let based = format!("url = \"https://api.example.com/v2\"\n{host}");
     let strips = |path: &str| format!("path = \"{path}\"\nstrip_prefix = true");
-    one_warning(&with(&plain, &strips("/v2")), "routes[0].strip_prefix", "leads elsewhere");
-    one_warning(&with(&based, &strips("/v1")), "routes[0].strip_prefix", "leads elsewhere");
-    one_warning(&with(&based, ""), "routes[0].upstream", "leads elsewhere");
     for good in [with(&based, &strips("/v2")), with(&plain, &strips("/")), with(&plain, "")] {
         assert!(load_text(&good).unwrap().warnings.is_empty(), "{good}");
     }
