@@ -1,8 +1,18 @@
 //! A request in writing: to the token endpoint (RFC 6749 section 4, appendix B), and to others that take a form.
 //!
-//! The crate `oauth2` writes head and client authentication. It knows neither the grants nor the authentications of the
-//! later RFCs, so that the form's other parameters are added here. `endpoint`, `introspection` and `revocation` call
-//! this.
+//! The crate `oauth2` is for two things: here it writes the head and the client authentication by secret (RFC 6749
+//! section 2.3.1), and in `authorization_code` it makes the challenge of PKCE. It does not write the grants, because each
+//! of its calls would lose something:
+//!
+//! - authorization code, refresh token, password: it holds code, verifier, token and password in plain strings and writes
+//!   them into a form that grows, so that copies of them stay in memory. Here each is zeroed after use.
+//! - authorization code: its `RedirectUrl` takes URLs alone; some servers register a redirect URI that is none.
+//! - device code: its call wants the whole response of the device endpoint and polls by itself. Here the server's pace,
+//!   its `slow_down` and the end of the program decide when the next poll is.
+//! - all: the names, the format and the method of a [`Dialect`] apply to every parameter, so that its form would be read
+//!   again anyway. Later grants and authentications (RFC 7523, RFC 8693) are not in it.
+//!
+//! `endpoint`, `introspection` and `revocation` call this.
 
 use std::fmt;
 
