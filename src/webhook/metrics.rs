@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cupbearer_inject::admission::Outcome;
+use cupbearer_inject::admission::Decision;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge};
 
 use crate::metrics::{Metrics, counter_vec};
@@ -20,8 +20,8 @@ impl WebhookMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let admissions =
             counter_vec(ADMISSIONS, "Admission reviews, by what became of the pod", &["outcome"]);
-        for outcome in Outcome::ALL.iter().map(|outcome| outcome.as_str()).chain([UNREADABLE]) {
-            admissions.with_label_values(&[outcome]);
+        for decision in Decision::ALL.iter().map(|decision| decision.as_str()).chain([UNREADABLE]) {
+            admissions.with_label_values(&[decision]);
         }
         let help = "Admission reviews, from the request's end to the response";
         let options = HistogramOpts::new(DURATION, help).buckets(BUCKETS.to_vec());
@@ -42,8 +42,8 @@ impl WebhookMetrics {
     }
 
     /// A review was responded to; `None`: it was none that can be read.
-    pub(super) fn reviewed(&self, outcome: Option<Outcome>, took: Duration) {
-        self.admissions.with_label_values(&[outcome.map_or(UNREADABLE, Outcome::as_str)]).inc();
+    pub(super) fn reviewed(&self, decision: Option<Decision>, took: Duration) {
+        self.admissions.with_label_values(&[decision.map_or(UNREADABLE, Decision::as_str)]).inc();
         self.duration.observe(took.as_secs_f64());
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cupbearer_inject::admission::{self, Answered, Outcome, Policy};
+use cupbearer_inject::admission::{self, Decision, Policy, ReviewResponse};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
@@ -203,12 +203,12 @@ impl Surface {
         // Until here the connection waited for its peer.
         let _at_work = place.work();
         let begun = clock::now();
-        let answered = admission::answer(&body, &self.policy);
-        self.metrics.reviewed(answered.as_ref().ok().map(|answered| answered.outcome), begun.elapsed());
-        match answered {
-            Ok(answered) => {
-                log(&answered);
-                typed(StatusCode::OK, "application/json", answered.review.to_string())
+        let response = admission::respond(&body, &self.policy);
+        self.metrics.reviewed(response.as_ref().ok().map(|response| response.decision), begun.elapsed());
+        match response {
+            Ok(response) => {
+                log(&response);
+                typed(StatusCode::OK, "application/json", response.body.to_string())
             }
             Err(error) => {
                 tracing::warn!(error, "a review cannot be read");
@@ -218,17 +218,17 @@ impl Surface {
     }
 }
 
-fn log(answered: &Answered) {
-    let Answered { object, uid, namespace, name, outcome, problem, .. } = answered;
-    let (outcome, problem) = (outcome.as_str(), problem.as_deref().unwrap_or_default());
-    match answered.outcome {
-        Outcome::Refused => {
+fn log(response: &ReviewResponse) {
+    let ReviewResponse { object, uid, namespace, name, decision, problem, .. } = response;
+    let (outcome, problem) = (decision.as_str(), problem.as_deref().unwrap_or_default());
+    match decision {
+        Decision::Refused => {
             tracing::warn!(uid, namespace, name, object, outcome, problem, "a pod was refused");
         }
-        Outcome::LetIn => {
+        Decision::LetIn => {
             tracing::warn!(uid, namespace, name, object, outcome, problem, "a pod was let in by --fail open");
         }
-        Outcome::Injected | Outcome::Moved | Outcome::LeftAlone => {
+        Decision::Injected | Decision::Moved | Decision::LeftAlone => {
             tracing::info!(uid, namespace, name, object, outcome, problem, "a review was answered");
         }
     }

@@ -1,4 +1,4 @@
-//! An `AdmissionReview` answered: `admission.k8s.io/v1`, with a JSON Patch where the sidecar is put in.
+//! The response to an `AdmissionReview` (`admission.k8s.io/v1`), with a JSON Patch where the sidecar is put in.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,13 +34,13 @@ pub enum FailurePolicy {
     Open,
 }
 
-/// What an answer did.
+/// What the API server gets, and what the log says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct ReviewResponse {
     /// The `AdmissionReview` that goes back.
-    pub review: Value,
-    /// What became of the pod.
-    pub outcome: Outcome,
+    pub body: Value,
+    /// What becomes of the pod.
+    pub decision: Decision,
     /// `Pod shop/orders-*`.
     pub object: String,
     /// The review's.
@@ -53,9 +53,9 @@ pub struct Answered {
     pub problem: Option<String>,
 }
 
-/// What became of a pod.
+/// What becomes of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Decision {
     /// The sidecar was put in.
     Injected,
     /// It came with the sidecar, which was moved to its place.
@@ -68,7 +68,7 @@ pub enum Outcome {
     LetIn,
 }
 
-impl Outcome {
+impl Decision {
     /// All of them: the closed set of the metric's label.
     pub const ALL: [Self; 5] = [Self::Injected, Self::Moved, Self::LeftAlone, Self::Refused, Self::LetIn];
 
@@ -85,11 +85,11 @@ impl Outcome {
     }
 }
 
-/// Answers the review `text`.
+/// The response to the review `text`.
 ///
 /// # Errors
 /// What is wrong with it, where it is none.
-pub fn answer(text: &[u8], policy: &Policy) -> Result<Answered, String> {
+pub fn respond(text: &[u8], policy: &Policy) -> Result<ReviewResponse, String> {
     let review: Value =
         serde_json::from_slice(text).map_err(|error| format!("the body is no JSON: {error}"))?;
     let (version, kind) = (review["apiVersion"].as_str(), review["kind"].as_str());
@@ -102,15 +102,15 @@ pub fn answer(text: &[u8], policy: &Policy) -> Result<Answered, String> {
     let mut response = Map::new();
     response.insert("uid".to_owned(), uid.into());
     response.insert("allowed".to_owned(), true.into());
-    let (object, outcome, problem) = decide(request, namespace, policy, &mut response);
-    let review = json!({ "apiVersion": VERSION, "kind": "AdmissionReview", "response": response });
+    let (object, decision, problem) = decide(request, namespace, policy, &mut response);
+    let body = json!({ "apiVersion": VERSION, "kind": "AdmissionReview", "response": response });
     let metadata = &request["object"]["metadata"];
     // A controller's pod has no name yet.
     let names = [&request["name"], &metadata["name"], &metadata["generateName"]];
     let name = names.into_iter().filter_map(Value::as_str).find(|name| !name.is_empty());
-    Ok(Answered {
-        review,
-        outcome,
+    Ok(ReviewResponse {
+        body,
+        decision,
         object,
         uid: uid.to_owned(),
         namespace: namespace.to_owned(),
@@ -124,7 +124,7 @@ fn decide(
     namespace: &str,
     policy: &Policy,
     response: &mut Map<String, Value>,
-) -> (String, Outcome, Option<String>) {
+) -> (String, Decision, Option<String>) {
     let old = &request["object"];
     let mut named = old.clone();
     // The API server names the namespace in the request alone where a controller makes the pod.
@@ -140,17 +140,17 @@ fn decide(
     let subresource = request["subResource"].as_str().unwrap_or_default();
     if operation != "CREATE" || !is_pod || !subresource.is_empty() {
         let says = "nothing is to be done but where a pod is created";
-        return (name, Outcome::LeftAlone, Some(says.to_owned()));
+        return (name, Decision::LeftAlone, Some(says.to_owned()));
     }
     if policy.own_namespace.as_deref().is_some_and(|own| own == namespace) {
-        return (name, Outcome::LeftAlone, Some("it is in the webhook's own namespace".to_owned()));
+        return (name, Decision::LeftAlone, Some("it is in the webhook's own namespace".to_owned()));
     }
     if is_mirror(old) {
         let says = "it mirrors a static pod, which a kubelet runs from a file (kubernetes.io/config.mirror)";
-        return (name, Outcome::LeftAlone, Some(says.to_owned()));
+        return (name, Decision::LeftAlone, Some(says.to_owned()));
     }
     let Value::Object(old) = old else {
-        return (name, Outcome::LeftAlone, Some("there is no pod".to_owned()));
+        return (name, Decision::LeftAlone, Some("there is no pod".to_owned()));
     };
     let mut new = old.clone();
     // Others may have changed the sidecar since: what is put in twice is never theirs again. The pod around it is judged as it is now.
@@ -166,7 +166,7 @@ fn decide(
     };
     match changed {
         Ok(None) if has_it && new == *old => {
-            (name, Outcome::LeftAlone, Some("it has the sidecar".to_owned()))
+            (name, Decision::LeftAlone, Some("it has the sidecar".to_owned()))
         }
         Ok(None) => {
             let spec = new.get("spec").and_then(Value::as_object).filter(|_| !has_it);
@@ -180,41 +180,41 @@ fn decide(
             let patch = patch(&Value::Object(old.clone()), &Value::Object(new));
             response.insert("patchType".to_owned(), "JSONPatch".into());
             response.insert("patch".to_owned(), STANDARD.encode(Value::Array(patch).to_string()).into());
-            (name, if has_it { Outcome::Moved } else { Outcome::Injected }, None)
+            (name, if has_it { Decision::Moved } else { Decision::Injected }, None)
         }
         // Each pod that comes here has asked for the sidecar, by itself or by its namespace.
         Ok(Some(reason)) if pod::is_misfit(reason) => {
             let says =
                 format!("{reason}; help: the label {INJECT}: \"false\" lets it in without the sidecar");
-            let outcome = without_sidecar(&says, policy.failure, response);
-            (name, outcome, Some(says))
+            let decision = without_sidecar(&says, policy.failure, response);
+            (name, decision, Some(says))
         }
         Ok(Some(reason)) => {
             response
                 .insert("warnings".to_owned(), json!([format!("cupbearer: no sidecar was added: {reason}")]));
-            (name, Outcome::LeftAlone, Some(reason.to_owned()))
+            (name, Decision::LeftAlone, Some(reason.to_owned()))
         }
         Err(problems) => {
             let says = problems.to_string();
-            let outcome = without_sidecar(&says, policy.failure, response);
-            (name, outcome, Some(says))
+            let decision = without_sidecar(&says, policy.failure, response);
+            (name, decision, Some(says))
         }
     }
 }
 
 /// What becomes of a pod that is to have the sidecar and cannot have it.
-fn without_sidecar(says: &str, failure: FailurePolicy, response: &mut Map<String, Value>) -> Outcome {
+fn without_sidecar(says: &str, failure: FailurePolicy, response: &mut Map<String, Value>) -> Decision {
     let message = format!("cupbearer: {says}");
     match failure {
         FailurePolicy::Closed => {
             response.insert("allowed".to_owned(), false.into());
             let status = json!({ "code": 422, "reason": "Invalid", "message": message });
             response.insert("status".to_owned(), status);
-            Outcome::Refused
+            Decision::Refused
         }
         FailurePolicy::Open => {
             response.insert("warnings".to_owned(), json!([message]));
-            Outcome::LetIn
+            Decision::LetIn
         }
     }
 }
@@ -248,8 +248,8 @@ mod tests {
             "resource": { "group": "", "version": "v1", "resource": "pods" } } })
     }
 
-    fn asked(review: &Value, failure: FailurePolicy) -> Answered {
-        answer(review.to_string().as_bytes(), &policy(failure)).unwrap()
+    fn asked(review: &Value, failure: FailurePolicy) -> ReviewResponse {
+        respond(review.to_string().as_bytes(), &policy(failure)).unwrap()
     }
 
     fn pod(port: u16) -> Value {
@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn a_pod_gets_a_patch_that_puts_the_sidecar_in() {
         let answered = asked(&review("shop", "CREATE", &pod(80)), FailurePolicy::Closed);
-        assert_eq!((answered.object.as_str(), answered.outcome), ("Pod shop/orders-*", Outcome::Injected));
-        let response = &answered.review["response"];
+        assert_eq!((answered.object.as_str(), answered.decision), ("Pod shop/orders-*", Decision::Injected));
+        let response = &answered.body["response"];
         assert_eq!(response["uid"], "705ab4f5-6393-11e8-b7cc-42010a800002");
         assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
         let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
@@ -272,12 +272,12 @@ mod tests {
         // Another webhook has had its hands on the pod in between, and this one is called again.
         patched["spec"]["initContainers"][0]["env"][0]["value"] = json!("0.0.0.0:4281 ");
         let again = asked(&review("shop", "CREATE", &patched), FailurePolicy::Closed);
-        assert_eq!(again.review["response"].get("patch"), None);
+        assert_eq!(again.body["response"].get("patch"), None);
     }
 
     /// What a pod becomes, as another implementation reads the patch; `None` where the review has none.
-    fn patched(object: &Value, answered: &Answered) -> Option<Value> {
-        let patch = STANDARD.decode(answered.review["response"].get("patch")?.as_str().unwrap()).unwrap();
+    fn patched(object: &Value, answered: &ReviewResponse) -> Option<Value> {
+        let patch = STANDARD.decode(answered.body["response"].get("patch")?.as_str().unwrap()).unwrap();
         let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
         let mut object = object.clone();
         json_patch::patch(&mut object, &patch).unwrap();
@@ -311,22 +311,22 @@ mod tests {
             // The other one first.
             let before = add(&pod(80), list, 0, container.clone());
             let answered = asked(&review("shop", "CREATE", &before), FailurePolicy::Closed);
-            assert_eq!(answered.review["response"]["allowed"], json!(allowed), "{container}");
+            assert_eq!(answered.body["response"]["allowed"], json!(allowed), "{container}");
             let first = patched(&before, &answered);
             // This one first, and again after the other one.
             let one = asked(&review("shop", "CREATE", &pod(80)), FailurePolicy::Closed);
             let with_both = add(&patched(&pod(80), &one).unwrap(), list, 0, container.clone());
             let again = asked(&review("shop", "CREATE", &with_both), FailurePolicy::Closed);
-            assert_eq!(again.review["response"]["allowed"], json!(allowed), "{container}");
+            assert_eq!(again.body["response"]["allowed"], json!(allowed), "{container}");
             if allowed {
                 assert_eq!(patched(&with_both, &again).unwrap_or(with_both), first.unwrap(), "{container}");
             } else {
                 let open = asked(&review("shop", "CREATE", &with_both), FailurePolicy::Open);
                 assert_eq!(
-                    (open.outcome, &open.review["response"]["allowed"]),
-                    (Outcome::LetIn, &json!(true))
+                    (open.decision, &open.body["response"]["allowed"]),
+                    (Decision::LetIn, &json!(true))
                 );
-                assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("428"), "{open:?}");
+                assert!(open.body["response"]["warnings"][0].as_str().unwrap().contains("428"), "{open:?}");
             }
         }
     }
@@ -338,17 +338,17 @@ mod tests {
         assert_eq!(pod::add(&mut brought, &sidecar, false, |_| Configuration::default()), Ok(None));
         let mut brought = Value::Object(brought);
         assert_eq!(
-            asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome,
-            Outcome::LeftAlone
+            asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).decision,
+            Decision::LeftAlone
         );
         brought["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(4281);
         assert_eq!(
-            asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).outcome,
-            Outcome::LeftAlone
+            asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed).decision,
+            Decision::LeftAlone
         );
         brought["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(9901);
         let refused = asked(&review("shop", "CREATE", &brought), FailurePolicy::Closed);
-        assert_eq!(refused.outcome, Outcome::Refused);
+        assert_eq!(refused.decision, Decision::Refused);
         assert!(refused.problem.unwrap().contains("cupbearer.dev/health-port"));
     }
 
@@ -366,17 +366,17 @@ mod tests {
         ] {
             let closed = asked(&review("shop", "CREATE", &pod), FailurePolicy::Closed);
             assert_eq!(
-                (closed.outcome, &closed.review["response"]["allowed"]),
-                (Outcome::Refused, &json!(false))
+                (closed.decision, &closed.body["response"]["allowed"]),
+                (Decision::Refused, &json!(false))
             );
-            let message = closed.review["response"]["status"]["message"].as_str().unwrap();
+            let message = closed.body["response"]["status"]["message"].as_str().unwrap();
             assert!(
                 message.contains(says) && message.contains("cupbearer.dev/inject: \"false\""),
                 "{message}"
             );
             let open = asked(&review("shop", "CREATE", &pod), FailurePolicy::Open);
-            assert_eq!((open.outcome, &open.review["response"]["allowed"]), (Outcome::LetIn, &json!(true)));
-            assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains(says));
+            assert_eq!((open.decision, &open.body["response"]["allowed"]), (Decision::LetIn, &json!(true)));
+            assert!(open.body["response"]["warnings"][0].as_str().unwrap().contains(says));
         }
         let mut declined = pod(80);
         declined["metadata"]["labels"] = json!({ INJECT: "false" });
@@ -384,8 +384,8 @@ mod tests {
         for pod in [declined, with("os", json!({ "name": "windows" }))] {
             let left = asked(&review("shop", "CREATE", &pod), FailurePolicy::Closed);
             assert_eq!(
-                (left.outcome, &left.review["response"]["allowed"]),
-                (Outcome::LeftAlone, &json!(true))
+                (left.decision, &left.body["response"]["allowed"]),
+                (Decision::LeftAlone, &json!(true))
             );
         }
     }
@@ -403,8 +403,8 @@ mod tests {
         let mut misspelt = pod(80);
         misspelt["metadata"]["annotations"] = json!({ "cupbearer.dev/after": "valt" });
         let answered = asked(&review("shop", "CREATE", &misspelt), FailurePolicy::Closed);
-        assert_eq!(answered.outcome, Outcome::Injected);
-        let warning = answered.review["response"]["warnings"][0].as_str().unwrap();
+        assert_eq!(answered.decision, Decision::Injected);
+        let warning = answered.body["response"]["warnings"][0].as_str().unwrap();
         assert!(warning.contains("cupbearer.dev/after names valt"), "{warning}");
     }
 
@@ -414,10 +414,10 @@ mod tests {
         let amounts = json!({ "cpu": "1", "memory": "1Gi" });
         guaranteed["spec"]["containers"][0]["resources"] = json!({ "requests": amounts, "limits": amounts });
         let kept = asked(&review("shop", "CREATE", &guaranteed), FailurePolicy::Closed);
-        assert_eq!(kept.review["response"].get("warnings"), None);
+        assert_eq!(kept.body["response"].get("warnings"), None);
         guaranteed["metadata"]["annotations"] = json!({ "cupbearer.dev/cpu-limit": "none" });
         let lost = asked(&review("shop", "CREATE", &guaranteed), FailurePolicy::Closed);
-        let warning = lost.review["response"]["warnings"][0].as_str().unwrap();
+        let warning = lost.body["response"]["warnings"][0].as_str().unwrap();
         assert!(warning.contains("makes a Guaranteed pod Burstable"), "{warning}");
     }
 
@@ -446,8 +446,8 @@ mod tests {
             of_lists,
         ] {
             let answered = asked(&review, FailurePolicy::Closed);
-            assert_eq!(answered.review["response"]["allowed"], json!(true));
-            assert_eq!(answered.review["response"].get("patch"), None, "{answered:?}");
+            assert_eq!(answered.body["response"]["allowed"], json!(true));
+            assert_eq!(answered.body["response"].get("patch"), None, "{answered:?}");
         }
     }
 
@@ -465,7 +465,7 @@ mod tests {
             pod["metadata"]["ownerReferences"] =
                 json!([{ "apiVersion": "v1", "kind": kind, "name": "o", "uid": "1", "controller": true }]);
             let review = review("shop", "CREATE", &pod).to_string();
-            let response = answer(review.as_bytes(), &policy).unwrap().review["response"].clone();
+            let response = respond(review.as_bytes(), &policy).unwrap().body["response"].clone();
             assert_eq!((&response["allowed"], response.get("patch").is_some()), (&json!(allowed), allowed));
         }
     }
@@ -473,15 +473,15 @@ mod tests {
     #[test]
     fn a_pod_that_cannot_have_it_is_refused_or_let_in_as_told() {
         let closed = asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Closed);
-        assert_eq!(closed.review["response"]["allowed"], json!(false));
-        let message = closed.review["response"]["status"]["message"].as_str().unwrap();
+        assert_eq!(closed.body["response"]["allowed"], json!(false));
+        let message = closed.body["response"]["status"]["message"].as_str().unwrap();
         assert!(
             message.starts_with("cupbearer: spec.containers[0].ports[0].containerPort: 4280 is"),
             "{message}"
         );
         let open = asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Open);
-        assert_eq!(open.review["response"]["allowed"], json!(true));
-        assert!(open.review["response"]["warnings"][0].as_str().unwrap().contains("4280"));
+        assert_eq!(open.body["response"]["allowed"], json!(true));
+        assert!(open.body["response"]["warnings"][0].as_str().unwrap().contains("4280"));
     }
 
     #[test]
@@ -490,17 +490,20 @@ mod tests {
         mirror["metadata"]["annotations"] =
             json!({ "kubernetes.io/config.mirror": "abc", "kubernetes.io/config.source": "file" });
         let answered = asked(&review("shop", "CREATE", &mirror), FailurePolicy::Closed);
-        assert_eq!(answered.outcome, Outcome::LeftAlone);
-        let response = &answered.review["response"];
+        assert_eq!(answered.decision, Decision::LeftAlone);
+        let response = &answered.body["response"];
         assert_eq!(
             (&response["allowed"], response.get("patch"), response.get("warnings")),
             (&json!(true), None, None)
         );
         let refused = asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Closed);
-        assert_eq!(refused.outcome, Outcome::Refused);
+        assert_eq!(refused.decision, Decision::Refused);
         let named = (refused.uid.as_str(), refused.namespace.as_str(), refused.name.as_str());
         assert_eq!(named, ("705ab4f5-6393-11e8-b7cc-42010a800002", "shop", "orders-"));
-        assert_eq!(asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Open).outcome, Outcome::LetIn);
+        assert_eq!(
+            asked(&review("shop", "CREATE", &pod(4280)), FailurePolicy::Open).decision,
+            Decision::LetIn
+        );
     }
 
     #[test]
@@ -511,7 +514,7 @@ mod tests {
             (br#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}"#, "no AdmissionReview"),
             (br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#, "request.uid"),
         ] {
-            let error = answer(text, &policy(FailurePolicy::Open)).unwrap_err();
+            let error = respond(text, &policy(FailurePolicy::Open)).unwrap_err();
             assert!(error.contains(says), "{error}");
         }
     }

@@ -1,7 +1,21 @@
-//! The sidecar in Kubernetes manifests: what is added to a pod, how it gets into a file without disturbing the rest of it,
-//! and the same in response to an admission review.
+//! The sidecar in Kubernetes manifests and in admission reviews: bytes to bytes, without I/O.
 //!
-//! What a pod becomes is decided on values (`pod`); a file is edited to say that (`manifests`), and read again to see
+//! | module | what it does |
+//! |---|---|
+//! | `manifests` | [`rewrite`]: a file of manifests with the sidecar put into its pods, or taken out |
+//! | [`admission`] | the response to an `AdmissionReview`: a JSON Patch, a warning or a refusal |
+//! | `pod` | the sidecar put into one pod, or taken out of it, as values |
+//! | `sidecar`, `overrides`, `resources`, `quantity` | the container and its volumes, and what sets them |
+//! | `annotations` | what a pod's annotations change of its sidecar |
+//! | `configuration`, `references` | what the `config.toml` in the same file needs of the pod |
+//! | `judge`, `ports`, `system`, `remarks` | whether a pod can have the sidecar, and what may go wrong |
+//! | `object`, `foreign` | the objects that hold pods, of known and unknown kinds |
+//! | `defaults`, `live` | what an API server adds to an object |
+//! | `yaml`, `readable`, `scalar` | YAML as Kubernetes reads it, as nodes that know their place in the text |
+//! | `emit`, `splice`, `patch` | values as YAML, edits of a text that keep its other lines, JSON Patch (RFC 6902) |
+//! | `problem` | what is wrong, and where |
+//!
+//! What a pod becomes is decided on values (`pod`). A file is edited to say that (`manifests`), and read again to see
 //! that it does.
 
 pub mod admission;
