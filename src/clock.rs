@@ -15,22 +15,21 @@ mod boot_instant;
 #[cfg(test)]
 mod test_clock;
 
-pub use boot_instant::BootInstant;
-pub(crate) use boot_instant::{ClockWatch, Jump, sleep_until, timeout_at};
+pub(crate) use boot_instant::{BootInstant, ClockWatch, Jump, sleep_until, timeout_at};
 #[cfg(test)]
 pub(crate) use test_clock::{set_wall_back, set_wall_forward, suspend};
 
 /// Now, on the clock that requests and connections wait by. It stands still while the machine sleeps.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Now, on the wall clock.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-pub fn wall() -> SystemTime {
+pub(crate) fn wall() -> SystemTime {
     #[cfg(test)]
     if let Some(wall) = test_clock::wall() {
         return wall;
@@ -47,7 +46,7 @@ pub(crate) fn monotonic_micros() -> i64 {
 
 /// Seconds since 1970 on the wall clock; 0 where the clock stands before that.
 #[must_use]
-pub fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     wall().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 

@@ -94,8 +94,6 @@ mod oauth;
 mod proxy;
 mod secret;
 mod telemetry;
-#[doc(hidden)]
-pub mod testing;
 mod token;
 mod traces;
 mod webhook;

@@ -11,27 +11,27 @@ use super::{now, wall};
 
 /// An instant on the clock that tokens live by. It never goes back, and it is worth nothing outside this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BootInstant(Duration);
+pub(crate) struct BootInstant(Duration);
 
 impl BootInstant {
     /// The far end of time: what never comes.
-    pub const NEVER: Self = Self(Duration::MAX);
+    pub(crate) const NEVER: Self = Self(Duration::MAX);
 
     /// Now: one read of a clock that needs no system call.
     #[must_use]
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self(BEFORE + uptime() + ahead())
     }
 
     /// How long ago `earlier` was; zero where it is still to come.
     #[must_use]
-    pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
+    pub(crate) const fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
     /// How long ago this was.
     #[must_use]
-    pub fn elapsed(self) -> Duration {
+    pub(crate) fn elapsed(self) -> Duration {
         Self::now().saturating_duration_since(self)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Origin, Reply, Stage, curl, eventually};
+use cupbearer_testing::{Origin, Reply, Stage, curl, eventually};
 
 /// The lines of the access log, by their path.
 async fn line(stage: &Stage, path: &str) -> Value {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::support::{
+use cupbearer_testing::{
     Config, Origin, Proxy, Reply, Wire, eventually, free_address, hosts, token_at, upstream_at,
 };
 

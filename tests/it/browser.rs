@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::support::{
+use cupbearer_testing::{
     Chrome, Config, Message, Origin, Program, Proxy, Reply, Stage, chromium, curl, eventually, free_address,
     hear, node, python, run, token_at, told, upstream_at,
 };

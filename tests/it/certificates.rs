@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::support::{Config, Program, Proxy, hear, node, token_at, upstream_at};
+use cupbearer_testing::{Config, Program, Proxy, hear, node, token_at, upstream_at};
 
 /// A server that gives tokens and is the API too.
 struct Server {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::deploy::{check, deploy, judged, kustomizations, kustomized, text};
-use super::support::{Program, cupbearer, curl, free_address, python, repository};
+use cupbearer_testing::{Program, cupbearer, curl, free_address, python, repository};
 
 const CHARTS: [&str; 2] = ["cupbearer", "cupbearer-webhook"];
 

@@ -5,9 +5,8 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cupbearer::testing as clock;
 
-use super::support::{Config, Origin, Proxy, Reply, eventually, token_at, upstream_at};
+use cupbearer_testing::{Config, Origin, Proxy, Reply, clock, eventually, token_at, upstream_at};
 
 fn jwt(claims: &str) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))

@@ -4,11 +4,10 @@ use std::fs;
 use std::process::Output;
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::Value;
 
-use super::support::{
-    Config, OidcProvider, Origin, Program, Proxy, Reply, SECRET, Stage, cupbearer, curl, eventually,
+use cupbearer_testing::{
+    Config, OidcProvider, Origin, Program, Proxy, Reply, SECRET, Stage, clock, cupbearer, curl, eventually,
     free_address, repository, token_at, upstream_at,
 };
 

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::support::{ClientCertificate, Key, OidcProvider, PASSWORD, Proxy, SECRET, eventually};
+use cupbearer_testing::{ClientCertificate, Key, OidcProvider, PASSWORD, Proxy, SECRET, eventually};
 
 /// Renewed at once where something changes, and never in a hot loop.
 const QUICK: &str = "retry = { initial = \"100ms\", max = \"1h\" }\n";
@@ -136,7 +136,7 @@ async fn an_assertion_is_for_the_endpoint_where_that_is_configured_and_names_its
 
 /// The SHA-256 of a certificate as `openssl` sees it, in base64url.
 async fn thumbprint(certificate: &std::path::Path) -> String {
-    let mut command = super::support::Program::peer("openssl", "openssl");
+    let mut command = cupbearer_testing::Program::peer("openssl", "openssl");
     let output =
         command.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(certificate).output().await;
     let output = String::from_utf8(output.unwrap().stdout).unwrap();
@@ -217,7 +217,7 @@ async fn a_secret_that_was_refused_is_replaced_and_counts_at_once() {
 
     register("the-second-secret-of-32-bytes-or-more").await;
     eventually("the old secret is refused", || async { proxy.log().contains("invalid_client") }).await;
-    let start = cupbearer::testing::now();
+    let start = cupbearer_testing::clock::now();
     fs::write(&file, "the-second-secret-of-32-bytes-or-more").unwrap();
     eventually("the new one works", || async { proxy.status().await["tokens"][0]["status"] == "valid" })
         .await;

@@ -1,6 +1,6 @@
 //! The programs that people call and load APIs with: curl, h2load, nghttp and wrk.
 
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Config, Nginx, Origin, Program, Proxy, curl, h2load, token_at, upstream_at,
 };
 

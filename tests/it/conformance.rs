@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::support::{Program, Reply, Stage, repository};
+use cupbearer_testing::{Program, Reply, Stage, repository};
 
 /// The cases in `tests/peers/httpwg-misses.txt`: those that never pass, and those that pass at times.
 fn misses() -> (BTreeSet<String>, BTreeSet<String>) {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cupbearer::testing::raise_limit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 
-use super::support::{
-    Config, Origin, Program, Proxy, Reply, curl, eventually, h2load, hear, node, token_at, upstream_at,
+use cupbearer_testing::{
+    Config, Origin, Program, Proxy, Reply, curl, eventually, h2load, hear, node, raise_limit, token_at,
+    upstream_at,
 };
 
 const EVENTS: &str = "cupbearer_upstream_connections_total";

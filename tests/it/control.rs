@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::support::{
+use cupbearer_testing::{
     Config, Origin, Program, Proxy, cupbearer, curl, eventually, free_address, token_at, upstream_at,
 };
 

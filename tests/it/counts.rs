@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{
+use cupbearer_testing::{
     Config, Message, Origin, Program, Proxy, Reply, WebSocketApi, curl, eventually, h2load, hear,
     http1_client, node, passes, token_at, told, upstream_at,
 };

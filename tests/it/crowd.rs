@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cupbearer::testing::raise_limit;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::support::{
-    Certificates, Config, Origin, Program, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at,
+use cupbearer_testing::{
+    Certificates, Config, Origin, Program, Proxy, Reply, Stage, curl, eventually, raise_limit, token_at,
+    upstream_at,
 };
 
 const EVICTIONS: &str = "cupbearer_idle_connections_closed_total";
@@ -138,7 +138,7 @@ async fn three_thousand_idle_clients_leave_descriptors_for_requests_probes_secre
         assert!(proxy.is_ready().await, "{}", proxy.log());
         let seen = server.seen();
         let with_new =
-            |request: &super::support::Message| request.all("authorization")[0].ends_with(&renewed);
+            |request: &cupbearer_testing::Message| request.all("authorization")[0].ends_with(&renewed);
         seen.len() >= begun + 3 && seen.iter().any(with_new)
     })
     .await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{
+use cupbearer_testing::{
     Certificates, Config, Origin, Program, Proxy, curl, eventually, hear, node, run, token_at, told,
     upstream_at,
 };

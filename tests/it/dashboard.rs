@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{
+use cupbearer_testing::{
     Chrome, Config, OidcProvider, Origin, Proxy, Reply, eventually, free_address, token_at, upstream_at,
 };
 
@@ -80,7 +80,7 @@ impl Desktop {
 
 /// Like [`eventually`], for what takes the life of a token and the time that a frame has.
 async fn in_time<F: Future<Output = bool>>(what: &str, is: impl Fn() -> F) {
-    let start = cupbearer::testing::now();
+    let start = cupbearer_testing::clock::now();
     while !is().await {
         assert!(start.elapsed().as_secs() < 120, "still not so: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -210,7 +210,7 @@ async fn in_browser(server: OidcProvider, renewals: u64) {
     let asked = desktop.server.requests_at("/auth").await;
     let token = desktop.token().await;
     let [before, failures] = ["renewals", "failures"].map(|name| token[name].as_u64().unwrap());
-    let start = cupbearer::testing::now();
+    let start = cupbearer_testing::clock::now();
     while desktop.token().await["renewals"].as_u64().unwrap() < before + renewals - 1 {
         let answer = desktop.proxy.get("/").await;
         let (token, text) = (desktop.token().await, answer.text());

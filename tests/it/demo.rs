@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::support::{Program, cupbearer, curl, eventually, free_address, repository};
+use cupbearer_testing::{Program, cupbearer, curl, eventually, free_address, repository};
 
 /// The addresses of the repository's `config.toml`, each replaced by a free one.
 fn elsewhere() -> Vec<(&'static str, String)> {

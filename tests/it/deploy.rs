@@ -7,7 +7,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::support::{
+use cupbearer_testing::{
     Certificates, Config, Origin, Program, Prometheus, Proxy, Stage, Target, cupbearer, curl, eventually,
     node, project, python, repository, token_at, upstream_at,
 };

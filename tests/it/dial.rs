@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Certificates, Config, Origin, Program, Proxy, Tinyproxy, curl, eventually, free_address,
     h2load, run_nginx, token_at, upstream_at,
 };

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::Value;
 
-use super::support::{Config, Origin, Proxy, Reply, cupbearer, eventually, token_at, upstream_at};
+use cupbearer_testing::{Config, Origin, Proxy, Reply, clock, cupbearer, eventually, token_at, upstream_at};
 
 /// A token that a refresh token renews, with short pauses after failures.
 fn refreshed(server: &Origin, dir: &Path, lines: &str) -> String {
@@ -54,7 +53,7 @@ async fn log_in(proxy: &Proxy) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
-fn scope_of(request: &super::support::Message) -> Option<String> {
+fn scope_of(request: &cupbearer_testing::Message) -> Option<String> {
     request.form().into_iter().find(|(name, _)| name == "scope").map(|(_, scope)| scope)
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::support::{Program, repository};
+use cupbearer_testing::{Program, repository};
 
 /// Runs a scenario in Python, beside `tests/peers/dns/stage.py`; it fails by an `assert` of its own.
 async fn scenario(script: &str) {

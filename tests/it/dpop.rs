@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::support::{
+use cupbearer_testing::{
     Key, OidcProvider, Origin, Proxy, Reply, SECRET, curl, eventually, token_at, upstream_at,
 };
 
@@ -152,7 +152,7 @@ async fn a_bearer_token_in_place_of_a_bound_one_is_refused() {
     let api = Origin::ok().await;
     let section = token_at(&server.url()) + "dpop = true\nwait = \"1s\"\n";
     let proxy =
-        Proxy::start_live(super::support::Config::one_route(&upstream_at(&api.url()), &section)).await;
+        Proxy::start_live(cupbearer_testing::Config::one_route(&upstream_at(&api.url()), &section)).await;
     proxy.get("/").await.assert_proxy_error(503);
     assert_eq!(api.connections(), 0, "no silent downgrade (RFC 9449 section 5)");
     assert!(!server.only().all("dpop").is_empty());
@@ -174,7 +174,7 @@ async fn a_wall_clock_hours_off_is_mended_by_a_nonce() {
     register_bound(&server).await;
     server.set(json!({ "nonce": true, "api_nonce": true })).await;
     // Claims of time are the server's to judge, and this one goes by its nonce alone.
-    let config = super::support::faketime(server.config(&lines("")), "-2h").0;
+    let config = cupbearer_testing::faketime(server.config(&lines("")), "-2h").0;
     let proxy = Proxy::start(config).await;
     let status = proxy.status().await;
     assert_eq!(status["tokens"][0]["failures"], 0, "{status}");

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use super::support::{
-    Config, Nginx, Origin, Proxy, Reply, Stage, curl, eventually, node, python, run, token_at, upstream_at,
+use cupbearer_testing::{
+    Config, Nginx, Origin, Proxy, Reply, Stage, clock, curl, eventually, node, python, run, token_at,
+    upstream_at,
 };
 
 const CLIENTS: [&str; 4] = ["http.client", "http.client, chunked", "fetch", "http"];

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::support::{Config, Origin, Program, Proxy, hear, node, run, token_at, told, upstream_at};
+use cupbearer_testing::{Config, Origin, Program, Proxy, hear, node, run, token_at, told, upstream_at};
 
 /// An API that sends an event once the one before has arrived, and a proxy before it.
 struct Stage {

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use super::support::frames::{self, END_STREAM, Field, Frames, HEADERS, Outcome};
-use super::support::{Config, Origin, Proxy, Reply, Stage, curl, token_at, upstream_at};
+use cupbearer_testing::{
+    Config, Origin, Proxy, Reply, Stage, curl,
+    frames::{self, END_STREAM, Field, Frames, HEADERS, Outcome},
+    token_at, upstream_at,
+};
 
 fn fields(fields: &[(&str, &str)]) -> Vec<Field> {
     fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use super::support::{
+use cupbearer_testing::{
     Config, Origin, Program, Proxy, cupbearer, eventually, free_address, token_at, upstream_at,
 };
 
@@ -102,7 +102,7 @@ async fn a_process_substitution_is_a_configuration_and_a_secret_for_as_long_as_t
     let dir = tempfile::tempdir().unwrap();
     let addresses = [free_address(), free_address(), free_address()];
     let token =
-        token_at(&server.url()).replace(&format!("client_secret = \"{}\"\n", super::support::SECRET), "");
+        token_at(&server.url()).replace(&format!("client_secret = \"{}\"\n", cupbearer_testing::SECRET), "");
     let config = Config::one_route(&upstream_at(&api.url()), &token).render(addresses);
     fs::write(dir.path().join("config.toml"), config).unwrap();
     // The secret takes a while, as a password manager does.
@@ -142,7 +142,7 @@ async fn a_secret_that_becomes_a_pipe_fails_a_renewal_and_holds_up_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
     fs::write(&secret, "s3cret").unwrap();
-    let inline = format!("client_secret = \"{}\"", super::support::SECRET);
+    let inline = format!("client_secret = \"{}\"", cupbearer_testing::SECRET);
     let token = token_at(&server.url()).replace(&inline, &format!("client_secret_file = {secret:?}"));
     let config = Config::one_route(
         &upstream_at(&api.url()),
@@ -187,7 +187,7 @@ async fn sigterm_ends_a_start_that_waits_for_a_pipe_also_of_process_1() {
     };
     eventually("it waits for the pipe", || async { children().split_whitespace().any(waits) }).await;
     let first = children().split_whitespace().next().unwrap().parse::<i32>().unwrap();
-    let start = cupbearer::testing::now();
+    let start = cupbearer_testing::clock::now();
     rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), Signal::TERM).unwrap();
     let status = program.ended(BOUND).await;
     assert_eq!(status.code(), Some(0), "{}", program.log());

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use futures_util::future::join_all;
 
-use super::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    block, frame, get, headers,
+use cupbearer_testing::{
+    PATIENCE, Reply, Stage, Wire, clock,
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, SETTINGS,
+        WINDOW_UPDATE, block, frame, get, headers,
+    },
 };
-use super::support::{PATIENCE, Reply, Stage, Wire};
 
 /// What an attacker does over and over on a connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

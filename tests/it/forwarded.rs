@@ -1,6 +1,6 @@
 //! What an upstream learns of the way that a request has come.
 
-use super::support::{Message, Origin, Stage, curl};
+use cupbearer_testing::{Message, Origin, Stage, curl};
 
 /// What an API behind `keys` sees of a request that claims to come from elsewhere.
 async fn seen_behind(keys: &str) -> (Stage, Message) {

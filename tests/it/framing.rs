@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::support::Stage;
+use cupbearer_testing::Stage;
 
 /// Heads that are wrong by themselves, each with what is wrong. `{host}` is the right one.
 const HEADS: [(&str, &str); 33] = [

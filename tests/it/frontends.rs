@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Chrome, Config, Message, Origin, Program, Proxy, Reply, Stage, chromium, eventually,
     free_address, hear, node, python, repository, token_at, told, upstream_at,
 };

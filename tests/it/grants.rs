@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{
+use cupbearer_testing::{
     Key, OidcProvider, PASSWORD, Proxy, SECRET, cupbearer, curl, eventually, project, upstream_at,
 };
 
@@ -261,7 +261,7 @@ async fn a_helper_program_prints_the_token() {
         "[tokens.api]\ngrant = \"command\"\ncommand = ['{}', 'an argument; $(id)']\n",
         script.display()
     );
-    let config = super::support::Config::one_route(&upstream_at(&server.api_url()), &section)
+    let config = cupbearer_testing::Config::one_route(&upstream_at(&server.api_url()), &section)
         .environment("CUPBEARER_OTHER_SECRET", "not-for-helpers");
     let proxy = Proxy::start(config).await;
     let seen = proxy.accepted("/").await;
@@ -297,7 +297,7 @@ async fn a_helper_program_that_fails_or_hangs_is_told_apart() {
              retry = {{ initial = \"100ms\", max = \"1s\" }}\n[[routes]]\npath = \"/{name}\"\nupstream = \"api\"\ntoken = \"{name}\"\n"
         )
     };
-    let config = super::support::Config::new(
+    let config = cupbearer_testing::Config::new(
         upstream_at(&server.api_url())
             + &section("fails", &fails)
             + &section("hangs", &hangs)
@@ -329,7 +329,7 @@ async fn a_token_file_is_watched_through_kubernetes_symlink_swap() {
     publish("..v1", &first);
     let section =
         format!("[tokens.api]\ngrant = \"file\"\ntoken_file = '{}'\n", dir.path().join("token").display());
-    let config = super::support::Config::one_route(&upstream_at(&server.api_url()), &section);
+    let config = cupbearer_testing::Config::one_route(&upstream_at(&server.api_url()), &section);
     let proxy = Proxy::start(config).await;
     assert_eq!(proxy.accepted("/").await["token"], first);
 
@@ -337,7 +337,7 @@ async fn a_token_file_is_watched_through_kubernetes_symlink_swap() {
     for version in ["..v2", "..v3", "..v4"] {
         let token = fetch().await;
         publish(version, &token);
-        let start = cupbearer::testing::now();
+        let start = cupbearer_testing::clock::now();
         eventually("the new token is sent", || async { proxy.accepted("/").await["token"] == token }).await;
         slowest = slowest.max(start.elapsed());
     }
@@ -353,7 +353,7 @@ async fn a_token_of_the_configuration_is_sent_as_it_is() {
     let answer = curl(&["--user", &user, "--data", "grant_type=client_credentials", &url]).await;
     let token = answer.json()["access_token"].as_str().unwrap().to_owned();
     let section = "[tokens.api]\ngrant = \"static\"\ntoken_env = \"API_TOKEN\"\n";
-    let config = super::support::Config::one_route(&upstream_at(&server.api_url()), section)
+    let config = cupbearer_testing::Config::one_route(&upstream_at(&server.api_url()), section)
         .environment("API_TOKEN", &token);
     let proxy = Proxy::start(config).await;
     assert_eq!(proxy.accepted("/").await["token"], token);
@@ -425,8 +425,8 @@ async fn what_cannot_work_is_refused_before_anything_runs() {
     let text =
         file("text.pem", "-----BEGIN CERTIFICATE-----\nnot a certificate\n-----END CERTIFICATE-----\n");
     let rsa = file("rsa.pem", &Key::new("RS256").await.pem);
-    let own = super::support::ClientCertificate::self_signed("one");
-    let other = super::support::ClientCertificate::self_signed("another");
+    let own = cupbearer_testing::ClientCertificate::self_signed("one");
+    let other = cupbearer_testing::ClientCertificate::self_signed("another");
     let (certificate, foreign_key) = (file("one.pem", &own.certificate), file("other.key", &other.key));
     let base =
         "[tokens.api]\ntoken_endpoint = \"https://login.example.test/token\"\nclient_id = \"orders\"\n";

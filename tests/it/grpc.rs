@@ -6,7 +6,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
 
-use super::support::{Config, GrpcApi, Origin, Proxy, Reply, eventually, free_address, python, token_at};
+use cupbearer_testing::{Config, GrpcApi, Origin, Proxy, Reply, eventually, free_address, python, token_at};
 
 /// All that a call can be, in the order of the cost.
 const CASES: [&str; 8] = [
@@ -130,7 +130,7 @@ async fn an_api_that_dies_ends_its_streams_and_is_found_again() {
     let caller = tokio::spawn(async move {
         let mut command = python("grpc/client.py");
         command.arg(target).args(["endless", "one"]);
-        super::support::run(command).await
+        cupbearer_testing::run(command).await
     });
     api.hear("called", |event| event["event"] == "began").await;
     api.program().signal(Signal::KILL);

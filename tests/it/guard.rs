@@ -1,6 +1,6 @@
 //! Localhost is no boundary: a web page in a browser on the same machine cannot use the token.
 
-use super::support::{Config, Origin, Proxy, Reply, Stage, curl, token_at, upstream_at};
+use cupbearer_testing::{Config, Origin, Proxy, Reply, Stage, curl, token_at, upstream_at};
 
 #[tokio::test]
 async fn a_host_that_is_not_ours_is_refused_before_a_token_is_attached() {

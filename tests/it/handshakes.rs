@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::support::{
+use cupbearer_testing::{
     Certificates, ClientCertificate, Config, Origin, PATIENCE, Program, Proxy, curl, eventually, upstream_at,
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::support::{
+use cupbearer_testing::{
     Config, Message, Origin, Proxy, Reply, WebSocketApi, eventually, token_at, upstream_at,
 };
 
@@ -36,7 +36,7 @@ async fn gone(proxy: &Proxy) -> f64 {
 #[tokio::test]
 async fn a_request_whose_application_hangs_up_is_cancelled_and_frees_its_place() {
     let (_api, _server, proxy) = before("", "max_concurrent = 1\n").await;
-    let ends: [fn(super::support::Wire); 2] = [drop, super::support::Wire::reset];
+    let ends: [fn(cupbearer_testing::Wire); 2] = [drop, cupbearer_testing::Wire::reset];
     for (count, end) in ends.into_iter().enumerate() {
         let mut wire = proxy.wire().await;
         wire.send(get(&proxy, "/")).await;

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::Value;
 
-use super::support::{Config, Origin, Proxy, Reply, eventually, free_address, token_at, upstream_at};
+use cupbearer_testing::{
+    Config, Origin, Proxy, Reply, clock, eventually, free_address, token_at, upstream_at,
+};
 
 /// A switch that a stub reads.
 type Switch = Arc<AtomicBool>;

@@ -8,9 +8,10 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::support::frames::{END_STREAM, Frames, Outcome, get as get_of, headers};
-use super::support::{
-    Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at,
+use cupbearer_testing::{
+    Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually,
+    frames::{END_STREAM, Frames, Outcome, get as get_of, headers},
+    token_at, upstream_at,
 };
 
 const BIG: usize = 8 << 20;
@@ -178,10 +179,10 @@ async fn an_upstream_that_takes_connections_and_says_nothing_fails_all_who_wait_
     let config = Config::one_route(&upstream, &token_at(&server.url())).server("workers = 1");
     let proxy = Proxy::start(config).await;
     let url = proxy.url("/");
-    let began = cupbearer::testing::now();
+    let began = cupbearer_testing::clock::now();
     let arguments = [url.as_str()];
     let answers = join_all((0..8).map(|_| curl(&arguments))).await;
-    let took = cupbearer::testing::now() - began;
+    let took = cupbearer_testing::clock::now() - began;
     for answer in answers {
         answer.assert_proxy_error(504);
     }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 
-use super::support::frames::{END_STREAM, Frame, HEADERS, SETTINGS, WINDOW_UPDATE, frame, headers};
-use super::support::{
-    Config, FrameServer, NodeApi, Origin, Proxy, Reaction, cupbearer, curl, fields, token_at, upstream_at,
+use cupbearer_testing::{
+    Config, FrameServer, NodeApi, Origin, Proxy, Reaction, cupbearer, curl, fields,
+    frames::{END_STREAM, Frame, HEADERS, SETTINGS, WINDOW_UPDATE, frame, headers},
+    token_at, upstream_at,
 };
 
 async fn before(upstream: &str) -> (Origin, Proxy) {

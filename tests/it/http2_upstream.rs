@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
-use super::support::frames::{
-    DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, frame, headers,
-};
-use super::support::{
-    Config, FrameServer, GrpcApi, Nginx, Origin, Proxy, Reaction, curl, eventually, fields, h2load, token_at,
-    upstream_at,
+use cupbearer_testing::{
+    Config, FrameServer, GrpcApi, Nginx, Origin, Proxy, Reaction, curl, eventually, fields,
+    frames::{
+        DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, frame, headers,
+    },
+    h2load, token_at, upstream_at,
 };
 
 async fn before(upstream: &str, end: &str) -> (Origin, Proxy) {
@@ -306,7 +306,7 @@ async fn the_limit_of_a_response_s_head_is_a_key_in_either_protocol() {
     first.abort();
 
     let large =
-        Origin::start(|_, _| super::support::Reply::new(200, &[("x-large", &"a".repeat(70 * 1024))], ""))
+        Origin::start(|_, _| cupbearer_testing::Reply::new(200, &[("x-large", &"a".repeat(70 * 1024))], ""))
             .await;
     let (_server, proxy) = before(&upstream_at(&large.url()), "").await;
     let refused = proxy.get("/").await;

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 
-use super::support::{Config, Origin, Program, free_address, podman};
+use cupbearer_testing::{Config, Origin, Program, free_address, podman};
 
 const IMAGE: &str = "localhost/cupbearer:test";
 

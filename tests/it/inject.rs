@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-use super::support::{cupbearer, python, repository};
+use cupbearer_testing::{cupbearer, python, repository};
 
 const ORDERS: &str = "# The shop's orders.
 apiVersion: apps/v1

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::json;
 
-use super::support::{OidcProvider, Proxy, SECRET, faketime};
+use cupbearer_testing::{OidcProvider, Proxy, SECRET, clock, faketime};
 
 #[tokio::test]
 async fn a_wall_clock_set_an_hour_forward_or_back_causes_no_storm_and_sends_nothing_dead() {

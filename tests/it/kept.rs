@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::login::{Login, login as login_command};
-use super::support::{Behaviour, Config, FIRST, Proxy, Reply, Rotating, curl, eventually};
+use cupbearer_testing::{Behaviour, Config, FIRST, Proxy, Reply, Rotating, curl, eventually};
 
 const REFRESH: &str = "refresh_token";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

@@ -5,13 +5,13 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cupbearer::testing::unix_seconds;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use super::login::{Login, login};
-use super::support::{
-    Config, Key, Message, Origin, Proxy, Reply, SECRET, curl, eventually, repository, upstream_at,
+use cupbearer_testing::{
+    Config, Key, Message, Origin, Proxy, Reply, SECRET, clock::unix_seconds, curl, eventually, repository,
+    upstream_at,
 };
 
 /// A token endpoint that responds with `token` where `request` finds nothing to object to, else with what it misses.

@@ -6,13 +6,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::deploy::kustomized;
-use super::support::{
-    OidcProvider, Origin, Program, Prometheus, SECRET, Target, cupbearer, curl, free_address, python,
+use cupbearer_testing::{
+    OidcProvider, Origin, Program, Prometheus, SECRET, Target, clock, cupbearer, curl, free_address, python,
     repository, told,
 };
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use super::support::{
+use cupbearer_testing::{
     Certificates, Config, Origin, Program, Proxy, Reply, eventually, free_address, limited, repository,
     token_at, upstream_at,
 };

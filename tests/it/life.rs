@@ -3,19 +3,18 @@
 use std::fs;
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::support::{
-    Config, Nginx, Origin, Program, Proxy, Reply, Stage, Wire, cupbearer, curl, eventually, free_address,
-    h2load, project, token_at, upstream_at,
+use cupbearer_testing::{
+    Config, Nginx, Origin, Program, Proxy, Reply, Stage, Wire, clock, cupbearer, curl, eventually,
+    free_address, h2load, project, token_at, upstream_at,
 };
 
 const RELOADS: &str = "cupbearer_config_reloads_total";
 const LAST_RELOAD: &str = "cupbearer_config_last_reload_successful";
 
-fn slow(delay: Duration) -> impl Fn(&super::support::Message, usize) -> Reply + Send + Sync + 'static {
+fn slow(delay: Duration) -> impl Fn(&cupbearer_testing::Message, usize) -> Reply + Send + Sync + 'static {
     move |_, _| Reply::ok().after(delay)
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::support::{Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, token_at, upstream_at};
+use cupbearer_testing::{
+    Config, Message, Origin, Proxy, Reply, Stage, clock, curl, eventually, token_at, upstream_at,
+};
 
 /// Sends a GET on each of `count` new connections at once, and reads all answers.
 async fn at_once(proxy: &Proxy, count: usize) -> Vec<Message> {

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::support::{
+use cupbearer_testing::{
     Answer, CREDENTIALS, Certificates, ClientCertificate, Config, Message, Origin, Program, Proxy, Reply,
     cupbearer, curl, eventually, free_address, h2load, token_at, upstream_at,
 };

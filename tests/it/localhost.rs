@@ -5,7 +5,9 @@ use std::net::{Ipv6Addr, TcpListener};
 
 use serde_json::Value;
 
-use super::support::{Config, Origin, Program, Proxy, cupbearer, curl, free_address, token_at, upstream_at};
+use cupbearer_testing::{
+    Config, Origin, Program, Proxy, cupbearer, curl, free_address, token_at, upstream_at,
+};
 
 const SERVER: &str = "CUPBEARER__SERVER__LISTEN";
 const CONTROL: &str = "CUPBEARER__CONTROL__LISTEN";

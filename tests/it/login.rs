@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use super::support::{
+use cupbearer_testing::{
     Chrome, Config, OidcProvider, Program, Proxy, cupbearer, curl, eventually, upstream_at,
 };
 
@@ -221,7 +221,7 @@ async fn the_device_flow_asks_no_sooner_than_it_may_and_ends_where_it_is_refused
         .server
         .fault(&json!({ "when": { "grant_type": grant }, "status": 400, "body": "{\"error\":\"access_denied\"}" }).to_string())
         .await;
-    let begun = cupbearer::testing::now();
+    let begun = cupbearer_testing::clock::now();
     let command = Login::start(login(&proxy.config_file(), &["--device"]));
     let (code, said) = command.ended().await;
     assert!(

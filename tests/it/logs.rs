@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::support::{
+use cupbearer_testing::{
     Config, Origin, PATIENCE, Program, Proxy, Reply, cupbearer, curl, eventually, free_address, python, run,
     token_at, upstream_at,
 };
@@ -230,7 +230,7 @@ async fn the_last_line_of_a_start_that_fails_is_the_reason() {
 
 #[tokio::test]
 async fn a_sample_of_the_access_log_has_what_failed_and_what_was_slow() {
-    let answer = |message: &super::support::Message, _| match message.target().split('/').nth(1) {
+    let answer = |message: &cupbearer_testing::Message, _| match message.target().split('/').nth(1) {
         Some("absent") => Reply::new(404, &[], ""),
         Some("slow") => Reply::ok().after(Duration::from_millis(60)),
         Some("broken") => Reply::raw("nonsense\r\n\r\n").closing(),

@@ -6,8 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage ends there")]
 #![expect(clippy::print_stdout, reason = "figures, for whoever runs a test with its output shown")]
 
-mod support;
-
 mod access;
 mod addresses;
 mod browser;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::inject::inject;
-use super::support::python;
+use cupbearer_testing::python;
 
 const DEPLOYMENT: &str = "apiVersion: apps/v1
 kind: Deployment

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{
+use cupbearer_testing::{
     Cgroup, Config, Origin, Program, Proxy, curl, eventually, h2load, hear, node, python, run, token_at,
     upstream_at,
 };

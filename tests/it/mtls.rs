@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{ClientCertificate, OidcProvider, Proxy, SECRET, eventually};
+use cupbearer_testing::{ClientCertificate, OidcProvider, Proxy, SECRET, eventually};
 
 /// Lines for the token: the certificate.
 fn certificate_lines(dir: &std::path::Path) -> String {
@@ -116,7 +116,7 @@ async fn a_certificate_that_is_replaced_brings_a_new_token_and_new_connections()
     assert_bound(&first);
 
     server.certificates().client("pod").write(dir.path());
-    let start = cupbearer::testing::now();
+    let start = cupbearer_testing::clock::now();
     eventually("requests carry the new certificate and a token that is bound to it", || async {
         let answer = proxy.get("/").await;
         answer.status == 200 && answer.json()["certificate"] != first["certificate"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{Program, repository};
+use cupbearer_testing::{Program, repository};
 
 /// What goes on inside: the authorization server listens everywhere, and its address is not there until the network is.
 const SCRIPT: &str = r#"

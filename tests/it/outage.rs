@@ -2,10 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use cupbearer::testing as clock;
-
-use super::support::{
-    Config, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, eventually, free_address, token_at,
+use cupbearer_testing::{
+    Config, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, clock, eventually, free_address, token_at,
     upstream_at,
 };
 

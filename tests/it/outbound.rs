@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use super::support::{
+use cupbearer_testing::{
     Config, Origin, Proxy, Reply, Tinyproxy, cupbearer, eventually, free_address, token_at, upstream_at,
 };
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use super::support::cupbearer;
+use cupbearer_testing::cupbearer;
 
 async fn inject(words: &[String], pod: &Value) -> (Option<i32>, Value, String) {
     let mut command = cupbearer();

@@ -7,7 +7,7 @@ use std::process::Output;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use super::support::{Config, Origin, Program, Proxy, eventually, token_at, upstream_at};
+use cupbearer_testing::{Config, Origin, Program, Proxy, eventually, token_at, upstream_at};
 
 /// A user that nothing here belongs to.
 const USER: u32 = 65_534;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use self::api::{Api, listens};
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Config, Message, Origin, Program, Proxy, Reply, curl, free_address, node, podman, python,
     repository, run, token_at, upstream_at,
 };
@@ -166,7 +166,7 @@ impl Drop for Image {
         let found = podman.as_std_mut().args(["images", "--quiet", "--no-trunc", &self.0]).output();
         let id =
             found.map(|found| String::from_utf8_lossy(&found.stdout).trim().to_owned()).unwrap_or_default();
-        let mut podman = super::support::podman();
+        let mut podman = cupbearer_testing::podman();
         let _ = podman.as_std_mut().args(["rmi", "--force", &id]).output();
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::support::{Config, Message, Origin, Proxy, Reply, curl, token_at, upstream_at};
+use cupbearer_testing::{Config, Message, Origin, Proxy, Reply, curl, token_at, upstream_at};
 
 const DEMAND: (&str, &str) = ("www-authenticate", r#"DPoP error="use_dpop_nonce", algs="ES256""#);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Certificates, Config, Nginx, Origin, Proxy, Reply, Stage, curl, eventually, h2load,
     token_at, upstream_at,
 };

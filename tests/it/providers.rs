@@ -115,7 +115,7 @@ fn every_file_names_its_sources_and_proves_what_it_says() {
 async fn a_file_that_is_wrong_is_found_out() {
     let keys = Arc::new(Keys::new().await);
     let text =
-        std::fs::read_to_string(crate::support::repository().join("tests/providers/paypal.toml")).unwrap();
+        std::fs::read_to_string(cupbearer_testing::repository().join("tests/providers/paypal.toml")).unwrap();
     for (right, wrong, complaint) in [
         ("client = \"basic\"", "client = \"post\"", "the client shows"),
         ("then = \"renewed\"", "then = \"passed\"", "in place of 401"),
@@ -173,7 +173,7 @@ const PAGE: &str = "docs/providers.md";
 #[test]
 fn the_page_is_the_table() {
     let page = page::render(&providers());
-    let path = crate::support::repository().join(PAGE);
+    let path = cupbearer_testing::repository().join(PAGE);
     if std::env::var_os("CUPBEARER_WRITE_PAGE").is_some() {
         std::fs::write(&path, &page).unwrap();
     }

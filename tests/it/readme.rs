@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::support::{Certificates, Config, Origin, Proxy, Stage, cupbearer, repository, upstream_at};
+use cupbearer_testing::{Certificates, Config, Origin, Proxy, Stage, cupbearer, repository, upstream_at};
 
 fn read(name: &str) -> String {
     fs::read_to_string(repository().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))

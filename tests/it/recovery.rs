@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cupbearer::testing as clock;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::TcpListener;
 
-use super::support::{
-    Config, Message, OidcProvider, Origin, Proxy, Reply, SECRET, Stage, Wire, curl, eventually, token_at,
-    upstream_at,
+use cupbearer_testing::{
+    Config, Message, OidcProvider, Origin, Proxy, Reply, SECRET, Stage, Wire, clock, curl, eventually,
+    token_at, upstream_at,
 };
 
 const INVALID: (&str, &str) = ("www-authenticate", r#"Bearer realm="api", error="invalid_token""#);

@@ -5,11 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::support::{Config, Login, OidcProvider, Proxy, SECRET, curl, eventually, upstream_at};
+use cupbearer_testing::{Config, Login, OidcProvider, Proxy, SECRET, clock, curl, eventually, upstream_at};
 
 const GRANT: &str = "refresh_token";
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::support::{Message, Origin, Reply, Stage, eventually};
+use cupbearer_testing::{Message, Origin, Reply, Stage, eventually};
 
 /// An API that responds to `/STATUS` with that status and nothing else, as hyper's own refusals look.
 async fn stage() -> Stage {

@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cupbearer::testing as clock;
-
-use super::support::{
-    Config, Message, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, curl, eventually, h2load, token_at,
-    upstream_at,
+use cupbearer_testing::{
+    Config, Message, Nginx, OidcProvider, Origin, Proxy, Reply, SECRET, clock, curl, eventually, h2load,
+    token_at, upstream_at,
 };
 
 /// The whole promise at once: 30 renewals under load, by servers that nobody here wrote.

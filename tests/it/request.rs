@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use cupbearer::testing as clock;
-
-use super::support::{
-    CREDENTIALS, Config, Nginx, Origin, Proxy, Reply, Stage, Wire, curl, eventually, free_address, token_at,
-    upstream_at,
+use cupbearer_testing::{
+    CREDENTIALS, Config, Nginx, Origin, Proxy, Reply, Stage, Wire, clock, curl, eventually, free_address,
+    token_at, upstream_at,
 };
 
 #[tokio::test]

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 
 use futures_util::future::join_all;
 
-use super::support::frames::{
-    ACK, DATA, END_STREAM, Frames, GOAWAY, HEADERS, Outcome, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    frame, get, headers,
+use cupbearer_testing::{
+    Config, Origin, Proxy, Reply, eventually,
+    frames::{
+        ACK, DATA, END_STREAM, Frames, GOAWAY, HEADERS, Outcome, PRIORITY, RST_STREAM, SETTINGS,
+        WINDOW_UPDATE, frame, get, headers,
+    },
+    token_at, upstream_at,
 };
-use super::support::{Config, Origin, Proxy, Reply, eventually, token_at, upstream_at};
 
 /// What a client does to a stream so that the server must reset it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +78,7 @@ impl Breach {
                     Ok(frame) if frame.kind == RST_STREAM && frame.stream == stream => break,
                     Ok(frame) if frame.kind == GOAWAY => return Some(resets),
                     Ok(frame) if frame.kind == SETTINGS && frame.flags & ACK == 0 => {
-                        connection.send(&super::support::frames::frame(SETTINGS, ACK, 0, &[])).await;
+                        connection.send(&cupbearer_testing::frames::frame(SETTINGS, ACK, 0, &[])).await;
                     }
                     Ok(frame) => assert!(frame.kind != HEADERS, "{self:?} was answered: {frame:?}"),
                     Err(Outcome::Ended(_)) => return Some(resets),

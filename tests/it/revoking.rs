@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use cupbearer::testing::BootInstant;
 use tokio::process::Command;
+use tokio::time::Instant;
 
-use super::support::{Behaviour, Config, FIRST, Proxy, Rotating, eventually};
+use cupbearer_testing::{Behaviour, Config, FIRST, Proxy, Rotating, clock, eventually};
 
 /// A login whose first refresh token lies in a file, in a store that others share.
 fn login(server: &Rotating, dir: &Path) -> Config {
@@ -19,10 +19,10 @@ fn login(server: &Rotating, dir: &Path) -> Config {
 }
 
 /// Sends requests one after the other until `end`, each third one with a body, and counts the statuses.
-async fn requests(url: String, body: std::path::PathBuf, end: BootInstant) -> BTreeMap<String, u32> {
+async fn requests(url: String, body: std::path::PathBuf, end: Instant) -> BTreeMap<String, u32> {
     let mut statuses = BTreeMap::new();
     for nth in 0.. {
-        if BootInstant::now() >= end {
+        if clock::now() >= end {
             break;
         }
         let mut curl = Command::new("curl");
@@ -48,7 +48,7 @@ async fn no_request_fails_at_a_server_that_ends_the_old_token_at_each_refresh() 
         Rotating::start(Behaviour { lifetime: 3, revokes: true, takes, ..Behaviour::default() }).await;
     let (one, other) =
         (Proxy::start(login(&server, dir.path())).await, Proxy::start(login(&server, dir.path())).await);
-    let end = BootInstant::now() + Duration::from_secs(12);
+    let end = clock::now() + Duration::from_secs(12);
     let (first, second) =
         tokio::join!(requests(one.url("/"), body.clone(), end), requests(other.url("/"), body.clone(), end));
     for (statuses, proxy) in [(&first, &one), (&second, &other)] {
@@ -71,7 +71,7 @@ async fn three_processes_on_one_store_renew_as_often_as_one() {
     for _ in 0..3 {
         proxies.push(Proxy::start(login(&server, dir.path())).await);
     }
-    let (before, began) = (server.grants("refresh_token"), BootInstant::now());
+    let (before, began) = (server.grants("refresh_token"), clock::now());
     tokio::time::sleep(Duration::from_secs(12)).await;
     let (renewals, took) = (server.grants("refresh_token") - before, began.elapsed());
     // One process renews a token of two seconds no sooner than after a second, and the first and last may be cut.

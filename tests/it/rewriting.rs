@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::support::{Config, Message, Nginx, Origin, Proxy, Reply, Stage, curl, token_at, upstream_at};
+use cupbearer_testing::{Config, Message, Nginx, Origin, Proxy, Reply, Stage, curl, token_at, upstream_at};
 
 /// An API that builds its addresses from the Host that it is sent, as most frameworks do.
 fn of_itself(request: &Message) -> String {

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::support::{Certificates, Config, Proxy, eventually};
+use cupbearer_testing::{Certificates, Config, Proxy, eventually};
 
 /// What an answer of the API says: which connection, and by whose certificate; status 200 only where the token is bound
 /// to it.

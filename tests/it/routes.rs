@@ -1,6 +1,6 @@
 //! Which request goes where, and that no spelling of a path walks around it.
 
-use super::support::{CREDENTIALS, Message, Stage, curl};
+use cupbearer_testing::{CREDENTIALS, Message, Stage, curl};
 
 const PUBLIC: &str = "[[routes]]\npath = \"/public\"\nupstream = \"api\"\ntoken = \"api\"\n";
 

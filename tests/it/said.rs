@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::support::{Config, Origin, Proxy, Reply, eventually, upstream_at};
+use cupbearer_testing::{Config, Origin, Proxy, Reply, eventually, upstream_at};
 
 async fn status(proxy: &Proxy) -> String {
     let output = proxy.command(&["status"]).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::support::{
+use cupbearer_testing::{
     Config, Key, Nginx, OidcProvider, Origin, Proxy, Reply, cupbearer, curl, eventually, token_at,
     upstream_at,
 };
@@ -84,7 +84,7 @@ async fn no_secret_is_ever_shown() {
     .await;
     let file = format!("client_secret_file = '{}'", secret.display());
     let section = token_at(&server.url())
-        .replace(&format!("client_secret = \"{}\"", super::support::SECRET), &file)
+        .replace(&format!("client_secret = \"{}\"", cupbearer_testing::SECRET), &file)
         + "retry = { initial = \"20ms\", max = \"50ms\" }\nwait = \"200ms\"\n";
     let config =
         Config::one_route(&upstream_at(&api.url()), &section).and("[log]\nlevel = \"trace\"\naccess = true");
@@ -132,7 +132,7 @@ async fn no_secret_is_shown_over_tls_and_http_2_either() {
     let section = format!(
         "[tokens.api]\nissuer = \"{}\"\nclient_id = \"orders\"\nclient_secret = \"{}\"\nca_file = '{}'\n",
         server.issuer(),
-        super::support::SECRET,
+        cupbearer_testing::SECRET,
         server.certificates().ca.display()
     );
     let upstream = upstream_at(&api.tls_url()) + &format!("ca_file = '{}'\n", api.ca());
@@ -142,7 +142,7 @@ async fn no_secret_is_shown_over_tls_and_http_2_either() {
     assert_eq!(answer.field("saw-protocol"), Some("HTTP/2.0"));
     let (_, log) = proxy.terminate().await;
     let signature = token.rsplit('.').next().unwrap();
-    for secret in [token.as_str(), signature, super::support::SECRET] {
+    for secret in [token.as_str(), signature, cupbearer_testing::SECRET] {
         assert!(!log.contains(secret), "{secret} stands in the log");
     }
 }

@@ -7,9 +7,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::support::frames::{self, END_STREAM, Frames, Outcome};
-use super::support::{CREDENTIALS, Case, Config, Expect, Line, Origin, Proxy, Record, Recorder};
-use super::support::{corpus, token_at, upstream_at};
+use cupbearer_testing::{
+    CREDENTIALS, Case, Config, Expect, Line, Origin, Proxy, Record, Recorder,
+    frames::{self, END_STREAM, Frames, Outcome},
+};
+use cupbearer_testing::{corpus, token_at, upstream_at};
 
 /// A proxy, and what is behind it.
 struct Course {

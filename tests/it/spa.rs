@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::support::{
+use cupbearer_testing::{
     Chrome, Config, OidcProvider, Origin, Program, Proxy, Reply, SECRET, hear, node, repository, upstream_at,
 };
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Config, Nginx, Origin, Proxy, Reply, Stage, eventually, token_at, upstream_at,
 };
 

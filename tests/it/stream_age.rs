@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::support::{Origin, Stage, curl, eventually};
+use cupbearer_testing::{Origin, Stage, curl, eventually};
 
 /// An API whose every answer goes on for ever, of the type that the path says.
 async fn endless() -> Origin {

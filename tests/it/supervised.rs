@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::support::{
+use cupbearer_testing::{
     Config, Origin, Program, Proxy, cupbearer, curl, eventually, free_address, token_at, upstream_at,
 };
 
@@ -216,7 +216,7 @@ async fn a_socket_that_is_passed_is_served_and_left_open_at_the_end() {
         let wait = cupbearer().args(["wait", "--config", path]).output().await.unwrap();
         assert!(wait.status.success(), "{}", said(&wait));
         program.signal(rustix::process::Signal::TERM);
-        assert!(program.ended(super::support::PATIENCE).await.success(), "{}", program.log());
+        assert!(program.ended(cupbearer_testing::PATIENCE).await.success(), "{}", program.log());
         let mut told = String::new();
         while !told.contains("STOPPING=1") {
             let mut message = [0; 1024];
@@ -249,7 +249,7 @@ async fn a_socket_that_no_listener_wants_is_an_error_that_names_it() {
             program.log().contains(says)
         })
         .await;
-        let status = program.ended(super::support::PATIENCE).await;
+        let status = program.ended(cupbearer_testing::PATIENCE).await;
         assert_eq!(status.code(), Some(2), "{}", program.log());
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use super::support::{Origin, Program, cupbearer, curl, eventually, free_address, repository};
+use cupbearer_testing::{Origin, Program, cupbearer, curl, eventually, free_address, repository};
 
 fn unit() -> String {
     fs::read_to_string(repository().join("deploy/systemd/cupbearer.service")).unwrap()
@@ -162,7 +162,7 @@ async fn the_program_lives_within_the_units_system_calls() {
         })
         .await;
     program.signal(Signal::TERM);
-    assert!(program.ended(super::support::PATIENCE).await.success(), "{}", program.log());
+    assert!(program.ended(cupbearer_testing::PATIENCE).await.success(), "{}", program.log());
 
     let mut calls = called(&at("run.calls")).await;
     calls.append(&mut called(&at("wait.calls")).await);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::support::frames::{self, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome};
-use super::support::{
-    Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually, python, run, token_at,
-    upstream_at,
+use cupbearer_testing::{
+    Certificates, Config, Message, Origin, Proxy, Reply, Stage, curl, eventually,
+    frames::{self, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome},
+    python, run, token_at, upstream_at,
 };
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
 use super::login::last_address;
-use super::support::{Chrome, Config, OidcProvider, Program, Proxy, eventually, upstream_at};
+use cupbearer_testing::{Chrome, Config, OidcProvider, Program, Proxy, eventually, upstream_at};
 
 /// A command on a terminal of its own; what it shows goes to a file.
 struct Terminal {

@@ -5,11 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cupbearer::testing as clock;
 use serde_json::{Value, json};
 
-use super::support::{
-    Config, Key, Nginx, ODD_ID, ODD_SECRET, OidcProvider, Origin, Proxy, Reply, SECRET, eventually,
+use cupbearer_testing::{
+    Config, Key, Nginx, ODD_ID, ODD_SECRET, OidcProvider, Origin, Proxy, Reply, SECRET, clock, eventually,
     free_address, token_at, upstream_at,
 };
 

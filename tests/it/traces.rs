@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{
+use cupbearer_testing::{
     Certificates, Config, Message, Origin, Program, Proxy, Reply, Stage, curl, eventually, free_address,
     h2load, hear, python, token_at, told, upstream_at,
 };

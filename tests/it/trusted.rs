@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use super::support::{Config, Origin, Program, Proxy, Record, Recorder, Wire};
-use super::support::{free_address, repository, token_at, upstream_at};
+use cupbearer_testing::{Config, Origin, Program, Proxy, Record, Recorder, Wire};
+use cupbearer_testing::{free_address, repository, token_at, upstream_at};
 
 /// A request, and what this proxy must make of it.
 struct Row {

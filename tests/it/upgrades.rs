@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Config, Origin, Program, Proxy, Wire, eventually, hear, node, token_at, told, upstream_at,
 };
 

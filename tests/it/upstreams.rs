@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::support::{
+use cupbearer_testing::{
     CREDENTIALS, Config, Haproxy, Nginx, NodeApi, Origin, Program, Proxy, curl, eventually, h2load, token_at,
     upstream_at,
 };

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::support::{Answer, Certificates, Program, cupbearer, curl, eventually, free_address};
+use cupbearer_testing::{Answer, Certificates, Program, cupbearer, curl, eventually, free_address};
 
 /// A running webhook.
 struct Webhook {

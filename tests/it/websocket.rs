@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::support::{
+use cupbearer_testing::{
     Certificates, Config, Origin, Program, Proxy, Reply, Stage, Tinyproxy, WebSocketApi, curl, eventually,
     free_address, hear, http1_client, http2_client, passes, run_nginx, token_at, told, upstream_at,
 };
@@ -398,7 +398,7 @@ async fn a_reader_that_does_not_read_holds_the_sender_up() {
     let grown = proxy.program().peak_memory_kib() - before;
     assert!(grown < 8 * 1024, "{grown} KiB for eight tunnels");
     passes(&proxy, http1_client(&proxy, &["messages"])).await;
-    wires.into_iter().for_each(super::support::Wire::reset);
+    wires.into_iter().for_each(cupbearer_testing::Wire::reset);
     api.hear("the end", |event| event["event"] == "ended" && event["path"] == "/flood").await;
 }
 
@@ -412,7 +412,7 @@ async fn the_end_of_the_proxy_says_going_away_to_both_sides() {
     let (mut second, _other_dir) = spawn(http2_client(&proxy, &["until_the_end"]));
     hear(&mut first, "open", |event| event["open"] == true).await;
     hear(&mut second, "open", |event| event["open"] == true).await;
-    let began = cupbearer::testing::now();
+    let began = cupbearer_testing::clock::now();
     let (status, log) = proxy.terminate().await;
     assert!(status.success(), "{log}");
     let took = began.elapsed();

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use cupbearer::testing as clock;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::support::{Message, Origin, Reply, Wire};
+use cupbearer_testing::{Message, Origin, Reply, Wire, clock};
 
 /// Where tokens are introspected, and by whom.
 #[derive(Clone, Debug)]

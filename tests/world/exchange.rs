@@ -7,7 +7,7 @@ use serde_json::json;
 use super::api;
 use super::keycloak::{PASSWORD, Realm, SECRET};
 use super::patience::until;
-use super::support::Proxy;
+use cupbearer_testing::Proxy;
 
 #[tokio::test]
 async fn a_refresh_token_that_an_exchange_brings_renews_the_token() {

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::api;
 use super::hydra::Hydra;
-use super::support::{Chrome, Config, Proxy, free_address, upstream_at};
+use cupbearer_testing::{Chrome, Config, Proxy, clock, free_address, upstream_at};
 
 #[tokio::test]
 async fn a_hidden_frame_renews_through_a_login_page_of_another_origin() {
@@ -41,7 +40,7 @@ async fn a_hidden_frame_renews_through_a_login_page_of_another_origin() {
     chrome.order(json!({ "do": "close", "page": "desk-tab" })).await;
 
     let status = || async {
-        let status = super::support::curl(&[&format!("http://{control}/status")]).await.json();
+        let status = cupbearer_testing::curl(&[&format!("http://{control}/status")]).await.json();
         status["tokens"][0].clone()
     };
     let start = clock::now();

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -12,7 +11,7 @@ use super::api;
 use super::hydra::{self, Hydra};
 use super::keycloak::{PASSWORD, Realm, SECRET};
 use super::steady::{Outcome, Steady};
-use super::support::{Config, Proxy, upstream_at};
+use cupbearer_testing::{Config, Proxy, clock, upstream_at};
 
 /// How long requests may fail once the cause has gone: the few seconds between two attempts, and what a busy machine
 /// adds. A fixed minute between attempts, or a backoff that has grown to one, takes longer.
@@ -28,7 +27,7 @@ struct Stage {
     realm: Realm,
     proxy: Proxy,
     load: Steady,
-    _api: super::support::Origin,
+    _api: cupbearer_testing::Origin,
 }
 
 impl Stage {

@@ -2,15 +2,14 @@
 
 use std::net::SocketAddr;
 
-use cupbearer::testing as clock;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::api::{Introspection, call};
-use super::support::{
-    Config, Message, Origin, PATIENCE, Program, Reply, curl, free_address, repository, upstream_at,
+use cupbearer_testing::{
+    Config, Message, Origin, PATIENCE, Program, Reply, clock, curl, free_address, repository, upstream_at,
 };
 
 /// The secret of its clients.

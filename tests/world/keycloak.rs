@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep};
 
 use super::api::Introspection;
-use super::support::{Answer, Config, curl, free_address, repository, upstream_at};
+use cupbearer_testing::{Answer, Config, clock, curl, free_address, repository, upstream_at};
 
 /// The secret of the clients `orders` and `api`.
 pub(crate) const SECRET: &str = "a-secret-of-the-client-orders";

@@ -11,7 +11,7 @@ use super::api;
 use super::keycloak::{PASSWORD, Realm};
 use super::patience::{until, until_ready};
 use super::steady::Steady;
-use super::support::{Chrome, Config, Program, Proxy, cupbearer, curl, upstream_at};
+use cupbearer_testing::{Chrome, Config, Program, Proxy, cupbearer, curl, upstream_at};
 
 const REFRESHED: &str = "grant = \"refresh_token\"\nclient_id = \"laptop\"\nclient_auth = \"none\"\nrefresh_token_file = \"refresh\"";
 

@@ -5,10 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage ends there")]
 #![expect(clippy::print_stdout, reason = "the counts of each status, one row of a table per event")]
 
-#[path = "../it/support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "shared with tests/it, which uses all of it")]
-mod support;
-
 mod api;
 mod exchange;
 mod frames;

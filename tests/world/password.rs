@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::api;
 use super::keycloak::{PASSWORD, Realm, SECRET};
 use super::patience::{until, until_ready};
-use super::support::Proxy;
+use cupbearer_testing::Proxy;
 
 fn password(lines: &str) -> String {
     format!(

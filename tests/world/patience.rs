@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cupbearer::testing as clock;
+use cupbearer_testing::clock;
 use tokio::time::sleep;
 
-use super::support::Proxy;
+use cupbearer_testing::Proxy;
 
 /// How long anything may take that ends by itself.
 const PATIENCE: Duration = Duration::from_secs(150);

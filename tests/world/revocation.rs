@@ -11,7 +11,7 @@ use super::api;
 use super::hydra::{Hydra, SECRET};
 use super::patience::until_ready;
 use super::steady::{Outcome, Steady};
-use super::support::{Origin, Proxy};
+use cupbearer_testing::{Origin, Proxy};
 
 /// How long each load goes on: some twenty renewals of a token, of which a few meet a request on its way to the API.
 const LOAD: Duration = Duration::from_mins(1);

@@ -7,12 +7,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cupbearer::testing as clock;
+use cupbearer_testing::clock;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::support::Wire;
+use cupbearer_testing::Wire;
 
 /// Between two requests.
 const GAP: Duration = Duration::from_millis(50);

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Output;
 
-use crate::support::{Program, repository};
+use cupbearer_testing::{Program, repository};
 
 use super::text;
 

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{Container, IMAGE, say, text};
-use crate::support::{Program, python, repository};
+use cupbearer_testing::{Program, python, repository};
 
 /// The files of a container that never ran.
 struct Root(TempDir);

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{IMAGE, busybox, podman};
 use crate::deploy::kustomized;
-use crate::support::{free_address, python, repository, run};
+use cupbearer_testing::{free_address, python, repository, run};
 
 /// The pod's containers; removed where it is dropped.
 struct Pod(String);

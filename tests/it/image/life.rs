@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::{Container, IMAGE, busybox, podman, say, text};
-use crate::support::{
+use cupbearer_testing::{
     Config, Origin, Reply, curl, eventually, free_address, project, repository, token_at, upstream_at,
 };
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Container, secret, text};
-use crate::support::{Program, eventually, free_address, repository};
+use cupbearer_testing::{Program, eventually, free_address, repository};
 
 /// A network namespace, deleted where it is dropped: with its test, however that ends.
 struct Space(String);

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::available_parallelism;
 
 use super::{Container, text};
-use crate::support::{Config, Origin, Program, eventually, upstream_at};
+use cupbearer_testing::{Config, Origin, Program, eventually, upstream_at};
 
 /// How many threads of the process serve requests.
 fn workers(id: &str) -> usize {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::Container;
-use crate::support::{Answer, Config, Nginx, OidcProvider, SECRET, curl, eventually, upstream_at};
+use cupbearer_testing::{Answer, Config, Nginx, OidcProvider, SECRET, curl, eventually, upstream_at};
 
 /// An API and an authorization server, each by a private authority of its own, and the folder that is mounted.
 struct Peers {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::super::support::{CREDENTIALS, Program, free_address, run_nginx};
+use cupbearer_testing::{CREDENTIALS, Program, free_address, run_nginx};
 
 /// The running API.
 pub(super) struct Api {

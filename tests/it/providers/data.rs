@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::support::repository;
+use cupbearer_testing::repository;
 
 /// One file of the table.
 #[derive(Debug, Deserialize)]

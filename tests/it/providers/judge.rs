@@ -5,13 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use cupbearer::testing as clock;
 use serde_json::{Value, json};
 
 use super::data::{Body, Client, Jwt, Provider, Refusal, Request, Response, Role};
 use super::signature::PublicKeys;
 use super::stub::{FIRST, SECRET, Scene};
-use crate::support::{Message, Reply};
+use cupbearer_testing::{Message, Reply, clock};
 
 /// A request as far as it is judged.
 pub(super) struct Sent {

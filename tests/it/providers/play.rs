@@ -7,14 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cupbearer::testing as clock;
 use serde_json::{Value, json};
 use toml::Table;
 
 use super::data::{ApiRefusal, Case, Expect, Provider, Response, Role, Standing, Then};
 use super::signature::PublicKeys;
 use super::stub::{FIRST, SECRET, Stub};
-use crate::support::{Config, Key, Message, Proxy, Wire, cupbearer, free_address, repository};
+use cupbearer_testing::{Config, Key, Message, Proxy, Wire, clock, cupbearer, free_address, repository};
 
 /// How long anything may take, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -61,7 +61,7 @@ impl PublicKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::Key;
+    use cupbearer_testing::Key;
 
     #[tokio::test]
     async fn a_signature_of_another_key_is_found_out() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::data::{Body, Provider, Response, Role};
 use super::judge::{Judge, Sent, local};
 use super::signature::PublicKeys;
-use crate::support::{Message, Origin, Reply};
+use cupbearer_testing::{Message, Origin, Reply};
 
 /// The client's secret in every configuration.
 pub(super) const SECRET: &str = "s3cret";

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Origin, Reply, cupbearer, curl, eventually, free_address, podman, repository};
+use cupbearer_testing::{Origin, Reply, cupbearer, curl, eventually, free_address, podman, repository};
 
 const IMAGE: &str = "localhost/cupbearer-systemd:test";
 const UNIT: &str = "/etc/systemd/system/cupbearer.service";
