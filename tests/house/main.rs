@@ -370,7 +370,7 @@ fn each_third_party_crate_stays_in_its_home() {
         }
     };
     judge("", &sources());
-    for (name, sources) in members() {
+    for (name, sources) in members().into_iter().filter(|(name, _)| name != TESTING) {
         judge(&format!("crates/{name}/src/"), &sources);
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -417,10 +417,7 @@ fn each_file_says_what_it_is_for_and_is_short() {
 #[test]
 fn what_parses_and_writes_does_no_io() {
     let mut seen = 0;
-    for (name, sources) in members() {
-        if name == TESTING {
-            continue;
-        }
+    for (name, sources) in members().into_iter().filter(|(name, _)| name != TESTING) {
         let (_, may) = WITH_IO.iter().find(|(member, _)| *member == name).unwrap();
         for source in sources {
             let code = source.code();
@@ -431,6 +428,40 @@ fn what_parses_and_writes_does_no_io() {
         }
     }
     assert!(seen > 0, "the judge sees I/O");
+}
+
+/// What starts a peer in `cupbearer_testing`: a server or a client of another project, beyond small tools of the system.
+const PEERS: [&str; 15] = [
+    "Chrome",
+    "chromium",
+    "GrpcApi",
+    "h2load",
+    "Haproxy",
+    "Nginx",
+    "node",
+    "NodeApi",
+    "OidcProvider",
+    "podman",
+    "Prometheus",
+    "python",
+    "run_nginx",
+    "Tinyproxy",
+    "WebSocketApi",
+];
+
+#[test]
+fn the_tests_of_the_program_alone_start_no_peer() {
+    let tests = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proxy"));
+    assert!(tests.len() > 20, "the tests are read");
+    let mut broken = Vec::new();
+    for source in tests {
+        let code = source.code();
+        let names: BTreeSet<&str> = code.split(|letter: char| !is_word(letter)).collect();
+        for peer in PEERS.iter().filter(|peer| names.contains(**peer)) {
+            broken.push(format!("tests/proxy/{} starts {peer}: it belongs in another folder", source.path));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]

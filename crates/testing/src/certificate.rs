@@ -116,7 +116,7 @@ impl Certificates {
 }
 
 impl ClientCertificate {
-    /// One that nobody vouches for.
+    /// One that no authority has signed.
     pub fn self_signed(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = client_params(name).self_signed(&key).unwrap();

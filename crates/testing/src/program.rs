@@ -111,7 +111,7 @@ impl Program {
             .unwrap()
     }
 
-    /// Asks it to end and waits a little, without a runtime: for whoever is dropped with children of its own.
+    /// Asks it to end and waits a little, without a runtime: for a program with children of its own that is dropped.
     #[expect(clippy::disallowed_methods, reason = "who is dropped cannot wait in any other way")]
     pub fn end_in_order(&mut self) {
         if self.child.id().is_none() {

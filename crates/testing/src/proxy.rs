@@ -426,7 +426,7 @@ pub fn limited(open_files: u32) -> Command {
     command
 }
 
-/// A command line of the program, apart from the environment of whoever runs the tests.
+/// A command line of the program, without the environment of the test.
 pub fn cupbearer() -> Command {
     let mut command = Command::new(binary());
     command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).kill_on_drop(true);

@@ -16,7 +16,7 @@ pub struct Tinyproxy {
 }
 
 impl Tinyproxy {
-    /// For whoever knows `alice`'s password `wonderland`, to `ports`.
+    /// For `alice` with her password `wonderland`, to `ports`.
     pub async fn start(ports: &[u16]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address();

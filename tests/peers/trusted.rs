@@ -227,6 +227,6 @@ async fn what_trusted_proxies_get_wrong_is_right_here() {
 const HEADER: &str = "# What proxies make of requests that are odd, out of date or wrong
 
 Each request was sent to each proxy, in its plainest configuration, before an origin that reads HTTP/1.1 to the letter.
-`tests/it/trusted.rs` does it again in each run, and fails where the first column differs. The others are of the
-releases in Debian 12; `CUPBEARER_WRITE_TABLE=1 cargo test --test it what_trusted_proxies` writes the table anew.
+`tests/peers/trusted.rs` does it again in each run, and fails where the first column differs. The others are of the
+releases in Debian 12; `CUPBEARER_WRITE_TABLE=1 cargo test --features peers --test peers what_trusted_proxies` writes the table anew.
 ";

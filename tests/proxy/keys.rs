@@ -8,10 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use super::login::{Login, login};
 use cupbearer_testing::{
-    Config, Key, Message, Origin, Proxy, Reply, SECRET, clock::unix_seconds, curl, eventually, repository,
-    upstream_at,
+    Config, Key, LoginCommand, Message, Origin, Proxy, Reply, SECRET, clock::unix_seconds, curl, eventually,
+    login_command, repository, upstream_at,
 };
 
 /// A token endpoint that responds with `token` where `request` finds nothing to object to, else with what it misses.
@@ -354,7 +353,7 @@ async fn a_persons_nested_token_comes_by_an_encrypted_redirect_that_is_pasted() 
     let config = Config::one_route(&upstream_at(&api.url()), &lines).and("[store]\nkind = \"memory\"\n");
     let proxy = Proxy::start_live(config).await;
     assert!(proxy.log().contains("pkce"), "the start warns: {}", proxy.log());
-    let mut command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let mut command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/authorize?").await;
     assert!(!address.contains("code_challenge") && address.contains("user_scope=chat%3Awrite"), "{address}");
     let state = address.split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();

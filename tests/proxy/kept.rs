@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::login::{Login, login as login_command};
-use cupbearer_testing::{Behaviour, Config, FIRST, Proxy, Reply, Rotating, curl, eventually};
+use cupbearer_testing::{
+    Behaviour, Config, FIRST, LoginCommand, Proxy, Reply, Rotating, curl, eventually, login_command,
+};
 
 const REFRESH: &str = "refresh_token";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -347,7 +348,7 @@ async fn the_command_never_says_of_a_login_that_is_kept_that_there_is_none() {
                 Some(proxy) => login_command(&proxy.config_file(), &["--no-browser"]),
                 None => login_command(&file, &["--no-browser", "--control", "127.0.0.1:1"]),
             };
-            let login = Login::start(command);
+            let login = LoginCommand::start(command);
             if flow == "authorization_code" {
                 curl(&[&back(&login.address("/authorize").await)]).await;
             }
@@ -402,7 +403,8 @@ async fn a_login_that_the_store_would_not_take_is_said_to_be_in_memory_alone() {
         format!("grant = \"device_code\"\ndevice_authorization_endpoint = \"{}/device\"\n", server.url());
     let proxy = Proxy::start_live(server.config(&lines).and(&store(dir.path()))).await;
     fs::create_dir_all(dir.path().join("store/api.tmp/full")).unwrap();
-    let (code, said) = Login::start(login_command(&proxy.config_file(), &["--no-browser"])).ended().await;
+    let (code, said) =
+        LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"])).ended().await;
     assert_eq!(code, 0, "{said}");
     assert!(
         said.contains("api: logged in; kept in the proxy's memory alone, until the token store takes it: "),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use cupbearer_testing::{
-    Config, OidcProvider, Origin, Program, Proxy, Reply, SECRET, Stage, clock, cupbearer, curl, eventually,
-    free_address, repository, token_at, upstream_at,
+    Config, Origin, Program, Proxy, Reply, SECRET, Stage, clock, cupbearer, curl, eventually, free_address,
+    repository, token_at, upstream_at,
 };
 
 fn out(output: &Output) -> String {
@@ -134,31 +134,6 @@ async fn a_file_that_cannot_be_read_is_named() {
         let (code, said) = check(text, &[]).await;
         assert!(code == Some(1) && said.contains("config.toml:"), "{text:?}: {code:?} {said}");
     }
-}
-
-#[tokio::test]
-async fn check_online_asks_for_a_token_and_a_connection() {
-    let server = OidcProvider::start(60).await;
-    let api = Origin::ok().await;
-    let endpoint = format!("{}/token", server.issuer());
-    let (code, said) = check(&good(&api.url(), &endpoint), &["--online"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(server.token_requests().await, 1);
-    assert!(api.connections() >= 1);
-
-    let (code, said) =
-        check(&good(&api.url(), &endpoint).replace(SECRET, "wrong-secret"), &["--online"]).await;
-    assert!(code == Some(1) && said.contains("invalid_client") && !said.contains("wrong-secret"), "{said}");
-    for told in [
-        "config.toml: tokens.api: ",
-        "help: check `client_id` and `client_secret`",
-        "\n1 problem and 1 warning found",
-    ] {
-        assert!(said.contains(told), "{told}: {said}");
-    }
-    let (code, said) = check(&good(&format!("http://{}", free_address()), &endpoint), &["--online"]).await;
-    assert!(code == Some(1) && said.contains("config.toml: upstreams.api: "), "{said}");
-    assert!(said.contains("help: check host and port"), "{said}");
 }
 
 #[tokio::test]

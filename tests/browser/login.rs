@@ -1,6 +1,5 @@
 //! A person logs in: at oidc-provider's own pages, in Debian's Chromium, by `cupbearer login`.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,10 +7,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 
 use cupbearer_testing::{
-    Chrome, Config, OidcProvider, Program, Proxy, cupbearer, curl, eventually, upstream_at,
+    Chrome, Config, LoginCommand, OidcProvider, Program, Proxy, curl, eventually, login_command, upstream_at,
 };
 
 /// A laptop: an authorization server with an API, and a folder where logins outlive programs.
@@ -38,58 +36,6 @@ impl Laptop {
     }
 }
 
-/// `cupbearer login` under way.
-pub(super) struct Login {
-    pub(super) child: Child,
-    log: std::path::PathBuf,
-    _dir: TempDir,
-}
-
-impl Login {
-    /// Starts the command; what it says goes to a file, as to a pipe.
-    pub(super) fn start(mut command: Command) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("login.log");
-        let file = std::fs::File::create(&log).unwrap();
-        command.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::piped());
-        Self { child: command.spawn().unwrap(), log, _dir: dir }
-    }
-
-    pub(super) fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// The address that it says to open.
-    pub(super) async fn address(&self, after: &str) -> String {
-        let find = || {
-            let said = self.said();
-            let line =
-                said.lines().map(str::trim).find(|line| line.starts_with("http") && line.contains(after));
-            line.map(str::to_owned)
-        };
-        eventually("the command says where to log in", || async { find().is_some() || self.has_failed() })
-            .await;
-        find().unwrap_or_else(|| panic!("{}", self.said()))
-    }
-
-    fn has_failed(&self) -> bool {
-        self.said().contains("cupbearer: ")
-    }
-
-    /// Its exit code, and all that it said.
-    pub(super) async fn ended(mut self) -> (i32, String) {
-        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("it still runs: {}", self.said())).unwrap();
-        (status.code().unwrap_or(-1), self.said())
-    }
-}
-
-pub(super) fn login(config: &Path, words: &[&str]) -> Command {
-    let mut command = cupbearer();
-    command.arg("login").args(words).arg("--config").arg(config);
-    command
-}
-
 /// A configuration in a folder of its own, for commands without a proxy.
 fn written(config: &Config) -> (TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -108,7 +54,7 @@ async fn a_person_logs_in_once_and_the_token_outlives_renewals_and_a_restart() {
     assert!(refused.text().contains("log in: cupbearer login"), "{}", refused.text());
     assert_eq!(proxy.status().await["tokens"][0]["status"], "login_required");
 
-    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/auth?").await;
     for part in ["code_challenge_method=S256", "state=", "nonce=", "redirect_uri=http%3A%2F%2F127.0.0.1%3A"] {
         assert!(address.contains(part), "{address}");
@@ -145,7 +91,7 @@ async fn a_person_logs_in_once_and_the_token_outlives_renewals_and_a_restart() {
 async fn a_login_without_a_proxy_is_found_by_one_that_starts_later() {
     let laptop = Laptop::new(60).await;
     let (_dir, file) = written(&laptop.config(""));
-    let command = Login::start(login(&file, &["--no-browser", "--control", "127.0.0.1:1"]));
+    let command = LoginCommand::start(login_command(&file, &["--no-browser", "--control", "127.0.0.1:1"]));
     let address = command.address("/auth?").await;
     let mut chrome = Chrome::start().await;
     chrome.open("person", &address).await;
@@ -167,18 +113,18 @@ async fn the_browser_is_opened_and_where_there_is_none_it_says_so() {
     let (browser, opened) = (dir.path().join("browser"), dir.path().join("opened"));
     std::fs::write(&browser, format!("#!/bin/sh\necho \"$1\" > {}\n", opened.display())).unwrap();
     std::fs::set_permissions(&browser, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut command = login(&proxy.config_file(), &[]);
+    let mut command = login_command(&proxy.config_file(), &[]);
     command.env("BROWSER", &browser);
-    let command = Login::start(command);
+    let command = LoginCommand::start(command);
     let address = command.address("/auth?").await;
     eventually("the browser has the address", || async {
         std::fs::read_to_string(&opened).is_ok_and(|text| text.trim() == address)
     })
     .await;
 
-    let mut none = login(&proxy.config_file(), &[]);
+    let mut none = login_command(&proxy.config_file(), &[]);
     none.env("PATH", dir.path().join("nothing")).env("BROWSER", dir.path().join("gone"));
-    let none = Login::start(none);
+    let none = LoginCommand::start(none);
     none.address("/auth?").await;
     eventually("it says so", || async { none.said().contains("open the address yourself") }).await;
     let (code, said) = command.ended().await;
@@ -190,7 +136,7 @@ async fn a_device_without_a_browser_is_logged_in_from_another_one() {
     let laptop = Laptop::new(60).await;
     let issuer = laptop.server.issuer();
     let proxy = Proxy::start_live(laptop.config("")).await;
-    let command = Login::start(login(&proxy.config_file(), &["--device"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--device"]));
     let complete = command.address("user_code=").await;
     let code = complete.split_once("user_code=").unwrap().1.to_owned();
     assert!(command.said().contains(&format!("enter the code\n\n  {code}\n")), "{}", command.said());
@@ -222,7 +168,7 @@ async fn the_device_flow_asks_no_sooner_than_it_may_and_ends_where_it_is_refused
         .fault(&json!({ "when": { "grant_type": grant }, "status": 400, "body": "{\"error\":\"access_denied\"}" }).to_string())
         .await;
     let begun = cupbearer_testing::clock::now();
-    let command = Login::start(login(&proxy.config_file(), &["--device"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--device"]));
     let (code, said) = command.ended().await;
     assert!(
         code == 1 && said.contains("access_denied") && said.contains("the person declined"),
@@ -236,7 +182,7 @@ async fn the_device_flow_asks_no_sooner_than_it_may_and_ends_where_it_is_refused
 async fn a_forged_answer_is_waited_past_and_a_replayed_one_is_of_no_use() {
     let laptop = Laptop::new(60).await;
     let proxy = Proxy::start_live(laptop.config("")).await;
-    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address: url::Url = command.address("/auth?").await.parse().unwrap();
     let query = |name: &str| address.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
     let (redirect, state) = (query("redirect_uri"), query("state"));
@@ -281,7 +227,7 @@ async fn the_answer_of_another_server_is_not_redeemed() {
         ("", "does not say who gave it"),
         ("&iss=https://evil.example", "its `iss` is \"https://evil.example\""),
     ] {
-        let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+        let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
         let address: url::Url = command.address("/auth?").await.parse().unwrap();
         let query = |name: &str| address.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
         let before = laptop.server.token_requests().await;
@@ -305,7 +251,7 @@ async fn a_request_is_pushed_ahead_where_the_server_demands_it() {
         }))
         .await;
     let proxy = Proxy::start_live(laptop.config("dpop = true")).await;
-    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/auth?").await;
     let names: Vec<_> =
         address.split_once('?').unwrap().1.split('&').map(|pair| pair.split('=').next().unwrap()).collect();
@@ -341,7 +287,7 @@ async fn the_last_address_can_be_brought_by_hand() {
     let config =
         laptop.config("redirect_uri = \"http://localhost/callback\"").and("[log]\nlevel = \"trace\"");
     let proxy = Proxy::start_live(config).await;
-    let mut command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let mut command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/auth?").await;
     let stdin = command.child.stdin.as_mut().unwrap();
     stdin.write_all(b"http://127.0.0.1:1/callback?state=wrong&code=x\n").await.unwrap();
@@ -379,7 +325,7 @@ async fn the_last_address_can_be_brought_by_hand() {
 async fn a_last_address_that_is_loaded_ahead_of_time_or_twice_is_one_login() {
     let laptop = Laptop::new(60).await;
     let proxy = Proxy::start_live(laptop.config("redirect_uri = \"http://localhost/callback\"")).await;
-    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/auth?").await;
     let mut chrome = Chrome::start_with(&[("RULES", "MAP localhost ~NOTFOUND")]).await;
     let last = last_address(&mut chrome, &address, &laptop.server.issuer()).await;
@@ -411,7 +357,7 @@ async fn a_proxy_and_a_login_beside_it_share_one_store() {
     for (name, words) in
         [("alice", &["--no-browser"][..]), ("bob", &["--no-browser", "--control", "127.0.0.1:1"])]
     {
-        let command = Login::start(login(&proxy.config_file(), words));
+        let command = LoginCommand::start(login_command(&proxy.config_file(), words));
         chrome.open(name, &command.address("/auth?").await).await;
         chrome.log_in(name, &laptop.server.issuer(), name).await;
         let (code, said) = command.ended().await;
@@ -457,7 +403,7 @@ async fn what_stands_in_the_way_of_a_login_is_said_and_leaves_nothing_behind() {
         (laptop.config(""), &["other"][..], "there is no token other"),
     ] {
         let proxy = Proxy::start_live(config).await;
-        let (code, said) = Login::start(login(&proxy.config_file(), words)).ended().await;
+        let (code, said) = LoginCommand::start(login_command(&proxy.config_file(), words)).ended().await;
         assert!(code == 1 && said.contains(part), "{code} {said}");
         let login = &proxy.status().await["tokens"][0]["login"];
         assert!(login.is_null(), "nothing is left under way: {login}");
@@ -465,14 +411,14 @@ async fn what_stands_in_the_way_of_a_login_is_said_and_leaves_nothing_behind() {
 
     std::fs::write(laptop.store.path().join("no-folder"), "not a folder").unwrap();
     let (_dir, file) = written(&Config::new(laptop.config("").text().replace("/tokens'", "/no-folder'")));
-    let (code, said) = Login::start(login(&file, &["--control", "127.0.0.1:1"])).ended().await;
+    let (code, said) = LoginCommand::start(login_command(&file, &["--control", "127.0.0.1:1"])).ended().await;
     assert!(code != 0 && said.contains("is not a folder"), "{code} {said}");
 
     let memory = laptop.config("").text().replace("kind = \"file\"", "kind = \"memory\"");
     let memory: String =
         memory.lines().filter(|line| !line.starts_with("path = '")).flat_map(|line| [line, "\n"]).collect();
     let (_dir, file) = written(&Config::new(memory));
-    let (code, said) = Login::start(login(&file, &["--control", "127.0.0.1:1"])).ended().await;
+    let (code, said) = LoginCommand::start(login_command(&file, &["--control", "127.0.0.1:1"])).ended().await;
     assert!(code == 1 && said.contains("the login would end with this command"), "{code} {said}");
 }
 
@@ -482,7 +428,7 @@ async fn a_logout_gives_all_back_and_says_where_the_browser_forgets() {
     let issuer = laptop.server.issuer();
     let proxy =
         Proxy::start_live(laptop.config("post_logout_redirect_uri = \"http://127.0.0.1:9902/\"")).await;
-    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let mut chrome = Chrome::start().await;
     chrome.open("person", &command.address("/auth?").await).await;
     chrome.log_in("person", &issuer, "alice").await;
@@ -521,7 +467,7 @@ async fn a_reload_of_the_configuration_meanwhile_loses_no_login() {
         Config::new(lines.flat_map(|line| [line, "\n"]).collect::<String>().replace("wait = \"20s\"", wait))
     };
     let proxy = Proxy::start_live(memory("wait = \"20s\"")).await;
-    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address = command.address("/auth?").await;
     let reloads = proxy.metric("cupbearer_config_reloads_total", &["applied"]).await;
     proxy.rewrite(&memory("wait = \"30s\""));
@@ -542,7 +488,7 @@ async fn a_reload_of_the_configuration_meanwhile_loses_no_login() {
 async fn a_proxy_that_ends_takes_its_login_along_and_the_command_says_so() {
     let laptop = Laptop::new(60).await;
     let proxy = Proxy::start_live(laptop.config("")).await;
-    let command = Login::start(login(&proxy.config_file(), &["--no-browser"]));
+    let command = LoginCommand::start(login_command(&proxy.config_file(), &["--no-browser"]));
     let address: url::Url = command.address("/auth?").await.parse().unwrap();
     let redirect = address.query_pairs().find(|(key, _)| key == "redirect_uri").unwrap().1.into_owned();
     let _stopped = proxy.stop().await;
