@@ -6,8 +6,6 @@
 //! choosing but after a preflight, which is never answered. Our own page shows who it is by all three, and by a word that
 //! no other page can read.
 
-use std::net::IpAddr;
-
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -16,6 +14,7 @@ use super::dashboard::PageToken;
 use super::problem::Problem;
 use super::routes;
 use crate::net::browser::{Initiator, is_speculative};
+use crate::net::host_policy::{is_loopback_host, only_host};
 
 /// The field that each POST of a program needs, with the value `1`; every answer has it too.
 pub(super) const CONTROL: &str = "cupbearer-control";
@@ -105,21 +104,13 @@ fn own_origin(headers: &HeaderMap) -> bool {
 
 /// Whether one Host, and the target where it is in absolute form, name this machine's loopback.
 fn local(uri: &Uri, headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let host = host.to_str().ok().and_then(|host| host.parse().ok());
+    let host = only_host(headers).and_then(|host| host.parse().ok());
     host.is_some_and(|host| loopback(&host)) && uri.authority().is_none_or(loopback)
 }
 
 fn loopback(authority: &Authority) -> bool {
     // A user part would let `localhost@elsewhere` be read in two ways.
-    if authority.as_str().contains('@') {
-        return false;
-    }
-    let host = authority.host();
-    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.eq_ignore_ascii_case("localhost")
-        || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    !authority.as_str().contains('@') && is_loopback_host(authority.host())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,6 +18,7 @@ use url::{Host, Url};
 use super::page::page;
 use crate::net::browser::is_speculative;
 use crate::net::eviction::Evictions;
+use crate::net::host_policy::only_host;
 use crate::net::serve::{Limits, short_requests};
 use crate::oauth::{Callback, RedirectUri};
 
@@ -125,14 +125,9 @@ async fn bind(hosts: &[IpAddr], mut port: u16) -> Result<(Vec<TcpListener>, u16)
 
 /// The answer in a request, where it is one that a browser sends here after a login.
 fn admit<B>(uri: &Url, request: &Request<B>) -> Result<Callback, (StatusCode, &'static str)> {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let (host, more) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next());
+    let own = &uri[url::Position::BeforeHost..url::Position::AfterPort];
     // A name that was rebound to this machine is not ours.
-    if more.is_some()
-        || host.is_none_or(|host| {
-            !uri[url::Position::BeforeHost..url::Position::AfterPort].eq_ignore_ascii_case(host)
-        })
-    {
+    if only_host(request.headers()).is_none_or(|host| !own.eq_ignore_ascii_case(host)) {
         return Err((StatusCode::MISDIRECTED_REQUEST, "This address is not the one of the login."));
     }
     if request.uri().path() != uri.path() {
@@ -163,6 +158,8 @@ const LIMITS: Limits = Limits {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HOST;
+
     use super::*;
 
     fn status(method: &str, target: &str, host: &str) -> Option<u16> {

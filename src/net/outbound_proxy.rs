@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use url::{ParseError, Url};
 use zeroize::Zeroizing;
 
-use super::loopback::is_loopback_host;
+use super::host_policy::is_loopback_host;
 use super::no_proxy::NoProxy;
 
 /// Which HTTP proxy connections go through (CONNECT, RFC 9110 section 9.3.6).

@@ -23,7 +23,7 @@ use super::forwarded::{is_origin_of, scheme};
 use super::peer::Peer;
 use crate::clock;
 use crate::net::browser::{Initiator, is_browser, is_navigation, is_of_extension, is_speculative};
-use crate::net::loopback::is_loopback_host;
+use crate::net::host_policy::is_loopback_host;
 use crate::net::names::Subject;
 use crate::secret::Secret;
 use crate::telemetry::burst::LogGap;

@@ -9,7 +9,7 @@ use crate::config::file::{self, Control, Server};
 use crate::config::findings::Review;
 use crate::config::problem::KeyPath;
 use crate::config::secret_ref::{Variables, Wanted, Written};
-use crate::net::loopback::is_loopback_host;
+use crate::net::host_policy::is_loopback_host;
 use crate::net::names::{Subject, SubjectFault};
 use crate::net::unix_peer::{self, UidMap};
 use crate::proxy::Guard;

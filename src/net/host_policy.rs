@@ -1,6 +1,21 @@
-//! What counts as this machine: the loopback names and addresses that are trusted without TLS.
+//! Which Host a request names, and what counts as this machine: the loopback names and addresses that are trusted
+//! without TLS.
+//!
+//! The servers of `control` and `login` judge each request by both; what `proxy` and `config` make of a Host beyond the
+//! loopback is their own.
 
 use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::HOST;
+
+/// The one Host of a request (RFC 9112 section 3.2). `None`: there is none, or a second, or it is no text.
+#[must_use]
+pub(crate) fn only_host(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next()?.to_str().ok()?;
+    hosts.next().is_none().then_some(host)
+}
 
 /// Whether `host` (a name or an address, IPv6 with or without brackets, no port) is this machine's loopback.
 #[must_use]
