@@ -11,7 +11,7 @@ use crate::clock::{self, BootInstant};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
-use crate::oauth::{Dpop, Lifetime, SigningKey, TokenResponse, TokenType};
+use crate::oauth::{Dpop, Lifetime, SigningKey, TokenResponse};
 use crate::proxy::{
     Attached, Forwarded, Guard, Http2, ProxyMetrics, Route, RouteTable, SentHost, Upstream, UpstreamSettings,
     attach,
@@ -48,18 +48,10 @@ struct Always;
 impl Source for Always {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
         Box::pin(async {
-            Ok(TokenResponse {
-                access_token: Secret::new("t".repeat(900)),
-                token_type: TokenType::Bearer,
-                lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
-                scope: None,
-                refresh_token: None,
-                refresh_expires_in: None,
-                oddity: None,
-                issued_token_type: None,
-                api_host: None,
-                id_token: None,
-            }
+            Ok(TokenResponse::bearer(
+                Secret::new("t".repeat(900)),
+                Lifetime::ExpiresIn(Duration::from_hours(1)),
+            )
             .into())
         })
     }

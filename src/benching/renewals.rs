@@ -8,7 +8,6 @@
 use std::io::BufRead as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,16 +17,11 @@ use crate::clock;
 use crate::demo::{AuthorizationServer as Peer, Options};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
-use crate::net::outbound_proxy::OutboundProxy;
-use crate::oauth::{
-    AuthorizationServer, Client, ClientAuth, Dialect, Lifetime, Location, ServerSettings, TokenRequest,
-    TokenResponse, TokenType, Transport,
-};
+use crate::oauth::{AuthorizationServer, Lifetime, TokenResponse};
 use crate::secret::{Secret, SecretSource};
-use crate::token::Error;
 use crate::token::{
-    Attachment, Fetched, GrantSettings, Limits, Origin, Policy, Renewer, Roster, ServerOrigin, ServerSource,
-    Source, TokenHandle, TokenSettings,
+    Attachment, CountedSource, Error, Fetched, Limits, Load, Origin, Policy, Renewer, Roster, ServerSource,
+    Source, TokenHandle, TokenSettings, client_credentials,
 };
 
 /// Runs the benchmark, or with `--serve` the authorization server of one.
@@ -70,19 +64,7 @@ impl Source for Featherweight {
 }
 
 fn response() -> Fetched {
-    TokenResponse {
-        access_token: Secret::new("t".to_owned()),
-        token_type: TokenType::Bearer,
-        lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
-        scope: None,
-        refresh_token: None,
-        refresh_expires_in: None,
-        oddity: None,
-        issued_token_type: None,
-        api_host: None,
-        id_token: None,
-    }
-    .into()
+    TokenResponse::bearer(Secret::new("t".to_owned()), Lifetime::ExpiresIn(Duration::from_hours(1))).into()
 }
 
 async fn weigh(tokens: usize) {
@@ -102,29 +84,11 @@ async fn weigh(tokens: usize) {
 
 async fn drive(tokens: usize) {
     let (mut peer, endpoint) = peer();
-    let transport = Transport {
-        ca_file: None,
-        certificate: None,
-        proxy: OutboundProxy::Direct,
-        connect_timeout: Duration::from_secs(10),
-        timeout: Duration::from_mins(1),
-    };
-    let location = Location::endpoint(endpoint.parse().expect("a URL"));
-    let server = ServerSettings { location, transport, token_type: None, dialect: Dialect::default() };
-    let shared = Arc::new(AuthorizationServer::new(&server).expect("no TLS"));
-    let origin = ServerOrigin {
-        refresh_scope: true,
-        server,
-        client: Client { id: "bench".into(), auth: ClientAuth::SecretBasic(secret()) },
-        grant: GrantSettings::ClientCredentials,
-        request: TokenRequest { scope: Vec::new(), audience: None, resource: Vec::new(), params: Vec::new() },
-        dpop: None,
-    };
-    let source: Arc<dyn Source> = Arc::new(Counted {
-        inner: ServerSource::new(shared, origin.clone(), Roster::default()),
-        under_way: AtomicUsize::new(0),
-        most: AtomicUsize::new(0),
-    });
+    let origin = client_credentials(&endpoint, "bench");
+    let shared = Arc::new(AuthorizationServer::new(&origin.server).expect("no TLS"));
+    let load = Load::default();
+    let source = ServerSource::new(shared, origin.clone(), Roster::default());
+    let source: Arc<dyn Source> = Arc::new(CountedSource::new(source, &load));
     let (_trigger, drain) = DrainTrigger::new();
     let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
     let (pool, settings) = (Arc::from("pool"), Arc::new(settings(Origin::Server(Box::new(origin)))));
@@ -139,33 +103,9 @@ async fn drive(tokens: usize) {
         tokens as f64 / took,
         tokens as f64 / used
     );
+    println!("at most {} token requests were under way at once", load.most());
     let _ = peer.kill();
     let _ = peer.wait();
-}
-
-/// A source that is shared by all tokens and knows how many of them ask at once.
-struct Counted {
-    inner: ServerSource,
-    under_way: AtomicUsize,
-    most: AtomicUsize,
-}
-
-impl Source for Counted {
-    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
-        Box::pin(async {
-            let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
-            self.most.fetch_max(under_way, Ordering::Relaxed);
-            let outcome = self.inner.fetch().await;
-            self.under_way.fetch_sub(1, Ordering::Relaxed);
-            outcome
-        })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        println!("at most {} token requests were under way at once", self.most.load(Ordering::Relaxed));
-    }
 }
 
 /// Until each token is there. It looks rather than waits: a wait would bring each of them forward.

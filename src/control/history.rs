@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::lifecycle::DrainTrigger;
     use crate::metrics::Metrics;
-    use crate::oauth::{Lifetime, RequestFault, TokenResponse, TokenType, TransportFault};
+    use crate::oauth::{Lifetime, RequestFault, TokenResponse, TransportFault};
     use crate::secret::{Secret, SecretSource};
     use crate::token::Error;
     use crate::token::{Attachment, Fetched, Limits, Origin, Policy, Renewer, Source, TokenSettings};
@@ -142,18 +142,10 @@ mod tests {
     impl Source for Scripted {
         fn fetch(&self) -> BoxFuture<'_, Result<Fetched, Error>> {
             let call = self.0.fetch_add(1, Ordering::SeqCst);
-            let response = TokenResponse {
-                access_token: Secret::new(format!("token-{call}")),
-                lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
-                token_type: TokenType::Bearer,
-                scope: None,
-                refresh_token: None,
-                refresh_expires_in: None,
-                oddity: None,
-                issued_token_type: None,
-                id_token: None,
-                api_host: None,
-            };
+            let response = TokenResponse::bearer(
+                Secret::new(format!("token-{call}")),
+                Lifetime::ExpiresIn(Duration::from_hours(1)),
+            );
             let outcome = match call {
                 0 => Ok(Fetched { adopted: true, ..response.into() }),
                 1 => Ok(response.into()),

@@ -423,7 +423,7 @@ mod tests {
     use crate::lifecycle::DrainTrigger;
     use crate::net::local_address::LocalAddress;
     use crate::net::local_client::send;
-    use crate::oauth::{Lifetime, TokenResponse, TokenType, TransportFault};
+    use crate::oauth::{Lifetime, TokenResponse, TransportFault};
     use crate::secret::{Secret, SecretError, SecretSource};
     use crate::token::Error;
     use crate::token::{
@@ -444,16 +444,11 @@ mod tests {
 
     fn token(value: &str) -> TokenResponse {
         TokenResponse {
-            access_token: Secret::new(value.to_owned()),
-            lifetime: Lifetime::ExpiresIn(Duration::from_hours(1)),
-            token_type: TokenType::Bearer,
             scope: Some(vec!["read".to_owned(), "write".to_owned()]),
-            refresh_token: None,
-            refresh_expires_in: None,
-            oddity: None,
-            issued_token_type: None,
-            api_host: None,
-            id_token: None,
+            ..TokenResponse::bearer(
+                Secret::new(value.to_owned()),
+                Lifetime::ExpiresIn(Duration::from_hours(1)),
+            )
         }
     }
 

@@ -7,6 +7,8 @@ mod account;
 mod activity;
 mod binding;
 mod callers;
+#[cfg(any(all(test, feature = "demo"), feature = "benching"))]
+mod counted_source;
 mod error;
 mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -41,6 +43,8 @@ pub(crate) use account::{Account, LoginError};
 pub(crate) use binding::Binding;
 pub(crate) use binding::Verdict;
 pub(crate) use callers::CallerError;
+#[cfg(feature = "benching")]
+pub(crate) use counted_source::{CountedSource, Load, client_credentials};
 pub(crate) use error::{Error, FrameFault, LoginFault};
 #[cfg(test)]
 pub(crate) use facts::{Advice, Facts, Failing};

@@ -166,7 +166,7 @@ pub(super) mod tests {
     use super::*;
     use crate::clock::{self, BootInstant, sleep_until};
     use crate::lifecycle::DrainTrigger;
-    use crate::oauth::{ErrorKind, Lifetime, ResponseFault, TokenResponse, TokenType, TransportFault};
+    use crate::oauth::{ErrorKind, Lifetime, ResponseFault, TokenResponse, TransportFault};
     use crate::secret::Secret;
     use crate::token::error::{Error, LoginFault};
     use crate::token::schedule::MIN_RENEWAL_GAP;
@@ -256,18 +256,7 @@ pub(super) mod tests {
     }
 
     fn response(token: &str, lifetime: Lifetime) -> TokenResponse {
-        TokenResponse {
-            access_token: Secret::new(token.to_owned()),
-            lifetime,
-            token_type: TokenType::Bearer,
-            scope: None,
-            refresh_token: None,
-            refresh_expires_in: None,
-            oddity: None,
-            issued_token_type: None,
-            api_host: None,
-            id_token: None,
-        }
+        TokenResponse::bearer(Secret::new(token.to_owned()), lifetime)
     }
 
     const HOUR: Duration = Duration::from_hours(1);

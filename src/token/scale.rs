@@ -15,7 +15,7 @@ use super::{CONCURRENT_REQUESTS, Fetched, Limits, Renewer, RenewerHandle, Source
 use crate::clock::{self, BootInstant};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
-use crate::oauth::{Lifetime, TokenResponse, TokenType, TransportFault};
+use crate::oauth::{Lifetime, TokenResponse, TransportFault};
 use crate::secret::Secret;
 use crate::token::error::Error;
 
@@ -62,19 +62,7 @@ impl Source for Server {
             if self.down.load(Ordering::Relaxed) {
                 return Err(Error::from(TransportFault::Reset));
             }
-            Ok(TokenResponse {
-                access_token: Secret::new("t".to_owned()),
-                lifetime: Lifetime::ExpiresIn(LIFETIME),
-                token_type: TokenType::Bearer,
-                scope: None,
-                refresh_token: None,
-                refresh_expires_in: None,
-                oddity: None,
-                issued_token_type: None,
-                api_host: None,
-                id_token: None,
-            }
-            .into())
+            Ok(TokenResponse::bearer(Secret::new("t".to_owned()), Lifetime::ExpiresIn(LIFETIME)).into())
         })
     }
 }

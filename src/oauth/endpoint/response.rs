@@ -270,6 +270,22 @@ fn instant(said: f64) -> Option<Duration> {
 }
 
 impl TokenResponse {
+    /// A Bearer token of which nothing else is known.
+    pub(crate) const fn bearer(access_token: Secret<String>, lifetime: Lifetime) -> Self {
+        Self {
+            access_token,
+            lifetime,
+            token_type: TokenType::Bearer,
+            scope: None,
+            refresh_token: None,
+            issued_token_type: None,
+            api_host: None,
+            refresh_expires_in: None,
+            oddity: None,
+            id_token: None,
+        }
+    }
+
     /// Of a login without a refresh token: an `expires_in` of no time is what servers write there whose tokens have no end
     /// (Mailchimp).
     pub(in crate::oauth) fn without_an_end(&mut self) {

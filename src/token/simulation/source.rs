@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::world::{Call, Fault, Reply, World};
-use crate::oauth::{Class, Lifetime, TokenResponse, TokenType};
+use crate::oauth::{Class, Lifetime, TokenResponse};
 use crate::secret::Secret;
 use crate::token::error::{Error, LoginFault};
 use crate::token::{Fetched, Source};
@@ -96,19 +96,7 @@ impl Source for ModelSource {
 }
 
 fn response(text: String, lifetime: Lifetime) -> Fetched {
-    TokenResponse {
-        access_token: Secret::new(text),
-        lifetime,
-        token_type: TokenType::Bearer,
-        scope: None,
-        refresh_token: None,
-        refresh_expires_in: None,
-        oddity: None,
-        issued_token_type: None,
-        api_host: None,
-        id_token: None,
-    }
-    .into()
+    TokenResponse::bearer(Secret::new(text), lifetime).into()
 }
 
 /// After which the renewer gives up an attempt that hangs.

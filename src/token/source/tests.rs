@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{
     AssertionTerms, Client, ClientAuth, Dialect, KeySettings, Lifetime, Location, ServerSettings,
-    TokenRequest, TokenResponse, TokenType, Transport,
+    TokenRequest, TokenResponse, Transport,
 };
 use crate::secret::{Secret, SecretSource};
 use crate::token::error::Error;
@@ -35,18 +35,7 @@ impl Scripted {
 }
 
 pub(in crate::token) fn response(token: &str, lives: Duration) -> TokenResponse {
-    TokenResponse {
-        access_token: Secret::new(token.to_owned()),
-        lifetime: Lifetime::ExpiresIn(lives),
-        token_type: TokenType::Bearer,
-        scope: None,
-        refresh_token: None,
-        refresh_expires_in: None,
-        oddity: None,
-        issued_token_type: None,
-        api_host: None,
-        id_token: None,
-    }
+    TokenResponse::bearer(Secret::new(token.to_owned()), Lifetime::ExpiresIn(lives))
 }
 
 /// A JWT that says of itself only when it ends.

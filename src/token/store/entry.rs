@@ -263,16 +263,13 @@ impl StoredAccess {
     /// The same as an answer of the server.
     pub(crate) fn response(&self) -> TokenResponse {
         TokenResponse {
-            access_token: self.token.clone(),
-            lifetime: self.expires.map_or(Lifetime::Unknown, Lifetime::ExpiresAt),
             token_type: self.token_type,
             scope: self.scope.clone(),
-            refresh_token: None,
             refresh_expires_in: self.login_ends.and_then(|at| at.duration_since(self.asked).ok()),
-            oddity: None,
-            issued_token_type: None,
-            api_host: None,
-            id_token: None,
+            ..TokenResponse::bearer(
+                self.token.clone(),
+                self.expires.map_or(Lifetime::Unknown, Lifetime::ExpiresAt),
+            )
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::oauth::{Class, ErrorCode, ErrorKind, Issued, TokenResponse, TokenType, TransportFault};
+use crate::oauth::{Class, ErrorCode, ErrorKind, Issued, TokenResponse, TransportFault};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 use crate::token::store::{

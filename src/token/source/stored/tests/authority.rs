@@ -87,16 +87,11 @@ impl Exchange for Arc<Authority> {
                 refresh_token = Some(Secret::new(login.valid.clone()));
             }
             let response = TokenResponse {
-                access_token: Secret::new(format!("access-{}", login.issued)),
-                lifetime: Lifetime::ExpiresIn(self.lives),
-                token_type: TokenType::Bearer,
-                scope: None,
                 refresh_token,
-                refresh_expires_in: None,
-                oddity: None,
-                issued_token_type: None,
-                api_host: None,
-                id_token: None,
+                ..TokenResponse::bearer(
+                    Secret::new(format!("access-{}", login.issued)),
+                    Lifetime::ExpiresIn(self.lives),
+                )
             };
             Ok(Fetched { dpop: self.key.lock().unwrap().clone(), ..response.into() })
         })
