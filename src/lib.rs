@@ -46,14 +46,14 @@
 //! # One token
 //!
 //! 1. `config/resolve/token.rs` makes `token::TokenSettings` of the file; `app/components.rs` hands it to the renewer.
-//! 2. `token/renewer.rs` is one task for all tokens. `token/queue.rs` has the instants, `token/shares.rs` each
+//! 2. `token/renewer.rs` is one task for all tokens. `token/queue.rs` has the instants, `token/fair_share.rs` each
 //!    server's share of the slots.
 //! 3. `token/source/token_source.rs` is the way to one token: a grant at a server, a command, a file, a login
-//!    (`token/source/build.rs` makes it). Sources that are stored look into `token/store/outbox.rs` first.
+//!    (`token/source/build.rs` makes it). Sources that are stored look into `token/store/write_behind.rs` first.
 //! 4. `oauth/endpoint.rs` makes the token request (`oauth/grant.rs`, `oauth/client.rs`) and reads the response. What is
 //!    wrong with one is an `oauth::Error`, and whatever else fails a `token::Error` (`token/error.rs`): whose fault it is,
 //!    whether to try again, a sentence for a person.
-//! 5. `token/outcome.rs` makes the next `token::TokenState` of it, and `token/schedule.rs` the next instant: pure
+//! 5. `token/attempt.rs` makes the next `token::TokenState` of it, and `token/schedule.rs` the next instant: pure
 //!    functions of facts, which the simulation runs through years in seconds.
 //! 6. `token/handle.rs` is what requests, `/readyz`, `status` and the dashboard read: the state behind an `ArcSwap`.
 //!

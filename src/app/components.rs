@@ -18,7 +18,8 @@ use crate::net::tls::TlsError;
 use crate::oauth::ServerError;
 use crate::proxy::{LinkError, ListenError, ProxyMetrics, RouteTable, Upstream, UpstreamError};
 use crate::token::{
-    Origin, Persons, RenewerHandle, Roster, Source, Sources, Store, StoreError, TokenHandle, TokenSettings,
+    Origin, Persons, RenewerHandle, Source, Sources, Store, StoreError, TokenHandle, TokenRegistry,
+    TokenSettings,
 };
 use crate::traces::TracesError;
 
@@ -147,7 +148,7 @@ fn help(section: &str, error: &ListenError) -> String {
 #[derive(Debug)]
 pub(super) struct Components {
     renewer: RenewerHandle,
-    roster: Roster,
+    registry: TokenRegistry,
     store: Store,
     persons: Persons,
     upstreams: Vec<Arc<Upstream>>,
@@ -182,8 +183,13 @@ pub(super) struct Reused {
 }
 
 impl Components {
-    pub(super) fn new(renewer: RenewerHandle, roster: Roster, store: Store, metrics: ProxyMetrics) -> Self {
-        Self { renewer, roster, store, persons: Persons::default(), upstreams: Vec::new(), metrics }
+    pub(super) fn new(
+        renewer: RenewerHandle,
+        registry: TokenRegistry,
+        store: Store,
+        metrics: ProxyMetrics,
+    ) -> Self {
+        Self { renewer, registry, store, persons: Persons::default(), upstreams: Vec::new(), metrics }
     }
 
     /// Makes what `settings` needs and is not there yet, or trusts a file of authorities that is `stale`: the settings
@@ -204,8 +210,8 @@ impl Components {
             }
         });
         let upstreams = upstreams.collect::<Result<_, _>>()?;
-        let held = self.roster.load();
-        let mut makers = Sources::new(self.roster.clone(), self.store.clone()).of(self.persons.clone());
+        let held = self.registry.load();
+        let mut makers = Sources::new(self.registry.clone(), self.store.clone()).of(self.persons.clone());
         let mut sources = BTreeMap::new();
         for (name, wanted) in &settings.tokens {
             let ca_file = wanted.server().and_then(|origin| origin.server.transport.ca_file.as_ref());
@@ -225,8 +231,8 @@ impl Components {
     /// routes in force, and then has the tokens that are `gone` let go: until that moment requests may want them.
     pub(super) fn reuse(&mut self, prepared: Prepared, settings: &Settings) -> Result<Reused, StartError> {
         // Before a new source asks for its first token.
-        self.roster.set_hosts(hosts(settings));
-        let held = self.roster.load();
+        self.registry.set_hosts(hosts(settings));
+        let held = self.registry.load();
         let mut tokens = BTreeMap::new();
         for name in settings.tokens.keys() {
             if !prepared.sources.contains_key(name)
@@ -262,7 +268,7 @@ impl Components {
             })
             .cloned()
             .collect();
-        self.roster.replace(tokens);
+        self.registry.replace(tokens);
         for token in &replaced {
             token.replace();
         }
@@ -286,7 +292,7 @@ impl Components {
 
     /// Has tokens that could not be had for lack of a network tried again.
     pub(super) fn wake_by_network(&self) {
-        for token in self.roster.load().values() {
+        for token in self.registry.load().values() {
             token.wake_by_network();
         }
     }
@@ -300,7 +306,7 @@ impl Components {
     /// less.
     pub(super) async fn give_back(&self, left: Duration) {
         let bound = left.clamp(LEAST, GIVE_BACK);
-        let held = self.roster.load();
+        let held = self.registry.load();
         let leaving = held.values().filter(|token| token.settings().revoke_on_exit);
         let each = leaving.map(|token| async move {
             match timeout(bound, token.forget()).await {
@@ -330,7 +336,7 @@ impl Components {
 
     /// Tells the tokens whose secret is in `file`, or that are stored there, that it has changed.
     pub(super) fn secret_changed(&self, file: &Path) {
-        for token in self.roster.load().values() {
+        for token in self.registry.load().values() {
             let read = token.settings().files().contains(&file);
             // One that is gone brings nothing new: a logout takes it away.
             let stored = self.store.file(token.name()).is_some_and(|stored| stored == file) && file.exists();

@@ -15,8 +15,8 @@ use crate::proxy::{ProbeError, Upstream, UpstreamError, probe};
 use crate::secret::Secret;
 use crate::token::Error;
 use crate::token::{
-    Account, Fetched, GrantSettings, Limits, Origin, Renewer, Roster, Source as _, Sources, Store,
-    StoreAlarm, StoreError, StoreSettings, Subject, TokenSettings, open_store,
+    Account, Fetched, GrantSettings, Limits, Origin, Renewer, Source as _, Sources, Store, StoreAlarm,
+    StoreError, StoreSettings, Subject, TokenRegistry, TokenSettings, open_store,
 };
 use crate::traces::TracesError;
 
@@ -199,7 +199,7 @@ pub(crate) fn account(
 ) -> Result<Option<(Arc<Account>, Store)>, OnlineCheckError> {
     let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
-    let source = Sources::new(Roster::default(), store.clone()).make(name, token)?;
+    let source = Sources::new(TokenRegistry::default(), store.clone()).make(name, token)?;
     Ok(source.account().map(|account| (account, store)))
 }
 
@@ -211,7 +211,7 @@ pub(crate) fn account(
 pub(crate) async fn log_out(settings: &Settings, name: &str) -> Result<Option<Url>, OnlineCheckError> {
     let Some(token) = settings.tokens.get(name) else { return Ok(None) };
     let store = open_store(&settings.store, &StoreAlarm::new(&Metrics::new()))?;
-    let source = Sources::new(Roster::default(), store).make(name, token)?;
+    let source = Sources::new(TokenRegistry::default(), store).make(name, token)?;
     let account = source.account();
     let id_token = match &account {
         Some(account) => account.id_token().await,
@@ -239,8 +239,8 @@ async fn ask(settings: &Settings, name: &str) -> Result<Asked, OnlineCheckError>
             // To be sure that the server gives one, none is taken out of a store.
             (_, false) => Store::memory(),
         };
-    let roster = Roster::default();
-    let mut sources = Sources::new(roster.clone(), store.clone());
+    let registry = TokenRegistry::default();
+    let mut sources = Sources::new(registry.clone(), store.clone());
     let (_trigger, drain) = DrainTrigger::new();
     let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());
     let mut held = BTreeMap::new();
@@ -255,7 +255,7 @@ async fn ask(settings: &Settings, name: &str) -> Result<Asked, OnlineCheckError>
         account.preview().await?;
         return Ok(Asked::NobodyYet);
     }
-    roster.replace(held);
+    registry.replace(held);
     let fetched = source.fetch().await;
     store.flush(LAST_WRITES).await;
     let Fetched { response, asked, .. } = fetched?;

@@ -36,7 +36,7 @@ use crate::net::resolver;
 use crate::net::threads::{SECRETS, STORE};
 use crate::proxy::{ListenAddress, ProxyMetrics, Records, Routes, Workers};
 use crate::telemetry;
-use crate::token::{Limits, Renewer, Roster, StoreAlarm, open_store};
+use crate::token::{Limits, Renewer, StoreAlarm, TokenRegistry, open_store};
 use crate::traces::{Export, Traces};
 
 use listeners::Bound;
@@ -179,8 +179,8 @@ impl App {
         let (requests, requests_drain) = DrainTrigger::new();
         let (rest, rest_drain) = DrainTrigger::new();
         let renewer = Renewer::spawn_traced(Limits::default(), rest_drain, &metrics, traces.clone());
-        let roster = Roster::default();
-        let mut components = Components::new(renewer, roster.clone(), store, proxy_metrics.clone());
+        let registry = TokenRegistry::default();
+        let mut components = Components::new(renewer, registry.clone(), store, proxy_metrics.clone());
         let prepared = components.prepare(&settings, &BTreeSet::new())?;
         let routes = Arc::new(Routes::new(components.reuse(prepared, &settings)?.table));
         let workers = listeners
@@ -198,12 +198,12 @@ impl App {
             watch::channel(Arc::new(facts_of(&source, &settings, &started, components.describe_store())));
         let (reloads, reload_requests) = control::reload_requests();
         let mut surfaces = JoinSet::new();
-        let health_state = HealthState::new(roster.clone(), metrics.clone(), settings.health.ready);
+        let health_state = HealthState::new(registry.clone(), metrics.clone(), settings.health.ready);
         surfaces.spawn(health::serve(health, health_state.clone()));
         surfaces.spawn(manager.clone().keep_alive());
         if let Some(listener) = control {
             let (control, metrics) = (settings.control.clone(), metrics.clone());
-            let state = ControlState::new(control, roster, facts_seen, reloads, alarm, metrics);
+            let state = ControlState::new(control, registry, facts_seen, reloads, alarm, metrics);
             if let Some((other, address)) = other_control {
                 log_control(&address);
                 surfaces.spawn(control::serve_too(other, state.clone()));

@@ -20,8 +20,8 @@ use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, Lifetime, TokenResponse};
 use crate::secret::{Secret, SecretSource};
 use crate::token::{
-    Attachment, CountedSource, Error, Fetched, Limits, Load, Origin, Policy, Renewer, Roster, ServerSource,
-    Source, TokenHandle, TokenSettings, client_credentials,
+    Attachment, CountedSource, Error, Fetched, Limits, Load, Origin, Policy, Renewer, ServerSource, Source,
+    TokenHandle, TokenRegistry, TokenSettings, client_credentials,
 };
 
 /// Runs the benchmark, or with `--serve` the authorization server of one.
@@ -87,7 +87,7 @@ async fn drive(tokens: usize) {
     let origin = client_credentials(&endpoint, "bench");
     let shared = Arc::new(AuthorizationServer::new(&origin.server).expect("no TLS"));
     let load = Load::default();
-    let source = ServerSource::new(shared, origin.clone(), Roster::default());
+    let source = ServerSource::new(shared, origin.clone(), TokenRegistry::default());
     let source: Arc<dyn Source> = Arc::new(CountedSource::new(source, &load));
     let (_trigger, drain) = DrainTrigger::new();
     let renewer = Renewer::spawn(Limits::default(), drain, &Metrics::new());

@@ -8,7 +8,7 @@ use crate::app;
 use crate::clock::BootInstant;
 use crate::config::Settings;
 use crate::control::{self, Client, ClientError};
-use crate::login::{Desk, Progress};
+use crate::login::{LoginSessions, Progress};
 use crate::telemetry::plain_line;
 use crate::token::{Account, Flow, Store};
 use anyhow::bail;
@@ -118,15 +118,15 @@ impl Login {
             return Ok(Answer::No);
         }
         let flow = if self.device { Flow::DeviceCode } else { account.settings().flow };
-        let desk = Desk::default();
-        let progress = match desk.begin(&account, None, flow, None).await {
+        let login_sessions = LoginSessions::default();
+        let progress = match login_sessions.begin(&account, None, flow, None).await {
             Ok(progress) => progress,
             Err(error) => {
                 complain(&format!("{name}: {error}"));
                 return Ok(Answer::No);
             }
         };
-        let mut looks = ByDesk { desk, name: name.clone(), progress };
+        let mut looks = ByDesk { login_sessions, name: name.clone(), progress };
         let attended = self.attend(&name, &mut looks).await;
         store.flush(LAST_WRITES).await;
         let (Some(kept), place) = (attended?, account.place()) else { return Ok(Answer::No) };
@@ -305,7 +305,7 @@ impl Looks for ByProxy {
 
 /// In this process.
 struct ByDesk {
-    desk: Desk,
+    login_sessions: LoginSessions,
     name: String,
     progress: watch::Receiver<Progress>,
 }
@@ -321,11 +321,11 @@ impl Looks for ByDesk {
     }
 
     async fn cancel(&mut self) {
-        self.desk.cancel(&self.name);
+        self.login_sessions.cancel(&self.name);
     }
 
     async fn finish(&mut self, url: &str) -> Result<(), String> {
-        self.desk.paste(&self.name, url).await.map_err(|error| error.to_string())
+        self.login_sessions.paste(&self.name, url).await.map_err(|error| error.to_string())
     }
 }
 

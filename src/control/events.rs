@@ -145,7 +145,7 @@ impl Feed {
 
     fn shown(&self) -> Shown {
         let status = status(&self.state, MOST_TOKENS);
-        let more_tokens = self.state.roster.load().len().saturating_sub(status.tokens.len());
+        let more_tokens = self.state.registry.load().len().saturating_sub(status.tokens.len());
         let history = status.tokens.iter().map(|token| self.state.history.of(&token.name)).collect();
         Shown { status, more_tokens, history }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, BootInstant};
-use crate::token::{Roster, TokenHandle};
+use crate::token::{TokenHandle, TokenRegistry};
 
 /// Something that became of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,17 +43,17 @@ struct Lately {
 
 impl History {
     /// Looks once a second, until it is dropped.
-    pub(super) async fn observe(&self, roster: &Roster) {
+    pub(super) async fn observe(&self, registry: &TokenRegistry) {
         let mut looks = tokio::time::interval(BETWEEN_LOOKS);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            self.look(roster);
+            self.look(registry);
         }
     }
 
-    fn look(&self, roster: &Roster) {
-        let handles = roster.load();
+    fn look(&self, registry: &TokenRegistry) {
+        let handles = registry.load();
         let mut tokens = self.lock();
         tokens.retain(|name, _| handles.contains_key(name));
         for handle in handles.values().take(MOST_TOKENS) {

@@ -16,12 +16,17 @@ use super::login::{Login, LoginCallback, LoginRequest};
 use super::problem::Problem;
 use super::server::json;
 use crate::clock::BootInstant;
-use crate::login::{BeginError, Desk, PasteError, Refusal, SilentError};
+use crate::login::{BeginError, LoginSessions, PasteError, Refusal, SilentError};
 use crate::oauth::{Callback, Class};
-use crate::token::{Flow, Roster, TokenHandle};
+use crate::token::{Flow, TokenHandle, TokenRegistry};
 
 /// `POST /tokens/{name}/login`.
-pub(super) async fn begin(desk: &Desk, roster: &Roster, token: &TokenHandle, asked: LoginRequest) -> Outcome {
+pub(super) async fn begin(
+    login_sessions: &LoginSessions,
+    registry: &TokenRegistry,
+    token: &TokenHandle,
+    asked: LoginRequest,
+) -> Outcome {
     let account = token.account().ok_or_else(|| nobody_logs_in(token))?;
     let flow = match asked.flow.as_deref() {
         None => account.settings().flow,
@@ -32,7 +37,10 @@ pub(super) async fn begin(desk: &Desk, roster: &Roster, token: &TokenHandle, ask
             return Err(Problem::new(StatusCode::BAD_REQUEST, "Unknown flow", detail));
         }
     };
-    match desk.begin(account, Some(roster.clone()), flow, asked.browser.filter(|name| is_name(name))).await {
+    match login_sessions
+        .begin(account, Some(registry.clone()), flow, asked.browser.filter(|name| is_name(name)))
+        .await
+    {
         Ok(progress) => Ok(json(&Login::of(&progress.borrow(), BootInstant::now()))),
         Err(error) => {
             let status = match &error {
@@ -47,25 +55,29 @@ pub(super) async fn begin(desk: &Desk, roster: &Roster, token: &TokenHandle, ask
 }
 
 /// `GET /tokens/{name}/login`.
-pub(super) fn progress(desk: &Desk, token: &TokenHandle) -> Outcome {
-    let progress = desk.progress(token.name()).ok_or_else(|| no_login(token))?;
+pub(super) fn progress(login_sessions: &LoginSessions, token: &TokenHandle) -> Outcome {
+    let progress = login_sessions.progress(token.name()).ok_or_else(|| no_login(token))?;
     Ok(json(&Login::of(&progress, BootInstant::now())))
 }
 
 /// `POST /tokens/{name}/login/cancel`.
-pub(super) fn cancel(desk: &Desk, token: &TokenHandle) -> Outcome {
-    if !desk.cancel(token.name()) {
+pub(super) fn cancel(login_sessions: &LoginSessions, token: &TokenHandle) -> Outcome {
+    if !login_sessions.cancel(token.name()) {
         return Err(no_login(token));
     }
-    progress(desk, token)
+    progress(login_sessions, token)
 }
 
 /// `POST /tokens/{name}/login/callback`: the address that a browser on another machine ended at.
-pub(super) async fn paste(desk: &Desk, token: &TokenHandle, pasted: &LoginCallback) -> Outcome {
-    match desk.paste(token.name(), &pasted.url).await {
-        Ok(()) => progress(desk, token),
+pub(super) async fn paste(
+    login_sessions: &LoginSessions,
+    token: &TokenHandle,
+    pasted: &LoginCallback,
+) -> Outcome {
+    match login_sessions.paste(token.name(), &pasted.url).await {
+        Ok(()) => progress(login_sessions, token),
         Err(PasteError::NoLogin) => Err(no_login(token)),
-        Err(error @ PasteError::Stranger) => {
+        Err(error @ PasteError::StateMismatch) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "Not this login", error.to_string()))
         }
         Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, "Not the last address", error.to_string())),
@@ -92,7 +104,7 @@ pub(super) struct SilentRequest {
 /// `POST /tokens/{name}/silent`. `headers` say under which address the page was loaded, which is where its frame comes
 /// back to; `open`: the browsers in which a page is open.
 pub(super) async fn begin_silent(
-    desk: &Desk,
+    login_sessions: &LoginSessions,
     token: &TokenHandle,
     headers: &HeaderMap,
     asked: SilentRequest,
@@ -103,7 +115,7 @@ pub(super) async fn begin_silent(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "Not renewed", "The Host is no address."));
     };
     let browser = Some(asked.browser).filter(|name| is_name(name)).unwrap_or_default();
-    match desk.begin_silent(token, &redirect_uri, &browser, open).await {
+    match login_sessions.begin_silent(token, &redirect_uri, &browser, open).await {
         Ok(start) => Ok(json(&Frame {
             origin: start.url.origin().ascii_serialization(),
             authorization_url: start.url.to_string(),
@@ -115,20 +127,25 @@ pub(super) async fn begin_silent(
 
 /// `POST /silent`: the answer came to the page, as a message.
 pub(super) async fn finish_silent(
-    desk: &Desk,
+    login_sessions: &LoginSessions,
     members: serde_json::Map<String, serde_json::Value>,
     open: BTreeSet<String>,
 ) -> Outcome {
     let text = members.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
-    desk.finish_silent(Callback::of(text), open)
+    login_sessions
+        .finish_silent(Callback::of(text), open)
         .await
         .map(|refusal| json(&FrameOutcome::of(refusal)))
         .map_err(|error| silent_problem(&error))
 }
 
 /// `GET /silent`: the answer came to the frame itself, and the page that holds it reads what came of it.
-pub(super) async fn frame(desk: &Desk, query: &str, open: BTreeSet<String>) -> Response<Full<Bytes>> {
-    let mut response = match desk.finish_silent(Callback::parse(query), open).await {
+pub(super) async fn frame(
+    login_sessions: &LoginSessions,
+    query: &str,
+    open: BTreeSet<String>,
+) -> Response<Full<Bytes>> {
+    let mut response = match login_sessions.finish_silent(Callback::parse(query), open).await {
         Ok(refusal) => json(&FrameOutcome::of(refusal)),
         Err(error) => silent_problem(&error).response(),
     };
@@ -197,7 +214,7 @@ fn no_login(token: &TokenHandle) -> Problem {
 
 fn silent_problem(error: &SilentError) -> Problem {
     let status = match error {
-        SilentError::Stranger => StatusCode::BAD_REQUEST,
+        SilentError::StateMismatch => StatusCode::BAD_REQUEST,
         SilentError::NotInBrowser | SilentError::OtherBrowser => StatusCode::CONFLICT,
         SilentError::Login(_) => StatusCode::BAD_GATEWAY,
     };

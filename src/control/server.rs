@@ -30,7 +30,7 @@ use super::routes::{self, Asked, Segment};
 use super::status::{LastReload, Listener, LoggedOut, Route, Status};
 use super::view;
 use crate::clock::BootInstant;
-use crate::login::Desk;
+use crate::login::LoginSessions;
 use crate::metrics::{Metrics, Server};
 use crate::net::descriptors::SURFACE_CONNECTIONS;
 use crate::net::eviction::Evictions;
@@ -38,13 +38,13 @@ use crate::net::local_listener::LocalListener;
 use crate::net::serve::{self, Limits};
 use crate::net::unix_peer::Peer;
 use crate::oauth::Class;
-use crate::token::{Failure, ForgetError, RENEW_WAIT, RenewError, Roster, StoreAlarm, TokenHandle};
+use crate::token::{Failure, ForgetError, RENEW_WAIT, RenewError, StoreAlarm, TokenHandle, TokenRegistry};
 
 /// What the control surface speaks of.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlState {
     /// The tokens in force.
-    pub(super) roster: Roster,
+    pub(super) registry: TokenRegistry,
     /// Where it listens.
     settings: ControlSettings,
     /// The rest, which a reload may change: `app` sends the new facts.
@@ -57,7 +57,7 @@ pub(crate) struct ControlState {
     alarm: StoreAlarm,
     started: BootInstant,
     /// Where people log in.
-    desk: Desk,
+    login_sessions: LoginSessions,
     pub(super) history: History,
     seats: Seats,
     /// `None`: there is no randomness to make one of, and no page can change anything.
@@ -65,18 +65,18 @@ pub(crate) struct ControlState {
 }
 
 impl ControlState {
-    /// The control surface of a program that starts now and serves `roster`.
+    /// The control surface of a program that starts now and serves `registry`.
     #[must_use]
     pub(crate) fn new(
         settings: ControlSettings,
-        roster: Roster,
+        registry: TokenRegistry,
         facts: watch::Receiver<Arc<Facts>>,
         reloads: mpsc::Sender<ReloadRequest>,
         alarm: StoreAlarm,
         metrics: Metrics,
     ) -> Self {
         Self {
-            roster,
+            registry,
             settings,
             facts,
             reloads,
@@ -84,7 +84,7 @@ impl ControlState {
             rejections: Rejections::of(&metrics),
             metrics,
             started: BootInstant::now(),
-            desk: Desk::default(),
+            login_sessions: LoginSessions::default(),
             history: History::default(),
             seats: Seats::default(),
             page: PageToken::generate(),
@@ -122,8 +122,8 @@ pub(crate) struct Facts {
 
 /// Serves the control surface on `listener`, which is where the settings of `state` say, until it is dropped.
 pub(crate) async fn serve(listener: LocalListener, state: ControlState) {
-    let (history, roster) = (state.history.clone(), state.roster.clone());
-    tokio::join!(respond_on(listener, state), history.observe(&roster));
+    let (history, registry) = (state.history.clone(), state.registry.clone());
+    tokio::join!(respond_on(listener, state), history.observe(&registry));
 }
 
 /// The same on another listener, beside the first.
@@ -201,7 +201,7 @@ fn ask_browser(state: &ControlState, browser: &str) {
         return;
     }
     let open = state.seats.browsers();
-    for handle in state.roster.load().values().take(MOST_TOKENS) {
+    for handle in state.registry.load().values().take(MOST_TOKENS) {
         let renewal_request = handle.account().and_then(|account| account.renewal_request());
         let refused =
             |failure: &Failure| failure.error.class() == Class::Refused && !failure.error.is_logged_out();
@@ -219,7 +219,7 @@ async fn page(state: &ControlState) -> Outcome {
         let detail = "The system gave no randomness when the program started; use the command line.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "No dashboard", detail));
     };
-    let handles: Vec<_> = state.roster.load().values().take(MOST_TOKENS).cloned().collect();
+    let handles: Vec<_> = state.registry.load().values().take(MOST_TOKENS).cloned().collect();
     let accounts = handles.iter().filter_map(TokenHandle::account);
     let in_browser: Vec<_> = accounts.filter(|account| account.renewal_request().is_some()).collect();
     if in_browser.is_empty() || state.read_only().is_some() {
@@ -237,8 +237,8 @@ async fn page(state: &ControlState) -> Outcome {
 
 async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
     let (parts, body) = request.into_parts();
-    let ControlState { roster, desk, .. } = state;
-    let find = |name| named(roster, name);
+    let ControlState { registry, login_sessions, .. } = state;
+    let find = |name| named(registry, name);
     Ok(match routes::read(&parts.method, parts.uri.path()) {
         Asked::Page => page(state).await?,
         Asked::Events | Asked::Unknown => {
@@ -249,22 +249,27 @@ async fn act(state: &ControlState, request: Request<Incoming>) -> Outcome {
             json(&Status { latency, ..status(state, usize::MAX) })
         }
         Asked::Reload => reload::reload(&state.reloads).await?,
-        Asked::Renew(name) => renew(&find(name)?, desk).await,
-        Asked::Logout(name) => logout(&find(name)?, desk).await,
+        Asked::Renew(name) => renew(&find(name)?, login_sessions).await,
+        Asked::Logout(name) => logout(&find(name)?, login_sessions).await,
         Asked::AccessToken(name) => access_token(&find(name)?),
-        Asked::Login(name) => logins::begin(desk, roster, &find(name)?, logins::body(body).await?).await?,
-        Asked::LoginProgress(name) => logins::progress(desk, &find(name)?)?,
-        Asked::LoginCancel(name) => logins::cancel(desk, &find(name)?)?,
-        Asked::LoginCallback(name) => logins::paste(desk, &find(name)?, &logins::body(body).await?).await?,
+        Asked::Login(name) => {
+            logins::begin(login_sessions, registry, &find(name)?, logins::body(body).await?).await?
+        }
+        Asked::LoginProgress(name) => logins::progress(login_sessions, &find(name)?)?,
+        Asked::LoginCancel(name) => logins::cancel(login_sessions, &find(name)?)?,
+        Asked::LoginCallback(name) => {
+            logins::paste(login_sessions, &find(name)?, &logins::body(body).await?).await?
+        }
         Asked::Silent(name) => {
             let asked = logins::body(body).await?;
-            logins::begin_silent(desk, &find(name)?, &parts.headers, asked, &state.seats.browsers()).await?
+            logins::begin_silent(login_sessions, &find(name)?, &parts.headers, asked, &state.seats.browsers())
+                .await?
         }
         Asked::SilentMessage => {
-            logins::finish_silent(desk, logins::body(body).await?, state.seats.browsers()).await?
+            logins::finish_silent(login_sessions, logins::body(body).await?, state.seats.browsers()).await?
         }
         Asked::SilentFrame => {
-            logins::frame(desk, parts.uri.query().unwrap_or_default(), state.seats.browsers()).await
+            logins::frame(login_sessions, parts.uri.query().unwrap_or_default(), state.seats.browsers()).await
         }
         Asked::OtherMethod(methods) => {
             let detail = format!("This path takes {methods}.");
@@ -279,7 +284,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
     let facts = Arc::clone(&state.facts.borrow());
     let read_only = state.read_only();
     let shown = |handle| {
-        let token = view::token(handle, &state.desk, now);
+        let token = view::token(handle, &state.login_sessions, now);
         if read_only.is_some() { token.impersonal() } else { token }
     };
     Status {
@@ -289,7 +294,7 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
         store: facts.store.clone(),
         store_degraded: state.alarm.faults().iter().take(most).map(view::store_fault).collect(),
         listeners: facts.listeners.clone(),
-        tokens: state.roster.load().values().take(most).map(shown).collect(),
+        tokens: state.registry.load().values().take(most).map(shown).collect(),
         routes: facts.routes.clone(),
         latency: None,
         read_only,
@@ -298,8 +303,8 @@ pub(super) fn status(state: &ControlState, most: usize) -> Status {
     }
 }
 
-fn named(roster: &Roster, name: Segment<'_>) -> Result<TokenHandle, Problem> {
-    let tokens = roster.load();
+fn named(registry: &TokenRegistry, name: Segment<'_>) -> Result<TokenHandle, Problem> {
+    let tokens = registry.load();
     if let Some(handle) = tokens.values().find(|handle| name.is(handle.name())) {
         return Ok(handle.clone());
     }
@@ -311,9 +316,9 @@ fn named(roster: &Roster, name: Segment<'_>) -> Result<TokenHandle, Problem> {
     Err(Problem::new(StatusCode::NOT_FOUND, "Unknown token", detail))
 }
 
-async fn renew(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
+async fn renew(token: &TokenHandle, login_sessions: &LoginSessions) -> Response<Full<Bytes>> {
     let Err(error) = token.renew().await else {
-        return json(&view::token(token, desk, BootInstant::now()));
+        return json(&view::token(token, login_sessions, BootInstant::now()));
     };
     let detail = error.to_string();
     match &error {
@@ -332,8 +337,8 @@ async fn renew(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
     }
 }
 
-async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
-    desk.cancel(token.name());
+async fn logout(token: &TokenHandle, login_sessions: &LoginSessions) -> Response<Full<Bytes>> {
+    login_sessions.cancel(token.name());
     let id_token = match token.account() {
         Some(account) => account.id_token().await,
         None => None,
@@ -345,7 +350,7 @@ async fn logout(token: &TokenHandle, desk: &Desk) -> Response<Full<Bytes>> {
             None => None,
         };
         return json(&LoggedOut {
-            token: view::token(token, desk, BootInstant::now()),
+            token: view::token(token, login_sessions, BootInstant::now()),
             end_session_url: end_session.map(String::from),
         });
     };
@@ -465,7 +470,7 @@ mod tests {
     struct Program {
         address: SocketAddr,
         client: Client,
-        roster: Roster,
+        registry: TokenRegistry,
         facts: watch::Sender<Arc<Facts>>,
         alarm: StoreAlarm,
         _renewer: RenewerHandle,
@@ -482,8 +487,8 @@ mod tests {
         let renewer = Renewer::spawn(crate::token::Limits::default(), drain, &Metrics::new());
         let source = Scripted(Mutex::new(outcomes.into_iter().collect()));
         let handle = renewer.add("api", token_settings(scheme), source);
-        let roster = Roster::default();
-        roster.replace(BTreeMap::from([("api".to_owned(), handle)]));
+        let registry = TokenRegistry::default();
+        registry.replace(BTreeMap::from([("api".to_owned(), handle)]));
         let route = Route {
             path: "/".into(),
             host: None,
@@ -508,17 +513,17 @@ mod tests {
         let alarm = StoreAlarm::new(&Metrics::new());
         let (reloads, _) = reload::reload_requests();
         let state =
-            ControlState::new(settings, roster.clone(), watched, reloads, alarm.clone(), Metrics::new());
+            ControlState::new(settings, registry.clone(), watched, reloads, alarm.clone(), Metrics::new());
         let mut task = JoinSet::new();
         task.spawn(serve(listener, state));
         let client = Client::new(Some(bound));
-        Program { address, client, roster, facts, alarm, _renewer: renewer, _drain: trigger, _task: task }
+        Program { address, client, registry, facts, alarm, _renewer: renewer, _drain: trigger, _task: task }
     }
 
     /// A program whose token `api` has had its first outcome.
     async fn settled(outcomes: impl IntoIterator<Item = Result<TokenResponse, Error>>) -> Program {
         let program = program("Bearer", outcomes).await;
-        let handle = Arc::clone(&program.roster.load())["api"].clone();
+        let handle = Arc::clone(&program.registry.load())["api"].clone();
         while handle.load().attempts() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -620,7 +625,7 @@ mod tests {
     #[tokio::test]
     async fn a_bare_token_is_handed_out_whole_and_a_missing_one_is_not() {
         let bare = program("", [Ok(token("bare"))]).await;
-        while bare.roster.load()["api"].load().attempts() == 0 {
+        while bare.registry.load()["api"].load().attempts() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(bare.client.access_token("api").await.unwrap().expose(), "bare");

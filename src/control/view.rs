@@ -5,12 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::login::Login;
 use super::status::{AccessToken, Failure, StoreFault, Token};
 use crate::clock::{self, BootInstant};
-use crate::login::Desk;
+use crate::login::LoginSessions;
 use crate::oauth::MAX_LIFETIME;
 use crate::token::{self, TokenHandle};
 
 /// How a token stands at `now`.
-pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: BootInstant) -> Token {
+pub(super) fn token(handle: &TokenHandle, login_sessions: &LoginSessions, now: BootInstant) -> Token {
     let state = handle.load();
     let credentials = state.credentials.as_deref();
     let account = handle.account();
@@ -46,9 +46,9 @@ pub(super) fn token(handle: &TokenHandle, desk: &Desk, now: BootInstant) -> Toke
         callers: handle.callers().map(|count| count as u64),
         user: state.user.as_ref().map(ToString::to_string),
         can_log_in: account.is_some(),
-        can_log_in_by_device: account.is_some_and(|account| desk.may_offer_devices(account)),
+        can_log_in_by_device: account.is_some_and(|account| login_sessions.may_offer_devices(account)),
         login: account
-            .and_then(|_| desk.progress(handle.name()))
+            .and_then(|_| login_sessions.progress(handle.name()))
             .filter(|login| is_news(login.ended, state.last_success, now))
             .map(|login| Login::of(&login, now)),
         renew_via: account.map(|account| account.settings().renew_via.as_str().to_owned()),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::clock::BootInstant;
 use serde::{Deserialize, Serialize};
 
-use crate::token::{Roster, Status};
+use crate::token::{Status, TokenRegistry};
 
 /// The answer of `/readyz`, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,12 +53,12 @@ pub(super) enum Phase {
 impl Readiness {
     /// How things stand at `now`. `started`, where there is one, remembers that every required token has been there.
     pub(super) fn read(
-        roster: &Roster,
+        registry: &TokenRegistry,
         phase: Phase,
         started: Option<&AtomicBool>,
         now: BootInstant,
     ) -> Self {
-        let tokens = roster.load();
+        let tokens = registry.load();
         let mut readiness = Self::of(
             tokens.values().map(|token| (token.name(), token.load().status(now), token.required())),
             phase,

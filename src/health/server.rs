@@ -18,7 +18,7 @@ use crate::metrics::{Metrics, Server};
 use crate::net::descriptors::SURFACE_CONNECTIONS;
 use crate::net::eviction::Evictions;
 use crate::net::serve::{self, Limits};
-use crate::token::Roster;
+use crate::token::TokenRegistry;
 
 /// Where the health surface is, and what readiness stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) struct HealthSettings {
 /// It holds no [`Drain`](crate::lifecycle::Drain): the drain waits for all of those, and this one outlives it.
 #[derive(Clone, Debug)]
 pub(crate) struct HealthState {
-    roster: Roster,
+    registry: TokenRegistry,
     metrics: Metrics,
     draining: Arc<AtomicBool>,
     /// Whether all required tokens have been there once; `None`: that does not count.
@@ -42,11 +42,11 @@ pub(crate) struct HealthState {
 }
 
 impl HealthState {
-    /// The health of a program that serves `roster`.
+    /// The health of a program that serves `registry`.
     #[must_use]
-    pub(crate) fn new(roster: Roster, metrics: Metrics, ready: ReadyOnce) -> Self {
+    pub(crate) fn new(registry: TokenRegistry, metrics: Metrics, ready: ReadyOnce) -> Self {
         let started = (ready == ReadyOnce::Started).then(Arc::default);
-        Self { roster, metrics, draining: Arc::default(), started }
+        Self { registry, metrics, draining: Arc::default(), started }
     }
 
     /// The end has come: from now on `/readyz` says no. It is reported before the drain starts, so that no load balancer sends a
@@ -59,7 +59,7 @@ impl HealthState {
     #[must_use]
     pub(crate) fn readiness(&self) -> Readiness {
         let phase = if self.draining.load(Ordering::Relaxed) { Phase::Draining } else { Phase::Serving };
-        Readiness::read(&self.roster, phase, self.started.as_deref(), BootInstant::now())
+        Readiness::read(&self.registry, phase, self.started.as_deref(), BootInstant::now())
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     /// A program that needs no token.
     async fn program() -> (SocketAddr, HealthState, JoinSet<()>) {
-        let state = HealthState::new(Roster::default(), Metrics::new(), ReadyOnce::default());
+        let state = HealthState::new(TokenRegistry::default(), Metrics::new(), ReadyOnce::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut task = JoinSet::new();

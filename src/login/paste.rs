@@ -31,7 +31,7 @@ pub(crate) enum PasteError {
     #[error(
         "this address does not answer the login that is under way; copy the whole address that the browser ended at"
     )]
-    Stranger,
+    StateMismatch,
 }
 
 /// What a person pasted.
@@ -73,7 +73,7 @@ impl Pasted {
             return PasteError::NoAddress;
         }
         if self.callback.is_response() {
-            return PasteError::Stranger;
+            return PasteError::StateMismatch;
         }
         let begins = |url: &Url| {
             authorization.is_some_and(|begin| url[..Position::AfterPath] == begin[..Position::AfterPath])

@@ -33,7 +33,7 @@ pub(crate) enum SilentError {
     OtherBrowser,
     /// No renewal of ours is answered by this.
     #[error("this answers no renewal that is under way")]
-    Stranger,
+    StateMismatch,
     /// On the way to the authorization server, or there.
     #[error(transparent)]
     Login(#[from] LoginError),
@@ -85,7 +85,7 @@ impl SilentRenewal {
             browser: browser.to_owned(),
             page: redirect_uri.origin().ascii_serialization(),
             server,
-            until: BootInstant::now() + super::desk::SILENT_TIME,
+            until: BootInstant::now() + super::login_sessions::SILENT_TIME,
         };
         Ok((renewal, start))
     }

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use crate::token::error::{Error, LoginFault};
 
 use super::settings::{Flow, LoginSettings, ServerOrigin};
-use super::source::Possession;
+use super::source::DpopKey;
 use super::source::renewal_request::RenewalRequest;
 use super::store::{Entry, Fingerprint, Key, Spending, Store, StoreError, StoredAccess};
 
@@ -31,7 +31,7 @@ pub(crate) struct Account {
     store: Store,
     key: Key,
     request: Fingerprint,
-    possession: Option<Possession>,
+    dpop_key: Option<DpopKey>,
     renewal_request: Option<Arc<RenewalRequest>>,
     /// The login that is kept has no refresh token.
     lacks_refresh_token: AtomicBool,
@@ -71,7 +71,7 @@ impl Account {
         key: Key,
         request: Fingerprint,
     ) -> Self {
-        let possession = origin.dpop.clone().map(Possession::new);
+        let dpop_key = origin.dpop.clone().map(DpopKey::new);
         let renewal_request = login.renews_in_browser().then(Arc::default);
         let (lacks_refresh_token, lacks_expiry) = (AtomicBool::new(false), AtomicBool::new(false));
         Self {
@@ -81,7 +81,7 @@ impl Account {
             store,
             key,
             request,
-            possession,
+            dpop_key,
             renewal_request,
             lacks_refresh_token,
             lacks_expiry,
@@ -318,8 +318,8 @@ impl Account {
     }
 
     async fn proof_key(&self) -> Result<Option<Arc<Dpop>>, Error> {
-        match &self.possession {
-            Some(possession) => Ok(Some(possession.key().await?)),
+        match &self.dpop_key {
+            Some(dpop_key) => Ok(Some(dpop_key.key().await?)),
             None => Ok(None),
         }
     }
@@ -333,7 +333,7 @@ impl Account {
     ) -> Result<(), StoreError> {
         let lease = self.store.lease(&self.key).await?;
         let base = self.store.load(&self.key, Some(&lease)).await?;
-        let kept_key = self.possession.as_ref().filter(|possession| !possession.is_configured()).and(dpop);
+        let kept_key = self.dpop_key.as_ref().filter(|dpop_key| !dpop_key.is_configured()).and(dpop);
         let asked_scope = Some(&self.origin.request.scope).filter(|scope| !scope.is_empty());
         let is_answered = kept.access.is_some();
         let mut entry = Entry {

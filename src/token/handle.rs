@@ -20,12 +20,12 @@ use crate::token::error::{Error, SubjectTokenFault};
 
 use super::account::Account;
 use super::activity::Activity;
-use super::callers::{CallerError, Callers};
 use super::rejection::Refusals;
 use super::request_error::{ForgetError, RENEW_WAIT, RenewError};
 use super::settings::TokenSettings;
 use super::source::Source;
 use super::state::{Credentials, Status, TokenState};
+use super::subject_tokens::{CallerError, Callers};
 use super::unavailable::{NO_ATTEMPT_PLANNED, Unavailable};
 
 /// A message to the renewer. The queue is bounded by what waits: each waiter puts one message in and then waits.

@@ -5,44 +5,43 @@
 
 mod account;
 mod activity;
+mod attempt;
 mod binding;
-mod callers;
 #[cfg(any(all(test, feature = "demo"), feature = "benching"))]
 mod counted_source;
 mod error;
 mod facts;
+mod fair_share;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handle;
 mod inputs;
 mod metrics;
-mod outcome;
 mod queue;
 mod rejection;
 mod renewer;
 mod request_error;
-mod roster;
 #[cfg(test)]
 mod scale;
 pub(crate) mod schedule;
 mod scopes;
 mod settings;
-mod shares;
 #[cfg(test)]
 mod simulation;
 mod source;
 mod span;
 mod state;
 pub(crate) mod store;
+mod subject_tokens;
 #[cfg(all(test, feature = "demo"))]
 mod tests;
+mod token_registry;
 mod unavailable;
 
 pub(crate) use crate::oauth::{BINDING_HELP, ChallengeVerdict, Incurable};
 pub(crate) use account::{Account, LoginError};
 pub(crate) use binding::Binding;
 pub(crate) use binding::Verdict;
-pub(crate) use callers::CallerError;
 #[cfg(feature = "benching")]
 pub(crate) use counted_source::{CountedSource, Load, client_credentials};
 pub(crate) use error::{Error, FrameFault, LoginFault};
@@ -57,7 +56,6 @@ pub(crate) use renewer::CONCURRENT_REQUESTS;
 pub(crate) use renewer::RenewerHandle;
 pub(crate) use renewer::{Limits, Renewer};
 pub(crate) use request_error::{ForgetError, RENEW_WAIT, RenewError};
-pub(crate) use roster::Roster;
 pub(crate) use settings::{Attachment, GrantSettings, Origin, Policy, ServerOrigin, TokenSettings};
 pub(crate) use settings::{
     Backoff, BearerAssertion, CommandSettings, DpopSettings, ExchangeSettings, Flow, FolderSettings,
@@ -71,4 +69,6 @@ pub(crate) use source::{Persons, Sources, Whose};
 pub(crate) use state::TokenState;
 pub(crate) use state::{Credentials, Failure, Status};
 pub(crate) use store::{Pending, Store, StoreAlarm, StoreError, StoreFault, open_store};
+pub(crate) use subject_tokens::CallerError;
+pub(crate) use token_registry::TokenRegistry;
 pub(crate) use unavailable::Unavailable;

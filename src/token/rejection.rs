@@ -18,8 +18,8 @@ use crate::clock::{BootInstant, timeout_at};
 use crate::oauth::{ChallengeVerdict, MAX_LIFETIME, challenge_verdict, demands_binding};
 use crate::secret::Secret;
 
+use super::attempt::DPOP_SCHEME;
 use super::handle::{Ask, TokenHandle};
-use super::outcome::DPOP_SCHEME;
 use super::state::{Credentials, TokenState};
 
 /// What can be done about a token that an upstream has refused.

@@ -13,12 +13,12 @@ use crate::lifecycle::Drain;
 use crate::metrics::Metrics;
 use crate::traces::Traces;
 
-use super::callers::{Callers, Exchanges};
 use super::handle::{Command, Token, TokenHandle};
 use super::metrics::TokenMetrics;
 use super::settings::TokenSettings;
 use super::source::Source;
 use super::state::{Credentials, TokenState};
+use super::subject_tokens::{Callers, Exchanges};
 
 mod task;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::counted_source::{CountedSource, Load, client_credentials};
 use super::{
-    Attachment, CONCURRENT_REQUESTS, Limits, Origin, Policy, Renewer, Roster, ServerSource, TokenHandle,
-    TokenSettings,
+    Attachment, CONCURRENT_REQUESTS, Limits, Origin, Policy, Renewer, ServerSource, TokenHandle,
+    TokenRegistry, TokenSettings,
 };
 use crate::clock::BootInstant;
 use crate::demo::{AuthorizationServer as Peer, Options};
@@ -37,7 +37,7 @@ async fn three_thousand_clients_get_a_token_each_and_their_server_is_not_overrun
             let inner = ServerSource::new(
                 Arc::clone(&server),
                 client_credentials(&peer.token_endpoint(), &format!("client-{n}")),
-                Roster::default(),
+                TokenRegistry::default(),
             );
             let source = CountedSource::new(inner, &load);
             renewer.add_to_pool(&pool, format!("client-{n}"), Arc::clone(&settings), Arc::new(source))

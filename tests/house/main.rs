@@ -55,11 +55,14 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("clap_mangen", &["cli/"]),
     ("prometheus", &["*/metrics.rs", "metrics.rs"]),
     ("dns_lookup", &["net/resolver/"]),
-    ("arc_swap", &["oauth/dpop/nonces.rs", "token/handle.rs", "token/roster.rs", "proxy/route.rs", "net/"]),
+    (
+        "arc_swap",
+        &["oauth/dpop/nonces.rs", "token/handle.rs", "token/token_registry.rs", "proxy/route.rs", "net/"],
+    ),
     ("anyhow", &["cli/", "main.rs"]),
     ("granit_parser", &["crates/inject/src/yaml.rs", "crates/inject/src/readable.rs"]),
     ("listenfd", &["net/activation.rs"]),
-    ("lru", &["token/callers.rs"]),
+    ("lru", &["token/subject_tokens.rs"]),
     ("data_encoding", &["token/store/", "proxy/traceparent.rs"]),
 ];
 

@@ -14,7 +14,7 @@ const CIRCLES: [(&str, usize); 4] = [("config", 22), ("control", 4), ("demo", 5)
 const CIRCLE: usize = 3;
 
 /// Type names that are defined more than once.
-const AMBIGUOUS_NAMES: usize = 103;
+const AMBIGUOUS_NAMES: usize = 101;
 
 /// Items that are `pub`, and not for the crate or a part of it alone.
 const PUBLIC_ITEMS: usize = 29;

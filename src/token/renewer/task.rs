@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use super::Limits;
 use crate::clock::{BootInstant, sleep_until};
 use crate::lifecycle::Drain;
+use crate::token::attempt::{self, Memory};
 use crate::token::error::{AttemptFault, Error};
+use crate::token::fair_share::FairShare;
 use crate::token::handle::{Ask, Command, Token};
 use crate::token::inputs::fingerprint;
 use crate::token::metrics::{PoolMetrics, TokenMetrics};
-use crate::token::outcome::{self, Memory};
 use crate::token::queue::{Queue, Urgency};
 use crate::token::schedule::MIN_RENEWAL_GAP;
-use crate::token::shares::Shares;
 use crate::token::source::{Fetched, ServerId, Source};
 use crate::token::span;
 use crate::token::state::Status;
@@ -34,7 +34,7 @@ mod requests;
 /// Drives every token; see [`super::Renewer`].
 pub(super) struct Task {
     limits: Limits,
-    shares: Shares,
+    shares: FairShare,
     metrics: TokenMetrics,
     traces: Traces,
     entries: HashMap<u64, Entry>,
@@ -89,7 +89,7 @@ impl Task {
     pub(super) fn new(limits: Limits, metrics: TokenMetrics, traces: Traces) -> Self {
         Self {
             limits,
-            shares: Shares::of(limits.concurrent),
+            shares: FairShare::of(limits.concurrent),
             metrics,
             traces,
             entries: HashMap::new(),
@@ -362,20 +362,20 @@ impl Task {
         let now = BootInstant::now();
         entry.running = None;
         let old = entry.token.state();
-        let attempt = outcome::Attempt { sent, now, jitter: fastrand::f64(), inputs };
+        let attempt = attempt::Attempt { sent, now, jitter: fastrand::f64(), inputs };
         // What ended on this machine is no token request, and neither is what was in the store.
         let requested = outcome.as_ref().map_or_else(Error::is_counted, |fetched| !fetched.adopted);
         let adopted =
             outcome.as_ref().ok().filter(|fetched| fetched.adopted).and_then(|fetched| fetched.asked);
         if let Ok(fetched) = &outcome {
-            outcome::log_oddities(
+            attempt::log_oddities(
                 &entry.token.name,
                 &fetched.response,
                 &entry.token.settings,
                 &mut entry.memory,
             );
         }
-        let mut state = outcome::apply(&old, outcome, &attempt, &entry.token.settings);
+        let mut state = attempt::apply(&old, outcome, &attempt, &entry.token.settings);
         if state.last_error.is_some() {
             state.recall(entry.source.past());
         }
@@ -391,7 +391,7 @@ impl Task {
             let urgency = if state.last_error.is_some() { Urgency::Retrying } else { Urgency::Planned };
             self.queue.plan(id, at, urgency);
         }
-        outcome::log(&entry.token.name, &old, &state, now);
+        attempt::log(&entry.token.name, &old, &state, now);
 
         if let Some(at) = entry.lapse.take() {
             self.lapses.remove(&(at, id));
@@ -435,7 +435,7 @@ impl Task {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             entry.lapse = None;
             let state = entry.token.state();
-            outcome::log_lapse(&entry.token.name, &state);
+            attempt::log_lapse(&entry.token.name, &state);
             entry.show(id, state.status(now), &self.owners, &self.metrics);
         }
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::oauth::{AuthorizationServer, ServerError, ServerSettings};
 use crate::token::account::Account;
-use crate::token::roster::Roster;
 use crate::token::settings::{
     BearerAssertion, ExchangeSettings, GrantSettings, Origin, ServerOrigin, Subject, TokenSettings,
 };
 use crate::token::store::{Key, Store, request};
+use crate::token::token_registry::TokenRegistry;
 
 use super::command::CommandSource;
 use super::file::FileSource;
@@ -24,17 +24,17 @@ use super::token_source::Source;
 /// Makes sources of settings. Tokens of one authorization server share its connections and its metadata.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    roster: Roster,
+    registry: TokenRegistry,
     store: Store,
     servers: Vec<(ServerSettings, Arc<AuthorizationServer>)>,
     persons: Persons,
 }
 
 impl Sources {
-    /// `roster` is where a source finds the tokens that it trades in, `store` where it keeps its own.
+    /// `registry` is where a source finds the tokens that it trades in, `store` where it keeps its own.
     #[must_use]
-    pub(crate) fn new(roster: Roster, store: Store) -> Self {
-        Self { roster, store, servers: Vec::new(), persons: Persons::default() }
+    pub(crate) fn new(registry: TokenRegistry, store: Store) -> Self {
+        Self { registry, store, servers: Vec::new(), persons: Persons::default() }
     }
 
     /// The same where sources of before send passwords of `persons`.
@@ -56,7 +56,7 @@ impl Sources {
             Origin::Server(origin) => {
                 let server = self.server(&origin.server)?;
                 let mut source =
-                    ServerSource::new(Arc::clone(&server), (**origin).clone(), self.roster.clone())
+                    ServerSource::new(Arc::clone(&server), (**origin).clone(), self.registry.clone())
                         .named(name);
                 if let GrantSettings::Password { username, .. } = &origin.grant {
                     source = source.of_person(self.persons.get(&origin.server.location, username));

@@ -8,9 +8,9 @@ use crate::clock::{self, BootInstant};
 use crate::oauth::{Exchange, Grant, TypedToken, jwt_expiry, jwt_subject, read, still_good, unquoted};
 use crate::secret::{Secret, SecretSource};
 use crate::token::error::{Error, SubjectTokenFault};
-use crate::token::roster::Roster;
 use crate::token::settings::{ExchangeSettings, Subject, TradeGrant};
 use crate::token::store::Fingerprint;
+use crate::token::token_registry::TokenRegistry;
 
 /// A grant, and until when what it trades in is good; `None`: nothing says.
 #[derive(Debug)]
@@ -26,16 +26,16 @@ struct Good {
     until: Option<BootInstant>,
 }
 
-/// The grant that trades in what is configured. `since` is how often the roster had been filled when the source was
+/// The grant that trades in what is configured. `since` is how often the registry had been filled when the source was
 /// made: tokens of the same configuration are in it after that.
 pub(super) async fn configured(
     settings: &ExchangeSettings,
-    roster: &Roster,
+    registry: &TokenRegistry,
     since: u64,
 ) -> Result<Traded, Error> {
     let subject = match &settings.subject {
         Subject::File(source) => from_file(source).await?,
-        Subject::Token(name) => from_roster(name, roster, since).await?,
+        Subject::Token(name) => from_roster(name, registry, since).await?,
         Subject::Incoming => return Err(Error::from(SubjectTokenFault::NoCaller)),
     };
     trade(settings, subject).await
@@ -43,10 +43,14 @@ pub(super) async fn configured(
 
 /// Whose token would be traded in; `None`: it cannot be read. A JWT's own word counts, as the next token of the same
 /// person is another text.
-pub(super) async fn subject(settings: &ExchangeSettings, roster: &Roster, since: u64) -> Option<Fingerprint> {
+pub(super) async fn subject(
+    settings: &ExchangeSettings,
+    registry: &TokenRegistry,
+    since: u64,
+) -> Option<Fingerprint> {
     let token = match &settings.subject {
         Subject::File(source) => Secret::new(read(source).await.ok()?.expose().trim_ascii().to_owned()),
-        Subject::Token(name) => from_roster(name, roster, since).await.ok()?.token,
+        Subject::Token(name) => from_roster(name, registry, since).await.ok()?.token,
         Subject::Incoming => return None,
     };
     Some(match jwt_subject(token.expose()) {
@@ -97,10 +101,10 @@ fn good(token: Secret<String>) -> Result<Good, Error> {
     Ok(Good { token, until: expiry.map(clock::moment_at) })
 }
 
-async fn from_roster(name: &str, roster: &Roster, since: u64) -> Result<Good, Error> {
+async fn from_roster(name: &str, registry: &TokenRegistry, since: u64) -> Result<Good, Error> {
     let missing = || Error::from(SubjectTokenFault::Unavailable(name.to_owned()));
     let found = async {
-        let handle = roster.find(name, since).await?;
+        let handle = registry.find(name, since).await?;
         let credentials = handle.wait().await.ok()?;
         Some(Good { token: credentials.access_token()?, until: Some(credentials.expires_at) })
     };
@@ -152,11 +156,11 @@ mod tests {
         let mut settings = exchange(Subject::File(file.clone()));
         settings.actor = Some((actor.clone(), "urn:x:actor".into()));
         std::fs::write(actor.file().unwrap(), "actor-token\n").unwrap();
-        let roster = Roster::default();
+        let registry = TokenRegistry::default();
         for seconds in [100, 200] {
             let subject = jwt(seconds);
             std::fs::write(file.file().unwrap(), format!("{subject}\n")).unwrap();
-            let traded = configured(&settings, &roster, 0).await.unwrap();
+            let traded = configured(&settings, &registry, 0).await.unwrap();
             assert_eq!(subject_of(&traded), subject);
             let left = (traded.until.unwrap() - BootInstant::now()).as_secs().cast_signed();
             assert!((seconds - 30..=seconds).contains(&left), "{left}");
@@ -164,11 +168,11 @@ mod tests {
             assert_eq!(exchange.actor.unwrap().token.expose(), "actor-token");
         }
         std::fs::write(file.file().unwrap(), jwt(-1)).unwrap();
-        assert_eq!(configured(&settings, &roster, 0).await.unwrap_err().cause(), "subject_expired");
+        assert_eq!(configured(&settings, &registry, 0).await.unwrap_err().cause(), "subject_expired");
         std::fs::write(file.file().unwrap(), "opaque").unwrap();
-        assert_eq!(configured(&settings, &roster, 0).await.unwrap().until, None);
+        assert_eq!(configured(&settings, &registry, 0).await.unwrap().until, None);
         std::fs::remove_file(file.file().unwrap()).unwrap();
-        assert_eq!(configured(&settings, &roster, 0).await.unwrap_err().cause(), "secret");
+        assert_eq!(configured(&settings, &registry, 0).await.unwrap_err().cause(), "secret");
     }
 
     #[tokio::test]
@@ -185,17 +189,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn another_token_of_the_configuration_is_waited_for_and_traded_bare() {
         let (renewer, _trigger) = renewer();
-        let roster = Roster::default();
+        let registry = TokenRegistry::default();
         let settings = exchange(Subject::Token("login".into()));
-        let since = roster.filled();
+        let since = registry.filled();
         let waiting = tokio::spawn({
-            let (settings, roster) = (settings.clone(), roster.clone());
-            async move { configured(&settings, &roster, since).await }
+            let (settings, registry) = (settings.clone(), registry.clone());
+            async move { configured(&settings, &registry, since).await }
         });
-        // The source asks before the roster is filled, and the token comes later still.
+        // The source asks before the registry is filled, and the token comes later still.
         sleep(Duration::from_millis(100)).await;
         let token = renewer.add("login", self::settings(), Scripted::after(Duration::from_secs(1)));
-        roster.replace(BTreeMap::from([("login".to_owned(), token.clone())]));
+        registry.replace(BTreeMap::from([("login".to_owned(), token.clone())]));
         let traded = waiting.await.unwrap().unwrap();
         assert_eq!(subject_of(&traded), "scripted");
         assert_eq!(traded.until, Some(token.load().credentials.as_ref().unwrap().expires_at));
@@ -204,14 +208,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_of_the_configuration_before_a_reload_is_not_traded_in() {
         let (renewer, _trigger) = renewer();
-        let roster = Roster::default();
+        let registry = TokenRegistry::default();
         let old = renewer.add("login", settings(), Scripted::after(Duration::ZERO));
         old.wait().await.unwrap();
-        roster.replace(BTreeMap::from([("login".to_owned(), old)]));
-        let since = roster.filled();
+        registry.replace(BTreeMap::from([("login".to_owned(), old)]));
+        let since = registry.filled();
         let start = BootInstant::now();
         let settings = exchange(Subject::Token("login".into()));
-        let error = configured(&settings, &roster, since).await.unwrap_err();
+        let error = configured(&settings, &registry, since).await.unwrap_err();
         assert_eq!((error.cause(), BootInstant::now() - start), ("subject", SUBJECT_WAIT));
         assert!(error.to_string().starts_with("the token login, which is traded in for this one"), "{error}");
     }
@@ -219,14 +223,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_that_does_not_come_is_not_waited_for_without_end() {
         let (renewer, _trigger) = renewer();
-        let roster = Roster::default();
+        let registry = TokenRegistry::default();
         let token = renewer.add("login", settings(), Scripted::after(Duration::from_hours(1)));
-        roster.replace(BTreeMap::from([("login".to_owned(), token)]));
+        registry.replace(BTreeMap::from([("login".to_owned(), token)]));
         let start = BootInstant::now();
         let settings = exchange(Subject::Token("login".into()));
-        assert!(configured(&settings, &roster, 0).await.is_err());
+        assert!(configured(&settings, &registry, 0).await.is_err());
         assert_eq!(BootInstant::now() - start, SUBJECT_WAIT);
-        let incoming = configured(&exchange(Subject::Incoming), &roster, 0).await.unwrap_err();
+        let incoming = configured(&exchange(Subject::Incoming), &registry, 0).await.unwrap_err();
         assert_eq!(incoming.cause(), "no_caller");
     }
 }

@@ -4,12 +4,12 @@ mod bearer;
 mod build;
 mod command;
 mod dated_secret;
+mod dpop_key;
 mod exchange;
 mod exchange_failure;
 mod file;
 mod fixed;
 mod person;
-mod possession;
 pub(in crate::token) mod renewal_request;
 mod server;
 mod signed;
@@ -22,8 +22,8 @@ mod text;
 mod token_source;
 
 pub(crate) use build::Sources;
+pub(in crate::token) use dpop_key::DpopKey;
 pub(crate) use person::Persons;
-pub(in crate::token) use possession::Possession;
 pub(crate) use renewal_request::Whose;
 #[cfg(any(test, feature = "benching"))]
 pub(crate) use server::ServerSource;

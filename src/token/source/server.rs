@@ -12,15 +12,15 @@ use crate::clock::{self, BootInstant};
 use crate::oauth::{self, AuthorizationServer, Dpop, Grant, Lifetime, TokenHint, TokenRequest, read};
 use crate::secret::{Secret, SecretSource};
 use crate::token::error::{Error, LoginFault, SubjectTokenFault};
-use crate::token::roster::Roster;
 use crate::token::settings::{GrantSettings, ServerOrigin};
 use crate::token::store::Fingerprint;
+use crate::token::token_registry::TokenRegistry;
 
 use super::bearer;
+use super::dpop_key::DpopKey;
 use super::exchange::{self, Traded};
 use super::exchange_failure::ExchangeFailure;
 use super::person::Person;
-use super::possession::Possession;
 use super::stored::{Exchange, Spent};
 use super::token_source::{Fetched, ServerId, Source};
 
@@ -32,9 +32,9 @@ pub(crate) struct ServerSource {
     /// Whose password it sends, where it sends one.
     person: Arc<Person>,
     /// The key that its tokens are bound to, where they are.
-    possession: Option<Possession>,
-    roster: Roster,
-    /// How often the roster had been filled when this was made.
+    dpop_key: Option<DpopKey>,
+    registry: TokenRegistry,
+    /// How often the registry had been filled when this was made.
     since: u64,
     /// The token's name.
     name: String,
@@ -47,17 +47,21 @@ pub(crate) struct ServerSource {
 impl ServerSource {
     /// Sources of the same server may share it.
     #[must_use]
-    pub(crate) fn new(server: Arc<AuthorizationServer>, origin: ServerOrigin, roster: Roster) -> Self {
-        let since = roster.filled();
-        let possession = origin.dpop.clone().map(Possession::new);
+    pub(crate) fn new(
+        server: Arc<AuthorizationServer>,
+        origin: ServerOrigin,
+        registry: TokenRegistry,
+    ) -> Self {
+        let since = registry.filled();
+        let dpop_key = origin.dpop.clone().map(DpopKey::new);
         let (name, warned) = (String::new(), AtomicBool::new(false));
         let takes_no_scope = AtomicBool::new(!origin.refresh_scope);
         Self {
             server,
             origin,
             person: Arc::default(),
-            possession,
-            roster,
+            dpop_key,
+            registry,
             since,
             name,
             warned,
@@ -80,7 +84,7 @@ impl ServerSource {
     /// Warns once where the server names another host for the API than all those that the token is sent to.
     fn compare_host(&self, fetched: &Fetched) {
         let Some(host) = &fetched.response.api_host else { return };
-        if self.roster.goes_elsewhere(&self.name, host) && !self.warned.swap(true, Ordering::Relaxed) {
+        if self.registry.goes_elsewhere(&self.name, host) && !self.warned.swap(true, Ordering::Relaxed) {
             warn!(
                 token = self.name,
                 host,
@@ -120,7 +124,7 @@ impl ServerSource {
                 Ok(Fetched { dpop, ..response.into() })
             }
             GrantSettings::TokenExchange(settings) => {
-                self.trade(exchange::configured(settings, &self.roster, self.since).await?).await
+                self.trade(exchange::configured(settings, &self.registry, self.since).await?).await
             }
         }
     }
@@ -172,8 +176,8 @@ impl ServerSource {
     }
 
     async fn proof_key(&self) -> Result<Option<Arc<Dpop>>, Error> {
-        match &self.possession {
-            Some(possession) => Ok(Some(possession.key().await?)),
+        match &self.dpop_key {
+            Some(dpop_key) => Ok(Some(dpop_key.key().await?)),
             None => Ok(None),
         }
     }
@@ -249,17 +253,17 @@ impl Exchange for ServerSource {
         stored: Option<&'a Secret<Vec<u8>>>,
     ) -> BoxFuture<'a, Result<Option<Arc<Dpop>>, Error>> {
         Box::pin(async move {
-            let Some(possession) = &self.possession else { return Ok(None) };
-            let stored = stored.filter(|_| !possession.is_configured());
+            let Some(dpop_key) = &self.dpop_key else { return Ok(None) };
+            let stored = stored.filter(|_| !dpop_key.is_configured());
             match stored.and_then(|der| Dpop::from_pkcs8(der.expose()).ok()) {
-                Some(key) => Ok(Some(possession.adopt(key))),
-                None => Ok(Some(possession.key().await?)),
+                Some(key) => Ok(Some(dpop_key.adopt(key))),
+                None => Ok(Some(dpop_key.key().await?)),
             }
         })
     }
 
     fn kept_key(&self, key: &Dpop) -> Option<Secret<Vec<u8>>> {
-        self.possession.as_ref().filter(|possession| !possession.is_configured())?;
+        self.dpop_key.as_ref().filter(|dpop_key| !dpop_key.is_configured())?;
         key.to_pkcs8().ok()
     }
 
@@ -279,7 +283,7 @@ impl Exchange for ServerSource {
         Box::pin(async {
             match &self.origin.grant {
                 GrantSettings::TokenExchange(settings) => {
-                    exchange::subject(settings, &self.roster, self.since).await
+                    exchange::subject(settings, &self.registry, self.since).await
                 }
                 GrantSettings::JwtBearer(assertion) => bearer::subject(assertion).await,
                 _ => None,

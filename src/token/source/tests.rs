@@ -19,7 +19,7 @@ use crate::oauth::{
 use crate::secret::{Secret, SecretSource};
 use crate::token::error::Error;
 use crate::token::{
-    BearerAssertion, FolderSettings, GrantSettings, Roster, ServerOrigin, StoreAlarm, StoreSettings,
+    BearerAssertion, FolderSettings, GrantSettings, ServerOrigin, StoreAlarm, StoreSettings, TokenRegistry,
     open_store,
 };
 
@@ -87,7 +87,7 @@ fn a_token_outlives_a_restart_only_where_the_configuration_says_whose_it_is() {
     let settings = FolderSettings { path: folder.path().to_owned(), encryption_key: None };
     let alarm = StoreAlarm::new(&Metrics::new());
     let store = open_store(&StoreSettings::File(settings), &alarm).unwrap();
-    let sources = Sources::new(Roster::default(), store);
+    let sources = Sources::new(TokenRegistry::default(), store);
     let signed = |issuer: Option<&str>| {
         let key = SecretSource::File("service-account.json".into());
         let key = KeySettings { key, key_id: None, algorithm: None, certificate: None };

@@ -16,12 +16,12 @@ use crate::net::threads::{NotDone, STORE};
 use crate::secret::SecretSource;
 use crate::token::settings::FolderSettings;
 
+use super::encryption::{SealingKey, UnsealError, is_newer, is_sealed};
 use super::entry::{Entry, Flaw, decode};
 use super::folder::{Folder, Found};
 use super::key::Key;
 use super::keyring::KeyringKey;
 use super::lease::{LEASE_POLL, LEASE_WAIT, Lease};
-use super::seal::{SealingKey, UnsealError, is_newer, is_sealed};
 use super::spent::{Spending, SpentMark};
 use super::store_error::{STORE_WAIT, StoreError};
 use super::token_store::TokenStore;

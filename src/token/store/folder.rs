@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 
+use super::encryption::is_sealed;
 use super::entry::{Fingerprint, Flaw};
 use super::lease::Lease;
-use super::seal::is_sealed;
 use super::spent::{LONGEST_MARK, Spending, SpentMark};
 use super::store_error::StoreError;
 

@@ -7,7 +7,8 @@
 //! A process that changes an entry holds its lease from the moment it reads it until it has written it. Nothing here asks for
 //! a token: `source::stored` does, between the two.
 
-mod alarm;
+mod degraded;
+mod encryption;
 mod entry;
 mod file;
 mod folder;
@@ -15,14 +16,14 @@ mod key;
 mod keyring;
 mod lease;
 mod memory;
-mod outbox;
-mod seal;
 mod spent;
 mod store_error;
 mod token_store;
 mod withheld;
+mod write_behind;
 
-pub(crate) use alarm::{Pending, StoreAlarm, StoreFault};
+pub(crate) use degraded::{Pending, StoreAlarm, StoreFault};
+pub(crate) use encryption::is_encryption_key;
 #[cfg(test)]
 pub(crate) use entry::Flaw;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -37,10 +38,9 @@ pub(in crate::token) use key::request;
 pub(crate) use lease::{LEASE_WAIT, Lease};
 #[cfg(test)]
 pub(crate) use memory::MemoryStore;
-pub(crate) use outbox::{Store, open_store};
-pub(crate) use seal::is_encryption_key;
 pub(crate) use spent::{Spending, SpentMark};
 pub(crate) use store_error::{STORE_WAIT, StoreError};
 #[cfg(test)]
 pub(crate) use token_store::TokenStore;
 pub(crate) use withheld::WithheldMark;
+pub(crate) use write_behind::{Store, open_store};

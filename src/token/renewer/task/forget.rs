@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::{Ended, Outcome, Task, bounded};
 use crate::clock::BootInstant;
+use crate::token::attempt;
 use crate::token::error::Error;
-use crate::token::outcome;
 
 impl Task {
     /// Forgets a token, after whatever is under way for it: an answer that is on its way would bring it back.
@@ -41,7 +41,7 @@ impl Task {
         if let Some(at) = entry.lapse.take() {
             self.lapses.remove(&(at, id));
         }
-        let state = outcome::forgotten(&entry.token.state(), now);
+        let state = attempt::forgotten(&entry.token.state(), now);
         entry.woken = None;
         match outcome {
             Ok(()) => tracing::info!(token = entry.token.name, "the token was given back and forgotten"),

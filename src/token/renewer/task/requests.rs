@@ -2,7 +2,7 @@
 
 use super::Task;
 use crate::clock::BootInstant;
-use crate::token::outcome;
+use crate::token::attempt;
 use crate::token::queue::Urgency;
 use crate::token::schedule::retry_at;
 use crate::token::state::TokenState;
@@ -24,15 +24,15 @@ impl Task {
     pub(super) fn rejected(&mut self, id: u64, generation: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (now, old) = (BootInstant::now(), entry.token.state());
-        let Some(state) = outcome::rejected(&old, generation, now) else { return };
-        outcome::log_rejected(&entry.token.name, &old, &state, now);
+        let Some(state) = attempt::rejected(&old, generation, now) else { return };
+        attempt::log_rejected(&entry.token.name, &old, &state, now);
         entry.show(id, state.status(now), &self.owners, &self.metrics);
         entry.token.revise(state);
     }
 
     pub(super) fn accepted(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let state = outcome::accepted(&entry.token.state());
+        let state = attempt::accepted(&entry.token.state());
         entry.show(id, state.status(BootInstant::now()), &self.owners, &self.metrics);
         entry.token.revise(state);
     }

@@ -13,7 +13,7 @@ use super::handle::TokenHandle;
 
 /// The tokens now in force, by name. A reload swaps them whole.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct TokenRegistry {
     tokens: Arc<ArcSwap<BTreeMap<String, TokenHandle>>>,
     /// How often it was filled.
     filled: Arc<watch::Sender<u64>>,
@@ -21,7 +21,7 @@ pub(crate) struct Roster {
     hosts: Arc<ArcSwap<BTreeMap<String, BTreeSet<String>>>>,
 }
 
-impl Roster {
+impl TokenRegistry {
     /// The tokens in force now.
     #[must_use]
     pub(crate) fn load(&self) -> Arc<BTreeMap<String, TokenHandle>> {
@@ -74,7 +74,7 @@ impl Roster {
         *self.filled.borrow()
     }
 
-    /// The token `name`, once the roster has been filled more often than `since`: a source that was made for a
+    /// The token `name`, once the registry has been filled more often than `since`: a source that was made for a
     /// configuration may be asked before that configuration's tokens are in force.
     pub(super) async fn find(&self, name: &str, since: u64) -> Option<TokenHandle> {
         self.filled.subscribe().wait_for(|times| *times > since).await.ok()?;
@@ -105,14 +105,14 @@ mod tests {
 
     #[test]
     fn a_roster_is_swapped_whole_and_for_all_who_look() {
-        let roster = Roster::default();
-        let other = roster.clone();
+        let registry = TokenRegistry::default();
+        let other = registry.clone();
         let (commands, _inbox) = mpsc::unbounded_channel();
         let settings = Arc::new(settings());
         let token = Arc::new(Token::new(1, "api".into(), settings, None, &Never, commands.downgrade()));
-        roster.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
+        registry.replace(BTreeMap::from([("api".to_owned(), TokenHandle::new(token))]));
         assert_eq!(other.load()["api"].name(), "api");
-        roster.replace(BTreeMap::new());
+        registry.replace(BTreeMap::new());
         assert!(other.load().is_empty());
     }
 }

@@ -8,13 +8,13 @@ use crate::token::settings::DpopSettings;
 
 /// The key for the next token. A token that is held keeps the key that it was asked for with.
 #[derive(Debug)]
-pub(in crate::token) struct Possession {
+pub(in crate::token) struct DpopKey {
     settings: DpopSettings,
     /// Kept, and its servers' nonces with it, until the file has another key.
     current: Mutex<Option<Arc<Dpop>>>,
 }
 
-impl Possession {
+impl DpopKey {
     pub(in crate::token) const fn new(settings: DpopSettings) -> Self {
         Self { settings, current: Mutex::new(None) }
     }
@@ -66,8 +66,8 @@ impl Possession {
 mod tests {
     use super::*;
 
-    fn possession(key: Option<SecretSource>) -> Possession {
-        Possession::new(DpopSettings { key })
+    fn dpop_key(key: Option<SecretSource>) -> DpopKey {
+        DpopKey::new(DpopSettings { key })
     }
 
     fn pem() -> String {
@@ -79,9 +79,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_nobody_gave_is_made_once() {
-        let possession = possession(None);
-        let first = possession.key().await.unwrap();
-        assert!(Arc::ptr_eq(&first, &possession.key().await.unwrap()));
+        let dpop_key = dpop_key(None);
+        let first = dpop_key.key().await.unwrap();
+        assert!(Arc::ptr_eq(&first, &dpop_key.key().await.unwrap()));
     }
 
     #[tokio::test]
@@ -89,14 +89,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");
         std::fs::write(&path, pem()).unwrap();
-        let possession = possession(Some(SecretSource::File(path.clone())));
-        let first = possession.key().await.unwrap();
-        assert!(Arc::ptr_eq(&first, &possession.key().await.unwrap()), "its nonces are kept");
+        let dpop_key = dpop_key(Some(SecretSource::File(path.clone())));
+        let first = dpop_key.key().await.unwrap();
+        assert!(Arc::ptr_eq(&first, &dpop_key.key().await.unwrap()), "its nonces are kept");
         std::fs::write(&path, pem()).unwrap();
-        let second = possession.key().await.unwrap();
+        let second = dpop_key.key().await.unwrap();
         assert_ne!(first.thumbprint(), second.thumbprint());
         std::fs::write(&path, "sentinel").unwrap();
-        let error = possession.key().await.unwrap_err();
+        let error = dpop_key.key().await.unwrap_err();
         assert_eq!(error.cause(), "key");
         let shown = error.to_string();
         assert!(shown.contains(path.to_str().unwrap()) && !shown.contains("sentinel"), "{shown}");
@@ -104,15 +104,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_stored_key_is_used_from_then_on() {
-        let possession = possession(None);
-        let made = possession.key().await.unwrap();
+        let dpop_key = dpop_key(None);
+        let made = dpop_key.key().await.unwrap();
         let stored = Dpop::generate().unwrap();
         let thumbprint = stored.thumbprint();
         let der = stored.to_pkcs8().unwrap();
-        let adopted = possession.adopt(stored);
-        let again = possession.adopt(Dpop::from_pkcs8(der.expose()).unwrap());
+        let adopted = dpop_key.adopt(stored);
+        let again = dpop_key.adopt(Dpop::from_pkcs8(der.expose()).unwrap());
         assert!(Arc::ptr_eq(&adopted, &again), "the same key keeps its nonces");
-        assert_eq!(possession.key().await.unwrap().thumbprint(), thumbprint);
+        assert_eq!(dpop_key.key().await.unwrap().thumbprint(), thumbprint);
         assert_ne!(made.thumbprint(), thumbprint);
     }
 }

@@ -26,8 +26,8 @@ use crate::secret::Secret;
 use crate::token::error::{AttemptFault, Error};
 use crate::traces::Traces;
 
+use super::attempt::{self, Attempt};
 use super::metrics::TokenMetrics;
-use super::outcome::{self, Attempt};
 use super::rejection::{Judgement, Refusals, Rejection, Renewal, newer};
 use super::settings::TokenSettings;
 use super::source::{Fetched, Source};
@@ -275,7 +275,7 @@ impl Callers {
     ) -> TokenState {
         let now = BootInstant::now();
         let attempt = Attempt { sent, now, jitter: fastrand::f64(), inputs: None };
-        let mut state = outcome::apply(old, outcome, &attempt, &self.settings);
+        let mut state = attempt::apply(old, outcome, &attempt, &self.settings);
         // It would cost more than the token, and it is not read.
         state.scope = None;
         let error = state.last_error.as_ref().map(|failure| failure.error.clone());

@@ -16,7 +16,7 @@ use tracing::{debug, info};
 use crate::metrics::Metrics;
 use crate::token::settings::StoreSettings;
 
-use super::alarm::{Pending, StoreAlarm};
+use super::degraded::{Pending, StoreAlarm};
 use super::entry::{Entry, Fingerprint};
 use super::file::FileStore;
 use super::key::Key;

@@ -9,7 +9,7 @@ use super::source::ServerId;
 
 /// Who has how much of the slots.
 #[derive(Debug)]
-pub(super) struct Shares {
+pub(super) struct FairShare {
     slots: usize,
     servers: HashMap<ServerId, Load>,
 }
@@ -25,7 +25,7 @@ struct Load {
 /// The most urgent first; the places in [`Load::parked`].
 const URGENCIES: [Urgency; 3] = [Urgency::Waiting, Urgency::Planned, Urgency::Retrying];
 
-impl Shares {
+impl FairShare {
     /// All servers together have `slots`.
     pub(super) fn of(slots: usize) -> Self {
         Self { slots: slots.max(1), servers: HashMap::new() }
@@ -76,7 +76,7 @@ impl Shares {
         }
     }
 
-    /// Keeps `id` until [`Shares::next`] gives it back.
+    /// Keeps `id` until [`FairShare::next`] gives it back.
     pub(super) fn park(&mut self, server: Option<ServerId>, id: u64, urgency: Urgency) {
         if let Some(load) = server.and_then(|server| self.servers.get_mut(&server)) {
             load.parked[urgency as usize].push_back(id);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_server_alone_has_all_slots_and_of_two_each_has_a_part() {
-        let mut shares = Shares::of(32);
+        let mut shares = FairShare::of(32);
         shares.join(ONE);
         for _ in 0..32 {
             assert!(shares.admits(ONE, Urgency::Retrying));
@@ -110,7 +110,7 @@ mod tests {
         shares.join(OTHER);
         assert!(!shares.admits(ONE, Urgency::Waiting));
         for (urgency, share) in [(Urgency::Retrying, 8), (Urgency::Planned, 12), (Urgency::Waiting, 24)] {
-            let mut shares = Shares::of(32);
+            let mut shares = FairShare::of(32);
             shares.join(ONE);
             shares.join(OTHER);
             let running = (0..).take_while(|_| {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn who_is_parked_comes_back_when_an_attempt_ends_and_who_waits_comes_first() {
-        let mut shares = Shares::of(4);
+        let mut shares = FairShare::of(4);
         shares.join(ONE);
         shares.begin(ONE);
         shares.begin(ONE);

@@ -22,17 +22,17 @@ use super::silent::{Refusal, SilentError, SilentRenewal, SilentStart};
 use crate::clock::BootInstant;
 use crate::oauth::{Callback, Class, Identity};
 use crate::token::Error;
-use crate::token::{Account, Flow, Roster, StoreError, TokenHandle};
+use crate::token::{Account, Flow, StoreError, TokenHandle, TokenRegistry};
 
 /// Where people log in. Shared by clone.
 #[derive(Clone, Default)]
-pub(crate) struct Desk {
+pub(crate) struct LoginSessions {
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    seats: Mutex<BTreeMap<String, Seat>>,
+    sessions: Mutex<BTreeMap<String, LoginSession>>,
     silent: Mutex<Vec<SilentRenewal>>,
     /// The tokens whose client may not begin a login on another device: its server refused it.
     no_device: Mutex<BTreeSet<String>>,
@@ -40,7 +40,7 @@ struct Shared {
 }
 
 /// One token's login, under way or just over.
-struct Seat {
+struct LoginSession {
     progress: watch::Sender<Progress>,
     pasted: mpsc::Sender<ByHand>,
     task: JoinHandle<()>,
@@ -60,9 +60,9 @@ pub(crate) enum BeginError {
     Store(#[from] StoreError),
 }
 
-impl Desk {
+impl LoginSessions {
     /// Begins a login and says what the person is to do. It goes on by itself; what comes back sees it.
-    /// The token of that name in `roster` is told of what comes of it; without one, it is in the store alone. `browser`
+    /// The token of that name in `registry` is told of what comes of it; without one, it is in the store alone. `browser`
     /// is the one whose dashboard it was begun in.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Desk {
     pub(crate) async fn begin(
         &self,
         account: &Arc<Account>,
-        roster: Option<Roster>,
+        registry: Option<TokenRegistry>,
         flow: Flow,
         browser: Option<String>,
     ) -> Result<watch::Receiver<Progress>, BeginError> {
@@ -78,9 +78,9 @@ impl Desk {
         account.probe().await?;
         if account.settings().redirect_uri.port().is_some() {
             // Where it comes back to is taken by the login that this one takes the place of.
-            let old = self.seats().remove(account.name());
+            let old = self.sessions().remove(account.name());
             if let Some(old) = old {
-                old.call_off();
+                old.cancel();
                 let _ = old.task.await;
             }
         }
@@ -117,16 +117,16 @@ impl Desk {
                 renewal_request.logged_in(browser.as_deref().filter(|_| flow == Flow::AuthorizationCode));
             }
             let advice = account.advice().filter(|_| outcome.is_ok());
-            tell(&token, &outcome, roster.as_ref()).await;
+            tell(&token, &outcome, registry.as_ref()).await;
             if let Some(advice) = &advice {
                 warn!(token, "{advice}");
             }
             teller.send_modify(|progress| progress.end(Stage::of(outcome, advice)));
             last_page.await;
         });
-        let seat = Seat { progress, pasted, task };
-        if let Some(old) = self.seats().insert(name, seat) {
-            old.call_off();
+        let session = LoginSession { progress, pasted, task };
+        if let Some(old) = self.sessions().insert(name, session) {
+            old.cancel();
         }
         Ok(watch)
     }
@@ -134,7 +134,7 @@ impl Desk {
     /// How the last login of this token stands; `None`: there was none since the program started.
     #[must_use]
     pub(crate) fn progress(&self, token: &str) -> Option<Progress> {
-        self.seats().get(token).map(|seat| seat.progress.borrow().clone())
+        self.sessions().get(token).map(|session| session.progress.borrow().clone())
     }
 
     /// Whether a login of this account on another device may begin, as far as that is known.
@@ -154,7 +154,7 @@ impl Desk {
 
     /// Calls a login off. Whether there was one.
     pub(crate) fn cancel(&self, token: &str) -> bool {
-        self.seats().get(token).is_some_and(Seat::call_off)
+        self.sessions().get(token).is_some_and(LoginSession::cancel)
     }
 
     /// Takes the address that a browser ended at by hand: of a browser on another machine, which cannot come back here.
@@ -163,8 +163,8 @@ impl Desk {
     /// [`PasteError`]; the login goes on waiting.
     pub(crate) async fn paste(&self, token: &str, text: &str) -> Result<(), PasteError> {
         let hand = {
-            let seats = self.seats();
-            let waiting = seats.get(token).filter(|seat| !seat.progress.borrow().is_over());
+            let sessions = self.sessions();
+            let waiting = sessions.get(token).filter(|session| !session.progress.borrow().is_over());
             waiting.ok_or(PasteError::NoLogin)?.pasted.clone()
         };
         let pasted = Pasted::read(text)?;
@@ -210,17 +210,17 @@ impl Desk {
             let mut silent = self.silent();
             let now = BootInstant::now();
             let found = silent.iter().position(|one| !one.is_over(now) && one.is_answered_by(&callback));
-            found.map(|index| silent.remove(index)).ok_or(SilentError::Stranger)?
+            found.map(|index| silent.remove(index)).ok_or(SilentError::StateMismatch)?
         };
         // What was sent once is never sent again: it goes on where the frame is gone.
         match tokio::spawn(renewal.finish(callback, open)).await {
             Ok(outcome) => outcome,
-            Err(_ended) => Err(SilentError::Stranger),
+            Err(_ended) => Err(SilentError::StateMismatch),
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, BTreeMap<String, Seat>> {
-        self.shared.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<String, LoginSession>> {
+        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn no_device(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -232,15 +232,15 @@ impl Desk {
     }
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for LoginSessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("logins", &self.seats().len()).finish_non_exhaustive()
+        f.debug_struct("LoginSessions").field("logins", &self.sessions().len()).finish_non_exhaustive()
     }
 }
 
-impl Seat {
+impl LoginSession {
     /// Ends what is under way, its listener included; watchers are told. Whether there was anything.
-    fn call_off(&self) -> bool {
+    fn cancel(&self) -> bool {
         self.task.abort();
         self.progress.send_if_modified(|progress| {
             let waiting = !progress.is_over();
@@ -254,8 +254,8 @@ impl Seat {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for seat in self.seats.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
-            seat.call_off();
+        for session in self.sessions.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+            session.cancel();
         }
     }
 }
@@ -263,7 +263,7 @@ impl Drop for Shared {
 type Work = BoxFuture<'static, Ended>;
 
 /// Says how it ended: in the log, and to the token, which finds it in the store.
-async fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: Option<&Roster>) {
+async fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, registry: Option<&TokenRegistry>) {
     match outcome {
         Ok(_user) => info!(token, "login completed"),
         Err(ending) if ending.kept => {
@@ -272,8 +272,8 @@ async fn tell(token: &str, outcome: &Result<Option<Identity>, Ending>, roster: O
         Err(ending) => return warn!(token, cause = ending.cause, "a login failed: {}", ending.message),
     }
     // A request that follows the login finds its token.
-    if let Some(roster) = roster {
-        let _ = timeout(TAKEN_UP, roster.take_up(token)).await;
+    if let Some(registry) = registry {
+        let _ = timeout(TAKEN_UP, registry.take_up(token)).await;
     }
 }
 
