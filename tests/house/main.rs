@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+mod links;
 mod ratchets;
 
 /// Which rooms a room may import, beside itself and the ground. Imports go down only.

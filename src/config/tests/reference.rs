@@ -1,6 +1,7 @@
 //! `config.toml` at the top of the repository: complete, true, and runnable.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -224,4 +225,59 @@ fn every_key_of_the_schema_has_a_description() {
     }
     walk(&schema(), "");
     assert!(!schema().to_string().contains("null"));
+}
+
+/// The rows of a section of `docs/configuration.md`, and those of the tables in it.
+fn rows(schema: &Value, at: &str, page: &mut String) {
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+        if member["properties"].is_object() {
+            rows(member, &key, page);
+            continue;
+        }
+        let default = match &member["default"] {
+            Value::Object(members) if members.is_empty() => "`{}`".to_owned(),
+            Value::Null | Value::Object(_) => String::new(),
+            value => format!("`{value}`"),
+        };
+        let words = member["oneOf"].as_array().into_iter().flatten().filter_map(|one| one["const"].as_str());
+        let words: Vec<String> = words.map(|word| format!("`\"{word}\"`")).collect();
+        let mut meaning = member["description"].as_str().unwrap_or_default().replace('\n', " ");
+        if !words.is_empty() {
+            meaning = format!("{meaning} One of {}.", words.join(", "));
+        }
+        let _ = writeln!(page, "| `{key}` | {default} | {} |", meaning.replace('|', "\\|"));
+    }
+}
+
+/// The tables of keys in `docs/configuration.md`.
+fn tables() -> String {
+    let mut page = String::new();
+    for (name, member) in schema()["properties"].as_object().unwrap() {
+        let (title, section) = match (&member["additionalProperties"], &member["items"]) {
+            (Value::Object(_), _) => (format!("[{name}.NAME]"), &member["additionalProperties"]),
+            (_, Value::Object(_)) => (format!("[[{name}]]"), &member["items"]),
+            _ => (format!("[{name}]"), member),
+        };
+        let about = member["description"].as_str().unwrap_or_default().replace('\n', " ");
+        let _ = write!(page, "\n### {title}\n\n{about}\n\n| key | default | meaning |\n|---|---|---|\n");
+        rows(section, "", &mut page);
+    }
+    page
+}
+
+#[test]
+fn the_page_of_the_configuration_has_the_keys_of_the_schema() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let (begin, end) = ("<!-- Made from the schema. -->\n", "\n<!-- End of what is made. -->");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (written, after) = rest.split_once(end).unwrap();
+    let made = tables();
+    if std::env::var_os("CUPBEARER_WRITE_PAGE").is_some() {
+        std::fs::write(path, format!("{before}{begin}{made}{end}{after}")).unwrap();
+    } else {
+        let write = "CUPBEARER_WRITE_PAGE=1 cargo test --lib the_page_of_the_configuration";
+        assert!(written == made, "docs/configuration.md has other keys; this writes it: {write}");
+    }
 }
