@@ -135,13 +135,23 @@ Try in another terminal:
 
 More to break:  curl {server}/demo/
 State:          {status}
+Dashboard:      {dashboard}
 Metrics:        curl http://{health}/metrics
 
 Ctrl-C ends it. Here is what happens, as it happens:
 ",
             health = started.health,
             status = status_command(started.control.as_ref()),
+            dashboard = dashboard(started.control.as_ref()),
         )
+    }
+}
+
+/// Where a browser finds the dashboard.
+fn dashboard(control: Option<&LocalAddress>) -> String {
+    match control {
+        Some(LocalAddress::Tcp(address)) => format!("http://{address}/"),
+        _ => "no address for a browser, as the configuration has it".to_owned(),
     }
 }
 

@@ -48,11 +48,11 @@ pub(super) struct Traffic {
     /// Of those requests, from their head to the last byte of their answer, in milliseconds; `None`: there were none.
     /// As exact as the histogram's buckets.
     pub(super) p50_ms: Option<f64>,
-    /// The same for 99 of 100.
+    /// The same as the 99th percentile.
     pub(super) p99_ms: Option<f64>,
     /// The proxy's own share of the time until the head of the response, without any waits.
     pub(super) own_p50_ms: Option<f64>,
-    /// The same for 99 of 100.
+    /// The same as the 99th percentile.
     pub(super) own_p99_ms: Option<f64>,
 }
 

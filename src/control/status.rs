@@ -74,11 +74,11 @@ fn is_zero(count: &u64) -> bool {
 pub(crate) struct Latency {
     /// From the head of the request to the end of the response, for half of them.
     pub p50_us: u64,
-    /// The same for 99 of 100.
+    /// The same as the 99th percentile.
     pub p99_us: u64,
     /// The proxy's own share until the head of the response, without any waits.
     pub own_p50_us: u64,
-    /// The same for 99 of 100.
+    /// The same as the 99th percentile.
     pub own_p99_us: u64,
 }
 

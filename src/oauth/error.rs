@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_someone_must_mend_is_misconfigured() {
+    fn what_a_person_must_fix_is_misconfigured() {
         for code in ["invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"] {
             assert_eq!(denied(400, code).class(), Class::Misconfigured, "{code}");
             assert_eq!(denied(400, code).cause(), code);

@@ -92,7 +92,7 @@ pub(crate) fn challenge(data: &[u8]) {
         }
     }
     if demands_nonce(&answer) {
-        assert!(data.windows(DEMAND.len()).any(|window| window == DEMAND), "nobody wrote a demand");
+        assert!(data.windows(DEMAND.len()).any(|window| window == DEMAND), "the input has no such demand");
     }
 }
 

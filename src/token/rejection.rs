@@ -598,7 +598,7 @@ mod tests {
         };
         let first = renewing(&bench.token);
         sleep(Duration::from_millis(100)).await;
-        assert!(!bench.token.is_changing(), "nobody knows yet");
+        assert!(!bench.token.is_changing(), "no change is known yet");
         assert_eq!(bench.reject(1).await, Some(2));
         first.await.unwrap().unwrap();
         sleep(secs(2)).await;

@@ -349,7 +349,7 @@ pub(super) mod tests {
         // The script gives the same token again, so it is no newer one.
         assert_eq!((status(&next), next.wait().await.unwrap().generation, up.count()), (Status::Valid, 1, 1));
         sleep(HOUR + HOUR).await;
-        assert_eq!(status(&token), Status::Expired, "what nobody renews any more expires");
+        assert_eq!(status(&token), Status::Expired, "a token without renewal expires");
     }
 
     #[tokio::test(start_paused = true)]
@@ -776,7 +776,7 @@ pub(super) mod tests {
         clock::suspend(HOUR * 8);
         assert!(
             token.load().usable(BootInstant::now()).is_none(),
-            "nobody has noticed yet, and it is not sent"
+            "the expiry is not noticed yet, and the token is not sent"
         );
         let second = token.wait().await.unwrap();
         assert_eq!((second.generation, source.count()), (first.generation + 1, 2));

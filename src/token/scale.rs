@@ -103,7 +103,7 @@ impl Crowd {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
+#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn report(line: &str) {
     println!("{line}");
 }

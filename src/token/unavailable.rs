@@ -166,7 +166,7 @@ mod tests {
                 login(),
                 None,
                 None,
-                "a new login is needed: nobody is logged in; log in: cupbearer login".to_owned(),
+                "a new login is needed: no user is logged in; log in: cupbearer login".to_owned(),
             ),
             (
                 Status::LoginRequired,
@@ -174,7 +174,7 @@ mod tests {
                 Some(at),
                 alice,
                 format!(
-                    "a new login is needed: nobody is logged in; Alice <alice@example.com> was logged in until {time}; log in: cupbearer login"
+                    "a new login is needed: no user is logged in; Alice <alice@example.com> was logged in until {time}; log in: cupbearer login"
                 ),
             ),
             (
@@ -183,7 +183,7 @@ mod tests {
                 Some(at),
                 None,
                 format!(
-                    "a new login is needed: nobody is logged in; the last login was good until {time}; log in: cupbearer login"
+                    "a new login is needed: no user is logged in; the last login was good until {time}; log in: cupbearer login"
                 ),
             ),
         ] {

@@ -319,7 +319,7 @@ async fn a_frame_that_comes_back_as_somebody_else_renews_nothing() {
     let mut desktop = Desktop::new(OidcProvider::with_api(20).await, IN_BROWSER).await;
     desktop.shows("login required").await;
     desktop.log_in("alice").await;
-    // Another tab of the same browser logs in at the server as somebody else, while no dashboard is open.
+    // Another tab of the same browser logs in at the server as another user, while no dashboard is open.
     desktop.chrome.goto("desk", "about:blank").await;
     let issuer = desktop.server.issuer();
     let elsewhere = format!(
@@ -332,7 +332,7 @@ async fn a_frame_that_comes_back_as_somebody_else_renews_nothing() {
     desktop.chrome.goto("desk", &url(&desktop.proxy)).await;
     desktop.shows("not renewed").await;
     let shown = desktop.chrome.text("desk").await;
-    assert!(shown.contains("as somebody else by now, Bob") && shown.contains("Alice"), "{shown}");
+    assert!(shown.contains("as another user, Bob") && shown.contains("Alice"), "{shown}");
     assert_eq!(
         desktop.proxy.accepted("/").await["claims"]["sub"],
         "alice",

@@ -37,6 +37,7 @@ async fn the_demo_runs_and_tokens_change_under_a_loop_of_requests() {
         "the program need not be on the path: {greeting}"
     );
     assert!(greeting.contains(&format!("status --control {}", addresses[2].1)), "{greeting}");
+    assert!(greeting.contains(&format!("Dashboard:      http://{}/", addresses[2].1)), "{greeting}");
 
     let first = curl(&[&url]).await;
     assert_eq!(first.status, 200, "{first:?}\n{}", program.log());

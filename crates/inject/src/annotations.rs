@@ -347,7 +347,7 @@ mod tests {
             ("ephemeral-storage-limit", json!("10m"), "is no quantity"),
             ("image-pull-policy", json!("always"), "is none of Always, IfNotPresent, Never"),
             ("run-as-user", json!("0"), "0 is root"),
-            ("run-as-user", json!("nobody"), "is neither a number nor \"image\""),
+            ("run-as-user", json!("root"), "is neither a number nor \"image\""),
             ("store-volume", json!("yes"), "is neither \"true\" nor \"false\""),
             ("container", json!("{\"name\":\"x\"}"), "name is the sidecar's own"),
             ("prot", json!("1"), "unknown; known are cupbearer.dev/inject"),

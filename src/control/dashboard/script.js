@@ -607,7 +607,7 @@
     if (typeof traffic.own_p50_ms === 'number') write(plots.latency.note, `of that the proxy's own share: p50 ${own(traffic.own_p50_ms)}, p99 ${own(traffic.own_p99_ms)}`);
     plots.codes.push([rate('1xx', '2xx', '3xx'), rate('4xx'), rate('5xx')]);
   });
-  // A connection has a longest life: a new one is there within seconds, and nobody need hear of it.
+  // A connection has a longest life: a new one follows within seconds, so this is not reported.
   feed.addEventListener('error', () => {
     lost ??= setTimeout(() => live(false), 4000);
     if (feed.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);

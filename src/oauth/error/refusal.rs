@@ -298,7 +298,7 @@ impl Meaning {
             Self::Declined => "the person declined, or may not use this client",
             Self::Forbidden => "it denies access",
             Self::Login => {
-                "nobody is logged in there in this browser, the session has ended, or the browser blocks third-party cookies in a frame"
+                "no user is logged in there in this browser, the session has ended, or the browser blocks third-party cookies in a frame"
             }
             Self::Consent => "consent has to be given",
             Self::Interaction => "it wants to ask the person something (a second factor, an account)",

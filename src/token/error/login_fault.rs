@@ -13,7 +13,7 @@ pub(crate) enum LoginFault {
     )]
     LoggedOut,
     /// There is no refresh token to spend.
-    #[error("nobody is logged in: there is no refresh token; log in, or put one in its place")]
+    #[error("no user is logged in: there is no refresh token; log in, or put one in its place")]
     Required,
     /// Nothing can renew the access token of the login.
     #[error(
@@ -28,7 +28,7 @@ pub(crate) enum LoginFault {
     Interrupted(Interruption),
     /// A renewal in the browser found another user.
     #[error(
-        "the browser is logged in at the authorization server as somebody else by now, {0}; log in again as the one whose token it is to be"
+        "the browser is logged in at the authorization server as another user, {0}; log in again as the one whose token it is to be"
     )]
     OtherUser(String),
     /// No dashboard is open that could renew it.
@@ -67,7 +67,7 @@ impl LoginFault {
     pub(super) const fn public_reason(&self) -> &'static str {
         match self {
             Self::LoggedOut => "it was logged out",
-            Self::Required => "nobody is logged in",
+            Self::Required => "no user is logged in",
             Self::Unrenewable => "nothing renews the access token of this login",
             Self::Interrupted(how) => how.public_reason(),
             Self::OtherUser(_) => "another user is logged in at the authorization server in that browser",
