@@ -32,7 +32,7 @@
 //!    `proxy/socket.rs` judges the framing of HTTP/1.1 (`cupbearer_h1::framing`), and `proxy/heads.rs` that of HTTP/2.
 //! 3. `proxy/handler.rs` is the request, in order: its fields in their grammar's form, its Host and target
 //!    (`proxy/target.rs`, `proxy/path.rs`), its route (`proxy/route.rs`), then whether it may use the token
-//!    (`proxy/guard.rs`, with CORS in `proxy/cors.rs`).
+//!    (`proxy/guard.rs`, with CORS in `proxy/cors.rs`): `proxy/admit.rs`.
 //! 4. `proxy/own_credentials.rs` decides about credentials that the application sent. `proxy/attach.rs` reads the
 //!    token, without a lock, and puts it on. A route's limits (`proxy/limits.rs`) may make the request wait.
 //! 5. `proxy/headers.rs` removes hop-by-hop fields; `proxy/forwarded.rs`, `proxy/via.rs` and `proxy/trace.rs` add
@@ -40,7 +40,7 @@
 //! 6. `proxy/forward.rs` takes a connection of `proxy/pool.rs`, or opens one (`proxy/connect.rs`), and sends
 //!    (`proxy/sending.rs`). The body streams through `proxy/replay.rs`, which keeps its beginning.
 //! 7. A 401 goes to `proxy/recovery.rs`: one renewal, and the request once more where its body was kept.
-//! 8. The response comes back through `proxy/rewrite.rs` (addresses) and `proxy/body.rs`. `proxy/exchange.rs` measures
+//! 8. The response comes back through `proxy/rewrite.rs` (addresses) and `proxy/response_body.rs`. `proxy/exchange.rs` measures
 //!    all of it, and `proxy/record.rs` makes the line of the access log.
 //!
 //! # One token

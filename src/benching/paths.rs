@@ -10,12 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::clock::{self, BootInstant};
 use crate::lifecycle::DrainTrigger;
 use crate::metrics::Metrics;
-use crate::net::outbound_proxy::OutboundProxy;
 use crate::oauth::{Dpop, Lifetime, SigningKey, TokenResponse};
-use crate::proxy::{
-    Attached, Forwarded, Guard, Http2, ProxyMetrics, Route, RouteTable, SentHost, Upstream, UpstreamSettings,
-    attach,
-};
+use crate::proxy::{Attached, Guard, ProxyMetrics, Route, RouteTable, Upstream, UpstreamSettings, attach};
 use crate::secret::{Secret, SecretSource};
 use crate::token::Error;
 use crate::token::{
@@ -152,28 +148,7 @@ fn proving() -> Vec<Step> {
 }
 
 fn routing() -> Vec<Step> {
-    let second = Duration::from_secs(1);
-    let upstream = UpstreamSettings {
-        url: "http://127.0.0.1:1".parse().expect("a URL"),
-        http2: Http2::Never,
-        connect_timeout: second,
-        response_header_timeout: second,
-        idle_timeout: second,
-        max_connections: None,
-        http2_connections: None,
-        idle_connection_timeout: second,
-        max_connection_age: second,
-        max_streams: 100,
-        max_response_header_size: 64 * 1024,
-        ca_file: None,
-        certificate: None,
-        server_name: None,
-        socket: None,
-        proxy: OutboundProxy::Environment,
-        forwarded: Forwarded::Remove,
-        host: SentHost::Upstream,
-        via: true,
-    };
+    let upstream = UpstreamSettings::bare("http://127.0.0.1:1");
     let upstream = Arc::new(Upstream::new("api", upstream).expect("no TLS"));
     let routes: Vec<Route> = (0..20)
         .map(|n| Route {

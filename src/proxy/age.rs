@@ -23,8 +23,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::Frame;
 use tokio::time::{Instant, Sleep};
 
-use super::body::BodyError;
-use super::error::Call;
+use super::body_error::BodyError;
+use super::problem::Call;
 
 /// Runs from a request's head.
 #[derive(Debug)]

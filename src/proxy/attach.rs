@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
+use super::own_credentials::subject;
 use crate::clock::BootInstant;
-use crate::token::{Binding, Credentials, TokenHandle};
+use crate::token::{Binding, Credentials, Rejection, TokenHandle};
 
 /// Whether a token was at hand.
 #[derive(Debug)]
@@ -40,4 +41,17 @@ pub(crate) fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: BootInst
 pub(super) fn put(headers: &mut HeaderMap, credentials: &Credentials) -> Used {
     headers.insert(credentials.header.clone(), credentials.value.clone());
     Used { generation: credentials.generation, binding: credentials.binding.clone(), caller: None }
+}
+
+/// Says that the credentials of `generation` were refused. `None`: they were traded for what is no token.
+pub(super) fn reject(
+    token: &TokenHandle,
+    generation: u64,
+    caller: Option<&HeaderValue>,
+) -> Option<Rejection> {
+    let caller = match caller {
+        Some(caller) => Some(subject(caller).ok()?),
+        None => None,
+    };
+    Some(token.reject(generation, caller))
 }

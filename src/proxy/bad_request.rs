@@ -3,7 +3,6 @@
 use cupbearer_h1::{OtherProtocol, RequestFault};
 
 use super::malformed::Malformed;
-use super::path::PathFault;
 
 /// What is wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,4 +107,19 @@ fn target_sentence(byte: Option<u8>) -> String {
             "the request's target has the byte 0x{byte:02X}, a control character that no target has; leave it out"
         ),
     }
+}
+
+/// Why a path is refused whatever the routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PathFault {
+    #[error(
+        "the path has a dot segment that servers read in different ways (an encoded slash, a backslash, a parameter or another dot stands beside it); send the path without it (RFC 3986 section 5.2.4)"
+    )]
+    DotSegment,
+    #[error(
+        "the path leads above the root: it has more `..` than segments before them (RFC 3986 section 5.2.4)"
+    )]
+    AboveRoot,
+    #[error("the path has a control character or an incomplete percent-encoding")]
+    Malformed,
 }

@@ -17,15 +17,16 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 
-use super::body::RequestBody;
-use super::connect_fault::{ConnectFault, ConnectStage};
+use super::connect_fault::{ConnectFault, ConnectStage, DialFault};
 use super::connection_info::ConnectionInfo;
-use super::error::ProxyError;
 use super::h1::{Http1Connection, Stream, UpstreamLink};
 use super::metered::{Intake, Metered};
 use super::peer_settings::{PeerSettings, greet};
-use super::pool::{End, Full, PoolCounts};
-use super::upstream::{ALPN_HTTP2, Http2, Upstream, UpstreamTls};
+use super::pool::PoolCounts;
+use super::pool_metrics::End;
+use super::request_body::RequestBody;
+use super::upstream::{ALPN_HTTP2, Upstream, UpstreamTls};
+use super::upstream_settings::Http2;
 use super::way::{Way, address};
 use super::window::{connection_window, stream_window};
 use crate::clock;
@@ -99,49 +100,6 @@ pub(super) enum Speak {
     Configured,
     /// HTTP/1.1, whatever else the upstream knows.
     Http1,
-}
-
-/// Why there is no new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DialFault {
-    #[error("the upstream cannot be reached: {0}")]
-    Unreachable(ConnectFault),
-    #[error("{0}")]
-    Timeout(ConnectStage),
-    #[error("{0}")]
-    Lacking(Lack),
-    #[error("{0}")]
-    Full(Full),
-    #[error(
-        "the upstream's Unix socket took no connection within connect_timeout: as many wait there as it lets wait"
-    )]
-    Backlog,
-}
-
-impl DialFault {
-    /// What to do about it.
-    pub(super) const fn help(self) -> &'static str {
-        match self {
-            Self::Unreachable(fault) => fault.help(),
-            Self::Timeout(stage) => stage.help(),
-            Self::Lacking(lack) => lack.help(),
-            Self::Full(full) => full.help(),
-            Self::Backlog => "see why the API accepts no connections, and how many it lets wait (listen(2))",
-        }
-    }
-}
-
-impl From<DialFault> for ProxyError {
-    fn from(fault: DialFault) -> Self {
-        match fault {
-            // Nothing was sent, and the upstream may be well.
-            DialFault::Lacking(lack) => Self::Lacking(lack),
-            DialFault::Full(full) => Self::ConnectionsTaken(full),
-            DialFault::Backlog => Self::Backlog,
-            DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
-            DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
-        }
-    }
 }
 
 /// Opens a connection to `upstream` and counts it in `counts` for as long as it lives.

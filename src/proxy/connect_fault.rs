@@ -1,6 +1,8 @@
 //! Why there is no connection to an upstream, or which of its stages took too long: the sentence for the application, and what
 //! an operator does about it.
 
+use super::error::ProxyError;
+use crate::machine::Lack;
 use crate::net::proxy_fault::{ProxyFault, ProxyStage};
 use crate::net::resolver::LookupError;
 use crate::net::tls_fault::TlsFault;
@@ -77,6 +79,91 @@ impl ConnectStage {
             Self::Tls => "check that the port speaks TLS, and what stands in front of the API",
             Self::Http2 => "check `http2`, and that the API begins with its SETTINGS",
             Self::Streams => "check the limits of the API's HTTP/2 server",
+        }
+    }
+}
+
+/// A number of connections that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum Full {
+    #[error(
+        "all connections that the upstream's max_connections ({0}) allows were in use, and none was free within connect_timeout"
+    )]
+    Connections(usize),
+    #[error(
+        "all requests at a time that the upstream's http2_connections ({0}) allow were under way, and none ended within connect_timeout"
+    )]
+    Http2(usize),
+}
+
+impl Full {
+    /// The key that bounds them.
+    pub(in crate::proxy) const fn key(self) -> &'static str {
+        match self {
+            Self::Connections(_) => "max_connections",
+            Self::Http2(_) => "http2_connections",
+        }
+    }
+
+    /// Its value.
+    pub(in crate::proxy) const fn most(self) -> usize {
+        match self {
+            Self::Connections(most) | Self::Http2(most) => most,
+        }
+    }
+
+    /// What to do about it.
+    pub(in crate::proxy) const fn help(self) -> &'static str {
+        match self {
+            Self::Connections(_) => {
+                "set `max_connections` higher, or let fewer requests through (`max_concurrent`)"
+            }
+            Self::Http2(_) => {
+                "set `http2_connections` higher or to \"auto\", or `max_streams` and the API's own limit"
+            }
+        }
+    }
+}
+
+/// Why there is no new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DialFault {
+    #[error("the upstream cannot be reached: {0}")]
+    Unreachable(ConnectFault),
+    #[error("{0}")]
+    Timeout(ConnectStage),
+    #[error("{0}")]
+    Lacking(Lack),
+    #[error("{0}")]
+    Full(Full),
+    #[error(
+        "the upstream's Unix socket took no connection within connect_timeout: as many wait there as it lets wait"
+    )]
+    Backlog,
+}
+
+impl DialFault {
+    /// What to do about it.
+    pub(super) const fn help(self) -> &'static str {
+        match self {
+            Self::Unreachable(fault) => fault.help(),
+            Self::Timeout(stage) => stage.help(),
+            Self::Lacking(lack) => lack.help(),
+            Self::Full(full) => full.help(),
+            Self::Backlog => "see why the API accepts no connections, and how many it lets wait (listen(2))",
+        }
+    }
+}
+
+impl From<DialFault> for ProxyError {
+    fn from(fault: DialFault) -> Self {
+        match fault {
+            // Nothing was sent, and the upstream may be well.
+            DialFault::Lacking(lack) => Self::Lacking(lack),
+            DialFault::Full(full) => Self::ConnectionsTaken(full),
+            DialFault::Backlog => Self::Backlog,
+            DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
+            DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
         }
     }
 }

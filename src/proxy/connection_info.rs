@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pool::Closed;
+use super::pool_metrics::Closed;
 use crate::clock;
 
 /// Whom a connection leads to, and how long it may be used.

@@ -4,6 +4,7 @@
 //! `Access-Control-Allow-Credentials` needs `guard.allow_credentials`. The token is put on by the proxy whether the page asks
 //! for credentials or not, and a browser's cookies for localhost are those of every server on it.
 
+use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -11,9 +12,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use super::body::ResponseBody;
-use super::error::{BadRequest, CUPBEARER_RESPONSE, ProxyError};
-use super::guard::{Caller, Rejection, Sentry};
+use super::error::{BadRequest, ProxyError};
+use super::guard::{Caller, Sentry};
+use super::problem::CUPBEARER_RESPONSE;
+use super::rejection::Rejection;
 
 /// The allowed origin that a request came from, if it came from one.
 pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderValue> {
@@ -43,8 +45,8 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Grants what the preflight of an allowed origin asks for: the shared secret's field, and the way from a public page into
 /// this machine (Private Network Access), with the rest. The API itself still decides about the request.
-pub(super) fn preflight(sentry: &Sentry, asked: &HeaderMap) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::empty());
+pub(super) fn preflight(sentry: &Sentry, asked: &HeaderMap) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     for (ask, grant) in [
@@ -122,7 +124,7 @@ const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-contro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::Guard;
+    use crate::proxy::guard::Guard;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();

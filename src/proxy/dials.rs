@@ -9,8 +9,7 @@ use std::cell::Cell;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::connect::DialFault;
-use super::connect_fault::ConnectStage;
+use super::connect_fault::{ConnectStage, DialFault};
 
 /// What is being opened to one upstream, by one worker.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes};
 
-use super::connection::Downstream;
+use super::context::Downstream;
 use super::received::ReceivedBody;
 use super::watch::Receiving;
 

@@ -9,10 +9,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::error::ProxyError;
+use super::head::size_of_fields;
 use super::memory::{self, Charge, Room};
 use super::metrics::{Aborted, Meter, RouteMetrics};
 use super::record::{Answerer, Record};
-use super::sending::size_of_fields;
 use super::timing::Timing;
 use super::trace::Tracing;
 use super::watch::Busy;

@@ -8,9 +8,9 @@ use cupbearer_h1::{FieldFault, LengthFault};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Version};
 
-use crate::net::browser::is_of_browser;
-
+use super::head_marks::MAX_CONTENT_LENGTH;
 use super::malformed::Malformed;
+use crate::net::browser::is_of_browser;
 
 /// Brings the fields of a message from HTTP/2 into form. Spaces around a value are taken off: it means the same without them
 /// in HTTP/1.1, where they are no part of it, and recipients may do so rather than refuse the message (RFC 9113 section
@@ -110,7 +110,7 @@ pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Whether a length has its shortest form and is surely no larger than [`LONGEST`], as nearly all are.
+/// Whether a length has its shortest form and is surely no larger than [`MAX_CONTENT_LENGTH`], as nearly all are.
 fn is_in_form(digits: &[u8]) -> bool {
     let fits = (1..SURE_DIGITS).contains(&digits.len());
     fits && (digits.len() == 1 || digits[0] != b'0') && digits.iter().all(u8::is_ascii_digit)
@@ -122,13 +122,10 @@ fn length(value: &HeaderValue) -> Result<u64, Malformed> {
         return Err(LengthFault::ContentLength.into());
     }
     let text = value.to_str().map_err(|_| LengthFault::ContentLength)?;
-    text.parse().ok().filter(|length| *length <= LONGEST).ok_or(LengthFault::TooLarge.into())
+    text.parse().ok().filter(|length| *length <= MAX_CONTENT_LENGTH).ok_or(LengthFault::TooLarge.into())
 }
 
-/// The largest length that a signed number of 64 bits holds.
-pub(super) const LONGEST: u64 = i64::MAX as u64;
-
-/// A number with fewer digits is less than [`LONGEST`].
+/// A number with fewer digits is less than [`MAX_CONTENT_LENGTH`].
 const SURE_DIGITS: usize = 19;
 
 #[cfg(test)]

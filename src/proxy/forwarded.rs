@@ -1,12 +1,13 @@
 //! What an upstream is told of whom a request came from, where it is to be told: `X-Forwarded-*`, or `Forwarded`
 //! (RFC 7239). It is made anew from the connection; what an application claims of itself is never added to.
 
+use http::header::FORWARDED;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::peer::Peer;
 use super::target::authority;
-use super::upstream::Forwarded;
+use super::upstream_settings::Forwarded;
 
 /// The fields to put on once the application's own are gone; none for most upstreams.
 #[derive(Debug, Default, PartialEq, Eq)]

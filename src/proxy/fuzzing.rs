@@ -5,19 +5,20 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
+use super::forwarded_target;
+use super::guard::Guard;
 use super::headers::{Overrides, strip_request, strip_response};
+use super::metrics::ProxyMetrics;
 use super::path::{judge, without_dot_segments};
-use super::route::{Entry, Route, RouteTable};
-use super::target;
-use super::upstream::{Forwarded, Http2, Upstream, UpstreamSettings};
-use super::{Guard, ProxyMetrics};
+use super::route::{Entry, RouteTable};
+use super::route_settings::Route;
+use super::upstream::Upstream;
+use super::upstream_settings::{Forwarded, UpstreamSettings};
 use crate::metrics::Metrics;
-use crate::net::outbound_proxy::OutboundProxy;
 
 /// A path: refused, or read in ways that hold nothing which a server might fold further.
 pub(crate) fn request_path(data: &[u8]) {
@@ -56,7 +57,7 @@ pub(crate) fn request_route(data: &[u8]) {
         let Ok(entry) = table().find("localhost", &path, &method) else { continue };
         let rest = if entry.route.strip_prefix { entry.route.rest_of(path.raw) } else { Some(path.raw) };
         let rest = rest.expect("a route that fits has a rest");
-        let Ok(sent) = target::forwarded(&uri, &table().upstreams()[entry.upstream], rest) else {
+        let Ok(sent) = forwarded_target::forwarded(&uri, &table().upstreams()[entry.upstream], rest) else {
             assert!(
                 data.contains(&b'#'),
                 "what was judged can be sent, unless it was nothing but a fragment"
@@ -240,28 +241,7 @@ fn table() -> &'static RouteTable {
             route("/v1/orders"),
             route("/"),
         ];
-        let second = Duration::from_secs(1);
-        let settings = UpstreamSettings {
-            url: "http://127.0.0.1:1".parse().expect("a constant that is a URL"),
-            http2: Http2::Never,
-            connect_timeout: second,
-            response_header_timeout: second,
-            idle_timeout: second,
-            max_connections: None,
-            http2_connections: None,
-            idle_connection_timeout: second,
-            max_connection_age: second,
-            max_streams: 100,
-            max_response_header_size: 64 * 1024,
-            ca_file: None,
-            certificate: None,
-            server_name: None,
-            socket: None,
-            proxy: OutboundProxy::Direct,
-            forwarded: Forwarded::Remove,
-            host: crate::proxy::SentHost::Upstream,
-            via: true,
-        };
+        let settings = UpstreamSettings::bare("http://127.0.0.1:1");
         let upstream = Upstream::new("api", settings).expect("an upstream without files");
         let metrics = ProxyMetrics::new(&Metrics::new());
         RouteTable::link(Guard::default(), &routes, vec![Arc::new(upstream)], |_| None, &metrics)

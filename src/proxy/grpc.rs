@@ -7,6 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use hyper::body::Body;
 
+use super::attach::reject;
 use crate::token::TokenHandle;
 
 /// Whether an answer is a trailers-only one that says `UNAUTHENTICATED`. Costs a comparison where it is none.
@@ -40,7 +41,7 @@ impl TrailerWatch {
     /// Asks for a renewal where the trailers refuse the token. No request waits for it.
     pub(super) fn look(&self, trailers: &HeaderMap) {
         if is_unauthenticated(trailers) {
-            super::recovery::reject(&self.token, self.generation, self.caller.as_ref());
+            reject(&self.token, self.generation, self.caller.as_ref());
         }
     }
 }

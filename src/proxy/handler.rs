@@ -12,56 +12,52 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::admit::{Admitted, admit};
 use super::age::{Age, Aging};
 use super::attach::{Attached, Used, attach, put};
-use super::body::ResponseBody;
-use super::connection::Downstream;
-use super::cors;
+use super::context::{Downstream, Stage};
 use super::discard::{Sends, discard};
-use super::error::{BadRequest, Call, ProxyError};
+use super::error::{BadRequest, ProxyError};
 use super::exchange::Exchange;
 use super::fields::{self, Present};
-use super::forward::{BodyUnasked, DPOP, Outbound, forward};
+use super::forward::{BodyUnasked, Outbound, forward};
 use super::forwarded::Told;
-use super::guard::{Caller, Rejected};
+use super::head::{Asks, Head};
 use super::headers::{Expect, HopFields, add_via, has_passed, join_cookies, strip_request, strip_response};
-use super::heads;
 use super::limits::take_turn;
 use super::local::LocalTable;
 use super::malformed::Malformed;
-use super::max_forwards::{count_forward, last_hop, max_forwards};
+use super::max_forwards::{count_forward, last_hop};
 use super::own_credentials::{Own, goes_beside, keeps_own, only_authorization, subject};
 use super::own_log::bound_of;
-use super::path::{PathFault, judge};
-use super::reason;
+use super::problem::Call;
 use super::received::ReceivedBody;
 use super::record::{Answerer, Record};
 use super::recovery::has_settled;
+use super::response_body::ResponseBody;
 use super::rewrite::Rewriter;
-use super::route::{Entry, OwnAuthorization};
-use super::sending::{Asks, Head};
-use super::target;
+use super::route::Entry;
+use super::route_settings::OwnAuthorization;
+use super::sender::DPOP;
 use super::timing::Whom;
-use super::trace;
 use super::tunnel::Opening;
-use super::upgrade;
 use super::watch::Busy;
 use super::websocket::{self, Form, Handshake};
-use super::worker::Stage;
+use super::{cors, forwarded_target, heads, reason, trace, upgrade};
 use crate::clock::{self, BootInstant};
 use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
 pub(super) async fn handle(
+    table: Rc<LocalTable>,
     downstream: Rc<Downstream>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let started = clock::now();
-    let table = downstream.worker.table();
     let (mut parts, body) = request.into_parts();
     let body = ReceivedBody::request(body, parts.version);
     let present = Present::of(&parts.headers);
-    let unmarked = heads::restore(&downstream.stream, &mut parts);
+    let unmarked = heads::restore(&downstream.stream.head_notes, &mut parts);
     let in_form = unmarked.and(fields::normalise(parts.version, &mut parts.headers, present));
     let connect = match parts.method {
         Method::CONNECT => websocket::from_connect(&mut parts),
@@ -104,7 +100,7 @@ pub(super) async fn handle(
                 Some(tunnel) => {
                     let worker = Rc::clone(&downstream.worker);
                     let opening = Opening { tunnel, exchange, age, worker };
-                    opening.begin(&downstream, connect, &mut response);
+                    opening.begin(&downstream, connect, response.headers_mut());
                 }
             }
             response
@@ -114,10 +110,12 @@ pub(super) async fn handle(
             &table,
             &parts,
             started,
-            Ok(cors::preflight(table.routes.guard(), &parts.headers)),
+            Ok(cors::preflight(table.routes.guard(), &parts.headers).map(ResponseBody::from)),
             call,
         ),
-        Ok(Admitted::LastHop) => own(&downstream, &table, &parts, started, Ok(last_hop()), call),
+        Ok(Admitted::LastHop) => {
+            own(&downstream, &table, &parts, started, Ok(last_hop().map(ResponseBody::from)), call)
+        }
         Err(error) => {
             let reader = cors::reader(table.routes.guard(), &error, &parts.headers);
             let is_stream_error = error.is_stream_error();
@@ -158,86 +156,6 @@ fn end_with_body(response: &mut Response<ResponseBody>, exchange: Exchange, age:
     response.body_mut().end_with(exchange);
 }
 
-/// What is to be done with a request that may pass.
-enum Admitted<'t> {
-    /// Forward it.
-    Route { entry: &'t Entry, caller: Caller },
-    /// A browser asks whether an allowed origin may send the request that it has in mind.
-    Preflight,
-    /// `Max-Forwards` says that it ends here (RFC 9110 section 7.6.2).
-    LastHop,
-}
-
-/// Judges a request before any token is near; its dot segments are resolved, where it has some.
-fn admit<'t>(
-    downstream: &Downstream,
-    table: &'t LocalTable,
-    parts: &mut Parts,
-    present: Present,
-) -> Result<Admitted<'t>, ProxyError> {
-    match admit_target(downstream, table, parts, present, DotSegments::AsTheyCame) {
-        Err(ProxyError::BadRequest(BadRequest::Path(PathFault::DotSegment))) => {
-            target::resolve_dot_segments(parts)?;
-            admit_target(downstream, table, parts, present, DotSegments::Resolved)
-        }
-        admitted => admitted,
-    }
-}
-
-/// Whether the dot segments of a target that can be resolved are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DotSegments {
-    AsTheyCame,
-    Resolved,
-}
-
-fn admit_target<'t>(
-    downstream: &Downstream,
-    table: &'t LocalTable,
-    parts: &Parts,
-    present: Present,
-    dots: DotSegments,
-) -> Result<Admitted<'t>, ProxyError> {
-    let authority = target::authority(parts)?;
-    // hyper keeps this limit in HTTP/1.1 alone.
-    if parts.headers.len() > downstream.worker.settings().max_headers {
-        return Err(ProxyError::HeaderTooLarge);
-    }
-    let guard = table.routes.guard();
-    let found = find(table, authority, parts);
-    if let Err(ProxyError::BadRequest(BadRequest::Path(PathFault::DotSegment))) = found
-        && dots == DotSegments::AsTheyCame
-    {
-        return Err(PathFault::DotSegment.into());
-    }
-    let use_credentials = found.as_ref().map_or(true, |entry| entry.uses_credentials());
-    let Parts { method, headers, .. } = parts;
-    let judged = guard.judge(authority, &downstream.peer, method, headers, present.browser, use_credentials);
-    let caller = match judged {
-        Err(reason) => {
-            downstream.worker.shared().metrics.rejected(reason);
-            let rejected = Rejected::of(reason, headers);
-            guard.report(&rejected);
-            return Err(ProxyError::Refused(rejected));
-        }
-        Ok(caller) => caller,
-    };
-    target::refuse_method(&parts.method)?;
-    if caller == Caller::Preflight {
-        return Ok(Admitted::Preflight);
-    }
-    if parts.method == Method::OPTIONS && max_forwards(&parts.headers) == Some(0) {
-        return Ok(Admitted::LastHop);
-    }
-    Ok(Admitted::Route { entry: found?, caller })
-}
-
-/// The route that a request takes.
-fn find<'t>(table: &'t LocalTable, authority: &str, parts: &Parts) -> Result<&'t Entry, ProxyError> {
-    let path = judge(target::path(parts)?)?;
-    table.routes.find(authority, &path, &parts.method)
-}
-
 /// Attaches the token, makes the head that goes upstream, and sends it. Takes of `parts` what goes there.
 async fn to_upstream(
     table: &LocalTable,
@@ -262,10 +180,10 @@ async fn to_upstream(
     }
     let mut used = None;
     if let Some(token) = &entry.token
-        && !keeps_own(entry, headers, token)?
+        && !keeps_own(entry.route.own_authorization, headers, token)?
     {
         let caller = if token.is_per_caller() { Some(only_authorization(headers)?) } else { None };
-        let beside = goes_beside(entry, token);
+        let beside = goes_beside(entry.route.own_authorization, token);
         if caller.is_some() || (token.settings().attachment.header != AUTHORIZATION && !beside) {
             headers.remove(AUTHORIZATION);
         }
@@ -274,24 +192,24 @@ async fn to_upstream(
         }
         let is_ours = caller.is_none();
         used = Some(credentials(headers, token, caller, downstream, exchange).await?);
-        let queued = take_turn(entry, downstream, exchange).await?;
+        let queued = take_turn(entry.limits.as_ref(), downstream, exchange).await?;
         let settling = pin!(has_settled(entry, token, body.as_ref()));
         if (exchange.timing().wait(Whom::Other, settling).await || queued) && is_ours {
             // It may have been renewed meanwhile.
             used = Some(credentials(headers, token, None, downstream, exchange).await?);
         }
     } else {
-        take_turn(entry, downstream, exchange).await?;
+        take_turn(entry.limits.as_ref(), downstream, exchange).await?;
     }
     told.put(headers);
     if exchange.tracing().is_none() {
-        trace::pass_on_or_begin(headers, hop.trace, &downstream.worker.shared().records.traces);
+        trace::pass_on_or_begin(headers, hop.trace, &downstream.worker.proxy().records.traces);
     }
     if let Some(record) = exchange.record_mut() {
         let token = entry.token.as_ref().filter(|_| used.is_some());
         record.sent_to(&upstream.name, token.map(TokenHandle::name), headers);
     }
-    let via = &downstream.worker.shared().via;
+    let via = &downstream.worker.proxy().via;
     let (via, from_http2) = match parts.version {
         Version::HTTP_2 => (&via.http_2, true),
         Version::HTTP_10 => (&via.http_1_0, false),
@@ -312,7 +230,7 @@ async fn to_upstream(
         // HTTP/2's target has an authority, too, which is no part of this form.
         Uri::from_static("*")
     } else {
-        target::forwarded(&parts.uri, upstream, entry.route.forwarded_part(parts.uri.path()))?
+        forwarded_target::forwarded(&parts.uri, upstream, entry.route.forwarded_part(parts.uri.path()))?
     };
     make_hop_fields(headers, &hop, host);
     let upgrade = hop.upgrade.take().filter(|_| parts.version == Version::HTTP_11).map(|upgrade| *upgrade);
@@ -344,7 +262,7 @@ fn refuse_by_route(
     headers: &HeaderMap,
     hop: &HopFields,
 ) -> Result<(), ProxyError> {
-    if hop.via && has_passed(headers, &downstream.worker.shared().via.pseudonym) {
+    if hop.via && has_passed(headers, &downstream.worker.proxy().via.pseudonym) {
         return Err(ProxyError::Loop);
     }
     if hop.expect == Expect::Unknown {
@@ -423,12 +341,14 @@ fn finish(
     tracing::debug!(kind = cause.kind, %error, "a request was answered by the proxy itself");
     if error.is_client_gone(|| downstream.has_gone()) {
         // It counts as given up, though one that has only closed its own side may read the response.
-        return error.into_response(call);
+        return error.into_response(call).map(ResponseBody::from);
     }
     let metrics = exchange.metrics();
     metrics.failed(cause.kind);
-    metrics.own_log().responded(&error, || bound_of(&error, downstream.worker.settings(), entry));
-    let response = error.into_response(call);
+    metrics.own_log().responded(&error, || {
+        bound_of(&error, downstream.worker.settings(), entry.map(|entry| &entry.route))
+    });
+    let response = error.into_response(call).map(ResponseBody::from);
     exchange.answered(response.status(), Answerer::Proxy(Some(cause)));
     response
 }
@@ -479,7 +399,13 @@ fn begin(
     started: Instant,
 ) -> Exchange {
     let busy = Busy::new(Rc::clone(&downstream.watch));
-    Exchange::begin(Arc::clone(metrics), started, busy, parts, Record::of(parts, downstream))
+    Exchange::begin(
+        Arc::clone(metrics),
+        started,
+        busy,
+        parts,
+        Record::of(parts, &downstream.peer, &downstream.worker.proxy().records),
+    )
 }
 
 /// The fields that this hop makes anew, after all that the application sent for this hop is gone.

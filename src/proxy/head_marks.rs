@@ -5,12 +5,10 @@
 //! long as what it stands for. No mark is a field that a peer can send: its name is no token, though the crate `http` takes
 //! it, or its value begins with a tab (RFC 9113 section 8.2.1).
 
-use cupbearer_h1::LengthFault;
-use cupbearer_h1::is_token;
+use cupbearer_h1::{LengthFault, is_token};
 use http::HeaderMap;
 
 use super::calm::HEADER;
-use super::fields::LONGEST;
 use super::head_frames::Block;
 use super::hpack::{Literal, Name, count, has_control, literals, read_string, size_updates, write_string};
 use super::malformed::Malformed;
@@ -183,7 +181,7 @@ pub(super) fn length(literal: &[u8]) -> Option<Option<u64>> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
         length = length.zip(digit).and_then(|(sum, digit)| sum.checked_mul(10)?.checked_add(digit));
     })?;
-    Some(length.filter(|length| !is_empty && *length <= LONGEST))
+    Some(length.filter(|length| !is_empty && *length <= MAX_CONTENT_LENGTH))
 }
 
 /// Finds what stands for a fault among fields.
@@ -240,6 +238,8 @@ const AUTHORITY: usize = 1;
 const CONTENT_LENGTH: usize = 28;
 const TRANSFER_ENCODING: usize = 57;
 const LONGEST_KNOWN: usize = b"transfer-encoding".len();
+/// The largest length that a signed number of 64 bits holds.
+pub(super) const MAX_CONTENT_LENGTH: u64 = i64::MAX as u64;
 
 #[cfg(test)]
 mod tests {

@@ -3,14 +3,16 @@
 //! One pass over the names finds what is there; only that is removed. It runs before anything of ours is put in, so
 //! that no field of the application's can take ours away again.
 
+use bytes::Bytes;
 use cupbearer_h1::LengthFault;
 use http::Version;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use hyper::body::Frame;
 
 use super::fields;
 use super::malformed::Malformed;
 use super::upgrade::{self, Upgrade};
-use super::upstream::Forwarded;
+use super::upstream_settings::Forwarded;
 
 /// What a request's head asked of this hop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -347,6 +349,13 @@ fn is_response_hop_field(name: &str) -> bool {
             | "cupbearer-error"
             | "cupbearer-response"
     )
+}
+
+pub(super) fn without_forbidden_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        strip_trailers(trailers);
+    }
+    frame
 }
 
 #[cfg(test)]

@@ -10,9 +10,8 @@
 
 use std::cell::Cell;
 
-use cupbearer_h1::StartLineFault;
-use cupbearer_h1::is_token;
 use cupbearer_h1::target::{TargetByte, encoded, is_odd};
+use cupbearer_h1::{StartLineFault, is_token};
 use http::Version;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
@@ -27,7 +26,6 @@ use super::head_marks::{
 use super::hpack::{Literal, has_control, read_string, write_string};
 use super::malformed::Malformed;
 use super::odd_targets::OddTargets;
-use super::stream::Stream;
 
 /// Follows the frames of one connection.
 #[derive(Debug)]
@@ -40,11 +38,13 @@ pub(super) struct Heads {
     max_fields: usize,
 }
 
-/// Where what is written anew leaves word for the handler.
-#[derive(Clone, Copy, Debug)]
-struct Notes<'a> {
-    targets: &'a OddTargets,
-    has_marks: &'a Cell<bool>,
+/// What was changed in the heads of a connection's requests before h2 read them: [`restore`] puts it back.
+#[derive(Debug, Default)]
+pub(super) struct HeadNotes {
+    /// The targets that h2 must not read.
+    targets: OddTargets,
+    /// Whether the head of a request had a mark that stands for a fault.
+    has_marks: Cell<bool>,
 }
 
 impl Heads {
@@ -54,18 +54,13 @@ impl Heads {
         Self { frames, last: 0, uploads: HeadedStreams::new(), max_fields }
     }
 
-    /// Looks at bytes that came in by `stream`: see [`HeadFrames::admit`].
-    pub(super) fn admit(&mut self, bytes: &[u8], stream: &Stream, out: &mut Vec<u8>) -> usize {
-        let notes = Notes { targets: &stream.odd_targets, has_marks: &stream.has_marks };
-        self.admit_with(bytes, notes, out)
-    }
-
     /// See [`HeadFrames::take_size`].
     pub(super) const fn take_size(&mut self) -> usize {
         self.frames.take_size()
     }
 
-    fn admit_with(&mut self, bytes: &[u8], notes: Notes<'_>, out: &mut Vec<u8>) -> usize {
+    /// Looks at bytes that came: see [`HeadFrames::admit`].
+    pub(super) fn admit(&mut self, bytes: &[u8], notes: &HeadNotes, out: &mut Vec<u8>) -> usize {
         let Self { frames, last, uploads, max_fields } = self;
         frames.admit(bytes, out, |header, payload| {
             let (stream, ends) = (stream_of(header), header[4] & END_STREAM != 0);
@@ -91,7 +86,7 @@ impl Heads {
 }
 
 /// The frame with other fields; `None`: it goes on as it is.
-fn rewrite(header: &[u8; HEADER], payload: &[u8], max_fields: usize, notes: Notes<'_>) -> Option<Vec<u8>> {
+fn rewrite(header: &[u8; HEADER], payload: &[u8], max_fields: usize, notes: &HeadNotes) -> Option<Vec<u8>> {
     let block = Block::of(header[4], payload)?;
     let shortened = block.shortened(max_fields);
     let block = block.with(shortened.as_deref());
@@ -104,7 +99,7 @@ fn rewrite(header: &[u8; HEADER], payload: &[u8], max_fields: usize, notes: Note
 }
 
 /// The field that takes a literal's place; `None`: it goes on as it is.
-fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> Option<Vec<u8>> {
+fn replaced(block: &[u8], literal: &Literal, room: usize, notes: &HeadNotes) -> Option<Vec<u8>> {
     let value = &block[literal.value.clone()];
     let marked = |field: Vec<u8>| {
         notes.has_marks.set(true);
@@ -113,7 +108,7 @@ fn replaced(block: &[u8], literal: &Literal, room: usize, notes: Notes<'_>) -> O
     let with_name = |kind: u8, length: usize| marked(marked_name(block, literal, kind, length));
     match Known::of(block, literal)? {
         Known::Path if length_of(value)? == 0 => Some(marked(empty_path(literal))),
-        Known::Path => target(value, literal.is_indexed, room, notes.targets)
+        Known::Path => target(value, literal.is_indexed, room, &notes.targets)
             .map(|value| with_value(block, literal, &value)),
         Known::Authority => {
             authority(value, literal.is_indexed).map(|value| with_value(block, literal, &value))
@@ -266,12 +261,12 @@ fn is_marked_word(word: &str) -> bool {
 ///
 /// # Errors
 /// The fault that a mark in it stands for.
-pub(super) fn restore(stream: &Stream, parts: &mut Parts) -> Result<(), Malformed> {
+pub(super) fn restore(notes: &HeadNotes, parts: &mut Parts) -> Result<(), Malformed> {
     if parts.version != Version::HTTP_2 {
         return Ok(());
     }
-    stream.odd_targets.restore(parts);
-    if stream.has_marks.get() { marked(parts) } else { Ok(()) }
+    notes.targets.restore(parts);
+    if notes.has_marks.get() { marked(parts) } else { Ok(()) }
 }
 
 /// Finds what stands for a fault in a head.
@@ -329,21 +324,20 @@ mod tests {
 
     /// All that goes on of a connection whose bytes come in pieces of `step`.
     fn pass(bytes: &[u8], step: usize) -> Vec<u8> {
-        pass_with(bytes, step, &OddTargets::default()).0
+        pass_with(bytes, step, &HeadNotes::default()).0
     }
 
     /// And whether a field was marked.
-    fn pass_with(bytes: &[u8], step: usize, targets: &OddTargets) -> (Vec<u8>, bool) {
+    fn pass_with(bytes: &[u8], step: usize, notes: &HeadNotes) -> (Vec<u8>, bool) {
         let mut heads = Heads::behind(b"", 100);
         let mut passed = Vec::new();
-        let has_marks = &Cell::new(false);
         for piece in bytes.chunks(step) {
             let mut out = Vec::new();
-            let same = heads.admit_with(piece, Notes { targets, has_marks }, &mut out);
+            let same = heads.admit(piece, notes, &mut out);
             passed.extend_from_slice(&piece[..same]);
             passed.append(&mut out);
         }
-        (passed, has_marks.get())
+        (passed, notes.has_marks.get())
     }
 
     /// Each frame on a stream of its own.
@@ -405,7 +399,7 @@ mod tests {
         ] {
             let of = |path| connection(&[frame(HEADERS, 5, &block(form, path))]);
             assert_eq!(pass(&of(came), 1000), of(mark), "{came:?}");
-            assert_eq!(super::fault(std::str::from_utf8(mark).unwrap()), fault, "{came:?}");
+            assert_eq!(crate::proxy::heads::fault(std::str::from_utf8(mark).unwrap()), fault, "{came:?}");
         }
         for target in ["/?`22", "?22", "?", "", "*", "?|00"] {
             assert_eq!(fault(target), None);
@@ -420,14 +414,14 @@ mod tests {
 
     #[test]
     fn an_odd_target_that_goes_into_the_table_is_kept_for_the_handler() {
-        let targets = OddTargets::default();
+        let notes = HeadNotes::default();
         let of = |path: &[u8]| connection(&[frame(HEADERS, 5, &block(0x44, path))]);
-        let (passed, _) = pass_with(&of(b"/q?a=<b>"), 3, &targets);
+        let (passed, _) = pass_with(&of(b"/q?a=<b>"), 3, &notes);
         assert_eq!(passed, of(b"?|00...."));
         let mut parts = http::Request::get("http://x/?|00....").body(()).unwrap().into_parts().0;
-        targets.restore(&mut parts);
+        notes.targets.restore(&mut parts);
         assert_eq!(parts.uri, "http://x/?|00....", "only what has no path");
-        let (passed, _) = pass_with(&of("/gr\u{f6}".as_bytes()), 1000, &targets);
+        let (passed, _) = pass_with(&of("/gr\u{f6}".as_bytes()), 1000, &notes);
         assert_eq!(passed, of(b"?|01."));
     }
 
@@ -497,11 +491,11 @@ mod tests {
         let scheme =
             |form: &[u8]| connection(&[frame(HEADERS, 5, &[&[0x82, 0x84, 0x46][..], form].concat())]);
         for bad in [b"\x04\xffa\0b", b"\x04ht p", b"\x041abc", b"\x04~~~~", b"\x04a://"] {
-            let (passed, is_marked) = pass_with(&scheme(bad), 1000, &OddTargets::default());
+            let (passed, is_marked) = pass_with(&scheme(bad), 1000, &HeadNotes::default());
             assert!(passed == scheme(b"\x04~~~~") && is_marked, "{bad:?}");
         }
         for good in [&b"\x04http"[..], b"\x06x-1.a+"] {
-            assert_eq!(pass_with(&scheme(good), 1000, &OddTargets::default()), (scheme(good), false));
+            assert_eq!(pass_with(&scheme(good), 1000, &HeadNotes::default()), (scheme(good), false));
         }
         let of = |field: &[u8]| {
             let block = [&block(0x04, b"/<")[..], field, &[0x90]].concat();
@@ -512,7 +506,7 @@ mod tests {
             connection(&[frame(HEADERS, 4, &block)])
         };
         for (came, wanted) in cases {
-            let (passed, is_marked) = pass_with(&of(&came), 1000, &OddTargets::default());
+            let (passed, is_marked) = pass_with(&of(&came), 1000, &HeadNotes::default());
             assert_eq!(passed, goes_on(&wanted), "{came:?}");
             assert!(is_marked);
         }
@@ -523,7 +517,7 @@ mod tests {
             spelt(0, "~own", "1"),
             spelt(0, ":protocol", "websocket"),
         ] {
-            let (passed, is_marked) = pass_with(&of(&good), 1000, &OddTargets::default());
+            let (passed, is_marked) = pass_with(&of(&good), 1000, &HeadNotes::default());
             assert!(passed == goes_on(&good) && !is_marked, "{good:?}");
         }
     }
@@ -561,7 +555,7 @@ mod tests {
         let goes_on = |rest: &[u8]| of(&[&[0x82, 0x86, 0x41, 1, b'x'][..], rest].concat());
         let marked = b"\x04\x03?`e";
         for form in [0x04, 0x05, 0x14] {
-            let (passed, is_marked) = pass_with(&of(&came(form)), 1000, &OddTargets::default());
+            let (passed, is_marked) = pass_with(&of(&came(form)), 1000, &HeadNotes::default());
             assert!(is_marked);
             assert_eq!(passed, goes_on(marked), "{form:#x}");
         }

@@ -337,7 +337,7 @@ mod tests {
             let place = CODE.sorted.iter().position(|sorted| *sorted == symbol).unwrap();
             let code = CODE.first[length] + place - CODE.offset[length];
             let window = (code as u64) << (64 - length);
-            assert_eq!(super::symbol(window), Some((symbol, length as u32)));
+            assert_eq!(crate::proxy::hpack::symbol(window), Some((symbol, length as u32)));
         }
         assert_eq!(symbol(u64::MAX), None, "the end mark is no symbol");
     }

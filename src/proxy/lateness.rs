@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use tokio::io::AsyncWrite as _;
 
-use super::connection::Downstream;
+use super::context::Downstream;
 use super::error::ProxyError;
 
 /// Writes the answer as far as the socket takes it at once, and ends the connection in order. A client that takes nothing is not

@@ -17,10 +17,10 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::connection::Downstream;
+use super::context::Downstream;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::route::{Entry, Rate, RouteLimits};
+use super::route_settings::{Rate, RouteLimits};
 use super::timing::Whom;
 use crate::clock;
 
@@ -48,11 +48,11 @@ pub(super) struct Turn {
 /// Waits until the route's limits let this request through, and says whether that took any time. What it holds it holds
 /// until the answer's last byte. Whatever has to be waited for besides comes before: who has a turn goes out at once.
 pub(super) async fn take_turn(
-    entry: &Entry,
+    limits: Option<&Arc<Limits>>,
     downstream: &Downstream,
     exchange: &mut Exchange,
 ) -> Result<bool, ProxyError> {
-    let Some(limits) = &entry.limits else { return Ok(false) };
+    let Some(limits) = limits else { return Ok(false) };
     let entering = pin!(limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()));
     let turn = exchange.timing().wait(Whom::Other, entering).await?;
     exchange.hold(turn.slot);

@@ -13,9 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::time::Instant;
 
-use super::connection::Downstream;
+use super::context::{Downstream, Stage};
 use super::stream::Stream;
-use super::worker::Stage;
 use crate::clock;
 
 /// What may still be discarded of one connection.

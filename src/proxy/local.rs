@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::metrics::ProxyMetrics;
-use super::pool::Pool;
+use super::pool::{Pool, PoolCounts};
 use super::route::RouteTable;
 use super::sockets::Sockets;
 
@@ -38,7 +38,7 @@ impl LocalTable {
         let pools = routes.upstreams().iter().map(|upstream| {
             let old = kept.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream));
             old.cloned().unwrap_or_else(|| {
-                let counts = metrics.upstream(&upstream.name);
+                let counts = PoolCounts::new(metrics.upstream(&upstream.name));
                 Pool::new(Arc::clone(upstream), counts, Arc::clone(sockets))
             })
         });

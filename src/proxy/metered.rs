@@ -16,8 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::memory::{self, SMALL_READ};
-use super::metrics::Limited;
+use super::memory::{self, Limited, SMALL_READ};
 use super::peer_settings::{Beginning, Opening};
 use super::pool::OpenConnection;
 use super::response_heads::ResponseHeads;

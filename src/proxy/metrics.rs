@@ -10,9 +10,10 @@ use http::StatusCode;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::error::{CLIENT_GONE, KINDS};
-use super::guard::Rejection;
+use super::memory::MemoryMetrics;
 use super::own_log::OwnLog;
-use super::pool::{PoolCounts, PoolMetrics};
+use super::pool_metrics::{ConnectionCounters, PoolMetrics};
+use super::rejection::Rejection;
 use crate::metrics::{Metrics, Server, counter_vec, gauge_vec};
 use crate::net::eviction::Evictions;
 
@@ -35,6 +36,7 @@ pub(crate) struct ProxyMetrics {
     evictions: Arc<Evictions>,
     aborted: IntCounterVec,
     memory: IntCounterVec,
+    unrouted: Arc<OnceLock<Arc<RouteMetrics>>>,
 }
 
 /// What is counted of one route.
@@ -211,6 +213,7 @@ impl ProxyMetrics {
                 "What waited, was refused or was not kept because of memory_limit",
                 &["what"],
             ),
+            unrouted: Arc::default(),
         };
         for kind in KINDS {
             this.errors.with_label_values(&[kind, UNROUTED]);
@@ -257,8 +260,8 @@ impl ProxyMetrics {
     }
 
     /// Where requests are counted that take no route.
-    pub(super) fn unrouted(&self) -> Arc<RouteMetrics> {
-        self.route(UNROUTED)
+    pub(super) fn unrouted(&self) -> &Arc<RouteMetrics> {
+        self.unrouted.get_or_init(|| self.route(UNROUTED))
     }
 
     /// The connections of applications.
@@ -267,7 +270,7 @@ impl ProxyMetrics {
     }
 
     /// The connections to the upstream called `name`.
-    pub(super) fn upstream(&self, name: &str) -> PoolCounts {
+    pub(super) fn upstream(&self, name: &str) -> Arc<ConnectionCounters> {
         self.upstreams.of(name)
     }
 
@@ -278,51 +281,11 @@ impl ProxyMetrics {
 
     /// What is counted of memory; all of it shows from the start.
     pub(super) fn memory(&self) -> MemoryMetrics {
-        MemoryMetrics(Limited::ALL.map(|what| self.memory.with_label_values(&[what.as_str()])))
+        MemoryMetrics::new(|what| self.memory.with_label_values(&[what]))
     }
 
     pub(super) fn rejected(&self, reason: Rejection) {
         self.rejections.with_label_values(&[reason.as_str()]).inc();
-    }
-}
-
-/// What memory was short for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limited {
-    /// A connection waited, to be accepted or to be served.
-    Connection,
-    /// A request was refused.
-    Request,
-    /// A body was not kept for another sending.
-    ReplayBody,
-    /// Reading paused.
-    Read,
-    /// A connection that stood still was ended before its time.
-    Stalled,
-}
-
-impl Limited {
-    /// All of them: the closed set of the metric's label.
-    const ALL: [Self; 5] = [Self::Connection, Self::Request, Self::ReplayBody, Self::Read, Self::Stalled];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-            Self::Request => "request",
-            Self::ReplayBody => "replay_body",
-            Self::Read => "read",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
-/// Counts what memory was short for.
-#[derive(Clone, Debug)]
-pub(super) struct MemoryMetrics([IntCounter; Limited::ALL.len()]);
-
-impl MemoryMetrics {
-    pub(super) fn limited(&self, what: Limited) {
-        self.0[what as usize].inc();
     }
 }
 

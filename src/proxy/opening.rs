@@ -6,7 +6,6 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use cupbearer_h1::OtherProtocol;
@@ -15,13 +14,14 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::context::{Stage, WorkerContext};
 use super::error::BadRequest;
 use super::linger::until_closed;
 use super::listener::Accepted;
 use super::peer::Peer;
 use super::stream::Transport;
 use super::watch::Watch;
-use super::worker::{Stage, Worker};
+use super::worker::Worker;
 use crate::clock;
 use crate::net::acceptor::{ALPN_HTTP2, Acceptor};
 use crate::net::client_hello::ClientHello;
@@ -46,7 +46,7 @@ pub(super) struct Opened {
 }
 
 /// Asked each time that a connection's task runs.
-pub(super) fn order(worker: &Worker, watch: &Watch, cx: &Context<'_>) -> Order {
+pub(super) fn order(worker: &WorkerContext, watch: &Watch, cx: &Context<'_>) -> Order {
     watch.remember(cx.waker());
     let finish = watch.is_retired()
         || match worker.stage() {
@@ -64,7 +64,7 @@ pub(super) fn order(worker: &Worker, watch: &Watch, cx: &Context<'_>) -> Order {
 }
 
 /// Opens what was accepted. `None`: it came to nothing.
-pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted) -> Option<Opened> {
+pub(super) async fn open(worker: &Worker, watch: &Watch, accepted: Accepted) -> Option<Opened> {
     let tcp = match accepted {
         Accepted::Unix(stream) => {
             let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
@@ -87,8 +87,9 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
         watch.began_handshake();
         has_begun.set(true);
     };
-    let mut shaking: Pin<Box<dyn Future<Output = _>>> = Box::pin(shake_hands(worker, acceptor, tcp, begins));
-    let shaken = poll_fn(|cx| match order(worker, watch, cx) {
+    let mut shaking: Pin<Box<dyn Future<Output = _>>> =
+        Box::pin(shake_hands(worker.context(), acceptor, tcp, begins));
+    let shaken = poll_fn(|cx| match order(worker.context(), watch, cx) {
         Order::Serve => shaking.as_mut().poll(cx),
         Order::Cut if has_begun.get() => Poll::Ready(Err(Some(HandshakeFault::Timeout))),
         Order::Finish | Order::Cut => Poll::Ready(Err(None)),
@@ -109,7 +110,7 @@ pub(super) async fn open(worker: &Rc<Worker>, watch: &Watch, accepted: Accepted)
 
 /// `Err(None)`: the client left before its first byte, as a probe of the port does. `begins` is called with that byte.
 async fn shake_hands(
-    worker: &Worker,
+    worker: &WorkerContext,
     acceptor: &Acceptor,
     mut tcp: TcpStream,
     begins: impl FnOnce(),

@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{BadRequest, ProxyError};
-use super::route::{Entry, OwnAuthorization};
+use super::route_settings::OwnAuthorization;
 use crate::secret::Secret;
 use crate::token::TokenHandle;
 
@@ -36,9 +36,13 @@ impl Own {
 
 /// Whether the application's own credentials go upstream instead of `token`: those in the field that `token` has. Of several
 /// it is not for us to choose.
-pub(super) fn keeps_own(entry: &Entry, headers: &HeaderMap, token: &TokenHandle) -> Result<bool, BadRequest> {
+pub(super) fn keeps_own(
+    own: OwnAuthorization,
+    headers: &HeaderMap,
+    token: &TokenHandle,
+) -> Result<bool, BadRequest> {
     // A caller's own token is there to be traded in, and never goes upstream.
-    if entry.route.own_authorization != OwnAuthorization::Keep || token.is_per_caller() {
+    if own != OwnAuthorization::Keep || token.is_per_caller() {
         return Ok(false);
     }
     match (brought(headers, &AUTHORIZATION), brought(headers, &token.settings().attachment.header)) {
@@ -48,8 +52,8 @@ pub(super) fn keeps_own(entry: &Entry, headers: &HeaderMap, token: &TokenHandle)
 }
 
 /// Whether the application's Authorization goes upstream beside `token`, which has a field of its own.
-pub(super) fn goes_beside(entry: &Entry, token: &TokenHandle) -> bool {
-    entry.route.own_authorization == OwnAuthorization::Keep
+pub(super) fn goes_beside(own: OwnAuthorization, token: &TokenHandle) -> bool {
+    own == OwnAuthorization::Keep
         && !token.is_per_caller()
         && token.settings().attachment.header != AUTHORIZATION
 }

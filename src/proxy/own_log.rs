@@ -5,7 +5,7 @@
 //! that is not usable, a request that the guard refused, an application that has gone.
 
 use super::error::{KINDS, ProxyError};
-use super::route::{Entry, Rate};
+use super::route_settings::{Rate, Route};
 use super::settings::ServerSettings;
 use crate::telemetry::burst::Bursts;
 
@@ -99,10 +99,10 @@ const fn is_reported_elsewhere(error: &ProxyError) -> bool {
     )
 }
 
-/// Which key of the configuration bound a request, its value, and a way out; `entry` is the route that it took.
-pub(super) fn bound_of(error: &ProxyError, server: &ServerSettings, entry: Option<&Entry>) -> Bound {
+/// Which key of the configuration bound a request, its value, and a way out; `route` is the one that it took.
+pub(super) fn bound_of(error: &ProxyError, server: &ServerSettings, route: Option<&Route>) -> Bound {
     use ProxyError as E;
-    let limits = entry.map(|entry| &entry.route.limits);
+    let limits = route.map(|route| &route.limits);
     let (key, value) = match error {
         E::RateLimited { .. } => {
             (Some("rate_limit"), limits.and_then(|limits| limits.rate.as_ref()).map(rate_text))
@@ -120,7 +120,7 @@ pub(super) fn bound_of(error: &ProxyError, server: &ServerSettings, entry: Optio
         E::HeadTimeout => (Some("header_timeout"), Some(format!("{:?}", server.header_timeout))),
         E::StreamTooOld => (
             Some("max_stream_age"),
-            entry.and_then(|entry| entry.route.max_stream_age).map(|age| format!("{age:?}")),
+            route.and_then(|route| route.max_stream_age).map(|age| format!("{age:?}")),
         ),
         E::RequestTimeout => (Some("idle_timeout"), None),
         E::AuthorizationRefused => (Some("own_authorization"), Some("refuse".to_owned())),

@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use super::bad_request::PathFault;
+
 /// A path that may be routed: as it came, and as lenient servers might read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JudgedPath<'a> {
@@ -16,21 +18,6 @@ pub(super) struct JudgedPath<'a> {
     /// The first with everything folded that some server folds, then what is left of it for who stops earlier or
     /// begins later. Empty: nothing in the path can be read in two ways.
     pub(super) readings: Vec<String>,
-}
-
-/// Why a path is refused whatever the routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PathFault {
-    #[error(
-        "the path has a dot segment that servers read in different ways (an encoded slash, a backslash, a parameter or another dot stands beside it); send the path without it (RFC 3986 section 5.2.4)"
-    )]
-    DotSegment,
-    #[error(
-        "the path leads above the root: it has more `..` than segments before them (RFC 3986 section 5.2.4)"
-    )]
-    AboveRoot,
-    #[error("the path has a control character or an incomplete percent-encoding")]
-    Malformed,
 }
 
 /// Judges `path`, a request target's path component that begins with `/`.

@@ -4,7 +4,8 @@
 //! first, so that what is not needed goes idle and is closed. HTTP/2 connections are shared by many requests at a time,
 //! and a further one is opened beyond that.
 
-mod metrics;
+mod connection;
+mod counts;
 mod places;
 mod queue;
 mod shared;
@@ -19,27 +20,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cupbearer_h1::ConnectionPool;
-use hyper::client::conn::http2;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::body::RequestBody;
-use super::connect::{self, Attempt, DialFault, NewHttp2, Speak, connect};
-use super::connect_fault::{ConnectFault, ConnectStage};
+use super::connect::{self, Attempt, NewHttp2, Speak, connect};
+use super::connect_fault::{ConnectFault, ConnectStage, DialFault};
 use super::connection_info::ConnectionInfo;
 use super::dials::Dials;
 use super::error::{ProxyError, WebSocketFault};
 use super::h1::{Http1Connection, UpstreamLink};
 use super::metered::Place;
-use super::peer_settings::PeerSettings;
+use super::pool_metrics::Closed;
 use super::sockets::Sockets;
-use super::upstream::{Http2, Upstream};
+use super::upstream::Upstream;
+use super::upstream_settings::Http2;
 use crate::clock;
 use crate::net::network_monitor;
 
-pub(super) use metrics::{Closed, End, OpenConnection, PoolCounts, PoolMetrics};
-pub(super) use places::Full;
+pub(super) use connection::{Age, Company, Connection, Want};
+pub(super) use counts::{OpenConnection, PoolCounts};
 use places::{Held, Places};
 use queue::{Turn, attend};
 use shared::Shared;
@@ -88,48 +88,6 @@ struct Idle {
     wire: Http1Connection,
     /// As of the worker's last look at the latest: exact enough for a minute, and free.
     since: Instant,
-}
-
-/// A connection that one request may use.
-#[derive(Debug)]
-pub(super) enum Connection {
-    Http1 {
-        wire: Http1Connection,
-        age: Age,
-    },
-    Http2 {
-        sender: http2::SendRequest<RequestBody>,
-        streams: Rc<Place>,
-        number: u64,
-        age: Age,
-        peer: PeerSettings,
-        /// Keeps other requests off the connection while it lives.
-        alone: Option<Rc<()>>,
-    },
-}
-
-/// Whether other requests may be on the same connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Company {
-    Shared,
-    /// Not until the response begins. HTTP/2 alone: in HTTP/1.1 it is so anyway.
-    Alone,
-}
-
-/// Whether a connection has carried a request before: then it may have died since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Age {
-    New,
-    Reused,
-}
-
-/// Which connection will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
-    /// Any.
-    Any,
-    /// One that was opened after that of this number, which has died.
-    Newer(u64),
 }
 
 impl Pool {

@@ -16,8 +16,8 @@ use h2::Reason;
 use http::{HeaderMap, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::body::BodyError;
-use super::sending::size_of_fields;
+use super::body_error::BodyError;
+use super::head::size_of_fields;
 
 /// A body that hyper receives.
 #[derive(Debug)]

@@ -11,17 +11,15 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Version};
 
-use super::connection::Downstream;
-use super::error::CLIENT_GONE;
+use super::error::{CLIENT_GONE, Cause};
 use super::metrics::GAVE_UP;
-use super::server::Records;
-use super::target;
+use super::peer::Peer;
 use super::timing::Timing;
 use super::trace::{self, Tracing};
-use super::traceparent;
+use super::{target, traceparent};
 use crate::clock;
 use crate::telemetry::AccessLog;
-use crate::traces::{Kind, Parent, Span, Value};
+use crate::traces::{Kind, Parent, Span, Traces, Value};
 
 /// What is known so far.
 #[derive(Debug)]
@@ -84,21 +82,10 @@ pub(super) enum Answerer {
     Proxy(Option<Cause>),
 }
 
-/// Why the proxy answered by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cause {
-    /// The word for it.
-    pub(super) kind: &'static str,
-    /// The reason of an upstream's `RST_STREAM`, where that is it.
-    pub(super) reset: Option<&'static str>,
-    /// Whether it is a failure, rather than something that the application did: to a gRPC call, the status does not tell.
-    pub(super) is_failure: bool,
-}
-
 impl Record {
     /// Of a request whose head has come. `None`: no line is wanted.
-    pub(super) fn of(parts: &Parts, downstream: &Downstream) -> Option<Box<Self>> {
-        let Records { access_log, traces } = &downstream.worker.shared().records;
+    pub(super) fn of(parts: &Parts, peer: &Peer, records: &Records) -> Option<Box<Self>> {
+        let Records { access_log, traces } = records;
         let tracing = Tracing::begin(traces, &parts.headers);
         if access_log.is_none() && tracing.is_none() {
             return None;
@@ -109,10 +96,10 @@ impl Record {
             access_log: *access_log,
             tracing,
             method: parts.method.clone(),
-            tls: downstream.peer.tls,
+            tls: peer.tls,
             path: parts.uri.path().to_owned(),
             version: parts.version,
-            peer: downstream.peer.remote,
+            peer: peer.remote,
             host,
             request_bytes: Rc::default(),
             upstream: None,
@@ -282,4 +269,13 @@ impl Record {
             failed,
         }
     }
+}
+
+/// What is kept of each request.
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    /// Which requests get a line in the log; `None`: none does.
+    pub access_log: Option<AccessLog>,
+    /// Where its spans are recorded.
+    pub traces: Traces,
 }

@@ -7,24 +7,22 @@
 
 use std::pin::pin;
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use hyper::body::Body as _;
 
-use super::attach::{Used, put};
-use super::body::Download;
+use super::attach::{Used, put, reject};
+use super::download::{Download, Received};
 use super::error::ProxyError;
-use super::forward::{Sender, put_away};
 use super::grpc;
+use super::head::Head;
 use super::metrics::Replay;
 use super::own_credentials::subject;
 use super::received::ReceivedBody;
-use super::route::{Entry, OnUnauthorized, Route};
-use super::sending::Head;
+use super::route::Entry;
+use super::route_settings::{OnUnauthorized, Route};
+use super::sender::{Sender, put_away};
 use super::timing::Whom;
 use crate::token::{ChallengeVerdict, Credentials, Incurable, Rejection, TokenHandle};
-
-/// An upstream's answer and what it came by.
-pub(super) type Received = Response<Download>;
 
 /// Whether an answer may refuse the token that was sent: what all the others are asked is this.
 pub(super) fn may_refuse(route: &Route, answer: &Response<Download>) -> bool {
@@ -137,19 +135,6 @@ pub(super) async fn has_settled(entry: &Entry, token: &TokenHandle, body: Option
     // Rare: boxed, it is no part of every request's future.
     Box::pin(token.settled()).await;
     true
-}
-
-/// Says that the credentials of `generation` were refused. `None`: they were traded for what is no token.
-pub(super) fn reject(
-    token: &TokenHandle,
-    generation: u64,
-    caller: Option<&HeaderValue>,
-) -> Option<Rejection> {
-    let caller = match caller {
-        Some(caller) => Some(subject(caller).ok()?),
-        None => None,
-    };
-    Some(token.reject(generation, caller))
 }
 
 /// The new credentials, or why there are none.

@@ -6,7 +6,8 @@
 
 use http::StatusCode;
 
-use super::error::{BadRequest, Call, ProxyError};
+use super::error::{BadRequest, ProxyError};
+use super::problem::Call;
 use super::reason::status_line;
 
 /// The failure that hyper's refusal, as it is written, stands for.
@@ -18,9 +19,8 @@ pub(super) fn reason(written: &[u8]) -> ProxyError {
     }
 }
 
-/// The proxy's answer to `error`, as it goes over the wire, and its status.
-pub(super) fn wire(error: ProxyError) -> (StatusCode, Vec<u8>) {
-    let sentence = error.problem_json();
+/// The response to `error` as it goes over the wire, its status, and the bytes of its body.
+pub(super) fn wire(error: ProxyError) -> (StatusCode, usize, Vec<u8>) {
     let response = error.into_response(Call::Http);
     let status = response.status();
     let mut wire = status_line(&response);
@@ -31,8 +31,8 @@ pub(super) fn wire(error: ProxyError) -> (StatusCode, Vec<u8>) {
         wire.extend_from_slice(b"\r\n");
     }
     wire.extend_from_slice(b"\r\n");
-    wire.extend_from_slice(sentence.as_bytes());
-    (status, wire)
+    wire.extend_from_slice(response.body());
+    (status, response.body().len(), wire)
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn in_its_place_goes_a_whole_answer_of_our_own() {
-        let (status, wire) = wire(BadRequest::Unreadable.into());
+        let (status, _, wire) = wire(BadRequest::Unreadable.into());
         let text = String::from_utf8(wire).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(status, 400);

@@ -5,7 +5,7 @@
 //! the request goes on, and only its repetition is lost. `forward` and `recovery` say what is kept, and when it is sent
 //! again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -14,23 +14,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
 
-use super::body::{BodyError, without_forbidden_trailers};
+use super::body_error::BodyError;
 use super::expect::Gate;
+use super::headers::without_forbidden_trailers;
 use super::memory::Kept;
 use super::metrics::Meter;
 use super::received::ReceivedBody;
 use super::silence::Silence;
+use super::timing::{Outcome, UploadProgress};
 use super::watch::Receiving;
-use crate::clock;
 
 /// A request's body: what all of its sendings share, and what the handler sees of them.
 #[derive(Debug)]
 pub(super) struct Upload<B = ReceivedBody> {
     state: RefCell<State<B>>,
-    last: Cell<Instant>,
-    outcome: Cell<Outcome>,
+    progress: UploadProgress,
 }
 
 /// How much of an upload is kept for another sending.
@@ -41,19 +40,6 @@ pub(super) struct RecordLimit {
     /// Bytes that are kept while an HTTP/2 upstream may still report that it did not process the request: it takes more only
     /// of a stream that it has begun with, as its window has no more room (RFC 9113 section 5.2).
     pub(super) unprocessed: usize,
-}
-
-/// How far an upload has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// More is to come.
-    Sending,
-    /// All of it was sent.
-    Sent,
-    /// The application broke off, or sent what is no body.
-    Broken,
-    /// The application was silent for too long.
-    Silent,
 }
 
 #[derive(Debug)]
@@ -139,11 +125,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
             turn: 0,
             waker: None,
         };
-        let upload = Rc::new(Self {
-            state: RefCell::new(state),
-            last: Cell::new(clock::now()),
-            outcome: Cell::new(Outcome::Sending),
-        });
+        let upload = Rc::new(Self { state: RefCell::new(state), progress: UploadProgress::new() });
         let gate = gate.map(Box::new);
         let sending = Sending {
             upload: Rc::clone(&upload),
@@ -164,7 +146,8 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
 
     /// Whether all that was sent so far could be sent again.
     pub(super) fn may_repeat(&self) -> bool {
-        self.state.borrow().is_repeatable() && matches!(self.outcome.get(), Outcome::Sending | Outcome::Sent)
+        self.state.borrow().is_repeatable()
+            && matches!(self.progress.outcome(), Outcome::Sending | Outcome::Sent)
     }
 
     /// Another sending, from the first byte on. The one before it fails from now on. `None`: it cannot be repeated.
@@ -211,18 +194,13 @@ impl<B> Upload<B> {
         self.state.borrow_mut().meter = meter;
     }
 
-    /// When the last part was sent, or the sending began.
-    pub(super) fn last(&self) -> Instant {
-        self.last.get()
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        self.outcome.get()
+    /// How far it has come.
+    pub(super) const fn progress(&self) -> &UploadProgress {
+        &self.progress
     }
 
     fn ended(&self, outcome: Outcome) {
-        self.last.set(clock::now());
-        self.outcome.set(outcome);
+        self.progress.reached(outcome);
     }
 }
 
@@ -408,6 +386,7 @@ const LEAST_CHARGE: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::VecDeque;
 
     use futures_util::task::noop_waker_ref;
@@ -509,12 +488,12 @@ mod tests {
         bench.frames.borrow_mut().push_back(Frame::trailers(trailers));
         bench.ended.set(true);
         assert_eq!(drain(&mut bench.first), ("hello world[sum]".to_owned(), true));
-        assert_eq!(bench.upload.outcome(), Outcome::Sent);
+        assert_eq!(bench.upload.progress().outcome(), Outcome::Sent);
         for _ in 0..3 {
             let mut again = bench.upload.again(None).unwrap();
-            assert_eq!(bench.upload.outcome(), Outcome::Sending);
+            assert_eq!(bench.upload.progress().outcome(), Outcome::Sending);
             assert_eq!(drain(&mut again), ("hello world[sum]".to_owned(), true));
-            assert_eq!(bench.upload.outcome(), Outcome::Sent);
+            assert_eq!(bench.upload.progress().outcome(), Outcome::Sent);
         }
     }
 
@@ -567,7 +546,7 @@ mod tests {
         let (sent, ended) = drain(&mut bench.first);
         assert_eq!((sent.len(), ended), (90, true));
         assert!(!bench.upload.may_repeat() && bench.upload.again(None).is_none());
-        assert_eq!(bench.upload.outcome(), Outcome::Sent);
+        assert_eq!(bench.upload.progress().outcome(), Outcome::Sent);
     }
 
     #[tokio::test]

@@ -13,38 +13,14 @@ use std::cell::LazyCell;
 use http::header::{CONTENT_LOCATION, FORWARDED, HOST, LINK, LOCATION, REFRESH, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use place::Place;
 
-use self::place::Place;
 use super::forwarded::{X_FORWARDED_HOST, names_host, scheme};
 use super::peer::Peer;
 use super::route::{Entry, RouteTable};
-use super::upstream::{Forwarded, Upstream};
-
-/// What a route rewrites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rewrite {
-    /// Whether addresses of the upstream become those that the application uses, and the other way round.
-    pub addresses: bool,
-    /// Which attributes of cookies become those for the proxy's place.
-    pub cookies: CookieAttributes,
-}
-
-/// Attributes of cookies (RFC 6265 section 5.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CookieAttributes {
-    /// A Domain that the proxy's host is not in is left out.
-    pub domain: bool,
-    /// A Path of the upstream's becomes the one here.
-    pub path: bool,
-    /// Secure, Partitioned and SameSite=None are left out where the application uses no TLS.
-    pub secure: bool,
-}
-
-impl Default for Rewrite {
-    fn default() -> Self {
-        Self { addresses: true, cookies: CookieAttributes::default() }
-    }
-}
+use super::route_settings::{CookieAttributes, Rewrite};
+use super::upstream::Upstream;
+use super::upstream_settings::Forwarded;
 
 /// The rewriting of one request and its response.
 pub(super) struct Rewriter<'r> {
@@ -266,14 +242,14 @@ fn is_absolute(value: &[u8]) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::guard::Guard;
-    use super::super::metrics::ProxyMetrics;
-    use super::super::path::judge;
-    use super::super::route::Route;
-    use super::super::route::tests::{route, settings};
-    use super::super::upstream::{SentHost, UpstreamSettings};
     use super::*;
     use crate::metrics::Metrics;
+    use crate::proxy::guard::Guard;
+    use crate::proxy::metrics::ProxyMetrics;
+    use crate::proxy::path::judge;
+    use crate::proxy::route::tests::route;
+    use crate::proxy::route_settings::Route;
+    use crate::proxy::upstream_settings::{SentHost, UpstreamSettings};
 
     const API: &str = "https://api.example.com/base";
 
@@ -287,7 +263,7 @@ mod tests {
 
     impl Case {
         fn new(route: Route, upstream: &str, host: SentHost, target: &str) -> Self {
-            let settings = settings(upstream.parse().unwrap(), host);
+            let settings = UpstreamSettings { host, ..UpstreamSettings::bare(upstream) };
             let request = http::Request::get(target).header("host", "localhost:8080").body(()).unwrap();
             Self { routes: vec![route], settings, parts: request.into_parts().0, status: StatusCode::FOUND }
         }
@@ -300,7 +276,7 @@ mod tests {
 
         /// The routes, to the upstream and to one called `other`.
         fn table(&self) -> RouteTable {
-            let other = settings("http://127.0.0.1:1".parse().unwrap(), SentHost::Upstream);
+            let other = UpstreamSettings::bare("http://127.0.0.1:1");
             let named = [("api", self.settings.clone()), ("other", other)];
             let upstreams = named.map(|(name, settings)| Arc::new(Upstream::new(name, settings).unwrap()));
             let metrics = ProxyMetrics::new(&Metrics::new());

@@ -11,65 +11,26 @@ use std::task::Poll;
 use cupbearer_h1::MAX_FIELDS;
 use http::header::{EXPECT, HOST};
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper::client::conn::TrySendError;
 
-use super::body::{BodyError, Download, RequestBody};
-use super::error::{ProxyError, ResponseCut};
+use super::body_error::BodyError;
+use super::download::Download;
+use super::failure::Failure;
 use super::h1::{self, Http1Pool, Manner};
+use super::head::{Asks, Head, size_of_fields};
 use super::head_marks::marked_fields;
+use super::hyper_fault::{
+    has_died, is_ended_as_malformed, is_judged_malformed, is_over_all_limits, is_unprocessed, reset_of,
+};
 use super::malformed::Malformed;
 use super::memory::HeadRoom;
 use super::metered::Intake;
 use super::pool::{Age, Connection, Pool};
 use super::received::ReceivedBody;
-use super::stream_reset::StreamReset;
+use super::request_body::RequestBody;
+use super::upgrade;
 use super::upstream::Upstream;
-use super::websocket;
-
-/// A request's head as it goes upstream, in origin-form.
-#[derive(Clone, Debug)]
-pub(super) struct Head {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) asks: Asks,
-}
-
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Asks {
-    /// An answer.
-    #[default]
-    Answer,
-    /// A WebSocket, by an upgrade in HTTP/1.1 or an extended CONNECT in HTTP/2; or an upgrade to another protocol.
-    WebSocket,
-}
-
-/// How a sending failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing of the request was sent: its body comes back whole.
-    Unsent(RequestBody),
-    /// The upstream says that it did not look at the request (RFC 9113 section 8.7).
-    Unprocessed,
-    /// The connection ended under the request: it may have been looked at.
-    Died,
-    /// The response is no HTTP.
-    Malformed(Malformed),
-    /// The connection ended under the request, since what came by it is no HTTP/2: another response, perhaps.
-    NotHttp2,
-    /// The upstream reset the request's stream.
-    Reset(StreamReset),
-    /// The head of the answer is over this many bytes, or has too many fields.
-    TooLarge(usize),
-    /// The head of the request is larger than the upstream says that it takes; nothing was sent.
-    HeadRefused { size: usize, limit: usize },
-    /// The response broke off behind its head, before any of it was passed on.
-    Cut(ResponseCut),
-    /// Anything else: the request's own body failed, above all.
-    Broken,
-}
 
 /// Whether a response is late for lack of memory.
 #[derive(Debug, Default)]
@@ -94,39 +55,6 @@ impl Waits {
     /// Whether there would be a response with more memory.
     pub(super) fn for_memory(&self) -> bool {
         self.head.get() || self.intake.borrow().as_ref().is_some_and(|intake| intake.is_clogged())
-    }
-}
-
-impl From<&Failure> for ProxyError {
-    fn from(failure: &Failure) -> Self {
-        match failure {
-            Failure::Malformed(why) => Self::UpstreamMalformed(*why),
-            Failure::TooLarge(limit) => Self::ResponseHeadTooLarge { limit: *limit },
-            Failure::HeadRefused { size, limit } => Self::UpstreamHeadLimit { size: *size, limit: *limit },
-            Failure::Cut(how) => Self::UpstreamCut(*how),
-            Failure::Unprocessed => Self::NotProcessed,
-            Failure::NotHttp2 => Self::UpstreamNotHttp2,
-            Failure::Reset(reset) => Self::UpstreamReset(*reset),
-            Failure::Unsent(_) | Failure::Died | Failure::Broken => Self::UpstreamBroken,
-        }
-    }
-}
-
-impl Head {
-    /// Bytes of it as HTTP/1.1 writes it.
-    pub(super) fn size(&self) -> usize {
-        let target = self.uri.path_and_query().map_or(1, |target| target.as_str().len());
-        self.method.as_str().len() + target + size_of_fields(&self.headers)
-    }
-
-    /// Bytes of it as HTTP/2 counts them (RFC 9113 section 6.5.2).
-    fn list_size(&self, upstream: &Upstream) -> usize {
-        let names = [":method", ":scheme", ":authority", ":path"];
-        let pseudo =
-            names.map(|name| name.len() + ENTRY).iter().sum::<usize>() + upstream.scheme.as_str().len();
-        // The value of Host is that of `:authority`.
-        let host = if self.headers.contains_key(HOST) { HOST.as_str().len() + ENTRY } else { 0 };
-        self.size() + self.headers.len() * (ENTRY - LINE) + pseudo - host
     }
 }
 
@@ -167,7 +95,7 @@ impl Connection {
             // `alone` ends with the head of the response: then the upstream has taken that of the request.
             Self::Http2 { mut sender, streams, peer, alone: _alone, .. } => {
                 if let Some(limit) = peer.max_header_list_size.map(|limit| limit as usize)
-                    && let size = head.list_size(pool.upstream())
+                    && let size = head.list_size(&pool.upstream().scheme)
                     && size > limit
                 {
                     return Err(Failure::HeadRefused { size, limit });
@@ -178,7 +106,7 @@ impl Connection {
                     on_interim(StatusCode::CONTINUE, HeaderMap::new());
                 }
                 if head.asks == Asks::WebSocket {
-                    websocket::to_connect(&mut request);
+                    upgrade::to_connect(&mut request);
                 }
                 let response =
                     sender.try_send_request(request).await.map_err(|failed| failure(failed, max_head))?;
@@ -234,63 +162,3 @@ fn failure(mut failed: TrySendError<Request<RequestBody>>, max_head: usize) -> F
         None => Failure::Broken,
     }
 }
-
-/// Whether a connection ended under the request, as against an answer that made no sense.
-fn has_died(error: &hyper::Error) -> bool {
-    error.is_canceled()
-        || error.is_closed()
-        || error.is_incomplete_message()
-        || causes(error)
-            .any(|cause| cause.is::<std::io::Error>() || cause.downcast_ref().is_some_and(h2::Error::is_io))
-}
-
-/// A GOAWAY is told to the streams above its last alone. Where the upstream broke the protocol, the error is a GOAWAY of our
-/// own, told to every stream: what became of those is unknown.
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.filter(|error| error.is_remote()).is_some_and(|error| {
-        error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
-    })
-}
-
-/// How the upstream reset the request's stream; `None`: it did not.
-fn reset_of(error: &hyper::Error) -> Option<StreamReset> {
-    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>())?;
-    let reason = of_http2.reason().filter(|_| of_http2.is_remote() && of_http2.is_reset());
-    reason.map(StreamReset)
-}
-
-/// Whether HTTP/2 itself refused what the upstream sent, and reset its stream (RFC 9113 section 8.1.1).
-pub(super) fn is_judged_malformed(error: &hyper::Error) -> bool {
-    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.is_some_and(|error| error.is_library() && error.is_reset())
-}
-
-/// Whether it ended the whole connection for that, as where the compression of heads cannot go on (RFC 9113 section 4.3). Every
-/// stream is given the same error, whichever was at fault.
-fn is_ended_as_malformed(error: &hyper::Error) -> bool {
-    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.is_some_and(|error| error.is_library() && error.is_go_away())
-}
-
-/// Whether HTTP/2 ended the connection for a head that is far above all limits.
-fn is_over_all_limits(error: &hyper::Error) -> bool {
-    let of_http2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    of_http2.is_some_and(|error| {
-        error.is_library() && error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
-    })
-}
-
-/// Bytes of fields as HTTP/1.1 writes them.
-pub(super) fn size_of_fields(fields: &HeaderMap) -> usize {
-    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE).sum()
-}
-
-fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-}
-
-/// Of a field's line: the colon, the space and the line's end.
-const LINE: usize = 4;
-/// What HTTP/2 counts for a field beside its name and its value.
-const ENTRY: usize = 32;

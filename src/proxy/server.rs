@@ -1,17 +1,18 @@
 //! The proxy as a whole: its listeners and its workers.
 
 use std::cell::Cell;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
-use std::thread;
+use std::{io, thread};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore};
 
+use super::context::ProxyContext;
 use super::listener::Bound;
 use super::memory::Memory;
 use super::metrics::ProxyMetrics;
+use super::record::Records;
 use super::route::Routes;
 use super::settings::{ListenAddress, ServerSettings};
 use super::sockets::Sockets;
@@ -21,12 +22,9 @@ use crate::lifecycle::Drain;
 use crate::machine::Lack;
 use crate::net::acceptor::Acceptor;
 use crate::net::activation::{Passed, PassedError};
-use crate::net::bind;
-use crate::net::descriptors;
 use crate::net::local_address::LocalAddress;
 use crate::net::unix::SocketFile;
-use crate::telemetry::AccessLog;
-use crate::traces::Traces;
+use crate::net::{bind, descriptors};
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
 #[derive(Debug, Default)]
@@ -49,15 +47,6 @@ pub(crate) struct ListenError {
     /// What the system said.
     #[source]
     pub source: io::Error,
-}
-
-/// What is kept of each request.
-#[derive(Clone, Debug)]
-pub(crate) struct Records {
-    /// Which requests get a line in the log; `None`: none does.
-    pub access_log: Option<AccessLog>,
-    /// Where its spans are recorded.
-    pub traces: Traces,
 }
 
 impl Listeners {
@@ -134,13 +123,10 @@ impl Listeners {
             slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
             room_wanted: Notify::new(),
             sockets: Sockets::new(room.upstream),
-            settings,
+            proxy: Arc::new(ProxyContext { settings, metrics, via: Via::new(), records }),
             memory,
             acceptor,
             routes,
-            metrics,
-            via: Via::new(),
-            records,
         });
         let mut threads = Vec::with_capacity(workers);
         let (report, reports) = mpsc::channel();

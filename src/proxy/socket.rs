@@ -11,14 +11,13 @@ use cupbearer_h1::framing::{Phase, Protocol, RequestFraming};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::FrameCount;
+use super::context::WorkerContext;
 use super::error::{BadRequest, ProxyError};
 use super::heads::Heads;
-use super::memory::{self, SMALL_READ, Wanted};
-use super::metrics::Limited;
+use super::memory::{self, Limited, SMALL_READ, Wanted};
 use super::refusal::reason;
 use super::stream::Stream;
 use super::watch::{MUCH_UNTAKEN, Watch};
-use super::worker::Worker;
 
 /// A downstream connection.
 #[derive(Debug)]
@@ -44,12 +43,17 @@ pub(super) struct Socket {
     /// Whether reading waits for memory.
     pauses: bool,
     watch: Rc<Watch>,
-    worker: Rc<Worker>,
+    worker: Rc<WorkerContext>,
 }
 
 impl Socket {
     /// Wraps the stream of a connection that `worker` has accepted, and `watch` is kept of.
-    pub(super) fn new(stream: Rc<Stream>, worker: Rc<Worker>, watch: Rc<Watch>, spoken: Protocol) -> Self {
+    pub(super) fn new(
+        stream: Rc<Stream>,
+        worker: Rc<WorkerContext>,
+        watch: Rc<Watch>,
+        spoken: Protocol,
+    ) -> Self {
         let framing = RequestFraming::new(worker.settings().max_header_size, spoken);
         let (first, later, refusal) = (Vec::new(), Vec::new(), Vec::new());
         watch.reached(framing.phase(), framing.is_http2());
@@ -191,7 +195,7 @@ impl Socket {
             let heads = self
                 .heads
                 .get_or_insert_with(|| Heads::behind(&self.first, self.worker.settings().max_headers));
-            same = heads.admit(bytes, &self.stream, &mut self.later);
+            same = heads.admit(bytes, &self.stream.head_notes, &mut self.later);
             memory::decoded(heads.take_size());
         }
         buf.set_filled(before + same);

@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use super::heads::HeadNotes;
 use super::interim::Interim;
 use super::malformed::Malformed;
-use super::odd_targets::OddTargets;
 use crate::net::client_hello::ClientHello;
 
 /// A downstream connection's stream: hyper reads and writes it, and others may look at it.
@@ -26,10 +26,8 @@ pub(super) struct Stream {
     transport: RefCell<Transport>,
     /// Interim answers that wait for their turn to be written.
     pub(super) interim: Interim,
-    /// What its requests' targets are, where h2 must not read them.
-    pub(super) odd_targets: OddTargets,
-    /// Whether the head of one of its requests had a mark that stands for a fault ([`super::heads`]).
-    pub(super) has_marks: Cell<bool>,
+    /// What was changed in the heads of its requests before h2 read them.
+    pub(super) head_notes: HeadNotes,
     /// What is wrong with what was refused: with the body of the request under way, where that breaks off (HTTP/1.1).
     pub(super) fault: Cell<Option<Malformed>>,
     /// Whether the body of the response under way ends with the connection (HTTP/1.0).
@@ -49,8 +47,7 @@ impl Stream {
         Rc::new(Self {
             transport: RefCell::new(transport),
             interim: Interim::default(),
-            odd_targets: OddTargets::default(),
-            has_marks: Cell::new(false),
+            head_notes: HeadNotes::default(),
             fault: Cell::new(None),
             ends_body: Cell::new(false),
         })

@@ -11,8 +11,47 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::replay::{Outcome, Upload};
 use crate::clock;
+
+/// How far an upload has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// More is to come.
+    Sending,
+    /// All of it was sent.
+    Sent,
+    /// The application broke off, or sent what is no body.
+    Broken,
+    /// The application was silent for too long.
+    Silent,
+}
+
+/// An upload's progress, and when it was made.
+#[derive(Debug)]
+pub(super) struct UploadProgress {
+    last: Cell<Instant>,
+    outcome: Cell<Outcome>,
+}
+
+impl UploadProgress {
+    pub(super) fn new() -> Self {
+        Self { last: Cell::new(clock::now()), outcome: Cell::new(Outcome::Sending) }
+    }
+
+    /// When the last part was sent, or the sending began.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome.get()
+    }
+
+    pub(super) fn reached(&self, outcome: Outcome) {
+        self.last.set(clock::now());
+        self.outcome.set(outcome);
+    }
+}
 
 /// The waits of one request.
 #[derive(Debug, Default)]
@@ -30,7 +69,7 @@ pub(super) struct Timing {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Whom<'u> {
     /// The upstream, once the upload is through, where there is one.
-    Upstream(Option<&'u Upload>),
+    Upstream(Option<&'u UploadProgress>),
     /// A connection to the upstream.
     Connection,
     /// A token, a place among those that a route lets through, or the application.

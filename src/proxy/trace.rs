@@ -2,15 +2,12 @@
 //! none, one begins here if the configuration says which share of them is sampled; else the API begins its own. Where spans
 //! are recorded, each sending has one of its own, which the API gets as its parent.
 
-use http::uri::Scheme;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, Method, Response, Version};
 use tokio::time::Instant;
 
 use super::error::ProxyError;
-use super::recovery::Received;
-use super::sending::Head;
+use super::head::Head;
 use super::traceparent;
-use super::upstream::Upstream;
 use crate::clock;
 use crate::traces::{Context, Kind, Parent, Sink, Span, Traces, Value};
 
@@ -57,12 +54,12 @@ impl Tracing {
         Some(Self { sink: sink.clone(), context, parent: parent.map(|parent| parent.span) })
     }
 
-    /// A sending to `upstream` begins, with the token of this name and generation; the API is told of its span. Before it,
-    /// the request was sent `resent` times.
+    /// A sending begins, to the upstream of these `attributes`, with the token of this name and generation; the API is told of
+    /// its span. Before it, the request was sent `resent` times.
     pub(super) fn send(
         &self,
         head: &mut Head,
-        upstream: &Upstream,
+        upstream: impl IntoIterator<Item = (&'static str, Value)>,
         token: Option<(&str, u64)>,
         resent: u64,
     ) -> Sending<'_> {
@@ -73,14 +70,7 @@ impl Tracing {
         }
         // By the semantic conventions for HTTP clients, 1.23 and later.
         let (method, mut attributes) = method_of(&head.method);
-        let usual = if upstream.scheme == Scheme::HTTPS { 443 } else { 80 };
-        attributes.push(("server.address", Value::of(bare(upstream.authority.host()))));
-        attributes.push(("server.port", upstream.authority.port_u16().unwrap_or(usual).into()));
-        attributes.push(("url.scheme", Value::of(upstream.scheme.as_str())));
-        // Without the query, where tokens are found. `*` is no path.
-        let path = Some(head.uri.path()).filter(|path| *path != "*").unwrap_or_default();
-        attributes.push(("url.full", Value::of(&format!("{}{path}", upstream.origin))));
-        attributes.push(("cupbearer.upstream", Value::of(&upstream.name)));
+        attributes.extend(upstream);
         if let Some((name, generation)) = token {
             attributes.push(("cupbearer.token.name", Value::of(name)));
             attributes.push(("cupbearer.token.generation", generation.into()));
@@ -134,7 +124,7 @@ pub(super) struct Sending<'a> {
 
 impl Sending<'_> {
     /// It has come to this.
-    pub(super) fn answered(mut self, answer: Result<&Received, &ProxyError>) {
+    pub(super) fn answered<B>(mut self, answer: Result<&Response<B>, &ProxyError>) {
         match answer {
             Ok(answer) => {
                 let status = answer.status();

@@ -21,14 +21,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::age::Age;
-use super::body::ResponseBody;
-use super::connection::{self, Downstream};
+use super::context::{Downstream, Takeover, WorkerContext};
 use super::exchange::Exchange;
 use super::frames::{Frames, Sender, going_away};
 use super::last_words::LastWords;
@@ -36,7 +35,6 @@ use super::metered::Place;
 use super::metrics::Meter;
 use super::pool::OpenConnection;
 use super::websocket::{self, ConnectStream};
-use super::worker::Worker;
 use crate::clock;
 
 /// A connection, or a stream of one.
@@ -89,7 +87,7 @@ pub(super) struct Opening {
     /// Ends with the tunnel: until then the request is in flight and the connection is not idle.
     pub(super) exchange: Exchange,
     pub(super) age: Option<Age>,
-    pub(super) worker: Rc<Worker>,
+    pub(super) worker: Rc<WorkerContext>,
 }
 
 impl Opening {
@@ -98,14 +96,14 @@ impl Opening {
         self,
         downstream: &Downstream,
         connect: Option<ConnectStream>,
-        response: &mut Response<ResponseBody>,
+        response: &mut HeaderMap,
     ) {
         let half_close =
             if self.worker.settings().half_close { HalfClose::Waits } else { HalfClose::HasGone };
         match connect {
             None => {
-                websocket::name_protocols(response.headers_mut(), self.tunnel.protocol.clone());
-                downstream.tunnel.set(Some(connection::Tunnel::new(move |socket, early| {
+                websocket::name_protocols(response, self.tunnel.protocol.clone());
+                downstream.takeover.set(Some(Takeover::new(move |socket, early| {
                     self.run(socket, early, half_close, By::Connection)
                 })));
             }
@@ -498,9 +496,9 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use super::super::last_words::GONE;
-    use super::super::linger::LINGER_TIME;
     use super::*;
+    use crate::proxy::last_words::GONE;
+    use crate::proxy::linger::LINGER_TIME;
     use std::future::pending;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::sync::oneshot;

@@ -5,7 +5,8 @@
 //! HTTP in another version and TLS are about one connection alone, and would carry requests past the guard: they stop here.
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use hyper::ext::Protocol;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,12 @@ fn passes(protocol: &[u8]) -> bool {
 
 /// The protocol of RFC 6455.
 pub(super) const WEBSOCKET: &str = "websocket";
+
+/// Makes the GET of a handshake an extended CONNECT; its target is in HTTP/2's form already.
+pub(super) fn to_connect<B>(request: &mut Request<B>) {
+    *request.method_mut() = Method::CONNECT;
+    request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
+}
 
 #[cfg(test)]
 mod tests {

@@ -15,8 +15,7 @@ use std::time::Duration;
 use cupbearer_h1::framing::Phase;
 use tokio::time::Instant;
 
-use super::memory;
-use super::metrics::Limited;
+use super::memory::{self, Limited};
 use super::settings::ServerSettings;
 use super::stream::Stream;
 use crate::clock;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use super::upstream::UpstreamSettings;
+use super::upstream_settings::UpstreamSettings;
 use crate::net::outbound_proxy::{Environment, HttpProxy, Unusable};
 
 /// How connections to an upstream are made.

@@ -13,17 +13,18 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::body::{Download, ResponseBody};
+use super::download::Download;
 use super::error::{BadRequest, ProxyError, WebSocketFault};
 use super::malformed::Malformed;
 use super::tunnel::{Speaks, Tunnel};
 use super::upgrade::{self, Upgrade, WEBSOCKET, has_token};
-use super::upstream::{Http2, Upstream};
+use super::upstream::Upstream;
+use super::upstream_settings::Http2;
 
 /// A handshake on its way upstream.
 #[derive(Debug)]
@@ -36,6 +37,15 @@ pub(super) struct Handshake {
     accept: Option<HeaderValue>,
     /// The protocols that were asked for; `None`: a WebSocket.
     other: Option<HeaderValue>,
+}
+
+/// What came of a handshake.
+#[derive(Debug)]
+pub(super) enum HandshakeOutcome {
+    /// It was granted: the head for the application, and the tunnel behind it.
+    Tunnel(Response<Box<Tunnel>>),
+    /// A response as to any request.
+    Response(Response<Download>),
 }
 
 /// How a WebSocket is asked for and granted.
@@ -138,7 +148,7 @@ impl Handshake {
     pub(super) async fn answered(
         self,
         mut response: Response<Download>,
-    ) -> Result<Response<ResponseBody>, ProxyError> {
+    ) -> Result<HandshakeOutcome, ProxyError> {
         let granted = match response.version() {
             Version::HTTP_2 => response.status() == StatusCode::OK,
             _ => response.status() == StatusCode::SWITCHING_PROTOCOLS,
@@ -153,7 +163,7 @@ impl Handshake {
                 Form::Connect if status.is_success() => {
                     Err(ProxyError::WebSocket(WebSocketFault::NotGranted))
                 }
-                _ => Ok(response.map(ResponseBody::upstream)),
+                _ => Ok(HandshakeOutcome::Response(response)),
             };
         }
         if response.version() != Version::HTTP_2 {
@@ -188,7 +198,7 @@ impl Handshake {
             let open = Some(open);
             Tunnel { upstream: Box::new(stream), early, protocol, speaks, idle_timeout, place: None, open }
         };
-        Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel)))
+        Ok(HandshakeOutcome::Tunnel(Response::from_parts(parts, Box::new(tunnel))))
     }
 
     /// Whether a 101 grants what was asked for (RFC 6455 section 4.1). An application's own key is for itself to check.
@@ -231,12 +241,6 @@ impl Handshake {
 pub(super) fn name_protocols(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocols);
-}
-
-/// Makes the GET of a handshake an extended CONNECT; its target is in HTTP/2's form already.
-pub(super) fn to_connect<B>(request: &mut Request<B>) {
-    *request.method_mut() = Method::CONNECT;
-    request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
 }
 
 /// 16 bytes in base64 (RFC 6455 section 4.1).

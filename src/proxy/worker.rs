@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,35 +12,28 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connection::serve;
-use super::error::ProxyError;
+use super::context::{ProxyContext, Stage, WorkerContext};
+use super::hyper_server;
 use super::listener::{Accepted, Bound, Listener};
 use super::local::LocalTable;
-use super::memory::{self, Charge, Memory, Relief, Room};
-use super::metrics::{Counted, Limited, OpenConnections, ProxyMetrics};
-use super::own_log::bound_of;
-use super::record::log_refused;
+use super::memory::{self, Charge, Limited, Memory, Relief, Room};
+use super::metrics::{Counted, OpenConnections};
 use super::route::Routes;
-use super::server::Records;
 use super::settings::ServerSettings;
 use super::sockets::Sockets;
 use super::tunnel::FAREWELL;
-use super::via::Via;
 use super::watch::{FIRST_MOMENT, Watch};
-use super::{hyper_server, refusal};
 use crate::clock;
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
 
-/// What all workers of a proxy share: read by every request, written by none.
+/// What all workers of a proxy share beside the context.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) settings: ServerSettings,
+    pub(super) proxy: Arc<ProxyContext>,
     pub(super) memory: Arc<Memory>,
     pub(super) acceptor: Option<Arc<Acceptor>>,
     pub(super) routes: Arc<Routes>,
-    pub(super) metrics: ProxyMetrics,
-    pub(super) via: Via,
-    pub(super) records: Records,
     /// Connections of applications at a time, over all workers.
     pub(super) max_connections: usize,
     pub(super) slots: Arc<Semaphore>,
@@ -56,33 +48,18 @@ pub(super) struct Worker {
     /// From 0.
     number: usize,
     shared: Arc<Shared>,
+    context: Rc<WorkerContext>,
     table: RefCell<Rc<LocalTable>>,
-    now: Rc<Cell<Instant>>,
     /// Whether its last look around came late.
     was_late: Cell<bool>,
     /// How long who has just connected keeps its place where all are taken. It halves with each that has sent nothing in it:
     /// so a crowd of those gives way at once, and clients with requests get theirs.
     moment: Cell<Duration>,
-    stage: Cell<Stage>,
     connections: RefCell<BTreeMap<u64, Rc<Watch>>>,
     next_connection: Cell<u64>,
     all_closed: Notify,
-    /// Told when the last stage is entered.
-    ending: Notify,
     open: OpenConnections,
     http1: http1::Builder,
-}
-
-/// How near the end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Serving,
-    /// Nothing new is accepted; answers close their connections.
-    Draining,
-    /// Idle connections are closed.
-    Closing,
-    /// What is still open is about to be cut: tunnels take their leave.
-    Ending,
 }
 
 /// A connection's place in the worker's list.
@@ -96,22 +73,20 @@ impl Worker {
     /// For the thread that this runs on.
     pub(super) fn new(number: usize, shared: Arc<Shared>) -> Rc<Self> {
         memory::enter(Arc::clone(&shared.memory));
-        let http1 = hyper_server::http1(&shared.settings);
+        let http1 = hyper_server::http1(&shared.proxy.settings);
         let routes = shared.routes.load();
-        let table = LocalTable::new(routes, &[], &shared.metrics, &shared.sockets);
+        let table = LocalTable::new(routes, &[], &shared.proxy.metrics, &shared.sockets);
         memory::started();
         Rc::new(Self {
             number,
+            context: WorkerContext::new(Arc::clone(&shared.proxy)),
             table: RefCell::new(Rc::new(table)),
-            now: Rc::new(Cell::new(clock::now())),
             was_late: Cell::new(false),
             moment: Cell::new(FIRST_MOMENT),
-            stage: Cell::new(Stage::Serving),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             all_closed: Notify::new(),
-            ending: Notify::new(),
-            open: shared.metrics.connections(),
+            open: shared.proxy.metrics.connections(),
             http1,
             shared,
         })
@@ -159,8 +134,8 @@ impl Worker {
                 relief = memory::relief() => self.relieve(relief),
                 () = self.all_closed.notified() => {}
                 Some(_) = accepting.join_next() => {}
-                () = tokio::time::sleep_until(closing), if self.stage() == Stage::Draining => {}
-                () = tokio::time::sleep_until(ending), if self.stage() != Stage::Ending => {}
+                () = tokio::time::sleep_until(closing), if self.context.stage() == Stage::Draining => {}
+                () = tokio::time::sleep_until(ending), if self.context.stage() != Stage::Ending => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
@@ -305,13 +280,13 @@ impl Worker {
             self.moment.set(self.moment.get() / 2);
         }
         longest.end();
-        self.shared.metrics.evictions().record(self.shared.max_connections);
+        self.shared.proxy.metrics.evictions().record(self.shared.max_connections);
         true
     }
 
     fn look_around(&self) {
         let now = clock::now();
-        let since = now.saturating_duration_since(self.now.replace(now));
+        let since = now.saturating_duration_since(self.context.clock().replace(now));
         memory::look_around();
         // Where the worker itself was late, no connection is before all had their turn.
         let is_late = since >= LATE_LOOK && !self.was_late.get();
@@ -319,7 +294,7 @@ impl Worker {
         self.moment.set((self.moment.get() * 2).clamp(LEAST_MOMENT, FIRST_MOMENT));
         let (table, watches) = (self.table(), self.connections.borrow());
         for watch in watches.values().filter(|_| !is_late) {
-            watch.enforce(&self.shared.settings);
+            watch.enforce(self.settings());
         }
         table.routes.look_around();
         if self.number >= table.serving() {
@@ -331,21 +306,10 @@ impl Worker {
     }
 
     fn enter(&self, stage: Stage) {
-        if self.stage.replace(stage) != stage {
+        if self.context.enter(stage) {
             for watch in self.connections.borrow().values() {
                 watch.wake();
             }
-            if stage == Stage::Ending {
-                self.ending.notify_waiters();
-            }
-        }
-    }
-
-    /// Ends when what is still open is about to be cut.
-    pub(super) async fn last_moment(&self) {
-        let ending = self.ending.notified();
-        if self.stage() != Stage::Ending {
-            ending.await;
         }
     }
 
@@ -369,46 +333,24 @@ impl Worker {
     pub(super) fn table(&self) -> Rc<LocalTable> {
         let mut table = self.table.borrow_mut();
         if !self.shared.routes.is_in_force(&table.routes) {
-            let Shared { routes, metrics, sockets, .. } = &*self.shared;
-            *table = Rc::new(LocalTable::new(routes.load(), &table.pools, metrics, sockets));
+            let Shared { routes, proxy, sockets, .. } = &*self.shared;
+            *table = Rc::new(LocalTable::new(routes.load(), &table.pools, &proxy.metrics, sockets));
         }
         Rc::clone(&table)
     }
 
-    /// Counts a request of `peer` that no handler will see, and gives the response to it.
-    pub(super) fn refuse(&self, peer: Option<SocketAddr>, error: ProxyError) -> Vec<u8> {
-        let table = self.table();
-        let (metrics, kind) = (table.routes.unrouted(), error.kind());
-        metrics.failed(kind);
-        metrics.own_log().responded(&error, || bound_of(&error, &self.shared.settings, None));
-        let body = error.problem_json().len();
-        let (status, wire) = refusal::wire(error);
-        metrics.refused(status, body);
-        if let Some(log) = &self.shared.records.access_log {
-            log_refused(peer, metrics.label(), kind, status, body, log.share(true));
-        }
-        wire
-    }
-
     pub(super) fn settings(&self) -> &ServerSettings {
-        &self.shared.settings
+        self.context.settings()
     }
 
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
+    /// What its connections and requests know of it.
+    pub(super) const fn context(&self) -> &Rc<WorkerContext> {
+        &self.context
     }
 
     /// What TCP connections shake hands by; `None`: they are plain.
     pub(super) fn acceptor(&self) -> Option<&Acceptor> {
         self.shared.acceptor.as_deref()
-    }
-
-    pub(super) fn stage(&self) -> Stage {
-        self.stage.get()
-    }
-
-    pub(super) fn clock(&self) -> Rc<Cell<Instant>> {
-        Rc::clone(&self.now)
     }
 
     pub(super) const fn http1(&self) -> &http1::Builder {

@@ -15,11 +15,13 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
-use super::body::RequestBody;
 use super::connection_info::ConnectionInfo;
+use super::failure::Failure;
+use super::head::Head;
 use super::memory::{self, COPIES, HeadRoom};
-use super::pool::{Closed, OpenConnection};
-use super::sending::{Failure, Head};
+use super::pool::OpenConnection;
+use super::pool_metrics::Closed;
+use super::request_body::RequestBody;
 use crate::clock;
 
 pub(super) use transport::Stream;

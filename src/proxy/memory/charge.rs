@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use super::{GIVING_BACK, Level, Share, heads, limited, with};
-use crate::proxy::metrics::Limited;
+use super::metrics::Limited;
+use super::process::GIVING_BACK;
+use super::share::{Level, Share, limited, with};
 
 /// What a connection or a request costs for as long as it is open.
 #[derive(Debug)]
-pub(in crate::proxy) struct Charge {
+pub(crate) struct Charge {
     cost: Cost,
     bytes: usize,
     share: Rc<Share>,
@@ -100,7 +101,7 @@ impl Drop for Charge {
 
 /// What may be gone on with.
 #[derive(Debug)]
-pub(in crate::proxy) enum Room {
+pub(crate) enum Room {
     /// There is room; it is taken for as long as the charge lives.
     Taken(Option<Charge>),
     /// There is none now.
@@ -114,18 +115,18 @@ fn charge(cost: Cost, more: usize) -> Room {
 }
 
 /// Room for a connection that rests. Nothing is counted where there is none: it is asked for again and again.
-pub(in crate::proxy) fn connection() -> Room {
+pub(crate) fn connection() -> Room {
     charge(Cost::Connection, 0)
 }
 
 /// Room to serve a connection.
-pub(in crate::proxy) fn served() -> Room {
+pub(crate) fn served() -> Room {
     charge(Cost::Served, 0)
 }
 
 /// Room for a request with a head of so many bytes, decoded; where there is none, that is counted.
-pub(in crate::proxy) fn request(head: usize) -> Room {
-    let room = charge(Cost::Request, heads::cost(head));
+pub(crate) fn request(head: usize) -> Room {
+    let room = charge(Cost::Request, cost(head));
     if matches!(room, Room::None) {
         limited(Limited::Request);
     }
@@ -138,3 +139,13 @@ const SERVED_BYTES: usize = 14 * 1024;
 const REQUEST_BYTES: usize = 16 * 1024;
 /// A socket in the kernel, without what is in its buffers.
 const SOCKET_BYTES: usize = 3 * 1024;
+
+/// What a head of so many bytes costs beyond what every request does.
+pub(super) const fn cost(head: usize) -> usize {
+    if head > SMALL_HEAD { head.saturating_mul(COPIES) } else { 0 }
+}
+
+/// Bytes of a head that are a part of every request's cost.
+const SMALL_HEAD: usize = 2 * 1024;
+/// How often a large head is held: as it was read, and as it is written.
+pub(crate) const COPIES: usize = 2;

@@ -14,18 +14,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Level, Share, limited, read, with};
+use super::charge::{COPIES, cost};
+use super::metrics::Limited;
+use super::share::{Level, Share, limited, read, with};
 use crate::clock;
-use crate::proxy::metrics::Limited;
-
-/// What a head of so many bytes costs beyond what every request does.
-pub(super) const fn cost(head: usize) -> usize {
-    if head > SMALL_HEAD { head.saturating_mul(COPIES) } else { 0 }
-}
 
 /// The way of one response's head, or of its trailers, through the memory that there is.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct HeadRoom {
+pub(crate) struct HeadRoom {
     /// Its bytes that may be held whatever is used.
     granted: usize,
     /// Its place among those that wait.
@@ -36,7 +32,7 @@ pub(in crate::proxy) struct HeadRoom {
 
 /// Heads that wait for memory: the longest first.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+struct Line {
     waiting: RefCell<BTreeMap<u64, Waker>>,
     next: Cell<u64>,
     /// Bytes that applications have taken and no head has followed: the memory that they had is free, though the allocator may
@@ -46,33 +42,41 @@ pub(super) struct Line {
     let_through: Cell<Option<Instant>>,
 }
 
+thread_local! {
+    /// The worker's own.
+    static LINE: Rc<Line> = Rc::default();
+}
+
 /// A head's place in the line. It stays the same until the head is whole.
 #[derive(Debug)]
 struct Place {
     number: u64,
-    share: Rc<Share>,
+    line: Rc<Line>,
 }
 
 impl HeadRoom {
     /// Ready when what has come of it, so many bytes, may be held and more of it read.
-    pub(in crate::proxy) fn poll(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
         if bytes <= SMALL_RESPONSE_HEAD || bytes <= self.granted {
             return Poll::Ready(());
         }
         let Some(share) = with(None, |share| Some(Rc::clone(share))) else { return Poll::Ready(()) };
-        if self.place.is_none() && share.line.is_empty() && share.has_room(LARGEST_COST, Level::Read) {
+        if self.place.is_none()
+            && LINE.with(|line| line.is_empty())
+            && share.has_room(LARGEST_COST, Level::Read)
+        {
             return Poll::Ready(());
         }
         let place = self.place.get_or_insert_with(|| {
             limited(Limited::Read);
-            Place::last(Rc::clone(&share))
+            Place::last()
         });
         place.wait(cx);
         if !place.is_first() {
             self.pause = None;
             return Poll::Pending;
         }
-        if !share.lets_on(bytes, &mut self.granted) {
+        if !place.line.lets_on(&share, bytes, &mut self.granted) {
             // Polled until it has not come: then it wakes.
             while self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE))).as_mut().poll(cx).is_ready() {
                 self.pause = None;
@@ -85,19 +89,14 @@ impl HeadRoom {
     }
 
     /// The same; `waits` says whether it is not.
-    pub(in crate::proxy) fn poll_noted(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: usize,
-        waits: &Cell<bool>,
-    ) -> Poll<()> {
+    pub(crate) fn poll_noted(&mut self, cx: &mut Context<'_>, bytes: usize, waits: &Cell<bool>) -> Poll<()> {
         let polled = self.poll(cx, bytes);
         waits.set(polled.is_pending());
         polled
     }
 
     /// Ready when a head of so many bytes, which came whole, may be passed on. It is counted.
-    pub(in crate::proxy) async fn whole(&mut self, bytes: usize, waits: &Cell<bool>) {
+    pub(crate) async fn whole(&mut self, bytes: usize, waits: &Cell<bool>) {
         if bytes > SMALL_RESPONSE_HEAD {
             std::future::poll_fn(|cx| self.poll_noted(cx, bytes, waits)).await;
             read(cost(bytes));
@@ -106,24 +105,25 @@ impl HeadRoom {
 }
 
 impl Place {
-    fn last(share: Rc<Share>) -> Self {
-        let number = share.line.next.get();
-        share.line.next.set(number + 1);
-        Self { number, share }
+    fn last() -> Self {
+        let line = LINE.with(Rc::clone);
+        let number = line.next.get();
+        line.next.set(number + 1);
+        Self { number, line }
     }
 
     fn wait(&self, cx: &Context<'_>) {
-        self.share.line.waiting.borrow_mut().insert(self.number, cx.waker().clone());
+        self.line.waiting.borrow_mut().insert(self.number, cx.waker().clone());
     }
 
     fn is_first(&self) -> bool {
-        self.share.line.waiting.borrow().first_key_value().is_none_or(|(first, _)| *first == self.number)
+        self.line.waiting.borrow().first_key_value().is_none_or(|(first, _)| *first == self.number)
     }
 
     /// Goes on; the next one looks whether it may, too.
     fn leave(&self) {
-        if self.share.line.waiting.borrow_mut().remove(&self.number).is_some() {
-            self.share.line.wake();
+        if self.line.waiting.borrow_mut().remove(&self.number).is_some() {
+            self.line.wake();
         }
     }
 }
@@ -144,28 +144,26 @@ impl Line {
             first.wake_by_ref();
         }
     }
-}
 
-impl Share {
     /// Whether the first of those that wait goes on: there is room, or applications have taken as much as has come of it. One
     /// now and then does in any case, so that what is misjudged never stops all of them.
-    fn lets_on(&self, bytes: usize, granted: &mut usize) -> bool {
-        if self.has_room(LARGEST_COST, Level::Read) {
+    fn lets_on(&self, share: &Share, bytes: usize, granted: &mut usize) -> bool {
+        if share.has_room(LARGEST_COST, Level::Read) {
             return true;
         }
-        let left = self.line.credit.get().checked_sub(bytes - *granted);
+        let left = self.credit.get().checked_sub(bytes - *granted);
         if let Some(left) = left
-            && self.has_room(LARGEST_COST, Level::Served)
+            && share.has_room(LARGEST_COST, Level::Served)
         {
-            self.line.credit.set(left);
+            self.credit.set(left);
             *granted = bytes;
             return true;
         }
         let now = clock::now();
-        let last = self.line.let_through.get();
+        let last = self.let_through.get();
         let may = last.is_none_or(|last| now.saturating_duration_since(last) >= LET_THROUGH_EVERY);
         if may {
-            self.line.let_through.set(Some(now));
+            self.let_through.set(Some(now));
             *granted = usize::MAX;
         }
         may
@@ -173,9 +171,8 @@ impl Share {
 }
 
 /// Applications have taken so many bytes.
-pub(in crate::proxy) fn wrote(bytes: usize) {
-    with((), |share| {
-        let line = &share.line;
+pub(crate) fn wrote(bytes: usize) {
+    LINE.with(|line| {
         line.credit.set((line.credit.get() + bytes).min(MOST_CREDIT));
         if !line.is_empty() {
             line.wake();
@@ -183,12 +180,8 @@ pub(in crate::proxy) fn wrote(bytes: usize) {
     });
 }
 
-/// Bytes of a head that are a part of every request's cost.
-const SMALL_HEAD: usize = 2 * 1024;
-/// The same of a response: its first read brings as much.
+/// Bytes of a response's head that its first read brings.
 const SMALL_RESPONSE_HEAD: usize = 4 * 1024;
-/// How often a large head is held: as it was read, and as it is written.
-pub(in crate::proxy) const COPIES: usize = 2;
 /// The most that the next head may come to.
 const LARGEST_COST: usize = COPIES * 64 * 1024;
 /// How much of what applications have taken counts.
@@ -199,9 +192,9 @@ const LET_THROUGH_EVERY: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{on_worker, paused};
-    use super::super::{Cost, Room, request};
     use super::*;
+    use crate::proxy::memory::charge::{Cost, Room, request};
+    use crate::proxy::memory::share::tests::{on_worker, paused};
 
     #[test]
     fn requests_with_large_heads_take_more_of_the_budget_until_they_end() {
@@ -246,11 +239,11 @@ mod tests {
     #[test]
     fn heads_that_wait_go_on_in_their_order_as_applications_take_others() {
         // No room to read, and some to serve.
-        on_worker(2 * LARGEST_COST, |share| {
+        on_worker(2 * LARGEST_COST, |_share| {
             let runtime = paused();
             runtime.block_on(async {
                 let cx = &mut Context::from_waker(Waker::noop());
-                share.line.let_through.set(Some(clock::now()));
+                LINE.with(|line| line.let_through.set(Some(clock::now())));
                 let mut heads: [HeadRoom; 4] = Default::default();
                 let mut ready = || {
                     let polled = heads.iter_mut().map(|head| head.poll(cx, 60_000).is_ready());
@@ -264,7 +257,7 @@ mod tests {
                 let [_, _, third, mut fourth] = heads;
                 drop(third);
                 assert!(fourth.poll(cx, 30_000).is_ready(), "the one that waited before it has gone");
-                assert!(share.line.is_empty());
+                assert!(LINE.with(|line| line.is_empty()));
             });
         });
     }

@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use super::{GIVING_BACK, Level, Share, limited, with};
-use crate::proxy::metrics::Limited;
+use super::metrics::Limited;
+use super::process::GIVING_BACK;
+use super::share::{Level, Share, limited, with};
 
 /// Bytes of one body that are kept.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Kept {
+pub(crate) struct Kept {
     bytes: usize,
     /// `None`: nothing is kept, or nothing is limited.
     share: Option<Rc<Share>>,
@@ -15,7 +16,7 @@ pub(in crate::proxy) struct Kept {
 
 impl Kept {
     /// Whether so many more bytes may be kept, which are charged then. Where they may not, that is counted.
-    pub(in crate::proxy) fn may_keep(&mut self, more: usize) -> bool {
+    pub(crate) fn may_keep(&mut self, more: usize) -> bool {
         let may = with(true, |share| {
             let may = share.has_room(more, Level::Keep);
             if may {
@@ -53,8 +54,8 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::on_worker;
     use super::*;
+    use crate::proxy::memory::share::tests::on_worker;
 
     #[test]
     fn kept_bodies_are_a_named_cost_until_they_are_let_go() {

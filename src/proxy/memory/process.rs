@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
-use super::GIVING_BACK;
 use crate::net::cgroup::Usage;
 
 /// The process as all workers see it.
@@ -102,6 +101,8 @@ fn saturated(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// Looks after the last change in which freed memory is given back: they span more than the allocator's own delay.
+pub(super) const GIVING_BACK: u32 = 8;
 /// Looks of each worker without anything under way before more than was is taken for the program's own.
 const QUIET_LOOKS: usize = 2 * GIVING_BACK as usize;
 

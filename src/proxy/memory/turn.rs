@@ -11,11 +11,11 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::task::{spawn_local, yield_now};
 
-use super::{Share, read, with};
+use super::share::{read, with};
 
 /// One worker's turn.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+struct Turn {
     /// What heads came to in it.
     decoded: Cell<usize>,
     /// Whether it is about to end.
@@ -24,8 +24,13 @@ pub(super) struct Turn {
     waiting: RefCell<VecDeque<Waker>>,
 }
 
+thread_local! {
+    /// The worker's own.
+    static TURN: Rc<Turn> = Rc::default();
+}
+
 impl Turn {
-    fn poll(&self, share: &Rc<Share>, cx: &Context<'_>) -> Poll<()> {
+    fn poll(self: &Rc<Self>, cx: &Context<'_>) -> Poll<()> {
         if self.decoded.get() < DECODED_PER_TURN {
             return Poll::Ready(());
         }
@@ -35,7 +40,7 @@ impl Turn {
             waiting.push_back(cx.waker().clone());
         }
         if !self.is_ending.replace(true) {
-            spawn_local(end(Rc::clone(share)));
+            spawn_local(end(Rc::clone(self)));
         }
         Poll::Pending
     }
@@ -54,28 +59,28 @@ impl Turn {
 }
 
 /// Ends turns until no connection waits.
-async fn end(share: Rc<Share>) {
+async fn end(turn: Rc<Turn>) {
     loop {
         // The handlers are spawned behind this task, and before it is woken.
         yield_now().await;
         yield_now().await;
-        if !share.turn.next() {
-            share.turn.is_ending.set(false);
+        if !turn.next() {
+            turn.is_ending.set(false);
             return;
         }
     }
 }
 
 /// Ready when more heads of HTTP/2 may be decoded.
-pub(in crate::proxy) fn poll_turn(cx: &Context<'_>) -> Poll<()> {
-    with(Poll::Ready(()), |share| share.turn.poll(share, cx))
+pub(crate) fn poll_turn(cx: &Context<'_>) -> Poll<()> {
+    with(Poll::Ready(()), |_| TURN.with(|turn| turn.poll(cx)))
 }
 
 /// Counts what h2 makes of heads.
-pub(in crate::proxy) fn decoded(bytes: usize) {
+pub(crate) fn decoded(bytes: usize) {
     if bytes > 0 {
         read(bytes);
-        with((), |share| share.turn.decoded.set(share.turn.decoded.get() + bytes));
+        TURN.with(|turn| turn.decoded.set(turn.decoded.get() + bytes));
     }
 }
 
@@ -89,8 +94,8 @@ mod tests {
 
     use tokio::task::LocalSet;
 
-    use super::super::tests::on_worker;
     use super::*;
+    use crate::proxy::memory::share::tests::on_worker;
 
     #[test]
     fn heads_that_are_large_once_decoded_have_their_handlers_run_before_the_next() {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::futures::Notified;
 
-use super::super::connect::DialFault;
-use super::super::slots::{Holder, Slot, Slots};
-use super::super::sockets::Sockets;
-use super::super::upstream::Upstream;
 use crate::machine::Lack;
+use crate::proxy::connect_fault::{DialFault, Full};
+use crate::proxy::slots::{Holder, Slot, Slots};
+use crate::proxy::sockets::Sockets;
+use crate::proxy::upstream::Upstream;
 
 /// Where one pool takes its places from.
 #[derive(Debug)]
@@ -33,48 +33,6 @@ pub(super) struct Share {
 pub(in crate::proxy) struct Held {
     http2: Option<Slot>,
     others: Vec<Slot>,
-}
-
-/// A number of connections that is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::proxy) enum Full {
-    #[error(
-        "all connections that the upstream's max_connections ({0}) allows were in use, and none was free within connect_timeout"
-    )]
-    Connections(usize),
-    #[error(
-        "all requests at a time that the upstream's http2_connections ({0}) allow were under way, and none ended within connect_timeout"
-    )]
-    Http2(usize),
-}
-
-impl Full {
-    /// The key that bounds them.
-    pub(in crate::proxy) const fn key(self) -> &'static str {
-        match self {
-            Self::Connections(_) => "max_connections",
-            Self::Http2(_) => "http2_connections",
-        }
-    }
-
-    /// Its value.
-    pub(in crate::proxy) const fn most(self) -> usize {
-        match self {
-            Self::Connections(most) | Self::Http2(most) => most,
-        }
-    }
-
-    /// What to do about it.
-    pub(in crate::proxy) const fn help(self) -> &'static str {
-        match self {
-            Self::Connections(_) => {
-                "set `max_connections` higher, or let fewer requests through (`max_concurrent`)"
-            }
-            Self::Http2(_) => {
-                "set `http2_connections` higher or to \"auto\", or `max_streams` and the API's own limit"
-            }
-        }
-    }
 }
 
 impl Share {

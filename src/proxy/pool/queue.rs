@@ -11,13 +11,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::connect::DialFault;
-use super::super::h1::Http1Connection;
-use super::super::slots::{Slot, TURN};
+use super::connection::Want;
 use super::places::{Held, Share, wanted};
 use super::shared::Shared;
-use super::{Closed, Idle, Pool, Want};
+use super::{Idle, Pool};
 use crate::clock;
+use crate::proxy::connect_fault::DialFault;
+use crate::proxy::h1::Http1Connection;
+use crate::proxy::pool_metrics::Closed;
+use crate::proxy::slots::{Slot, TURN};
 
 /// What comes of the wait for places.
 pub(super) enum Turn {

@@ -5,13 +5,14 @@ use std::rc::{Rc, Weak};
 use hyper::client::conn::http2;
 use tokio::time::Instant;
 
-use super::super::body::RequestBody;
-use super::super::connect::Settings;
-use super::super::connection_info::ConnectionInfo;
-use super::super::metered::Place;
-use super::super::peer_settings::PeerSettings;
-use super::{Age, Company, Connection, End};
+use super::connection::{Age, Company, Connection};
 use crate::clock;
+use crate::proxy::connect::Settings;
+use crate::proxy::connection_info::ConnectionInfo;
+use crate::proxy::metered::Place;
+use crate::proxy::peer_settings::PeerSettings;
+use crate::proxy::pool_metrics::End;
+use crate::proxy::request_body::RequestBody;
 
 /// A connection that requests share.
 pub(super) struct Shared {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::connect::{Attempt, Speak, connect};
-use super::super::connect_fault::ConnectStage;
+use super::Pool;
+use super::connection::Company;
 use super::places::Held;
-use super::{Company, Pool};
 use crate::clock;
+use crate::proxy::connect::{Attempt, Speak, connect};
+use crate::proxy::connect_fault::ConnectStage;
 
 /// What is opened for one pool.
 #[derive(Debug)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::memory;
-use super::{Closed, Pool};
+use super::Pool;
 use crate::net::resolver;
+use crate::proxy::memory;
+use crate::proxy::pool_metrics::Closed;
 
 impl Pool {
     /// Closes what has been idle for too long, is too old, or leads to an address that the upstream no longer has; requests

@@ -1,7 +1,7 @@
 //! Cookies of the upstream, as cookies of the proxy (RFC 6265).
 
-use super::CookieAttributes;
 use super::place::Place;
+use crate::proxy::route_settings::CookieAttributes;
 
 /// `text` of a `Set-Cookie` field for the proxy's place. What `attributes` leaves out stays to the letter.
 pub(super) fn rewrite(text: &str, attributes: CookieAttributes, place: &Place<'_>) -> String {

@@ -3,11 +3,12 @@
 use http::{Method, Uri};
 use url::{Host, Position, Url};
 
-use super::super::forwarded::is_origin_of;
-use super::super::route::Route;
-use super::super::target;
-use super::super::upstream::{Forwarded, SentHost, Upstream};
 use super::Rewriter;
+use crate::proxy::forwarded::is_origin_of;
+use crate::proxy::forwarded_target;
+use crate::proxy::route_settings::Route;
+use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream_settings::{Forwarded, SentHost};
 
 /// One request's place at the proxy and at the upstream.
 pub(super) struct Place<'p> {
@@ -36,7 +37,7 @@ impl<'p> Place<'p> {
     ) -> Option<Self> {
         let scheme = rewriter.scheme;
         let rest = rewriter.entry.route.forwarded_part(uri.path());
-        let sent = target::forwarded(uri, upstream, rest).ok()?;
+        let sent = forwarded_target::forwarded(uri, upstream, rest).ok()?;
         let own = uri.path_and_query().map_or("/", |own| own.as_str());
         Some(Self {
             rewriter,

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::memory;
 use super::Watch;
 use super::streams::{Direction, StreamKey};
 use crate::clock;
+use crate::proxy::memory;
 
 /// A request under way: while one lives, its connection is not idle.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::super::memory::{self, Wanted};
 use super::Watch;
 use super::streams::{Direction, StreamKey};
+use crate::proxy::memory::{self, Wanted};
 
 /// A request's body that is being received: hyper may hold a part of it after the answer's end, and reads no request
 /// before it is through with that. Dropped before the body's end, it abandons the rest.

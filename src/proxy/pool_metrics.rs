@@ -1,19 +1,17 @@
 //! The connections to each upstream, counted: how many were opened, used again and closed, and why they were closed.
 //!
-//! A pool resolves its counters once. What it counts per request it counts for itself, and adds it up at the worker's next look.
+//! A pool resolves its counters once.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::places::Held;
 use crate::metrics::{Metrics, counter_vec};
 
 /// The families.
 #[derive(Clone, Debug)]
-pub(in crate::proxy) struct PoolMetrics {
+pub(super) struct PoolMetrics {
     events: IntCounterVec,
     closed: IntCounterVec,
     /// Open connections of all upstreams.
@@ -22,7 +20,7 @@ pub(in crate::proxy) struct PoolMetrics {
 
 /// Why a connection to an upstream was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Closed {
+pub(super) enum Closed {
     /// No request had used it for `idle_connection_timeout`.
     Idle,
     /// It had reached `max_connection_age`.
@@ -68,8 +66,9 @@ impl Closed {
     }
 }
 
+/// The counters of one upstream.
 #[derive(Debug)]
-struct Counters {
+pub(super) struct ConnectionCounters {
     opened: IntCounter,
     reused: IntCounter,
     closed: IntCounter,
@@ -77,29 +76,20 @@ struct Counters {
     open: IntGauge,
 }
 
-/// The counters of one upstream.
-#[derive(Debug)]
-pub(in crate::proxy) struct PoolCounts {
-    counters: Arc<Counters>,
-    /// What the connection that is opened next holds for as long as it lives.
-    held: RefCell<Held>,
-}
-
 /// An open connection: counted from its beginning to its end.
 #[derive(Debug)]
-pub(in crate::proxy) struct OpenConnection {
-    counters: Arc<Counters>,
+pub(super) struct CountedConnection {
+    counters: Arc<ConnectionCounters>,
     end: End,
-    _held: Held,
 }
 
 /// Why a connection will have been closed, as far as is known.
 #[derive(Clone, Debug)]
-pub(in crate::proxy) struct End(Arc<AtomicU8>);
+pub(super) struct End(Arc<AtomicU8>);
 
 impl PoolMetrics {
     /// Registers the families; `open` counts the connections of all upstreams.
-    pub(in crate::proxy) fn new(metrics: &Metrics, open: IntGauge) -> Self {
+    pub(super) fn new(metrics: &Metrics, open: IntGauge) -> Self {
         let this = Self {
             events: counter_vec(
                 CONNECTIONS,
@@ -119,68 +109,49 @@ impl PoolMetrics {
     }
 
     /// The counters of the upstream called `name`.
-    pub(in crate::proxy) fn of(&self, name: &str) -> PoolCounts {
+    pub(super) fn of(&self, name: &str) -> Arc<ConnectionCounters> {
         let event = |event| self.events.with_label_values(&[name, event]);
-        PoolCounts {
-            counters: Arc::new(Counters {
-                opened: event("opened"),
-                reused: event("reused"),
-                closed: event("closed"),
-                by_reason: Closed::ALL.map(|why| self.closed.with_label_values(&[name, why.as_str()])),
-                open: self.open.clone(),
-            }),
-            held: RefCell::default(),
-        }
+        Arc::new(ConnectionCounters {
+            opened: event("opened"),
+            reused: event("reused"),
+            closed: event("closed"),
+            by_reason: Closed::ALL.map(|why| self.closed.with_label_values(&[name, why.as_str()])),
+            open: self.open.clone(),
+        })
     }
 }
 
-impl PoolCounts {
+impl ConnectionCounters {
     /// So many requests used a connection that was open.
     pub(super) fn reused(&self, requests: u64) {
-        self.counters.reused.inc_by(requests);
+        self.reused.inc_by(requests);
     }
 
-    /// A connection of HTTP/1.1 is open.
-    pub(in crate::proxy) fn opened_http1(&self) -> OpenConnection {
-        self.opened(Closed::Request, self.held.take().of_http1())
-    }
-
-    /// A connection of HTTP/2 is open.
-    pub(in crate::proxy) fn opened_http2(&self) -> OpenConnection {
-        self.opened(Closed::Upstream, self.held.take())
-    }
-
-    /// `otherwise` is why it will have been closed where nothing else is found.
-    fn opened(&self, otherwise: Closed, held: Held) -> OpenConnection {
-        self.counters.opened.inc();
-        self.counters.open.inc();
-        let end = End(Arc::new(AtomicU8::new(otherwise as u8)));
-        OpenConnection { counters: Arc::clone(&self.counters), end, _held: held }
-    }
-
-    /// The same counters, for one connection that holds these places.
-    pub(super) fn holding(&self, held: Held) -> Self {
-        Self { counters: Arc::clone(&self.counters), held: RefCell::new(held) }
+    /// A connection is open; `otherwise` is why it will have been closed where nothing else is found.
+    pub(super) fn opened(self: &Arc<Self>, otherwise: Closed) -> CountedConnection {
+        self.opened.inc();
+        self.open.inc();
+        CountedConnection { counters: Arc::clone(self), end: End(Arc::new(AtomicU8::new(otherwise as u8))) }
     }
 }
 
-impl OpenConnection {
+impl CountedConnection {
     /// What says why it is closed.
-    pub(in crate::proxy) const fn end(&self) -> &End {
+    pub(super) const fn end(&self) -> &End {
         &self.end
     }
 }
 
 impl End {
     /// It is closed for this reason, unless it goes on after all.
-    pub(in crate::proxy) fn is(&self, why: Closed) {
+    pub(super) fn is(&self, why: Closed) {
         self.0.store(why as u8, Ordering::Relaxed);
     }
 }
 
-impl Drop for OpenConnection {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
-        let Counters { closed, by_reason, open, .. } = &*self.counters;
+        let ConnectionCounters { closed, by_reason, open, .. } = &*self.counters;
         open.dec();
         closed.inc();
         by_reason[usize::from(self.end.0.load(Ordering::Relaxed))].inc();
@@ -199,7 +170,7 @@ mod tests {
         let metrics = Metrics::new();
         let open = IntGauge::new("open", "open").unwrap();
         let counts = PoolMetrics::new(&metrics, open.clone()).of("api");
-        let (first, second) = (counts.opened_http1(), counts.opened_http2());
+        let (first, second) = (counts.opened(Closed::Request), counts.opened(Closed::Upstream));
         counts.reused(3);
         assert_eq!(open.get(), 2);
         first.end().is(Closed::Idle);

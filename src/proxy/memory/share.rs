@@ -1,83 +1,55 @@
-//! The memory that requests may cost, bounded by `server.memory_limit`.
-//!
-//! Two figures are kept, and the larger one counts: the named costs of the connections and requests that are open, which are
-//! known before the memory is taken, with the bodies that are kept for another sending; and the memory that the process has
-//! beyond what it had at its start, which includes everything that has no name: HTTP/2 windows, half-read heads, buffers.
-//!
-//! The limit is approached in steps: kept bodies are given up first, then new requests are refused, then new
-//! connections wait, then those wait that are accepted and not served yet, and at last reading pauses. So whatever waits does so
-//! for something that is further on, and what is under way comes to its end. What has no name, above all data that its reader
-//! does not take, has a part of the budget: so there is always room for requests beside it. Each worker counts
-//! for itself and looks at the whole only after a step's worth of memory, so a request costs no shared write.
-
-mod charge;
-mod heads;
-mod kept;
-mod process;
-mod turn;
+//! The figures of what requests cost: those of the process, and each worker's share of them.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::charge::Cost;
 use super::metrics::{Limited, MemoryMetrics};
-use super::settings::Budget;
-
-use charge::Cost;
-pub(super) use charge::{Charge, Room, connection, request, served};
-use heads::Line;
-pub(super) use heads::{COPIES, HeadRoom, wrote};
-pub(super) use kept::Kept;
-use process::Process;
-use turn::Turn;
-pub(super) use turn::{decoded, poll_turn};
+use super::process::{GIVING_BACK, Process};
+use crate::proxy::settings::Budget;
 
 /// What all workers have together.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Bytes that requests may cost; `None`: no limit.
-    budget: Option<usize>,
-    process: Process,
+    pub(super) budget: Option<usize>,
+    pub(super) process: Process,
     /// Named costs of what is open, and the kernel's part of them, which no figure of the process shows.
-    held: AtomicIsize,
-    kernel: AtomicIsize,
+    pub(super) held: AtomicIsize,
+    pub(super) kernel: AtomicIsize,
     /// Bodies among them that are kept.
-    kept: AtomicIsize,
+    pub(super) kept: AtomicIsize,
     /// Bytes that a worker may count by itself before it looks at the whole.
-    step: usize,
+    pub(super) step: usize,
     /// Whether memory is short: what stands still is given up sooner.
-    short: AtomicBool,
-    metrics: MemoryMetrics,
+    pub(super) short: AtomicBool,
+    pub(super) metrics: MemoryMetrics,
 }
 
 /// One worker's part.
 #[derive(Debug)]
-struct Share {
-    memory: Arc<Memory>,
+pub(super) struct Share {
+    pub(super) memory: Arc<Memory>,
     /// Changes that the others do not know of yet.
-    held: Cell<isize>,
-    kernel: Cell<isize>,
-    kept: Cell<isize>,
+    pub(super) held: Cell<isize>,
+    pub(super) kernel: Cell<isize>,
+    pub(super) kept: Cell<isize>,
     /// What is used in all, as of the last look, and what was counted here since.
-    used: Cell<Used>,
-    since: Cell<usize>,
+    pub(super) used: Cell<Used>,
+    pub(super) since: Cell<usize>,
     /// How many of each cost are open here.
-    open: [Cell<usize>; 3],
+    pub(super) open: [Cell<usize>; 3],
     /// Of those, the requests and served connections that the others know of.
-    under_way: Cell<usize>,
+    pub(super) under_way: Cell<usize>,
     /// Looks until what was freed has been given back to the system.
-    freeing: Cell<u32>,
+    pub(super) freeing: Cell<u32>,
     /// What waits for memory, and what tells of it.
-    waits: Cell<Option<Wanted>>,
-    wanted: Notify,
-    /// Heads of responses that wait for memory.
-    line: Line,
-    /// Heads of HTTP/2.
-    turn: Turn,
+    pub(super) waits: Cell<Option<Wanted>>,
+    pub(super) wanted: Notify,
 }
 
 thread_local! {
@@ -87,7 +59,7 @@ thread_local! {
 
 impl Memory {
     /// For a process that serves no request yet, and `workers` threads that will.
-    pub(super) fn new(budget: &Budget, workers: usize, metrics: MemoryMetrics) -> Arc<Self> {
+    pub(crate) fn new(budget: &Budget, workers: usize, metrics: MemoryMetrics) -> Arc<Self> {
         let process = Process::new(budget.beside(), workers);
         let budget = budget.bytes;
         let step =
@@ -113,7 +85,7 @@ impl Memory {
     }
 
     /// What the named costs come to in the process itself.
-    fn named(&self) -> usize {
+    pub(super) fn named(&self) -> usize {
         let named = self.held.load(Ordering::Relaxed) - self.kernel.load(Ordering::Relaxed);
         usize::try_from(named).unwrap_or(0)
     }
@@ -138,12 +110,12 @@ impl Memory {
 
 /// What is used, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Used {
-    all: usize,
+pub(super) struct Used {
+    pub(super) all: usize,
     /// What of it is no named cost.
-    unnamed: usize,
+    pub(super) unnamed: usize,
     /// What of it is kept bodies.
-    kept: usize,
+    pub(super) kept: usize,
 }
 
 /// A part of the budget, in sixteenths.
@@ -158,7 +130,7 @@ impl Sixteenths {
 
 /// How much of the budget may be used when something asks for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     /// Bodies are kept for another sending.
     Keep,
     /// New requests are let in.
@@ -197,7 +169,7 @@ impl Level {
 
 impl Share {
     /// Whether `more` may be used for something of `level`.
-    fn has_room(&self, more: usize, level: Level) -> bool {
+    pub(super) fn has_room(&self, more: usize, level: Level) -> bool {
         let Some(budget) = self.memory.budget else { return true };
         let fits = |more: usize| {
             let Used { all, unnamed, kept } = self.used.get();
@@ -213,7 +185,7 @@ impl Share {
     }
 
     /// Looks at the whole.
-    fn look(&self, budget: usize) {
+    pub(super) fn look(&self, budget: usize) {
         let memory = &self.memory;
         memory.held.fetch_add(self.held.take(), Ordering::Relaxed);
         memory.kernel.fetch_add(self.kernel.take(), Ordering::Relaxed);
@@ -226,18 +198,18 @@ impl Share {
         memory.note(self.used.get(), budget);
     }
 
-    fn count(&self, bytes: usize) {
+    pub(super) fn count(&self, bytes: usize) {
         self.since.set(self.since.get() + bytes);
         self.freeing.set(GIVING_BACK);
     }
 
-    fn limited(&self, what: Limited) {
+    pub(super) fn limited(&self, what: Limited) {
         self.memory.metrics.limited(what);
     }
 }
 
 /// Has this thread, a worker, count for `memory`.
-pub(super) fn enter(memory: Arc<Memory>) {
+pub(crate) fn enter(memory: Arc<Memory>) {
     SHARE.with(|share| {
         let _ = share.set(Rc::new(Share {
             memory,
@@ -251,19 +223,17 @@ pub(super) fn enter(memory: Arc<Memory>) {
             freeing: Cell::new(0),
             waits: Cell::new(None),
             wanted: Notify::new(),
-            line: Line::default(),
-            turn: Turn::default(),
         }));
     });
 }
 
 /// What this worker has now is the program's own.
-pub(super) fn started() {
+pub(crate) fn started() {
     with((), |share| share.memory.process.started());
 }
 
 /// With this thread's share; `otherwise` where it is no worker.
-fn with<T>(otherwise: T, then: impl FnOnce(&Rc<Share>) -> T) -> T {
+pub(super) fn with<T>(otherwise: T, then: impl FnOnce(&Rc<Share>) -> T) -> T {
     SHARE.with(|share| match share.get() {
         Some(share) => then(share),
         None => otherwise,
@@ -271,101 +241,38 @@ fn with<T>(otherwise: T, then: impl FnOnce(&Rc<Share>) -> T) -> T {
 }
 
 /// Counts that memory was short for something.
-pub(super) fn limited(what: Limited) {
+pub(crate) fn limited(what: Limited) {
     with((), |share| share.limited(what));
 }
 
 /// Whether anything may be read that has to be held here until someone takes it.
-pub(super) fn may_read() -> bool {
+pub(crate) fn may_read() -> bool {
     with(true, |share| share.has_room(0, Level::Read))
 }
 
 /// Counts bytes that were read.
-pub(super) fn read(bytes: usize) {
+pub(crate) fn read(bytes: usize) {
     with((), |share| share.count(bytes));
 }
 
 /// How many bytes to read at a time, where `wanted` are wanted: fewer where memory has run out, but never none. For what is
 /// read one part after the other, each after the one before it was taken.
-pub(super) fn room_to_read(wanted: usize) -> usize {
+pub(crate) fn room_to_read(wanted: usize) -> usize {
     if wanted <= SMALL_READ || may_read() { wanted } else { SMALL_READ }
 }
 
 /// Whether memory is short, so that what stands still is given up sooner.
-pub(super) fn is_short() -> bool {
+pub(crate) fn is_short() -> bool {
     with(false, |share| share.memory.short.load(Ordering::Relaxed))
 }
 
 /// What memory is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// To read on.
     Read,
     /// To serve a connection that was accepted.
     Serve,
-}
-
-/// What came of the wait for memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relief {
-    /// There is some: whatever waits may go on.
-    Room,
-    /// There is none yet, and connections wait for it that were accepted.
-    Needed,
-}
-
-/// Asks to be told of room by [`relief`].
-pub(super) fn want(wanted: Wanted) {
-    with((), |share| {
-        share.waits.set(share.waits.get().max(Some(wanted)));
-        share.wanted.notify_one();
-    });
-}
-
-/// Ends when something wants memory and there is some, or when that has been looked for.
-pub(super) async fn relief() -> Relief {
-    let Some(share) = with(None, |share| Some(Rc::clone(share))) else { return std::future::pending().await };
-    // It may be dropped at any time, and begun again.
-    while share.waits.get().is_none() {
-        share.wanted.notified().await;
-    }
-    loop {
-        tokio::time::sleep(RELIEF_PAUSE).await;
-        give_back(&share);
-        let wanted = share.waits.get();
-        let is_there = match wanted {
-            Some(Wanted::Serve) => share.may_serve(),
-            Some(Wanted::Read) | None => share.has_room(0, Level::Read),
-        };
-        if is_there {
-            share.waits.set(None);
-            return Relief::Room;
-        }
-        if wanted == Some(Wanted::Serve) {
-            return Relief::Needed;
-        }
-    }
-}
-
-/// Looks at the whole, and gives back to the system what was freed. The worker calls this now and then.
-pub(super) fn look_around() {
-    with((), |share| {
-        if let Some(budget) = share.memory.budget {
-            share.memory.process.look_at_sockets();
-            share.look(budget);
-            share.memory.process.look(share.memory.named());
-        }
-        give_back(share);
-    });
-}
-
-/// The allocator returns pages to the system a second after they were freed, but only where a whole page is freed again at
-/// that time, which never comes where all has gone quiet. So one is.
-fn give_back(share: &Share) {
-    if let Some(left) = share.freeing.get().checked_sub(1) {
-        share.freeing.set(left);
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(WHOLE_PAGE)));
-    }
 }
 
 /// What may have no name, and with how much of that and of kept bodies no more are kept.
@@ -375,26 +282,22 @@ const UNNAMED_KEPT: Sixteenths = Sixteenths(4);
 const UNNAMED_SHORT: Sixteenths = Sixteenths(5);
 const UNNAMED_ENOUGH: Sixteenths = Sixteenths(4);
 /// Bytes that may be read whatever is used: they fit into buffers that are there already.
-pub(super) const SMALL_READ: usize = 4 * 1024;
+pub(crate) const SMALL_READ: usize = 4 * 1024;
 /// How far each worker may count by itself: together, a sixteenth of the budget.
 const STEPS: usize = 16;
 const MIN_STEP: usize = 64 * 1024;
 const MAX_STEP: usize = 8 * 1024 * 1024;
-/// How often it is looked whether there is room for what waits.
-const RELIEF_PAUSE: Duration = Duration::from_millis(20);
-/// Looks after the last change in which freed memory is given back: they span more than the allocator's own delay.
-const GIVING_BACK: u32 = 8;
-/// More than any page of the allocator's that is shared by several blocks.
-const WHOLE_PAGE: usize = 1024 * 1024;
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use crate::proxy::memory::charge::{Room, request};
+    use crate::proxy::memory::kept::Kept;
+    use crate::proxy::memory::relief::{Relief, relief, want};
     use crate::proxy::metrics::ProxyMetrics;
 
     /// Runs `test` on a thread that is a worker with this budget.
-    pub(super) fn on_worker(budget: usize, test: fn(&Rc<Share>)) {
+    pub(in crate::proxy::memory) fn on_worker(budget: usize, test: fn(&Rc<Share>)) {
         let worker = std::thread::spawn(move || {
             let metrics = ProxyMetrics::new(&Metrics::new());
             let budget = Budget { bytes: Some(budget), of: None };
@@ -408,7 +311,7 @@ mod tests {
     }
 
     /// A runtime whose clock goes on as its tasks sleep.
-    pub(super) fn paused() -> tokio::runtime::Runtime {
+    pub(in crate::proxy::memory) fn paused() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
     }
 
