@@ -26,22 +26,30 @@
 //!
 //! # One request
 //!
-//! 1. `proxy/worker.rs` accepts a connection; each worker is a thread with a runtime and connections of its own.
-//!    `proxy/opening.rs` looks at the peer and makes the TLS handshake.
-//! 2. `proxy/connection.rs` has hyper serve it (`proxy/hyper_server.rs` sets each bound). Below hyper,
-//!    `proxy/socket.rs` judges the framing of HTTP/1.1 (`cupbearer_h1::framing`), and `proxy/heads.rs` that of HTTP/2.
-//! 3. `proxy/handler.rs` is the request, in order: its fields in their grammar's form, its Host and target
-//!    (`proxy/target.rs`, `proxy/path.rs`), its route (`proxy/route.rs`), then whether it may use the token
-//!    (`proxy/guard.rs`, with CORS in `proxy/cors.rs`): `proxy/admit.rs`.
-//! 4. `proxy/own_credentials.rs` decides about credentials that the application sent. `proxy/attach.rs` reads the
-//!    token, without a lock, and puts it on. A route's limits (`proxy/limits.rs`) may make the request wait.
-//! 5. `proxy/headers.rs` removes hop-by-hop fields; `proxy/forwarded.rs`, `proxy/via.rs` and `proxy/trace.rs` add
-//!    those of this hop.
-//! 6. `proxy/forward.rs` takes a connection of `proxy/pool.rs`, or opens one (`proxy/connect.rs`), and sends
-//!    (`proxy/sending.rs`). The body streams through `proxy/replay.rs`, which keeps its beginning.
-//! 7. A 401 goes to `proxy/recovery.rs`: one renewal, and the request once more where its body was kept.
-//! 8. The response comes back through `proxy/rewrite.rs` (addresses) and `proxy/response_body.rs`. `proxy/exchange.rs` measures
-//!    all of it, and `proxy/record.rs` makes the line of the access log.
+//! All of it is in `proxy/`, whose layers import downwards alone: `listen`, `request`, `websocket`, `upstream`,
+//! `downstream`, `observe`, `message`, `http2`, `memory`, `error`, `settings`.
+//!
+//! 1. `proxy/listen/worker.rs` accepts a connection; each worker is a thread with a runtime and connections of its
+//!    own. `proxy/listen/accept.rs` looks at the peer and makes the TLS handshake.
+//! 2. `proxy/listen/connection.rs` has hyper serve it (`proxy/listen/hyper_server.rs` sets each bound). Below hyper,
+//!    `proxy/downstream/socket.rs` judges the framing of HTTP/1.1 (`cupbearer_h1::framing`), and
+//!    `proxy/http2/request_heads.rs` that of HTTP/2.
+//! 3. `proxy/request/handler.rs` is the request, in order. `proxy/request/admit.rs` judges its Host and target
+//!    (`proxy/message/target.rs`, `proxy/message/path.rs`), finds its route (`proxy/request/route_table.rs`), and has
+//!    the guard say whether it may use the token (`proxy/request/guard.rs`, with CORS in `proxy/request/cors.rs`).
+//! 4. `proxy/request/own_credentials.rs` decides about credentials that the application sent.
+//!    `proxy/request/credentials.rs` reads the token, without a lock, and puts it on. A route's limits
+//!    (`proxy/request/limits.rs`) may make the request wait.
+//! 5. `proxy/message/headers.rs` removes hop-by-hop fields; `proxy/message/forwarded.rs`, `proxy/message/via.rs` and
+//!    `proxy/observe/trace.rs` add those of this hop.
+//! 6. `proxy/request/sender.rs` takes a connection of `proxy/upstream/pool.rs`, or opens one
+//!    (`proxy/upstream/connect.rs`), and sends (`proxy/upstream/attempt.rs`). The body streams through
+//!    `proxy/upstream/replay_body.rs`, which keeps its beginning.
+//! 7. A 401 goes to `proxy/request/retry_unauthorized.rs`: one renewal, and the request once more where its body was
+//!    kept.
+//! 8. The response comes back through `proxy/request/rewrite.rs` (addresses) and `proxy/request/response_body.rs`.
+//!    `proxy/downstream/exchange.rs` measures all of it, and `proxy/observe/access_log.rs` makes the line of the
+//!    access log.
 //!
 //! # One token
 //!

@@ -9,15 +9,14 @@ use std::sync::{Arc, OnceLock};
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
-use super::forwarded_target;
-use super::guard::Guard;
-use super::headers::{Overrides, strip_request, strip_response};
-use super::metrics::ProxyMetrics;
-use super::path::{judge, without_dot_segments};
-use super::route::{Entry, RouteTable};
-use super::route_settings::Route;
-use super::upstream::Upstream;
-use super::upstream_settings::{Forwarded, UpstreamSettings};
+use super::message::headers::{Overrides, strip_request, strip_response};
+use super::message::path::{judge, without_dot_segments};
+use super::observe::metrics::ProxyMetrics;
+use super::request::guard::Guard;
+use super::request::route_table::{Entry, RouteTable};
+use super::settings::{Forwarded, Route, UpstreamSettings};
+use super::upstream::api::Upstream;
+use super::upstream::forwarded_target;
 use crate::metrics::Metrics;
 
 /// A path: refused, or read in ways that hold nothing which a server might fold further.

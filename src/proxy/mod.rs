@@ -1,119 +1,37 @@
-//! The request path, a file per step: listener, guard, route, handler, response.
+//! The request path, in layers. A layer imports those that stand after it alone:
+//!
+//! `listen` accepts connections, `request` takes a request through its steps, `websocket` is the tunnel behind an upgrade,
+//! `upstream` the way to the API, `downstream` the application's connection, `observe` what is told of requests, `message`
+//! what heads of messages mean, `http2` what is done to HTTP/2 before h2 reads it, `memory` what requests may cost, `error`
+//! why the proxy responds by itself, and `settings` how all of it is configured.
 //!
 //! It takes no lock, and never waits where a valid token is held. Nothing here knows grants, stores or the
 //! configuration's file.
 
-mod admit;
-mod age;
-mod attach;
-mod bad_request;
-mod body_error;
-mod calm;
-mod condition;
-mod connect;
-mod connect_fault;
-mod connection;
-mod connection_info;
-mod context;
-mod cors;
-mod dials;
-mod discard;
-mod download;
+mod downstream;
 mod error;
-mod exchange;
-mod expect;
-mod failure;
-mod fields;
-mod forward;
-mod forwarded;
-mod forwarded_target;
-mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
-mod grpc;
-mod guard;
-mod h1;
-mod handler;
-mod head;
-mod head_frames;
-mod head_marks;
-mod headers;
-mod heads;
-mod hpack;
-mod hyper_fault;
-mod hyper_server;
-mod interim;
-mod last_words;
-mod lateness;
-mod limits;
-mod linger;
-mod listener;
-mod local;
-mod malformed;
-mod max_forwards;
+mod http2;
+mod listen;
 mod memory;
-mod metered;
-mod metrics;
-mod odd_targets;
-mod opening;
-mod own_credentials;
-mod own_log;
-mod path;
-mod peer;
-mod peer_settings;
-mod pool;
-mod pool_metrics;
-mod problem;
-mod reason;
-mod received;
-mod record;
-mod recovery;
-mod refusal;
-mod refusal_log;
-mod rejection;
-mod replay;
-mod request_body;
-mod response_body;
-mod response_heads;
-mod rewrite;
-mod route;
-mod route_settings;
-mod sender;
-mod sending;
-mod server;
+mod message;
+mod observe;
+mod request;
 mod settings;
-mod silence;
-mod slots;
-mod socket;
-mod sockets;
-mod stream;
-mod stream_reset;
-mod stream_task;
-mod target;
-mod timing;
-mod trace;
-mod traceparent;
-mod tunnel;
-mod upgrade;
 mod upstream;
-mod upstream_settings;
-mod via;
-mod watch;
-mod way;
 mod websocket;
-mod window;
-mod worker;
 
+pub(crate) use listen::server::{ListenError, Listeners, Workers};
+pub(crate) use observe::access_log::Records;
+pub(crate) use observe::metrics::ProxyMetrics;
 #[cfg(feature = "benching")]
-pub(crate) use attach::{Attached, attach};
-pub(crate) use connect::{ProbeError, probe};
-pub(crate) use guard::Guard;
-pub(crate) use metrics::ProxyMetrics;
-pub(crate) use record::Records;
-pub(crate) use route::{LinkError, RouteTable, Routes};
-pub(crate) use route_settings::{CookieAttributes, Rewrite};
-pub(crate) use route_settings::{OnUnauthorized, OwnAuthorization, Rate, Route, RouteLimits};
-pub(crate) use server::{ListenError, Listeners, Workers};
+pub(crate) use request::credentials::{Attached, attach};
+pub(crate) use request::guard::Guard;
+pub(crate) use request::route_table::{LinkError, RouteTable, Routes};
+pub(crate) use settings::{CookieAttributes, Rewrite};
+pub(crate) use settings::{Forwarded, Http2, SentHost, UpstreamSettings};
 pub(crate) use settings::{ListenAddress, MemoryLimit, ServerSettings, ServerTls};
-pub(crate) use upstream::{Upstream, UpstreamError};
-pub(crate) use upstream_settings::{Forwarded, Http2, SentHost, UpstreamSettings};
+pub(crate) use settings::{OnUnauthorized, OwnAuthorization, Rate, Route, RouteLimits};
+pub(crate) use upstream::api::{Upstream, UpstreamError};
+pub(crate) use upstream::connect::{ProbeError, probe};

@@ -44,6 +44,21 @@ const GROUND: [&str; 8] =
 /// What is denied beyond the table: who must not know what of a room that they may import.
 const DENIED: [(&str, &str); 2] = [("health", "secret"), ("proxy", "token::Renewer")];
 
+/// The layers of the request path, from the top: a file imports those of its own layer and of the ones after it.
+const PROXY_LAYERS: [&str; 11] = [
+    "listen",
+    "request",
+    "websocket",
+    "upstream",
+    "downstream",
+    "observe",
+    "message",
+    "http2",
+    "memory",
+    "error",
+    "settings",
+];
+
 /// Where a crate may be named: folders (with a slash) and files.
 const HOMES: [(&str, &[&str]); 16] = [
     ("cupbearer_h1", &["proxy/"]),
@@ -58,13 +73,19 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("dns_lookup", &["net/resolver/"]),
     (
         "arc_swap",
-        &["oauth/dpop/nonces.rs", "token/handle.rs", "token/token_registry.rs", "proxy/route.rs", "net/"],
+        &[
+            "oauth/dpop/nonces.rs",
+            "token/handle.rs",
+            "token/token_registry.rs",
+            "proxy/request/route_table.rs",
+            "net/",
+        ],
     ),
     ("anyhow", &["cli/", "main.rs"]),
     ("granit_parser", &["crates/inject/src/yaml.rs", "crates/inject/src/readable.rs"]),
     ("listenfd", &["net/activation.rs"]),
     ("lru", &["token/subject_tokens.rs"]),
-    ("data_encoding", &["token/store/", "proxy/traceparent.rs"]),
+    ("data_encoding", &["token/store/", "proxy/message/traceparent.rs"]),
 ];
 
 /// The files of each member of the program that may do I/O. All others take bytes and give bytes.
@@ -330,6 +351,27 @@ fn imports_go_down_only() {
         }
     }
     assert!(broken.is_empty(), "against the module law:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_layers_of_the_request_path_import_downwards_alone() {
+    let layer = |name: &str| PROXY_LAYERS.iter().position(|layer| *layer == name);
+    let (mut broken, mut seen) = (Vec::new(), 0);
+    for source in sources() {
+        let Some((own, _)) = source.path.strip_prefix("proxy/").and_then(|path| path.split_once('/')) else {
+            continue;
+        };
+        let from = layer(own).unwrap_or_else(|| panic!("no layer of proxy is called {own}"));
+        for path in crate_paths(&source.code()) {
+            let to = path.strip_prefix("proxy::").and_then(|path| layer(path.split("::").next()?));
+            seen += usize::from(to.is_some());
+            if to.is_some_and(|to| to < from) {
+                broken.push(format!("src/{} names crate::{path}", source.path));
+            }
+        }
+    }
+    assert!(seen > 100, "the judge sees imports: {seen}");
+    assert!(broken.is_empty(), "a lower layer imports a higher one:\n{}", broken.join("\n"));
 }
 
 #[test]

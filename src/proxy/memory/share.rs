@@ -294,7 +294,7 @@ pub(super) mod tests {
     use crate::proxy::memory::charge::{Room, request};
     use crate::proxy::memory::kept::Kept;
     use crate::proxy::memory::relief::{Relief, relief, want};
-    use crate::proxy::metrics::ProxyMetrics;
+    use crate::proxy::observe::metrics::ProxyMetrics;
 
     /// Runs `test` on a thread that is a worker with this budget.
     pub(in crate::proxy::memory) fn on_worker(budget: usize, test: fn(&Rc<Share>)) {

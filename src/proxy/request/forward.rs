@@ -1,0 +1,141 @@
+//! Sends a request upstream and brings its response back. `sender` says when it is sent again for its connection's sake, and
+//! `recovery` what follows when its token is refused.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use cupbearer_h1::Malformed::UnexpectedSwitch;
+use http::{Method, Response, StatusCode, Uri, Version};
+use hyper::body::Body as _;
+
+use super::credentials::Used;
+use super::grpc::{self, TrailerWatch};
+use super::response_body::ResponseBody;
+use super::retry_unauthorized::{may_refuse, note_unlisted, recover};
+use super::rewrite::Rewriter;
+use super::route_table::Entry;
+use super::sender::Sender;
+use crate::clock;
+use crate::proxy::downstream::context::Downstream;
+use crate::proxy::downstream::exchange::Exchange;
+use crate::proxy::error::ProxyError;
+use crate::proxy::message::headers::{Expect, HopFields};
+use crate::proxy::message::outbound_head::Head;
+use crate::proxy::settings::{OnUnauthorized, Route};
+use crate::proxy::upstream::attempt::Waits;
+use crate::proxy::upstream::download::Download;
+use crate::proxy::upstream::expect_continue::Gate;
+use crate::proxy::upstream::pool::Pool;
+use crate::proxy::upstream::received_body::ReceivedBody;
+use crate::proxy::upstream::replay_body::RecordLimit;
+use crate::proxy::upstream::request_body::RequestBody;
+use crate::proxy::websocket::handshake::{Handshake, HandshakeOutcome};
+
+/// A request, but for its body, made for the next hop.
+pub(super) struct Outbound<'t> {
+    pub(crate) head: &'t mut Head,
+    pub(crate) hop: HopFields,
+    /// The route that it takes.
+    pub(crate) entry: &'t Entry,
+    /// The credentials that the proxy put on; `None`: none.
+    pub(crate) used: Option<Used>,
+    /// Where the head asks for a WebSocket.
+    pub(crate) handshake: Option<Box<Handshake>>,
+    /// What is counted and told of the request.
+    pub(crate) exchange: &'t Exchange,
+    /// What interim answers are rewritten by, and the target that the application asked for.
+    pub(super) rewriting: Option<(&'t Rewriter<'t>, &'t Uri)>,
+}
+
+/// On an answer that came before the request's body was asked for, or after which no more of it is sent on: the body may come
+/// or not, so nothing can follow it (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyUnasked;
+
+/// Forwards a request with `body`; the answer's body streams from the upstream.
+pub(super) async fn forward(
+    pool: &Rc<Pool>,
+    outbound: Outbound<'_>,
+    body: ReceivedBody,
+    downstream: &Downstream,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let Outbound { head, hop, entry, mut used, handshake, exchange, rewriting } = outbound;
+    let settings = &pool.upstream().settings;
+    // Without a body there is nothing to hold back, whatever was expected.
+    let (gate, opener) = if hop.expect == Expect::Continue && !body.is_end_stream() {
+        let (gate, opener) = Gate::new();
+        (Some(gate), Some(opener))
+    } else {
+        (None, None)
+    };
+    let limit = RecordLimit {
+        replay: used.as_ref().map_or(0, |used| record_limit(&entry.route, used)),
+        unprocessed: if pool.shares() { UNPROCESSED_LIMIT } else { 0 },
+    };
+    let (body, upload) = RequestBody::new(body, &downstream.watch, settings.idle_timeout, gate, limit);
+    let begun = clock::now();
+    if let Some(upload) = &upload {
+        upload.count_in(exchange.received());
+    }
+    let (token, tracing, timing) = (entry.token.as_ref(), exchange.tracing(), exchange.timing());
+    let (waits, rounds) = (Waits::default(), Cell::new(0));
+    let sender =
+        Sender { pool, downstream, token, tracing, timing, waits, rounds, upload, opener, begun, rewriting };
+    let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
+    let is_post = head.method == Method::POST;
+    if let Some(used) = &mut used
+        && may_refuse(&entry.route, &received)
+    {
+        // Rare, and its future is large: boxed, it is no part of every request's.
+        received = Box::pin(recover(&sender, entry, head, used, received)).await?;
+    } else if received.status().is_client_error() {
+        if received.status() == StatusCode::UNAUTHORIZED {
+            entry.metrics.unauthorized();
+        }
+        if used.is_some() {
+            note_unlisted(entry, &received);
+        }
+    }
+    if let Some(upload) = &sender.upload {
+        upload.forget();
+    }
+    let mut response = received;
+    if let Some(handshake) = handshake {
+        return Ok(match Box::pin(handshake.answered(response)).await? {
+            HandshakeOutcome::Tunnel(response) => response.map(ResponseBody::tunnel),
+            HandshakeOutcome::Response(response) => response.map(ResponseBody::upstream),
+        });
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ProxyError::UpstreamMalformed(UnexpectedSwitch.into()));
+    }
+    if sender.opener.is_some_and(|opener| !opener.is_open()) || response.body().cuts_upload() {
+        response.extensions_mut().insert(BodyUnasked);
+    }
+    let watch = used.filter(|_| is_post).and_then(|used| watch_of(entry, used, &response));
+    let response = response.map(ResponseBody::upstream);
+    Ok(match watch {
+        Some(watch) => response.map(|body| body.watched(watch)),
+        None => response,
+    })
+}
+
+/// Bytes of a request's body that are kept: none where it will not be sent again.
+fn record_limit(route: &Route, used: &Used) -> usize {
+    // One that carries a proof may have to go out again with the upstream's nonce.
+    let may_repeat = route.on_unauthorized == OnUnauthorized::Replay || used.binding.is_some();
+    if may_repeat { route.replay_body_limit } else { 0 }
+}
+
+/// What looks at the trailers of a gRPC call, which is always a POST and answered by HTTP/2.
+fn watch_of(entry: &Entry, used: Used, answer: &Response<Download>) -> Option<TrailerWatch> {
+    let of_call = answer.version() == Version::HTTP_2 && grpc::is_grpc(answer.headers());
+    if !of_call || entry.route.on_unauthorized == OnUnauthorized::Pass || answer.body().is_end_stream() {
+        return None;
+    }
+    Some(TrailerWatch { token: entry.token.clone()?, generation: used.generation, caller: used.caller })
+}
+
+/// Bytes of an upload that are kept until it is known that an HTTP/2 upstream has begun with it: more than the window that
+/// most servers open a stream with (64 KiB), and what is on its way behind that.
+const UNPROCESSED_LIMIT: usize = 256 * 1024;

@@ -1,0 +1,44 @@
+//! How a sending failed.
+
+use super::request_body::RequestBody;
+use crate::proxy::error::{Malformed, ProxyError, ResponseCut, StreamReset};
+
+/// How a sending failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing of the request was sent: its body comes back whole.
+    Unsent(RequestBody),
+    /// The upstream says that it did not look at the request (RFC 9113 section 8.7).
+    Unprocessed,
+    /// The connection ended under the request: it may have been looked at.
+    Died,
+    /// The response is no HTTP.
+    Malformed(Malformed),
+    /// The connection ended under the request, since what came by it is no HTTP/2: another response, perhaps.
+    NotHttp2,
+    /// The upstream reset the request's stream.
+    Reset(StreamReset),
+    /// The head of the answer is over this many bytes, or has too many fields.
+    TooLarge(usize),
+    /// The head of the request is larger than the upstream says that it takes; nothing was sent.
+    HeadRefused { size: usize, limit: usize },
+    /// The response broke off behind its head, before any of it was passed on.
+    Cut(ResponseCut),
+    /// Anything else: the request's own body failed, above all.
+    Broken,
+}
+
+impl From<&Failure> for ProxyError {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Malformed(why) => Self::UpstreamMalformed(*why),
+            Failure::TooLarge(limit) => Self::ResponseHeadTooLarge { limit: *limit },
+            Failure::HeadRefused { size, limit } => Self::UpstreamHeadLimit { size: *size, limit: *limit },
+            Failure::Cut(how) => Self::UpstreamCut(*how),
+            Failure::Unprocessed => Self::NotProcessed,
+            Failure::NotHttp2 => Self::UpstreamNotHttp2,
+            Failure::Reset(reset) => Self::UpstreamReset(*reset),
+            Failure::Unsent(_) | Failure::Died | Failure::Broken => Self::UpstreamBroken,
+        }
+    }
+}
